@@ -1,0 +1,150 @@
+"""Server strings: what an operator writes after ``-s``, ``-b`` or in a pool.
+
+    host                     port 11211
+    host:port[:weight][ name]
+    [v6]:port[:weight][ name]
+    unix:/path[:weight][ name]      a plain /path is accepted too, as in nutcracker.yml
+
+Lists are split by comma or semicolon.  Nothing is resolved here: host names and paths stay exactly as they were
+given, because several client libraries hash that very text (see ``labels.py``).
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+DEFAULT_PORT = 11211
+MAX_PORT = 65535
+
+EXPECTED = "expected host:port[:weight][ name], [v6]:port[:weight][ name] or unix:/path[:weight][ name]"
+
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One memcached as the operator named it.
+
+    ``port`` is 0 for a unix socket, whose path is in ``unix_path`` and in ``host``.  ``name``, when given, is the
+    server's identity on a hash ring, so that an address can change and the keys stay.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    weight: int | float = 1
+    name: str | None = None
+    unix_path: str | None = None
+
+    @property
+    def label(self):
+        """Canonical address for logs and statistics: ``host:port``, ``[v6]:port`` or ``unix:/path``."""
+        if self.unix_path is not None:
+            return f"unix:{self.unix_path}"
+        if ":" in self.host:
+            return f"[{self.host}]:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    def __str__(self):
+        return f"{self.label} {self.name}" if self.name else self.label
+
+
+def parse_servers(text, default_weight=1):
+    """Return the list of `Server` in ``text``, in the order written.
+
+    Raises ValueError that quotes the faulty item and says what was expected.
+    """
+    return [_parse_server(item.strip(), default_weight) for item in re.split("[,;]", text)]
+
+
+def _parse_server(item, default_weight):
+    if not item:
+        raise ValueError(f"empty server: {EXPECTED}")
+    address, name = _split_name(item)
+    if address.startswith(("unix:", "/")):
+        return _parse_unix(item, address.removeprefix("unix:"), name, default_weight)
+    if address.startswith("["):
+        host, rest = _split_bracket(item, address)
+    else:
+        host, rest = _split_host(item, address)
+    port, _, weight = rest.partition(":")
+    return Server(
+        host=host,
+        port=_parse_port(item, port) if rest else DEFAULT_PORT,
+        weight=_parse_weight(item, weight) if rest.count(":") else default_weight,
+        name=name,
+    )
+
+
+def _split_name(item):
+    """The name is the one word after the address, if there is a blank at all."""
+    address, *names = item.split()
+    if len(names) > 1:
+        raise _bad(item, "a name is one word")
+    if not names:
+        return address, None
+    if names[0] in ('""', "''"):
+        raise _bad(item, "the name is empty")
+    return address, names[0]
+
+
+def _split_bracket(item, address):
+    host, bracket, rest = address[1:].partition("]")
+    if not bracket:
+        raise _bad(item, "the closing bracket is missing")
+    try:
+        IPv6Address(host)
+    except ValueError:
+        raise _bad(item, f"{host!r} is not an IPv6 address") from None
+    if rest and not rest.startswith(":"):
+        raise _bad(item, "a colon and the port must follow the bracket")
+    return host, _without_colon(item, rest)
+
+
+def _split_host(item, address):
+    if "]" in address:
+        raise _bad(item, "the opening bracket is missing")
+    if "::" in address or address.count(":") > 2:
+        raise _bad(item, "an IPv6 address needs brackets")
+    host, colon, rest = address.partition(":")
+    if not host:
+        raise _bad(item, "the host is empty")
+    return host, _without_colon(item, colon + rest)
+
+
+def _without_colon(item, rest):
+    if rest == ":":
+        raise _bad(item, "the port is empty")
+    return rest[1:]
+
+
+def _parse_unix(item, path, name, default_weight):
+    weight = default_weight
+    head, colon, tail = path.rpartition(":")
+    # A path may hold colons of its own: only a number after the last one is a weight.
+    if colon and re.fullmatch(r"-?[0-9.]*", tail):
+        path, weight = head, _parse_weight(item, tail)
+    if not path.startswith("/") or path == "/":
+        raise _bad(item, "a unix socket needs an absolute path")
+    return Server(host=path, port=0, weight=weight, name=name, unix_path=path)
+
+
+def _parse_port(item, text):
+    # int() alone would also take "+1", "1_0" and digits of other scripts.
+    if not re.fullmatch("[0-9]+", text):
+        raise _bad(item, f"port {text!r} is not a number")
+    if len(text) > len(str(MAX_PORT)) or not 1 <= int(text) <= MAX_PORT:
+        raise _bad(item, f"port {text} is not within 1..{MAX_PORT}")
+    return int(text)
+
+
+def _parse_weight(item, text):
+    if not _NUMBER.fullmatch(text):
+        raise _bad(item, f"weight {text!r} is not a positive number")
+    weight = float(text)
+    if weight <= 0:
+        raise _bad(item, f"weight {text} is not positive")
+    return int(weight) if weight.is_integer() else weight
+
+
+def _bad(item, reason):
+    return ValueError(f"bad server {item!r}: {reason}; {EXPECTED}")
