@@ -1,0 +1,185 @@
+"""Distributions: which server a key belongs to.
+
+Each class is built once from plain lists and answers ``locate(key: bytes) -> int``, an index into the servers in the
+order the operator gave them.  ``owners`` always holds such indexes.  Who builds which one, with which points, is in
+``distributions.py``; this file is the request path and stays small.
+"""
+
+from bisect import bisect_left, bisect_right
+from random import random
+
+from gmproxy.accel import pick
+
+_hashing = pick("hashing")
+djb = _hashing.djb
+murmur3_end = _hashing.murmur3_end
+murmur3_stir = _hashing.murmur3_stir
+murmur3_tail = _hashing.murmur3_tail
+murmur3_words = _hashing.murmur3_words
+
+
+class Only:
+    """One server takes everything; no program hashes then."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner):
+        self.owner = owner
+
+    def locate(self, key):
+        return self.owner
+
+
+class Buckets:
+    """Hash modulo the number of buckets; a bucket is an owner.
+
+    For a negative hash the remainder is the floored one, 0..n-1: what programs do that add n to a negative remainder.
+    """
+
+    __slots__ = ("owners", "count", "hash_key")
+
+    def __init__(self, owners, hash_key):
+        self.owners = owners
+        self.count = len(owners)
+        self.hash_key = hash_key
+
+    def locate(self, key):
+        return self.owners[self.hash_key(key) % self.count]
+
+
+class AbsoluteBuckets(Buckets):
+    """A negative remainder is negated instead: com.danga and com.whalin from 1.6 on."""
+
+    __slots__ = ()
+
+    def locate(self, key):
+        return self.owners[abs(self.hash_key(key)) % self.count]
+
+
+class FoldedBuckets(Buckets):
+    """Only bits 16..30 of the hash count, and 0 becomes 1: PECL memcache, python-memcached up to 1.59."""
+
+    __slots__ = ()
+
+    def locate(self, key):
+        h = (self.hash_key(key) >> 16) & 0x7FFF
+        if h == 0:
+            h = 1
+        return self.owners[h % self.count]
+
+
+class RandomOwner:
+    """Any server, whatever the key."""
+
+    __slots__ = ("owners", "count")
+
+    def __init__(self, owners):
+        self.owners = owners
+        self.count = len(owners)
+
+    def locate(self, key):
+        return self.owners[int(random() * self.count)]
+
+
+class Ring:
+    """A circle of points; a hash belongs to the first point at or above it, past the end to the first of all.
+
+    ``points`` come in any order, ``owners`` beside them.  Of equal points the one given first wins.
+    """
+
+    __slots__ = ("points", "owners", "hash_key")
+
+    def __init__(self, points, owners, hash_key):
+        if not points:
+            raise ValueError("the weights are too small: no server gets a point on the ring")
+        order = sorted(range(len(points)), key=points.__getitem__)
+        self.points = [points[i] for i in order]
+        self.owners = [owners[i] for i in order]
+        # The owner of what lies past the end, so that a look-up needs no test.
+        self.owners.append(self.owners[0])
+        self.hash_key = hash_key
+
+    def at(self, h):
+        """Owner of the position ``h``."""
+        return self.owners[bisect_left(self.points, h)]
+
+    def locate(self, key):
+        return self.at(self.hash_key(key))
+
+
+class RingBelow(Ring):
+    """A hash belongs to the last point at or below it, before the first to the last of all: dalli."""
+
+    __slots__ = ()
+
+    def __init__(self, points, owners, hash_key):
+        Ring.__init__(self, points, owners, hash_key)
+        self.owners.insert(0, self.owners[-2])
+
+    def at(self, h):
+        return self.owners[bisect_right(self.points, h)]
+
+
+class MagentRing(Ring):
+    """magent's ketama: ``mask`` keeps the part of the hash it looks at, and 0 falls back to its plain modulo."""
+
+    __slots__ = ("mask", "buckets")
+
+    def __init__(self, points, owners, hash_key, mask, buckets):
+        Ring.__init__(self, points, owners, hash_key)
+        self.mask = mask
+        self.buckets = Buckets(buckets, djb)
+
+    def locate(self, key):
+        h = self.hash_key(key) & self.mask
+        if h == 0:
+            return self.buckets.locate(key)
+        return self.at(h)
+
+
+class Rendezvous:
+    """Every server scores the key and the highest score wins: pymemcache, with MurmurHash3 of ``label-key``.
+
+    A score is taken over *characters*, each cut to its low 8 bits, not over UTF-8.  ``labels`` are texts; of equal
+    scores the greater label wins.  ``quote_key`` hashes the key as Python prints it, ``b'key'``, which is what happens
+    to keys that the application passes as bytes.
+    """
+
+    __slots__ = ("groups", "owners", "quote_key")
+
+    def __init__(self, labels, owners, quote_key):
+        self.quote_key = quote_key
+        # The whole words of "label-" are stirred in once.  The rest, up to three characters, joins each key; servers
+        # with the same rest, mostly all of them, share the scrambled words of rest and key.
+        groups = {}
+        ranked = sorted(zip(labels, owners))
+        for rank, (label, _) in enumerate(ranked):
+            head = low_bytes(label + "-")
+            whole = len(head) & ~3
+            state = murmur3_stir(0, murmur3_words(head[:whole]))
+            groups.setdefault(head[whole:], []).append((state, len(head), rank))
+        self.groups = list(groups.items())
+        self.owners = [owner for _, owner in ranked]
+
+    def locate(self, key):
+        if self.quote_key:
+            key = repr(key).encode()
+        elif not key.isascii():
+            key = low_bytes(key.decode("utf-8", "replace"))
+        best = -1
+        winner = 0
+        for rest, heads in self.groups:
+            text = rest + key
+            words = murmur3_words(text)
+            tail = murmur3_tail(text)
+            for state, length, rank in heads:
+                score = murmur3_end(murmur3_stir(state, words), tail, length + len(key))
+                if score > best or (score == best and rank > winner):
+                    best = score
+                    winner = rank
+        return self.owners[winner]
+
+
+def low_bytes(text):
+    """The characters of ``text`` cut to their low 8 bits."""
+    return bytes([ord(character) & 0xFF for character in text])

@@ -1,0 +1,102 @@
+"""The distributions by themselves: look-ups against a plain scan, over owners and hashes made up for the purpose."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmproxy.accel import pick
+
+ring = pick("ring")
+HASHES = pick("hashing").HASHES
+
+points = st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 20), min_size=1, max_size=60)
+position = st.integers(0, 2**32 - 1) | st.integers(0, 21)
+
+
+def number(key):
+    """A hash that a test can choose: the key is the number."""
+    return int(key)
+
+
+@given(points, position)
+def test_ring_finds_the_first_point_at_or_above(points, h):
+    owners = list(range(len(points)))
+    above = [(point, owner) for point, owner in zip(points, owners) if point >= h]
+    expected = min(above or zip(points, owners))[1]
+    assert ring.Ring(points, owners, number).locate(b"%d" % h) == expected
+
+
+@given(points, position)
+def test_ring_below_finds_the_last_point_at_or_below(points, h):
+    owners = list(range(len(points)))
+    below = [(point, owner) for point, owner in zip(points, owners) if point <= h]
+    expected = max(below or zip(points, owners))[1]
+    assert ring.RingBelow(points, owners, number).locate(b"%d" % h) == expected
+
+
+def test_a_ring_needs_points():
+    with pytest.raises(ValueError, match="no server gets a point"):
+        ring.Ring([], [], number)
+
+
+def test_only_asks_nothing():
+    assert ring.Only(7).locate(b"any") == 7
+
+
+@pytest.mark.parametrize("h, floored, absolute", [(7, 1, 1), (0, 0, 0), (-1, 2, 1), (-2, 1, 2), (-3, 0, 0)])
+def test_remainders_of_negative_hashes(h, floored, absolute):
+    assert ring.Buckets([0, 1, 2], number).locate(b"%d" % h) == floored
+    assert ring.AbsoluteBuckets([0, 1, 2], number).locate(b"%d" % h) == absolute
+
+
+def test_buckets_hand_out_their_owners():
+    buckets = ring.Buckets([4, 4, 9], number)
+    assert [buckets.locate(b"%d" % h) for h in range(6)] == [4, 4, 9, 4, 4, 9]
+
+
+@pytest.mark.parametrize("h, bucket", [(0, 1), (0xFFFF, 1), (0x10000, 1), (0x20000, 2), (2**31, 1), (2**31 + 0x20000, 2)])
+def test_folded_buckets_use_bits_16_to_30_and_never_zero(h, bucket):
+    assert ring.FoldedBuckets([0, 1, 2, 3], number).locate(b"%d" % h) == bucket
+
+
+def test_random_reaches_every_owner():
+    everywhere = ring.RandomOwner([3, 5, 8])
+    assert {everywhere.locate(b"key") for _ in range(1000)} == {3, 5, 8}
+
+
+def test_magent_falls_back_to_modulo_on_a_zero_hash():
+    owners = [0, 1, 2]
+    magent = ring.MagentRing([0x100, 0x200, 0x300], owners, number, 0xFF, owners)
+    # 0x100 and 0 are 0 under the mask, where the key itself counts; 0x2ff is 0xff, below all points.
+    for key in (b"0", b"%d" % 0x100, b"%d" % 0xFF00):
+        assert magent.locate(key) == HASHES["djb"](key) % 3
+    assert magent.locate(b"%d" % 0x2FF) == 0
+
+
+labels = st.lists(st.text(max_size=20), min_size=1, max_size=8, unique=True)
+
+
+@given(labels, st.text(max_size=30))
+def test_rendezvous_is_the_best_murmur3_of_the_whole_text(labels, key):
+    def score(label):
+        return HASHES["murmur3_32"](ring.low_bytes(f"{label}-{key}")), label
+
+    wire = key.encode()
+    key = wire.decode()
+    expected = labels.index(max(labels, key=score))
+    assert ring.Rendezvous(labels, range(len(labels)), False).locate(wire) == expected
+
+
+@given(labels, st.binary(max_size=30))
+def test_rendezvous_quoted_hashes_what_python_prints(labels, key):
+    owners = range(len(labels))
+    quoted = ring.Rendezvous(labels, owners, True).locate(key)
+    assert quoted == ring.Rendezvous(labels, owners, False).locate(str(key).encode())
+
+
+def test_of_equal_scores_the_greater_label_wins():
+    # Only the low 8 bits of a character count, so these two always score the same.
+    twins = ["a:1", "\N{LATIN SMALL LETTER S WITH CARON}:1"]
+    assert ring.low_bytes(twins[0]) == ring.low_bytes(twins[1])
+    assert ring.Rendezvous(twins, [0, 1], False).locate(b"key") == 1
+    assert ring.Rendezvous(twins[::-1], [0, 1], False).locate(b"key") == 0
