@@ -18,7 +18,30 @@ murmur3_tail = _hashing.murmur3_tail
 murmur3_words = _hashing.murmur3_words
 
 
-class Only:
+class Locator:
+    """Says which server a key belongs to."""
+
+    __slots__ = ()
+
+    def locate(self, key):
+        """Index into the servers, in the order the operator gave them."""
+        raise NotImplementedError
+
+
+class PartOfKey(Locator):
+    """Only a part of the key decides: ``part(key) -> bytes`` takes away a prefix or finds a hash tag."""
+
+    __slots__ = ("inner", "part")
+
+    def __init__(self, inner, part):
+        self.inner = inner
+        self.part = part
+
+    def locate(self, key):
+        return self.inner.locate(self.part(key))
+
+
+class Only(Locator):
     """One server takes everything; no program hashes then."""
 
     __slots__ = ("owner",)
@@ -30,7 +53,7 @@ class Only:
         return self.owner
 
 
-class Buckets:
+class Buckets(Locator):
     """Hash modulo the number of buckets; a bucket is an owner.
 
     For a negative hash the remainder is the floored one, 0..n-1: what programs do that add n to a negative remainder.
@@ -68,7 +91,7 @@ class FoldedBuckets(Buckets):
         return self.owners[h % self.count]
 
 
-class RandomOwner:
+class RandomOwner(Locator):
     """Any server, whatever the key."""
 
     __slots__ = ("owners", "count")
@@ -81,7 +104,7 @@ class RandomOwner:
         return self.owners[int(random() * self.count)]
 
 
-class Ring:
+class Ring(Locator):
     """A circle of points; a hash belongs to the first point at or above it, past the end to the first of all.
 
     ``points`` come in any order, ``owners`` beside them.  Of equal points the one given first wins.
@@ -137,7 +160,7 @@ class MagentRing(Ring):
         return self.at(h)
 
 
-class Rendezvous:
+class Rendezvous(Locator):
     """Every server scores the key and the highest score wins: pymemcache, with MurmurHash3 of ``label-key``.
 
     A score is taken over *characters*, each cut to its low 8 bits, not over UTF-8.  ``labels`` are texts; of equal

@@ -1,0 +1,33 @@
+cimport cython
+
+# The names of constants above 2^31: Cython takes such literals for Python objects.
+cdef unsigned int M32, _BEEF, _MIX_1, _MIX_2, _END_1, _END_2
+
+@cython.locals(h=cython.uint, byte=cython.uint)
+cpdef object one_at_a_time(bytes key)
+@cython.locals(c=cython.uint, byte=cython.uint)
+cpdef object crc16(bytes key)
+@cython.locals(byte=cython.uint)
+cdef unsigned int _fnv1(bytes key, unsigned int h, unsigned int prime)
+@cython.locals(byte=cython.uint)
+cdef unsigned int _fnv1a(bytes key, unsigned int h, unsigned int prime)
+@cython.locals(h=cython.uint, byte=cython.uint, word=cython.uint, length=Py_ssize_t, whole=Py_ssize_t, left=Py_ssize_t)
+cpdef object hsieh(bytes key)
+@cython.locals(h=cython.uint, k=cython.uint, length=Py_ssize_t, whole=Py_ssize_t)
+cpdef object murmur(bytes key)
+@cython.locals(k=cython.uint)
+cpdef list murmur3_words(bytes data)
+@cython.locals(k=cython.uint)
+cpdef object murmur3_tail(bytes data)
+@cython.locals(k=cython.uint)
+cpdef unsigned int murmur3_stir(unsigned int h, list words)
+cpdef unsigned int murmur3_end(unsigned int h, unsigned int tail, unsigned int length)
+cdef unsigned int _rotate(unsigned int x, int bits)
+@cython.locals(a=cython.uint, b=cython.uint, c=cython.uint, length=Py_ssize_t)
+cpdef object jenkins(bytes key)
+@cython.locals(h=cython.uint, byte=cython.uint)
+cpdef object djb(bytes key)
+@cython.locals(h=cython.uint, unit=cython.uint)
+cdef object _java_polynomial(bytes key, unsigned int base)
+@cython.locals(h=cython.double, unit=cython.double)
+cpdef object nodeproxy(bytes key)

@@ -1,0 +1,43 @@
+cimport cython
+from gmproxy._c.message cimport Request
+from gmproxy._c.reply cimport ReplyReader
+
+
+cdef class LinkKeeper:
+    cpdef answered(self, Request request, Py_ssize_t found)
+
+
+@cython.final
+cdef class Link:
+    cdef readonly LinkKeeper backend
+    cdef readonly Py_ssize_t lane
+    cdef readonly object waiting
+    cdef readonly bint closed
+    cdef object _loop
+    cdef object _sock
+    cdef int _fd
+    cdef ReplyReader _reader
+    cdef list _out
+    cdef long long _queued
+    cdef long long _sent
+    cdef bint _flush_due
+    cdef bytes _unsent
+    cdef Py_ssize_t _unsent_at
+    cdef object _read_watcher
+    cdef object _write_watcher
+    cdef long long _answered
+    cdef long long _late_mark
+    cdef double _late_since
+    cdef long long _idle_mark
+    cdef double _idle_since
+
+    cpdef submit(self, Request request)
+    cpdef long long backlog(self)
+    @cython.locals(out=list, data=bytes)
+    cpdef flush(self)
+    @cython.locals(count=Py_ssize_t)
+    cdef _send(self, bytes data, Py_ssize_t offset)
+    @cython.locals(ready=list, chunk=bytes)
+    cpdef on_readable(self)
+    @cython.locals(reader=ReplyReader, request=Request, reply=bytes, backend=LinkKeeper)
+    cdef _take(self, bytes chunk, list ready)

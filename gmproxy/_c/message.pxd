@@ -1,0 +1,41 @@
+cimport cython
+
+
+@cython.final
+cdef class Verb:
+    cdef readonly bytes name
+    cdef readonly str kind
+    cdef readonly Py_ssize_t least
+    cdef readonly Py_ssize_t most
+    cdef readonly bint values
+    cdef readonly bint meta
+    cdef readonly bint changes
+    cdef readonly bint repeatable
+    cdef readonly frozenset answers
+    cdef readonly bytes miss
+
+
+cdef class Asker:
+    cpdef answered(self, Request request)
+
+
+@cython.final
+cdef class Request:
+    cdef public Verb verb
+    cdef public bytes key
+    cdef public list keys
+    cdef public bytes line
+    cdef public bytes body
+    cdef public bint quiet
+    cdef public bytes reply
+    cdef public Asker owner
+    cdef public Py_ssize_t lane
+    cdef public int stage
+    cdef public bint retried
+    cdef public Request copy
+    cdef public str failure
+    cdef public long long end_mark
+
+
+@cython.locals(request=Request)
+cpdef Request local_reply(bytes reply)

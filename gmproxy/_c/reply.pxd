@@ -1,0 +1,34 @@
+cimport cython
+from gmproxy._c.message cimport Request, Verb
+from gmproxy._c.stream cimport Stream
+
+
+cpdef bint is_error_line(bytes line)
+
+
+@cython.final
+cdef class ReplyReader:
+    cdef public Stream stream
+    cdef public Py_ssize_t found
+    cdef public bint out_of_step
+    cdef list _blocks
+    cdef Py_ssize_t _next_key
+
+    cpdef bint is_at_border(self)
+    cpdef bytes read(self, Request request)
+    @cython.locals(data=bytes, end=Py_ssize_t)
+    cdef Py_ssize_t _line_end(self, Py_ssize_t start) except -1
+    @cython.locals(stream=Stream, after=Py_ssize_t, line=bytes)
+    cdef bytes _read_line(self, Verb verb)
+    cdef _check_odd_line(self, Verb verb, bytes line)
+    @cython.locals(stream=Stream, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, flags_end=Py_ssize_t,
+                   length=cython.longlong, reply=bytes)
+    cdef bytes _read_values(self, Request request)
+    @cython.locals(stream=Stream, data=bytes, start=Py_ssize_t, after=Py_ssize_t, reply=bytes, length=bytes)
+    cdef bytes _read_meta(self, Request request)
+    @cython.locals(stream=Stream, keys=list, at=Py_ssize_t)
+    cdef _check_key(self, Request request, Py_ssize_t start, Py_ssize_t stop)
+    @cython.locals(stream=Stream)
+    cdef bytes _keep_blocks(self, Py_ssize_t pos, Py_ssize_t need)
+    @cython.locals(line=bytes)
+    cdef bytes _error_instead(self, Request request, Py_ssize_t pos, Py_ssize_t after)

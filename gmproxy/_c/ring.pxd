@@ -1,0 +1,54 @@
+# What `hash_key` returns stays an object: some of the hashes are signed, and one has no bound.
+
+cdef class Locator:
+    cpdef Py_ssize_t locate(self, bytes key) except -1
+
+
+cdef class PartOfKey(Locator):
+    cdef readonly Locator inner
+    cdef readonly object part
+
+
+cdef class Only(Locator):
+    cdef readonly Py_ssize_t owner
+
+
+cdef class Buckets(Locator):
+    cdef readonly list owners
+    cdef readonly object hash_key
+    cdef readonly Py_ssize_t count
+
+
+cdef class AbsoluteBuckets(Buckets):
+    pass
+
+
+cdef class FoldedBuckets(Buckets):
+    pass
+
+
+cdef class RandomOwner(Locator):
+    cdef readonly list owners
+    cdef readonly Py_ssize_t count
+
+
+cdef class Ring(Locator):
+    cdef readonly list points
+    cdef readonly list owners
+    cdef readonly object hash_key
+    cpdef Py_ssize_t at(self, object h) except -1
+
+
+cdef class RingBelow(Ring):
+    pass
+
+
+cdef class MagentRing(Ring):
+    cdef readonly Buckets buckets
+    cdef readonly object mask
+
+
+cdef class Rendezvous(Locator):
+    cdef readonly list groups
+    cdef readonly list owners
+    cdef readonly bint quote_key

@@ -1,0 +1,48 @@
+cimport cython
+from gmproxy._c.backend cimport Backend
+from gmproxy._c.message cimport Asker, Request
+from gmproxy._c.ring cimport Locator
+
+
+cdef class Router:
+    cdef readonly list backends
+    cdef readonly list backups
+    cdef Locator locator
+    cdef Locator backup_locator
+    cdef readonly object options
+    cdef readonly long long misses_for_errors
+    cdef readonly long long copies_lost
+
+    @cython.locals(backend=Backend)
+    cpdef route(self, Request request)
+    @cython.locals(groups=list, group=list, gather=Gather, part=Request, key=bytes, index=Py_ssize_t, count=Py_ssize_t)
+    cdef _split(self, Request request, list servers, Locator locator, int stage)
+    @cython.locals(copy=Request)
+    cdef _copy(self, Request request)
+    @cython.locals(copy=Request)
+    cdef _copy_touch(self, Request request, bytes key)
+    cpdef missed(self, Request request, Backend backend)
+    cpdef failed(self, Request request, Backend backend, str reason)
+
+
+cdef class Gather(Asker):
+    cdef readonly Request request
+    cdef Py_ssize_t left
+    cdef readonly list parts
+
+    @cython.locals(values=list, other=Request)
+    cpdef answered(self, Request part)
+
+
+cdef class FanOut(Asker):
+    cdef readonly Request request
+    cdef Py_ssize_t left
+    cdef object trouble
+
+    cpdef answered(self, Request part)
+
+
+cdef class Heir(Asker):
+    cdef readonly Request request
+
+    cpdef answered(self, Request other)

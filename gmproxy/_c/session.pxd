@@ -1,0 +1,36 @@
+cimport cython
+from gmproxy._c.message cimport Asker, Request
+from gmproxy._c.router cimport Router
+from gmproxy._c.text cimport TextParser
+
+
+cdef class Session(Asker):
+    cdef readonly object service
+    cdef readonly Py_ssize_t lane
+    cdef Router _router
+    cdef object _sock
+    cdef int _fd
+    cdef object _hub
+    cdef object _greenlet
+    cdef object _watcher
+    cdef bint _watching
+    cdef int _doing
+    cdef TextParser _parser
+    cdef list _batch
+    cdef Py_ssize_t _pending
+    cdef bint _leaving
+
+    @cython.locals(chunk=bytes)
+    cpdef run(self)
+    cdef _answer_requests(self)
+    @cython.locals(batch=list, parser=TextParser, request=Request)
+    cdef bint _read_batch(self) except -1
+    cdef _dispatch(self, Request request)
+    cpdef answered(self, Request request)
+    cpdef resume(self)
+    @cython.locals(batch=list, request=Request, reply=bytes)
+    cdef _send_replies(self)
+    cdef _wait_for_bytes(self)
+    cpdef _on_readable(self)
+    @cython.locals(offset=Py_ssize_t)
+    cdef _send(self, bytes data)

@@ -1,0 +1,33 @@
+cimport cython
+from gmproxy._c.message cimport Request, Verb
+from gmproxy._c.stream cimport Stream
+
+
+@cython.final
+cdef class TextParser:
+    cdef public Stream stream
+    cdef Py_ssize_t max_item_size
+    cdef Py_ssize_t skip
+    cdef Request after_skip
+
+    @cython.locals(stream=Stream, start=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, nul=Py_ssize_t,
+                   name_end=Py_ssize_t, verb=Verb)
+    cpdef Request next_request(self)
+    @cython.locals(size=Py_ssize_t)
+    cdef _check_unfinished(self, bytes data, Py_ssize_t start)
+    @cython.locals(stream=Stream, keys=list, pos=Py_ssize_t, key_end=Py_ssize_t, key=bytes)
+    cdef Request _retrieve(self, Verb verb, Py_ssize_t start, Py_ssize_t name_end, Py_ssize_t stop)
+    @cython.locals(stream=Stream, words=list, verb=Verb, count=Py_ssize_t)
+    cdef Request _request(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t end)
+    @cython.locals(request=Request)
+    cdef Request _retrieve_many(self, Verb verb, list keys, bytes prefix)
+    @cython.locals(stream=Stream, quiet=bint, key=bytes, length_word=bytes, word=bytes, plain=bint, length=Py_ssize_t,
+                   line=bytes, after=Py_ssize_t, request=Request)
+    cdef Request _store(self, Verb verb, list words, Py_ssize_t end)
+    @cython.locals(request=Request)
+    cdef Request _refuse(self, bytes error, bint quiet, Py_ssize_t pos)
+    @cython.locals(request=Request)
+    cdef Request _refuse_large(self, Verb verb, bytes key, bint quiet, Py_ssize_t length, Py_ssize_t pos)
+    cdef Request _skip_refused_block(self)
+    @cython.locals(quiet=bint, request=Request)
+    cdef Request _line_about_key(self, Verb verb, list words, Py_ssize_t take)

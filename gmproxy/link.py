@@ -1,0 +1,252 @@
+"""One connection to a backend, shared by many clients.
+
+    submit -> out --flush, once a loop turn--> the server --on_readable--> reader -> the oldest waiting request
+
+Requests are pipelined: they leave in the order they came and their replies arrive in that order, so `waiting`, a queue, says whose
+the next reply is. Whatever puts that in doubt (a timeout, bytes nobody asked for, a reply that cannot be) closes the link, and a
+late reply can never be given to another request.
+
+Everything here runs in the loop's own callbacks or for a moment in a client's greenlet: nothing in this file waits.
+"""
+
+from collections import deque
+
+from gmproxy.accel import pick
+from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
+
+_sysio = pick("sysio")
+recv = _sysio.recv
+send = _sysio.send
+new_reader = pick("reply").ReplyReader
+
+READ, WRITE = 1, 2  # what a loop's io watcher can wait for
+
+
+class LinkKeeper:
+    """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd)."""
+
+    __slots__ = ()
+
+    def answered(self, request, found):
+        """`request.reply` has come, with `found` values. Returns the session that waits for no more replies by this, or None."""
+        raise NotImplementedError
+
+
+class Link:
+    """
+    backend   whose link this is: it hears of replies, failures and the end
+    waiting   requests without a reply, the oldest first
+    """
+
+    __slots__ = ("backend", "lane", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_out", "_queued",
+                 "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_answered",
+                 "_late_mark", "_late_since", "_idle_mark", "_idle_since")
+
+    def __init__(self, backend, lane, loop):
+        self.backend = backend
+        self.lane = lane
+        self.waiting = deque()
+        self.closed = False
+        self._loop = loop
+        self._sock = None
+        self._fd = -1
+        self._reader = new_reader()
+        self._out = []           # pieces not yet handed to the kernel
+        self._queued = 0         # bytes submitted, in the life of this link
+        self._sent = 0           # of these, bytes the kernel took
+        self._flush_due = False
+        self._unsent = None      # what the kernel did not take at the last send
+        self._unsent_at = 0
+        self._read_watcher = None
+        self._write_watcher = None
+        self._answered = 0       # replies, in the life of this link
+        self._late_mark = 0      # see check_late
+        self._late_since = 0.0
+        self._idle_mark = 0      # see check_idle
+        self._idle_since = 0.0
+
+    def __repr__(self):
+        state = "closed" if self.closed else "opening" if self._sock is None else "open"
+        return f"<Link {self.backend.label} lane={self.lane} {state} waiting={len(self.waiting)}>"
+
+    # -- opening and closing
+
+    def attach(self, sock):
+        """Go to work over the connected, non-blocking socket `sock`."""
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._read_watcher = self._loop.io(self._fd, READ)
+        self._read_watcher.start(self.on_readable)
+        if self._out:
+            self.flush()
+
+    def close(self):
+        """Let go of the connection. Requests that still wait are the caller's business."""
+        self.closed = True
+        for watcher in (self._read_watcher, self._write_watcher):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._read_watcher = self._write_watcher = None
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        self._fd = -1
+        self._out = []
+        self._unsent = None
+        self.backend.link_closed(self)
+
+    def fail(self, reason, detail=""):
+        """Close the link because of `reason` and tell the backend of each request that is left without a reply."""
+        if self.closed:
+            return
+        begun = not self._reader.is_at_border()
+        sent = self._sent
+        self.close()
+        waiting = self.waiting
+        self.waiting = deque()
+        ready = []
+        self.backend.link_failed(self, reason, detail, len(waiting))
+        while waiting:
+            request = waiting.popleft()
+            started = request.end_mark - request_size(request) < sent
+            session = self.backend.request_failed(request, reason, started, begun)
+            begun = False
+            if session is not None:
+                ready.append(session)
+        for session in ready:
+            session.resume()
+
+    # -- to the server
+
+    def submit(self, request):
+        """Send `request` with the next flush; its reply will be the next after those it already waits for."""
+        out = self._out
+        out.append(request.line)
+        self._queued += len(request.line)
+        if request.body is not None:
+            out.append(request.body)
+            self._queued += len(request.body)
+        request.end_mark = self._queued
+        self.waiting.append(request)
+        if not self._flush_due and self._sock is not None:
+            self._flush_due = True
+            self._loop.run_callback(self.flush)
+
+    def backlog(self):
+        """Bytes that the kernel has not taken."""
+        return self._queued - self._sent
+
+    def flush(self):
+        """Hand all that was submitted in this turn of the loop to the kernel in one piece."""
+        self._flush_due = False
+        if self._sock is None or self._unsent is not None or not self._out:
+            return
+        out = self._out
+        if len(out) == 1:
+            data = out[0]
+        else:
+            data = b"".join(out)
+        out.clear()
+        self._send(data, 0)
+
+    def _send(self, data, offset):
+        try:
+            count = send(self._fd, data, offset)
+        except OSError:
+            self._loop.run_callback(self._read_out_and_fail)
+            return
+        self._sent += count
+        offset += count
+        if offset < len(data):
+            self._unsent = data
+            self._unsent_at = offset
+            if self._write_watcher is None:
+                self._write_watcher = self._loop.io(self._fd, WRITE)
+                self._write_watcher.start(self.on_writable)
+
+    def _read_out_and_fail(self):
+        """Nothing can be sent any more, but answers to earlier requests may already be here."""
+        self.on_readable()
+        self.fail(RESET)
+
+    def on_writable(self):
+        data = self._unsent
+        self._unsent = None
+        self._send(data, self._unsent_at)
+        if self._unsent is None and self._write_watcher is not None:
+            self._write_watcher.stop()
+            self._write_watcher.close()
+            self._write_watcher = None
+            self.flush()
+
+    # -- from the server
+
+    def on_readable(self):
+        """The loop says that bytes (or the end) have arrived: give the replies to whom they belong."""
+        if self._sock is None:
+            return
+        ready = []
+        try:
+            chunk = recv(self._fd)
+            if chunk is None:
+                return
+            if chunk:
+                self._take(chunk, ready)
+            else:
+                self.fail(CLOSED)
+        except BackendError as error:
+            self.fail(error.reason, error.detail)
+        except OSError as error:
+            self.fail(RESET, str(error))
+        for session in ready:
+            session.resume()
+
+    def _take(self, chunk, ready):
+        """Read the replies in `chunk`; adds to `ready` the sessions that have all their answers now."""
+        reader = self._reader
+        waiting = self.waiting
+        backend = self.backend
+        reader.stream.feed(chunk)
+        while waiting:
+            request = waiting[0]
+            reply = reader.read(request)
+            if reply is None:
+                return
+            waiting.popleft()
+            self._answered += 1
+            request.reply = reply
+            session = backend.answered(request, reader.found)
+            if session is not None:
+                ready.append(session)
+            if reader.out_of_step:
+                raise BackendError(PROTOCOL, f"a storage command was answered {reply!r}")
+        if not reader.is_at_border():
+            raise BackendError(PROTOCOL, "bytes that nobody asked for")
+
+    # -- time
+
+    def check_late(self, now, timeout):
+        """Fail the link if a request waits for longer than `timeout` seconds. Called a few times a timeout.
+
+        No clock is read for a request. A mark says: all that was asked before this moment. While the mark is not reached for
+        longer than the timeout, the server is late; once it is reached the next mark is set.
+        """
+        if self.waiting and self._answered < self._late_mark:
+            if now - self._late_since >= timeout:
+                self.fail(TIMEOUT)
+            return
+        self._late_mark = self._answered + len(self.waiting)
+        self._late_since = now
+
+    def check_idle(self, now, idle_timeout):
+        """Close the link if nothing was asked of it for `idle_timeout` seconds."""
+        if self.waiting or self._queued != self._idle_mark:
+            self._idle_mark = self._queued
+            self._idle_since = now
+        elif now - self._idle_since >= idle_timeout:
+            self.close()
+
+
+def request_size(request):
+    return len(request.line) + (len(request.body) if request.body is not None else 0)

@@ -1,0 +1,22 @@
+"""Bounds of the memcached protocol, with what memcached itself uses."""
+
+#: memcached: KEY_MAX_LENGTH.
+MAX_KEY = 250
+
+#: A command line without its end after this many bytes is given up, unless it is a long get (memcached: 2048).
+MAX_UNFINISHED_LINE = 2048
+
+#: A complete command line that is no get. memcached reads 16 KiB at first and gives up a line that does not fit.
+MAX_LINE = 16 * 1024
+
+#: A get of many keys. memcached has no bound here; ours allows some 200,000 keys.
+MAX_GET_LINE = 4 * 1024 * 1024
+
+#: A data block may be announced with at most this length (memcached: INT_MAX - 2).
+MAX_ANNOUNCED_LENGTH = 2**31 - 3
+
+#: Items larger than this are refused (memcached -I: 1 MiB, which there includes the key and a header).
+DEFAULT_MAX_ITEM_SIZE = 1024 * 1024
+
+#: A line that a server answers; memcached's own longest is far below.
+MAX_REPLY_LINE = 8192

@@ -1,0 +1,140 @@
+"""A request, and the place for its reply: what travels between a client session and a backend link.
+
+One object is both the question and its reply slot, so a link's queue of unanswered requests and a session's batch of
+replies-to-come hold the same objects and nothing has to be looked up when an answer arrives.
+"""
+
+
+_STORED = frozenset((b"STORED\r\n", b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n"))
+
+_ANSWERS = {
+    "store": _STORED,
+    "count": frozenset((b"NOT_FOUND\r\n",)),
+    "delete": frozenset((b"DELETED\r\n", b"NOT_FOUND\r\n")),
+    "touch": frozenset((b"TOUCHED\r\n", b"NOT_FOUND\r\n")),
+    "flush": frozenset((b"OK\r\n",)),
+}
+
+
+class Verb:
+    """What the proxy has to know of one command.
+
+    name         as it stands on the wire
+    kind         how its words are read: the name of a method of the parser
+    least, most  number of words memcached accepts, the command itself included (most 0: no limit)
+    values       True: the answer is VALUE blocks and END
+    meta         True: the answer is that of a meta command; neither: one line
+    changes      True: it changes the item, so the backup hears of it too
+    repeatable   True: asking the same server twice does no harm, the answer included
+    answers      the lines it may be answered with, besides error lines and, for incr and decr, a number
+    miss         what says "not found" where that is an honest answer to a read that failed; else None
+    """
+
+    __slots__ = ("name", "kind", "least", "most", "values", "meta", "changes", "repeatable", "answers", "miss")
+
+    def __init__(self, name, kind, least, most, values=False, changes=False, repeatable=False):
+        self.name = name
+        self.kind = kind
+        self.least = least
+        self.most = most
+        self.values = values
+        self.changes = changes
+        self.repeatable = repeatable
+        self.meta = kind == "meta"
+        self.miss = b"END\r\n" if values else b"EN\r\n" if self.meta else None
+        self.answers = _ANSWERS.get(kind, frozenset())
+
+    def __repr__(self):
+        return f"<Verb {self.name.decode()}>"
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(b"get", "retrieve", 2, 0, values=True, repeatable=True),
+        Verb(b"gets", "retrieve", 2, 0, values=True, repeatable=True),
+        Verb(b"gat", "retrieve_and_touch", 2, 0, values=True, changes=True, repeatable=True),
+        Verb(b"gats", "retrieve_and_touch", 2, 0, values=True, changes=True, repeatable=True),
+        Verb(b"set", "store", 5, 6, changes=True),
+        Verb(b"add", "store", 5, 6, changes=True),
+        Verb(b"replace", "store", 5, 6, changes=True),
+        Verb(b"append", "store", 5, 6, changes=True),
+        Verb(b"prepend", "store", 5, 6, changes=True),
+        Verb(b"cas", "store", 6, 7, changes=True),
+        Verb(b"incr", "count", 3, 4, changes=True),
+        Verb(b"decr", "count", 3, 4, changes=True),
+        Verb(b"delete", "delete", 2, 4, changes=True),
+        Verb(b"touch", "touch", 3, 4, changes=True, repeatable=True),
+        Verb(b"flush_all", "flush", 1, 3),
+        Verb(b"version", "admin", 1, 0),
+        Verb(b"stats", "admin", 1, 0),
+        Verb(b"verbosity", "verbosity", 2, 3),
+        Verb(b"quit", "admin", 1, 0),
+    )
+}
+
+#: What the proxy itself asks a server, for the remaining life of an item.
+META_GET = Verb(b"mg", "meta", 2, 0, repeatable=True)
+
+#: Where a request stands. PRIMARY and BACKUP name the server that is being asked, COPY is what the backup gets of a
+#: change that the primary also gets.
+PRIMARY, BACKUP, COPY = range(3)
+
+
+class Asker:
+    """Whoever asks, and is told of the answer. What a class derives from this in the compiled build stands in its .pxd."""
+
+    __slots__ = ()
+
+    def answered(self, request):
+        """`request.reply` is there. Returns the client session that waits for no more replies by this, or None."""
+        raise NotImplementedError
+
+
+class Request:
+    """One question and, later, its answer.
+
+    verb      what is asked (a Verb); None for a request that is answered without asking anybody
+    key       the key, or the first of several; b"" if the command has none
+    keys      all keys of a retrieval of more than one key, in the client's order; else None
+    line      the command line for the server, with CRLF and without noreply
+    body      the data block with its CRLF, or None
+    quiet     True: the client said noreply
+    reply     the complete answer as the client gets it, or None while there is none
+    owner     who asked (an Asker), or None if nobody waits
+    lane      which of a backend's links carries it (the same for all requests of one client, for their order)
+    stage     PRIMARY, BACKUP or COPY
+    retried   True once it was sent a second time
+    copy      for a change that also went to a backup: that request
+    failure   the reason word, once a server failed on it
+    """
+
+    __slots__ = ("verb", "key", "keys", "line", "body", "quiet", "reply", "owner", "lane", "stage", "retried", "copy",
+                 "failure", "end_mark")
+
+    def __init__(self, verb, key, line):
+        self.verb = verb
+        self.key = key
+        self.keys = None
+        self.line = line
+        self.body = None
+        self.quiet = False
+        self.reply = None
+        self.owner = None
+        self.lane = 0
+        self.stage = PRIMARY
+        self.retried = False
+        self.copy = None
+        self.failure = None
+        self.end_mark = 0
+
+    def __repr__(self):
+        name = self.verb.name.decode() if self.verb else "-"
+        return f"<Request {name} {self.key!r} stage={self.stage} reply={self.reply!r:.40}>"
+
+
+def local_reply(reply):
+    """A request that needs no server: it is already answered with the bytes `reply`."""
+    request = Request(None, b"", b"")
+    request.reply = reply
+    return request

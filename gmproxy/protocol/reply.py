@@ -1,0 +1,175 @@
+"""What a memcached server answers: bytes in, whole replies out.
+
+A reply is handed on exactly as it came. It is read closely enough to know its end for certain: every data block must be followed by
+CRLF, every VALUE must be one of the keys that were asked, in that order, every line one that the command can have. Anything else
+means that the stream is not in step, and raises BackendError("protocol"): the link must be closed.
+"""
+
+from gmproxy.accel import pick
+from gmproxy.errors import PROTOCOL, BackendError
+from gmproxy.protocol import limits
+
+new_stream = pick("stream").Stream
+
+END = b"END\r\n"
+VALUE = b"VALUE "
+CRLF = b"\r\n"
+
+def is_error_line(line):
+    """True for memcached's three kinds of error line."""
+    return line.startswith((b"SERVER_ERROR", b"CLIENT_ERROR", b"ERROR"))
+
+
+class ReplyReader:
+    """The replies on one link, in order.
+
+    `stream.feed(chunk)`, then `read(request)` for the oldest request that has no reply: the complete reply, or None while
+    some of it has not arrived. `found` is the number of values in the reply just read. `out_of_step` is set by an answer after
+    which the server takes a data block for commands, so that nothing more can be trusted: any refusal of a storage
+    command but SERVER_ERROR, before which memcached reads the block away.
+    """
+
+    __slots__ = ("stream", "found", "out_of_step", "_blocks", "_next_key")
+
+    def __init__(self):
+        self.stream = new_stream()
+        self.found = 0
+        self.out_of_step = False
+        self._blocks = []   # VALUE blocks of a reply whose end has not arrived
+        self._next_key = 0  # of several keys asked for: the first that may still come
+
+    def is_at_border(self):
+        """True if not a byte has arrived after the last complete reply."""
+        return self.stream.size() == 0 and not self._blocks
+
+    def read(self, request):
+        if not self.stream.ready():
+            return None
+        if request.verb.values:
+            return self._read_values(request)
+        if request.verb.meta:
+            return self._read_meta(request)
+        return self._read_line(request.verb)
+
+    def _line_end(self, start):
+        """The offset after the line that starts at `start`, or 0 while its end has not arrived."""
+        data = self.stream.data
+        end = self.stream.line_end(start)
+        if end < 0:
+            if len(data) - start > limits.MAX_REPLY_LINE:
+                raise BackendError(PROTOCOL, "a line without end")
+            return 0
+        if end == start or data[end - 1] != 13:
+            raise BackendError(PROTOCOL, "a line that does not end in CRLF")
+        return end + 1
+
+    def _read_line(self, verb):
+        stream = self.stream
+        after = self._line_end(stream.pos)
+        if after == 0:
+            stream.need = 0
+            return None
+        line = stream.data[stream.pos:after]
+        stream.pos = after
+        if line not in verb.answers:
+            self._check_odd_line(verb, line)
+        return line
+
+    def _check_odd_line(self, verb, line):
+        if is_error_line(line):
+            self.out_of_step = verb.kind == "store" and not line.startswith(b"SERVER_ERROR")
+        elif verb.kind != "count" or not line[:-2].rstrip(b" ").isdigit():
+            raise BackendError(PROTOCOL, f"{verb.name.decode()} was answered {line[:60]!r}")
+
+    def _read_values(self, request):
+        stream = self.stream
+        pos = stream.pos
+        if not self._blocks:
+            self.found = 0
+            self._next_key = 0
+        while True:
+            after = self._line_end(pos)
+            if after == 0:
+                return self._keep_blocks(pos, 0)
+            if not stream.begins(pos, VALUE):
+                break
+            key_end = stream.word_end(pos + 6, after - 2)
+            flags_end = stream.word_end(key_end + 1, after - 2)
+            length = stream.number(flags_end + 1, stream.word_end(flags_end + 1, after - 2))
+            if length < 0:
+                raise BackendError(PROTOCOL, f"a bad header {stream.cut(pos, pos + 60)!r}")
+            after += length + 2
+            if after > len(stream.data):
+                return self._keep_blocks(pos, after - pos)
+            if not stream.begins(after - 2, CRLF):
+                raise BackendError(PROTOCOL, "a value without its line end")
+            self._check_key(request, pos + 6, key_end)
+            pos = after
+        if not stream.begins(pos, END):
+            return self._error_instead(request, pos, after)
+        reply = stream.cut(stream.pos, after)
+        stream.pos = after
+        if self._blocks:
+            self._blocks.append(reply)
+            reply = b"".join(self._blocks)
+            self._blocks = []
+        return reply
+
+    def _read_meta(self, request):
+        """A meta answer: VA <length> <flags> and the data, or one line."""
+        stream = self.stream
+        data = stream.data
+        start = stream.pos
+        after = self._line_end(start)
+        if after == 0:
+            stream.need = 0
+            return None
+        if data.startswith(b"VA ", start):
+            length = data[start + 3:after - 2].split(b" ")[0]
+            if not length.isdigit() or len(length) > 10:
+                raise BackendError(PROTOCOL, f"a bad header {data[start:start + 60]!r}")
+            after += int(length) + 2
+            if after > len(data):
+                stream.need = after - start
+                return None
+            if data[after - 2] != 13 or data[after - 1] != 10:
+                raise BackendError(PROTOCOL, "a value without its line end")
+        reply = data[start:after]
+        if not reply.startswith((b"VA ", b"EN\r\n", b"HD")) and not is_error_line(reply):
+            raise BackendError(PROTOCOL, f"mg was answered {reply[:60]!r}")
+        stream.pos = after
+        return reply
+
+    def _check_key(self, request, start, stop):
+        """The server answers keys in the order asked: another one belongs to somebody else's request."""
+        stream = self.stream
+        keys = request.keys
+        if keys is None:
+            if self.found or not stream.equals(start, stop, request.key):
+                raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} for {request.key!r}")
+        else:
+            at = self._next_key
+            while at < len(keys) and not stream.equals(start, stop, keys[at]):
+                at += 1
+            if at == len(keys):
+                raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not asked for")
+            self._next_key = at + 1
+        self.found += 1
+
+    def _keep_blocks(self, pos, need):
+        """The reply goes on: put its complete VALUE blocks aside, so that they are not looked at again."""
+        stream = self.stream
+        if pos > stream.pos:
+            self._blocks.append(stream.data[stream.pos:pos])
+        stream.wait_for(pos, need)
+        return None
+
+    def _error_instead(self, request, pos, after):
+        """An error line takes the place of all values, as in memcached."""
+        line = self.stream.data[pos:after]
+        if not is_error_line(line):
+            raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {line[:60]!r}")
+        self.stream.pos = after
+        self._blocks = []
+        self.found = 0
+        return line

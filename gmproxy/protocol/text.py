@@ -1,0 +1,279 @@
+"""The classic text protocol as a client speaks it: bytes in, requests out.
+
+The rules are those of memcached's protocol.txt where it is exact and of memcached 1.6 where it is not, down to which mistakes
+are answered before a data block is read (the block is then taken for commands, as memcached does).
+
+What a server gets is not always what the client wrote: `noreply` is taken off, so that every request has an
+answer and a link is always in step, and odd numbers and blanks are written plainly, so that no server can find another message
+border in a line than this parser did.
+"""
+
+import re
+
+from gmproxy.accel import pick
+from gmproxy.protocol import limits
+
+_message = pick("message")
+new_request = _message.Request
+local_reply = _message.local_reply
+new_stream = pick("stream").Stream
+VERBS = _message.VERBS
+
+ERROR = b"ERROR\r\n"
+BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
+BAD_DATA = b"CLIENT_ERROR bad data chunk\r\n"
+BAD_EXPTIME = b"CLIENT_ERROR invalid exptime argument\r\n"
+BAD_DELETE = b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
+LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
+TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
+OK = b"OK\r\n"
+CRLF = b"\r\n"
+
+DELETE = VERBS[b"delete"]
+NOREPLY = b"noreply"
+PLAIN_NUMBER_DIGITS = 9  # so many digits fit every type that memcached reads them into
+
+#: A number as C's strtol reads it from a word: the rest after white space is ignored.
+_C_NUMBER = re.compile(rb"[\t\v\f\r]*([+-]?)([0-9]+)(?:[\t\v\f\r]|\Z)")
+
+
+class LineTooLong(Exception):
+    """The client sends a line without an end: nothing after it can be understood."""
+
+
+def c_number(word, least, most):
+    """The number that memcached reads from `word`, or None if it refuses it or it is not in [least, most]."""
+    match = _C_NUMBER.match(word)
+    if match is None:
+        return None
+    number = int(match[2]) if len(match[2]) <= 20 else most + 1
+    if match[1] == b"-":
+        number = -number
+    return number if least <= number <= most else None
+
+
+def as_int32(number):
+    """What is left of a number when memcached stores it in 32 signed bits."""
+    return (number + 2**31) % 2**32 - 2**31
+
+
+class TextParser:
+    """The requests of one client.
+
+    `stream.feed(chunk)` takes what arrived; `next_request()` gives the next whole request, or None while more bytes are
+    needed. Raises LineTooLong when the stream cannot be understood any more.
+    """
+
+    __slots__ = ("stream", "max_item_size", "skip", "after_skip")
+
+    def __init__(self, max_item_size):
+        self.stream = new_stream()
+        self.max_item_size = max_item_size
+        self.skip = 0           # bytes of a refused data block still to be thrown away
+        self.after_skip = None  # the answer once they are gone
+
+    def next_request(self):
+        stream = self.stream
+        if self.skip:
+            return self._skip_refused_block()
+        if not stream.ready():
+            return None
+        start = stream.pos
+        end = stream.line_end(start)
+        if end < 0:
+            stream.need = 0
+            self._check_unfinished(stream.data, start)
+            return None
+        stop = end
+        if stop > start and stream.data[stop - 1] == 13:
+            stop -= 1
+        nul = stream.find_nul(start, stop)
+        if nul >= 0:
+            stop = nul  # memcached reads the line as a C string
+        while start < stop and stream.data[start] == 32:
+            start += 1
+        name_end = stream.word_end(start, stop)
+        verb = VERBS.get(stream.cut(start, name_end))
+        if verb is not None and verb.values and not verb.changes:
+            stream.pos = end + 1
+            return self._retrieve(verb, start, name_end, stop)
+        return self._request(start, stop, end)
+
+    def _check_unfinished(self, data, start):
+        size = len(data) - start
+        if size > limits.MAX_UNFINISHED_LINE:
+            head = data[start:start + 104].lstrip(b" ")
+            if size > limits.MAX_GET_LINE or not head.startswith((b"get ", b"gets ")):
+                raise LineTooLong
+
+    def _retrieve(self, verb, start, name_end, stop):
+        """get and gets, the most frequent and the longest commands: read without splitting the line first."""
+        stream = self.stream
+        keys = []
+        pos = name_end + 1
+        while pos < stop:
+            key_end = stream.word_end(pos, stop)
+            if key_end - pos > limits.MAX_KEY:
+                return local_reply(BAD_FORMAT)
+            if key_end > pos:
+                keys.append(stream.cut(pos, key_end))
+            pos = key_end + 1
+        if len(keys) == 1:
+            key = keys[0]
+            if stop - start == len(verb.name) + 1 + len(key) and stream.begins(stop, CRLF):
+                return new_request(verb, key, stream.cut(start, stop + 2))
+            return new_request(verb, key, b"%b %b\r\n" % (verb.name, key))
+        return self._retrieve_many(verb, keys, verb.name + b" ")
+
+    def _request(self, start, stop, end):
+        """The request whose command is data[start:stop], in a line that ends at `end`, or None if its data block has not all
+        arrived."""
+        stream = self.stream
+        words = stream.cut(start, stop).split(b" ")
+        if b"" in words:
+            words = [word for word in words if word]
+        verb = VERBS.get(words[0]) if words else None
+        count = len(words)
+        if end - start > limits.MAX_LINE:
+            raise LineTooLong
+        if verb is None or count < verb.least or (verb.most and count > verb.most):
+            stream.pos = end + 1
+            return local_reply(ERROR)
+        if verb.kind == "store":
+            return self._store(verb, words, end)
+        stream.pos = end + 1
+        return getattr(self, "_" + verb.kind)(verb, words)
+
+    def _retrieve_many(self, verb, keys, prefix):
+        """A request for several keys; its `line` is only what stands before the keys: the router completes it."""
+        if not keys:
+            return local_reply(ERROR)
+        request = new_request(verb, keys[0], prefix)
+        request.keys = keys
+        return request
+
+    def _retrieve_and_touch(self, verb, words):
+        exptime = c_number(words[1], -2**63, 2**63 - 1)
+        if exptime is None:
+            return local_reply(BAD_EXPTIME)
+        keys = words[2:]
+        for key in keys:
+            if len(key) > limits.MAX_KEY:
+                return local_reply(BAD_FORMAT)
+        if not keys:
+            return local_reply(b"END\r\n")
+        prefix = b"%b %d " % (verb.name, as_int32(exptime))
+        if len(keys) == 1:
+            return new_request(verb, keys[0], prefix + keys[0] + CRLF)
+        return self._retrieve_many(verb, keys, prefix)
+
+    def _store(self, verb, words, end):
+        stream = self.stream
+        quiet = words[-1] == NOREPLY
+        key = words[1]
+        length_word = words[4]
+        plain = True
+        for word in words[2:5]:
+            if len(word) > PLAIN_NUMBER_DIGITS or not word.isdigit():
+                plain = False
+        cas = b""
+        if verb.least == 6:  # cas
+            number = c_number(words[5], 0, 2**64 - 1)
+            if number is None:
+                return self._refuse(BAD_FORMAT, quiet, end + 1)
+            cas = b" %d" % number
+        if plain:
+            length = int(length_word)
+            line = b"%b %b %b %b %b%b\r\n" % (verb.name, key, words[2], words[3], length_word, cas)
+        else:
+            flags = c_number(words[2], 0, 2**64 - 1)
+            exptime = c_number(words[3], -2**63, 2**63 - 1)
+            number = c_number(length_word, 0, limits.MAX_ANNOUNCED_LENGTH)
+            if flags is None or exptime is None or number is None:
+                return self._refuse(BAD_FORMAT, quiet, end + 1)
+            length = number
+            line = b"%b %b %d %d %d%b\r\n" % (verb.name, key, flags % 2**32, as_int32(exptime), length, cas)
+        if len(key) > limits.MAX_KEY:
+            return self._refuse(BAD_FORMAT, quiet, end + 1)
+        if length > self.max_item_size:
+            return self._refuse_large(verb, key, quiet, length, end + 1)
+        after = end + 1 + length + 2
+        if after > len(stream.data):
+            stream.need = after - stream.pos
+            return None
+        stream.pos = after
+        if not stream.begins(after - 2, CRLF):
+            return self._refuse(BAD_DATA, quiet, after)
+        request = new_request(verb, key, line)
+        request.body = stream.cut(end + 1, after)
+        request.quiet = quiet
+        return request
+
+    def _refuse(self, error, quiet, pos):
+        """Answer `error` and go on reading at `pos`. A client that said noreply hears nothing, as from memcached."""
+        self.stream.pos = pos
+        request = local_reply(error)
+        request.quiet = quiet
+        return request
+
+    def _refuse_large(self, verb, key, quiet, length, pos):
+        """Throw the data block away and answer the error after it.
+
+        For a set, memcached also drops the old value: the client must not go on reading what it wanted to replace.
+        """
+        self.stream.pos = pos
+        self.skip = length + 2
+        self.after_skip = local_reply(TOO_LARGE)
+        self.after_skip.quiet = quiet
+        if verb.name == b"set":
+            request = new_request(DELETE, key, b"delete %b\r\n" % key)
+            request.quiet = True
+            return request
+        return self._skip_refused_block()
+
+    def _skip_refused_block(self):
+        self.stream.need = 0
+        self.skip -= self.stream.drop(self.skip)
+        return self.after_skip if self.skip == 0 else None
+
+    def _count(self, verb, words):
+        return self._line_about_key(verb, words, 3)
+
+    def _touch(self, verb, words):
+        return self._line_about_key(verb, words, 3)
+
+    def _delete(self, verb, words):
+        extra = words[2:]
+        if extra and extra not in ([b"0"], [NOREPLY], [b"0", NOREPLY]):
+            return self._refuse(BAD_DELETE, words[-1] == NOREPLY, self.stream.pos)
+        return self._line_about_key(verb, words, 2)
+
+    def _line_about_key(self, verb, words, take):
+        """A command of one line: its first `take` words go to the server, which judges the numbers itself."""
+        quiet = len(words) > take and words[-1] == NOREPLY
+        if len(words[1]) > limits.MAX_KEY:
+            return self._refuse(BAD_FORMAT, quiet, self.stream.pos)
+        request = new_request(verb, words[1], b" ".join(words[:take]) + b"\r\n")
+        request.quiet = quiet
+        return request
+
+    def _flush(self, verb, words):
+        quiet = words[-1] == NOREPLY
+        delay = 0
+        if len(words) - quiet > 1:
+            delay = c_number(words[1], -2**63, 2**63 - 1)
+            if delay is None:
+                return self._refuse(BAD_EXPTIME, quiet, self.stream.pos)
+        request = new_request(verb, b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")
+        request.quiet = quiet
+        return request
+
+    def _verbosity(self, verb, words):
+        """Accepted and ignored: what a proxy logs is not for its clients to say."""
+        known = c_number(words[1], 0, 2**32 - 1) is not None
+        return self._refuse(OK if known else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
+
+    def _admin(self, verb, words):
+        request = new_request(verb, b"", b"")
+        request.keys = words[1:]
+        return request

@@ -1,0 +1,118 @@
+"""A primary that came back empty is filled again by what its clients ask for.
+
+On a miss the backup is asked, with the remaining life of the item: a meta get (memcached 1.6), or a plain get where the backup
+is older. The client gets the backup's value and the primary gets it too, by `add`, which never overwrites what a
+client may have written there in the meantime.
+"""
+
+from gmproxy.accel import pick
+
+_message = pick("message")
+new_request = _message.Request
+VERBS = _message.VERBS
+META_GET = _message.META_GET
+BACKUP = _message.BACKUP
+
+END = b"END\r\n"
+ADD = VERBS[b"add"]
+GET = VERBS[b"get"]
+
+#: Given to a `gets` that the backup answered. The primary has another number for the item, so a `cas` with this
+#: one fails with EXISTS, and the client reads again: it never overwrites a change it has not seen.
+UNMATCHED_CAS = 2**64 - 1
+
+
+class Refill:
+    """Asks the backups for the keys that `request`, answered by `primary`, did not find there.
+
+    backup_of     key -> Backend
+    """
+
+    __slots__ = ("request", "primary", "backup_of", "left", "values")
+
+    def __init__(self, request, primary, backup_of):
+        self.request = request
+        self.primary = primary
+        self.backup_of = backup_of
+        self.left = 0
+        self.values = []
+
+    def ask(self):
+        """Returns the session that waits for no more replies by this, if any."""
+        keys = missing_keys(self.request)
+        self.left = len(keys)
+        session = None
+        for key in keys:
+            session = self._question(META_GET, key, b"mg %b f t v\r\n" % key) or session
+        return session
+
+    def _question(self, verb, key, line):
+        question = new_request(verb, key, line)
+        question.owner = self
+        question.lane = self.request.lane
+        question.stage = BACKUP
+        return self.backup_of(key).submit(question)
+
+    def answered(self, question):
+        reply = question.reply
+        if question.verb is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")):
+            return self._question(GET, question.key, b"get %b\r\n" % question.key)
+        found = read_meta(reply) if question.verb is META_GET else read_plain(reply, self.primary.options.refill_ttl)
+        if found is not None:
+            self._found(question.key, *found)
+        self.left -= 1
+        if self.left:
+            return None
+        request = self.request
+        if self.values:
+            request.reply = b"".join((request.reply[:-len(END)], *self.values, END))
+        return request.owner.answered(request)
+
+    def _found(self, key, flags, life, data):
+        """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
+        length = len(data) - 2
+        cas = b" %d" % UNMATCHED_CAS if self.request.verb.name in (b"gets", b"gats") else b""
+        self.values.append(b"VALUE %b %d %d%b\r\n%b" % (key, flags, length, cas, data))
+        refill = new_request(ADD, key, b"add %b %d %d %d\r\n" % (key, flags, life, length))
+        refill.body = data
+        refill.lane = self.request.lane
+        refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
+        self.primary.refills += 1
+        self.primary.submit(refill)
+
+
+def missing_keys(request):
+    """The keys of `request` without a VALUE in its reply, each once, in the order asked."""
+    if request.keys is None:
+        return [request.key]
+    found = set()
+    reply = request.reply
+    pos = 0
+    while reply.startswith(b"VALUE ", pos):
+        end = reply.index(b"\r\n", pos)
+        words = reply[pos + 6:end].split(b" ")
+        found.add(words[0])
+        pos = end + 2 + int(words[2]) + 2
+    return [key for key in dict.fromkeys(request.keys) if key not in found]
+
+
+def read_meta(reply):
+    """(flags, life, data with CRLF) of an answer to `mg key f t v`, or None if there is no value."""
+    if not reply.startswith(b"VA "):
+        return None
+    end = reply.index(b"\r\n")
+    flags = life = 0
+    for word in reply[:end].split(b" ")[2:]:
+        if word[:1] == b"f":
+            flags = int(word[1:])
+        elif word[:1] == b"t":
+            life = max(int(word[1:]), 0)  # -1: for ever
+    return flags, life, reply[end + 2:]
+
+
+def read_plain(reply, life):
+    """The same of an answer to `get key`, which does not tell the life."""
+    if not reply.startswith(b"VALUE "):
+        return None
+    end = reply.index(b"\r\n")
+    return int(reply[:end].split(b" ")[2]), life, reply[end + 2:-len(END)]

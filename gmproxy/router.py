@@ -1,0 +1,237 @@
+"""From a request to the servers it concerns, and from their answers to one answer.
+
+    get, set, ...       the primary of the key
+    several keys        one grouped request for each server, asked at the same time, joined to one answer
+    any change          also goes to the key's backup; its answer is not awaited
+    primary failed      the backup answers: a read is asked again there, a change was already copied to it
+    primary's miss      while its memory may be empty: the backup answers and the primary is refilled (refill.py)
+    flush_all           every server
+
+A request that no server could answer is a miss if it only reads, else SERVER_ERROR <reason> <server>.
+"""
+
+from gmproxy.accel import pick
+
+_message = pick("message")
+new_request = _message.Request
+new_refill = pick("refill").Refill
+VERBS = _message.VERBS
+PRIMARY, BACKUP, COPY = _message.PRIMARY, _message.BACKUP, _message.COPY
+
+TOUCH = VERBS[b"touch"]
+END = b"END\r\n"
+END_SIZE = 5
+
+
+class Router:
+    """
+    backends, backups        lists of Backend
+    locator, backup_locator  gmproxy.ring.Locator: key -> index into them
+    """
+
+    __slots__ = ("backends", "backups", "locator", "backup_locator", "options", "misses_for_errors", "copies_lost")
+
+    def __init__(self, options):
+        self.options = options
+        self.backends = []
+        self.backups = []
+        self.locator = None
+        self.backup_locator = None
+        self.misses_for_errors = 0
+        self.copies_lost = 0
+
+    def serve(self, backends, locator, backups, backup_locator):
+        """Route to these servers from now on."""
+        self.backends = backends
+        self.locator = locator
+        self.backups = backups
+        self.backup_locator = backup_locator
+
+    # -- requests
+
+    def route(self, request):
+        """Send `request` on its way. Its owner hears when the answer is there, perhaps before this returns."""
+        if request.keys is not None:
+            self._split(request, self.backends, self.locator, PRIMARY)
+            if self.backups and request.verb.changes:
+                for key in request.keys:
+                    self._copy_touch(request, key)
+            return
+        backend = self.backends[self.locator.locate(request.key)]
+        if self.backups and request.verb.changes:
+            self._copy(request)
+        backend.submit(request)
+
+    def flush_all(self, request):
+        """Ask every server and every backup."""
+        servers = self.backends + self.backups
+        fan_out = FanOut(request, len(servers))
+        for backend in servers:
+            part = new_request(request.verb, b"", request.line)
+            part.owner = fan_out
+            part.lane = request.lane
+            part.stage = BACKUP  # there is nobody else to ask
+            backend.submit(part)
+
+    def _split(self, request, servers, locator, stage):
+        """Ask each of `servers` for its keys of `request`. Returns the session that is ready by this, if any."""
+        groups = [None] * len(servers)
+        count = 0
+        for key in request.keys:
+            index = locator.locate(key)
+            group = groups[index]
+            if group is None:
+                groups[index] = [key]
+                count += 1
+            else:
+                group.append(key)
+        gather = Gather(request, count)
+        for index, group in enumerate(groups):
+            if group is not None:
+                part = new_request(request.verb, group[0], b"%b%b\r\n" % (request.line, b" ".join(group)))
+                part.keys = group
+                part.owner = gather
+                part.lane = request.lane
+                part.stage = stage
+                gather.parts.append(part)
+        session = None
+        for part in list(gather.parts):
+            session = servers[locator.locate(part.key)].submit(part) or session
+        return session
+
+    # -- backups
+
+    def _backup_of(self, key):
+        return self.backups[self.backup_locator.locate(key)]
+
+    def _copy(self, request):
+        """Let the backup make the same change."""
+        if request.verb.values:
+            self._copy_touch(request, request.key)
+            return
+        copy = new_request(request.verb, request.key, request.line)
+        copy.body = request.body
+        copy.lane = request.lane
+        copy.stage = COPY
+        request.copy = copy
+        self._backup_of(request.key).submit(copy)
+
+    def _copy_touch(self, request, key):
+        """What a gat changes is the life of the item: the backup need not send the value for that."""
+        exptime = request.line.split(b" ", 2)[1]
+        copy = new_request(TOUCH, key, b"touch %b %b\r\n" % (key, exptime))
+        copy.lane = request.lane
+        copy.stage = COPY
+        self._backup_of(key).submit(copy)
+
+    def missed(self, request, backend):
+        """The primary has no value for a key of `request`, but its memory may be empty: ask the backup."""
+        if request.stage != PRIMARY:
+            return request.owner.answered(request)
+        return new_refill(request, backend, self._backup_of).ask()
+
+    # -- failures
+
+    def failed(self, request, backend, reason):
+        """`backend` could not answer. Returns the session that waits for no more replies by this, if any."""
+        request.failure = reason
+        if request.stage == COPY:
+            self.copies_lost += 1
+            if request.owner is None:
+                return None
+        elif request.stage == PRIMARY and self.backups:
+            if request.copy is not None:
+                return self._answer_of_copy(request, backend)
+            if request.verb.values:
+                return self._ask_backup(request)
+        return self._give_up(request, backend, reason)
+
+    def _answer_of_copy(self, request, backend):
+        """The change did not reach the primary, or nobody knows: what the backup says of its copy is the answer."""
+        copy = request.copy
+        if copy.failure is not None:
+            return self._give_up(request, backend, request.failure)
+        if copy.reply is None:
+            copy.owner = Heir(request)
+            return None
+        request.reply = copy.reply
+        return request.owner.answered(request)
+
+    def _ask_backup(self, request):
+        if request.keys is not None:
+            question = new_request(request.verb, request.key, request.owner.request.line)
+            question.keys = request.keys
+            question.owner = Heir(request)
+            question.lane = request.lane
+            return self._split(question, self.backups, self.backup_locator, BACKUP)
+        request.stage = BACKUP
+        request.retried = False
+        return self._backup_of(request.key).submit(request)
+
+    def _give_up(self, request, backend, reason):
+        if request.verb.miss is not None and self.options.on_get_error == "miss":
+            self.misses_for_errors += 1
+            request.reply = request.verb.miss
+        else:
+            request.reply = b"SERVER_ERROR %b %b\r\n" % (reason.encode(), backend.label.encode())
+        return request.owner.answered(request) if request.owner is not None else None
+
+
+class Gather:
+    """Joins the answers to the parts of a retrieval: all their values, in one block with one END."""
+
+    __slots__ = ("request", "left", "parts")
+
+    def __init__(self, request, left):
+        self.request = request
+        self.left = left
+        self.parts = []
+
+    def answered(self, part):
+        self.left -= 1
+        if self.left:
+            return None
+        request = self.request
+        values = []
+        for other in self.parts:
+            if other.reply.endswith(END):
+                values.append(other.reply[:-END_SIZE])
+            elif other.failure is not None:  # on_get_error = error: the client wants to know
+                request.reply = other.reply
+                return request.owner.answered(request)
+        values.append(END)
+        request.reply = b"".join(values)
+        return request.owner.answered(request)
+
+
+class FanOut:
+    """One answer for a command that went to every server: OK if all of them said so, else the first that did not."""
+
+    __slots__ = ("request", "left", "trouble")
+
+    def __init__(self, request, left):
+        self.request = request
+        self.left = left
+        self.trouble = None
+
+    def answered(self, part):
+        self.left -= 1
+        if part.reply != b"OK\r\n" and self.trouble is None:
+            self.trouble = part.reply
+        if self.left:
+            return None
+        self.request.reply = self.trouble or b"OK\r\n"
+        return self.request.owner.answered(self.request)
+
+
+class Heir:
+    """Hands the answer of one request to another that could not get its own."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request):
+        self.request = request
+
+    def answered(self, other):
+        self.request.reply = other.reply
+        return self.request.owner.answered(self.request)

@@ -1,0 +1,166 @@
+"""One client: a greenlet that reads requests, has them routed, waits for their answers and sends these in order.
+
+It reads as blocking code. What makes it quick is that everything is done for a batch, all the requests that
+arrived in one piece: they are routed together, the greenlet is woken once, when the last answer is there, and one send
+takes all answers back.
+"""
+
+import gevent
+from gevent.socket import wait_write
+
+from gmproxy.accel import pick
+
+_sysio = pick("sysio")
+recv = _sysio.recv
+send = _sysio.send
+_text = pick("text")
+new_parser = _text.TextParser
+LineTooLong = _text.LineTooLong
+LINE_TOO_LONG = _text.LINE_TOO_LONG
+local_reply = pick("message").local_reply
+
+READ = 1
+
+#: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
+MAX_BATCH = 64
+
+#: What a client session is doing.
+RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
+
+
+class Session:
+    """
+    service    what all sessions of a pool share: router, options, admin commands, counters
+    lane       which link of a backend carries this client's requests
+    """
+
+    __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_hub", "_greenlet", "_watcher", "_watching", "_doing", "_parser",
+                 "_batch", "_pending", "_leaving")
+
+    def __init__(self, service, sock, lane):
+        self.service = service
+        self.lane = lane
+        self._router = service.router
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._hub = gevent.get_hub()
+        self._greenlet = gevent.getcurrent()
+        self._watcher = self._hub.loop.io(self._fd, READ)
+        self._watching = False
+        self._doing = RUNNING
+        self._parser = new_parser(service.options.max_item_size)
+        self._batch = []
+        self._pending = 0      # requests of the batch without an answer
+        self._leaving = False  # close when the batch is answered
+
+    def run(self):
+        """Serve the client until it leaves."""
+        try:
+            while not self._leaving:
+                self._wait_for_bytes()
+                chunk = recv(self._fd)
+                if chunk is None:
+                    continue
+                if not chunk:
+                    break
+                self._parser.stream.feed(chunk)
+                self._answer_requests()
+        except OSError:
+            pass  # the client is gone
+        finally:
+            self._doing = RUNNING  # replies that come now find nobody to wake
+            self._watcher.stop()
+            self._watcher.close()
+
+    def _answer_requests(self):
+        """Answer every whole request that has arrived, a batch at a time."""
+        while self._read_batch():
+            if self._pending:
+                self._doing = AWAITS_REPLIES
+                self._hub.switch()
+            self._send_replies()
+            if self._leaving:
+                return
+
+    # -- a batch of requests
+
+    def _read_batch(self):
+        """Parse and route up to MAX_BATCH requests. False if there was none."""
+        batch = self._batch
+        parser = self._parser
+        try:
+            while len(batch) < MAX_BATCH:
+                request = parser.next_request()
+                if request is None:
+                    break
+                batch.append(request)
+                if request.reply is None:
+                    request.owner = self
+                    request.lane = self.lane
+                    self._pending += 1
+                    self._dispatch(request)
+                    if self._leaving:
+                        break
+        except LineTooLong:
+            batch.append(local_reply(LINE_TOO_LONG))
+            self._leaving = True
+        return len(batch) > 0
+
+    def _dispatch(self, request):
+        if request.key:
+            self._router.route(request)
+        elif request.verb.name == b"quit":
+            self._leaving = True
+            self._pending -= 1
+            request.reply = b""
+        else:
+            self.service.command(request)
+
+    def answered(self, request):
+        """The reply to `request` is there. Returns this session if it waits for no other."""
+        self._pending -= 1
+        if self._pending == 0 and self._doing == AWAITS_REPLIES:
+            return self
+        return None
+
+    def resume(self):
+        """Called from the loop, never from another client's greenlet."""
+        if self._doing == AWAITS_REPLIES:
+            self._doing = RUNNING
+            self._greenlet.switch()
+
+    def _send_replies(self):
+        batch = self._batch
+        if len(batch) == 1:
+            request = batch[0]
+            reply = b"" if request.quiet else request.reply
+        else:
+            reply = b"".join([request.reply for request in batch if not request.quiet])
+        batch.clear()
+        if reply:
+            self._send(reply)
+
+    # -- the socket
+
+    def _wait_for_bytes(self):
+        """The watcher stays started from one wait to the next: to start it for each would be a system call each."""
+        self._doing = AWAITS_BYTES
+        if not self._watching:
+            self._watching = True
+            self._watcher.start(self._on_readable)
+        self._hub.switch()
+
+    def _on_readable(self):
+        if self._doing == AWAITS_BYTES:
+            self._doing = RUNNING
+            self._greenlet.switch()
+        else:  # more has come while we are busy: do not be told again until we ask
+            self._watching = False
+            self._watcher.stop()
+
+    def _send(self, data):
+        """Send all of `data`. A client that does not read for `client_write_timeout` seconds is given up (OSError)."""
+        offset = send(self._fd, data, 0)
+        while offset < len(data):
+            wait_write(self._fd, self.service.options.client_write_timeout)
+            offset += send(self._fd, data, offset)
