@@ -100,6 +100,10 @@ class Backend:
 
     # -- links
 
+    def preconnect(self):
+        if self.links[0] is None:
+            self._open_link(0)
+
     def _open_link(self, lane):
         link = new_link(self, lane, self._loop)
         self.links[lane] = link

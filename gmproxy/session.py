@@ -35,7 +35,7 @@ class Session:
     """
 
     __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_hub", "_greenlet", "_watcher", "_watching", "_doing", "_parser",
-                 "_batch", "_pending", "_leaving")
+                 "_batch", "_pending", "_leaving", "_quit")
 
     def __init__(self, service, sock, lane):
         self.service = service
@@ -51,12 +51,20 @@ class Session:
         self._parser = new_parser(service.options.max_item_size)
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
-        self._leaving = False  # close when the batch is answered
+        self._leaving = False  # the proxy ends: close when all that has arrived is answered
+        self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
+
+    def leave(self):
+        """Close the connection as soon as no answer is owed. Called from another greenlet."""
+        self._leaving = True
+        if self._doing == AWAITS_BYTES:
+            self._doing = RUNNING
+            self._hub.loop.run_callback(self._greenlet.switch)
 
     def run(self):
         """Serve the client until it leaves."""
         try:
-            while not self._leaving:
+            while not (self._leaving or self._quit):
                 self._wait_for_bytes()
                 chunk = recv(self._fd)
                 if chunk is None:
@@ -65,6 +73,7 @@ class Session:
                     break
                 self._parser.stream.feed(chunk)
                 self._answer_requests()
+                self._parser.stream.forget()
         except OSError:
             pass  # the client is gone
         finally:
@@ -79,7 +88,7 @@ class Session:
                 self._doing = AWAITS_REPLIES
                 self._hub.switch()
             self._send_replies()
-            if self._leaving:
+            if self._quit:
                 return
 
     # -- a batch of requests
@@ -99,18 +108,18 @@ class Session:
                     request.lane = self.lane
                     self._pending += 1
                     self._dispatch(request)
-                    if self._leaving:
+                    if self._quit:
                         break
         except LineTooLong:
             batch.append(local_reply(LINE_TOO_LONG))
-            self._leaving = True
+            self._quit = True
         return len(batch) > 0
 
     def _dispatch(self, request):
         if request.key:
             self._router.route(request)
         elif request.verb.name == b"quit":
-            self._leaving = True
+            self._quit = True
             self._pending -= 1
             request.reply = b""
         else:

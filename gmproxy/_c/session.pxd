@@ -19,6 +19,7 @@ cdef class Session(Asker):
     cdef list _batch
     cdef Py_ssize_t _pending
     cdef bint _leaving
+    cdef bint _quit
 
     @cython.locals(chunk=bytes)
     cpdef run(self)

@@ -12,6 +12,7 @@ cdef class Stream:
 
     cpdef feed(self, bytes chunk)
     cpdef Py_ssize_t size(self)
+    cpdef forget(self)
     cpdef bint ready(self)
     cpdef Py_ssize_t line_end(self, Py_ssize_t start)
     cpdef Py_ssize_t word_end(self, Py_ssize_t start, Py_ssize_t stop)

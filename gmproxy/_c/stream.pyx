@@ -50,6 +50,12 @@ cdef class Stream:
     cpdef Py_ssize_t size(self):
         return self._have + PyBytes_GET_SIZE(self.data) - self.pos
 
+    cpdef forget(self):
+        if self.pos == PyBytes_GET_SIZE(self.data):
+            self.data = b""
+            self.pos = 0
+            self._searched = 0
+
     cpdef bint ready(self):
         return self.pos < PyBytes_GET_SIZE(self.data)
 

@@ -50,6 +50,13 @@ class Stream:
         """Bytes that wait to be understood."""
         return self._have + len(self.data) - self.pos
 
+    def forget(self):
+        """Hold on to no memory if all bytes are understood: an idle connection is to cost little."""
+        if self.pos == len(self.data):
+            self.data = b""
+            self.pos = 0
+            self._searched = 0
+
     def ready(self):
         """True if the parser has something new to look at."""
         return self.pos < len(self.data)

@@ -1,0 +1,7 @@
+"""python -m gmproxy"""
+
+import sys
+
+from gmproxy.cli import main
+
+sys.exit(main())

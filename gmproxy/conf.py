@@ -1,0 +1,202 @@
+"""From command line, environment and file to one frozen, checked Config.
+
+The nearest wins: command line, environment (GMPROXY_NAME), file, default. Names come from the settings table alone; one that is
+not there is an error that tells file and line.
+"""
+
+import argparse
+import shutil
+from dataclasses import make_dataclass
+
+import configargparse
+
+from gmproxy import __version__, placement
+from gmproxy.accel import BUILD
+from gmproxy.errors import ConfigError
+from gmproxy.settings import GROUPS, LISTS, SETTINGS, option_name, render, servers, yes_or_no
+
+Config = make_dataclass("Config", list(SETTINGS), frozen=True)
+Config.__doc__ = "The checked settings: an attribute for each row of the settings table. Times are in seconds."
+
+#: What a command line can ask for besides settings.
+ACTIONS = ("test_conf", "print_config", "demo")
+
+
+def parse(arguments, environment, program="gmproxy", compat="gmproxy"):
+    """(Config, set of ACTIONS asked for), from `arguments` (without the program's name) and `environment`.
+
+    Raises ConfigError. Prints and raises SystemExit(0) for --help and --version.
+    """
+    parser = _parser(program)
+    try:
+        given = vars(parser.parse_args(arguments, env_vars=_plain_switches(environment)))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the configuration file is not text: {error}") from None
+    actions = {action for action in ACTIONS if given[action]}
+    values = {}
+    for name, setting in SETTINGS.items():
+        value = given[name]
+        if value is None:
+            default = setting.default if name != "compat" else compat
+            value = [] if name in LISTS else setting.parse(default)
+        elif name in LISTS:
+            value = [server for part in value for server in part]
+        values[name] = value
+    config = Config(**values)
+    _check(config, actions)
+    return config, actions
+
+
+def describe(config):
+    """`config` as a file that would give the same."""
+    lines = []
+    for name, setting in SETTINGS.items():
+        value = getattr(config, name)
+        prefix = "# " if value in ("", []) else ""
+        lines.append(f"{prefix}{name} = {render(setting, value)}".rstrip())
+    return "\n".join(lines)
+
+
+def _plain_switches(environment):
+    """`environment` with every yes, on, 1 ... of a switch written as all versions of ConfigArgParse understand it."""
+    plain = dict(environment)
+    for name, setting in SETTINGS.items():
+        variable = "GMPROXY_" + name.upper()
+        if setting.parse is yes_or_no and variable in plain:
+            try:
+                plain[variable] = _switch(yes_or_no(plain[variable]))
+            except ValueError as error:
+                raise ConfigError(f"{variable}: {error}") from None
+    return plain
+
+
+def _switch(value):
+    return "true" if value else "false"
+
+
+def placement_for(config, servers):
+    """The gmproxy.placement.Placement of keys on `servers`. Raises ConfigError."""
+    distribution = "magent-ketama" if config.ketama else config.distribution
+    try:
+        return placement.build(servers, distribution, config.hash, config.hash_tag, profile=config.profile)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _check(config, actions):
+    """What no single setting can tell. Raises ConfigError."""
+    if not config.server and "demo" not in actions:
+        raise ConfigError("no server: say at least one with -s HOST:PORT")
+    if config.port == 0 and not config.unix_socket:
+        raise ConfigError("nothing to listen on: port is 0 and there is no unix socket (-f)")
+    if config.ketama and (config.distribution or config.profile):
+        raise ConfigError("ketama (-k) is a choice of distribution itself: it cannot stand beside distribution or profile")
+    for listed in filter(None, (config.server, config.backup)):
+        placement_for(config, listed)
+
+
+# -- ConfigArgParse, fed from the table
+
+
+class _File(configargparse.ConfigFileParser):
+    """`name = value`, # and ; begin a comment. Every line is checked against the table while its number is known."""
+
+    def get_syntax_description(self):
+        return "Configuration file: name = value; # begins a comment."
+
+    def parse(self, stream):
+        found = {}
+        where = getattr(stream, "name", "configuration")
+        for number, line in enumerate(stream, 1):
+            line = line.split(" #")[0].strip()
+            if not line or line[0] in "#;":
+                continue
+            name, equals, value = (part.strip() for part in line.partition("="))
+            name = name.lower().replace("-", "_")
+            setting = SETTINGS.get(name)
+            if setting is None:
+                raise configargparse.ConfigFileParserException(f"{where}:{number}: there is no setting {name!r}")
+            if not equals:
+                raise configargparse.ConfigFileParserException(f"{where}:{number}: {name} has no value: write {name} = ...")
+            if name in found and name not in LISTS:
+                raise configargparse.ConfigFileParserException(f"{where}:{number}: {name} is set twice")
+            try:
+                checked = setting.parse(value) if value else None
+            except ValueError as error:
+                raise configargparse.ConfigFileParserException(f"{where}:{number}: {name}: {error}") from None
+            if value:
+                self._keep(found, name, value, checked)
+        return found
+
+    @staticmethod
+    def _keep(found, name, value, checked):
+        if name in LISTS:
+            found.setdefault(name.replace("_", "-"), []).append(value)
+        else:
+            found[name.replace("_", "-")] = _switch(checked) if isinstance(checked, bool) else value
+
+
+class _Parser(configargparse.ArgumentParser):
+    """One clear line for a mistake, as an exception: who shows it is for the caller to say."""
+
+    def error(self, message):
+        raise ConfigError(message)
+
+
+class _Formatter(argparse.HelpFormatter):
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=36, width=min(shutil.get_terminal_size().columns, 110))
+
+
+def _parser(program):
+    parser = _Parser(
+        prog=program,
+        usage=f"{program} -s HOST:PORT [-s HOST:PORT ...] [-b HOST:PORT ...] [options]",
+        description="A memcached proxy: many servers look like one.",
+        epilog="Every option may also stand in the file given with -c, as name = value, or in the environment as GMPROXY_NAME.",
+        config_file_parser_class=_File,
+        auto_env_var_prefix="GMPROXY_",
+        add_config_file_help=False,
+        add_env_var_help=False,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    for group in GROUPS:
+        section = parser.add_argument_group(group)
+        for setting in SETTINGS.values():
+            if setting.group == group:
+                _add(section, setting)
+    section = parser.add_argument_group("Other")
+    section.add_argument("-c", "--config", is_config_file=True, metavar="FILE", help="read settings from this file")
+    section.add_argument("-t", "--test-conf", action="store_true", help="check the configuration and exit")
+    section.add_argument("--print-config", action="store_true", help="print the effective configuration and exit")
+    section.add_argument("--demo", action="store_true", help="start three local memcached servers and a proxy over them")
+    section.add_argument("-V", "--version", action="version", version=f"gmproxy {__version__} ({BUILD} build)",
+                         help="print the version and which build of the hot modules answers")
+    section.add_argument("-h", "--help", action="help", help="print this and exit")
+    return parser
+
+
+def _add(section, setting):
+    names = [name for name in (setting.flag, option_name(setting)) if name]
+    default = f" (default {setting.default})" if setting.default not in ("", "no") else ""
+    wanted = {"dest": setting.name, "default": None, "help": (setting.sentence + default).replace("%", "%%")}
+    if setting.parse is yes_or_no:
+        section.add_argument(*names, action="store_true", **wanted)
+    else:
+        if setting.parse is servers:
+            wanted["action"] = "append"
+        section.add_argument(*names, type=_checked(setting), metavar=setting.metavar, **wanted)
+
+
+def _checked(setting):
+    """`setting.parse` with errors in the words of the table, not of argparse."""
+
+    def parse_value(value):
+        try:
+            return setting.parse(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse_value

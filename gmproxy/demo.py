@@ -1,0 +1,104 @@
+"""gmproxy --demo: two memcached servers and a backup on free ports, a proxy over them, and what to type next."""
+
+import dataclasses
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+from gmproxy import logs, sockets
+from gmproxy.address import Server
+from gmproxy.errors import StartError
+
+HOST = "127.0.0.1"
+MEMORY_MB = 64
+START_TIMEOUT = 5  # seconds
+STOP_TIMEOUT = 3
+
+BANNER = """
+  gmproxy demo: one memcached in front, three behind
+
+    proxy     {proxy}
+    servers   {servers}
+    backup    {backup}
+
+  In another terminal:
+
+    printf 'set key1 0 0 5\\r\\nhello\\r\\nget key1\\r\\nquit\\r\\n' | nc {host} {port}
+    printf 'stats\\r\\nquit\\r\\n' | nc {host} {port}
+
+  Kill a server and read its keys from the backup:   kill {pid}
+  Ctrl-C stops everything.
+"""
+
+
+def run(config, program):
+    """Serve until Ctrl-C, then stop the servers too. Raises StartError."""
+    memcached = shutil.which("memcached")
+    if memcached is None:
+        raise StartError("the demo needs memcached: apt install memcached")
+    bound = _bind(config, program)
+    children = []
+    try:
+        servers = [_start(memcached, children) for _ in range(3)]
+        config = dataclasses.replace(config, server=servers[:2], backup=servers[2:], daemon=False)
+        logs.set_up(config, False)
+        from gmproxy import worker
+
+        host, port = bound.getsockname()
+
+        def ready():
+            print(BANNER.format(
+                proxy=f"{host}:{port}", servers=f"{servers[0].label}, {servers[1].label}", backup=servers[2].label,
+                host=host, port=port, pid=children[0].pid,
+            ), flush=True)
+
+        worker.serve(config, [bound], ready)
+    finally:
+        _stop(children)
+
+
+def _bind(config, program):
+    """Our port, or a free one if it is taken."""
+    try:
+        return sockets.bind_tcp(HOST, config.port, config.backlog)
+    except StartError as error:
+        bound = sockets.bind_tcp(HOST, 0, config.backlog)
+        print(f"{program}: {error}; the demo takes port {bound.getsockname()[1]} instead", flush=True)
+        return bound
+
+
+def _start(memcached, children):
+    port = _free_port()
+    command = [memcached, "-l", HOST, "-p", str(port), "-U", "0", "-m", str(MEMORY_MB)]
+    if os.getuid() == 0:
+        command += ["-u", "nobody"]
+    # A session of its own: Ctrl-C is for the proxy, which then stops its servers in order.
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    children.append(child)
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline and child.poll() is None:
+        try:
+            socket.create_connection((HOST, port), 1).close()
+            return Server(HOST, port)
+        except OSError:
+            time.sleep(0.02)
+    raise StartError(f"memcached did not start on {HOST}:{port}")
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def _stop(children):
+    for child in children:
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

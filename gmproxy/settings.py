@@ -1,0 +1,167 @@
+"""Every setting, once: the command line, the configuration file, the environment, the documentation and the sample
+configuration are all made from this table."""
+
+import re
+from collections import namedtuple
+
+from gmproxy.address import parse_servers
+from gmproxy.placement import DISTRIBUTIONS, HASHES, PROFILES
+from gmproxy.protocol.limits import DEFAULT_MAX_ITEM_SIZE
+
+# -- what a value may be: text -> value, or ValueError with what was expected
+
+
+def text(value):
+    return value
+
+
+def yes_or_no(value):
+    if value.lower() in ("yes", "true", "on", "1"):
+        return True
+    if value.lower() in ("no", "false", "off", "0"):
+        return False
+    raise ValueError(f"{value!r} is neither yes nor no")
+
+
+def whole(least, most):
+    """Any whole number from `least` to `most`."""
+
+    def parse(value):
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= most:
+            raise ValueError(f"{value!r} is not a whole number from {least} to {most}")
+        return int(value)
+
+    return parse
+
+
+def milliseconds(value):
+    """Written in milliseconds, as twemproxy does; kept in seconds."""
+    return whole(1, 86_400_000)(value) / 1000
+
+
+def size(value):
+    """Bytes, with k or m for KiB or MiB, as memcached -I."""
+    match = re.fullmatch(r"([0-9]{1,10})([kKmM]?)", value)
+    number = int(match[1]) << {"": 0, "k": 10, "m": 20}[match[2].lower()] if match else 0
+    if not 1024 <= number <= 1 << 30:
+        raise ValueError(f"{value!r} is not a size from 1k to 1024m")
+    return number
+
+
+def one_of(*words):
+    def parse(value):
+        if value not in words:
+            raise ValueError(f"{value!r} is not one of {', '.join(filter(None, words))}")
+        return value
+
+    parse.choices = words
+    return parse
+
+
+def servers(value):
+    """host:port[:weight][ name], [v6]:port, unix:/path; several split by comma or semicolon."""
+    return parse_servers(value)
+
+
+def hash_tag(value):
+    if len(value) not in (0, 2):
+        raise ValueError(f"{value!r} is not two characters, such as {{}}")
+    return value
+
+
+#: name      as in the configuration file; with dashes the long option, with GMPROXY_ and in capitals the environment variable
+#: flag      the short option, or ""
+#: parse     text -> value
+#: default   as it would be written
+#: metavar   what stands for the value in the help; "" for a setting that is switched on by its mere name
+#: sentence  what it does
+#: group     the heading it stands under
+Setting = namedtuple("Setting", "name flag parse default metavar sentence group")
+
+_TABLE = {
+    "Servers": (
+        ("server", "-s", servers, "", "HOST:PORT",
+         "memcached server: host:port[:weight][ name], [v6]:port or unix:/path; may be repeated, or a list with commas"),
+        ("backup", "-b", servers, "", "HOST:PORT",
+         "backup server: hears of every change and answers for a primary that is down or came back empty; may be repeated"),
+    ),
+    "Where clients connect": (
+        ("listen", "-l", text, "0.0.0.0", "ADDRESS", "address to listen on; several with commas"),
+        ("port", "-p", whole(0, 65535), "11211", "PORT", "TCP port to listen on; 0: no TCP"),
+        ("unix_socket", "-f", text, "", "PATH", "unix socket to listen on"),
+        ("max_connections", "-n", whole(1, 1_000_000), "4096", "N", "clients at the same time"),
+        ("backlog", "", whole(1, 65535), "1024", "N", "connections that may wait to be accepted"),
+    ),
+    "Which server has a key": (
+        ("ketama", "-k", yes_or_no, "no", "", "place keys as magent -k was meant to: ketama with the whole hash"),
+        ("distribution", "", one_of("", *DISTRIBUTIONS), "", "NAME", "how servers share the keys; magent's modulo if nothing is said"),
+        ("hash", "", one_of("", *HASHES), "", "NAME", "hash of the keys; if nothing is said, the one of the distribution"),
+        ("hash_tag", "", hash_tag, "", "XY", "two characters, such as {}: only what stands between them is hashed"),
+        ("profile", "", one_of("", *PROFILES), "", "NAME", "place keys as this client library or proxy does"),
+    ),
+    "Links to the servers": (
+        ("server_connections", "-i", whole(1, 1024), "20", "N", "connections to one server at most"),
+        ("timeout", "", milliseconds, "1000", "MS", "a server must answer within this time"),
+        ("connect_timeout", "", milliseconds, "500", "MS", "a connection to a server must be made within this time"),
+        ("server_failure_limit", "", whole(1, 1_000_000), "3", "N", "failures in a row after which a server is left alone until a probe succeeds"),
+        ("server_retry_timeout", "", milliseconds, "30000", "MS", "longest time between two probes of such a server"),
+        ("server_idle_timeout", "", milliseconds, "300000", "MS", "a connection to a server that was not used for so long is closed"),
+        ("preconnect", "", yes_or_no, "no", "", "connect to all servers at the start, not at the first request"),
+    ),
+    "Failures and backups": (
+        ("on_get_error", "", one_of("miss", "error"), "miss", "WHAT", "what a client gets for a key that no server could be asked for: miss or error"),
+        ("on_miss", "", one_of("warming", "always", "never"), "warming", "WHEN",
+         "when a miss is looked up on the backup: while the server's memory may be empty (warming), always, or never"),
+        ("warming_time", "", whole(1, 30 * 86400), "3600", "S", "seconds after its start during which a server's memory may be empty"),
+        ("refill_ttl", "", whole(0, 30 * 86400), "3600", "S",
+         "life of an item that is copied back from a backup older than memcached 1.6, which does not tell; 0: for ever"),
+    ),
+    "Clients": (
+        ("max_item_size", "-I", size, str(DEFAULT_MAX_ITEM_SIZE), "SIZE", "largest value that is taken from a client, as memcached -I"),
+        ("client_write_timeout", "", milliseconds, "30000", "MS", "a client that takes nothing of its answers for so long is closed"),
+        ("disable_flush_all", "-F", yes_or_no, "no", "", "refuse flush_all, as memcached -F"),
+    ),
+    "Process": (
+        ("user", "-u", text, "", "USER", "become this user, by name or number, when started as root"),
+        ("group", "-g", text, "", "GROUP", "and this group; else the user's own"),
+        ("foreground", "-D", yes_or_no, "no", "", "stay in the foreground (what gmproxy does anyway; magent does not)"),
+        ("daemon", "", yes_or_no, "no", "", "go to the background"),
+        ("pid_file", "", text, "", "PATH", "write the process number here"),
+        ("log_file", "", text, "", "PATH", "write the log here; else to stderr, or in the background to syslog"),
+        ("verbose", "-v", yes_or_no, "no", "", "log more"),
+        ("grace", "", milliseconds, "5000", "MS", "at the end, wait for clients' requests in flight for so long"),
+        ("compat", "", one_of("gmproxy", "magent"), "gmproxy", "WHOM", "whose manners to have: magent goes to the background and answers stats and version in its own way"),
+    ),
+}
+
+SETTINGS = {
+    row[0]: Setting(*row, group)
+    for group, rows in _TABLE.items()
+    for row in rows
+}
+
+GROUPS = tuple(_TABLE)
+
+#: Settings that take a list: repeated on the command line, they add up.
+LISTS = ("server", "backup")
+
+
+def option_name(setting):
+    return "--" + setting.name.replace("_", "-")
+
+
+def render(setting, value):
+    """`value` as it would be written in the file."""
+    if setting.parse is servers:
+        return ", ".join(map(_render_server, value))
+    if setting.parse is milliseconds:
+        return str(round(value * 1000))
+    if setting.parse is yes_or_no:
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _render_server(server):
+    weight = f":{server.weight}" if server.weight != 1 else ""
+    name = f" {server.name}" if server.name else ""
+    return f"{server.label}{weight}{name}"

@@ -1,0 +1,86 @@
+"""Listening sockets, made with the plain socket module: they are bound before any fork, user change or gevent."""
+
+import os
+import socket
+import stat
+
+from gmproxy.errors import StartError
+
+
+def bind_all(config):
+    """The listening sockets that `config` asks for. Raises StartError, with none left open."""
+    bound = []
+    try:
+        if config.port:
+            for address in config.listen.split(","):
+                bound.append(bind_tcp(address.strip(), config.port, config.backlog))
+        if config.unix_socket:
+            bound.append(bind_unix(config.unix_socket, config.backlog))
+    except BaseException:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def bind_tcp(host, port, backlog):
+    host = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise StartError(f"cannot listen on {host!r}: {error.strerror}") from None
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host in ("", "::") else 1)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return sock
+
+
+def bind_unix(path, backlog):
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"cannot listen on {path}: {error.strerror or error}") from None
+    return sock
+
+
+def _remove_stale(path):
+    """A socket that an earlier process left behind is removed; one that somebody listens on is not."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise StartError(f"cannot listen on {path}: there is a file that is no socket")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StartError(f"cannot listen on {path}: {error.strerror}") from None
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.settimeout(1)
+        probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except OSError as error:
+        raise StartError(f"cannot listen on {path}: {error.strerror or error}") from None
+    else:
+        raise StartError(f"cannot listen on {path}: Address already in use")
+    finally:
+        probe.close()
+
+
+def name_of(sock):
+    """host:port or the path, for the log."""
+    address = sock.getsockname()
+    if isinstance(address, tuple):
+        return f"[{address[0]}]:{address[1]}" if sock.family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
+    return address

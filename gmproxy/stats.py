@@ -1,0 +1,81 @@
+"""What `stats` and `version` answer: memcached's way, or magent's where an old script expects it."""
+
+import os
+import resource
+import struct
+import time
+
+from gmproxy import __version__
+from gmproxy.settings import SETTINGS, render
+
+#: The memcached whose text protocol is spoken. libmemcached drops a server whose version does not begin with digits.
+PROTOCOL_VERSION = "1.6.18"
+
+VERSION = f"VERSION {PROTOCOL_VERSION} gmproxy-{__version__}\r\n".encode()
+
+MAGENT_NAME = b"memcached agent v0.6"
+MAGENT_VERSION = b"VERSION " + MAGENT_NAME + b"\r\n"
+
+END = b"END\r\n"
+
+
+def general(service):
+    """The lines of a plain `stats`: names and values."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    router = service.router
+    primaries = router.backends
+    everyone = primaries + router.backups
+    return [
+        ("pid", os.getpid()),
+        ("uptime", int(time.monotonic() - service.started_at)),
+        ("time", int(time.time())),
+        ("version", f"{PROTOCOL_VERSION} gmproxy-{__version__}"),
+        ("pointer_size", struct.calcsize("P") * 8),
+        ("rusage_user", f"{usage.ru_utime:.6f}"),
+        ("rusage_system", f"{usage.ru_stime:.6f}"),
+        ("max_connections", service.options.max_connections),
+        ("curr_connections", len(service.sessions)),
+        ("total_connections", service.connections),
+        ("rejected_connections", service.rejected),
+        ("cmd_get", sum(backend.keys_asked for backend in primaries)),
+        ("get_hits", sum(backend.values_found for backend in primaries)),
+        ("get_misses", sum(backend.keys_asked - backend.values_found for backend in primaries)),
+        ("cmd_flush", service.flushes),
+        ("threads", 1),
+        ("backends", len(primaries)),
+        ("backends_ejected", sum(backend.health.ejected for backend in everyone)),
+        ("backend_requests", sum(backend.requests for backend in everyone)),
+        ("backend_failures", sum(backend.failures for backend in everyone)),
+        ("backend_links", sum(link is not None for backend in everyone for link in backend.links)),
+        ("get_errors_as_misses", router.misses_for_errors),
+        ("backup_writes_lost", router.copies_lost),
+        ("refills", sum(backend.refills for backend in primaries)),
+    ]
+
+
+def settings(service):
+    return [(name, render(setting, getattr(service.options, name)) or "-") for name, setting in SETTINGS.items()]
+
+
+def answer(service, words):
+    """The reply to `stats` with the arguments `words` (list of bytes)."""
+    if not words:
+        return _lines(general(service))
+    if words[0] == b"settings":
+        return _lines(settings(service))
+    if words[0] in (b"items", b"slabs", b"sizes", b"conns"):
+        return END  # memcached's own insides: the proxy keeps no item
+    return b"RESET\r\n" if words[0] == b"reset" else b"ERROR\r\n"
+
+
+def _lines(pairs):
+    return b"".join(f"STAT {name} {value}\r\n".encode() for name, value in pairs) + END
+
+
+def magent_answer(service):
+    """magent: one line for each primary, with the number of its open connections."""
+    lines = [MAGENT_NAME]
+    for number, backend in enumerate(service.router.backends, 1):
+        links = sum(link is not None for link in backend.links)
+        lines.append(f"matrix {number} -> {backend.label}, pool size {links}".encode())
+    return b"\r\n".join(lines) + b"\r\n" + END
