@@ -1,0 +1,64 @@
+"""Fixtures of all tests. tests/support is imported as `support`."""
+
+import importlib.util
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
+if importlib.util.find_spec("gmproxy") is None:
+    sys.path.insert(0, str(HERE.parent))
+pytest.register_assert_rewrite("support")
+
+from support.scripted import ScriptedBackend  # noqa: E402
+from support.servers import Memcached, Proxy  # noqa: E402
+
+
+@pytest.fixture
+def memcached():
+    """Call it for a new memcached server; all of them are ended with the test."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(Memcached(*arguments, **options))
+
+
+@pytest.fixture
+def scripted():
+    """Call it with scripts for a new ScriptedBackend. At the end it must have seen what its scripts say."""
+    backends = []
+    with ExitStack() as stack:
+
+        def start(*scripts, **options):
+            backend = stack.enter_context(ScriptedBackend(*scripts, **options))
+            backends.append(backend)
+            return backend
+
+        yield start
+        for backend in backends:
+            backend.check()
+
+
+@pytest.fixture
+def proxy():
+    """Call it with arguments for a proxy that accepts clients. At the end none may have had an accident."""
+    started = []
+    with ExitStack() as stack:
+
+        def start(*arguments, **options):
+            process = stack.enter_context(Proxy(*arguments, **options))
+            started.append(process)
+            return process
+
+        yield start
+        for process in started:
+            report(process)
+
+
+def report(process):
+    """Show the log beside a failure; an exception that nobody handled is a failure itself."""
+    print(process.log(), file=sys.stderr)
+    assert "Traceback" not in process.log()

@@ -1,0 +1,300 @@
+"""A backend that plays memcached by a script, to do what a real one cannot be asked to: stop in mid reply, answer garbage, hang.
+
+A script is a list of steps, one script for each connection in the order they are made:
+
+    ScriptedBackend(
+        [expect(b"get a\\r\\n"), say(b"VALUE a 0 1\\r\\n"), close()],
+        [expect(b"get b\\r\\n"), b"END\\r\\n"],
+    )
+
+Bytes in a script are said. After its last step a connection stays open and must be left alone. Or, without a script, a function
+is given each whole request and returns bytes or steps:
+
+    ScriptedBackend(answer=lambda request: b"END\\r\\n")
+
+It runs in threads of the test and keeps what it `saw`, and in `troubles` what was not as scripted.
+"""
+
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from typing import Callable, NamedTuple
+
+from support.servers import HOST, free_port
+from support.timing import PATIENCE, eventually
+
+RECV_SIZE = 64 * 1024
+STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
+
+#: Between two bytes of a `drip`, or the kernel would gather them.
+DRIP_INTERVAL = 0.0005
+
+
+class Step(NamedTuple):
+    """`act(connection)` is done when its turn comes; `listens` if it begins by waiting for the proxy."""
+
+    act: Callable
+    listens: bool = False
+
+
+def expect(data):
+    """Exactly these bytes come next."""
+    return Step(lambda connection: connection.expect(data), listens=True)
+
+
+def say(data):
+    return Step(lambda connection: connection.say(data))
+
+
+def drip(data):
+    """Say it byte by byte, each in a packet of its own."""
+    return Step(lambda connection: connection.drip(data))
+
+
+def pause(seconds):
+    return Step(lambda connection: time.sleep(seconds))
+
+
+def wait_for(event):
+    """Go on when the test sets this threading.Event."""
+    return Step(lambda connection: event.wait(PATIENCE) or connection.trouble("the test never said to go on"))
+
+
+def close():
+    return Step(lambda connection: connection.close())
+
+
+def reset():
+    """Cut the connection: the peer gets RST."""
+    return Step(lambda connection: connection.reset())
+
+
+def hang():
+    """Read whatever comes and never answer."""
+    return Step(lambda connection: connection.hang(), listens=True)
+
+
+def steps_of(said):
+    """`said` as a list of steps: bytes, one step, or a mixed list of these."""
+    if isinstance(said, (bytes, Step)):
+        said = [said]
+    return [say(part) if isinstance(part, bytes) else part for part in said if part]
+
+
+def refused_port():
+    """A port that nobody listens on."""
+    return free_port()
+
+
+class ScriptedBackend:
+    """
+    saw        for each connection, in the order they were made, the bytes that came (a bytearray)
+    troubles   what was not as scripted
+    identity   (pid, uptime) told to a connection that begins with `stats`, by which the proxy recognises a server; such a
+               connection plays no script and is not in `saw`
+    """
+
+    def __init__(self, *scripts, answer=None, identity=(4242, 1_000_000)):
+        self.host = HOST
+        self.port = free_port()
+        self.address = f"{HOST}:{self.port}"
+        self.identity = identity
+        self.saw = []
+        self.troubles = []
+        self._answer = answer
+        self._scripts = [steps_of(script) for script in scripts]
+        self._lock = threading.Lock()
+        self._connections = []
+        self._listener = None
+        self.listen()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self.refuse()
+
+    def listen(self):
+        """Accept connections (again)."""
+        self._listener = socket.create_server((self.host, self.port), backlog=1024)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def refuse(self):
+        """Drop all connections and refuse new ones, as if the process had been killed."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            listener.close()
+        self.drop()
+
+    def drop(self):
+        """Close all connections."""
+        with self._lock:
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.close()
+
+    def play(self, *scripts):
+        """Drop all connections, forget what was, and play these scripts on the next ones."""
+        self.drop()
+        with self._lock:
+            self._scripts = [steps_of(script) for script in scripts]
+            self.saw = []
+            self.troubles = []
+
+    def check(self):
+        """All scripts were played and nothing else was asked."""
+        assert not self.troubles, "\n".join(self.troubles)
+        assert not self._scripts, f"{len(self._scripts)} scripts were never played"
+
+    def wait_until_seen(self, data, connection=0):
+        eventually(lambda: len(self.saw) > connection and data in self.saw[connection], what=f"the backend sees {data!r}")
+
+    # -- what a connection needs of us
+
+    def _accept(self, listener):
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            connection = _Connection(self, sock)
+            with self._lock:
+                self._connections.append(connection)
+            threading.Thread(target=connection.run, daemon=True).start()
+
+    def speaks_first(self):
+        """True if the next connection gets bytes, or the end, before it has asked anything."""
+        with self._lock:
+            return bool(self._scripts) and bool(self._scripts[0]) and not self._scripts[0][0].listens
+
+    def begin_conversation(self):
+        """(steps or None, the place for what will be seen) of a new connection."""
+        with self._lock:
+            seen = bytearray()
+            self.saw.append(seen)
+            if self._answer is not None:
+                return [Step(lambda connection: connection.answer_each(self._answer))], seen
+            return self._scripts.pop(0) if self._scripts else None, seen
+
+
+class _Connection:
+    """One connection, in a thread of its own."""
+
+    def __init__(self, backend, sock):
+        self._backend = backend
+        self._socket = sock
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._unread = b""
+        self._seen = bytearray()
+        self._ended = False  # by us, on purpose
+
+    def run(self):
+        try:
+            self._converse()
+        except OSError as error:
+            if not self._ended:
+                self.trouble(str(error))
+        finally:
+            self.close()
+            self._socket.close()
+
+    def _converse(self):
+        if not self._backend.speaks_first():
+            first = self._socket.recv(6, socket.MSG_PEEK)
+            if first == b"stats\r" and self._backend.identity:
+                self._identify()
+                return
+            if not first:
+                return  # opened in advance and never used
+        steps, self._seen = self._backend.begin_conversation()
+        if steps is None:
+            self._receive()
+            self.trouble(f"a connection without a script asked {bytes(self._seen)!r}")
+            return
+        for step in steps:
+            step.act(self)
+            if self._ended:
+                return
+        if self._unread or self._receive():
+            self.trouble(f"after the script came {self._unread!r}")
+
+    def _identify(self):
+        self._socket.recv(RECV_SIZE)
+        pid, uptime = self._backend.identity
+        self.say(b"STAT pid %d\r\nSTAT uptime %d\r\nEND\r\n" % (pid, uptime))
+
+    def _receive(self):
+        """Some more bytes; False at the end."""
+        chunk = self._socket.recv(RECV_SIZE)
+        self._seen += chunk
+        self._unread += chunk
+        return bool(chunk)
+
+    def _take(self, count):
+        data, self._unread = self._unread[:count], self._unread[count:]
+        return data
+
+    def trouble(self, words):
+        self._backend.troubles.append(words)
+        self.close()
+
+    # -- steps
+
+    def expect(self, data):
+        while len(self._unread) < len(data) and data.startswith(self._unread):
+            if not self._receive():
+                break
+        got = self._take(len(data))
+        if got != data and not self._ended:
+            self.trouble(f"expected {data!r}, saw {got!r}")
+
+    def say(self, data):
+        self._socket.sendall(data)
+
+    def drip(self, data):
+        for offset in range(len(data)):
+            self.say(data[offset:offset + 1])
+            time.sleep(DRIP_INTERVAL)
+
+    def hang(self):
+        while self._receive():
+            pass
+        self._ended = True
+
+    def close(self):
+        self._ended = True
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def reset(self):
+        self._ended = True
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    def answer_each(self, answer):
+        """Read whole requests for ever, giving each to `answer`."""
+        while not self._ended:
+            request = self._read_request()
+            if request is None:
+                self._ended = True
+                return
+            for step in steps_of(answer(request) or []):
+                step.act(self)
+
+    def _read_request(self):
+        """A command line with its data block if it has one; None at the end."""
+        while b"\r\n" not in self._unread:
+            if not self._receive():
+                return None
+        size = self._unread.index(b"\r\n") + 2
+        words = self._unread[:size].split()
+        if words and words[0] in STORAGE:
+            size += int(words[4]) + 2
+            while len(self._unread) < size:
+                if not self._receive():
+                    return None
+        return self._take(size)

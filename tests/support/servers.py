@@ -1,0 +1,216 @@
+"""Real processes: memcached servers and the proxy, each on a free loopback port."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import gmproxy
+from support.talk import Talk
+from support.timing import PATIENCE, eventually
+
+HOST = "127.0.0.1"
+
+#: Below the range from which the kernel takes ports for outgoing connections: a server that is down keeps its port free.
+PORTS = range(12000, 32000)
+
+#: What runs a command of the proxy.
+COMMANDS = {
+    "gmproxy": (sys.executable, "-m", "gmproxy"),
+    "magent": (sys.executable, "-c", "import sys; from gmproxy.cli import magent; sys.exit(magent())"),
+}
+
+
+def free_port(host=HOST):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                probe.listen()
+                return port
+            except OSError:
+                continue
+
+
+def environment(**extra):
+    """Ours, with the gmproxy under test importable and no setting of the proxy but those in `extra`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GMPROXY_") or name == "GMPROXY_PURE"}
+    kept["PYTHONPATH"] = str(Path(gmproxy.__file__).resolve().parents[1])
+    return kept | extra
+
+
+def run(*arguments, program="gmproxy", stdin="", cwd=None, **variables):
+    """Run a command of the proxy to its end: a subprocess.CompletedProcess with text."""
+    return subprocess.run(
+        [*COMMANDS[program], *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=PATIENCE,
+        cwd=cwd, env=environment(**variables),
+    )
+
+
+class Process:
+    """A child process and the ways to end it. Use it in a `with`."""
+
+    def __init__(self, command, **options):
+        self._command = command
+        self._options = options
+        self._child = None
+        self._launch()
+
+    def _launch(self):
+        self._child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True, **self._options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self.kill()
+
+    @property
+    def pid(self):
+        return self._child.pid
+
+    @property
+    def is_running(self):
+        return self._child.poll() is None
+
+    def signal(self, number):
+        self._child.send_signal(number)
+
+    def pause(self):
+        """It keeps its connections and answers nothing."""
+        self.signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)  # now it has stopped
+
+    def resume(self):
+        self.signal(signal.SIGCONT)
+
+    def stop(self, within=PATIENCE):
+        """End it politely. Returns its exit status."""
+        self.signal(signal.SIGTERM)
+        return self.wait(within)
+
+    def wait(self, within=PATIENCE):
+        return self._child.wait(within)
+
+    def kill(self):
+        """End it at once, whatever state it is in."""
+        if self.is_running:
+            self.signal(signal.SIGKILL)
+            self.wait()
+
+
+class Memcached(Process):
+    """memcached on a port of its own; `arguments` are its further options."""
+
+    def __init__(self, *arguments, host=HOST, unix_socket=None):
+        self.host = host
+        self.port = free_port(host)
+        self.path = unix_socket
+        where = ["-s", str(unix_socket), "-a", "666"] if unix_socket else ["-l", host, "-p", str(self.port), "-U", "0"]
+        who = ["-u", "nobody"] if os.getuid() == 0 else []
+        super().__init__([shutil.which("memcached"), *where, *who, *arguments], stderr=subprocess.DEVNULL)
+        self._wait_until_it_answers()
+
+    @property
+    def address(self):
+        """As it is written after -s, and stands in error lines."""
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def talk(self):
+        return Talk(self.port, self.host, self.path)
+
+    def stats(self):
+        with self.talk() as talk:
+            return read_stats(talk)
+
+    def restart(self):
+        """The same address, another process, an empty memory."""
+        self.kill()
+        self._launch()
+        self._wait_until_it_answers()
+
+    def _wait_until_it_answers(self):
+        def answers():
+            assert self.is_running, f"memcached ended: {self._command}"
+            try:
+                with self.talk() as talk:
+                    return talk.ask(b"version\r\n")
+            except OSError:
+                return False
+
+        eventually(answers, what="memcached answers")
+
+
+class Proxy(Process):
+    """The proxy in the foreground, as a process of its own.
+
+    `arguments` follow `-l 127.0.0.1 -p PORT`; with listen=False they are all there is and nobody waits for a port.
+    """
+
+    def __init__(self, *arguments, program="gmproxy", host=HOST, listen=True, variables=None, **options):
+        self.host = host
+        self.port = free_port(host)
+        self._stdout = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()
+        where = ["-l", host, "-p", str(self.port)] if listen else []
+        super().__init__(
+            [*COMMANDS[program], *where, *map(str, arguments)], stdout=self._stdout, stderr=self._stderr,
+            env=environment(**(variables or {})), **options,
+        )
+        if listen:
+            eventually(self._accepts, what="the proxy accepts clients")
+
+    def __exit__(self, *failure):
+        super().__exit__(*failure)
+        self._stdout.close()
+        self._stderr.close()
+
+    def _accepts(self):
+        assert self.is_running, f"the proxy ended: {self.log()}"
+        try:
+            self.talk().close()
+        except OSError:
+            return False
+        return True
+
+    def talk(self):
+        return Talk(self.port, self.host)
+
+    def stats(self):
+        with self.talk() as talk:
+            return read_stats(talk)
+
+    def log(self):
+        """All it wrote to stderr so far."""
+        return _contents(self._stderr)
+
+    def output(self):
+        """All it wrote to stdout so far."""
+        return _contents(self._stdout)
+
+    def descriptors(self):
+        """How many files and sockets it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+def _contents(file):
+    return os.pread(file.fileno(), 1 << 24, 0).decode(errors="replace")
+
+
+def read_stats(talk):
+    """The answer to `stats` as a dict; whole numbers are int."""
+    facts = {}
+    for line in talk.ask(b"stats\r\n", b"END\r\n").decode().splitlines()[:-1]:
+        _, name, value = line.split(" ", 2)
+        facts[name] = int(value) if value.isdigit() else value
+    return facts

@@ -1,0 +1,130 @@
+"""A raw client: bytes out, bytes in, and a proof that nothing is left over."""
+
+import select
+import socket
+
+from support.timing import PATIENCE, QUIET
+
+RECV_SIZE = 64 * 1024
+
+
+class Talk:
+    """One connection to a memcached, or to the proxy that looks like one. Every wait ends after PATIENCE."""
+
+    def __init__(self, port=None, host="127.0.0.1", path=None, timeout=PATIENCE):
+        if path is not None:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout)
+            self.socket.connect(str(path))
+        else:
+            self.socket = socket.create_connection((host, port), timeout)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._unread = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self.close()
+
+    def close(self):
+        self.socket.close()
+
+    # -- out
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def send_in_pieces(self, data, size=1):
+        """Each piece in a packet of its own, as far as the kernel lets it."""
+        for start in range(0, len(data), size):
+            self.socket.sendall(data[start:start + size])
+
+    # -- in
+
+    def read_until(self, suffix):
+        """Everything up to and with the first `suffix`."""
+        searched = 0
+        while True:
+            at = self._unread.find(suffix, max(0, searched - len(suffix)))
+            if at >= 0:
+                return self._take(at + len(suffix))
+            searched = len(self._unread)
+            self._receive(f"up to {suffix!r}")
+
+    def read_line(self):
+        return self.read_until(b"\r\n")
+
+    def read_exactly(self, count):
+        while len(self._unread) < count:
+            self._receive(f"{count} bytes")
+        return self._take(count)
+
+    def _receive(self, wanted):
+        try:
+            chunk = self.socket.recv(RECV_SIZE)
+        except TimeoutError:
+            raise AssertionError(f"waited for {wanted}, have {self._unread[-200:]!r} and nothing more comes") from None
+        except ConnectionError as error:
+            raise AssertionError(f"waited for {wanted}, have {self._unread[-200:]!r}, then: {error}") from None
+        if not chunk:
+            raise AssertionError(f"waited for {wanted}, have {self._unread[-200:]!r}, then the peer closed")
+        self._unread += chunk
+
+    def _take(self, count):
+        data, self._unread = self._unread[:count], self._unread[count:]
+        return data
+
+    # -- both
+
+    def ask(self, data, end=b"\r\n"):
+        self.send(data)
+        return self.read_until(end)
+
+    def expect(self, sent, answer):
+        """Send `sent`: exactly `answer` must be the next that comes."""
+        self.send(sent)
+        self.expect_answer(answer, sent)
+
+    def expect_answer(self, answer, sent=b""):
+        try:
+            got = self.read_exactly(len(answer))
+        except AssertionError as error:
+            raise AssertionError(f"sent {_short(sent)}, wanted {_short(answer)}: {error}") from None
+        assert got == answer, f"sent {_short(sent)}\n  wanted {_short(answer)}\n  got    {_short(got + self._unread)}"
+
+    def in_step(self):
+        """Prove that every answer was read to its end, and that the connection still works."""
+        line = self.ask(b"version\r\n")
+        assert line.startswith(b"VERSION "), f"not in step: asked for the version and got {_short(line)}"
+        assert not self._unread, f"not in step: left over after the version: {_short(self._unread)}"
+
+    def silent(self, within=QUIET):
+        """True if nothing comes, not even the end, for `within` seconds."""
+        return not self._unread and not select.select([self.socket], [], [], within)[0]
+
+    def closed(self, within=PATIENCE):
+        """True if the peer closes the connection, without another word, within that time."""
+        assert not self._unread, f"left over: {_short(self._unread)}"
+        if not select.select([self.socket], [], [], within)[0]:
+            return False
+        try:
+            last_words = self.socket.recv(RECV_SIZE)
+        except ConnectionError:
+            return True
+        assert not last_words, f"wanted the end, got {_short(last_words)}"
+        return True
+
+
+def _short(data):
+    return repr(data) if len(data) <= 300 else f"{data[:150]!r} ... {data[-150:]!r} ({len(data)} bytes)"
+
+
+def value(key, data, flags=0):
+    """The VALUE block of an answer."""
+    return b"VALUE %b %d %d\r\n%b\r\n" % (key, flags, len(data), data)
+
+
+def storage(verb, key, data, flags=0, exptime=0, more=b""):
+    """A storage command with its data block."""
+    return b"%b %b %d %d %d%b\r\n%b\r\n" % (verb, key, flags, exptime, len(data), more, data)
