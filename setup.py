@@ -5,6 +5,7 @@
     GMPROXY_BUILD=pure      do not compile
 """
 
+import glob
 import os
 import sys
 
@@ -41,7 +42,14 @@ def extensions():
         return []
     wanted = [_extension(name, module.replace(".", "/") + ".py") for name, module in HOT_MODULES.items()]
     wanted += [_extension(name, f"gmproxy/_c/{name}.pyx") for name in TWIN_MODULES]
-    return cythonize(wanted, compiler_directives=DIRECTIVES, build_dir="build")
+    return cythonize(wanted, compiler_directives=DIRECTIVES, build_dir="build", force=_types_changed())
+
+
+def _types_changed():
+    """True if a .pxd is newer than what was compiled: Cython looks for a module's .pxd beside its .py, not in _c."""
+    compiled = glob.glob("build/gmproxy/**/*.c", recursive=True)
+    types = glob.glob("gmproxy/_c/*.pxd")
+    return bool(compiled) and max(map(os.path.getmtime, types)) > min(map(os.path.getmtime, compiled))
 
 
 def _extension(name, source):

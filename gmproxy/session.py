@@ -35,7 +35,7 @@ class Session:
     """
 
     __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_hub", "_greenlet", "_watcher", "_watching", "_doing", "_parser",
-                 "_batch", "_pending", "_leaving", "_quit")
+                 "_batch", "_pending", "_leaving", "_quit", "_held")
 
     def __init__(self, service, sock, lane):
         self.service = service
@@ -52,6 +52,7 @@ class Session:
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
         self._leaving = False  # the proxy ends: close when all that has arrived is answered
+        self._held = None      # a request that was parsed but must wait for the batch before it
         self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
 
     def leave(self):
@@ -96,24 +97,42 @@ class Session:
     def _read_batch(self):
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
-        parser = self._parser
         try:
-            while len(batch) < MAX_BATCH:
-                request = parser.next_request()
+            while len(batch) < MAX_BATCH and not self._quit:
+                request = self._held or self._parser.next_request()
                 if request is None:
                     break
+                if batch and self._must_wait(request):
+                    self._held = request
+                    break
+                self._held = None
                 batch.append(request)
                 if request.reply is None:
                     request.owner = self
                     request.lane = self.lane
                     self._pending += 1
                     self._dispatch(request)
-                    if self._quit:
-                        break
         except LineTooLong:
             batch.append(local_reply(LINE_TOO_LONG))
             self._quit = True
         return len(batch) > 0
+
+    def _must_wait(self, request):
+        """True if `request` must not be sent before the batch is answered.
+
+        That is a command about the whole service; and, where there are backups, a change of a key that the batch reads: should
+        the read have to be asked again on the backup, it must not find there what its client wrote later.
+        """
+        if not request.key:
+            return request.reply is None
+        if not request.verb.changes or not self._router.backups:
+            return False
+        key = request.key
+        for earlier in self._batch:
+            if earlier.verb is not None and earlier.verb.values:
+                if earlier.key == key or (earlier.keys is not None and key in earlier.keys):
+                    return True
+        return False
 
     def _dispatch(self, request):
         if request.key:

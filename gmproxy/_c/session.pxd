@@ -20,12 +20,15 @@ cdef class Session(Asker):
     cdef Py_ssize_t _pending
     cdef bint _leaving
     cdef bint _quit
+    cdef Request _held
 
     @cython.locals(chunk=bytes)
     cpdef run(self)
     cdef _answer_requests(self)
-    @cython.locals(batch=list, parser=TextParser, request=Request)
+    @cython.locals(batch=list, request=Request)
     cdef bint _read_batch(self) except -1
+    @cython.locals(key=bytes, earlier=Request)
+    cdef bint _must_wait(self, Request request) except -1
     cdef _dispatch(self, Request request)
     cpdef answered(self, Request request)
     cpdef resume(self)
