@@ -1,0 +1,143 @@
+"""Processes of the bench: started, measured with all their threads and children, and always ended."""
+
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent  # children run here: `python -m gmproxy` is the one of this tree
+START_SECONDS = 10  # a proxy that needs longer to answer its first get is broken, not slow
+STOP_SECONDS = 5  # for what is under way to finish, before SIGKILL
+LOG_LINES_SHOWN = 15
+
+# Below the ports the kernel gives to outgoing connections (32768 and up), so that none of the many connections of the
+# bench can sit on a port that a child is about to listen on. Each is offered once.
+_ports = iter(random.sample(range(20_000, 32_000), 12_000))
+
+
+class BenchError(Exception):
+    """The measurement cannot go on; the text says why, for the person at the terminal."""
+
+
+class Server:
+    """A child process that listens on `port` of the loopback.
+
+    It gets a session of its own: a Ctrl-C at the terminal reaches the bench alone, which then ends its children itself,
+    and a killpg finds every worker the child may have forked.
+    """
+
+    def __init__(self, name: str, command: list[str], port: int, directory: Path):
+        self.name = name
+        self.port = port
+        self._log = directory / f"{name}.log"
+        with self._log.open("wb") as log:
+            try:
+                self._process = subprocess.Popen(
+                    command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+            except OSError as error:
+                raise BenchError(f"{name} cannot be started: {error}") from None
+
+    def wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers_a_get(self.port):
+            if self._process.poll() is not None:
+                raise BenchError(f"{self.name} ended with status {self._process.returncode}{self._last_words()}")
+            if time.monotonic() > deadline:
+                raise BenchError(f"{self.name} answered no get within {START_SECONDS} s{self._last_words()}")
+            time.sleep(0.05)
+
+    def cpu(self) -> dict[int, int]:
+        """CPU nanoseconds so far, of the process and of each of its descendants."""
+        return {pid: cpu_nanoseconds(pid) for pid in family(self._process.pid)}
+
+    def run_on(self, cores: set[int]) -> None:
+        for pid in family(self._process.pid):
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), cores)
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)  # what did not end, and workers left behind
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        return "".join(f"\n    {line}" for line in lines)
+
+
+def cpu_nanoseconds(pid: int) -> int:
+    """From the CPU clock the kernel keeps for each process, found by the number clock_getcpuclockid(3) would give.
+
+    It is as fine as schedstat, and unlike a sum over /proc/PID/task it keeps the time of threads that have ended.
+    """
+    return time.clock_gettime_ns(~pid << 3 | 2)
+
+
+def cpu_spent(name: str, before: dict[int, int], after: dict[int, int]) -> int:
+    if lost := before.keys() - after.keys():
+        raise BenchError(f"process {min(lost)} of {name} ended while it was measured: its CPU time is lost")
+    return sum(after.values()) - sum(before.values())
+
+
+def family(pid: int) -> list[int]:
+    """`pid` and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended while we looked
+            parent = int(stat.rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def end_stragglers() -> None:
+    """For the child whose start a signal interrupted before anyone knew its number."""
+    for pid in family(os.getpid())[1:]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def answers_a_get(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"get is-it-up\r\n")
+            return connection.recv(16) == b"END\r\n"
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    for port in _ports:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    raise BenchError("no free port")
+
+
+def raise_file_limit() -> None:
+    """As far as allowed; children inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
