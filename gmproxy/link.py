@@ -199,8 +199,12 @@ class Link:
             self.fail(error.reason, error.detail)
         except OSError as error:
             self.fail(RESET, str(error))
-        for session in ready:
-            session.resume()
+        except Exception as error:  # a fault of our own: whatever it is, nobody must wait for ever
+            self.fail(PROTOCOL, repr(error))
+            raise
+        finally:
+            for session in ready:
+                session.resume()
 
     def _take(self, chunk, ready):
         """Read the replies in `chunk`; adds to `ready` the sessions that have all their answers now."""

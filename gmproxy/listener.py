@@ -1,5 +1,6 @@
 """Accepts clients: a greenlet and a session for each, up to the limit."""
 
+import logging
 import socket
 
 import gevent
@@ -10,11 +11,13 @@ from gmproxy.accel import pick
 
 new_session = pick("session").Session
 
+log = logging.getLogger("gmproxy")
+
 TOO_MANY = b"SERVER_ERROR too many connections\r\n"
 
 #: So many clients share a link to each server before the next ones get a second. Fewer links gather more requests in one send;
 #: more let a large value pass beside the small ones.
-CLIENTS_PER_LANE = 128
+CLIENTS_PER_LANE = 512
 
 #: How long a client that was turned away may take to read why; seconds.
 LAST_WORDS_TIMEOUT = 1
@@ -49,6 +52,8 @@ class Listener:
         service.sessions.add(session)
         try:
             session.run()
+        except Exception:
+            log.exception("session failed client=%s", address)
         finally:
             service.sessions.discard(session)
 

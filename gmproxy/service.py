@@ -10,7 +10,8 @@ FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 class Service:
     """
     sessions      of the clients that are connected (a set of Session)
-    connections   accepted so far; `rejected`: turned away because there were too many
+    connections   accepted so far; `rejected`: turned away because there were too many;
+                  `dropped`: closed because of `held`, the bytes that wait for slow clients
     """
 
     def __init__(self, options, router):
@@ -19,6 +20,8 @@ class Service:
         self.sessions = set()
         self.connections = 0
         self.rejected = 0
+        self.dropped = 0
+        self.held = 0
         self.flushes = 0
         self.started_at = time.monotonic()
 

@@ -24,6 +24,10 @@ READ = 1
 #: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
 MAX_BATCH = 64
 
+#: Bytes that may wait for all clients together, of requests half sent and of answers not taken. Beyond it, a client that adds to
+#: them is closed.
+MAX_HELD = 1024 * 1024 * 1024
+
 #: What a client session is doing.
 RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 
@@ -35,7 +39,7 @@ class Session:
     """
 
     __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_hub", "_greenlet", "_watcher", "_watching", "_doing", "_parser",
-                 "_batch", "_pending", "_leaving", "_quit", "_held")
+                 "_batch", "_pending", "_leaving", "_quit", "_delayed", "_holds")
 
     def __init__(self, service, sock, lane):
         self.service = service
@@ -52,7 +56,8 @@ class Session:
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
         self._leaving = False  # the proxy ends: close when all that has arrived is answered
-        self._held = None      # a request that was parsed but must wait for the batch before it
+        self._delayed = None      # a request that was parsed but must wait for the batch before it
+        self._holds = 0        # bytes that wait for this client, see _hold
         self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
 
     def leave(self):
@@ -81,6 +86,7 @@ class Session:
             self._doing = RUNNING  # replies that come now find nobody to wake
             self._watcher.stop()
             self._watcher.close()
+            self._hold(0)
 
     def _answer_requests(self):
         """Answer every whole request that has arrived, a batch at a time."""
@@ -99,13 +105,13 @@ class Session:
         batch = self._batch
         try:
             while len(batch) < MAX_BATCH and not self._quit:
-                request = self._held or self._parser.next_request()
+                request = self._delayed or self._parser.next_request()
                 if request is None:
                     break
                 if batch and self._must_wait(request):
-                    self._held = request
+                    self._delayed = request
                     break
-                self._held = None
+                self._delayed = None
                 batch.append(request)
                 if request.reply is None:
                     request.owner = self
@@ -172,6 +178,8 @@ class Session:
 
     def _wait_for_bytes(self):
         """The watcher stays started from one wait to the next: to start it for each would be a system call each."""
+        if self._holds != self._parser.stream.size():
+            self._hold(self._parser.stream.size())
         self._doing = AWAITS_BYTES
         if not self._watching:
             self._watching = True
@@ -189,6 +197,24 @@ class Session:
     def _send(self, data):
         """Send all of `data`. A client that does not read for `client_write_timeout` seconds is given up (OSError)."""
         offset = send(self._fd, data, 0)
-        while offset < len(data):
-            wait_write(self._fd, self.service.options.client_write_timeout)
-            offset += send(self._fd, data, offset)
+        if offset < len(data):
+            self._send_slowly(data, offset)
+
+    def _send_slowly(self, data, offset):
+        try:
+            while offset < len(data):
+                self._hold(len(data))
+                wait_write(self._fd, self.service.options.client_write_timeout)
+                offset += send(self._fd, data, offset)
+        finally:
+            self._hold(0)
+
+    def _hold(self, count):
+        """`count` bytes wait for this client now. Raises OSError if all clients together hold too many."""
+        service = self.service
+        service.held += count - self._holds
+        grows = count > self._holds
+        self._holds = count
+        if grows and service.held > MAX_HELD:
+            service.dropped += 1
+            raise OSError("too much memory waits for clients")

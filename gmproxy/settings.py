@@ -1,6 +1,7 @@
 """Every setting, once: the command line, the configuration file, the environment, the documentation and the sample
 configuration are all made from this table."""
 
+import os
 import re
 from collections import namedtuple
 
@@ -13,6 +14,11 @@ from gmproxy.protocol.limits import DEFAULT_MAX_ITEM_SIZE
 
 def text(value):
     return value
+
+
+def path(value):
+    """A file, wherever the process goes: the background is not where the command was typed."""
+    return os.path.abspath(value) if value else ""
 
 
 def yes_or_no(value):
@@ -88,7 +94,7 @@ _TABLE = {
     "Where clients connect": (
         ("listen", "-l", text, "0.0.0.0", "ADDRESS", "address to listen on; several with commas"),
         ("port", "-p", whole(0, 65535), "11211", "PORT", "TCP port to listen on; 0: no TCP"),
-        ("unix_socket", "-f", text, "", "PATH", "unix socket to listen on"),
+        ("unix_socket", "-f", path, "", "PATH", "unix socket to listen on"),
         ("max_connections", "-n", whole(1, 1_000_000), "4096", "N", "clients at the same time"),
         ("backlog", "", whole(1, 65535), "1024", "N", "connections that may wait to be accepted"),
     ),
@@ -126,8 +132,8 @@ _TABLE = {
         ("group", "-g", text, "", "GROUP", "and this group; else the user's own"),
         ("foreground", "-D", yes_or_no, "no", "", "stay in the foreground (what gmproxy does anyway; magent does not)"),
         ("daemon", "", yes_or_no, "no", "", "go to the background"),
-        ("pid_file", "", text, "", "PATH", "write the process number here"),
-        ("log_file", "", text, "", "PATH", "write the log here; else to stderr, or in the background to syslog"),
+        ("pid_file", "", path, "", "PATH", "write the process number here"),
+        ("log_file", "", path, "", "PATH", "write the log here; else to stderr, or in the background to syslog"),
         ("verbose", "-v", yes_or_no, "no", "", "log more"),
         ("grace", "", milliseconds, "5000", "MS", "at the end, wait for clients' requests in flight for so long"),
         ("compat", "", one_of("gmproxy", "magent"), "gmproxy", "WHOM", "whose manners to have: magent goes to the background and answers stats and version in its own way"),

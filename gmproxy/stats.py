@@ -37,6 +37,8 @@ def general(service):
         ("curr_connections", len(service.sessions)),
         ("total_connections", service.connections),
         ("rejected_connections", service.rejected),
+        ("dropped_connections", service.dropped),
+        ("bytes_held", service.held),
         ("cmd_get", sum(backend.keys_asked for backend in primaries)),
         ("get_hits", sum(backend.values_found for backend in primaries)),
         ("get_misses", sum(backend.keys_asked - backend.values_found for backend in primaries)),

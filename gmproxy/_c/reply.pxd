@@ -12,6 +12,7 @@ cdef class ReplyReader:
     cdef public Py_ssize_t found
     cdef public bint out_of_step
     cdef list _blocks
+    cdef Py_ssize_t _kept
     cdef Py_ssize_t _next_key
 
     cpdef bint is_at_border(self)
@@ -24,6 +25,8 @@ cdef class ReplyReader:
     @cython.locals(stream=Stream, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, flags_end=Py_ssize_t,
                    length=cython.longlong, reply=bytes)
     cdef bytes _read_values(self, Request request)
+    @cython.locals(fits=bint)
+    cdef bytes _join_blocks(self, bytes last)
     @cython.locals(stream=Stream, data=bytes, start=Py_ssize_t, after=Py_ssize_t, reply=bytes, length=bytes)
     cdef bytes _read_meta(self, Request request)
     @cython.locals(stream=Stream, keys=list, at=Py_ssize_t)

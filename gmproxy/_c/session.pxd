@@ -20,7 +20,8 @@ cdef class Session(Asker):
     cdef Py_ssize_t _pending
     cdef bint _leaving
     cdef bint _quit
-    cdef Request _held
+    cdef Request _delayed
+    cdef Py_ssize_t _holds
 
     @cython.locals(chunk=bytes)
     cpdef run(self)
@@ -38,3 +39,6 @@ cdef class Session(Asker):
     cpdef _on_readable(self)
     @cython.locals(offset=Py_ssize_t)
     cdef _send(self, bytes data)
+    cdef _send_slowly(self, bytes data, Py_ssize_t offset)
+    @cython.locals(grows=bint)
+    cdef _hold(self, Py_ssize_t count)

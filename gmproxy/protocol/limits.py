@@ -20,3 +20,6 @@ DEFAULT_MAX_ITEM_SIZE = 1024 * 1024
 
 #: A line that a server answers; memcached's own longest is far below.
 MAX_REPLY_LINE = 8192
+
+#: The values of one retrieval. Beyond it the client gets an error, as from a memcached without memory for the answer.
+MAX_REPLY = 256 * 1024 * 1024

@@ -14,6 +14,7 @@ new_stream = pick("stream").Stream
 END = b"END\r\n"
 VALUE = b"VALUE "
 CRLF = b"\r\n"
+REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
 
 def is_error_line(line):
     """True for memcached's three kinds of error line."""
@@ -29,18 +30,19 @@ class ReplyReader:
     command but SERVER_ERROR, before which memcached reads the block away.
     """
 
-    __slots__ = ("stream", "found", "out_of_step", "_blocks", "_next_key")
+    __slots__ = ("stream", "found", "out_of_step", "_blocks", "_kept", "_next_key")
 
     def __init__(self):
         self.stream = new_stream()
         self.found = 0
         self.out_of_step = False
         self._blocks = []   # VALUE blocks of a reply whose end has not arrived
+        self._kept = 0      # bytes that went into them
         self._next_key = 0  # of several keys asked for: the first that may still come
 
     def is_at_border(self):
         """True if not a byte has arrived after the last complete reply."""
-        return self.stream.size() == 0 and not self._blocks
+        return self.stream.size() == 0 and not self._kept
 
     def read(self, request):
         if not self.stream.ready():
@@ -84,7 +86,7 @@ class ReplyReader:
     def _read_values(self, request):
         stream = self.stream
         pos = stream.pos
-        if not self._blocks:
+        if not self._kept:
             self.found = 0
             self._next_key = 0
         while True:
@@ -109,10 +111,16 @@ class ReplyReader:
             return self._error_instead(request, pos, after)
         reply = stream.cut(stream.pos, after)
         stream.pos = after
-        if self._blocks:
-            self._blocks.append(reply)
-            reply = b"".join(self._blocks)
-            self._blocks = []
+        if self._kept:
+            reply = self._join_blocks(reply)
+        return reply
+
+    def _join_blocks(self, last):
+        fits = self._kept <= limits.MAX_REPLY
+        self._blocks.append(last)
+        reply = b"".join(self._blocks) if fits else REPLY_TOO_LARGE
+        self._blocks = []
+        self._kept = 0
         return reply
 
     def _read_meta(self, request):
@@ -161,6 +169,9 @@ class ReplyReader:
         stream = self.stream
         if pos > stream.pos:
             self._blocks.append(stream.data[stream.pos:pos])
+            self._kept += pos - stream.pos
+            if self._kept > limits.MAX_REPLY:
+                self._blocks.clear()
         stream.wait_for(pos, need)
         return None
 
@@ -171,5 +182,6 @@ class ReplyReader:
             raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {line[:60]!r}")
         self.stream.pos = after
         self._blocks = []
+        self._kept = 0
         self.found = 0
         return line
