@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export GMPROXY_BUILD ?= require
 
 SOURCES := setup.py pyproject.toml $(shell find gmproxy -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
@@ -23,17 +24,16 @@ test: $(BUILT)
 	$(BIN)/python -m pytest tests $(TEST_ARGUMENTS)
 
 bench: $(BUILT)
-	@./scripts/need-packages nutcracker:nutcracker
+	@./scripts/install-missing $(PYTHON) nutcracker:nutcracker gcc:gcc
 	$(BIN)/python bench/run.py --gmproxy $(BIN)/gmproxy $(BENCH_ARGUMENTS)
 
 build: $(BUILT)
 
-$(BUILT): $(SOURCES) scripts/need-packages
-	@./scripts/need-packages memcached:memcached gcc:gcc
-	@./scripts/need-python $(PYTHON)
+$(BUILT): $(SOURCES) scripts/install-missing
+	@./scripts/install-missing $(PYTHON) memcached:memcached gcc:gcc
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'setuptools>=61' wheel 'Cython>=0.29.32,<4'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test]'
+	$(PIP) 'setuptools>=70.1' 'Cython>=0.29.32,<4'
+	$(PIP) --no-build-isolation --editable '.[test]'
 	@touch $@
 
 clean:
