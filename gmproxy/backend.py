@@ -112,7 +112,7 @@ class Backend:
 
     def _connect(self, link):
         try:
-            sock = net.connect(self.server, self.options.connect_timeout)
+            sock = net.connect(self.server, self.options.connect_timeout, self.options.tcpkeepalive)
         except BackendError as error:
             self._loop.run_callback(link.fail, error.reason, error.detail)
             return
@@ -139,6 +139,7 @@ class Backend:
         if self.health.failed(now, lost):
             self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
             self._drop_links(reason)
+            self.router.health_changed()
         elif first:
             self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
 
@@ -184,6 +185,7 @@ class Backend:
             self._troubled = False
             self.log.warning("backend restored server=%s down=%.1fs", self.label, down)
             self._identified(identity)
+            self.router.health_changed()
         finally:
             self._inspecting = None
 

@@ -8,6 +8,10 @@ import sys
 
 from gmproxy import conf, daemon, logs, sockets
 from gmproxy.errors import ConfigError, GmproxyError
+from gmproxy.profiles import PROFILES
+
+#: Descriptors to make room for where a pool sets no bound to its clients.
+UNBOUNDED_CLIENTS = 65536
 
 
 def main(arguments=None):
@@ -23,16 +27,18 @@ def magent(arguments=None):
 def _command(program, compat, arguments):
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        config, actions = conf.parse(arguments, os.environ, program, compat)
-        if "test_conf" in actions:
-            print(f"{program}: configuration is valid: {len(config.server)} servers, {len(config.backup)} backups")
+        configs, actions = conf.parse(arguments, os.environ, program, compat)
+        if "list_profiles" in actions:
+            print("\n".join(f"{name:40} {profile.sentence}" for name, profile in PROFILES.items()))
+        elif "test_conf" in actions:
+            print(_verdict(program, configs))
         elif "print_config" in actions:
-            print(conf.describe(config))
+            print(conf.describe(configs))
         elif "demo" in actions:
             from gmproxy import demo
-            demo.run(config, program)
+            demo.run(configs[0], program)
         else:
-            _serve(config, program)
+            _serve(configs, program)
     except GmproxyError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
@@ -48,21 +54,26 @@ def goes_to_background(config):
     return config.daemon or config.compat == "magent"
 
 
-def _serve(config, program):
-    bound = sockets.bind_all(config)
-    in_background = goes_to_background(config)
+def _verdict(program, configs):
+    if configs[0].pools:
+        return f"{program}: configuration file '{configs[0].pools}' syntax is ok: {len(configs)} pools"
+    return f"{program}: configuration is valid: {len(configs[0].server)} servers, {len(configs[0].backup)} backups"
+
+
+def _serve(configs, program):
+    bound = sockets.bind_all(configs)
+    in_background = goes_to_background(configs[0])
     if not in_background:
-        _run(config, bound, in_background, _announce(bound, program))
+        _run(configs, bound, in_background, _announce(bound, program))
         return
-    pipe = daemon.go_to_background()
-    waiting = [pipe]
+    waiting = [daemon.go_to_background()]
 
     def ready(message="ready"):
         if waiting:
             daemon.report(waiting.pop(), message)
 
     try:
-        _run(config, bound, in_background, ready)
+        _run(configs, bound, in_background, ready)
     except GmproxyError as error:
         ready(f"{program}: {error}\n")
     except BaseException as error:
@@ -70,27 +81,30 @@ def _serve(config, program):
         raise
 
 
-def _run(config, bound, in_background, ready):
+def _run(configs, bound, in_background, ready):
     """Become the serving process and serve."""
-    wanted = config.max_connections + daemon.SPARE_DESCRIPTORS + config.server_connections * (
-        len(config.server) + len(config.backup))
-    limit = daemon.allow_descriptors(wanted)
+    config = configs[0]  # every pool's knows what holds for the process
+    own = daemon.SPARE_DESCRIPTORS + sum(
+        pool.server_connections * (len(pool.server) + len(pool.backup)) for pool in configs)
+    clients = sum(pool.max_connections for pool in configs)
+    unbounded = UNBOUNDED_CLIENTS if any(pool.max_connections == 0 for pool in configs) else 0
+    limit = daemon.allow_descriptors(own + clients + unbounded)
     if config.pid_file:
         daemon.write_pid_file(config.pid_file)
     try:
         daemon.become(config.user, config.group)
         logs.set_up(config, in_background)
         from gmproxy import worker  # only here: gevent must not begin before the fork
-        if limit < wanted:
-            worker.log.warning("limit of open files is low limit=%d wanted=%d", limit, wanted)
-        worker.serve(config, bound, ready)
+        if limit < own + clients:
+            worker.log.warning("limit of open files is low limit=%d wanted=%d", limit, own + clients)
+        worker.serve(configs, bound, max(limit - own, 1), ready)
     finally:
         if config.pid_file:
             daemon.remove_pid_file(config.pid_file)
 
 
 def _announce(bound, program):
-    places = ", ".join(sockets.name_of(sock) for sock in bound)
+    places = ", ".join(sockets.name_of(sock) for pool in bound for sock in pool)
 
     def ready():
         print(f"{program}: serving on {places}", file=sys.stderr, flush=True)

@@ -5,34 +5,52 @@ not there is an error that tells file and line.
 """
 
 import argparse
+import json
 import shutil
 from dataclasses import make_dataclass
 
 import configargparse
 
-from gmproxy import __version__, placement
+from gmproxy import __version__, placement, pools
 from gmproxy.accel import BUILD
 from gmproxy.errors import ConfigError
-from gmproxy.settings import GROUPS, LISTS, SETTINGS, option_name, render, servers, yes_or_no
+from gmproxy.settings import GROUPS, LISTS, POOL_SETTINGS, SETTINGS, option_name, render, servers, yes_or_no
 
-Config = make_dataclass("Config", list(SETTINGS), frozen=True)
-Config.__doc__ = "The checked settings: an attribute for each row of the settings table. Times are in seconds."
+Config = make_dataclass("Config", ["name", *SETTINGS], frozen=True)
+Config.__doc__ = """The checked settings of one pool and of the process: an attribute for each row of the settings table.
+
+`name` is that of the pool, "" where the command line is the only one. Times are in seconds.
+"""
 
 #: What a command line can ask for besides settings.
-ACTIONS = ("test_conf", "print_config", "demo")
+ACTIONS = ("test_conf", "print_config", "demo", "list_profiles")
+
+YAML = (".yml", ".yaml")
 
 
 def parse(arguments, environment, program="gmproxy", compat="gmproxy"):
-    """(Config, set of ACTIONS asked for), from `arguments` (without the program's name) and `environment`.
+    """([Config of each pool], set of ACTIONS asked for), from `arguments` (without the program's name) and `environment`.
 
     Raises ConfigError. Prints and raises SystemExit(0) for --help and --version.
     """
-    parser = _parser(program)
+    given = read_arguments(parser_for(program), arguments, environment)
+    actions = {action for action in ACTIONS if given[action]}
+    return configs(given, compat, servers_needed=not actions & {"demo", "list_profiles"}), actions
+
+
+def read_arguments(parser, arguments, environment):
+    """What was given: {name: value, or None where nothing was said}."""
     try:
         given = vars(parser.parse_args(arguments, env_vars=_plain_switches(environment)))
     except UnicodeDecodeError as error:
         raise ConfigError(f"the configuration file is not text: {error}") from None
-    actions = {action for action in ACTIONS if given[action]}
+    if given["config"] and given["config"].endswith(YAML):
+        given["pools"] = given["config"]
+    return given
+
+
+def configs(given, compat="gmproxy", servers_needed=True):
+    """The Config of each pool, made of what was `given` and of defaults. Raises ConfigError."""
     values = {}
     for name, setting in SETTINGS.items():
         value = given[name]
@@ -42,19 +60,52 @@ def parse(arguments, environment, program="gmproxy", compat="gmproxy"):
         elif name in LISTS:
             value = [server for part in value for server in part]
         values[name] = value
-    config = Config(**values)
-    _check(config, actions)
-    return config, actions
+    if not values["pools"]:
+        config = Config(name="", **values)
+        _check(config, servers_needed)
+        return [config]
+    for name in POOL_SETTINGS:
+        if given[name] is not None:
+            raise ConfigError(f"{name} cannot stand beside a file of pools: it belongs into each pool")
+    found = []
+    for name, settings in pools.read(values["pools"]).items():
+        config = Config(name=name, **(values | settings))
+        try:
+            _check(config)
+        except ConfigError as error:
+            raise ConfigError(f"{values['pools']}: pool {name}: {error}") from None
+        found.append(config)
+    return found
 
 
-def describe(config):
-    """`config` as a file that would give the same."""
-    lines = []
-    for name, setting in SETTINGS.items():
-        value = getattr(config, name)
-        prefix = "# " if value in ("", []) else ""
-        lines.append(f"{prefix}{name} = {render(setting, value)}".rstrip())
+def describe(configs):
+    """`configs` as a file that would give the same."""
+    if configs[0].name:
+        return "\n\n".join(map(_describe_pool, configs))
+    return "\n".join(_lines(configs[0], SETTINGS, "{name} = {value}"))
+
+
+def _describe_pool(config):
+    lines = [f"{config.name}:", f"  listen: {config.unix_socket or f'{config.listen}:{config.port}'} {config.unix_mode}".rstrip()]
+    hidden = ("server", "backup", "listen", "port", "unix_socket", "unix_mode")
+    lines += _lines(config, [name for name in POOL_SETTINGS if name not in hidden], "  {name}: {value}", _quoted)
+    for key, listed in (("servers", config.server), ("backups", config.backup)):
+        if listed:
+            lines.append(f"  {key}:")
+            lines += [f"    - {render(SETTINGS['server'], [server])}" for server in listed]
     return "\n".join(lines)
+
+
+def _lines(config, names, form, quoted=str):
+    for name in names:
+        value = getattr(config, name)
+        line = form.format(name=name, value=quoted(render(SETTINGS[name], value))).rstrip()
+        yield f"# {line}" if value in ("", []) else line
+
+
+def _quoted(value):
+    """`value` so that YAML takes it for text."""
+    return value if not value or value.replace(".", "").replace("_", "").replace("-", "").isalnum() else json.dumps(value)
 
 
 def _plain_switches(environment):
@@ -74,18 +125,21 @@ def _switch(value):
     return "true" if value else "false"
 
 
-def placement_for(config, servers):
-    """The gmproxy.placement.Placement of keys on `servers`. Raises ConfigError."""
+def placement_for(config, servers, live=None):
+    """The gmproxy.placement.Placement of keys on `servers`, of which only the indexes `live` take part. Raises ConfigError."""
     distribution = "magent-ketama" if config.ketama else config.distribution
     try:
-        return placement.build(servers, distribution, config.hash, config.hash_tag, profile=config.profile)
+        return placement.build(
+            servers, distribution, config.hash, config.hash_tag, profile=config.profile, live=live,
+            **{name: getattr(config, name) for name in placement.SETTINGS},
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
-def _check(config, actions):
+def _check(config, servers_needed=True):
     """What no single setting can tell. Raises ConfigError."""
-    if not config.server and "demo" not in actions:
+    if not config.server and servers_needed:
         raise ConfigError("no server: say at least one with -s HOST:PORT")
     if config.port == 0 and not config.unix_socket:
         raise ConfigError("nothing to listen on: port is 0 and there is no unix socket (-f)")
@@ -107,6 +161,8 @@ class _File(configargparse.ConfigFileParser):
     def parse(self, stream):
         found = {}
         where = getattr(stream, "name", "configuration")
+        if where.endswith(YAML):
+            return found  # a file of pools: read in its own way
         for number, line in enumerate(stream, 1):
             line = line.split(" #")[0].strip()
             if not line or line[0] in "#;":
@@ -148,7 +204,8 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=36, width=min(shutil.get_terminal_size().columns, 110))
 
 
-def _parser(program):
+def parser_for(program):
+    """The command line of `program`."""
     parser = _Parser(
         prog=program,
         usage=f"{program} -s HOST:PORT [-s HOST:PORT ...] [-b HOST:PORT ...] [options]",
@@ -171,6 +228,7 @@ def _parser(program):
     section.add_argument("-c", "--config", is_config_file=True, metavar="FILE", help="read settings from this file")
     section.add_argument("-t", "--test-conf", action="store_true", help="check the configuration and exit")
     section.add_argument("--print-config", action="store_true", help="print the effective configuration and exit")
+    section.add_argument("--list-profiles", action="store_true", help="print what --profile can be and exit")
     section.add_argument("--demo", action="store_true", help="start three local memcached servers and a proxy over them")
     section.add_argument("-V", "--version", action="version", version=f"gmproxy {__version__} ({BUILD} build)",
                          help="print the version and which build of the hot modules answers")
@@ -182,7 +240,7 @@ def _add(section, setting):
     names = [name for name in (setting.flag, option_name(setting)) if name]
     default = f" (default {setting.default})" if setting.default not in ("", "no") else ""
     wanted = {"dest": setting.name, "default": None, "help": (setting.sentence + default).replace("%", "%%")}
-    if setting.parse is yes_or_no:
+    if setting.parse is yes_or_no and setting.default == "no":
         section.add_argument(*names, action="store_true", **wanted)
     else:
         if setting.parse is servers:

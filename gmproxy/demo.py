@@ -54,7 +54,7 @@ def run(config, program):
                 host=host, port=port, pid=children[0].pid,
             ), flush=True)
 
-        worker.serve(config, [bound], ready)
+        worker.serve([config], [[bound]], config.max_connections, ready)
     finally:
         _stop(children)
 

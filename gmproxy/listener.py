@@ -42,12 +42,12 @@ class Listener:
     def _serve(self, sock, address):
         service = self.service
         service.connections += 1
-        if len(service.sessions) >= service.options.max_connections:
+        if len(service.sessions) >= service.max_clients:
             service.rejected += 1
             self._turn_away(sock)
             return
         if self._is_tcp:
-            net.tune(sock)
+            net.tune(sock, service.options.tcpkeepalive)
         session = new_session(service, sock, len(service.sessions) // CLIENTS_PER_LANE)
         service.sessions.add(session)
         try:

@@ -10,7 +10,7 @@ KEEPALIVE_INTERVAL = 10
 KEEPALIVE_COUNT = 3
 
 
-def connect(server, timeout):
+def connect(server, timeout, keepalive=True):
     """A connected, non-blocking socket to `server` (gmproxy.address.Server), within `timeout` seconds.
 
     Raises BackendError("connecting").
@@ -26,16 +26,18 @@ def connect(server, timeout):
                 raise
         else:
             sock = socket.create_connection((server.host, server.port), timeout)
-            tune(sock)
+            tune(sock, keepalive)
     except OSError as error:
         raise BackendError(CONNECTING, error.strerror or str(error)) from error
     sock.setblocking(False)
     return sock
 
 
-def tune(sock):
-    """Options of every TCP connection: send at once, and notice a peer that vanished."""
+def tune(sock, keepalive=True):
+    """Options of every TCP connection: send at once and, with `keepalive`, notice a peer that vanished."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not keepalive:
+        return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)

@@ -29,23 +29,33 @@ class Router:
     locator, backup_locator  gmproxy.ring.Locator: key -> index into them
     """
 
-    __slots__ = ("backends", "backups", "locator", "backup_locator", "options", "misses_for_errors", "copies_lost")
+    __slots__ = ("backends", "backups", "locator", "backup_locator", "_place", "options", "misses_for_errors", "copies_lost")
 
     def __init__(self, options):
         self.options = options
         self.backends = []
         self.backups = []
+        self._place = None
         self.locator = None
         self.backup_locator = None
         self.misses_for_errors = 0
         self.copies_lost = 0
 
-    def serve(self, backends, locator, backups, backup_locator):
-        """Route to these servers from now on."""
+    def serve(self, backends, place, backups, backup_locator):
+        """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live."""
         self.backends = backends
-        self.locator = locator
         self.backups = backups
         self.backup_locator = backup_locator
+        self._place = place
+        self.locator = place().locator
+
+    def health_changed(self):
+        """A primary was ejected or restored. With auto_eject_hosts the others share its keys meanwhile."""
+        if not self.options.auto_eject_hosts:
+            return
+        live = {index for index, backend in enumerate(self.backends) if not backend.health.ejected}
+        if live:  # else, as twemproxy, go on with the last ring
+            self.locator = self._place(live=live).locator
 
     # -- requests
 

@@ -10,13 +10,15 @@ FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 class Service:
     """
     sessions      of the clients that are connected (a set of Session)
+    max_clients   at the same time
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
     """
 
-    def __init__(self, options, router):
+    def __init__(self, options, router, max_clients):
         self.options = options
         self.router = router
+        self.max_clients = options.max_connections or max_clients
         self.sessions = set()
         self.connections = 0
         self.rejected = 0

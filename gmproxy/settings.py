@@ -6,7 +6,9 @@ import re
 from collections import namedtuple
 
 from gmproxy.address import parse_servers
+from gmproxy.labels import LABELS
 from gmproxy.placement import DISTRIBUTIONS, HASHES, PROFILES
+from gmproxy.placement import SETTINGS as PLACEMENT
 from gmproxy.protocol.limits import DEFAULT_MAX_ITEM_SIZE
 
 # -- what a value may be: text -> value, or ValueError with what was expected
@@ -69,6 +71,13 @@ def servers(value):
     return parse_servers(value)
 
 
+def octal_mode(value):
+    """File permissions as in chmod, octal."""
+    if not re.fullmatch(r"(0o?)?[0-7]{1,4}|", value):
+        raise ValueError(f"{value!r} are no permissions such as 0660")
+    return value
+
+
 def hash_tag(value):
     if len(value) not in (0, 2):
         raise ValueError(f"{value!r} is not two characters, such as {{}}")
@@ -81,7 +90,7 @@ def hash_tag(value):
 #: default   as it would be written
 #: metavar   what stands for the value in the help; "" for a setting that is switched on by its mere name
 #: sentence  what it does
-#: group     the heading it stands under
+#: group     the heading it stands under; what stands under "Process" holds for the process, all else for a pool
 Setting = namedtuple("Setting", "name flag parse default metavar sentence group")
 
 _TABLE = {
@@ -95,7 +104,8 @@ _TABLE = {
         ("listen", "-l", text, "0.0.0.0", "ADDRESS", "address to listen on; several with commas"),
         ("port", "-p", whole(0, 65535), "11211", "PORT", "TCP port to listen on; 0: no TCP"),
         ("unix_socket", "-f", path, "", "PATH", "unix socket to listen on"),
-        ("max_connections", "-n", whole(1, 1_000_000), "4096", "N", "clients at the same time"),
+        ("unix_mode", "", octal_mode, "", "MODE", "permissions of the unix socket, octal"),
+        ("max_connections", "-n", whole(0, 1_000_000), "4096", "N", "clients at the same time; 0: as many as there may be open files"),
         ("backlog", "", whole(1, 65535), "1024", "N", "connections that may wait to be accepted"),
     ),
     "Which server has a key": (
@@ -103,7 +113,13 @@ _TABLE = {
         ("distribution", "", one_of("", *DISTRIBUTIONS), "", "NAME", "how servers share the keys; magent's modulo if nothing is said"),
         ("hash", "", one_of("", *HASHES), "", "NAME", "hash of the keys; if nothing is said, the one of the distribution"),
         ("hash_tag", "", hash_tag, "", "XY", "two characters, such as {}: only what stands between them is hashed"),
-        ("profile", "", one_of("", *PROFILES), "", "NAME", "place keys as this client library or proxy does"),
+        ("profile", "", one_of("", *PROFILES), "", "NAME", "place keys as this client library or proxy does (gmproxy --list-profiles)"),
+        ("unhashed_prefix", "", text, "", "TEXT", PLACEMENT["unhashed_prefix"]),
+        ("label", "", one_of("", *LABELS), "", "NAME", PLACEMENT["label"]),
+        ("points", "", whole(0, 100_000), "0", "N", PLACEMENT["points"]),
+        ("point_hash", "", one_of("", *HASHES), "", "NAME", PLACEMENT["point_hash"]),
+        ("server_order", "", one_of("", "given", "name", "host"), "", "HOW", PLACEMENT["server_order"]),
+        ("hosts", "", text, "", "NAME=ADDRESS", PLACEMENT["hosts"]),
     ),
     "Links to the servers": (
         ("server_connections", "-i", whole(1, 1024), "20", "N", "connections to one server at most"),
@@ -112,9 +128,11 @@ _TABLE = {
         ("server_failure_limit", "", whole(1, 1_000_000), "3", "N", "failures in a row after which a server is left alone until a probe succeeds"),
         ("server_retry_timeout", "", milliseconds, "30000", "MS", "longest time between two probes of such a server"),
         ("server_idle_timeout", "", milliseconds, "300000", "MS", "a connection to a server that was not used for so long is closed"),
+        ("tcpkeepalive", "", yes_or_no, "yes", "", "let the kernel find out that a silent server or client is gone"),
         ("preconnect", "", yes_or_no, "no", "", "connect to all servers at the start, not at the first request"),
     ),
     "Failures and backups": (
+        ("auto_eject_hosts", "", yes_or_no, "no", "", "give the keys of a server that is left alone to the others, as twemproxy does"),
         ("on_get_error", "", one_of("miss", "error"), "miss", "WHAT", "what a client gets for a key that no server could be asked for: miss or error"),
         ("on_miss", "", one_of("warming", "always", "never"), "warming", "WHEN",
          "when a miss is looked up on the backup: while the server's memory may be empty (warming), always, or never"),
@@ -128,6 +146,7 @@ _TABLE = {
         ("disable_flush_all", "-F", yes_or_no, "no", "", "refuse flush_all, as memcached -F"),
     ),
     "Process": (
+        ("pools", "", path, "", "FILE", "serve the memcached pools of this nutcracker.yml (-c FILE.yml does the same)"),
         ("user", "-u", text, "", "USER", "become this user, by name or number, when started as root"),
         ("group", "-g", text, "", "GROUP", "and this group; else the user's own"),
         ("foreground", "-D", yes_or_no, "no", "", "stay in the foreground (what gmproxy does anyway; magent does not)"),
@@ -147,6 +166,9 @@ SETTINGS = {
 }
 
 GROUPS = tuple(_TABLE)
+
+#: What a pool of its own may set; the rest holds for the process.
+POOL_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.group != "Process")
 
 #: Settings that take a list: repeated on the command line, they add up.
 LISTS = ("server", "backup")

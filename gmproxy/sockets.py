@@ -7,18 +7,21 @@ import stat
 from gmproxy.errors import StartError
 
 
-def bind_all(config):
-    """The listening sockets that `config` asks for. Raises StartError, with none left open."""
+def bind_all(configs):
+    """The listening sockets that each of `configs` asks for: a list of lists. Raises StartError, with none left open."""
     bound = []
     try:
-        if config.port:
-            for address in config.listen.split(","):
-                bound.append(bind_tcp(address.strip(), config.port, config.backlog))
-        if config.unix_socket:
-            bound.append(bind_unix(config.unix_socket, config.backlog))
+        for config in configs:
+            bound.append([])
+            if config.port:
+                for address in config.listen.split(","):
+                    bound[-1].append(bind_tcp(address.strip(), config.port, config.backlog))
+            if config.unix_socket:
+                bound[-1].append(bind_unix(config.unix_socket, config.backlog, config.unix_mode))
     except BaseException:
-        for sock in bound:
-            sock.close()
+        for sockets in bound:
+            for sock in sockets:
+                sock.close()
         raise
     return bound
 
@@ -43,11 +46,14 @@ def bind_tcp(host, port, backlog):
     return sock
 
 
-def bind_unix(path, backlog):
+def bind_unix(path, backlog, mode=""):
+    """`mode`: permissions in octal, "" for what the umask leaves."""
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
+        if mode:
+            os.chmod(path, int(mode, 8))
         sock.listen(backlog)
     except OSError as error:
         sock.close()

@@ -33,7 +33,7 @@ def general(service):
         ("pointer_size", struct.calcsize("P") * 8),
         ("rusage_user", f"{usage.ru_utime:.6f}"),
         ("rusage_system", f"{usage.ru_stime:.6f}"),
-        ("max_connections", service.options.max_connections),
+        ("max_connections", service.max_clients),
         ("curr_connections", len(service.sessions)),
         ("total_connections", service.connections),
         ("rejected_connections", service.rejected),

@@ -1,4 +1,4 @@
-"""One serving process: makes the whole of listeners, sessions, router and backends from a Config, and ends it in order."""
+"""One serving process: makes the pools from their Configs, looks after them, and ends them in order."""
 
 from gevent import monkey
 
@@ -11,13 +11,8 @@ import signal  # noqa: E402
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
-from gmproxy.accel import BUILD, pick  # noqa: E402
-from gmproxy.conf import placement_for  # noqa: E402
-from gmproxy.listener import Listener  # noqa: E402
-from gmproxy.service import Service  # noqa: E402
-
-new_backend = pick("backend").Backend
-new_router = pick("router").Router
+from gmproxy.accel import BUILD  # noqa: E402
+from gmproxy.pool import Pool  # noqa: E402
 
 #: Backends are looked after so many times in the shortest timeout: a late answer is noticed at most this part too late.
 TICKS_PER_TIMEOUT = 10
@@ -30,71 +25,52 @@ log = logging.getLogger("gmproxy")
 
 
 class Worker:
-    """Serves `config` on the listening sockets `bound`."""
+    """Serves `configs`, each on its list of listening sockets in `bound`."""
 
-    def __init__(self, config, bound):
-        self.config = config
-        self.router = new_router(config)
-        self.service = Service(config, self.router)
-        self._listeners = [Listener(self.service, sock) for sock in bound]
+    def __init__(self, configs, bound, max_clients):
+        self.pools = [Pool(config, sockets, log, max_clients) for config, sockets in zip(configs, bound)]
+        self._interval = min(config.timeout for config in configs) / TICKS_PER_TIMEOUT
+        self._grace = configs[0].grace
         self._ending = Event()
-        self._ticker = None
-        self._place()
 
-    def _place(self):
-        config = self.config
-        backed = bool(config.backup)
-        backends = [new_backend(server, config, self.router, log, backed) for server in config.server]
-        backups = [new_backend(server, config, self.router, log, False) for server in config.backup]
-        self.router.serve(
-            backends, placement_for(config, config.server).locator,
-            backups, placement_for(config, config.backup).locator if backups else None,
-        )
-
-    def run(self, ready=lambda: None):
+    def run(self, ready):
         """Serve until SIGTERM or SIGINT, calling `ready` once clients are accepted; then end within `grace`."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._ending.set)
-        for listener in self._listeners:
-            listener.start()
-        self._ticker = gevent.spawn(self._tick)
-        if self.config.preconnect:
-            for backend in self._everyone():
-                backend.preconnect()
+        for pool in self.pools:
+            pool.start()
+        ticker = gevent.spawn(self._tick)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        log.info("serving build=%s servers=%d backups=%d", BUILD, len(self.router.backends), len(self.router.backups))
+        log.info("serving build=%s pools=%d backends=%d", BUILD, len(self.pools), sum(len(pool.backends) for pool in self.pools))
         ready()
         self._ending.wait()
         self._end()
-
-    def _everyone(self):
-        return self.router.backends + self.router.backups
+        ticker.kill()
 
     def _tick(self):
         loop = gevent.get_hub().loop
-        interval = min(max(self.config.timeout / TICKS_PER_TIMEOUT, SHORTEST_TICK), LONGEST_TICK)
+        interval = min(max(self._interval, SHORTEST_TICK), LONGEST_TICK)
         while True:
             gevent.sleep(interval)
-            for backend in self._everyone():
-                backend.tick(loop.now())
+            for pool in self.pools:
+                pool.tick(loop.now())
 
     def _end(self):
-        """Accept nobody, let every client have the answers it waits for, leave."""
-        log.info("ending clients=%d", len(self.service.sessions))
-        for listener in self._listeners:
-            listener.stop()
-        for session in list(self.service.sessions):
-            session.leave()
-        with gevent.Timeout(self.config.grace, False):
-            while self.service.sessions:
-                gevent.sleep(0.01)
-        self._ticker.kill()
-        for backend in self._everyone():
-            backend.close()
+        log.info("ending clients=%d", self._clients())
+        for pool in self.pools:
+            pool.leave()
+        with gevent.Timeout(self._grace, False):
+            while self._clients():
+                gevent.sleep(SHORTEST_TICK)
+        for pool in self.pools:
+            pool.close()
+
+    def _clients(self):
+        return sum(pool.clients() for pool in self.pools)
 
 
-def serve(config, bound, ready=lambda: None):
-    """Serve `config` on the sockets `bound` until told to end."""
-    Worker(config, bound).run(ready)
+def serve(configs, bound, max_clients, ready):
+    """Serve until told to end. `max_clients` is for pools that set no bound themselves."""
+    Worker(configs, bound, max_clients).run(ready)
