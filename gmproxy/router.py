@@ -202,16 +202,21 @@ class Gather:
         if self.left:
             return None
         request = self.request
-        values = []
-        for other in self.parts:
-            if other.reply.endswith(END):
-                values.append(other.reply[:-END_SIZE])
-            elif other.failure is not None:  # on_get_error = error: the client wants to know
-                request.reply = other.reply
-                return request.owner.answered(request)
-        values.append(END)
-        request.reply = b"".join(values)
+        request.reply = self._join()
+        self.parts.clear()  # they refer to this object: let go, or only the garbage collector could
         return request.owner.answered(request)
+
+    def _join(self):
+        if len(self.parts) == 1:
+            return self.parts[0].reply
+        values = []
+        for part in self.parts:
+            if part.reply.endswith(END):
+                values.append(part.reply[:-END_SIZE])
+            elif part.failure is not None:  # on_get_error = error: the client wants to know
+                return part.reply
+        values.append(END)
+        return b"".join(values)
 
 
 class FanOut:
@@ -243,5 +248,7 @@ class Heir:
         self.request = request
 
     def answered(self, other):
-        self.request.reply = other.reply
-        return self.request.owner.answered(self.request)
+        request = self.request
+        self.request = None  # it may refer to `other`, and that to this object
+        request.reply = other.reply
+        return request.owner.answered(request)

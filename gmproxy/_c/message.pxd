@@ -7,6 +7,7 @@ cdef class Verb:
     cdef readonly str kind
     cdef readonly Py_ssize_t least
     cdef readonly Py_ssize_t most
+    cdef readonly bint stores
     cdef readonly bint values
     cdef readonly bint meta
     cdef readonly bint changes

@@ -31,8 +31,10 @@ cdef class Gather(Asker):
     cdef Py_ssize_t left
     cdef readonly list parts
 
-    @cython.locals(values=list, other=Request)
+    @cython.locals(request=Request)
     cpdef answered(self, Request part)
+    @cython.locals(values=list, part=Request)
+    cdef bytes _join(self)
 
 
 cdef class FanOut(Asker):
@@ -46,4 +48,5 @@ cdef class FanOut(Asker):
 cdef class Heir(Asker):
     cdef readonly Request request
 
+    @cython.locals(request=Request)
     cpdef answered(self, Request other)

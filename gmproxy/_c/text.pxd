@@ -11,7 +11,7 @@ cdef class TextParser:
     cdef Request after_skip
 
     @cython.locals(stream=Stream, start=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, nul=Py_ssize_t,
-                   name_end=Py_ssize_t, verb=Verb)
+                   name_end=Py_ssize_t, verb=Verb, length=Py_ssize_t, key=bytes)
     cpdef Request next_request(self)
     @cython.locals(size=Py_ssize_t)
     cdef _check_unfinished(self, bytes data, Py_ssize_t start)
@@ -21,9 +21,13 @@ cdef class TextParser:
     cdef Request _request(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t end)
     @cython.locals(request=Request)
     cdef Request _retrieve_many(self, Verb verb, list keys, bytes prefix)
-    @cython.locals(stream=Stream, quiet=bint, key=bytes, length_word=bytes, word=bytes, plain=bint, length=Py_ssize_t,
-                   line=bytes, after=Py_ssize_t, request=Request)
-    cdef Request _store(self, Verb verb, list words, Py_ssize_t end)
+    @cython.locals(stream=Stream, key_end=Py_ssize_t, flags_end=Py_ssize_t, exptime_end=Py_ssize_t, flags=cython.longlong,
+                   exptime=cython.longlong)
+    cdef Py_ssize_t _plain_length(self, Py_ssize_t name_end, Py_ssize_t stop) except -2
+    @cython.locals(quiet=bint, key=bytes, line=bytes)
+    cdef Request _store(self, Verb verb, list words, Py_ssize_t pos)
+    @cython.locals(stream=Stream, after=Py_ssize_t, request=Request)
+    cdef Request _with_block(self, Verb verb, bytes key, bytes line, Py_ssize_t length, bint quiet, Py_ssize_t pos)
     @cython.locals(request=Request)
     cdef Request _refuse(self, bytes error, bint quiet, Py_ssize_t pos)
     @cython.locals(request=Request)

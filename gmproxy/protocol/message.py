@@ -22,6 +22,7 @@ class Verb:
     name         as it stands on the wire
     kind         how its words are read: the name of a method of the parser
     least, most  number of words memcached accepts, the command itself included (most 0: no limit)
+    stores       True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
     values       True: the answer is VALUE blocks and END
     meta         True: the answer is that of a meta command; neither: one line
     changes      True: it changes the item, so the backup hears of it too
@@ -30,13 +31,14 @@ class Verb:
     miss         what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "kind", "least", "most", "values", "meta", "changes", "repeatable", "answers", "miss")
+    __slots__ = ("name", "kind", "least", "most", "stores", "values", "meta", "changes", "repeatable", "answers", "miss")
 
     def __init__(self, name, kind, least, most, values=False, changes=False, repeatable=False):
         self.name = name
         self.kind = kind
         self.least = least
         self.most = most
+        self.stores = kind == "store" and least == 5
         self.values = values
         self.changes = changes
         self.repeatable = repeatable

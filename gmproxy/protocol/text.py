@@ -31,7 +31,8 @@ CRLF = b"\r\n"
 
 DELETE = VERBS[b"delete"]
 NOREPLY = b"noreply"
-PLAIN_NUMBER_DIGITS = 9  # so many digits fit every type that memcached reads them into
+MAX_FLAGS = 2**32 - 1
+MAX_EXPTIME = 2**31 - 1
 
 #: A number as C's strtol reads it from a word: the rest after white space is ignored.
 _C_NUMBER = re.compile(rb"[\t\v\f\r]*([+-]?)([0-9]+)(?:[\t\v\f\r]|\Z)")
@@ -97,6 +98,11 @@ class TextParser:
         if verb is not None and verb.values and not verb.changes:
             stream.pos = end + 1
             return self._retrieve(verb, start, name_end, stop)
+        if verb is not None and verb.stores:
+            length = self._plain_length(name_end, stop)
+            if length >= 0:
+                key = stream.cut(name_end + 1, stream.word_end(name_end + 1, stop))
+                return self._with_block(verb, key, stream.cut(start, stop + 2), length, False, end + 1)
         return self._request(start, stop, end)
 
     def _check_unfinished(self, data, start):
@@ -125,6 +131,21 @@ class TextParser:
             return new_request(verb, key, b"%b %b\r\n" % (verb.name, key))
         return self._retrieve_many(verb, keys, verb.name + b" ")
 
+    def _plain_length(self, name_end, stop):
+        """The length of the data block if what follows the name is `key flags exptime bytes` written so plainly that the
+        server may get the line as it is; else -1."""
+        stream = self.stream
+        key_end = stream.word_end(name_end + 1, stop)
+        flags_end = stream.word_end(key_end + 1, stop)
+        exptime_end = stream.word_end(flags_end + 1, stop)
+        flags = stream.number(key_end + 1, flags_end)
+        exptime = stream.number(flags_end + 1, exptime_end)
+        if not (0 <= flags <= MAX_FLAGS and 0 <= exptime <= MAX_EXPTIME and stream.begins(stop, CRLF)):
+            return -1
+        if not 1 <= key_end - name_end - 1 <= limits.MAX_KEY:
+            return -1
+        return stream.number(exptime_end + 1, stop)
+
     def _request(self, start, stop, end):
         """The request whose command is data[start:stop], in a line that ends at `end`, or None if its data block has not all
         arrived."""
@@ -140,7 +161,7 @@ class TextParser:
             stream.pos = end + 1
             return local_reply(ERROR)
         if verb.kind == "store":
-            return self._store(verb, words, end)
+            return self._store(verb, words, end + 1)
         stream.pos = end + 1
         return getattr(self, "_" + verb.kind)(verb, words)
 
@@ -167,37 +188,26 @@ class TextParser:
             return new_request(verb, keys[0], prefix + keys[0] + CRLF)
         return self._retrieve_many(verb, keys, prefix)
 
-    def _store(self, verb, words, end):
-        stream = self.stream
+    def _store(self, verb, words, pos):
+        """A storage command whose `words` are not all plain; its data block begins at `pos`."""
         quiet = words[-1] == NOREPLY
         key = words[1]
-        length_word = words[4]
-        plain = True
-        for word in words[2:5]:
-            if len(word) > PLAIN_NUMBER_DIGITS or not word.isdigit():
-                plain = False
-        cas = b""
-        if verb.least == 6:  # cas
-            number = c_number(words[5], 0, 2**64 - 1)
-            if number is None:
-                return self._refuse(BAD_FORMAT, quiet, end + 1)
-            cas = b" %d" % number
-        if plain:
-            length = int(length_word)
-            line = b"%b %b %b %b %b%b\r\n" % (verb.name, key, words[2], words[3], length_word, cas)
-        else:
-            flags = c_number(words[2], 0, 2**64 - 1)
-            exptime = c_number(words[3], -2**63, 2**63 - 1)
-            number = c_number(length_word, 0, limits.MAX_ANNOUNCED_LENGTH)
-            if flags is None or exptime is None or number is None:
-                return self._refuse(BAD_FORMAT, quiet, end + 1)
-            length = number
-            line = b"%b %b %d %d %d%b\r\n" % (verb.name, key, flags % 2**32, as_int32(exptime), length, cas)
-        if len(key) > limits.MAX_KEY:
-            return self._refuse(BAD_FORMAT, quiet, end + 1)
+        flags = c_number(words[2], 0, 2**64 - 1)
+        exptime = c_number(words[3], -2**63, 2**63 - 1)
+        length = c_number(words[4], 0, limits.MAX_ANNOUNCED_LENGTH)
+        cas = c_number(words[5], 0, 2**64 - 1) if verb.least == 6 else 0
+        if flags is None or exptime is None or length is None or cas is None or len(key) > limits.MAX_KEY:
+            return self._refuse(BAD_FORMAT, quiet, pos)
+        line = b"%b %b %d %d %d" % (verb.name, key, flags % 2**32, as_int32(exptime), length)
+        line += b" %d\r\n" % cas if verb.least == 6 else CRLF
+        return self._with_block(verb, key, line, length, quiet, pos)
+
+    def _with_block(self, verb, key, line, length, quiet, pos):
+        """A storage command with the data block of `length` bytes at `pos`, or None while that has not all arrived."""
         if length > self.max_item_size:
-            return self._refuse_large(verb, key, quiet, length, end + 1)
-        after = end + 1 + length + 2
+            return self._refuse_large(verb, key, quiet, length, pos)
+        stream = self.stream
+        after = pos + length + 2
         if after > len(stream.data):
             stream.need = after - stream.pos
             return None
@@ -205,7 +215,7 @@ class TextParser:
         if not stream.begins(after - 2, CRLF):
             return self._refuse(BAD_DATA, quiet, after)
         request = new_request(verb, key, line)
-        request.body = stream.cut(end + 1, after)
+        request.body = stream.cut(pos, after)
         request.quiet = quiet
         return request
 
