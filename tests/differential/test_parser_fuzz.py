@@ -1,0 +1,148 @@
+"""Both parsers against bytes that nobody would send: they read them, or raise their one documented error, never another one; they
+end; and what they read is the same however the bytes are cut, and in both builds."""
+
+import hashlib
+import random
+import subprocess
+import sys
+
+import pytest
+
+from gmproxy.accel import BUILD, pick
+from gmproxy.errors import PROTOCOL, BackendError
+from support.servers import environment
+
+message = pick("message")
+text = pick("text")
+reply = pick("reply")
+
+MAX_ITEM_SIZE = 5000
+CASES = 20_000
+
+#: Words and fragments that take a parser further than random bytes would.
+REQUEST_FRAGMENTS = [
+    b"get ", b"gets ", b"gat 0 ", b"set ", b"add ", b"cas ", b"append ", b"incr ", b"touch ", b"delete ", b"flush_all", b"version",
+    b"quit", b"stats ", b"verbosity ", b"a ", b"b ", b"0 ", b"5 ", b"-1 ", b"9999 ", b"99999999999 ", b"noreply", b"k" * 251, b" ",
+    b"\r\n", b"\r\n", b"\n", b"\r", b"\0", b"hello\r\n", b"x" * 90,
+]
+#: What is asked, over and over, and answers to it; the pieces of which a wrong answer may be made.
+QUESTIONS = [
+    (b"get", [b"a"], [b"VALUE a 0 5\r\nhello\r\nEND\r\n", b"VALUE a 1 5 77\r\nEND\r\n\r\nEND\r\n", b"END\r\n"]),
+    (b"get", [b"a", b"b", b"a"], [b"VALUE a 0 1\r\n1\r\nVALUE b 0 0\r\n\r\nEND\r\n", b"VALUE b 0 1\r\n1\r\nEND\r\n", b"ERROR\r\n"]),
+    (b"set", [b"a"], [b"STORED\r\n", b"NOT_STORED\r\n", b"SERVER_ERROR out of memory storing object\r\n"]),
+    (b"incr", [b"a"], [b"12\r\n", b"12  \r\n", b"NOT_FOUND\r\n"]),
+    (b"mg", [b"a"], [b"VA 5 f0 t-1\r\nhello\r\n", b"EN\r\n", b"HD\r\n"]),
+    (b"delete", [b"a"], [b"DELETED\r\n", b"NOT_FOUND\r\n", b"CLIENT_ERROR bad command line format\r\n"]),
+]
+ANSWER_FRAGMENTS = [
+    b"VALUE a 0 5\r\nhello\r\n", b"VALUE b 0 0\r\n\r\n", b"VALUE ", b"a ", b"b ", b"0 ", b"5", b"-1", b"99999999999", b"END\r\n",
+    b"STORED\r\n", b"12\r\n", b"ERROR\r\n", b"EN\r\n", b"VA ", b"\r\n", b"\n", b"\r", b" ", b"\0", b"x" * 8200,
+]
+
+
+def requests(rng):
+    return _made_of(REQUEST_FRAGMENTS, rng.randint(1, 16), rng)
+
+
+def replies(rng):
+    """Right answers, but for one in ten."""
+    said = b""
+    for number in range(rng.randint(1, 14)):
+        right = rng.choice(QUESTIONS[number % len(QUESTIONS)][2])
+        said += right if rng.random() < 0.9 else _made_of(ANSWER_FRAGMENTS, rng.randint(1, 4), rng)
+    return said
+
+
+def _made_of(fragments, count, rng):
+    """Some of `fragments` and a little noise."""
+    return b"".join(rng.choice(fragments) if rng.random() < 0.9 else rng.randbytes(rng.randint(1, 6)) for _ in range(count))
+
+
+def cut(data, rng):
+    """`data` in up to six pieces."""
+    places = sorted(rng.randint(0, len(data)) for _ in range(rng.randint(1, 5)))
+    return [data[start:stop] for start, stop in zip([0, *places], [*places, len(data)])]
+
+
+def facts(request):
+    verb = request.verb and request.verb.name
+    return verb, request.key, request.keys, request.line, request.body, request.quiet, request.reply
+
+
+def parse(chunks):
+    """What the requests parser makes of `chunks`."""
+    parser = text.TextParser(MAX_ITEM_SIZE)
+    found = []
+    try:
+        for chunk in chunks:
+            parser.stream.feed(chunk)
+            while (request := parser.next_request()) is not None:
+                found.append(facts(request))
+                assert len(found) <= sum(map(len, chunks)), "requests out of nothing"
+            parser.stream.forget()
+    except text.LineTooLong:
+        found.append("line too long")
+    return found
+
+
+def ask(number):
+    name, keys, _ = QUESTIONS[number % len(QUESTIONS)]
+    verb = message.META_GET if name == b"mg" else message.VERBS[name]
+    request = message.Request(verb, keys[0], b"")
+    request.keys = keys if len(keys) > 1 else None
+    return request
+
+
+def read(chunks):
+    """What the reply reader makes of `chunks`, if QUESTIONS were asked over and over."""
+    reader = reply.ReplyReader()
+    found = []
+    try:
+        for chunk in chunks:
+            reader.stream.feed(chunk)
+            while (answer := reader.read(ask(len(found)))) is not None:
+                assert answer, "an empty reply"
+                found.append((answer, reader.out_of_step))
+    except BackendError as error:
+        found.append(error.reason)
+        assert error.reason == PROTOCOL
+    return found
+
+
+@pytest.mark.parametrize("understand, make", [(parse, requests), (read, replies)])
+def test_cuts_change_nothing(understand, make):
+    rng = random.Random(1)
+    for _ in range(CASES):
+        said = make(rng)
+        chunks = cut(said, rng)
+        assert understand(chunks) == understand([said]), chunks
+
+
+@pytest.mark.parametrize("understand", [parse, read])
+def test_noise(understand):
+    rng = random.Random(2)
+    for _ in range(CASES // 10):
+        noise = rng.randbytes(rng.randint(1, 200))
+        assert understand([noise[i:i + 1] for i in range(len(noise))]) == understand([noise]), noise
+
+
+def digest():
+    """Stands for all that the build of this process understands in many cases."""
+    rng = random.Random(3)
+    sha = hashlib.sha256()
+    for _ in range(CASES):
+        sha.update(repr((parse([requests(rng)]), read([replies(rng)]))).encode())
+    return sha.hexdigest()
+
+
+def test_both_builds_understand_the_same():
+    """Two parsers that disagree about the end of a message would let one client speak in the name of another."""
+    results = {}
+    for pure in ("", "1"):
+        code = "from differential import test_parser_fuzz as fuzz; print(fuzz.BUILD, fuzz.digest())"
+        path = {"PYTHONPATH": ":".join(sys.path), "GMPROXY_PURE": pure}
+        build, result = subprocess.check_output([sys.executable, "-c", code], env=environment() | path, text=True).split()
+        results[build] = result
+    if len(results) < 2:
+        pytest.skip(f"only the {BUILD} build is here")
+    assert results["pure"] == results["compiled"]

@@ -1,0 +1,210 @@
+"""From command line, environment and file to a Config: who wins, and how a mistake is told."""
+
+import dataclasses
+
+import pytest
+
+from gmproxy import conf
+from gmproxy.address import Server
+from gmproxy.errors import ConfigError
+from gmproxy.settings import SETTINGS
+
+A, B = Server("a", 1), Server("b", 2)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Call it with the text of a configuration file for its path."""
+
+    def write(text):
+        path = tmp_path / "gmproxy.conf"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def config(*arguments, **variables):
+    configs, _ = conf.parse(arguments, variables)
+    assert len(configs) == 1
+    return configs[0]
+
+
+def mistake(*arguments, **variables):
+    """What is said about it, which must be one line."""
+    with pytest.raises(ConfigError) as caught:
+        conf.parse(arguments, variables)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# -- what is said where
+
+
+def test_defaults():
+    made = config("-s", "a:1")
+    assert (made.server, made.backup) == ([A], [])
+    assert (made.listen, made.port, made.max_connections, made.server_connections) == ("0.0.0.0", 11211, 4096, 20)
+    assert (made.timeout, made.connect_timeout) == (1.0, 0.5)
+
+
+def test_the_line_from_the_field():
+    made = config(*"-u root -n 51200 -l 127.0.0.1 -p 12000 -s 127.0.0.1:11211 -s 127.0.0.1:11212 -b 127.0.0.1:11213".split())
+    assert (made.user, made.max_connections, made.listen, made.port) == ("root", 51200, "127.0.0.1", 12000)
+    assert made.server == [Server("127.0.0.1", 11211), Server("127.0.0.1", 11212)]
+    assert made.backup == [Server("127.0.0.1", 11213)]
+
+
+@pytest.mark.parametrize("arguments", [
+    ["-s", "a:1", "-s", "b:2"], ["-s", "a:1,b:2"], ["-s", "a:1; b:2"], ["--server", "a:1", "--server=b:2"], ["-sa:1", "-sb:2"],
+])
+def test_servers_add_up(arguments):
+    assert config(*arguments).server == [A, B]
+
+
+def test_the_nearest_wins(file):
+    path = file("server = a:1\nport = 1001\ntimeout = 11\nlisten = here\n")
+    environment = {"GMPROXY_PORT": "1002", "GMPROXY_TIMEOUT": "22"}
+    made = config("-c", path, "--timeout", "33", **environment)
+    assert (made.listen, made.port, made.timeout) == ("here", 1002, 0.033)
+
+
+def test_servers_do_not_add_up_over_places(file):
+    path = file("server = a:1\nserver = b:2\n")
+    assert config("-c", path).server == [A, B]
+    assert config("-c", path, "-s", "c:3").server == [Server("c", 3)]
+    assert config("-c", path, GMPROXY_SERVER="d:4").server == [Server("d", 4)]
+    assert config("-s", "c:3", GMPROXY_SERVER="d:4").server == [Server("c", 3)]
+
+
+@pytest.mark.parametrize("text, value", [("yes", True), ("on", True), ("1", True), ("no", False), ("off", False)])
+def test_switches_in_file_and_environment(file, text, value):
+    assert config("-c", file(f"server = a:1\nverbose = {text}\n")).verbose is value
+    assert config("-s", "a:1", GMPROXY_VERBOSE=text).verbose is value
+
+
+def test_a_switch_on_the_command_line():
+    assert config("-s", "a:1", "-v").verbose is True
+    assert config("-s", "a:1").verbose is False
+
+
+def test_what_a_file_may_look_like(file):
+    path = file("\n# comment\n; another\n  PORT=12000 # behind\nmax-connections = 7\nserver = a:1 one\nuser =\n")
+    made = config("-c", path)
+    assert (made.port, made.max_connections, made.server, made.user) == (12000, 7, [Server("a", 1, name="one")], "")
+
+
+def test_whose_manners():
+    assert conf.parse(["-s", "a:1"], {})[0][0].compat == "gmproxy"
+    assert conf.parse(["-s", "a:1"], {}, "magent", "magent")[0][0].compat == "magent"
+    assert conf.parse(["-s", "a:1", "--compat", "gmproxy"], {}, "magent", "magent")[0][0].compat == "gmproxy"
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config("-s", "a:1").port = 5
+
+
+@pytest.mark.parametrize("arguments, action", [(["-t"], "test_conf"), (["--test-conf"], "test_conf"), (["--print-config"], "print_config")])
+def test_actions(arguments, action):
+    assert conf.parse(["-s", "a:1", *arguments], {})[1] == {action}
+    assert conf.parse(["-s", "a:1"], {})[1] == set()
+
+
+def test_the_demo_needs_no_server():
+    assert conf.parse(["--demo"], {})[1] == {"demo"}
+
+
+@pytest.mark.parametrize("option", ["-h", "--help", "-V", "--version"])
+def test_help_and_version_end_well(option, capsys):
+    with pytest.raises(SystemExit) as caught:
+        conf.parse([option], {})
+    assert caught.value.code == 0
+    assert "gmproxy" in capsys.readouterr().out
+
+
+def test_the_help_knows_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        conf.parse(["--help"], {})
+    shown = capsys.readouterr().out
+    assert [name for name in SETTINGS if "--" + name.replace("_", "-") not in shown] == []
+
+
+# -- mistakes
+
+
+BAD_FILES = [
+    ("server = a:1\nprot = 5\n", ":2: there is no setting 'prot'"),
+    ("\n\nport = x\n", ":3: port: 'x' is not a whole number from 0 to 65535"),
+    ("port = 1\nport = 2\n", ":2: port is set twice"),
+    ("port\n", ":1: port has no value"),
+    ("server = a:1\nserver = b:c\n", ":2: server: bad server 'b:c'"),
+    ("verbose = perhaps\n", ":1: verbose: 'perhaps' is neither yes nor no"),
+    ("test_conf = yes\n", ":1: there is no setting 'test_conf'"),
+    ("[section]\n", ":1: there is no setting '[section]'"),
+]
+
+
+@pytest.mark.parametrize("text, told", BAD_FILES)
+def test_a_mistake_in_the_file_is_told_with_its_line(file, text, told):
+    path = file(text)
+    assert f"{path}{told}" in mistake("-c", path, "-s", "a:1")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    assert "nothing.conf" in mistake("-c", str(tmp_path / "nothing.conf"), "-s", "a:1")
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    path = tmp_path / "gmproxy.conf"
+    path.write_bytes(b"port = 1\n\xff\xfe\n")
+    assert "not text" in mistake("-c", str(path), "-s", "a:1")
+
+
+@pytest.mark.parametrize("arguments, told", [
+    ([], "no server: say at least one with -s HOST:PORT"),
+    (["-s", "a:b"], "port 'b' is not a number"),
+    (["-s", ""], "empty server"),
+    (["-s", "a:1", "-p", "99999"], "'99999' is not a whole number from 0 to 65535"),
+    (["-s", "a:1", "-p"], "expected one argument"),
+    (["-s", "a:1", "-p", "0"], "nothing to listen on"),
+    (["-s", "a:1", "--nonsense"], "--nonsense"),
+    (["-s", "a:1", "--time", "5"], "--time"),
+    (["-s", "a:1", "stray"], "stray"),
+    (["-s", "a:1", "-k", "--distribution", "ketama"], "ketama (-k)"),
+    (["-s", "a:1", "--distribution", "best"], "'best' is not one of"),
+    (["-s", "a:1", "--hash-tag", "x"], "not two characters"),
+    (["-s", "a:1", "--distribution", "magent", "--points", "5"], "has no setting points"),
+])
+def test_a_mistake_on_the_command_line(arguments, told):
+    assert told in mistake(*arguments)
+
+
+@pytest.mark.parametrize("variable, value, told", [
+    ("GMPROXY_PORT", "x", "'x' is not a whole number"), ("GMPROXY_VERBOSE", "perhaps", "GMPROXY_VERBOSE: 'perhaps' is neither yes nor no"),
+    ("GMPROXY_SERVER", "a:b", "port 'b' is not a number"),
+])
+def test_a_mistake_in_the_environment(variable, value, told):
+    assert told in mistake(**{"GMPROXY_SERVER": "a:1", variable: value})
+
+
+def test_other_variables_are_nobodys_business():
+    assert config("-s", "a:1", PORT="x", GMPROXY_PURE="1").port == 11211
+
+
+# -- and back
+
+
+ARGUMENTS = [
+    ["-s", "a:1"],
+    ["-s", "[::1]:2"],
+    ["-s", "a:1:3 one, [::1]:2", "-b", "unix:/run/m", "-p", "0", "-f", "/run/g", "-n", "5", "--timeout", "250", "-F", "-v", "-I", "2m"],
+    ["-s", "a:1,b:2", "--distribution", "ketama", "--hash", "md5", "--hash-tag", "{}", "--on-miss", "always", "--user", "nobody"],
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_what_is_printed_gives_the_same(file, arguments):
+    configs, _ = conf.parse(arguments, {})
+    printed = conf.describe(configs)
+    assert conf.parse(["-c", file(printed)], {})[0] == configs

@@ -1,0 +1,222 @@
+"""Another user, the pid file, the limit of open files. The calls that only root may make are replaced and noted."""
+
+import grp
+import os
+import pwd
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from gmproxy import daemon
+from gmproxy.errors import StartError
+
+NOBODY = pwd.getpwnam("nobody")
+
+
+class Calls(list):
+    """Takes the place of the system calls that change who we are."""
+
+    def __init__(self, monkeypatch, uid, gid=0):
+        super().__init__()
+        monkeypatch.setattr(os, "getuid", lambda: uid)
+        monkeypatch.setattr(os, "getgid", lambda: gid)
+        for name in ("setgroups", "setgid", "setuid"):
+            monkeypatch.setattr(os, name, self.noting(name))
+
+    def noting(self, name):
+        return lambda *arguments: self.append((name, *arguments))
+
+
+@pytest.fixture
+def as_root(monkeypatch):
+    return Calls(monkeypatch, uid=0)
+
+
+@pytest.fixture
+def as_nobody(monkeypatch):
+    return Calls(monkeypatch, uid=NOBODY.pw_uid, gid=NOBODY.pw_gid)
+
+
+# -- become
+
+
+@pytest.mark.parametrize("user", ["nobody", str(NOBODY.pw_uid)])
+def test_groups_first_and_the_user_last(as_root, user):
+    daemon.become(user, "")
+    gid = NOBODY.pw_gid
+    assert as_root == [("setgroups", os.getgrouplist("nobody", gid)), ("setgid", gid), ("setuid", NOBODY.pw_uid)]
+
+
+def test_a_group_of_its_own(as_root):
+    daemon.become("nobody", "daemon")
+    gid = grp.getgrnam("daemon").gr_gid
+    assert as_root == [("setgroups", os.getgrouplist("nobody", gid)), ("setgid", gid), ("setuid", NOBODY.pw_uid)]
+
+
+def test_only_a_group(as_root):
+    daemon.become("", "daemon")
+    gid = grp.getgrnam("daemon").gr_gid
+    assert as_root == [("setgroups", [gid]), ("setgid", gid)]
+
+
+def test_nothing_is_asked(as_root):
+    daemon.become("", "")
+    assert as_root == []
+
+
+@pytest.mark.parametrize("user, group, why", [
+    ("no-such-user", "", "there is no user 'no-such-user'"), ("", "no-such-group", "there is no group 'no-such-group'"),
+    ("4294967294", "", "there is no user '4294967294'"),
+])
+def test_nobody_of_that_name(as_root, user, group, why):
+    with pytest.raises(StartError, match=why):
+        daemon.become(user, group)
+    assert as_root == []
+
+
+def test_only_root_can_become_another(as_nobody):
+    for user, group in (("root", ""), ("", "daemon"), ("nobody", "daemon")):
+        with pytest.raises(StartError, match="only root can change user or group"):
+            daemon.become(user, group)
+    assert as_nobody == []
+
+
+def test_to_be_who_one_is_takes_no_root(as_nobody):
+    daemon.become("nobody", "")
+    daemon.become("", NOBODY.pw_gid and str(NOBODY.pw_gid))
+    assert as_nobody == []
+
+
+def test_a_refusal_is_fatal(as_root, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setgid", refuse)
+    with pytest.raises(StartError, match="cannot become user nobody group -: Operation not permitted"):
+        daemon.become("nobody", "")
+    assert ("setuid", NOBODY.pw_uid) not in as_root
+
+
+# -- the pid file
+
+
+def test_the_pid_file_comes_and_goes(tmp_path):
+    path = tmp_path / "pid"
+    daemon.write_pid_file(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+    daemon.remove_pid_file(str(path))
+    assert not path.exists()
+
+
+def test_another_one_is_running(tmp_path):
+    path = tmp_path / "pid"
+    path.write_text(f"{os.getppid()}\n")
+    with pytest.raises(StartError, match=f"pid file {path}: process {os.getppid()} is running"):
+        daemon.write_pid_file(str(path))
+    assert path.read_text() == f"{os.getppid()}\n"
+
+
+def test_another_one_of_another_user_is_running(tmp_path, monkeypatch):
+    def forbidden(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", forbidden)
+    path = tmp_path / "pid"
+    path.write_text("12345\n")
+    with pytest.raises(StartError, match="is running"):
+        daemon.write_pid_file(str(path))
+
+
+def dead_process():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return str(child.pid)
+
+
+@pytest.mark.parametrize("text", [dead_process, lambda: "", lambda: "no number\n", lambda: f"{os.getpid()}\n"])
+def test_what_was_left_behind_is_replaced(tmp_path, text):
+    path = tmp_path / "pid"
+    path.write_text(text())
+    daemon.write_pid_file(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_pid_file_of_another_is_not_removed(tmp_path):
+    path = tmp_path / "pid"
+    path.write_text("1\n")
+    daemon.remove_pid_file(str(path))
+    assert path.read_text() == "1\n"
+    daemon.remove_pid_file(str(tmp_path / "nothing"))
+
+
+def test_a_pid_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(StartError, match="cannot write pid file"):
+        daemon.write_pid_file(str(tmp_path / "nowhere" / "pid"))
+    with pytest.raises(StartError, match="cannot read pid file"):
+        daemon.write_pid_file(str(tmp_path))
+
+
+# -- open files
+
+
+class Limits:
+    """Takes the place of the limit of open files."""
+
+    def __init__(self, monkeypatch, soft, hard, root):
+        self.now = (soft, hard)
+        self.root = root
+        monkeypatch.setattr(resource, "getrlimit", lambda what: self.now)
+        monkeypatch.setattr(resource, "setrlimit", self.set)
+
+    def set(self, what, limits):
+        if limits[1] > self.now[1] and not self.root:
+            raise ValueError("not allowed to raise maximum limit")
+        assert limits[0] <= limits[1]
+        self.now = limits
+
+
+@pytest.mark.parametrize("soft, hard, root, wanted, result", [
+    (1024, 4096, False, 500, (1024, 4096)),
+    (1024, 4096, False, 2000, (2000, 4096)),
+    (1024, 4096, False, 9000, (4096, 4096)),
+    (1024, 4096, True, 9000, (9000, 9000)),
+])
+def test_as_many_open_files_as_may_be(monkeypatch, soft, hard, root, wanted, result):
+    limits = Limits(monkeypatch, soft, hard, root)
+    assert daemon.allow_descriptors(wanted) == result[0]
+    assert limits.now == result
+
+
+# -- the background
+
+BACKGROUND = """
+import os, sys
+from gmproxy import daemon
+pipe = daemon.go_to_background()
+with open(sys.argv[1], "w") as file:
+    file.write(f"{os.getcwd()} {os.getsid(0) != os.getpid()} {[os.readlink(f'/proc/self/fd/{number}') for number in (0, 1, 2)]}")
+print("not seen by anybody")
+daemon.report(pipe, sys.argv[2])
+"""
+
+
+def start_in_background(path, message):
+    return subprocess.run([sys.executable, "-c", BACKGROUND, str(path), message], capture_output=True, text=True, timeout=20)
+
+
+def test_ready_in_the_background(tmp_path):
+    done = start_in_background(tmp_path / "facts", "ready")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "facts").read_text() == "/ True ['/dev/null', '/dev/null', '/dev/null']"
+
+
+def test_trouble_in_the_background_is_told_in_the_foreground(tmp_path):
+    done = start_in_background(tmp_path / "facts", "cannot do it\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "cannot do it\n")
+
+
+def test_death_in_the_background_is_told_too(tmp_path):
+    done = start_in_background(tmp_path / "no" / "where", "ready")
+    assert (done.returncode, done.stderr) == (1, "the background process died at the start\n")

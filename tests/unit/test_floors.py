@@ -1,0 +1,74 @@
+"""Imports go downward only: a file imports from its own floor or from below, and never in a circle."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+from support.servers import environment
+
+import gmproxy
+from gmproxy.accel import HOT_MODULES, TWIN_MODULES
+
+#: From the ground up.
+FLOORS = (
+    "__init__ errors accel",
+    "address hashing ring labels distributions profiles placement health "
+    "protocol protocol.limits protocol.message protocol.stream protocol.text protocol.reply",
+    "settings pools conf sockets daemon logs sysio",
+    "net probe",
+    "link",
+    "backend",
+    "refill router",
+    "stats service session",
+    "listener",
+    "pool",
+    "worker",
+    "demo cli ctl __main__",
+)
+LAST_WITHOUT_GEVENT = 2
+
+HERE = Path(gmproxy.__file__).parent
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
+FILES = {
+    str(path.relative_to(HERE).with_suffix("")).replace("/", ".").replace(".__init__", ""): path
+    for path in sorted(HERE.rglob("*.py")) if "_c" not in path.parts
+}
+
+
+def imports(name):
+    """The modules of ours that the file imports, also those it picks a build of."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "pick" and name != "accel":
+            found.add((HOT_MODULES | TWIN_MODULES)[node.args[0].value])
+    return {module.removeprefix("gmproxy.") for module in found} & set(FILES) - {name}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_has_a_floor_and_imports_from_no_higher_one(name):
+    assert name in FLOOR_OF, f"on which floor is {name}? Say so in FLOORS"
+    above = {other for other in imports(name) if FLOOR_OF[other] > FLOOR_OF[name]}
+    assert not above
+
+
+def test_no_circles():
+    list(TopologicalSorter({name: imports(name) for name in FILES}).static_order())
+
+
+def test_every_floor_is_made_of_files():
+    assert set(FLOOR_OF) == set(FILES)
+
+
+def test_the_lower_floors_need_no_gevent():
+    """What runs before the fork, and what is pure, must not begin a loop."""
+    names = [name for name, floor in FLOOR_OF.items() if floor <= LAST_WITHOUT_GEVENT and name != "__init__"]
+    code = "import sys, importlib; sys.modules['gevent'] = None\nfor name in sys.argv[1:]: importlib.import_module('gmproxy.' + name)"
+    subprocess.run([sys.executable, "-c", code, *names], env=environment(), check=True)

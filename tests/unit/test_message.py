@@ -1,0 +1,78 @@
+"""The table of verbs, and what a fresh request is."""
+
+import pytest
+
+from gmproxy.accel import pick
+
+message = pick("message")
+text = pick("text")
+VERBS = message.VERBS
+
+COMMANDS = (
+    "get gets gat gats set add replace append prepend cas incr decr delete touch flush_all version stats verbosity quit".split()
+)
+
+
+def names(predicate):
+    return {verb.name.decode() for verb in VERBS.values() if predicate(verb)}
+
+
+def test_all_commands_of_the_protocol_are_there_under_their_names():
+    assert [name.decode() for name in VERBS] == COMMANDS
+    assert all(verb.name == name for name, verb in VERBS.items())
+
+
+def test_what_answers_with_values():
+    assert names(lambda verb: verb.values) == {"get", "gets", "gat", "gats"}
+
+
+def test_what_the_backup_hears_of():
+    assert names(lambda verb: verb.changes) == set(COMMANDS) - {"get", "gets", "flush_all", "version", "stats", "verbosity", "quit"}
+
+
+def test_what_may_be_asked_twice():
+    """Not even delete: the second time, the answer would be NOT_FOUND."""
+    assert names(lambda verb: verb.repeatable) == {"get", "gets", "gat", "gats", "touch"}
+
+
+def test_what_is_a_miss():
+    assert names(lambda verb: verb.miss == b"END\r\n") == {"get", "gets", "gat", "gats"}
+    assert names(lambda verb: verb.miss is None) == set(COMMANDS) - {"get", "gets", "gat", "gats"}
+    assert message.META_GET.miss == b"EN\r\n"
+
+
+@pytest.mark.parametrize("name, line, known", [
+    (b"set", b"STORED\r\n", True), (b"add", b"NOT_STORED\r\n", True), (b"cas", b"EXISTS\r\n", True), (b"cas", b"NOT_FOUND\r\n", True),
+    (b"set", b"OK\r\n", False), (b"delete", b"DELETED\r\n", True), (b"delete", b"STORED\r\n", False), (b"touch", b"TOUCHED\r\n", True),
+    (b"incr", b"NOT_FOUND\r\n", True), (b"incr", b"STORED\r\n", False), (b"flush_all", b"OK\r\n", True), (b"get", b"END\r\n", False),
+])
+def test_answers(name, line, known):
+    assert (line in VERBS[name].answers) is known
+
+
+@pytest.mark.parametrize("verb", list(VERBS.values()), ids=COMMANDS)
+def test_how_many_words_it_takes(verb):
+    words = [verb.name, b"a", b"0", b"0", b"0", b"0", b"noreply"]
+    for count in range(1, len(words) + 1):
+        parser = text.TextParser(100)
+        parser.stream.feed(b" ".join(words[:count]) + b"\r\n\r\n")
+        fits = verb.least <= count and (count <= verb.most or verb.most == 0)
+        assert (parser.next_request().reply != b"ERROR\r\n") is fits, count
+
+
+def test_a_fresh_request():
+    request = message.Request(VERBS[b"get"], b"a", b"get a\r\n")
+    assert (request.verb, request.key, request.line) == (VERBS[b"get"], b"a", b"get a\r\n")
+    assert (request.keys, request.body, request.reply, request.owner, request.copy, request.failure) == (None,) * 6
+    assert (request.quiet, request.retried, request.stage, request.lane) == (False, False, message.PRIMARY, 0)
+
+
+def test_a_local_reply_is_a_request_that_is_answered():
+    request = message.local_reply(b"ERROR\r\n")
+    assert (request.verb, request.key, request.reply) == (None, b"", b"ERROR\r\n")
+
+
+def test_repr_tells_the_state():
+    request = message.Request(VERBS[b"get"], b"a", b"get a\r\n")
+    assert repr(request) == "<Request get b'a' stage=0 reply=None>"
+    assert "STORED" in repr(message.local_reply(b"STORED\r\n"))

@@ -1,0 +1,62 @@
+"""What a refill reads from replies, and what it asks and tells whom: with a backup and a primary that only take notes."""
+
+import pytest
+
+from gmproxy.accel import pick
+
+message = pick("message")
+refill = pick("refill")
+
+
+def asked(name, keys, reply):
+    """A request for `keys` that the primary answered with `reply`."""
+    request = message.Request(message.VERBS[name], keys[0], b"")
+    request.keys = keys if len(keys) > 1 else None
+    request.reply = reply
+    return request
+
+
+# -- missing_keys
+
+A = b"VALUE a 0 1\r\n1\r\n"
+END_INSIDE = b"VALUE b 0 18\r\nEND\r\nVALUE c 0 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("keys, reply, missing", [
+    ([b"a"], b"END\r\n", [b"a"]),
+    ([b"a", b"b"], b"END\r\n", [b"a", b"b"]),
+    ([b"a", b"b"], A + b"END\r\n", [b"b"]),
+    ([b"b", b"a", b"c"], A + b"END\r\n", [b"b", b"c"]),
+    ([b"a", b"b", b"c"], A + END_INSIDE + b"END\r\n", [b"c"]),
+    ([b"b", b"a", b"b", b"c", b"b"], A + b"END\r\n", [b"b", b"c"]),
+    ([b"a", b"a"], A + A + b"END\r\n", []),
+])
+def test_missing_keys(keys, reply, missing):
+    assert refill.missing_keys(asked(b"get", keys, reply)) == missing
+
+
+# -- what the backup says
+
+
+@pytest.mark.parametrize("reply, read", [
+    (b"EN\r\n", None),
+    (b"SERVER_ERROR x\r\n", None),
+    (b"VA 5 f7 t60\r\nhello\r\n", (7, 60, b"hello\r\n")),
+    (b"VA 0 f0 t-1\r\n\r\n", (0, 0, b"\r\n")),
+    (b"VA 4 t0 f4294967295\r\n\r\n\r\n\r\n", (4294967295, 0, b"\r\n\r\n\r\n")),
+    (b"VA 2 f1\r\nhi\r\n", (1, 0, b"hi\r\n")),
+    (b"VA 2\r\nhi\r\n", (0, 0, b"hi\r\n")),
+])
+def test_read_meta(reply, read):
+    assert refill.read_meta(reply) == read
+
+
+@pytest.mark.parametrize("reply, read", [
+    (b"END\r\n", None),
+    (b"SERVER_ERROR x\r\n", None),
+    (b"VALUE a 7 5\r\nhello\r\nEND\r\n", (7, 99, b"hello\r\n")),
+    (b"VALUE a 0 0\r\n\r\nEND\r\n", (0, 99, b"\r\n")),
+    (b"VALUE a 0 5\r\nEND\r\n\r\nEND\r\n", (0, 99, b"END\r\n\r\n")),
+])
+def test_read_plain_takes_the_life_it_is_given(reply, read):
+    assert refill.read_plain(reply, 99) == read

@@ -1,0 +1,120 @@
+"""The table of settings: it must be whole, for all else is made from it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmproxy import settings
+from gmproxy.address import Server
+from gmproxy.settings import SETTINGS, render
+
+#: What magent takes, with its own defaults.
+MAGENT = {"-u": "", "-g": "", "-p": "11211", "-s": "", "-b": "", "-l": "0.0.0.0", "-n": "4096", "-D": "no", "-k": "no", "-f": "", "-i": "20",
+          "-v": "no"}
+
+each_setting = pytest.mark.parametrize("setting", list(SETTINGS.values()), ids=list(SETTINGS))
+
+
+@each_setting
+def test_its_sentence_says_something(setting):
+    assert len(setting.sentence.split()) > 1
+    assert not setting.sentence.endswith(".")
+
+
+@each_setting
+def test_its_default_is_a_good_value(setting):
+    if setting.name not in settings.LISTS:
+        setting.parse(setting.default)
+
+
+@each_setting
+def test_its_default_is_written_as_it_is_rendered(setting):
+    if setting.name not in settings.LISTS:
+        assert render(setting, setting.parse(setting.default)) == setting.default
+
+
+@each_setting
+def test_a_value_has_a_name_in_the_help_and_a_switch_has_none(setting):
+    assert bool(setting.metavar) is (setting.parse is not settings.yes_or_no)
+
+
+@each_setting
+def test_its_names(setting):
+    assert setting.name == setting.name.lower()
+    assert settings.option_name(setting) == "--" + setting.name.replace("_", "-")
+    assert setting.group in settings.GROUPS
+
+
+def test_no_flag_stands_for_two():
+    flags = [setting.flag for setting in SETTINGS.values() if setting.flag]
+    assert len(flags) == len(set(flags))
+
+
+def test_the_options_of_magent_keep_meaning_and_defaults():
+    table = {setting.flag: setting.default for setting in SETTINGS.values()}
+    assert {flag: table[flag] for flag in MAGENT} == MAGENT
+
+
+@pytest.mark.parametrize("text, value", [
+    ("yes", True), ("Yes", True), ("true", True), ("on", True), ("1", True), ("no", False), ("OFF", False), ("false", False), ("0", False),
+])
+def test_yes_or_no(text, value):
+    assert settings.yes_or_no(text) is value
+
+
+BAD = [
+    (settings.yes_or_no, "maybe", "neither yes nor no"),
+    (settings.yes_or_no, "", "neither yes nor no"),
+    (settings.whole(1, 10), "0", "not a whole number from 1 to 10"),
+    (settings.whole(1, 10), "11", "not a whole number"),
+    (settings.whole(1, 10), "+5", "not a whole number"),
+    (settings.whole(1, 10), "1_0", "not a whole number"),
+    (settings.whole(1, 10), "\u0661", "not a whole number"),
+    (settings.whole(1, 10), "5.0", "not a whole number"),
+    (settings.whole(1, 10), "", "not a whole number"),
+    (settings.milliseconds, "0", "not a whole number"),
+    (settings.milliseconds, "0.5", "not a whole number"),
+    (settings.size, "1023", "not a size from 1k to 1024m"),
+    (settings.size, "1025m", "not a size"),
+    (settings.size, "1g", "not a size"),
+    (settings.size, "k", "not a size"),
+    (settings.one_of("a", "b"), "c", "not one of a, b"),
+    (settings.hash_tag, "{", "not two characters"),
+    (settings.octal_mode, "0888", "no permissions"),
+    (settings.servers, "a:b", "port 'b' is not a number"),
+]
+
+
+@pytest.mark.parametrize("parse, text, why", BAD)
+def test_a_bad_value_is_quoted_with_what_was_expected(parse, text, why):
+    with pytest.raises(ValueError, match=why) as caught:
+        parse(text)
+    assert repr(text) in str(caught.value) or text == "a:b"
+
+
+@pytest.mark.parametrize("text, value", [("1k", 1024), ("1K", 1024), ("1m", 1 << 20), ("1024m", 1 << 30), ("5000", 5000)])
+def test_size(text, value):
+    assert settings.size(text) == value
+
+
+def test_times_are_written_in_milliseconds_and_kept_in_seconds():
+    assert settings.milliseconds("250") == 0.25
+    assert render(SETTINGS["timeout"], 0.25) == "250"
+
+
+@given(st.integers(1, 86_400_000))
+def test_no_millisecond_is_lost(number):
+    assert render(SETTINGS["timeout"], settings.milliseconds(str(number))) == str(number)
+
+
+hosts = st.sampled_from(["cache1", "10.0.0.1", "::1", "fe80::1%eth0"])
+names = st.none() | st.sampled_from(["one", "cache-2"])
+weights = st.sampled_from([1, 2, 0.5, 100])
+tcp = st.builds(Server, hosts, st.integers(1, 65535), weights, names)
+unix = st.builds(lambda path, weight, name: Server(path, 0, weight, name, path), st.sampled_from(["/run/m", "/run/a:b"]), weights, names)
+
+
+@given(st.lists(tcp | unix, min_size=1, max_size=4))
+def test_servers_are_rendered_as_they_are_parsed(servers):
+    setting = SETTINGS["server"]
+    assert setting.parse(render(setting, servers)) == servers

@@ -1,0 +1,148 @@
+"""Listening sockets: bound or refused in one clear line, and nothing is left behind."""
+
+import socket
+import stat
+from types import SimpleNamespace
+
+import pytest
+from support.servers import HOST, free_port
+
+from gmproxy import sockets
+from gmproxy.errors import StartError
+
+
+def wanted(**settings):
+    defaults = {"listen": HOST, "port": 0, "unix_socket": "", "unix_mode": "", "backlog": 16}
+    return SimpleNamespace(**(defaults | settings))
+
+
+def closed(bound):
+    for sock in bound:
+        sock.close()
+
+
+def accepts(sock):
+    kind = socket.AF_UNIX if sock.family == socket.AF_UNIX else sock.family
+    with socket.socket(kind) as client:
+        client.settimeout(1)
+        client.connect(sock.getsockname())
+        sock.accept()[0].close()
+    return True
+
+
+def test_tcp():
+    with sockets.bind_tcp(HOST, 0, 5) as sock:
+        assert accepts(sock)
+
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_ipv6_in_brackets_or_not(host):
+    with sockets.bind_tcp(host, 0, 5) as sock:
+        assert sock.family == socket.AF_INET6
+        assert sockets.name_of(sock) == f"[::1]:{sock.getsockname()[1]}"
+
+
+def test_a_port_in_use():
+    with sockets.bind_tcp(HOST, 0, 5) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(StartError, match=f"cannot listen on {HOST}:{port}: Address already in use"):
+            sockets.bind_tcp(HOST, port, 5)
+
+
+def test_a_port_is_free_again_at_once():
+    """Although connections of before are not yet forgotten by the kernel."""
+    with sockets.bind_tcp(HOST, 0, 5) as sock, socket.create_connection(sock.getsockname()) as client:
+        port = sock.getsockname()[1]
+        accepted, _ = sock.accept()
+        accepted.close()
+        client.recv(1)
+    with sockets.bind_tcp(HOST, port, 5) as sock:
+        assert accepts(sock)
+
+
+def test_an_address_that_is_not_ours():
+    with pytest.raises(StartError, match="cannot listen on 192.0.2.1:1: Cannot assign requested address"):
+        sockets.bind_tcp("192.0.2.1", 1, 5)
+
+
+@pytest.mark.parametrize("host", [
+    "no such host",
+    pytest.param("a..b", marks=pytest.mark.xfail(strict=True, reason="a host name that IDNA refuses ends in a traceback")),
+    pytest.param("x" * 64, marks=pytest.mark.xfail(strict=True, reason="a host name that IDNA refuses ends in a traceback")),
+])
+def test_a_host_that_cannot_be(host):
+    with pytest.raises(StartError, match=f"cannot listen on '{host}'"):
+        sockets.bind_tcp(host, 1, 5)
+
+
+def test_unix(tmp_path):
+    with sockets.bind_unix(str(tmp_path / "sock"), 5) as sock:
+        assert accepts(sock)
+        assert sockets.name_of(sock) == str(tmp_path / "sock")
+
+
+def test_permissions_of_a_unix_socket(tmp_path):
+    path = tmp_path / "sock"
+    with sockets.bind_unix(str(path), 5, "0620"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o620
+
+
+def test_a_socket_that_was_left_behind_is_replaced(tmp_path):
+    path = str(tmp_path / "sock")
+    sockets.bind_unix(path, 5).close()
+    with sockets.bind_unix(path, 5) as sock:
+        assert accepts(sock)
+
+
+def test_a_socket_that_somebody_listens_on_is_not(tmp_path):
+    path = str(tmp_path / "sock")
+    with sockets.bind_unix(path, 5) as sock:
+        with pytest.raises(StartError, match=f"cannot listen on {path}: Address already in use"):
+            sockets.bind_unix(path, 5)
+        accepted, _ = sock.accept()  # the question whether somebody listens
+        accepted.close()
+        assert accepts(sock)
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
+    path = tmp_path / "data"
+    path.write_text("precious")
+    with pytest.raises(StartError, match="there is a file that is no socket"):
+        sockets.bind_unix(str(path), 5)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("path", ["/no/such/directory/sock", "/tmp/" + "x" * 200])
+def test_a_path_that_cannot_be(path):
+    with pytest.raises(StartError, match="cannot listen on"):
+        sockets.bind_unix(path, 5)
+
+
+def test_all_that_is_wanted(tmp_path):
+    port = free_port()
+    one = wanted(listen=f"{HOST}, 127.0.0.2", port=port, unix_socket=str(tmp_path / "sock"))
+    two = wanted(port=free_port())
+    bound = sockets.bind_all([one, two])
+    names = [[sockets.name_of(sock) for sock in group] for group in bound]
+    assert names == [[f"{HOST}:{port}", f"127.0.0.2:{port}", str(tmp_path / "sock")], [f"{HOST}:{two.port}"]]
+    assert all(accepts(sock) for group in bound for sock in group)
+    for group in bound:
+        closed(group)
+
+
+def test_one_refusal_and_none_is_left_open():
+    port = free_port()
+    with sockets.bind_tcp(HOST, 0, 5) as taken:
+        with pytest.raises(StartError):
+            sockets.bind_all([wanted(port=port), wanted(port=taken.getsockname()[1])])
+    with sockets.bind_tcp(HOST, port, 5) as sock:
+        assert accepts(sock)

@@ -1,0 +1,81 @@
+"""What `stats` and `version` answer, over a service that is made up."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from gmproxy import __version__, conf, stats
+
+
+def backend(label, asked=0, found=0, ejected=False, links=(None,)):
+    return SimpleNamespace(
+        label=label, keys_asked=asked, values_found=found, health=SimpleNamespace(ejected=ejected), links=list(links), requests=asked,
+        failures=1, refills=2,
+    )
+
+
+@pytest.fixture
+def service():
+    (options,), _ = conf.parse(["-s", "a:1", "-s", "b:2", "-b", "c:3", "-n", "77"], {})
+    router = SimpleNamespace(
+        backends=[backend("a:1", 10, 7, links=(None, object())), backend("b:2", 5, 1, ejected=True)],
+        backups=[backend("c:3", 100, 100, links=(object(), object()))],
+        misses_for_errors=4, copies_lost=3,
+    )
+    return SimpleNamespace(
+        options=options, router=router, sessions={1, 2, 3}, connections=30, rejected=2, dropped=1, held=12, flushes=6, started_at=0.0,
+        max_clients=77,
+    )
+
+
+def facts(answer):
+    """{name: value}; every line must be one of memcached's STAT lines."""
+    *lines, end = answer.split(b"\r\n")[:-1]
+    assert end == b"END"
+    assert all(re.fullmatch(rb"STAT [a-z0-9_]+ [^\r\n]+", line) for line in lines)
+    names = [line.split(b" ")[1] for line in lines]
+    assert len(names) == len(set(names))
+    return {line.split(b" ", 2)[1].decode(): line.split(b" ", 2)[2].decode() for line in lines}
+
+
+def test_general(service):
+    told = facts(stats.answer(service, []))
+    expected = {
+        "curr_connections": "3", "total_connections": "30", "rejected_connections": "2", "max_connections": "77", "cmd_get": "15",
+        "get_hits": "8", "get_misses": "7", "cmd_flush": "6", "backends": "2", "backends_ejected": "1", "backend_links": "3",
+        "backend_requests": "115", "backend_failures": "3", "get_errors_as_misses": "4", "backup_writes_lost": "3", "refills": "4",
+    }
+    assert {name: told[name] for name in expected} == expected
+
+
+def test_what_monitoring_looks_for_is_there(service):
+    told = facts(stats.answer(service, []))
+    assert {"pid", "uptime", "time", "version", "pointer_size", "rusage_user", "rusage_system", "threads"} <= set(told)
+
+
+def test_settings(service):
+    told = facts(stats.answer(service, [b"settings"]))
+    assert (told["server"], told["max_connections"], told["timeout"], told["verbose"]) == ("a:1, b:2", "77", "1000", "no")
+    assert told["user"] == "-"
+
+
+@pytest.mark.parametrize("words, answer", [
+    ([b"items"], b"END\r\n"), ([b"slabs"], b"END\r\n"), ([b"sizes"], b"END\r\n"), ([b"conns"], b"END\r\n"), ([b"reset"], b"RESET\r\n"),
+    ([b"nonsense"], b"ERROR\r\n"),
+])
+def test_other_words(service, words, answer):
+    assert stats.answer(service, words) == answer
+
+
+def test_the_version_begins_with_digits():
+    """Else libmemcached drops the connection."""
+    assert re.fullmatch(rb"VERSION \d+\.\d+\.\d+ gmproxy-[^ ]+\r\n", stats.VERSION)
+    assert __version__.encode() in stats.VERSION
+
+
+def test_magent(service):
+    assert stats.magent_answer(service) == (
+        b"memcached agent v0.6\r\nmatrix 1 -> a:1, pool size 1\r\nmatrix 2 -> b:2, pool size 0\r\nEND\r\n"
+    )
+    assert stats.MAGENT_VERSION == b"VERSION memcached agent v0.6\r\n"

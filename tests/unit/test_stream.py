@@ -1,0 +1,198 @@
+"""The bytes of one connection, in both builds of the module: one behaviour."""
+
+import importlib
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmproxy.accel import TWIN_MODULES
+from gmproxy.protocol import stream as pure
+
+try:
+    compiled = importlib.import_module("gmproxy._c.stream")
+except ImportError:
+    compiled = None
+
+needs_both = pytest.mark.skipif(compiled is None, reason="not compiled")
+
+#: Short, and rich in what a parser looks for.
+lines = st.lists(st.sampled_from([b"\n", b"\r\n", b" ", b"\0", b"a", b"bc", b"7", b"0123456789"]), max_size=12).map(b"".join)
+offset = st.integers(0, 40)
+
+
+@pytest.fixture(params=["pure", pytest.param("compiled", marks=needs_both)])
+def new_stream(request):
+    return {"pure": pure, "compiled": compiled}[request.param].Stream
+
+
+def with_bytes(new_stream, data, pos=0):
+    stream = new_stream()
+    stream.feed(data)
+    stream.pos = pos
+    return stream
+
+
+def read_lines(stream):
+    """All whole lines, as the parsers read them."""
+    found = []
+    while stream.ready():
+        end = stream.line_end(stream.pos)
+        if end < 0:
+            stream.need = 0
+            break
+        found.append(stream.cut(stream.pos, end + 1))
+        stream.pos = end + 1
+    return found
+
+
+# -- what arrives
+
+
+def test_a_new_stream_is_empty(new_stream):
+    stream = new_stream()
+    assert (stream.data, stream.pos, stream.need, stream.size(), stream.ready()) == (b"", 0, 0, 0, False)
+
+
+def test_what_is_understood_makes_room(new_stream):
+    stream = with_bytes(new_stream, b"abcdef", pos=4)
+    stream.feed(b"gh")
+    assert (stream.data, stream.pos, stream.size()) == (b"efgh", 0, 4)
+
+
+def test_a_chunk_after_everything_was_understood_is_taken_as_it_is(new_stream):
+    stream = with_bytes(new_stream, b"abc", pos=3)
+    chunk = b"x" * 1000
+    stream.feed(chunk)
+    assert stream.data is chunk
+
+
+def test_forget_lets_go_of_understood_bytes_only(new_stream):
+    stream = with_bytes(new_stream, b"abc\n", pos=2)
+    stream.forget()
+    assert (stream.size(), stream.data[stream.pos:]) == (2, b"c\n")
+    stream.pos = 4
+    stream.forget()
+    assert (stream.data, stream.pos, stream.size()) == (b"", 0, 0)
+    stream.feed(b"d\n")
+    assert stream.line_end(0) == 1
+
+
+BOTH = pytest.mark.parametrize("module", [pure, pytest.param(compiled, marks=needs_both)], ids=["pure", "compiled"])
+
+
+@BOTH
+@given(lines, st.lists(st.integers(0, 60), max_size=6))
+def test_lines_are_the_same_however_they_are_cut(module, data, places):
+    places = sorted(min(place, len(data)) for place in places)
+    stream = module.Stream()
+    found = []
+    for start, stop in zip([0, *places], [*places, len(data)]):
+        stream.feed(data[start:stop])
+        found += read_lines(stream)
+    *whole, rest = data.split(b"\n")
+    assert found == [line + b"\n" for line in whole]
+    assert stream.size() == len(rest)
+
+
+def test_a_needed_block_is_joined_when_it_is_there(new_stream):
+    stream = with_bytes(new_stream, b"line\n01", pos=5)
+    stream.wait_for(5, 6)
+    for chunk, size in ((b"2", 3), (b"34", 5)):
+        stream.feed(chunk)
+        assert not stream.ready()
+        assert stream.size() == size
+    stream.feed(b"5678")
+    assert stream.ready()
+    assert (stream.data, stream.pos) == (b"012345678", 0)
+
+
+def test_wait_for_leaves_out_what_stands_before(new_stream):
+    stream = with_bytes(new_stream, b"done|rest")
+    stream.wait_for(5, 6)
+    assert stream.size() == 4
+    stream.feed(b"of it")
+    assert stream.data[stream.pos:] == b"restof it"
+
+
+def test_drop_takes_what_is_there(new_stream):
+    stream = with_bytes(new_stream, b"abcdef", pos=1)
+    assert stream.drop(3) == 3
+    assert stream.drop(10) == 2
+    assert stream.drop(10) == 0
+    stream.feed(b"gh")
+    assert stream.drop(1) == 1
+    assert stream.data[stream.pos:] == b"h"
+
+
+# -- time
+
+
+def seconds_for(new_stream, size, need):
+    """To take `size` bytes in small chunks while the parser waits for the end of a block, or of a line."""
+    stream = new_stream()
+    stream.feed(b"x")
+    start = time.perf_counter()
+    for _ in range(size // 64):
+        stream.need = need
+        stream.feed(b"x" * 64)
+        if stream.ready():
+            stream.line_end(stream.pos)
+    return time.perf_counter() - start
+
+
+def test_a_long_block_takes_linear_time(new_stream):
+    """Sixteen times the bytes: about sixteen times the seconds, not 256 times."""
+    short, long = (min(seconds_for(new_stream, size, 1 << 30) for _ in range(3)) for size in (1 << 17, 1 << 21))
+    assert long < 64 * short
+
+
+# -- looking at bytes
+
+
+def test_line_end_goes_on_where_it_stopped(new_stream):
+    stream = with_bytes(new_stream, b"abc")
+    assert stream.line_end(0) == -1
+    stream.feed(b"d\ne\n")
+    assert stream.line_end(0) == 4
+    assert stream.line_end(5) == 6
+    assert stream.line_end(7) == -1
+
+
+NUMBERS = [
+    (b"0", 0), (b"7", 7), (b"007", 7), (b"1048576", 1048576), (b"9999999999", 9999999999), (b"10000000000", -1), (b"", -1), (b"-1", -1),
+    (b"+1", -1), (b"1_0", -1), (b"1 ", -1), (b" 1", -1), (b"1\r", -1), (b"0x1", -1), (b"\xb2", -1), ("\u0661".encode(), -1),
+]
+
+
+@pytest.mark.parametrize("text, number", NUMBERS)
+def test_a_number_is_digits_and_nothing_else(new_stream, text, number):
+    assert with_bytes(new_stream, b"a " + text + b" b").number(2, 2 + len(text)) == number
+
+
+@needs_both
+@given(st.lists(lines, max_size=3), offset, offset, lines)
+def test_both_builds_see_the_same(chunks, start, stop, text):
+    views = []
+    for module in (pure, compiled):
+        stream = module.Stream()
+        for chunk in chunks:
+            stream.feed(chunk)
+        size = stream.size()
+        first, last = min(start, size), min(stop, size)
+        views.append((
+            stream.line_end(first), stream.word_end(first, last), stream.find_nul(first, last), stream.cut(first, stop),
+            stream.begins(first, text), first > last or stream.equals(first, last, text), stream.number(first, last),
+            stream.drop(start), stream.pos, stream.size(), stream.ready(), stream.forget(), stream.data,
+        ))
+    assert views[0] == views[1]
+
+
+@needs_both
+def test_both_builds_have_the_same_methods():
+    def public(kind):
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert public(pure.Stream) == public(compiled.Stream)
+    assert TWIN_MODULES["stream"] == pure.__name__

@@ -1,0 +1,94 @@
+"""Wire samples: what a client says, what the parser makes of it, and what memcached 1.6.18 answers. One file each in samples/.
+
+    # a comment
+    > set a 0 0 5\\r\\nhello\\r\\n            said, in as many lines as reads well
+    = set a [set a 0 0 5\\r\\n] [hello\\r\\n]  a request: its verb and keys, [the line for the server], [its data block]
+    = answer [ERROR\\r\\n]                  a request that is answered without asking anybody
+    = answer quiet                       the same, if the client said noreply
+    < STORED\\r\\n                          answered
+
+Bytes are written with Python's escapes; {250*k} is 250 times k. `quiet` after a request: the client hears nothing of its answer.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+#: Samples that the proxy does not answer yet as memcached does, and why.
+BROKEN = {
+    "noreply_for_a_number": "touch KEY noreply goes to the server as it is: it stays silent and the link is out of step",
+    "storage_length_too_long": "a plain length beyond 2^31 - 3 is taken for an item that is too large: the old value is deleted",
+}
+
+FOLDER = Path(__file__).parent / "samples"
+
+_REPEATED = re.compile(r"\{(\d+)\*(.)\}")
+_RUN = re.compile(r"(.)\1{29,}", re.DOTALL)
+_CAS = re.compile(rb"^(VALUE [^ \n]+ \d+ \d+) \d+\r\n", re.MULTILINE)
+
+
+class Sample(NamedTuple):
+    name: str
+    said: bytes
+    understood: list
+    answered: bytes
+
+
+def load(path):
+    lines = path.read_text().splitlines()
+
+    def marked(mark):
+        return [line[2:] for line in lines if line.startswith(mark + " ")]
+
+    said, answered = ("".join(marked(mark)) for mark in "><")
+    return Sample(path.stem, unescape(said), marked("="), unescape(answered))
+
+
+def unescape(text):
+    text = _REPEATED.sub(lambda match: int(match[1]) * match[2], text)
+    return text.encode("ascii").decode("unicode_escape").encode("latin-1")
+
+
+def escape(data):
+    """`data` as it would be written in a sample."""
+    text = data.decode("latin-1").encode("unicode_escape").decode()
+    return _RUN.sub(lambda match: "{%d*%s}" % (len(match[0]), match[1]), text)
+
+
+def describe(request):
+    """A parsed request as it stands in a sample."""
+    if request.verb is None:
+        words = ["answer"] if request.quiet else ["answer", f"[{escape(request.reply)}]"]
+    else:
+        keys = request.keys or ([request.key] if request.key else [])
+        words = [escape(b" ".join([request.verb.name, *keys])), f"[{escape(request.line)}]"]
+        if request.body is not None:
+            words.append(f"[{escape(request.body)}]")
+    return " ".join(words + ["quiet"] * request.quiet)
+
+
+def without_cas(answers):
+    """The unique numbers of `gets` differ from server to server."""
+    return _CAS.sub(rb"\1 CAS\r\n", answers)
+
+
+def ways_to_cut(data, random):
+    """Yields (name of the way, pieces of `data`)."""
+    yield "whole", [data]
+    yield "by line", data.splitlines(keepends=True)
+    if len(data) < 20_000:
+        yield "by byte", [data[i:i + 1] for i in range(len(data))]
+    for number in range(1, 4):
+        places = sorted(random.randrange(len(data) + 1) for _ in range(number * 2))
+        yield f"at random {places}", [data[start:stop] for start, stop in zip([0, *places], [*places, len(data)])]
+
+
+def case(path):
+    sample = load(path)
+    marks = [pytest.mark.xfail(strict=True, reason=BROKEN[sample.name])] if sample.name in BROKEN else []
+    return pytest.param(sample, id=sample.name, marks=marks)
+
+
+CASES = [case(path) for path in sorted(FOLDER.glob("*.txt"))]

@@ -1,0 +1,52 @@
+"""What clients get for each sample, however its bytes are cut: from the proxy the same as from memcached itself."""
+
+import random
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+from wire.sample import CASES, ways_to_cut, without_cas
+from support.servers import Memcached, Proxy
+
+RECV_SIZE = 64 * 1024
+
+
+class Setting:
+    """The proxy over one memcached, and another memcached by itself."""
+
+    def __init__(self, stack):
+        self.behind = stack.enter_context(Memcached("-t", "1"))
+        self.memcached = stack.enter_context(Memcached("-t", "1"))
+        self.proxy = stack.enter_context(Proxy("-s", self.behind.address, "--server-failure-limit", "1000000"))
+
+    def forget(self):
+        for server in (self.behind, self.memcached):
+            with server.talk() as talk:
+                talk.expect(b"flush_all\r\n", b"OK\r\n")
+
+
+@pytest.fixture(scope="module")
+def setting():
+    with ExitStack() as stack:
+        yield Setting(stack)
+
+
+def answers(server, chunks):
+    """All that `server` answers to `chunks`, each sent in a packet of its own, until it has no more to say."""
+    with server.talk() as talk:
+        for chunk in chunks:
+            talk.send(chunk)
+            if 1 < len(chunks) < 100:
+                time.sleep(0.001)  # else the kernel would gather them
+        talk.socket.shutdown(socket.SHUT_WR)
+        return without_cas(b"".join(iter(lambda: talk.socket.recv(RECV_SIZE), b"")))
+
+
+@pytest.mark.parametrize("sample", CASES)
+def test_answers(sample, setting):
+    setting.forget()
+    assert answers(setting.memcached, [sample.said]) == sample.answered, "memcached itself: another version?"
+    for way, chunks in ways_to_cut(sample.said, random.Random(sample.name)):
+        setting.forget()
+        assert answers(setting.proxy, chunks) == sample.answered, way

@@ -1,0 +1,23 @@
+"""What the parser makes of each sample, however its bytes are cut."""
+
+import random
+
+import pytest
+from wire.sample import CASES, describe, ways_to_cut
+
+from gmproxy.accel import pick
+
+new_parser = pick("text").TextParser
+
+
+@pytest.mark.parametrize("sample", CASES)
+def test_requests(sample):
+    for way, chunks in ways_to_cut(sample.said, random.Random(sample.name)):
+        parser = new_parser(1024 * 1024)
+        understood = []
+        for chunk in chunks:
+            parser.stream.feed(chunk)
+            while (request := parser.next_request()) is not None:
+                understood.append(describe(request))
+        assert understood == sample.understood, way
+        assert parser.stream.size() == 0, way
