@@ -55,10 +55,4 @@ def proxy():
 
         yield start
         for process in started:
-            report(process)
-
-
-def report(process):
-    """Show the log beside a failure; an exception that nobody handled is a failure itself."""
-    print(process.log(), file=sys.stderr)
-    assert "Traceback" not in process.log()
+            process.check_log()

@@ -1,14 +1,20 @@
 """Tests that read like a table: what the client sends, what the backend saw, what it says, what the client gets."""
 
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
 
-from support.scripted import expect, steps_of
+from support.scripted import ScriptedBackend, expect, steps_of
+from support.servers import Proxy
+from support.timing import eventually
+
+#: Failures in a row that no test reaches: what happens is then a matter of the links alone, not of health.
+NEVER_EJECT = ("--server-failure-limit", "1000000")
 
 
 class Case(NamedTuple):
-    """`says` is bytes, a step of support.scripted, or a list of both."""
+    """`says` is bytes, a step of support.scripted, or a list of both; {server} in `gets` is the backend's address."""
 
     name: str
     sends: bytes
@@ -22,9 +28,51 @@ def cases(*rows):
     return pytest.mark.parametrize("case", [pytest.param(Case(*row), id=row[0].replace(" ", "-")) for row in rows])
 
 
-def play(case, talk, backend):
-    """Play `case` on the next connection that `backend` gets, and prove that `talk` is in step afterwards."""
-    backend.play([expect(case.saw), *steps_of(case.says)])
-    talk.expect(case.sends, case.gets)
-    talk.in_step()
-    backend.check()
+class Stage:
+    """A proxy in front of scripted backends, for many plays one after the other. Use it in a `with`.
+
+    backends, backups    lists of ScriptedBackend
+    """
+
+    def __init__(self, *options, backends=1, backups=0):
+        self._stack = ExitStack()
+        self.backends = [self._stack.enter_context(ScriptedBackend()) for _ in range(backends)]
+        self.backups = [self._stack.enter_context(ScriptedBackend()) for _ in range(backups)]
+        servers = [part for backend in self.backends for part in ("-s", backend.address)]
+        servers += [part for backup in self.backups for part in ("-b", backup.address)]
+        self.proxy = self._stack.enter_context(Proxy(*servers, *NEVER_EJECT, *options))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        with self._stack:
+            self.proxy.check_log()
+
+    @property
+    def _everyone(self):
+        return self.backends + self.backups
+
+    def set(self, *scripts):
+        """Drop what links there are. `scripts` has for each backend a list of scripts; the first is the first backend's."""
+        for backend in self._everyone:
+            if not backend.is_listening:
+                backend.listen()
+            backend.play()
+        eventually(lambda: self.proxy.stats()["backend_links"] == 0, what="the proxy drops its links")
+        for backend, played in zip(self._everyone, scripts):
+            backend.play(*played)
+
+    def check(self):
+        for backend in self._everyone:
+            backend.check()
+
+    def play(self, case, *next_scripts):
+        """Play `case` with the first backend, and prove that the client is in step afterwards.
+
+        `next_scripts` are for the connections that the backend gets after that of the case; the caller plays and checks them.
+        """
+        self.set([[expect(case.saw), *steps_of(case.says)], *next_scripts])
+        with self.proxy.talk() as talk:
+            talk.expect(case.sends, case.gets.replace(b"{server}", self.backends[0].address.encode()))
+            talk.in_step()

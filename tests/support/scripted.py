@@ -116,6 +116,10 @@ class ScriptedBackend:
     def __exit__(self, *failure):
         self.refuse()
 
+    @property
+    def is_listening(self):
+        return self._listener is not None
+
     def listen(self):
         """Accept connections (again)."""
         self._listener = socket.create_server((self.host, self.port), backlog=1024)
@@ -228,8 +232,11 @@ class _Connection:
         self.say(b"STAT pid %d\r\nSTAT uptime %d\r\nEND\r\n" % (pid, uptime))
 
     def _receive(self):
-        """Some more bytes; False at the end."""
-        chunk = self._socket.recv(RECV_SIZE)
+        """Some more bytes; False at the end, which may be rough: a proxy that is killed resets its links."""
+        try:
+            chunk = self._socket.recv(RECV_SIZE)
+        except ConnectionResetError:
+            return False
         self._seen += chunk
         self._unread += chunk
         return bool(chunk)

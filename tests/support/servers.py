@@ -43,7 +43,8 @@ def free_port(host=HOST):
 def environment(**extra):
     """Ours, with the gmproxy under test importable and no setting of the proxy but those in `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GMPROXY_") or name == "GMPROXY_PURE"}
-    kept["PYTHONPATH"] = str(Path(gmproxy.__file__).resolve().parents[1])
+    ours = str(Path(gmproxy.__file__).resolve().parents[1])
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))
     return kept | extra
 
 
@@ -154,37 +155,39 @@ class Memcached(Process):
 class Proxy(Process):
     """The proxy in the foreground, as a process of its own.
 
-    `arguments` follow `-l 127.0.0.1 -p PORT`; with listen=False they are all there is and nobody waits for a port.
+    `arguments` follow `-l 127.0.0.1 -p PORT`; with a `port` they are all there is, and say themselves that it is this. With a
+    `path` we talk to it over that unix socket.
     """
 
-    def __init__(self, *arguments, program="gmproxy", host=HOST, listen=True, variables=None, **options):
+    def __init__(self, *arguments, program="gmproxy", host=HOST, port=None, path=None, variables=None, **options):
         self.host = host
-        self.port = free_port(host)
+        self.port = port or free_port(host)
+        self.path = path
         self._stdout = tempfile.TemporaryFile()
         self._stderr = tempfile.TemporaryFile()
-        where = ["-l", host, "-p", str(self.port)] if listen else []
+        where = [] if port else ["-l", host, "-p", str(self.port)]
         super().__init__(
             [*COMMANDS[program], *where, *map(str, arguments)], stdout=self._stdout, stderr=self._stderr,
             env=environment(**(variables or {})), **options,
         )
-        if listen:
-            eventually(self._accepts, what="the proxy accepts clients")
+        eventually(self._answers, what="the proxy answers clients")
 
     def __exit__(self, *failure):
         super().__exit__(*failure)
         self._stdout.close()
         self._stderr.close()
 
-    def _accepts(self):
+    def _answers(self):
+        """The kernel accepts clients before the proxy does: an answer is the proof."""
         assert self.is_running, f"the proxy ended: {self.log()}"
         try:
-            self.talk().close()
+            with self.talk() as talk:
+                return talk.ask(b"version\r\n")
         except OSError:
             return False
-        return True
 
     def talk(self):
-        return Talk(self.port, self.host)
+        return Talk(self.port, self.host, self.path)
 
     def stats(self):
         with self.talk() as talk:
@@ -193,6 +196,12 @@ class Proxy(Process):
     def log(self):
         """All it wrote to stderr so far."""
         return _contents(self._stderr)
+
+    def check_log(self):
+        """An exception that nobody handled fails the test. The log is shown beside any failure."""
+        log = self.log()
+        print(log, file=sys.stderr)
+        assert "Traceback" not in log, "an exception that nobody handled"
 
     def output(self):
         """All it wrote to stdout so far."""

@@ -19,7 +19,7 @@ class Talk:
         else:
             self.socket = socket.create_connection((host, port), timeout)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._unread = b""
+        self._unread = bytearray()
 
     def __enter__(self):
         return self
@@ -64,15 +64,19 @@ class Talk:
         try:
             chunk = self.socket.recv(RECV_SIZE)
         except TimeoutError:
-            raise AssertionError(f"waited for {wanted}, have {self._unread[-200:]!r} and nothing more comes") from None
+            raise AssertionError(f"waited for {wanted}, have {self._tail()!r} and nothing more comes") from None
         except ConnectionError as error:
-            raise AssertionError(f"waited for {wanted}, have {self._unread[-200:]!r}, then: {error}") from None
+            raise AssertionError(f"waited for {wanted}, have {self._tail()!r}, then: {error}") from None
         if not chunk:
-            raise AssertionError(f"waited for {wanted}, have {self._unread[-200:]!r}, then the peer closed")
+            raise AssertionError(f"waited for {wanted}, have {self._tail()!r}, then the peer closed")
         self._unread += chunk
 
+    def _tail(self):
+        return bytes(self._unread[-200:])
+
     def _take(self, count):
-        data, self._unread = self._unread[:count], self._unread[count:]
+        data = bytes(memoryview(self._unread)[:count])
+        del self._unread[:count]
         return data
 
     # -- both
@@ -117,6 +121,7 @@ class Talk:
 
 
 def _short(data):
+    data = bytes(data)
     return repr(data) if len(data) <= 300 else f"{data[:150]!r} ... {data[-150:]!r} ({len(data)} bytes)"
 
 

@@ -1,0 +1,169 @@
+"""What is typed: the command lines that work, and one clear line for those that do not."""
+
+import os
+
+import pytest
+from support.columns import NEVER_EJECT
+from support.servers import HOST, free_port, run
+from support.talk import storage, value
+
+from gmproxy import __version__
+from gmproxy.accel import BUILD
+from gmproxy.settings import SETTINGS
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can change user")
+
+SERVER = ("-s", "127.0.0.1:11211")
+
+
+def complaint(*arguments, status, program="gmproxy"):
+    """The one line with which a command ends."""
+    done = run(*arguments, program=program)
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
+    assert done.stderr.startswith(f"{program}: ")
+    return done.stderr
+
+
+# -- it works
+
+
+@needs_root
+def test_the_line_from_the_field(memcached, proxy):
+    first, second, backup = memcached(), memcached(), memcached()
+    port = free_port()
+    process = proxy("-u", "root", "-n", "51200", "-l", HOST, "-p", port, "-s", first.address, "-s", second.address,
+                    "-b", backup.address, port=port)
+    with process.talk() as talk:
+        talk.expect(storage(b"set", b"key1", b"hello"), b"STORED\r\n")
+        talk.expect(b"get key1\r\n", value(b"key1", b"hello") + b"END\r\n")
+        talk.in_step()
+    stats = process.stats()
+    assert (stats["max_connections"], stats["backends"]) == (51200, 2)
+    with backup.talk() as talk:
+        talk.expect(b"get key1\r\n", value(b"key1", b"hello") + b"END\r\n")
+
+
+def test_every_option_of_magent(memcached, proxy, tmp_path):
+    server = memcached()
+    process = proxy("-s", server.address, "-b", memcached().address, "-n", "100", "-i", "3", "-k", "-D", "-v",
+                    "-f", tmp_path / "socket", *NEVER_EJECT)
+    with process.talk() as talk:
+        talk.expect(storage(b"set", b"k", b"x"), b"STORED\r\n")
+        talk.in_step()
+
+
+@pytest.mark.parametrize("servers", [
+    ("-s", "{0},{1}"), ("-s", "{0};{1}"), ("-s", "{0}, {1}"), ("-s", "{0}", "-s", "{1}"), ("--server", "{0}", "--server", "{1}"),
+    ("--server={0}", "--server={1}"), ("-s{0}", "-s{1}"), ("-s", "{0}:1 first", "-s", "{1}:2 second"),
+])
+def test_servers_may_be_written_in_many_ways(servers, memcached, proxy):
+    addresses = memcached().address, memcached().address
+    process = proxy(*(part.format(*addresses) for part in servers))
+    assert process.stats()["backends"] == 2
+
+
+def test_the_configuration_can_be_checked():
+    done = run(*SERVER, "-b", "a:1,b:2", "-t")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "gmproxy: configuration is valid: 1 servers, 2 backups\n"
+
+
+@pytest.mark.parametrize("asked", ["-V", "--version"])
+def test_the_version_says_which_build_answers(asked):
+    done = run(asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"gmproxy {__version__} ({BUILD} build)\n"
+    assert run(asked, GMPROXY_PURE="1").stdout == f"gmproxy {__version__} (pure build)\n"
+
+
+def test_help_names_every_option():
+    done = run("-h")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run("--help").stdout == done.stdout
+    for setting in SETTINGS.values():
+        assert "--" + setting.name.replace("_", "-") in done.stdout
+        assert setting.flag in done.stdout
+
+
+# -- usage: status 2
+
+
+@pytest.mark.parametrize("arguments, says", [
+    ((), "no server"),
+    (("-p", "12000"), "no server"),
+    (("-s",), "-s"),
+    (("-s", ""), "empty server"),
+    (("-s", "a:b"), "port 'b' is not a number"),
+    (("-s", "a:70000"), "port 70000 is not within"),
+    (("-s", "a:1,,b:1"), "empty server"),
+    (("-s", "::1:11211"), "an IPv6 address needs brackets"),
+    (("-s", "unix:relative"), "absolute path"),
+    (("-b", "a:b", *SERVER), "port 'b' is not a number"),
+    (("-p", "70000", *SERVER), "'70000' is not a whole number"),
+    (("-p", "http", *SERVER), "'http' is not a whole number"),
+    (("-p", "-1", *SERVER), "-p"),
+    (("-n", "1_000", *SERVER), "'1_000' is not a whole number"),
+    (("-n", "١٢", *SERVER), "is not a whole number"),
+    (("-i", "many", *SERVER), "'many' is not a whole number"),
+    (("-I", "1", *SERVER), "is not a size"),
+    (("-I", "1g", *SERVER), "is not a size"),
+    (("--timeout", "1.5", *SERVER), "'1.5' is not a whole number"),
+    (("--timeout", "0", *SERVER), "'0' is not a whole number"),
+    (("--distribution", "rnd", *SERVER), "'rnd' is not one of"),
+    (("--hash", "sha512", *SERVER), "'sha512' is not one of"),
+    (("--hash-tag", "{", *SERVER), "'{' is not two characters"),
+    (("--on-miss", "perhaps", *SERVER), "'perhaps' is not one of"),
+    (("--compat", "mcrouter", *SERVER), "'mcrouter' is not one of"),
+    (("-k", "--distribution", "modula", *SERVER), "ketama"),
+    (("-p", "0", *SERVER), "nothing to listen on"),
+    (("--nonsense", *SERVER), "--nonsense"),
+    (("-X", *SERVER), "-X"),
+    (("--serve", "a:1"), "--serve"),  # no abbreviation: tomorrow it might mean two
+    (("stray", *SERVER), "stray"),
+    (("-c", "/no/such/file"), "/no/such/file"),
+    (("-c", "/"), "/"),
+])
+def test_wrong_usage(arguments, says):
+    assert says in complaint(*arguments, status=2)
+
+
+@pytest.mark.xfail(strict=True, reason="noticed at the first connection only, with a traceback in the log")
+def test_a_host_name_that_nobody_can_have():
+    assert "a" * 64 in complaint("-s", "a" * 64 + ":1", "-t", status=2)
+
+
+@pytest.mark.parametrize("action", ["-t", "--print-config"])
+def test_wrong_usage_is_found_without_a_start(action):
+    assert "port 'b' is not a number" in complaint("-s", "a:b", action, status=2)
+
+
+@pytest.mark.parametrize("program", ["gmproxy", "magent"])
+def test_a_command_complains_in_its_own_name(program):
+    assert "no server" in complaint(program=program, status=2)
+
+
+# -- the machine refuses: status 1
+
+
+def test_a_port_in_use(memcached):
+    port = memcached().port
+    line = complaint(*SERVER, "-l", HOST, "-p", port, status=1)
+    assert f"{HOST}:{port}" in line and "Address already in use" in line
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (("-l", "no-such-host.invalid"), "no-such-host.invalid"),
+    (("-l", "192.0.2.1"), "192.0.2.1"),  # an address for documentation: nobody has it
+    (("-l", "127.0.0.1,192.0.2.1"), "192.0.2.1"),
+    (("-u", "no-such-user"), "there is no user 'no-such-user'"),
+    (("-g", "no-such-group"), "there is no group 'no-such-group'"),
+    (("--pid-file", "/no/such/directory/pid"), "/no/such/directory/pid"),
+    (("--log-file", "/no/such/directory/log"), "/no/such/directory/log"),
+    (("-f", "/no/such/directory/socket"), "/no/such/directory/socket"),
+    (("-f", "/etc/passwd"), "no socket"),
+])
+@pytest.mark.parametrize("program", ["gmproxy", "magent"])
+def test_the_machine_refuses(arguments, says, program):
+    """Also in the background: whoever typed it hears of it."""
+    assert says in complaint(*SERVER, "-l", HOST, "-p", free_port(), *arguments, program=program, status=1)

@@ -1,0 +1,126 @@
+"""The proxy with magent's manners: old start scripts and old monitoring see what they know."""
+
+import os
+import signal
+
+import pytest
+from support.keys import keys_by_server
+from support.servers import HOST, free_port, run
+from support.talk import Talk, storage
+from support.timing import eventually
+
+VERSION = b"VERSION memcached agent v0.6\r\n"
+
+
+@pytest.fixture
+def background(tmp_path):
+    """Start in the background: call it with arguments for (the pid, the port). Every one of them is ended."""
+    pids = []
+
+    def start(*arguments, program="magent"):
+        file = tmp_path / f"pid{len(pids)}"
+        port = free_port()
+        done = run("-l", HOST, "-p", port, "--pid-file", file, *arguments, program=program)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        pids.append(int(file.read_text()))
+        return pids[-1], port
+
+    yield start
+    for pid in pids:
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# -- the background
+
+
+def test_it_answers_as_soon_as_the_command_has_returned(memcached, background):
+    pid, port = background("-s", memcached().address)
+    with Talk(port) as talk:
+        talk.expect(storage(b"set", b"k", b"x"), b"STORED\r\n")
+        talk.expect(b"version\r\n", VERSION)
+    assert os.getsid(pid) not in (os.getsid(0), pid)  # no way back to a terminal
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+
+
+def test_it_ends_with_sigterm_and_takes_its_pid_file_along(memcached, background, tmp_path):
+    pid, port = background("-s", memcached().address)
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not is_alive(pid))
+    assert not (tmp_path / "pid0").exists()
+
+
+def test_gmproxy_does_so_only_when_told(memcached, background):
+    _, port = background("-s", memcached().address, "--daemon", program="gmproxy")
+    with Talk(port) as talk:
+        assert talk.ask(b"version\r\n").startswith(b"VERSION 1.6.")
+
+
+def test_compat_magent_is_magent(memcached, background):
+    _, port = background("-s", memcached().address, "--compat", "magent", program="gmproxy")
+    with Talk(port) as talk:
+        talk.expect(b"version\r\n", VERSION)
+
+
+def test_paths_are_those_of_the_place_where_it_was_typed(memcached, tmp_path):
+    port = free_port()
+    done = run("-s", memcached().address, "-l", HOST, "-p", port, "--pid-file", "run.pid", "--log-file", "run.log",
+               "-f", "run.sock", program="magent", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    pid = int((tmp_path / "run.pid").read_text())
+    try:
+        assert "serving" in (tmp_path / "run.log").read_text()
+        with Talk(path=tmp_path / "run.sock") as talk:
+            talk.expect(b"version\r\n", VERSION)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not is_alive(pid))
+
+
+@pytest.mark.parametrize("option", ["-D", "-v"])
+def test_it_stays_in_front_when_asked_to(memcached, proxy, option):
+    process = proxy("-s", memcached().address, option, program="magent")
+    with process.talk() as talk:
+        talk.expect(b"version\r\n", VERSION)
+    assert process.is_running
+
+
+# -- stats and version
+
+
+def test_stats_as_magent_writes_them(scripted, proxy):
+    """One line for each server, in the order given, with the number of its connections."""
+    backends = [scripted(answer=lambda request: b"END\r\n") for _ in range(3)]
+    process = proxy(*(part for backend in backends for part in ("-s", backend.address)), "-D", program="magent")
+    first, second, third = (backend.address.encode() for backend in backends)
+    _, (key, *_), _ = keys_by_server(3, 1)
+    lines = b"memcached agent v0.6\r\nmatrix 1 -> %b, pool size 0\r\nmatrix 2 -> %b, pool size %d\r\nmatrix 3 -> %b, pool size 0\r\nEND\r\n"
+    with process.talk() as talk:
+        talk.expect(b"stats\r\n", lines % (first, second, 0, third))
+        talk.expect(b"get %b\r\n" % key, b"END\r\n")
+        talk.expect(b"stats\r\n", lines % (first, second, 1, third))
+        talk.expect(b"version\r\n", VERSION)
+        talk.in_step()
+
+
+def test_gmproxy_answers_as_memcached(memcached, proxy):
+    process = proxy("-s", memcached().address)
+    stats = process.stats()
+    assert stats["pid"] == process.pid
+    assert str(stats["version"]).startswith("1.6.")
+    with process.talk() as talk:
+        assert talk.ask(b"version\r\n").startswith(b"VERSION 1.6.")  # libmemcached wants digits
+        assert talk.ask(b"stats settings\r\n", b"END\r\n").startswith(b"STAT server ")
+        for insides in (b"items", b"slabs", b"sizes", b"conns"):
+            talk.expect(b"stats %b\r\n" % insides, b"END\r\n")
+        talk.expect(b"stats reset\r\n", b"RESET\r\n")
+        talk.in_step()
