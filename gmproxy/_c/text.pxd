@@ -22,7 +22,7 @@ cdef class TextParser:
     @cython.locals(request=Request)
     cdef Request _retrieve_many(self, Verb verb, list keys, bytes prefix)
     @cython.locals(stream=Stream, key_end=Py_ssize_t, flags_end=Py_ssize_t, exptime_end=Py_ssize_t, flags=cython.longlong,
-                   exptime=cython.longlong)
+                   exptime=cython.longlong, length=cython.longlong)
     cdef Py_ssize_t _plain_length(self, Py_ssize_t name_end, Py_ssize_t stop) except -2
     @cython.locals(quiet=bint, key=bytes, line=bytes)
     cdef Request _store(self, Verb verb, list words, Py_ssize_t pos)

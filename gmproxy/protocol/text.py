@@ -144,7 +144,8 @@ class TextParser:
             return -1
         if not 1 <= key_end - name_end - 1 <= limits.MAX_KEY:
             return -1
-        return stream.number(exptime_end + 1, stop)
+        length = stream.number(exptime_end + 1, stop)
+        return length if length <= limits.MAX_ANNOUNCED_LENGTH else -1
 
     def _request(self, start, stop, end):
         """The request whose command is data[start:stop], in a line that ends at `end`, or None if its data block has not all
