@@ -108,6 +108,10 @@ def _split_host(item, address):
     host, colon, rest = address.partition(":")
     if not host:
         raise _bad(item, "the host is empty")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise _bad(item, f"{host!r} cannot be a host name") from None
     return host, _without_colon(item, colon + rest)
 
 

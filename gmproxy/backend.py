@@ -7,6 +7,11 @@ from gmproxy.accel import pick
 from gmproxy.errors import EJECTED, OVERLOAD, BackendError
 from gmproxy.health import Health
 
+END = b"END\r\n"
+
+#: A server that did not say who it is is asked again after so many seconds.
+IDENTIFY_AGAIN = 10
+
 new_link = pick("link").Link
 
 #: Requests that may wait on one link, and bytes the kernel has not taken from it; beyond them a request is refused.
@@ -26,7 +31,7 @@ class Backend:
 
     __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "ask_backup_on_miss", "identity",
                  "warming_until", "requests", "keys_asked", "values_found", "failures", "refills", "_troubled", "_inspecting",
-                 "_loop")
+                 "_identify_at", "_loop")
 
     def __init__(self, server, options, router, log, backed=False):
         self.server = server
@@ -47,6 +52,7 @@ class Backend:
         self.refills = 0
         self._troubled = False   # failed lately: tell the health of successes
         self._inspecting = None  # the greenlet that probes or identifies the server
+        self._identify_at = 0.0  # not before this time
         self._loop = gevent.get_hub().loop
 
     def __repr__(self):
@@ -78,7 +84,7 @@ class Backend:
             asked = 1 if request.keys is None else len(request.keys)
             self.keys_asked += asked
             self.values_found += found
-            if self.ask_backup_on_miss and found < asked:
+            if self.ask_backup_on_miss and found < asked and request.reply.endswith(END):
                 return self.router.missed(request, self)
         owner = request.owner
         if owner is None:
@@ -196,7 +202,7 @@ class Backend:
 
     def _identify_soon(self):
         """Until it is known that the server is the process it was, and has run for long, a miss proves nothing."""
-        if not self._may_be_warming() or self._inspecting is not None:
+        if not self._may_be_warming() or self._inspecting is not None or self._loop.now() < self._identify_at:
             return
         self.ask_backup_on_miss = True
         self._inspecting = gevent.spawn(self._identify)
@@ -205,6 +211,7 @@ class Backend:
         try:
             self._identified(probe.identify(self.server, self.options.connect_timeout, self.options.timeout))
         except BackendError as error:
+            self._identify_at = self._loop.now() + IDENTIFY_AGAIN
             self.log.warning("backend not identified server=%s reason=%s", self.label, error)
         finally:
             self._inspecting = None

@@ -164,7 +164,7 @@ class _File(configargparse.ConfigFileParser):
         if where.endswith(YAML):
             return found  # a file of pools: read in its own way
         for number, line in enumerate(stream, 1):
-            line = line.split(" #")[0].strip()
+            line = line.split(" # ")[0].strip()
             if not line or line[0] in "#;":
                 continue
             name, equals, value = (part.strip() for part in line.partition("="))

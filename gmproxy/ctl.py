@@ -4,6 +4,7 @@ Exit status: 0 fine, 1 keys do not match (route --check), 2 the question cannot 
 """
 
 import base64
+import dataclasses
 import json
 import os
 import sys
@@ -48,6 +49,8 @@ def route(arguments):
     parser.add_argument("--pool", metavar="NAME")
     given = conf.read_arguments(parser, arguments, os.environ)
     if given["check"] is not None:
+        if given["keys"]:
+            raise ConfigError("say keys or --check FILE, not both")
         return _check(given)
     if not given["keys"]:
         raise ConfigError("which key? see gmproxyctl --help")
@@ -87,7 +90,7 @@ class Routes:
 
 def _check(given):
     facts = _read(given["check"])
-    if given["server"] is None:
+    if given["server"] is None and not given["pools"]:
         given["server"] = [_servers(facts, "servers", facts.get("weights"), facts.get("names"))]
         if given["backup"] is None and facts.get("backups"):
             given["backup"] = [_servers(facts, "backups", None, None)]
@@ -123,9 +126,12 @@ def _servers(facts, what, weights, names):
     found = []
     try:
         for index, text in enumerate(facts[what]):
-            weight = weights[index] if weights else 1
-            name = f" {names[index]}" if names and names[index] else ""
-            found += parse_servers(f"{text}:{weight}{name}" if weight != 1 else f"{text}{name}")
+            (server,) = parse_servers(text)
+            weight = weights[index] if weights else server.weight
+            if not weight > 0:
+                raise ValueError(f"weight {weight} of {text} is not positive")
+            name = names[index] if names else server.name
+            found.append(dataclasses.replace(server, weight=int(weight) if weight == int(weight) else weight, name=name or None))
     except (ValueError, IndexError, TypeError) as error:
         raise ConfigError(f"bad {what}: {error}") from None
     return found
@@ -135,7 +141,7 @@ def _keys(facts, what):
     """[(key, index)], the keys that are no text decoded."""
     try:
         pairs = [(key.encode(), int(index)) for key, index in facts.get(what, {}).items()]
-        pairs += [(base64.b64decode(key), int(index)) for key, index in facts.get(f"{what}_b64", {}).items()]
+        pairs += [(base64.b64decode(key, validate=True), int(index)) for key, index in facts.get(f"{what}_b64", {}).items()]
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"bad {what}: {error}") from None
     return pairs

@@ -27,8 +27,8 @@ def connect(server, timeout, keepalive=True):
         else:
             sock = socket.create_connection((server.host, server.port), timeout)
             tune(sock, keepalive)
-    except OSError as error:
-        raise BackendError(CONNECTING, error.strerror or str(error)) from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be asked for
+        raise BackendError(CONNECTING, getattr(error, "strerror", None) or str(error)) from error
     sock.setblocking(False)
     return sock
 

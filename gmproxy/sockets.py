@@ -30,8 +30,8 @@ def bind_tcp(host, port, backlog):
     host = host.strip("[]")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise StartError(f"cannot listen on {host!r}: {error.strerror}") from None
+    except (socket.gaierror, UnicodeError) as error:
+        raise StartError(f"cannot listen on {host!r}: {getattr(error, 'strerror', None) or error}") from None
     family, kind, protocol, _, address = found[0]
     sock = socket.socket(family, kind, protocol)
     try:

@@ -15,8 +15,8 @@ from gmproxy.accel import BUILD  # noqa: E402
 from gmproxy.pool import Pool  # noqa: E402
 
 #: Backends are looked after so many times in the shortest timeout: a late answer is noticed at most this part too late.
-TICKS_PER_TIMEOUT = 10
-SHORTEST_TICK, LONGEST_TICK = 0.01, 0.1  # seconds
+TICKS_PER_TIMEOUT = 20
+SHORTEST_TICK, LONGEST_TICK = 0.01, 0.05  # seconds
 
 #: Objects that live as long as a request are freed by their counts; the collector, which looks for cycles, finds next to none.
 GC_THRESHOLDS = (100_000, 50, 50)

@@ -22,6 +22,7 @@ cdef class Backend(LinkKeeper):
     cdef public long long refills
     cdef bint _troubled
     cdef object _inspecting
+    cdef double _identify_at
     cdef object _loop
 
     @cython.locals(lane=Py_ssize_t, link=Link)

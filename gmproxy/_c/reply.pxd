@@ -22,9 +22,10 @@ cdef class ReplyReader:
     @cython.locals(stream=Stream, after=Py_ssize_t, line=bytes)
     cdef bytes _read_line(self, Verb verb)
     cdef _check_odd_line(self, Verb verb, bytes line)
-    @cython.locals(stream=Stream, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, flags_end=Py_ssize_t,
+    @cython.locals(stream=Stream, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, flags_end=Py_ssize_t, length_end=Py_ssize_t,
                    length=cython.longlong, reply=bytes)
     cdef bytes _read_values(self, Request request)
+    cdef bint _ends_well(self, Py_ssize_t length_end, Py_ssize_t stop) except -1
     @cython.locals(fits=bint)
     cdef bytes _join_blocks(self, bytes last)
     @cython.locals(stream=Stream, data=bytes, start=Py_ssize_t, after=Py_ssize_t, reply=bytes, length=bytes)

@@ -21,5 +21,6 @@ cdef class Stream:
     cpdef bint begins(self, Py_ssize_t start, bytes text)
     cpdef bint equals(self, Py_ssize_t start, Py_ssize_t stop, bytes text)
     cpdef long long number(self, Py_ssize_t start, Py_ssize_t stop)
+    cpdef bint all_digits(self, Py_ssize_t start, Py_ssize_t stop)
     cpdef wait_for(self, Py_ssize_t start, Py_ssize_t need)
     cpdef Py_ssize_t drop(self, Py_ssize_t count)

@@ -99,6 +99,16 @@ cdef class Stream:
             start += 1
         return number
 
+    cpdef bint all_digits(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef const char *text = PyBytes_AS_STRING(self.data)
+        if stop <= start:
+            return False
+        while start < stop:
+            if not c"0" <= text[start] <= c"9":
+                return False
+            start += 1
+        return True
+
     cpdef wait_for(self, Py_ssize_t start, Py_ssize_t need):
         self.pos = start
         self.need = need

@@ -97,8 +97,9 @@ class ReplyReader:
                 break
             key_end = stream.word_end(pos + 6, after - 2)
             flags_end = stream.word_end(key_end + 1, after - 2)
-            length = stream.number(flags_end + 1, stream.word_end(flags_end + 1, after - 2))
-            if length < 0:
+            length_end = stream.word_end(flags_end + 1, after - 2)
+            length = stream.number(flags_end + 1, length_end)
+            if length < 0 or stream.number(key_end + 1, flags_end) < 0 or not self._ends_well(length_end, after - 2):
                 raise BackendError(PROTOCOL, f"a bad header {stream.cut(pos, pos + 60)!r}")
             after += length + 2
             if after > len(stream.data):
@@ -114,6 +115,10 @@ class ReplyReader:
         if self._kept:
             reply = self._join_blocks(reply)
         return reply
+
+    def _ends_well(self, length_end, stop):
+        """True if behind the length of a value there is nothing but, perhaps, the number that gets gives."""
+        return length_end == stop or self.stream.all_digits(length_end + 1, stop)
 
     def _join_blocks(self, last):
         fits = self._kept <= limits.MAX_REPLY

@@ -94,6 +94,10 @@ class Stream:
         text = self.data[start:stop]
         return int(text) if len(text) <= 10 and text.isdigit() else -1
 
+    def all_digits(self, start, stop):
+        """True if data[start:stop] is one digit or more and nothing else."""
+        return self.data[start:stop].isdigit()
+
     def wait_for(self, start, need):
         """Nothing can be done before `need` bytes from offset `start` on are there."""
         self.pos = start

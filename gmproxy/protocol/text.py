@@ -261,8 +261,10 @@ class TextParser:
 
     def _line_about_key(self, verb, words, take):
         """A command of one line: its first `take` words go to the server, which judges the numbers itself."""
-        quiet = len(words) > take and words[-1] == NOREPLY
-        if len(words[1]) > limits.MAX_KEY:
+        quiet = len(words) > 2 and words[-1] == NOREPLY
+        # `touch key noreply`: for memcached that is noreply, and no number either, so nothing happens and nobody hears of it.
+        no_number = quiet and len(words) == take
+        if no_number or len(words[1]) > limits.MAX_KEY:
             return self._refuse(BAD_FORMAT, quiet, self.stream.pos)
         request = new_request(verb, words[1], b" ".join(words[:take]) + b"\r\n")
         request.quiet = quiet
