@@ -1,0 +1,154 @@
+"""The documents say what the code says: where one of them names a thing, the thing is there, and the other way round."""
+
+import ast
+import re
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from gmproxy.accel import pick
+from gmproxy.errors import REASONS
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "gmproxy"
+DOCUMENTS = sorted(chain(ROOT.glob("*.md"), ROOT.glob("docs/*.md")))
+SOURCES = [path for path in PACKAGE.rglob("*.py") if "_c" not in path.parts]
+
+UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def option_rows(name):
+    """The table between the markers: a list of cells for each line."""
+    between = re.search(r"<!-- options -->\n(.*)<!-- /options -->", read(name), re.DOTALL)
+    return cells(between[1])
+
+
+def cells(text):
+    """The rows of the tables in `text`."""
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines() if line.startswith("|")
+    ]
+
+
+@pytest.fixture(scope="module")
+def generated():
+    made = subprocess.run([sys.executable, ROOT / "scripts/option-table"], capture_output=True, text=True, check=True)
+    return cells(made.stdout)
+
+
+# -- options
+
+
+def test_readme_has_the_table_of_options_as_it_is_generated(generated):
+    assert option_rows("README.md") == generated, "run scripts/option-table README.md"
+
+
+def test_chinese_readme_has_the_same_options_flags_and_defaults_in_the_same_order(generated):
+    def facts(rows):
+        return [row[:2] if row[0].startswith("`") else "a heading" for row in rows]
+
+    assert facts(option_rows("README.zh-CN.md")) == facts(generated)
+
+
+def test_chinese_readme_explains_every_option_in_chinese():
+    rows = option_rows("README.zh-CN.md")
+    assert all(re.search("[\u4e00-\u9fff]", row[2]) for row in rows if row[0].startswith("`"))
+
+
+def test_both_readmes_have_the_same_examples():
+    """Command by command; what is said beside them is in another language."""
+
+    def commands(name):
+        blocks = re.findall(r"^```\w*\n(.*?)^```", read(name), re.DOTALL | re.MULTILINE)
+        return [line.split("  #")[0].rstrip() for block in blocks for line in block.splitlines()]
+
+    assert commands("README.zh-CN.md") == commands("README.md")
+
+
+# -- protocol.md
+
+
+def test_every_command_is_in_the_table():
+    named = {word for row in cells(read("docs/protocol.md")) for word in re.findall(r"\w+", row[0])}
+    assert {name.decode() for name in pick("message").VERBS} <= named
+
+
+def test_limits_are_those_of_the_code():
+    rows = [(row, re.fullmatch(r"`([\w/]+\.py)` `([A-Z_]+)`", row[-1])) for row in cells(read("docs/protocol.md"))]
+    limits = [(row, *match.groups()) for row, match in rows if match]
+    assert len(limits) > 5
+    for row, file, name in limits:
+        assert value_of(file, name) in numbers(row[1]), row
+
+
+def numbers(text):
+    """Every number in `text`, with its unit if it has one."""
+    return [int(digits.replace(",", "")) * UNITS[unit or ""] for digits, unit in re.findall(r"(\d[\d,]*)(?: ([KMG]iB))?", text)]
+
+
+def value_of(file, name):
+    """What the constant is set to in its file; a compiled module need not show it."""
+    for node in ast.parse((PACKAGE / file).read_text()).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return eval(compile(ast.Expression(node.value), file, "eval"), {})
+    raise AssertionError(f"there is no {name} in {file}")
+
+
+def test_every_line_of_stats_is_explained():
+    counted = re.findall(r'^        \("(\w+)", ', (PACKAGE / "stats.py").read_text(), re.MULTILINE)
+    assert len(counted) > 20
+    missing = [name for name in counted if f"`{name}`" not in read("docs/protocol.md")]
+    assert not missing
+
+
+# -- failures.md
+
+
+def test_every_reason_is_explained():
+    explained = [row[0].strip("`") for row in cells(read("docs/failures.md")) if len(row) == 2]
+    assert [word for word in explained if word in REASONS] == list(REASONS)
+
+
+def test_every_log_line_is_explained():
+    logged = {line for path in SOURCES for line in re.findall(r'\blog\.\w+\("([^"%]+)', path.read_text())}
+    assert len(logged) > 5
+    missing = [line for line in logged if line not in read("docs/failures.md")]
+    assert not missing
+
+
+# -- architecture.md
+
+
+def test_every_file_of_the_package_has_its_place_in_the_architecture():
+    named = set(re.findall(r"[\w/]+\.py\b", read("docs/architecture.md")))
+    inside = {path.name for path in SOURCES if path.name != "__init__.py" or path.parent == PACKAGE}
+    assert not inside - {name.split("/")[-1] for name in named}, "files that the page does not name"
+    places = (PACKAGE, PACKAGE / "protocol", ROOT)
+    assert not [name for name in named if not any((place / name).exists() for place in places)], "files that are not there"
+
+
+# -- all
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        file, _, heading = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), target
+        assert not heading or heading in headings(there), target
+
+
+def headings(path):
+    """The anchors that a page gets from its headings."""
+    found = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in found}
