@@ -109,7 +109,7 @@ class Link:
         self.backend.link_failed(self, reason, detail, len(waiting))
         while waiting:
             request = waiting.popleft()
-            started = request.end_mark - request_size(request) < sent
+            started = request.end_mark - len(request.line) < sent
             session = self.backend.request_failed(request, reason, started, begun)
             begun = False
             if session is not None:
@@ -121,12 +121,8 @@ class Link:
 
     def submit(self, request):
         """Send `request` with the next flush; its reply will be the next after those it already waits for."""
-        out = self._out
-        out.append(request.line)
+        self._out.append(request.line)
         self._queued += len(request.line)
-        if request.body is not None:
-            out.append(request.body)
-            self._queued += len(request.body)
         request.end_mark = self._queued
         self.waiting.append(request)
         if not self._flush_due and self._sock is not None:
@@ -250,7 +246,3 @@ class Link:
             self._idle_since = now
         elif now - self._idle_since >= idle_timeout:
             self.close()
-
-
-def request_size(request):
-    return len(request.line) + (len(request.body) if request.body is not None else 0)

@@ -73,8 +73,7 @@ class Refill:
         length = len(data) - 2
         cas = b" %d" % UNMATCHED_CAS if self.request.verb.name in (b"gets", b"gats") else b""
         self.values.append(b"VALUE %b %d %d%b\r\n%b" % (key, flags, length, cas, data))
-        refill = new_request(ADD, key, b"add %b %d %d %d\r\n" % (key, flags, life, length))
-        refill.body = data
+        refill = new_request(ADD, key, b"add %b %d %d %d\r\n%b" % (key, flags, life, length, data))
         refill.lane = self.request.lane
         refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
         self.primary.refills += 1

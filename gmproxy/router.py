@@ -120,7 +120,6 @@ class Router:
             self._copy_touch(request, request.key)
             return
         copy = new_request(request.verb, request.key, request.line)
-        copy.body = request.body
         copy.lane = request.lane
         copy.stage = COPY
         request.copy = copy

@@ -38,7 +38,7 @@ class Session:
     lane       which link of a backend carries this client's requests
     """
 
-    __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_hub", "_greenlet", "_watcher", "_watching", "_doing", "_parser",
+    __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher", "_watching", "_doing", "_parser",
                  "_batch", "_pending", "_leaving", "_quit", "_delayed", "_holds")
 
     def __init__(self, service, sock, lane):
@@ -47,9 +47,11 @@ class Session:
         self._router = service.router
         self._sock = sock
         self._fd = sock.fileno()
-        self._hub = gevent.get_hub()
-        self._greenlet = gevent.getcurrent()
-        self._watcher = self._hub.loop.io(self._fd, READ)
+        hub = gevent.get_hub()
+        self._loop = hub.loop
+        self._wait = hub.switch                     # leaves this greenlet, until somebody calls
+        self._wake = gevent.getcurrent().switch     # this
+        self._watcher = self._loop.io(self._fd, READ)
         self._watching = False
         self._doing = RUNNING
         self._parser = new_parser(service.options.max_item_size)
@@ -65,7 +67,7 @@ class Session:
         self._leaving = True
         if self._doing == AWAITS_BYTES:
             self._doing = RUNNING
-            self._hub.loop.run_callback(self._greenlet.switch)
+            self._loop.run_callback(self._wake)
 
     def run(self):
         """Serve the client until it leaves."""
@@ -93,7 +95,7 @@ class Session:
         while self._read_batch():
             if self._pending:
                 self._doing = AWAITS_REPLIES
-                self._hub.switch()
+                self._wait()
             self._send_replies()
             if self._quit:
                 return
@@ -161,7 +163,7 @@ class Session:
         """Called from the loop, never from another client's greenlet."""
         if self._doing == AWAITS_REPLIES:
             self._doing = RUNNING
-            self._greenlet.switch()
+            self._wake()
 
     def _send_replies(self):
         batch = self._batch
@@ -184,12 +186,12 @@ class Session:
         if not self._watching:
             self._watching = True
             self._watcher.start(self._on_readable)
-        self._hub.switch()
+        self._wait()
 
     def _on_readable(self):
         if self._doing == AWAITS_BYTES:
             self._doing = RUNNING
-            self._greenlet.switch()
+            self._wake()
         else:  # more has come while we are busy: do not be told again until we ask
             self._watching = False
             self._watcher.stop()

@@ -26,7 +26,6 @@ cdef class Request:
     cdef public bytes key
     cdef public list keys
     cdef public bytes line
-    cdef public bytes body
     cdef public bint quiet
     cdef public bytes reply
     cdef public Asker owner

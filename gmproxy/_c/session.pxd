@@ -10,8 +10,9 @@ cdef class Session(Asker):
     cdef Router _router
     cdef object _sock
     cdef int _fd
-    cdef object _hub
-    cdef object _greenlet
+    cdef object _loop
+    cdef object _wait
+    cdef object _wake
     cdef object _watcher
     cdef bint _watching
     cdef int _doing

@@ -76,6 +76,8 @@ cdef class Stream:
     cpdef bytes cut(self, Py_ssize_t start, Py_ssize_t stop):
         if stop > PyBytes_GET_SIZE(self.data):
             stop = PyBytes_GET_SIZE(self.data)
+        if start == 0 and stop == PyBytes_GET_SIZE(self.data):
+            return self.data  # one message in one chunk, the usual case: no copy
         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.data) + start, stop - start if stop > start else 0)
 
     cpdef bint begins(self, Py_ssize_t start, bytes text):

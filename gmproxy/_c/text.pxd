@@ -26,7 +26,7 @@ cdef class TextParser:
     cdef Py_ssize_t _plain_length(self, Py_ssize_t name_end, Py_ssize_t stop) except -2
     @cython.locals(quiet=bint, key=bytes, line=bytes)
     cdef Request _store(self, Verb verb, list words, Py_ssize_t pos)
-    @cython.locals(stream=Stream, after=Py_ssize_t, request=Request)
+    @cython.locals(stream=Stream, start=Py_ssize_t, after=Py_ssize_t, request=Request)
     cdef Request _with_block(self, Verb verb, bytes key, bytes line, Py_ssize_t length, bint quiet, Py_ssize_t pos)
     @cython.locals(request=Request)
     cdef Request _refuse(self, bytes error, bint quiet, Py_ssize_t pos)

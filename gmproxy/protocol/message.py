@@ -99,8 +99,7 @@ class Request:
     verb      what is asked (a Verb); None for a request that is answered without asking anybody
     key       the key, or the first of several; b"" if the command has none
     keys      all keys of a retrieval of more than one key, in the client's order; else None
-    line      the command line for the server, with CRLF and without noreply
-    body      the data block with its CRLF, or None
+    line      what the server gets: the command line, without noreply, and the data block if there is one, each with CRLF
     quiet     True: the client said noreply
     reply     the complete answer as the client gets it, or None while there is none
     owner     who asked (an Asker), or None if nobody waits
@@ -111,7 +110,7 @@ class Request:
     failure   the reason word, once a server failed on it
     """
 
-    __slots__ = ("verb", "key", "keys", "line", "body", "quiet", "reply", "owner", "lane", "stage", "retried", "copy",
+    __slots__ = ("verb", "key", "keys", "line", "quiet", "reply", "owner", "lane", "stage", "retried", "copy",
                  "failure", "end_mark")
 
     def __init__(self, verb, key, line):
@@ -119,7 +118,6 @@ class Request:
         self.key = key
         self.keys = None
         self.line = line
-        self.body = None
         self.quiet = False
         self.reply = None
         self.owner = None

@@ -98,11 +98,11 @@ class TextParser:
         if verb is not None and verb.values and not verb.changes:
             stream.pos = end + 1
             return self._retrieve(verb, start, name_end, stop)
-        if verb is not None and verb.stores:
+        if verb is not None and verb.stores and start == stream.pos:
             length = self._plain_length(name_end, stop)
             if length >= 0:
                 key = stream.cut(name_end + 1, stream.word_end(name_end + 1, stop))
-                return self._with_block(verb, key, stream.cut(start, stop + 2), length, False, end + 1)
+                return self._with_block(verb, key, None, length, False, end + 1)
         return self._request(start, stop, end)
 
     def _check_unfinished(self, data, start):
@@ -204,7 +204,10 @@ class TextParser:
         return self._with_block(verb, key, line, length, quiet, pos)
 
     def _with_block(self, verb, key, line, length, quiet, pos):
-        """A storage command with the data block of `length` bytes at `pos`, or None while that has not all arrived."""
+        """A storage command with the data block of `length` bytes at `pos`, or None while that has not all arrived.
+
+        `line` is how the server gets the command line; None: as it came, in one piece with the block.
+        """
         if length > self.max_item_size:
             return self._refuse_large(verb, key, quiet, length, pos)
         stream = self.stream
@@ -212,11 +215,12 @@ class TextParser:
         if after > len(stream.data):
             stream.need = after - stream.pos
             return None
+        start = stream.pos
         stream.pos = after
         if not stream.begins(after - 2, CRLF):
             return self._refuse(BAD_DATA, quiet, after)
+        line = stream.cut(start, after) if line is None else line + stream.cut(pos, after)
         request = new_request(verb, key, line)
-        request.body = stream.cut(pos, after)
         request.quiet = quiet
         return request
 
