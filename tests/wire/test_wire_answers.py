@@ -50,3 +50,18 @@ def test_answers(sample, setting):
     for way, chunks in ways_to_cut(sample.said, random.Random(sample.name)):
         setting.forget()
         assert answers(setting.proxy, chunks) == sample.answered, way
+
+
+@pytest.mark.xfail(strict=True, reason="values come grouped by server")
+def test_values_come_in_the_order_asked(memcached, proxy):
+    """As from memcached and twemproxy: Cache::Memcached::Fast loses what comes in another order."""
+    servers = [memcached("-t", "1") for _ in range(3)]
+    arguments = [argument for server in servers for argument in ("-s", server.address)]
+    keys = [b"key%d" % number for number in range(20)]
+    with proxy(*arguments).talk() as talk:
+        for key in keys[::2]:
+            talk.expect(b"set %b 0 0 1\r\n1\r\n" % key, b"STORED\r\n")
+        for verb in (b"get", b"gat 0"):
+            asked = keys + keys[::-1]
+            found = b"".join(b"VALUE %b 0 1\r\n1\r\n" % key for key in asked if key in keys[::2])
+            talk.expect(b"%b %b\r\n" % (verb, b" ".join(asked)), found + b"END\r\n")
