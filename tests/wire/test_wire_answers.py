@@ -65,3 +65,14 @@ def test_values_come_in_the_order_asked(memcached, proxy):
             asked = keys + keys[::-1]
             found = b"".join(b"VALUE %b 0 1\r\n1\r\n" % key for key in asked if key in keys[::2])
             talk.expect(b"%b %b\r\n" % (verb, b" ".join(asked)), found + b"END\r\n")
+
+
+@pytest.mark.xfail(strict=True, reason="memcached hangs up on a gat of more than 2048 bytes that it reads in two pieces")
+def test_a_long_gat_harms_nobody(memcached, proxy):
+    """The line that goes to a server must be one that memcached reads however it arrives: others use the same link."""
+    server = memcached("-t", "1")
+    front = proxy("-s", server.address)
+    sets = b"".join(b"set k%d 0 0 100\r\n%b\r\n" % (number, b"v" * 100) for number in range(60))
+    long_gat = b"gat 0 " + b" ".join(b"key%06d" % number for number in range(1400)) + b"\r\n"
+    assert answers(front, [sets + long_gat]) == b"STORED\r\n" * 60 + b"END\r\n"
+    assert front.stats()["backend_failures"] == 0
