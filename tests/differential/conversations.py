@@ -14,7 +14,7 @@ MARK = b"@@@@@"
 
 KEYS = tuple(MARK + end for end in (b"", b"1", b"two", b"\xc3\xa9", b"\xff\x80", b"\t", b"%s", b"x" * 245))
 LONG_KEYS = (b"x" * 251, b"x" * 400)
-ODD_KEYS = (b"\x01", b"\r", b"\x7f{}", b"noreply")
+ODD_KEYS = (b"\x01" + MARK, b"\r" + MARK, MARK + b"\x7f{}", b"noreply")
 
 EXPTIMES = (b"0", b"0", b"0", b"100", b"2592000", b"-1", b"9999999999")
 ODD_NUMBERS = (

@@ -128,7 +128,6 @@ def test_wrong_usage(arguments, says):
     assert says in complaint(*arguments, status=2)
 
 
-@pytest.mark.xfail(strict=True, reason="noticed at the first connection only, with a traceback in the log")
 def test_a_host_name_that_nobody_can_have():
     assert "a" * 64 in complaint("-s", "a" * 64 + ":1", "-t", status=2)
 

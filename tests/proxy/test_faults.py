@@ -175,7 +175,7 @@ def test_a_late_answer_is_never_given_to_another_request(stage, talk):
     ])
     talk.expect(b"get first\r\n", MISS)
     talk.send(b"get second\r\n")
-    stage.backends[0].wait_until_seen(b"get second\r\n", connection=1)
+    stage.backends[0].wait_until_seen(b"get second\r\n")
     late.set()
     talk.expect_answer(value(b"second", b"right") + MISS)
 
@@ -226,6 +226,18 @@ def test_a_host_that_cannot_be_found(proxy):
     with proxy("-s", "no-such-host.invalid:11211", *NEVER_EJECT).talk() as talk:
         talk.expect(SET, b"SERVER_ERROR connecting no-such-host.invalid:11211\r\n")
         talk.expect(GET, MISS)
+        talk.in_step()
+
+
+@pytest.mark.xfail(strict=True, reason="taken for the answer to the request")
+def test_a_server_that_is_full(scripted, proxy):
+    """memcached at its -c limit says so to whom it does not serve, before it was asked anything."""
+    full = [say(b"ERROR Too many open connections\r\n"), close()]
+    backend = scripted(full, full)
+    with proxy("-s", backend.address, *NEVER_EJECT).talk() as talk:
+        talk.expect(GET, MISS)
+        talk.send(SET)
+        assert talk.read_line().startswith(b"SERVER_ERROR ")
         talk.in_step()
 
 

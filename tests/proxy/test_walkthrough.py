@@ -71,8 +71,8 @@ def test_the_tutorial(site):
         assert site.read(b"key2") == value(b"key2", b"world") + MISS
 
     eventually(lambda: site.proxy.stats()["backends_ejected"] == 0)
-    for key in (b"key1", b"key2"):
-        site.read(key)
+    for key, data in ((b"key1", b"hello"), (b"key2", b"world")):
+        assert site.read(key) == value(key, data) + MISS
         eventually(lambda: any(holds(primary, key) for primary in site.primaries), what="the primary has it again")
 
 
@@ -82,14 +82,14 @@ def test_a_refilled_item_keeps_its_flags_and_the_rest_of_its_life(site):
     for primary in site.primaries:
         primary.restart()
 
-    def refilled(key):
-        site.read(key)
+    def refilled(key, data, flags):
+        assert site.read(key) == value(key, data, flags) + MISS
         return holds(site.primaries[0], key) or holds(site.primaries[1], key)
 
-    flags, life, data = eventually(lambda: refilled(b"short"))
+    flags, life, data = eventually(lambda: refilled(b"short", b"a", 5))
     assert (flags, data) == (5, b"a")
     assert 900 < life <= 1000
-    assert eventually(lambda: refilled(b"endless")) == (2**31, -1, b"b")
+    assert eventually(lambda: refilled(b"endless", b"b", 2**31)) == (2**31, -1, b"b")
 
 
 def test_no_read_fails_while_servers_die_and_come_back(site):

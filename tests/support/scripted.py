@@ -154,8 +154,9 @@ class ScriptedBackend:
         assert not self.troubles, "\n".join(self.troubles)
         assert not self._scripts, f"{len(self._scripts)} scripts were never played"
 
-    def wait_until_seen(self, data, connection=0):
-        eventually(lambda: len(self.saw) > connection and data in self.saw[connection], what=f"the backend sees {data!r}")
+    def wait_until_seen(self, data):
+        """`data` has come, on whatever connection."""
+        eventually(lambda: any(data in seen for seen in self.saw), what=f"the backend sees {data!r}")
 
     # -- what a connection needs of us
 

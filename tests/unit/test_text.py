@@ -133,7 +133,6 @@ def test_the_longest_block_that_may_be_announced():
     assert parse(b"add a 0 0 %d\r\n" % limits.MAX_ANNOUNCED_LENGTH) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a plain length is not held against MAX_ANNOUNCED_LENGTH")
 def test_a_longer_block():
     assert only(b"add a 0 0 %d\r\n" % (limits.MAX_ANNOUNCED_LENGTH + 1)).reply == text.BAD_FORMAT
 

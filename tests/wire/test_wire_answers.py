@@ -50,3 +50,29 @@ def test_answers(sample, setting):
     for way, chunks in ways_to_cut(sample.said, random.Random(sample.name)):
         setting.forget()
         assert answers(setting.proxy, chunks) == sample.answered, way
+
+
+@pytest.mark.xfail(strict=True, reason="values come grouped by server")
+def test_values_come_in_the_order_asked(memcached, proxy):
+    """As from memcached and twemproxy: Cache::Memcached::Fast loses what comes in another order."""
+    servers = [memcached("-t", "1") for _ in range(3)]
+    arguments = [argument for server in servers for argument in ("-s", server.address)]
+    keys = [b"key%d" % number for number in range(20)]
+    with proxy(*arguments).talk() as talk:
+        for key in keys[::2]:
+            talk.expect(b"set %b 0 0 1\r\n1\r\n" % key, b"STORED\r\n")
+        for verb in (b"get", b"gat 0"):
+            asked = keys + keys[::-1]
+            found = b"".join(b"VALUE %b 0 1\r\n1\r\n" % key for key in asked if key in keys[::2])
+            talk.expect(b"%b %b\r\n" % (verb, b" ".join(asked)), found + b"END\r\n")
+
+
+@pytest.mark.xfail(strict=True, reason="memcached hangs up on a gat of more than 2048 bytes that it reads in two pieces")
+def test_a_long_gat_harms_nobody(memcached, proxy):
+    """The line that goes to a server must be one that memcached reads however it arrives: others use the same link."""
+    server = memcached("-t", "1")
+    front = proxy("-s", server.address)
+    sets = b"".join(b"set k%d 0 0 100\r\n%b\r\n" % (number, b"v" * 100) for number in range(60))
+    long_gat = b"gat 0 " + b" ".join(b"key%06d" % number for number in range(1400)) + b"\r\n"
+    assert answers(front, [sets + long_gat]) == b"STORED\r\n" * 60 + b"END\r\n"
+    assert front.stats()["backend_failures"] == 0

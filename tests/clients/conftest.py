@@ -1,0 +1,35 @@
+"""What real clients talk to: a proxy over two memcached servers and a backup, the same for all tests of a file."""
+
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+from support.servers import Memcached, Proxy
+
+
+def start(stack):
+    primaries = [stack.enter_context(Memcached()) for _ in range(2)]
+    backup = stack.enter_context(Memcached())
+    proxy = stack.enter_context(Proxy("-s", primaries[0].address, "-s", primaries[1].address, "-b", backup.address))
+    return SimpleNamespace(proxy=proxy, primaries=primaries, backup=backup)
+
+
+@pytest.fixture(scope="module")
+def shop():
+    with ExitStack() as stack:
+        started = start(stack)
+        yield started
+        assert "Traceback" not in started.proxy.log(), started.proxy.log()
+
+
+@pytest.fixture
+def own_shop():
+    """For a test that breaks something."""
+    with ExitStack() as stack:
+        yield start(stack)
+
+
+@pytest.fixture
+def key(request):
+    """A key that no other test uses."""
+    return request.node.name.replace(" ", "_")[:200]

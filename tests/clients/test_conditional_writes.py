@@ -1,0 +1,51 @@
+"""What the backup has after writes that only sometimes are made: never anything else than the primary."""
+
+from contextlib import closing
+
+import pytest
+from support.timing import eventually
+
+base = pytest.importorskip("pymemcache.client.base")
+
+not_by_outcome = pytest.mark.xfail(strict=True, reason="the copy is the same command, not what came of it")
+
+
+@pytest.fixture
+def client(own_shop):
+    options = {"timeout": 10, "default_noreply": False}
+    with closing(base.Client((own_shop.proxy.host, own_shop.proxy.port), **options)) as made:
+        yield made
+
+
+def on_backup(shop, key):
+    with closing(base.Client((shop.backup.host, shop.backup.port))) as backup:
+        return backup.get(key)
+
+
+def count_on(server):
+    """Let the unique numbers of `server` be others than those of the rest."""
+    with server.talk() as talk:
+        for _ in range(5):
+            talk.expect(b"set other 0 0 1\r\n1\r\n", b"STORED\r\n")
+
+
+@not_by_outcome
+def test_cas(own_shop, client):
+    for server in own_shop.primaries:
+        count_on(server)
+    client.set("key", b"old")
+    _, unique = client.gets("key")
+    assert client.cas("key", b"new", unique)
+    for server in own_shop.primaries:
+        server.kill()
+    assert client.get("key") == b"new"
+
+
+@not_by_outcome
+def test_an_add_that_is_refused_is_refused_everywhere(own_shop, client):
+    client.set("key", b"value")
+    own_shop.backup.restart()
+    assert client.add("key", b"refused") is False
+    client.set("later", b"1")
+    eventually(lambda: on_backup(own_shop, "later"), what="the backup hears of changes again")
+    assert on_backup(own_shop, "key") in (None, b"value")

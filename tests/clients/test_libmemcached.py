@@ -1,0 +1,81 @@
+"""The tools of libmemcached, the library below the clients of PHP, Perl, Ruby and Python (pylibmc)."""
+
+import shutil
+import subprocess
+
+import pytest
+
+TIMEOUT = 60
+
+
+def run(tool, *arguments, status=0, folder=None):
+    """What `tool` says, stdout and stderr together."""
+    path = shutil.which(tool)
+    if path is None:
+        pytest.skip(f"{tool} is not installed (libmemcached-tools)")
+    done = subprocess.run([path, *map(str, arguments)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT)
+    assert done.returncode == status, done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def servers(shop):
+    return f"--servers={shop.proxy.host}:{shop.proxy.port}"
+
+
+@pytest.fixture
+def file(tmp_path, key):
+    """A file whose name is `key` and whose contents are not text."""
+    path = tmp_path / key
+    path.write_bytes(b"contents \0\r\nEND\r\n" * 1000)
+    return path
+
+
+def conformity(server):
+    """{test: what memccapable says of it}."""
+    said = run("memccapable", "-h", server.host, "-p", server.port, "-a")
+    return dict(line.rsplit(None, 1) for line in said.splitlines() if line.endswith("]"))
+
+
+def test_memccapable(shop):
+    """Nothing may fail that memcached itself passes."""
+    ours, theirs = conformity(shop.proxy), conformity(shop.primaries[0])
+    assert len(theirs) > 20
+    assert ours == theirs
+
+
+def test_memcping(servers):
+    run("memcping", servers)
+
+
+def test_memcstat(servers):
+    said = run("memcstat", servers)
+    assert "curr_connections" in said
+    assert "version: 1.6." in said
+
+
+def test_a_file_there_and_back(servers, file):
+    run("memccp", servers, file.name, folder=file.parent)
+    run("memcexist", servers, file.name)
+    back = file.with_suffix(".back")
+    run("memccat", servers, f"--file={back}", file.name)
+    assert back.read_bytes() == file.read_bytes()
+    run("memctouch", servers, "--expire=100", file.name)
+    run("memcrm", servers, file.name)
+    run("memcexist", servers, file.name, status=1)
+
+
+def test_memcflush(servers, file):
+    run("memccp", servers, file.name, folder=file.parent)
+    run("memcflush", servers)
+    run("memcexist", servers, file.name, status=1)
+
+
+@pytest.mark.parametrize("options", [
+    ["--test=get"], ["--test=set"], ["--test=mget"], ["--test=set", "--noreply"], ["--test=set", "--buffer"], ["--test=get", "--non-blocking"],
+])
+def test_memcslap(shop, servers, options):
+    said = run("memcslap", servers, *options, "--concurrency=8", "--execute-number=200", "--flush")
+    assert "Time total" in said
+    with shop.proxy.talk() as talk:
+        talk.in_step()
