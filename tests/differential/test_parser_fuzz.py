@@ -66,7 +66,7 @@ def cut(data, rng):
 
 def facts(request):
     verb = request.verb and request.verb.name
-    return verb, request.key, request.keys, request.line, request.body, request.quiet, request.reply
+    return verb, request.key, request.keys, request.line, request.quiet, request.reply
 
 
 def parse(chunks):

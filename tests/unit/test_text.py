@@ -33,7 +33,7 @@ def only(*chunks):
 def test_a_request_of_one_key():
     request = only(b"get a\r\n")
     assert (request.verb.name, request.key, request.keys, request.line) == (b"get", b"a", None, b"get a\r\n")
-    assert (request.body, request.quiet, request.reply) == (None, False, None)
+    assert (request.quiet, request.reply) == (False, None)
 
 
 def test_a_request_of_many_keys_leaves_its_line_to_be_completed():
@@ -44,7 +44,7 @@ def test_a_request_of_many_keys_leaves_its_line_to_be_completed():
 
 def test_a_request_with_a_block():
     request = only(b"set a 1 2 3 noreply\r\nxyz\r\n")
-    assert (request.key, request.line, request.body, request.quiet) == (b"a", b"set a 1 2 3\r\n", b"xyz\r\n", True)
+    assert (request.key, request.line, request.quiet) == (b"a", b"set a 1 2 3\r\nxyz\r\n", True)
 
 
 def test_a_mistake_is_answered_without_a_verb():
@@ -79,7 +79,7 @@ def test_nothing_comes_of_half_a_line():
 def test_nothing_comes_of_half_a_block():
     assert parse(b"set a 0 0 5\r\nhel") == []
     assert parse(b"set a 0 0 5\r\nhello\r") == []
-    assert only(b"set a 0 0 5\r\nhel", b"lo", b"\r", b"\n").body == b"hello\r\n"
+    assert only(b"set a 0 0 5\r\nhel", b"lo", b"\r", b"\n").line == b"set a 0 0 5\r\nhello\r\n"
 
 
 def test_two_requests_in_one_chunk():

@@ -63,9 +63,10 @@ def describe(request):
         words = ["answer"] if request.quiet else ["answer", f"[{escape(request.reply)}]"]
     else:
         keys = request.keys or ([request.key] if request.key else [])
-        words = [escape(b" ".join([request.verb.name, *keys])), f"[{escape(request.line)}]"]
-        if request.body is not None:
-            words.append(f"[{escape(request.body)}]")
+        command, end, block = request.line.partition(b"\n")
+        words = [escape(b" ".join([request.verb.name, *keys])), f"[{escape(command + end)}]"]
+        if block:
+            words.append(f"[{escape(block)}]")
     return " ".join(words + ["quiet"] * request.quiet)
 
 
