@@ -70,6 +70,7 @@ class Backend:
                 return self.router.failed(request, self, EJECTED)
             link = self._open_link(lane)
         elif len(link.waiting) >= MAX_WAITING or link.backlog() > MAX_BACKLOG:
+            self.failures += 1
             return self.router.failed(request, self, OVERLOAD)
         link.submit(request)
         return None
@@ -126,10 +127,12 @@ class Backend:
             sock.close()
         else:
             link.attach(sock)
+            self.log.debug("link opened server=%s lane=%d", self.label, link.lane)
             if self.identity is None:
                 self._identify_soon()
 
     def link_closed(self, link):
+        self.log.debug("link closed server=%s lane=%d", self.label, link.lane)
         if self.links[link.lane] is link:
             self.links[link.lane] = None
         self.identity = None  # it may be another process, with an empty memory, when we come back
@@ -154,6 +157,9 @@ class Backend:
             if link is not None:
                 link.fail(reason)
 
+    def reset_counters(self):
+        self.requests = self.keys_asked = self.values_found = self.failures = self.refills = 0
+
     def close(self):
         for link in self.links:
             if link is not None:
@@ -174,26 +180,29 @@ class Backend:
                 link.check_idle(now, options.server_idle_timeout)
         if self.health.probe_is_due(now) and self._inspecting is None:
             self._inspecting = gevent.spawn(self._probe)
-        if self.identity is None and not self.health.ejected and any(self.links):
-            self._identify_soon()
+        if self.identity is None:
+            if not self.health.ejected and any(self.links):
+                self._identify_soon()
         elif self.ask_backup_on_miss and self._may_be_warming() and now >= self.warming_until:
             self.ask_backup_on_miss = False
             self.log.info("backend warm server=%s", self.label)
 
     def _probe(self):
         try:
-            identity = probe.identify(self.server, self.options.connect_timeout, self.options.timeout)
-        except BackendError:
+            probe.greet(self.server, self.options.connect_timeout, self.options.timeout)
+        except BackendError as error:
+            self.log.debug("probe failed server=%s reason=%s", self.label, error)
             self.health.probe_failed(self._loop.now())
         else:
             down = self._loop.now() - self.health.ejected_at
             self.health.restored()
             self._troubled = False
             self.log.warning("backend restored server=%s down=%.1fs", self.label, down)
-            self._identified(identity)
             self.router.health_changed()
         finally:
             self._inspecting = None
+        if not self.health.ejected:
+            self._identify_soon()
 
     # -- who is it?
 
@@ -202,9 +211,11 @@ class Backend:
 
     def _identify_soon(self):
         """Until it is known that the server is the process it was, and has run for long, a miss proves nothing."""
-        if not self._may_be_warming() or self._inspecting is not None or self._loop.now() < self._identify_at:
+        if not self._may_be_warming():
             return
         self.ask_backup_on_miss = True
+        if self._inspecting is not None or self._loop.now() < self._identify_at:
+            return
         self._inspecting = gevent.spawn(self._identify)
 
     def _identify(self):

@@ -57,7 +57,7 @@ def goes_to_background(config):
 def _verdict(program, configs):
     if configs[0].pools:
         return f"{program}: configuration file '{configs[0].pools}' syntax is ok: {len(configs)} pools"
-    return f"{program}: configuration is valid: {len(configs[0].server)} servers, {len(configs[0].backup)} backups"
+    return f"{program}: configuration is valid: servers: {len(configs[0].server)}, backups: {len(configs[0].backup)}"
 
 
 def _serve(configs, program):
@@ -99,6 +99,7 @@ def _run(configs, bound, in_background, ready):
             worker.log.warning("limit of open files is low limit=%d wanted=%d", limit, own + clients)
         worker.serve(configs, bound, max(limit - own, 1), ready)
     finally:
+        sockets.remove_files(configs)
         if config.pid_file:
             daemon.remove_pid_file(config.pid_file)
 

@@ -41,6 +41,8 @@ def parse(arguments, environment, program="gmproxy", compat="gmproxy"):
 def read_arguments(parser, arguments, environment):
     """What was given: {name: value, or None where nothing was said}."""
     try:
+        if environment.get("GMPROXY_CONFIG"):  # first, so that -c on the command line wins
+            arguments = ["-c", environment["GMPROXY_CONFIG"], *arguments]
         given = vars(parser.parse_args(arguments, env_vars=_plain_switches(environment)))
     except UnicodeDecodeError as error:
         raise ConfigError(f"the configuration file is not text: {error}") from None

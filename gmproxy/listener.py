@@ -44,18 +44,21 @@ class Listener:
         service.connections += 1
         if len(service.sessions) >= service.max_clients:
             service.rejected += 1
+            log.debug("client turned away client=%s", address)
             self._turn_away(sock)
             return
         if self._is_tcp:
             net.tune(sock, service.options.tcpkeepalive)
         session = new_session(service, sock, len(service.sessions) // CLIENTS_PER_LANE)
         service.sessions.add(session)
+        log.debug("client connected client=%s clients=%d", address, len(service.sessions))
         try:
             session.run()
         except Exception:
             log.exception("session failed client=%s", address)
         finally:
             service.sessions.discard(session)
+            log.debug("client left client=%s", address)
 
     @staticmethod
     def _turn_away(sock):

@@ -1,4 +1,4 @@
-"""Ask a memcached server who it is, on a connection of its own: is it alive, is it the process it was, how long has it run?"""
+"""Questions to a memcached server on a connection of their own: is it alive, is it the process it was, how long has it run?"""
 
 from collections import namedtuple
 
@@ -10,36 +10,44 @@ from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 #: What `stats` tells of a server. `pid` and `uptime` (seconds) are None if it does not say.
 Identity = namedtuple("Identity", "pid uptime version")
 
-MAX_STATS = 256 * 1024  # bytes of an answer to `stats`; memcached's own is below 4 KiB
+MAX_ANSWER = 256 * 1024  # bytes; what memcached answers to `stats` is below 4 KiB
 RECV_SIZE = 16 * 1024
 
 
+def greet(server, connect_timeout, timeout):
+    """Prove that a memcached answers at `server` (gmproxy.address.Server): `version` on a fresh connection. Raises BackendError."""
+    answer = _ask(server, b"version\r\n", (b"\r\n",), connect_timeout, timeout)
+    if not answer.startswith(b"VERSION "):
+        raise BackendError(PROTOCOL, f"version was answered {answer[:60]!r}")
+
+
 def identify(server, connect_timeout, timeout):
-    """The Identity of `server` (gmproxy.address.Server), asked on a fresh connection. Raises BackendError."""
+    """The Identity of `server`, asked on a fresh connection. Raises BackendError."""
+    return _parse(_ask(server, b"stats\r\n", (b"END\r\n", b"ERROR\r\n"), connect_timeout, timeout))
+
+
+def _ask(server, question, ends, connect_timeout, timeout):
+    """What comes back up to one of `ends`."""
     sock = net.connect(server, connect_timeout)
     try:
         sock.settimeout(timeout)
         with Timeout(timeout):
-            sock.sendall(b"stats\r\n")
-            return _parse(_read_stats(sock))
+            sock.sendall(question)
+            answer = b""
+            while not answer.endswith(ends):
+                if len(answer) > MAX_ANSWER:
+                    raise BackendError(PROTOCOL, "an answer without end")
+                chunk = sock.recv(RECV_SIZE)
+                if not chunk:
+                    raise BackendError(CLOSED)
+                answer += chunk
+            return answer
     except (Timeout, TimeoutError):
-        raise BackendError(TIMEOUT, "no answer to stats") from None
+        raise BackendError(TIMEOUT, f"no answer to {question.decode().strip()}") from None
     except OSError as error:
         raise BackendError(RESET, str(error)) from error
     finally:
         sock.close()
-
-
-def _read_stats(sock):
-    answer = b""
-    while not answer.endswith((b"END\r\n", b"ERROR\r\n")):
-        if len(answer) > MAX_STATS:
-            raise BackendError(PROTOCOL, "no end of stats")
-        chunk = sock.recv(RECV_SIZE)
-        if not chunk:
-            raise BackendError(CLOSED)
-        answer += chunk
-    return answer
 
 
 def _parse(answer):

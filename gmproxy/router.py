@@ -18,7 +18,9 @@ new_refill = pick("refill").Refill
 VERBS = _message.VERBS
 PRIMARY, BACKUP, COPY = _message.PRIMARY, _message.BACKUP, _message.COPY
 
+SET = VERBS[b"set"]
 TOUCH = VERBS[b"touch"]
+STORED = b"STORED\r\n"
 END = b"END\r\n"
 END_SIZE = 5
 
@@ -116,6 +118,9 @@ class Router:
 
     def _copy(self, request):
         """Let the backup make the same change."""
+        if request.verb.conditional:
+            request.owner = CopyIfStored(request.owner, self)
+            return
         if request.verb.values:
             self._copy_touch(request, request.key)
             return
@@ -123,6 +128,15 @@ class Router:
         copy.lane = request.lane
         copy.stage = COPY
         request.copy = copy
+        self._backup_of(request.key).submit(copy)
+
+    def copy_value(self, request):
+        """Let the backup have the value that the primary stored for a conditional `request`."""
+        command, _, block = request.line.partition(b"\r\n")
+        words = command.split(b" ")
+        copy = new_request(SET, request.key, b"set %b\r\n%b" % (b" ".join(words[1:5]), block))
+        copy.lane = request.lane
+        copy.stage = COPY
         self._backup_of(request.key).submit(copy)
 
     def _copy_touch(self, request, key):
@@ -151,7 +165,7 @@ class Router:
         elif request.stage == PRIMARY and self.backups:
             if request.copy is not None:
                 return self._answer_of_copy(request, backend)
-            if request.verb.values:
+            if request.verb.values or request.verb.conditional:
                 return self._ask_backup(request)
         return self._give_up(request, backend, reason)
 
@@ -216,6 +230,22 @@ class Gather:
                 return part.reply
         values.append(END)
         return b"".join(values)
+
+
+class CopyIfStored:
+    """Stands between a conditional change and whoever asked for it: what the primary stored goes to the backup too."""
+
+    __slots__ = ("owner", "router")
+
+    def __init__(self, owner, router):
+        self.owner = owner
+        self.router = router
+
+    def answered(self, request):
+        if request.reply == STORED and request.stage == PRIMARY:
+            self.router.copy_value(request)
+        request.owner = self.owner
+        return self.owner.answered(request)
 
 
 class FanOut:

@@ -27,6 +27,11 @@ class Service:
         self.flushes = 0
         self.started_at = time.monotonic()
 
+    def reset_counters(self):
+        self.connections = self.rejected = self.dropped = self.flushes = 0
+        for backend in self.router.backends + self.router.backups:
+            backend.reset_counters()
+
     def command(self, request):
         """Answer a request without a key, now or later."""
         kind = request.verb.kind

@@ -128,8 +128,9 @@ class Session:
     def _must_wait(self, request):
         """True if `request` must not be sent before the batch is answered.
 
-        That is a command about the whole service; and, where there are backups, a change of a key that the batch reads: should
-        the read have to be asked again on the backup, it must not find there what its client wrote later.
+        That is a command about the whole service; and, where there are backups, a change of a key that the batch reads, or
+        changes on a condition: should the read have to be asked again on the backup, it must not find there what its
+        client wrote later, nor must a copy that is only made once the primary has agreed come after the next one.
         """
         if not request.key:
             return request.reply is None
@@ -137,7 +138,7 @@ class Session:
             return False
         key = request.key
         for earlier in self._batch:
-            if earlier.verb is not None and earlier.verb.values:
+            if earlier.verb is not None and (earlier.verb.values or earlier.verb.conditional):
                 if earlier.key == key or (earlier.keys is not None and key in earlier.keys):
                     return True
         return False
@@ -160,7 +161,7 @@ class Session:
         return None
 
     def resume(self):
-        """Called from the loop, never from another client's greenlet."""
+        """Called from the loop's callbacks only: whoever calls from a greenlet is never switched back to."""
         if self._doing == AWAITS_REPLIES:
             self._doing = RUNNING
             self._wake()

@@ -1,5 +1,6 @@
 """Listening sockets, made with the plain socket module: they are bound before any fork, user change or gevent."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -59,6 +60,14 @@ def bind_unix(path, backlog, mode=""):
         sock.close()
         raise StartError(f"cannot listen on {path}: {error.strerror or error}") from None
     return sock
+
+
+def remove_files(configs):
+    """Leave no unix socket behind. Another user may not be allowed to, which is no fault: the next start does it."""
+    for config in configs:
+        if config.unix_socket:
+            with contextlib.suppress(OSError):
+                os.unlink(config.unix_socket)
 
 
 def _remove_stale(path):

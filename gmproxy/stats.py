@@ -67,7 +67,10 @@ def answer(service, words):
         return _lines(settings(service))
     if words[0] in (b"items", b"slabs", b"sizes", b"conns"):
         return END  # memcached's own insides: the proxy keeps no item
-    return b"RESET\r\n" if words[0] == b"reset" else b"ERROR\r\n"
+    if words[0] == b"reset":
+        service.reset_counters()
+        return b"RESET\r\n"
+    return b"ERROR\r\n"
 
 
 def _lines(pairs):

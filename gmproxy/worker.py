@@ -39,7 +39,9 @@ class Worker:
             gevent.signal_handler(number, self._ending.set)
         for pool in self.pools:
             pool.start()
-        ticker = gevent.spawn(self._tick)
+        interval = min(max(self._interval, SHORTEST_TICK), LONGEST_TICK)
+        ticker = gevent.get_hub().loop.timer(interval, interval)
+        ticker.start(self._tick)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -47,15 +49,13 @@ class Worker:
         ready()
         self._ending.wait()
         self._end()
-        ticker.kill()
+        ticker.close()
 
     def _tick(self):
-        loop = gevent.get_hub().loop
-        interval = min(max(self._interval, SHORTEST_TICK), LONGEST_TICK)
-        while True:
-            gevent.sleep(interval)
-            for pool in self.pools:
-                pool.tick(loop.now())
+        """In the loop's callback, not in a greenlet: what fails here wakes clients, and they do not come back to a greenlet."""
+        now = gevent.get_hub().loop.now()
+        for pool in self.pools:
+            pool.tick(now)
 
     def _end(self):
         log.info("ending clients=%d", self._clients())

@@ -11,6 +11,7 @@ cdef class Verb:
     cdef readonly bint values
     cdef readonly bint meta
     cdef readonly bint changes
+    cdef readonly bint conditional
     cdef readonly bint repeatable
     cdef readonly frozenset answers
     cdef readonly bytes miss

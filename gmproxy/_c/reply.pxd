@@ -3,7 +3,7 @@ from gmproxy._c.message cimport Request, Verb
 from gmproxy._c.stream cimport Stream
 
 
-cpdef bint is_error_line(bytes line)
+cpdef bint is_error_line(bytes line) except -1
 
 
 @cython.final

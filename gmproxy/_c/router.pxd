@@ -22,6 +22,8 @@ cdef class Router:
     cdef _copy(self, Request request)
     @cython.locals(copy=Request)
     cdef _copy_touch(self, Request request, bytes key)
+    @cython.locals(copy=Request)
+    cpdef copy_value(self, Request request)
     cpdef missed(self, Request request, Backend backend)
     cpdef failed(self, Request request, Backend backend, str reason)
 
@@ -35,6 +37,13 @@ cdef class Gather(Asker):
     cpdef answered(self, Request part)
     @cython.locals(values=list, part=Request)
     cdef bytes _join(self)
+
+
+cdef class CopyIfStored(Asker):
+    cdef Asker owner
+    cdef Router router
+
+    cpdef answered(self, Request request)
 
 
 cdef class FanOut(Asker):

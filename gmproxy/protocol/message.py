@@ -26,12 +26,13 @@ class Verb:
     values       True: the answer is VALUE blocks and END
     meta         True: the answer is that of a meta command; neither: one line
     changes      True: it changes the item, so the backup hears of it too
+    conditional  True: whether it changes anything depends on what the server has: the backup hears of it once it did
     repeatable   True: asking the same server twice does no harm, the answer included
     answers      the lines it may be answered with, besides error lines and, for incr and decr, a number
     miss         what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "kind", "least", "most", "stores", "values", "meta", "changes", "repeatable", "answers", "miss")
+    __slots__ = ("name", "kind", "least", "most", "stores", "values", "meta", "changes", "conditional", "repeatable", "answers", "miss")
 
     def __init__(self, name, kind, least, most, values=False, changes=False, repeatable=False):
         self.name = name
@@ -41,6 +42,7 @@ class Verb:
         self.stores = kind == "store" and least == 5
         self.values = values
         self.changes = changes
+        self.conditional = name in (b"add", b"replace", b"cas")
         self.repeatable = repeatable
         self.meta = kind == "meta"
         self.miss = b"END\r\n" if values else b"EN\r\n" if self.meta else None

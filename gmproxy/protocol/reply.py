@@ -6,7 +6,7 @@ means that the stream is not in step, and raises BackendError("protocol"): the l
 """
 
 from gmproxy.accel import pick
-from gmproxy.errors import PROTOCOL, BackendError
+from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
 from gmproxy.protocol import limits
 
 new_stream = pick("stream").Stream
@@ -14,10 +14,14 @@ new_stream = pick("stream").Stream
 END = b"END\r\n"
 VALUE = b"VALUE "
 CRLF = b"\r\n"
+FULL = b"ERROR Too many open connections"
 REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
 
 def is_error_line(line):
-    """True for memcached's three kinds of error line."""
+    """True for memcached's three kinds of error line. A memcached that has no room for another connection also says ERROR,
+    to nobody in particular, and closes: raises BackendError("overload")."""
+    if line.startswith(FULL):
+        raise BackendError(OVERLOAD, "the server has too many connections")
     return line.startswith((b"SERVER_ERROR", b"CLIENT_ERROR", b"ERROR"))
 
 

@@ -66,7 +66,7 @@ def test_servers_may_be_written_in_many_ways(servers, memcached, proxy):
 def test_the_configuration_can_be_checked():
     done = run(*SERVER, "-b", "a:1,b:2", "-t")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "gmproxy: configuration is valid: 1 servers, 2 backups\n"
+    assert done.stdout == "gmproxy: configuration is valid: servers: 1, backups: 2\n"
 
 
 @pytest.mark.parametrize("asked", ["-V", "--version"])
