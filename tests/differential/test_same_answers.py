@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from differential import exceptions
 from differential.conversations import MARK, conversation
+from wire.sample import PREDICTABLE
 
 SEED = int(os.environ.get("GMPROXY_TEST_SEED", "1"))
-SECONDS = float(os.environ.get("GMPROXY_TEST_SECONDS", "6"))
+SECONDS = float(os.environ.get("GMPROXY_TEST_SECONDS", "4"))
 
 #: Ends a conversation: the last answer shows whether both parties took it for commands. The first line end gets whoever waits for
 #: the end of a line, or of a data block, out of that.
@@ -114,10 +115,10 @@ def comparison(memcached, proxy):
     def start(primaries, backups):
         arguments = []
         for option in ["-s"] * primaries + ["-b"] * backups:
-            arguments += [option, memcached("-t", "1").address]
+            arguments += [option, memcached(*PREDICTABLE).address]
         # A server that fails is to be seen as such, at each failure.
         front = proxy(*arguments, "--on-get-error", "error", "--server-failure-limit", "1000000")
-        return Comparison(memcached("-t", "1"), front)
+        return Comparison(memcached(*PREDICTABLE), front)
 
     return start
 

@@ -16,6 +16,10 @@ from typing import NamedTuple
 
 import pytest
 
+#: Options of a memcached that always answers the same: its background threads, which hold an item for a moment, now and then make incr
+#: and decr store a number without the blanks that otherwise fill it up to its old length.
+PREDICTABLE = ("-t", "1", "-o", "no_lru_maintainer,no_lru_crawler")
+
 #: Samples that the proxy does not answer yet as memcached does, and why.
 BROKEN = {
     "noreply_for_a_number": "touch KEY noreply foo goes to the server without foo: it stays silent and the link is out of step",

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from wire.sample import CASES, ways_to_cut, without_cas
+from wire.sample import CASES, PREDICTABLE, ways_to_cut, without_cas
 from support.servers import Memcached, Proxy
 
 RECV_SIZE = 64 * 1024
@@ -16,8 +16,8 @@ class Setting:
     """The proxy over one memcached, and another memcached by itself."""
 
     def __init__(self, stack):
-        self.behind = stack.enter_context(Memcached("-t", "1"))
-        self.memcached = stack.enter_context(Memcached("-t", "1"))
+        self.behind = stack.enter_context(Memcached(*PREDICTABLE))
+        self.memcached = stack.enter_context(Memcached(*PREDICTABLE))
         self.proxy = stack.enter_context(Proxy("-s", self.behind.address, "--server-failure-limit", "1000000"))
 
     def forget(self):
@@ -55,7 +55,7 @@ def test_answers(sample, setting):
 @pytest.mark.xfail(strict=True, reason="values come grouped by server")
 def test_values_come_in_the_order_asked(memcached, proxy):
     """As from memcached and twemproxy: Cache::Memcached::Fast loses what comes in another order."""
-    servers = [memcached("-t", "1") for _ in range(3)]
+    servers = [memcached(*PREDICTABLE) for _ in range(3)]
     arguments = [argument for server in servers for argument in ("-s", server.address)]
     keys = [b"key%d" % number for number in range(20)]
     with proxy(*arguments).talk() as talk:
@@ -70,7 +70,7 @@ def test_values_come_in_the_order_asked(memcached, proxy):
 @pytest.mark.xfail(strict=True, reason="memcached hangs up on a gat of more than 2048 bytes that it reads in two pieces")
 def test_a_long_gat_harms_nobody(memcached, proxy):
     """The line that goes to a server must be one that memcached reads however it arrives: others use the same link."""
-    server = memcached("-t", "1")
+    server = memcached(*PREDICTABLE)
     front = proxy("-s", server.address)
     sets = b"".join(b"set k%d 0 0 100\r\n%b\r\n" % (number, b"v" * 100) for number in range(60))
     long_gat = b"gat 0 " + b" ".join(b"key%06d" % number for number in range(1400)) + b"\r\n"

@@ -1,0 +1,186 @@
+"""gmproxyctl route KEY...: where keys go, told without a proxy."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from support.servers import environment
+
+from gmproxy.address import parse_servers
+from gmproxy.placement import HASHES, build
+
+TWO = ("-s", "10.0.0.1:11211", "-s", "10.0.0.2:11211")
+
+POOLS = """\
+alpha:
+  listen: 127.0.0.1:22121
+  distribution: modula
+  hash: md5
+  servers:
+    - 10.0.0.1:11211:1 one
+    - 10.0.0.2:11211:1 two
+beta:
+  listen: 127.0.0.1:22122
+  servers:
+    - 10.0.0.3:11211:1
+  backups:
+    - 10.0.0.4:11211:1
+"""
+
+
+@pytest.fixture
+def pools(tmp_path):
+    path = tmp_path / "nutcracker.yml"
+    path.write_text(POOLS)
+    return path
+
+
+# -- what it prints
+
+
+def test_a_key_its_hash_and_its_server(route):
+    assert route(*TWO, "key").lines == ["key=key hash=193496974 server=10.0.0.1:11211"]
+
+
+def test_the_backup_too_where_there_are_some(route):
+    said = route(*TWO, "-b", "10.0.0.3,10.0.0.4,10.0.0.5", "key")
+    assert said.lines == ["key=key hash=193496974 server=10.0.0.1:11211 backup=10.0.0.4:11211"]
+
+
+def test_a_line_for_each_key_in_the_order_asked(route):
+    said = route("b", "a", "b", *TWO)
+    assert [line.split()[0] for line in said.lines] == ["key=b", "key=a", "key=b"]
+    assert (said.status, said.err) == (0, "")
+
+
+@pytest.mark.parametrize("options, distribution", [
+    ((), {"distribution": "magent"}),
+    (("-k",), {"distribution": "magent-ketama"}),
+    (("--distribution", "ketama"), {"distribution": "ketama"}),
+    (("--distribution", "modula", "--hash", "crc32a"), {"distribution": "modula", "hash": "crc32a"}),
+    (("--profile", "dalli"), {"profile": "dalli"}),
+    (("--profile", "php-memcached", "--hash", "fnv1_32"), {"profile": "php-memcached", "hash": "fnv1_32"}),
+    (("--hash-tag", "{}"), {"hash_tag": "{}"}),
+    (("--unhashed-prefix", "user:"), {"unhashed_prefix": "user:"}),
+    (("--distribution", "hashring", "--points", "7"), {"distribution": "hashring", "points": 7}),
+    (("--distribution", "ketama", "--label", "full"), {"distribution": "ketama", "label": "full"}),
+    (("--profile", "libmemcached", "--server-order", "host"), {"profile": "libmemcached", "server_order": "host"}),
+    (("--distribution", "libmemcached-ketama", "--point-hash", "md5"),
+     {"distribution": "libmemcached-ketama", "point_hash": "md5"}),
+    (("--profile", "spymemcached-ketama", "--hosts", "cache=10.0.0.9"),
+     {"profile": "spymemcached-ketama", "hosts": "cache=10.0.0.9"}),
+])
+def test_every_option_of_placement_counts(options, distribution, route):
+    servers = "cache:11211:2,10.0.0.2:11211,10.0.0.3:1"
+    placement = build(parse_servers(servers), **distribution)
+    keys = ["plain", "user:{17}:name", "user:18"]
+    assert route("-s", servers, *options, *keys).lines == [
+        f"key={key} hash={placement.hash(key.encode())} server={parse_servers(servers)[placement.locate(key.encode())]}"
+        for key in keys
+    ]
+
+
+def test_a_server_is_shown_with_its_name(route):
+    assert route("-s", "unix:/run/a.sock one", "k").lines == [f"key=k hash={HASHES['djb'](b'k')} server=unix:/run/a.sock one"]
+
+
+@pytest.mark.parametrize("key, shown", [
+    (b"caf\xc3\xa9", "café"),
+    (b"{a}'\"", "{a}'\""),
+    (b"two words", "b'two words'"),
+    (b"bell\x07", r"b'bell\x07'"),
+    (b"\xff\x00"[:1], r"b'\xff'"),
+    (b"", ""),
+    (b"k" * 300, "k" * 300),
+])
+def test_any_key_can_be_asked_and_shown(key, shown, route):
+    assert route(*TWO, "--", os.fsdecode(key)).lines[0].startswith(f"key={shown} hash={HASHES['djb'](key)} ")
+
+
+def test_a_key_may_begin_with_a_dash(route):
+    assert route(*TWO, "--", "-k").lines == [f"key=-k hash={HASHES['djb'](b'-k')} server=10.0.0.2:11211"]
+
+
+def test_settings_come_from_file_and_environment_too(route, tmp_path, monkeypatch):
+    file = tmp_path / "gmproxy.conf"
+    file.write_text("server = 10.0.0.1, 10.0.0.2\nhash = md5\n")
+    monkeypatch.setenv("GMPROXY_DISTRIBUTION", "modula")
+    assert route("-c", file, "key").lines == route(*TWO, "--hash", "md5", "--distribution", "modula", "key").lines
+
+
+def test_it_is_a_command_of_its_own():
+    command = [sys.executable, "-m", "gmproxy.ctl", "route", *TWO, b"\xff"]
+    done = subprocess.run(command, capture_output=True, env=environment(), check=True)
+    assert done.stdout == rb"key=b'\xff' hash=177572 server=10.0.0.1:11211" + b"\n"
+
+
+@pytest.mark.xfail(strict=True, reason="BrokenPipeError, with a traceback")
+def test_somebody_who_has_read_enough_is_no_accident():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "gmproxy.ctl", "route", *TWO, *map(str, range(10))]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment())
+    os.close(writer)
+    assert b"Traceback" not in done.stderr
+
+
+# -- pools
+
+
+@pytest.mark.parametrize("option", ["--pools", "-c"])
+def test_a_pool_of_a_file(option, route, pools):
+    assert route(option, pools, "--pool", "alpha", "key").lines == ["key=key hash=2316004924 server=10.0.0.1:11211 one"]
+    assert route(option, pools, "--pool", "beta", "key").lines == [
+        f"key=key hash={HASHES['fnv1a_64'](b'key')} server=10.0.0.3:11211 backup=10.0.0.4:11211"
+    ]
+
+
+def test_the_only_pool_needs_no_name(route, pools):
+    pools.write_text(POOLS[: POOLS.index("beta")])
+    assert route("--pools", pools, "key").lines == route("--pools", pools, "--pool", "alpha", "key").lines
+
+
+def test_which_pool(route, pools):
+    assert "which pool? say --pool with one of: alpha, beta" in route("--pools", pools, "key").complaint
+
+
+def test_no_such_pool(route, pools):
+    assert "there is no pool 'gamma'; known: alpha, beta" in route("--pools", pools, "--pool", "gamma", "key").complaint
+
+
+# -- what cannot be answered
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (("key",), "no server"),
+    (TWO, "which key?"),
+    ((*TWO, "--profile", "perl", "key"), "'perl' is not one of magent, "),
+    (("-s", "a:b", "key"), "port 'b' is not a number"),
+    (("-s", "cache1,cache2", "--profile", "spymemcached-ketama", "key"), "hosts: cache1=ADDRESS"),
+    (("--pools", "/no/such/file.yml", "key"), "cannot read /no/such/file.yml: No such file or directory"),
+    (("-c", "/no/such/file.conf", "key"), "/no/such/file.conf"),
+    ((*TWO, "--nonsense", "key"), "--nonsense"),
+])
+def test_what_cannot_be_answered(arguments, says, route):
+    assert says in route(*arguments).complaint
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (("rout", "key"), "there is no command 'rout'"),
+    (("--check", "file"), "there is no command '--check'"),
+])
+def test_no_such_command(arguments, says, gmproxyctl):
+    assert says in gmproxyctl(*arguments).complaint
+
+
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_help(asked, gmproxyctl):
+    said = gmproxyctl(asked)
+    assert (said.status, said.err) == (0, "")
+    assert "route KEY" in said.out and "route --check" in said.out
+
+
+def test_nothing_asked(gmproxyctl):
+    said = gmproxyctl()
+    assert said.status == 2 and "usage: gmproxyctl route KEY" in said.out

@@ -1,0 +1,38 @@
+"""docs/placement.md: every option that it tells to choose can be chosen, and nothing is left out."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gmproxy import conf
+from gmproxy.placement import SETTINGS
+from gmproxy.profiles import PROFILES
+from gmproxy.settings import SETTINGS as ALL_SETTINGS
+from gmproxy.settings import option_name
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
+ROWS = [line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith("| ")][1:]
+CHOICES = [choice for _, options, _ in ROWS for choice in re.findall(r"`([^`]+)`", options)]
+
+#: What a word in capitals stands for.
+PLACEHOLDERS = {"NAME": "md5", "P": "40"}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_it_can_be_chosen(choice):
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(choice)]
+    known = [] if "--hosts" in choice else ["--hosts", "cache1=10.0.0.1"]
+    servers = ["-s", "10.0.0.1:11211", "-s", "cache1:11211:2", *known]
+    [config], _ = conf.parse([*servers, *words], {})
+    assert len(config.server) == 2
+
+
+def test_every_profile_is_there():
+    assert {choice.split()[1] for choice in CHOICES if choice.startswith("--profile")} == set(PROFILES)
+
+
+def test_every_option_of_placement_is_there():
+    for name in SETTINGS:
+        assert any(option_name(ALL_SETTINGS[name]) in choice.split() for choice in CHOICES), name

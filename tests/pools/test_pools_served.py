@@ -1,0 +1,148 @@
+"""Several pools in one process, each with servers and manners of its own."""
+
+import os
+import signal
+import stat
+
+import pytest
+import yaml
+from support.servers import HOST, free_port, run
+from support.talk import Talk, storage, value
+from support.timing import eventually, milliseconds
+
+END = b"END\r\n"
+
+
+@pytest.fixture
+def serve(proxy, tmp_path):
+    """Call it with pools, of which the first listens on TCP: a proxy that serves them."""
+
+    def start(pools):
+        port = free_port()
+        first = next(iter(pools.values()))
+        first["listen"] = f"{HOST}:{port}"
+        file = tmp_path / "nutcracker.yml"
+        file.write_text(yaml.safe_dump(pools, sort_keys=False))
+        return proxy("--pools", file, port=port)
+
+    return start
+
+
+def served_by(*servers, **keys):
+    return {"servers": [f"{server.address}:1" for server in servers], **keys}
+
+
+def test_each_pool_has_servers_of_its_own(serve, memcached, tmp_path):
+    first, second, third = memcached(), memcached(), memcached()
+    other_port = free_port()
+    process = serve({
+        "alpha": served_by(first),
+        "beta": served_by(second, listen=f"{HOST}:{other_port}"),
+        "gamma": served_by(third, listen=str(tmp_path / "socket")),
+    })
+    talks = [process.talk(), Talk(other_port), Talk(path=tmp_path / "socket")]
+    for talk, data in zip(talks, (b"one", b"two", b"three")):
+        talk.expect(storage(b"set", b"k", data), b"STORED\r\n")
+    for talk, server, data in zip(talks, (first, second, third), (b"one", b"two", b"three")):
+        talk.expect(b"get k\r\n", value(b"k", data) + END)
+        talk.in_step()
+        talk.close()
+        with server.talk() as direct:
+            direct.expect(b"get k\r\n", value(b"k", data) + END)
+
+
+@pytest.mark.parametrize("mode", ["0666", "0600", "660"])
+def test_permissions_of_a_socket(mode, serve, memcached, tmp_path):
+    path = tmp_path / "socket"
+    server = memcached()
+    serve({"alpha": served_by(server), "beta": served_by(server, listen=f"{path} {mode}")})
+    assert stat.S_IMODE(os.stat(path).st_mode) == int(mode, 8)
+    with Talk(path=path) as talk:
+        talk.expect(storage(b"set", b"k", b"x"), b"STORED\r\n")
+        talk.in_step()
+
+
+def test_trouble_in_one_pool_is_none_in_another(serve, memcached, tmp_path):
+    dead, alive = memcached(), memcached()
+    process = serve({
+        "alpha": served_by(dead, server_failure_limit=1, on_get_error="error"),
+        "beta": served_by(alive, listen=str(tmp_path / "socket")),
+    })
+    dead.kill()
+    with process.talk() as talk, Talk(path=tmp_path / "socket") as other:
+        eventually(lambda: talk.ask(b"get k\r\n") == b"SERVER_ERROR ejected %b\r\n" % dead.address.encode())
+        other.expect(storage(b"set", b"k", b"x"), b"STORED\r\n")
+        other.expect(b"get k\r\n", value(b"k", b"x") + END)
+
+
+def test_each_pool_has_its_own_bound_of_clients(serve, memcached, tmp_path):
+    server = memcached()
+    process = serve({
+        "alpha": served_by(server),
+        "beta": served_by(server, listen=str(tmp_path / "socket"), client_connections=1),
+    })
+    with Talk(path=tmp_path / "socket") as only, Talk(path=tmp_path / "socket") as refused:
+        only.in_step()
+        assert refused.read_line() == b"SERVER_ERROR too many connections\r\n"
+        with process.talk() as one, process.talk() as two:
+            one.in_step()
+            two.in_step()
+
+
+def test_backups_of_a_pool(serve, memcached, tmp_path):
+    primary, backup, other = memcached(), memcached(), memcached()
+    process = serve({
+        "alpha": served_by(primary, backups=[f"{backup.address}:1"], on_miss="always"),
+        "beta": served_by(other, listen=str(tmp_path / "socket")),
+    })
+    with process.talk() as talk, primary.talk() as direct:
+        talk.expect(storage(b"set", b"k", b"x"), b"STORED\r\n")
+        direct.expect(b"delete k\r\n", b"DELETED\r\n")
+        talk.expect(b"get k\r\n", value(b"k", b"x") + END)
+        talk.in_step()
+    assert backup.stats()["cmd_set"] == 1
+    assert other.stats()["cmd_set"] == 0
+
+
+@pytest.mark.parametrize("on_get_error, answer", [("miss", END), ("error", b"SERVER_ERROR timeout {server}\r\n")])
+def test_what_a_pool_says_when_nobody_answers(on_get_error, answer, serve, memcached):
+    server = memcached()
+    process = serve({"alpha": served_by(server, on_get_error=on_get_error, timeout=int(milliseconds(2)))})
+    with process.talk() as talk:
+        talk.expect(b"get k\r\n", END)
+        server.pause()
+        talk.expect(b"get k\r\n", answer.replace(b"{server}", server.address.encode()))
+
+
+def test_preconnect(serve, memcached, tmp_path):
+    eager, lazy = memcached(), memcached()
+    serve({
+        "alpha": served_by(eager, preconnect=True),
+        "beta": served_by(lazy, listen=str(tmp_path / "socket"), preconnect=False),
+    })
+    eventually(
+        lambda: eager.stats()["curr_connections"] == lazy.stats()["curr_connections"] + 1,
+        what="a connection before any request",
+    )
+
+
+def test_two_pools_cannot_listen_on_one_port(memcached, tmp_path):
+    port = free_port()
+    file = tmp_path / "nutcracker.yml"
+    file.write_text(yaml.safe_dump({
+        "alpha": served_by(memcached(), listen=f"{HOST}:{port}"),
+        "beta": served_by(memcached(), listen=f"{HOST}:{port}"),
+    }))
+    done = run("--pools", file)
+    assert done.returncode in (1, 2) and f"{HOST}:{port}" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_all_pools_end_together(serve, memcached, tmp_path):
+    path = tmp_path / "socket"
+    process = serve({"alpha": served_by(memcached()), "beta": served_by(memcached(), listen=str(path))})
+    with process.talk() as talk, Talk(path=path) as other:
+        talk.in_step()
+        other.in_step()
+        process.signal(signal.SIGTERM)
+        assert talk.closed() and other.closed()
+    assert process.wait() == 0

@@ -1,0 +1,40 @@
+"""Three servers, keys in them, and the question that matters: are all of them found?"""
+
+from hashlib import sha1
+
+from support.talk import storage
+
+
+def keys_of(subject, count=500):
+    """Short, long and random-looking keys, no two subjects' the same."""
+    kinds = (
+        lambda number: f"{subject}:{number}",
+        lambda number: sha1(f"{subject}{number}".encode()).hexdigest(),
+        lambda number: f"{subject}/{number}/{'long' * 48}",
+    )
+    return [kinds[number % 3](number) for number in range(count)]
+
+
+def value_of(key):
+    return f"value of {key}".encode()
+
+
+def store(talk, keys):
+    """Returns those that were not stored. They go one by one: a proxy may close the connection after an error."""
+    return [key for key in keys if talk.ask(storage(b"set", key.encode(), value_of(key))) != b"STORED\r\n"]
+
+
+def found(talk, keys, prefix=""):
+    """Those of `keys` that are there, with their value; on the wire each has `prefix` in front."""
+    talk.send(b"".join(f"get {prefix}{key}\r\n".encode() for key in keys))
+    answers = {key: talk.read_until(b"END\r\n") for key in keys}
+    return [key for key, answer in answers.items() if answer.endswith(b"\r\n%b\r\nEND\r\n" % value_of(key))]
+
+
+def counts(servers, keys, prefix=""):
+    """How many of `keys` each server holds."""
+    held = []
+    for server in servers:
+        with server.talk() as talk:
+            held.append(len(found(talk, keys, prefix)))
+    return held
