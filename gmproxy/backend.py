@@ -127,6 +127,7 @@ class Backend:
             sock.close()
         else:
             link.attach(sock)
+            self._identify_at = 0.0
             self.log.debug("link opened server=%s lane=%d", self.label, link.lane)
             if self.identity is None:
                 self._identify_soon()

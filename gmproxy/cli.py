@@ -7,7 +7,7 @@ import os
 import sys
 
 from gmproxy import conf, daemon, logs, sockets
-from gmproxy.errors import ConfigError, GmproxyError
+from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.profiles import PROFILES
 
 #: Descriptors to make room for where a pool sets no bound to its clients.
@@ -94,7 +94,10 @@ def _run(configs, bound, in_background, ready):
     try:
         daemon.become(config.user, config.group)
         logs.set_up(config, in_background)
-        from gmproxy import worker  # only here: gevent must not begin before the fork
+        try:
+            from gmproxy import worker  # only here: gevent must not begin before the fork
+        except ImportError as error:
+            raise StartError(f"user {config.user or os.getuid()} cannot load the program: {error}") from None
         if limit < own + clients:
             worker.log.warning("limit of open files is low limit=%d wanted=%d", limit, own + clients)
         worker.serve(configs, bound, max(limit - own, 1), ready)

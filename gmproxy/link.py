@@ -40,7 +40,7 @@ class Link:
 
     __slots__ = ("backend", "lane", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_out", "_queued",
                  "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_answered",
-                 "_late_mark", "_late_since", "_idle_mark", "_idle_since")
+                 "_marks", "_idle_mark", "_idle_since")
 
     def __init__(self, backend, lane, loop):
         self.backend = backend
@@ -60,8 +60,7 @@ class Link:
         self._read_watcher = None
         self._write_watcher = None
         self._answered = 0       # replies, in the life of this link
-        self._late_mark = 0      # see check_late
-        self._late_since = 0.0
+        self._marks = deque()    # (time, requests asked until then) of those that are not answered, see check_late
         self._idle_mark = 0      # see check_idle
         self._idle_since = 0.0
 
@@ -227,17 +226,20 @@ class Link:
     # -- time
 
     def check_late(self, now, timeout):
-        """Fail the link if a request waits for longer than `timeout` seconds. Called a few times a timeout.
+        """Fail the link if a request waits for longer than `timeout` seconds. Called many times a timeout.
 
-        No clock is read for a request. A mark says: all that was asked before this moment. While the mark is not reached for
-        longer than the timeout, the server is late; once it is reached the next mark is set.
+        No clock is read for a request. Each call leaves a mark: all that was asked before this moment. A mark that is not
+        reached within the timeout means that the server is late.
         """
-        if self.waiting and self._answered < self._late_mark:
-            if now - self._late_since >= timeout:
-                self.fail(TIMEOUT)
+        marks = self._marks
+        while marks and marks[0][1] <= self._answered:
+            marks.popleft()
+        if marks and now - marks[0][0] >= timeout:
+            self.fail(TIMEOUT)
             return
-        self._late_mark = self._answered + len(self.waiting)
-        self._late_since = now
+        asked = self._answered + len(self.waiting)
+        if asked > (marks[-1][1] if marks else self._answered):
+            marks.append((now, asked))
 
     def check_idle(self, now, idle_timeout):
         """Close the link if nothing was asked of it for `idle_timeout` seconds."""

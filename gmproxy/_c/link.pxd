@@ -26,8 +26,7 @@ cdef class Link:
     cdef object _read_watcher
     cdef object _write_watcher
     cdef long long _answered
-    cdef long long _late_mark
-    cdef double _late_since
+    cdef object _marks
     cdef long long _idle_mark
     cdef double _idle_since
 
