@@ -6,6 +6,7 @@ not there is an error that tells file and line.
 
 import argparse
 import json
+import re
 import shutil
 from dataclasses import make_dataclass
 
@@ -70,12 +71,12 @@ def configs(given, compat="gmproxy", servers_needed=True):
         if given[name] is not None:
             raise ConfigError(f"{name} cannot stand beside a file of pools: it belongs into each pool")
     found = []
-    for name, settings in pools.read(values["pools"]).items():
-        config = Config(name=name, **(values | settings))
+    for pool in pools.read(values["pools"]):
+        config = Config(name=pool.name, **(values | pool.settings))
         try:
             _check(config)
         except ConfigError as error:
-            raise ConfigError(f"{values['pools']}: pool {name}: {error}") from None
+            pool.refuse(None, error)
         found.append(config)
     return found
 
@@ -88,13 +89,13 @@ def describe(configs):
 
 
 def _describe_pool(config):
-    lines = [f"{config.name}:", f"  listen: {config.unix_socket or f'{config.listen}:{config.port}'} {config.unix_mode}".rstrip()]
+    lines = [f"{_quoted(config.name)}:", f"  listen: {config.unix_socket or f'{config.listen}:{config.port}'} {config.unix_mode}".rstrip()]
     hidden = ("server", "backup", "listen", "port", "unix_socket", "unix_mode")
     lines += _lines(config, [name for name in POOL_SETTINGS if name not in hidden], "  {name}: {value}", _quoted)
     for key, listed in (("servers", config.server), ("backups", config.backup)):
         if listed:
             lines.append(f"  {key}:")
-            lines += [f"    - {render(SETTINGS['server'], [server])}" for server in listed]
+            lines += [f"    - {_quoted(render(SETTINGS['server'], [server]))}" for server in listed]
     return "\n".join(lines)
 
 
@@ -107,7 +108,7 @@ def _lines(config, names, form, quoted=str):
 
 def _quoted(value):
     """`value` so that YAML takes it for text."""
-    return value if not value or value.replace(".", "").replace("_", "").replace("-", "").isalnum() else json.dumps(value)
+    return value if re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./:-]*( [A-Za-z0-9_.-]+)?|", value) else json.dumps(value)
 
 
 def _plain_switches(environment):

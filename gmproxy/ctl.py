@@ -35,10 +35,15 @@ def main(arguments=None):
     try:
         if arguments[0] != "route":
             raise ConfigError(f"there is no command {arguments[0]!r}: see gmproxyctl --help")
-        return route(arguments[1:])
+        status = route(arguments[1:])
+        sys.stdout.flush()
+        return status
     except GmproxyError as error:
         print(f"gmproxyctl: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def route(arguments):

@@ -6,6 +6,7 @@ client may have written there in the meantime.
 """
 
 from gmproxy.accel import pick
+from gmproxy.protocol.values import END, blocks_by_key, in_order
 
 _message = pick("message")
 new_request = _message.Request
@@ -13,7 +14,6 @@ VERBS = _message.VERBS
 META_GET = _message.META_GET
 BACKUP = _message.BACKUP
 
-END = b"END\r\n"
 ADD = VERBS[b"add"]
 GET = VERBS[b"get"]
 
@@ -26,6 +26,7 @@ class Refill:
     """Asks the backups for the keys that `request`, answered by `primary`, did not find there.
 
     backup_of     key -> Backend
+    values        the VALUE blocks there are, by key
     """
 
     __slots__ = ("request", "primary", "backup_of", "left", "values")
@@ -35,12 +36,15 @@ class Refill:
         self.primary = primary
         self.backup_of = backup_of
         self.left = 0
-        self.values = []
+        self.values = blocks_by_key(request.reply)
 
     def ask(self):
         """Returns the session that waits for no more replies by this, if any."""
-        keys = missing_keys(self.request)
+        request = self.request
+        keys = [key for key in dict.fromkeys(request.keys or [request.key]) if key not in self.values]
         self.left = len(keys)
+        if not keys:  # a key that was asked for twice was found once: gat may have ended its life
+            return request.owner.answered(request)
         session = None
         for key in keys:
             session = self._question(META_GET, key, b"mg %b f t v\r\n" % key) or session
@@ -64,35 +68,20 @@ class Refill:
         if self.left:
             return None
         request = self.request
-        if self.values:
-            request.reply = b"".join((request.reply[:-len(END)], *self.values, END))
+        request.reply = in_order(request.keys or [request.key], self.values)
+        request.places = request.ends = None
         return request.owner.answered(request)
 
     def _found(self, key, flags, life, data):
         """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
         length = len(data) - 2
         cas = b" %d" % UNMATCHED_CAS if self.request.verb.name in (b"gets", b"gats") else b""
-        self.values.append(b"VALUE %b %d %d%b\r\n%b" % (key, flags, length, cas, data))
+        self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, length, cas, data)]
         refill = new_request(ADD, key, b"add %b %d %d %d\r\n%b" % (key, flags, life, length, data))
         refill.lane = self.request.lane
         refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
         self.primary.refills += 1
         self.primary.submit(refill)
-
-
-def missing_keys(request):
-    """The keys of `request` without a VALUE in its reply, each once, in the order asked."""
-    if request.keys is None:
-        return [request.key]
-    found = set()
-    reply = request.reply
-    pos = 0
-    while reply.startswith(b"VALUE ", pos):
-        end = reply.index(b"\r\n", pos)
-        words = reply[pos + 6:end].split(b" ")
-        found.add(words[0])
-        pos = end + 2 + int(words[2]) + 2
-    return [key for key in dict.fromkeys(request.keys) if key not in found]
 
 
 def read_meta(reply):

@@ -11,6 +11,7 @@ A request that no server could answer is a miss if it only reads, else SERVER_ER
 """
 
 from gmproxy.accel import pick
+from gmproxy.protocol.values import END, blocks_by_key, in_order
 
 _message = pick("message")
 new_request = _message.Request
@@ -21,8 +22,9 @@ PRIMARY, BACKUP, COPY = _message.PRIMARY, _message.BACKUP, _message.COPY
 SET = VERBS[b"set"]
 TOUCH = VERBS[b"touch"]
 STORED = b"STORED\r\n"
-END = b"END\r\n"
-END_SIZE = 5
+
+#: A gat is sent in lines of at most so many bytes of keys.
+LONGEST_GAT = 1900
 
 
 class Router:
@@ -87,28 +89,37 @@ class Router:
 
     def _split(self, request, servers, locator, stage):
         """Ask each of `servers` for its keys of `request`. Returns the session that is ready by this, if any."""
-        groups = [None] * len(servers)
-        count = 0
+        current = [-1] * len(servers)  # server -> the group that its next key joins
+        groups = []
+        owners = []                    # group -> server
+        order = []                     # key -> group
+        room = 0
         for key in request.keys:
             index = locator.locate(key)
-            group = groups[index]
-            if group is None:
-                groups[index] = [key]
-                count += 1
-            else:
-                group.append(key)
-        gather = Gather(request, count)
-        for index, group in enumerate(groups):
-            if group is not None:
-                part = new_request(request.verb, group[0], b"%b%b\r\n" % (request.line, b" ".join(group)))
-                part.keys = group
-                part.owner = gather
-                part.lane = request.lane
-                part.stage = stage
-                gather.parts.append(part)
+            number = current[index]
+            if request.verb.changes:  # gat: memcached gives up a long line that is no get
+                room += len(key) + 1
+                if room > LONGEST_GAT:
+                    number = -1
+                    room = len(key) + 1
+                    current = [-1] * len(servers)
+            if number < 0:
+                number = current[index] = len(groups)
+                groups.append([])
+                owners.append(index)
+            groups[number].append(key)
+            order.append(number)
+        gather = Gather(request, order, len(groups))
+        for group in groups:
+            part = new_request(request.verb, group[0], b"%b%b\r\n" % (request.line, b" ".join(group)))
+            part.keys = group
+            part.owner = gather
+            part.lane = request.lane
+            part.stage = stage
+            gather.parts.append(part)
         session = None
-        for part in list(gather.parts):
-            session = servers[locator.locate(part.key)].submit(part) or session
+        for index, part in zip(owners, list(gather.parts)):
+            session = servers[index].submit(part) or session
         return session
 
     # -- backups
@@ -195,18 +206,23 @@ class Router:
         if request.verb.miss is not None and self.options.on_get_error == "miss":
             self.misses_for_errors += 1
             request.reply = request.verb.miss
+            request.places = request.ends = None
         else:
             request.reply = b"SERVER_ERROR %b %b\r\n" % (reason.encode(), backend.label.encode())
         return request.owner.answered(request) if request.owner is not None else None
 
 
 class Gather:
-    """Joins the answers to the parts of a retrieval: all their values, in one block with one END."""
+    """Joins the answers to the parts of a retrieval: all their values, in the order asked, with one END.
 
-    __slots__ = ("request", "left", "parts")
+    memcached answers in that order, and there are clients (Cache::Memcached::Fast) that lose what comes in another.
+    """
 
-    def __init__(self, request, left):
+    __slots__ = ("request", "order", "left", "parts")
+
+    def __init__(self, request, order, left):
         self.request = request
+        self.order = order  # for each key of the request: in which part it is
         self.left = left
         self.parts = []
 
@@ -220,16 +236,52 @@ class Gather:
         return request.owner.answered(request)
 
     def _join(self):
-        if len(self.parts) == 1:
-            return self.parts[0].reply
-        values = []
+        parts = self.parts
+        if len(parts) == 1:
+            self.request.places = parts[0].places
+            self.request.ends = parts[0].ends
+            return parts[0].reply
+        merged = True
+        for part in parts:
+            if not part.reply.endswith(END) and part.failure is not None:
+                return part.reply  # on_get_error = error: the client wants to know
+            if part.ends is None or not part.reply.endswith(END):
+                merged = False
+        return self._merge() if merged else self._piece_together()
+
+    def _merge(self):
+        """By the offsets in the parts' answers; what stands together in one part is taken in one piece."""
+        parts = self.parts
+        asked = [0] * len(parts)  # part -> how many of its keys have been passed
+        taken = [0] * len(parts)  # part -> how many of its values have been taken
+        pieces = []
+        last = -1                 # the part that the piece being gathered is of,
+        start = end = 0           # and where in its reply the piece is
+        for number in self.order:
+            part = parts[number]
+            place = asked[number]
+            asked[number] = place + 1
+            value = taken[number]
+            if value < len(part.places) and part.places[value] == place:
+                taken[number] = value + 1
+                if number != last:
+                    if last >= 0:
+                        pieces.append(parts[last].reply[start:end])
+                    last = number
+                    start = part.ends[value - 1] if value else 0
+                end = part.ends[value]
+        if last >= 0:
+            pieces.append(parts[last].reply[start:end])
+        pieces.append(END)
+        return b"".join(pieces)
+
+    def _piece_together(self):
+        """Block by block: some of the answers are not as a server gave them."""
+        found = {}
         for part in self.parts:
-            if part.reply.endswith(END):
-                values.append(part.reply[:-END_SIZE])
-            elif part.failure is not None:  # on_get_error = error: the client wants to know
-                return part.reply
-        values.append(END)
-        return b"".join(values)
+            for key, blocks in blocks_by_key(part.reply).items():
+                found.setdefault(key, []).extend(blocks)
+        return in_order(self.request.keys, found)
 
 
 class CopyIfStored:
@@ -280,4 +332,5 @@ class Heir:
         request = self.request
         self.request = None  # it may refer to `other`, and that to this object
         request.reply = other.reply
+        request.places = request.ends = None
         return request.owner.answered(request)

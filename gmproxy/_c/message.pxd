@@ -29,6 +29,8 @@ cdef class Request:
     cdef public bytes line
     cdef public bint quiet
     cdef public bytes reply
+    cdef public list places
+    cdef public list ends
     cdef public Asker owner
     cdef public Py_ssize_t lane
     cdef public int stage

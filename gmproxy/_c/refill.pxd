@@ -6,6 +6,6 @@ cdef class Refill(Asker):
     cdef object primary
     cdef object backup_of
     cdef Py_ssize_t left
-    cdef list values
+    cdef dict values
 
     cpdef answered(self, Request question)

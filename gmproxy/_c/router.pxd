@@ -16,7 +16,8 @@ cdef class Router:
 
     @cython.locals(backend=Backend)
     cpdef route(self, Request request)
-    @cython.locals(groups=list, group=list, gather=Gather, part=Request, key=bytes, index=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(current=list, groups=list, owners=list, order=list, group=list, gather=Gather, part=Request, key=bytes,
+                   index=Py_ssize_t, number=Py_ssize_t, room=Py_ssize_t)
     cdef _split(self, Request request, list servers, Locator locator, int stage)
     @cython.locals(copy=Request)
     cdef _copy(self, Request request)
@@ -30,13 +31,18 @@ cdef class Router:
 
 cdef class Gather(Asker):
     cdef readonly Request request
+    cdef list order
     cdef Py_ssize_t left
     cdef readonly list parts
 
     @cython.locals(request=Request)
     cpdef answered(self, Request part)
-    @cython.locals(values=list, part=Request)
+    @cython.locals(parts=list, part=Request, merged=bint)
     cdef bytes _join(self)
+    @cython.locals(parts=list, asked=list, taken=list, pieces=list, part=Request, number=Py_ssize_t, last=Py_ssize_t,
+                   start=Py_ssize_t, end=Py_ssize_t, place=Py_ssize_t, value=Py_ssize_t)
+    cdef bytes _merge(self)
+    cdef bytes _piece_together(self)
 
 
 cdef class CopyIfStored(Asker):

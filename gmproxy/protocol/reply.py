@@ -5,6 +5,8 @@ CRLF, every VALUE must be one of the keys that were asked, in that order, every 
 means that the stream is not in step, and raises BackendError("protocol"): the link must be closed.
 """
 
+import re
+
 from gmproxy.accel import pick
 from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
 from gmproxy.protocol import limits
@@ -14,6 +16,7 @@ new_stream = pick("stream").Stream
 END = b"END\r\n"
 VALUE = b"VALUE "
 CRLF = b"\r\n"
+META_ANSWER = re.compile(rb"EN\r\n|VA [0-9]{1,10}(?: f[0-9]{1,10}| t-?[0-9]{1,10}| [WXZ])*\r\n")
 FULL = b"ERROR Too many open connections"
 REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
 
@@ -93,6 +96,9 @@ class ReplyReader:
         if not self._kept:
             self.found = 0
             self._next_key = 0
+            if request.keys is not None:
+                request.places = []
+                request.ends = []
         while True:
             after = self._line_end(pos)
             if after == 0:
@@ -111,6 +117,9 @@ class ReplyReader:
             if not stream.begins(after - 2, CRLF):
                 raise BackendError(PROTOCOL, "a value without its line end")
             self._check_key(request, pos + 6, key_end)
+            if request.keys is not None:
+                request.places.append(self._next_key - 1)
+                request.ends.append(self._kept + after - stream.pos)
             pos = after
         if not stream.begins(pos, END):
             return self._error_instead(request, pos, after)
@@ -152,7 +161,7 @@ class ReplyReader:
             if data[after - 2] != 13 or data[after - 1] != 10:
                 raise BackendError(PROTOCOL, "a value without its line end")
         reply = data[start:after]
-        if not reply.startswith((b"VA ", b"EN\r\n", b"HD")) and not is_error_line(reply):
+        if not META_ANSWER.match(reply) and not is_error_line(reply):
             raise BackendError(PROTOCOL, f"mg was answered {reply[:60]!r}")
         stream.pos = after
         return reply

@@ -22,6 +22,7 @@ VERBS = _message.VERBS
 ERROR = b"ERROR\r\n"
 BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
 BAD_DATA = b"CLIENT_ERROR bad data chunk\r\n"
+BAD_DELTA = b"CLIENT_ERROR invalid numeric delta argument\r\n"
 BAD_EXPTIME = b"CLIENT_ERROR invalid exptime argument\r\n"
 BAD_DELETE = b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
 LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
@@ -252,9 +253,15 @@ class TextParser:
         return self.after_skip if self.skip == 0 else None
 
     def _count(self, verb, words):
-        return self._line_about_key(verb, words, 3)
+        return self._line_with_number(verb, words, BAD_DELTA)
 
     def _touch(self, verb, words):
+        return self._line_with_number(verb, words, BAD_EXPTIME)
+
+    def _line_with_number(self, verb, words, error):
+        """The server judges the number itself, but must not take it for noreply: it would be silent, and the link out of step."""
+        if words[2] == NOREPLY:
+            return self._refuse(error, words[-1] == NOREPLY, self.stream.pos)
         return self._line_about_key(verb, words, 3)
 
     def _delete(self, verb, words):
@@ -265,10 +272,8 @@ class TextParser:
 
     def _line_about_key(self, verb, words, take):
         """A command of one line: its first `take` words go to the server, which judges the numbers itself."""
-        quiet = len(words) > 2 and words[-1] == NOREPLY
-        # `touch key noreply`: for memcached that is noreply, and no number either, so nothing happens and nobody hears of it.
-        no_number = quiet and len(words) == take
-        if no_number or len(words[1]) > limits.MAX_KEY:
+        quiet = len(words) > take and words[-1] == NOREPLY
+        if len(words[1]) > limits.MAX_KEY:
             return self._refuse(BAD_FORMAT, quiet, self.stream.pos)
         request = new_request(verb, words[1], b" ".join(words[:take]) + b"\r\n")
         request.quiet = quiet

@@ -229,7 +229,6 @@ def test_a_host_that_cannot_be_found(proxy):
         talk.in_step()
 
 
-@pytest.mark.xfail(strict=True, reason="taken for the answer to the request")
 def test_a_server_that_is_full(scripted, proxy):
     """memcached at its -c limit says so to whom it does not serve, before it was asked anything."""
     full = [say(b"ERROR Too many open connections\r\n"), close()]

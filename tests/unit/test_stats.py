@@ -25,7 +25,7 @@ def service():
     )
     return SimpleNamespace(
         options=options, router=router, sessions={1, 2, 3}, connections=30, rejected=2, dropped=1, held=12, flushes=6, started_at=0.0,
-        max_clients=77,
+        max_clients=77, reset_counters=lambda: None,
     )
 
 

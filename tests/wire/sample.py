@@ -21,9 +21,7 @@ import pytest
 PREDICTABLE = ("-t", "1", "-o", "no_lru_maintainer,no_lru_crawler")
 
 #: Samples that the proxy does not answer yet as memcached does, and why.
-BROKEN = {
-    "noreply_for_a_number": "touch KEY noreply foo goes to the server without foo: it stays silent and the link is out of step",
-}
+BROKEN = {}
 
 FOLDER = Path(__file__).parent / "samples"
 

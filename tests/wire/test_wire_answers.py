@@ -52,7 +52,6 @@ def test_answers(sample, setting):
         assert answers(setting.proxy, chunks) == sample.answered, way
 
 
-@pytest.mark.xfail(strict=True, reason="values come grouped by server")
 def test_values_come_in_the_order_asked(memcached, proxy):
     """As from memcached and twemproxy: Cache::Memcached::Fast loses what comes in another order."""
     servers = [memcached(*PREDICTABLE) for _ in range(3)]
@@ -67,7 +66,6 @@ def test_values_come_in_the_order_asked(memcached, proxy):
             talk.expect(b"%b %b\r\n" % (verb, b" ".join(asked)), found + b"END\r\n")
 
 
-@pytest.mark.xfail(strict=True, reason="memcached hangs up on a gat of more than 2048 bytes that it reads in two pieces")
 def test_a_long_gat_harms_nobody(memcached, proxy):
     """The line that goes to a server must be one that memcached reads however it arrives: others use the same link."""
     server = memcached(*PREDICTABLE)
