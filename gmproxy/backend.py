@@ -4,7 +4,7 @@ import gevent
 
 from gmproxy import net, probe
 from gmproxy.accel import pick
-from gmproxy.errors import EJECTED, OVERLOAD, BackendError
+from gmproxy.errors import CONNECTING, EJECTED, OVERLOAD, TIMEOUT, BackendError
 from gmproxy.health import Health
 
 END = b"END\r\n"
@@ -146,12 +146,14 @@ class Backend:
         self._troubled = True
         now = self._loop.now()
         first = self.health.failures == 0
-        if self.health.failed(now, lost):
+        # Requests that wait in vain are as many failures. A connection that breaks is one, however many it takes with it.
+        ejected = self.health.failed(now, lost if reason in (TIMEOUT, CONNECTING) else 1)
+        if first or ejected:
+            self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
+        if ejected:
             self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
             self._drop_links(reason)
             self.router.health_changed()
-        elif first:
-            self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
 
     def _drop_links(self, reason):
         for link in self.links:

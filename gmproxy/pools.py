@@ -27,7 +27,7 @@ TWEMPROXY_NUMBERS = {
     "timeout": (1, 86_400_000),
     "backlog": (1, 65535),
     "max_connections": (0, 1_000_000),
-    "server_connections": (1, 1024),
+    "server_connections": (0, 1024),  # 0 is refused, there as here
     "server_retry_timeout": (1, 86_400_000),
     "server_failure_limit": (1, 1_000_000),
 }
@@ -68,7 +68,7 @@ def read(path):
         pools.append(pool)
         place = tuple(pool.settings[setting] for setting in ("listen", "port", "unix_socket") if setting in pool.settings)
         if place in listening:
-            pool.refuse(pool.listen_node, f"listen: pool {listening[place]} listens there")
+            pool.refuse(pool.listen_node, f"listen: {pool.listen_node.value}: pool {listening[place]} listens there")
         listening[place] = name
     return pools
 
@@ -151,6 +151,8 @@ class _Pool:
         """host:port:weight [name], split from the end as twemproxy does: the host may be an IPv6 address without brackets, and
         the name may be any one word."""
         address, _, name = text.strip().partition(" ")
+        if "," in address or ";" in address:
+            self.refuse(node, f"servers: {text!r} is more than one server")
         name = name.strip()
         if not address.startswith(("/", "[", "unix:")) and address.count(":") > 2:
             host, _, port_and_weight = address.rpartition(":")
@@ -159,9 +161,9 @@ class _Pool:
         try:
             (server,) = parse_servers(address)
         except ValueError as error:
-            self.refuse(node, f"servers: {error}")
+            self.refuse(node, f"server: {error}")
         if len(name.split()) > 1:
-            self.refuse(node, f"servers: {name!r}: the name must be one word")
+            self.refuse(node, f"server: bad server {text!r}: a name is one word")
         return dataclasses.replace(server, name=name or None)
 
     def _value(self, name, node):

@@ -7,6 +7,7 @@ from gmproxy._c.stream cimport Stream
 cdef class TextParser:
     cdef public Stream stream
     cdef Py_ssize_t max_item_size
+    cdef bint begun
     cdef Py_ssize_t skip
     cdef Request after_skip
 

@@ -16,7 +16,7 @@ new_stream = pick("stream").Stream
 END = b"END\r\n"
 VALUE = b"VALUE "
 CRLF = b"\r\n"
-META_ANSWER = re.compile(rb"EN\r\n|VA [0-9]{1,10}(?: f[0-9]{1,10}| t-?[0-9]{1,10}| [WXZ])*\r\n")
+META_ANSWER = re.compile(rb"EN\r\n|(?:HD|VA [0-9]{1,10})(?: f[0-9]{1,10}| t-?[0-9]{1,10}| [WXZ])*\r\n")
 FULL = b"ERROR Too many open connections"
 REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
 

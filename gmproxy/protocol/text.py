@@ -29,6 +29,7 @@ LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 OK = b"OK\r\n"
 CRLF = b"\r\n"
+BINARY = 0x80  # how a client of the binary protocol begins: it would wait for ever for an answer in text
 
 DELETE = VERBS[b"delete"]
 NOREPLY = b"noreply"
@@ -66,11 +67,12 @@ class TextParser:
     needed. Raises LineTooLong when the stream cannot be understood any more.
     """
 
-    __slots__ = ("stream", "max_item_size", "skip", "after_skip")
+    __slots__ = ("stream", "max_item_size", "begun", "skip", "after_skip")
 
     def __init__(self, max_item_size):
         self.stream = new_stream()
         self.max_item_size = max_item_size
+        self.begun = False      # the first byte was looked at
         self.skip = 0           # bytes of a refused data block still to be thrown away
         self.after_skip = None  # the answer once they are gone
 
@@ -81,6 +83,10 @@ class TextParser:
         if not stream.ready():
             return None
         start = stream.pos
+        if not self.begun:
+            self.begun = True
+            if stream.data[start] == BINARY:
+                raise LineTooLong
         end = stream.line_end(start)
         if end < 0:
             stream.need = 0

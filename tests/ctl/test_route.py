@@ -115,7 +115,6 @@ def test_it_is_a_command_of_its_own():
     assert done.stdout == rb"key=b'\xff' hash=177572 server=10.0.0.1:11211" + b"\n"
 
 
-@pytest.mark.xfail(strict=True, reason="BrokenPipeError, with a traceback")
 def test_somebody_who_has_read_enough_is_no_accident():
     reader, writer = os.pipe()
     os.close(reader)

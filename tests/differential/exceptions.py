@@ -2,7 +2,7 @@
 
 import re
 
-from wire.sample import without_cas, without_order
+from wire.sample import without_cas
 
 EXCUSED = {
     "answered by the proxy for itself: who it is, what it counts, what it logs":
@@ -21,13 +21,7 @@ EXCUSED = {
         rb"-(?:9223372036854775809|1\d{19})",
 }
 
-#: What is wrong with the proxy and left out until it is right.
-BROKEN = {
-    "tests/wire/samples/noreply_for_a_number.txt": rb"(?:touch|incr|decr) +[^ \n]+ +noreply",
-    "tests/unit/test_refill.py: a key asked twice, found and then no more": rb"gats? [^\n]*( [^ \r\n]+)(?: [^\n]*)?\1[ \r\n]",
-}
-
-_PATTERNS = [re.compile(pattern, re.MULTILINE) for pattern in (*EXCUSED.values(), *BROKEN.values())]
+_PATTERNS = [re.compile(pattern, re.MULTILINE) for pattern in EXCUSED.values()]
 
 
 def is_excused(said):
@@ -41,10 +35,5 @@ def same(proxy, memcached, is_over):
         # The client left in the middle of a data block. memcached then forgets the answers to what came before in the same
         # packet: that the proxy, too, found itself in the middle of a block is all that can be said.
         return not is_over(proxy)
-    return _comparable(proxy) == _comparable(memcached)
-
-
-def _comparable(answers):
-    """Without the unique numbers of `gets` and `gats`, which belong to the server that gave them; and, until the proxy keeps it, without
-    the order in which several keys were asked."""
-    return without_order(without_cas(answers))
+    # Unique numbers belong to the server that gave them.
+    return without_cas(proxy) == without_cas(memcached)

@@ -97,12 +97,14 @@ def read(chunks):
     """What the reply reader makes of `chunks`, if QUESTIONS were asked over and over."""
     reader = reply.ReplyReader()
     found = []
+    question = ask(0)
     try:
         for chunk in chunks:
             reader.stream.feed(chunk)
-            while (answer := reader.read(ask(len(found)))) is not None:
+            while (answer := reader.read(question)) is not None:
                 assert answer, "an empty reply"
                 found.append((answer, reader.out_of_step))
+                question = ask(len(found))
     except BackendError as error:
         found.append(error.reason)
         assert error.reason == PROTOCOL

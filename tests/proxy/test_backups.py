@@ -36,8 +36,6 @@ def talk(stage):
 
 @pytest.mark.parametrize("asked, answer", [
     (SET, b"STORED\r\n"),
-    (storage(b"add", b"k", b"x", flags=7, exptime=60), b"STORED\r\n"),
-    (storage(b"replace", b"k", b"x"), b"STORED\r\n"),
     (storage(b"append", b"k", b"x"), b"STORED\r\n"),
     (storage(b"prepend", b"k", b"x"), b"STORED\r\n"),
     (INCR, b"5\r\n"),
@@ -50,6 +48,16 @@ def test_a_change_reaches_the_backup(stage, talk, asked, answer):
     stage.set([[expect(asked), answer]], [[expect(asked), answer]])
     talk.expect(asked, answer)
     stage.backups[0].wait_until_seen(asked)
+
+
+@pytest.mark.parametrize("verb", [b"add", b"replace"])
+def test_a_change_on_a_condition_reaches_the_backup_as_what_came_of_it(stage, talk, verb):
+    asked = storage(verb, b"k", b"x", flags=7, exptime=60)
+    copied = storage(b"set", b"k", b"x", flags=7, exptime=60)
+    stage.set([[expect(asked), b"STORED\r\n", expect(asked), b"NOT_STORED\r\n"]], [[expect(copied), b"STORED\r\n"]])
+    talk.expect(asked, b"STORED\r\n")
+    talk.expect(asked, b"NOT_STORED\r\n")
+    stage.backups[0].wait_until_seen(copied)
 
 
 def test_a_change_with_noreply_reaches_the_backup(stage, talk):

@@ -104,7 +104,6 @@ def test_names_of_hosts(distribution, servers, tmp_path):
 
 
 @both
-@pytest.mark.xfail(strict=True, reason="twemproxy splits a server from its end; we refuse ::1:11212:1")
 def test_ipv6(distribution, memcached, tmp_path):
     if not has_ipv6():
         pytest.skip("this machine has no ::1")
@@ -121,7 +120,6 @@ def has_ipv6():
 
 
 @both
-@pytest.mark.xfail(strict=True, reason="twemproxy compares names only; we refuse an address that is there twice")
 def test_one_address_under_two_names(distribution, servers, tmp_path):
     check([f"{servers[0].address}:1 a", f"{servers[1].address}:1 b", f"{servers[0].address}:1 c"], distribution, tmp_path)
 

@@ -20,14 +20,10 @@ import pytest
 #: and decr store a number without the blanks that otherwise fill it up to its old length.
 PREDICTABLE = ("-t", "1", "-o", "no_lru_maintainer,no_lru_crawler")
 
-#: Samples that the proxy does not answer yet as memcached does, and why.
-BROKEN = {}
-
 FOLDER = Path(__file__).parent / "samples"
 
 _REPEATED = re.compile(r"\{(\d+)\*(.)\}")
 _RUN = re.compile(r"(.)\1{29,}", re.DOTALL)
-_HEADER = re.compile(rb"VALUE [^ \n]+ \d+ (\d+)(?: [^ \n]+)?\r\n")
 _CAS = re.compile(rb"^(VALUE [^ \n]+ \d+ \d+) \d+\r\n", re.MULTILINE)
 
 
@@ -77,23 +73,6 @@ def without_cas(answers):
     return _CAS.sub(rb"\1 CAS\r\n", answers)
 
 
-def without_order(answers):
-    """The values of each retrieval sorted, for answers that several servers gave."""
-    found = []
-    values = []
-    pos = 0
-    while pos < len(answers):
-        header = _HEADER.match(answers, pos)
-        end = header.end() + int(header[1]) + 2 if header else answers.find(b"\n", pos) + 1 or len(answers)
-        if header:
-            values.append(answers[pos:end])
-        else:
-            found += [*sorted(values), answers[pos:end]]
-            values = []
-        pos = end
-    return b"".join(found + values)
-
-
 def ways_to_cut(data, random):
     """Yields (name of the way, pieces of `data`)."""
     yield "whole", [data]
@@ -107,8 +86,7 @@ def ways_to_cut(data, random):
 
 def case(path):
     sample = load(path)
-    marks = [pytest.mark.xfail(strict=True, reason=BROKEN[sample.name])] if sample.name in BROKEN else []
-    return pytest.param(sample, id=sample.name, marks=marks)
+    return pytest.param(sample, id=sample.name)
 
 
 CASES = [case(path) for path in sorted(FOLDER.glob("*.txt"))]
