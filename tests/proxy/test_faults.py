@@ -254,8 +254,8 @@ def test_a_server_that_comes_back_is_used_again(stage, talk):
 
 
 def test_an_ejected_server_fails_at_once_and_returns_when_it_answers(scripted, proxy):
-    backend = scripted(answer=lambda request: b"STORED\r\n")
     backend = scripted(answer=lambda request: b"VERSION 1.6.18\r\n" if request == b"version\r\n" else b"STORED\r\n")
+    backend.refuse()
     process = proxy("-s", backend.address, "--server-failure-limit", "2", "--server-retry-timeout", milliseconds(8))
     address = backend.address.encode()
     with process.talk() as talk:
