@@ -32,6 +32,16 @@ MAX_HELD = 1024 * 1024 * 1024
 RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 
 
+def share_a_key(one, other):
+    if one.keys is not None and other.keys is not None:
+        return not set(one.keys).isdisjoint(other.keys)
+    if one.keys is not None:
+        return other.key in one.keys
+    if other.keys is not None:
+        return one.key in other.keys
+    return one.key == other.key
+
+
 class Session:
     """
     service    what all sessions of a pool share: router, options, admin commands, counters
@@ -136,10 +146,9 @@ class Session:
             return request.reply is None
         if not request.verb.changes or not self._router.backups:
             return False
-        key = request.key
         for earlier in self._batch:
             if earlier.verb is not None and (earlier.verb.values or earlier.verb.conditional):
-                if earlier.key == key or (earlier.keys is not None and key in earlier.keys):
+                if share_a_key(earlier, request):
                     return True
         return False
 

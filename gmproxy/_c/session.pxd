@@ -4,6 +4,9 @@ from gmproxy._c.router cimport Router
 from gmproxy._c.text cimport TextParser
 
 
+cdef bint share_a_key(Request one, Request other) except -1
+
+
 cdef class Session(Asker):
     cdef readonly object service
     cdef readonly Py_ssize_t lane
@@ -29,7 +32,7 @@ cdef class Session(Asker):
     cdef _answer_requests(self)
     @cython.locals(batch=list, request=Request)
     cdef bint _read_batch(self) except -1
-    @cython.locals(key=bytes, earlier=Request)
+    @cython.locals(earlier=Request)
     cdef bint _must_wait(self, Request request) except -1
     cdef _dispatch(self, Request request)
     cpdef answered(self, Request request)
