@@ -23,14 +23,6 @@ def stage():
         yield stage
 
 
-@pytest.fixture
-def talk(stage):
-    with stage.proxy.talk() as talk:
-        yield talk
-        talk.in_step()
-    stage.check()
-
-
 # -- changes are made on both
 
 

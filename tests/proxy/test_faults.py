@@ -30,14 +30,6 @@ def stage():
         yield stage
 
 
-@pytest.fixture
-def talk(stage):
-    with stage.proxy.talk() as talk:
-        yield talk
-        talk.in_step()
-    stage.check()
-
-
 def failed(stage, reason):
     return b"SERVER_ERROR %b %b\r\n" % (reason, stage.backends[0].address.encode())
 

@@ -21,14 +21,6 @@ def stage():
         yield stage
 
 
-@pytest.fixture
-def talk(stage):
-    with stage.proxy.talk() as talk:
-        yield talk
-        talk.in_step()
-    stage.check()
-
-
 def get(*keys):
     return b"get %b\r\n" % b" ".join(keys)
 

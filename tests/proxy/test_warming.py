@@ -23,14 +23,6 @@ def stage():
         yield stage
 
 
-@pytest.fixture
-def talk(stage):
-    with stage.proxy.talk() as talk:
-        yield talk
-        talk.in_step()
-    stage.check()
-
-
 def test_the_backups_value_goes_to_the_client_and_to_the_primary(stage, talk):
     stage.set([[expect(GET), MISS, expect(REFILL), b"STORED\r\n"]], [[expect(META), META_FOUND]])
     talk.expect(GET, FOUND)
