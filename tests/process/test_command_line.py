@@ -6,6 +6,7 @@ import pytest
 from support.columns import NEVER_EJECT
 from support.servers import HOST, free_port, run
 from support.talk import storage, value
+from support.timing import eventually
 
 from gmproxy import __version__
 from gmproxy.accel import BUILD
@@ -40,6 +41,7 @@ def test_the_line_from_the_field(memcached, proxy):
         talk.in_step()
     stats = process.stats()
     assert (stats["max_connections"], stats["backends"]) == (51200, 2)
+    eventually(lambda: backup.stats()["curr_items"] == 1, what="the copy, for which nobody waited, is on the backup")
     with backup.talk() as talk:
         talk.expect(b"get key1\r\n", value(b"key1", b"hello") + b"END\r\n")
 
