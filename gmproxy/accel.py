@@ -25,10 +25,11 @@ HOT_MODULES = {
     "session": "gmproxy.session",
 }
 
-#: Hot modules that are written twice, in Python and in `gmproxy/_c/NAME.pyx`: system calls, and looking at bytes.
+#: Hot modules that are written twice, in Python and in `gmproxy/_c/NAME.pyx`: system calls, and looking at and copying bytes.
 TWIN_MODULES = {
     "sysio": "gmproxy.sysio",
     "stream": "gmproxy.protocol.stream",
+    "blocks": "gmproxy.protocol.blocks",
 }
 
 PURE_ASKED = os.environ.get("GMPROXY_PURE", "") not in ("", "0")

@@ -69,7 +69,7 @@ class Refill:
             return None
         request = self.request
         request.reply = in_order(request.keys or [request.key], self.values)
-        request.places = request.ends = None
+        request.blocks = None
         return request.owner.answered(request)
 
     def _found(self, key, flags, life, data):

@@ -13,6 +13,7 @@ A request that no server could answer is a miss if it only reads, else SERVER_ER
 from gmproxy.accel import pick
 from gmproxy.protocol.values import END, blocks_by_key, in_order
 
+merge = pick("blocks").merge
 _message = pick("message")
 new_request = _message.Request
 new_refill = pick("refill").Refill
@@ -206,7 +207,7 @@ class Router:
         if request.verb.miss is not None and self.options.on_get_error == "miss":
             self.misses_for_errors += 1
             request.reply = request.verb.miss
-            request.places = request.ends = None
+            request.blocks = None
         else:
             request.reply = b"SERVER_ERROR %b %b\r\n" % (reason.encode(), backend.label.encode())
         return request.owner.answered(request) if request.owner is not None else None
@@ -238,42 +239,17 @@ class Gather:
     def _join(self):
         parts = self.parts
         if len(parts) == 1:
-            self.request.places = parts[0].places
-            self.request.ends = parts[0].ends
+            self.request.blocks = parts[0].blocks
             return parts[0].reply
         merged = True
         for part in parts:
             if not part.reply.endswith(END) and part.failure is not None:
                 return part.reply  # on_get_error = error: the client wants to know
-            if part.ends is None or not part.reply.endswith(END):
+            if part.blocks is None or not part.reply.endswith(END):
                 merged = False
-        return self._merge() if merged else self._piece_together()
-
-    def _merge(self):
-        """By the offsets in the parts' answers; what stands together in one part is taken in one piece."""
-        parts = self.parts
-        asked = [0] * len(parts)  # part -> how many of its keys have been passed
-        taken = [0] * len(parts)  # part -> how many of its values have been taken
-        pieces = []
-        last = -1                 # the part that the piece being gathered is of,
-        start = end = 0           # and where in its reply the piece is
-        for number in self.order:
-            part = parts[number]
-            place = asked[number]
-            asked[number] = place + 1
-            value = taken[number]
-            if value < len(part.places) and part.places[value] == place:
-                taken[number] = value + 1
-                if number != last:
-                    if last >= 0:
-                        pieces.append(parts[last].reply[start:end])
-                    last = number
-                    start = part.ends[value - 1] if value else 0
-                end = part.ends[value]
-        if last >= 0:
-            pieces.append(parts[last].reply[start:end])
-        pieces.append(END)
-        return b"".join(pieces)
+        if not merged:
+            return self._piece_together()
+        return merge(self.order, [part.reply for part in parts], [part.blocks for part in parts])
 
     def _piece_together(self):
         """Block by block: some of the answers are not as a server gave them."""
@@ -332,5 +308,5 @@ class Heir:
         request = self.request
         self.request = None  # it may refer to `other`, and that to this object
         request.reply = other.reply
-        request.places = request.ends = None
+        request.blocks = None
         return request.owner.answered(request)

@@ -1,4 +1,5 @@
 cimport cython
+from gmproxy._c.blocks cimport Blocks
 
 
 @cython.final
@@ -29,8 +30,7 @@ cdef class Request:
     cdef public bytes line
     cdef public bint quiet
     cdef public bytes reply
-    cdef public list places
-    cdef public list ends
+    cdef public Blocks blocks
     cdef public Asker owner
     cdef public Py_ssize_t lane
     cdef public int stage

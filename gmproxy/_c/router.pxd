@@ -39,9 +39,6 @@ cdef class Gather(Asker):
     cpdef answered(self, Request part)
     @cython.locals(parts=list, part=Request, merged=bint)
     cdef bytes _join(self)
-    @cython.locals(parts=list, asked=list, taken=list, pieces=list, part=Request, number=Py_ssize_t, last=Py_ssize_t,
-                   start=Py_ssize_t, end=Py_ssize_t, place=Py_ssize_t, value=Py_ssize_t)
-    cdef bytes _merge(self)
     cdef bytes _piece_together(self)
 
 

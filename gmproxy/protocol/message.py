@@ -104,8 +104,7 @@ class Request:
     line      what the server gets: the command line, without noreply, and the data block if there is one, each with CRLF
     quiet     True: the client said noreply
     reply     the complete answer as the client gets it, or None while there is none
-    places    for several keys: which of `keys` have a value in `reply`, and
-    ends      where in `reply` the block of each ends; both None if the answer was pieced together
+    blocks    for several keys: where their values are in `reply` (Blocks); None if the answer was pieced together
     owner     who asked (an Asker), or None if nobody waits
     lane      which of a backend's links carries it (the same for all requests of one client, for their order)
     stage     PRIMARY, BACKUP or COPY
@@ -114,7 +113,7 @@ class Request:
     failure   the reason word, once a server failed on it
     """
 
-    __slots__ = ("verb", "key", "keys", "line", "quiet", "reply", "places", "ends", "owner", "lane", "stage", "retried", "copy",
+    __slots__ = ("verb", "key", "keys", "line", "quiet", "reply", "blocks", "owner", "lane", "stage", "retried", "copy",
                  "failure", "end_mark")
 
     def __init__(self, verb, key, line):
@@ -124,8 +123,7 @@ class Request:
         self.line = line
         self.quiet = False
         self.reply = None
-        self.places = None
-        self.ends = None
+        self.blocks = None
         self.owner = None
         self.lane = 0
         self.stage = PRIMARY

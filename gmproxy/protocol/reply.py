@@ -12,6 +12,7 @@ from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
 from gmproxy.protocol import limits
 
 new_stream = pick("stream").Stream
+new_blocks = pick("blocks").Blocks
 
 END = b"END\r\n"
 VALUE = b"VALUE "
@@ -97,8 +98,7 @@ class ReplyReader:
             self.found = 0
             self._next_key = 0
             if request.keys is not None:
-                request.places = []
-                request.ends = []
+                request.blocks = new_blocks(len(request.keys))
         while True:
             after = self._line_end(pos)
             if after == 0:
@@ -118,8 +118,7 @@ class ReplyReader:
                 raise BackendError(PROTOCOL, "a value without its line end")
             self._check_key(request, pos + 6, key_end)
             if request.keys is not None:
-                request.places.append(self._next_key - 1)
-                request.ends.append(self._kept + after - stream.pos)
+                request.blocks.add(self._next_key - 1, self._kept + after - stream.pos)
             pos = after
         if not stream.begins(pos, END):
             return self._error_instead(request, pos, after)

@@ -16,7 +16,7 @@ from gmproxy.accel import HOT_MODULES, TWIN_MODULES
 FLOORS = (
     "__init__ errors accel",
     "address hashing ring labels distributions profiles placement health "
-    "protocol protocol.limits protocol.values protocol.message protocol.stream protocol.text protocol.reply",
+    "protocol protocol.limits protocol.values protocol.blocks protocol.message protocol.stream protocol.text protocol.reply",
     "settings pools conf sockets daemon logs sysio",
     "net probe",
     "link",
