@@ -20,7 +20,9 @@ HOT_MODULES = {
     "reply": "gmproxy.protocol.reply",
     "link": "gmproxy.link",
     "backend": "gmproxy.backend",
+    "copies": "gmproxy.copies",
     "refill": "gmproxy.refill",
+    "gather": "gmproxy.gather",
     "router": "gmproxy.router",
     "session": "gmproxy.session",
 }

@@ -1,16 +1,16 @@
-"""One memcached server: its links, its health, and what was counted about it."""
+"""One memcached server: its links, its health, what it missed, and what was counted about it."""
 
 import gevent
 
-from gmproxy import net, probe
+from gmproxy import net
 from gmproxy.accel import pick
+from gmproxy.caretaker import Caretaker
 from gmproxy.errors import CONNECTING, EJECTED, OVERLOAD, TIMEOUT, BackendError
 from gmproxy.health import Health
+from gmproxy.journal import Journal
+from gmproxy.lingering import Lingering
 
 END = b"END\r\n"
-
-#: A server that did not say who it is is asked again after so many seconds.
-IDENTIFY_AGAIN = 10
 
 new_link = pick("link").Link
 
@@ -26,43 +26,57 @@ class Backend:
     router        hears of every failed request and, while `ask_backup_on_miss`, of every miss
     backed        True for a primary that has backups
     links         one place for each lane; None where no link is open
-    ask_backup_on_miss   True while a miss of this server proves nothing, because its memory may be empty
+    health        gmproxy.health.Health
+    caretaker     probes it, finds out who it is, and has it forget what is old
+    journal       keys that may be old there; `behind` is True while there are any
+    guests        keys that others took to it for a server that is ejected
+    fetches       keys that are being fetched from the backups to fill it (refill.py)
+    lingering     connections given up on which it may still make changes
+    ask_backup_on_miss   True while a miss of this server proves nothing
     """
 
-    __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "ask_backup_on_miss", "identity",
-                 "warming_until", "requests", "keys_asked", "values_found", "failures", "refills", "_troubled", "_inspecting",
-                 "_identify_at", "_loop")
+    __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "caretaker", "journal", "behind", "guests",
+                 "fetches", "lingering", "ask_backup_on_miss", "requests", "keys_asked", "values_found", "failures", "refills",
+                 "keys_deleted", "flushes", "_full_of_guests", "_troubled", "_last_reason", "_loop")
 
-    def __init__(self, server, options, router, log, backed=False):
+    def __init__(self, server, options, router, log, lanes, backed=False):
         self.server = server
         self.label = server.label
         self.options = options
         self.router = router
         self.backed = backed
         self.log = log
-        self.links = [None] * options.server_connections
-        self.health = Health(options.server_failure_limit, options.server_retry_timeout)
-        self.ask_backup_on_miss = backed and options.on_miss == "always"
-        self.identity = None
-        self.warming_until = 0.0
+        self.links = [None] * lanes
+        self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
+        self.journal = Journal(options.journal_size)
+        self.behind = False
+        self.guests = set()
+        self.fetches = {}
+        self.lingering = Lingering()
+        self.ask_backup_on_miss = backed and options.on_miss != "never"
         self.requests = 0
         self.keys_asked = 0
         self.values_found = 0
         self.failures = 0
         self.refills = 0
-        self._troubled = False   # failed lately: tell the health of successes
-        self._inspecting = None  # the greenlet that probes or identifies the server
-        self._identify_at = 0.0  # not before this time
+        self.keys_deleted = 0
+        self.flushes = 0
+        self._full_of_guests = False
+        self._troubled = False  # failed lately: tell the health of successes
+        self._last_reason = EJECTED
         self._loop = gevent.get_hub().loop
+        self.caretaker = Caretaker(self)
 
     def __repr__(self):
-        state = "ejected" if self.health.ejected else "up"
-        return f"<Backend {self.label} {state} links={sum(link is not None for link in self.links)}>"
+        links = sum(link is not None for link in self.links)
+        return f"<Backend {self.label} {self.health.state(self._loop.now())} links={links}>"
 
     # -- requests
 
     def submit(self, request):
         """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
+        if self.behind and self._depends_on_the_old(request):
+            return self.router.failed(request, self, self._last_reason)
         lane = request.lane % len(self.links)
         link = self.links[lane]
         if link is None:
@@ -87,6 +101,8 @@ class Backend:
             self.values_found += found
             if self.ask_backup_on_miss and found < asked and request.reply.endswith(END):
                 return self.router.missed(request, self)
+        elif request.twin is not None:
+            return self.router.copies.answered(request)
         owner = request.owner
         if owner is None:
             return None
@@ -104,6 +120,50 @@ class Backend:
                 request.retried = True
                 return self.submit(request)
         return self.router.failed(request, self, reason)
+
+    # -- what it missed
+
+    def _depends_on_the_old(self, request):
+        """True if what the server would answer may come from a value that is old. To overwrite that is always welcome."""
+        if request.verb.blind or not request.key:
+            return False
+        if request.keys is not None:
+            return any([key in self.journal for key in request.keys])
+        return request.key in self.journal
+
+    def missed_change(self, request):
+        """The change `request` did not reach this server, or perhaps did not."""
+        if request.key:
+            for key in request.keys or (request.key,):
+                self.missed_key(key)
+        else:  # flush_all
+            self.behind = True
+            self.journal.note_everything(self._loop.now())
+
+    def missed_key(self, key):
+        """What this server has under `key` may be old, until it was deleted."""
+        self.behind = True
+        if self.journal.note(key, self._loop.now()):
+            self.log.warning("journal overflowed server=%s keys=%d", self.label, self.journal.limit)
+
+    def has_guest(self, key):
+        """`key` belongs to another server, which is ejected, and changed here."""
+        if len(self.guests) < self.journal.limit:
+            self.guests.add(key)
+        elif not self._full_of_guests:
+            self._full_of_guests = True
+            self.log.warning("guests overflowed server=%s keys=%d", self.label, self.journal.limit)
+
+    def guests_leave(self):
+        """From now on other servers may be asked for them again."""
+        for key in self.guests:
+            self.missed_key(key)
+        self.guests.clear()
+        self._full_of_guests = False
+
+    def lacked(self, asked, found):
+        """Of `asked` keys that this server did not have, its backups had `found`."""
+        self.health.lacked(self._loop.now(), asked, found)
 
     # -- links
 
@@ -127,16 +187,14 @@ class Backend:
             sock.close()
         else:
             link.attach(sock)
-            self._identify_at = 0.0
             self.log.debug("link opened server=%s lane=%d", self.label, link.lane)
-            if self.identity is None:
-                self._identify_soon()
+            self.caretaker.link_opened()
 
     def link_closed(self, link):
         self.log.debug("link closed server=%s lane=%d", self.label, link.lane)
         if self.links[link.lane] is link:
             self.links[link.lane] = None
-        self.identity = None  # it may be another process, with an empty memory, when we come back
+        self.caretaker.link_closed()
 
     def link_failed(self, link, reason, detail, lost):
         """`link` is closed and `lost` requests on it have no reply. A connection that ended idle is no failure."""
@@ -144,36 +202,33 @@ class Backend:
             return
         self.failures += lost
         self._troubled = True
+        self._last_reason = reason
         now = self._loop.now()
         first = self.health.failures == 0
         # Requests that wait in vain are as many failures. A connection that breaks is one, however many it takes with it.
-        ejected = self.health.failed(now, lost if reason in (TIMEOUT, CONNECTING) else 1)
+        ejected = self.health.failed(now, lost if reason in (TIMEOUT, CONNECTING) else 1, reason == TIMEOUT)
         if first or ejected:
             self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
         if ejected:
-            self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
-            self._drop_links(reason)
-            self.router.health_changed()
+            self.ejected(reason)
 
-    def _drop_links(self, reason):
+    def ejected(self, reason):
+        """The health says that it has failed too often."""
+        self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
         for link in self.links:
             if link is not None:
                 link.fail(reason)
+        self.router.health_changed()
 
-    def reset_counters(self):
-        self.requests = self.keys_asked = self.values_found = self.failures = self.refills = 0
+    def restored(self):
+        """It is to be trusted again."""
+        self._troubled = False
+        self.router.health_changed()
 
-    def close(self):
-        for link in self.links:
-            if link is not None:
-                link.close()
-        if self._inspecting is not None:
-            self._inspecting.kill(block=False)
-
-    # -- time
+    # -- the rest
 
     def tick(self, now):
-        """What is due: late links, idle links, probes, the end of warming. Called a few times a timeout."""
+        """What is due: late links, idle links, whatever the caretaker has to do. Called a few times a timeout."""
         options = self.options
         for link in self.links:
             if link is not None:
@@ -181,62 +236,15 @@ class Backend:
         for link in self.links:
             if link is not None:
                 link.check_idle(now, options.server_idle_timeout)
-        if self.health.probe_is_due(now) and self._inspecting is None:
-            self._inspecting = gevent.spawn(self._probe)
-        if self.identity is None:
-            if not self.health.ejected and any(self.links):
-                self._identify_soon()
-        elif self.ask_backup_on_miss and self._may_be_warming() and now >= self.warming_until:
-            self.ask_backup_on_miss = False
-            self.log.info("backend warm server=%s", self.label)
+        self.caretaker.tick(now)
 
-    def _probe(self):
-        try:
-            probe.greet(self.server, self.options.connect_timeout, self.options.timeout)
-        except BackendError as error:
-            self.log.debug("probe failed server=%s reason=%s", self.label, error)
-            self.health.probe_failed(self._loop.now())
-        else:
-            down = self._loop.now() - self.health.ejected_at
-            self.health.restored()
-            self._troubled = False
-            self.log.warning("backend restored server=%s down=%.1fs", self.label, down)
-            self.router.health_changed()
-        finally:
-            self._inspecting = None
-        if not self.health.ejected:
-            self._identify_soon()
+    def reset_counters(self):
+        self.requests = self.keys_asked = self.values_found = self.failures = self.refills = 0
+        self.keys_deleted = self.flushes = 0
 
-    # -- who is it?
-
-    def _may_be_warming(self):
-        return self.backed and self.options.on_miss == "warming"
-
-    def _identify_soon(self):
-        """Until it is known that the server is the process it was, and has run for long, a miss proves nothing."""
-        if not self._may_be_warming():
-            return
-        self.ask_backup_on_miss = True
-        if self._inspecting is not None or self._loop.now() < self._identify_at:
-            return
-        self._inspecting = gevent.spawn(self._identify)
-
-    def _identify(self):
-        try:
-            self._identified(probe.identify(self.server, self.options.connect_timeout, self.options.timeout))
-        except BackendError as error:
-            self._identify_at = self._loop.now() + IDENTIFY_AGAIN
-            self.log.warning("backend not identified server=%s reason=%s", self.label, error)
-        finally:
-            self._inspecting = None
-
-    def _identified(self, identity):
-        self.identity = identity
-        if not self._may_be_warming():
-            return
-        uptime = 0 if identity.uptime is None else identity.uptime
-        left = self.options.warming_time - uptime
-        self.ask_backup_on_miss = left > 0
-        if left > 0:
-            self.warming_until = self._loop.now() + left
-            self.log.info("backend warming server=%s pid=%s uptime=%ds", self.label, identity.pid, uptime)
+    def close(self):
+        for link in self.links:
+            if link is not None:
+                link.close()
+        self.caretaker.stop()
+        self.lingering.cut_all()

@@ -1,60 +1,156 @@
-"""Is a backend to be trusted with requests? A pure machine: it is told what happened and when, it does nothing itself.
+"""How a backend is, as a pure machine: it is told what happened and when, and it does nothing itself.
 
-    up --failures in a row reach the limit--> ejected --probe succeeds--> up
+    up --a failure--> failing --failures in a row reach the limit--> ejected --time--> probing --an answer--> warming or up
+                      failing --a success--> up or warming           ejected <--no answer-- probing
 
-While ejected nothing is sent but probes: one after `first_delay`, then each twice as late as the one before, up to `longest_delay`, with a
-random part so that many proxies do not probe in step. Live traffic is never the probe.
+While ejected nothing is sent but probes: one after `FIRST_PROBE_DELAY`, then each twice as late as the one before, up to
+`longest_delay`, with a random part so that many proxies do not probe in step. Live traffic is never the probe. A server that is
+ejected again soon after it came back is a flapping one: its probes begin as late as they had become.
+
+A failing server that did not answer in time is suspected to hang: it is probed at once, and each probe in vain is another
+failure. So its clients need not wait for a timeout each until the limit is reached.
+
+Warming: what the server does not have proves nothing, because its memory is new or has holes. It is so for `warming_time` after it
+started, or after what it had missed was deleted there, or until the backups have nothing to add any more.
 """
 
+import math
 import random
+
+UP, FAILING, EJECTED, PROBING, WARMING = STATES = ("up", "failing", "ejected", "probing", "warming")
 
 FIRST_PROBE_DELAY = 0.2  # seconds from ejection to the first probe
 JITTER = 0.25            # a delay is up to this part longer or shorter
+STEADY = 60.0            # seconds after which a server that came back is no longer thought to flap
+
+#: A backup that knew none of so many keys in a row that a warming primary did not have, over so many seconds, has nothing to add.
+MISSES_IN_VAIN = 1000
+TIME_IN_VAIN = 60.0
 
 
 class Health:
     """
-    failures     in a row, since the last success
-    ejected      True while only probes may be sent
-    probe_at     when the next probe is due (monotonic seconds; only while ejected)
+    failures       in a row, since the last success
+    ejected        True while only probes may be sent
+    probe_at       when the next probe is due (monotonic seconds; only while ejected or suspected)
+    ejections      so far
     """
 
-    __slots__ = ("failure_limit", "longest_delay", "failures", "ejected", "ejected_at", "probe_at", "_delay")
+    __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "ejected_at", "probe_at", "ejections", "_probing",
+                 "_suspected", "_delay", "_restored_at", "_young_until", "_holes_until", "_in_vain", "_in_vain_since")
 
-    def __init__(self, failure_limit, longest_delay):
+    def __init__(self, failure_limit, longest_delay, warming_time=0.0):
         self.failure_limit = failure_limit
         self.longest_delay = longest_delay
+        self.warming_time = warming_time
         self.failures = 0
         self.ejected = False
         self.ejected_at = 0.0
         self.probe_at = 0.0
-        self._delay = 0.0
+        self.ejections = 0
+        self._probing = False
+        self._suspected = False
+        self._delay = 0.0              # before the last probe
+        self._restored_at = -math.inf
+        self._young_until = math.inf   # warming because of its age, which is not known yet
+        self._holes_until = -math.inf  # warming because of what was deleted on it
+        self._in_vain = 0              # misses in a row of which the backups knew nothing either
+        self._in_vain_since = None
 
-    def failed(self, now, count=1):
-        """`count` requests failed at once. Returns True if this ejects the backend."""
+    def state(self, now):
+        """One of STATES."""
+        if self.ejected:
+            return PROBING if self._probing else EJECTED
+        if self.failures:
+            return FAILING
+        return WARMING if self.is_warming(now) else UP
+
+    # -- failures
+
+    def failed(self, now, count=1, hangs=False):
+        """`count` requests failed at once; `hangs`: for want of an answer. Returns True if this ejects the backend."""
         self.failures += count
-        if self.ejected or self.failures < self.failure_limit:
+        if self.ejected:
+            return False
+        if self.failures < self.failure_limit:
+            if hangs and not self._suspected:
+                self._suspected = True
+                self.probe_at = now
             return False
         self.ejected = True
         self.ejected_at = now
-        self._delay = FIRST_PROBE_DELAY
+        self.ejections += 1
+        self._suspected = False
+        flaps = now - self._restored_at < STEADY
+        self._delay = min(self._delay * 2, self.longest_delay) if flaps and self._delay else FIRST_PROBE_DELAY
         self._schedule(now)
         return True
 
     def succeeded(self):
         self.failures = 0
+        self._suspected = False
+
+    # -- probes
 
     def probe_is_due(self, now):
-        return self.ejected and now >= self.probe_at
+        return (self.ejected or self._suspected) and not self._probing and now >= self.probe_at
+
+    def probe_begins(self):
+        self._probing = True
 
     def probe_failed(self, now):
-        self._delay = min(self._delay * 2, self.longest_delay)
-        self._schedule(now)
+        """The server did not answer. Returns True if this ejects it."""
+        self._probing = False
+        if self._suspected:
+            return self.failed(now)
+        if self.ejected:
+            self._delay = min(self._delay * 2, self.longest_delay)
+            self._schedule(now)
+        return False
 
-    def restored(self):
-        """A probe succeeded."""
-        self.ejected = False
-        self.failures = 0
+    def probe_succeeded(self, now):
+        """It answered: trust it again, if it was ejected, and do not suspect it. The failures of a server that is not ejected are
+        forgiven by answers to requests only."""
+        self._probing = False
+        self._suspected = False
+        if self.ejected:
+            self.ejected = False
+            self.failures = 0
+            self._restored_at = now
 
     def _schedule(self, now):
         self.probe_at = now + self._delay * (1 + random.uniform(-JITTER, JITTER))
+
+    # -- warming
+
+    def is_warming(self, now):
+        return now < self._young_until or now < self._holes_until
+
+    def age_unknown(self):
+        """It may be another process now."""
+        self._young_until = math.inf
+
+    def age_known(self, now, uptime):
+        """It has run for `uptime` seconds."""
+        self._young_until = now + self.warming_time - uptime
+        self._begin_anew()
+
+    def has_holes(self, now):
+        """Keys were deleted on it that the backups may have."""
+        self._holes_until = now + self.warming_time
+        self._begin_anew()
+
+    def lacked(self, now, asked, found):
+        """Of `asked` keys that it did not have, the backups had `found`."""
+        if found:
+            self._begin_anew()
+            return
+        self._in_vain += asked
+        if self._in_vain_since is None:
+            self._in_vain_since = now
+        elif self._in_vain >= MISSES_IN_VAIN and now - self._in_vain_since >= TIME_IN_VAIN and self._young_until < math.inf:
+            self._young_until = self._holes_until = now
+
+    def _begin_anew(self):
+        self._in_vain = 0
+        self._in_vain_since = None

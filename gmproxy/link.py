@@ -101,7 +101,13 @@ class Link:
             return
         begun = not self._reader.is_at_border()
         sent = self._sent
+        sock = self._sock
+        lingers = sock is not None and reason not in (CLOSED, RESET) and self._awaits_changes()
+        if lingers:
+            self._sock = None
         self.close()
+        if lingers:
+            self.backend.lingering.add(sock)
         waiting = self.waiting
         self.waiting = deque()
         ready = []
@@ -115,6 +121,13 @@ class Link:
                 ready.append(session)
         for session in ready:
             session.resume()
+
+    def _awaits_changes(self):
+        """True if the server may yet make a change that we have given up."""
+        for request in self.waiting:
+            if request.verb.changes:
+                return True
+        return False
 
     # -- to the server
 

@@ -20,8 +20,10 @@ class Pool:
     def __init__(self, config, bound, log, max_clients):
         self.config = config
         router = new_router(config)
-        primaries = [new_backend(server, config, router, log, bool(config.backup)) for server in config.server]
-        backups = [new_backend(server, config, router, log) for server in config.backup]
+        backed = bool(config.backup)
+        lanes = 1 if backed else config.server_connections  # one link: one order of changes for all clients (copies.py)
+        primaries = [new_backend(server, config, router, log, lanes, backed) for server in config.server]
+        backups = [new_backend(server, config, router, log, lanes) for server in config.backup]
         router.serve(
             primaries, functools.partial(placement_for, config, config.server),
             backups, placement_for(config, config.backup).locator if backups else None,

@@ -1,4 +1,4 @@
-"""Questions to a memcached server on a connection of their own: is it alive, is it the process it was, how long has it run?"""
+"""What the proxy itself has to say to a memcached server, on a connection of its own: is it alive, which process is it, forget these keys."""
 
 from collections import namedtuple
 
@@ -14,40 +14,65 @@ MAX_ANSWER = 256 * 1024  # bytes; what memcached answers to `stats` is below 4 K
 RECV_SIZE = 16 * 1024
 
 
-def greet(server, connect_timeout, timeout):
-    """Prove that a memcached answers at `server` (gmproxy.address.Server): `version` on a fresh connection. Raises BackendError."""
-    answer = _ask(server, b"version\r\n", (b"\r\n",), connect_timeout, timeout)
-    if not answer.startswith(b"VERSION "):
-        raise BackendError(PROTOCOL, f"version was answered {answer[:60]!r}")
+class Conversation:
+    """A connection of our own to `server` (gmproxy.address.Server), with `timeout` seconds for each question. Use it in a `with`.
 
+    Everything here raises BackendError.
+    """
 
-def identify(server, connect_timeout, timeout):
-    """The Identity of `server`, asked on a fresh connection. Raises BackendError."""
-    return _parse(_ask(server, b"stats\r\n", (b"END\r\n", b"ERROR\r\n"), connect_timeout, timeout))
+    def __init__(self, server, connect_timeout, timeout):
+        self._sock = net.connect(server, connect_timeout)
+        self._sock.settimeout(timeout)
+        self._timeout = timeout
 
+    def __enter__(self):
+        return self
 
-def _ask(server, question, ends, connect_timeout, timeout):
-    """What comes back up to one of `ends`."""
-    sock = net.connect(server, connect_timeout)
-    try:
-        sock.settimeout(timeout)
-        with Timeout(timeout):
-            sock.sendall(question)
-            answer = b""
-            while not answer.endswith(ends):
-                if len(answer) > MAX_ANSWER:
-                    raise BackendError(PROTOCOL, "an answer without end")
-                chunk = sock.recv(RECV_SIZE)
-                if not chunk:
-                    raise BackendError(CLOSED)
-                answer += chunk
-            return answer
-    except (Timeout, TimeoutError):
-        raise BackendError(TIMEOUT, f"no answer to {question.decode().strip()}") from None
-    except OSError as error:
-        raise BackendError(RESET, str(error)) from error
-    finally:
-        sock.close()
+    def __exit__(self, *failure):
+        self._sock.close()
+
+    def greet(self):
+        """Prove that a memcached answers."""
+        answer = self._ask(b"version\r\n", lambda answer: answer.endswith(b"\r\n"))
+        if not answer.startswith(b"VERSION "):
+            raise BackendError(PROTOCOL, f"version was answered {answer[:60]!r}")
+
+    def identify(self):
+        """The server's Identity."""
+        return _parse(self._ask(b"stats\r\n", lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n"))))
+
+    def delete(self, keys):
+        """See to it that the server has none of `keys`."""
+        question = b"".join([b"delete %b\r\n" % key for key in keys])
+        answer = self._ask(question, lambda answer: answer.count(b"\n") >= len(keys))
+        for line in answer.splitlines():
+            if line not in (b"DELETED", b"NOT_FOUND"):
+                raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
+
+    def flush(self):
+        """See to it that the server has nothing."""
+        answer = self._ask(b"flush_all\r\n", lambda answer: answer.endswith(b"\r\n"))
+        if answer != b"OK\r\n":
+            raise BackendError(PROTOCOL, f"flush_all was answered {answer[:60]!r}")
+
+    def _ask(self, question, is_whole):
+        name = question[:20].decode("latin-1").split()[0]
+        try:
+            with Timeout(self._timeout):
+                self._sock.sendall(question)
+                answer = b""
+                while not is_whole(answer):
+                    if len(answer) > MAX_ANSWER:
+                        raise BackendError(PROTOCOL, "an answer without end")
+                    chunk = self._sock.recv(RECV_SIZE)
+                    if not chunk:
+                        raise BackendError(CLOSED)
+                    answer += chunk
+                return answer
+        except (Timeout, TimeoutError):
+            raise BackendError(TIMEOUT, f"no answer to {name}") from None
+        except OSError as error:
+            raise BackendError(RESET, str(error)) from error
 
 
 def _parse(answer):

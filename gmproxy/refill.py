@@ -1,8 +1,12 @@
-"""A primary that came back empty is filled again by what its clients ask for.
+"""A primary whose memory is new or has holes is filled again by what its clients ask for.
 
 On a miss the backup is asked, with the remaining life of the item: a meta get (memcached 1.6), or a plain get where the backup
 is older. The client gets the backup's value and the primary gets it too, by `add`, which never overwrites what a
-client may have written there in the meantime.
+client may have written there in the meantime. A change that depends on what the server has, such as incr, is sent once its key was
+filled again.
+
+Between the question and the `add` somebody may change the key: then what was fetched is old and is not added. `fetches` of the
+primary says what is under way; a change takes its key out.
 """
 
 from gmproxy.accel import pick
@@ -22,29 +26,26 @@ GET = VERBS[b"get"]
 UNMATCHED_CAS = 2**64 - 1
 
 
-class Refill:
-    """Asks the backups for the keys that `request`, answered by `primary`, did not find there.
+class Fetching:
+    """Fetches values from the backups for `primary` on behalf of `request`.
 
-    backup_of     key -> Backend
-    values        the VALUE blocks there are, by key
+    router     knows the backup of a key
+    left       questions without an answer
     """
 
-    __slots__ = ("request", "primary", "backup_of", "left", "values")
+    __slots__ = ("request", "primary", "router", "left")
 
-    def __init__(self, request, primary, backup_of):
+    def __init__(self, request, primary, router):
         self.request = request
         self.primary = primary
-        self.backup_of = backup_of
+        self.router = router
         self.left = 0
-        self.values = blocks_by_key(request.reply)
 
-    def ask(self):
+    def fetch(self, keys):
         """Returns the session that waits for no more replies by this, if any."""
-        request = self.request
-        keys = [key for key in dict.fromkeys(request.keys or [request.key]) if key not in self.values]
         self.left = len(keys)
-        if not keys:  # a key that was asked for twice was found once: gat may have ended its life
-            return request.owner.answered(request)
+        for key in keys:
+            self.primary.fetches[key] = self
         session = None
         for key in keys:
             session = self._question(META_GET, key, b"mg %b f t v\r\n" % key) or session
@@ -55,7 +56,7 @@ class Refill:
         question.owner = self
         question.lane = self.request.lane
         question.stage = BACKUP
-        return self.backup_of(key).submit(question)
+        return self.router.backup_of(key).submit(question)
 
     def answered(self, question):
         reply = question.reply
@@ -63,25 +64,70 @@ class Refill:
             return self._question(GET, question.key, b"get %b\r\n" % question.key)
         found = read_meta(reply) if question.verb is META_GET else read_plain(reply, self.primary.options.refill_ttl)
         if found is not None:
-            self._found(question.key, *found)
+            self.found(question.key, *found)
+        if self.primary.fetches.get(question.key) is self:
+            del self.primary.fetches[question.key]
+            if found is not None:
+                self._add(question.key, *found)
         self.left -= 1
-        if self.left:
-            return None
-        request = self.request
-        request.reply = in_order(request.keys or [request.key], self.values)
-        request.blocks = None
-        return request.owner.answered(request)
+        return None if self.left else self.done()
 
-    def _found(self, key, flags, life, data):
+    def _add(self, key, flags, life, data):
         """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
-        length = len(data) - 2
-        cas = b" %d" % UNMATCHED_CAS if self.request.verb.name in (b"gets", b"gats") else b""
-        self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, length, cas, data)]
-        refill = new_request(ADD, key, b"add %b %d %d %d\r\n%b" % (key, flags, life, length, data))
+        refill = new_request(ADD, key, b"add %b %d %d %d\r\n%b" % (key, flags, life, len(data) - 2, data))
         refill.lane = self.request.lane
         refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
         self.primary.refills += 1
         self.primary.submit(refill)
+
+    def found(self, key, flags, life, data):
+        """The backup has `key`."""
+
+    def done(self):
+        """All questions are answered."""
+        raise NotImplementedError
+
+
+class Refill(Fetching):
+    """For a read: asks for the keys that `request`, answered by `primary`, did not find there.
+
+    values        the VALUE blocks there are, by key
+    """
+
+    __slots__ = ("values", "_had")
+
+    def ask(self):
+        request = self.request
+        self.values = blocks_by_key(request.reply)
+        self._had = len(self.values)
+        keys = [key for key in dict.fromkeys(request.keys or [request.key]) if key not in self.values]
+        if not keys:  # a key that was asked for twice was found once: gat may have ended its life
+            return request.owner.answered(request)
+        return self.fetch(keys)
+
+    def found(self, key, flags, life, data):
+        cas = b" %d" % UNMATCHED_CAS if self.request.verb.name in (b"gets", b"gats") else b""
+        self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, len(data) - 2, cas, data)]
+
+    def done(self):
+        request = self.request
+        asked = len(request.keys or (request.key,)) - self._had
+        self.primary.lacked(asked, len(self.values) - self._had)
+        request.reply = in_order(request.keys or [request.key], self.values)
+        request.blocks = None
+        return request.owner.answered(request)
+
+
+class Fetch(Fetching):
+    """For a change that depends on what the server has: fills its key, then sends it on its way."""
+
+    __slots__ = ()
+
+    def ask(self):
+        return self.fetch([self.request.key])
+
+    def done(self):
+        return self.router.ready(self.request, self.primary)
 
 
 def read_meta(reply):

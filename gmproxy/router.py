@@ -1,28 +1,30 @@
-"""From a request to the servers it concerns, and from their answers to one answer.
+"""From a request to the servers it concerns, and from their failures to an answer.
 
     get, set, ...       the primary of the key
-    several keys        one grouped request for each server, asked at the same time, joined to one answer
-    any change          also goes to the key's backup; its answer is not awaited
+    several keys        one grouped request for each server, asked at the same time, joined to one answer (gather.py)
+    any change          also goes to the key's backup (copies.py)
     primary failed      the backup answers: a read is asked again there, a change was already copied to it
-    primary's miss      while its memory may be empty: the backup answers and the primary is refilled (refill.py)
+    primary's miss      while it proves nothing: the backup answers and the primary is refilled (refill.py)
+    primary ejected     with auto_eject_hosts the others share its keys (detour.py)
     flush_all           every server
 
-A request that no server could answer is a miss if it only reads, else SERVER_ERROR <reason> <server>.
+A request that no server could answer is a miss if it only reads, else SERVER_ERROR <reason> <server>. Whatever a server may have
+missed goes into its journal (journal.py).
 """
 
 from gmproxy.accel import pick
-from gmproxy.protocol.values import END, blocks_by_key, in_order
+from gmproxy.detour import Detour
 
-merge = pick("blocks").merge
 _message = pick("message")
 new_request = _message.Request
-new_refill = pick("refill").Refill
-VERBS = _message.VERBS
-PRIMARY, BACKUP, COPY = _message.PRIMARY, _message.BACKUP, _message.COPY
-
-SET = VERBS[b"set"]
-TOUCH = VERBS[b"touch"]
-STORED = b"STORED\r\n"
+PRIMARY, BACKUP, COPY, UNREADY = _message.PRIMARY, _message.BACKUP, _message.COPY, _message.UNREADY
+_refill = pick("refill")
+new_refill = _refill.Refill
+new_fetch = _refill.Fetch
+new_copies = pick("copies").Copies
+_gather = pick("gather")
+new_gather = _gather.Gather
+new_fan_out = _gather.FanOut
 
 #: A gat is sent in lines of at most so many bytes of keys.
 LONGEST_GAT = 1900
@@ -32,19 +34,25 @@ class Router:
     """
     backends, backups        lists of Backend
     locator, backup_locator  gmproxy.ring.Locator: key -> index into them
+    copies                   what the backups hear of changes (Copies); None if they do not
+    detour                   while some servers are ejected and others have their keys (Detour); else None
+    unready                  requests that wait for their key to be refilled
     """
 
-    __slots__ = ("backends", "backups", "locator", "backup_locator", "_place", "options", "misses_for_errors", "copies_lost")
+    __slots__ = ("backends", "backups", "locator", "backup_locator", "copies", "detour", "unready", "_place", "options",
+                 "misses_for_errors")
 
     def __init__(self, options):
         self.options = options
         self.backends = []
         self.backups = []
-        self._place = None
         self.locator = None
         self.backup_locator = None
+        self.copies = None
+        self.detour = None
+        self.unready = 0
+        self._place = None
         self.misses_for_errors = 0
-        self.copies_lost = 0
 
     def serve(self, backends, place, backups, backup_locator):
         """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live."""
@@ -53,35 +61,74 @@ class Router:
         self.backup_locator = backup_locator
         self._place = place
         self.locator = place().locator
+        if backups and self.options.backup_writes != "off":
+            self.copies = new_copies(self, backups, backup_locator, self.options.backup_writes == "sync")
 
     def health_changed(self):
-        """A primary was ejected or restored. With auto_eject_hosts the others share its keys meanwhile."""
+        """A server was ejected or restored: from now on others may be asked for a key than before."""
+        for backend in self.backends + self.backups:
+            backend.guests_leave()
         if not self.options.auto_eject_hosts:
             return
         live = {index for index, backend in enumerate(self.backends) if not backend.health.ejected}
         if live:  # else, as twemproxy, go on with the last ring
             self.locator = self._place(live=live).locator
+            away = len(live) < len(self.backends)
+            self.detour = Detour(self.backends, self._place().locator, self.options.failover_ttl) if away else None
 
     # -- requests
 
     def route(self, request):
         """Send `request` on its way. Its owner hears when the answer is there, perhaps before this returns."""
         if request.keys is not None:
+            if request.verb.changes:
+                self._touch_several(request)
             self._split(request, self.backends, self.locator, PRIMARY)
-            if self.backups and request.verb.changes:
-                for key in request.keys:
-                    self._copy_touch(request, key)
             return
         backend = self.backends[self.locator.locate(request.key)]
-        if self.backups and request.verb.changes:
-            self._copy(request)
+        if request.verb.changes:
+            self._change(request, backend)
+        else:
+            backend.submit(request)
+
+    def _change(self, request, backend):
+        """Everybody who has to know of a change hears of it, then the server."""
+        if backend.fetches:
+            backend.fetches.pop(request.key, None)  # what is being fetched is about to be old
+        if self.detour is not None:
+            self.detour.take(request, request.key, backend)
+        if request.verb.depends and backend.ask_backup_on_miss and request.stage == PRIMARY:
+            self.unready += 1
+            request.stage = UNREADY
+            new_fetch(request, backend, self).ask()
+            return
+        if self.copies is not None:
+            self.copies.send(request)
         backend.submit(request)
+
+    def ready(self, request, backend):
+        """The key of `request` was refilled, if it could be. Returns the session that is ready by this, if any."""
+        self.unready -= 1
+        request.stage = PRIMARY
+        if self.copies is not None:
+            self.copies.send(request)
+        return backend.submit(request)
+
+    def _touch_several(self, request):
+        for key in request.keys:
+            backend = self.backends[self.locator.locate(key)]
+            backend.fetches.pop(key, None)
+            if self.detour is not None:
+                self.detour.take(request, key, backend)
+            if self.copies is not None:
+                self.copies.send_touch(request, key)
 
     def flush_all(self, request):
         """Ask every server and every backup."""
         servers = self.backends + self.backups
-        fan_out = FanOut(request, len(servers))
+        fan_out = new_fan_out(request, len(servers))
         for backend in servers:
+            backend.fetches.clear()
             part = new_request(request.verb, b"", request.line)
             part.owner = fan_out
             part.lane = request.lane
@@ -98,6 +145,10 @@ class Router:
         for key in request.keys:
             index = locator.locate(key)
             number = current[index]
+            backend = servers[index]
+            if backend.behind and key in backend.journal:
+                number = -1  # it will be refused: let it not take others with it
+                current[index] = -1
             if request.verb.changes:  # gat: memcached gives up a long line that is no get
                 room += len(key) + 1
                 if room > LONGEST_GAT:
@@ -110,7 +161,7 @@ class Router:
                 owners.append(index)
             groups[number].append(key)
             order.append(number)
-        gather = Gather(request, order, len(groups))
+        gather = new_gather(request, order, len(groups))
         for group in groups:
             part = new_request(request.verb, group[0], b"%b%b\r\n" % (request.line, b" ".join(group)))
             part.keys = group
@@ -125,72 +176,29 @@ class Router:
 
     # -- backups
 
-    def _backup_of(self, key):
+    def backup_of(self, key):
         return self.backups[self.backup_locator.locate(key)]
 
-    def _copy(self, request):
-        """Let the backup make the same change."""
-        if request.verb.conditional:
-            request.owner = CopyIfStored(request.owner, self)
-            return
-        if request.verb.values:
-            self._copy_touch(request, request.key)
-            return
-        copy = new_request(request.verb, request.key, request.line)
-        copy.lane = request.lane
-        copy.stage = COPY
-        request.copy = copy
-        self._backup_of(request.key).submit(copy)
-
-    def copy_value(self, request):
-        """Let the backup have the value that the primary stored for a conditional `request`."""
-        command, _, block = request.line.partition(b"\r\n")
-        words = command.split(b" ")
-        copy = new_request(SET, request.key, b"set %b\r\n%b" % (b" ".join(words[1:5]), block))
-        copy.lane = request.lane
-        copy.stage = COPY
-        self._backup_of(request.key).submit(copy)
-
-    def _copy_touch(self, request, key):
-        """What a gat changes is the life of the item: the backup need not send the value for that."""
-        exptime = request.line.split(b" ", 2)[1]
-        copy = new_request(TOUCH, key, b"touch %b %b\r\n" % (key, exptime))
-        copy.lane = request.lane
-        copy.stage = COPY
-        self._backup_of(key).submit(copy)
-
     def missed(self, request, backend):
-        """The primary has no value for a key of `request`, but its memory may be empty: ask the backup."""
+        """The primary has no value for a key of `request`, but that proves nothing: ask the backup."""
         if request.stage != PRIMARY:
             return request.owner.answered(request)
-        return new_refill(request, backend, self._backup_of).ask()
+        return new_refill(request, backend, self).ask()
 
     # -- failures
 
     def failed(self, request, backend, reason):
         """`backend` could not answer. Returns the session that waits for no more replies by this, if any."""
         request.failure = reason
+        if not request.verb.repeatable or request.verb.changes:
+            backend.missed_change(request)
         if request.stage == COPY:
-            self.copies_lost += 1
-            if request.owner is None:
-                return None
-        elif request.stage == PRIMARY and self.backups:
-            if request.copy is not None:
-                return self._answer_of_copy(request, backend)
-            if request.verb.values or request.verb.conditional:
-                return self._ask_backup(request)
-        return self._give_up(request, backend, reason)
-
-    def _answer_of_copy(self, request, backend):
-        """The change did not reach the primary, or nobody knows: what the backup says of its copy is the answer."""
-        copy = request.copy
-        if copy.failure is not None:
-            return self._give_up(request, backend, request.failure)
-        if copy.reply is None:
-            copy.owner = Heir(request)
-            return None
-        request.reply = copy.reply
-        return request.owner.answered(request)
+            return self.copies.copy_failed(request, backend)
+        if request.stage == PRIMARY and self.backups:
+            if request.twin is not None:
+                return self.copies.primary_failed(request, backend)
+            return self._ask_backup(request)
+        return self.give_up(request, backend, reason)
 
     def _ask_backup(self, request):
         if request.keys is not None:
@@ -201,9 +209,13 @@ class Router:
             return self._split(question, self.backups, self.backup_locator, BACKUP)
         request.stage = BACKUP
         request.retried = False
-        return self._backup_of(request.key).submit(request)
+        backup = self.backup_of(request.key)
+        if request.verb.changes:
+            backup.has_guest(request.key)
+        return backup.submit(request)
 
-    def _give_up(self, request, backend, reason):
+    def give_up(self, request, backend, reason):
+        """Nobody can answer `request`; `backend` was the last that could not."""
         if request.verb.miss is not None and self.options.on_get_error == "miss":
             self.misses_for_errors += 1
             request.reply = request.verb.miss
@@ -211,89 +223,6 @@ class Router:
         else:
             request.reply = b"SERVER_ERROR %b %b\r\n" % (reason.encode(), backend.label.encode())
         return request.owner.answered(request) if request.owner is not None else None
-
-
-class Gather:
-    """Joins the answers to the parts of a retrieval: all their values, in the order asked, with one END.
-
-    memcached answers in that order, and there are clients (Cache::Memcached::Fast) that lose what comes in another.
-    """
-
-    __slots__ = ("request", "order", "left", "parts")
-
-    def __init__(self, request, order, left):
-        self.request = request
-        self.order = order  # for each key of the request: in which part it is
-        self.left = left
-        self.parts = []
-
-    def answered(self, part):
-        self.left -= 1
-        if self.left:
-            return None
-        request = self.request
-        request.reply = self._join()
-        self.parts.clear()  # they refer to this object: let go, or only the garbage collector could
-        return request.owner.answered(request)
-
-    def _join(self):
-        parts = self.parts
-        if len(parts) == 1:
-            self.request.blocks = parts[0].blocks
-            return parts[0].reply
-        merged = True
-        for part in parts:
-            if not part.reply.endswith(END) and part.failure is not None:
-                return part.reply  # on_get_error = error: the client wants to know
-            if part.blocks is None or not part.reply.endswith(END):
-                merged = False
-        if not merged:
-            return self._piece_together()
-        return merge(self.order, [part.reply for part in parts], [part.blocks for part in parts])
-
-    def _piece_together(self):
-        """Block by block: some of the answers are not as a server gave them."""
-        found = {}
-        for part in self.parts:
-            for key, blocks in blocks_by_key(part.reply).items():
-                found.setdefault(key, []).extend(blocks)
-        return in_order(self.request.keys, found)
-
-
-class CopyIfStored:
-    """Stands between a conditional change and whoever asked for it: what the primary stored goes to the backup too."""
-
-    __slots__ = ("owner", "router")
-
-    def __init__(self, owner, router):
-        self.owner = owner
-        self.router = router
-
-    def answered(self, request):
-        if request.reply == STORED and request.stage == PRIMARY:
-            self.router.copy_value(request)
-        request.owner = self.owner
-        return self.owner.answered(request)
-
-
-class FanOut:
-    """One answer for a command that went to every server: OK if all of them said so, else the first that did not."""
-
-    __slots__ = ("request", "left", "trouble")
-
-    def __init__(self, request, left):
-        self.request = request
-        self.left = left
-        self.trouble = None
-
-    def answered(self, part):
-        self.left -= 1
-        if part.reply != b"OK\r\n" and self.trouble is None:
-            self.trouble = part.reply
-        if self.left:
-            return None
-        self.request.reply = self.trouble or b"OK\r\n"
-        return self.request.owner.answered(self.request)
 
 
 class Heir:

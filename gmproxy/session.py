@@ -17,7 +17,9 @@ _text = pick("text")
 new_parser = _text.TextParser
 LineTooLong = _text.LineTooLong
 LINE_TOO_LONG = _text.LINE_TOO_LONG
-local_reply = pick("message").local_reply
+_message = pick("message")
+local_reply = _message.local_reply
+UNREADY = _message.UNREADY
 
 READ = 1
 
@@ -139,17 +141,19 @@ class Session:
         """True if `request` must not be sent before the batch is answered.
 
         That is a command about the whole service; and, where there are backups, a change of a key that the batch reads, or
-        changes on a condition: should the read have to be asked again on the backup, it must not find there what its
-        client wrote later, nor must a copy that is only made once the primary has agreed come after the next one.
+        changes depending on what is there: should the read have to be asked again on the backup, it must not find there what its
+        client wrote later, nor must a copy that is only made once the primary has agreed come after the next one. And nobody
+        overtakes a request that waits for its key to be refilled.
         """
         if not request.key:
             return request.reply is None
-        if not request.verb.changes or not self._router.backups:
+        if not self._router.backups or not (request.verb.changes or self._router.unready):
             return False
         for earlier in self._batch:
-            if earlier.verb is not None and (earlier.verb.values or earlier.verb.conditional):
-                if share_a_key(earlier, request):
-                    return True
+            if earlier.verb is None or not (earlier.verb.values or earlier.verb.depends):
+                continue
+            if (request.verb.changes or earlier.stage == UNREADY) and share_a_key(earlier, request):
+                return True
         return False
 
     def _dispatch(self, request):

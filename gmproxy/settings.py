@@ -133,6 +133,12 @@ _TABLE = {
     ),
     "Failures and backups": (
         ("auto_eject_hosts", "", yes_or_no, "no", "", "give the keys of a server that is left alone to the others, as twemproxy does"),
+        ("failover_ttl", "", whole(0, 30 * 86400), "0", "S",
+         "longest life of an item that another server takes for one that is left alone (auto_eject_hosts); 0: as the client said"),
+        ("backup_writes", "", one_of("async", "sync", "off"), "async", "HOW",
+         "copy changes to the backup: async, sync (the client waits for both), or off (only while the server is down)"),
+        ("journal_size", "", whole(0, 10_000_000), "100000", "N",
+         "keys remembered for a server that missed changes, to delete them when it is back; if there are more, it is flushed"),
         ("on_get_error", "", one_of("miss", "error"), "miss", "WHAT", "what a client gets for a key that no server could be asked for: miss or error"),
         ("on_miss", "", one_of("warming", "always", "never"), "warming", "WHEN",
          "when a miss is looked up on the backup: while the server's memory may be empty (warming), always, or never"),

@@ -50,8 +50,14 @@ def general(service):
         ("backend_failures", sum(backend.failures for backend in everyone)),
         ("backend_links", sum(link is not None for backend in everyone for link in backend.links)),
         ("get_errors_as_misses", router.misses_for_errors),
-        ("backup_writes_lost", router.copies_lost),
+        ("backup_writes_lost", router.copies.lost if router.copies else 0),
+        ("backup_writes_differed", router.copies.differed if router.copies else 0),
         ("refills", sum(backend.refills for backend in primaries)),
+        ("ejections", sum(backend.health.ejections for backend in everyone)),
+        ("backends_behind", sum(backend.behind for backend in everyone)),
+        ("journal_keys", sum(len(backend.journal) for backend in everyone)),
+        ("journal_deleted", sum(backend.keys_deleted for backend in everyone)),
+        ("journal_flushes", sum(backend.flushes for backend in everyone)),
     ]
 
 

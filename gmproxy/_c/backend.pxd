@@ -12,17 +12,23 @@ cdef class Backend(LinkKeeper):
     cdef readonly object log
     cdef readonly list links
     cdef readonly object health
+    cdef readonly object caretaker
+    cdef readonly object journal
+    cdef public bint behind
+    cdef readonly set guests
+    cdef readonly dict fetches
+    cdef readonly object lingering
     cdef public bint ask_backup_on_miss
-    cdef readonly object identity
-    cdef readonly double warming_until
     cdef readonly long long requests
     cdef readonly long long keys_asked
     cdef readonly long long values_found
     cdef readonly long long failures
     cdef public long long refills
+    cdef public long long keys_deleted
+    cdef public long long flushes
+    cdef bint _full_of_guests
     cdef bint _troubled
-    cdef object _inspecting
-    cdef double _identify_at
+    cdef str _last_reason
     cdef object _loop
 
     @cython.locals(lane=Py_ssize_t, link=Link)

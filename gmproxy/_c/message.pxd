@@ -12,7 +12,9 @@ cdef class Verb:
     cdef readonly bint values
     cdef readonly bint meta
     cdef readonly bint changes
-    cdef readonly bint conditional
+    cdef readonly bint depends
+    cdef readonly bint blind
+    cdef readonly bint by_outcome
     cdef readonly bint repeatable
     cdef readonly frozenset answers
     cdef readonly bytes miss
@@ -35,7 +37,7 @@ cdef class Request:
     cdef public Py_ssize_t lane
     cdef public int stage
     cdef public bint retried
-    cdef public Request copy
+    cdef public Request twin
     cdef public str failure
     cdef public long long end_mark
 

@@ -1,11 +1,19 @@
 from gmproxy._c.message cimport Asker, Request
 
 
-cdef class Refill(Asker):
+cdef class Fetching(Asker):
     cdef readonly Request request
     cdef object primary
-    cdef object backup_of
+    cdef object router
     cdef Py_ssize_t left
-    cdef dict values
 
     cpdef answered(self, Request question)
+
+
+cdef class Refill(Fetching):
+    cdef dict values
+    cdef Py_ssize_t _had
+
+
+cdef class Fetch(Fetching):
+    pass

@@ -1,5 +1,6 @@
 cimport cython
 from gmproxy._c.backend cimport Backend
+from gmproxy._c.copies cimport Copies
 from gmproxy._c.message cimport Asker, Request
 from gmproxy._c.ring cimport Locator
 
@@ -9,52 +10,22 @@ cdef class Router:
     cdef readonly list backups
     cdef Locator locator
     cdef Locator backup_locator
+    cdef readonly Copies copies
+    cdef readonly object detour
+    cdef readonly Py_ssize_t unready
     cdef object _place
     cdef readonly object options
     cdef readonly long long misses_for_errors
-    cdef readonly long long copies_lost
 
     @cython.locals(backend=Backend)
     cpdef route(self, Request request)
-    @cython.locals(current=list, groups=list, owners=list, order=list, group=list, gather=Gather, part=Request, key=bytes,
+    cdef _change(self, Request request, Backend backend)
+    cpdef ready(self, Request request, Backend backend)
+    @cython.locals(current=list, groups=list, owners=list, order=list, group=list, part=Request, key=bytes, backend=Backend,
                    index=Py_ssize_t, number=Py_ssize_t, room=Py_ssize_t)
     cdef _split(self, Request request, list servers, Locator locator, int stage)
-    @cython.locals(copy=Request)
-    cdef _copy(self, Request request)
-    @cython.locals(copy=Request)
-    cdef _copy_touch(self, Request request, bytes key)
-    @cython.locals(copy=Request)
-    cpdef copy_value(self, Request request)
     cpdef missed(self, Request request, Backend backend)
     cpdef failed(self, Request request, Backend backend, str reason)
-
-
-cdef class Gather(Asker):
-    cdef readonly Request request
-    cdef list order
-    cdef Py_ssize_t left
-    cdef readonly list parts
-
-    @cython.locals(request=Request)
-    cpdef answered(self, Request part)
-    @cython.locals(parts=list, part=Request, merged=bint)
-    cdef bytes _join(self)
-    cdef bytes _piece_together(self)
-
-
-cdef class CopyIfStored(Asker):
-    cdef Asker owner
-    cdef Router router
-
-    cpdef answered(self, Request request)
-
-
-cdef class FanOut(Asker):
-    cdef readonly Request request
-    cdef Py_ssize_t left
-    cdef object trouble
-
-    cpdef answered(self, Request part)
 
 
 cdef class Heir(Asker):

@@ -16,6 +16,9 @@ _ANSWERS = {
 }
 
 
+_DEPENDING = frozenset((b"add", b"replace", b"append", b"prepend", b"cas", b"incr", b"decr", b"touch"))
+
+
 class Verb:
     """What the proxy has to know of one command.
 
@@ -26,13 +29,15 @@ class Verb:
     values       True: the answer is VALUE blocks and END
     meta         True: the answer is that of a meta command; neither: one line
     changes      True: it changes the item, so the backup hears of it too
-    conditional  True: whether it changes anything depends on what the server has: the backup hears of it once it did
+    depends      True: what it does depends on what the server has
+    blind        True: it changes the item, whatever the server has
+    by_outcome   True: the backup hears of it once it is known what came of it, since it could come to another result
     repeatable   True: asking the same server twice does no harm, the answer included
     answers      the lines it may be answered with, besides error lines and, for incr and decr, a number
     miss         what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "kind", "least", "most", "stores", "values", "meta", "changes", "conditional", "repeatable", "answers", "miss")
+    __slots__ = ("name", "kind", "least", "most", "stores", "values", "meta", "changes", "depends", "blind", "by_outcome", "repeatable", "answers", "miss")
 
     def __init__(self, name, kind, least, most, values=False, changes=False, repeatable=False):
         self.name = name
@@ -42,7 +47,9 @@ class Verb:
         self.stores = kind == "store" and least == 5
         self.values = values
         self.changes = changes
-        self.conditional = name in (b"add", b"replace", b"cas")
+        self.depends = name in _DEPENDING
+        self.blind = changes and not values and not self.depends
+        self.by_outcome = name in (b"add", b"replace", b"cas")
         self.repeatable = repeatable
         self.meta = kind == "meta"
         self.miss = b"END\r\n" if values else b"EN\r\n" if self.meta else None
@@ -81,8 +88,8 @@ VERBS = {
 META_GET = Verb(b"mg", "meta", 2, 0, repeatable=True)
 
 #: Where a request stands. PRIMARY and BACKUP name the server that is being asked, COPY is what the backup gets of a
-#: change that the primary also gets.
-PRIMARY, BACKUP, COPY = range(3)
+#: change that the primary also gets. UNREADY waits for its key to be refilled before the primary is asked.
+PRIMARY, BACKUP, COPY, UNREADY = range(4)
 
 
 class Asker:
@@ -107,13 +114,13 @@ class Request:
     blocks    for several keys: where their values are in `reply` (Blocks); None if the answer was pieced together
     owner     who asked (an Asker), or None if nobody waits
     lane      which of a backend's links carries it (the same for all requests of one client, for their order)
-    stage     PRIMARY, BACKUP or COPY
+    stage     PRIMARY, BACKUP, COPY or UNREADY
     retried   True once it was sent a second time
-    copy      for a change that also went to a backup: that request
+    twin      for a change that also goes to a backup: that request, and for that one the change itself (copies.py)
     failure   the reason word, once a server failed on it
     """
 
-    __slots__ = ("verb", "key", "keys", "line", "quiet", "reply", "blocks", "owner", "lane", "stage", "retried", "copy",
+    __slots__ = ("verb", "key", "keys", "line", "quiet", "reply", "blocks", "owner", "lane", "stage", "retried", "twin",
                  "failure", "end_mark")
 
     def __init__(self, verb, key, line):
@@ -128,7 +135,7 @@ class Request:
         self.lane = 0
         self.stage = PRIMARY
         self.retried = False
-        self.copy = None
+        self.twin = None
         self.failure = None
         self.end_mark = 0
 

@@ -133,7 +133,7 @@ def test_a_server_that_does_not_say_who_it_is_is_never_believed(scripted, proxy)
     """However often its links end: each time it may be another process with an empty memory."""
     answers = {GET: MISS, REFILL: b"STORED\r\n"}
     primary = scripted(answer=lambda request: answers.get(request, close()), identity=None)
-    backup = scripted(answer=lambda request: META_FOUND)
+    backup = scripted(answer=lambda request: META_FOUND if request == META else FOUND)
     process = proxy("-s", primary.address, "-b", backup.address, "--timeout", milliseconds(TIMEOUT), *NEVER_EJECT)
     with process.talk() as talk:
         for _ in range(3):

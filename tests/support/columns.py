@@ -59,9 +59,13 @@ class Stage:
             if not backend.is_listening:
                 backend.listen()
             backend.play()
-        eventually(lambda: self.proxy.stats()["backend_links"] == 0, what="the proxy drops its links")
+        eventually(self._is_calm, what="the proxy drops its links, and has the backends forget what is old")
         for backend, played in zip(self._everyone, scripts):
             backend.play(*played)
+
+    def _is_calm(self):
+        stats = self.proxy.stats()
+        return stats["backend_links"] == stats["backends_behind"] == 0
 
     def check(self):
         for backend in self._everyone:

@@ -33,15 +33,16 @@ DRIP_INTERVAL = 0.0005
 
 
 class Step(NamedTuple):
-    """`act(connection)` is done when its turn comes; `listens` if it begins by waiting for the proxy."""
+    """`act(connection)` is done when its turn comes; `listens` if it begins by waiting for the proxy, for the bytes `awaits` if it says so."""
 
     act: Callable
     listens: bool = False
+    awaits: bytes = b""
 
 
 def expect(data):
     """Exactly these bytes come next."""
-    return Step(lambda connection: connection.expect(data), listens=True)
+    return Step(lambda connection: connection.expect(data), listens=True, awaits=data)
 
 
 def say(data):
@@ -92,8 +93,10 @@ class ScriptedBackend:
     """
     saw        for each connection, in the order they were made, the bytes that came (a bytearray)
     troubles   what was not as scripted
-    identity   (pid, uptime) told to a connection that begins with `stats`, by which the proxy recognises a server; such a
-               connection plays no script and is not in `saw`
+    identity   (pid, uptime) told to a connection that begins with `stats`, by which the proxy recognises a server
+    forgot     what it was told to delete or flush on connections that begin with that, and that no script waits for
+
+    A connection on which the proxy asks who we are, whether we are alive, or wants us to forget keys plays no script and is not in `saw`.
     """
 
     def __init__(self, *scripts, answer=None, identity=(4242, 1_000_000)):
@@ -103,6 +106,7 @@ class ScriptedBackend:
         self.identity = identity
         self.saw = []
         self.troubles = []
+        self.forgot = []
         self._answer = answer
         self._scripts = [steps_of(script) for script in scripts]
         self._lock = threading.Lock()
@@ -148,6 +152,7 @@ class ScriptedBackend:
             self._scripts = [steps_of(script) for script in scripts]
             self.saw = []
             self.troubles = []
+            self.forgot = []
 
     def check(self):
         """All scripts were played and nothing else was asked. What nobody waits for, a copy for a backup, may just be on its way."""
@@ -175,6 +180,11 @@ class ScriptedBackend:
         """True if the next connection gets bytes, or the end, before it has asked anything."""
         with self._lock:
             return bool(self._scripts) and bool(self._scripts[0]) and not self._scripts[0][0].listens
+
+    def is_awaited(self, first):
+        """True if the script of the next connection begins by waiting for these bytes."""
+        with self._lock:
+            return bool(self._scripts) and bool(self._scripts[0]) and self._scripts[0][0].awaits.startswith(first)
 
     def begin_conversation(self):
         """(steps or None, the place for what will be seen) of a new connection."""
@@ -213,6 +223,9 @@ class _Connection:
             if first == b"stats\r" and self._backend.identity:
                 self._identify()
                 return
+            if first in (b"versio", b"delete", b"flush_") and not self._backend.is_awaited(first):
+                self.answer_each(self._obey)
+                return
             if not first:
                 return  # opened in advance and never used
         steps, self._seen = self._backend.begin_conversation()
@@ -231,6 +244,13 @@ class _Connection:
         self._socket.recv(RECV_SIZE)
         pid, uptime = self._backend.identity
         self.say(b"STAT pid %d\r\nSTAT uptime %d\r\nEND\r\n" % (pid, uptime))
+
+    def _obey(self, request):
+        """What a healthy memcached that has no key answers."""
+        if request.startswith(b"version"):
+            return b"VERSION 1.6.18\r\n"
+        self._backend.forgot.append(request)
+        return b"NOT_FOUND\r\n" if request.startswith(b"delete") else b"OK\r\n"
 
     def _receive(self):
         """Some more bytes; False at the end, which may be rough: a proxy that is killed resets its links."""

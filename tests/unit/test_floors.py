@@ -15,13 +15,13 @@ from gmproxy.accel import HOT_MODULES, TWIN_MODULES
 #: From the ground up.
 FLOORS = (
     "__init__ errors accel",
-    "address hashing ring labels distributions profiles placement health "
+    "address hashing ring labels distributions profiles placement health journal detour "
     "protocol protocol.limits protocol.values protocol.blocks protocol.message protocol.stream protocol.text protocol.reply",
     "settings pools conf sockets daemon logs sysio",
-    "net probe",
-    "link",
+    "net probe lingering",
+    "link caretaker",
     "backend",
-    "refill router",
+    "gather copies refill router",
     "stats service session",
     "listener",
     "pool",

@@ -2,16 +2,31 @@
 
 import pytest
 
-from gmproxy.health import FIRST_PROBE_DELAY, JITTER, Health
+from gmproxy.health import (
+    EJECTED,
+    FAILING,
+    FIRST_PROBE_DELAY,
+    JITTER,
+    MISSES_IN_VAIN,
+    PROBING,
+    STEADY,
+    TIME_IN_VAIN,
+    UP,
+    WARMING,
+    Health,
+)
 
 LIMIT = 3
 LONGEST = 10.0
 NOW = 1000.0
+HOUR = 3600
 
 
 @pytest.fixture
 def health():
-    return Health(LIMIT, LONGEST)
+    health = Health(LIMIT, LONGEST, HOUR)
+    health.age_known(NOW, 2 * HOUR)
+    return health
 
 
 @pytest.fixture
@@ -25,15 +40,20 @@ def is_about(value, expected):
     return expected * (1 - JITTER) <= value <= expected * (1 + JITTER)
 
 
+# -- failures
+
+
 def test_up(health):
-    assert not health.ejected
+    assert health.state(NOW) == UP
     assert not health.probe_is_due(NOW)
 
 
 def test_failures_in_a_row_eject(health):
-    assert [health.failed(NOW) for _ in range(LIMIT)] == [False, False, True]
-    assert health.ejected
-    assert health.ejected_at == NOW
+    states = []
+    for _ in range(LIMIT):
+        states.append((health.failed(NOW), health.state(NOW)))
+    assert states == [(False, FAILING), (False, FAILING), (True, EJECTED)]
+    assert (health.ejected_at, health.ejections) == (NOW, 1)
 
 
 def test_failures_that_come_together_count_each(health):
@@ -43,19 +63,23 @@ def test_failures_that_come_together_count_each(health):
 def test_a_success_in_between_begins_anew(health):
     health.failed(NOW, LIMIT - 1)
     health.succeeded()
+    assert health.state(NOW) == UP
     assert health.failed(NOW, LIMIT - 1) is False
-    assert not health.ejected
+    assert health.state(NOW) == FAILING
 
 
 def test_it_is_ejected_only_once(ejected):
     assert ejected.failed(NOW + 1) is False
-    assert ejected.ejected_at == NOW
+    assert (ejected.ejected_at, ejected.ejections) == (NOW, 1)
 
 
 def test_a_late_success_does_not_restore(ejected):
     """Live traffic is never the probe."""
     ejected.succeeded()
-    assert ejected.ejected
+    assert ejected.state(NOW) == EJECTED
+
+
+# -- probes
 
 
 def test_the_first_probe(ejected):
@@ -64,15 +88,21 @@ def test_the_first_probe(ejected):
     assert ejected.probe_is_due(ejected.probe_at)
 
 
+def test_one_probe_at_a_time(ejected):
+    ejected.probe_begins()
+    assert ejected.state(NOW) == PROBING
+    assert not ejected.probe_is_due(NOW + 1000)
+
+
 def test_each_probe_is_twice_as_late_up_to_the_longest_delay(ejected):
-    now = NOW
     expected = FIRST_PROBE_DELAY
     for _ in range(12):
         now = ejected.probe_at
-        ejected.probe_failed(now)
+        ejected.probe_begins()
+        assert ejected.probe_failed(now) is False
         expected = min(expected * 2, LONGEST)
         assert is_about(ejected.probe_at - now, expected)
-        assert ejected.ejected
+        assert ejected.state(now) == EJECTED
     assert expected == LONGEST
 
 
@@ -86,19 +116,11 @@ def test_many_proxies_do_not_probe_in_step():
 
 
 def test_a_probe_that_succeeds_restores(ejected):
-    ejected.probe_failed(NOW)
-    ejected.restored()
-    assert not ejected.ejected
+    ejected.probe_begins()
+    ejected.probe_succeeded(NOW)
+    assert ejected.state(NOW) == UP
     assert not ejected.probe_is_due(NOW + 1000)
-
-
-def test_restored_it_takes_as_many_failures_and_begins_with_the_first_delay(ejected):
-    for _ in range(5):
-        ejected.probe_failed(NOW)
-    ejected.restored()
     assert [ejected.failed(NOW + 9) for _ in range(LIMIT)] == [False, False, True]
-    assert ejected.ejected_at == NOW + 9
-    assert is_about(ejected.probe_at - NOW - 9, FIRST_PROBE_DELAY)
 
 
 def test_a_longest_delay_below_the_first():
@@ -106,3 +128,134 @@ def test_a_longest_delay_below_the_first():
     health.failed(NOW)
     health.probe_failed(NOW)
     assert is_about(health.probe_at - NOW, 0.05)
+
+
+# -- flapping
+
+
+def delay_of_first_probe_after(health, steady_for):
+    """It was held out for long, comes back, and fails again after so many seconds."""
+    for _ in range(3):
+        health.probe_failed(NOW)
+    health.probe_succeeded(NOW)
+    now = NOW + steady_for
+    health.failed(now, LIMIT)
+    return health.probe_at - now
+
+
+def test_a_flapping_server_is_held_out_longer(ejected):
+    assert is_about(delay_of_first_probe_after(ejected, 1.0), FIRST_PROBE_DELAY * 2**4)
+
+
+def test_a_server_that_was_steady_begins_anew(ejected):
+    assert is_about(delay_of_first_probe_after(ejected, STEADY), FIRST_PROBE_DELAY)
+
+
+def test_a_flapping_server_is_not_held_out_for_ever(ejected):
+    now = NOW
+    for _ in range(20):
+        ejected.probe_succeeded(now)
+        ejected.failed(now, LIMIT)
+        assert ejected.probe_at - now <= LONGEST * (1 + JITTER)
+
+
+# -- suspicion
+
+
+def test_a_server_that_hangs_is_probed_at_once(health):
+    health.failed(NOW, hangs=True)
+    assert health.probe_is_due(NOW)
+
+
+def test_a_server_that_fails_otherwise_is_not(health):
+    health.failed(NOW)
+    assert not health.probe_is_due(NOW + 1000)
+
+
+def test_probes_in_vain_are_failures(health):
+    health.failed(NOW, hangs=True)
+    outcomes = []
+    for _ in range(LIMIT - 1):
+        assert health.probe_is_due(NOW)
+        health.probe_begins()
+        outcomes.append(health.probe_failed(NOW))
+    assert outcomes == [False, True]
+    assert health.state(NOW) == EJECTED
+    assert is_about(health.probe_at - NOW, FIRST_PROBE_DELAY)
+
+
+def test_an_answer_ends_the_suspicion_but_forgives_nothing(health):
+    health.failed(NOW, LIMIT - 1, hangs=True)
+    health.probe_begins()
+    health.probe_succeeded(NOW)
+    assert not health.probe_is_due(NOW)
+    assert health.failed(NOW) is True
+
+
+def test_an_answered_request_ends_the_suspicion(health):
+    health.failed(NOW, hangs=True)
+    health.succeeded()
+    assert not health.probe_is_due(NOW)
+
+
+# -- warming
+
+
+def test_of_unknown_age_it_is_warming():
+    health = Health(LIMIT, LONGEST, HOUR)
+    assert health.state(NOW) == WARMING
+    health.age_known(NOW, 10)
+    assert health.state(NOW) == WARMING
+    assert health.state(NOW + HOUR - 10) == UP
+
+
+def test_it_may_have_become_another_process(health):
+    health.age_unknown()
+    assert health.state(NOW) == WARMING
+    health.age_known(NOW, 2 * HOUR)
+    assert health.state(NOW) == UP
+
+
+def test_with_holes_it_is_warming_however_old(health):
+    health.has_holes(NOW)
+    health.age_unknown()
+    health.age_known(NOW, 2 * HOUR)
+    assert health.state(NOW + HOUR - 1) == WARMING
+    assert health.state(NOW + HOUR) == UP
+
+
+def test_failing_counts_more_than_warming(health):
+    health.has_holes(NOW)
+    health.failed(NOW)
+    assert health.state(NOW) == FAILING
+
+
+def test_warm_when_the_backups_have_nothing_to_add(health):
+    health.has_holes(NOW)
+    health.lacked(NOW, MISSES_IN_VAIN, 0)
+    health.lacked(NOW + TIME_IN_VAIN - 1, 1, 0)
+    assert health.is_warming(NOW + TIME_IN_VAIN - 1)
+    health.lacked(NOW + TIME_IN_VAIN, 1, 0)
+    assert not health.is_warming(NOW + TIME_IN_VAIN)
+
+
+def test_a_few_misses_prove_nothing(health):
+    health.has_holes(NOW)
+    health.lacked(NOW, 1, 0)
+    health.lacked(NOW + TIME_IN_VAIN, MISSES_IN_VAIN - 2, 0)
+    assert health.is_warming(NOW + TIME_IN_VAIN)
+
+
+def test_each_find_begins_anew(health):
+    health.has_holes(NOW)
+    health.lacked(NOW, MISSES_IN_VAIN, 0)
+    health.lacked(NOW + TIME_IN_VAIN, MISSES_IN_VAIN, 1)
+    health.lacked(NOW + TIME_IN_VAIN + 1, MISSES_IN_VAIN, 0)
+    assert health.is_warming(NOW + TIME_IN_VAIN + 1)
+
+
+def test_of_unknown_age_it_stays_warming(health):
+    health.age_unknown()
+    health.lacked(NOW, MISSES_IN_VAIN, 0)
+    health.lacked(NOW + TIME_IN_VAIN, 1, 0)
+    assert health.is_warming(NOW + TIME_IN_VAIN)

@@ -63,7 +63,7 @@ def test_how_many_words_it_takes(verb):
 def test_a_fresh_request():
     request = message.Request(VERBS[b"get"], b"a", b"get a\r\n")
     assert (request.verb, request.key, request.line) == (VERBS[b"get"], b"a", b"get a\r\n")
-    assert (request.keys, request.reply, request.owner, request.copy, request.failure) == (None,) * 5
+    assert (request.keys, request.reply, request.owner, request.twin, request.failure) == (None,) * 5
     assert (request.quiet, request.retried, request.stage, request.lane) == (False, False, message.PRIMARY, 0)
 
 

@@ -1,0 +1,23 @@
+cimport cython
+from gmproxy._c.message cimport Asker, Request
+
+
+cdef class Gather(Asker):
+    cdef readonly Request request
+    cdef list order
+    cdef Py_ssize_t left
+    cdef readonly list parts
+
+    @cython.locals(request=Request)
+    cpdef answered(self, Request part)
+    @cython.locals(parts=list, part=Request, merged=bint)
+    cdef bytes _join(self)
+    cdef bytes _piece_together(self)
+
+
+cdef class FanOut(Asker):
+    cdef readonly Request request
+    cdef Py_ssize_t left
+    cdef object trouble
+
+    cpdef answered(self, Request part)

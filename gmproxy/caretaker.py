@@ -1,0 +1,204 @@
+"""Looks after one backend, beside the requests: probes it, finds out which process it is, has it forget what is old.
+
+    ejected     a probe is answered -> identify -> delete what it missed -> restore
+    up          but behind (some change failed)  -> delete what it missed
+    up          but a link was lost: it may be another process now -> identify -> warming or not
+
+One greenlet at a time does this for a backend, and only while there is something to do.
+"""
+
+import gevent
+
+from gmproxy.errors import BackendError
+from gmproxy.probe import Conversation
+
+#: A server that did not say who it is is asked again after so many seconds.
+IDENTIFY_AGAIN = 10.0
+
+#: Keys deleted with one send.
+DELETE_AT_ONCE = 500
+
+#: After a failure to delete what is old it is tried again after so many seconds.
+CATCH_UP_AGAIN = 0.2
+
+#: uptime is told in whole seconds: the server may have started so much earlier than it says.
+UPTIME_GRAIN = 1.0
+
+#: A server that is suspected to hang has this part of the timeout to answer a probe.
+SUSPICION = 4
+
+#: Looks in a timeout whether the server has ended the connections that linger.
+GLANCES = 50
+
+
+class Caretaker:
+    """
+    backend    whom it looks after
+    identity   of the process (gmproxy.probe.Identity); None while it is not known
+    """
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.identity = None
+        self._at_work = None     # the greenlet
+        self._identify_at = 0.0  # not before this time
+        self._catch_up_at = 0.0
+        self._asks_backup = backend.backed and backend.options.on_miss == "warming"
+        self._loop = gevent.get_hub().loop
+
+    # -- what it is told
+
+    def link_opened(self):
+        self._identify_at = self._catch_up_at = 0.0
+        self.tick(self._loop.now())
+
+    def link_closed(self):
+        """When we come back it may be another process, with an empty memory."""
+        self.identity = None
+        self.backend.health.age_unknown()
+        if self._asks_backup:
+            self.backend.ask_backup_on_miss = True
+
+    def tick(self, now):
+        """Do what is due."""
+        backend = self.backend
+        health = backend.health
+        if self._asks_backup and backend.ask_backup_on_miss and self.identity is not None and not health.is_warming(now):
+            backend.ask_backup_on_miss = False
+            backend.log.info("backend warm server=%s", backend.label)
+        if self._at_work is not None:
+            return
+        if health.probe_is_due(now):
+            self._work(self._probe)
+        elif health.ejected:
+            return
+        elif backend.behind and now >= self._catch_up_at:
+            self._work(self._catch_up_alone)
+        elif self._asks_backup and self.identity is None and any(backend.links) and now >= self._identify_at:
+            self._work(self._identify)
+
+    def stop(self):
+        if self._at_work is not None:
+            self._at_work.kill(block=False)
+
+    # -- what it does, each in a greenlet
+
+    def _work(self, task):
+        self._at_work = gevent.spawn(self._run, task)
+
+    def _run(self, task):
+        try:
+            task()
+        finally:
+            self._at_work = None
+
+    def _converse(self, timeout=None):
+        options = self.backend.options
+        return Conversation(self.backend.server, options.connect_timeout, timeout or options.timeout)
+
+    def _probe(self):
+        backend = self.backend
+        health = backend.health
+        health.probe_begins()
+        try:
+            with self._converse(None if health.ejected else backend.options.timeout / SUSPICION) as server:
+                server.greet()
+            if health.ejected:
+                self._identify()
+                self._catch_up()
+        except BackendError as error:
+            backend.log.debug("probe failed server=%s reason=%s", backend.label, error)
+            if health.probe_failed(self._loop.now()):
+                self._loop.run_callback(backend.ejected, error.reason)
+            return
+        was_ejected = health.ejected  # perhaps since the probe began: then by requests, and this was no answer to that
+        down = self._loop.now() - health.ejected_at
+        health.probe_succeeded(self._loop.now())
+        if was_ejected:
+            backend.log.warning("backend restored server=%s down=%.1fs", backend.label, down)
+            backend.restored()
+
+    # -- who is it?
+
+    def _identify(self):
+        """Ask the server, and make of the answer what it means for its memory. Without an answer nothing is known."""
+        backend = self.backend
+        if not self._asks_backup and not backend.journal:
+            return
+        try:
+            with self._converse() as server:
+                identity = server.identify()
+        except BackendError as error:
+            self._identify_at = self._loop.now() + IDENTIFY_AGAIN
+            backend.log.warning("backend not identified server=%s reason=%s", backend.label, error)
+            return
+        self.identity = identity
+        uptime = 0 if identity.uptime is None else identity.uptime
+        now = self._loop.now()
+        if identity.uptime is not None and now - uptime - UPTIME_GRAIN > backend.journal.last_at:
+            backend.journal.clear()  # it has started since, with an empty memory
+        backend.health.age_known(now, uptime)
+        self._warms(now, f"pid={identity.pid} uptime={uptime}s")
+
+    def _warms(self, now, cause):
+        backend = self.backend
+        if not self._asks_backup:
+            return
+        backend.ask_backup_on_miss = backend.health.is_warming(now)
+        if backend.ask_backup_on_miss:
+            backend.log.info("backend warming server=%s %s", backend.label, cause)
+
+    # -- what it missed
+
+    def _catch_up_alone(self):
+        try:
+            self._catch_up()
+        except BackendError as error:
+            backend = self.backend
+            now = self._loop.now()
+            self._catch_up_at = now + CATCH_UP_AGAIN
+            backend.log.debug("catching up failed server=%s reason=%s", backend.label, error)
+            if backend.health.failed(now):
+                self._loop.run_callback(backend.ejected, error.reason)
+
+    def _catch_up(self):
+        """Delete on the server whatever may be old there. Raises BackendError."""
+        backend = self.backend
+        journal = backend.journal
+        keys = flushes = 0
+        if journal:
+            with self._converse() as server:
+                while journal:
+                    self._outlast_lingering()
+                    try:
+                        if journal.overflowed:
+                            journal.take_everything()
+                            server.flush()
+                            flushes += 1
+                        else:
+                            taken = journal.take(DELETE_AT_ONCE)
+                            server.delete(taken)
+                            keys += len(taken)
+                    except BaseException:
+                        journal.not_deleted()
+                        raise
+                    journal.deleted()
+        backend.behind = False
+        if keys or flushes:
+            backend.keys_deleted += keys
+            backend.flushes += flushes
+            backend.log.info("backend caught up server=%s keys=%d flushes=%d", backend.label, keys, flushes)
+            now = self._loop.now()
+            backend.health.has_holes(now)
+            self._warms(now, f"deleted={keys} flushes={flushes}")
+
+    def _outlast_lingering(self):
+        """Wait until the server has read all that was ever sent to it, so that nothing we delete comes back. The server answers by
+        now, so this is soon; what cannot be delivered within the timeout is not delivered any more."""
+        lingering = self.backend.lingering
+        glance = self.backend.options.timeout / GLANCES
+        for _ in range(GLANCES):
+            if not lingering:
+                return
+            gevent.sleep(glance)
+        lingering.cut_all()

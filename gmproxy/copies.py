@@ -1,0 +1,188 @@
+"""The backups' share of every change, so that what they answer for a lost primary is neither missing nor old.
+
+A backup gets the same commands in the same order as the primaries: a pool with backups has one link to each server, so there is one
+order of changes for all clients. Two servers that get the same commands in the same order give the same answers; where
+a backup answers otherwise (it had lost the key, or still had one that the primary had not), the key is deleted on it.
+
+add, replace and cas would come to other results there. Their value goes to the backup when the primary has stored it; if another
+change of the key went there meanwhile, nobody knows the order any more and the key is deleted instead.
+
+A change and its copy are twins: each refers to the other until both are answered. With backup_writes = async the client has
+its answer as soon as the primary's is there, with sync when both are. A primary that fails is answered for by the copy.
+"""
+
+from gmproxy.accel import pick
+
+_message = pick("message")
+new_request = _message.Request
+VERBS = _message.VERBS
+PRIMARY, COPY = _message.PRIMARY, _message.COPY
+
+SET = VERBS[b"set"]
+TOUCH = VERBS[b"touch"]
+DELETE = VERBS[b"delete"]
+STORED = b"STORED\r\n"
+
+#: A backup that answers so does not have the key: whatever the primary said, nothing old can be read there.
+ABSENT = frozenset((b"NOT_FOUND\r\n", b"NOT_STORED\r\n"))
+
+#: Changes that leave no other value on the backup than on the primary, whatever the two answered.
+HARMLESS = frozenset((b"delete", b"touch"))
+
+
+class Copies:
+    """
+    router             answers for a change that neither server could make
+    backups, locator   list of Backend, and gmproxy.ring.Locator: key -> index into it
+    waited_for         True if the client's answer waits for the backup's (backup_writes = sync)
+    lost               copies that failed
+    differed           copies that a backup answered otherwise than the primary
+    """
+
+    __slots__ = ("router", "backups", "locator", "waited_for", "lost", "differed", "_undecided")
+
+    def __init__(self, router, backups, locator, waited_for):
+        self.router = router
+        self.backups = backups
+        self.locator = locator
+        self.waited_for = waited_for
+        self.lost = 0
+        self.differed = 0
+        self._undecided = {}  # key -> the Outcomes that the primary has not told yet
+
+    def backup_of(self, key):
+        return self.backups[self.locator.locate(key)]
+
+    # -- changes
+
+    def send(self, request):
+        """`request`, a change, is about to be sent to its primary."""
+        if request.verb.by_outcome:
+            outcome = Outcome(request.owner, self)
+            request.owner = outcome
+            self._undecided.setdefault(request.key, []).append(outcome)
+            return
+        if self._undecided:
+            self._overtake(request.key)
+        if request.verb.values:
+            self.send_touch(request, request.key)
+            return
+        self._send_twin(request, request.verb, request.line)
+
+    def send_touch(self, request, key):
+        """What a gat changes is the life of the item: the backup need not send the value for that."""
+        exptime = request.line.split(b" ", 2)[1]
+        self._submit(new_request(TOUCH, key, b"touch %b %b\r\n" % (key, exptime)))
+
+    def _send_twin(self, request, verb, line):
+        copy = new_request(verb, request.key, line)
+        copy.twin = request
+        request.twin = copy
+        self._submit(copy)
+
+    def _submit(self, copy):
+        copy.stage = COPY
+        self.backup_of(copy.key).submit(copy)
+
+    def _forget(self, key):
+        """Nobody knows what the backup has under `key`, so it had better have nothing."""
+        self._submit(new_request(DELETE, key, b"delete %b\r\n" % key))
+
+    def _overtake(self, key):
+        for outcome in self._undecided.get(key, ()):
+            outcome.overtaken = True
+
+    def decided(self, outcome, request):
+        """The primary has told what came of a change by outcome. Returns the session that waits for no more replies, if any."""
+        outcomes = self._undecided[request.key]
+        outcomes.remove(outcome)
+        if not outcomes:
+            del self._undecided[request.key]
+        if request.stage == PRIMARY and request.reply == STORED:
+            if outcome.overtaken:
+                self._forget(request.key)
+            else:
+                command, _, block = request.line.partition(b"\r\n")
+                words = command.split(b" ")
+                self._send_twin(request, SET, b"set %b\r\n%b" % (b" ".join(words[1:5]), block))
+                if self.waited_for and request.twin is not None and request.twin.failure is None:
+                    return None
+        return request.owner.answered(request)
+
+    # -- answers
+
+    def answered(self, request):
+        """One of two twins has its reply. Returns the session that waits for no more replies by this, if any."""
+        if request.stage == COPY:
+            return self._copy_answered(request, request.twin)
+        copy = request.twin
+        if copy.failure is not None:
+            request.twin = None
+        elif copy.reply is not None:
+            self._compare(request, copy)
+        elif self.waited_for:
+            return None
+        return request.owner.answered(request)
+
+    def _copy_answered(self, copy, request):
+        if request.failure is not None:
+            copy.twin = request.twin = None
+            request.reply = copy.reply
+            return request.owner.answered(request)
+        if request.reply is None:
+            return None
+        self._compare(request, copy)
+        return request.owner.answered(request) if self.waited_for else None
+
+    def _compare(self, request, copy):
+        """Both have answered: let them go of each other, and see to it that the backup has no value that the primary has not."""
+        copy.twin = request.twin = None
+        if copy.reply != request.reply and copy.reply not in ABSENT and copy.verb.name not in HARMLESS:
+            self.differed += 1
+            self._forget(request.key)
+
+    # -- failures
+
+    def primary_failed(self, request, primary):
+        """`primary` failed on `request`, which has a twin: what the backup says of its copy is the answer."""
+        copy = request.twin
+        if copy.reply is None and copy.failure is None:
+            return None
+        copy.twin = request.twin = None
+        if copy.failure is not None:
+            return self.router.give_up(request, primary, request.failure)
+        request.reply = copy.reply
+        return request.owner.answered(request)
+
+    def copy_failed(self, copy, backup):
+        """`backup` failed on `copy`, and has the key in its journal now."""
+        self.lost += 1
+        request = copy.twin
+        copy.twin = None
+        if request is None:
+            return None
+        if request.failure is not None:
+            request.twin = None
+            return self.router.give_up(request, backup, request.failure)
+        if request.reply is not None and self.waited_for:
+            request.twin = None
+            return request.owner.answered(request)
+        return None
+
+
+class Outcome:
+    """Stands between a change by outcome and whoever asked for it.
+
+    overtaken   True once another change of the key went to the backup
+    """
+
+    __slots__ = ("owner", "copies", "overtaken")
+
+    def __init__(self, owner, copies):
+        self.owner = owner
+        self.copies = copies
+        self.overtaken = False
+
+    def answered(self, request):
+        request.owner = self.owner
+        return self.copies.decided(self, request)

@@ -1,0 +1,73 @@
+"""Many answers become one: of a retrieval that was split by server, and of a command that went to every server."""
+
+from gmproxy.accel import pick
+from gmproxy.protocol.values import END, blocks_by_key, in_order
+
+merge = pick("blocks").merge
+
+
+class Gather:
+    """Joins the answers to the parts of a retrieval: all their values, in the order asked, with one END.
+
+    memcached answers in that order, and there are clients (Cache::Memcached::Fast) that lose what comes in another.
+    """
+
+    __slots__ = ("request", "order", "left", "parts")
+
+    def __init__(self, request, order, left):
+        self.request = request
+        self.order = order  # for each key of the request: in which part it is
+        self.left = left
+        self.parts = []
+
+    def answered(self, part):
+        self.left -= 1
+        if self.left:
+            return None
+        request = self.request
+        request.reply = self._join()
+        self.parts.clear()  # they refer to this object: let go, or only the garbage collector could
+        return request.owner.answered(request)
+
+    def _join(self):
+        parts = self.parts
+        if len(parts) == 1:
+            self.request.blocks = parts[0].blocks
+            return parts[0].reply
+        merged = True
+        for part in parts:
+            if not part.reply.endswith(END) and part.failure is not None:
+                return part.reply  # on_get_error = error: the client wants to know
+            if part.blocks is None or not part.reply.endswith(END):
+                merged = False
+        if not merged:
+            return self._piece_together()
+        return merge(self.order, [part.reply for part in parts], [part.blocks for part in parts])
+
+    def _piece_together(self):
+        """Block by block: some of the answers are not as a server gave them."""
+        found = {}
+        for part in self.parts:
+            for key, blocks in blocks_by_key(part.reply).items():
+                found.setdefault(key, []).extend(blocks)
+        return in_order(self.request.keys, found)
+
+
+class FanOut:
+    """One answer for a command that went to every server: OK if all of them said so, else the first that did not."""
+
+    __slots__ = ("request", "left", "trouble")
+
+    def __init__(self, request, left):
+        self.request = request
+        self.left = left
+        self.trouble = None
+
+    def answered(self, part):
+        self.left -= 1
+        if part.reply != b"OK\r\n" and self.trouble is None:
+            self.trouble = part.reply
+        if self.left:
+            return None
+        self.request.reply = self.trouble or b"OK\r\n"
+        return self.request.owner.answered(self.request)

@@ -1,0 +1,71 @@
+"""Connections that were given up although the server may still make the changes that were sent over them.
+
+A server that was stopped, or cut off, goes on where it was once it can: it reads what lies in its buffers, long after the proxy gave up
+waiting. So such a connection is closed on our side only. When the server ends it too, it has read all there was: only then is it
+certain that no old change will be made any more.
+"""
+
+import socket
+import struct
+
+import gevent
+
+from gmproxy.accel import pick
+
+recv = pick("sysio").recv
+
+READ = 1
+
+#: For one server; beyond it the oldest is cut, and what was not delivered yet never will be.
+MAX_LINGERING = 64
+
+_CUT = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
+
+
+class Lingering:
+    """The connections to one server that linger. `len()` of it: how many."""
+
+    def __init__(self):
+        self._watchers = {}  # socket -> its watcher
+
+    def __len__(self):
+        return len(self._watchers)
+
+    def add(self, sock):
+        """Send no more over `sock`, which has been ours to write to, and wait for its end."""
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            sock.close()
+            return
+        if len(self._watchers) >= MAX_LINGERING:
+            self._cut(next(iter(self._watchers)))
+        watcher = gevent.get_hub().loop.io(sock.fileno(), READ)
+        self._watchers[sock] = watcher
+        watcher.start(self._on_readable, sock)
+
+    def cut_all(self):
+        """Do not wait any longer: what was not delivered never will be."""
+        for sock in list(self._watchers):
+            self._cut(sock)
+
+    def _on_readable(self, sock):
+        try:
+            if recv(sock.fileno()) != b"":
+                return  # a late answer, or nothing after all
+        except OSError:
+            pass
+        self._forget(sock)
+
+    def _cut(self, sock):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CUT)
+        except OSError:
+            pass  # it is cut already
+        self._forget(sock)
+
+    def _forget(self, sock):
+        watcher = self._watchers.pop(sock)
+        watcher.stop()
+        watcher.close()
+        sock.close()

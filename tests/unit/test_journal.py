@@ -1,0 +1,85 @@
+"""What a server missed: nothing is forgotten before it was deleted there."""
+
+import pytest
+
+from gmproxy.journal import Journal
+
+NOW = 100.0
+LIMIT = 5
+
+
+@pytest.fixture
+def journal():
+    return Journal(LIMIT)
+
+
+def test_empty(journal):
+    assert not journal
+    assert len(journal) == 0
+    assert b"a" not in journal
+
+
+def test_a_key_is_kept_once_with_the_time_of_the_last_entry(journal):
+    assert journal.note(b"a", NOW) is False
+    assert journal.note(b"a", NOW + 1) is False
+    assert b"a" in journal and b"b" not in journal
+    assert (bool(journal), len(journal), journal.last_at) == (True, 1, NOW + 1)
+
+
+def test_what_is_being_deleted_is_in_it_until_that_is_done(journal):
+    for key in (b"a", b"b", b"c"):
+        journal.note(key, NOW)
+    taken = journal.take(2)
+    assert len(taken) == 2
+    assert len(journal) == 3
+    assert all(key in journal for key in (b"a", b"b", b"c"))
+    journal.deleted()
+    assert len(journal) == 1
+    assert not any(key in journal for key in taken)
+
+
+def test_what_changes_while_it_is_being_deleted_has_to_be_deleted_again(journal):
+    journal.note(b"a", NOW)
+    journal.take(10)
+    journal.note(b"a", NOW)
+    journal.deleted()
+    assert b"a" in journal
+    assert journal.take(10) == {b"a"}
+
+
+def test_what_could_not_be_deleted_stays(journal):
+    journal.note(b"a", NOW)
+    journal.take(10)
+    journal.not_deleted()
+    assert journal.take(10) == {b"a"}
+
+
+def test_one_too_many(journal):
+    assert [journal.note(b"%d" % number, NOW) for number in range(LIMIT + 1)] == [False] * LIMIT + [True]
+    assert journal.overflowed
+    assert b"any other" in journal
+    assert len(journal) == 0
+    assert journal.note(b"a", NOW) is False
+
+
+def test_while_it_is_flushed_nothing_is_served(journal):
+    journal.note_everything(NOW)
+    journal.take_everything()
+    assert journal and b"a" in journal
+    journal.note(b"b", NOW)
+    journal.deleted()
+    assert b"a" not in journal and b"b" in journal
+
+
+def test_a_flush_that_fails_is_still_due(journal):
+    journal.note_everything(NOW)
+    journal.take_everything()
+    journal.not_deleted()
+    assert journal.overflowed
+
+
+def test_a_new_memory_needs_nothing(journal):
+    journal.note(b"a", NOW)
+    journal.note_everything(NOW)
+    journal.clear()
+    assert not journal
