@@ -112,6 +112,8 @@ class Load:
                 run.result()
         for worker in self._workers:
             worker.read_all()
+        for worker in self._workers:
+            worker.write_all()  # asks every server and every backup: all links are open again
             worker.client.close()
             self.tally.add(worker.tally)
 
