@@ -203,7 +203,7 @@ def test_a_steady_load_while_one_after_the_other_dies(pair):
 
     def some_more():
         """Everybody has asked a good deal more."""
-        goals = [one.requests + 200 for one in steady]
+        goals = [one.requests + 100 for one in steady]
         eventually(lambda: all(one.requests >= goal for one, goal in zip(steady, goals)) or any(run.done() for run in runs))
 
     with ThreadPoolExecutor(CLIENTS) as pool:
