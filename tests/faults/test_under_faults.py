@@ -40,7 +40,7 @@ SCENARIOS = [
     Scenario("wires_ejected_from_the_ring", dict(primaries=3, wires=True, options=("--auto-eject-hosts",)), WIRE_FAULTS),
 ]
 
-SECONDS = float(os.environ.get("FAULT_SECONDS", "20")) / len(SCENARIOS)
+SECONDS = float(os.environ.get("FAULT_SECONDS", "18")) / len(SCENARIOS)
 SEED = os.environ.get("FAULT_SEED", "1")
 
 
