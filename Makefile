@@ -1,7 +1,8 @@
-# make run     a demo: three local memcached servers and the proxy over them (Ctrl-C ends it)
-# make test    the tests
-# make bench   CPU per request beside twemproxy's nutcracker
-# make build   the virtual environment and the compiled modules alone
+# make run           a demo: three local memcached servers and the proxy over them (Ctrl-C ends it)
+# make test          the tests
+# make test-faults   those with failing servers and wires, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1
+# make bench         CPU per request beside twemproxy's nutcracker
+# make build         the virtual environment and the compiled modules alone
 #
 # Each installs what it needs first, on a fresh Debian too.
 
@@ -14,14 +15,19 @@ export GMPROXY_BUILD ?= require
 SOURCES := setup.py pyproject.toml $(shell find gmproxy -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
 BUILT := $(VENV)/.built
 TEST_ARGUMENTS ?=
+FAULT_SECONDS ?= 180
+FAULT_SEED ?= 1
 
-.PHONY: run test bench build clean
+.PHONY: run test test-faults bench build clean
 
 run: $(BUILT)
 	@exec $(BIN)/gmproxy --demo
 
 test: $(BUILT)
 	$(BIN)/python -m pytest tests $(TEST_ARGUMENTS)
+
+test-faults: $(BUILT)
+	FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(BIN)/python -m pytest tests/faults -v -s $(TEST_ARGUMENTS)
 
 bench: $(BUILT)
 	@./scripts/install-missing $(PYTHON) nutcracker:nutcracker gcc:gcc

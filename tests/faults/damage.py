@@ -1,0 +1,68 @@
+"""What a bad wire does to the answers of a server. All of it can be seen in the framing, but for a byte changed inside of a value,
+which no proxy can see: that one the checksum of the value shows (values.py)."""
+
+import re
+
+#: How many of the pieces that arrive are damaged.
+PART = 0.2
+
+_HEADER = re.compile(rb"VALUE (\S+) (\d+) (\d+)(?: \d+)?\r\n")
+_STATUS = re.compile(rb"(?:STORED|DELETED|NOT_FOUND|END|TOUCHED)\r\n")
+
+
+def damages(chance):
+    """A function that damages some of the chunks it is given, as `chance` (a random.Random) will have it."""
+
+    def damage(chunk):
+        if chance.random() >= PART:
+            return chunk
+        return chance.choice(KINDS)(chunk, chance)
+
+    return damage
+
+
+def _replace(chunk, start, stop, other):
+    return chunk[:start] + other + chunk[stop:]
+
+
+def another_key(chunk, chance):
+    """A VALUE line with one letter of its key changed."""
+    header = _HEADER.search(chunk)
+    if header is None:
+        return chunk
+    at = chance.randrange(header.start(1), header.end(1))
+    return _replace(chunk, at, at + 1, b"~")
+
+
+def another_length(chunk, chance):
+    header = _HEADER.search(chunk)
+    if header is None:
+        return chunk
+    length = int(header[3])
+    other = chance.choice((0, length + 1, length - 1, length * 10, 2**31 - 3, 10**12))
+    return _replace(chunk, *header.span(3), b"%d" % other)
+
+
+def another_line_end(chunk, chance):
+    at = chunk.find(b"\r\n")
+    return chunk if at < 0 else _replace(chunk, at, at + 2, chance.choice((b"\n\n", b"\r\r", b"  ")))
+
+
+def another_status(chunk, chance):
+    status = _STATUS.search(chunk)
+    return chunk if status is None else _replace(chunk, status.start() + 1, status.start() + 2, b"#")
+
+
+def more_than_was_asked(chunk, chance):
+    return chunk + chance.choice((b"STORED\r\n", b"END\r\n", b"x", b"\r\n", b"\0" * 100))
+
+
+def a_byte_of_a_value(chunk, chance):
+    """The last of a value that ends with this chunk."""
+    if not chunk.endswith(b".\r\nEND\r\n"):
+        return chunk
+    at = len(chunk) - len(b".\r\nEND\r\n")
+    return _replace(chunk, at, at + 1, b"!")
+
+
+KINDS = (another_key, another_length, another_line_end, another_status, more_than_was_asked, a_byte_of_a_value)

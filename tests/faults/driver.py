@@ -1,0 +1,105 @@
+"""Faults, and a seeded hand that chooses among them."""
+
+import random
+import time
+from typing import Callable, NamedTuple
+
+from faults.damage import damages
+from faults.stage import TIMEOUT
+
+#: How long a fault lasts, and how long it is calm then, in timeouts of the proxy: some are over before anybody notices,
+#: most last until the server is left alone and for some probes more.
+SHORTEST, LONGEST = 0.5, 8
+CALM_SHORTEST, CALM_LONGEST = 0.5, 3
+
+#: How often a second server fails before the first has come back.
+TWO_AT_ONCE = 0.3
+
+#: Bytes of its answers that a wire lets through before it is cut.
+TRUNCATED_AFTER = 20_000
+
+
+class Fault(NamedTuple):
+    """`begin(node, chance)` and `end(node)`; `chance` is a random.Random."""
+
+    name: str
+    begin: Callable
+    end: Callable
+
+
+class Event(NamedTuple):
+    """A fault that was: time.monotonic() at both ends."""
+
+    fault: str
+    node: str
+    begun: float
+    ended: float
+
+
+def _nothing(node):
+    pass
+
+
+def _mend(node):
+    node.relay.pass_on()
+
+
+#: What happens to a server.
+SERVER_FAULTS = (
+    Fault("killed", lambda node, chance: node.server.kill(), lambda node: node.server.restart()),
+    Fault("stopped", lambda node, chance: node.server.pause(), lambda node: node.server.resume()),
+    Fault("restarted", lambda node, chance: node.server.restart(), _nothing),
+)
+
+#: What happens to the wire to a server, which itself goes on.
+WIRE_FAULTS = (
+    Fault("held", lambda node, chance: node.relay.hold(), _mend),
+    Fault("dropped", lambda node, chance: node.relay.drop(), _mend),
+    Fault("delayed", lambda node, chance: node.relay.delay(chance.uniform(0, 1.5) * TIMEOUT), _mend),
+    Fault("truncated", lambda node, chance: node.relay.truncate(chance.randrange(TRUNCATED_AFTER)), _mend),
+    Fault("cut", lambda node, chance: node.relay.cut(), _nothing),
+    Fault("refused", lambda node, chance: node.relay.refuse(), _mend),
+    Fault("corrupted", lambda node, chance: node.relay.corrupt(damages(chance)), _mend),
+)
+
+
+class Driver:
+    """Lets `faults` happen to `nodes`, each kind once before one of them comes again. `events` has those that are over."""
+
+    def __init__(self, nodes, faults, seed):
+        self.events = []
+        self._nodes = nodes
+        self._faults = faults
+        self._next = []
+        self._chance = random.Random(seed)
+
+    def run(self, seconds):
+        """Go on for so many seconds; at the end nothing fails any more."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._rest(CALM_SHORTEST, CALM_LONGEST)
+            count = 2 if len(self._nodes) > 1 and self._chance.random() < TWO_AT_ONCE else 1
+            self._fail(self._chance.sample(self._nodes, count))
+
+    def _fail(self, nodes):
+        """One after the other begins to fail; the last to do so is the first to recover."""
+        if not nodes:
+            return
+        node, *others = nodes
+        fault = self._draw()
+        begun = time.monotonic()
+        fault.begin(node, self._chance)
+        try:
+            self._rest(SHORTEST, LONGEST)
+            self._fail(others)
+        finally:
+            fault.end(node)
+            self.events.append(Event(fault.name, node.name, begun, time.monotonic()))
+
+    def _draw(self):
+        if not self._next:
+            self._next = self._chance.sample(self._faults, len(self._faults))
+        return self._next.pop()
+
+    def _rest(self, shortest, longest):
+        time.sleep(self._chance.uniform(shortest, longest) * TIMEOUT)

@@ -1,0 +1,100 @@
+"""What came out of a run, in words and as a table."""
+
+from bisect import bisect_left
+
+from faults.load import DAMAGED, VIOLATIONS
+
+#: Seconds before and after a fault that are looked at for the times of answers.
+AROUND = 1.0
+
+MIB = 1024 * 1024
+
+
+def p99(waits):
+    """Seconds within which 99 of 100 answers came; None of no answers."""
+    return sorted(waits)[int(len(waits) * 0.99)] if waits else None
+
+
+class Latency:
+    """How long answers took before, during and after each kind of fault. A request belongs to a fault if it was on its way in
+    any moment of it."""
+
+    def __init__(self, tally, events):
+        self._requests = sorted(zip(tally.ends, tally.waits))
+        self._events = sorted(events, key=lambda event: event.begun)
+        self._longest = max(tally.waits, default=0)
+
+    def rows(self):
+        """(fault, times, p99 before, p99 during, longest during, p99 after) for each kind of fault; seconds."""
+        for name in dict.fromkeys(event.fault for event in self._events):
+            events = [event for event in self._events if event.fault == name]
+            during = [wait for event in events for wait in self._on_their_way(event.begun, event.ended)]
+            yield (
+                name, len(events),
+                p99([wait for event in events for wait in self._within(event.begun - AROUND, event.begun)]),
+                p99(during), max(during, default=None),
+                p99([wait for event in events for wait in self._within(event.ended, event.ended + AROUND)]),
+            )
+
+    def _on_their_way(self, start, stop):
+        return [wait for end, wait in self._ended(start, stop + self._longest) if end - wait <= stop]
+
+    def _within(self, start, stop):
+        return [wait for end, wait in self._ended(start, stop) if end - wait >= start]
+
+    def _ended(self, start, stop):
+        return self._requests[bisect_left(self._requests, (start,)):bisect_left(self._requests, (stop,))]
+
+
+def table(title, seconds, tally, events, before, after):
+    """All of it. `before` and `after` are the proxy's Footprint at the start and at the end."""
+    errors = ", ".join(f"{reason} {count}" for reason, count in tally.errors.most_common()) or "none"
+    lines = [
+        "", f"== {title}", "",
+        f"{tally.requests} requests in {seconds:.0f} s; {tally.hits} values found, {tally.misses} missed; errors: {errors}",
+        "",
+        *(f"{kind + ':':35}{tally.violations[kind]}" for kind in VIOLATIONS),
+        "",
+        f"{'fault':12}{'times':>6}{'p99 before':>14}{'p99 during':>14}{'longest':>12}{'p99 after':>14}",
+    ]
+    for name, times, before_it, during, longest, after_it in Latency(tally, events).rows():
+        lines.append(f"{name:12}{times:6}{_ms(before_it):>14}{_ms(during):>14}{_ms(longest):>12}{_ms(after_it):>14}")
+    lines += [
+        "",
+        f"{'the proxy':12}{'links':>10}{'open files':>14}{'memory':>12}",
+        f"{'at first':12}{before.links:10}{before.descriptors:14}{before.memory / MIB:8.1f} MiB",
+        f"{'at the end':12}{after.links:10}{after.descriptors:14}{after.memory / MIB:8.1f} MiB",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _ms(seconds):
+    return "-" if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+def complaint(tally, events, damage_is_allowed=False):
+    """What must not have happened and did, with the history of the keys concerned; "" if nothing."""
+    kinds = [kind for kind in VIOLATIONS if tally.violations[kind] and not (kind == DAMAGED and damage_is_allowed)]
+    if not kinds:
+        return ""
+    words = [", ".join(f"{kind}: {tally.violations[kind]}" for kind in kinds)]
+    words += [history(example, events) for kind in kinds for example in tally.examples[kind]]
+    return "\n\n".join(words)
+
+
+def history(violation, events):
+    """The operations on the key and the faults of that time, in the order they began."""
+    start = violation.operations[0].sent if violation.operations else violation.at - AROUND
+    moments = [
+        (operation.sent, f"{operation.who}: {operation.what} -> {operation.answer} ({_ms(operation.answered - operation.sent)})")
+        for operation in violation.operations
+    ]
+    for event in events:
+        if event.ended >= start and event.begun <= violation.at:
+            moments.append((event.begun, f"          *** {event.node} {event.fault}"))
+            moments.append((event.ended, f"          *** {event.node} no longer {event.fault}"))
+    key = f"{violation.ledger.key.decode()}: " if violation.ledger is not None else ""
+    lines = [f"{violation.kind}: {key}{violation.what}"]
+    lines += [f"  {at - start:8.3f} s  {words}" for at, words in sorted(moments)]
+    return "\n".join(lines)

@@ -1,0 +1,262 @@
+"""Whatever others do to it, the memory of the proxy stays below a bound that its documented limits give, and everybody else is served.
+
+How long the others wait is shown (`make test-faults`), never judged.
+"""
+
+import os
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from faults.report import p99
+from faults.stage import Stage, most_resident
+from support.keys import keys_by_server
+from support.scripted import ScriptedBackend, expect, hang, say
+from support.servers import HOST, free_port
+from support.talk import storage, value
+from support.timing import eventually, milliseconds
+
+KIB, MIB = 1024, 1024 * 1024
+
+# Limits of the proxy (docs/protocol.md), which say what it may hold.
+MAX_ITEM = 1 * MIB          # --max-item-size
+MAX_BATCH = 64              # requests of one client in flight
+MAX_BACKLOG = 64 * MIB      # bytes that wait to be sent on one connection to a server
+
+#: A request, or an answer, may be there twice for a moment: as it arrived, and as it is sent on.
+COPIES = 2
+
+#: What a journal holds for a key of up to 16 bytes: the key as an object, its place in a set, and the set's room to grow.
+JOURNAL_KEY = 300
+
+#: Buffers, and what the allocator keeps.
+SLACK = 32 * MIB
+
+#: One key of the first and one of the second of two servers.
+(MINE,), (THEIRS,) = keys_by_server(2, 1)
+
+#: Answers to a bystander that show that it is served.
+ANSWERS = 200
+
+#: Only the long form has the time for a million.
+JOURNAL_KEYS = 1_000_000 if "FAULT_SECONDS" in os.environ else 50_000
+
+
+@pytest.fixture
+def with_stack():
+    with ExitStack() as stack:
+        yield stack.enter_context
+
+
+class Deaf:
+    """A server whose kernel accepts connections, and a little of what is sent; the process itself never does anything."""
+
+    def __init__(self):
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind((HOST, free_port()))
+        self._listener.listen(1024)
+        self.address = "%s:%d" % self._listener.getsockname()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self._listener.close()
+
+
+class Bystander:
+    """A client whom nothing of this concerns: it sets and gets `key` from before the `with` to its end, and every answer must
+    be right."""
+
+    def __init__(self, proxy, key):
+        self._talk = proxy.talk()
+        self._key = key
+        self._waits = []
+        self._calm = 0  # waits before the `with`
+        self._stop = threading.Event()
+        self._thread = ThreadPoolExecutor(1)
+        self._run = None
+
+    def __enter__(self):
+        self._run = self._thread.submit(self._go_on)
+        self.is_served()
+        self._calm = len(self._waits)
+        return self
+
+    def is_served(self):
+        """From now on some more requests are answered."""
+        goal = len(self._waits) + ANSWERS
+        eventually(lambda: len(self._waits) >= goal or self._run.done(), what="the bystander is served")
+
+    def __exit__(self, *failure):
+        self._stop.set()
+        with self._thread:
+            self._run.result()
+        self._talk.close()
+        for when, waits in ("before", self._waits[:self._calm]), ("meanwhile", self._waits[self._calm:]):
+            print(f"a bystander {when}: {len(waits)} requests, p99 {p99(waits) * 1000:.1f} ms, longest {max(waits) * 1000:.1f} ms")
+
+    def _go_on(self):
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            data = b"number %d" % number
+            self._expect(storage(b"set", self._key, data), b"STORED\r\n")
+            self._expect(b"get %b\r\n" % self._key, value(self._key, data) + b"END\r\n")
+
+    def _expect(self, request, answer):
+        start = time.monotonic()
+        self._talk.expect(request, answer)
+        self._waits.append(time.monotonic() - start)
+
+
+class Growth:
+    """In the `with` the memory of the proxy may at no moment be more than `bound` bytes above what it had."""
+
+    def __init__(self, proxy, bound):
+        self._pid = proxy.pid
+        self._bound = bound
+        self._before = most_resident(proxy.pid)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failure, *details):
+        grown = most_resident(self._pid) - self._before
+        print(f"memory: {grown / MIB:.1f} MiB more than before, allowed are {self._bound / MIB:.0f}")
+        if failure is None:
+            assert grown <= self._bound, f"{grown / MIB:.1f} MiB more than before, allowed are {self._bound / MIB:.0f}"
+
+
+# -- servers
+
+
+def test_primary_that_never_reads(memcached, proxy, with_stack):
+    """Its clients wait, and hold no more than one value each."""
+    clients, rounds = 20, 8
+    well, deaf = memcached(), with_stack(Deaf())
+    front = proxy("-s", well.address, "-s", deaf.address, "--timeout", milliseconds(4), "--server-failure-limit", 1_000_000)
+    request = storage(b"set", THEIRS, bytes(MAX_ITEM - KIB))
+
+    def one_client(_):
+        with front.talk() as talk:
+            for _ in range(rounds):
+                assert talk.ask(request).startswith(b"SERVER_ERROR ")
+            talk.in_step()
+
+    bound = clients * MAX_ITEM * COPIES + SLACK
+    assert clients * rounds * MAX_ITEM > 2 * bound, "or nothing is proved"
+    with Growth(front, bound), Bystander(front, MINE), ThreadPoolExecutor(clients) as pool:
+        list(pool.map(one_client, range(clients)))
+
+
+def test_backup_that_never_reads(memcached, proxy, with_stack):
+    """Nobody waits for the copies that it gets, so only the bound of the connection stops them from piling up."""
+    clients, each = 4, 100
+    primary, deaf = memcached("-m", "256"), with_stack(Deaf())
+    front = proxy("-s", primary.address, "-b", deaf.address, "--timeout", milliseconds(100), "--on-miss", "never")
+    size = MAX_ITEM - KIB
+
+    def one_client(number):
+        with front.talk() as talk:
+            for _ in range(each):
+                talk.expect(storage(b"set", b"key-%d" % number, bytes(size)), b"STORED\r\n")
+            talk.in_step()
+
+    bound = MAX_BACKLOG * COPIES + clients * MAX_ITEM * COPIES + SLACK
+    assert clients * each * size > 2 * bound, "or nothing is proved"
+    with Growth(front, bound), Bystander(front, b"mine"), ThreadPoolExecutor(clients) as pool:
+        list(pool.map(one_client, range(clients)))
+    eventually(lambda: front.stats()["backup_writes_lost"] > 0, what="copies are lost")
+
+
+def test_server_that_announces_100_megabytes(memcached, with_stack, proxy):
+    """Memory is taken for what has come, not for what was announced."""
+    clients, size = 20, 100 * MIB
+    well = memcached()
+    liar = with_stack(ScriptedBackend([expect(b"get %b\r\n" % THEIRS), say(b"VALUE %b 0 %d\r\nsome" % (THEIRS, size)), hang()]))
+    front = proxy("-s", well.address, "-s", liar.address, "--timeout", milliseconds(4))
+    with Growth(front, SLACK), Bystander(front, MINE), ExitStack() as stack:
+        for talk in [stack.enter_context(front.talk()) for _ in range(clients)]:
+            talk.expect(b"get %b\r\n" % THEIRS, b"END\r\n")
+
+
+# -- clients
+
+
+def test_client_that_never_reads(memcached, proxy):
+    """The proxy holds the answers to the requests it had taken up, and takes up no more."""
+    clients, asked, size = 8, 5000, 250 * KIB
+    front = proxy("-s", memcached().address, "--timeout", milliseconds(200))
+    with front.talk() as talk:
+        talk.expect(storage(b"set", b"large", bytes(size)), b"STORED\r\n")
+    bound = clients * MAX_BATCH * size * COPIES + SLACK
+    assert clients * asked * size > 2 * bound, "or nothing is proved"
+    with Growth(front, bound), Bystander(front, b"mine") as bystander, ExitStack() as stack:
+        for talk in [stack.enter_context(front.talk()) for _ in range(clients)]:
+            talk.send(b"get large\r\n" * asked)
+        eventually(lambda: front.stats()["bytes_held"] >= clients * MAX_BATCH * size, what="all their answers are held")
+        bystander.is_served()
+    eventually(lambda: front.stats()["bytes_held"] == 0, what="nothing is held for clients who left")
+
+
+def test_clients_that_announce_100_megabytes(memcached, proxy):
+    """Where such a value is allowed, memory is taken for what has come. Where it is not, it is read and forgotten."""
+    clients, size = 50, 100 * MIB
+    front = proxy("-s", memcached().address, "-I", "128m")
+    with Growth(front, SLACK), Bystander(front, b"mine") as bystander, ExitStack() as stack:
+        for talk in [stack.enter_context(front.talk()) for _ in range(clients)]:
+            talk.send(b"set k 0 0 %d\r\nsome" % size)
+        eventually(lambda: front.stats()["bytes_held"] >= clients * len(b"some"), what="all of them have begun")
+        bystander.is_served()
+
+
+def test_100_megabytes_that_are_refused(memcached, proxy):
+    size = 100 * MIB
+    front = proxy("-s", memcached().address)
+    with Growth(front, SLACK), Bystander(front, b"mine"), front.talk() as talk:
+        talk.expect(storage(b"set", b"k", bytes(size)), b"SERVER_ERROR object too large for cache\r\n")
+        talk.in_step()
+
+
+def test_100_megabytes_that_are_stored(memcached, proxy):
+    size = 100 * MIB
+    front = proxy("-s", memcached("-I", "128m", "-m", "1024").address, "-I", "128m", "--timeout", milliseconds(200))
+    with Growth(front, 3 * size + SLACK), Bystander(front, b"mine"), front.talk() as talk:
+        talk.expect(storage(b"set", b"k", bytes(size)), b"STORED\r\n")
+        talk.send(b"get k\r\n")
+        talk.read_until(b"\r\n")
+        assert talk.read_exactly(size + len(b"\r\nEND\r\n")).endswith(b"\r\nEND\r\n")
+        talk.in_step()
+
+
+# -- the journal
+
+
+@pytest.mark.parametrize("journal_size", [JOURNAL_KEYS, JOURNAL_KEYS // 10], ids=["it_forgets_each", "it_forgets_everything"])
+def test_many_keys_that_a_server_missed(journal_size):
+    """It forgets each of them or, where they are more than are remembered, everything."""
+    keys = [b"key-%d" % number for number in range(JOURNAL_KEYS)]
+    sample = keys[::JOURNAL_KEYS // 100]
+    with Stage(primaries=1, backups=1, options=("--journal-size", journal_size)) as stage:
+        proxy, primary = stage.proxy, stage.primaries[0]
+        with proxy.talk() as talk:
+            talk.expect(b"".join(storage(b"set", key, b"old") for key in sample), b"STORED\r\n" * len(sample))
+            primary.server.pause()
+            eventually(lambda: talk.ask(b"set mine 0 0 1\r\n1\r\n") and proxy.stats()["backends_ejected"] == 1, what="it is left alone")
+            with Growth(proxy, journal_size * JOURNAL_KEY + SLACK), Bystander(proxy, b"mine"):
+                for start in range(0, len(keys), 1000):
+                    talk.send(b"".join(storage(b"set", key, b"new", more=b" noreply") for key in keys[start:start + 1000]))
+                talk.in_step()
+                primary.server.resume()
+                stage.wait_until_whole()
+            talk.send(b"get %b\r\n" % b" ".join(sample))
+            assert b"old" not in talk.read_until(b"END\r\n")
+        with primary.server.talk() as server:
+            eventually(lambda: b"old" not in server.ask(b"get %b\r\n" % b" ".join(sample), b"END\r\n"), what="the server has forgotten")

@@ -1,0 +1,144 @@
+import pytest
+
+from faults import values
+from faults.model import FINE, IMPOSSIBLE, REFUSED, STALE, Ledger
+
+
+@pytest.fixture
+def ledger():
+    return Ledger(b"key")
+
+
+def found(ledger, number):
+    """The verdict on a read that is sent now and finds `number`."""
+    return ledger.judge(number, ledger.floor)
+
+
+def acknowledge(ledger):
+    """One more acknowledged write: its number."""
+    number = ledger.next_number()
+    ledger.acknowledged(number)
+    return number
+
+
+def test_what_nobody_wrote_is_impossible(ledger):
+    assert found(ledger, 1) == IMPOSSIBLE
+    acknowledge(ledger)
+    assert found(ledger, 2) == IMPOSSIBLE
+    assert found(ledger, 0) == IMPOSSIBLE
+    assert found(ledger, -5) == IMPOSSIBLE
+
+
+def test_the_last_acknowledged_write_is_fine_and_all_before_it_is_stale(ledger):
+    first, second = acknowledge(ledger), acknowledge(ledger)
+    assert found(ledger, second) == FINE
+    assert found(ledger, first) == STALE
+
+
+def test_a_write_that_failed_may_have_happened_or_not(ledger):
+    acknowledged = acknowledge(ledger)
+    failed = ledger.next_number()
+    assert found(ledger, acknowledged) == FINE
+    assert found(ledger, failed) == FINE
+
+
+def test_of_several_failed_writes_each_may_be_seen_in_any_order(ledger):
+    acknowledge(ledger)
+    first, second = ledger.next_number(), ledger.next_number()
+    assert [found(ledger, number) for number in (second, first, second)] == [FINE, FINE, FINE]
+
+
+def test_a_failed_write_never_comes_back_after_a_newer_one_was_acknowledged(ledger):
+    failed = ledger.next_number()
+    assert found(ledger, failed) == FINE
+    acknowledge(ledger)
+    assert found(ledger, failed) == STALE
+
+
+def test_nothing_older_than_an_acknowledged_delete_is_seen_again(ledger):
+    written = acknowledge(ledger)
+    deleted = ledger.next_delete()
+    assert found(ledger, written) == FINE  # a delete that was not acknowledged may not have happened
+    ledger.acknowledged(deleted)
+    assert found(ledger, written) == STALE
+    assert found(ledger, acknowledge(ledger)) == FINE
+
+
+def test_the_number_of_a_delete_belongs_to_no_value(ledger):
+    assert found(ledger, ledger.next_delete()) == REFUSED
+
+
+def test_a_refused_write_is_never_seen_and_what_was_there_stays(ledger):
+    written = acknowledge(ledger)
+    refused = ledger.next_number()
+    ledger.refused(refused)
+    assert found(ledger, refused) == REFUSED
+    assert found(ledger, written) == FINE
+
+
+def test_a_read_is_judged_by_what_was_acknowledged_when_it_was_sent(ledger):
+    old = acknowledge(ledger)
+    floor = ledger.floor  # the read is sent
+    new = acknowledge(ledger)
+    assert ledger.judge(old, floor) == FINE
+    assert ledger.judge(new, floor) == FINE
+    assert ledger.judge(old, ledger.floor) == STALE  # one that is sent later
+
+
+class TestCounters:
+    """The number of a counter's last write is what it stands at."""
+
+    def test_counts(self, ledger):
+        acknowledge(ledger)
+        ledger.next_number()
+        assert ledger.counted(2) == FINE
+        assert found(ledger, 2) == FINE
+        assert found(ledger, 1) == STALE
+
+    def test_an_incr_that_failed_may_count_or_not(self, ledger):
+        acknowledge(ledger)
+        ledger.next_number()  # the answer was an error
+        ledger.next_number()
+        assert ledger.counted(2) == FINE  # the first did not happen
+        ledger.next_number()
+        assert ledger.counted(4) == FINE  # or only later
+
+    def test_more_than_was_asked_for_is_impossible(self, ledger):
+        acknowledge(ledger)
+        ledger.next_number()
+        assert ledger.counted(3) == IMPOSSIBLE
+        assert ledger.floor == 1
+
+    def test_counting_from_an_old_value_is_stale(self, ledger):
+        for _ in range(5):
+            acknowledge(ledger)
+        ledger.next_number()
+        assert ledger.counted(3) == STALE
+
+
+class TestHistory:
+    def test_tells_who_asked_what_and_when(self, ledger):
+        ledger.record(1.5, "client 1", "set number 1", "STORED")
+        operation, = ledger.operations
+        assert operation[0] == 1.5 and operation[2:] == ("client 1", "set number 1", "STORED")
+
+    def test_is_bounded(self, ledger):
+        for number in range(1000):
+            ledger.record(0.0, "client 1", f"get {number}", "nothing")
+        assert len(ledger.operations) < 100
+        assert ledger.operations[-1].what == "get 999"
+
+
+class TestValues:
+    @pytest.mark.parametrize("size", [0, 1, 30, 100, 100_000])
+    def test_say_whose_they_are(self, size):
+        data = values.compose(b"some-key", 17, size)
+        assert values.read(data) == (b"some-key", 17)
+        assert len(data) == max(size, len(values.compose(b"some-key", 17)))
+
+    def test_damage_anywhere_is_seen(self):
+        data = values.compose(b"some-key", 17, 50)
+        for at in range(len(data)):
+            assert values.read(data[:at] + b"#" + data[at + 1:]) is None
+            assert values.read(data[:at]) is None
+            assert values.read(data[:at] + b"#" + data[at:]) is None

@@ -1,0 +1,66 @@
+"""A steady load while servers and wires fail. Whatever happens, no answer may be wrong, and the proxy comes out as it went in.
+
+    FAULT_SECONDS   seconds of faults for all the scenarios together; by default so few that this is a test like any other
+    FAULT_SEED      another course of events
+
+`make test-faults` runs this for longer and shows the tables.
+"""
+
+import os
+from typing import NamedTuple
+
+import pytest
+
+from faults.driver import SERVER_FAULTS, WIRE_FAULTS, Driver
+from faults.load import Load
+from faults.report import complaint, table
+from faults.stage import Footprint, Stage
+from support.timing import Stopwatch, eventually
+
+#: What the proxy may have more at the end than at the start, bytes: the room its allocator keeps for the next such load.
+MEMORY_ALLOWANCE = 24 * 1024 * 1024
+
+
+class Scenario(NamedTuple):
+    name: str
+    stage: dict
+    faults: tuple
+
+    @property
+    def damages_data(self):
+        return any(fault.name == "corrupted" for fault in self.faults)
+
+
+SCENARIOS = [
+    Scenario("servers_with_a_backup", dict(primaries=2, backups=1), SERVER_FAULTS),
+    Scenario("servers_without_backup", dict(primaries=3), SERVER_FAULTS),
+    Scenario("servers_ejected_from_the_ring", dict(primaries=3, options=("--auto-eject-hosts",)), SERVER_FAULTS),
+    Scenario("wires_with_a_backup", dict(primaries=2, backups=1, wires=True), WIRE_FAULTS),
+    Scenario("wires_without_backup", dict(primaries=3, wires=True), WIRE_FAULTS),
+    Scenario("wires_ejected_from_the_ring", dict(primaries=3, wires=True, options=("--auto-eject-hosts",)), WIRE_FAULTS),
+]
+
+SECONDS = float(os.environ.get("FAULT_SECONDS", "18")) / len(SCENARIOS)
+SEED = os.environ.get("FAULT_SEED", "1")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])
+def test_no_answer_is_wrong(scenario):
+    with Stage(**scenario.stage) as stage:
+        with Load(stage.proxy.port, "first", seed=SEED):  # opens all links, and the proxy's buffers grow to their size
+            pass
+        before = Footprint.of(stage.proxy)
+        driver = Driver(stage.nodes, scenario.faults, SEED)
+        watch = Stopwatch()
+        with Load(stage.proxy.port, seed=SEED) as load:
+            driver.run(SECONDS)
+            stage.wait_until_whole()
+        seconds = watch.seconds
+        after = Footprint.of(stage.proxy)
+        print(table(f"{scenario.name}, seed {SEED}", seconds, load.tally, driver.events, before, after))
+        stage.proxy.check_log()
+        wrong = complaint(load.tally, driver.events, damage_is_allowed=scenario.damages_data)
+        if wrong:
+            pytest.fail(f"seed {SEED}\n{wrong}", pytrace=False)
+        eventually(lambda: Footprint.of(stage.proxy)[:2] == before[:2], what="as many links and open files as at first")
+        assert after.memory - before.memory < MEMORY_ALLOWANCE
