@@ -72,11 +72,11 @@ def test_no_answer_is_wrong(scenario):
             driver.run(SECONDS)
             stage.wait_until_whole()
         seconds = watch.seconds
-        after = Footprint.of(stage.proxy)
-        print(table(f"{scenario.name}, seed {SEED}", seconds, load.tally, driver.events, before, after))
         stage.proxy.check_log()
         wrong = complaint(load.tally, driver.events, damage_is_allowed=scenario.damages_data)
         if wrong:
             pytest.fail(f"seed {SEED}\n{wrong}", pytrace=False)
+        after = Footprint.of(stage.proxy)
+        print(table(f"{scenario.name}, seed {SEED}", seconds, load.tally, driver.events, before, after))
         eventually(lambda: Footprint.of(stage.proxy)[:2] == before[:2], what="as many links and open files as at first")
         assert after.memory - before.memory < MEMORY_ALLOWANCE
