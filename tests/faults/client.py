@@ -38,29 +38,29 @@ class Client:
             self._socket.close()
             self._socket = None
 
-    def ask(self, line):
-        """The one line that answers the command `line`, without its end."""
-        return self._converse(line, self._read_line)
+    def ask_all(self, questions):
+        """Send all in one packet. `questions` are (line, whether it is a retrieval); a line has its data block if there is one, but
+        not its last CRLF. Returns the answers: the line without its end or, to a retrieval, a list of Item if it is no error."""
+        return self._converse(
+            b"".join(line + b"\r\n" for line, _ in questions),
+            lambda: [self._read_items() if retrieves else self._read_line() for _, retrieves in questions],
+        )
 
-    def store(self, verb, key, data, cas=None):
-        number = b"" if cas is None else b" %d" % cas
-        return self.ask(b"%b %b 0 0 %d%b\r\n%b" % (verb, key, len(data), number, data))
-
-    def retrieve(self, line):
-        """The answer to a get of whatever kind: a list of Item, or the error line (bytes) in its place."""
-        return self._converse(line, self._read_items)
+    def tell(self, line):
+        """Send what has no answer."""
+        self._converse(line + b"\r\n", lambda: None)
 
     # -- one exchange
 
-    def _converse(self, line, read_answer):
+    def _converse(self, data, read_answers):
         try:
             if self._socket is None:
                 self._connect()
-            self._socket.sendall(line + b"\r\n")
-            return read_answer()
+            self._socket.sendall(data)
+            return read_answers()
         except TimeoutError:
             self.close()
-            raise NoAnswer from None
+            raise NoAnswer(f"none within {PATIENCE:.0f} s") from None
         except OSError as error:
             self.close()
             raise Lost(str(error)) from None

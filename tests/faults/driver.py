@@ -74,9 +74,9 @@ class Driver:
         self._chance = random.Random(seed)
 
     def run(self, seconds):
-        """Go on for so many seconds; at the end nothing fails any more."""
+        """Go on for so many seconds, and at least until every kind was there once. At the end nothing fails any more."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end or len(self.events) < len(self._faults):
             self._rest(CALM_SHORTEST, CALM_LONGEST)
             count = 2 if len(self._nodes) > 1 and self._chance.random() < TWO_AT_ONCE else 1
             self._fail(self._chance.sample(self._nodes, count))

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 
-from faults.load import DAMAGED, VIOLATIONS
+from faults.tally import DAMAGED, VIOLATIONS
 
 #: Seconds before and after a fault that are looked at for the times of answers.
 AROUND = 1.0

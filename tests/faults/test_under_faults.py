@@ -1,9 +1,10 @@
 """A steady load while servers and wires fail. Whatever happens, no answer may be wrong, and the proxy comes out as it went in.
 
-    FAULT_SECONDS   seconds of faults for all the scenarios together; by default so few that this is a test like any other
+    FAULT_SECONDS   seconds of faults for all the scenarios together. If it is not said, they are so few that this is a test like
+                    any other, with the most important scenarios
     FAULT_SEED      another course of events
 
-`make test-faults` runs this for longer and shows the tables.
+`make test-faults` says both and shows the tables.
 """
 
 import os
@@ -31,16 +32,31 @@ class Scenario(NamedTuple):
         return any(fault.name == "corrupted" for fault in self.faults)
 
 
+#: The long form is asked for by saying how long.
+IS_LONG = "FAULT_SECONDS" in os.environ
+
 SCENARIOS = [
     Scenario("servers_with_a_backup", dict(primaries=2, backups=1), SERVER_FAULTS),
+    Scenario("servers_with_a_backup_in_step", dict(primaries=2, backups=1, options=("--backup-writes", "sync")), SERVER_FAULTS),
+    Scenario("servers_with_a_backup_for_the_worst", dict(primaries=2, backups=1, options=("--backup-writes", "off")), SERVER_FAULTS),
     Scenario("servers_without_backup", dict(primaries=3), SERVER_FAULTS),
     Scenario("servers_ejected_from_the_ring", dict(primaries=3, options=("--auto-eject-hosts",)), SERVER_FAULTS),
     Scenario("wires_with_a_backup", dict(primaries=2, backups=1, wires=True), WIRE_FAULTS),
     Scenario("wires_without_backup", dict(primaries=3, wires=True), WIRE_FAULTS),
     Scenario("wires_ejected_from_the_ring", dict(primaries=3, wires=True, options=("--auto-eject-hosts",)), WIRE_FAULTS),
 ]
+if IS_LONG:
+    SCENARIOS += [
+        Scenario("all_with_backups", dict(primaries=2, backups=2, wires=True), SERVER_FAULTS + WIRE_FAULTS),
+        Scenario("all_with_backups_always_asked", dict(primaries=2, backups=2, wires=True, options=("--on-miss", "always")),
+                 SERVER_FAULTS + WIRE_FAULTS),
+        Scenario("all_with_backups_and_a_small_journal", dict(primaries=2, backups=2, wires=True, options=("--journal-size", "5")),
+                 SERVER_FAULTS + WIRE_FAULTS),
+        Scenario("all_with_backups_ejected_from_the_ring", dict(primaries=3, backups=2, wires=True, options=("--auto-eject-hosts",)),
+                 SERVER_FAULTS + WIRE_FAULTS),
+    ]
 
-SECONDS = float(os.environ.get("FAULT_SECONDS", "18")) / len(SCENARIOS)
+SECONDS = float(os.environ.get("FAULT_SECONDS", "16")) / len(SCENARIOS)
 SEED = os.environ.get("FAULT_SEED", "1")
 
 
@@ -56,11 +72,11 @@ def test_no_answer_is_wrong(scenario):
             driver.run(SECONDS)
             stage.wait_until_whole()
         seconds = watch.seconds
-        after = Footprint.of(stage.proxy)
-        print(table(f"{scenario.name}, seed {SEED}", seconds, load.tally, driver.events, before, after))
         stage.proxy.check_log()
         wrong = complaint(load.tally, driver.events, damage_is_allowed=scenario.damages_data)
         if wrong:
             pytest.fail(f"seed {SEED}\n{wrong}", pytrace=False)
+        after = Footprint.of(stage.proxy)
+        print(table(f"{scenario.name}, seed {SEED}", seconds, load.tally, driver.events, before, after))
         eventually(lambda: Footprint.of(stage.proxy)[:2] == before[:2], what="as many links and open files as at first")
         assert after.memory - before.memory < MEMORY_ALLOWANCE

@@ -201,7 +201,10 @@ class _Connection:
     def _carry(self, source, target, is_answer):
         try:
             while chunk := source.recv(CHUNK):
-                target.sendall(self._relay.treat(self, chunk, is_answer))
+                arrives = self._relay.treat(self, chunk, is_answer)
+                if source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    raise ConnectionResetError  # what a peer had not delivered when it reset the connection, it never will
+                target.sendall(arrives)
             if not self._is_cut:
                 self._relay.treat(self, b"", is_answer)
                 target.shutdown(socket.SHUT_WR)

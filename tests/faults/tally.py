@@ -1,0 +1,70 @@
+"""What a load counted, and what it must never have seen."""
+
+from array import array
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+from faults.model import Ledger
+
+# Kinds of violation. Damage is one only where no wire damages data.
+WRONG_VALUE = "wrong values"
+WRONG_REPLY = "replies to the wrong request"
+STALE = "stale reads"
+REFUSED = "refused writes that happened"
+NO_ANSWER = "requests without an answer"
+CONNECTION_LOST = "client connections lost"
+DAMAGED = "values damaged in transit"
+VIOLATIONS = (WRONG_VALUE, WRONG_REPLY, STALE, REFUSED, NO_ANSWER, CONNECTION_LOST, DAMAGED)
+
+#: Violations of each kind that are kept with the history of their key.
+KEPT = 3
+
+
+class Violation(NamedTuple):
+    kind: str
+    at: float           # time.monotonic()
+    what: str
+    ledger: Ledger      # or None
+    operations: list    # of its ledger, until then
+
+
+class Tally:
+    """
+    requests, hits, misses   how many; a retrieval of several keys is one request
+    errors       reason -> SERVER_ERRORs
+    violations   kind -> times
+    examples     kind -> the first Violations of it
+    ends, waits  when each request was answered (time.monotonic()), and the seconds it took
+    """
+
+    def __init__(self):
+        self.requests = 0
+        self.hits = 0
+        self.misses = 0
+        self.errors = Counter()
+        self.violations = Counter()
+        self.examples = defaultdict(list)
+        self.ends = array("d")
+        self.waits = array("d")
+
+    def answered(self, sent, ended):
+        self.requests += 1
+        self.ends.append(ended)
+        self.waits.append(ended - sent)
+
+    def violated(self, kind, at, what, ledger):
+        self.violations[kind] += 1
+        examples = self.examples[kind]
+        if len(examples) < KEPT:
+            examples.append(Violation(kind, at, what, ledger, list(ledger.operations) if ledger is not None else []))
+
+    def add(self, other):
+        self.requests += other.requests
+        self.hits += other.hits
+        self.misses += other.misses
+        self.errors.update(other.errors)
+        self.violations.update(other.violations)
+        for kind, examples in other.examples.items():
+            self.examples[kind] = sorted(self.examples[kind] + examples, key=lambda violation: violation.at)[:KEPT]
+        self.ends += other.ends
+        self.waits += other.waits
