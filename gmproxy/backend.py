@@ -14,7 +14,8 @@ END = b"END\r\n"
 
 new_link = pick("link").Link
 
-#: Requests that may wait on one link, and bytes the kernel has not taken from it; beyond them a request is refused.
+#: Requests that may wait on one link, and bytes the kernel has not taken from it, beside one value of whatever size; beyond them
+#: a request is refused.
 MAX_WAITING = 16384
 MAX_BACKLOG = 64 * 1024 * 1024
 
@@ -37,7 +38,7 @@ class Backend:
 
     __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "caretaker", "journal", "behind", "guests",
                  "fetches", "lingering", "ask_backup_on_miss", "requests", "keys_asked", "values_found", "failures", "refills",
-                 "keys_deleted", "flushes", "_full_of_guests", "_troubled", "_last_reason", "_loop")
+                 "keys_deleted", "flushes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_loop")
 
     def __init__(self, server, options, router, log, lanes, backed=False):
         self.server = server
@@ -62,6 +63,7 @@ class Backend:
         self.keys_deleted = 0
         self.flushes = 0
         self._full_of_guests = False
+        self._max_backlog = MAX_BACKLOG + options.max_item_size
         self._troubled = False  # failed lately: tell the health of successes
         self._last_reason = EJECTED
         self._loop = gevent.get_hub().loop
@@ -83,7 +85,7 @@ class Backend:
             if self.health.ejected:
                 return self.router.failed(request, self, EJECTED)
             link = self._open_link(lane)
-        elif len(link.waiting) >= MAX_WAITING or link.backlog() > MAX_BACKLOG:
+        elif len(link.waiting) >= MAX_WAITING or link.backlog() > self._max_backlog:
             self.failures += 1
             return self.router.failed(request, self, OVERLOAD)
         link.submit(request)

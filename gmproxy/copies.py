@@ -84,6 +84,14 @@ class Copies:
         copy.stage = COPY
         self.backup_of(copy.key).submit(copy)
 
+    def _send_value(self, request):
+        """The primary has stored what `request` says: so must the backup."""
+        command, _, block = request.line.partition(b"\r\n")
+        words = command.split(b" ")
+        reply, request.reply = request.reply, None  # should the copy fail at once, it is not yet that which is waited for
+        self._send_twin(request, SET, b"set %b\r\n%b" % (b" ".join(words[1:5]), block))
+        request.reply = reply
+
     def _forget(self, key):
         """Nobody knows what the backup has under `key`, so it had better have nothing."""
         self._submit(new_request(DELETE, key, b"delete %b\r\n" % key))
@@ -102,10 +110,8 @@ class Copies:
             if outcome.overtaken:
                 self._forget(request.key)
             else:
-                command, _, block = request.line.partition(b"\r\n")
-                words = command.split(b" ")
-                self._send_twin(request, SET, b"set %b\r\n%b" % (b" ".join(words[1:5]), block))
-                if self.waited_for and request.twin is not None and request.twin.failure is None:
+                self._send_value(request)
+                if self.waited_for and request.twin.failure is None:
                     return None
         return request.owner.answered(request)
 
