@@ -38,23 +38,24 @@ class Backend:
 
     __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "caretaker", "journal", "behind", "guests",
                  "fetches", "lingering", "ask_backup_on_miss", "requests", "keys_asked", "values_found", "failures", "refills",
-                 "keys_deleted", "flushes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_loop")
+                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_loop")
 
-    def __init__(self, server, options, router, log, lanes, backed=False):
+    def __init__(self, server, options, router, log, backed=False):
         self.server = server
         self.label = server.label
         self.options = options
         self.router = router
         self.backed = backed
         self.log = log
-        self.links = [None] * lanes
+        self.links = [None] * options.lanes
+        self._lanes = options.lanes
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
         self.journal = Journal(options.journal_size)
         self.behind = False
         self.guests = set()
         self.fetches = {}
         self.lingering = Lingering()
-        self.ask_backup_on_miss = backed and options.on_miss != "never"
+        self.ask_backup_on_miss = False
         self.requests = 0
         self.keys_asked = 0
         self.values_found = 0
@@ -79,7 +80,7 @@ class Backend:
         """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
         if self.behind and self._depends_on_the_old(request):
             return self.router.failed(request, self, self._last_reason)
-        lane = request.lane % len(self.links)
+        lane = request.lane % self._lanes
         link = self.links[lane]
         if link is None:
             if self.health.ejected:
@@ -226,6 +227,23 @@ class Backend:
         """It is to be trusted again."""
         self._troubled = False
         self.router.health_changed()
+
+    def follow_options(self, backed):
+        """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""
+        options = self.options
+        self._lanes = options.lanes
+        self.links += [None] * (options.lanes - len(self.links))
+        self.health.failure_limit = options.server_failure_limit
+        self.health.longest_delay = options.server_retry_timeout
+        self.health.warming_time = options.warming_time
+        self.journal.limit = options.journal_size
+        self._max_backlog = MAX_BACKLOG + options.max_item_size
+        self.backed = backed
+        self.caretaker.follow_options()
+
+    def is_busy(self):
+        """True while somebody waits for an answer."""
+        return any(link is not None and link.waiting for link in self.links)
 
     # -- the rest
 

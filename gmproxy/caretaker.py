@@ -43,8 +43,16 @@ class Caretaker:
         self._at_work = None     # the greenlet
         self._identify_at = 0.0  # not before this time
         self._catch_up_at = 0.0
-        self._asks_backup = backend.backed and backend.options.on_miss == "warming"
+        self._asks_backup = False
         self._loop = gevent.get_hub().loop
+        self.follow_options()
+
+    def follow_options(self):
+        """The options are new, or have changed: until the server has said who it is, its misses prove nothing."""
+        backend = self.backend
+        self._asks_backup = backend.backed and backend.options.on_miss == "warming"
+        self.identity = None
+        backend.ask_backup_on_miss = backend.backed and backend.options.on_miss != "never"
 
     # -- what it is told
 

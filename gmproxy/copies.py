@@ -41,14 +41,20 @@ class Copies:
 
     __slots__ = ("router", "backups", "locator", "waited_for", "lost", "differed", "_undecided")
 
-    def __init__(self, router, backups, locator, waited_for):
+    def __init__(self, router):
         self.router = router
-        self.backups = backups
-        self.locator = locator
-        self.waited_for = waited_for
+        self.backups = []
+        self.locator = None
+        self.waited_for = False
         self.lost = 0
         self.differed = 0
         self._undecided = {}  # key -> the Outcomes that the primary has not told yet
+
+    def serve(self, backups, locator, waited_for):
+        """Copy to these from now on. What is on its way stays so."""
+        self.backups = backups
+        self.locator = locator
+        self.waited_for = waited_for
 
     def backup_of(self, key):
         return self.backups[self.locator.locate(key)]

@@ -33,13 +33,13 @@ LONGEST_GAT = 1900
 class Router:
     """
     backends, backups        lists of Backend
-    locator, backup_locator  gmproxy.ring.Locator: key -> index into them
-    copies                   what the backups hear of changes (Copies); None if they do not
+    locator                  gmproxy.ring.Locator: key -> index into the former
+    copies                   what the backups hear of changes (Copies), while `copying`
     detour                   while some servers are ejected and others have their keys (Detour); else None
     unready                  requests that wait for their key to be refilled
     """
 
-    __slots__ = ("backends", "backups", "locator", "backup_locator", "copies", "detour", "unready", "_place", "options",
+    __slots__ = ("backends", "backups", "locator", "copies", "copying", "detour", "unready", "_place", "options",
                  "misses_for_errors")
 
     def __init__(self, options):
@@ -47,22 +47,28 @@ class Router:
         self.backends = []
         self.backups = []
         self.locator = None
-        self.backup_locator = None
-        self.copies = None
+        self.copies = new_copies(self)
+        self.copying = False
         self.detour = None
         self.unready = 0
         self._place = None
         self.misses_for_errors = 0
 
     def serve(self, backends, place, backups, backup_locator):
-        """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live."""
+        """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live.
+
+        May be called again: requests in flight end where they are, and ask the last backups if there are none any more.
+        """
         self.backends = backends
         self.backups = backups
-        self.backup_locator = backup_locator
+        if backups:
+            self.copies.serve(backups, backup_locator, self.options.backup_writes == "sync")
+        self.copying = bool(backups) and self.options.backup_writes != "off"
+        self.detour = None
         self._place = place
         self.locator = place().locator
-        if backups and self.options.backup_writes != "off":
-            self.copies = new_copies(self, backups, backup_locator, self.options.backup_writes == "sync")
+        if any(backend.health.ejected for backend in backends):
+            self.health_changed()
 
     def health_changed(self):
         """A server was ejected or restored: from now on others may be asked for a key than before."""
@@ -102,7 +108,7 @@ class Router:
             request.stage = UNREADY
             new_fetch(request, backend, self).ask()
             return
-        if self.copies is not None:
+        if self.copying:
             self.copies.send(request)
         backend.submit(request)
 
@@ -110,7 +116,7 @@ class Router:
         """The key of `request` was refilled, if it could be. Returns the session that is ready by this, if any."""
         self.unready -= 1
         request.stage = PRIMARY
-        if self.copies is not None:
+        if self.copying:
             self.copies.send(request)
         return backend.submit(request)
 
@@ -120,7 +126,7 @@ class Router:
             backend.fetches.pop(key, None)
             if self.detour is not None:
                 self.detour.take(request, key, backend)
-            if self.copies is not None:
+            if self.copying:
                 self.copies.send_touch(request, key)
 
     def flush_all(self, request):
@@ -177,7 +183,7 @@ class Router:
     # -- backups
 
     def backup_of(self, key):
-        return self.backups[self.backup_locator.locate(key)]
+        return self.copies.backup_of(key)
 
     def missed(self, request, backend):
         """The primary has no value for a key of `request`, but that proves nothing: ask the backup."""
@@ -206,7 +212,7 @@ class Router:
             question.keys = request.keys
             question.owner = Heir(request)
             question.lane = request.lane
-            return self._split(question, self.backups, self.backup_locator, BACKUP)
+            return self._split(question, self.copies.backups, self.copies.locator, BACKUP)
         request.stage = BACKUP
         request.retried = False
         backup = self.backup_of(request.key)

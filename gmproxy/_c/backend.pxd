@@ -28,6 +28,7 @@ cdef class Backend(LinkKeeper):
     cdef public long long flushes
     cdef bint _full_of_guests
     cdef long long _max_backlog
+    cdef Py_ssize_t _lanes
     cdef bint _troubled
     cdef str _last_reason
     cdef object _loop

@@ -9,8 +9,8 @@ cdef class Router:
     cdef readonly list backends
     cdef readonly list backups
     cdef Locator locator
-    cdef Locator backup_locator
     cdef readonly Copies copies
+    cdef readonly bint copying
     cdef readonly object detour
     cdef readonly Py_ssize_t unready
     cdef object _place
