@@ -33,6 +33,7 @@ class Places:
         self.sockets = {}
         self.activated = False
         self.control = None
+        self._not_ours = set()  # places whose files are for others to remove
         self.report_to = None
         self.predecessor = None
         told = environment.pop(HANDED_OVER, "")
@@ -45,6 +46,16 @@ class Places:
             for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)):
                 sock = _adopt(descriptor)
                 self.sockets[sockets.name_of(sock)] = sock
+        self._not_ours.update(self.sockets)
+        if self.control is not None:
+            self._not_ours.add(self.control.getsockname())
+
+    def become_owner(self):
+        """We serve: from now on it is for us to remove the files that a predecessor made."""
+        if not self.activated:
+            self._not_ours.clear()
+        elif self.control is not None:
+            self._not_ours.discard(self.control.getsockname())
 
     def _take_over(self, facts):
         self.activated = facts["activated"]
@@ -85,13 +96,16 @@ class Places:
     def forget(self, new):
         """Take back what `open` returned."""
         for place in new:
-            self.sockets.pop(place).close()
-            sockets.remove_file(place)
+            self._close(place, self.sockets.pop(place))
 
     def close_unused(self, configs):
         wanted = {place for config in configs for place in self.of(config)}
         for place in set(self.sockets) - wanted:
-            self.sockets.pop(place).close()
+            self._close(place, self.sockets.pop(place))
+
+    def _close(self, place, sock):
+        sock.close()
+        if place not in self._not_ours:
             sockets.remove_file(place)
 
     def open_control(self, path, owner):
@@ -101,14 +115,12 @@ class Places:
 
     def close(self, successor=False):
         """Let nobody in any more. With a `successor`, who has the same sockets, their files stay."""
-        ours = dict(self.sockets)
         if self.control is not None:
-            ours[self.control.getsockname()] = self.control
-        if not successor:
-            for place in ours:
-                if not self.activated or place not in self.sockets:
-                    sockets.remove_file(place)
-        close(ours)
+            self.sockets[self.control.getsockname()] = self.control
+        if successor:
+            self._not_ours.update(self.sockets)
+        for place, sock in self.sockets.items():
+            self._close(place, sock)
         self.sockets = {}
         self.control = None
 

@@ -2,6 +2,8 @@
 
 import mmap
 
+from gmproxy.errors import StartError
+
 #: Pools in one service; each has a place on the board.
 MAX_POOLS = 4096
 
@@ -46,10 +48,10 @@ class Board:
     def assign(self, names):
         """Give each pool of `names` a row, and take back those of others. Only the master does; workers get its `slots`.
 
-        Raises ValueError if there are too many.
+        Raises StartError if there are too many.
         """
         if len(names) > MAX_POOLS:
-            raise ValueError(f"{len(names)} pools: at most {MAX_POOLS} can be served")
+            raise StartError(f"{len(names)} pools: at most {MAX_POOLS} can be served")
         kept = {name: slot for name, slot in self.slots.items() if name in names}
         free = iter(sorted(set(range(MAX_POOLS)) - set(kept.values())))
         self.slots = dict(kept)
@@ -65,9 +67,9 @@ class Board:
             self._counts[slot * self.workers + number] = clients
 
     def clients(self, name):
-        """Of the pool `name`, in all workers."""
-        first = self.slots[name] * self.workers
-        return sum(self._counts[first:first + self.workers])
+        """Of the pool `name`, in all workers; 0 if it was removed."""
+        slot = self.slots.get(name)
+        return 0 if slot is None else sum(self._counts[slot * self.workers:(slot + 1) * self.workers])
 
     def is_ahead(self, number):
         """True if the worker `number` has more clients than the average, by more than one."""

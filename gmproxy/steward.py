@@ -65,6 +65,7 @@ class Steward:
         """Clients are served: tell who waits for that. Only now the pid file of a predecessor is ours. Raises StartError."""
         if self.configs[0].pid_file and self.places.predecessor is not None:
             write_pid_file(self.configs[0].pid_file, self.places.predecessor)
+        self.places.become_owner()
         self.notifier.tell(notify.READY)
         self.waiting.tell("ready")
 

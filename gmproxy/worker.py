@@ -87,6 +87,7 @@ class Worker:
         for pool in [*self.pools.values(), *self._leaving]:
             pool.tick(now)
         for pool in self._leaving[:]:
+            pool.leave(softly=True)  # also who was just being let in when it was taken out
             if not pool.clients():
                 self._leaving.remove(pool)
                 pool.close()

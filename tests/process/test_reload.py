@@ -7,10 +7,12 @@ import threading
 import pytest
 from support.keys import keys_by_server
 from support.scripted import expect, hang, wait_for
-from support.servers import HOST, Memcached, free_port
+from support.servers import HOST, Memcached, free_port, run
 from support.service import Load, clients_are, order, read_stats, reloaded
 from support.talk import Talk, storage, value
 from support.timing import eventually, milliseconds
+
+from gmproxy import control
 
 FOUND = value(b"k", b"hello") + b"END\r\n"
 
@@ -368,6 +370,27 @@ def test_a_worker_that_begins_after_a_reload_knows_of_it(memcached, configured):
     with other.talk() as talk:
         talk.expect(b"get k\r\n", FOUND)
     clients_are(process, 1)
+
+
+def test_in_the_background_with_a_file_named_from_here(memcached, tmp_path):
+    """The process has gone to /, and finds it all the same."""
+    one, other = memcached(), memcached()
+    port = free_port()
+    (tmp_path / "a.conf").write_text(servers(one) + "\n")
+    done = run("-c", "a.conf", "-l", HOST, "-p", port, "--daemon", "--pid-file", "pid", "--control", "control", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    try:
+        (tmp_path / "a.conf").write_text(servers(other) + "\n")
+        assert control.ask(str(tmp_path / "control"), "reload")["changed"] == {"": ["server"]}
+        (tmp_path / "a.conf").write_text("nonsense\n")
+        assert "a.conf:1: " in control.ask(str(tmp_path / "control"), "reload")["error"]
+        with Talk(port) as talk:
+            talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
+        with other.talk() as talk:
+            talk.expect(b"get k\r\n", FOUND)
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+    eventually(lambda: not (tmp_path / "pid").exists())
 
 
 # -- by itself

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from gmproxy.errors import StartError
 from gmproxy.share import MAX_POOLS, Board, Share
 
 
@@ -31,9 +32,21 @@ def test_pools_come_and_go():
     board.note(0, "one", 5)
     board.note(0, "two", 7)
     board.assign(["two", "three"])
-    assert (board.clients("two"), board.clients("three")) == (7, 0)
+    assert (board.clients("one"), board.clients("two"), board.clients("three")) == (0, 7, 0)
     board.note(1, "one", 3)  # its last clients
     assert (board.clients("two"), board.clients("three")) == (7, 0)
+
+
+def test_who_is_ahead_of_the_others():
+    board = Board(2)
+    board.assign(["one", "two"])
+    assert not board.is_ahead(0)
+    board.note(0, "one", 2)
+    assert not board.is_ahead(0)
+    board.note(0, "two", 1)
+    assert board.is_ahead(0) and not board.is_ahead(1)
+    board.note(1, "one", 1)
+    assert not board.is_ahead(0)
 
 
 def test_children_share_it():
@@ -50,5 +63,5 @@ def test_children_share_it():
 def test_as_many_pools_as_there_are_rows():
     names = [str(number) for number in range(MAX_POOLS)]
     Board(2).assign(names)
-    with pytest.raises(ValueError, match="at most 4096"):
+    with pytest.raises(StartError, match="at most 4096"):
         Board(2).assign([*names, "one more"])
