@@ -16,6 +16,7 @@ HOT_MODULES = {
     "hashing": "gmproxy.hashing",
     "ring": "gmproxy.ring",
     "message": "gmproxy.protocol.message",
+    "meta": "gmproxy.protocol.meta",
     "text": "gmproxy.protocol.text",
     "reply": "gmproxy.protocol.reply",
     "link": "gmproxy.link",

@@ -8,6 +8,7 @@ from gmproxy.errors import CONNECTING, EJECTED, OVERLOAD, TIMEOUT, BackendError
 from gmproxy.health import Health
 
 END = b"END\r\n"
+MISS = b"EN"  # how the answer of a server begins that has nothing, also in the meta protocol
 
 #: A server that did not say who it is is asked again after so many seconds.
 IDENTIFY_AGAIN = 10
@@ -81,11 +82,11 @@ class Backend:
         if self._troubled:
             self.health.succeeded()
             self._troubled = False
-        if request.verb.values:
+        if request.verb.reads:
             asked = 1 if request.keys is None else len(request.keys)
             self.keys_asked += asked
             self.values_found += found
-            if self.ask_backup_on_miss and found < asked and request.reply.endswith(END):
+            if self.ask_backup_on_miss and found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS)):
                 return self.router.missed(request, self)
         owner = request.owner
         if owner is None:

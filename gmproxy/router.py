@@ -11,18 +11,15 @@ A request that no server could answer is a miss if it only reads, else SERVER_ER
 """
 
 from gmproxy.accel import pick
+from gmproxy.meta_refill import MetaRefill
+from gmproxy.protocol import copies
 from gmproxy.protocol.values import END, blocks_by_key, in_order
 
 merge = pick("blocks").merge
 _message = pick("message")
 new_request = _message.Request
 new_refill = pick("refill").Refill
-VERBS = _message.VERBS
 PRIMARY, BACKUP, COPY = _message.PRIMARY, _message.BACKUP, _message.COPY
-
-SET = VERBS[b"set"]
-TOUCH = VERBS[b"touch"]
-STORED = b"STORED\r\n"
 
 #: A gat is sent in lines of at most so many bytes of keys.
 LONGEST_GAT = 1900
@@ -133,7 +130,7 @@ class Router:
         if request.verb.conditional:
             request.owner = CopyIfStored(request.owner, self)
             return
-        if request.verb.values:
+        if request.verb.reads:
             self._copy_touch(request, request.key)
             return
         copy = new_request(request.verb, request.key, request.line)
@@ -143,18 +140,15 @@ class Router:
         self._backup_of(request.key).submit(copy)
 
     def copy_value(self, request):
-        """Let the backup have the value that the primary stored for a conditional `request`."""
-        command, _, block = request.line.partition(b"\r\n")
-        words = command.split(b" ")
-        copy = new_request(SET, request.key, b"set %b\r\n%b" % (b" ".join(words[1:5]), block))
+        """Let the backup have what the primary stored for a conditional `request`."""
+        copy = new_request(*copies.of_outcome(request))
         copy.lane = request.lane
         copy.stage = COPY
         self._backup_of(request.key).submit(copy)
 
     def _copy_touch(self, request, key):
-        """What a gat changes is the life of the item: the backup need not send the value for that."""
-        exptime = request.line.split(b" ", 2)[1]
-        copy = new_request(TOUCH, key, b"touch %b %b\r\n" % (key, exptime))
+        """What a retrieval changes is the life of the item."""
+        copy = new_request(*copies.of_touch(request, key))
         copy.lane = request.lane
         copy.stage = COPY
         self._backup_of(key).submit(copy)
@@ -163,6 +157,8 @@ class Router:
         """The primary has no value for a key of `request`, but its memory may be empty: ask the backup."""
         if request.stage != PRIMARY:
             return request.owner.answered(request)
+        if request.verb.meta:
+            return MetaRefill(request, backend, self._backup_of(request.key)).ask()
         return new_refill(request, backend, self._backup_of).ask()
 
     # -- failures
@@ -177,7 +173,7 @@ class Router:
         elif request.stage == PRIMARY and self.backups:
             if request.copy is not None:
                 return self._answer_of_copy(request, backend)
-            if request.verb.values or request.verb.conditional:
+            if request.verb.reads or request.verb.conditional:
                 return self._ask_backup(request)
         return self._give_up(request, backend, reason)
 
@@ -270,7 +266,7 @@ class CopyIfStored:
         self.router = router
 
     def answered(self, request):
-        if request.reply == STORED and request.stage == PRIMARY:
+        if request.reply.startswith(request.verb.done) and request.stage == PRIMARY:
             self.router.copy_value(request)
         request.owner = self.owner
         return self.owner.answered(request)

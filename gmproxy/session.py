@@ -13,11 +13,10 @@ from gmproxy.accel import pick
 _sysio = pick("sysio")
 recv = _sysio.recv
 send = _sysio.send
-_text = pick("text")
-new_parser = _text.TextParser
-LineTooLong = _text.LineTooLong
-LINE_TOO_LONG = _text.LINE_TOO_LONG
-local_reply = pick("message").local_reply
+new_parser = pick("text").TextParser
+_message = pick("message")
+EndOfTalk = _message.EndOfTalk
+local_reply = _message.local_reply
 
 READ = 1
 
@@ -130,8 +129,8 @@ class Session:
                     request.lane = self.lane
                     self._pending += 1
                     self._dispatch(request)
-        except LineTooLong:
-            batch.append(local_reply(LINE_TOO_LONG))
+        except EndOfTalk as end:
+            batch.append(local_reply(end.last_words))
             self._quit = True
         return len(batch) > 0
 
@@ -147,7 +146,7 @@ class Session:
         if not request.verb.changes or not self._router.backups:
             return False
         for earlier in self._batch:
-            if earlier.verb is not None and (earlier.verb.values or earlier.verb.conditional):
+            if earlier.verb is not None and (earlier.verb.reads or earlier.verb.conditional):
                 if share_a_key(earlier, request):
                     return True
         return False
@@ -179,9 +178,11 @@ class Session:
         batch = self._batch
         if len(batch) == 1:
             request = batch[0]
-            reply = b"" if request.quiet else request.reply
+            reply = b"" if request.quiet else request.reply if request.edge is None else request.edge.render(request)
         else:
-            reply = b"".join([request.reply for request in batch if not request.quiet])
+            reply = b"".join([
+                request.reply if request.edge is None else request.edge.render(request) for request in batch if not request.quiet
+            ])
         batch.clear()
         if reply:
             self._send(reply)

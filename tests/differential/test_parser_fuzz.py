@@ -24,6 +24,7 @@ REQUEST_FRAGMENTS = [
     b"get ", b"gets ", b"gat 0 ", b"set ", b"add ", b"cas ", b"append ", b"incr ", b"touch ", b"delete ", b"flush_all", b"version",
     b"quit", b"stats ", b"verbosity ", b"a ", b"b ", b"0 ", b"5 ", b"-1 ", b"9999 ", b"99999999999 ", b"noreply", b"k" * 251, b" ",
     b"\r\n", b"\r\n", b"\n", b"\r", b"\0", b"hello\r\n", b"x" * 90,
+    b"mg ", b"ms a 5 ", b"md ", b"ma ", b"me ", b"mn", b"v ", b"q ", b"b ", b"k ", b"O1 ", b"T5 ", b"C1 ", b"ME ", b"Zm9v ",
 ]
 #: What is asked, over and over, and answers to it; the pieces of which a wrong answer may be made.
 QUESTIONS = [
@@ -31,12 +32,15 @@ QUESTIONS = [
     (b"get", [b"a", b"b", b"a"], [b"VALUE a 0 1\r\n1\r\nVALUE b 0 0\r\n\r\nEND\r\n", b"VALUE b 0 1\r\n1\r\nEND\r\n", b"ERROR\r\n"]),
     (b"set", [b"a"], [b"STORED\r\n", b"NOT_STORED\r\n", b"SERVER_ERROR out of memory storing object\r\n"]),
     (b"incr", [b"a"], [b"12\r\n", b"12  \r\n", b"NOT_FOUND\r\n"]),
-    (b"mg", [b"a"], [b"VA 5 f0 t-1\r\nhello\r\n", b"EN\r\n", b"HD\r\n"]),
+    (b"mg f t v k", [b"a"], [b"VA 5 f0 t-1\r\nhello\r\n", b"EN\r\n", b"VA 0 ka f1 W\r\n\r\n"]),
+    (b"ms 2 c", [b"a"], [b"HD c12\r\n", b"NS c0\r\n", b"CLIENT_ERROR invalid flag\r\n"]),
+    (b"ma v", [b"a"], [b"VA 2\r\n12\r\n", b"NF\r\n"]),
+    (b"md O1", [b"a"], [b"HD O1\r\n", b"NF O1\r\n"]),
     (b"delete", [b"a"], [b"DELETED\r\n", b"NOT_FOUND\r\n", b"CLIENT_ERROR bad command line format\r\n"]),
 ]
 ANSWER_FRAGMENTS = [
     b"VALUE a 0 5\r\nhello\r\n", b"VALUE b 0 0\r\n\r\n", b"VALUE ", b"a ", b"b ", b"0 ", b"5", b"-1", b"99999999999", b"END\r\n",
-    b"STORED\r\n", b"12\r\n", b"ERROR\r\n", b"EN\r\n", b"VA ", b"\r\n", b"\n", b"\r", b" ", b"\0", b"x" * 8200,
+    b"STORED\r\n", b"12\r\n", b"ERROR\r\n", b"EN\r\n", b"VA ", b"HD ", b"NF", b"k", b"c1 ", b"\r\n", b"\n", b"\r", b" ", b"\0", b"x" * 8200,
 ]
 
 
@@ -66,7 +70,7 @@ def cut(data, rng):
 
 def facts(request):
     verb = request.verb and request.verb.name
-    return verb, request.key, request.keys, request.line, request.quiet, request.reply
+    return verb, request.key, request.keys, request.line, request.quiet, request.edge is not None, request.reply
 
 
 def parse(chunks):
@@ -86,9 +90,9 @@ def parse(chunks):
 
 
 def ask(number):
-    name, keys, _ = QUESTIONS[number % len(QUESTIONS)]
-    verb = message.META_GET if name == b"mg" else message.VERBS[name]
-    request = message.Request(verb, keys[0], b"")
+    words, keys, _ = QUESTIONS[number % len(QUESTIONS)]
+    name, *flags = words.split(b" ")
+    request = message.Request(message.VERBS[name], keys[0], b" ".join([name, keys[0], *flags]) + b"\r\n")
     request.keys = keys if len(keys) > 1 else None
     return request
 

@@ -89,7 +89,7 @@ class Comparison:
 def disturbs_others(said, mark):
     """True if other conversations may see what this one does: a key without its mark, a flush."""
     own = re.escape(mark)
-    return re.search(rb"(?:set|add|replace|append|prepend|cas) +(?![^ \n]*%b)[^ \n]|flush_all" % own, said) is not None
+    return re.search(rb"(?:set|add|replace|append|prepend|cas|m[gsda]) +(?![^ \n]*%b)[^ \n]|flush_all" % own, said) is not None
 
 
 def answers(server, chunks):

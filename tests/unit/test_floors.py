@@ -16,12 +16,13 @@ from gmproxy.accel import HOT_MODULES, TWIN_MODULES
 FLOORS = (
     "__init__ errors accel",
     "address hashing ring labels distributions profiles placement health "
-    "protocol protocol.limits protocol.values protocol.blocks protocol.message protocol.stream protocol.text protocol.reply",
+    "protocol protocol.limits protocol.numbers protocol.values protocol.blocks protocol.message protocol.stream protocol.meta "
+    "protocol.text protocol.copies protocol.reply",
     "settings pools conf sockets daemon logs sysio",
     "net probe",
     "link",
     "backend",
-    "refill router",
+    "refill meta_refill router",
     "stats service session",
     "listener",
     "pool",
