@@ -18,6 +18,7 @@ HOT_MODULES = {
     "message": "gmproxy.protocol.message",
     "meta": "gmproxy.protocol.meta",
     "text": "gmproxy.protocol.text",
+    "binary": "gmproxy.protocol.binary",
     "reply": "gmproxy.protocol.reply",
     "link": "gmproxy.link",
     "backend": "gmproxy.backend",

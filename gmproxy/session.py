@@ -13,7 +13,10 @@ from gmproxy.accel import pick
 _sysio = pick("sysio")
 recv = _sysio.recv
 send = _sysio.send
-new_parser = pick("text").TextParser
+new_text_parser = pick("text").TextParser
+_binary = pick("binary")
+new_binary_parser = _binary.BinaryParser
+BINARY = _binary.REQUEST
 _message = pick("message")
 EndOfTalk = _message.EndOfTalk
 local_reply = _message.local_reply
@@ -47,7 +50,7 @@ class Session:
     lane       which link of a backend carries this client's requests
     """
 
-    __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher", "_watching", "_doing", "_parser",
+    __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher", "_watching", "_doing", "_parser", "_begun",
                  "_batch", "_pending", "_leaving", "_quit", "_delayed", "_holds")
 
     def __init__(self, service, sock, lane):
@@ -63,7 +66,8 @@ class Session:
         self._watcher = self._loop.io(self._fd, READ)
         self._watching = False
         self._doing = RUNNING
-        self._parser = new_parser(service.options.max_item_size)
+        self._parser = new_text_parser(service.options.max_item_size)
+        self._begun = False    # the client has said something
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
         self._leaving = False  # the proxy ends: close when all that has arrived is answered
@@ -88,6 +92,8 @@ class Session:
                     continue
                 if not chunk:
                     break
+                if not self._begun:
+                    self._begin(chunk)
                 self._parser.stream.feed(chunk)
                 self._answer_requests()
                 self._parser.stream.forget()
@@ -98,6 +104,12 @@ class Session:
             self._watcher.stop()
             self._watcher.close()
             self._hold(0)
+
+    def _begin(self, chunk):
+        """The first byte tells the protocol, for the whole connection."""
+        self._begun = True
+        if chunk[0] == BINARY:
+            self._parser = new_binary_parser(self.service.options.max_item_size)
 
     def _answer_requests(self):
         """Answer every whole request that has arrived, a batch at a time."""

@@ -19,6 +19,7 @@ cdef class Session(Asker):
     cdef bint _watching
     cdef int _doing
     cdef Parser _parser
+    cdef bint _begun
     cdef list _batch
     cdef Py_ssize_t _pending
     cdef bint _leaving
@@ -28,6 +29,7 @@ cdef class Session(Asker):
 
     @cython.locals(chunk=bytes)
     cpdef run(self)
+    cdef _begin(self, bytes chunk)
     cdef _answer_requests(self)
     @cython.locals(batch=list, request=Request)
     cdef bint _read_batch(self) except -1

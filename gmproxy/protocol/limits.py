@@ -21,6 +21,9 @@ MAX_OPAQUE = 32
 #: Bytes in the flags of a meta command, so that its line is never longer than what memcached reads in pieces (2048).
 MAX_META_FLAGS = 1600
 
+#: Quiet gets of the binary protocol that are asked for together.
+MAX_QUIET_GETS = 500
+
 #: A data block may be announced with at most this length (memcached: INT_MAX - 2).
 MAX_ANNOUNCED_LENGTH = 2**31 - 3
 

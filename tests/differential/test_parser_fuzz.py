@@ -1,4 +1,4 @@
-"""Both parsers against bytes that nobody would send: they read them, or raise their one documented error, never another one; they
+"""All parsers against bytes that nobody would send: they read them, or raise their one documented error, never another one; they
 end; and what they read is the same however the bytes are cut, and in both builds."""
 
 import hashlib
@@ -10,10 +10,12 @@ import pytest
 
 from gmproxy.accel import BUILD, pick
 from gmproxy.errors import PROTOCOL, BackendError
+from differential.binary_conversations import Binary
 from support.servers import environment
 
 message = pick("message")
 text = pick("text")
+binary = pick("binary")
 reply = pick("reply")
 
 MAX_ITEM_SIZE = 5000
@@ -48,6 +50,14 @@ def requests(rng):
     return _made_of(REQUEST_FRAGMENTS, rng.randint(1, 16), rng)
 
 
+def packets(rng):
+    """A conversation of the differential test, with a byte changed now and then."""
+    said = bytearray(Binary.said(Binary.conversation(rng), b"%05d" % rng.randrange(100)))
+    for _ in range(rng.choice((0, 0, 0, 1, 3))):
+        said[rng.randrange(len(said))] = rng.randrange(256)
+    return bytes(said)
+
+
 def replies(rng):
     """Right answers, but for one in ten."""
     said = b""
@@ -74,8 +84,23 @@ def facts(request):
 
 
 def parse(chunks):
-    """What the requests parser makes of `chunks`."""
-    parser = text.TextParser(MAX_ITEM_SIZE)
+    return _parse(text.TextParser(MAX_ITEM_SIZE), chunks)
+
+
+def parse_binary(chunks):
+    """Quiet gets that did not arrive together are no less right: each is told alone."""
+    found = _parse(binary.BinaryParser(MAX_ITEM_SIZE), chunks)
+    return [one for fact in found for one in _each_key(fact)]
+
+
+def _each_key(fact):
+    if fact[0] != b"gets":
+        return [fact]
+    return [(b"gets", key) for key in fact[2] or [fact[1]]]
+
+
+def _parse(parser, chunks):
+    """What a parser of requests makes of `chunks`."""
     found = []
     try:
         for chunk in chunks:
@@ -84,8 +109,8 @@ def parse(chunks):
                 found.append(facts(request))
                 assert len(found) <= sum(map(len, chunks)), "requests out of nothing"
             parser.stream.forget()
-    except text.LineTooLong:
-        found.append("line too long")
+    except message.EndOfTalk as end:
+        found.append(("the end", end.last_words))
     return found
 
 
@@ -115,7 +140,7 @@ def read(chunks):
     return found
 
 
-@pytest.mark.parametrize("understand, make", [(parse, requests), (read, replies)])
+@pytest.mark.parametrize("understand, make", [(parse, requests), (parse_binary, packets), (read, replies)])
 def test_cuts_change_nothing(understand, make):
     rng = random.Random(1)
     for _ in range(CASES):
@@ -124,7 +149,7 @@ def test_cuts_change_nothing(understand, make):
         assert understand(chunks) == understand([said]), chunks
 
 
-@pytest.mark.parametrize("understand", [parse, read])
+@pytest.mark.parametrize("understand", [parse, parse_binary, read])
 def test_noise(understand):
     rng = random.Random(2)
     for _ in range(CASES // 10):
@@ -137,7 +162,7 @@ def digest():
     rng = random.Random(3)
     sha = hashlib.sha256()
     for _ in range(CASES):
-        sha.update(repr((parse([requests(rng)]), read([replies(rng)]))).encode())
+        sha.update(repr((parse([requests(rng)]), parse_binary([packets(rng)]), read([replies(rng)]))).encode())
     return sha.hexdigest()
 
 

@@ -17,7 +17,7 @@ FLOORS = (
     "__init__ errors accel",
     "address hashing ring labels distributions profiles placement health "
     "protocol protocol.limits protocol.numbers protocol.values protocol.blocks protocol.message protocol.stream protocol.meta "
-    "protocol.text protocol.copies protocol.reply",
+    "protocol.text protocol.binary protocol.copies protocol.reply",
     "settings pools conf sockets daemon logs sysio",
     "net probe",
     "link",
