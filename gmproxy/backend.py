@@ -11,6 +11,7 @@ from gmproxy.journal import Journal
 from gmproxy.lingering import Lingering
 
 END = b"END\r\n"
+MISS = b"EN"  # how the answer of a server begins that has nothing, also in the meta protocol
 
 new_link = pick("link").Link
 
@@ -98,11 +99,11 @@ class Backend:
         if self._troubled:
             self.health.succeeded()
             self._troubled = False
-        if request.verb.values:
+        if request.verb.reads:
             asked = 1 if request.keys is None else len(request.keys)
             self.keys_asked += asked
             self.values_found += found
-            if self.ask_backup_on_miss and found < asked and request.reply.endswith(END):
+            if self.ask_backup_on_miss and found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS)):
                 return self.router.missed(request, self)
         elif request.twin is not None:
             return self.router.copies.answered(request)

@@ -12,22 +12,11 @@ its answer as soon as the primary's is there, with sync when both are. A primary
 """
 
 from gmproxy.accel import pick
+from gmproxy.protocol import orders, retold
 
 _message = pick("message")
 new_request = _message.Request
-VERBS = _message.VERBS
 PRIMARY, COPY = _message.PRIMARY, _message.COPY
-
-SET = VERBS[b"set"]
-TOUCH = VERBS[b"touch"]
-DELETE = VERBS[b"delete"]
-STORED = b"STORED\r\n"
-
-#: A backup that answers so does not have the key: whatever the primary said, nothing old can be read there.
-ABSENT = frozenset((b"NOT_FOUND\r\n", b"NOT_STORED\r\n"))
-
-#: Changes that leave no other value on the backup than on the primary, whatever the two answered.
-HARMLESS = frozenset((b"delete", b"touch"))
 
 
 class Copies:
@@ -70,15 +59,14 @@ class Copies:
             return
         if self._undecided:
             self._overtake(request.key)
-        if request.verb.values:
+        if request.verb.reads:
             self.send_touch(request, request.key)
             return
         self._send_twin(request, request.verb, request.line)
 
     def send_touch(self, request, key):
-        """What a gat changes is the life of the item: the backup need not send the value for that."""
-        exptime = request.line.split(b" ", 2)[1]
-        self._submit(new_request(TOUCH, key, b"touch %b %b\r\n" % (key, exptime)))
+        """What a retrieval changes is the life of the item: the backup need not send the value for that."""
+        self._submit(new_request(*retold.of_touch(request, key)))
 
     def _send_twin(self, request, verb, line):
         copy = new_request(verb, request.key, line)
@@ -92,15 +80,15 @@ class Copies:
 
     def _send_value(self, request):
         """The primary has stored what `request` says: so must the backup."""
-        command, _, block = request.line.partition(b"\r\n")
-        words = command.split(b" ")
+        verb, _, line = retold.of_outcome(request)
         reply, request.reply = request.reply, None  # should the copy fail at once, it is not yet that which is waited for
-        self._send_twin(request, SET, b"set %b\r\n%b" % (b" ".join(words[1:5]), block))
+        self._send_twin(request, verb, line)
         request.reply = reply
 
     def _forget(self, key):
         """Nobody knows what the backup has under `key`, so it had better have nothing."""
-        self._submit(new_request(DELETE, key, b"delete %b\r\n" % key))
+        verb, line = orders.forget(key)
+        self._submit(new_request(verb, key, line))
 
     def _overtake(self, key):
         for outcome in self._undecided.get(key, ()):
@@ -112,7 +100,7 @@ class Copies:
         outcomes.remove(outcome)
         if not outcomes:
             del self._undecided[request.key]
-        if request.stage == PRIMARY and request.reply == STORED:
+        if request.stage == PRIMARY and request.reply.startswith(request.verb.done):
             if outcome.overtaken:
                 self._forget(request.key)
             else:
@@ -149,7 +137,7 @@ class Copies:
     def _compare(self, request, copy):
         """Both have answered: let them go of each other, and see to it that the backup has no value that the primary has not."""
         copy.twin = request.twin = None
-        if copy.reply != request.reply and copy.reply not in ABSENT and copy.verb.name not in HARMLESS:
+        if copy.reply != request.reply and retold.differ(request, copy):
             self.differed += 1
             self._forget(request.key)
 

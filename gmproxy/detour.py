@@ -9,6 +9,9 @@ import time
 #: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
 LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
 
+#: Flags of the meta commands that hold it. An ms without one would live for ever.
+META_LIVES = (b"T", b"N")
+
 LONGEST_RELATIVE = 30 * 86400  # seconds; memcached takes more for a time of day
 
 
@@ -31,16 +34,29 @@ class Detour:
             return
         home.missed_key(key)
         backend.has_guest(key)
-        if self.longest_life and request.verb.name in LIFE_AT and request.keys is None:
-            request.line = shorten_life(request.line, LIFE_AT[request.verb.name], self.longest_life)
+        if self.longest_life and request.keys is None:
+            request.line = shorten_life(request.verb, request.line, self.longest_life)
 
 
-def shorten_life(line, at, longest):
-    """The command `line` with a life, its word number `at`, of at most `longest` seconds."""
+def shorten_life(verb, line, longest):
+    """The command `line` with a life of at most `longest` seconds."""
     command, end, block = line.partition(b"\r\n")
     words = command.split(b" ")
-    life = int(words[at])
-    left = life - time.time() if life > LONGEST_RELATIVE else life
-    if life == 0 or left > longest:
-        words[at] = b"%d" % longest
+    if verb.meta:
+        words = [_shorter_flag(word, longest) if at > 1 else word for at, word in enumerate(words)]
+        if verb.name == b"ms" and not any(word[:1] == b"T" for word in words[3:]):
+            words.append(b"T%d" % longest)
+    elif verb.name in LIFE_AT:
+        at = LIFE_AT[verb.name]
+        words[at] = _shorter(words[at], longest)
     return b" ".join(words) + end + block
+
+
+def _shorter_flag(word, longest):
+    return word[:1] + _shorter(word[1:], longest) if word[:1] in META_LIVES else word
+
+
+def _shorter(word, longest):
+    life = int(word)
+    left = life - time.time() if life > LONGEST_RELATIVE else life
+    return b"%d" % longest if life == 0 or left > longest else word

@@ -6,6 +6,7 @@ from gevent import Timeout
 
 from gmproxy import net
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
+from gmproxy.protocol import orders
 
 #: What `stats` tells of a server. `pid` and `uptime` (seconds) are None if it does not say.
 Identity = namedtuple("Identity", "pid uptime version")
@@ -43,10 +44,10 @@ class Conversation:
 
     def delete(self, keys):
         """See to it that the server has none of `keys`."""
-        question = b"".join([b"delete %b\r\n" % key for key in keys])
+        question = b"".join([orders.forget(key)[1] for key in keys])
         answer = self._ask(question, lambda answer: answer.count(b"\n") >= len(keys))
         for line in answer.splitlines():
-            if line not in (b"DELETED", b"NOT_FOUND"):
+            if line not in orders.FORGOTTEN:
                 raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
 
     def flush(self):

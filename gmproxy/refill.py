@@ -10,6 +10,7 @@ primary says what is under way; a change takes its key out.
 """
 
 from gmproxy.accel import pick
+from gmproxy.protocol import orders
 from gmproxy.protocol.values import END, blocks_by_key, in_order
 
 _message = pick("message")
@@ -18,7 +19,6 @@ VERBS = _message.VERBS
 META_GET = _message.META_GET
 BACKUP = _message.BACKUP
 
-ADD = VERBS[b"add"]
 GET = VERBS[b"get"]
 
 #: Given to a `gets` that the backup answered. The primary has another number for the item, so a `cas` with this
@@ -48,10 +48,10 @@ class Fetching:
             self.primary.fetches[key] = self
         session = None
         for key in keys:
-            session = self._question(META_GET, key, b"mg %b f t v\r\n" % key) or session
+            session = self._ask(key, *orders.look(key)) or session
         return session
 
-    def _question(self, verb, key, line):
+    def _ask(self, key, verb, line):
         question = new_request(verb, key, line)
         question.owner = self
         question.lane = self.request.lane
@@ -60,8 +60,8 @@ class Fetching:
 
     def answered(self, question):
         reply = question.reply
-        if question.verb is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")):
-            return self._question(GET, question.key, b"get %b\r\n" % question.key)
+        if question.verb is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and orders.is_text(question.key):
+            return self._ask(question.key, GET, b"get %b\r\n" % question.key)
         found = read_meta(reply) if question.verb is META_GET else read_plain(reply, self.primary.options.refill_ttl)
         if found is not None:
             self.found(question.key, *found)
@@ -74,7 +74,8 @@ class Fetching:
 
     def _add(self, key, flags, life, data):
         """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
-        refill = new_request(ADD, key, b"add %b %d %d %d\r\n%b" % (key, flags, life, len(data) - 2, data))
+        verb, line = orders.fill(key, flags, life, data)
+        refill = new_request(verb, key, line)
         refill.lane = self.request.lane
         refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
         self.primary.refills += 1
@@ -118,6 +119,34 @@ class Refill(Fetching):
         return request.owner.answered(request)
 
 
+class MetaRefill(Fetching):
+    """For an mg: the backup is asked the same as the primary was, so that the client gets the answer that it asked for."""
+
+    __slots__ = ("_same", "_found")
+
+    def ask(self):
+        request = self.request
+        self._found = False
+        self._same = same = new_request(request.verb, request.key, request.line)
+        same.lane = request.lane
+        same.stage = BACKUP
+        session = self.router.backup_of(request.key).submit(same)
+        return self.fetch([request.key]) or session
+
+    def found(self, key, flags, life, data):
+        self._found = True
+
+    def done(self):
+        """The same question was asked first on the same link, so it is answered by now."""
+        request = self.request
+        reply = self._same.reply
+        if reply is not None and reply.startswith((b"HD", b"VA")):
+            request.reply = without_cas(reply)
+        self._same = None
+        self.primary.lacked(1, int(self._found))
+        return request.owner.answered(request)
+
+
 class Fetch(Fetching):
     """For a change that depends on what the server has: fills its key, then sends it on its way."""
 
@@ -150,3 +179,10 @@ def read_plain(reply, life):
         return None
     end = reply.index(b"\r\n")
     return int(reply[:end].split(b" ")[2]), life, reply[end + 2:-len(END)]
+
+
+def without_cas(reply):
+    """A meta answer of the backup with a number that no item of the primary has."""
+    header, end, block = reply.partition(b"\r\n")
+    words = [b"c%d" % UNMATCHED_CAS if word[:1] == b"c" else word for word in header.split(b" ")]
+    return b" ".join(words) + end + block

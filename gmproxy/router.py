@@ -20,6 +20,7 @@ new_request = _message.Request
 PRIMARY, BACKUP, COPY, UNREADY = _message.PRIMARY, _message.BACKUP, _message.COPY, _message.UNREADY
 _refill = pick("refill")
 new_refill = _refill.Refill
+new_meta_refill = _refill.MetaRefill
 new_fetch = _refill.Fetch
 new_copies = pick("copies").Copies
 _gather = pick("gather")
@@ -189,6 +190,8 @@ class Router:
         """The primary has no value for a key of `request`, but that proves nothing: ask the backup."""
         if request.stage != PRIMARY:
             return request.owner.answered(request)
+        if request.verb.meta:
+            return new_meta_refill(request, backend, self).ask()
         return new_refill(request, backend, self).ask()
 
     # -- failures
@@ -196,7 +199,7 @@ class Router:
     def failed(self, request, backend, reason):
         """`backend` could not answer. Returns the session that waits for no more replies by this, if any."""
         request.failure = reason
-        if not request.verb.repeatable or request.verb.changes:
+        if request.verb.changes or request.verb.kind == "flush":
             backend.missed_change(request)
         if request.stage == COPY:
             return self.copies.copy_failed(request, backend)

@@ -13,11 +13,12 @@ from gmproxy.accel import pick
 _sysio = pick("sysio")
 recv = _sysio.recv
 send = _sysio.send
-_text = pick("text")
-new_parser = _text.TextParser
-LineTooLong = _text.LineTooLong
-LINE_TOO_LONG = _text.LINE_TOO_LONG
+new_text_parser = pick("text").TextParser
+_binary = pick("binary")
+new_binary_parser = _binary.BinaryParser
+BINARY = _binary.REQUEST
 _message = pick("message")
+EndOfTalk = _message.EndOfTalk
 local_reply = _message.local_reply
 UNREADY = _message.UNREADY
 
@@ -50,7 +51,7 @@ class Session:
     lane       which link of a backend carries this client's requests
     """
 
-    __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher", "_watching", "_doing", "_parser",
+    __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher", "_watching", "_doing", "_parser", "_begun",
                  "_batch", "_pending", "_leaving", "_softly", "_quit", "_delayed", "_holds")
 
     def __init__(self, service, sock, lane):
@@ -66,7 +67,8 @@ class Session:
         self._watcher = self._loop.io(self._fd, READ)
         self._watching = False
         self._doing = RUNNING
-        self._parser = new_parser(service.options.max_item_size)
+        self._parser = new_text_parser(service.options.max_item_size)
+        self._begun = False    # the client has said something
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
         self._leaving = False  # the proxy ends: close when all that has arrived is answered
@@ -100,6 +102,8 @@ class Session:
                     continue
                 if not chunk:
                     break
+                if not self._begun:
+                    self._begin(chunk)
                 self._parser.stream.feed(chunk)
                 self._answer_requests()
                 self._parser.stream.forget()
@@ -110,6 +114,12 @@ class Session:
             self._watcher.stop()
             self._watcher.close()
             self._hold(0)
+
+    def _begin(self, chunk):
+        """The first byte tells the protocol, for the whole connection."""
+        self._begun = True
+        if chunk[0] == BINARY:
+            self._parser = new_binary_parser(self.service.options.max_item_size)
 
     def _answer_requests(self):
         """Answer every whole request that has arrived, a batch at a time."""
@@ -141,8 +151,8 @@ class Session:
                     request.lane = self.lane
                     self._pending += 1
                     self._dispatch(request)
-        except LineTooLong:
-            batch.append(local_reply(LINE_TOO_LONG))
+        except EndOfTalk as end:
+            batch.append(local_reply(end.last_words))
             self._quit = True
         return len(batch) > 0
 
@@ -159,7 +169,7 @@ class Session:
         if not self._router.backups or not (request.verb.changes or self._router.unready):
             return False
         for earlier in self._batch:
-            if earlier.verb is None or not (earlier.verb.values or earlier.verb.depends):
+            if earlier.verb is None or not (earlier.verb.reads or earlier.verb.depends):
                 continue
             if (request.verb.changes or earlier.stage == UNREADY) and share_a_key(earlier, request):
                 return True
@@ -192,9 +202,11 @@ class Session:
         batch = self._batch
         if len(batch) == 1:
             request = batch[0]
-            reply = b"" if request.quiet else request.reply
+            reply = b"" if request.quiet else request.reply if request.edge is None else request.edge.render(request)
         else:
-            reply = b"".join([request.reply for request in batch if not request.quiet])
+            reply = b"".join([
+                request.reply if request.edge is None else request.edge.render(request) for request in batch if not request.quiet
+            ])
         batch.clear()
         if reply:
             self._send(reply)

@@ -17,7 +17,7 @@ cdef class Copies:
     cpdef send(self, Request request)
     @cython.locals(copy=Request)
     cdef _send_twin(self, Request request, Verb verb, bytes line)
-    @cython.locals(reply=bytes)
+    @cython.locals(reply=bytes, line=bytes, verb=Verb)
     cdef _send_value(self, Request request)
     cdef _submit(self, Request copy)
     @cython.locals(copy=Request)

@@ -1,5 +1,6 @@
 cimport cython
 from gmproxy._c.blocks cimport Blocks
+from gmproxy._c.stream cimport Stream
 
 
 @cython.final
@@ -11,17 +12,29 @@ cdef class Verb:
     cdef readonly bint stores
     cdef readonly bint values
     cdef readonly bint meta
+    cdef readonly bint reads
     cdef readonly bint changes
     cdef readonly bint depends
     cdef readonly bint blind
     cdef readonly bint by_outcome
     cdef readonly bint repeatable
     cdef readonly frozenset answers
+    cdef readonly tuple done
     cdef readonly bytes miss
 
 
 cdef class Asker:
     cpdef answered(self, Request request)
+
+
+cdef class Edge:
+    cpdef bytes render(self, Request request)
+
+
+cdef class Parser:
+    cdef public Stream stream
+
+    cpdef Request next_request(self)
 
 
 @cython.final
@@ -31,6 +44,7 @@ cdef class Request:
     cdef public list keys
     cdef public bytes line
     cdef public bint quiet
+    cdef public Edge edge
     cdef public bytes reply
     cdef public Blocks blocks
     cdef public Asker owner

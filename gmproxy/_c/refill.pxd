@@ -15,5 +15,10 @@ cdef class Refill(Fetching):
     cdef Py_ssize_t _had
 
 
+cdef class MetaRefill(Fetching):
+    cdef Request _same
+    cdef bint _found
+
+
 cdef class Fetch(Fetching):
     pass

@@ -28,8 +28,10 @@ cdef class ReplyReader:
     cdef bint _ends_well(self, Py_ssize_t length_end, Py_ssize_t stop) except -1
     @cython.locals(fits=bint)
     cdef bytes _join_blocks(self, bytes last)
-    @cython.locals(stream=Stream, data=bytes, start=Py_ssize_t, after=Py_ssize_t, reply=bytes, length=bytes)
+    @cython.locals(stream=Stream, start=Py_ssize_t, after=Py_ssize_t, header=bytes, code=bytes)
     cdef bytes _read_meta(self, Request request)
+    @cython.locals(asked=list, told=list, code=bytes, odd=bint, word=bytes)
+    cdef _check_flags(self, Request request, bytes header)
     @cython.locals(stream=Stream, keys=list, at=Py_ssize_t)
     cdef _check_key(self, Request request, Py_ssize_t start, Py_ssize_t stop)
     @cython.locals(stream=Stream)

@@ -1,7 +1,6 @@
 cimport cython
-from gmproxy._c.message cimport Asker, Request
+from gmproxy._c.message cimport Asker, Parser, Request
 from gmproxy._c.router cimport Router
-from gmproxy._c.text cimport TextParser
 
 
 cdef bint share_a_key(Request one, Request other) except -1
@@ -19,7 +18,8 @@ cdef class Session(Asker):
     cdef object _watcher
     cdef bint _watching
     cdef int _doing
-    cdef TextParser _parser
+    cdef Parser _parser
+    cdef bint _begun
     cdef list _batch
     cdef Py_ssize_t _pending
     cdef bint _leaving
@@ -31,6 +31,7 @@ cdef class Session(Asker):
     cdef bint _may_leave(self) except -1
     @cython.locals(chunk=bytes)
     cpdef run(self)
+    cdef _begin(self, bytes chunk)
     cdef _answer_requests(self)
     @cython.locals(batch=list, request=Request)
     cdef bint _read_batch(self) except -1

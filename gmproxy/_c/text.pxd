@@ -1,13 +1,11 @@
 cimport cython
-from gmproxy._c.message cimport Request, Verb
+from gmproxy._c.message cimport Parser, Request, Verb
+from gmproxy._c.meta cimport MetaCommand
 from gmproxy._c.stream cimport Stream
 
 
-@cython.final
-cdef class TextParser:
-    cdef public Stream stream
+cdef class TextParser(Parser):
     cdef Py_ssize_t max_item_size
-    cdef bint begun
     cdef Py_ssize_t skip
     cdef Request after_skip
 
@@ -27,12 +25,14 @@ cdef class TextParser:
     cdef Py_ssize_t _plain_length(self, Py_ssize_t name_end, Py_ssize_t stop) except -2
     @cython.locals(quiet=bint, key=bytes, line=bytes)
     cdef Request _store(self, Verb verb, list words, Py_ssize_t pos)
-    @cython.locals(stream=Stream, start=Py_ssize_t, after=Py_ssize_t, request=Request)
+    @cython.locals(stream=Stream, start=Py_ssize_t, after=Py_ssize_t, request=Request, delete=Request)
     cdef Request _with_block(self, Verb verb, bytes key, bytes line, Py_ssize_t length, bint quiet, Py_ssize_t pos)
     @cython.locals(request=Request)
     cdef Request _refuse(self, bytes error, bint quiet, Py_ssize_t pos)
-    @cython.locals(request=Request)
-    cdef Request _refuse_large(self, Verb verb, bytes key, bint quiet, Py_ssize_t length, Py_ssize_t pos)
+    cdef Request _refuse_large(self, Request delete, bint quiet, Py_ssize_t length, Py_ssize_t pos)
+    cdef _skip_block(self, Py_ssize_t length, Py_ssize_t pos, bytes error, bint quiet)
+    @cython.locals(command=MetaCommand, request=Request)
+    cdef Request _meta_set(self, Verb verb, list words, Py_ssize_t pos)
     cdef Request _skip_refused_block(self)
     @cython.locals(quiet=bint, request=Request)
     cdef Request _line_about_key(self, Verb verb, list words, Py_ssize_t take)

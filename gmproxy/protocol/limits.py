@@ -12,6 +12,18 @@ MAX_LINE = 16 * 1024
 #: A get of many keys. memcached has no bound here; ours allows some 200,000 keys.
 MAX_GET_LINE = 4 * 1024 * 1024
 
+#: memcached: MFLAG_MAX_OPT_LENGTH, which counts one more; the words of a meta command.
+MAX_META_WORDS = 19
+
+#: memcached: MFLAG_MAX_OPAQUE_LENGTH; the letter O included.
+MAX_OPAQUE = 32
+
+#: Bytes in the flags of a meta command, so that its line is never longer than what memcached reads in pieces (2048).
+MAX_META_FLAGS = 1600
+
+#: Quiet gets of the binary protocol that are asked for together.
+MAX_QUIET_GETS = 500
+
 #: A data block may be announced with at most this length (memcached: INT_MAX - 2).
 MAX_ANNOUNCED_LENGTH = 2**31 - 3
 

@@ -7,16 +7,19 @@ replies-to-come hold the same objects and nothing has to be looked up when an an
 
 _STORED = frozenset((b"STORED\r\n", b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n"))
 
+#: By the name of a meta command, else by the kind of the verb.
 _ANSWERS = {
+    b"mg": frozenset((b"HD", b"VA", b"EN")),
+    b"ms": frozenset((b"HD", b"NS", b"EX", b"NF")),
+    b"md": frozenset((b"HD", b"EX", b"NF")),
+    b"ma": frozenset((b"HD", b"VA", b"NS", b"EX", b"NF")),
+    b"me": frozenset((b"ME", b"EN")),
     "store": _STORED,
     "count": frozenset((b"NOT_FOUND\r\n",)),
     "delete": frozenset((b"DELETED\r\n", b"NOT_FOUND\r\n")),
     "touch": frozenset((b"TOUCHED\r\n", b"NOT_FOUND\r\n")),
     "flush": frozenset((b"OK\r\n",)),
 }
-
-
-_DEPENDING = frozenset((b"add", b"replace", b"append", b"prepend", b"cas", b"incr", b"decr", b"touch"))
 
 
 class Verb:
@@ -28,32 +31,39 @@ class Verb:
     stores       True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
     values       True: the answer is VALUE blocks and END
     meta         True: the answer is that of a meta command; neither: one line
+    reads        True: it asks for the item, so its answer is a hit or a miss, and another server may be asked instead
     changes      True: it changes the item, so the backup hears of it too
     depends      True: what it does depends on what the server has
     blind        True: it changes the item, whatever the server has
     by_outcome   True: the backup hears of it once it is known what came of it, since it could come to another result
     repeatable   True: asking the same server twice does no harm, the answer included
-    answers      the lines it may be answered with, besides error lines and, for incr and decr, a number
+    answers      the lines it may be answered with, besides error lines and, for incr and decr, a number; for a meta command the
+                 words with which its answer may begin
+    done         how the answer begins if a change by outcome was made (a tuple)
     miss         what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "kind", "least", "most", "stores", "values", "meta", "changes", "depends", "blind", "by_outcome", "repeatable", "answers", "miss")
+    __slots__ = ("name", "kind", "least", "most", "stores", "values", "meta", "reads", "changes", "depends", "blind", "by_outcome",
+                 "repeatable", "answers", "done", "miss")
 
-    def __init__(self, name, kind, least, most, values=False, changes=False, repeatable=False):
+    def __init__(self, name, kind, least, most, values=False, reads=False, changes=False, depends=False, by_outcome=False,
+                 repeatable=False):
         self.name = name
         self.kind = kind
         self.least = least
         self.most = most
         self.stores = kind == "store" and least == 5
         self.values = values
+        self.meta = kind.startswith("meta")
+        self.reads = reads or values
         self.changes = changes
-        self.depends = name in _DEPENDING
-        self.blind = changes and not values and not self.depends
-        self.by_outcome = name in (b"add", b"replace", b"cas")
+        self.depends = depends or by_outcome
+        self.blind = changes and not self.reads and not self.depends
+        self.by_outcome = by_outcome
         self.repeatable = repeatable
-        self.meta = kind == "meta"
-        self.miss = b"END\r\n" if values else b"EN\r\n" if self.meta else None
-        self.answers = _ANSWERS.get(kind, frozenset())
+        self.answers = _ANSWERS.get(name if self.meta else kind, frozenset())
+        self.done = (b"HD", b"VA") if self.meta else (b"STORED",)
+        self.miss = b"END\r\n" if values else b"EN\r\n" if b"EN" in self.answers else None
 
     def __repr__(self):
         return f"<Verb {self.name.decode()}>"
@@ -67,25 +77,43 @@ VERBS = {
         Verb(b"gat", "retrieve_and_touch", 2, 0, values=True, changes=True, repeatable=True),
         Verb(b"gats", "retrieve_and_touch", 2, 0, values=True, changes=True, repeatable=True),
         Verb(b"set", "store", 5, 6, changes=True),
-        Verb(b"add", "store", 5, 6, changes=True),
-        Verb(b"replace", "store", 5, 6, changes=True),
-        Verb(b"append", "store", 5, 6, changes=True),
-        Verb(b"prepend", "store", 5, 6, changes=True),
-        Verb(b"cas", "store", 6, 7, changes=True),
-        Verb(b"incr", "count", 3, 4, changes=True),
-        Verb(b"decr", "count", 3, 4, changes=True),
+        Verb(b"add", "store", 5, 6, changes=True, by_outcome=True),
+        Verb(b"replace", "store", 5, 6, changes=True, by_outcome=True),
+        Verb(b"append", "store", 5, 6, changes=True, depends=True),
+        Verb(b"prepend", "store", 5, 6, changes=True, depends=True),
+        Verb(b"cas", "store", 6, 7, changes=True, by_outcome=True),
+        Verb(b"incr", "count", 3, 4, changes=True, depends=True),
+        Verb(b"decr", "count", 3, 4, changes=True, depends=True),
         Verb(b"delete", "delete", 2, 4, changes=True),
-        Verb(b"touch", "touch", 3, 4, changes=True, repeatable=True),
+        Verb(b"touch", "touch", 3, 4, changes=True, depends=True, repeatable=True),
         Verb(b"flush_all", "flush", 1, 3),
         Verb(b"version", "admin", 1, 0),
         Verb(b"stats", "admin", 1, 0),
         Verb(b"verbosity", "verbosity", 2, 3),
         Verb(b"quit", "admin", 1, 0),
+        Verb(b"mg", "meta", 2, 0, reads=True, repeatable=True),
+        Verb(b"ms", "meta_set", 2, 0, changes=True),
+        Verb(b"md", "meta", 2, 0, changes=True),
+        Verb(b"ma", "meta", 2, 0, changes=True, depends=True),
+        Verb(b"me", "meta_debug", 1, 0, repeatable=True),
+        Verb(b"mn", "meta_noop", 1, 0),
     )
 }
 
-#: What the proxy itself asks a server, for the remaining life of an item.
-META_GET = Verb(b"mg", "meta", 2, 0, repeatable=True)
+META_GET = VERBS[b"mg"]
+META_SET = VERBS[b"ms"]
+META_DELETE = VERBS[b"md"]
+META_COUNT = VERBS[b"ma"]
+
+#: What a meta command becomes by its flags. A look that may win the right to recache is not to be repeated: the second time,
+#: the answer is that somebody else has won.
+META_TOUCH = Verb(b"mg", "meta", 2, 0, reads=True, changes=True, repeatable=True)
+META_WIN = Verb(b"mg", "meta", 2, 0, reads=True)
+META_WIN_AND_TOUCH = Verb(b"mg", "meta", 2, 0, reads=True, changes=True)
+META_EXTEND = Verb(b"ms", "meta_set", 2, 0, changes=True, depends=True)
+META_SET_IF = Verb(b"ms", "meta_set", 2, 0, changes=True, by_outcome=True)
+META_DELETE_IF = Verb(b"md", "meta", 2, 0, changes=True, by_outcome=True)
+META_COUNT_IF = Verb(b"ma", "meta", 2, 0, changes=True, by_outcome=True)
 
 #: Where a request stands. PRIMARY and BACKUP name the server that is being asked, COPY is what the backup gets of a
 #: change that the primary also gets. UNREADY waits for its key to be refilled before the primary is asked.
@@ -102,6 +130,35 @@ class Asker:
         raise NotImplementedError
 
 
+class Edge:
+    """How the client that asked hears of an answer, where that is not the line the server gave. For the compiled build as above."""
+
+    __slots__ = ()
+
+    def render(self, request):
+        """The bytes that the client gets for the answered `request`; b"" if it is not to hear of it."""
+        raise NotImplementedError
+
+
+class Parser:
+    """The requests of one client, in whatever dialect. For the compiled build as above.
+
+    `stream.feed(chunk)` takes what arrived; `next_request()` gives the next whole request, or None while more bytes are needed.
+    Raises EndOfTalk when the client cannot be understood any more.
+    """
+
+    __slots__ = ()
+
+    def next_request(self):
+        raise NotImplementedError
+
+
+class EndOfTalk(Exception):
+    """Nothing that the client says from here on can be understood. It gets the `last_words`, and the connection is closed."""
+
+    last_words = b""
+
+
 class Request:
     """One question and, later, its answer.
 
@@ -110,7 +167,8 @@ class Request:
     keys      all keys of a retrieval of more than one key, in the client's order; else None
     line      what the server gets: the command line, without noreply, and the data block if there is one, each with CRLF
     quiet     True: the client said noreply
-    reply     the complete answer as the client gets it, or None while there is none
+    edge      an Edge if the client gets the reply in another form; None: as it is
+    reply     the complete answer of the server, or None while there is none
     blocks    for several keys: where their values are in `reply` (Blocks); None if the answer was pieced together
     owner     who asked (an Asker), or None if nobody waits
     lane      which of a backend's links carries it (the same for all requests of one client, for their order)
@@ -120,7 +178,7 @@ class Request:
     failure   the reason word, once a server failed on it
     """
 
-    __slots__ = ("verb", "key", "keys", "line", "quiet", "reply", "blocks", "owner", "lane", "stage", "retried", "twin",
+    __slots__ = ("verb", "key", "keys", "line", "quiet", "edge", "reply", "blocks", "owner", "lane", "stage", "retried", "twin",
                  "failure", "end_mark")
 
     def __init__(self, verb, key, line):
@@ -129,6 +187,7 @@ class Request:
         self.keys = None
         self.line = line
         self.quiet = False
+        self.edge = None
         self.reply = None
         self.blocks = None
         self.owner = None

@@ -17,7 +17,16 @@ new_blocks = pick("blocks").Blocks
 END = b"END\r\n"
 VALUE = b"VALUE "
 CRLF = b"\r\n"
-META_ANSWER = re.compile(rb"EN\r\n|(?:HD|VA [0-9]{1,10})(?: f[0-9]{1,10}| t-?[0-9]{1,10}| [WXZ])*\r\n")
+META_ANSWER = re.compile(
+    rb"(?:VA [0-9]{1,10}|HD|NS|EX|NF|EN)"
+    rb"(?: [fs][0-9]{1,10}| c[0-9]{1,20}| [tl]-?[0-9]{1,10}| h[01]| [!-bdegi-km-ru-~][^ \n]*)*\r\n"
+    rb"|ME [^\n]+\r\n"
+)
+UNASKED_FLAGS = (b"W", b"X", b"Z", b"b")
+
+#: How a server refuses an ms before it has read the data block: it takes that for commands.
+BLOCK_NOT_READ = (b"ERROR", b"CLIENT_ERROR bad command line format", b"CLIENT_ERROR options flags")
+
 FULL = b"ERROR Too many open connections"
 REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
 
@@ -143,27 +152,45 @@ class ReplyReader:
     def _read_meta(self, request):
         """A meta answer: VA <length> <flags> and the data, or one line."""
         stream = self.stream
-        data = stream.data
         start = stream.pos
         after = self._line_end(start)
         if after == 0:
             stream.need = 0
             return None
-        if data.startswith(b"VA ", start):
-            length = data[start + 3:after - 2].split(b" ")[0]
-            if not length.isdigit() or len(length) > 10:
-                raise BackendError(PROTOCOL, f"a bad header {data[start:start + 60]!r}")
-            after += int(length) + 2
-            if after > len(data):
-                stream.need = after - start
-                return None
-            if data[after - 2] != 13 or data[after - 1] != 10:
-                raise BackendError(PROTOCOL, "a value without its line end")
-        reply = data[start:after]
-        if not META_ANSWER.match(reply) and not is_error_line(reply):
-            raise BackendError(PROTOCOL, f"mg was answered {reply[:60]!r}")
+        header = stream.cut(start, after)
+        code = header[:2]
+        if code in request.verb.answers and META_ANSWER.fullmatch(header):
+            self._check_flags(request, header)
+            if code == b"VA":
+                after += int(header[3:-2].split(b" ", 1)[0]) + 2
+                if after - start > limits.MAX_REPLY:
+                    raise BackendError(PROTOCOL, f"a value too large: {header[:60]!r}")
+                if after > len(stream.data):
+                    stream.need = after - start
+                    return None
+                if not stream.begins(after - 2, CRLF):
+                    raise BackendError(PROTOCOL, "a value without its line end")
+            self.found = 1 if code == b"HD" or code == b"VA" else 0
+        elif is_error_line(header):
+            self.found = 0
+            self.out_of_step = request.verb.kind == "meta_set" and header.startswith(BLOCK_NOT_READ)
+        else:
+            raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {header[:60]!r}")
         stream.pos = after
-        return reply
+        return header if code != b"VA" else stream.cut(start, after)
+
+    def _check_flags(self, request, header):
+        """A server tells what was asked, and, unasked, of the right to recache: anything else is the answer to somebody else."""
+        asked = [word[:1] for word in request.line[:request.line.index(CRLF)].split(b" ")[2:]]
+        code, *told = header[:-2].split(b" ")
+        if code == b"ME":
+            return
+        odd = code == (b"HD" if b"v" in asked else b"VA") and b"VA" in request.verb.answers
+        for word in told[1:] if code == b"VA" else told:
+            if word[:1] not in asked and word[:1] not in UNASKED_FLAGS:
+                odd = True
+        if odd:
+            raise BackendError(PROTOCOL, f"{request.line[:60]!r} was answered {header[:60]!r}")
 
     def _check_key(self, request, start, stop):
         """The server answers keys in the order asked: another one belongs to somebody else's request."""

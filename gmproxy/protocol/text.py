@@ -1,5 +1,7 @@
 """The classic text protocol as a client speaks it: bytes in, requests out.
 
+The meta commands stand among the others; what is special about them is in meta.py.
+
 The rules are those of memcached's protocol.txt where it is exact and of memcached 1.6 where it is not, down to which mistakes
 are answered before a data block is read (the block is then taken for commands, as memcached does).
 
@@ -8,16 +10,23 @@ answer and a link is always in step, and odd numbers and blanks are written plai
 border in a line than this parser did.
 """
 
-import re
-
 from gmproxy.accel import pick
 from gmproxy.protocol import limits
+from gmproxy.protocol.numbers import as_int32, c_number
 
 _message = pick("message")
 new_request = _message.Request
 local_reply = _message.local_reply
-new_stream = pick("stream").Stream
+EndOfTalk = _message.EndOfTalk
 VERBS = _message.VERBS
+_meta = pick("meta")
+new_meta_command = _meta.MetaCommand
+read_meta = _meta.read
+read_meta_debug = _meta.read_debug
+line_of = _meta.line_of
+TOO_MANY_FLAGS = _meta.TOO_MANY_FLAGS
+INVALID_FLAG = _meta.INVALID
+new_stream = pick("stream").Stream
 
 ERROR = b"ERROR\r\n"
 BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
@@ -29,50 +38,28 @@ LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 OK = b"OK\r\n"
 CRLF = b"\r\n"
-BINARY = 0x80  # how a client of the binary protocol begins: it would wait for ever for an answer in text
 
 DELETE = VERBS[b"delete"]
+META_DELETE = VERBS[b"md"]
 NOREPLY = b"noreply"
 MAX_FLAGS = 2**32 - 1
 MAX_EXPTIME = 2**31 - 1
 
-#: A number as C's strtol reads it from a word: the rest after white space is ignored.
-_C_NUMBER = re.compile(rb"[\t\v\f\r]*([+-]?)([0-9]+)(?:[\t\v\f\r]|\Z)")
 
+class LineTooLong(EndOfTalk):
+    """The client sends a line without an end."""
 
-class LineTooLong(Exception):
-    """The client sends a line without an end: nothing after it can be understood."""
-
-
-def c_number(word, least, most):
-    """The number that memcached reads from `word`, or None if it refuses it or it is not in [least, most]."""
-    match = _C_NUMBER.match(word)
-    if match is None:
-        return None
-    number = int(match[2]) if len(match[2]) <= 20 else most + 1
-    if match[1] == b"-":
-        number = -number
-    return number if least <= number <= most else None
-
-
-def as_int32(number):
-    """What is left of a number when memcached stores it in 32 signed bits."""
-    return (number + 2**31) % 2**32 - 2**31
+    last_words = LINE_TOO_LONG
 
 
 class TextParser:
-    """The requests of one client.
+    """The requests of one client (a message.Parser). Raises LineTooLong."""
 
-    `stream.feed(chunk)` takes what arrived; `next_request()` gives the next whole request, or None while more bytes are
-    needed. Raises LineTooLong when the stream cannot be understood any more.
-    """
-
-    __slots__ = ("stream", "max_item_size", "begun", "skip", "after_skip")
+    __slots__ = ("stream", "max_item_size", "skip", "after_skip")
 
     def __init__(self, max_item_size):
         self.stream = new_stream()
         self.max_item_size = max_item_size
-        self.begun = False      # the first byte was looked at
         self.skip = 0           # bytes of a refused data block still to be thrown away
         self.after_skip = None  # the answer once they are gone
 
@@ -83,10 +70,6 @@ class TextParser:
         if not stream.ready():
             return None
         start = stream.pos
-        if not self.begun:
-            self.begun = True
-            if stream.data[start] == BINARY:
-                raise LineTooLong
         end = stream.line_end(start)
         if end < 0:
             stream.need = 0
@@ -170,6 +153,8 @@ class TextParser:
             return local_reply(ERROR)
         if verb.kind == "store":
             return self._store(verb, words, end + 1)
+        if verb.kind == "meta_set":
+            return self._meta_set(verb, words, end + 1)
         stream.pos = end + 1
         return getattr(self, "_" + verb.kind)(verb, words)
 
@@ -216,7 +201,8 @@ class TextParser:
         `line` is how the server gets the command line; None: as it came, in one piece with the block.
         """
         if length > self.max_item_size:
-            return self._refuse_large(verb, key, quiet, length, pos)
+            delete = new_request(DELETE, key, b"delete %b\r\n" % key) if verb.name == b"set" else None
+            return self._refuse_large(delete, quiet, length, pos)
         stream = self.stream
         after = pos + length + 2
         if after > len(stream.data):
@@ -238,25 +224,62 @@ class TextParser:
         request.quiet = quiet
         return request
 
-    def _refuse_large(self, verb, key, quiet, length, pos):
-        """Throw the data block away and answer the error after it.
+    def _refuse_large(self, delete, quiet, length, pos):
+        """The data block is too large. For a set, memcached also drops the old value, as the request `delete` does: the client
+        must not go on reading what it wanted to replace."""
+        self._skip_block(length, pos, TOO_LARGE, quiet)
+        if delete is None:
+            return self._skip_refused_block()
+        delete.quiet = True
+        return delete
 
-        For a set, memcached also drops the old value: the client must not go on reading what it wanted to replace.
-        """
+    def _skip_block(self, length, pos, error, quiet):
+        """Throw the data block of `length` bytes at `pos` away as it comes, and answer the error after it."""
         self.stream.pos = pos
         self.skip = length + 2
-        self.after_skip = local_reply(TOO_LARGE)
+        self.after_skip = local_reply(error)
         self.after_skip.quiet = quiet
-        if verb.name == b"set":
-            request = new_request(DELETE, key, b"delete %b\r\n" % key)
-            request.quiet = True
-            return request
-        return self._skip_refused_block()
 
     def _skip_refused_block(self):
         self.stream.need = 0
         self.skip -= self.stream.drop(self.skip)
         return self.after_skip if self.skip == 0 else None
+
+    def _meta_set(self, verb, words, pos):
+        """An ms; its data block begins at `pos`. Mistakes in the flags are answered after it, others before."""
+        length = c_number(words[2], 0, limits.MAX_ANNOUNCED_LENGTH) if len(words) > 2 else None
+        if len(words[1]) > limits.MAX_KEY or len(words) == 2:
+            return self._refuse(BAD_FORMAT, False, pos)
+        if len(words) > limits.MAX_META_WORDS:
+            return self._refuse(TOO_MANY_FLAGS, False, pos)
+        if length is None:
+            return self._refuse(BAD_FORMAT, False, pos)
+        command = new_meta_command(verb.name, words[1], words[3:])
+        if command.error is not None:
+            self._skip_block(length, pos, command.error, False)
+            return self._skip_refused_block()
+        if length > self.max_item_size:
+            flag = [b"b"] if command.key is not command.word else []
+            delete = new_request(META_DELETE, command.key, line_of(b"md", command.word, *flag))
+            return self._refuse_large(delete, False, length, pos)
+        line = line_of(verb.name, command.word, b"%d" % length, *command.kept)
+        request = self._with_block(command.verb(verb), command.key, line, length, False, pos)
+        if request is None:
+            return None
+        if request.verb is None and not command.known:  # a bad block; the flags are judged before it
+            return local_reply(INVALID_FLAG)
+        request.edge = command.edge()
+        return request
+
+    def _meta(self, verb, words):
+        return read_meta(verb, words)
+
+    def _meta_debug(self, verb, words):
+        return read_meta_debug(verb, words)
+
+    def _meta_noop(self, verb, words):
+        """Every answer before it leaves before it, the quiet ones' too."""
+        return local_reply(b"MN\r\n")
 
     def _count(self, verb, words):
         return self._line_with_number(verb, words, BAD_DELTA)

@@ -31,15 +31,16 @@ def file(tmp_path, key):
     return path
 
 
-def conformity(server):
+def conformity(server, protocol):
     """{test: what memccapable says of it}."""
-    said = run("memccapable", "-h", server.host, "-p", server.port, "-a")
+    said = run("memccapable", "-h", server.host, "-p", server.port, protocol)
     return dict(line.rsplit(None, 1) for line in said.splitlines() if line.endswith("]"))
 
 
-def test_memccapable(shop):
+@pytest.mark.parametrize("protocol", ["-a", "-b"], ids=["ascii", "binary"])
+def test_memccapable(shop, protocol):
     """Nothing may fail that memcached itself passes."""
-    ours, theirs = conformity(shop.proxy), conformity(shop.primaries[0])
+    ours, theirs = conformity(shop.proxy, protocol), conformity(shop.primaries[0], protocol)
     assert len(theirs) > 20
     assert ours == theirs
 
@@ -54,15 +55,16 @@ def test_memcstat(servers):
     assert "version: 1.6." in said
 
 
-def test_a_file_there_and_back(servers, file):
-    run("memccp", servers, file.name, folder=file.parent)
-    run("memcexist", servers, file.name)
+@pytest.mark.parametrize("protocol", [[], ["--binary"]], ids=["ascii", "binary"])
+def test_a_file_there_and_back(servers, file, protocol):
+    run("memccp", servers, *protocol, file.name, folder=file.parent)
+    run("memcexist", servers, *protocol, file.name)
     back = file.with_suffix(".back")
-    run("memccat", servers, f"--file={back}", file.name)
+    run("memccat", servers, *protocol, f"--file={back}", file.name)
     assert back.read_bytes() == file.read_bytes()
-    run("memctouch", servers, "--expire=100", file.name)
-    run("memcrm", servers, file.name)
-    run("memcexist", servers, file.name, status=1)
+    run("memctouch", servers, *protocol, "--expire=100", file.name)
+    run("memcrm", servers, *protocol, file.name)
+    run("memcexist", servers, *protocol, file.name, status=1)
 
 
 def test_memcflush(servers, file):
@@ -73,6 +75,7 @@ def test_memcflush(servers, file):
 
 @pytest.mark.parametrize("options", [
     ["--test=get"], ["--test=set"], ["--test=mget"], ["--test=set", "--noreply"], ["--test=set", "--buffer"], ["--test=get", "--non-blocking"],
+    ["--test=get", "--binary"], ["--test=set", "--binary"], ["--test=mget", "--binary"],
 ])
 def test_memcslap(shop, servers, options):
     said = run("memcslap", servers, *options, "--concurrency=8", "--execute-number=200", "--flush")

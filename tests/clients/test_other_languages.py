@@ -1,4 +1,4 @@
-"""PHP's and Perl's clients, each where it is installed."""
+"""Clients of PHP, Perl, Ruby and node, each where it is installed."""
 
 import shutil
 import subprocess
@@ -9,6 +9,8 @@ TIMEOUT = 30
 
 PHP_MEMCACHED = r"""
 $m = new Memcached();
+const IS_BINARY = SPEAKS_BINARY;
+$m->setOption(Memcached::OPT_BINARY_PROTOCOL, IS_BINARY);
 $m->addServer($argv[1], (int)$argv[2]);
 function check($what, $is) { if (!$is) { global $m; fwrite(STDERR, "$what: " . $m->getResultMessage() . "\n"); exit(1); } }
 check('set', $m->set('php', ['a' => 1, 'b' => "\0\r\n"]));
@@ -26,13 +28,20 @@ check('deleteMulti', array_unique($m->deleteMulti(['1000', '1001'])) === ['1000'
 check('gone', $m->get('php') === false && $m->getResultCode() === Memcached::RES_NOTFOUND);
 check('large', $m->set('large', str_repeat('x', 500000)) && strlen($m->get('large')) === 500000);
 $m->setOption(Memcached::OPT_COMPRESSION, false);
+check('counter', $m->delete('counter') || true);
+if (IS_BINARY) {
+    check('initial', $m->increment('counter', 5, 10, 60) === 10 && $m->increment('counter', 5, 10, 60) === 15);
+    check('odd key', $m->set("od\xc3\xa9d", 1) && $m->get("od\xc3\xa9d") === 1);
+}
 check('too large', !$m->set('large', str_repeat('x', 2000000)) && $m->get('large') === false);
 check('version', count($m->getVersion()) === 1);
 check('stats', count($m->getStats()) === 1);
-$m->setOption(Memcached::OPT_NOREPLY, true);
-check('noreply', $m->set('quiet', 1) && $m->delete('quiet'));
-$m->setOption(Memcached::OPT_NOREPLY, false);
-check('after noreply', $m->get('quiet') === false);
+if (!IS_BINARY) {
+    $m->setOption(Memcached::OPT_NOREPLY, true);
+    check('noreply', $m->set('quiet', 1) && $m->delete('quiet'));
+    $m->setOption(Memcached::OPT_NOREPLY, false);
+    check('after noreply', $m->get('quiet') === false);
+}
 $m->setOption(Memcached::OPT_BUFFER_WRITES, true);
 for ($i = 0; $i < 100; $i++) $m->set("buffered$i", $i);
 check('buffered', $m->get('buffered99') === 99);
@@ -77,6 +86,62 @@ $m->disconnect_all;
 """
 
 
+#: dalli speaks the binary protocol, and with `protocol: :meta` the meta commands.
+DALLI = r"""
+require 'dalli'
+m = Dalli::Client.new("#{ARGV[0]}:#{ARGV[1]}", OPTIONS)
+def check(what, is) abort(what) unless is end
+m.delete('ruby')
+check('set', m.set('ruby', { 'a' => 1, 'b' => "\0\r\n" }))
+check('get', m.get('ruby') == { 'a' => 1, 'b' => "\0\r\n" })
+check('add', !m.add('ruby', 1))
+check('replace', m.replace('ruby', 4))
+value, cas = m.get_cas('ruby')
+check('cas', value == 4 && m.set_cas('ruby', 5, cas) && !m.set_cas('ruby', 6, cas))
+m.multi { 200.times { |i| m.set("many#{i}", i) } }
+check('many', m.get_multi((0...300).map { |i| "many#{i}" }).length == 200)
+check('raw', m.set('count', '5', 0, raw: true) && m.incr('count', 3) == 8 && m.decr('count', 100) == 0)
+m.delete('count')
+check('initial', m.incr('count', 3, 60, 10) == 10 && m.incr('count', 3) == 13)
+check('append', m.set('text', 'b', 0, raw: true) && m.append('text', 'c') && m.prepend('text', 'a') && m.get('text', raw: true) == 'abc')
+check('touch', m.touch('ruby', 100) && m.gat('ruby', 100) == 5)
+check('odd key', m.set("od\u00e9d", 1) && m.get("od\u00e9d") == 1)
+check('large', m.set('large', 'x' * 500_000) && m.get('large').length == 500_000)
+check('delete', m.delete('ruby') && m.get('ruby').nil?)
+check('version', m.version.values.first.start_with?('1.6'))
+check('stats', m.stats.values.first['curr_connections'])
+check('flush', m.flush_all && m.get('many5').nil?)
+m.close
+"""
+
+MEMJS = r"""
+const memjs = require('memjs');
+const m = memjs.Client.create(`${process.argv[1]}:${process.argv[2]}`);
+const check = (what, is) => { if (!is) { console.error(what); process.exit(1); } };
+const text = async (key) => String((await m.get(key)).value);
+(async () => {
+    await m.delete('node');
+    check('set', await m.set('node', Buffer.from([0, 13, 10]), { expires: 60 }));
+    check('get', (await m.get('node')).value.equals(Buffer.from([0, 13, 10])));
+    check('add', !(await m.add('node', '1', {})));
+    check('replace', await m.replace('node', '4', {}));
+    await Promise.all([...Array(200).keys()].map((i) => m.set(`many${i}`, String(i), {})));
+    const found = await Promise.all([...Array(300).keys()].map((i) => m.get(`many${i}`)));
+    check('many', found.filter((one) => one.value !== null).length === 200);
+    check('append', await m.append('node', '2') && await text('node') === '42');
+    await m.delete('count');
+    check('count', (await m.increment('count', 5, { initial: 7, expires: 60 })).value === 7 && (await m.increment('count', 5, {})).value === 12);
+    check('decrement', (await m.decrement('count', 100, {})).value === 0);
+    check('touch', await m.touch('node', 100));
+    check('odd key', await m.set('a b', 'c', {}) && await text('a b') === 'c');
+    check('large', await m.set('large', 'x'.repeat(500000), {}) && (await m.get('large')).value.length === 500000);
+    check('gone', await m.delete('node') && (await m.get('node')).value === null);
+    check('flush', await m.flush() && (await m.get('many5')).value === null);
+    m.close();
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
+
+
 def has_class(name):
     php = shutil.which("php")
     return php and subprocess.run([php, "-r", f"exit(class_exists('{name}') ? 0 : 1);"], capture_output=True).returncode == 0
@@ -87,12 +152,19 @@ def has_module(name):
     return perl and subprocess.run([perl, f"-M{name}", "-e", "1"], capture_output=True).returncode == 0
 
 
+def succeeds(program, *arguments):
+    return shutil.which(program) and subprocess.run([program, *arguments], capture_output=True).returncode == 0
+
+
 def run(shop, *command):
     done = subprocess.run([*command, shop.proxy.host, str(shop.proxy.port)], capture_output=True, text=True, timeout=TIMEOUT)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name, program", [("Memcached", PHP_MEMCACHED), ("Memcache", PHP_MEMCACHE)])
+@pytest.mark.parametrize("name, program", [
+    ("Memcached", PHP_MEMCACHED.replace("SPEAKS_BINARY", "false")), ("Memcached", PHP_MEMCACHED.replace("SPEAKS_BINARY", "true")),
+    ("Memcache", PHP_MEMCACHE),
+], ids=["Memcached text", "Memcached binary", "Memcache"])
 def test_php(shop, name, program):
     if not has_class(name):
         pytest.skip(f"PHP's class {name} is not installed")
@@ -104,3 +176,18 @@ def test_perl(shop, name):
     if not has_module(name):
         pytest.skip(f"Perl's {name} is not installed")
     run(shop, "perl", f"-M{name}", "-e", PERL.replace("CLIENT", name))
+
+
+@pytest.mark.parametrize("options", ["protocol: :binary", "protocol: :meta"])
+def test_dalli(shop, options):
+    if not succeeds("ruby", "-e", "require 'dalli'"):
+        pytest.skip("dalli is not installed")
+    if "meta" in options and not succeeds("ruby", "-e", "require 'dalli'; exit(Dalli::Protocol.const_defined?(:Meta))"):
+        pytest.skip("this dalli does not speak the meta protocol")
+    run(shop, "ruby", "-e", DALLI.replace("OPTIONS", options))
+
+
+def test_memjs(shop):
+    if not succeeds("node", "-e", "require('memjs')"):
+        pytest.skip("memjs is not installed")
+    run(shop, "node", "-e", MEMJS)

@@ -28,6 +28,17 @@ ODD_NUMBERS = (
 VALUES = (b"", b"0", b"1", b"10", b"99", b"007", b"-1", b" 5", b"5 ", b"18446744073709551615", b"18446744073709551616",
           b"abc", b"END\r\n", b"\r\n\0", b"\0", b"get a\r\n", b"v" * 1500, b"VALUE a 0 1\r\n1\r\nEND\r\n")
 DELTAS = (b"0", b"1", b"9", b"100", b"18446744073709551615")
+
+#: A mark is digits, which base64 has too: these are base64 as they stand, with the mark in what they say, or nearly so.
+BASE64_KEYS = (b"AAA" + MARK, b"AAA" + MARK + b"Zg==", b"AAA" + MARK + b"Zm8=", b"A A".replace(b" ", b"!") + b"A" + MARK, MARK, b"====")
+OPAQUES = (b"O1", b"Oabc", b"O", b"O" + b"o" * 31)
+META_READS = (b"v", b"c", b"f", b"h", b"k", b"s", b"t", b"u", b"l", b"q")
+META_WINS = (b"N30", b"N0", b"N-1", b"R10", b"R1000", b"T0", b"T100", b"T-1", b"T2592001")
+META_STORES = (b"c", b"k", b"q", b"F5", b"F4294967295", b"F0", b"T0", b"T100", b"T-1", b"I", b"C1", b"C0", b"C18446744073709551615")
+META_MODES = (b"ME", b"MA", b"MP", b"MR", b"MS")
+META_COUNTS = (b"MI", b"M+", b"MD", b"M-", b"D2", b"D18446744073709551615", b"J13", b"J0", b"N0", b"N100", b"T100", b"C1", b"c", b"k", b"t", b"v")
+ODD_FLAGS = (b"M", b"MX", b"ME2", b"T", b"Tx", b"N", b"C", b"Cx", b"C-1", b"F", b"F-1", b"J-", b"Dx", b"x", b"E5", b"S3", b"!", b"\x7f", b"\xff", b"noreply",
+             b"vv", b"Pathhint", b"L/a/b", b"T5\t", b"F+5", b"F4294967296", b"D18446744073709551616")
 STRAYS = (b"noreply", b"foo", b"0", b"1", b"-1", b"\t", b"noreply noreply", b"foo noreply", b"noreply foo", b"0 noreply")
 NONSENSE = (
     b"", b" ", b"\r", b"\t", b"get", b"gets ", b"gat", b"gat 0", b"gats 0 ", b"gat x", b"set", b"set a", b"foo", b"foo bar",
@@ -47,11 +58,8 @@ def conversation(random):
 
 
 def _command(random):
-    kind = random.choices((_store, _read, _touching_read, _count, _delete, _touch, _flush, _nonsense), _WEIGHTS)[0]
+    kind = random.choices(list(_WEIGHTS), _WEIGHTS.values())[0]
     return kind(random)
-
-
-_WEIGHTS = (30, 20, 8, 12, 8, 8, 2, 8)
 
 
 def _store(random):
@@ -93,6 +101,53 @@ def _flush(random):
 
 def _nonsense(random):
     return [random.choice(NONSENSE) + _line_end(random)]
+
+
+def _meta_get(random):
+    return [_meta_line(random, b"mg", [], META_READS, META_WINS if random.random() < 0.3 else ())]
+
+
+def _meta_set(random):
+    value = random.choice(VALUES)
+    length = b"%d" % len(value) if random.random() < 0.95 else _odd_number(random)
+    modes = (random.choice(META_MODES),) if random.random() < 0.5 else ()
+    data_end = b"\r\n" if random.random() < 0.95 else random.choice((b"", b"\n", b"xx", b"x\r\n"))
+    return [_meta_line(random, b"ms", [length], META_STORES, modes), value + data_end]
+
+
+def _meta_delete(random):
+    return [_meta_line(random, b"md", [], (b"k", b"q", b"q", b"I", b"T100", b"C1"))]
+
+
+def _meta_count(random):
+    return [_meta_line(random, b"ma", [], META_COUNTS)]
+
+
+def _meta_other(random):
+    return [random.choice((b"mn", b"mn", b"mn q", b"me " + _key(random), b"mx", b"m", b"mg", b"ms", b"ma", b"md", b"me", b"me AAA" + MARK + b" b")) + b"\r\n"]
+
+
+def _meta_line(random, name, words, *choices):
+    """A meta command with some flags of each of `choices`, now and then a wrong one."""
+    flags = [flag for some in choices for flag in random.sample(some, random.randint(0, min(4, len(some))))]
+    key = _key(random)
+    if random.random() < 0.2:
+        key = random.choice(BASE64_KEYS)
+        flags.append(b"b")
+    if random.random() < 0.3:
+        flags.append(random.choice(OPAQUES))
+    if random.random() < 0.08:
+        flags.append(random.choice(ODD_FLAGS))
+    if random.random() < 0.02:
+        flags += [b"u", b"u", *ODD_FLAGS[:15]]
+    random.shuffle(flags)
+    return _line(random, [name, key, *words, *flags], noreply=0.01)
+
+
+_WEIGHTS = {
+    _store: 30, _read: 20, _touching_read: 8, _count: 12, _delete: 8, _touch: 8, _flush: 2, _nonsense: 8,
+    _meta_get: 16, _meta_set: 16, _meta_delete: 5, _meta_count: 8, _meta_other: 4,
+}
 
 
 def _key(random):

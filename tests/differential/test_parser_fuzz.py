@@ -1,4 +1,4 @@
-"""Both parsers against bytes that nobody would send: they read them, or raise their one documented error, never another one; they
+"""All parsers against bytes that nobody would send: they read them, or raise their one documented error, never another one; they
 end; and what they read is the same however the bytes are cut, and in both builds."""
 
 import hashlib
@@ -10,10 +10,12 @@ import pytest
 
 from gmproxy.accel import BUILD, pick
 from gmproxy.errors import PROTOCOL, BackendError
+from differential.binary_conversations import Binary
 from support.servers import environment
 
 message = pick("message")
 text = pick("text")
+binary = pick("binary")
 reply = pick("reply")
 
 MAX_ITEM_SIZE = 5000
@@ -24,6 +26,7 @@ REQUEST_FRAGMENTS = [
     b"get ", b"gets ", b"gat 0 ", b"set ", b"add ", b"cas ", b"append ", b"incr ", b"touch ", b"delete ", b"flush_all", b"version",
     b"quit", b"stats ", b"verbosity ", b"a ", b"b ", b"0 ", b"5 ", b"-1 ", b"9999 ", b"99999999999 ", b"noreply", b"k" * 251, b" ",
     b"\r\n", b"\r\n", b"\n", b"\r", b"\0", b"hello\r\n", b"x" * 90,
+    b"mg ", b"ms a 5 ", b"md ", b"ma ", b"me ", b"mn", b"v ", b"q ", b"b ", b"k ", b"O1 ", b"T5 ", b"C1 ", b"ME ", b"Zm9v ",
 ]
 #: What is asked, over and over, and answers to it; the pieces of which a wrong answer may be made.
 QUESTIONS = [
@@ -31,17 +34,28 @@ QUESTIONS = [
     (b"get", [b"a", b"b", b"a"], [b"VALUE a 0 1\r\n1\r\nVALUE b 0 0\r\n\r\nEND\r\n", b"VALUE b 0 1\r\n1\r\nEND\r\n", b"ERROR\r\n"]),
     (b"set", [b"a"], [b"STORED\r\n", b"NOT_STORED\r\n", b"SERVER_ERROR out of memory storing object\r\n"]),
     (b"incr", [b"a"], [b"12\r\n", b"12  \r\n", b"NOT_FOUND\r\n"]),
-    (b"mg", [b"a"], [b"VA 5 f0 t-1\r\nhello\r\n", b"EN\r\n", b"HD\r\n"]),
+    (b"mg f t v k", [b"a"], [b"VA 5 f0 t-1\r\nhello\r\n", b"EN\r\n", b"VA 0 ka f1 W\r\n\r\n"]),
+    (b"ms 2 c", [b"a"], [b"HD c12\r\n", b"NS c0\r\n", b"CLIENT_ERROR invalid flag\r\n"]),
+    (b"ma v", [b"a"], [b"VA 2\r\n12\r\n", b"NF\r\n"]),
+    (b"md O1", [b"a"], [b"HD O1\r\n", b"NF O1\r\n"]),
     (b"delete", [b"a"], [b"DELETED\r\n", b"NOT_FOUND\r\n", b"CLIENT_ERROR bad command line format\r\n"]),
 ]
 ANSWER_FRAGMENTS = [
     b"VALUE a 0 5\r\nhello\r\n", b"VALUE b 0 0\r\n\r\n", b"VALUE ", b"a ", b"b ", b"0 ", b"5", b"-1", b"99999999999", b"END\r\n",
-    b"STORED\r\n", b"12\r\n", b"ERROR\r\n", b"EN\r\n", b"VA ", b"\r\n", b"\n", b"\r", b" ", b"\0", b"x" * 8200,
+    b"STORED\r\n", b"12\r\n", b"ERROR\r\n", b"EN\r\n", b"VA ", b"HD ", b"NF", b"k", b"c1 ", b"\r\n", b"\n", b"\r", b" ", b"\0", b"x" * 8200,
 ]
 
 
 def requests(rng):
     return _made_of(REQUEST_FRAGMENTS, rng.randint(1, 16), rng)
+
+
+def packets(rng):
+    """A conversation of the differential test, with a byte changed now and then."""
+    said = bytearray(Binary.said(Binary.conversation(rng), b"%05d" % rng.randrange(100)))
+    for _ in range(rng.choice((0, 0, 0, 1, 3))):
+        said[rng.randrange(len(said))] = rng.randrange(256)
+    return bytes(said)
 
 
 def replies(rng):
@@ -66,12 +80,27 @@ def cut(data, rng):
 
 def facts(request):
     verb = request.verb and request.verb.name
-    return verb, request.key, request.keys, request.line, request.quiet, request.reply
+    return verb, request.key, request.keys, request.line, request.quiet, request.edge is not None, request.reply
 
 
 def parse(chunks):
-    """What the requests parser makes of `chunks`."""
-    parser = text.TextParser(MAX_ITEM_SIZE)
+    return _parse(text.TextParser(MAX_ITEM_SIZE), chunks)
+
+
+def parse_binary(chunks):
+    """Quiet gets that did not arrive together are no less right: each is told alone."""
+    found = _parse(binary.BinaryParser(MAX_ITEM_SIZE), chunks)
+    return [one for fact in found for one in _each_key(fact)]
+
+
+def _each_key(fact):
+    if fact[0] != b"gets":
+        return [fact]
+    return [(b"gets", key) for key in fact[2] or [fact[1]]]
+
+
+def _parse(parser, chunks):
+    """What a parser of requests makes of `chunks`."""
     found = []
     try:
         for chunk in chunks:
@@ -80,15 +109,15 @@ def parse(chunks):
                 found.append(facts(request))
                 assert len(found) <= sum(map(len, chunks)), "requests out of nothing"
             parser.stream.forget()
-    except text.LineTooLong:
-        found.append("line too long")
+    except message.EndOfTalk as end:
+        found.append(("the end", end.last_words))
     return found
 
 
 def ask(number):
-    name, keys, _ = QUESTIONS[number % len(QUESTIONS)]
-    verb = message.META_GET if name == b"mg" else message.VERBS[name]
-    request = message.Request(verb, keys[0], b"")
+    words, keys, _ = QUESTIONS[number % len(QUESTIONS)]
+    name, *flags = words.split(b" ")
+    request = message.Request(message.VERBS[name], keys[0], b" ".join([name, keys[0], *flags]) + b"\r\n")
     request.keys = keys if len(keys) > 1 else None
     return request
 
@@ -111,7 +140,7 @@ def read(chunks):
     return found
 
 
-@pytest.mark.parametrize("understand, make", [(parse, requests), (read, replies)])
+@pytest.mark.parametrize("understand, make", [(parse, requests), (parse_binary, packets), (read, replies)])
 def test_cuts_change_nothing(understand, make):
     rng = random.Random(1)
     for _ in range(CASES):
@@ -120,7 +149,7 @@ def test_cuts_change_nothing(understand, make):
         assert understand(chunks) == understand([said]), chunks
 
 
-@pytest.mark.parametrize("understand", [parse, read])
+@pytest.mark.parametrize("understand", [parse, parse_binary, read])
 def test_noise(understand):
     rng = random.Random(2)
     for _ in range(CASES // 10):
@@ -133,7 +162,7 @@ def digest():
     rng = random.Random(3)
     sha = hashlib.sha256()
     for _ in range(CASES):
-        sha.update(repr((parse([requests(rng)]), read([replies(rng)]))).encode())
+        sha.update(repr((parse([requests(rng)]), parse_binary([packets(rng)]), read([replies(rng)]))).encode())
     return sha.hexdigest()
 
 

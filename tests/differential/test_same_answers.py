@@ -10,9 +10,10 @@ import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from differential import exceptions
+from differential import binary_conversations, exceptions
 from differential.conversations import MARK, conversation
 from wire.sample import PREDICTABLE
 
@@ -27,6 +28,31 @@ LAST_ANSWER = b"VALUE end%b 0 0\r\n\r\nEND\r\n" % MARK
 RECV_SIZE = 64 * 1024
 
 
+class Text:
+    """How conversations in the text protocol, classic and meta, are made and compared. `mark` is the number of one."""
+
+    conversation = staticmethod(conversation)
+
+    @staticmethod
+    def said(pieces, mark):
+        return b"".join((*pieces, ENDING)).replace(MARK, mark)
+
+    @staticmethod
+    def is_excused(said):
+        return exceptions.is_excused(said)
+
+    @staticmethod
+    def disturbs_others(said, mark):
+        """True if other conversations may see what this one does: a key without its mark, a flush."""
+        own = re.escape(mark)
+        return re.search(rb"(?:set|add|replace|append|prepend|cas|m[gsda]) +(?![^ \n]*%b)[^ \n]|flush_all" % own, said) is not None
+
+    @staticmethod
+    def same(proxy, memcached, mark):
+        last_answer = LAST_ANSWER.replace(MARK, mark)
+        return exceptions.same(proxy, memcached, lambda got: got.endswith(last_answer))
+
+
 class Difference(Exception):
     """`said` was answered `memcached` by one and `proxy` by the other."""
 
@@ -35,9 +61,10 @@ class Difference(Exception):
 
 
 class Comparison:
-    """Compares conversation after conversation, each with a number of its own in its keys."""
+    """Compares conversation after conversation in `dialect`, each with a number of its own in its keys."""
 
-    def __init__(self, memcached, proxy):
+    def __init__(self, memcached, proxy, dialect):
+        self.dialect = dialect
         self.memcached = memcached
         self.proxy = proxy
         self.crowded = False  # True if several conversations go on at once
@@ -51,7 +78,7 @@ class Comparison:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             seed = next(self._seeds)
-            pieces = conversation(random.Random(seed))
+            pieces = self.dialect.conversation(random.Random(seed))
             try:
                 self._compare(pieces, seed)
             except Difference:
@@ -60,14 +87,13 @@ class Comparison:
 
     def _compare(self, pieces, seed):
         mark = b"%0*d" % (len(MARK), next(self._numbers))
-        said = b"".join((*pieces, ENDING)).replace(MARK, mark)
-        if exceptions.is_excused(said) or (self.crowded and disturbs_others(said, mark)):
+        said = self.dialect.said(pieces, mark)
+        if self.dialect.is_excused(said) or (self.crowded and self.dialect.disturbs_others(said, mark)):
             self.excused += 1
             return
-        last_answer = LAST_ANSWER.replace(MARK, mark)
         memcached = answers(self.memcached, [said])
         proxy = answers(self.proxy, cut(said, random.Random(seed)))
-        if not exceptions.same(proxy, memcached, lambda got: got.endswith(last_answer)):
+        if not self.dialect.same(proxy, memcached, mark):
             raise Difference(said, memcached, proxy)
         self.compared += 1
 
@@ -86,21 +112,21 @@ class Comparison:
         assert self.compared > self.excused
 
 
-def disturbs_others(said, mark):
-    """True if other conversations may see what this one does: a key without its mark, a flush."""
-    own = re.escape(mark)
-    return re.search(rb"(?:set|add|replace|append|prepend|cas) +(?![^ \n]*%b)[^ \n]|flush_all" % own, said) is not None
-
-
 def answers(server, chunks):
-    """All that `server` answers to `chunks`, each sent in a packet of its own, until it has no more to say."""
+    """All that `server` answers to `chunks`, each sent in a packet of its own, until it has no more to say: it may hang up before
+    all is said."""
+    got = []
     with server.talk() as talk:
-        for chunk in chunks[:-1]:
-            talk.send(chunk)
-            time.sleep(0.0002)  # else the kernel would gather them
-        talk.send(chunks[-1])
-        talk.socket.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: talk.socket.recv(RECV_SIZE), b""))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for chunk in chunks[:-1]:
+                talk.send(chunk)
+                time.sleep(0.0002)  # else the kernel would gather them
+            talk.send(chunks[-1])
+        with suppress(OSError):
+            talk.socket.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            got.extend(iter(lambda: talk.socket.recv(RECV_SIZE), b""))
+    return b"".join(got)
 
 
 def cut(said, random):
@@ -110,28 +136,33 @@ def cut(said, random):
 
 @pytest.fixture
 def comparison(memcached, proxy):
-    """Call it with the number of primaries and of backups."""
+    """Call it with the number of primaries and of backups, and how it is to talk."""
 
-    def start(primaries, backups):
+    def start(primaries, backups, dialect):
         arguments = []
         for option in ["-s"] * primaries + ["-b"] * backups:
             arguments += [option, memcached(*PREDICTABLE).address]
         # A server that fails is to be seen as such, at each failure.
         front = proxy(*arguments, "--on-get-error", "error", "--server-failure-limit", "1000000")
-        return Comparison(memcached(*PREDICTABLE), front)
+        return Comparison(memcached(*PREDICTABLE), front, dialect)
 
     return start
 
 
+@pytest.fixture(params=[Text, binary_conversations.Binary])
+def dialect(request):
+    return request.param
+
+
 @pytest.mark.parametrize("primaries, backups", [(1, 0), (3, 0), (2, 1)])
-def test_one_client(comparison, primaries, backups):
-    compared = comparison(primaries, backups)
+def test_one_client(comparison, dialect, primaries, backups):
+    compared = comparison(primaries, backups, dialect)
     compared.compare_for(SECONDS)
     compared.check()
 
 
-def test_many_clients_on_the_same_links(comparison):
-    compared = comparison(1, 1)
+def test_many_clients_on_the_same_links(comparison, dialect):
+    compared = comparison(1, 1, dialect)
     compared.crowded = True
     with ThreadPoolExecutor(8) as clients:
         for done in [clients.submit(compared.compare_for, SECONDS) for _ in range(8)]:

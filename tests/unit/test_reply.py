@@ -14,8 +14,9 @@ VALUE_B = b"VALUE b 7 0\r\n\r\n"
 
 
 def ask(name, *keys):
-    verb = message.META_GET if name == b"mg" else message.VERBS[name]
-    request = message.Request(verb, keys[0] if keys else b"", b"")
+    """A word with blanks is a meta command with its flags."""
+    name, *flags = name.split(b" ")
+    request = message.Request(message.VERBS[name], keys[0] if keys else b"", b" ".join([name, *keys, *flags]) + b"\r\n")
     if len(keys) > 1:
         request.keys = list(keys)
     return request
@@ -46,9 +47,25 @@ GOOD = [
     (ask(b"touch", b"a"), b"TOUCHED\r\n", 0),
     (ask(b"flush_all"), b"OK\r\n", 0),
     (ask(b"mg", b"a"), b"EN\r\n", 0),
-    (ask(b"mg", b"a"), b"HD f0\r\n", 0),
-    (ask(b"mg", b"a"), b"VA 5 f0 t-1\r\nhello\r\n", 0),
-    (ask(b"mg", b"a"), b"VA 0\r\n\r\n", 0),
+    (ask(b"mg", b"a"), b"HD\r\n", 1),
+    (ask(b"mg f", b"a"), b"HD f0\r\n", 1),
+    (ask(b"mg f t v", b"a"), b"VA 5 f0 t-1\r\nhello\r\n", 1),
+    (ask(b"mg v", b"a"), b"VA 0\r\n\r\n", 1),
+    (ask(b"mg v", b"a"), b"VA 0 Z X W\r\n\r\n", 1),
+    (ask(b"mg k O1 v q", b"a"), b"VA 2 ka b O1\r\n\r\n\r\n", 1),
+    (ask(b"mg k O1", b"a"), b"EN ka O1\r\n", 0),
+    (ask(b"ms 2 k c", b"a"), b"HD ka c18446744073709551615\r\n", 1),
+    (ask(b"ms 2", b"a"), b"NS\r\n", 0),
+    (ask(b"ms 2 O1", b"a"), b"EX O1\r\n", 0),
+    (ask(b"ms 2", b"a"), b"NF\r\n", 0),
+    (ask(b"ms 2 v", b"a"), b"HD\r\n", 1),
+    (ask(b"ms 2", b"a"), b"CLIENT_ERROR invalid flag\r\n", 0),
+    (ask(b"md", b"a"), b"HD\r\n", 1),
+    (ask(b"md k", b"a"), b"NF ka\r\n", 0),
+    (ask(b"ma v t", b"a"), b"VA 2 t9\r\n12\r\n", 1),
+    (ask(b"ma", b"a"), b"NF\r\n", 0),
+    (ask(b"me", b"a"), b"ME a exp=-1 la=0 cas=1 fetch=no cls=1 size=61\r\n", 0),
+    (ask(b"me", b"a"), b"EN\r\n", 0),
     (ask(b"mg", b"a"), b"ERROR\r\n", 0),
 ]
 
@@ -104,7 +121,21 @@ BAD = [
     (GET_A, b"VALUE a x 0\r\n"),
     (GET_A, b"VALUE a 0 0 x\r\n"),
     (GET_A, b"VALUE a 0 0 1 1\r\n"),
-    (ask(b"mg", b"a"), b"VA 0 fx\r\n\r\n"),
+    (ask(b"mg f v", b"a"), b"VA 0 fx\r\n\r\n"),
+    (ask(b"mg t", b"a"), b"HD t--1\r\n"),
+    (ask(b"mg c", b"a"), b"HD c\r\n"),
+    (ask(b"mg c", b"a"), b"HD  c1\r\n"),
+    (ask(b"mg c", b"a"), b"HD c1 f0\r\n"),
+    (ask(b"mg v", b"a"), b"HD\r\n"),
+    (ask(b"mg", b"a"), b"VA 1\r\n1\r\n"),
+    (ask(b"mg", b"a"), b"NF\r\n"),
+    (ask(b"mg O1", b"a"), b"ME a exp=-1\r\n"),
+    (ask(b"ms 2", b"a"), b"EN\r\n"),
+    (ask(b"ms 2 v", b"a"), b"VA 1\r\n1\r\n"),
+    (ask(b"ms 2", b"a"), b"STORED\r\n"),
+    (ask(b"md", b"a"), b"NS\r\n"),
+    (ask(b"ma v", b"a"), b"HD\r\n"),
+    (ask(b"me", b"a"), b"HD\r\n"),
     (ask(b"mg", b"a"), b"HDX\r\n"),
     (GET_A, b"VALUE \r\n"),
     (GET_A, b"VALUE a 0 99999999999\r\n"),
@@ -128,7 +159,8 @@ BAD = [
     (ask(b"mg", b"a"), b"VALUE a 0 1\r\n"),
     (ask(b"mg", b"a"), b"VA x\r\n"),
     (ask(b"mg", b"a"), b"VA 99999999999\r\n"),
-    (ask(b"mg", b"a"), b"VA 1\r\n12\r\n"),
+    (ask(b"mg v", b"a"), b"VA 1\r\n12\r\n"),
+    (ask(b"mg v", b"a"), b"VA %d\r\n" % limits.MAX_REPLY),
     (GET_A, b"x" * (limits.MAX_REPLY_LINE + 1)),
     (ask(b"set", b"a"), b"x" * (limits.MAX_REPLY_LINE + 1)),
 ]
@@ -158,6 +190,11 @@ def test_the_same_byte_by_byte(request_, said):
     (b"delete", b"CLIENT_ERROR bad command line format\r\n", False),
     (b"incr", b"ERROR\r\n", False),
     (b"touch", b"SERVER_ERROR x\r\n", False),
+    (b"ms 2", b"ERROR\r\n", True),
+    (b"ms 2", b"CLIENT_ERROR bad command line format\r\n", True),
+    (b"ms 2", b"CLIENT_ERROR invalid flag\r\n", False),
+    (b"ms 2", b"SERVER_ERROR object too large for cache\r\n", False),
+    (b"mg", b"ERROR\r\n", False),
 ])
 def test_after_some_refusals_a_data_block_would_be_taken_for_commands(verb, said, out_of_step):
     reader = reading(said)

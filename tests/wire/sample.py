@@ -24,7 +24,13 @@ FOLDER = Path(__file__).parent / "samples"
 
 _REPEATED = re.compile(r"\{(\d+)\*(.)\}")
 _RUN = re.compile(r"(.)\1{29,}", re.DOTALL)
-_CAS = re.compile(rb"^(VALUE [^ \n]+ \d+ \d+) \d+\r\n", re.MULTILINE)
+_OWN_NUMBERS = (
+    (re.compile(rb"^(VALUE [^ \n]+ \d+ \d+) \d+\r\n", re.MULTILINE), rb"\1 CAS\r\n"),
+    (re.compile(rb"^((?:HD|VA \d+)(?: [^\n]*)?) c\d+", re.MULTILINE), rb"\1 cCAS"),
+    (re.compile(rb"^((?:HD|VA \d+)(?: [^\n]*)?) t\d+", re.MULTILINE), rb"\1 tLIFE"),
+    (re.compile(rb"^((?:HD|VA \d+)(?: [^\n]*)?) l\d+", re.MULTILINE), rb"\1 lAGE"),
+    (re.compile(rb"^(ME [^ \n]+) exp=(-1|-?\d)\d* la=\d+ cas=\d+", re.MULTILINE), rb"\1 exp=\2 la=AGE cas=CAS"),
+)
 
 
 class Sample(NamedTuple):
@@ -68,9 +74,11 @@ def describe(request):
     return " ".join(words + ["quiet"] * request.quiet)
 
 
-def without_cas(answers):
-    """The unique numbers of `gets` differ from server to server."""
-    return _CAS.sub(rb"\1 CAS\r\n", answers)
+def comparable(answers):
+    """`answers` without what differs from server to server, and from second to second: unique numbers and times."""
+    for pattern, words in _OWN_NUMBERS:
+        answers = pattern.sub(words, answers)
+    return answers
 
 
 def ways_to_cut(data, random):

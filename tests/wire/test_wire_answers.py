@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from wire.sample import CASES, PREDICTABLE, ways_to_cut, without_cas
+from wire.sample import CASES, PREDICTABLE, comparable, ways_to_cut
 from support.servers import Memcached, Proxy
 
 RECV_SIZE = 64 * 1024
@@ -40,7 +40,7 @@ def answers(server, chunks):
             if 1 < len(chunks) < 100:
                 time.sleep(0.001)  # else the kernel would gather them
         talk.socket.shutdown(socket.SHUT_WR)
-        return without_cas(b"".join(iter(lambda: talk.socket.recv(RECV_SIZE), b"")))
+        return comparable(b"".join(iter(lambda: talk.socket.recv(RECV_SIZE), b"")))
 
 
 @pytest.mark.parametrize("sample", CASES)

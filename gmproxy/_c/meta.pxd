@@ -1,0 +1,47 @@
+cimport cython
+from gmproxy._c.message cimport Edge, Request, Verb
+
+
+cpdef bint is_text(bytes key)
+cpdef bytes encoded(bytes key)
+@cython.locals(letters=bytes, padding=Py_ssize_t, end=Py_ssize_t, missing=Py_ssize_t)
+cpdef bytes decoded(bytes word)
+
+
+cdef class MetaEdge(Edge):
+    cdef tuple nominal
+    cdef bytes tail
+
+    @cython.locals(reply=bytes)
+    cpdef bytes render(self, Request request)
+
+
+@cython.final
+cdef class MetaCommand:
+    cdef readonly bytes name
+    cdef readonly bytes word
+    cdef readonly bytes key
+    cdef readonly list kept
+    cdef readonly bytes error
+    cdef readonly bytes mode
+    cdef readonly bint quiet
+    cdef bint checks
+    cdef bint touches
+    cdef bint wins
+    cdef bint opaque_too_long
+    cdef bint echoes
+    cdef readonly bint known
+
+    @cython.locals(seen=set, flag=bytes, letter=bytes)
+    cdef _read(self, list flags)
+    cdef _read_number(self, bytes letter, bytes flag)
+    cdef _judge(self)
+    cpdef Verb verb(self, Verb verb)
+    cpdef MetaEdge edge(self)
+    cdef bytes _tail(self)
+
+
+@cython.locals(name=bytes, error=bytes, command=MetaCommand, request=Request)
+cpdef Request read(Verb verb, list words)
+@cython.locals(word=bytes, key=bytes)
+cpdef Request read_debug(Verb verb, list words)

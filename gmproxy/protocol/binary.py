@@ -1,0 +1,473 @@
+"""The binary protocol as a client speaks it: packets in, requests out, and their answers as packets again.
+
+    get              gets KEY; a run of quiet gets that arrived together is one gets of all their keys
+    everything else  a meta command: mg, ms, md, ma, which tell the item's number and take keys that are not text
+
+No server is told to be quiet: what a quiet command does not say is kept back in `Answer.render`. What is refused, and which refusal
+closes the connection, is as in memcached 1.6.18, but that an unknown command with a body does not lose the step.
+"""
+
+import struct
+
+from gmproxy.accel import pick
+from gmproxy.protocol import limits
+
+_message = pick("message")
+new_request = _message.Request
+local_reply = _message.local_reply
+EndOfTalk = _message.EndOfTalk
+VERBS = _message.VERBS
+META_GET, META_TOUCH = _message.META_GET, _message.META_TOUCH
+META_SET, META_SET_IF, META_EXTEND = _message.META_SET, _message.META_SET_IF, _message.META_EXTEND
+META_DELETE, META_DELETE_IF = _message.META_DELETE, _message.META_DELETE_IF
+META_COUNT, META_COUNT_IF = _message.META_COUNT, _message.META_COUNT_IF
+_meta = pick("meta")
+is_text = _meta.is_text
+encoded = _meta.encoded
+new_stream = pick("stream").Stream
+
+GETS = VERBS[b"gets"]
+END = b"END\r\n"
+CRLF = b"\r\n"
+
+#: How the connection of a client of this protocol begins, and each of its requests.
+REQUEST = 0x80
+RESPONSE = 0x81
+
+HEADER_SIZE = 24
+_REQUEST_HEADER = struct.Struct(">BBHBxxxI4sQ")   # magic, opcode, lengths of key, extras, body, opaque, cas
+_RESPONSE_HEADER = struct.Struct(">BBHBxHI4sQ")   # magic, opcode, lengths of key, extras, status, length of body, opaque, cas
+_STORE_EXTRAS = struct.Struct(">II")              # flags, exptime
+_COUNT_EXTRAS = struct.Struct(">QQI")             # delta, initial value, exptime
+_NUMBER = struct.Struct(">I")
+_LONG_NUMBER = struct.Struct(">Q")
+
+#: The exptime with which incr and decr make no item.
+NO_INITIAL = 2**32 - 1
+
+#: The text protocol's numbers are signed: the last second it knows, in 2038, stands for all later ones.
+MAX_EXPTIME = 2**31 - 1
+
+#: status: what memcached says with it
+OK, NOT_FOUND, EXISTS, TOO_LARGE, INVALID, NOT_STORED, NOT_A_NUMBER = range(7)
+REFUSED, UNKNOWN_COMMAND, OUT_OF_MEMORY, INTERNAL_ERROR = 0x20, 0x81, 0x82, 0x84
+WORDS = {
+    NOT_FOUND: b"Not found",
+    EXISTS: b"Data exists for key.",
+    TOO_LARGE: b"Too large.",
+    INVALID: b"Invalid arguments",
+    NOT_STORED: b"Not stored.",
+    NOT_A_NUMBER: b"Non-numeric server-side value for incr or decr",
+    REFUSED: b"Auth failure.",
+    UNKNOWN_COMMAND: b"Unknown command",
+    OUT_OF_MEMORY: b"Out of memory",
+}
+
+#: How an error line begins: its status. Any other is an internal error, in its own words.
+_STATUS_OF_LINE = (
+    (b"SERVER_ERROR object too large", TOO_LARGE),
+    (b"SERVER_ERROR out of memory", OUT_OF_MEMORY),
+    (b"SERVER_ERROR Out of memory", OUT_OF_MEMORY),
+    (b"CLIENT_ERROR cannot increment or decrement", NOT_A_NUMBER),
+    (b"CLIENT_ERROR flush_all not allowed", REFUSED),
+)
+
+_STATUS_OF_META = {b"EN": NOT_FOUND, b"NF": NOT_FOUND, b"EX": EXISTS}
+
+
+class Operation:
+    """What there is to know of an opcode.
+
+    kind      the name of a method of the parser
+    verb      of the text protocol, for the commands that the proxy answers itself
+    mode      the flags of the meta command that make the difference to others of this kind
+    extras    how many bytes of extras it may have
+    keyed     True: it has a key; False: it has none; None: as it likes
+    valued    True: behind the key comes a value
+    reads     True: quiet means that it does not tell a miss; else, that it does not tell success
+    tells_key True: the answer has the key
+    not_stored  the status for NS
+    """
+
+    __slots__ = ("kind", "verb", "mode", "extras", "keyed", "valued", "reads", "tells_key", "not_stored", "quiet")
+
+    def __init__(self, kind, quiet=False, mode=b"", extras=(0,), keyed=True, tells_key=False, not_stored=NOT_STORED):
+        self.kind = kind
+        self.verb = VERBS.get({"stat": b"stats", "flush": b"flush_all"}.get(kind, kind.encode()))
+        self.mode = mode
+        self.extras = extras
+        self.keyed = keyed
+        self.valued = kind in ("store", "extend")
+        self.reads = kind in ("get", "touch")
+        self.tells_key = tells_key
+        self.not_stored = not_stored
+        self.quiet = quiet
+
+
+OPERATIONS = {
+    0x00: Operation("get"),
+    0x01: Operation("store", extras=(8,)),
+    0x02: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS),
+    0x03: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND),
+    0x04: Operation("delete"),
+    0x05: Operation("count", mode=b" MI", extras=(20,)),
+    0x06: Operation("count", mode=b" MD", extras=(20,)),
+    0x07: Operation("quit", keyed=False),
+    0x08: Operation("flush", extras=(0, 4), keyed=False),
+    0x09: Operation("get", quiet=True),
+    0x0a: Operation("noop", keyed=False),
+    0x0b: Operation("version", keyed=False),
+    0x0c: Operation("get", tells_key=True),
+    0x0d: Operation("get", tells_key=True, quiet=True),
+    0x0e: Operation("extend", mode=b" MA"),
+    0x0f: Operation("extend", mode=b" MP"),
+    0x10: Operation("stat", keyed=None),
+    0x11: Operation("store", extras=(8,), quiet=True),
+    0x12: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS, quiet=True),
+    0x13: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND, quiet=True),
+    0x14: Operation("delete", quiet=True),
+    0x15: Operation("count", mode=b" MI", extras=(20,), quiet=True),
+    0x16: Operation("count", mode=b" MD", extras=(20,), quiet=True),
+    0x17: Operation("quit", keyed=False, quiet=True),
+    0x18: Operation("flush", extras=(0, 4), keyed=False, quiet=True),
+    0x19: Operation("extend", mode=b" MA", quiet=True),
+    0x1a: Operation("extend", mode=b" MP", quiet=True),
+    0x1b: Operation("verbosity", extras=(4,), keyed=False),
+    0x1c: Operation("touch", extras=(4,)),
+    0x1d: Operation("touch", mode=b" v", extras=(4,)),
+    0x1e: Operation("touch", mode=b" v", extras=(4,), quiet=True),
+    0x23: Operation("touch", mode=b" v", extras=(4,), tells_key=True),
+    0x24: Operation("touch", mode=b" v", extras=(4,), tells_key=True, quiet=True),
+}
+
+
+class Unintelligible(EndOfTalk):
+    """A packet after which nothing can be trusted. memcached says a last word, or none."""
+
+    def __init__(self, last_words=b""):
+        super().__init__()
+        self.last_words = last_words
+
+
+class Answer:
+    """Renders the answer to one packet."""
+
+    __slots__ = ("operation", "opcode", "opaque")
+
+    def __init__(self, operation, opcode, opaque):
+        self.operation = operation
+        self.opcode = opcode
+        self.opaque = opaque
+
+    def render(self, request):
+        reply = request.reply
+        kind = self.operation.kind
+        if kind == "stat":
+            return self._stats(reply)
+        if kind == "version":
+            return self.packet(value=reply[len(b"VERSION "):-2])
+        return self.of_line(reply, request.key)
+
+    def of_line(self, reply, key):
+        """The packet for the `reply` of a server about `key`."""
+        if reply.startswith(b"VALUE "):
+            return self.of_values(reply, 0, len(reply) - len(END), key)
+        code = reply[:2]
+        if code == b"VA" or code == b"HD":
+            return self._of_meta(reply, key)
+        if code == b"OK" or not reply:
+            return b"" if self.operation.quiet else self.packet()
+        if code == b"NS":
+            return self.refusal(self.operation.not_stored)
+        status = NOT_FOUND if reply == END else _STATUS_OF_META.get(code, OK)
+        if status == NOT_FOUND and self.operation.reads:
+            return self.miss(key)
+        return self.refusal(status) if status else self._of_error(reply)
+
+    def of_values(self, reply, start, end, key):
+        """The packet for the VALUE block reply[start:end], which has a cas number."""
+        header_end = reply.index(CRLF, start)
+        words = reply[start:header_end].split(b" ")
+        return self.packet(
+            cas=int(words[4]), extras=_NUMBER.pack(int(words[2])), key=key if self.operation.tells_key else b"",
+            value=reply[header_end + 2:end - 2],
+        )
+
+    def _of_meta(self, reply, key):
+        operation = self.operation
+        if operation.quiet and not operation.reads:
+            return b""
+        header_end = reply.index(CRLF)
+        flags = cas = 0
+        for word in reply[:header_end].split(b" "):
+            if word[:1] == b"c":
+                cas = int(word[1:])
+            elif word[:1] == b"f":
+                flags = int(word[1:])
+        value = reply[header_end + 2:-2]
+        if operation.kind == "count":
+            return self.packet(cas=cas, value=_LONG_NUMBER.pack(int(value)))
+        if operation.reads:
+            return self.packet(cas=cas, extras=_NUMBER.pack(flags), key=key if operation.tells_key else b"", value=value)
+        return self.packet(cas=cas)
+
+    def miss(self, key):
+        if self.operation.quiet:
+            return b""
+        return self.packet(NOT_FOUND, key=key) if self.operation.tells_key else self.refusal(NOT_FOUND)
+
+    def _of_error(self, line):
+        for beginning, status in _STATUS_OF_LINE:
+            if line.startswith(beginning):
+                return self.refusal(status)
+        return self.packet(INTERNAL_ERROR, value=line.rstrip().removeprefix(b"SERVER_ERROR "))
+
+    def _stats(self, reply):
+        if not reply.endswith((END, b"RESET\r\n")):
+            return self.refusal(NOT_FOUND)
+        packets = []
+        for line in reply.split(CRLF)[:-2]:
+            name, _, value = line.removeprefix(b"STAT ").partition(b" ")
+            packets.append(self.packet(key=name, value=value))
+        packets.append(self.packet())
+        return b"".join(packets)
+
+    def refusal(self, status):
+        return self.packet(status, value=WORDS[status])
+
+    def packet(self, status=OK, cas=0, extras=b"", key=b"", value=b""):
+        body = len(extras) + len(key) + len(value)
+        header = _RESPONSE_HEADER.pack(RESPONSE, self.opcode, len(key), len(extras), status, body, self.opaque, cas)
+        return b"%b%b%b%b" % (header, extras, key, value)
+
+
+class AnswersInOrder:
+    """Renders the values of one gets as the answers to the packets that asked for its keys."""
+
+    __slots__ = ("answers",)
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def render(self, request):
+        reply = request.reply
+        packets = []
+        pos = 0
+        if not reply.endswith(END):
+            return b"".join([answer.of_line(reply, key) for answer, key in zip(self.answers, request.keys)])
+        for answer, key in zip(self.answers, request.keys):
+            key_end = pos + 6 + len(key)
+            if reply.startswith(b"VALUE ", pos) and reply.startswith(key, pos + 6) and reply.startswith(b" ", key_end):
+                header_end = reply.index(CRLF, key_end)
+                length = int(reply[key_end:header_end].split(b" ")[2])
+                end = header_end + 2 + length + 2
+                packets.append(answer.of_values(reply, pos, end, key))
+                pos = end
+            else:
+                packets.append(answer.miss(key))
+        return b"".join(packets)
+
+
+class BinaryParser:
+    """The requests of one client (a message.Parser). Raises Unintelligible."""
+
+    __slots__ = ("stream", "max_item_size", "skip", "after_skip")
+
+    def __init__(self, max_item_size):
+        self.stream = new_stream()
+        self.max_item_size = max_item_size
+        self.skip = 0           # bytes of a refused body still to be thrown away
+        self.after_skip = None  # the answer once they are gone
+
+    def next_request(self):
+        stream = self.stream
+        if self.skip:
+            return self._skip_refused_body()
+        if not stream.ready():
+            return None
+        data = stream.data
+        start = stream.pos
+        if len(data) - start < HEADER_SIZE:
+            stream.need = HEADER_SIZE
+            return None
+        magic, opcode, key_length, extras_length, body_length, opaque, cas = _REQUEST_HEADER.unpack_from(data, start)
+        if magic != REQUEST:
+            raise Unintelligible
+        operation = OPERATIONS.get(opcode)
+        answer = Answer(operation, opcode, opaque)
+        rest = body_length - key_length - extras_length
+        if rest < 0:
+            raise Unintelligible(answer.refusal(UNKNOWN_COMMAND))
+        if key_length > limits.MAX_KEY:
+            raise Unintelligible(answer.refusal(INVALID))
+        if operation is None:
+            return self._refuse_body(answer, UNKNOWN_COMMAND, body_length)
+        if extras_length not in operation.extras or operation.keyed is (key_length == 0) or (rest and not operation.valued):
+            raise Unintelligible(answer.refusal(INVALID))
+        key_start = start + HEADER_SIZE + extras_length
+        if rest > self.max_item_size:
+            if len(data) < key_start + key_length:
+                stream.need = HEADER_SIZE + extras_length + key_length
+                return None
+            return self._refuse_large(answer, stream.cut(key_start, key_start + key_length), body_length)
+        after = start + HEADER_SIZE + body_length
+        if after > len(data):
+            stream.need = HEADER_SIZE + body_length
+            return None
+        stream.pos = after
+        key = stream.cut(key_start, key_start + key_length)
+        if operation.kind == "get" and is_text(key):
+            return self._gets(answer, key)
+        extras = stream.cut(start + HEADER_SIZE, key_start)
+        return getattr(self, "_" + operation.kind)(answer, cas, extras, key, stream.cut(key_start + key_length, after))
+
+    # -- bodies that are not taken
+
+    def _refuse_body(self, answer, status, length):
+        """Throw the next `length` bytes after a header away and answer `status` after them."""
+        self.skip = HEADER_SIZE + length
+        self.after_skip = local_reply(answer.refusal(status))
+        return self._skip_refused_body()
+
+    def _refuse_large(self, answer, key, length):
+        """As memcached: a set that is too large takes the old value with it."""
+        self.skip = HEADER_SIZE + length
+        self.after_skip = local_reply(answer.refusal(TOO_LARGE))
+        operation = answer.operation
+        word, flag = _word(key)
+        if operation.kind != "store" or operation.mode or len(word) > limits.MAX_KEY:
+            return self._skip_refused_body()
+        request = new_request(META_DELETE, key, b"md %b%b\r\n" % (word, flag))
+        request.quiet = True
+        return request
+
+    def _skip_refused_body(self):
+        self.stream.need = 0
+        self.skip -= self.stream.drop(self.skip)
+        return self.after_skip if self.skip == 0 else None
+
+    # -- retrieval
+
+    def _gets(self, answer, key):
+        if answer.operation.quiet:
+            answers = [answer]
+            keys = [key]
+            while len(keys) < limits.MAX_QUIET_GETS and self._take_get(answers, keys):
+                pass
+            if len(keys) > 1:
+                request = new_request(GETS, key, b"gets ")
+                request.keys = keys
+                request.edge = AnswersInOrder(answers)
+                return request
+        request = new_request(GETS, key, b"gets %b\r\n" % key)
+        request.edge = answer
+        return request
+
+    def _take_get(self, answers, keys):
+        """Take the next packet too if it is a get whose answer may come from the same gets. False if no more may follow."""
+        stream = self.stream
+        data = stream.data
+        start = stream.pos
+        if len(data) - start < HEADER_SIZE:
+            return False
+        magic, opcode, key_length, extras_length, body_length, opaque, _ = _REQUEST_HEADER.unpack_from(data, start)
+        operation = OPERATIONS.get(opcode)
+        if magic != REQUEST or operation is None or operation.kind != "get" or extras_length or body_length != key_length:
+            return False
+        after = start + HEADER_SIZE + key_length
+        if not 1 <= key_length <= limits.MAX_KEY or after > len(data):
+            return False
+        key = stream.cut(start + HEADER_SIZE, after)
+        if not is_text(key):
+            return False
+        stream.pos = after
+        keys.append(key)
+        answers.append(Answer(operation, opcode, opaque))
+        return operation.quiet
+
+    def _get(self, answer, cas, extras, key, value):
+        """A key that is not text."""
+        return _ask(META_GET, answer, b"mg", key, b"", b" f c v")
+
+    def _touch(self, answer, cas, extras, key, value):
+        exptime = _exptime(*_NUMBER.unpack(extras))
+        return _ask(META_TOUCH, answer, b"mg", key, b"", b" T%d f c%b" % (exptime, answer.operation.mode))
+
+    # -- changes
+
+    def _store(self, answer, cas, extras, key, value):
+        flags, exptime = _STORE_EXTRAS.unpack(extras)
+        mode = answer.operation.mode
+        if cas:  # then memcached looks at nothing else
+            mode = b" C%d" % cas
+        verb = META_SET_IF if mode else META_SET
+        told = b"" if answer.operation.quiet else b" c"
+        return _ask(verb, answer, b"ms", key, b" %d" % len(value), b"%b T%d F%d%b" % (mode, _exptime(exptime), flags, told), value)
+
+    def _extend(self, answer, cas, extras, key, value):
+        verb = META_SET_IF if cas else META_EXTEND
+        condition = b" C%d" % cas if cas else b""
+        told = b"" if answer.operation.quiet else b" c"
+        return _ask(verb, answer, b"ms", key, b" %d" % len(value), answer.operation.mode + condition + told, value)
+
+    def _delete(self, answer, cas, extras, key, value):
+        return _ask(META_DELETE_IF if cas else META_DELETE, answer, b"md", key, b"", b" C%d" % cas if cas else b"")
+
+    def _count(self, answer, cas, extras, key, value):
+        delta, initial, exptime = _COUNT_EXTRAS.unpack(extras)
+        flags = b"%b D%d v c" % (answer.operation.mode, delta)
+        if exptime != NO_INITIAL:
+            flags += b" N%d J%d" % (_exptime(exptime), initial)
+        if cas:
+            flags += b" C%d" % cas
+        return _ask(META_COUNT_IF if cas else META_COUNT, answer, b"ma", key, b"", flags)
+
+    # -- what has no key
+
+    def _flush(self, answer, cas, extras, key, value):
+        delay = _exptime(*_NUMBER.unpack(extras)) if extras else 0
+        return _command(answer, b"flush_all %d\r\n" % delay if delay else b"flush_all\r\n", [])
+
+    def _stat(self, answer, cas, extras, key, value):
+        return _command(answer, b"", [word for word in key.split(b" ") if word])
+
+    def _version(self, answer, cas, extras, key, value):
+        return _command(answer, b"", [])
+
+    def _quit(self, answer, cas, extras, key, value):
+        return _command(answer, b"", [])
+
+    def _noop(self, answer, cas, extras, key, value):
+        """Every answer before it leaves before it."""
+        return local_reply(answer.packet())
+
+    def _verbosity(self, answer, cas, extras, key, value):
+        """Accepted and ignored, as in text."""
+        return local_reply(answer.packet())
+
+
+def _word(key):
+    """The key as a meta command has it, and the flag that says so if it had to be encoded."""
+    return (key, b"") if is_text(key) else (encoded(key), b" b")
+
+
+def _exptime(number):
+    return min(number, MAX_EXPTIME)
+
+
+def _command(answer, line, words):
+    request = new_request(answer.operation.verb, b"", line)
+    request.keys = words
+    request.edge = answer
+    return request
+
+
+def _ask(verb, answer, name, key, length, flags, value=None):
+    """The request for the meta command `name`; answered already if the key has no room in it."""
+    word, flag = _word(key)
+    if len(word) > limits.MAX_KEY:
+        return local_reply(answer.refusal(INVALID))
+    line = b"%b %b%b%b%b\r\n" % (name, word, length, flag, flags)
+    request = new_request(verb, key, line if value is None else line + value + CRLF)
+    request.edge = answer
+    return request

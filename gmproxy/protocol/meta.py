@@ -1,0 +1,256 @@
+"""The meta commands: the words of a line in, a request out.
+
+They belong to the text protocol and stand among its commands, so text.py reads the line and the data block of `ms`. The server gets
+the flags as the client wrote them, but for `q`: a quiet command is answered like any other, and what the client is not to hear is
+kept back on its way to it. So the answer, opaque and key included, is the server's own.
+
+What memcached 1.6.18 refuses is refused here, in its words and before the server is asked. Only a flag that it does not know is
+for the server to judge, which may be newer.
+"""
+
+import re
+from binascii import a2b_base64, b2a_base64
+
+from gmproxy.accel import pick
+from gmproxy.protocol import limits
+from gmproxy.protocol.numbers import c_number
+
+_message = pick("message")
+new_request = _message.Request
+local_reply = _message.local_reply
+META_GET, META_TOUCH = _message.META_GET, _message.META_TOUCH
+META_WIN, META_WIN_AND_TOUCH = _message.META_WIN, _message.META_WIN_AND_TOUCH
+META_SET_IF, META_DELETE_IF, META_COUNT_IF = _message.META_SET_IF, _message.META_DELETE_IF, _message.META_COUNT_IF
+META_EXTEND = _message.META_EXTEND
+
+BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
+BAD_TOKEN = b"CLIENT_ERROR bad token in command line format\r\n"
+BAD_KEY = b"CLIENT_ERROR error decoding key\r\n"
+BAD_FLAG = b"CLIENT_ERROR invalid or duplicate flag\r\n"
+TOO_MANY_FLAGS = b"CLIENT_ERROR options flags too long\r\n"
+TOO_MANY_FLAGS_OF_MG = b"CLIENT_ERROR options flags are too long\r\n"
+INVALID = b"CLIENT_ERROR invalid flag\r\n"
+DUPLICATE = b"CLIENT_ERROR duplicate flag\r\n"
+MODE_LENGTH = b"CLIENT_ERROR incorrect length for M token\r\n"
+BAD_MODE = b"CLIENT_ERROR invalid mode for %b M token\r\n"
+OPAQUE_TOO_LONG = b"CLIENT_ERROR opaque token too long\r\n"
+LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
+MISS = b"EN\r\n"
+
+#: Flags with a number: from, to, and what memcached says of another one.
+_NUMBERS = {
+    b"T": (-2**63, 2**63 - 1, BAD_TOKEN),
+    b"N": (-2**63, 2**63 - 1, BAD_TOKEN),
+    b"R": (-2**63, 2**63 - 1, BAD_TOKEN),
+    b"C": (0, 2**64 - 1, BAD_TOKEN),
+    b"F": (0, 2**64 - 1, BAD_FORMAT),
+    b"J": (0, 2**64 - 1, b"CLIENT_ERROR invalid numeric initial value\r\n"),
+    b"D": (0, 2**64 - 1, b"CLIENT_ERROR invalid numeric delta value\r\n"),
+}
+
+#: Flags that memcached 1.6.18 knows.
+_KNOWN = frozenset(letter.encode() for letter in "bNTRlOPLkstcfvhuqFCMJDI")
+
+#: Modes of ms: none, add, append, prepend, replace, set; and of ma: none, up, down.
+_MODES = {b"ms": (b"", b"E", b"A", b"P", b"R", b"S"), b"ma": (b"", b"I", b"+", b"D", b"-")}
+
+#: Modes of ms that look at what is there before they store.
+_CONDITIONAL_MODES = (b"E", b"R")
+
+#: Modes of ms that add to what is there.
+_ADDING_MODES = (b"A", b"P")
+
+#: How the answers begin that a client does not hear of if it says q.
+_NOMINAL = {b"mg": (b"EN",), b"ms": (b"HD",), b"md": (b"HD",), b"ma": (b"HD", b"VA")}
+
+_CONDITIONAL = {b"ms": META_SET_IF, b"md": META_DELETE_IF, b"ma": META_COUNT_IF}
+
+#: What memcached passes over in base64.
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]")
+
+#: What cannot stand in a key of the text protocol; a carriage return could be taken for part of a line end.
+_NOT_TEXT = re.compile(rb"[\0\n\r ]")
+
+
+def is_text(key):
+    """True if `key` may stand in a line as it is."""
+    return _NOT_TEXT.search(key) is None
+
+
+def encoded(key):
+    """`key` in base64."""
+    return b2a_base64(key, newline=False)
+
+
+def decoded(word):
+    """The key that memcached reads from a `word` in base64, or b"" if it reads none. It stops after the first padding."""
+    letters = _NOT_BASE64.sub(b"", word)
+    if len(letters) % 4:
+        return b""
+    padding = letters.find(b"=")
+    if padding < 0:
+        return a2b_base64(letters)
+    end = padding - padding % 4 + 4
+    missing = letters.count(b"=", padding, end)
+    return a2b_base64(letters[:end].replace(b"=", b"A"))[:-missing] if missing < 3 else b""
+
+
+class MetaEdge:
+    """Keeps back what a client that said q does not want to hear, and completes a miss that no server gave.
+
+    nominal   how the answers begin that are kept back (a tuple)
+    tail      what memcached says after the EN of a miss: the opaque and the key, if they were asked for
+    """
+
+    __slots__ = ("nominal", "tail")
+
+    def __init__(self, nominal, tail):
+        self.nominal = nominal
+        self.tail = tail
+
+    def render(self, request):
+        reply = request.reply
+        if reply.startswith(self.nominal):
+            return b""
+        return b"EN%b\r\n" % self.tail if self.tail and reply == MISS else reply
+
+
+class MetaCommand:
+    """A meta command taken apart, its flags read in the order in which memcached reads them.
+
+    word      the key as it stands in the line, in base64 if that is another
+    key       the key as the server stores it
+    kept      the flags that the server gets
+    error     what memcached says of it, or None
+    """
+
+    __slots__ = ("name", "word", "key", "kept", "error", "mode", "quiet", "checks", "touches", "wins", "opaque_too_long", "echoes",
+                 "known")
+
+    def __init__(self, name, word, flags):
+        self.name = name
+        self.word = word
+        self.key = word
+        self.kept = []
+        self.error = None
+        self.mode = b""
+        self.quiet = False
+        self.checks = False   # has a cas number that must be the item's
+        self.touches = False
+        self.wins = False     # may be told to recache
+        self.opaque_too_long = False
+        self.echoes = False   # the answer has an opaque or the key
+        self.known = True     # memcached 1.6.18 knows all its flags
+        self._read(flags)
+        if self.error is None:
+            self._judge()
+        if self.error is not None and not self.known:
+            self.error = INVALID
+
+    def _read(self, flags):
+        seen = set()
+        for flag in flags:
+            letter = flag[:1]
+            if letter in seen or letter >= b"\x7f":
+                self.error = DUPLICATE
+                return
+            seen.add(letter)
+            if letter == b"q":
+                self.quiet = True
+                continue
+            self.kept.append(flag)
+            if letter == b"b":
+                self.key = decoded(self.word)
+                self.word = encoded(self.key)
+                if not self.key:
+                    self.error = BAD_KEY
+            elif letter in _NUMBERS:
+                self._read_number(letter, flag)
+            elif letter == b"O":
+                self.echoes = True
+                self.opaque_too_long = len(flag) > limits.MAX_OPAQUE
+            elif letter == b"k":
+                self.echoes = True
+            elif letter == b"M":
+                self.mode = flag[1:]
+                if len(flag) != 2:
+                    self.error = MODE_LENGTH
+            elif letter not in _KNOWN:
+                self.known = False
+
+    def _read_number(self, letter, flag):
+        least, most, error = _NUMBERS[letter]
+        if c_number(flag[1:], least, most) is None:
+            self.error = self.error if error is BAD_FORMAT and self.error else error
+        if letter == b"T":
+            self.touches = True
+        elif letter in (b"N", b"R"):
+            self.wins = True
+        elif letter == b"C":
+            self.checks = True
+
+    def _judge(self):
+        if self.mode not in _MODES.get(self.name, (self.mode,)):
+            self.error = BAD_MODE % self.name
+        elif self.opaque_too_long:
+            self.error = OPAQUE_TOO_LONG
+        elif sum(map(len, self.kept)) > limits.MAX_META_FLAGS:
+            self.error = LINE_TOO_LONG
+
+    def verb(self, verb):
+        """What `verb` becomes by the flags."""
+        if verb.reads:
+            if self.wins:
+                return META_WIN_AND_TOUCH if self.touches else META_WIN
+            return META_TOUCH if self.touches else META_GET
+        if self.checks or (self.name == b"ms" and self.mode in _CONDITIONAL_MODES):
+            return _CONDITIONAL[self.name]
+        if self.mode in _ADDING_MODES and self.name == b"ms":
+            return META_EXTEND
+        return verb
+
+    def edge(self):
+        """The MetaEdge for it, or None if the client is to hear whatever the server says."""
+        tail = self._tail() if self.echoes and self.name == b"mg" else b""
+        if not self.quiet and not tail:
+            return None
+        return MetaEdge(_NOMINAL[self.name] if self.quiet else (), tail)
+
+    def _tail(self):
+        key = self.word if self.key is self.word else self.word + b" b"
+        return b"".join(
+            b" k" + key if flag[:1] == b"k" else b" " + flag
+            for flag in self.kept if flag[:1] in (b"k", b"O")
+        )
+
+
+def line_of(*words):
+    return b" ".join(words) + b"\r\n"
+
+
+def read(verb, words):
+    """The request for the `words` of an mg, md or ma; answered already if it is refused."""
+    name = verb.name
+    if len(words[1]) > limits.MAX_KEY:
+        return local_reply(BAD_FORMAT)
+    if len(words) > limits.MAX_META_WORDS:
+        return local_reply(TOO_MANY_FLAGS_OF_MG if name == b"mg" else TOO_MANY_FLAGS)
+    command = MetaCommand(name, words[1], words[2:])
+    error = command.error
+    if error is not None:
+        flags_are_bad = name != b"mg" and error not in (BAD_MODE % name, OPAQUE_TOO_LONG, LINE_TOO_LONG)
+        return local_reply(BAD_FLAG if flags_are_bad else error)
+    request = new_request(command.verb(verb), command.key, line_of(name, command.word, *command.kept))
+    request.edge = command.edge()
+    return request
+
+
+def read_debug(verb, words):
+    """The request for an me, which knows no flag but a b in the first place."""
+    word = words[1] if len(words) > 1 else b""
+    if len(word) > limits.MAX_KEY:
+        return local_reply(BAD_FORMAT)
+    if words[2:3] != [b"b"]:
+        return new_request(verb, word, line_of(verb.name, word)) if word else local_reply(BAD_FORMAT)
+    key = decoded(word)
+    return new_request(verb, key, line_of(verb.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)

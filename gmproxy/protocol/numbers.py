@@ -1,0 +1,22 @@
+"""Numbers in words, as memcached's C reads them."""
+
+import re
+
+#: A number as C's strtol reads it from a word: the rest after white space is ignored.
+_C_NUMBER = re.compile(rb"[\t\v\f\r]*([+-]?)([0-9]+)(?:[\t\v\f\r]|\Z)")
+
+
+def c_number(word, least, most):
+    """The number that memcached reads from `word`, or None if it refuses it or it is not in [least, most]."""
+    match = _C_NUMBER.match(word)
+    if match is None:
+        return None
+    number = int(match[2]) if len(match[2]) <= 20 else most + 1
+    if match[1] == b"-":
+        number = -number
+    return number if least <= number <= most else None
+
+
+def as_int32(number):
+    """What is left of a number when memcached stores it in 32 signed bits."""
+    return (number + 2**31) % 2**32 - 2**31

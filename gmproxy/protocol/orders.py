@@ -1,0 +1,35 @@
+"""The proxy's own commands about a key: look at it, fill it, forget it. A key that is not text (binary clients may have such) goes in
+base64, which only a meta command takes."""
+
+from gmproxy.accel import pick
+
+_message = pick("message")
+VERBS = _message.VERBS
+META_GET, META_DELETE, META_SET_IF = _message.META_GET, _message.META_DELETE, _message.META_SET_IF
+_meta = pick("meta")
+is_text = _meta.is_text
+encoded = _meta.encoded
+
+ADD = VERBS[b"add"]
+DELETE = VERBS[b"delete"]
+
+#: What `forget` is answered if all is well.
+FORGOTTEN = (b"DELETED", b"NOT_FOUND", b"HD", b"NF")
+
+
+def look(key):
+    """(verb, line): the value of `key` with its flags and the rest of its life."""
+    return META_GET, b"mg %b f t v\r\n" % key if is_text(key) else b"mg %b b f t v\r\n" % encoded(key)
+
+
+def fill(key, flags, life, data):
+    """(verb, line): let `key` have the value `data`, which ends in CRLF, for `life` seconds, unless it has one."""
+    length = len(data) - 2
+    if is_text(key):
+        return ADD, b"add %b %d %d %d\r\n%b" % (key, flags, life, length, data)
+    return META_SET_IF, b"ms %b %d b ME F%d T%d\r\n%b" % (encoded(key), length, flags, life, data)
+
+
+def forget(key):
+    """(verb, line): let `key` have no value."""
+    return (DELETE, b"delete %b\r\n" % key) if is_text(key) else (META_DELETE, b"md %b b\r\n" % encoded(key))

@@ -1,0 +1,142 @@
+"""Meta commands taken apart, and what of their answers a client hears. What memcached makes of each is in tests/wire/samples."""
+
+import base64
+
+import pytest
+
+from gmproxy.accel import pick
+from gmproxy.protocol import limits
+
+message = pick("message")
+meta = pick("meta")
+text = pick("text")
+VERBS = message.VERBS
+
+
+def understood(line):
+    parser = text.TextParser(1000)
+    parser.stream.feed(line)
+    return parser.next_request()
+
+
+def heard(line, reply):
+    """What the client that said `line` hears of a server's `reply`."""
+    request = understood(line)
+    request.reply = reply
+    return reply if request.edge is None else request.edge.render(request)
+
+
+# -- keys
+
+
+@pytest.mark.parametrize("key", [b"\0", b"foo", b"foo bar", b"\xff\xfe\r\n", b"ab"])
+def test_a_key_in_base64_there_and_back(key):
+    assert meta.encoded(key) == base64.b64encode(key)
+    assert meta.decoded(meta.encoded(key)) == key
+
+
+@pytest.mark.parametrize("word, key", [
+    (b"", b""), (b"Zg", b""), (b"Zg=", b""), (b"Zg==", b"f"), (b"Zm8=", b"fo"), (b"Z===", b""), (b"====", b""),
+    (b"Z!m\x009v", b"foo"), (b"Zg==Zm9v", b"f"), (b"Zm9vZg==", b"foof"), (b"!!!!", b""),
+])
+def test_base64_is_read_as_memcached_reads_it(word, key):
+    assert meta.decoded(word) == key
+
+
+@pytest.mark.parametrize("key, text_", [(b"a", True), (b"\xff\t", True), (b"a b", False), (b"a\r", False), (b"\0", False), (b"a\n", False)])
+def test_what_may_stand_in_a_line(key, text_):
+    assert meta.is_text(key) is text_
+
+
+def test_a_request_is_about_the_key_as_the_server_stores_it():
+    request = understood(b"mg Zm9v v b\r\n")
+    assert (request.key, request.line) == (b"foo", b"mg Zm9v v b\r\n")
+
+
+# -- flags
+
+
+@pytest.mark.parametrize("line, sent", [
+    (b"mg a q v\r\n", b"mg a v\r\n"),
+    (b"mg  a   O1  k q\n", b"mg a O1 k\r\n"),
+    (b"ms a 1 q T5 c\r\nx\r\n", b"ms a 1 T5 c\r\nx\r\n"),
+    (b"md a q\r\n", b"md a\r\n"),
+    (b"ma a v q D5\r\n", b"ma a v D5\r\n"),
+    (b"mg Z!m9v b v\r\n", b"mg Zm9v b v\r\n"),
+    (b"mg a Pone Ltwo v\r\n", b"mg a Pone Ltwo v\r\n"),
+    (b"me a v q\r\n", b"me a\r\n"),
+])
+def test_no_server_is_told_to_be_quiet(line, sent):
+    assert understood(line).line == sent
+
+
+@pytest.mark.parametrize("line, facts", [
+    (b"mg a v\r\n", "reads repeatable"),
+    (b"mg a T5\r\n", "reads changes repeatable"),
+    (b"mg a N5\r\n", "reads"),
+    (b"mg a R5 v\r\n", "reads"),
+    (b"mg a R5 T5 v\r\n", "reads changes"),
+    (b"ms a 1\r\nx\r\n", "changes"),
+    (b"ms a 1 MS\r\nx\r\n", "changes"),
+    (b"ms a 1 MA\r\nx\r\n", "changes"),
+    (b"ms a 1 ME\r\nx\r\n", "changes by_outcome"),
+    (b"ms a 1 MR\r\nx\r\n", "changes by_outcome"),
+    (b"ms a 1 C5\r\nx\r\n", "changes by_outcome"),
+    (b"md a\r\n", "changes"),
+    (b"md a C5\r\n", "changes by_outcome"),
+    (b"ma a\r\n", "changes"),
+    (b"ma a C5\r\n", "changes by_outcome"),
+    (b"me a\r\n", "repeatable"),
+])
+def test_what_a_command_is_by_its_flags(line, facts):
+    verb = understood(line).verb
+    assert [fact for fact in ("reads", "changes", "by_outcome", "repeatable") if getattr(verb, fact)] == facts.split()
+    assert verb.meta and verb.name == line[:2]
+
+
+def test_a_line_stays_shorter_than_what_a_server_reads_in_pieces():
+    line = b"mg %b P%b v\r\n" % (b"k" * limits.MAX_KEY, b"p" * limits.MAX_META_FLAGS)
+    assert understood(line).reply == b"CLIENT_ERROR line too long\r\n"
+    fits = understood(b"mg %b P%b v\r\n" % (b"k" * limits.MAX_KEY, b"p" * (limits.MAX_META_FLAGS - 2)))
+    assert len(fits.line) < limits.MAX_UNFINISHED_LINE
+
+
+def test_a_flag_of_a_newer_memcached_is_for_the_server_to_judge():
+    request = understood(b"ms a 1 E5 T9\r\nx\r\n")
+    assert (request.reply, request.line) == (None, b"ms a 1 E5 T9\r\nx\r\n")
+    assert understood(b"ms a 1 E5 Tx\r\nx\r\n").reply == b"CLIENT_ERROR invalid flag\r\n"
+
+
+# -- what the client hears
+
+
+@pytest.mark.parametrize("line, reply, gets", [
+    (b"mg a v\r\n", b"VA 1\r\n1\r\n", b"VA 1\r\n1\r\n"),
+    (b"mg a v\r\n", b"EN\r\n", b"EN\r\n"),
+    (b"mg a v q\r\n", b"EN\r\n", b""),
+    (b"mg a O1 q\r\n", b"EN O1\r\n", b""),
+    (b"mg a v q\r\n", b"VA 1\r\n1\r\n", b"VA 1\r\n1\r\n"),
+    (b"mg a q\r\n", b"HD\r\n", b"HD\r\n"),
+    (b"mg a q\r\n", b"SERVER_ERROR timeout a:1\r\n", b"SERVER_ERROR timeout a:1\r\n"),
+    (b"ms a 1 q\r\nx\r\n", b"HD\r\n", b""),
+    (b"ms a 1 q k\r\nx\r\n", b"HD ka\r\n", b""),
+    (b"ms a 1 q\r\nx\r\n", b"NS\r\n", b"NS\r\n"),
+    (b"md a q\r\n", b"HD\r\n", b""),
+    (b"md a q\r\n", b"NF\r\n", b"NF\r\n"),
+    (b"ma a q\r\n", b"HD\r\n", b""),
+    (b"ma a q v\r\n", b"VA 1\r\n1\r\n", b""),
+    (b"ma a q\r\n", b"NF\r\n", b"NF\r\n"),
+])
+def test_who_says_q_does_not_hear_what_was_to_be_expected(line, reply, gets):
+    assert heard(line, reply) == gets
+
+
+@pytest.mark.parametrize("line, gets", [
+    (b"mg a k O1 v\r\n", b"EN ka O1\r\n"),
+    (b"mg a O1 v k\r\n", b"EN O1 ka\r\n"),
+    (b"mg Zm9v O1 k b\r\n", b"EN O1 kZm9v b\r\n"),
+    (b"mg a v\r\n", b"EN\r\n"),
+    (b"mg a v O1 q\r\n", b""),
+])
+def test_a_miss_that_no_server_gave_has_all_that_a_server_would_say(line, gets):
+    assert heard(line, VERBS[b"mg"].miss) == gets
