@@ -120,31 +120,32 @@ class Refill(Fetching):
 
 
 class MetaRefill(Fetching):
-    """For an mg: the backup is asked the same as the primary was, so that the client gets the answer that it asked for."""
+    """For an mg: the backup is asked the same as the primary was, so that the client gets the answer that it asked for. If there is
+    one, the backup is asked again for what the primary needs."""
 
-    __slots__ = ("_same", "_found")
+    __slots__ = ()
 
     def ask(self):
         request = self.request
-        self._found = False
-        self._same = same = new_request(request.verb, request.key, request.line)
+        same = new_request(request.verb, request.key, request.line)
+        same.owner = self
         same.lane = request.lane
         same.stage = BACKUP
-        session = self.router.backup_of(request.key).submit(same)
-        return self.fetch([request.key]) or session
+        return self.router.backup_of(request.key).submit(same)
 
-    def found(self, key, flags, life, data):
-        self._found = True
+    def answered(self, question):
+        if self.left:
+            return Fetching.answered(self, question)
+        request = self.request
+        found = question.reply.startswith((b"HD", b"VA"))
+        self.primary.lacked(1, int(found))
+        if found:
+            request.reply = without_cas(question.reply)
+            self.fetch([request.key])
+        return request.owner.answered(request)
 
     def done(self):
-        """The same question was asked first on the same link, so it is answered by now."""
-        request = self.request
-        reply = self._same.reply
-        if reply is not None and reply.startswith((b"HD", b"VA")):
-            request.reply = without_cas(reply)
-        self._same = None
-        self.primary.lacked(1, int(self._found))
-        return request.owner.answered(request)
+        return None
 
 
 class Fetch(Fetching):

@@ -104,7 +104,7 @@ class Router:
             backend.fetches.pop(request.key, None)  # what is being fetched is about to be old
         if self.detour is not None:
             self.detour.take(request, request.key, backend)
-        if request.verb.depends and backend.ask_backup_on_miss and request.stage == PRIMARY:
+        if request.verb.depends and backend.ask_backup_on_miss and not backend.health.ejected:
             self.unready += 1
             request.stage = UNREADY
             new_fetch(request, backend, self).ask()

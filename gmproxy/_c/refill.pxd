@@ -16,8 +16,7 @@ cdef class Refill(Fetching):
 
 
 cdef class MetaRefill(Fetching):
-    cdef Request _same
-    cdef bint _found
+    cpdef answered(self, Request question)
 
 
 cdef class Fetch(Fetching):

@@ -68,14 +68,17 @@ def test_changes_go_to_the_backup_too(stage, talk):
 
 def test_a_change_on_a_condition_goes_there_by_its_outcome(stage, talk):
     key = ONE[0]
-    stage.set([[expect(b"ms %b 1 ME T5 F3 c\r\nx\r\n" % key), b"HD c7\r\n"]], [], [[expect(b"ms %b 1 T5 F3\r\nx\r\n" % key), b"HD\r\n"]])
+    stage.set(
+        [[expect(b"ms %b 1 ME T5 F3 c\r\nx\r\n" % key), b"HD c7\r\n"]], [],
+        [[expect(b"mg %b f t v\r\n" % key), b"EN\r\n", expect(b"ms %b 1 T5 F3\r\nx\r\n" % key), b"HD\r\n"]],
+    )
     assert statuses(ask(talk, store("add", key, b"x", 3, 5))) == [0]
 
 
 def test_the_backup_answers_for_a_primary_that_is_down(stage, talk):
     key = ONE[0]
-    lines = [b"gets %b\r\n" % key, b"ma %b MI D1 v c\r\n" % key, b"md %b\r\n" % key]
-    replies = [cas_value(key, b"x", 7) + END, b"VA 1 c8\r\n6\r\n", b"HD\r\n"]
+    lines = [b"gets %b\r\n" % key, b"mg %b f t v\r\n" % key, b"ma %b MI D1 v c\r\n" % key, b"md %b\r\n" % key]
+    replies = [cas_value(key, b"x", 7) + END, b"EN\r\n", b"VA 1 c8\r\n6\r\n", b"HD\r\n"]
     stage.set([], [], [[step for line, reply in zip(lines, replies) for step in (expect(line), reply)]])
     stage.backends[0].refuse()
     answers = [ask(talk, said)[0] for said in (packet("get", key), count("incr", key), packet("delete", key))]
