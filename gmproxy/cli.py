@@ -6,7 +6,7 @@ Exit status: 0 fine, 1 the machine refuses (a port in use, an unknown user), 2 t
 import os
 import sys
 
-from gmproxy import conf, daemon, logs, sockets
+from gmproxy import conf, daemon, logs, sockets, title
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.profiles import PROFILES
 
@@ -38,6 +38,7 @@ def _command(program, compat, arguments):
             from gmproxy import demo
             demo.run(configs[0], program)
         else:
+            title.drop_interpreter()
             _serve(configs, program)
     except GmproxyError as error:
         print(f"{program}: {error}", file=sys.stderr)

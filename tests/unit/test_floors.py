@@ -17,7 +17,7 @@ FLOORS = (
     "__init__ errors accel",
     "address hashing ring labels distributions profiles placement health "
     "protocol protocol.limits protocol.values protocol.message protocol.stream protocol.text protocol.reply",
-    "settings pools conf sockets daemon logs sysio",
+    "settings pools conf sockets daemon title logs sysio",
     "net probe",
     "link",
     "backend",
