@@ -2,6 +2,7 @@
 # make test    the tests
 # make bench   CPU per request beside twemproxy's nutcracker
 # make build   the virtual environment and the compiled modules alone
+# make generated   what is made from the settings table: after every change of it
 #
 # Each installs what it needs first, on a fresh Debian too.
 
@@ -15,7 +16,7 @@ SOURCES := setup.py pyproject.toml $(shell find gmproxy -name '*.py' -o -name '*
 BUILT := $(VENV)/.built
 TEST_ARGUMENTS ?=
 
-.PHONY: run test bench build clean
+.PHONY: run test bench build generated clean
 
 run: $(BUILT)
 	@exec $(BIN)/gmproxy --demo
@@ -28,6 +29,12 @@ bench: $(BUILT)
 	$(BIN)/python bench/run.py --gmproxy $(BIN)/gmproxy $(BENCH_ARGUMENTS)
 
 build: $(BUILT)
+
+generated: $(BUILT)
+	$(BIN)/python scripts/option-table README.md
+	$(BIN)/python scripts/sample-conf conf/gmproxy.conf
+	$(BIN)/python scripts/man-options docs/man/gmproxy.8 docs/man/gmproxy.conf.5 docs/man/magent.8
+	$(BIN)/python scripts/bash-completion conf/bash-completion
 
 $(BUILT): $(SOURCES) scripts/install-missing
 	@./scripts/install-missing $(PYTHON) memcached:memcached gcc:gcc
