@@ -2,6 +2,7 @@
 # make test    the tests
 # make bench   CPU per request beside twemproxy's nutcracker
 # make build   the virtual environment and the compiled modules alone
+# make test-package   the Debian package, built, and installed in a clean Debian of its own
 # make generated   what is made from the settings table: after every change of it
 #
 # Each installs what it needs first, on a fresh Debian too.
@@ -14,9 +15,10 @@ export GMPROXY_BUILD ?= require
 
 SOURCES := setup.py pyproject.toml $(shell find gmproxy -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
 BUILT := $(VENV)/.built
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 TEST_ARGUMENTS ?=
 
-.PHONY: run test bench build generated clean
+.PHONY: run test bench build test-package generated clean
 
 run: $(BUILT)
 	@exec $(BIN)/gmproxy --demo
@@ -29,6 +31,11 @@ bench: $(BUILT)
 	$(BIN)/python bench/run.py --gmproxy $(BIN)/gmproxy $(BENCH_ARGUMENTS)
 
 build: $(BUILT)
+
+test-package:
+	@./scripts/install-missing $(PYTHON) dpkg-buildpackage:dpkg-dev lintian:lintian debootstrap:debootstrap ip:iproute2
+	@./scripts/install-missing $(PYTHON) $$(./scripts/unmet-build-depends)
+	@$(AS_ROOT) ./scripts/test-package
 
 generated: $(BUILT)
 	$(BIN)/python scripts/option-table README.md
