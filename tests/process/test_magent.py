@@ -90,13 +90,14 @@ def test_paths_are_those_of_the_place_where_it_was_typed(memcached, tmp_path):
     eventually(lambda: not is_alive(pid))
 
 
-def test_old_scripts_find_it_by_its_name(memcached, tmp_path):
+@pytest.mark.parametrize("runner", [[], [sys.executable]], ids=["as a script", "by python"])
+def test_old_scripts_find_it_by_its_name(memcached, tmp_path, runner):
     """ps, killall and pidof look at the name of the process and at the first word of its command line: both are the script's."""
     script, file = tmp_path / "magent", tmp_path / "pid"
     script.write_text(f"#!{sys.executable}\nimport sys\nfrom gmproxy.cli import magent\nsys.exit(magent())\n")
     script.chmod(0o755)
     line = [str(script), "-u", str(os.getuid()), "-s", memcached().address, "-l", HOST, "-p", str(free_port()), "--pid-file", str(file)]
-    subprocess.run(line, check=True, timeout=PATIENCE, env=environment())
+    subprocess.run([*runner, *line], check=True, timeout=PATIENCE, env=environment())
     pid = int(file.read_text())
     try:
         assert Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0") == line
