@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gmproxy.conf import parse, parser_for
+from gmproxy.conf import configs, parser_for, read_arguments
 from gmproxy.ctl import USAGE
 from gmproxy.settings import SETTINGS
 
@@ -30,6 +30,11 @@ def read(name):
 # -- the sample configuration
 
 
+def config_of(file):
+    (config,) = configs(read_arguments(parser_for("gmproxy"), ["-c", str(file)], {}))
+    return config
+
+
 def test_the_sample_configuration_is_as_it_is_generated():
     assert read("conf/gmproxy.conf") == generate("sample-conf"), "run make generated"
 
@@ -40,7 +45,7 @@ def test_the_sample_configuration_names_every_setting_once():
 
 
 def test_the_sample_configuration_can_be_used():
-    (config,), _ = parse(["-c", str(ROOT / "conf/gmproxy.conf")], {})
+    config = config_of(ROOT / "conf/gmproxy.conf")
     assert [str(server) for server in config.server] == ["127.0.0.1:11211"]
     assert (config.listen, config.port, config.user) == ("127.0.0.1", 12000, "gmproxy")
 
@@ -48,7 +53,7 @@ def test_the_sample_configuration_can_be_used():
 def test_every_line_of_the_sample_configuration_can_be_used(tmp_path):
     file = tmp_path / "all.conf"
     file.write_text(re.sub(r"^#(\w+ =)", r"\1", read("conf/gmproxy.conf"), flags=re.MULTILINE))
-    (config,), _ = parse(["-c", str(file)], {})
+    config = config_of(file)
     assert len(config.backup) == 1
     assert config.unix_socket and config.log_file
 
