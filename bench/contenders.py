@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +33,9 @@ class Contender:
     template: str
     arguments: str = GMPROXY_ARGUMENTS
 
+    def with_workers(self, count: int) -> "Contender":
+        return self if count == 1 else replace(self, arguments=f"{self.arguments} --workers {count}")
+
     def command(self, port: int, servers: list[str], directory: Path) -> list[str]:
         places = {
             "port": port,
@@ -51,6 +54,9 @@ class Nutcracker(Contender):
 
     def __init__(self) -> None:
         super().__init__("nutcracker", "nutcracker")
+
+    def with_workers(self, count: int) -> Contender:
+        return self  # it has one thread
 
     def command(self, port: int, servers: list[str], directory: Path) -> list[str]:
         conf = directory / "nutcracker.yml"

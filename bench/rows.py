@@ -17,6 +17,7 @@ class Row:
     load: str  # options of loadgen
     servers: int = 2
     one_core: bool = False
+    workers: int = 1  # of gmproxy
 
 
 ROWS = {
@@ -36,5 +37,9 @@ ROWS = {
             "--clients 50 --gets-per-set 10 --value-size 16384 --keys 1000"),
         Row("clients-500", "500 clients, 10 gets to 1 set, 100 bytes", 100_000,
             "--clients 500 --gets-per-set 10 --value-size 100"),
+        Row("get-set-2-workers", "as get-set, and gmproxy has two workers", 100_000,
+            "--clients 50 --gets-per-set 10 --value-size 100", workers=2),
+        Row("pipelined-2-workers", "as pipelined, and gmproxy has two workers", 300_000,
+            "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", workers=2),
     )
 }  # fmt: skip

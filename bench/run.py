@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="rows:\n" + "\n".join(f"  {row.name:<12} {row.sentence}" for row in ROWS.values()),
+        epilog="rows:\n" + "\n".join(f"  {row.name:<20} {row.sentence}" for row in ROWS.values()),
     )
     option = parser.add_argument
     option("--rows", type=rows_by_name, default=list(ROWS.values()), metavar="A,B", help="only these rows")
@@ -88,9 +88,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, list[dict]]]:
     cores = os.sched_getaffinity(0)
     with TemporaryDirectory(prefix="gmproxy-bench-") as directory:
         generator = LoadGenerator(Path(directory))
-        for servers in sorted({row.servers for row in arguments.rows}):
-            with running(arguments.contenders, servers) as stage:
-                for row in (row for row in arguments.rows if row.servers == servers):
+        for servers, workers in sorted({(row.servers, row.workers) for row in arguments.rows}):
+            with running([contender.with_workers(workers) for contender in arguments.contenders], servers) as stage:
+                for row in (row for row in arguments.rows if (row.servers, row.workers) == (servers, workers)):
                     ops = row.ops // QUICK_SHARE if arguments.quick else row.ops
                     stage.run_on({max(cores)} if row.one_core or arguments.one_core else cores)
                     results[row.name] = measure_row(row, stage, generator, arguments.runs, ops)

@@ -30,7 +30,7 @@ class Backend:
     """
 
     __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "ask_backup_on_miss", "identity",
-                 "warming_until", "requests", "keys_asked", "values_found", "failures", "refills", "_troubled", "_inspecting",
+                 "warming_until", "requests", "keys_asked", "values_found", "failures", "refills", "_lanes", "_troubled", "_inspecting",
                  "_identify_at", "_loop")
 
     def __init__(self, server, options, router, log, backed=False):
@@ -40,7 +40,7 @@ class Backend:
         self.router = router
         self.backed = backed
         self.log = log
-        self.links = [None] * options.server_connections
+        self.links = [None] * options.lanes
         self.health = Health(options.server_failure_limit, options.server_retry_timeout)
         self.ask_backup_on_miss = backed and options.on_miss == "always"
         self.identity = None
@@ -50,6 +50,7 @@ class Backend:
         self.values_found = 0
         self.failures = 0
         self.refills = 0
+        self._lanes = options.lanes
         self._troubled = False   # failed lately: tell the health of successes
         self._inspecting = None  # the greenlet that probes or identifies the server
         self._identify_at = 0.0  # not before this time
@@ -63,7 +64,7 @@ class Backend:
 
     def submit(self, request):
         """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
-        lane = request.lane % len(self.links)
+        lane = request.lane % self._lanes
         link = self.links[lane]
         if link is None:
             if self.health.ejected:
@@ -159,6 +160,23 @@ class Backend:
         for link in self.links:
             if link is not None:
                 link.fail(reason)
+
+    def follow_options(self, backed):
+        """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""
+        options = self.options
+        self._lanes = options.lanes
+        self.links += [None] * (options.lanes - len(self.links))
+        self.health.failure_limit = options.server_failure_limit
+        self.health.longest_delay = options.server_retry_timeout
+        self.backed = backed
+        if self._may_be_warming():
+            self.identity = None  # ask again: how long it counts as warming may have changed
+        else:
+            self.ask_backup_on_miss = backed and options.on_miss == "always"
+
+    def is_busy(self):
+        """True while somebody waits for an answer."""
+        return any(link is not None and link.waiting for link in self.links)
 
     def reset_counters(self):
         self.requests = self.keys_asked = self.values_found = self.failures = self.refills = 0

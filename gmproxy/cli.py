@@ -3,15 +3,18 @@
 Exit status: 0 fine, 1 the machine refuses (a port in use, an unknown user), 2 the configuration cannot be used.
 """
 
+import functools
 import os
 import sys
+import time
 
-from gmproxy import conf, daemon, logs, sockets, title
+from gmproxy import conf, daemon, logs, title
 from gmproxy.errors import ConfigError, GmproxyError, StartError
+from gmproxy.notify import Notifier
+from gmproxy.places import Places
 from gmproxy.profiles import PROFILES
-
-#: Descriptors to make room for where a pool sets no bound to its clients.
-UNBOUNDED_CLIENTS = 65536
+from gmproxy.share import Board, Share
+from gmproxy.steward import Steward
 
 
 def main(arguments=None):
@@ -26,25 +29,33 @@ def magent(arguments=None):
 
 def _command(program, compat, arguments):
     arguments = sys.argv[1:] if arguments is None else arguments
+    waiting = daemon.Waiting()
     try:
-        configs, actions = conf.parse(arguments, os.environ, program, compat)
-        if "list_profiles" in actions:
+        places = Places(environment := dict(os.environ))
+        waiting.pipe = places.report_to
+        source = conf.Source(arguments, environment, program, compat)
+        configs = source.read()
+        if "list_profiles" in source.actions:
             print("\n".join(f"{name:40} {profile.sentence}" for name, profile in PROFILES.items()))
-        elif "test_conf" in actions:
+        elif "test_conf" in source.actions:
             print(_verdict(program, configs))
-        elif "print_config" in actions:
+        elif "print_config" in source.actions:
             print(conf.describe(configs))
-        elif "demo" in actions:
+        elif "demo" in source.actions:
             from gmproxy import demo
             demo.run(configs[0], program)
         else:
             title.drop_interpreter()
-            _serve(configs, program)
+            _serve(Steward(source, configs, places, Notifier(source.environment), waiting), program)
     except GmproxyError as error:
+        waiting.tell(f"{program}: {error}\n")
         print(f"{program}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 1
+    except Exception as error:
+        waiting.tell(f"{program}: {type(error).__name__}: {error}\n")
+        raise
     return 0
 
 
@@ -61,57 +72,42 @@ def _verdict(program, configs):
     return f"{program}: configuration is valid: servers: {len(configs[0].server)}, backups: {len(configs[0].backup)}"
 
 
-def _serve(configs, program):
-    bound = sockets.bind_all(configs)
-    in_background = goes_to_background(configs[0])
-    if not in_background:
-        _run(configs, bound, in_background, _announce(bound, program))
-        return
-    waiting = [daemon.go_to_background()]
-
-    def ready(message="ready"):
-        if waiting:
-            daemon.report(waiting.pop(), message)
-
-    try:
-        _run(configs, bound, in_background, ready)
-    except GmproxyError as error:
-        ready(f"{program}: {error}\n")
-    except BaseException as error:
-        ready(f"{program}: {type(error).__name__}: {error}\n")
-        raise
-
-
-def _run(configs, bound, in_background, ready):
-    """Become the serving process and serve."""
-    config = configs[0]  # every pool's knows what holds for the process
-    own = daemon.SPARE_DESCRIPTORS + sum(
-        pool.server_connections * (len(pool.server) + len(pool.backup)) for pool in configs)
-    clients = sum(pool.max_connections for pool in configs)
-    unbounded = UNBOUNDED_CLIENTS if any(pool.max_connections == 0 for pool in configs) else 0
-    limit = daemon.allow_descriptors(own + clients + unbounded)
-    if config.pid_file:
+def _serve(steward, program):
+    """Bind, go to the background, become the user, and serve. Raises StartError."""
+    places, waiting = steward.places, steward.waiting
+    config = steward.configs[0]  # every pool's knows what holds for the process
+    in_background = goes_to_background(config)
+    places.open(steward.configs)
+    if config.control:
+        places.open_control(config.control, daemon.owner(config.user, config.group))
+    if in_background and waiting.pipe is None:
+        waiting.pipe = daemon.go_to_background()
+    daemon.make_room(steward.configs)  # as long as we may be root
+    if config.pid_file and places.predecessor is None:
         daemon.write_pid_file(config.pid_file)
     try:
         daemon.become(config.user, config.group)
-        logs.set_up(config, in_background)
-        try:
-            from gmproxy import worker  # only here: gevent must not begin before the fork
-        except ImportError as error:
-            raise StartError(f"user {config.user or os.getuid()} cannot load the program: {error}") from None
-        if limit < own + clients:
-            worker.log.warning("limit of open files is low limit=%d wanted=%d", limit, own + clients)
-        worker.serve(configs, bound, max(limit - own, 1), ready)
+        set_up_logs = functools.partial(logs.set_up, in_background=in_background)
+        set_up_logs(config)
+        names = ", ".join(places.sockets)
+
+        def ready():
+            print(f"{program}: serving on {names}", file=sys.stderr, flush=True)
+
+        _crew(steward, set_up_logs).run(ready)
     finally:
-        sockets.remove_files(configs)
-        if config.pid_file:
-            daemon.remove_pid_file(config.pid_file)
+        steward.gone()
 
 
-def _announce(bound, program):
-    places = ", ".join(sockets.name_of(sock) for pool in bound for sock in pool)
-
-    def ready():
-        print(f"{program}: serving on {places}", file=sys.stderr, flush=True)
-
-    return ready
+def _crew(steward, set_up_logs):
+    """This process alone, or a master of several."""
+    wanted = steward.configs[0].workers
+    count = daemon.cpus() if wanted == "auto" else wanted
+    if count > 1:
+        from gmproxy.master import Master
+        return Master(steward, count, Board(count), set_up_logs)
+    try:
+        from gmproxy.solo import Solo  # only here: gevent must not begin before the fork
+    except ImportError as error:
+        raise StartError(f"user {steward.configs[0].user or os.getuid()} cannot load the program: {error}") from None
+    return Solo(steward, Share(started_at=time.monotonic()), set_up_logs)

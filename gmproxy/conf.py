@@ -5,19 +5,21 @@ not there is an error that tells file and line.
 """
 
 import argparse
+import dataclasses
 import json
+import os
 import re
 import shutil
-from dataclasses import make_dataclass
 
 import configargparse
 
 from gmproxy import __version__, placement, pools
 from gmproxy.accel import BUILD
+from gmproxy.address import Server
 from gmproxy.errors import ConfigError
-from gmproxy.settings import GROUPS, LISTS, POOL_SETTINGS, SETTINGS, option_name, render, servers, yes_or_no
+from gmproxy.settings import GROUPS, LISTS, POOL_SETTINGS, SETTINGS, TYPED_IN, option_name, render, servers, yes_or_no
 
-Config = make_dataclass("Config", ["name", *SETTINGS], frozen=True)
+Config = dataclasses.make_dataclass("Config", ["name", *SETTINGS], frozen=True)
 Config.__doc__ = """The checked settings of one pool and of the process: an attribute for each row of the settings table.
 
 `name` is that of the pool, "" where the command line is the only one. Times are in seconds.
@@ -34,9 +36,29 @@ def parse(arguments, environment, program="gmproxy", compat="gmproxy"):
 
     Raises ConfigError. Prints and raises SystemExit(0) for --help and --version.
     """
-    given = read_arguments(parser_for(program), arguments, environment)
-    actions = {action for action in ACTIONS if given[action]}
-    return configs(given, compat, servers_needed=not actions & {"demo", "list_profiles"}), actions
+    source = Source(arguments, environment, program, compat)
+    return source.read(), source.actions
+
+
+class Source:
+    """What the process was started with, to be read again: the same command line and environment, the files as they are by then."""
+
+    def __init__(self, arguments, environment, program="gmproxy", compat="gmproxy"):
+        self._arguments = list(arguments)
+        self.environment = dict(environment)
+        self._program = program
+        self._compat = compat
+        self.actions = set()
+        self.files = []  # that were read
+
+    def read(self):
+        """The Config of each pool; notes the `actions` asked for and the `files` read. Raises ConfigError."""
+        given = read_arguments(parser_for(self._program), self._arguments, self.environment)
+        self.actions = {action for action in ACTIONS if given[action]}
+        found = configs(given, self._compat, servers_needed=not self.actions & {"demo", "list_profiles"})
+        named = given["config"] and os.path.join(TYPED_IN, given["config"])
+        self.files = [file for file in dict.fromkeys([named, found[0].pools]) if file]
+        return found
 
 
 def read_arguments(parser, arguments, environment):
@@ -84,6 +106,15 @@ def configs(given, compat="gmproxy", servers_needed=True):
             pool.refuse(None, error)
         found.append(config)
     return found
+
+
+def as_plain(config):
+    """`config` as what JSON can hold, for `from_plain`."""
+    return {**vars(config), **{name: [dataclasses.asdict(server) for server in getattr(config, name)] for name in LISTS}}
+
+
+def from_plain(plain):
+    return Config(**{**plain, **{name: [Server(**server) for server in plain[name]] for name in LISTS}})
 
 
 def describe(configs):
@@ -206,6 +237,11 @@ class _File(configargparse.ConfigFileParser):
             found[name.replace("_", "-")] = _switch(checked) if isinstance(checked, bool) else value
 
 
+def _open(name):
+    """As `open`, from where the command was typed, but known by `name` as it is."""
+    return open(name, opener=lambda path, flags: os.open(os.path.join(TYPED_IN, path), flags))
+
+
 class _Parser(configargparse.ArgumentParser):
     """One clear line for a mistake, as an exception: who shows it is for the caller to say."""
 
@@ -226,6 +262,7 @@ def parser_for(program):
         description="A memcached proxy: many servers look like one.",
         epilog="Every option may also stand in the file given with -c, as name = value, or in the environment as GMPROXY_NAME.",
         config_file_parser_class=_File,
+        config_file_open_func=_open,
         auto_env_var_prefix="GMPROXY_",
         add_config_file_help=False,
         add_env_var_help=False,

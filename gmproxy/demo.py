@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -10,6 +11,7 @@ import time
 from gmproxy import logs, sockets
 from gmproxy.address import Server
 from gmproxy.errors import StartError
+from gmproxy.share import Share
 
 HOST = "127.0.0.1"
 MEMORY_MB = 64
@@ -44,9 +46,12 @@ def run(config, program):
         servers = [_start(memcached, children) for _ in range(3)]
         config = dataclasses.replace(config, server=servers[:2], backup=servers[2:], daemon=False)
         logs.set_up(config, False)
-        from gmproxy import worker
+        import gevent
+
+        from gmproxy.worker import Worker
 
         host, port = bound.getsockname()
+        place = sockets.name_of(bound)
 
         def ready():
             print(BANNER.format(
@@ -54,7 +59,11 @@ def run(config, program):
                 host=host, port=port, pid=children[0].pid,
             ), flush=True)
 
-        worker.serve([config], [[bound]], config.max_connections, ready)
+        worker = Worker(Share(started_at=time.monotonic()), lambda config: None)
+        worker.serve([config], {config.name: [place]}, {place: bound})
+        for number in (signal.SIGINT, signal.SIGTERM):
+            gevent.signal_handler(number, worker.end)
+        worker.run(ready)
     finally:
         _stop(children)
 

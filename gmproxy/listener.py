@@ -23,17 +23,30 @@ CLIENTS_PER_LANE = 512
 LAST_WORDS_TIMEOUT = 1
 
 
-class Listener:
-    """The clients of one listening socket, for `service`."""
+#: Clients accepted at once where several workers share a socket: few, so that the others get theirs.
+ACCEPTED_AT_ONCE = 4
 
-    def __init__(self, service, sock):
-        self.service = service
+#: A worker that has more clients than the others lets these go first for so many seconds, and if none of them did, it takes so many
+#: clients before it stands back again.
+STAND_BACK = 0.005
+TAKEN_AFTER_THAT = 16
+
+
+class Listener:
+    """The clients of the listening socket `sock`, which becomes ours; for `service` as soon as `serve` says for which."""
+
+    def __init__(self, sock, share):
+        self.service = None
         self._is_tcp = sock.family != socket.AF_UNIX
         green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        self._server = StreamServer(green, self._serve)
+        green.setblocking(False)
+        self._server = StreamServer(green, self._serve) if share.board is None else _FairServer(green, self._serve, share)
 
-    def start(self):
-        self._server.start()
+    def serve(self, service):
+        """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
+        self.service = service
+        if not self._server.started:
+            self._server.start()
 
     def stop(self):
         """Accept nobody any more; those who are here stay."""
@@ -42,7 +55,7 @@ class Listener:
     def _serve(self, sock, address):
         service = self.service
         service.connections += 1
-        if len(service.sessions) >= service.max_clients:
+        if service.is_full():
             service.rejected += 1
             log.debug("client turned away client=%s", address)
             self._turn_away(sock)
@@ -50,14 +63,14 @@ class Listener:
         if self._is_tcp:
             net.tune(sock, service.options.tcpkeepalive)
         session = new_session(service, sock, len(service.sessions) // CLIENTS_PER_LANE)
-        service.sessions.add(session)
+        service.enter(session)
         log.debug("client connected client=%s clients=%d", address, len(service.sessions))
         try:
             session.run()
         except Exception:
             log.exception("session failed client=%s", address)
         finally:
-            service.sessions.discard(session)
+            service.leave(session)
             log.debug("client left client=%s", address)
 
     @staticmethod
@@ -71,3 +84,25 @@ class Listener:
                     pass
         except OSError:
             pass
+
+
+class _FairServer(StreamServer):
+    """Shares its listening socket with other workers: whoever wakes first accepts, but not much more than the others."""
+
+    max_accept = ACCEPTED_AT_ONCE
+
+    def __init__(self, sock, handle, share):
+        super().__init__(sock, handle)
+        self._share = share
+        self._taken = TAKEN_AFTER_THAT  # clients since we stood back
+        self._standing_back = None
+
+    def full(self):
+        """Asked before each client. True: let the others have it, for a moment."""
+        self._taken += 1
+        if self._taken <= TAKEN_AFTER_THAT or not self._share.board.is_ahead(self._share.number):
+            return False
+        self._taken = 0
+        self._standing_back = self.loop.timer(STAND_BACK)
+        self._standing_back.start(self._start_accepting_if_started)
+        return True

@@ -3,15 +3,20 @@
 import logging
 import logging.handlers
 import os
+import time
 
 from gmproxy.errors import StartError
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 SYSLOG_SOCKET = "/dev/log"
 
+#: So many lines of one kind are written in WINDOW seconds. The rest is summed up in one line, with repeated=N.
+BURST = 100
+WINDOW = 10.0
 
-def set_up(config, in_background):
-    """Raises StartError."""
+
+def set_up(config, in_background, worker=""):
+    """Log as `config` says; again, to have files opened anew. `worker` is added to each line. Raises StartError, and all is as before."""
     if config.log_file:
         try:
             handler = logging.FileHandler(config.log_file)
@@ -25,8 +30,63 @@ def set_up(config, in_background):
     else:
         handler = logging.NullHandler()
     syslog = isinstance(handler, logging.handlers.SysLogHandler)
-    handler.setFormatter(logging.Formatter("%(message)s" if syslog else FORMAT))
+    suffix = f" worker={worker}" if worker else ""
+    handler.setFormatter(logging.Formatter(("%(message)s" if syslog else FORMAT) + suffix))
+    handler.addFilter(Bursts(handler))
     log = logging.getLogger("gmproxy")
+    before = log.handlers[:]
     log.handlers[:] = [handler]
+    for old in before:
+        old.close()
     log.propagate = False
     log.setLevel(logging.DEBUG if config.verbose else logging.INFO)
+
+
+def sum_up():
+    """Write what was left out of bursts that are over. To be called now and then."""
+    for handler in logging.getLogger("gmproxy").handlers:
+        for bursts in handler.filters:
+            bursts.sum_up()
+
+
+class Bursts(logging.Filter):
+    """Lets BURST lines of a kind through in WINDOW seconds; lines are of a kind if only their values differ.
+
+    What is asked for with -v is not bounded: who asks for it wants all.
+    """
+
+    def __init__(self, handler, clock=time.monotonic):
+        super().__init__()
+        self._handler = handler
+        self._clock = clock
+        self._kinds = {}  # kind -> [when its window began, lines in it, the last that was left out]
+
+    def filter(self, record):
+        if record.levelno <= logging.DEBUG or hasattr(record, "sums_up"):
+            return True
+        now = self._clock()
+        kind = self._kinds.setdefault(record.msg, [now, 0, None])
+        if now - kind[0] >= WINDOW:
+            self._write(kind)
+            kind[:] = [now, 0, None]
+        kind[1] += 1
+        if kind[1] <= BURST:
+            return True
+        kind[2] = record
+        return False
+
+    def sum_up(self):
+        now = self._clock()
+        for message, kind in list(self._kinds.items()):
+            if now - kind[0] >= WINDOW:
+                del self._kinds[message]
+                self._write(kind)
+
+    def _write(self, kind):
+        """The last line that was left out, for all of them."""
+        _, lines, record = kind
+        if record is not None:
+            record.msg = f"{record.getMessage()} repeated={lines - BURST}"
+            record.args = ()
+            record.sums_up = True
+            self._handler.handle(record)

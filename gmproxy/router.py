@@ -33,12 +33,13 @@ class Router:
     locator, backup_locator  gmproxy.ring.Locator: key -> index into them
     """
 
-    __slots__ = ("backends", "backups", "locator", "backup_locator", "_place", "options", "misses_for_errors", "copies_lost")
+    __slots__ = ("backends", "backups", "locator", "backup_locator", "_copyists", "_place", "options", "misses_for_errors", "copies_lost")
 
     def __init__(self, options):
         self.options = options
         self.backends = []
         self.backups = []
+        self._copyists = []  # backups that `backup_locator` is about
         self._place = None
         self.locator = None
         self.backup_locator = None
@@ -46,12 +47,19 @@ class Router:
         self.copies_lost = 0
 
     def serve(self, backends, place, backups, backup_locator):
-        """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live."""
+        """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live.
+
+        May be called again: requests in flight end where they are, and ask the last backups if there are none any more.
+        """
         self.backends = backends
         self.backups = backups
-        self.backup_locator = backup_locator
+        if backups:
+            self._copyists = backups
+            self.backup_locator = backup_locator
         self._place = place
         self.locator = place().locator
+        if any(backend.health.ejected for backend in backends):
+            self.health_changed()
 
     def health_changed(self):
         """A primary was ejected or restored. With auto_eject_hosts the others share its keys meanwhile."""
@@ -125,7 +133,7 @@ class Router:
     # -- backups
 
     def _backup_of(self, key):
-        return self.backups[self.backup_locator.locate(key)]
+        return self._copyists[self.backup_locator.locate(key)]
 
     def _copy(self, request):
         """Let the backup make the same change."""

@@ -1,6 +1,6 @@
 """What all clients of one listen address share: the router, the options, the commands that the proxy answers itself."""
 
-import time
+import functools
 
 from gmproxy import stats
 
@@ -9,23 +9,43 @@ FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 
 class Service:
     """
-    sessions      of the clients that are connected (a set of Session)
-    max_clients   at the same time
+    share         this process's part of the service
+    sessions      of the clients that are connected here (a set of Session)
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
     """
 
-    def __init__(self, options, router, max_clients):
+    def __init__(self, options, router, share):
         self.options = options
         self.router = router
-        self.max_clients = options.max_connections or max_clients
+        self.share = share
         self.sessions = set()
         self.connections = 0
         self.rejected = 0
         self.dropped = 0
         self.held = 0
         self.flushes = 0
-        self.started_at = time.monotonic()
+
+    @property
+    def max_clients(self):
+        """At the same time, in all workers."""
+        return self.options.max_connections or self.share.room
+
+    def is_full(self):
+        board = self.share.board
+        return (len(self.sessions) if board is None else board.clients(self.options.name)) >= self.max_clients
+
+    def enter(self, session):
+        self.sessions.add(session)
+        self._note()
+
+    def leave(self, session):
+        self.sessions.discard(session)
+        self._note()
+
+    def _note(self):
+        if self.share.board is not None:
+            self.share.board.note(self.share.number, self.options.name, len(self.sessions))
 
     def reset_counters(self):
         self.connections = self.rejected = self.dropped = self.flushes = 0
@@ -43,11 +63,19 @@ class Service:
             request.reply = FLUSH_REFUSED
         elif request.verb.name == b"version":
             request.reply = stats.MAGENT_VERSION if self._as_magent() else stats.VERSION
-        elif self._as_magent() and not request.keys:
-            request.reply = stats.magent_answer(self)
+        elif self.share.ask is not None and stats.concerns_all(request.keys):
+            self.share.ask("reset" if request.keys else "stats", [self.options.name], functools.partial(self._told, request))
+            return
         else:
-            request.reply = stats.answer(self, request.keys)
+            request.reply = stats.answer(self, request.keys, self._as_magent())
         request.owner.answered(request)
+
+    def _told(self, request, whole):
+        """Called from the loop: `whole` is what all workers say together, or None if they do not answer in time."""
+        request.reply = stats.answer(self, request.keys, self._as_magent(), whole)
+        session = request.owner.answered(request)
+        if session is not None:
+            session.resume()
 
     def _as_magent(self):
         return self.options.compat == "magent"

@@ -49,7 +49,7 @@ class Session:
     """
 
     __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher", "_watching", "_doing", "_parser",
-                 "_batch", "_pending", "_leaving", "_quit", "_delayed", "_holds")
+                 "_batch", "_pending", "_leaving", "_softly", "_quit", "_delayed", "_holds")
 
     def __init__(self, service, sock, lane):
         self.service = service
@@ -68,21 +68,30 @@ class Session:
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
         self._leaving = False  # the proxy ends: close when all that has arrived is answered
+        self._softly = False
         self._delayed = None      # a request that was parsed but must wait for the batch before it
         self._holds = 0        # bytes that wait for this client, see _hold
         self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
 
-    def leave(self):
-        """Close the connection as soon as no answer is owed. Called from another greenlet."""
+    def leave(self, softly=False):
+        """Close the connection as soon as no answer is owed, or `softly`: after the next answer. Called from another greenlet."""
         self._leaving = True
-        if self._doing == AWAITS_BYTES:
+        self._softly = softly
+        if self._doing == AWAITS_BYTES and not softly:
             self._doing = RUNNING
             self._loop.run_callback(self._wake)
+
+    def follow_options(self):
+        self._parser.max_item_size = self.service.options.max_item_size
+
+    def _may_leave(self):
+        """Softly is only at a border: what has begun to arrive is waited for."""
+        return self._leaving and not (self._softly and self._parser.stream.size())
 
     def run(self):
         """Serve the client until it leaves."""
         try:
-            while not (self._leaving or self._quit):
+            while not (self._quit or self._may_leave()):
                 self._wait_for_bytes()
                 chunk = recv(self._fd)
                 if chunk is None:

@@ -18,9 +18,20 @@ def text(value):
     return value
 
 
+def _working_directory():
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # somebody removed it
+        return "/"
+
+
+#: Where the command was typed. The process may go elsewhere, and read the same names again.
+TYPED_IN = _working_directory()
+
+
 def path(value):
-    """A file, wherever the process goes: the background is not where the command was typed."""
-    return os.path.abspath(value) if value else ""
+    """A file, as seen from where the command was typed."""
+    return os.path.normpath(os.path.join(TYPED_IN, value)) if value else ""
 
 
 def yes_or_no(value):
@@ -45,6 +56,10 @@ def whole(least, most):
 def milliseconds(value):
     """Written in milliseconds, as twemproxy does; kept in seconds."""
     return whole(1, 86_400_000)(value) / 1000
+
+
+def number_of_workers(value):
+    return value if value == "auto" else whole(1, 64)(value)
 
 
 def size(value):
@@ -147,12 +162,15 @@ _TABLE = {
     ),
     "Process": (
         ("pools", "", path, "", "FILE", "serve the memcached pools of this nutcracker.yml (-c FILE.yml does the same)"),
+        ("workers", "", number_of_workers, "1", "N", "processes that serve clients; auto: one for each CPU"),
         ("user", "-u", text, "", "USER", "become this user, by name or number, when started as root"),
         ("group", "-g", text, "", "GROUP", "and this group; else the user's own"),
         ("foreground", "-D", yes_or_no, "no", "", "stay in the foreground (what gmproxy does anyway; magent does not)"),
         ("daemon", "", yes_or_no, "no", "", "go to the background"),
         ("pid_file", "", path, "", "PATH", "write the process number here"),
         ("log_file", "", path, "", "PATH", "write the log here; else to stderr, or in the background to syslog"),
+        ("control", "", path, "", "PATH", "unix socket on which the service takes orders, such as reload, from its user and group"),
+        ("watch", "", yes_or_no, "no", "", "reload when the configuration file has changed"),
         ("verbose", "-v", yes_or_no, "no", "", "log more"),
         ("grace", "", milliseconds, "5000", "MS", "at the end, wait for clients' requests in flight for so long"),
         ("compat", "", one_of("gmproxy", "magent"), "gmproxy", "WHOM", "whose manners to have: magent goes to the background and answers stats and version in its own way"),

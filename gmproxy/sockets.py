@@ -8,23 +8,23 @@ import stat
 from gmproxy.errors import StartError
 
 
-def bind_all(configs):
-    """The listening sockets that each of `configs` asks for: a list of lists. Raises StartError, with none left open."""
-    bound = []
-    try:
-        for config in configs:
-            bound.append([])
-            if config.port:
-                for address in config.listen.split(","):
-                    bound[-1].append(bind_tcp(address.strip(), config.port, config.backlog))
-            if config.unix_socket:
-                bound[-1].append(bind_unix(config.unix_socket, config.backlog, config.unix_mode))
-    except BaseException:
-        for sockets in bound:
-            for sock in sockets:
-                sock.close()
-        raise
-    return bound
+def places(config):
+    """Where clients of the pool `config` connect: "127.0.0.1:11211", "[::1]:11211" or a path; each once, in the order given."""
+    found = []
+    if config.port:
+        hosts = (host.strip().strip("[]") for host in config.listen.split(","))
+        found = [f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}" for host in hosts]
+    if config.unix_socket:
+        found.append(config.unix_socket)
+    return list(dict.fromkeys(found))
+
+
+def bind(config, place):
+    """The listening socket for one of the places of `config`. Raises StartError."""
+    if place == config.unix_socket:
+        return bind_unix(place, config.backlog, config.unix_mode)
+    host, _, port = place.rpartition(":")
+    return bind_tcp(host, int(port), config.backlog)
 
 
 def bind_tcp(host, port, backlog):
@@ -62,12 +62,11 @@ def bind_unix(path, backlog, mode=""):
     return sock
 
 
-def remove_files(configs):
+def remove_file(place):
     """Leave no unix socket behind. Another user may not be allowed to, which is no fault: the next start does it."""
-    for config in configs:
-        if config.unix_socket:
-            with contextlib.suppress(OSError):
-                os.unlink(config.unix_socket)
+    if place.startswith("/"):
+        with contextlib.suppress(OSError):
+            os.unlink(place)
 
 
 def _remove_stale(path):

@@ -18,6 +18,10 @@ MAGENT_VERSION = b"VERSION " + MAGENT_NAME + b"\r\n"
 
 END = b"END\r\n"
 
+#: How the lines of several workers become one, where they are not summed up.
+MERGED_BY = {"pid": max, "uptime": max, "time": max, "version": max, "pointer_size": max, "max_connections": max, "backends": max,
+             "backends_ejected": max}
+
 
 def general(service):
     """The lines of a plain `stats`: names and values."""
@@ -27,12 +31,12 @@ def general(service):
     everyone = primaries + router.backups
     return [
         ("pid", os.getpid()),
-        ("uptime", int(time.monotonic() - service.started_at)),
+        ("uptime", int(time.monotonic() - service.share.started_at)),
         ("time", int(time.time())),
         ("version", f"{PROTOCOL_VERSION} gmproxy-{__version__}"),
         ("pointer_size", struct.calcsize("P") * 8),
-        ("rusage_user", f"{usage.ru_utime:.6f}"),
-        ("rusage_system", f"{usage.ru_stime:.6f}"),
+        ("rusage_user", usage.ru_utime),
+        ("rusage_system", usage.ru_stime),
         ("max_connections", service.max_clients),
         ("curr_connections", len(service.sessions)),
         ("total_connections", service.connections),
@@ -55,14 +59,34 @@ def general(service):
     ]
 
 
+def snapshot(service):
+    """What this process has counted: JSON can hold it, and `merge` can join it with that of others."""
+    links = [[backend.label, sum(link is not None for link in backend.links)] for backend in service.router.backends]
+    return {"general": dict(general(service)), "links": links}
+
+
+def merge(snapshots, pid):
+    """One of many: the service speaks as the process `pid`. `snapshots` is not empty."""
+    first = snapshots[0]
+    whole = {name: MERGED_BY.get(name, sum)([each["general"][name] for each in snapshots]) for name in first["general"]}
+    links = [[same[0][0], sum(count for _, count in same)] for same in zip(*(each["links"] for each in snapshots))]
+    return {"general": whole | {"pid": pid}, "links": links}
+
+
 def settings(service):
     return [(name, render(setting, getattr(service.options, name)) or "-") for name, setting in SETTINGS.items()]
 
 
-def answer(service, words):
-    """The reply to `stats` with the arguments `words` (list of bytes)."""
+def concerns_all(words):
+    """True if `stats` with these arguments is a question to, or an order for, all workers."""
+    return words in ([], [b"reset"])
+
+
+def answer(service, words, as_magent=False, whole=None):
+    """The reply to `stats` with the arguments `words` (list of bytes). `whole`: the snapshot of all workers, where there are several."""
     if not words:
-        return _lines(general(service))
+        told = whole or snapshot(service)
+        return _as_magent(told["links"]) if as_magent else _lines(told["general"].items())
     if words[0] == b"settings":
         return _lines(settings(service))
     if words[0] in (b"items", b"slabs", b"sizes", b"conns"):
@@ -74,13 +98,14 @@ def answer(service, words):
 
 
 def _lines(pairs):
-    return b"".join(f"STAT {name} {value}\r\n".encode() for name, value in pairs) + END
+    return b"".join(f"STAT {name} {_number(value)}\r\n".encode() for name, value in pairs) + END
 
 
-def magent_answer(service):
+def _number(value):
+    return f"{value:.6f}" if isinstance(value, float) else value
+
+
+def _as_magent(links):
     """magent: one line for each primary, with the number of its open connections."""
-    lines = [MAGENT_NAME]
-    for number, backend in enumerate(service.router.backends, 1):
-        links = sum(link is not None for link in backend.links)
-        lines.append(f"matrix {number} -> {backend.label}, pool size {links}".encode())
-    return b"\r\n".join(lines) + b"\r\n" + END
+    lines = [f"matrix {number} -> {label}, pool size {count}".encode() for number, (label, count) in enumerate(links, 1)]
+    return b"\r\n".join([MAGENT_NAME, *lines]) + b"\r\n" + END

@@ -20,6 +20,7 @@ cdef class Backend(LinkKeeper):
     cdef readonly long long values_found
     cdef readonly long long failures
     cdef public long long refills
+    cdef Py_ssize_t _lanes
     cdef bint _troubled
     cdef object _inspecting
     cdef double _identify_at

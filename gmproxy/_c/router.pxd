@@ -9,6 +9,7 @@ cdef class Router:
     cdef readonly list backups
     cdef Locator locator
     cdef Locator backup_locator
+    cdef list _copyists
     cdef object _place
     cdef readonly object options
     cdef readonly long long misses_for_errors

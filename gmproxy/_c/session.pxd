@@ -23,10 +23,12 @@ cdef class Session(Asker):
     cdef list _batch
     cdef Py_ssize_t _pending
     cdef bint _leaving
+    cdef bint _softly
     cdef bint _quit
     cdef Request _delayed
     cdef Py_ssize_t _holds
 
+    cdef bint _may_leave(self) except -1
     @cython.locals(chunk=bytes)
     cpdef run(self)
     cdef _answer_requests(self)

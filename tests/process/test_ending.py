@@ -120,13 +120,21 @@ def test_a_pid_file_without_a_number_is_taken_over(memcached, proxy, tmp_path, w
     assert file.read_text() == f"{process.pid}\n"
 
 
-def test_the_pid_file_of_a_living_process_is_respected(tmp_path):
+def test_the_pid_file_of_a_living_process_is_respected(memcached, proxy, tmp_path):
     file = tmp_path / "gmproxy.pid"
-    file.write_text(f"{os.getpid()}\n")
+    process = proxy("-s", memcached().address, "--pid-file", file)
     done = run("-s", "a:1", "-l", HOST, "-p", free_port(), "--pid-file", file)
     assert done.returncode == 1
-    assert done.stderr == f"gmproxy: pid file {file}: process {os.getpid()} is running\n"
-    assert file.read_text() == f"{os.getpid()}\n"
+    assert done.stderr == f"gmproxy: pid file {file}: process {process.pid} is running\n"
+    assert file.read_text() == f"{process.pid}\n"
+
+
+def test_a_number_that_another_program_has_now_is_no_obstacle(memcached, proxy, tmp_path):
+    file = tmp_path / "gmproxy.pid"
+    server = memcached()
+    file.write_text(f"{server.pid}\n")
+    process = proxy("-s", server.address, "--pid-file", file)
+    assert file.read_text() == f"{process.pid}\n"
 
 
 def test_a_failed_start_leaves_no_pid_file(tmp_path):

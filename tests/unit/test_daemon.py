@@ -110,23 +110,58 @@ def test_the_pid_file_comes_and_goes(tmp_path):
     assert not path.exists()
 
 
-def test_another_one_is_running(tmp_path):
+@pytest.fixture
+def sleeper():
+    """Call it with words for a process that sleeps and has these on its command line: its number."""
+    children = []
+
+    def start(*words):
+        children.append(subprocess.Popen([sys.executable, "-c", "print(1, flush=True); import time; time.sleep(600)", *words], stdout=subprocess.PIPE))
+        children[-1].stdout.readline()
+        return children[-1].pid
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.parametrize("word", ["gmproxy", "/usr/bin/gmproxy", "/usr/bin/magent", "from gmproxy.cli import magent"])
+def test_another_one_is_running(tmp_path, sleeper, word):
     path = tmp_path / "pid"
-    path.write_text(f"{os.getppid()}\n")
-    with pytest.raises(StartError, match=f"pid file {path}: process {os.getppid()} is running"):
+    pid = sleeper(word)
+    path.write_text(f"{pid}\n")
+    with pytest.raises(StartError, match=f"pid file {path}: process {pid} is running"):
         daemon.write_pid_file(str(path))
-    assert path.read_text() == f"{os.getppid()}\n"
+    assert path.read_text() == f"{pid}\n"
+    daemon.write_pid_file(str(path), predecessor=pid)
+    assert path.read_text() == f"{os.getpid()}\n"
 
 
-def test_another_one_of_another_user_is_running(tmp_path, monkeypatch):
+@pytest.mark.parametrize("word", ["/etc/gmproxy.conf", "memcached", ""])
+def test_another_program_has_the_number_now(tmp_path, sleeper, word):
+    path = tmp_path / "pid"
+    path.write_text(f"{sleeper(word)}\n")
+    daemon.write_pid_file(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_another_one_of_another_user_is_running(tmp_path, monkeypatch, sleeper):
     def forbidden(pid, number):
         raise PermissionError
 
-    monkeypatch.setattr(os, "kill", forbidden)
     path = tmp_path / "pid"
-    path.write_text("12345\n")
-    with pytest.raises(StartError, match="is running"):
+    path.write_text(f"{sleeper('gmproxy')}\n")
+    with monkeypatch.context() as context, pytest.raises(StartError, match="is running"):
+        context.setattr(os, "kill", forbidden)
         daemon.write_pid_file(str(path))
+
+
+def test_the_owner_of_what_we_make(monkeypatch):
+    assert daemon.owner("", "") == (-1, -1)
+    assert daemon.owner("nobody", "") == (NOBODY.pw_uid, NOBODY.pw_gid)
+    assert daemon.owner("nobody", "daemon") == (NOBODY.pw_uid, grp.getgrnam("daemon").gr_gid)
+    assert daemon.owner("", "daemon") == (-1, grp.getgrnam("daemon").gr_gid)
 
 
 def dead_process():
@@ -149,6 +184,22 @@ def test_a_pid_file_of_another_is_not_removed(tmp_path):
     daemon.remove_pid_file(str(path))
     assert path.read_text() == "1\n"
     daemon.remove_pid_file(str(tmp_path / "nothing"))
+
+
+def test_a_file_that_root_wrote_in_a_directory_of_ours_is_replaced(tmp_path, monkeypatch):
+    path = tmp_path / "pid"
+    path.write_text("")
+    write = daemon._write_number
+
+    def not_into_it(there):
+        if there == str(path):
+            raise PermissionError(13, "Permission denied")
+        write(there)
+
+    monkeypatch.setattr(daemon, "_write_number", not_into_it)
+    daemon.write_pid_file(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+    assert os.listdir(tmp_path) == ["pid"]
 
 
 def test_a_pid_file_that_cannot_be_written(tmp_path):
@@ -198,7 +249,7 @@ pipe = daemon.go_to_background()
 with open(sys.argv[1], "w") as file:
     file.write(f"{os.getcwd()} {os.getsid(0) != os.getpid()} {[os.readlink(f'/proc/self/fd/{number}') for number in (0, 1, 2)]}")
 print("not seen by anybody")
-daemon.report(pipe, sys.argv[2])
+daemon.Waiting(pipe).tell(sys.argv[2])
 """
 
 

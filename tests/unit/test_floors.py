@@ -17,7 +17,7 @@ FLOORS = (
     "__init__ errors accel",
     "address hashing ring labels distributions profiles placement health "
     "protocol protocol.limits protocol.values protocol.message protocol.stream protocol.text protocol.reply",
-    "settings pools conf sockets daemon title logs sysio",
+    "settings pools conf share sockets control places daemon title logs notify watch reload sysio",
     "net probe",
     "link",
     "backend",
@@ -26,6 +26,8 @@ FLOORS = (
     "listener",
     "pool",
     "worker",
+    "member steward",
+    "solo master",
     "demo cli ctl __main__",
 )
 LAST_WITHOUT_GEVENT = 2
@@ -72,3 +74,9 @@ def test_the_lower_floors_need_no_gevent():
     names = [name for name, floor in FLOOR_OF.items() if floor <= LAST_WITHOUT_GEVENT and name != "__init__"]
     code = "import sys, importlib; sys.modules['gevent'] = None\nfor name in sys.argv[1:]: importlib.import_module('gmproxy.' + name)"
     subprocess.run([sys.executable, "-c", code, *names], env=environment(), check=True)
+
+
+def test_the_master_needs_no_gevent():
+    """It forks the workers, in which gevent begins."""
+    code = "import sys; sys.modules['gevent'] = None; import gmproxy.cli, gmproxy.steward, gmproxy.master"
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True)

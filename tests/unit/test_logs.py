@@ -75,3 +75,69 @@ def test_set_up_again_replaces_the_handler(tmp_path):
     logs.set_up(config(str(tmp_path / "two")), in_background=True)
     log.info("x")
     assert ((tmp_path / "one").read_text(), len(log.handlers)) == ("", 1)
+
+
+def test_the_number_of_the_worker(tmp_path):
+    path = tmp_path / "log"
+    logs.set_up(config(str(path)), in_background=True, worker="3")
+    log.info("one event key=%s", "value")
+    assert path.read_text().endswith(" INFO one event key=value worker=3\n")
+
+
+def test_a_file_that_cannot_be_opened_leaves_the_old_one(tmp_path):
+    logs.set_up(config(str(tmp_path / "log")), in_background=True)
+    with pytest.raises(StartError):
+        logs.set_up(config(str(tmp_path / "no" / "log")), in_background=True)
+    log.info("still here")
+    assert "still here" in (tmp_path / "log").read_text()
+
+
+# -- bursts
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Call it for the lines in the log, without date and time; `written.now` is the clock."""
+    path = tmp_path / "log"
+    logs.set_up(config(str(path), verbose=True), in_background=True)
+    (handler,) = log.handlers
+    (bursts,) = handler.filters
+
+    def read():
+        return [line.split(" ", 2)[2] for line in path.read_text().splitlines()]
+
+    read.now = 0.0
+    monkeypatch.setattr(bursts, "_clock", lambda: read.now)
+    return read
+
+
+def test_a_burst_of_one_kind_is_summed_up(written):
+    for number in range(logs.BURST + 5):
+        log.warning("failed server=%d", number)
+        log.info("other")
+    lines = written()
+    assert len(lines) == 2 * logs.BURST
+    assert f"WARNING failed server={logs.BURST - 1}" in lines
+    logs.sum_up()
+    assert written() == lines  # it may go on
+    written.now = logs.WINDOW
+    logs.sum_up()
+    assert written()[len(lines):] == [f"WARNING failed server={logs.BURST + 4} repeated=5", "INFO other repeated=5"]
+    logs.sum_up()
+    assert len(written()) == len(lines) + 2
+    log.warning("failed server=%d", 0)
+    assert written()[-1] == "WARNING failed server=0"
+
+
+def test_the_next_of_a_kind_has_the_burst_before_it_summed_up(written):
+    for number in range(logs.BURST + 1):
+        log.warning("failed server=%d", number)
+    written.now = logs.WINDOW
+    log.warning("failed server=%d", 7)
+    assert written()[-2:] == [f"WARNING failed server={logs.BURST} repeated=1", "WARNING failed server=7"]
+
+
+def test_who_asks_for_all_gets_all(written):
+    for _ in range(logs.BURST + 5):
+        log.debug("client connected")
+    assert len(written()) == logs.BURST + 5

@@ -16,11 +16,6 @@ def wanted(**settings):
     return SimpleNamespace(**(defaults | settings))
 
 
-def closed(bound):
-    for sock in bound:
-        sock.close()
-
-
 def accepts(sock):
     kind = socket.AF_UNIX if sock.family == socket.AF_UNIX else sock.family
     with socket.socket(kind) as client:
@@ -123,22 +118,15 @@ def test_a_path_that_cannot_be(path):
         sockets.bind_unix(path, 5)
 
 
-def test_all_that_is_wanted(tmp_path):
-    port = free_port()
-    one = wanted(listen=f"{HOST}, 127.0.0.2", port=port, unix_socket=str(tmp_path / "sock"))
-    two = wanted(port=free_port())
-    bound = sockets.bind_all([one, two])
-    names = [[sockets.name_of(sock) for sock in group] for group in bound]
-    assert names == [[f"{HOST}:{port}", f"127.0.0.2:{port}", str(tmp_path / "sock")], [f"{HOST}:{two.port}"]]
-    assert all(accepts(sock) for group in bound for sock in group)
-    for group in bound:
-        closed(group)
+def test_the_places_of_a_pool():
+    assert sockets.places(wanted(listen=f"{HOST}, [::1],::", port=1, unix_socket="/s")) == [f"{HOST}:1", "[::1]:1", "[::]:1", "/s"]
+    assert sockets.places(wanted(listen=f"{HOST},{HOST}", port=1)) == [f"{HOST}:1"]
+    assert sockets.places(wanted(unix_socket="/s")) == ["/s"]
 
 
-def test_one_refusal_and_none_is_left_open():
-    port = free_port()
-    with sockets.bind_tcp(HOST, 0, 5) as taken:
-        with pytest.raises(StartError):
-            sockets.bind_all([wanted(port=port), wanted(port=taken.getsockname()[1])])
-    with sockets.bind_tcp(HOST, port, 5) as sock:
-        assert accepts(sock)
+def test_each_place_can_be_bound(tmp_path):
+    config = wanted(listen=f"{HOST}, 127.0.0.2", port=free_port(), unix_socket=str(tmp_path / "sock"))
+    for place in sockets.places(config):
+        with sockets.bind(config, place) as sock:
+            assert sockets.name_of(sock) == place
+            assert accepts(sock)

@@ -1,5 +1,6 @@
 """What `stats` and `version` answer, over a service that is made up."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -24,8 +25,8 @@ def service():
         misses_for_errors=4, copies_lost=3,
     )
     return SimpleNamespace(
-        options=options, router=router, sessions={1, 2, 3}, connections=30, rejected=2, dropped=1, held=12, flushes=6, started_at=0.0,
-        max_clients=77, reset_counters=lambda: None,
+        options=options, router=router, sessions={1, 2, 3}, connections=30, rejected=2, dropped=1, held=12, flushes=6,
+        share=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None,
     )
 
 
@@ -75,7 +76,35 @@ def test_the_version_begins_with_digits():
 
 
 def test_magent(service):
-    assert stats.magent_answer(service) == (
+    assert stats.answer(service, [], as_magent=True) == (
         b"memcached agent v0.6\r\nmatrix 1 -> a:1, pool size 1\r\nmatrix 2 -> b:2, pool size 0\r\nEND\r\n"
     )
     assert stats.MAGENT_VERSION == b"VERSION memcached agent v0.6\r\n"
+
+
+# -- several workers
+
+
+def test_many_speak_as_one(service):
+    one = stats.snapshot(service)
+    other = {"general": {**one["general"], "pid": 1, "curr_connections": 4, "backends_ejected": 0, "uptime": 0}, "links": [["a:1", 5], ["b:2", 2]]}
+    whole = stats.merge([one, other], 4711)
+    told = facts(stats.answer(service, [], whole=whole))
+    expected = {
+        "pid": "4711", "curr_connections": "7", "total_connections": "60", "max_connections": "77", "backends": "2", "threads": "2",
+        "backends_ejected": "1", "backend_links": "6", "version": str(one["general"]["version"]), "uptime": str(one["general"]["uptime"]),
+    }
+    assert {name: told[name] for name in expected} == expected
+    assert stats.answer(service, [], as_magent=True, whole=whole) == (
+        b"memcached agent v0.6\r\nmatrix 1 -> a:1, pool size 6\r\nmatrix 2 -> b:2, pool size 2\r\nEND\r\n"
+    )
+
+
+def test_a_snapshot_can_be_sent(service):
+    snapshot = stats.snapshot(service)
+    assert json.loads(json.dumps(snapshot)) == snapshot
+
+
+@pytest.mark.parametrize("words, all_of_them", [([], True), ([b"reset"], True), ([b"settings"], False), ([b"reset", b"x"], False)])
+def test_what_concerns_all_workers(words, all_of_them):
+    assert stats.concerns_all(words) is all_of_them

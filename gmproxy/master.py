@@ -1,0 +1,440 @@
+"""Several workers: forks them, watches over them, and speaks for them. Plain Python: gevent begins in the workers, after the fork.
+
+A select loop over signals (a pipe that the kernel's signals are written to), the channels to the workers, the control socket and its
+clients. Nothing in here waits, except for the end of what it has ended.
+"""
+
+import contextlib
+import functools
+import itertools
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+
+from gmproxy import control, notify
+from gmproxy.conf import as_plain
+from gmproxy.errors import GmproxyError, StartError
+from gmproxy.share import Share
+from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT, joined
+
+#: A worker that died is replaced after this time; each time it dies again within STEADY seconds, after twice the time, up to the longest.
+FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
+STEADY = 10.0
+
+#: If no worker serves and one has failed so many times in a row to begin, the service is given up.
+ATTEMPTS = 5
+
+#: How long a question to all workers may take; a worker that hangs is left out of the answer.
+ANSWER_TIMEOUT = 1.0
+
+#: A worker that should have ended, and has had all of its grace, is killed after so many seconds more.
+KILL_AFTER = 2.0
+
+#: What is different in a worker: these are for the master alone.
+FOR_MASTER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+log = logging.getLogger("gmproxy")
+
+
+class Master:
+    """The crew of a `steward`: `count` workers."""
+
+    def __init__(self, steward, count, board, set_up_logs):
+        self.steward = steward
+        self._count = count
+        self._board = board
+        self._set_up_logs = set_up_logs  # set_up_logs(config, worker="")
+        self._started_at = time.monotonic()
+        self._selector = selectors.DefaultSelector()
+        self._children = {}        # pid -> Child
+        self._empty = {}           # number of a worker that is to be started -> (when, delay after that)
+        self._failed = {}          # number -> how often in a row it has not begun
+        self._questions = {}       # number -> Question
+        self._numbers = itertools.count(1)
+        self._timers = []          # (when, what), unsorted: there are two or three
+        self._everybody_was_ready = False
+        self._ready = None
+        self._wakeup = -1
+        self._ending = False
+        self._trouble = None
+        steward.crew = self
+
+    def run(self, ready):
+        """Serve until the end; `ready` is called once all workers accept clients. Raises StartError if there is none that can."""
+        self._ready = ready
+        self._board.assign([config.name for config in self.steward.configs])
+        self._catch_signals()
+        for number in range(self._count):
+            self._start(number, FIRST_DELAY)
+        listening = self.steward.places.control
+        if listening is not None:
+            listening.setblocking(False)
+            self._selector.register(listening, selectors.EVENT_READ, functools.partial(self._let_in, listening))
+        self._every(LOOK_EVERY, self.steward.look)
+        if self.steward.notifier.watchdog:
+            self._every(self.steward.notifier.watchdog / 2, self._keep_watchdog_quiet)
+        try:
+            while not self._ending or self._children:
+                self._turn()
+        finally:
+            for pid in self._children:
+                os.kill(pid, signal.SIGKILL)
+        if self._trouble:
+            raise StartError(self._trouble)
+
+    # -- the loop
+
+    def _turn(self):
+        due = [when for when, _ in self._timers]
+        wait = max(0.0, min(due, default=LOOK_EVERY) - time.monotonic())
+        for key, _ in self._selector.select(wait):
+            if key.fd in self._selector.get_map():  # not closed by what came before it
+                key.data()
+        now = time.monotonic()
+        for timer in [timer for timer in self._timers if timer[0] <= now]:
+            if timer in self._timers:
+                self._timers.remove(timer)
+                timer[1]()
+
+    def _after(self, seconds, what):
+        """Have `what` called once; returns what `_timers` holds of it."""
+        timer = (time.monotonic() + seconds, what)
+        self._timers.append(timer)
+        return timer
+
+    def _every(self, seconds, what):
+        def again():
+            self._after(seconds, again)
+            what()
+
+        self._after(seconds, again)
+
+    # -- signals
+
+    def _catch_signals(self):
+        """A signal is a byte in a pipe; what is to be done, is done in the loop."""
+        self._wakeup, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in (*SIGNALS, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(self._wakeup, selectors.EVENT_READ, self._hear_signals)
+
+    def _hear_signals(self):
+        for number in os.read(self._wakeup, 4096):
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number in SIGNALS:
+                self.steward.signal(number)
+
+    # -- workers
+
+    def _start(self, number, delay):
+        """Fork the worker `number`. Should it die soon, the next try comes after `delay`."""
+        ours, theirs = socket.socketpair()
+        caught = {*SIGNALS, signal.SIGCHLD}
+        signal.pthread_sigmask(signal.SIG_BLOCK, caught)  # none may come in the child before it has its own handlers
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            pid = os.fork()
+            if not pid:
+                self._be_worker(number, ours, theirs, caught)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
+        theirs.close()
+        child = Child(pid, number, control.Channel(ours), delay)
+        self._children[pid] = child
+        self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._hear_worker, child))
+
+    def _be_worker(self, number, ours, theirs, caught):
+        """In the child: serve, and never return."""
+        status = 1
+        channel = control.Channel(theirs)
+        try:
+            ours.close()
+            self._forget_the_master()
+            for signal_number in caught:
+                signal.signal(signal_number, signal.SIG_IGN if signal_number in FOR_MASTER else signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
+            status = self._serve(number, channel)
+        except GmproxyError as error:
+            channel.send({"failed": str(error)})
+        except BaseException as error:
+            log.exception("worker failed worker=%d", number + 1)
+            with contextlib.suppress(OSError):
+                channel.send({"failed": repr(error)})
+        finally:
+            os._exit(status)
+
+    def _forget_the_master(self):
+        """What it holds open is not for us; above all not the channels, by whose end the others see that it is gone."""
+        signal.set_wakeup_fd(-1)
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, int):
+                os.close(key.fileobj)
+            else:
+                key.fileobj.close()
+        self._selector.close()
+        self.steward.waiting.leave_it()
+
+    def _serve(self, number, channel):
+        set_up_logs = functools.partial(self._set_up_logs, worker=str(number + 1))
+        set_up_logs(self.steward.configs[0])
+        try:
+            from gmproxy.member import Member  # only here: gevent must not begin before the fork
+        except ImportError as error:
+            raise StartError(f"user {os.getuid()} cannot load the program: {error}") from None
+        share = Share(number, self._count, self._started_at, self._board)
+        places = self.steward.places
+        Member(channel, share, set_up_logs).run(self.steward.configs, places.of_all(self.steward.configs), dict(places.sockets))
+        return 0
+
+    def _hear_worker(self, child):
+        try:
+            messages = child.channel.receive()
+        except (EOFError, OSError, ValueError):  # it ends: SIGCHLD will tell
+            child.ended = True
+            self._selector.unregister(child.channel.sock)
+            return
+        for message, _ in messages:
+            if "ready" in message:
+                self._is_ready(child)
+            elif "failed" in message:
+                child.failure = message["failed"]
+            elif "answer" in message:
+                self._answered(child, message["answer"], message["told"])
+            else:
+                self.ask(message["command"], message["arguments"], functools.partial(self._tell, child, message))
+
+    def _tell(self, child, message, answers):
+        self._send(child, {"answer": message["ask"], "told": joined(message["command"], answers)})
+
+    def _send(self, child, message, given=()):
+        """A worker that takes nothing any more hangs: it is replaced."""
+        try:
+            child.channel.send(message, given)
+        except BlockingIOError:
+            log.error("worker hangs worker=%d pid=%d", child.number + 1, child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+        except OSError:
+            pass  # it has just died
+
+    def _is_ready(self, child):
+        child.ready = True
+        self._failed.pop(child.number, None)
+        if not self._everybody_was_ready and sum(one.ready for one in self._children.values()) == self._count:
+            self._everybody_was_ready = True
+            try:
+                self.steward.ready()
+            except GmproxyError as error:
+                self._give_up(str(error))
+                return
+            self._ready()
+
+    def _reap(self):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            child = self._children.pop(pid, None)
+            if child is not None:  # else it is a successor that could not begin
+                self._bury(child, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, child, status):
+        child.channel.sock.setblocking(False)
+        while not child.ended:
+            self._hear_worker(child)  # its last words
+        child.channel.close()
+        self._board.wipe(child.number)
+        for question in list(self._questions.values()):
+            self._count_out(question, child)
+        if self._ending:
+            return
+        reason = child.failure or (f"signal {-status}" if status < 0 else f"status {status}")
+        if not child.ready:
+            self._failed[child.number] = self._failed.get(child.number, 0) + 1
+            nobody = not any(one.ready for one in self._children.values())
+            if not self._everybody_was_ready or (nobody and self._failed[child.number] >= ATTEMPTS):
+                self._give_up(f"a worker cannot start: {reason}" if child.failure is None else child.failure)
+                return
+        delay = FIRST_DELAY if time.monotonic() - child.started_at >= STEADY else child.delay
+        log.error("worker died worker=%d pid=%d reason=%s again_in=%.1fs", child.number + 1, child.pid, reason, delay)
+        self._after(delay, functools.partial(self._start_again, child.number, min(delay * 2, LONGEST_DELAY)))
+
+    def _start_again(self, number, delay):
+        if not self._ending:
+            self._start(number, delay)
+
+    def _give_up(self, why):
+        self._trouble = why
+        self.steward.end()
+
+    # -- questions to all workers
+
+    def ask(self, command, arguments, then, given=(), beginners=False):
+        """Ask every worker that serves, and those that have not begun yet if `beginners`. `then` gets the list of their answers,
+        without those that do not come in time; `given` are sockets that go with the question."""
+        asked = [child for child in self._children.values() if child.ready or beginners]
+        question = Question(next(self._numbers), {child.pid for child in asked}, then)
+        self._questions[question.number] = question
+        question.timer = self._after(ANSWER_TIMEOUT, functools.partial(self._close_question, question))
+        for child in asked:
+            self._send(child, {"ask": question.number, "command": command, "arguments": arguments}, given)
+        if not asked:
+            self._close_question(question)
+
+    def _answered(self, child, number, told):
+        question = self._questions.get(number)
+        if question is not None:
+            question.answers.append(told)
+            self._count_out(question, child)
+
+    def _count_out(self, question, child):
+        question.waits_for.discard(child.pid)
+        if not question.waits_for:
+            self._close_question(question)
+
+    def _close_question(self, question):
+        if self._questions.pop(question.number, None) is not None:
+            if question.timer in self._timers:
+                self._timers.remove(question.timer)
+            question.then(question.answers)
+
+    def _keep_watchdog_quiet(self):
+        """systemd hears from us as long as all workers that serve can be heard."""
+        asked = sum(child.ready for child in self._children.values())
+
+        def heard(answers):
+            if asked and len(answers) >= asked:
+                self.steward.notifier.tell(notify.WATCHDOG)
+
+        self.ask("ping", [], heard)
+
+    # -- the control socket
+
+    def _let_in(self, listening):
+        with contextlib.suppress(OSError):
+            sock, _ = listening.accept()
+            channel = control.Channel(sock, control.MAX_QUESTION)
+            self._selector.register(sock, selectors.EVENT_READ, functools.partial(self._hear_operator, channel))
+
+    def _hear_operator(self, channel):
+        reply = functools.partial(self._reply, channel)
+        try:
+            for message, _ in channel.receive():
+                self.steward.command(*control.question(message), reply)
+        except ValueError as error:
+            reply({"error": str(error)})
+            self._show_out(channel)
+        except (EOFError, OSError):
+            self._show_out(channel)
+
+    def _reply(self, channel, answer):
+        try:
+            channel.send(answer)
+        except OSError:
+            self._show_out(channel)
+
+    def _show_out(self, channel):
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(channel.sock)
+        channel.close()
+
+    # -- what the steward has done
+
+    def serve(self, configs, new, then):
+        self._board.assign([config.name for config in configs])
+        facts = {
+            "configs": [as_plain(config) for config in configs], "places": self.steward.places.of_all(configs),
+            "new": list(new), "slots": self._board.slots,
+        }
+        self.ask("serve", [facts], functools.partial(self._served, then), list(new.values()), beginners=True)
+
+    @staticmethod
+    def _served(then, answers):
+        for answer in answers:
+            if "error" in answer:
+                log.error("worker did not reload reason=%s", answer["error"])
+        then()
+
+    def reopen_logs(self, config):
+        self._set_up_logs(config)
+        self.ask("reopen", [], self._reopened, beginners=True)
+
+    @staticmethod
+    def _reopened(answers):
+        for answer in answers:
+            if "error" in answer:
+                log.error("log not reopened reason=%s", answer["error"])
+
+    def end(self, softly):
+        self._ending = True
+        for key in list(self._selector.get_map().values()):
+            if key.fd < 0:
+                self._selector.unregister(key.fileobj)
+        for child in self._children.values():
+            if softly and child.ready:
+                self._send(child, {"ask": 0, "command": "end", "arguments": [True]})
+            else:
+                os.kill(child.pid, signal.SIGTERM)
+        grace = self.steward.configs[0].grace
+        self._after((2 * grace if softly else grace) + KILL_AFTER, self._kill_all)
+
+    def _kill_all(self):
+        for child in self._children.values():
+            log.error("worker does not end worker=%d pid=%d", child.number + 1, child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+
+    def pids(self):
+        return [child.pid for child in sorted(self._children.values(), key=lambda child: child.number)]
+
+    def wait_for(self, descriptor, pid, then):
+        heard = []
+        timer = self._after(UPGRADE_TIMEOUT, lambda: finish(None))
+
+        def finish(said):
+            self._selector.unregister(descriptor)
+            os.close(descriptor)
+            if timer in self._timers:
+                self._timers.remove(timer)
+            then(said)
+
+        def read():
+            chunk = os.read(descriptor, 4096)
+            heard.append(chunk)
+            if not chunk:
+                finish(b"".join(heard).decode())
+
+        self._selector.register(descriptor, selectors.EVENT_READ, read)
+
+
+class Child:
+    """A worker as its master sees it. `failure`: why it could not begin; `delay`: until the next try, should it die soon."""
+
+    def __init__(self, pid, number, channel, delay):
+        self.pid = pid
+        self.number = number
+        self.channel = channel
+        self.delay = delay
+        self.ready = False
+        self.ended = False
+        self.failure = None
+        self.started_at = time.monotonic()
+
+
+class Question:
+    """One question to all workers, of which `waits_for` have not answered."""
+
+    def __init__(self, number, waits_for, then):
+        self.number = number
+        self.waits_for = waits_for
+        self.then = then
+        self.answers = []
+        self.timer = None

@@ -1,0 +1,226 @@
+"""Looks after the service as a whole: what signals, the control socket, the configuration files and systemd ask for.
+
+A Steward is told what happened and has its crew do it: in a single process that is the worker in it (solo.py), else the workers that the
+master has forked (master.py). It waits for nothing and needs no gevent.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import sys
+
+from gmproxy import logs, notify, reload, stats
+from gmproxy.daemon import remove_pid_file, write_pid_file
+from gmproxy.errors import GmproxyError, StartError
+from gmproxy.settings import TYPED_IN
+from gmproxy.watch import Watch
+
+#: What each signal asks for: the name of a method.
+SIGNALS = {
+    signal.SIGTERM: "end", signal.SIGINT: "end", signal.SIGHUP: "reload", signal.SIGUSR1: "reopen_logs", signal.SIGUSR2: "upgrade",
+}
+
+#: A successor that does not serve after so many seconds is ended.
+UPGRADE_TIMEOUT = 30
+
+#: Seconds between two looks at what only time tells.
+LOOK_EVERY = 1.0
+
+log = logging.getLogger("gmproxy")
+
+
+class Steward:
+    """
+    source       conf.Source of the configuration
+    configs      the Configs in force
+    places       gmproxy.places.Places, the listening sockets
+    notifier     gmproxy.notify.Notifier
+    waiting      gmproxy.daemon.Waiting, who waits to hear that we serve
+    crew         who serves. It has
+                     serve(configs, new, then)         new: {place: listening socket}; then() is called when that is done
+                     ask(command, arguments, then)     then(list of answers) is called at once or later
+                     reopen_logs(config)               raises StartError
+                     end(softly)
+                     wait_for(descriptor, pid, then)   then(text) with what comes until its end, or None if that takes too long
+                     pids()                            of the workers
+    """
+
+    def __init__(self, source, configs, places, notifier, waiting):
+        self.source = source
+        self.configs = configs
+        self.places = places
+        self.notifier = notifier
+        self.waiting = waiting
+        self.crew = None
+        self._watch = Watch(source.files)
+        self._successor = None
+        self._reloading = False
+        self._ending = False
+
+    # -- the beginning and the end
+
+    def ready(self):
+        """Clients are served: tell who waits for that. Only now the pid file of a predecessor is ours. Raises StartError."""
+        if self.configs[0].pid_file and self.places.predecessor is not None:
+            write_pid_file(self.configs[0].pid_file, self.places.predecessor)
+        self.places.become_owner()
+        self.notifier.tell(notify.READY)
+        self.waiting.tell("ready")
+
+    def signal(self, number):
+        getattr(self, SIGNALS[number])()
+
+    def end(self, softly=False):
+        if self._ending:
+            return
+        self._ending = True
+        self.notifier.tell(notify.STOPPING)
+        self.places.close(successor=softly)
+        self.crew.end(softly)
+
+    def gone(self):
+        """The crew has ended, for whatever reason."""
+        self.places.close()
+        if self.configs[0].pid_file:
+            remove_pid_file(self.configs[0].pid_file)
+
+    def look(self):
+        """To be called every LOOK_EVERY seconds."""
+        logs.sum_up()
+        if self.configs[0].watch and not self._ending and self._watch.changed():
+            log.info("configuration changed files=%s", ",".join(self.source.files))
+            self.reload()
+
+    # -- other settings
+
+    def reload(self, then=lambda told: None):
+        """Read the configuration again and go on under it; if it cannot be used, as before. `then` gets what is to be told, a dict."""
+        if self._ending or self._reloading:
+            then({"error": "the service ends" if self._ending else "a reload is under way"})
+            return
+        self._reloading = True
+        self.notifier.reloading()
+        files = self.source.files
+        self._watch = Watch(files)  # as they are before they are read
+        try:
+            self._follow(self.source.read(), then)
+        except GmproxyError as error:
+            log.error("reload refused reason=%s", error)
+            self._reloaded({"error": str(error)}, then)
+        except Exception as error:
+            log.exception("reload failed")
+            self._reloaded({"error": repr(error)}, then)
+        if self.source.files != files:
+            self._watch = Watch(self.source.files)
+
+    def _reloaded(self, told, then):
+        self._reloading = False
+        self.notifier.tell(notify.READY)
+        then(told)
+
+    def _follow(self, configs, then):
+        plan = reload.compare(self.configs, configs)
+        new = self.places.open(plan.configs)
+        try:
+            self.crew.reopen_logs(plan.configs[0])
+        except StartError:
+            self.places.forget(new)
+            raise
+        self.configs = plan.configs
+        self.places.close_unused(plan.configs)
+        self.crew.serve(plan.configs, new, functools.partial(self._followed, plan, then))
+
+    def _followed(self, plan, then):
+        for name in plan.refused:
+            log.warning("setting needs a restart setting=%s", name)
+        changed = sorted({name for names in plan.changed.values() for name in names})
+        log.info("reloaded pools=%d added=%d removed=%d changed=%s", len(plan.configs), len(plan.added), len(plan.removed),
+                 ",".join(changed) or "-")
+        told = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
+        self._reloaded(told, then)
+
+    def reopen_logs(self):
+        try:
+            self.crew.reopen_logs(self.configs[0])
+        except StartError as error:
+            log.error("log not reopened reason=%s", error)
+            return {"error": str(error)}
+        log.info("log reopened")
+        return {}
+
+    # -- another program
+
+    def upgrade(self):
+        """Start the program anew, with our sockets. When it serves we end; if it cannot, we stay. Returns what is to be told."""
+        if self._successor is not None or self._ending:
+            return {"error": "an upgrade is under way"}
+        reading, writing = os.pipe()
+        try:
+            self._successor = self._start_successor(writing)
+        except OSError as error:
+            os.close(reading)
+            log.error("upgrade refused reason=%s", error)
+            return {"error": str(error)}
+        finally:
+            os.close(writing)
+        log.info("upgrading successor=%d", self._successor)
+        self.crew.wait_for(reading, self._successor, self._successor_said)
+        return {"successor": self._successor}
+
+    def _start_successor(self, report_to):
+        """The pid of the program, typed again in the same place."""
+        command = [sys.executable, *sys.orig_argv[1:]]
+        with self.places.handing_over(report_to) as told, _standing_in(TYPED_IN):
+            return os.posix_spawn(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **told})
+
+    def _successor_said(self, said):
+        pid, self._successor = self._successor, None
+        if said != "ready":
+            if said is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                said = f"not ready within {UPGRADE_TIMEOUT} s"
+            log.error("upgrade refused reason=%s", said.strip() or "the new program died at the start")
+            return
+        log.info("upgraded successor=%d", pid)
+        self.notifier.tell(f"MAINPID={pid}")
+        self.end(softly=True)
+
+    # -- orders and questions
+
+    def command(self, name, arguments, then):
+        """What the control socket asks for; `then` gets the answer, a dict, now or later."""
+        if name == "pids":
+            then({"pid": os.getpid(), "workers": self.crew.pids()})
+        elif name == "reload":
+            self.reload(then)
+        elif name in ("reopen_logs", "upgrade"):
+            then(getattr(self, name)())
+        elif name in ("stats", "reset", "ping"):
+            self.crew.ask(name, arguments, lambda answers: then(joined(name, answers)))
+        else:
+            then({"error": f"there is no command {name!r}"})
+
+
+def joined(name, answers):
+    """The answers of all workers to the question `name`, as one."""
+    right = [answer for answer in answers if "error" not in answer]
+    if not right:
+        return answers[0] if answers else {"error": "no worker answers"}
+    if name == "stats":
+        return stats.merge(right, os.getpid())
+    return {"workers": right} if name == "ping" else {}
+
+
+@contextlib.contextmanager
+def _standing_in(directory):
+    """As far as we may go there."""
+    here = os.getcwd()
+    with contextlib.suppress(OSError):
+        os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(here)

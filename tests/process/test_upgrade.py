@@ -1,0 +1,343 @@
+"""SIGUSR2: a new process takes over the listening sockets, and no connection is refused. And sockets handed over by systemd."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from support.scripted import expect, wait_for
+from support.servers import HOST, environment, free_port, run
+from support.service import Load, order
+from support.talk import Talk, storage, value
+from support.timing import eventually, milliseconds
+
+FOUND = value(b"k", b"hello") + b"END\r\n"
+
+workers = pytest.mark.parametrize("workers", [1, 2])
+
+
+@pytest.fixture
+def service(memcached, proxy, tmp_path):
+    """Call it for a proxy over a server that has k, and with a configuration file; successors are ended with the test."""
+    started = []
+
+    def start(*lines, workers=1, server=None):
+        server = server or memcached()
+        if hasattr(server, "talk"):
+            with server.talk() as talk:
+                talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
+        file = tmp_path / "gmproxy.conf"
+        file.write_text("\n".join((f"server = {server.address}", f"workers = {workers}", *lines)) + "\n")
+        process = proxy("-c", file, "-f", tmp_path / "sock", "--control", tmp_path / "control", "--pid-file", tmp_path / "pid")
+        process.control = str(tmp_path / "control")
+        process.pid_file = tmp_path / "pid"
+        process.file = file
+        process.unix_socket = tmp_path / "sock"
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with its successors, who are of its group
+
+
+def upgrade(process):
+    """Ask for it, and wait until the old process has gone. Returns the pid of the new one."""
+    process.signal(signal.SIGUSR2)
+    assert process.wait() == 0, process.log()
+    return successor(process)
+
+
+def successor(process):
+    return int(re.findall("upgraded successor=(\\d+)", process.log())[-1])
+
+
+@workers
+def test_no_connection_is_refused(service, workers):
+    """Under load by clients that connect anew for each request: none is refused, cut off or answered wrong."""
+    process = service(workers=workers)
+    with Load(process.port, keeping=0, connecting=4) as load:
+        upgrade(process)
+        load.wait_for_more()
+
+
+def test_time_and_again(service):
+    process = service()
+    with Load(process.port, keeping=0, connecting=3) as load:
+        pid = upgrade(process)
+        for _ in range(2):
+            os.kill(pid, signal.SIGUSR2)
+            before = pid
+            eventually(lambda: successor(process) != before, what="another successor")
+            pid = successor(process)
+            eventually(lambda: is_gone(before), what="the one before has gone")
+            load.wait_for_more()
+
+
+def is_gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().split()[2] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@workers
+def test_the_new_one_is_another_process_with_the_same_places(service, workers):
+    process = service(workers=workers)
+    pid = upgrade(process)
+    assert process.pid_file.read_text() == f"{pid}\n"
+    assert order(process, "pids")["pid"] == pid
+    with process.talk() as talk:
+        talk.expect(b"get k\r\n", FOUND)
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: is_gone(pid) and not process.pid_file.exists(), what="the end")
+    assert not os.path.exists(process.control) and not process.unix_socket.exists()
+
+
+def test_it_reads_its_configuration_anew(service, memcached):
+    """Also what needs a restart."""
+    process = service()
+    process.file.write_text(f"server = {memcached().address}\nworkers = 2\n")
+    upgrade(process)
+    assert len(order(process, "pids")["workers"]) == 2
+    with process.talk() as talk:
+        talk.expect(b"get k\r\n", b"END\r\n")
+
+
+def test_clients_of_the_old_one_get_their_answers(service, scripted):
+    go_on = threading.Event()
+    backend = scripted([expect(b"get k\r\n"), wait_for(go_on), FOUND])
+    process = service("timeout = " + milliseconds(300), "grace = " + milliseconds(300), server=backend)
+    with process.talk() as talk, process.talk() as later:
+        talk.send(b"get k\r\n")
+        backend.wait_until_seen(b"get k\r\n")
+        later.send(b"vers")
+        process.signal(signal.SIGUSR2)
+        eventually(lambda: "upgraded" in process.log(), what="the new one serves")
+        go_on.set()
+        talk.expect_answer(FOUND)
+        assert talk.closed()
+        later.send(b"ion\r\n")  # it had begun to ask
+        assert later.read_line().startswith(b"VERSION")
+        assert later.closed()
+    assert process.wait() == 0
+
+
+def test_idle_clients_are_let_go_after_the_grace(service):
+    process = service("grace = " + milliseconds(4))
+    with process.talk() as talk:
+        talk.in_step()
+        process.signal(signal.SIGUSR2)
+        assert talk.closed()
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize("line, reason", [
+    ("wrokers = 3", "there is no setting 'wrokers'"),
+    ("log_file = /no/such/place", "cannot write log file"),
+])
+@workers
+def test_a_new_one_that_cannot_serve_changes_nothing(service, workers, line, reason):
+    process = service(workers=workers)
+    before = process.file.read_text()
+    process.file.write_text(before + line + "\n")
+    with process.talk() as talk:
+        assert order(process, "upgrade")["successor"] > 0
+        eventually(lambda: "upgrade refused" in process.log(), what="the log tells")
+        assert reason in process.log()
+        talk.expect(b"get k\r\n", FOUND)
+    assert process.pid_file.read_text() == f"{process.pid}\n"
+    assert order(process, "pids")["pid"] == process.pid
+    with Talk(path=process.unix_socket) as talk:
+        talk.expect(b"get k\r\n", FOUND)
+    process.file.write_text(before)
+    upgrade(process)
+
+
+def test_of_two_orders_one_counts(service):
+    process = service()
+    assert "successor" in order(process, "upgrade")
+    assert order(process, "upgrade") == {"error": "an upgrade is under way"}
+    assert process.wait() == 0
+
+
+def test_in_the_background(memcached, tmp_path):
+    port = free_port()
+    file = tmp_path / "pid"
+    done = run("-s", memcached().address, "-l", HOST, "-p", port, "--daemon", "--pid-file", "pid", "--log-file", "log", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    first = int(file.read_text())
+    second = 0
+    try:
+        os.kill(first, signal.SIGUSR2)
+        eventually(lambda: is_gone(first), what="the old one has gone")
+        second = int(file.read_text())
+        assert second != first
+        with Talk(port) as talk:
+            talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
+    finally:
+        for pid in (first, second):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid or first, signal.SIGTERM)
+    eventually(lambda: is_gone(second))
+    assert not file.exists()
+    assert (tmp_path / "log").read_text().count("serving") == 2
+
+
+# -- sockets of systemd
+
+AS_SYSTEMD = """
+import os, sys
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.executable, [sys.executable, "-m", "gmproxy", *sys.argv[1:]])
+"""
+
+
+@pytest.fixture
+def activated():
+    """Call it with a listening socket and arguments for gmproxy, started as systemd would. Returns a Popen."""
+    children = []
+
+    def start(sock, *arguments, **variables):
+        child = subprocess.Popen(
+            [sys.executable, "-c", AS_SYSTEMD, *map(str, arguments)], env=environment(LISTEN_FDS="1", **variables), pass_fds=[3],
+            preexec_fn=lambda: os.dup2(sock.fileno(), 3), stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
+@pytest.fixture
+def listening():
+    """A listening socket whose number is not 3."""
+    with socket.create_server((HOST, 0)) as sock:
+        copies = [sock.dup(), sock.dup()]
+        yield copies[-1]
+        for copy in copies:
+            copy.close()
+
+
+@workers
+def test_a_socket_of_systemd_is_what_it_listens_on(memcached, activated, listening, workers):
+    port = listening.getsockname()[1]
+    with Talk(port) as early:  # waits since before it began
+        early.send(b"get k\r\n")
+        child = activated(listening, "-s", memcached().address, "-p", free_port(), "--workers", workers)
+        early.expect_answer(b"END\r\n")
+        early.in_step()
+    os.kill(child.pid, signal.SIGUSR2)
+    assert child.wait(20) == 0
+    with Talk(port) as talk:
+        talk.expect(b"get k\r\n", b"END\r\n")
+
+
+def test_pools_take_the_socket_that_has_their_address(memcached, activated, listening, tmp_path):
+    port, other = listening.getsockname()[1], free_port()
+    server = memcached()
+    file = tmp_path / "pools.yml"
+    file.write_text("".join(f"{name}:\n  listen: {HOST}:{number}\n  servers:\n   - {server.address}:1\n"
+                            for name, number in (("one", port), ("two", other))))
+    activated(listening, "-c", file)
+
+    def answers():
+        try:
+            with Talk(other) as talk:
+                return talk.ask(b"get k\r\n", b"END\r\n")
+        except OSError:
+            return False
+
+    eventually(answers, what="the pool that binds itself")
+    with Talk(port) as talk:
+        talk.expect(b"get k\r\n", b"END\r\n")
+
+
+# -- what systemd is told
+
+
+class Systemd:
+    """Hears what a service says with sd_notify."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        self._socket.setblocking(False)
+        self.heard = []
+
+    def hears(self, line):
+        """Wait for it. Forgets what came before."""
+        def came():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    self.heard += self._socket.recv(4096).decode().split("\n")
+            if line not in self.heard:
+                return False
+            del self.heard[:self.heard.index(line) + 1]
+            return True
+
+        eventually(came, what=f"systemd hears {line}")
+
+    def close(self):
+        self._socket.close()
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    listener = Systemd(tmp_path / "notify")
+    yield listener
+    listener.close()
+
+
+@workers
+def test_systemd_is_told(memcached, proxy, systemd, workers):
+    variables = {"NOTIFY_SOCKET": systemd.path, "WATCHDOG_USEC": milliseconds(4) + "000"}
+    process = proxy("-s", memcached().address, "--workers", workers, variables=variables)
+    systemd.hears("READY=1")
+    systemd.hears("WATCHDOG=1")
+    systemd.hears("WATCHDOG=1")
+    process.signal(signal.SIGHUP)
+    systemd.hears("RELOADING=1")
+    systemd.hears("READY=1")
+    process.signal(signal.SIGTERM)
+    systemd.hears("STOPPING=1")
+    assert process.wait() == 0
+
+
+def test_systemd_is_not_told_that_all_is_well_while_a_worker_hangs(memcached, proxy, systemd, tmp_path):
+    variables = {"NOTIFY_SOCKET": systemd.path, "WATCHDOG_USEC": milliseconds(4) + "000"}
+    process = proxy("-s", memcached().address, "--workers", "2", "--control", tmp_path / "control", variables=variables)
+    process.control = str(tmp_path / "control")
+    systemd.hears("READY=1")
+    stopped = order(process, "pids")["workers"][0]
+    os.kill(stopped, signal.SIGSTOP)
+    assert len(order(process, "ping")["workers"]) == 1  # and so much time has passed that the last one has been said
+    with pytest.raises(AssertionError, match="not within"):
+        systemd.heard.clear()
+        while True:
+            systemd.hears("WATCHDOG=1")
+    os.kill(stopped, signal.SIGCONT)
+    systemd.hears("WATCHDOG=1")
+
+
+def test_systemd_learns_who_is_the_service_now(service, systemd, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.path)
+    process = service()
+    systemd.hears("READY=1")
+    pid = upgrade(process)
+    systemd.hears("READY=1")
+    systemd.hears(f"MAINPID={pid}")
+    os.kill(pid, signal.SIGTERM)
+    systemd.hears("STOPPING=1")

@@ -1,0 +1,253 @@
+"""Several workers: one service to its clients, whichever of them serves them."""
+
+import os
+import signal
+
+import pytest
+from support.keys import keys_by_server
+from support.servers import HOST, free_port, read_stats, run
+from support.talk import Talk, storage, value
+from support.timing import eventually
+
+from gmproxy import control
+
+FOUND = value(b"k", b"hello") + b"END\r\n"
+
+
+@pytest.fixture
+def service(memcached, proxy, tmp_path):
+    """Call it with further arguments for a proxy of two workers, which has a control socket, and a memcached behind it."""
+    def start(*arguments, workers=2):
+        path = tmp_path / "control"
+        process = proxy("-s", memcached().address, "--workers", workers, "--control", path, *arguments)
+        process.control = path
+        return process
+
+    return start
+
+
+def pids(process):
+    return control.ask(str(process.control), "pids")["workers"]
+
+
+def served_by(talk, process):
+    """The worker that serves the client `talk`: the one who has the other end of its connection."""
+    ours = talk.socket.getsockname()[1]
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table]
+    (inode,) = {row[9] for row in rows if row[2].endswith(f":{ours:04X}") and row[3] == "01"}
+    for pid in pids(process):
+        if f"socket:[{inode}]" in descriptors(pid):
+            return pid
+    raise AssertionError("no worker has this connection")
+
+
+def descriptors(pid):
+    found = set()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def of_each_worker(process, count=1):
+    """Clients, at least `count` of each worker: {pid: [Talk]}."""
+    clients = {pid: [] for pid in pids(process)}
+
+    def enough():
+        talk = process.talk()
+        talk.in_step()
+        clients[served_by(talk, process)].append(talk)
+        return all(len(talks) >= count for talks in clients.values())
+
+    eventually(enough, what="every worker has its clients")
+    return clients
+
+
+def test_every_worker_answers(service):
+    process = service()
+    assert len(pids(process)) == 2
+    for talks in of_each_worker(process).values():
+        talks[0].expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
+        talks[0].expect(b"get k\r\n", FOUND)
+        talks[0].in_step()
+
+
+def test_stats_speak_for_all(service):
+    process = service()
+    clients = of_each_worker(process)
+    everybody = [talk for talks in clients.values() for talk in talks]
+    for talk in everybody:
+        talk.expect(b"get k\r\n", b"END\r\n")
+    for talks in clients.values():
+        told = read_stats(talks[0])
+        assert told["pid"] == process.pid
+        assert told["curr_connections"] == len(everybody)
+        assert told["cmd_get"] == told["get_misses"] == len(everybody)
+        assert (told["threads"], told["backends"], told["backend_links"]) == (2, 1, 2)
+
+
+def test_counters_are_reset_everywhere(service):
+    process = service()
+    clients = of_each_worker(process)
+    for talks in clients.values():
+        talks[0].expect(b"get k\r\n", b"END\r\n")
+    one, other = (talks[0] for talks in clients.values())
+    one.expect(b"stats reset\r\n", b"RESET\r\n")
+    assert read_stats(other)["cmd_get"] == read_stats(one)["cmd_get"] == 0
+    one.in_step()
+
+
+def test_stats_in_a_batch_keep_the_order(service):
+    with service().talk() as talk:
+        talk.send(b"get k\r\nstats\r\nget k\r\n")
+        talk.expect_answer(b"END\r\n")
+        assert b"STAT pid " in talk.read_until(b"END\r\n")
+        talk.expect_answer(b"END\r\n")
+        talk.in_step()
+
+
+def test_settings_are_those_of_the_service(service):
+    with service("-n", "7", "-i", "5").talk() as talk:
+        told = talk.ask(b"stats settings\r\n", b"END\r\n")
+    assert b"STAT max_connections 7\r\n" in told and b"STAT server_connections 5\r\n" in told
+
+
+def test_as_magent(memcached, proxy):
+    server = memcached().address
+    process = proxy("-s", server, "-D", "--workers", "2", program="magent")
+    with process.talk() as talk:
+        talk.expect(b"stats\r\n", b"memcached agent v0.6\r\nmatrix 1 -> %b, pool size 0\r\nEND\r\n" % server.encode())
+
+
+def test_the_limit_of_clients_is_that_of_the_service(service):
+    """Whichever worker they come to."""
+    process = service("-n", "10")
+    clients = [process.talk() for _ in range(10)]
+    for talk in clients:
+        talk.in_step()
+    with process.talk() as talk:
+        talk.expect_answer(b"SERVER_ERROR too many connections\r\n")
+        assert talk.closed()
+    clients.pop().close()
+
+    def lets_in():
+        with process.talk() as talk:
+            talk.send(b"version\r\n")
+            return talk.read_line().startswith(b"VERSION")
+
+    eventually(lets_in, what="there is room again")
+
+
+def test_a_worker_that_dies_is_replaced_and_the_clients_of_others_do_not_notice(service):
+    process = service()
+    clients = of_each_worker(process)
+    (victim, lost), (survivor, kept) = clients.items()
+    os.kill(victim, signal.SIGKILL)
+    for talk in lost:
+        assert talk.closed()
+    for talk in kept:
+        talk.expect(b"get k\r\n", b"END\r\n")
+        talk.in_step()
+    eventually(lambda: len(pids(process)) == 2 and victim not in pids(process), what="another worker")
+    assert survivor in pids(process)
+    of_each_worker(process)
+    assert f"worker died worker=1 pid={victim} reason=signal 9" in process.log() or f"worker=2 pid={victim}" in process.log()
+
+
+def test_clients_of_a_worker_that_died_make_room(service):
+    process = service("-n", "12")
+    clients = of_each_worker(process)
+    victim = next(iter(clients))
+    left = sum(len(talks) for pid, talks in clients.items() if pid != victim)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: process.stats()["curr_connections"] == left + 1, what="the dead are not counted")
+
+
+def test_a_hanging_worker_does_not_hang_stats(service):
+    process = service()
+    clients = of_each_worker(process)
+    (stopped, _), (_, talks) = clients.items()
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        assert read_stats(talks[0])["threads"] == 1
+        talks[0].in_step()
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end(service, number):
+    process = service()
+    clients = of_each_worker(process)
+    workers = pids(process)
+    process.signal(number)
+    assert process.wait() == 0
+    for talks in clients.values():
+        assert talks[0].closed()
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
+    assert not process.control.exists()
+
+
+def test_workers_end_with_their_master(service):
+    process = service()
+    workers = pids(process)
+    process.kill()
+    eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), what="the workers are gone")
+
+
+def test_a_worker_that_hangs_at_the_end_is_killed(service):
+    process = service("--grace", "100")
+    workers = pids(process)
+    os.kill(workers[0], signal.SIGSTOP)
+    assert process.stop() == 0
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
+    assert f"worker does not end worker=1 pid={workers[0]}" in process.log()
+
+
+def test_workers_that_cannot_start_end_the_master(tmp_path):
+    """gevent is broken in some way: one line says so."""
+    (tmp_path / "gevent.py").write_text("raise ImportError('gevent is broken')\n")
+    port = free_port()
+    done = run("-s", "a:1", "-l", HOST, "-p", port, "--workers", "2", "--pid-file", tmp_path / "pid", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot load the program: gevent is broken" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "pid").exists()
+
+
+def test_in_the_background(memcached, tmp_path):
+    port = free_port()
+    done = run("-s", memcached().address, "-l", HOST, "-p", port, "--workers", "2", "--daemon", "--pid-file", tmp_path / "pid")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        with Talk(port) as talk:
+            assert read_stats(talk)["pid"] == pid
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"))
+    assert not (tmp_path / "pid").exists()
+
+
+def test_one_for_each_cpu(service):
+    assert len(pids(service(workers="auto"))) == len(os.sched_getaffinity(0))
+
+
+def test_backups_and_failures_as_ever(memcached, proxy):
+    primaries = [memcached(), memcached()]
+    backup = memcached()
+    process = proxy(*(part for server in primaries for part in ("-s", server.address)), "-b", backup.address, "--workers", "2")
+    keys = [key for (key, *_) in keys_by_server(2, 1)]
+    with process.talk() as talk:
+        for key in keys:
+            talk.expect(storage(b"set", key, b"hello"), b"STORED\r\n")
+    with backup.talk() as talk:
+        eventually(lambda: all(talk.ask(b"get %b\r\n" % key, b"END\r\n") != b"END\r\n" for key in keys), what="the copies")
+    primaries[0].kill()
+    for _ in range(6):  # of both workers, most likely
+        with process.talk() as talk:
+            for key in keys:
+                talk.expect(b"get %b\r\n" % key, value(key, b"hello") + b"END\r\n")

@@ -1,0 +1,84 @@
+"""Things that happen to a service while it runs, and clients that do not let it rest."""
+
+import threading
+
+from gmproxy import control
+from support.servers import read_stats
+from support.talk import Talk, value
+from support.timing import eventually
+
+
+def order(process, *words):
+    """Ask the control socket of `process` (a Proxy that was given --control)."""
+    return control.ask(process.control, *words)
+
+
+def reloaded(process, times=1):
+    """Wait until the log tells of so many reloads, refused or not."""
+    def told():
+        log = process.log()
+        return log.count("INFO reloaded") + log.count("ERROR reload refused") >= times
+
+    eventually(told, what="the reload")
+
+
+def clients_are(process, count):
+    return eventually(lambda: process.stats()["curr_connections"] == count, what=f"{count} clients")
+
+
+class Load:
+    """Clients in threads that ask without a pause, from `with` to its end. Any answer but the right one fails the test.
+
+    One kind connects anew for each request, the other keeps its connection. `key` must hold `data`.
+    """
+
+    def __init__(self, port, key=b"k", data=b"hello", keeping=2, connecting=2):
+        self._port = port
+        self._request = b"get %b\r\n" % key
+        self._answer = value(key, data) + b"END\r\n"
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(self._keep,)) for _ in range(keeping)]
+        self._threads += [threading.Thread(target=self._run, args=(self._connect,)) for _ in range(connecting)]
+        self.trouble = []
+        self.asked = 0
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        self.wait_for_more()
+        return self
+
+    def __exit__(self, *failure):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        assert not self.trouble
+
+    def wait_for_more(self, count=200):
+        """Until so many more requests were answered."""
+        target = self.asked + count
+        eventually(lambda: self.asked >= target or self.trouble, what="answers under load")
+        assert not self.trouble
+
+    def _run(self, ask):
+        try:
+            ask()
+        except Exception as error:
+            self.trouble.append(repr(error))
+
+    def _keep(self):
+        with Talk(self._port) as talk:
+            while not self._over.is_set():
+                self._ask(talk)
+
+    def _connect(self):
+        while not self._over.is_set():
+            with Talk(self._port) as talk:
+                self._ask(talk)
+
+    def _ask(self, talk):
+        talk.expect(self._request, self._answer)
+        self.asked += 1
+
+
+__all__ = ["Load", "clients_are", "order", "read_stats", "reloaded"]

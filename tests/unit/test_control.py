@@ -1,0 +1,139 @@
+"""Messages between processes: whole or in pieces, with sockets, or refused."""
+
+import json
+import socket
+import threading
+
+import pytest
+
+from gmproxy import control
+from gmproxy.errors import StartError
+
+
+@pytest.fixture
+def pair():
+    ends = [control.Channel(sock) for sock in socket.socketpair()]
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def test_a_message(pair):
+    one, other = pair
+    one.send({"command": "stats", "arguments": ["a\nb", "ü"]})
+    one.send({})
+    assert other.receive() == [({"command": "stats", "arguments": ["a\nb", "ü"]}, []), ({}, [])]
+
+
+def test_in_pieces(pair):
+    one, other = pair
+    for byte in b'{"a": 1}':
+        one.sock.sendall(bytes([byte]))
+        assert other.receive() == []
+    one.sock.sendall(b'\n{"b"')
+    assert other.receive() == [({"a": 1}, [])]
+    one.sock.sendall(b": 2}\n")
+    assert other.receive() == [({"b": 2}, [])]
+
+
+def test_a_large_one(pair):
+    one, other = pair
+    message = {"text": "x" * 3_000_000}
+    sender = threading.Thread(target=one.send, args=(message,))
+    sender.start()
+    got = []
+    while not got:
+        got = other.receive()
+    sender.join()
+    assert got == [(message, [])]
+
+
+def test_sockets_go_along(pair):
+    one, other = pair
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        one.send({"number": 1}, [first, second])
+        one.send({"number": 2})
+        one.send({"number": 3}, [first])
+        got = []
+        while len(got) < 3:
+            got += other.receive()
+        names = [[sock.getsockname() for sock in given] for _, given in got]
+        assert names == [[first.getsockname(), second.getsockname()], [], [first.getsockname()]]
+        assert [message for message, _ in got] == [{"number": number} for number in (1, 2, 3)]
+        for _, given in got:
+            for sock in given:
+                assert not sock.get_inheritable()
+                sock.close()
+
+
+def test_the_end(pair):
+    one, other = pair
+    one.close()
+    with pytest.raises(EOFError):
+        other.receive()
+
+
+def test_who_takes_nothing_is_given_up(pair, monkeypatch):
+    monkeypatch.setattr(control, "SEND_TIMEOUT", 0.05)
+    one, _ = pair
+    with pytest.raises(OSError):
+        one.send({"text": "x" * 10_000_000})
+
+
+@pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b"\xff\n", b"{\n"])
+def test_what_is_no_message(pair, line):
+    one, other = pair
+    one.sock.sendall(line)
+    with pytest.raises(ValueError):
+        other.receive()
+
+
+def test_a_question_without_end():
+    one, other = socket.socketpair()
+    with one, other:
+        channel = control.Channel(other, limit=100)
+        one.sendall(b"x" * 101)
+        with pytest.raises(ValueError, match="too long"):
+            channel.receive()
+
+
+def test_nobody_outside_sends_sockets():
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(b'{"command": "ping", "sockets": 3}\n')
+        assert control.Channel(other, limit=100).receive() == [({"command": "ping", "sockets": 3}, [])]
+
+
+@pytest.mark.parametrize("message, wanted", [
+    ({"command": "ping"}, ("ping", [])), ({"command": "stats", "arguments": ["alpha"]}, ("stats", ["alpha"])),
+])
+def test_a_question(message, wanted):
+    assert control.question(message) == wanted
+
+
+@pytest.mark.parametrize("message", [{}, {"command": 1}, {"command": "x", "arguments": "y"}, {"command": "x", "arguments": [1]}])
+def test_what_is_no_question(message):
+    with pytest.raises(ValueError, match="expected"):
+        control.question(message)
+
+
+def test_an_operator_asks(tmp_path):
+    path = str(tmp_path / "control")
+    with control.listen(path, (-1, -1)) as listening:
+        assert (tmp_path / "control").stat().st_mode & 0o777 == 0o660
+
+        def answer():
+            channel = control.Channel(listening.accept()[0], control.MAX_QUESTION)
+            ((message, _),) = channel.receive()
+            channel.send({"heard": message})
+            channel.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert control.ask(path, "stats", "alpha") == {"heard": json.loads('{"command": "stats", "arguments": ["alpha"]}')}
+        thread.join()
+
+
+def test_a_place_that_cannot_be(tmp_path):
+    with pytest.raises(StartError, match="cannot listen on"):
+        control.listen(str(tmp_path / "no" / "control"), (-1, -1))

@@ -1,0 +1,168 @@
+"""Listening sockets by place: bound, kept over a change of the configuration, handed from one process to the next."""
+
+import os
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from support.servers import HOST, environment, free_port
+
+from gmproxy.errors import StartError
+from gmproxy.places import HANDED_OVER, Places
+
+
+def pool(name="", **settings):
+    defaults = {"listen": HOST, "port": 0, "unix_socket": "", "unix_mode": "", "backlog": 16}
+    return SimpleNamespace(name=name, **(defaults | settings))
+
+
+@pytest.fixture
+def places():
+    made = Places({})
+    yield made
+    made.close()
+
+
+def answers(place):
+    host, _, port = place.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_what_is_asked_for_is_opened(places, tmp_path):
+    ports = free_port(), free_port()
+    one = pool("one", listen=f"{HOST}, 127.0.0.2", port=ports[0], unix_socket=str(tmp_path / "sock"))
+    two = pool("two", port=ports[1])
+    new = places.open([one, two])
+    assert list(new) == [f"{HOST}:{ports[0]}", f"127.0.0.2:{ports[0]}", str(tmp_path / "sock"), f"{HOST}:{ports[1]}"]
+    assert places.of_all([one, two]) == {"one": list(new)[:3], "two": list(new)[3:]}
+    assert places.open([one, two]) == {}
+
+
+def test_one_refusal_and_none_is_left_open(places):
+    port = free_port()
+    with socket.create_server((HOST, 0)) as taken:
+        with pytest.raises(StartError, match="Address already in use"):
+            places.open([pool("one", port=port), pool("two", port=taken.getsockname()[1])])
+    assert not answers(f"{HOST}:{port}")
+    assert places.sockets == {}
+
+
+def test_what_is_no_longer_asked_for_is_closed(places, tmp_path):
+    first, second = pool(port=free_port(), unix_socket=str(tmp_path / "sock")), pool(port=free_port())
+    places.open([first])
+    places.open([second])
+    places.close_unused([second])
+    assert not answers(f"{HOST}:{first.port}") and answers(f"{HOST}:{second.port}")
+    assert not (tmp_path / "sock").exists()
+
+
+def test_new_ones_can_be_taken_back(places):
+    first, second = pool(port=free_port()), pool(port=free_port())
+    places.open([first])
+    places.forget(places.open([second]))
+    assert answers(f"{HOST}:{first.port}") and not answers(f"{HOST}:{second.port}")
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_files_go_unless_somebody_has_their_sockets(places, tmp_path, successor):
+    places.open([pool(unix_socket=str(tmp_path / "sock"))])
+    places.open_control(str(tmp_path / "control"), (-1, -1))
+    places.close(successor)
+    assert [(tmp_path / name).exists() for name in ("sock", "control")] == [successor] * 2
+
+
+# -- handed over
+
+TAKE_OVER = """
+import os, sys
+from gmproxy.places import Places
+if "LISTEN_FDS" in os.environ:
+    os.environ["LISTEN_PID"] = str(os.getpid())
+places = Places(os.environ)
+left = [name for name in os.environ if name.startswith("LISTEN_") or name == "GMPROXY_HANDED_OVER"]
+inheritable = [sock.get_inheritable() for sock in places.sockets.values()]
+print(list(places.sockets), places.activated, places.predecessor, places.control is not None, left, inheritable)
+for sock in places.sockets.values():
+    sock.setblocking(True)
+    sock.accept()[0].sendall(b"here")
+if places.report_to:
+    os.write(places.report_to, b"ready")
+"""
+
+
+def test_a_successor_takes_over(places, tmp_path):
+    config = pool(port=free_port())
+    (place,) = places.open([config])
+    places.open_control(str(tmp_path / "control"), (-1, -1))
+    reading, writing = os.pipe()
+    with places.handing_over(writing) as told:
+        child = subprocess.Popen([sys.executable, "-c", TAKE_OVER], env=environment(**told), stdout=subprocess.PIPE, text=True, close_fds=False)
+    os.close(writing)
+    with socket.create_connection((HOST, config.port)) as client:  # waits in the queue that both have
+        places.close(successor=True)
+        assert client.recv(4) == b"here"
+    with open(reading) as pipe:
+        assert pipe.read() == "ready"
+    assert child.communicate()[0] == f"{[place]} False {os.getpid()} True [] [False]\n"
+    assert not places.sockets
+
+
+def activated(*listening):
+    """Run TAKE_OVER with the sockets as systemd would hand them over."""
+    def arrange():
+        for target, sock in enumerate(listening, 3):
+            os.dup2(sock.fileno(), target)
+
+    lowest = min(sock.fileno() for sock in listening)
+    assert lowest > 2 + len(listening), "the test needs these numbers itself"
+    return subprocess.Popen(
+        [sys.executable, "-c", TAKE_OVER], env=environment(LISTEN_FDS=str(len(listening))), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, pass_fds=range(3, 3 + len(listening)), preexec_fn=arrange,
+    )
+
+
+@pytest.fixture
+def high():
+    """A listening socket with a number above those that systemd uses."""
+    with socket.create_server((HOST, 0)) as sock:
+        copies = [sock.dup() for _ in range(8)]
+        yield copies[-1]
+        for copy in copies:
+            copy.close()
+
+
+def test_systemd_hands_over(high):
+    child = activated(high)
+    with socket.create_connection(high.getsockname()) as client:
+        assert client.recv(4) == b"here"
+    name = f"{HOST}:{high.getsockname()[1]}"
+    assert child.communicate()[0] == f"{[name]} True None False [] [False]\n"
+
+
+def test_what_was_meant_for_another_process_is_left_alone():
+    places = Places({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    assert (places.sockets, places.activated) == ({}, False)
+
+
+def test_sockets_of_systemd_are_those_of_the_only_pool():
+    places = Places({})
+    places.activated = True
+    with socket.create_server((HOST, 0)) as sock:
+        places.sockets = {"[::]:11211": sock}
+        assert places.of(pool(port=12000)) == ["[::]:11211"]
+        assert places.of(pool("alpha", port=12000)) == [f"{HOST}:12000"]
+        assert places.open([pool(port=12000)]) == {}
+
+
+def test_what_is_no_listening_socket_is_refused():
+    with socket.socket() as sock:
+        facts = '{"sockets": {"a:1": %d}, "control": null, "activated": false, "report_to": %d, "pid": 1}'
+        copy = os.dup(sock.fileno())
+        with pytest.raises(StartError, match=f"descriptor {copy} was handed over and is no listening stream socket"):
+            Places({HANDED_OVER: facts % (copy, sock.fileno())})
