@@ -3,6 +3,8 @@
 # make test-faults   those with failing servers and wires, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1
 # make bench         CPU per request beside twemproxy's nutcracker
 # make build         the virtual environment and the compiled modules alone
+# make test-package  the Debian package, built, and installed in a clean Debian of its own
+# make generated     what is made from the settings table: after every change of it
 #
 # Each installs what it needs first, on a fresh Debian too.
 
@@ -14,11 +16,12 @@ export GMPROXY_BUILD ?= require
 
 SOURCES := setup.py pyproject.toml $(shell find gmproxy -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
 BUILT := $(VENV)/.built
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 TEST_ARGUMENTS ?=
 FAULT_SECONDS ?= 180
 FAULT_SEED ?= 1
 
-.PHONY: run test test-faults bench build clean
+.PHONY: run test test-faults bench build test-package generated clean
 
 run: $(BUILT)
 	@exec $(BIN)/gmproxy --demo
@@ -34,6 +37,17 @@ bench: $(BUILT)
 	$(BIN)/python bench/run.py --gmproxy $(BIN)/gmproxy $(BENCH_ARGUMENTS)
 
 build: $(BUILT)
+
+test-package:
+	@./scripts/install-missing $(PYTHON) dpkg-buildpackage:dpkg-dev lintian:lintian debootstrap:debootstrap ip:iproute2
+	@./scripts/install-missing $(PYTHON) $$(./scripts/unmet-build-depends)
+	@$(AS_ROOT) ./scripts/test-package
+
+generated: $(BUILT)
+	$(BIN)/python scripts/option-table README.md
+	$(BIN)/python scripts/sample-conf conf/gmproxy.conf
+	$(BIN)/python scripts/man-options docs/man/gmproxy.8 docs/man/gmproxy.conf.5 docs/man/magent.8
+	$(BIN)/python scripts/bash-completion conf/bash-completion
 
 $(BUILT): $(SOURCES) scripts/install-missing
 	@./scripts/install-missing $(PYTHON) memcached:memcached gcc:gcc

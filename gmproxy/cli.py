@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from gmproxy import conf, daemon, logs
+from gmproxy import conf, daemon, logs, title
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.notify import Notifier
 from gmproxy.places import Places
@@ -45,6 +45,7 @@ def _command(program, compat, arguments):
             from gmproxy import demo
             demo.run(configs[0], program)
         else:
+            title.drop_interpreter()
             _serve(Steward(source, configs, places, Notifier(source.environment), waiting), program)
     except GmproxyError as error:
         waiting.tell(f"{program}: {error}\n")

@@ -66,9 +66,14 @@ def read_arguments(parser, arguments, environment):
     try:
         if environment.get("GMPROXY_CONFIG"):  # first, so that -c on the command line wins
             arguments = ["-c", environment["GMPROXY_CONFIG"], *arguments]
-        given = vars(parser.parse_args(arguments, env_vars=_plain_switches(environment)))
+        environment = _plain_switches(environment)
+        given = vars(parser.parse_args(arguments, env_vars=environment))
+        typed = vars(parser.parse_args(arguments, env_vars={}, config_file_contents=""))
     except UnicodeDecodeError as error:
         raise ConfigError(f"the configuration file is not text: {error}") from None
+    for name in _switched_off(environment):
+        if given[name] and not typed[name]:  # older ConfigArgParse (1.5.3) hears a yes of the file over a no of the environment
+            given[name] = False
     if given["config"] and given["config"].endswith(YAML):
         given["pools"] = given["config"]
     return given
@@ -157,6 +162,12 @@ def _plain_switches(environment):
 
 def _switch(value):
     return "true" if value else "false"
+
+
+def _switched_off(environment):
+    """The names of the switches to which `environment`, after _plain_switches, says no."""
+    return [name for name, setting in SETTINGS.items()
+            if setting.parse is yes_or_no and environment.get("GMPROXY_" + name.upper()) == _switch(False)]
 
 
 def placement_for(config, servers, live=None):

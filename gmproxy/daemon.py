@@ -83,10 +83,18 @@ def write_pid_file(path, predecessor=None):
     except OSError as error:
         raise StartError(f"cannot read pid file {path}: {error.strerror}") from None
     try:
-        with open(path, "w") as file:
-            file.write(f"{os.getpid()}\n")
+        try:
+            _write_number(path)
+        except PermissionError:  # root wrote it, before it became us: in a directory of our own it can be replaced
+            _write_number(f"{path}.new")
+            os.replace(f"{path}.new", path)
     except OSError as error:
         raise StartError(f"cannot write pid file {path}: {error.strerror}") from None
+
+
+def _write_number(path):
+    with open(path, "w") as file:
+        file.write(f"{os.getpid()}\n")
 
 
 def remove_pid_file(path):

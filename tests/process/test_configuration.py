@@ -130,6 +130,8 @@ def test_a_switch_can_be_turned_off_by_who_is_nearer(write):
     file = write("server = a:1", "ketama = yes", "preconnect = true")
     found = effective("-c", file, GMPROXY_KETAMA="no")
     assert (found["ketama"], found["preconnect"]) == ("no", "yes")
+    found = effective("-c", file, "--ketama", GMPROXY_KETAMA="no", GMPROXY_PRECONNECT="off", GMPROXY_TCPKEEPALIVE="no")
+    assert (found["ketama"], found["preconnect"], found["tcpkeepalive"]) == ("yes", "no", "no")
 
 
 # -- what is printed can be used

@@ -1,13 +1,17 @@
 """The proxy with magent's manners: old start scripts and old monitoring see what they know."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from support.keys import keys_by_server
-from support.servers import HOST, free_port, run
+from support.servers import HOST, environment, free_port, run
 from support.talk import Talk, storage
-from support.timing import eventually
+from support.timing import PATIENCE, eventually
 
 VERSION = b"VERSION memcached agent v0.6\r\n"
 
@@ -81,6 +85,25 @@ def test_paths_are_those_of_the_place_where_it_was_typed(memcached, tmp_path):
         assert "serving" in (tmp_path / "run.log").read_text()
         with Talk(path=tmp_path / "run.sock") as talk:
             talk.expect(b"version\r\n", VERSION)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not is_alive(pid))
+
+
+@pytest.mark.parametrize("runner", [[], [sys.executable]], ids=["as a script", "by python"])
+def test_old_scripts_find_it_by_its_name(memcached, tmp_path, runner):
+    """ps, killall and pidof look at the name of the process and at the first word of its command line: both are the script's."""
+    script, file = tmp_path / "magent", tmp_path / "pid"
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom gmproxy.cli import magent\nsys.exit(magent())\n")
+    script.chmod(0o755)
+    line = [str(script), "-u", str(os.getuid()), "-s", memcached().address, "-l", HOST, "-p", str(free_port()), "--pid-file", str(file)]
+    subprocess.run([*runner, *line], check=True, timeout=PATIENCE, env=environment())
+    pid = int(file.read_text())
+    try:
+        assert Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0") == line
+        assert Path(f"/proc/{pid}/comm").read_text() == "magent\n"
+        if shutil.which("pidof"):
+            assert str(pid) in subprocess.run(["pidof", "magent"], capture_output=True, text=True, timeout=PATIENCE).stdout.split()
     finally:
         os.kill(pid, signal.SIGTERM)
     eventually(lambda: not is_alive(pid))

@@ -186,6 +186,22 @@ def test_a_pid_file_of_another_is_not_removed(tmp_path):
     daemon.remove_pid_file(str(tmp_path / "nothing"))
 
 
+def test_a_file_that_root_wrote_in_a_directory_of_ours_is_replaced(tmp_path, monkeypatch):
+    path = tmp_path / "pid"
+    path.write_text("")
+    write = daemon._write_number
+
+    def not_into_it(there):
+        if there == str(path):
+            raise PermissionError(13, "Permission denied")
+        write(there)
+
+    monkeypatch.setattr(daemon, "_write_number", not_into_it)
+    daemon.write_pid_file(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+    assert os.listdir(tmp_path) == ["pid"]
+
+
 def test_a_pid_file_that_cannot_be_written(tmp_path):
     with pytest.raises(StartError, match="cannot write pid file"):
         daemon.write_pid_file(str(tmp_path / "nowhere" / "pid"))

@@ -1,0 +1,32 @@
+"""The name and the words under which ps, pidof and killall find the process: those of the command, not of the Python that runs it."""
+
+import os
+import sys
+
+#: Fields of /proc/PID/stat, counted from the one after the command's name: where the words of the command line begin and end.
+ARG_START, ARG_END = 45, 46
+
+
+def drop_interpreter():
+    """Have `/usr/bin/python3 /usr/bin/magent -D` shown as `/usr/bin/magent -D`.
+
+    Old scripts find their process with pidof, which looks at the first word alone, or with killall, which looks at the name. Nothing
+    changes if the program was not started as a script (python -m gmproxy), or where the system does not allow it.
+    """
+    try:
+        with open("/proc/self/cmdline", "rb") as file:
+            shown = file.read()
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        start, end = int(fields[ARG_START]), int(fields[ARG_END])
+        _, _, rest = shown.partition(b"\0")
+        script = rest.split(b"\0")[0]
+        if end - start != len(shown) or script != os.fsencode(sys.argv[0]):
+            return
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(start)
+            memory.write(rest.ljust(len(shown), b"\0"))
+        with open("/proc/self/comm", "wb", buffering=0) as file:  # the kernel cuts it to 15 bytes
+            file.write(os.path.basename(script))
+    except (OSError, ValueError, IndexError):
+        return
