@@ -44,7 +44,8 @@ cdef class AnswersInOrder(Edge):
 
 
 cdef class BinaryParser(Parser):
-    cdef Py_ssize_t max_item_size
+    cdef bint is_known
+    cdef bint awaits_step
     cdef Py_ssize_t skip
     cdef Request after_skip
 
