@@ -198,10 +198,11 @@ class Answer:
         """The packet for the VALUE block reply[start:end], which has a cas number."""
         header_end = reply.index(CRLF, start)
         words = reply[start:header_end].split(b" ")
-        return self.packet(
-            cas=int(words[4]), extras=_NUMBER.pack(int(words[2])), key=key if self.operation.tells_key else b"",
-            value=reply[header_end + 2:end - 2],
-        )
+        cas = _number(words[4]) if len(words) > 4 else 0
+        return self._item(cas, _number(words[2]), key, reply[header_end + 2:end - 2])
+
+    def _item(self, cas, flags, key, value):
+        return self.packet(cas=cas, extras=_NUMBER.pack(flags % 2**32), key=key if self.operation.tells_key else b"", value=value)
 
     def _of_meta(self, reply, key):
         operation = self.operation
@@ -211,14 +212,14 @@ class Answer:
         flags = cas = 0
         for word in reply[:header_end].split(b" "):
             if word[:1] == b"c":
-                cas = int(word[1:])
+                cas = _number(word[1:])
             elif word[:1] == b"f":
-                flags = int(word[1:])
+                flags = _number(word[1:])
         value = reply[header_end + 2:-2]
         if operation.kind == "count":
-            return self.packet(cas=cas, value=_LONG_NUMBER.pack(int(value)))
+            return self.packet(cas=cas, value=_LONG_NUMBER.pack(_number(value) % 2**64))
         if operation.reads:
-            return self.packet(cas=cas, extras=_NUMBER.pack(flags), key=key if operation.tells_key else b"", value=value)
+            return self._item(cas, flags, key, value)
         return self.packet(cas=cas)
 
     def miss(self, key):
@@ -247,7 +248,7 @@ class Answer:
 
     def packet(self, status=OK, cas=0, extras=b"", key=b"", value=b""):
         body = len(extras) + len(key) + len(value)
-        header = _RESPONSE_HEADER.pack(RESPONSE, self.opcode, len(key), len(extras), status, body, self.opaque, cas)
+        header = _RESPONSE_HEADER.pack(RESPONSE, self.opcode, len(key), len(extras), status, body, self.opaque, cas % 2**64)
         return b"%b%b%b%b" % (header, extras, key, value)
 
 
@@ -480,6 +481,11 @@ class BinaryParser:
     def _verbosity(self, answer, cas, extras, key, value):
         """Accepted and ignored, as in text."""
         return local_reply(answer.packet())
+
+
+def _number(word):
+    """What a server says may have too many digits to be true, but must not stop us."""
+    return int(word[:20])
 
 
 def _word(key):
