@@ -183,7 +183,7 @@ class Backend:
 
     def _connect(self, link):
         try:
-            sock = net.connect(self.server, self.options.connect_timeout, self.options.tcpkeepalive)
+            sock = net.connect(self.server, self.options.connect_timeout, self.options.tcpkeepalive, self.options.server_auth_file)
         except BackendError as error:
             self._loop.run_callback(link.fail, error.reason, error.detail)
             return

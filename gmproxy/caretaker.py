@@ -102,7 +102,7 @@ class Caretaker:
 
     def _converse(self, timeout=None):
         options = self.backend.options
-        return Conversation(self.backend.server, options.connect_timeout, timeout or options.timeout)
+        return Conversation(self.backend.server, options.connect_timeout, timeout or options.timeout, options.server_auth_file)
 
     def _probe(self):
         backend = self.backend

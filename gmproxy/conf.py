@@ -13,11 +13,11 @@ import shutil
 
 import configargparse
 
-from gmproxy import __version__, placement, pools
+from gmproxy import __version__, placement, pools, users
 from gmproxy.accel import BUILD
 from gmproxy.address import Server
 from gmproxy.errors import ConfigError
-from gmproxy.settings import GROUPS, LISTS, POOL_SETTINGS, SETTINGS, TYPED_IN, option_name, render, servers, yes_or_no
+from gmproxy.settings import GROUPS, LISTS, POOL_SETTINGS, SETTINGS, TYPED_IN, USERS, option_name, render, servers, yes_or_no
 
 Config = dataclasses.make_dataclass("Config", ["name", *SETTINGS], frozen=True)
 Config.__doc__ = """The checked settings of one pool and of the process: an attribute for each row of the settings table.
@@ -57,7 +57,8 @@ class Source:
         self.actions = {action for action in ACTIONS if given[action]}
         found = configs(given, self._compat, servers_needed=not self.actions & {"demo", "list_profiles"})
         named = given["config"] and os.path.join(TYPED_IN, given["config"])
-        self.files = [file for file in dict.fromkeys([named, found[0].pools]) if file]
+        secrets = [str(getattr(config, name)) for config in found for name in USERS]
+        self.files = [file for file in dict.fromkeys([named, found[0].pools, *secrets]) if file]
         return found
 
 
@@ -110,11 +111,15 @@ def configs(given, compat="gmproxy", servers_needed=True):
 
 def as_plain(config):
     """`config` as what JSON can hold, for `from_plain`."""
-    return {**vars(config), **{name: [dataclasses.asdict(server) for server in getattr(config, name)] for name in LISTS}}
+    lists = {name: [dataclasses.asdict(server) for server in getattr(config, name)] for name in LISTS}
+    secrets = {name: getattr(config, name).as_plain() for name in USERS if getattr(config, name)}
+    return {**vars(config), **lists, **secrets}
 
 
 def from_plain(plain):
-    return Config(**{**plain, **{name: [Server(**server) for server in plain[name]] for name in LISTS}})
+    lists = {name: [Server(**server) for server in plain[name]] for name in LISTS}
+    secrets = {name: users.from_plain(plain[name]) for name in USERS if plain[name]}
+    return Config(**{**plain, **lists, **secrets})
 
 
 def describe(configs):

@@ -11,8 +11,9 @@ RESET = "reset"            # the connection was cut
 PROTOCOL = "protocol"      # it answered something that is not the memcached protocol
 OVERLOAD = "overload"      # too much is already waiting for it
 EJECTED = "ejected"        # it failed too often and is left alone until a probe succeeds
+LOGIN = "login"            # it did not accept our user and password
 
-REASONS = (CONNECTING, TIMEOUT, CLOSED, RESET, PROTOCOL, OVERLOAD, EJECTED)
+REASONS = (CONNECTING, TIMEOUT, CLOSED, RESET, PROTOCOL, OVERLOAD, EJECTED, LOGIN)
 
 
 class GmproxyError(Exception):

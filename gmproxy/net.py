@@ -2,18 +2,23 @@
 
 import socket
 
-from gmproxy.errors import CONNECTING, BackendError
+from gmproxy.errors import CONNECTING, LOGIN, BackendError
 
 #: A connection that is silent for this long is asked by the kernel whether the peer is still there; seconds.
 KEEPALIVE_IDLE = 60
 KEEPALIVE_INTERVAL = 10
 KEEPALIVE_COUNT = 3
 
+#: Bytes of the line in which a server says whether it lets us in.
+MAX_WELCOME = 1024
 
-def connect(server, timeout, keepalive=True):
-    """A connected, non-blocking socket to `server` (gmproxy.address.Server), within `timeout` seconds.
 
-    Raises BackendError("connecting").
+def connect(server, timeout, keepalive=True, users=None):
+    """A connected, non-blocking socket to `server` (gmproxy.address.Server), each step within `timeout` seconds.
+
+    `users`, a gmproxy.users.Users with one user, says who we are where the server wants to know.
+
+    Raises BackendError("connecting") or ("login").
     """
     try:
         if server.unix_path:
@@ -27,10 +32,37 @@ def connect(server, timeout, keepalive=True):
         else:
             sock = socket.create_connection((server.host, server.port), timeout)
             tune(sock, keepalive)
+        if users:
+            _log_in(sock, *users.only())
     except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be asked for
         raise BackendError(CONNECTING, getattr(error, "strerror", None) or str(error)) from error
     sock.setblocking(False)
     return sock
+
+
+def _log_in(sock, user, password):
+    """Only a server that asks who we are is told: one that does not would keep the password as an item that anybody can read."""
+    try:
+        if _ask(sock, b"version\r\n").startswith(b"VERSION "):
+            return
+        login = b"%b %b" % (user, password)
+        answer = _ask(sock, b"set login 0 0 %d\r\n%b\r\n" % (len(login), login))
+        if answer != b"STORED\r\n":
+            raise BackendError(LOGIN, f"the server said {answer!r}")
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _ask(sock, question):
+    sock.sendall(question)
+    answer = b""
+    while not answer.endswith(b"\r\n"):
+        chunk = sock.recv(MAX_WELCOME)
+        answer += chunk
+        if not chunk or len(answer) > MAX_WELCOME:
+            raise BackendError(LOGIN, f"the server said {answer[:60]!r}" if answer else "the server closed the connection")
+    return answer
 
 
 def tune(sock, keepalive=True):

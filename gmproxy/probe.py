@@ -18,11 +18,13 @@ RECV_SIZE = 16 * 1024
 class Conversation:
     """A connection of our own to `server` (gmproxy.address.Server), with `timeout` seconds for each question. Use it in a `with`.
 
+    `users` says who we are, as for net.connect.
+
     Everything here raises BackendError.
     """
 
-    def __init__(self, server, connect_timeout, timeout):
-        self._sock = net.connect(server, connect_timeout)
+    def __init__(self, server, connect_timeout, timeout, users=None):
+        self._sock = net.connect(server, connect_timeout, users=users)
         self._sock.settimeout(timeout)
         self._timeout = timeout
 

@@ -67,7 +67,7 @@ class Session:
         self._watcher = self._loop.io(self._fd, READ)
         self._watching = False
         self._doing = RUNNING
-        self._parser = new_text_parser(service.options.max_item_size)
+        self._parser = new_text_parser(service.options.max_item_size, service.options.auth_file or None)
         self._begun = False    # the client has said something
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
@@ -86,7 +86,11 @@ class Session:
             self._loop.run_callback(self._wake)
 
     def follow_options(self):
-        self._parser.max_item_size = self.service.options.max_item_size
+        options = self.service.options
+        parser = self._parser
+        parser.max_item_size = options.max_item_size
+        if parser.users is not None:  # who is in stays in
+            parser.users = options.auth_file or None
 
     def _may_leave(self):
         """Softly is only at a border: what has begun to arrive is waited for."""
@@ -119,7 +123,8 @@ class Session:
         """The first byte tells the protocol, for the whole connection."""
         self._begun = True
         if chunk[0] == BINARY:
-            self._parser = new_binary_parser(self.service.options.max_item_size)
+            options = self.service.options
+            self._parser = new_binary_parser(options.max_item_size, options.auth_file or None)
 
     def _answer_requests(self):
         """Answer every whole request that has arrived, a batch at a time."""

@@ -5,6 +5,7 @@ import os
 import re
 from collections import namedtuple
 
+from gmproxy import users
 from gmproxy.address import parse_servers
 from gmproxy.labels import LABELS
 from gmproxy.placement import DISTRIBUTIONS, HASHES, PROFILES
@@ -86,6 +87,16 @@ def servers(value):
     return parse_servers(value)
 
 
+def users_of(value):
+    """The users.Users in a file, or "" for none."""
+    return users.read(path(value)) if value else ""
+
+
+def user_of(value):
+    """The same, of a file with one."""
+    return users.read_one(path(value)) if value else ""
+
+
 def octal_mode(value):
     """File permissions as in chmod, octal."""
     if not re.fullmatch(r"(0o?)?[0-7]{1,4}|", value):
@@ -143,6 +154,8 @@ _TABLE = {
         ("server_failure_limit", "", whole(1, 1_000_000), "3", "N", "failures in a row after which a server is left alone until a probe succeeds"),
         ("server_retry_timeout", "", milliseconds, "30000", "MS", "longest time between two probes of such a server"),
         ("server_idle_timeout", "", milliseconds, "300000", "MS", "a connection to a server that was not used for so long is closed"),
+        ("server_auth_file", "", user_of, "", "FILE",
+         "log in to servers with the USER:PASSWORD in this file, as to memcached -Y; nobody else may read it"),
         ("tcpkeepalive", "", yes_or_no, "yes", "", "let the kernel find out that a silent server or client is gone"),
         ("preconnect", "", yes_or_no, "no", "", "connect to all servers at the start, not at the first request"),
     ),
@@ -164,6 +177,8 @@ _TABLE = {
     "Clients": (
         ("max_item_size", "-I", size, str(DEFAULT_MAX_ITEM_SIZE), "SIZE", "largest value that is taken from a client, as memcached -I"),
         ("client_write_timeout", "", milliseconds, "30000", "MS", "a client that takes nothing of its answers for so long is closed"),
+        ("auth_file", "", users_of, "", "FILE",
+         "let in only who has a USER:PASSWORD of this file, by SASL PLAIN or as memcached -Y; not everybody may be able to read it"),
         ("disable_flush_all", "-F", yes_or_no, "no", "", "refuse flush_all, as memcached -F"),
     ),
     "Process": (
@@ -196,6 +211,9 @@ POOL_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.grou
 
 #: Settings that take a list: repeated on the command line, they add up.
 LISTS = ("server", "backup")
+
+#: Settings that are users.Users, or "".
+USERS = ("auth_file", "server_auth_file")
 
 
 def option_name(setting):

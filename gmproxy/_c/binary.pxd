@@ -29,6 +29,7 @@ cdef class Answer(Edge):
     cpdef bytes of_values(self, bytes reply, Py_ssize_t start, Py_ssize_t end, bytes key)
     @cython.locals(operation=Operation, header_end=Py_ssize_t, word=bytes, value=bytes)
     cdef bytes _of_meta(self, bytes reply, bytes key)
+    cdef bytes _item(self, object cas, object flags, bytes key, bytes value)
     cpdef bytes miss(self, bytes key)
     cdef bytes _of_error(self, bytes line)
     cdef bytes _stats(self, bytes reply)
@@ -44,7 +45,8 @@ cdef class AnswersInOrder(Edge):
 
 
 cdef class BinaryParser(Parser):
-    cdef Py_ssize_t max_item_size
+    cdef bint is_known
+    cdef bint awaits_step
     cdef Py_ssize_t skip
     cdef Request after_skip
 

@@ -33,6 +33,8 @@ cdef class Edge:
 
 cdef class Parser:
     cdef public Stream stream
+    cdef public Py_ssize_t max_item_size
+    cdef public object users
 
     cpdef Request next_request(self)
 

@@ -5,13 +5,14 @@ from gmproxy._c.stream cimport Stream
 
 
 cdef class TextParser(Parser):
-    cdef Py_ssize_t max_item_size
     cdef Py_ssize_t skip
     cdef Request after_skip
 
     @cython.locals(stream=Stream, start=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, nul=Py_ssize_t,
                    name_end=Py_ssize_t, verb=Verb, length=Py_ssize_t, key=bytes)
     cpdef Request next_request(self)
+    @cython.locals(stream=Stream, start=Py_ssize_t, end=Py_ssize_t, words=list, after=Py_ssize_t)
+    cdef Request _log_in(self)
     @cython.locals(size=Py_ssize_t)
     cdef _check_unfinished(self, bytes data, Py_ssize_t start)
     @cython.locals(stream=Stream, keys=list, pos=Py_ssize_t, key_end=Py_ssize_t, key=bytes)

@@ -50,7 +50,7 @@ MAX_EXPTIME = 2**31 - 1
 
 #: status: what memcached says with it
 OK, NOT_FOUND, EXISTS, TOO_LARGE, INVALID, NOT_STORED, NOT_A_NUMBER = range(7)
-REFUSED, UNKNOWN_COMMAND, OUT_OF_MEMORY, INTERNAL_ERROR = 0x20, 0x81, 0x82, 0x84
+REFUSED, GO_ON, UNKNOWN_COMMAND, OUT_OF_MEMORY, INTERNAL_ERROR = 0x20, 0x21, 0x81, 0x82, 0x84
 WORDS = {
     NOT_FOUND: b"Not found",
     EXISTS: b"Data exists for key.",
@@ -97,7 +97,7 @@ class Operation:
         self.mode = mode
         self.extras = extras
         self.keyed = keyed
-        self.valued = kind in ("store", "extend")
+        self.valued = kind in ("store", "extend", "login")
         self.reads = kind in ("get", "touch")
         self.tells_key = tells_key
         self.not_stored = not_stored
@@ -136,9 +136,19 @@ OPERATIONS = {
     0x1c: Operation("touch", extras=(4,)),
     0x1d: Operation("touch", mode=b" v", extras=(4,)),
     0x1e: Operation("touch", mode=b" v", extras=(4,), quiet=True),
+    0x20: Operation("mechanisms", keyed=False),
+    0x21: Operation("login", mode=b"auth"),
+    0x22: Operation("login", mode=b"step"),
     0x23: Operation("touch", mode=b" v", extras=(4,), tells_key=True),
     0x24: Operation("touch", mode=b" v", extras=(4,), tells_key=True, quiet=True),
 }
+
+#: What there is for clients that must log in, and what else they may ask before they have.
+LOGIN = ("mechanisms", "login")
+OPEN_TO_ALL = ("mechanisms", "login", "version")
+
+#: SASL's mechanism: the value is [another user] NUL user NUL password.
+MECHANISM = b"PLAIN"
 
 
 class Unintelligible(EndOfTalk):
@@ -188,10 +198,11 @@ class Answer:
         """The packet for the VALUE block reply[start:end], which has a cas number."""
         header_end = reply.index(CRLF, start)
         words = reply[start:header_end].split(b" ")
-        return self.packet(
-            cas=int(words[4]), extras=_NUMBER.pack(int(words[2])), key=key if self.operation.tells_key else b"",
-            value=reply[header_end + 2:end - 2],
-        )
+        cas = _number(words[4]) if len(words) > 4 else 0
+        return self._item(cas, _number(words[2]), key, reply[header_end + 2:end - 2])
+
+    def _item(self, cas, flags, key, value):
+        return self.packet(cas=cas, extras=_NUMBER.pack(flags % 2**32), key=key if self.operation.tells_key else b"", value=value)
 
     def _of_meta(self, reply, key):
         operation = self.operation
@@ -201,14 +212,14 @@ class Answer:
         flags = cas = 0
         for word in reply[:header_end].split(b" "):
             if word[:1] == b"c":
-                cas = int(word[1:])
+                cas = _number(word[1:])
             elif word[:1] == b"f":
-                flags = int(word[1:])
+                flags = _number(word[1:])
         value = reply[header_end + 2:-2]
         if operation.kind == "count":
-            return self.packet(cas=cas, value=_LONG_NUMBER.pack(int(value)))
+            return self.packet(cas=cas, value=_LONG_NUMBER.pack(_number(value) % 2**64))
         if operation.reads:
-            return self.packet(cas=cas, extras=_NUMBER.pack(flags), key=key if operation.tells_key else b"", value=value)
+            return self._item(cas, flags, key, value)
         return self.packet(cas=cas)
 
     def miss(self, key):
@@ -237,7 +248,7 @@ class Answer:
 
     def packet(self, status=OK, cas=0, extras=b"", key=b"", value=b""):
         body = len(extras) + len(key) + len(value)
-        header = _RESPONSE_HEADER.pack(RESPONSE, self.opcode, len(key), len(extras), status, body, self.opaque, cas)
+        header = _RESPONSE_HEADER.pack(RESPONSE, self.opcode, len(key), len(extras), status, body, self.opaque, cas % 2**64)
         return b"%b%b%b%b" % (header, extras, key, value)
 
 
@@ -271,11 +282,14 @@ class AnswersInOrder:
 class BinaryParser:
     """The requests of one client (a message.Parser). Raises Unintelligible."""
 
-    __slots__ = ("stream", "max_item_size", "skip", "after_skip")
+    __slots__ = ("stream", "max_item_size", "users", "is_known", "awaits_step", "skip", "after_skip")
 
-    def __init__(self, max_item_size):
+    def __init__(self, max_item_size, users=None):
         self.stream = new_stream()
         self.max_item_size = max_item_size
+        self.users = users
+        self.is_known = False     # one of `users`
+        self.awaits_step = False  # a mechanism was agreed on, but not a word of it said
         self.skip = 0           # bytes of a refused body still to be thrown away
         self.after_skip = None  # the answer once they are gone
 
@@ -298,12 +312,16 @@ class BinaryParser:
         rest = body_length - key_length - extras_length
         if rest < 0:
             raise Unintelligible(answer.refusal(UNKNOWN_COMMAND))
+        if self.users is not None and not self.is_known and (operation is None or operation.kind not in OPEN_TO_ALL):
+            raise Unintelligible(answer.refusal(REFUSED))
         if key_length > limits.MAX_KEY:
             raise Unintelligible(answer.refusal(INVALID))
-        if operation is None:
+        if operation is None or (self.users is None and operation.kind in LOGIN):
             return self._refuse_body(answer, UNKNOWN_COMMAND, body_length)
         if extras_length not in operation.extras or operation.keyed is (key_length == 0) or (rest and not operation.valued):
             raise Unintelligible(answer.refusal(INVALID))
+        if operation.kind == "login" and rest > limits.MAX_LOGIN:
+            return self._refuse_body(answer, INVALID, body_length)
         key_start = start + HEADER_SIZE + extras_length
         if rest > self.max_item_size:
             if len(data) < key_start + key_length:
@@ -422,6 +440,25 @@ class BinaryParser:
             flags += b" C%d" % cas
         return _ask(META_COUNT_IF if cas else META_COUNT, answer, b"ma", key, b"", flags)
 
+    # -- who is it?
+
+    def _mechanisms(self, answer, cas, extras, key, value):
+        return local_reply(answer.packet(value=MECHANISM))
+
+    def _login(self, answer, cas, extras, key, value):
+        """SASL: `auth` names the mechanism and may say all at once; else `step` says it."""
+        is_step = answer.operation.mode == b"step"
+        may_go_on = key == MECHANISM and (self.awaits_step or not is_step)
+        self.is_known = self.awaits_step = False
+        if may_go_on and not value and not is_step:
+            self.awaits_step = True
+            return local_reply(answer.packet(GO_ON))
+        words = value.split(b"\0")
+        if not may_go_on or len(words) != 3 or not self.users.allow(words[1], words[2]):
+            return local_reply(answer.refusal(REFUSED))
+        self.is_known = True
+        return local_reply(answer.packet(value=b"Authenticated"))
+
     # -- what has no key
 
     def _flush(self, answer, cas, extras, key, value):
@@ -444,6 +481,11 @@ class BinaryParser:
     def _verbosity(self, answer, cas, extras, key, value):
         """Accepted and ignored, as in text."""
         return local_reply(answer.packet())
+
+
+def _number(word):
+    """What a server says may have too many digits to be true, but must not stop us."""
+    return int(word[:20])
 
 
 def _word(key):

@@ -24,6 +24,9 @@ MAX_META_FLAGS = 1600
 #: Quiet gets of the binary protocol that are asked for together.
 MAX_QUIET_GETS = 500
 
+#: A user name and password with what is around them, and the line before them (memcached: 2048 for the line).
+MAX_LOGIN = 2048
+
 #: A data block may be announced with at most this length (memcached: INT_MAX - 2).
 MAX_ANNOUNCED_LENGTH = 2**31 - 3
 

@@ -145,6 +145,9 @@ class Parser:
 
     `stream.feed(chunk)` takes what arrived; `next_request()` gives the next whole request, or None while more bytes are needed.
     Raises EndOfTalk when the client cannot be understood any more.
+
+    max_item_size   longest value that is taken
+    users           gmproxy.users.Users, if the client must be one of them before it may ask anything; else None
     """
 
     __slots__ = ()

@@ -22,6 +22,7 @@ META_ANSWER = re.compile(
     rb"(?: [fs][0-9]{1,10}| c[0-9]{1,20}| [tl]-?[0-9]{1,10}| h[01]| [!-bdegi-km-ru-~][^ \n]*)*\r\n"
     rb"|ME [^\n]+\r\n"
 )
+COUNT = re.compile(rb"[0-9]{1,20}\r\n")
 UNASKED_FLAGS = (b"W", b"X", b"Z", b"b")
 
 #: How a server refuses an ms before it has read the data block: it takes that for commands.
@@ -170,6 +171,8 @@ class ReplyReader:
                     return None
                 if not stream.begins(after - 2, CRLF):
                     raise BackendError(PROTOCOL, "a value without its line end")
+                if request.verb.name == b"ma" and not COUNT.fullmatch(stream.cut(start + len(header), after)):
+                    raise BackendError(PROTOCOL, f"a count that is no number: {stream.cut(start, after)[:60]!r}")
             self.found = 1 if code == b"HD" or code == b"VA" else 0
         elif is_error_line(header):
             self.found = 0

@@ -34,6 +34,11 @@ BAD_DATA = b"CLIENT_ERROR bad data chunk\r\n"
 BAD_DELTA = b"CLIENT_ERROR invalid numeric delta argument\r\n"
 BAD_EXPTIME = b"CLIENT_ERROR invalid exptime argument\r\n"
 BAD_DELETE = b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
+UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated\r\n"
+BAD_TERMINATION = b"CLIENT_ERROR bad command line termination\r\n"
+BAD_LOGIN = b"CLIENT_ERROR bad authentication token format\r\n"
+WRONG_LOGIN = b"CLIENT_ERROR authentication failure\r\n"
+STORED = b"STORED\r\n"
 LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 OK = b"OK\r\n"
@@ -53,13 +58,14 @@ class LineTooLong(EndOfTalk):
 
 
 class TextParser:
-    """The requests of one client (a message.Parser). Raises LineTooLong."""
+    """The requests of one client (a message.Parser). Raises LineTooLong. `users` is None once the client is known."""
 
-    __slots__ = ("stream", "max_item_size", "skip", "after_skip")
+    __slots__ = ("stream", "max_item_size", "users", "skip", "after_skip")
 
-    def __init__(self, max_item_size):
+    def __init__(self, max_item_size, users=None):
         self.stream = new_stream()
         self.max_item_size = max_item_size
+        self.users = users
         self.skip = 0           # bytes of a refused data block still to be thrown away
         self.after_skip = None  # the answer once they are gone
 
@@ -69,6 +75,8 @@ class TextParser:
             return self._skip_refused_block()
         if not stream.ready():
             return None
+        if self.users is not None:
+            return self._log_in()
         start = stream.pos
         end = stream.line_end(start)
         if end < 0:
@@ -94,6 +102,39 @@ class TextParser:
                 key = stream.cut(name_end + 1, stream.word_end(name_end + 1, stop))
                 return self._with_block(verb, key, None, length, False, end + 1)
         return self._request(start, stop, end)
+
+    def _log_in(self):
+        """The one command of a client that nobody knows yet: a set, of whatever key, with `USER PASSWORD` as its value. As
+        memcached -Y has it."""
+        stream = self.stream
+        start = stream.pos
+        end = stream.line_end(start)
+        if (len(stream.data) if end < 0 else end) - start > limits.MAX_LOGIN:
+            raise LineTooLong
+        if end < 0:
+            stream.need = 0
+            return None
+        words = [word for word in stream.cut(start, end).split(b" ") if word]
+        length = c_number(words[4], 0, limits.MAX_ANNOUNCED_LENGTH) if len(words) > 4 and words[0] == b"set" else None
+        if length is None:
+            stream.pos = end + 1
+            return local_reply(UNAUTHENTICATED)
+        if length > limits.MAX_LOGIN:
+            raise LineTooLong
+        after = end + 1 + length + 2
+        if after > len(stream.data):
+            stream.need = after - start
+            return None
+        stream.pos = after
+        if not stream.begins(after - 2, CRLF):
+            return local_reply(BAD_TERMINATION)
+        words = [word for word in stream.cut(end + 1, after - 2).split(b" ") if word]
+        if len(words) < 2:
+            return local_reply(BAD_LOGIN)
+        if not self.users.allow(words[0], words[1]):
+            return local_reply(WRONG_LOGIN)
+        self.users = None
+        return local_reply(STORED)
 
     def _check_unfinished(self, data, start):
         size = len(data) - start

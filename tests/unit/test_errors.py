@@ -17,4 +17,4 @@ def test_a_backend_error_begins_with_its_reason(detail, shown):
 
 
 def test_reasons_are_a_closed_list():
-    assert errors.REASONS == ("connecting", "timeout", "closed", "reset", "protocol", "overload", "ejected")
+    assert errors.REASONS == ("connecting", "timeout", "closed", "reset", "protocol", "overload", "ejected", "login")

@@ -135,6 +135,8 @@ BAD = [
     (ask(b"ms 2", b"a"), b"STORED\r\n"),
     (ask(b"md", b"a"), b"NS\r\n"),
     (ask(b"ma v", b"a"), b"HD\r\n"),
+    (ask(b"ma v", b"a"), b"VA 1\r\nx\r\n"),
+    (ask(b"ma v", b"a"), b"VA 0\r\n\r\n"),
     (ask(b"me", b"a"), b"HD\r\n"),
     (ask(b"mg", b"a"), b"HDX\r\n"),
     (GET_A, b"VALUE \r\n"),

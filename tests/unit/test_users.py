@@ -1,0 +1,67 @@
+"""Files of users: who is in them, who may read them, and that nobody sees a password."""
+
+import pytest
+
+from gmproxy import users
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file that only its owner can read; returns its path."""
+
+    def write(text, mode=0o600):
+        path = tmp_path / "users"
+        path.write_bytes(text)
+        path.chmod(mode)
+        return str(path)
+
+    return write
+
+
+def test_who_may_come_in(write):
+    found = users.read(write(b"one:secret\ntwo:a b:c \xff\r\n\n"))
+    assert found.allow(b"one", b"secret")
+    assert found.allow(b"two", b"a b:c \xff")
+    assert len(found) == 2
+    for user, password in ((b"one", b"Secret"), (b"one", b""), (b"two", b"secret"), (b"none", b"secret"), (b"", b""), (b"none", b"")):
+        assert not found.allow(user, password)
+
+
+def test_a_password_is_never_shown(write):
+    path = write(b"one:secret\n")
+    found = users.read(path)
+    assert (str(found), repr(found)) == (path, f"<Users {path}>")
+
+
+@pytest.mark.parametrize("mode, refused", [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
+def test_not_everybody_may_be_able_to_read_it(write, mode, refused):
+    path = write(b"one:secret\n", mode)
+    if refused:
+        with pytest.raises(ValueError, match="can be read by everybody: chmod o-r"):
+            users.read(path)
+    else:
+        assert users.read(path).allow(b"one", b"secret")
+
+
+@pytest.mark.parametrize("text, complaint", [
+    (b"", "has no USER:PASSWORD"), (b"\n\n", "has no USER:PASSWORD"), (b"one\n", ":1: expected USER:PASSWORD"),
+    (b"one:secret\n:x\n", ":2: expected"), (b"one:\n", ":1: expected"), (b"one:a\none:b\n", ":2: this user is there twice"),
+    (b"a:b\n" * 20_000, "is larger than"),
+])
+def test_what_is_no_such_file(write, text, complaint):
+    with pytest.raises(ValueError) as caught:
+        users.read(write(text))
+    assert complaint in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(ValueError, match="cannot read /no/where: No such file"):
+        users.read("/no/where")
+
+
+@pytest.mark.parametrize("text, complaint", [(b"a:b\nc:d\n", "2 users: one is needed"), (b"a:b c\n", "a blank"), (b"a b:c\n", "a blank")])
+def test_who_we_are_to_a_server_is_one_and_can_be_said_in_text(write, text, complaint):
+    assert users.read_one(write(b"one:secret\n")).only() == (b"one", b"secret")
+    with pytest.raises(ValueError, match=complaint):
+        users.read_one(write(text))
