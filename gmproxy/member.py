@@ -1,5 +1,6 @@
 """A worker among several, in a process of its own. It hears from the master over a channel, and asks the master what concerns all."""
 
+import contextlib
 import itertools
 import logging
 import signal
@@ -38,7 +39,7 @@ class Member:
         self._worker.run(lambda: self._send({"ready": True}))
 
     def _send(self, message):
-        with self._sending:
+        with self._sending, contextlib.suppress(OSError):  # a master that is gone is seen by `_hear`
             self._channel.send(message)
 
     def _hear(self):
@@ -84,10 +85,7 @@ class Member:
         timer = self._loop.timer(ANSWER_TIMEOUT)
         self._asked[number] = then, timer
         timer.start(self._answered, number, None)
-        try:
-            self._send({"ask": number, "command": command, "arguments": arguments})
-        except OSError:
-            pass  # the timer answers
+        self._send({"ask": number, "command": command, "arguments": arguments})
 
     def _answered(self, number, told):
         then, timer = self._asked.pop(number, (None, None))

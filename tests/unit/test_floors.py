@@ -17,7 +17,7 @@ FLOORS = (
     "__init__ errors accel",
     "address hashing ring labels distributions profiles placement health "
     "protocol protocol.limits protocol.values protocol.message protocol.stream protocol.text protocol.reply",
-    "settings pools conf share sockets control places daemon logs notify watch reload sysio",
+    "settings pools conf share sockets control places daemon logs loop notify watch reload sysio",
     "net probe",
     "link",
     "backend",
