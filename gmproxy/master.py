@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 
 from gmproxy import control, notify
@@ -110,8 +109,6 @@ class Master:
         caught = {*SIGNALS, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, caught)  # none may come in the child before it has its own handlers
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
             pid = os.fork()
             if not pid:
                 self._be_worker(number, ours, theirs, caught)
@@ -293,29 +290,35 @@ class Master:
     def _let_in(self):
         with contextlib.suppress(OSError):
             sock, _ = self._listening.accept()
-            channel = control.Channel(sock, control.MAX_QUESTION)
-            self._loop.watch(sock, functools.partial(self._hear_operator, channel))
+            operator = Operator(control.Channel(sock, control.MAX_QUESTION))
+            self._loop.watch(sock, functools.partial(self._hear_operator, operator))
 
-    def _hear_operator(self, channel):
-        reply = functools.partial(self._reply, channel)
+    def _hear_operator(self, operator):
         try:
-            for message, _ in channel.receive():
-                self.steward.command(*control.question(message), reply)
+            for message, _ in operator.channel.receive():
+                command, arguments = control.question(message)
+                operator.waits_for += 1
+                self.steward.command(command, arguments, functools.partial(self._reply, operator))
         except ValueError as error:
-            reply({"error": str(error)})
-            self._show_out(channel)
+            operator.waits_for += 1
+            self._show_out(operator)
+            self._reply(operator, {"error": str(error)})
         except (EOFError, OSError):
-            self._show_out(channel)
+            self._show_out(operator)
 
-    def _reply(self, channel, answer):
-        try:
-            channel.send(answer)
-        except OSError:
-            self._show_out(channel)
+    def _reply(self, operator, answer):
+        with contextlib.suppress(OSError):  # who did not wait for the answer
+            operator.channel.send(answer)
+        operator.waits_for -= 1
+        if operator.is_leaving and not operator.waits_for:
+            operator.channel.close()
 
-    def _show_out(self, channel):
-        self._loop.forget(channel.sock)
-        channel.close()
+    def _show_out(self, operator):
+        """Hear no more; what was asked before is still answered."""
+        self._loop.forget(operator.channel.sock)
+        operator.is_leaving = True
+        if not operator.waits_for:
+            operator.channel.close()
 
     # -- what the steward has done
 
@@ -395,6 +398,15 @@ class Child:
         self.ended = False
         self.failure = None
         self.started_at = time.monotonic()
+
+
+class Operator:
+    """Somebody at the control socket, who has not yet got `waits_for` answers."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.waits_for = 0
+        self.is_leaving = False
 
 
 class Question:
