@@ -1,7 +1,7 @@
 """Several workers: forks them, watches over them, and speaks for them. Plain Python: gevent begins in the workers, after the fork.
 
-A select loop over signals (a pipe that the kernel's signals are written to), the channels to the workers, the control socket and its
-clients. Nothing in here waits, except for the end of what it has ended.
+One loop over the signals (a pipe into which Python writes them), the channels to the workers, the control socket and those who use it.
+Nothing else in here waits.
 """
 
 import contextlib
@@ -9,15 +9,14 @@ import functools
 import itertools
 import logging
 import os
-import selectors
 import signal
 import socket
-import sys
 import time
 
 from gmproxy import control, notify
 from gmproxy.conf import as_plain
 from gmproxy.errors import GmproxyError, StartError
+from gmproxy.loop import Loop
 from gmproxy.share import Share
 from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT, joined
 
@@ -49,15 +48,14 @@ class Master:
         self._board = board
         self._set_up_logs = set_up_logs  # set_up_logs(config, worker="")
         self._started_at = time.monotonic()
-        self._selector = selectors.DefaultSelector()
+        self._loop = Loop()
         self._children = {}        # pid -> Child
-        self._empty = {}           # number of a worker that is to be started -> (when, delay after that)
         self._failed = {}          # number -> how often in a row it has not begun
         self._questions = {}       # number -> Question
         self._numbers = itertools.count(1)
-        self._timers = []          # (when, what), unsorted: there are two or three
         self._everybody_was_ready = False
         self._ready = None
+        self._listening = None
         self._wakeup = -1
         self._ending = False
         self._trouble = None
@@ -70,48 +68,21 @@ class Master:
         self._catch_signals()
         for number in range(self._count):
             self._start(number, FIRST_DELAY)
-        listening = self.steward.places.control
-        if listening is not None:
-            listening.setblocking(False)
-            self._selector.register(listening, selectors.EVENT_READ, functools.partial(self._let_in, listening))
-        self._every(LOOK_EVERY, self.steward.look)
+        self._listening = self.steward.places.control
+        if self._listening is not None:
+            self._listening.setblocking(False)
+            self._loop.watch(self._listening, self._let_in)
+        self._loop.every(LOOK_EVERY, self.steward.look)
         if self.steward.notifier.watchdog:
-            self._every(self.steward.notifier.watchdog / 2, self._keep_watchdog_quiet)
+            self._loop.every(self.steward.notifier.watchdog / 2, self._keep_watchdog_quiet)
         try:
             while not self._ending or self._children:
-                self._turn()
+                self._loop.turn()
         finally:
             for pid in self._children:
                 os.kill(pid, signal.SIGKILL)
         if self._trouble:
             raise StartError(self._trouble)
-
-    # -- the loop
-
-    def _turn(self):
-        due = [when for when, _ in self._timers]
-        wait = max(0.0, min(due, default=LOOK_EVERY) - time.monotonic())
-        for key, _ in self._selector.select(wait):
-            if key.fd in self._selector.get_map():  # not closed by what came before it
-                key.data()
-        now = time.monotonic()
-        for timer in [timer for timer in self._timers if timer[0] <= now]:
-            if timer in self._timers:
-                self._timers.remove(timer)
-                timer[1]()
-
-    def _after(self, seconds, what):
-        """Have `what` called once; returns what `_timers` holds of it."""
-        timer = (time.monotonic() + seconds, what)
-        self._timers.append(timer)
-        return timer
-
-    def _every(self, seconds, what):
-        def again():
-            self._after(seconds, again)
-            what()
-
-        self._after(seconds, again)
 
     # -- signals
 
@@ -121,7 +92,7 @@ class Master:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in (*SIGNALS, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
-        self._selector.register(self._wakeup, selectors.EVENT_READ, self._hear_signals)
+        self._loop.watch(self._wakeup, self._hear_signals)
 
     def _hear_signals(self):
         for number in os.read(self._wakeup, 4096):
@@ -138,8 +109,6 @@ class Master:
         caught = {*SIGNALS, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, caught)  # none may come in the child before it has its own handlers
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
             pid = os.fork()
             if not pid:
                 self._be_worker(number, ours, theirs, caught)
@@ -148,7 +117,7 @@ class Master:
         theirs.close()
         child = Child(pid, number, control.Channel(ours), delay)
         self._children[pid] = child
-        self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._hear_worker, child))
+        self._loop.watch(ours, functools.partial(self._hear_worker, child))
 
     def _be_worker(self, number, ours, theirs, caught):
         """In the child: serve, and never return."""
@@ -173,12 +142,12 @@ class Master:
     def _forget_the_master(self):
         """What it holds open is not for us; above all not the channels, by whose end the others see that it is gone."""
         signal.set_wakeup_fd(-1)
-        for key in list(self._selector.get_map().values()):
-            if isinstance(key.fileobj, int):
-                os.close(key.fileobj)
+        for source in self._loop.sources():
+            if isinstance(source, int):
+                os.close(source)
             else:
-                key.fileobj.close()
-        self._selector.close()
+                source.close()
+        self._loop.close()
         self.steward.waiting.leave_it()
 
     def _serve(self, number, channel):
@@ -198,7 +167,7 @@ class Master:
             messages = child.channel.receive()
         except (EOFError, OSError, ValueError):  # it ends: SIGCHLD will tell
             child.ended = True
-            self._selector.unregister(child.channel.sock)
+            self._loop.forget(child.channel.sock)
             return
         for message, _ in messages:
             if "ready" in message:
@@ -266,7 +235,7 @@ class Master:
                 return
         delay = FIRST_DELAY if time.monotonic() - child.started_at >= STEADY else child.delay
         log.error("worker died worker=%d pid=%d reason=%s again_in=%.1fs", child.number + 1, child.pid, reason, delay)
-        self._after(delay, functools.partial(self._start_again, child.number, min(delay * 2, LONGEST_DELAY)))
+        self._loop.after(delay, functools.partial(self._start_again, child.number, min(delay * 2, LONGEST_DELAY)))
 
     def _start_again(self, number, delay):
         if not self._ending:
@@ -284,7 +253,7 @@ class Master:
         asked = [child for child in self._children.values() if child.ready or beginners]
         question = Question(next(self._numbers), {child.pid for child in asked}, then)
         self._questions[question.number] = question
-        question.timer = self._after(ANSWER_TIMEOUT, functools.partial(self._close_question, question))
+        question.timer = self._loop.after(ANSWER_TIMEOUT, functools.partial(self._close_question, question))
         for child in asked:
             self._send(child, {"ask": question.number, "command": command, "arguments": arguments}, given)
         if not asked:
@@ -303,8 +272,7 @@ class Master:
 
     def _close_question(self, question):
         if self._questions.pop(question.number, None) is not None:
-            if question.timer in self._timers:
-                self._timers.remove(question.timer)
+            self._loop.cancel(question.timer)
             question.then(question.answers)
 
     def _keep_watchdog_quiet(self):
@@ -319,33 +287,38 @@ class Master:
 
     # -- the control socket
 
-    def _let_in(self, listening):
+    def _let_in(self):
         with contextlib.suppress(OSError):
-            sock, _ = listening.accept()
-            channel = control.Channel(sock, control.MAX_QUESTION)
-            self._selector.register(sock, selectors.EVENT_READ, functools.partial(self._hear_operator, channel))
+            sock, _ = self._listening.accept()
+            operator = Operator(control.Channel(sock, control.MAX_QUESTION))
+            self._loop.watch(sock, functools.partial(self._hear_operator, operator))
 
-    def _hear_operator(self, channel):
-        reply = functools.partial(self._reply, channel)
+    def _hear_operator(self, operator):
         try:
-            for message, _ in channel.receive():
-                self.steward.command(*control.question(message), reply)
+            for message, _ in operator.channel.receive():
+                command, arguments = control.question(message)
+                operator.waits_for += 1
+                self.steward.command(command, arguments, functools.partial(self._reply, operator))
         except ValueError as error:
-            reply({"error": str(error)})
-            self._show_out(channel)
+            operator.waits_for += 1
+            self._show_out(operator)
+            self._reply(operator, {"error": str(error)})
         except (EOFError, OSError):
-            self._show_out(channel)
+            self._show_out(operator)
 
-    def _reply(self, channel, answer):
-        try:
-            channel.send(answer)
-        except OSError:
-            self._show_out(channel)
+    def _reply(self, operator, answer):
+        with contextlib.suppress(OSError):  # who did not wait for the answer
+            operator.channel.send(answer)
+        operator.waits_for -= 1
+        if operator.is_leaving and not operator.waits_for:
+            operator.channel.close()
 
-    def _show_out(self, channel):
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(channel.sock)
-        channel.close()
+    def _show_out(self, operator):
+        """Hear no more; what was asked before is still answered."""
+        self._loop.forget(operator.channel.sock)
+        operator.is_leaving = True
+        if not operator.waits_for:
+            operator.channel.close()
 
     # -- what the steward has done
 
@@ -376,16 +349,15 @@ class Master:
 
     def end(self, softly):
         self._ending = True
-        for key in list(self._selector.get_map().values()):
-            if key.fd < 0:
-                self._selector.unregister(key.fileobj)
+        if self._listening is not None:
+            self._loop.forget(self._listening)
         for child in self._children.values():
             if softly and child.ready:
                 self._send(child, {"ask": 0, "command": "end", "arguments": [True]})
             else:
                 os.kill(child.pid, signal.SIGTERM)
         grace = self.steward.configs[0].grace
-        self._after((2 * grace if softly else grace) + KILL_AFTER, self._kill_all)
+        self._loop.after((2 * grace if softly else grace) + KILL_AFTER, self._kill_all)
 
     def _kill_all(self):
         for child in self._children.values():
@@ -397,13 +369,12 @@ class Master:
 
     def wait_for(self, descriptor, pid, then):
         heard = []
-        timer = self._after(UPGRADE_TIMEOUT, lambda: finish(None))
+        timer = self._loop.after(UPGRADE_TIMEOUT, lambda: finish(None))
 
         def finish(said):
-            self._selector.unregister(descriptor)
+            self._loop.forget(descriptor)
             os.close(descriptor)
-            if timer in self._timers:
-                self._timers.remove(timer)
+            self._loop.cancel(timer)
             then(said)
 
         def read():
@@ -412,7 +383,7 @@ class Master:
             if not chunk:
                 finish(b"".join(heard).decode())
 
-        self._selector.register(descriptor, selectors.EVENT_READ, read)
+        self._loop.watch(descriptor, read)
 
 
 class Child:
@@ -427,6 +398,15 @@ class Child:
         self.ended = False
         self.failure = None
         self.started_at = time.monotonic()
+
+
+class Operator:
+    """Somebody at the control socket, who has not yet got `waits_for` answers."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.waits_for = 0
+        self.is_leaving = False
 
 
 class Question:

@@ -1,5 +1,6 @@
 """A worker among several, in a process of its own. It hears from the master over a channel, and asks the master what concerns all."""
 
+import contextlib
 import itertools
 import logging
 import signal
@@ -7,9 +8,12 @@ import signal
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from gmproxy import conf, control
+from gmproxy import conf, control, logs
 from gmproxy.errors import GmproxyError
 from gmproxy.worker import Worker
+
+#: Seconds between two looks whether a burst in the log is over.
+LOOK_EVERY = 1.0
 
 #: A question to all workers that is not answered after so many seconds is answered by this one alone.
 ANSWER_TIMEOUT = 1.5
@@ -35,11 +39,18 @@ class Member:
             gevent.signal_handler(number, self._worker.end)
         self._worker.serve(configs, places, listening)
         gevent.spawn(self._hear)
+        gevent.spawn(self._sum_up_logs)
         self._worker.run(lambda: self._send({"ready": True}))
 
     def _send(self, message):
-        with self._sending:
+        with self._sending, contextlib.suppress(OSError):  # a master that is gone is seen by `_hear`
             self._channel.send(message)
+
+    @staticmethod
+    def _sum_up_logs():
+        while True:
+            gevent.sleep(LOOK_EVERY)
+            logs.sum_up()
 
     def _hear(self):
         try:
@@ -84,10 +95,7 @@ class Member:
         timer = self._loop.timer(ANSWER_TIMEOUT)
         self._asked[number] = then, timer
         timer.start(self._answered, number, None)
-        try:
-            self._send({"ask": number, "command": command, "arguments": arguments})
-        except OSError:
-            pass  # the timer answers
+        self._send({"ask": number, "command": command, "arguments": arguments})
 
     def _answered(self, number, told):
         then, timer = self._asked.pop(number, (None, None))

@@ -1,6 +1,6 @@
 """A single process: a worker that looks after itself. All that a master does for several is done here in greenlets."""
 
-import logging
+import contextlib
 import os
 
 import gevent
@@ -11,9 +11,6 @@ from gmproxy import control, notify
 from gmproxy.errors import GmproxyError
 from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT
 from gmproxy.worker import Worker
-
-log = logging.getLogger("gmproxy")
-
 
 class Solo:
     """The crew of a `steward` whose only worker is in this process."""
@@ -58,12 +55,17 @@ class Solo:
     def _hear(self, sock, address):
         """One operator at the control socket."""
         channel = control.Channel(sock, control.MAX_QUESTION)
+
+        def reply(answer):
+            with contextlib.suppress(OSError):  # who did not wait for the answer
+                channel.send(answer)
+
         try:
             while True:
                 for message, _ in channel.receive():
-                    self.steward.command(*control.question(message), channel.send)
+                    self.steward.command(*control.question(message), reply)
         except ValueError as error:
-            channel.send({"error": str(error)})
+            reply({"error": str(error)})
         except (EOFError, OSError):
             pass
 

@@ -73,10 +73,14 @@ class Steward:
         getattr(self, SIGNALS[number])()
 
     def end(self, softly=False):
+        """Let clients go and end; `softly`: a successor serves already."""
         if self._ending:
             return
         self._ending = True
-        self.notifier.tell(notify.STOPPING)
+        if not softly:
+            self.notifier.tell(notify.STOPPING)
+        if self._successor is not None:
+            _signal(self._successor, signal.SIGTERM)
         self.places.close(successor=softly)
         self.crew.end(softly)
 
@@ -177,10 +181,11 @@ class Steward:
 
     def _successor_said(self, said):
         pid, self._successor = self._successor, None
+        if self._ending:
+            return
         if said != "ready":
             if said is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                _signal(pid, signal.SIGKILL)
                 said = f"not ready within {UPGRADE_TIMEOUT} s"
             log.error("upgrade refused reason=%s", said.strip() or "the new program died at the start")
             return
@@ -212,6 +217,11 @@ def joined(name, answers):
     if name == "stats":
         return stats.merge(right, os.getpid())
     return {"workers": right} if name == "ping" else {}
+
+
+def _signal(pid, number):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 @contextlib.contextmanager

@@ -101,13 +101,16 @@ class Worker:
         if name == "reopen":
             self.set_up_logs(self._configs[0])
             return {}
-        pool = self.pools[arguments[0] if arguments else next(iter(self.pools))]
+        if name not in ("stats", "reset"):
+            raise LookupError(f"there is no command {name!r}")
+        wanted = arguments[0] if arguments else next(iter(self.pools))
+        if wanted not in self.pools:
+            raise LookupError(f"there is no pool {wanted!r}")
+        service = self.pools[wanted].service
         if name == "stats":
-            return stats.snapshot(pool.service)
-        if name == "reset":
-            pool.service.reset_counters()
-            return {}
-        raise LookupError(f"there is no command {name!r}")
+            return stats.snapshot(service)
+        service.reset_counters()
+        return {}
 
     # -- the end
 

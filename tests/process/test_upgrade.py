@@ -168,6 +168,13 @@ def test_of_two_orders_one_counts(service):
     assert process.wait() == 0
 
 
+def test_who_ends_the_service_ends_the_upgrade(service):
+    process = service()
+    told = order(process, "upgrade")
+    assert process.stop() == 0
+    eventually(lambda: is_gone(told["successor"]), what="the new one does not outlive it")
+
+
 def test_in_the_background(memcached, tmp_path):
     port = free_port()
     file = tmp_path / "pid"
@@ -339,5 +346,6 @@ def test_systemd_learns_who_is_the_service_now(service, systemd, monkeypatch):
     pid = upgrade(process)
     systemd.hears("READY=1")
     systemd.hears(f"MAINPID={pid}")
+    assert "STOPPING=1" not in systemd.heard  # the service goes on, and only the old process has ended
     os.kill(pid, signal.SIGTERM)
     systemd.hears("STOPPING=1")

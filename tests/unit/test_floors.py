@@ -18,7 +18,7 @@ FLOORS = (
     "address users hashing ring labels distributions profiles placement health journal detour "
     "protocol protocol.limits protocol.numbers protocol.values protocol.blocks protocol.message protocol.stream protocol.meta "
     "protocol.text protocol.binary protocol.retold protocol.orders protocol.reply",
-    "settings pools conf share sockets control places daemon title logs notify watch reload sysio",
+    "settings pools conf share sockets control places daemon title logs loop notify watch reload sysio",
     "net probe lingering",
     "link caretaker",
     "backend",

@@ -1,0 +1,76 @@
+"""The control socket: what an operator of this machine can ask and order."""
+
+import json
+import socket
+
+import pytest
+from support.service import order
+from support.timing import eventually
+
+workers = pytest.mark.parametrize("workers", [1, 2])
+
+
+@pytest.fixture
+def service(memcached, proxy, tmp_path):
+    def start(workers):
+        process = proxy("-s", memcached().address, "--workers", workers, "--control", tmp_path / "control")
+        process.control = str(tmp_path / "control")
+        return process
+
+    return start
+
+
+def raw(process, data):
+    """All that comes back after `data`, until the service hangs up."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(process.control)
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: sock.recv(4096), b""))
+
+
+@workers
+def test_questions(service, workers):
+    process = service(workers)
+    told = order(process, "pids")
+    assert told["pid"] == process.pid and len(told["workers"]) == workers
+    with process.talk() as talk:
+        talk.expect(b"get k\r\n", b"END\r\n")
+        assert order(process, "stats")["general"]["cmd_get"] == 1
+        assert order(process, "reset") == {}
+        assert order(process, "stats", "")["general"]["cmd_get"] == 0
+    assert order(process, "reopen_logs") == {}
+
+
+@workers
+@pytest.mark.parametrize("line, error", [
+    (b"nonsense\n", "Expecting value"),
+    (b"{}\n", "expected"),
+    (b'{"command": "stats", "arguments": [1]}\n', "expected"),
+    (b'{"command": "dance"}\n', "there is no command 'dance'"),
+    (b'{"command": "stats", "arguments": ["nowhere"]}\n', "there is no pool 'nowhere'"),
+    (b"x" * 70_000, "too long"),
+])
+def test_what_cannot_be_done(service, workers, line, error):
+    process = service(workers)
+    assert error in json.loads(raw(process, line))["error"]
+    assert order(process, "pids")["pid"] == process.pid
+
+
+@workers
+def test_several_questions_at_once(service, workers):
+    process = service(workers)
+    answers = raw(process, b'{"command": "pids"}\n{"command": "reload"}\n').splitlines()
+    assert [sorted(json.loads(answer)) for answer in answers] == [["pid", "workers"], ["added", "changed", "needs_restart", "removed"]]
+
+
+@workers
+def test_who_does_not_wait_for_the_answer(service, workers):
+    process = service(workers)
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(process.control)
+            sock.sendall(b'{"command": "reload"}\n{"command": "stats"}\n')
+    eventually(lambda: "removed" in order(process, "reload"), what="one that nothing is in the way of")
+    assert "reload failed" not in process.log()
