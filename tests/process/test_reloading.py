@@ -427,3 +427,45 @@ def test_rotated_logs(memcached, proxy, tmp_path):
         return "worker=1" in text and "worker=2" in text
 
     eventually(told, what="both workers write there")
+
+
+# -- users
+
+
+@workers
+def test_users_come_and_go_with_their_file(configured, memcached, tmp_path, workers):
+    """Who is in stays in. Each worker has the new ones."""
+    users = tmp_path / "users"
+    users.write_text("old:one\n")
+    users.chmod(0o600)
+    lines = servers(memcached()), f"auth_file = {users}"
+    process = configured(*lines, workers=workers)
+
+    def login(user, password):
+        return storage(b"set", b"login", b"%b %b" % (user, password))
+
+    refused = b"CLIENT_ERROR authentication failure\r\n"
+    with process.talk() as talk, process.talk() as waiting:
+        talk.expect(login(b"old", b"one"), b"STORED\r\n")
+        users.write_text("new:two\n")
+        assert process.reload(*lines)["changed"] == {"": ["auth_file"]}
+        talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
+        waiting.expect(login(b"old", b"one"), refused)
+        waiting.expect(login(b"new", b"two") + b"get k\r\n", b"STORED\r\n" + FOUND)
+    for _ in range(4):
+        with process.talk() as talk:
+            talk.expect(login(b"old", b"one") + login(b"new", b"two"), refused + b"STORED\r\n")
+    assert process.reload(*lines)["changed"] == {}
+    users.chmod(0o644)
+    assert "can be read by everybody" in process.reload(*lines)["error"]
+    assert "two" not in process.log()
+
+
+@workers
+def test_clients_that_are_there_keep_to_new_limits(configured, memcached, workers):
+    process = configured(servers(memcached()), workers=workers)
+    with process.talk() as talk:
+        talk.expect(storage(b"set", b"k", b"x" * 2000), b"STORED\r\n")
+        assert process.reload(process.file.read_text(), "max_item_size = 1k")["changed"] == {"": ["max_item_size"]}
+        talk.expect(storage(b"set", b"k", b"x" * 2000), b"SERVER_ERROR object too large for cache\r\n")
+        talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")

@@ -1,5 +1,7 @@
 """Files of users: who is in them, who may read them, and that nobody sees a password."""
 
+import json
+
 import pytest
 
 from gmproxy import users
@@ -31,6 +33,15 @@ def test_a_password_is_never_shown(write):
     path = write(b"one:secret\n")
     found = users.read(path)
     assert (str(found), repr(found)) == (path, f"<Users {path}>")
+
+
+def test_they_can_be_sent_and_compared(write):
+    found = users.read(write(b"one:secret\ntwo:\xff\n"))
+    sent = users.from_plain(json.loads(json.dumps(found.as_plain())))
+    assert sent == found
+    assert sent.allow(b"two", b"\xff")
+    assert found != users.read(write(b"one:secret\ntwo:other\n"))
+    assert found != "" and found != "users"
 
 
 @pytest.mark.parametrize("mode, refused", [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
