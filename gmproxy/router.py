@@ -144,6 +144,8 @@ class Router:
 
     def fill(self, request, backend):
         """Give `backend` what the backups have of a key: `request` is an add."""
+        if self.primary_of(request.key) is not backend:
+            return  # not any more
         if self.detour is not None:
             self.detour.fill(request, backend)
         backend.refills += 1
