@@ -118,6 +118,9 @@ class Caretaker:
             if health.probe_failed(self._loop.now()):
                 self._loop.run_callback(backend.ejected, error.reason)
             return
+        except Exception:  # a fault of our own: let it be probed again, or nobody would ever ask it again
+            health.probe_failed(self._loop.now())
+            raise
         was_ejected = health.ejected  # perhaps since the probe began: then by requests, and this was no answer to that
         down = self._loop.now() - health.ejected_at
         health.probe_succeeded(self._loop.now())
@@ -191,6 +194,8 @@ class Caretaker:
                 while keys < left and not journal.overflowed:
                     self._outlast_lingering()
                     taken = journal.take(DELETE_AT_ONCE)
+                    if not taken:
+                        break  # while we waited they became too many
                     self._delete(server.delete, taken)
                     keys += len(taken)
         backend.behind = bool(journal)
