@@ -141,28 +141,42 @@ class Backend:
             for key in request.keys or (request.key,):
                 self.missed_key(key)
         else:  # flush_all
-            self.behind = True
-            self.journal.note_everything(self._loop.now())
+            self.missed_everything()
+
+    def missed_everything(self):
+        self.behind = True
+        self.fetches.clear()
+        self.journal.note_everything(self._loop.now())
 
     def missed_key(self, key):
         """What this server has under `key` may be old, until it was deleted."""
         self.behind = True
+        self.fetches.pop(key, None)
         if self.journal.note(key, self._loop.now()):
             self.log.warning("journal overflowed server=%s keys=%d", self.label, self.journal.limit)
 
     def has_guest(self, key):
-        """`key` belongs to another server, which is ejected, and changed here."""
+        """`key` belongs to another server, which is away, and came here."""
         if len(self.guests) < self.journal.limit:
             self.guests.add(key)
         elif not self._full_of_guests:
             self._full_of_guests = True
             self.log.warning("guests overflowed server=%s keys=%d", self.label, self.journal.limit)
 
-    def guests_leave(self):
-        """From now on other servers may be asked for them again."""
+    def guest_leaves(self, key):
+        """`key` changes where it belongs."""
+        if key in self.guests or self._full_of_guests:
+            self.guests.discard(key)
+            self.missed_key(key)
+
+    def guests_leave(self, or_all=False):
+        """From now on other servers may be asked for them again. `or_all`: if not all are known, let all that is here go."""
+        if self._full_of_guests and or_all:
+            self.missed_everything()
         for key in self.guests:
             self.missed_key(key)
         self.guests.clear()
+        self.fetches.clear()
         self._full_of_guests = False
 
     def lacked(self, asked, found):
@@ -219,10 +233,16 @@ class Backend:
     def ejected(self, reason):
         """The health says that it has failed too often."""
         self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
+        self.router.health_changed()
         for link in self.links:
             if link is not None:
-                link.fail(reason)
-        self.router.health_changed()
+                link.fail(EJECTED)
+
+    def fails_to_catch_up(self, reason):
+        """It could not be told to forget what it missed."""
+        self._troubled = True
+        if self.health.failed(self._loop.now()):
+            self.ejected(reason)
 
     def restored(self):
         """It is to be trusted again."""

@@ -7,6 +7,8 @@
 One greenlet at a time does this for a backend, and only while there is something to do.
 """
 
+from logging import DEBUG, INFO
+
 import gevent
 
 from gmproxy.errors import BackendError
@@ -20,6 +22,9 @@ DELETE_AT_ONCE = 500
 
 #: After a failure to delete what is old it is tried again after so many seconds.
 CATCH_UP_AGAIN = 0.2
+
+#: What is to be deleted is told in the log once in so many seconds: it may go on and on while others share a server's keys.
+TELL_AGAIN = 10.0
 
 #: uptime is told in whole seconds: the server may have started so much earlier than it says.
 UPTIME_GRAIN = 1.0
@@ -43,6 +48,7 @@ class Caretaker:
         self._at_work = None     # the greenlet
         self._identify_at = 0.0  # not before this time
         self._catch_up_at = 0.0
+        self._tell_at = 0.0
         self._asks_backup = False
         self._loop = gevent.get_hub().loop
         self.follow_options()
@@ -112,6 +118,7 @@ class Caretaker:
             with self._converse(None if health.ejected else backend.options.timeout / SUSPICION) as server:
                 server.greet()
             if health.ejected:
+                self._tell_at = 0.0
                 self._identify()
                 self._catch_up()
         except BackendError as error:
@@ -119,6 +126,9 @@ class Caretaker:
             if health.probe_failed(self._loop.now()):
                 self._loop.run_callback(backend.ejected, error.reason)
             return
+        except Exception:  # a fault of our own: let it be probed again, or nobody would ever ask it again
+            health.probe_failed(self._loop.now())
+            raise
         was_ejected = health.ejected  # perhaps since the probe began: then by requests, and this was no answer to that
         down = self._loop.now() - health.ejected_at
         health.probe_succeeded(self._loop.now())
@@ -143,62 +153,84 @@ class Caretaker:
         self.identity = identity
         uptime = 0 if identity.uptime is None else identity.uptime
         now = self._loop.now()
-        if identity.uptime is not None and now - uptime - UPTIME_GRAIN > backend.journal.last_at:
+        if identity.uptime is not None and now - uptime - UPTIME_GRAIN > backend.journal.last_at and not backend.lingering:
             backend.journal.clear()  # it has started since, with an empty memory
         backend.health.age_known(now, uptime)
         self._warms(now, f"pid={identity.pid} uptime={uptime}s")
 
-    def _warms(self, now, cause):
+    def lost_keys(self, cause, level=INFO):
+        """Something was deleted on it that the backups may have."""
+        now = self._loop.now()
+        self.backend.health.has_holes(now)
+        self._warms(now, cause, level)
+
+    def _warms(self, now, cause, level=INFO):
         backend = self.backend
         if not self._asks_backup:
             return
         backend.ask_backup_on_miss = backend.health.is_warming(now)
         if backend.ask_backup_on_miss:
-            backend.log.info("backend warming server=%s %s", backend.label, cause)
+            backend.log.log(level, "backend warming server=%s %s", backend.label, cause)
 
     # -- what it missed
 
     def _catch_up_alone(self):
+        backend = self.backend
         try:
             self._catch_up()
         except BackendError as error:
-            backend = self.backend
-            now = self._loop.now()
-            self._catch_up_at = now + CATCH_UP_AGAIN
             backend.log.debug("catching up failed server=%s reason=%s", backend.label, error)
-            if backend.health.failed(now):
-                self._loop.run_callback(backend.ejected, error.reason)
+            self._loop.run_callback(backend.fails_to_catch_up, error.reason)
+        self._catch_up_at = self._loop.now() + CATCH_UP_AGAIN
 
     def _catch_up(self):
-        """Delete on the server whatever may be old there. Raises BackendError."""
+        """Delete on the server whatever may be old there at this moment. Raises BackendError.
+
+        What is noted meanwhile is left for the next time: where changes never cease there would be no end. It is not read before.
+        """
         backend = self.backend
         journal = backend.journal
         keys = flushes = 0
         if journal:
+            left = len(journal)
             with self._converse() as server:
-                while journal:
+                if journal.overflowed:
                     self._outlast_lingering()
-                    try:
-                        if journal.overflowed:
-                            journal.take_everything()
-                            server.flush()
-                            flushes += 1
-                        else:
-                            taken = journal.take(DELETE_AT_ONCE)
-                            server.delete(taken)
-                            keys += len(taken)
-                    except BaseException:
-                        journal.not_deleted()
-                        raise
-                    journal.deleted()
-        backend.behind = False
+                    journal.take_everything()
+                    self._delete(server.flush)
+                    flushes = 1
+                while keys < left and not journal.overflowed:
+                    self._outlast_lingering()
+                    taken = journal.take(DELETE_AT_ONCE)
+                    if not taken:
+                        break  # while we waited they became too many
+                    self._delete(server.delete, taken)
+                    keys += len(taken)
+        backend.behind = bool(journal)
         if keys or flushes:
             backend.keys_deleted += keys
             backend.flushes += flushes
-            backend.log.info("backend caught up server=%s keys=%d flushes=%d", backend.label, keys, flushes)
-            now = self._loop.now()
-            backend.health.has_holes(now)
-            self._warms(now, f"deleted={keys} flushes={flushes}")
+            self._tell(keys, flushes)
+        if flushes:
+            backend.router.was_flushed(backend)
+
+    def _delete(self, how, *what):
+        """What was taken from the journal, or put it back."""
+        journal = self.backend.journal
+        try:
+            how(*what)
+        except BaseException:
+            journal.not_deleted()
+            raise
+        journal.deleted()
+
+    def _tell(self, keys, flushes):
+        now = self._loop.now()
+        level = INFO if now >= self._tell_at else DEBUG
+        if level == INFO:
+            self._tell_at = now + TELL_AGAIN
+        self.backend.log.log(level, "backend caught up server=%s keys=%d flushes=%d", self.backend.label, keys, flushes)
+        self.lost_keys(f"deleted={keys} flushes={flushes}", level)
 
     def _outlast_lingering(self):
         """Wait until the server has read all that was ever sent to it, so that nothing we delete comes back. The server answers by

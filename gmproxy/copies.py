@@ -45,28 +45,42 @@ class Copies:
         self.locator = locator
         self.waited_for = waited_for
 
+    def undecided(self):
+        """How many changes by outcome are on their way."""
+        return sum(map(len, self._undecided.values()))
+
     def backup_of(self, key):
         return self.backups[self.locator.locate(key)]
 
     # -- changes
 
-    def send(self, request):
-        """`request`, a change, is about to be sent to its primary."""
+    def send(self, request, primary):
+        """`request`, a change, is about to be sent to `primary`."""
+        if self._is_same_server(request.key, primary):
+            return
         if request.verb.by_outcome:
             outcome = Outcome(request.owner, self)
             request.owner = outcome
             self._undecided.setdefault(request.key, []).append(outcome)
             return
+        if request.verb.reads:
+            self.send_touch(request, request.key, primary)
+            return
         if self._undecided:
             self._overtake(request.key)
-        if request.verb.reads:
-            self.send_touch(request, request.key)
-            return
         self._send_twin(request, request.verb, request.line)
 
-    def send_touch(self, request, key):
+    def send_touch(self, request, key, primary):
         """What a retrieval changes is the life of the item: the backup need not send the value for that."""
+        if self._is_same_server(key, primary):
+            return
+        if self._undecided:
+            self._overtake(key)
         self._submit(new_request(*retold.of_touch(request, key)))
+
+    def _is_same_server(self, key, primary):
+        """True if `key` has its own primary for a backup, as some have where the lists overlap: what is made there twice is wrong."""
+        return self.backup_of(key).label == primary.label
 
     def _send_twin(self, request, verb, line):
         copy = new_request(verb, request.key, line)
@@ -93,6 +107,12 @@ class Copies:
     def _overtake(self, key):
         for outcome in self._undecided.get(key, ()):
             outcome.overtaken = True
+
+    def overtake_all(self):
+        """All keys are about to be flushed."""
+        for outcomes in self._undecided.values():
+            for outcome in outcomes:
+                outcome.overtaken = True
 
     def decided(self, outcome, request):
         """The primary has told what came of a change by outcome. Returns the session that waits for no more replies, if any."""

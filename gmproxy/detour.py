@@ -6,6 +6,10 @@ has it as a guest: once the rings change again that value is old there, and the 
 
 import time
 
+from gmproxy.accel import pick
+
+Asker = pick("message").Asker
+
 #: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
 LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
 
@@ -29,13 +33,49 @@ class Detour:
 
     def take(self, request, key, backend):
         """`request` is about to change `key` on `backend`."""
-        home = self.backends[self.home_locator.locate(key)]
-        if home is backend:
-            return
-        home.missed_key(key)
+        home = self._home_of(key)
+        if home is not backend:
+            home.missed_key(key)
+            self._lodge(request, key, backend)
+
+    def fill(self, request, backend):
+        """`request` is about to copy a key to `backend`."""
+        if self._home_of(request.key) is not backend:
+            self._lodge(request, request.key, backend)
+
+    def _home_of(self, key):
+        return self.backends[self.home_locator.locate(key)]
+
+    def _lodge(self, request, key, backend):
         backend.has_guest(key)
         if self.longest_life and request.keys is None:
             request.line = shorten_life(request.verb, request.line, self.longest_life)
+
+
+class Straggler(Asker):
+    """In the place of the owner of a change that was under way to `backend` when another became responsible for its key.
+
+    What was noted then may have been deleted before this change was made, so it is noted again.
+    """
+
+    __slots__ = ("owner", "backend")
+
+    def __init__(self, owner, backend):
+        self.owner = owner
+        self.backend = backend
+
+    def answered(self, request):
+        request.owner = self.owner
+        self.backend.missed_change(request)
+        return self.owner.answered(request) if self.owner is not None else None
+
+
+def follow_stragglers(backend, primary_of):
+    """Find the changes that are under way to `backend` and have no business there any more: `primary_of(key)` is another."""
+    for link in filter(None, backend.links):
+        for request in link.waiting:
+            if request.verb.changes and any(primary_of(key) is not backend for key in request.keys or (request.key,)):
+                request.owner = Straggler(request.owner, backend)
 
 
 def shorten_life(verb, line, longest):

@@ -123,9 +123,9 @@ class Link:
             session.resume()
 
     def _awaits_changes(self):
-        """True if the server may yet make a change that we have given up."""
+        """True if the server may yet make a change, or flush, that we have given up."""
         for request in self.waiting:
-            if request.verb.changes:
+            if request.verb.changes or not request.verb.repeatable:
                 return True
         return False
 

@@ -6,7 +6,8 @@ client may have written there in the meantime. A change that depends on what the
 filled again.
 
 Between the question and the `add` somebody may change the key: then what was fetched is old and is not added. `fetches` of the
-primary says what is under way; a change takes its key out.
+primary says what is under way; a change takes its key out when it is sent. Several may ask for one key at a time: the first answer fills it
+for all of them.
 """
 
 from gmproxy.accel import pick
@@ -31,21 +32,23 @@ class Fetching:
 
     router     knows the backup of a key
     left       questions without an answer
+    in_doubt   True if a backup failed on one of them
     """
 
-    __slots__ = ("request", "primary", "router", "left")
+    __slots__ = ("request", "primary", "router", "left", "in_doubt")
 
     def __init__(self, request, primary, router):
         self.request = request
         self.primary = primary
         self.router = router
         self.left = 0
+        self.in_doubt = False
 
     def fetch(self, keys):
         """Returns the session that waits for no more replies by this, if any."""
         self.left = len(keys)
         for key in keys:
-            self.primary.fetches[key] = self
+            self.primary.fetches.setdefault(key, self)  # the first to ask is the first to know, and that will do
         session = None
         for key in keys:
             session = self._ask(key, *orders.look(key)) or session
@@ -62,6 +65,8 @@ class Fetching:
         reply = question.reply
         if question.verb is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and orders.is_text(question.key):
             return self._ask(question.key, GET, b"get %b\r\n" % question.key)
+        if question.failure is not None:
+            self.in_doubt = True
         found = read_meta(reply) if question.verb is META_GET else read_plain(reply, self.primary.options.refill_ttl)
         if found is not None:
             self.found(question.key, *found)
@@ -78,8 +83,7 @@ class Fetching:
         refill = new_request(verb, key, line)
         refill.lane = self.request.lane
         refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
-        self.primary.refills += 1
-        self.primary.submit(refill)
+        self.router.fill(refill, self.primary)
 
     def found(self, key, flags, life, data):
         """The backup has `key`."""
@@ -112,8 +116,9 @@ class Refill(Fetching):
 
     def done(self):
         request = self.request
-        asked = len(request.keys or (request.key,)) - self._had
-        self.primary.lacked(asked, len(self.values) - self._had)
+        if not self.in_doubt:
+            asked = len(request.keys or (request.key,)) - self._had
+            self.primary.lacked(asked, len(self.values) - self._had)
         request.reply = in_order(request.keys or [request.key], self.values)
         request.blocks = None
         return request.owner.answered(request)
@@ -138,7 +143,8 @@ class MetaRefill(Fetching):
             return Fetching.answered(self, question)
         request = self.request
         found = question.reply.startswith((b"HD", b"VA"))
-        self.primary.lacked(1, int(found))
+        if question.failure is None:
+            self.primary.lacked(1, int(found))
         if found:
             request.reply = without_cas(question.reply)
             self.fetch([request.key])
@@ -157,7 +163,7 @@ class Fetch(Fetching):
         return self.fetch([self.request.key])
 
     def done(self):
-        return self.router.ready(self.request, self.primary)
+        return self.router.ready(self.request)
 
 
 def read_meta(reply):

@@ -13,7 +13,7 @@ missed goes into its journal (journal.py).
 """
 
 from gmproxy.accel import pick
-from gmproxy.detour import Detour
+from gmproxy.detour import Detour, follow_stragglers
 
 _message = pick("message")
 new_request = _message.Request
@@ -73,15 +73,28 @@ class Router:
 
     def health_changed(self):
         """A server was ejected or restored: from now on others may be asked for a key than before."""
-        for backend in self.backends + self.backups:
-            backend.guests_leave()
+        live = {index for index, backend in enumerate(self.backends) if not backend.health.ejected}
+        if len(live) == len(self.backends):
+            for backup in self.backups:
+                backup.guests_leave(or_all=True)
+                if not self.copying:
+                    follow_stragglers(backup, lambda key: None)
         if not self.options.auto_eject_hosts:
             return
-        live = {index for index, backend in enumerate(self.backends) if not backend.health.ejected}
+        for backend in self.backends:
+            backend.guests_leave()
         if live:  # else, as twemproxy, go on with the last ring
             self.locator = self._place(live=live).locator
             away = len(live) < len(self.backends)
             self.detour = Detour(self.backends, self._place().locator, self.options.failover_ttl) if away else None
+            for backend in self.backends:
+                follow_stragglers(backend, self.primary_of)
+
+    def was_flushed(self, backend):
+        """All of `backend` was deleted because some of it was old. The same server may also be there in another part."""
+        for other in self.backends + self.backups:
+            if other is not backend and other.label == backend.label:
+                other.caretaker.lost_keys("it was flushed")
 
     # -- requests
 
@@ -93,10 +106,14 @@ class Router:
             self._split(request, self.backends, self.locator, PRIMARY)
             return
         backend = self.backends[self.locator.locate(request.key)]
-        if request.verb.changes:
-            self._change(request, backend)
-        else:
+        if not request.verb.changes:
             backend.submit(request)
+        elif request.verb.depends and backend.ask_backup_on_miss:
+            self.unready += 1
+            request.stage = UNREADY
+            new_fetch(request, backend, self).ask()
+        else:
+            self._change(request, backend)
 
     def _change(self, request, backend):
         """Everybody who has to know of a change hears of it, then the server."""
@@ -104,22 +121,22 @@ class Router:
             backend.fetches.pop(request.key, None)  # what is being fetched is about to be old
         if self.detour is not None:
             self.detour.take(request, request.key, backend)
-        if request.verb.depends and backend.ask_backup_on_miss and not backend.health.ejected:
-            self.unready += 1
-            request.stage = UNREADY
-            new_fetch(request, backend, self).ask()
-            return
         if self.copying:
-            self.copies.send(request)
-        backend.submit(request)
+            self.copies.send(request, backend)
+        session = backend.submit(request)
+        if self._may_leave_guests(request):
+            self.backup_of(request.key).guest_leaves(request.key)
+        return session
 
-    def ready(self, request, backend):
+    def _may_leave_guests(self, request):
+        """True if a change was sent to the primary alone, while the backup may have the key from when it stood in."""
+        return not self.copying and self.backups and request.stage == PRIMARY
+
+    def ready(self, request):
         """The key of `request` was refilled, if it could be. Returns the session that is ready by this, if any."""
         self.unready -= 1
         request.stage = PRIMARY
-        if self.copying:
-            self.copies.send(request)
-        return backend.submit(request)
+        return self._change(request, self.primary_of(request.key))  # perhaps another than when it came
 
     def _touch_several(self, request):
         for key in request.keys:
@@ -128,12 +145,24 @@ class Router:
             if self.detour is not None:
                 self.detour.take(request, key, backend)
             if self.copying:
-                self.copies.send_touch(request, key)
+                self.copies.send_touch(request, key, backend)
+            elif self.backups:
+                self.backup_of(key).guest_leaves(key)
+
+    def fill(self, request, backend):
+        """Give `backend` what the backups have of a key: `request` is an add."""
+        if self.primary_of(request.key) is not backend:
+            return  # not any more
+        if self.detour is not None:
+            self.detour.fill(request, backend)
+        backend.refills += 1
+        backend.submit(request)
 
     def flush_all(self, request):
         """Ask every server and every backup."""
         servers = self.backends + self.backups
         fan_out = new_fan_out(request, len(servers))
+        self.copies.overtake_all()
         for backend in servers:
             backend.fetches.clear()
             part = new_request(request.verb, b"", request.line)
@@ -144,26 +173,25 @@ class Router:
 
     def _split(self, request, servers, locator, stage):
         """Ask each of `servers` for its keys of `request`. Returns the session that is ready by this, if any."""
-        current = [-1] * len(servers)  # server -> the group that its next key joins
+        count = len(servers)
+        current = [-1] * (2 * count)   # server -> the group that its next key joins; behind them: if it will be refused there
         groups = []
         owners = []                    # group -> server
         order = []                     # key -> group
         room = 0
         for key in request.keys:
             index = locator.locate(key)
-            number = current[index]
             backend = servers[index]
-            if backend.behind and key in backend.journal:
-                number = -1  # it will be refused: let it not take others with it
-                current[index] = -1
+            place = index + count if backend.behind and key in backend.journal else index
+            number = current[place]
             if request.verb.changes:  # gat: memcached gives up a long line that is no get
                 room += len(key) + 1
                 if room > LONGEST_GAT:
                     number = -1
                     room = len(key) + 1
-                    current = [-1] * len(servers)
+                    current = [-1] * (2 * count)
             if number < 0:
-                number = current[index] = len(groups)
+                number = current[place] = len(groups)
                 groups.append([])
                 owners.append(index)
             groups[number].append(key)
@@ -180,6 +208,9 @@ class Router:
         for index, part in zip(owners, list(gather.parts)):
             session = servers[index].submit(part) or session
         return session
+
+    def primary_of(self, key):
+        return self.backends[self.locator.locate(key)]
 
     # -- backups
 
@@ -206,10 +237,10 @@ class Router:
         if request.stage == PRIMARY and self.backups:
             if request.twin is not None:
                 return self.copies.primary_failed(request, backend)
-            return self._ask_backup(request)
+            return self._ask_backup(request, backend)
         return self.give_up(request, backend, reason)
 
-    def _ask_backup(self, request):
+    def _ask_backup(self, request, primary):
         if request.keys is not None:
             question = new_request(request.verb, request.key, request.owner.request.line)
             question.keys = request.keys
@@ -219,7 +250,9 @@ class Router:
         request.stage = BACKUP
         request.retried = False
         backup = self.backup_of(request.key)
-        if request.verb.changes:
+        if backup.label == primary.label and not request.verb.repeatable:
+            return self.give_up(request, primary, request.failure)  # there it may have been made already
+        if request.verb.changes and not self.copying:
             backup.has_guest(request.key)
         return backup.submit(request)
 

@@ -6,6 +6,7 @@ cdef class Fetching(Asker):
     cdef object primary
     cdef object router
     cdef Py_ssize_t left
+    cdef bint in_doubt
 
     cpdef answered(self, Request question)
 

@@ -61,9 +61,9 @@ def table(title, seconds, tally, events, before, after):
         lines.append(f"{name:12}{times:6}{_ms(before_it):>14}{_ms(during):>14}{_ms(longest):>12}{_ms(after_it):>14}")
     lines += [
         "",
-        f"{'the proxy':12}{'links':>10}{'open files':>14}{'memory':>12}",
-        f"{'at first':12}{before.links:10}{before.descriptors:14}{before.memory / MIB:8.1f} MiB",
-        f"{'at the end':12}{after.links:10}{after.descriptors:14}{after.memory / MIB:8.1f} MiB",
+        f"{'the proxy':12}{'links':>10}{'unfinished':>14}{'open files':>14}{'memory':>12}",
+        f"{'at first':12}{before.links:10}{before.unfinished:14}{before.descriptors:14}{before.memory / MIB:8.1f} MiB",
+        f"{'at the end':12}{after.links:10}{after.unfinished:14}{after.descriptors:14}{after.memory / MIB:8.1f} MiB",
         "",
     ]
     return "\n".join(lines)

@@ -29,6 +29,7 @@ class Footprint(NamedTuple):
     """What the proxy holds when it has no client but one, who asks."""
 
     links: int          # to servers
+    unfinished: int     # changes, refills and given-up connections that somebody still waits for
     descriptors: int    # open files
     memory: int         # bytes
 
@@ -36,7 +37,9 @@ class Footprint(NamedTuple):
     def of(cls, proxy):
         with proxy.talk() as talk:
             eventually(lambda: read_stats(talk)["curr_connections"] == 1, what="all other clients have gone")
-            return cls(read_stats(talk)["backend_links"], proxy.descriptors(), resident(proxy.pid))
+            stats = read_stats(talk)
+            unfinished = stats["links_lingering"] + stats["changes_undecided"] + stats["fetches"]
+            return cls(stats["backend_links"], unfinished, proxy.descriptors(), resident(proxy.pid))
 
 
 class Stage:

@@ -31,7 +31,7 @@ MAX_BACKLOG = 64 * MIB      # bytes that wait to be sent on one connection to a 
 COPIES = 2
 
 #: What a journal holds for a key of up to 16 bytes: the key as an object, its place in a set, and the set's room to grow.
-JOURNAL_KEY = 300
+JOURNAL_KEY = 120 + 16
 
 #: Buffers, and what the allocator keeps.
 SLACK = 32 * MIB

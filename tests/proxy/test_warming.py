@@ -1,5 +1,7 @@
 """A primary whose memory may be empty: its misses are looked up on the backup, and it is filled again from there."""
 
+from contextlib import ExitStack
+
 import pytest
 from support.columns import NEVER_EJECT, Stage
 from support.scripted import close, expect, hang, refused_port
@@ -143,3 +145,91 @@ def test_a_server_that_does_not_say_who_it_is_is_never_believed(scripted, proxy)
             eventually(lambda: process.stats()["backend_links"] == 0)
             assert talk.silent(TIMEOUT * TICK)  # the proxy looks after its servers meanwhile
         talk.in_step()
+
+
+# -- changes that depend on what is there, on a primary that has lost it
+
+
+@pytest.fixture
+def emptied(memcached, proxy):
+    """Call it with keys and values: a proxy whose primary has just lost them all, and the primary. Its backup still has them."""
+
+    def start(**items):
+        primary, backup = memcached(), memcached()
+        front = proxy("-s", primary.address, "-b", backup.address, "--server-retry-timeout", milliseconds(4))
+        with front.talk() as talk, backup.talk() as there:
+            for key, data in items.items():
+                talk.expect(storage(b"set", key.encode(), data, flags=7, exptime=100), b"STORED\r\n")
+                eventually(lambda: data in there.ask(b"get %b\r\n" % key.encode(), MISS), what="the copy has arrived")
+            primary.restart()
+            eventually(lambda: talk.ask(b"get other\r\n", MISS) and front.stats()["backends_ejected"] == 0, what="the primary is back")
+        return front, primary
+
+    return start
+
+
+@pytest.mark.parametrize("asked, answer, left", [
+    (b"incr k 1\r\n", b"6\r\n", b"6"),
+    (b"decr k 1\r\n", b"4\r\n", b"4"),
+    (storage(b"append", b"k", b"0"), b"STORED\r\n", b"50"),
+    (storage(b"prepend", b"k", b"1"), b"STORED\r\n", b"15"),
+    (storage(b"replace", b"k", b"x", flags=7), b"STORED\r\n", b"x"),
+    (storage(b"add", b"k", b"x"), b"NOT_STORED\r\n", b"5"),
+    (storage(b"cas", b"k", b"x", more=b" 1234567"), b"EXISTS\r\n", b"5"),
+    (b"touch k 50\r\n", b"TOUCHED\r\n", b"5"),
+    (b"gat 50 k\r\n", value(b"k", b"5", 7) + MISS, b"5"),
+    (b"delete k\r\n", b"DELETED\r\n", None),
+], ids=lambda part: part.split()[0].decode() if part and b" " in part else None)
+def test_it_finds_what_it_would_have_found(emptied, asked, answer, left):
+    front, primary = emptied(k=b"5")
+    with front.talk() as talk, primary.talk() as there:
+        if asked.startswith(b"delete"):
+            talk.expect(b"gat 100 k\r\n", value(b"k", b"5", 7) + MISS)
+        talk.expect(asked, answer)
+        expected = MISS if left is None else value(b"k", left, 7) + MISS
+        talk.expect(GET, expected)
+        eventually(lambda: there.ask(GET, MISS) == expected, what="the primary has it")
+        if left is not None:
+            life = int(there.ask(b"mg k t\r\n").split(b"t")[1])
+            assert (0 < life <= 50) if b" 50" in asked[:11] else life == -1 if asked.startswith(b"replace") else 50 < life <= 100
+        talk.in_step()
+
+
+def test_a_cas_after_a_value_from_the_backup_reads_again(emptied):
+    front, _ = emptied(k=b"5")
+    with front.talk() as talk:
+        numbers = []
+        for answer in (b"EXISTS\r\n", b"STORED\r\n"):
+            numbers.append(talk.ask(b"gets k\r\n", MISS).split()[4])
+            talk.expect(storage(b"cas", b"k", b"x", more=b" " + numbers[-1]), answer)
+        assert numbers[0] != numbers[1]
+        talk.in_step()
+
+
+def test_in_one_packet(emptied):
+    """Nothing overtakes what waits for its key."""
+    front, _ = emptied(k=b"5", l=b"9")
+    with front.talk() as talk:
+        talk.expect(
+            b"incr k 1\r\nget k\r\nincr k 1\r\nget l k\r\n" + storage(b"add", b"k", b"x") + b"delete k\r\nincr k 1\r\n" + storage(b"add", b"k", b"1") + b"incr k 1\r\n",
+            b"6\r\n" + value(b"k", b"6", 7) + MISS + b"7\r\n" + value(b"l", b"9", 7) + value(b"k", b"7", 7) + MISS
+            + b"NOT_STORED\r\nDELETED\r\nNOT_FOUND\r\nSTORED\r\n2\r\n",
+        )
+        talk.in_step()
+
+
+def test_a_lock_is_not_given_away_twice(emptied):
+    """Several clients ask for one key at the same moment: what one has fetched is there for the others, too."""
+    clients = 20
+    front, _ = emptied(lock=b"taken", count=b"0")
+    with ExitStack() as stack:
+        talks = [stack.enter_context(front.talk()) for _ in range(clients)]
+        for talk in talks:
+            talk.send(storage(b"add", b"lock", b"mine") + b"incr count 1\r\n")
+        counts = []
+        for talk in talks:
+            talk.expect_answer(b"NOT_STORED\r\n")
+            counts.append(int(talk.read_line()))
+            talk.in_step()
+    assert sorted(counts) == list(range(1, clients + 1))
+    assert front.stats()["changes_undecided"] == front.stats()["fetches"] == 0

@@ -94,16 +94,18 @@ class ScriptedBackend:
     saw        for each connection, in the order they were made, the bytes that came (a bytearray)
     troubles   what was not as scripted
     identity   (pid, uptime) told to a connection that begins with `stats`, by which the proxy recognises a server
+    forgets    False: it does not answer connections that begin with delete or flush_all
     forgot     what it was told to delete or flush on connections that begin with that, and that no script waits for
 
     A connection on which the proxy asks who we are, whether we are alive, or wants us to forget keys plays no script and is not in `saw`.
     """
 
-    def __init__(self, *scripts, answer=None, identity=(4242, 1_000_000)):
+    def __init__(self, *scripts, answer=None, identity=(4242, 1_000_000), forgets=True):
         self.host = HOST
         self.port = free_port()
         self.address = f"{HOST}:{self.port}"
         self.identity = identity
+        self.forgets = forgets
         self.saw = []
         self.troubles = []
         self.forgot = []
@@ -249,6 +251,8 @@ class _Connection:
         """What a healthy memcached that has no key answers."""
         if request.startswith(b"version"):
             return b"VERSION 1.6.18\r\n"
+        if not self._backend.forgets:
+            return hang()
         self._backend.forgot.append(request)
         return b"NOT_FOUND\r\n" if request.startswith(b"delete") else b"OK\r\n"
 

@@ -1,5 +1,7 @@
 """What a refill reads from replies, and what it asks and tells whom: with a backup and a primary that only take notes."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gmproxy.accel import pick
@@ -65,3 +67,129 @@ def test_nothing_is_missing_after_all():
     request.owner = Owner()
     refill.Refill(request, None, None).ask()
     assert request.owner.heard == [A + b"END\r\n"]
+
+
+# -- what is fetched, and by whom it is kept
+
+
+class Primary:
+    """Takes notes."""
+
+    options = SimpleNamespace(refill_ttl=33)
+
+    def __init__(self):
+        self.fetches = {}
+        self.told = []  # (asked, found)
+
+    def lacked(self, asked, found):
+        self.told.append((asked, found))
+
+
+class Router:
+    """A router whose backup keeps the questions, and which keeps what it fills."""
+
+    def __init__(self):
+        self.questions = []
+        self.filled = []
+        self.sent = []
+
+    def backup_of(self, key):
+        return self
+
+    def submit(self, question):
+        self.questions.append(question)
+
+    def fill(self, request, primary):
+        self.filled.append(request.line)
+
+    def ready(self, request):
+        self.sent.append(request)
+
+
+class Play:
+    def __init__(self):
+        self.primary = Primary()
+        self.router = Router()
+
+    def fetch(self, line=b"incr k 1\r\n"):
+        """A change that needs to have `k` fetched first. Returns it."""
+        request = message.Request(message.VERBS[line.split()[0]], b"k", line)
+        refill.Fetch(request, self.primary, self.router).ask()
+        return request
+
+    def read(self, *keys):
+        """A read that found none of `keys`. Returns it."""
+        request = asked(b"get", list(keys), b"END\r\n")
+        request.owner = Owner()
+        refill.Refill(request, self.primary, self.router).ask()
+        return request
+
+    def answer(self, number, reply, failure=None):
+        question = self.router.questions[number]
+        question.reply = reply
+        question.failure = failure
+        question.owner.answered(question)
+
+
+FIVE = b"VA 1 f7 t60\r\n5\r\n"
+ADD_FIVE = b"add k 7 60 1\r\n5\r\n"
+
+
+@pytest.fixture
+def play():
+    return Play()
+
+
+@pytest.mark.parametrize("reply, filled", [(FIVE, [ADD_FIVE]), (b"EN\r\n", []), (b"SERVER_ERROR timeout b:1\r\n", [])])
+def test_a_change_is_sent_once_its_key_was_filled(play, reply, filled):
+    change = play.fetch()
+    assert [question.line for question in play.router.questions] == [b"mg k f t v\r\n"]
+    assert play.router.sent == [] and list(play.primary.fetches) == [b"k"]
+    play.answer(0, reply)
+    assert (play.router.filled, play.router.sent, play.primary.fetches) == (filled, [change], {})
+
+
+def test_a_backup_that_knows_no_meta_commands_is_asked_again(play):
+    change = play.fetch()
+    play.answer(0, b"ERROR\r\n")
+    assert play.router.questions[1].line == b"get k\r\n" and play.router.sent == []
+    play.answer(1, b"VALUE k 7 1\r\n5\r\nEND\r\n")
+    assert (play.router.filled, play.router.sent, play.primary.fetches) == ([b"add k 7 33 1\r\n5\r\n"], [change], {})
+
+
+def test_what_changed_meanwhile_is_not_filled(play):
+    change = play.fetch()
+    play.primary.fetches.pop(b"k")  # as a change does
+    play.answer(0, FIVE)
+    assert (play.router.filled, play.router.sent) == ([], [change])
+
+
+def test_what_changed_meanwhile_is_not_filled_by_who_asked_before(play):
+    """The second fetch may, the first may not."""
+    play.fetch()
+    play.primary.fetches.pop(b"k")
+    play.fetch()
+    play.answer(0, FIVE)
+    assert play.router.filled == []
+    play.answer(1, b"VA 1 f7 t60\r\n6\r\n")
+    assert play.router.filled == [b"add k 7 60 1\r\n6\r\n"] and play.primary.fetches == {}
+
+
+def test_of_several_who_ask_at_a_time_the_first_fills_for_all(play):
+    """And before any of them is sent: each finds what it would have found."""
+    first, second = play.fetch(), play.fetch(b"add k 0 0 1\r\nx\r\n")
+    read = play.read(b"k")
+    play.answer(0, FIVE)
+    assert (play.router.filled, play.router.sent) == ([ADD_FIVE], [first])
+    play.answer(1, FIVE)
+    play.answer(2, FIVE)
+    assert (play.router.filled, play.router.sent, play.primary.fetches) == ([ADD_FIVE], [first, second], {})
+    assert read.owner.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"]
+
+
+@pytest.mark.parametrize("failure, told", [(None, [(2, 1)]), ("timeout", [])])
+def test_a_backup_that_fails_says_nothing_about_how_warm_the_primary_is(play, failure, told):
+    play.read(b"k", b"l")
+    play.answer(0, FIVE)
+    play.answer(1, b"EN\r\n", failure)
+    assert play.primary.told == told

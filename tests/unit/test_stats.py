@@ -13,6 +13,7 @@ def backend(label, asked=0, found=0, ejected=False, links=(None,)):
     return SimpleNamespace(
         label=label, keys_asked=asked, values_found=found, health=SimpleNamespace(ejected=ejected, ejections=1), links=list(links), requests=asked,
         failures=1, refills=2, journal={b"k", b"l"}, behind=True, keys_deleted=7, flushes=1,
+        lingering=[object()], fetches={b"k": None},
     )
 
 
@@ -22,7 +23,7 @@ def service():
     router = SimpleNamespace(
         backends=[backend("a:1", 10, 7, links=(None, object())), backend("b:2", 5, 1, ejected=True)],
         backups=[backend("c:3", 100, 100, links=(object(), object()))],
-        misses_for_errors=4, copies=SimpleNamespace(lost=3, differed=1),
+        misses_for_errors=4, copies=SimpleNamespace(lost=3, differed=1, undecided=lambda: 4), unready=5,
     )
     return SimpleNamespace(
         options=options, router=router, sessions={1, 2, 3}, connections=30, rejected=2, dropped=1, held=12, flushes=6,
@@ -47,7 +48,7 @@ def test_general(service):
         "get_hits": "8", "get_misses": "7", "cmd_flush": "6", "backends": "2", "backends_ejected": "1", "backend_links": "3",
         "backend_requests": "115", "backend_failures": "3", "get_errors_as_misses": "4", "backup_writes_lost": "3", "refills": "4",
         "backup_writes_differed": "1", "ejections": "3", "backends_behind": "3", "journal_keys": "6", "journal_deleted": "21",
-        "journal_flushes": "3",
+        "journal_flushes": "3", "links_lingering": "3", "changes_undecided": "9", "fetches": "2",
     }
     assert {name: told[name] for name in expected} == expected
 

@@ -1,0 +1,185 @@
+"""How a server is told what it missed: with a backend that takes notes and a conversation that does as the test says."""
+
+import logging
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import gevent
+import pytest
+
+from gmproxy import caretaker
+from gmproxy.errors import TIMEOUT, BackendError
+from gmproxy.health import Health
+from gmproxy.journal import Journal
+
+LIMIT = 1000
+TIMEOUT_OF_A_REQUEST = 0.1
+
+
+class Server:
+    """The other end of the conversation. `meanwhile(server)` is called in each question, after it was noted."""
+
+    def __init__(self):
+        self.told = []  # sizes of deletes, and "flush"
+        self.meanwhile = lambda server: None
+
+    def delete(self, keys):
+        assert keys
+        self.told.append(len(keys))
+        self.meanwhile(self)
+
+    def flush(self):
+        self.told.append("flush")
+        self.meanwhile(self)
+
+
+class Backend:
+    label = "a:1"
+    log = logging.getLogger("test")
+    backed = False
+    links = [None]
+
+    def __init__(self):
+        self.options = SimpleNamespace(on_miss="never", timeout=TIMEOUT_OF_A_REQUEST)
+        self.journal = Journal(LIMIT)
+        self.health = Health(3, 10.0)
+        self.lingering = []
+        self.behind = False
+        self.keys_deleted = self.flushes = 0
+        self.router = SimpleNamespace(was_flushed=lambda backend: None)
+        self.troubles = []
+
+    def misses(self, *keys):
+        self.behind = True
+        for key in keys:
+            self.journal.note(key, 0.0)
+
+    def fails_to_catch_up(self, reason):
+        self.troubles.append(reason)
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def backend():
+    return Backend()
+
+
+@pytest.fixture
+def catch_up(backend, server):
+    """Run it once."""
+    keeper = caretaker.Caretaker(backend)
+
+    @contextmanager
+    def converse(timeout=None):
+        yield server
+
+    keeper._converse = converse
+
+    def run():
+        gevent.spawn(keeper._catch_up_alone).join()
+        gevent.sleep(0)  # what it left to the loop
+
+    return run
+
+
+def keys(count, name=b"k"):
+    return [b"%b%d" % (name, number) for number in range(count)]
+
+
+def test_many_at_once(backend, server, catch_up):
+    backend.misses(*keys(caretaker.DELETE_AT_ONCE + 7))
+    catch_up()
+    assert server.told == [caretaker.DELETE_AT_ONCE, 7]
+    assert (backend.behind, len(backend.journal), backend.keys_deleted) == (False, 0, caretaker.DELETE_AT_ONCE + 7)
+
+
+def test_what_comes_meanwhile_is_left_for_the_next_time(backend, server, catch_up):
+    backend.misses(b"a")
+    server.meanwhile = lambda server: backend.misses(b"b%d" % len(server.told))
+    catch_up()
+    assert server.told == [1]
+    assert (backend.behind, len(backend.journal)) == (True, 1)
+
+
+def test_what_overflowed_is_flushed(backend, server, catch_up):
+    backend.misses(*keys(LIMIT + 1))
+    catch_up()
+    assert server.told == ["flush"]
+    assert (backend.behind, backend.flushes) == (False, 1)
+
+
+@pytest.mark.parametrize("when", ["while it deletes", "while it waits"])
+def test_what_overflows_meanwhile_is_flushed_the_next_time(backend, server, catch_up, when):
+    backend.misses(b"a")
+    too_many = keys(LIMIT + 1, b"more")
+    if when == "while it deletes":
+        server.meanwhile = lambda server: backend.misses(*too_many)
+    else:
+        backend.lingering = Draining(lambda: backend.misses(*too_many))
+    catch_up()
+    assert backend.behind and backend.journal.overflowed and backend.troubles == []
+    server.meanwhile = lambda server: None
+    catch_up()
+    assert server.told[-1] == "flush" and not backend.behind
+
+
+class Draining:
+    """Lingering connections that have ended at the second glance; `before_that` is done first."""
+
+    def __init__(self, before_that):
+        self._before_that = before_that
+        self._glances = 0
+
+    def __bool__(self):
+        self._glances += 1
+        if self._glances == 2:
+            self._before_that()
+        return self._glances == 1
+
+
+def test_what_cannot_be_deleted_stays(backend, server, catch_up):
+    def refuse(server):
+        raise BackendError(TIMEOUT, "no answer to delete")
+
+    backend.misses(b"a", b"b")
+    server.meanwhile = refuse
+    catch_up()
+    assert backend.behind and b"a" in backend.journal and b"b" in backend.journal
+    assert backend.troubles == [TIMEOUT]
+
+
+def test_nothing_is_deleted_before_the_lingering_connections_have_ended(backend, server, catch_up):
+    order = []
+    backend.misses(b"a")
+    backend.lingering = Draining(lambda: order.append("ended"))
+    server.meanwhile = lambda server: order.append("deleted")
+    catch_up()
+    assert order == ["ended", "deleted"]
+
+
+def test_they_are_not_waited_for_for_ever(backend, server, catch_up):
+    class Stuck:
+        cut = False
+
+        def __bool__(self):
+            return not self.cut
+
+        def cut_all(self):
+            self.cut = True
+
+    backend.misses(b"a")
+    backend.lingering = Stuck()
+    catch_up()
+    assert server.told == [1] and backend.lingering.cut
+
+
+def test_in_the_log_once_in_a_while(backend, catch_up, caplog):
+    with caplog.at_level(logging.INFO, "test"):
+        for number in range(5):
+            backend.misses(b"%d" % number)
+            catch_up()
+    assert caplog.text.count("caught up") == 1

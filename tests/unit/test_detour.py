@@ -1,0 +1,176 @@
+"""What is remembered of a key that changes on another server than its own, and the life it gets there."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from gmproxy.accel import pick
+from gmproxy.detour import LIFE_AT, LONGEST_RELATIVE, Detour, Straggler, follow_stragglers, shorten_life
+
+message = pick("message")
+Request, VERBS = message.Request, message.VERBS
+
+LONGEST = 30
+
+
+class Server:
+    """Takes notes."""
+
+    def __init__(self, *under_way):
+        self.missed = []
+        self.guests = []
+        self.links = [None, SimpleNamespace(waiting=list(under_way))]
+
+    def missed_key(self, key):
+        self.missed.append(key)
+
+    def missed_change(self, request):
+        self.missed += request.keys or [request.key]
+
+    def has_guest(self, key):
+        self.guests.append(key)
+
+
+class Owner(message.Asker):
+    def __init__(self):
+        self.heard = []
+
+    def answered(self, request):
+        self.heard.append(request)
+        return "ready"
+
+
+def request_for(line, keys=None):
+    name, key = line.split()[:2]
+    made = Request(VERBS[name], key, line)
+    made.keys = keys
+    return made
+
+
+# -- shorten_life
+
+
+def shortened_to(line, longest=LONGEST):
+    return shorten_life(VERBS[line.split()[0]], line, longest)
+
+
+@pytest.mark.parametrize("line, shortened", [
+    (b"set k 0 0 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
+    (b"set k 0 31 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
+    (b"set k 0 30 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
+    (b"set k 0 1 1\r\nx\r\n", b"set k 0 1 1\r\nx\r\n"),
+    (b"set k 0 -1 1\r\nx\r\n", b"set k 0 -1 1\r\nx\r\n"),
+    (b"cas k 5 0 9 7\r\nset a 0 0\r\n", b"cas k 5 30 9 7\r\nset a 0 0\r\n"),
+    (b"set k 0 0 4\r\n\r\n\r\n\r\n", b"set k 0 30 4\r\n\r\n\r\n\r\n"),
+    (b"touch k 0\r\n", b"touch k 30\r\n"),
+    (b"gat 100 k\r\n", b"gat 30 k\r\n"),
+    (b"append k 0 0 1\r\nx\r\n", b"append k 0 0 1\r\nx\r\n"),
+    (b"incr k 100\r\n", b"incr k 100\r\n"),
+    (b"ms k 1 T0 F5\r\nT99\r\n", b"ms k 1 T30 F5\r\nT99\r\n"),
+    (b"ms k 1 F5\r\nx\r\n", b"ms k 1 F5 T30\r\nx\r\n"),
+    (b"ms T0 1 T-1\r\nx\r\n", b"ms T0 1 T-1\r\nx\r\n"),
+    (b"mg k v T100\r\n", b"mg k v T30\r\n"),
+    (b"ma k N0 J5 v\r\n", b"ma k N30 J5 v\r\n"),
+    (b"md k\r\n", b"md k\r\n"),
+])
+def test_shorten_life(line, shortened):
+    assert shortened_to(line) == shortened
+
+
+@pytest.mark.parametrize("seconds, kept", [(-10, True), (10, True), (1000, False)])
+def test_shorten_the_life_to_a_time_of_day(seconds, kept):
+    until = int(time.time()) + seconds
+    assert until > LONGEST_RELATIVE
+    assert shortened_to(b"touch k %d\r\n" % until) == (b"touch k %d\r\n" % until if kept else b"touch k 30\r\n")
+
+
+def test_the_longest_life_that_is_no_time_of_day():
+    assert shortened_to(b"touch k %d\r\n" % LONGEST_RELATIVE, LONGEST_RELATIVE) == b"touch k %d\r\n" % LONGEST_RELATIVE
+
+
+# -- Detour
+
+
+@pytest.fixture
+def home():
+    return Server()
+
+
+@pytest.fixture
+def other():
+    return Server()
+
+
+def detour(home, other, longest=LONGEST):
+    return Detour([home, other], SimpleNamespace(locate=lambda key: 0), longest)
+
+
+def test_a_change_elsewhere(home, other):
+    request = request_for(b"set k 0 0 1\r\nx\r\n")
+    detour(home, other).take(request, b"k", other)
+    assert (home.missed, home.guests, other.missed, other.guests) == ([b"k"], [], [], [b"k"])
+    assert request.line == b"set k 0 30 1\r\nx\r\n"
+
+
+def test_a_change_at_home(home, other):
+    request = request_for(b"set k 0 0 1\r\nx\r\n")
+    detour(home, other).take(request, b"k", home)
+    assert (home.missed, home.guests, other.missed, other.guests) == ([], [], [], [])
+    assert request.line == b"set k 0 0 1\r\nx\r\n"
+
+
+def test_a_refill_elsewhere_changes_nothing_at_home(home, other):
+    request = request_for(b"add k 0 0 1\r\nx\r\n")
+    detour(home, other).fill(request, other)
+    assert (home.missed, other.guests) == ([], [b"k"])
+    assert request.line == b"add k 0 30 1\r\nx\r\n"
+
+
+@pytest.mark.parametrize("line", [b"set k 0 0 1\r\nx\r\n", b"touch k 0\r\n"])
+def test_as_long_as_the_client_said(home, other, line):
+    request = request_for(line)
+    detour(home, other, longest=0).take(request, b"k", other)
+    assert request.line == line
+
+
+@pytest.mark.parametrize("line", [b"incr k 1\r\n", b"delete k\r\n", b"append k 0 0 1\r\nx\r\n"])
+def test_a_change_that_gives_no_life(home, other, line):
+    request = request_for(line)
+    detour(home, other).take(request, b"k", other)
+    assert request.line == line
+    assert other.guests == [b"k"]
+
+
+def test_every_verb_that_gives_a_life_is_known():
+    assert set(LIFE_AT) == {verb.name for verb in VERBS.values() if verb.changes and not verb.meta} - {b"append", b"prepend", b"incr", b"decr", b"delete"}
+
+
+# -- stragglers
+
+
+def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_answered():
+    owner = Owner()
+    change, stays, read, several = (
+        request_for(b"set k 0 0 1\r\nx\r\n"), request_for(b"set mine 0 0 1\r\nx\r\n"), request_for(b"get k\r\n"), request_for(b"gat 9 mine\r\n", [b"mine", b"k"]),
+    )
+    for request in (change, stays, read, several):
+        request.owner = owner
+    server = Server(change, stays, read, several)
+    follow_stragglers(server, lambda key: server if key == b"mine" else None)
+    assert [type(request.owner) for request in (change, stays, read, several)] == [Straggler, Owner, Owner, Straggler]
+    assert server.missed == []
+    assert change.owner.answered(change) == "ready"
+    assert server.missed == [b"k"]
+    several.owner.answered(several)
+    assert server.missed == [b"k", b"mine", b"k"]
+    assert owner.heard == [change, several]
+    assert change.owner is several.owner is owner
+
+
+def test_nobody_waits_for_a_refill():
+    refill = request_for(b"add k 0 0 1\r\nx\r\n")
+    server = Server(refill)
+    follow_stragglers(server, lambda key: None)
+    assert refill.owner.answered(refill) is None
+    assert server.missed == [b"k"] and refill.owner is None
