@@ -87,6 +87,7 @@ def test_damage_is_seen(server, kind, seen_as):
         relay.corrupt(lambda chunk: kind(chunk, chance))
         eventually(lambda: seen(load, seen_as), what="a worker sees it")
         relay.pass_on()
+        relay.cut()  # or whoever waits for a line end that was damaged would do so for long
 
 
 def test_answers_in_another_order_are_seen(server):

@@ -14,7 +14,7 @@ COUNT = 60
 KEYS = [b"key-%d" % number for number in range(COUNT)]
 
 #: Times that a race is run, and that its outcome is looked at.
-ROUNDS = 5
+ROUNDS = 3
 
 
 @pytest.fixture

@@ -53,8 +53,8 @@ class Pair:
     def __init__(self, stack):
         self.left, self.right = self.machines = Machine(stack), Machine(stack)
         one, other = self.left.server.address, self.right.server.address
-        for machine in self.machines:
-            machine.start_proxy("-s", one, "-s", other, "-b", other, "-b", one, *OPTIONS)
+        with ThreadPoolExecutor(len(self.machines)) as pool:
+            list(pool.map(lambda machine: machine.start_proxy("-s", one, "-s", other, "-b", other, "-b", one, *OPTIONS), self.machines))
 
     def client(self, *machines):
         """A client of the proxies of these machines; of both if nothing is said."""

@@ -56,7 +56,7 @@ if IS_LONG:
                  SERVER_FAULTS + WIRE_FAULTS),
     ]
 
-SECONDS = float(os.environ.get("FAULT_SECONDS", "16")) / len(SCENARIOS)
+SECONDS = float(os.environ.get("FAULT_SECONDS", "8")) / len(SCENARIOS)
 SEED = os.environ.get("FAULT_SEED", "1")
 
 
