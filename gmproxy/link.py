@@ -74,6 +74,7 @@ class Link:
         """Go to work over the connected, non-blocking socket `sock`."""
         self._sock = sock
         self._fd = sock.fileno()
+        self._idle_since = self._loop.now()
         self._read_watcher = self._loop.io(self._fd, READ)
         self._read_watcher.start(self.on_readable)
         if self._out:

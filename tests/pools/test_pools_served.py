@@ -3,12 +3,13 @@
 import os
 import signal
 import stat
+import time
 
 import pytest
 import yaml
 from support.servers import HOST, free_port, run
 from support.talk import Talk, storage, value
-from support.timing import eventually, milliseconds
+from support.timing import TICK, eventually, milliseconds
 
 END = b"END\r\n"
 
@@ -120,10 +121,13 @@ def test_preconnect(serve, memcached, tmp_path):
         "alpha": served_by(eager, preconnect=True),
         "beta": served_by(lazy, listen=str(tmp_path / "socket"), preconnect=False),
     })
-    eventually(
-        lambda: eager.stats()["curr_connections"] == lazy.stats()["curr_connections"] + 1,
-        what="a connection before any request",
-    )
+
+    def is_connected():
+        return eager.stats()["curr_connections"] == lazy.stats()["curr_connections"] + 1
+
+    eventually(is_connected, what="a connection before any request")
+    time.sleep(4 * TICK)  # the proxy looks after its links
+    assert is_connected(), "and it is kept"
 
 
 def test_two_pools_cannot_listen_on_one_port(memcached, tmp_path):
