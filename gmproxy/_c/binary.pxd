@@ -44,7 +44,7 @@ cdef class AnswersInOrder(Edge):
 
 
 cdef class BinaryParser(Parser):
-    cdef Py_ssize_t max_item_size
+    cdef public Py_ssize_t max_item_size
     cdef Py_ssize_t skip
     cdef Request after_skip
 

@@ -5,7 +5,7 @@ from gmproxy._c.stream cimport Stream
 
 
 cdef class TextParser(Parser):
-    cdef Py_ssize_t max_item_size
+    cdef public Py_ssize_t max_item_size
     cdef Py_ssize_t skip
     cdef Request after_skip
 
