@@ -1,11 +1,14 @@
 """One memcached server: its links, its health, what it missed, and what was counted about it."""
 
+import time
+from array import array
+
 import gevent
 
 from gmproxy import net
 from gmproxy.accel import pick
 from gmproxy.caretaker import Caretaker
-from gmproxy.errors import CONNECTING, EJECTED, OVERLOAD, TIMEOUT, BackendError
+from gmproxy.errors import CONNECTING, EJECTED, OVERLOAD, REASONS, TIMEOUT, BackendError
 from gmproxy.health import Health
 from gmproxy.journal import Journal
 from gmproxy.lingering import Lingering
@@ -14,6 +17,8 @@ END = b"END\r\n"
 MISS = b"EN"  # how the answer of a server begins that has nothing, also in the meta protocol
 
 new_link = pick("link").Link
+_message = pick("message")
+COMMANDS = _message.COMMANDS
 
 #: Requests that may wait on one link, and bytes the kernel has not taken from it, beside one value of whatever size; beyond them
 #: a request is refused.
@@ -35,10 +40,14 @@ class Backend:
     fetches       keys that are being fetched from the backups to fill it (refill.py)
     lingering     connections given up on which it may still make changes
     ask_backup_on_miss   True while a miss of this server proves nothing
+    errors        reason word -> requests that failed for it
+    last_error    the latest reason, with what is known of it; `last_error_at`: when (unix time, 0.0 if never)
+    meter, bytes_sent, bytes_received   see gmproxy.link.LinkKeeper
     """
 
     __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "caretaker", "journal", "behind", "guests",
-                 "fetches", "lingering", "ask_backup_on_miss", "requests", "keys_asked", "values_found", "failures", "refills",
+                 "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
+                 "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
                  "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_loop")
 
     def __init__(self, server, options, router, log, backed=False):
@@ -57,7 +66,13 @@ class Backend:
         self.fetches = {}
         self.lingering = Lingering()
         self.ask_backup_on_miss = False
-        self.requests = 0
+        self.meter = None
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.errors = dict.fromkeys(REASONS, 0)
+        self.last_error = ""
+        self.last_error_at = 0.0
+        self._counts = array("q", [0] * len(COMMANDS))  # answered requests, by the number of their verb
         self.keys_asked = 0
         self.values_found = 0
         self.failures = 0
@@ -95,7 +110,7 @@ class Backend:
 
     def answered(self, request, found):
         """A reply has come for `request`, with `found` values. Returns the session that waits for no more replies, if any."""
-        self.requests += 1
+        self._counts[request.verb.number] += 1
         if self._troubled:
             self.health.succeeded()
             self._troubled = False
@@ -219,6 +234,8 @@ class Backend:
         if not lost:
             return
         self.failures += lost
+        self.last_error = f"{reason} {detail}".rstrip()
+        self.last_error_at = time.time()
         self._troubled = True
         self._last_reason = reason
         now = self._loop.now()
@@ -243,6 +260,11 @@ class Backend:
         self._troubled = True
         if self.health.failed(self._loop.now()):
             self.ejected(reason)
+
+    def eject(self):
+        """An operator wants it left alone. Called from the loop."""
+        if self.health.eject_by_hand(self._loop.now()):
+            self.ejected(EJECTED)
 
     def restored(self):
         """It is to be trusted again."""
@@ -279,8 +301,23 @@ class Backend:
                 link.check_idle(now, options.server_idle_timeout)
         self.caretaker.tick(now)
 
+    @property
+    def requests(self):
+        """Answered so far."""
+        return sum(self._counts)
+
+    def requests_by_command(self):
+        """{command: answered requests} of those that were asked."""
+        return {COMMANDS[number]: count for number, count in enumerate(self._counts) if count}
+
     def reset_counters(self):
-        self.requests = self.keys_asked = self.values_found = self.failures = self.refills = 0
+        for number in range(len(self._counts)):
+            self._counts[number] = 0
+        self.errors = dict.fromkeys(REASONS, 0)
+        self.bytes_sent = self.bytes_received = 0
+        if self.meter is not None:
+            self.meter.reset()
+        self.keys_asked = self.values_found = self.failures = self.refills = 0
         self.keys_deleted = self.flushes = 0
 
     def close(self):

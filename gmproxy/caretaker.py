@@ -132,7 +132,7 @@ class Caretaker:
         was_ejected = health.ejected  # perhaps since the probe began: then by requests, and this was no answer to that
         down = self._loop.now() - health.ejected_at
         health.probe_succeeded(self._loop.now())
-        if was_ejected:
+        if was_ejected and not health.ejected:
             backend.log.warning("backend restored server=%s down=%.1fs", backend.label, down)
             backend.restored()
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from gmproxy import conf, daemon, logs, title
+from gmproxy import conf, daemon, logs, sockets, title
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.notify import Notifier
 from gmproxy.places import Places
@@ -89,7 +89,7 @@ def _serve(steward, program):
         daemon.become(config.user, config.group)
         set_up_logs = functools.partial(logs.set_up, in_background=in_background)
         set_up_logs(config)
-        names = ", ".join(places.sockets)
+        names = ", ".join(place for place in places.sockets if place not in sockets.for_admin(config))
 
         def ready():
             print(f"{program}: serving on {names}", file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from gmproxy.errors import StartError
 from gmproxy.share import Share
 
 HOST = "127.0.0.1"
+ADMIN_PORT = 8211
 MEMORY_MB = 64
 START_TIMEOUT = 5  # seconds
 STOP_TIMEOUT = 3
@@ -22,6 +23,7 @@ BANNER = """
   gmproxy demo: one memcached in front, three behind
 
     proxy     {proxy}
+    status    http://{admin}/ (also /metrics, /healthz, /report.json)
     servers   {servers}
     backup    {backup}
 
@@ -41,10 +43,11 @@ def run(config, program):
     if memcached is None:
         raise StartError("the demo needs memcached: apt install memcached")
     bound = _bind(config, program)
+    admin = _bind_admin(config)
     children = []
     try:
         servers = [_start(memcached, children) for _ in range(3)]
-        config = dataclasses.replace(config, server=servers[:2], backup=servers[2:], daemon=False)
+        config = dataclasses.replace(config, server=servers[:2], backup=servers[2:], daemon=False, admin=sockets.name_of(admin))
         logs.set_up(config, False)
         import gevent
 
@@ -55,12 +58,12 @@ def run(config, program):
 
         def ready():
             print(BANNER.format(
-                proxy=f"{host}:{port}", servers=f"{servers[0].label}, {servers[1].label}", backup=servers[2].label,
+                proxy=f"{host}:{port}", admin=config.admin, servers=f"{servers[0].label}, {servers[1].label}", backup=servers[2].label,
                 host=host, port=port, pid=children[0].pid,
             ), flush=True)
 
         worker = Worker(Share(started_at=time.monotonic()), lambda config: None)
-        worker.serve([config], {config.name: [place]}, {place: bound})
+        worker.serve([config], {config.name: [place]}, {place: bound, config.admin: admin})
         for number in (signal.SIGINT, signal.SIGTERM):
             gevent.signal_handler(number, worker.end)
         worker.run(ready)
@@ -76,6 +79,15 @@ def _bind(config, program):
         bound = sockets.bind_tcp(HOST, 0, config.backlog)
         print(f"{program}: {error}; the demo takes port {bound.getsockname()[1]} instead", flush=True)
         return bound
+
+
+def _bind_admin(config):
+    """Where --admin says, the usual port, or a free one."""
+    try:
+        host, _, port = (config.admin or f"{HOST}:{ADMIN_PORT}").rpartition(":")
+        return sockets.bind_tcp(host, int(port), config.backlog)
+    except (StartError, ValueError):
+        return sockets.bind_tcp(HOST, 0, config.backlog)
 
 
 def _start(memcached, children):

@@ -32,11 +32,12 @@ class Health:
     """
     failures       in a row, since the last success
     ejected        True while only probes may be sent
+    by_hand        True while an operator wants it left alone: then not even probes are sent
     probe_at       when the next probe is due (monotonic seconds; only while ejected or suspected)
     ejections      so far
     """
 
-    __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "ejected_at", "probe_at", "ejections", "_probing",
+    __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "by_hand", "ejected_at", "probe_at", "ejections", "_probing",
                  "_suspected", "_delay", "_restored_at", "_young_until", "_holes_until", "_in_vain", "_in_vain_since")
 
     def __init__(self, failure_limit, longest_delay, warming_time=0.0):
@@ -45,6 +46,7 @@ class Health:
         self.warming_time = warming_time
         self.failures = 0
         self.ejected = False
+        self.by_hand = False
         self.ejected_at = 0.0
         self.probe_at = 0.0
         self.ejections = 0
@@ -86,6 +88,23 @@ class Health:
         self._schedule(now)
         return True
 
+    def eject_by_hand(self, now):
+        """Leave it alone until `release`. Returns True if this ejects it, False if it was ejected anyway."""
+        self.by_hand = True
+        if self.ejected:
+            return False
+        self.ejected = True
+        self.ejected_at = now
+        self.ejections += 1
+        self._suspected = False
+        return True
+
+    def release(self, now):
+        """A server that was ejected, by hand or not, is probed now and trusted again if it answers."""
+        self.by_hand = False
+        self._delay = FIRST_PROBE_DELAY
+        self.probe_at = now
+
     def succeeded(self):
         self.failures = 0
         self._suspected = False
@@ -93,7 +112,7 @@ class Health:
     # -- probes
 
     def probe_is_due(self, now):
-        return (self.ejected or self._suspected) and not self._probing and now >= self.probe_at
+        return (self.ejected or self._suspected) and not self.by_hand and not self._probing and now >= self.probe_at
 
     def probe_begins(self):
         self._probing = True
@@ -113,7 +132,7 @@ class Health:
         forgiven by answers to requests only."""
         self._probing = False
         self._suspected = False
-        if self.ejected:
+        if self.ejected and not self.by_hand:
             self.ejected = False
             self.failures = 0
             self._restored_at = now

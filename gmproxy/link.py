@@ -23,7 +23,11 @@ READ, WRITE = 1, 2  # what a loop's io watcher can wait for
 
 
 class LinkKeeper:
-    """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd)."""
+    """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd).
+
+    meter                        hears how long answers take (gmproxy.measures.Meter), or None while nobody wants to know
+    bytes_sent, bytes_received   so far
+    """
 
     __slots__ = ()
 
@@ -40,7 +44,7 @@ class Link:
 
     __slots__ = ("backend", "lane", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_out", "_queued",
                  "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_answered",
-                 "_marks", "_idle_mark", "_idle_since")
+                 "_marks", "_idle_mark", "_idle_since", "_flushes", "_timed")
 
     def __init__(self, backend, lane, loop):
         self.backend = backend
@@ -63,6 +67,8 @@ class Link:
         self._marks = deque()    # (time, requests asked until then) of those that are not answered, see check_late
         self._idle_mark = 0      # see check_idle
         self._idle_since = 0.0
+        self._flushes = deque()  # as _marks, one for each flush while there is a meter, see _measure
+        self._timed = 0          # replies of which the meter knows
 
     def __repr__(self):
         state = "closed" if self.closed else "opening" if self._sock is None else "open"
@@ -146,6 +152,18 @@ class Link:
         """Bytes that the kernel has not taken."""
         return self._queued - self._sent
 
+    def queues(self):
+        """(requests that are not wholly sent, bytes of all that are not answered)"""
+        if not self.waiting:
+            return 0, 0
+        unsent = 0
+        for request in reversed(self.waiting):
+            if request.end_mark <= self._sent:
+                break
+            unsent += 1
+        oldest = self.waiting[0]
+        return unsent, self._queued - oldest.end_mark + len(oldest.line)
+
     def flush(self):
         """Hand all that was submitted in this turn of the loop to the kernel in one piece."""
         self._flush_due = False
@@ -157,6 +175,10 @@ class Link:
         else:
             data = b"".join(out)
         out.clear()
+        if self.backend.meter is not None:
+            if not self._flushes:
+                self._timed = self._answered
+            self._flushes.append((self._loop.now(), self._answered + len(self.waiting)))
         self._send(data, 0)
 
     def _send(self, data, offset):
@@ -166,6 +188,7 @@ class Link:
             self._loop.run_callback(self._read_out_and_fail)
             return
         self._sent += count
+        self.backend.bytes_sent += count
         offset += count
         if offset < len(data):
             self._unsent = data
@@ -202,6 +225,8 @@ class Link:
                 return
             if chunk:
                 self._take(chunk, ready)
+                if self._flushes:
+                    self._measure()
             else:
                 self.fail(CLOSED)
         except BackendError as error:
@@ -220,6 +245,8 @@ class Link:
         reader = self._reader
         waiting = self.waiting
         backend = self.backend
+        backend.bytes_received += len(chunk)
+        slow = self._is_slow()
         reader.stream.feed(chunk)
         while waiting:
             request = waiting[0]
@@ -227,6 +254,8 @@ class Link:
             if reply is None:
                 return
             waiting.popleft()
+            if slow:
+                self._note_slow(request)
             self._answered += 1
             request.reply = reply
             session = backend.answered(request, reader.found)
@@ -238,6 +267,34 @@ class Link:
             raise BackendError(PROTOCOL, "bytes that nobody asked for")
 
     # -- time
+
+    def _measure(self):
+        """Tell the meter how long the latest replies took: the time from the flush that sent their requests to this turn of the loop."""
+        flushes = self._flushes
+        meter = self.backend.meter
+        if meter is None:
+            flushes.clear()
+            return
+        now = self._loop.now()
+        while flushes and self._timed < self._answered:
+            sent_at, asked = flushes[0]
+            reached = min(asked, self._answered)
+            meter.took(now - sent_at, reached - self._timed)
+            self._timed = reached
+            if reached < asked:
+                return
+            flushes.popleft()
+
+    def _is_slow(self):
+        """True if the replies that come now are late enough to be told of one by one."""
+        meter = self.backend.meter
+        return meter is not None and len(self._flushes) > 0 and self._loop.now() - self._flushes[0][0] >= meter.slow_threshold
+
+    def _note_slow(self, request):
+        """`request` is answered, and perhaps slowly."""
+        self._measure()
+        if self._flushes:
+            self.backend.meter.slow(request, self._loop.now() - self._flushes[0][0])
 
     def check_late(self, now, timeout):
         """Fail the link if a request waits for longer than `timeout` seconds. Called many times a timeout.

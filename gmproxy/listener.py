@@ -57,7 +57,7 @@ class Listener:
         service.connections += 1
         if service.is_full():
             service.rejected += 1
-            log.debug("client turned away client=%s", address)
+            log.warning("client turned away client=%s limit=%d", _who(address), service.max_clients)
             self._turn_away(sock)
             return
         if self._is_tcp:
@@ -84,6 +84,11 @@ class Listener:
                     pass
         except OSError:
             pass
+
+
+def _who(address):
+    """host:port of a client; one at a unix socket has no address."""
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix"
 
 
 class _FairServer(StreamServer):

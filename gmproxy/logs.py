@@ -6,6 +6,7 @@ import os
 import time
 
 from gmproxy.errors import StartError
+from gmproxy.events import RECENT
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 SYSLOG_SOCKET = "/dev/log"
@@ -35,9 +36,10 @@ def set_up(config, in_background, worker=""):
     handler.addFilter(Bursts(handler))
     log = logging.getLogger("gmproxy")
     before = log.handlers[:]
-    log.handlers[:] = [handler]
+    log.handlers[:] = [handler, RECENT]
     for old in before:
-        old.close()
+        if old is not RECENT:
+            old.close()
     log.propagate = False
     log.setLevel(logging.DEBUG if config.verbose else logging.INFO)
 

@@ -16,9 +16,11 @@ import time
 from gmproxy import control, notify
 from gmproxy.conf import as_plain
 from gmproxy.errors import GmproxyError, StartError
+from gmproxy.events import RECENT
 from gmproxy.loop import Loop
+from gmproxy.operations import joined
 from gmproxy.share import Share
-from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT, joined
+from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT
 
 #: A worker that died is replaced after this time; each time it dies again within STEADY seconds, after twice the time, up to the longest.
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
@@ -126,6 +128,7 @@ class Master:
         try:
             ours.close()
             self._forget_the_master()
+            RECENT.clear()
             for signal_number in caught:
                 signal.signal(signal_number, signal.SIG_IGN if signal_number in FOR_MASTER else signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
@@ -195,6 +198,8 @@ class Master:
     def _is_ready(self, child):
         child.ready = True
         self._failed.pop(child.number, None)
+        for server in self.steward.ejected:
+            self._send(child, {"ask": 0, "command": "eject", "arguments": [server]})
         if not self._everybody_was_ready and sum(one.ready for one in self._children.values()) == self._count:
             self._everybody_was_ready = True
             try:
@@ -363,6 +368,9 @@ class Master:
         for child in self._children.values():
             log.error("worker does not end worker=%d pid=%d", child.number + 1, child.pid)
             os.kill(child.pid, signal.SIGKILL)
+
+    def after(self, seconds, what):
+        self._after(seconds, what)
 
     def pids(self):
         return [child.pid for child in sorted(self._children.values(), key=lambda child: child.number)]

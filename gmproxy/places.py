@@ -9,11 +9,14 @@ import json
 import os
 import socket
 
-from gmproxy import control, sockets
+from gmproxy import control, daemon, sockets
 from gmproxy.errors import StartError
 
 #: The environment variable in which a process tells its successor what it hands over.
 HANDED_OVER = "GMPROXY_HANDED_OVER"
+
+#: Connections for metrics and the status page that may wait to be accepted.
+ADMIN_BACKLOG = 64
 
 #: The first descriptor that systemd hands over.
 FIRST_DESCRIPTOR = 3
@@ -70,7 +73,7 @@ class Places:
     def of(self, config):
         """The places at which clients of the pool `config` connect."""
         if self.activated and not config.name:
-            return list(self.sockets)
+            return [place for place in self.sockets if place not in sockets.for_admin(config)]
         return sockets.places(config)
 
     def of_all(self, configs):
@@ -87,6 +90,9 @@ class Places:
                         self.sockets[place].listen(config.backlog)  # it may have another length now
                     elif place not in new:
                         new[place] = sockets.bind(config, place)
+            for place in sockets.for_admin(configs[0]):
+                if place not in self.sockets and place not in new:
+                    new[place] = _bind_for_admin(configs[0], place)
         except BaseException:
             close(new)
             raise
@@ -99,7 +105,7 @@ class Places:
             self._close(place, self.sockets.pop(place))
 
     def close_unused(self, configs):
-        wanted = {place for config in configs for place in self.of(config)}
+        wanted = {*sockets.for_admin(configs[0]), *(place for config in configs for place in self.of(config))}
         for place in set(self.sockets) - wanted:
             self._close(place, self.sockets.pop(place))
 
@@ -107,6 +113,11 @@ class Places:
         sock.close()
         if place not in self._not_ours:
             sockets.remove_file(place)
+
+    def close_to_clients(self, config):
+        """Let no client in any more, but who looks after the service."""
+        for place in set(self.sockets) - set(sockets.for_admin(config)):
+            self._close(place, self.sockets.pop(place))
 
     def open_control(self, path, owner):
         """Listen for operators at `path`. Raises StartError."""
@@ -141,6 +152,13 @@ class Places:
         finally:
             for descriptor in given:
                 os.set_inheritable(descriptor, False)
+
+
+def _bind_for_admin(config, place):
+    if place.startswith("/"):
+        return control.listen(place, daemon.owner(config.user, config.group))
+    host, _, port = place.rpartition(":")
+    return sockets.bind_tcp(host, int(port), ADMIN_BACKLOG)
 
 
 def close(listening):

@@ -2,10 +2,13 @@
 
 import functools
 import logging
+import time
 from types import SimpleNamespace
 
 from gmproxy.accel import pick
 from gmproxy.conf import placement_for
+from gmproxy.health import UP, WARMING
+from gmproxy.measures import Meter
 from gmproxy.reload import match
 from gmproxy.service import Service
 
@@ -16,17 +19,28 @@ new_router = pick("router").Router
 #: may still come to ask it.
 LAST_TIMEOUTS = 3
 
-log = logging.getLogger("gmproxy")
+#: The part of all keys that a server has is found by so many keys.
+KEYS_TRIED = 4096
+
+#: How the only pool is called where each has a name.
+UNNAMED = "default"
 
 
 class Pool:
     """
     config        the Config of this pool
+    title         its name, also where it has none
+    states        {backend: (its state, since when, unix time)}
     options       its settings as they are now: everybody holds this object, and sees what a reload changes
     backends      primaries and backups
     """
 
     def __init__(self, config, share):
+        self.title = config.name or UNNAMED
+        self.states = {}
+        self._log = PoolLog(config.name, self.title)
+        self._slow = None    # see measure
+        self._shares = None  # (locator, what `shares` gave for it)
         self._share = share
         self._leaving = {}  # a Backend that was taken out -> when it was last seen busy
         self.options = SimpleNamespace()
@@ -47,6 +61,9 @@ class Pool:
             backups, placement_for(config, config.backup).locator if backups else None,
         )
         self.backends = primaries + backups
+        self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
+        if self._slow is not None:
+            self.measure(self._slow)
         for session in self.service.sessions:
             session.follow_options()
         if config.preconnect:
@@ -63,7 +80,7 @@ class Pool:
         staff = []
         for server, backend in zip(servers, kept):
             if backend is None:
-                backend = new_backend(server, self.options, self.router, log, backed)
+                backend = new_backend(server, self.options, self.router, self._log, backed)
             else:
                 backend.follow_options(backed)
             staff.append(backend)
@@ -72,6 +89,7 @@ class Pool:
     def tick(self, now):
         for backend in self.backends:
             backend.tick(now)
+            self._note_state(backend, now)
         if self._leaving:
             self._see_off(now)
 
@@ -85,6 +103,42 @@ class Pool:
                 del self._leaving[backend]
                 backend.close()
 
+    # -- to be looked at
+
+    def measure(self, slow):
+        """From now on find out how long the servers take, and tell `slow` (gmproxy.measures.Slow) of requests that took long."""
+        self._slow = slow
+        for backend in self.backends:
+            if backend.meter is None:
+                backend.meter = Meter(self.title, backend.label, self.options.slow_threshold, slow)
+            backend.meter.slow_threshold = self.options.slow_threshold
+
+    def shares(self):
+        """The part of all keys that each primary has now, in their order; found by trying."""
+        locator = self.router.locator
+        if self._shares is None or self._shares[0] is not locator:
+            counts = [0] * len(self.router.backends)
+            for number in range(KEYS_TRIED):
+                counts[locator.locate(b"key:%d" % number)] += 1
+            self._shares = locator, [count / KEYS_TRIED for count in counts]
+        return self._shares[1]
+
+    def placement(self):
+        """The Placement of keys while all servers live."""
+        return placement_for(self.config, self.config.server)
+
+    def _note_state(self, backend, now):
+        state = backend.health.state(now)
+        if state == WARMING and not (backend.backed and self.options.on_miss == "warming"):
+            state = UP  # nobody cares for its misses
+        if backend not in self.states or self.states[backend][0] != state:
+            self.states[backend] = state, time.time()
+
+    def state(self, backend, now):
+        """(one of gmproxy.health.STATES, since when, unix time)"""
+        self._note_state(backend, now)
+        return self.states[backend]
+
     def clients(self):
         return len(self.service.sessions)
 
@@ -96,3 +150,14 @@ class Pool:
     def close(self):
         for backend in [*self.backends, *self._leaving]:
             backend.close()
+
+
+class PoolLog(logging.LoggerAdapter):
+    """The log, where what is said is about one pool. Of several pools the line says which one."""
+
+    def __init__(self, name, title):
+        super().__init__(logging.getLogger("gmproxy"), {"pool": title})
+        self._suffix = f" pool={name}" if name else ""
+
+    def process(self, message, options):
+        return message + self._suffix, {**options, "extra": self.extra}

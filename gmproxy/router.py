@@ -38,10 +38,12 @@ class Router:
     copies                   what the backups hear of changes (Copies), while `copying`
     detour                   while some servers are ejected and others have their keys (Detour); else None
     unready                  requests that wait for their key to be refilled
+    sampler                  is shown some of the requests (gmproxy.sampling.Sampler), or None
+    fragments                requests that were made of those for several keys
     """
 
     __slots__ = ("backends", "backups", "locator", "copies", "copying", "detour", "unready", "_place", "options",
-                 "misses_for_errors")
+                 "misses_for_errors", "sampler", "fragments", "_to_skip")
 
     def __init__(self, options):
         self.options = options
@@ -54,6 +56,9 @@ class Router:
         self.unready = 0
         self._place = None
         self.misses_for_errors = 0
+        self.sampler = None
+        self.fragments = 0
+        self._to_skip = 0
 
     def serve(self, backends, place, backups, backup_locator):
         """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live.
@@ -100,6 +105,8 @@ class Router:
 
     def route(self, request):
         """Send `request` on its way. Its owner hears when the answer is there, perhaps before this returns."""
+        if self.sampler is not None:
+            self._sample(request)
         if request.keys is not None:
             if request.verb.changes:
                 self._touch_several(request)
@@ -114,6 +121,12 @@ class Router:
             new_fetch(request, backend, self).ask()
         else:
             self._change(request, backend)
+
+    def _sample(self, request):
+        """The sampler says how many requests to skip until the next that it wants to see."""
+        self._to_skip -= 1
+        if self._to_skip < 0:
+            self._to_skip = self.sampler.take(request)
 
     def _change(self, request, backend):
         """Everybody who has to know of a change hears of it, then the server."""
@@ -196,6 +209,7 @@ class Router:
                 owners.append(index)
             groups[number].append(key)
             order.append(number)
+        self.fragments += len(groups)
         gather = new_gather(request, order, len(groups))
         for group in groups:
             part = new_request(request.verb, group[0], b"%b%b\r\n" % (request.line, b" ".join(group)))
@@ -230,6 +244,7 @@ class Router:
     def failed(self, request, backend, reason):
         """`backend` could not answer. Returns the session that waits for no more replies by this, if any."""
         request.failure = reason
+        backend.errors[reason] += 1
         if request.verb.changes or request.verb.kind == "flush":
             backend.missed_change(request)
         if request.stage == COPY:

@@ -11,6 +11,7 @@ class Service:
     """
     share         this process's part of the service
     sessions      of the clients that are connected here (a set of Session)
+    bytes_read    what clients said that are gone, and `bytes_written` what they were told, see `traffic`
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
     """
@@ -25,6 +26,8 @@ class Service:
         self.dropped = 0
         self.held = 0
         self.flushes = 0
+        self.bytes_read = 0
+        self.bytes_written = 0
 
     @property
     def max_clients(self):
@@ -41,14 +44,25 @@ class Service:
 
     def leave(self, session):
         self.sessions.discard(session)
+        self.bytes_read += session.bytes_read
+        self.bytes_written += session.bytes_written
         self._note()
 
     def _note(self):
         if self.share.board is not None:
             self.share.board.note(self.share.number, self.options.name, len(self.sessions))
 
+    def traffic(self):
+        """(bytes read from clients, bytes written to them)"""
+        return (self.bytes_read + sum(session.bytes_read for session in self.sessions),
+                self.bytes_written + sum(session.bytes_written for session in self.sessions))
+
     def reset_counters(self):
         self.connections = self.rejected = self.dropped = self.flushes = 0
+        read, written = self.traffic()
+        self.bytes_read -= read
+        self.bytes_written -= written
+        self.router.misses_for_errors = self.router.fragments = 0
         for backend in self.router.backends + self.router.backups:
             backend.reset_counters()
 

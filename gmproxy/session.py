@@ -5,6 +5,8 @@ arrived in one piece: they are routed together, the greenlet is woken once, when
 takes all answers back.
 """
 
+import logging
+
 import gevent
 from gevent.socket import wait_write
 
@@ -23,6 +25,8 @@ local_reply = _message.local_reply
 UNREADY = _message.UNREADY
 
 READ = 1
+
+log = logging.getLogger("gmproxy")
 
 #: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
 MAX_BATCH = 64
@@ -49,14 +53,17 @@ class Session:
     """
     service    what all sessions of a pool share: router, options, admin commands, counters
     lane       which link of a backend carries this client's requests
+    bytes_read, bytes_written   so far
     """
 
-    __slots__ = ("service", "lane", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher", "_watching", "_doing", "_parser", "_begun",
-                 "_batch", "_pending", "_leaving", "_softly", "_quit", "_delayed", "_holds")
+    __slots__ = ("service", "lane", "bytes_read", "bytes_written", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher",
+                 "_watching", "_doing", "_parser", "_begun", "_batch", "_pending", "_leaving", "_softly", "_quit", "_delayed", "_holds")
 
     def __init__(self, service, sock, lane):
         self.service = service
         self.lane = lane
+        self.bytes_read = 0
+        self.bytes_written = 0
         self._router = service.router
         self._sock = sock
         self._fd = sock.fileno()
@@ -106,6 +113,7 @@ class Session:
                     continue
                 if not chunk:
                     break
+                self.bytes_read += len(chunk)
                 if not self._begun:
                     self._begin(chunk)
                 self._parser.stream.feed(chunk)
@@ -238,6 +246,7 @@ class Session:
 
     def _send(self, data):
         """Send all of `data`. A client that does not read for `client_write_timeout` seconds is given up (OSError)."""
+        self.bytes_written += len(data)
         offset = send(self._fd, data, 0)
         if offset < len(data):
             self._send_slowly(data, offset)
@@ -248,6 +257,9 @@ class Session:
                 self._hold(len(data))
                 wait_write(self._fd, self.service.options.client_write_timeout)
                 offset += send(self._fd, data, offset)
+        except TimeoutError:
+            log.warning("client dropped reason=slow bytes=%d", len(data) - offset)
+            raise
         finally:
             self._hold(0)
 
@@ -259,4 +271,5 @@ class Session:
         self._holds = count
         if grows and service.held > MAX_HELD:
             service.dropped += 1
+            log.warning("client dropped reason=memory held=%d", service.held)
             raise OSError("too much memory waits for clients")

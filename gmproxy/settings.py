@@ -110,6 +110,23 @@ def hash_tag(value):
     return value
 
 
+#: Where monitoring connects if only a port is said.
+ADMIN_HOST = "127.0.0.1"
+
+
+def place(value):
+    """address:port, [v6]:port, a port alone, or unix:/path: kept as gmproxy.sockets writes a place; "" for none."""
+    if not value:
+        return ""
+    if value.startswith("unix:"):
+        return path(value[len("unix:"):])
+    host, _, port = value.rpartition(":")
+    host = host.strip("[]") or ADMIN_HOST
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535 or re.search(r"\s", host):
+        raise ValueError(f"{value!r} is not like 127.0.0.1:8211, [::1]:8211 or unix:/path")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 #: name      as in the configuration file; with dashes the long option, with GMPROXY_ and in capitals the environment variable
 #: flag      the short option, or ""
 #: parse     text -> value
@@ -179,6 +196,7 @@ _TABLE = {
         ("client_write_timeout", "", milliseconds, "30000", "MS", "a client that takes nothing of its answers for so long is closed"),
         ("auth_file", "", users_of, "", "FILE",
          "let in only who has a USER:PASSWORD of this file, by SASL PLAIN or as memcached -Y; not everybody may be able to read it"),
+        ("slow_threshold", "", milliseconds, "100", "MS", "requests for which a server needs so long are logged and kept to be shown, while it is measured"),
         ("disable_flush_all", "-F", yes_or_no, "no", "", "refuse flush_all, as memcached -F"),
     ),
     "Process": (
@@ -191,6 +209,8 @@ _TABLE = {
         ("pid_file", "", path, "", "PATH", "write the process number here"),
         ("log_file", "", path, "", "PATH", "write the log here; else to stderr, or in the background to syslog"),
         ("control", "", path, "", "PATH", "unix socket on which the service takes orders, such as reload, from its user and group"),
+        ("admin", "", place, "", "ADDRESS:PORT", "serve metrics, health and the status page over HTTP here; or unix:/path"),
+        ("stats_port", "", place, "", "[ADDRESS:]PORT", "tell counters as JSON to whoever connects here, as twemproxy does on port 22222"),
         ("watch", "", yes_or_no, "no", "", "reload when the configuration file has changed"),
         ("verbose", "-v", yes_or_no, "no", "", "log more"),
         ("grace", "", milliseconds, "5000", "MS", "at the end, wait for clients' requests in flight for so long"),
@@ -228,6 +248,8 @@ def render(setting, value):
         return str(round(value * 1000))
     if setting.parse is yes_or_no:
         return "yes" if value else "no"
+    if setting.parse is place and value.startswith("/"):
+        return f"unix:{value}"
     return str(value)
 
 

@@ -19,6 +19,11 @@ def places(config):
     return list(dict.fromkeys(found))
 
 
+def for_admin(config):
+    """Where those connect who look after the service; as `places`."""
+    return [place for place in (config.admin, config.stats_port) if place]
+
+
 def bind(config, place):
     """The listening socket for one of the places of `config`. Raises StartError."""
     if place == config.unix_socket:

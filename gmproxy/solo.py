@@ -90,6 +90,10 @@ class Solo:
             self._operators.close()
         self._worker.end(softly)
 
+    @staticmethod
+    def after(seconds, what):
+        gevent.spawn_later(seconds, what)
+
     def pids(self):
         return [os.getpid()]
 

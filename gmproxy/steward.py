@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from gmproxy import logs, notify, reload, stats
+from gmproxy import logs, notify, operations, reload
 from gmproxy.daemon import remove_pid_file, write_pid_file
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.settings import TYPED_IN
@@ -38,6 +38,7 @@ class Steward:
     places       gmproxy.places.Places, the listening sockets
     notifier     gmproxy.notify.Notifier
     waiting      gmproxy.daemon.Waiting, who waits to hear that we serve
+    ejected      servers that an operator wants left alone, as they were named: a worker that is started later is told
     crew         who serves. It has
                      serve(configs, new, then)         new: {place: listening socket}; then() is called when that is done
                      ask(command, arguments, then)     then(list of answers) is called at once or later
@@ -45,6 +46,7 @@ class Steward:
                      end(softly)
                      wait_for(descriptor, pid, then)   then(text) with what comes until its end, or None if that takes too long
                      pids()                            of the workers
+                     after(seconds, what)              what() is called then
     """
 
     def __init__(self, source, configs, places, notifier, waiting):
@@ -54,6 +56,7 @@ class Steward:
         self.notifier = notifier
         self.waiting = waiting
         self.crew = None
+        self.ejected = set()
         self._watch = Watch(source.files)
         self._successor = None
         self._reloading = False
@@ -203,20 +206,30 @@ class Steward:
             self.reload(then)
         elif name in ("reopen_logs", "upgrade"):
             then(getattr(self, name)())
-        elif name in ("stats", "reset", "ping"):
-            self.crew.ask(name, arguments, lambda answers: then(joined(name, answers)))
+        elif name in ("hotkeys", "tail"):
+            operations.sample(self.crew, name, arguments, then)
+        elif name in operations.ASKED:
+            self._prepare(name, arguments)
+            self.crew.ask(name, arguments, functools.partial(self._answered, name, arguments, then))
         else:
             then({"error": f"there is no command {name!r}"})
 
+    def _answered(self, name, arguments, then, answers):
+        told = operations.joined(name, answers)
+        if "error" not in told and name == "eject":
+            self.ejected.update(arguments)
+        elif "error" not in told and name == "restore":
+            self.ejected.difference_update(arguments)
+        then(told)
 
-def joined(name, answers):
-    """The answers of all workers to the question `name`, as one."""
-    right = [answer for answer in answers if "error" not in answer]
-    if not right:
-        return answers[0] if answers else {"error": "no worker answers"}
-    if name == "stats":
-        return stats.merge(right, os.getpid())
-    return {"workers": right} if name == "ping" else {}
+    def _prepare(self, name, arguments):
+        """What an order means for this process, beside the workers."""
+        if name == "drain":
+            log.warning("draining")
+            self.places.close_to_clients(self.configs[0])
+        elif name == "log-level":
+            with contextlib.suppress(LookupError):  # the workers say so, too
+                operations.set_log_level(arguments)
 
 
 def _signal(pid, number):

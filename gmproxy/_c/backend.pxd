@@ -19,7 +19,10 @@ cdef class Backend(LinkKeeper):
     cdef readonly dict fetches
     cdef readonly object lingering
     cdef public bint ask_backup_on_miss
-    cdef readonly long long requests
+    cdef readonly dict errors
+    cdef readonly str last_error
+    cdef readonly double last_error_at
+    cdef long long[::1] _counts
     cdef readonly long long keys_asked
     cdef readonly long long values_found
     cdef readonly long long failures

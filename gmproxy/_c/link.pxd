@@ -4,6 +4,10 @@ from gmproxy._c.reply cimport ReplyReader
 
 
 cdef class LinkKeeper:
+    cdef public object meter
+    cdef public long long bytes_sent
+    cdef public long long bytes_received
+
     cpdef answered(self, Request request, Py_ssize_t found)
 
 
@@ -29,14 +33,22 @@ cdef class Link:
     cdef object _marks
     cdef long long _idle_mark
     cdef double _idle_since
+    cdef object _flushes
+    cdef long long _timed
 
     cpdef submit(self, Request request)
     cpdef long long backlog(self)
+    @cython.locals(request=Request, oldest=Request)
+    cpdef tuple queues(self)
     @cython.locals(out=list, data=bytes)
     cpdef flush(self)
     @cython.locals(count=Py_ssize_t)
     cdef _send(self, bytes data, Py_ssize_t offset)
     @cython.locals(ready=list, chunk=bytes)
     cpdef on_readable(self)
-    @cython.locals(reader=ReplyReader, request=Request, reply=bytes, backend=LinkKeeper)
+    @cython.locals(reader=ReplyReader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint)
     cdef _take(self, bytes chunk, list ready)
+    @cython.locals(now=double, sent_at=double, asked=cython.longlong, reached=cython.longlong)
+    cdef _measure(self)
+    cdef bint _is_slow(self) except -1
+    cdef _note_slow(self, Request request)

@@ -6,6 +6,7 @@ from gmproxy._c.stream cimport Stream
 @cython.final
 cdef class Verb:
     cdef readonly bytes name
+    cdef readonly Py_ssize_t number
     cdef readonly str kind
     cdef readonly Py_ssize_t least
     cdef readonly Py_ssize_t most

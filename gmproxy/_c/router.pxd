@@ -8,17 +8,21 @@ from gmproxy._c.ring cimport Locator
 cdef class Router:
     cdef readonly list backends
     cdef readonly list backups
-    cdef Locator locator
+    cdef readonly Locator locator
     cdef readonly Copies copies
     cdef readonly bint copying
     cdef readonly object detour
     cdef readonly Py_ssize_t unready
     cdef object _place
     cdef readonly object options
-    cdef readonly long long misses_for_errors
+    cdef public long long misses_for_errors
+    cdef public object sampler
+    cdef public long long fragments
+    cdef Py_ssize_t _to_skip
 
     @cython.locals(backend=Backend)
     cpdef route(self, Request request)
+    cdef _sample(self, Request request)
     cdef _change(self, Request request, Backend backend)
     @cython.locals(backend=Backend)
     cpdef ready(self, Request request)

@@ -9,6 +9,8 @@ cdef bint share_a_key(Request one, Request other) except -1
 cdef class Session(Asker):
     cdef readonly object service
     cdef readonly Py_ssize_t lane
+    cdef readonly long long bytes_read
+    cdef readonly long long bytes_written
     cdef Router _router
     cdef object _sock
     cdef int _fd

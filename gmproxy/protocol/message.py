@@ -22,10 +22,15 @@ _ANSWERS = {
 }
 
 
+#: Name of a command -> its number, given in the order in which they appear.
+_NUMBERS = {}
+
+
 class Verb:
     """What the proxy has to know of one command.
 
     name         as it stands on the wire
+    number       its place in what is counted by command, see COMMANDS
     kind         how its words are read: the name of a method of the parser
     least, most  number of words memcached accepts, the command itself included (most 0: no limit)
     stores       True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
@@ -43,12 +48,13 @@ class Verb:
     miss         what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "kind", "least", "most", "stores", "values", "meta", "reads", "changes", "depends", "blind", "by_outcome",
+    __slots__ = ("name", "number", "kind", "least", "most", "stores", "values", "meta", "reads", "changes", "depends", "blind", "by_outcome",
                  "repeatable", "answers", "done", "miss")
 
     def __init__(self, name, kind, least, most, values=False, reads=False, changes=False, depends=False, by_outcome=False,
                  repeatable=False):
         self.name = name
+        self.number = _NUMBERS.setdefault(name, len(_NUMBERS))
         self.kind = kind
         self.least = least
         self.most = most
@@ -115,9 +121,13 @@ META_SET_IF = Verb(b"ms", "meta_set", 2, 0, changes=True, by_outcome=True)
 META_DELETE_IF = Verb(b"md", "meta", 2, 0, changes=True, by_outcome=True)
 META_COUNT_IF = Verb(b"ma", "meta", 2, 0, changes=True, by_outcome=True)
 
+#: The name of each command, by its number.
+COMMANDS = tuple([name.decode() for name in _NUMBERS])
+
 #: Where a request stands. PRIMARY and BACKUP name the server that is being asked, COPY is what the backup gets of a
 #: change that the primary also gets. UNREADY waits for its key to be refilled before the primary is asked.
 PRIMARY, BACKUP, COPY, UNREADY = range(4)
+STAGES = ("primary", "backup", "copy", "unready")
 
 
 class Asker:

@@ -8,8 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from prometheus_client.core import CounterMetricFamily
 
 from gmproxy.accel import pick
+from gmproxy.admin.prometheus import METRICS
 from gmproxy.errors import REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +133,7 @@ def test_every_file_of_the_package_has_its_place_in_the_architecture():
     named = set(re.findall(r"[\w/]+\.py\b", read("docs/architecture.md")))
     inside = {path.name for path in SOURCES if path.name != "__init__.py" or path.parent == PACKAGE}
     assert not inside - {name.split("/")[-1] for name in named}, "files that the page does not name"
-    places = (PACKAGE, PACKAGE / "protocol", ROOT)
+    places = (PACKAGE, PACKAGE / "protocol", PACKAGE / "admin", ROOT)
     assert not [name for name in named if not any((place / name).exists() for place in places)], "files that are not there"
 
 
@@ -152,3 +154,15 @@ def headings(path):
     """The anchors that a page gets from its headings."""
     found = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in found}
+
+
+# -- monitoring.md
+
+
+def test_every_metric_is_explained():
+    table = re.search(r"<!-- metrics -->\n(.*)<!-- /metrics -->", read("docs/monitoring.md"), re.DOTALL)[1]
+    explained = {row[0].strip("`"): [row[2], row[3]] for row in cells(table)[2:]}
+    assert explained == {
+        f"gmproxy_{name}" + ("_total" if kind is CounterMetricFamily else ""): [", ".join(labels), sentence]
+        for name, (kind, labels, sentence) in METRICS.items()
+    }

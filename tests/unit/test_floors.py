@@ -14,8 +14,8 @@ from gmproxy.accel import HOT_MODULES, TWIN_MODULES
 
 #: From the ground up.
 FLOORS = (
-    "__init__ errors accel",
-    "address users hashing ring labels distributions profiles placement health journal detour "
+    "__init__ errors accel events",
+    "address users hashing ring labels distributions profiles placement health journal detour measures sampling "
     "protocol protocol.limits protocol.numbers protocol.values protocol.blocks protocol.message protocol.stream protocol.meta "
     "protocol.text protocol.binary protocol.retold protocol.orders protocol.reply",
     "settings pools conf share sockets control places daemon title logs loop notify watch reload sysio",
@@ -23,9 +23,9 @@ FLOORS = (
     "link caretaker",
     "backend",
     "gather copies refill router",
-    "stats service session",
-    "listener",
-    "pool",
+    "stats service session report",
+    "listener operations admin.prometheus admin.twemproxy",
+    "pool admin",
     "worker",
     "member steward",
     "solo master",

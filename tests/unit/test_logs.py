@@ -62,7 +62,7 @@ def test_in_the_background_syslog_if_there_is_one(monkeypatch, tmp_path, there, 
         listener.bind(str(path))
     monkeypatch.setattr(logs, "SYSLOG_SOCKET", str(path))
     logs.set_up(config(), in_background=True)
-    (used,) = log.handlers
+    used, _ = log.handlers
     assert isinstance(used, handler)
     if there:
         log.info("one event")
@@ -74,7 +74,7 @@ def test_set_up_again_replaces_the_handler(tmp_path):
     logs.set_up(config(str(tmp_path / "one")), in_background=True)
     logs.set_up(config(str(tmp_path / "two")), in_background=True)
     log.info("x")
-    assert ((tmp_path / "one").read_text(), len(log.handlers)) == ("", 1)
+    assert ((tmp_path / "one").read_text(), len(log.handlers)) == ("", 2)
 
 
 def test_the_number_of_the_worker(tmp_path):
@@ -100,7 +100,7 @@ def written(tmp_path, monkeypatch):
     """Call it for the lines in the log, without date and time; `written.now` is the clock."""
     path = tmp_path / "log"
     logs.set_up(config(str(path), verbose=True), in_background=True)
-    (handler,) = log.handlers
+    handler, _ = log.handlers
     (bursts,) = handler.filters
 
     def read():

@@ -14,7 +14,7 @@ from gmproxy.places import HANDED_OVER, Places
 
 
 def pool(name="", **settings):
-    defaults = {"listen": HOST, "port": 0, "unix_socket": "", "unix_mode": "", "backlog": 16}
+    defaults = {"listen": HOST, "port": 0, "unix_socket": "", "unix_mode": "", "backlog": 16, "admin": "", "stats_port": ""}
     return SimpleNamespace(name=name, **(defaults | settings))
 
 
@@ -166,3 +166,13 @@ def test_what_is_no_listening_socket_is_refused():
         copy = os.dup(sock.fileno())
         with pytest.raises(StartError, match=f"descriptor {copy} was handed over and is no listening stream socket"):
             Places({HANDED_OVER: facts % (copy, sock.fileno())})
+
+
+def test_who_looks_after_the_service_is_let_in_to_the_end(places):
+    client, admin = free_port(), f"{HOST}:{free_port()}"
+    config = pool(port=client, admin=admin)
+    assert set(places.open([config])) == {f"{HOST}:{client}", admin}
+    assert places.of(config) == [f"{HOST}:{client}"]
+    places.close_to_clients(config)
+    assert set(places.sockets) == {admin}
+    assert answers(admin) and not answers(f"{HOST}:{client}")

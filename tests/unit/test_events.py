@@ -1,0 +1,66 @@
+"""The latest log lines, kept to be shown."""
+
+import logging
+
+import pytest
+
+from gmproxy import events
+from gmproxy.events import KEPT, Recent
+
+
+def record(line, created=1000.0, level=logging.WARNING, pool=None):
+    made = logging.LogRecord("gmproxy", level, "", 0, line, (), None)
+    made.created = created
+    if pool:
+        made.pool = pool
+    return made
+
+
+@pytest.mark.parametrize("line, what, server, detail", [
+    ("backend ejected server=a:1 reason=timeout failures=3", "backend ejected", "a:1", "reason=timeout failures=3"),
+    ("backend failed server=a:1 reason=closed detail='x y' requests=1 pool=p", "backend failed", "a:1", "reason=closed detail='x y' requests=1"),
+    ("reloaded pools=1 added=0", "reloaded", "", "pools=1 added=0"),
+    ("draining", "draining", "", ""),
+    ("reload failed\nTraceback", "reload failed", "", ""),
+])
+def test_a_line_is_a_sentence_and_values(line, what, server, detail):
+    event = events.read(record(line, pool="p"))
+    assert event == {"time": 1000.0, "level": "warning", "what": what, "pool": "p", "server": server, "detail": detail, "times": 1}
+
+
+def test_the_same_within_a_second_is_one_event():
+    recent = Recent()
+    for created, server in ((0.0, "a"), (0.5, "b"), (0.9, "a"), (3.0, "a")):
+        recent.handle(record(f"backend failed server={server} reason=closed", created))
+    assert [(event["server"], event["times"]) for event in recent.told()] == [("a", 2), ("b", 1), ("a", 1)]
+
+
+def test_only_the_latest_are_kept():
+    recent = Recent()
+    for number in range(KEPT + 5):
+        recent.handle(record(f"event{number}", number * 10.0))
+    assert [event["what"] for event in recent.told()] == [f"event{number}" for number in range(5, KEPT + 5)]
+
+
+def test_debug_lines_are_no_events():
+    logger = logging.Logger("events", logging.DEBUG)
+    recent = Recent()
+    logger.addHandler(recent)
+    logger.debug("link opened")
+    logger.info("reloaded")
+    assert [event["what"] for event in recent.told()] == ["reloaded"]
+
+
+def test_what_several_workers_saw_is_one_event_in_the_order_of_time():
+    def seen(*lines):
+        recent = Recent()
+        for line, created in lines:
+            recent.handle(record(line, created))
+        return recent.told()
+
+    one = seen(("ejected server=a", 1.0), ("restored server=a", 9.0))
+    two = seen(("ejected server=a", 1.4), ("ejected server=b", 1.5))
+    merged = events.merge([one, two])
+    assert [(event["what"], event["server"], event["time"], event["workers"]) for event in merged] == [
+        ("ejected", "a", 1.0, 2), ("ejected", "b", 1.5, 1), ("restored", "a", 9.0, 1),
+    ]

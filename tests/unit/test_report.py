@@ -1,0 +1,83 @@
+"""What several workers report, as one. What a worker reports is tested with real processes, in tests/admin."""
+
+import copy
+import json
+
+from gmproxy import report
+from gmproxy.measures import BOUNDS
+
+
+def backend(label="a:1", role="primary", **told):
+    return {
+        "label": label, "name": "", "address": label, "weight": 1, "role": role, "share": 0.5, "state": "up", "state_since": 10.0,
+        "by_hand": False, "ejected_at": 0.0, "last_error": "", "last_error_at": 0.0, "identity": None, "links": 1, "in_flight": 2,
+        "backlog": 3, "unsent": 1, "bytes_waiting": 4, "requests": {"get": 5}, "keys": 6, "hits": 4, "refills": 1,
+        "errors": {"timeout": 1, "closed": 0}, "failures": 1, "ejections": 1, "journal": 2, "journal_deleted": 3, "journal_flushes": 0,
+        "bytes_sent": 100, "bytes_received": 200, "latency": {"count": 5, "sum": 0.5, "buckets": [5] + [0] * len(BOUNDS)},
+    } | told
+
+
+def of_worker(pid, *backends, **told):
+    clients = {"current": 1, "accepted": 2, "rejected": 0, "dropped": 0, "limit": 100, "held": 5, "bytes_read": 10, "bytes_written": 20}
+    pool = {"clients": clients, "misses_for_errors": 1, "backup_writes_lost": 2, "backup_writes_differed": 3, "flushes": 4, "fragments": 5,
+            "options": {"timeout": "1000"}, "backends": list(backends)}
+    return {
+        "pid": pid, "version": "1", "build": "pure", "workers": [pid], "started": 100.0 + pid, "time": 200.0 + pid,
+        "process": {"cpu_user": 1.5, "cpu_system": 0.5, "resident": 1000, "open_files": 10}, "loop_lag": pid / 10, "draining": False,
+        "pools": {"default": pool}, "latency_bounds": list(BOUNDS), "events": [],
+    } | told
+
+
+def test_counters_add_up_and_the_rest_speaks_for_all():
+    whole = report.merge([of_worker(1, backend()), of_worker(2, backend(requests={"get": 1, "set": 7}))], pid=9)
+    assert (whole["pid"], whole["workers"], whole["started"], whole["time"], whole["loop_lag"]) == (9, [1, 2], 101.0, 202.0, 0.2)
+    assert whole["process"] == {"cpu_user": 3.0, "cpu_system": 1.0, "resident": 2000, "open_files": 20}
+    pool = whole["pools"]["default"]
+    assert pool["clients"] == {
+        "current": 2, "accepted": 4, "rejected": 0, "dropped": 0, "limit": 100, "held": 10, "bytes_read": 20, "bytes_written": 40,
+    }
+    assert (pool["flushes"], pool["fragments"], pool["options"]) == (8, 10, {"timeout": "1000"})
+    (one,) = pool["backends"]
+    assert one["requests"] == {"get": 6, "set": 7}
+    assert one["errors"] == {"timeout": 2, "closed": 0}
+    assert (one["links"], one["in_flight"], one["bytes_sent"], one["share"], one["weight"]) == (2, 4, 200, 0.5, 1)
+    assert one["latency"] == {"count": 10, "sum": 1.0, "buckets": [10] + [0] * len(BOUNDS)}
+
+
+def test_a_state_is_the_worst_and_an_error_the_latest():
+    whole = report.merge([
+        of_worker(1, backend(state="up", state_since=50.0, last_error="timeout", last_error_at=3.0)),
+        of_worker(2, backend(state="ejected", state_since=20.0, last_error="closed", last_error_at=2.0, by_hand=True)),
+        of_worker(3, backend(state="ejected", state_since=30.0)),
+    ])
+    (one,) = whole["pools"]["default"]["backends"]
+    assert (one["state"], one["state_since"], one["by_hand"], one["last_error"]) == ("ejected", 30.0, True, "timeout")
+
+
+def test_servers_are_matched_by_address_role_and_place():
+    whole = report.merge([
+        of_worker(1, backend("a:1"), backend("a:1"), backend("a:1", "backup")),
+        of_worker(2, backend("a:1"), backend("new:1"), backend("a:1", "backup")),
+    ])
+    assert [(one["label"], one["role"], one["links"]) for one in whole["pools"]["default"]["backends"]] == [
+        ("a:1", "primary", 2), ("a:1", "primary", 1), ("a:1", "backup", 2), ("new:1", "primary", 1),
+    ]
+
+
+def test_pools_of_any_name_and_those_that_only_one_worker_knows():
+    one, two = of_worker(1, backend()), of_worker(2, backend())
+    two["pools"]["time"] = copy.deepcopy(two["pools"]["default"])
+    assert list(report.merge([one, two])["pools"]) == ["default", "time"]
+
+
+def test_a_merge_can_be_sent_and_merged_again():
+    whole = report.merge([of_worker(1, backend()), of_worker(2, backend())])
+    assert report.merge([json.loads(json.dumps(whole))], whole["pid"]) == whole
+
+
+def test_troubles():
+    well = of_worker(1, backend(), backend("b:2", state="ejected"))
+    assert report.troubles(well) == []
+    assert report.troubles(well, workers=2) == ["1 of 2 workers answer"]
+    assert report.troubles(well | {"draining": True}) == ["it lets its clients go"]
+    assert report.troubles(of_worker(1, backend(state="probing"))) == ["pool default: all servers are ejected"]

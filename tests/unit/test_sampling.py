@@ -1,0 +1,93 @@
+"""Which keys are asked for most, in bounded memory."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmproxy import sampling
+from gmproxy.accel import pick
+from gmproxy.sampling import Sampler, SpaceSaving
+
+message = pick("message")
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 5))), st.integers(1, 10))
+def test_counts_are_never_told_too_high_and_frequent_keys_are_never_lost(seen, counters):
+    sketch = SpaceSaving(counters)
+    truth = Counter()
+    for key, weight in seen:
+        sketch.add(key, weight)
+        truth[key] += weight
+    told = dict(sketch.most(counters))
+    assert len(told) <= counters
+    assert sketch.total == truth.total()
+    assert all(count <= truth[key] for key, count in told.items())
+    assert {key for key, count in truth.items() if count > truth.total() / counters} <= told.keys()
+
+
+def test_as_long_as_all_fit_the_counts_are_exact():
+    sketch = SpaceSaving(10)
+    for key in "abacabad":
+        sketch.add(key)
+    assert sketch.most(3) == [("a", 4), ("b", 2), ("c", 1)]
+
+
+def get(key, keys=None):
+    request = message.Request(message.VERBS[b"get"], key, b"get " + key + b"\r\n")
+    request.keys = keys
+    return request
+
+
+def shown(sampler, requests):
+    """What the router does: how many of `requests` the sampler looked at."""
+    skip = looked = 0
+    for request in requests:
+        if skip:
+            skip -= 1
+        else:
+            skip = sampler.take(request)
+            looked += 1
+    return looked
+
+
+def test_under_much_traffic_few_are_looked_at_and_stand_for_the_rest():
+    random.seed(1)
+    sampler = Sampler("pool", 0, lambda: 0.0, lambda: 0.0)  # a clock that stands still: there is no end to the traffic
+    hot, cold = get(b"hot"), [get(b"cold%d" % number) for number in range(100)]
+    requests = [hot if number % 4 == 0 else random.choice(cold) for number in range(200_000)]
+    assert shown(sampler, requests) < 2000
+    told = sampler.told()
+    assert told["total"] == pytest.approx(200_000, rel=0.2)
+    assert told["keys"][0][:2] == ["hot", "get"]
+    assert told["keys"][0][2] / told["total"] == pytest.approx(0.25, abs=0.1)
+
+
+def test_with_little_traffic_all_are_looked_at():
+    clock = iter(range(10_000))
+    sampler = Sampler("pool", 3, lambda: next(clock), lambda: 7.0)
+    assert shown(sampler, [get(b"k%d" % number) for number in range(500)]) == 500
+    told = sampler.told()
+    assert told["total"] == 500
+    assert [request["key"] for request in told["requests"]] == ["k0", "k1", "k2"]
+
+
+def test_a_get_of_many_keys_counts_for_all_of_them():
+    sampler = Sampler("pool", 1, lambda: 0.0, lambda: 7.0)
+    sampler.take(get(b"a", [b"a", b"b"]))
+    told = sampler.told()
+    assert told["total"] == 2
+    assert told["keys"][0][2] == 2
+    assert told["requests"] == [{"time": 7.0, "pool": "pool", "command": "get", "key": "a", "keys": 2, "bytes": 7}]
+
+
+def test_samples_of_several_workers_add_up():
+    one = {"pool": "p", "total": 10, "keys": [["a", "get", 5], ["b", "get", 1]], "requests": [{"time": 2}]}
+    two = {"pool": "p", "total": 10, "keys": [["b", "get", 7]], "requests": [{"time": 1}, {"time": 3}]}
+    assert sampling.merge_keys([one, two]) == [
+        {"key": "b", "command": "get", "pool": "p", "count": 8, "share": 0.4},
+        {"key": "a", "command": "get", "pool": "p", "count": 5, "share": 0.25},
+    ]
+    assert sampling.merge_requests([one, two], 2) == [{"time": 1}, {"time": 2}]
