@@ -23,6 +23,12 @@ def later(before, seconds, **counted):
     return after
 
 
+def way(key, server, pool="default", **more):
+    """What /route says of a key."""
+    return {"pools": {pool: [{"key": key, "hash": 4711, "hash_name": "md5", "distribution": "ketama", "server": server, "goes_to": server,
+                              "backup": None} | more]}}
+
+
 def rows(browser):
     return browser.texts("#rows tr")
 
@@ -165,12 +171,12 @@ def test_something_is_drawn_and_one_server_can_be_picked(browser, site):
 
 def test_where_a_key_goes(browser, site):
     site.report = report({"default": pool(backend("10.0.0.1:11211"), TROUBLE, backend("10.0.0.9:11211", role="backup"))})
-    site.route = {"key": "user:1", "hash": 4711, "server": "10.0.0.2:11211", "backup": "10.0.0.9:11211", "why": "it is ejected"}
+    site.route = way("user:1", "10.0.0.2:11211", goes_to="10.0.0.1:11211", backup="10.0.0.9:11211")
     browser.open(site.url)
     browser.reads("#verdict", "1 of 3")
     browser.run("document.querySelector('#key').focus()")
     browser.press(*"user:1", "Enter")
-    browser.reads("#answer", "hash 4711 server 10.0.0.2:11211 ejected backup 10.0.0.9:11211 up why it is ejected")
+    browser.reads("#answer", "hash 4711 (md5, ketama) server 10.0.0.2:11211 ejected backup 10.0.0.9:11211 up goes to 10.0.0.1:11211 up")
     assert site.asked == [{"key": "user:1", "pool": "default"}]
 
 
@@ -232,7 +238,7 @@ def test_what_comes_from_outside_stays_text(browser, site):
         {nasty: pool(backend(nasty, name=nasty, last_error=nasty, state="failing"), backend("b", state="failing"), options={nasty: nasty}), "b": pool()},
         [event(nasty, nasty, pool=nasty, detail=nasty)], version=nasty,
     )
-    site.route = {"key": nasty, "server": nasty, "why": nasty}
+    site.route = way(nasty, nasty, pool=nasty, goes_to="b", hash_name=nasty)
     browser.open(site.url + "#" + "<img src=x onerror=alert(1)>")
     browser.reads("#verdict", "failing")
     browser.run(f"document.querySelector('#key').value = {nasty!r}; document.querySelector('#ask button').click()")
@@ -242,7 +248,7 @@ def test_what_comes_from_outside_stays_text(browser, site):
 
 
 def test_nobody_else_is_asked_for_anything(browser, site):
-    site.route = {"key": "k", "server": "10.0.0.1:11211"}
+    site.route = way("k", "10.0.0.1:11211")
     browser.open(site.url)
     browser.reads("#verdict", "All")
     browser.run("document.querySelector('#key').value = 'k'; document.querySelector('#ask button').click()")
