@@ -58,6 +58,8 @@ def _looks(service, given, wait):
 def figures(before, after):
     """What happened between two reports, in rates: JSON can hold it."""
     elapsed = after["time"] - before["time"]
+    if sorted(before["workers"]) != sorted(after["workers"]):  # one that is new, or was too busy to answer, makes the sums jump
+        before = {"pools": {}}
     pools = {}
     for name, pool in after["pools"].items():
         then = before["pools"].get(name, {"backends": []})

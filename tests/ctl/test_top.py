@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -55,6 +56,12 @@ def test_a_server_that_is_new_and_counters_that_begin_anew():
     assert new["requests_per_second"] is None and reset["requests_per_second"] is None
 
 
+def test_a_worker_that_could_not_answer_makes_no_jump():
+    before, after = two_looks()
+    before["workers"] = [4711, 4712]
+    assert top.figures(before, after)["pools"]["default"]["requests_per_second"] is None
+
+
 def test_without_a_terminal_it_prints_look_after_look(service, ask):
     running = service()
     said = ask(running, "top", "--count", "2", "--interval", "0.1")
@@ -102,7 +109,7 @@ def test_in_a_terminal_keys_hold_and_end_it(service):
     terminal = Terminal("top", "--control", running.control, "--interval", "0.1")
     try:
         terminal.shows("pool default", times=3)
-        assert "\x1b[36mwarming\x1b[0m" in terminal.shown, "in colour"
+        assert re.search(r"\x1b\[3\dm(up|warming)\x1b\[0m", terminal.shown), "in colour"
         terminal.press(b" ")
         terminal.shows("held: space goes on")
         terminal.press(b" ")
