@@ -37,7 +37,7 @@ def browser(chromium):
 class Site(ThreadingHTTPServer):
     """
     report    what /report.json says; a number: the status it fails with
-    route     what /route says
+    route     what /route says; text: why it cannot
     asked     the questions /route was asked, [{name: value}]
     """
 
@@ -63,12 +63,13 @@ class Handler(BaseHTTPRequestHandler):
             self.say("application/json", json.dumps(site.report).encode())
         elif address.path == "/route":
             site.asked.append({name: value for name, [value] in parse_qs(address.query).items()})
-            self.say("application/json", json.dumps(site.route).encode())
+            refused = isinstance(site.route, str)
+            self.say("application/json", (site.route if refused else json.dumps(site.route)).encode(), 400 if refused else 200)
         else:
             self.send_error(404)
 
-    def say(self, kind, content):
-        self.send_response(200)
+    def say(self, kind, content, status=200):
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -188,11 +188,13 @@ def test_where_a_key_goes(browser, site):
 
 
 def test_a_key_that_cannot_be_looked_up(browser, site):
-    site.route = {"error": "the key is too long"}
+    site.route = "the key is too long"
     browser.open(site.url)
     browser.reads("#verdict", "All")
     browser.run("document.querySelector('#key').value = 'k'; document.querySelector('#ask button').click()")
     browser.reads("#answer", "Not found out: the key is too long")
+    assert all("400" in line for line in browser.complaints)
+    browser.complaints.clear()
 
 
 # -- pools

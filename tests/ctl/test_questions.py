@@ -46,11 +46,19 @@ def test_the_slow_requests(service, ask):
     """They are kept from when somebody first asks."""
     running = service("--slow-threshold", "1", "--timeout", milliseconds(100))
     assert ask(running, "slow").out == "none\n"
+
+    def report():
+        return json.loads(ask(running, "status", "--json").out)
+
+    def in_flight(told):
+        return any(backend["in_flight"] and not backend["unsent"] for backend in told["pools"]["default"]["backends"])
+
     for server in running.servers:
         server.pause()
     with running.talk() as talk:
         talk.send(b"get k\r\n")
-        eventually(lambda: any(backend["in_flight"] for backend in json.loads(ask(running, "status", "--json").out)["pools"]["default"]["backends"]))
+        asked = eventually(lambda: in_flight(told := report()) and told["time"], what="the request on its way")
+        eventually(lambda: report()["time"] > asked + 0.01, what="ten times the threshold")
         for server in running.servers:
             server.resume()
         talk.expect_answer(b"END\r\n")
