@@ -1,30 +1,55 @@
-"""gmproxyctl: what an operator asks. `route` needs no running proxy: it tells where keys go under given options.
+"""gmproxyctl: what an operator asks the running service, and tells it, over its control socket.
 
-Exit status: 0 fine, 1 keys do not match (route --check), 2 the question cannot be answered as put.
+Exit status: 0 fine, 1 the service is not there or says no, or keys do not match (route --check), 2 what was typed makes no sense,
+3 a server is down (status).
 """
 
-import base64
-import dataclasses
-import json
 import os
 import sys
 
-from gmproxy import conf
-from gmproxy.address import parse_servers
+from gmproxy.console import orders, questions, route, status, top
+from gmproxy.console.service import DEFAULT_PATH, Refused
 from gmproxy.errors import ConfigError, GmproxyError
 
-USAGE = """usage: gmproxyctl route KEY... [--pool NAME] [options of gmproxy]
-       gmproxyctl route --check FILE.json [options of gmproxy]
+USAGE = f"""usage: gmproxyctl COMMAND [ARGUMENT...] [--control PATH | -c FILE] [--json]
 
-route prints for each KEY its hash, its server and its backup.
+What is:
+  gmproxyctl status                    the service, its pools and servers; exit status 3 if a server is down
+  gmproxyctl top                       the same live, in rates; q ends it, space holds it
+  gmproxyctl stats                     what "stats" tells a client
+  gmproxyctl route --control PATH KEY...    where the service sends keys at this moment
+  gmproxyctl hotkeys [SECONDS]         which keys are asked for most, in a sample
+  gmproxyctl slow                      the slowest of the latest slow requests
+  gmproxyctl tail [COUNT [SECONDS]]    a sample of the requests that come
 
-  --check FILE   FILE is JSON with "servers" (list) and "keys" (key -> index into servers), and perhaps "weights", "names",
-                 "keys_b64" (base64 of keys that are no text), "backups", "backup_keys", "backup_keys_b64". Servers come
-                 from it unless -s is given. Prints how many keys match.
-  --pool NAME    the pool meant, where the options name a file of several
+What is to be:
+  gmproxyctl eject SERVER...           leave a server, by address or name, alone until it is restored
+  gmproxyctl restore SERVER...         use it again as soon as it answers
+  gmproxyctl reload                    read the configuration again
+  gmproxyctl log-level [LEVEL]         log so much from now on: debug, info, warning or error
+  gmproxyctl drain                     accept nobody new, and let clients leave
+
+  --control PATH   the control socket of the service; else GMPROXY_CONTROL, the setting control in the file given
+                   with -c, or {DEFAULT_PATH}
+  --json           the answer as JSON
+  --pool NAME      the pool meant, where there are several (status, top, stats, route)
+  --interval S     seconds between two looks (top)
+  --count N        end after so many looks (top)
+
+Without a running service:
+  gmproxyctl route KEY... [--pool NAME] [options of gmproxy]
+  gmproxyctl route --check FILE.json [options of gmproxy]
+
+  --check FILE     FILE is JSON with "servers" (list) and "keys" (key -> index into servers), and perhaps "weights", "names",
+                   "keys_b64" (base64 of keys that are no text), "backups", "backup_keys", "backup_keys_b64". Servers come
+                   from it unless -s is given. Prints how many keys match.
 """
 
-MISMATCHES_SHOWN = 10
+COMMANDS = {
+    "status": status.status, "top": top.top, "stats": questions.stats, "route": route.route, "hotkeys": questions.hotkeys,
+    "slow": questions.slow, "tail": questions.tail, "eject": orders.eject, "restore": orders.restore, "reload": orders.reload,
+    "log-level": orders.log_level, "drain": orders.drain,
+}
 
 
 def main(arguments=None):
@@ -33,140 +58,19 @@ def main(arguments=None):
         print(USAGE, end="")
         return 0 if arguments else 2
     try:
-        if arguments[0] != "route":
+        if arguments[0] not in COMMANDS:
             raise ConfigError(f"there is no command {arguments[0]!r}: see gmproxyctl --help")
-        status = route(arguments[1:])
+        ended = COMMANDS[arguments[0]](arguments[1:])
         sys.stdout.flush()
-        return status
+        return ended
     except GmproxyError as error:
         print(f"gmproxyctl: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, Refused) else 2
     except BrokenPipeError:  # who reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def route(arguments):
-    """Returns the exit status. Raises ConfigError."""
-    parser = conf.parser_for("gmproxyctl route")
-    parser.add_argument("keys", nargs="*")
-    parser.add_argument("--check", metavar="FILE")
-    parser.add_argument("--pool", metavar="NAME")
-    given = conf.read_arguments(parser, arguments, os.environ)
-    if given["check"] is not None:
-        if given["keys"]:
-            raise ConfigError("say keys or --check FILE, not both")
-        return _check(given)
-    if not given["keys"]:
-        raise ConfigError("which key? see gmproxyctl --help")
-    routes = Routes(_chosen(conf.configs(given), given["pool"]))
-    for key in given["keys"]:
-        print(routes.describe(os.fsencode(key)))
-    return 0
-
-
-def _chosen(configs, name):
-    """The Config of the pool `name`, or the only one."""
-    for config in configs:
-        if config.name == name or (name is None and len(configs) == 1):
-            return config
-    known = ", ".join(config.name for config in configs)
-    raise ConfigError(f"there is no pool {name!r}; known: {known}" if name else f"which pool? say --pool with one of: {known}")
-
-
-class Routes:
-    """Where keys go under `config`."""
-
-    def __init__(self, config):
-        self.config = config
-        self.primaries = conf.placement_for(config, config.server)
-        self.backups = conf.placement_for(config, config.backup) if config.backup else None
-
-    def describe(self, key):
-        words = [
-            f"key={_show(key)}",
-            f"hash={self.primaries.hash(key)}",
-            f"server={self.config.server[self.primaries.locate(key)]}",
-        ]
-        if self.backups is not None:
-            words.append(f"backup={self.config.backup[self.backups.locate(key)]}")
-        return " ".join(words)
-
-
-def _check(given):
-    facts = _read(given["check"])
-    if given["server"] is None and not given["pools"]:
-        given["server"] = [_servers(facts, "servers", facts.get("weights"), facts.get("names"))]
-        if given["backup"] is None and facts.get("backups"):
-            given["backup"] = [_servers(facts, "backups", None, None)]
-    routes = Routes(_chosen(conf.configs(given), given["pool"]))
-    right, wrong = _compare(routes.primaries, routes.config.server, _keys(facts, "keys"))
-    if routes.backups is not None:
-        more_right, more_wrong = _compare(routes.backups, routes.config.backup, _keys(facts, "backup_keys"))
-        right += more_right
-        wrong += more_wrong
-    print(f"{right} of {right + len(wrong)} match")
-    for line in wrong[:MISMATCHES_SHOWN]:
-        print(line)
-    if len(wrong) > MISMATCHES_SHOWN:
-        print(f"... and {len(wrong) - MISMATCHES_SHOWN} more")
-    return 1 if wrong or not right else 0
-
-
-def _read(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            facts = json.load(file)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
-    if not isinstance(facts, dict) or not isinstance(facts.get("servers"), list):
-        raise ConfigError(f"{path}: expected an object with servers and keys")
-    return facts
-
-
-def _servers(facts, what, weights, names):
-    """The servers of a file, with the weights and names that stand beside them."""
-    found = []
-    try:
-        for index, text in enumerate(facts[what]):
-            (server,) = parse_servers(text)
-            weight = weights[index] if weights else server.weight
-            if not weight > 0:
-                raise ValueError(f"weight {weight} of {text} is not positive")
-            name = names[index] if names else server.name
-            found.append(dataclasses.replace(server, weight=int(weight) if weight == int(weight) else weight, name=name or None))
-    except (ValueError, IndexError, TypeError) as error:
-        raise ConfigError(f"bad {what}: {error}") from None
-    return found
-
-
-def _keys(facts, what):
-    """[(key, index)], the keys that are no text decoded."""
-    try:
-        pairs = [(key.encode(), int(index)) for key, index in facts.get(what, {}).items()]
-        pairs += [(base64.b64decode(key, validate=True), int(index)) for key, index in facts.get(f"{what}_b64", {}).items()]
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"bad {what}: {error}") from None
-    return pairs
-
-
-def _compare(placement, servers, pairs):
-    """(number of keys where they should be, a line for each other)."""
-    wrong = []
-    for key, expected in pairs:
-        index = placement.locate(key)
-        if index != expected:
-            there = servers[expected] if 0 <= expected < len(servers) else f"server number {expected}"
-            wrong.append(f"key={_show(key)} here={servers[index]} there={there}")
-    return len(pairs) - len(wrong), wrong
-
-
-def _show(key):
-    """`key` for a terminal: text as it is, else as Python writes bytes."""
-    text = key.decode("utf-8", "replace")
-    return text if text.isprintable() and " " not in text and text.encode() == key else repr(key)
+    except KeyboardInterrupt:
+        return 130  # as of a program that SIGINT ended
 
 
 if __name__ == "__main__":

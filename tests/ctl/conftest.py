@@ -1,5 +1,6 @@
 """gmproxyctl in this process, without an environment of its own."""
 
+import importlib.util
 import os
 from typing import NamedTuple
 
@@ -19,8 +20,16 @@ class Said(NamedTuple):
 
     @property
     def complaint(self):
-        """The one line with which a command ends that cannot do what it was asked."""
-        assert (self.status, self.out) == (2, ""), self
+        """The one line with which a command ends that makes no sense."""
+        return self._only_line(2)
+
+    @property
+    def refusal(self):
+        """The one line with which a command ends if the service says no, or is not there."""
+        return self._only_line(1)
+
+    def _only_line(self, status):
+        assert (self.status, self.out) == (status, ""), self
         assert self.err.startswith("gmproxyctl: ") and self.err.count("\n") == 1, self.err
         return self.err
 
@@ -29,7 +38,7 @@ class Said(NamedTuple):
 def gmproxyctl(capsys, monkeypatch):
     """Call it with arguments: what the command said."""
     for name in os.environ:
-        if name.startswith("GMPROXY_"):
+        if name.startswith("GMPROXY_") and name != "GMPROXY_PURE":
             monkeypatch.delenv(name)
 
     def run(*arguments):
@@ -42,3 +51,26 @@ def gmproxyctl(capsys, monkeypatch):
 @pytest.fixture
 def route(gmproxyctl):
     return lambda *arguments: gmproxyctl("route", *arguments)
+
+
+@pytest.fixture
+def service(proxy, memcached, tmp_path):
+    """Call it with options for a running service with a control socket over two real servers: `servers` and `control` say where."""
+    if importlib.util.find_spec("gmproxy.report") is None:
+        pytest.skip("this gmproxy measures nothing")
+
+    def start(*options):
+        servers = [memcached(), memcached()]
+        options = [word for server in servers for word in ("-s", server.address)] + list(options)
+        process = proxy(*options, "--control", tmp_path / "control")
+        process.control = str(tmp_path / "control")
+        process.servers = servers
+        return process
+
+    return start
+
+
+@pytest.fixture
+def ask(gmproxyctl):
+    """ask(service, word, ...): what gmproxyctl said of it."""
+    return lambda service, *words: gmproxyctl(*words, "--control", service.control)

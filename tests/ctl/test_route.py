@@ -182,4 +182,4 @@ def test_help(asked, gmproxyctl):
 
 def test_nothing_asked(gmproxyctl):
     said = gmproxyctl()
-    assert said.status == 2 and "usage: gmproxyctl route KEY" in said.out
+    assert said.status == 2 and "usage: gmproxyctl COMMAND" in said.out

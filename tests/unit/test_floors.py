@@ -29,7 +29,8 @@ FLOORS = (
     "worker",
     "member steward",
     "solo master",
-    "demo cli ctl __main__",
+    "console console.check console.orders console.placed console.questions console.rates console.route console.service console.status "
+    "console.table console.top console.units demo cli ctl __main__",
 )
 LAST_WITHOUT_GEVENT = 2
 

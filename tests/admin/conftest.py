@@ -1,0 +1,89 @@
+"""The status page in a real browser, over a small server that says what a test wants it to say."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from support.browser import CHROMIUM, Browser
+from support.reports import report
+
+import gmproxy
+
+PAGE = Path(gmproxy.__file__).parent / "admin" / "page.html"
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    if CHROMIUM is None:
+        pytest.skip("no chromium")
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium):
+    """A page of its own, on a screen of its usual size; it may have complained of nothing."""
+    chromium.open("about:blank")
+    chromium.look()
+    chromium.complaints.clear()
+    chromium.requests.clear()
+    yield chromium
+    assert not chromium.complaints
+
+
+class Site(ThreadingHTTPServer):
+    """
+    report    what /report.json says; a number: the status it fails with
+    route     what /route says; text: why it cannot
+    asked     the questions /route was asked, [{name: value}]
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.report = report()
+        self.route = {}
+        self.asked = []
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        address = urlsplit(self.path)
+        site = self.server
+        if address.path == "/":
+            self.say("text/html; charset=utf-8", PAGE.read_bytes())
+        elif address.path == "/report.json" and isinstance(site.report, int):
+            self.send_error(site.report)
+        elif address.path == "/report.json":
+            self.say("application/json", json.dumps(site.report).encode())
+        elif address.path == "/route":
+            site.asked.append({name: value for name, [value] in parse_qs(address.query).items()})
+            refused = isinstance(site.route, str)
+            self.say("application/json", (site.route if refused else json.dumps(site.route)).encode(), 400 if refused else 200)
+        else:
+            self.send_error(404)
+
+    def say(self, kind, content, status=200):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def site():
+    with Site() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

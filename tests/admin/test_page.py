@@ -1,0 +1,321 @@
+"""What somebody sees on the status page, in headless Chromium."""
+
+import copy
+
+import pytest
+from support.reports import THEN, backend, event, pool, report
+from support.timing import eventually
+
+TROUBLE = backend("10.0.0.2:11211", state="ejected", state_since=THEN - 90, last_error="timeout no answer within 1.0 s", last_error_at=THEN - 5,
+                  links=0, ejections=1, journal=42)
+
+
+def later(before, seconds, **counted):
+    """`before` after so many seconds, in which every backend counted that."""
+    after = copy.deepcopy(before)
+    after["time"] += seconds
+    for each in (one for some in after["pools"].values() for one in some["backends"]):
+        each["requests"]["get"] = each["requests"].get("get", 0) + counted.get("requests", 0)
+        each["keys"] += counted.get("keys", 0)
+        each["hits"] += counted.get("hits", 0)
+        each["errors"]["timeout"] += counted.get("errors", 0)
+        each["latency"]["buckets"] = [one + more for one, more in zip(each["latency"]["buckets"], counted.get("buckets", [0] * 5))]
+    return after
+
+
+def way(key, server, pool="default", **more):
+    """What /route says of a key."""
+    return {"pools": {pool: [{"key": key, "hash": 4711, "hash_name": "md5", "distribution": "ketama", "server": server, "goes_to": server,
+                              "backup": None} | more]}}
+
+
+def rows(browser):
+    return browser.texts("#rows tr")
+
+
+def figures(browser):
+    return dict(zip(browser.texts("#figures dt"), browser.texts("#figures dd")))
+
+
+# -- servers
+
+
+def test_all_is_well(browser, site):
+    browser.open(site.url)
+    browser.reads("#verdict", "All 2 servers are up")
+    assert browser.run("document.title") == "All 2 servers are up – gmproxy"
+    assert [row.startswith(f"up 60 min 10.0.0.{number}:11211") for number, row in enumerate(rows(browser), 1)] == [True, True]
+    assert "0.1.0 pure, up 60 min" in browser.text("#build")
+
+
+def test_a_server_that_is_down_is_told_in_words_shape_and_colour(browser, site):
+    site.report = report({"default": pool(backend("10.0.0.1:11211"), TROUBLE)}, [event("backend ejected", TROUBLE["label"])])
+    browser.open(site.url)
+    browser.reads("#verdict", "1 of 2 servers is ejected: 10.0.0.2:11211")
+    up, down = rows(browser)
+    assert down.startswith("ejected 90 s 10.0.0.2:11211 behind by 42 keys") and "timeout no answer within 1.0 s 5 s ago" in down
+    assert browser.run("[...document.querySelectorAll('#rows use')].map(shape => shape.getAttribute('href'))") == ["#up", "#ejected"]
+    assert len(set(browser.run("[...document.querySelectorAll('#rows .state')].map(node => getComputedStyle(node).color)"))) == 2
+    assert "backend ejected 10.0.0.2:11211" in browser.text("#events")
+
+
+@pytest.mark.parametrize("states, verdict", [
+    (("ejected", "probing"), "No server can be asked"),
+    (("up", "probing"), "1 of 2 servers is ejected"),
+    (("up", "failing"), "1 server failing: 10.0.0.2:11211"),
+    (("warming", "up"), "All servers answer, 10.0.0.1:11211 is warming up"),
+])
+def test_the_worst_is_said_first(states, verdict, browser, site):
+    site.report = report({"default": pool(*(backend(f"10.0.0.{number}:11211", state=state) for number, state in enumerate(states, 1)))})
+    browser.open(site.url)
+    browser.reads("#verdict", verdict)
+
+
+def test_backups_and_names_and_weights(browser, site):
+    named = backend("10.0.0.1:11211", name="one", weight=2, share=1.0)
+    site.report = report({"default": pool(named, backend("10.0.0.1:11211", role="backup", share=0))})
+    browser.open(site.url)
+    browser.reads("#rows", "one 10.0.0.1:11211, weight 2 100.0 %")
+    assert "10.0.0.1:11211 backup" in rows(browser)[1]
+    assert browser.texts("#shares li") == ["one 100.0 % by weight 100.0 %"], "a backup has no part of the ring"
+
+
+def test_rates_are_those_of_the_last_seconds(browser, site):
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    assert figures(browser)["Requests"] == "– /s", "one look tells no rate"
+    site.report = later(site.report, 4, requests=400, keys=400, hits=100, errors=8, buckets=[0, 0, 200, 0, 0])
+    browser.reads("#figures", "Requests 200 /s")
+    assert figures(browser)["Hit ratio"] == "25.0 %"
+    assert figures(browser)["Errors"] == "4 /s"
+    assert figures(browser)["99 % within"] == "9.91 ms p99", "99 % of the way from 1 to 10 ms"
+    assert "100 0 B/s, 0 B/s 25.0 % 5.5 ms 9.91 ms 2" in rows(browser)[0]
+
+
+def test_counters_that_begin_anew_are_no_negative_rate(browser, site):
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    site.report = later(site.report, 2, requests=-900)
+    eventually(lambda: browser.run("report.time") == THEN + 2)
+    assert figures(browser)["Requests"] == "– /s"
+    site.report = later(site.report, 2, requests=10)
+    browser.reads("#figures", "Requests 10 /s")
+
+
+def test_a_worker_that_could_not_answer_makes_no_jump(browser, site):
+    site.report = report(workers=[1, 2])
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    for workers, requests in (([1], -400), ([2, 1], 402), ([1, 2], 2)):
+        site.report = later(site.report, 2, requests=requests) | {"workers": workers}
+        eventually(lambda: browser.run("report.time") == site.report["time"])
+        shown = figures(browser)["Requests"]
+        assert shown == ("2 /s" if requests == 2 else "– /s")
+
+
+def test_nodes_stay_and_only_their_words_change(browser, site):
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    browser.run("document.querySelectorAll('#rows *, #figures *, #shares *').forEach(node => node.mine = true); 0")
+    site.report = later(site.report, 2, requests=10)
+    browser.reads("#figures", "Requests 10 /s")
+    assert browser.run("[...document.querySelectorAll('#rows *, #figures *, #shares *')].every(node => node.mine)")
+
+
+def test_servers_come_and_go(browser, site):
+    browser.open(site.url)
+    browser.reads("#rows", "10.0.0.2")
+    site.report = later(report({"default": pool(backend("10.0.0.3:11211"), backend("10.0.0.1:11211"))}), 1)
+    browser.reads("#rows", "10.0.0.3")
+    assert [row.split()[3] for row in rows(browser)] == ["10.0.0.3:11211", "10.0.0.1:11211"]
+
+
+# -- the plots
+
+
+def test_points_are_kept_and_read_with_the_keyboard(browser, site):
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    for step in range(1, 4):
+        site.report = later(site.report, 5, requests=50 * step, keys=50, hits=25)
+        eventually(lambda: browser.run("report.time") == site.report["time"])
+    readings = browser.texts("figure output")
+    assert readings[:2] == ["all servers 60", "all servers 50.0 %"]
+    assert browser.run("past.get('default').get('').map(point => point.requests)") == [20, 40, 60]
+    browser.run("document.querySelector('canvas').focus()")
+    browser.press("ArrowLeft", "ArrowLeft")
+    assert browser.texts("figure output")[0].endswith("all servers 20")
+    assert "20. Arrow keys" in browser.run("document.querySelector('canvas').getAttribute('aria-label')")
+    browser.press("Escape")
+    assert browser.texts("figure output")[0] == "all servers 60"
+
+
+#: How many dots of the first plot are painted at full strength.
+INKED = """(() => {
+  const copy = Object.assign(document.createElement('canvas'), {width: 600, height: 150}), pen = copy.getContext('2d');
+  pen.drawImage(document.querySelector('canvas'), 0, 0);
+  return pen.getImageData(0, 0, 600, 150).data.filter((value, place) => place % 4 === 3 && value > 250).length; })()"""
+
+
+def test_something_is_drawn_and_one_server_can_be_picked(browser, site):
+    site.report["pools"]["default"]["backends"][0]["requests"] = {}
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    for step in range(3):
+        site.report = later(site.report, 200, requests=500)
+        site.report["pools"]["default"]["backends"][0]["requests"]["set"] = 5000 * step
+        eventually(lambda: browser.run("report.time") == site.report["time"])
+    everything = browser.run(INKED)
+    assert everything > 200
+    browser.run("document.querySelectorAll('#legend button')[2].click()")
+    assert browser.run(INKED) < everything, "the others are faint"
+    assert browser.texts("figure output")[0].startswith("10.0.0.2:11211 ")
+    assert browser.text("#detail").startswith("10.0.0.2:11211, since the counters began Requests by command get 2,400, set 100")
+
+
+# -- the key box
+
+
+def test_where_a_key_goes(browser, site):
+    site.report = report({"default": pool(backend("10.0.0.1:11211"), TROUBLE, backend("10.0.0.9:11211", role="backup"))})
+    site.route = way("user:1", "10.0.0.2:11211", goes_to="10.0.0.1:11211", backup="10.0.0.9:11211")
+    browser.open(site.url)
+    browser.reads("#verdict", "1 of 3")
+    browser.run("document.querySelector('#key').focus()")
+    browser.press(*"user:1", "Enter")
+    browser.reads("#answer", "hash 4711 (md5, ketama) server 10.0.0.2:11211 ejected backup 10.0.0.9:11211 up goes to 10.0.0.1:11211 up")
+    assert site.asked == [{"key": "user:1", "pool": "default"}]
+
+
+def test_a_key_that_cannot_be_looked_up(browser, site):
+    site.route = "the key is too long"
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    browser.run("document.querySelector('#key').value = 'k'; document.querySelector('#ask button').click()")
+    browser.reads("#answer", "Not found out: the key is too long")
+    assert all("400" in line for line in browser.complaints)
+    browser.complaints.clear()
+
+
+# -- pools
+
+
+def test_several_pools(browser, site):
+    site.report = report({"alpha": pool(backend("10.0.0.1:11211")), "beta": pool(backend("10.0.0.2:11211", state="ejected"))})
+    browser.open(site.url)
+    browser.reads("#verdict", "No server of pool beta can be asked")
+    assert browser.texts("#pools button") == ["up: alpha", "ejected: beta"]
+    browser.run("document.querySelectorAll('#pools button')[1].click()")
+    browser.reads("#rows", "ejected")
+    assert browser.run("location.hash") == "#beta"
+    browser.call("Page.reload")
+    browser.reads("#rows", "ejected")
+
+
+# -- the proxy itself
+
+
+def test_a_proxy_that_does_not_answer(browser, site):
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    site.report, saved = 503, site.report
+    browser.reads("#silence", "The proxy does not answer since")
+    assert "it answers 503 Service Unavailable. What stands below is from" in browser.text("#silence")
+    assert browser.text("#verdict") == "No answer from the proxy" and browser.run("document.title").startswith("No answer")
+    assert browser.text("#rows"), "what was known is still there"
+    site.report = later(saved, 60)
+    browser.run("document.querySelector('#again').click()")
+    browser.reads("#verdict", "All 2 servers are up")
+    assert browser.text("#silence") == ""
+    assert all("503" in line for line in browser.complaints)
+    browser.complaints.clear()
+
+
+def test_a_proxy_that_never_answered(browser, site):
+    site.report = {"error": "no worker answers"}
+    browser.open(site.url)
+    browser.reads("#silence", "its answer is no report")
+    assert browser.text("#main") == ""
+
+
+# -- safety
+
+
+def test_what_comes_from_outside_stays_text(browser, site):
+    nasty = "<img src=x onerror=alert(1)><script>console.error(1)</script>"
+    site.report = report(
+        {nasty: pool(backend(nasty, name=nasty, last_error=nasty, state="failing"), backend("b", state="failing"), options={nasty: nasty}), "b": pool()},
+        [event(nasty, nasty, pool=nasty, detail=nasty)], version=nasty,
+    )
+    site.route = way(nasty, nasty, pool=nasty, goes_to="b", hash_name=nasty)
+    browser.open(site.url + "#" + "<img src=x onerror=alert(1)>")
+    browser.reads("#verdict", "failing")
+    browser.run(f"document.querySelector('#key').value = {nasty!r}; document.querySelector('#ask button').click()")
+    browser.reads("#answer", "onerror")
+    browser.run("document.querySelector('.server').click()")
+    assert browser.run("document.querySelectorAll('img, body script').length") == 1, "the page's own script"
+
+
+def test_nobody_else_is_asked_for_anything(browser, site):
+    site.route = way("k", "10.0.0.1:11211")
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    browser.run("document.querySelector('#key').value = 'k'; document.querySelector('#ask button').click()")
+    browser.reads("#answer", "10.0.0.1")
+    assert {address.split("?")[0] for address in browser.requests if not address.startswith("data:")} == {
+        site.url, f"{site.url}report.json", f"{site.url}route"}
+
+
+# -- for everybody
+
+#: The lowest contrast of any words on the page, and which words.
+CONTRAST = """(() => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = colour => { const [r, g, b] = parts(colour).map(v => v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = node => { for (; node; node = node.parentElement) { const c = getComputedStyle(node).backgroundColor; if (parts(c)[3] !== 0) return c; } return 'rgb(255, 255, 255)'; };
+  let worst = [99, ''];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !node.getClientRects().length || node.closest('script, noscript, svg')) continue;
+    const [one, other] = [light(getComputedStyle(node).color), light(ground(node))].sort((a, b) => b - a);
+    if ((one + 0.05) / (other + 0.05) < worst[0]) worst = [(one + 0.05) / (other + 0.05), walker.currentNode.data];
+  }
+  return worst; })()"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_word_can_be_read_in_the_light_and_in_the_dark(dark, browser, site):
+    states = ("up", "failing", "ejected", "probing", "warming")
+    site.report = report({"default": pool(*(backend(f"10.0.0.{number}:11211", state=state) for number, state in enumerate(states, 1)))},
+                         [event("backend ejected", "10.0.0.3:11211")])
+    browser.look(dark=dark)
+    browser.open(site.url)
+    browser.reads("#verdict", "ejected")
+    browser.run("document.querySelector('.server').click()")
+    contrast, words = browser.run(CONTRAST)
+    assert contrast >= 4.5, words
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, site):
+    site.report = report({"default": pool(backend("a-rather-long-name-of-a-server.example.org:11211"), TROUBLE)}, [event("backend ejected", TROUBLE["label"])])
+    browser.look(width=320, height=640)
+    browser.open(site.url)
+    browser.reads("#verdict", "1 of 2")
+    browser.run("document.querySelector('.server').click()")
+    assert browser.run("document.documentElement.scrollWidth") == 320
+    assert "Hit ratio" in browser.run("getComputedStyle(document.querySelector('#rows td[data-name=\"Hit ratio\"]'), '::before').content")
+
+
+def test_all_can_be_reached_and_is_named_for_those_who_do_not_see_it(browser, site):
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    tree = browser.call("Accessibility.getFullAXTree")["nodes"]
+    named = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if not node["ignored"]}
+    assert ("button", "10.0.0.1:11211") in named and ("cell", "up 60 min") in named
+    assert ("textbox", "Where does a key go?") in named
+    assert not [role for role, name in named if role in ("button", "textbox", "image", "table", "link") and not name]
+    browser.press("Tab")
+    focused = browser.run("[document.activeElement.className, getComputedStyle(document.activeElement).outlineStyle]")
+    assert focused[1] == "solid"

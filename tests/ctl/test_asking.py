@@ -1,0 +1,143 @@
+"""gmproxyctl and the control socket: where it is, and what is said if nobody is there or answers nonsense."""
+
+import json
+import os
+import socket
+import threading
+
+import pytest
+from support.timing import TICK
+
+from gmproxy import control
+from gmproxy.console import service as asking
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def sockets(tmp_path):
+    """Call it with a name and an answer for a socket that gives everybody this answer: its path. An answer of None is none."""
+    listening = []
+
+    def listen(name, answer):
+        path = str(tmp_path / name)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(path)
+        sock.listen()
+        listening.append(sock)
+        threading.Thread(target=serve, args=(sock, answer), daemon=True).start()
+        return path
+
+    def serve(sock, answer):
+        kept = []
+        while True:
+            try:
+                connection, _ = sock.accept()
+            except OSError:
+                return
+            connection.recv(1 << 16)
+            if answer is None:
+                kept.append(connection)
+            else:
+                connection.sendall(answer)
+                connection.close()
+
+    yield listen
+    for sock in listening:
+        sock.shutdown(socket.SHUT_RDWR)
+        sock.close()
+
+
+def level(name):
+    return json.dumps({"level": name}).encode() + b"\n"
+
+
+# -- where it is
+
+
+def test_the_nearest_wins(gmproxyctl, sockets, tmp_path, monkeypatch):
+    paths = {name: sockets(name, level(name)) for name in ("option", "environment", "file", "default")}
+    file = tmp_path / "gmproxy.conf"
+    file.write_text(f"server = 10.0.0.1\ncontrol = {paths['file']}\n")
+    monkeypatch.setattr(asking, "DEFAULT_PATH", paths["default"])
+    assert gmproxyctl("log-level").out == "default\n"
+    assert gmproxyctl("log-level", "-c", file).out == "file\n"
+    monkeypatch.setenv("GMPROXY_CONFIG", str(file))
+    assert gmproxyctl("log-level").out == "file\n"
+    monkeypatch.setenv("GMPROXY_CONTROL", paths["environment"])
+    assert gmproxyctl("log-level", "-c", file).out == "environment\n"
+    assert gmproxyctl("log-level", "-c", file, "--control", paths["option"]).out == "option\n"
+
+
+def test_a_file_without_one(gmproxyctl, tmp_path):
+    file = tmp_path / "gmproxy.conf"
+    file.write_text("server = 10.0.0.1\n")
+    assert f"{file} sets no control socket: say --control PATH" in gmproxyctl("status", "-c", file).complaint
+
+
+def test_a_file_that_is_wrong(gmproxyctl, tmp_path):
+    file = tmp_path / "gmproxy.conf"
+    file.write_text("sever = 10.0.0.1\n")
+    assert f"{file}:1: there is no setting 'sever'" in gmproxyctl("status", "-c", file).complaint
+
+
+# -- nobody, or nonsense
+
+
+@pytest.mark.parametrize("command", ["status", "top", "stats", "slow", "reload", "drain", "hotkeys", "tail", "log-level"])
+def test_nobody_is_there(command, gmproxyctl, tmp_path):
+    assert f"no service at {tmp_path}/none: is it running" in gmproxyctl(command, "--control", tmp_path / "none").refusal
+
+
+def test_a_socket_that_was_left_behind(gmproxyctl, tmp_path):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "left"))
+    assert "no service at" in gmproxyctl("status", "--control", tmp_path / "left").refusal
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_no_permission(gmproxyctl, tmp_path):
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        directory.chmod(0o755)
+    path = tmp_path / "control"
+    with control.listen(str(path), (-1, -1)):
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            said = gmproxyctl("status", "--control", path)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+    assert f"no permission for {path}: it is for the user root and the group root" in said.refusal
+
+
+@pytest.mark.parametrize("answer, says", [
+    (b'{"error": "there is no such thing"}\n', "gmproxyctl: there is no such thing"),
+    (b"", "no answer from"),
+    (b"hello\n", "no answer from"),
+    (b"[]\n", "a message is a JSON object"),
+])
+def test_what_it_may_answer(answer, says, gmproxyctl, sockets):
+    assert says in gmproxyctl("status", "--control", sockets("control", answer)).refusal
+
+
+def test_it_does_not_answer(gmproxyctl, sockets, monkeypatch):
+    monkeypatch.setattr(asking, "PATIENCE", TICK)
+    assert "does not answer within" in gmproxyctl("status", "--control", sockets("control", None)).refusal
+
+
+# -- what makes no sense
+
+
+@pytest.mark.parametrize("words, says", [
+    (("status", "--colour"), "--colour"),
+    (("eject",), "SERVER"),
+    (("log-level", "loud"), "'loud'"),
+    (("hotkeys", "0"), "'0' is not a number of seconds from 0.1 to 60"),
+    (("tail", "many"), "'many' is not a whole number from 1 to 1000"),
+    (("top", "--interval", "nan"), "'nan' is not a number of seconds"),
+    (("status", "--control"), "--control"),
+])
+def test_what_makes_no_sense(words, says, gmproxyctl):
+    complaint = gmproxyctl(*words).complaint
+    assert says in complaint and "gmproxyctl --help" in complaint

@@ -1,0 +1,70 @@
+"""gmproxyctl eject, restore, reload, log-level, drain: what the service is told."""
+
+import json
+
+from support.keys import keys_by_server
+from support.timing import eventually
+
+
+def state_of(ask, running, server):
+    told = json.loads(ask(running, "status", "--json").out)
+    return next(backend for backend in told["pools"]["default"]["backends"] if backend["label"] == server.address)
+
+
+def test_a_server_is_left_alone_until_it_is_restored(service, ask):
+    running = service()
+    server = running.servers[0]
+    [key], _ = keys_by_server(2, 1)
+    said = ask(running, "eject", server.address)
+    assert (said.status, said.out) == (0, f"ejected until restored: {server.address}\n")
+    assert eventually(lambda: state_of(ask, running, server)["state"] == "ejected")
+    assert state_of(ask, running, server)["by_hand"]
+    before = int(server.stats()["cmd_get"])
+    with running.talk() as talk:
+        talk.expect(b"get %b\r\n" % key, b"END\r\n")
+    assert int(server.stats()["cmd_get"]) == before, "nobody asks it"
+    assert ask(running, "restore", server.address).out == f"used again as soon as it answers a probe: {server.address}\n"
+    eventually(lambda: state_of(ask, running, server)["state"] not in ("ejected", "probing"))
+    with running.talk() as talk:
+        talk.expect(b"get %b\r\n" % key, b"END\r\n")
+    assert int(server.stats()["cmd_get"]) == before + 1
+
+
+def test_a_server_that_needs_no_restoring(service, ask):
+    running = service()
+    assert ask(running, "restore", running.servers[0].address).out == "was not ejected\n"
+
+
+def test_nobody_of_that_name(service, ask):
+    running = service()
+    assert "there is no server '10.9.9.9:1'" in ask(running, "eject", "10.9.9.9:1").refusal
+
+
+def test_reload(service, ask, tmp_path):
+    file = tmp_path / "gmproxy.conf"
+    file.write_text("timeout = 300\n")
+    running = service("-c", file)
+    assert ask(running, "reload").out == "reloaded\n"
+    file.write_text("timeout = 200\nwatch = yes\n")
+    assert "timeout" in ask(running, "reload").out
+    file.write_text("timeout = soon\n")
+    assert f"{file}:1: timeout:" in ask(running, "reload").refusal
+    assert json.loads(ask(running, "status", "--json").out)["pools"]["default"]["options"]["timeout"] == "200"
+
+
+def test_log_level(service, ask):
+    running = service()
+    assert ask(running, "log-level", "debug").out == "debug\n"
+    assert ask(running, "log-level").out == "debug\n"
+    assert json.loads(ask(running, "log-level", "warning", "--json").out) == {"level": "warning"}
+
+
+def test_drain(service, ask):
+    running = service()
+    talk = running.talk()
+    talk.expect(b"version\r\n", talk.ask(b"version\r\n"))
+    said = ask(running, "drain")
+    assert said.status == 0 and said.out.startswith("nobody new is accepted; ")
+    assert json.loads(ask(running, "status", "--json").out)["draining"]
+    assert "draining" in ask(running, "status").lines[0]
+    talk.close()
