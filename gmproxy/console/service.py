@@ -10,7 +10,7 @@ from gmproxy import conf, control
 from gmproxy.errors import ConfigError, GmproxyError
 
 #: Where the packaged service has its control socket.
-DEFAULT_PATH = "/run/gmproxy/control.sock"
+DEFAULT_PATH = "/run/gmproxy/gmproxy.control"
 
 #: The service answers within so many seconds, besides what it is asked to wait.
 PATIENCE = 10.0

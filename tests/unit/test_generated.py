@@ -77,7 +77,7 @@ def test_the_manual_page_of_gmproxy_has_every_option_of_its_command_line():
 
 def test_the_manual_page_of_gmproxyctl_has_what_its_help_has():
     text = read("docs/man/gmproxyctl.1").replace("\\-", "-")
-    words = set(re.findall(r"gmproxyctl [a-z]+|--[a-z]+", USAGE))
+    words = set(re.findall(r"gmproxyctl [a-z-]+|--[a-z]+", USAGE))
     assert words and not [word for word in words if word not in text]
 
 
@@ -101,7 +101,8 @@ def test_the_completion_is_as_it_is_generated():
     ("gmproxy --conn", ["--connect-timeout"]),
     ("gmproxy -s a:1 --on-miss a", ["always"]),
     ("magent -u roo", ["root"]),
-    ("gmproxyctl r", ["route"]),
+    ("gmproxyctl ro", ["route"]),
+    ("gmproxyctl l", ["log-level"]),
 ])
 def test_bash_completes(line, offered):
     ask = f"""
