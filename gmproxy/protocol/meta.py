@@ -218,10 +218,13 @@ class MetaCommand:
 
     def _tail(self):
         key = self.word if self.key is self.word else self.word + b" b"
-        return b"".join(
-            b" k" + key if flag[:1] == b"k" else b" " + flag
-            for flag in self.kept if flag[:1] in (b"k", b"O")
-        )
+        told = b""
+        for flag in self.kept:
+            if flag[:1] == b"k":
+                told += b" k" + key
+            elif flag[:1] == b"O":
+                told += b" " + flag
+        return told
 
 
 def line_of(*words):
