@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +13,9 @@ from tempfile import TemporaryDirectory
 from processes import BenchError, Server, free_port
 
 GMPROXY_ARGUMENTS = "-l 127.0.0.1 -p {port} {server_options} -n 6000 --distribution modula --hash fnv1a_64"
+
+SCRAPE_SECONDS = 1
+WATCHER_SECONDS = 10  # a question about the proxy that is not answered by then fails
 
 NUTCRACKER_POOL = """\
 bench:
@@ -66,6 +71,60 @@ class Nutcracker(Contender):
         return ["nutcracker", "-c", str(conf), *own.split()]
 
 
+class Watched(Contender):
+    """gmproxy with everything on: metrics scraped each second, and requests sampled for hot keys without a pause."""
+
+    def __init__(self, gmproxy: Contender) -> None:
+        super().__init__(f"{gmproxy.name}-watched", gmproxy.template, gmproxy.arguments)
+
+    def command(self, port: int, servers: list[str], directory: Path) -> list[str]:
+        return [*super().command(port, servers, directory), "--admin", f"unix:{directory}/admin", "--control", f"{directory}/control"]
+
+    @contextmanager
+    def watching(self, directory: Path) -> Iterator[None]:
+        over = threading.Event()
+        watchers = [
+            threading.Thread(target=watch, args=(over, str(directory / path)))
+            for watch, path in ((scrape, "admin"), (sample, "control"))
+        ]
+        for watcher in watchers:
+            watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            for watcher in watchers:
+                watcher.join()
+
+
+def scrape(over: threading.Event, path: str) -> None:
+    while not over.wait(SCRAPE_SECONDS):
+        answer = ask(path, b"GET /metrics HTTP/1.0\r\n\r\n")
+        if b"gmproxy_backend_requests_total" not in answer:
+            raise BenchError(f"no metrics: {answer[:200]!r}")
+
+
+def sample(over: threading.Event, path: str) -> None:
+    while not over.is_set():
+        answer = ask(path, b'{"command": "hotkeys", "arguments": ["1"]}\n')
+        if b'"keys"' not in answer:
+            raise BenchError(f"no sample: {answer[:200]!r}")
+
+
+def ask(path: str, question: bytes) -> bytes:
+    """All that comes back from the unix socket `path`, or its first line if that is all there is to come."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(WATCHER_SECONDS)
+        sock.connect(path)
+        sock.sendall(question)
+        answer = b""
+        while chunk := sock.recv(65536):
+            answer += chunk
+            if answer.startswith(b"{") and answer.endswith(b"\n"):
+                break
+        return answer
+
+
 def memcached_command(port: int) -> list[str]:
     # Room enough that nothing is ever evicted: a miss then means a fault.
     command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "256", "-t", "2"]
@@ -105,4 +164,6 @@ def running(contenders: list[Contender], server_count: int) -> Iterator[Stage]:
         for contender in contenders:
             port = free_port()
             stage.proxies.append(start(contender.name, contender.command(port, addresses, directory), port))
+            if isinstance(contender, Watched):
+                stack.enter_context(contender.watching(directory))
         yield stage

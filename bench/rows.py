@@ -18,6 +18,7 @@ class Row:
     servers: int = 2
     one_core: bool = False
     workers: int = 1  # of gmproxy
+    watched: bool = False  # compares gmproxy with itself while everything about it is looked at
 
 
 ROWS = {
@@ -41,5 +42,9 @@ ROWS = {
             "--clients 50 --gets-per-set 10 --value-size 100", workers=2),
         Row("pipelined-2-workers", "as pipelined, and gmproxy has two workers", 300_000,
             "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", workers=2),
+        Row("watched", "as get-set: gmproxy, and gmproxy with metrics scraped and hot keys sampled all the time", 100_000,
+            "--clients 50 --gets-per-set 10 --value-size 100", watched=True),
+        Row("watched-pipelined", "as pipelined, in the same way", 300_000,
+            "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", watched=True),
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from contenders import GMPROXY_ARGUMENTS, Contender, Nutcracker, Stage, running
+from contenders import GMPROXY_ARGUMENTS, Contender, Nutcracker, Stage, Watched, running
 from load import LoadGenerator
 from processes import BenchError, end_stragglers, raise_file_limit
 from report import as_markdown, as_text, summary, table
@@ -88,9 +88,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, list[dict]]]:
     cores = os.sched_getaffinity(0)
     with TemporaryDirectory(prefix="gmproxy-bench-") as directory:
         generator = LoadGenerator(Path(directory))
-        for servers, workers in sorted({(row.servers, row.workers) for row in arguments.rows}):
-            with running([contender.with_workers(workers) for contender in arguments.contenders], servers) as stage:
-                for row in (row for row in arguments.rows if (row.servers, row.workers) == (servers, workers)):
+        for servers, workers, watched in sorted({(row.servers, row.workers, row.watched) for row in arguments.rows}):
+            gmproxy = arguments.contenders[1]
+            contenders = [gmproxy, Watched(gmproxy)] if watched else arguments.contenders
+            with running([contender.with_workers(workers) for contender in contenders], servers) as stage:
+                for row in (row for row in arguments.rows if (row.servers, row.workers, row.watched) == (servers, workers, watched)):
                     ops = row.ops // QUICK_SHARE if arguments.quick else row.ops
                     stage.run_on({max(cores)} if row.one_core or arguments.one_core else cores)
                     results[row.name] = measure_row(row, stage, generator, arguments.runs, ops)

@@ -30,6 +30,9 @@ ACTIONS = ("test_conf", "print_config", "demo", "list_profiles")
 
 YAML = (".yml", ".yaml")
 
+#: How the only pool is called where each has a name.
+UNNAMED = "default"
+
 
 def parse(arguments, environment, program="gmproxy", compat="gmproxy"):
     """([Config of each pool], set of ACTIONS asked for), from `arguments` (without the program's name) and `environment`.

@@ -6,7 +6,7 @@ import time
 from types import SimpleNamespace
 
 from gmproxy.accel import pick
-from gmproxy.conf import placement_for
+from gmproxy.conf import UNNAMED, placement_for
 from gmproxy.health import UP, WARMING
 from gmproxy.measures import Meter
 from gmproxy.reload import match
@@ -21,9 +21,6 @@ LAST_TIMEOUTS = 3
 
 #: The part of all keys that a server has is found by so many keys.
 KEYS_TRIED = 4096
-
-#: How the only pool is called where each has a name.
-UNNAMED = "default"
 
 
 class Pool:

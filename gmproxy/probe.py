@@ -14,6 +14,8 @@ Identity = namedtuple("Identity", "pid uptime version")
 MAX_ANSWER = 256 * 1024  # bytes; what memcached answers to `stats` is below 4 KiB
 RECV_SIZE = 16 * 1024
 
+_ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
+
 
 class Conversation:
     """A connection of our own to `server` (gmproxy.address.Server), with `timeout` seconds for each question. Use it in a `with`.
@@ -42,7 +44,16 @@ class Conversation:
 
     def identify(self):
         """The server's Identity."""
-        return _parse(self._ask(b"stats\r\n", lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n"))))
+        facts = dict(self.stats())
+        return Identity(_number(facts.get("pid")), _number(facts.get("uptime")), facts.get("version", ""))
+
+    def stats(self, arguments=b""):
+        """What it says to `stats` with these arguments: [(name, value)]. Nothing, if it does not know them."""
+        question = b"stats %b\r\n" % arguments if arguments else b"stats\r\n"
+        answer = self._ask(question, lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n", b"RESET\r\n")) or answer.startswith(_ERRORS))
+        words = [line.split(b" ", 2) for line in answer.split(b"\r\n")]
+        return [(name.decode("ascii", "replace"), value.decode("ascii", "replace")) for what, name, value in
+                (each for each in words if len(each) == 3) if what == b"STAT"]
 
     def delete(self, keys):
         """See to it that the server has none of `keys`."""
@@ -76,15 +87,6 @@ class Conversation:
             raise BackendError(TIMEOUT, f"no answer to {name}") from None
         except OSError as error:
             raise BackendError(RESET, str(error)) from error
-
-
-def _parse(answer):
-    facts = {}
-    for line in answer.split(b"\r\n"):
-        words = line.split(b" ", 2)
-        if len(words) == 3 and words[0] == b"STAT":
-            facts[words[1]] = words[2].decode("ascii", "replace")
-    return Identity(_number(facts.get(b"pid")), _number(facts.get(b"uptime")), facts.get(b"version", ""))
 
 
 def _number(text):

@@ -16,8 +16,8 @@ COUNTERS = 1000
 TOLD = 50
 
 #: The sample is to be no larger than this, in requests a second; it is looked at after so many requests whether it is.
-SHOWN_PER_SECOND = 2000
-LOOK_AFTER = 100
+SHOWN_PER_SECOND = 500
+LOOK_AFTER = 50
 
 #: Requests kept for `tail` at most.
 TAIL_KEPT = 1000

@@ -1,8 +1,14 @@
 """What all clients of one listen address share: the router, the options, the commands that the proxy answers itself."""
 
 import functools
+import logging
+
+import gevent
 
 from gmproxy import stats
+from gmproxy.insides import Insides
+
+log = logging.getLogger("gmproxy")
 
 FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 
@@ -20,6 +26,7 @@ class Service:
         self.options = options
         self.router = router
         self.share = share
+        self.insides = Insides(router, options)
         self.sessions = set()
         self.connections = 0
         self.rejected = 0
@@ -77,16 +84,37 @@ class Service:
             request.reply = FLUSH_REFUSED
         elif request.verb.name == b"version":
             request.reply = stats.MAGENT_VERSION if self._as_magent() else stats.VERSION
-        elif self.share.ask is not None and stats.concerns_all(request.keys):
-            self.share.ask("reset" if request.keys else "stats", [self.options.name], functools.partial(self._told, request))
+        elif stats.is_about_servers(request.keys) and not self._as_magent():
+            gevent.spawn(self._ask_servers, request)
+            return
+        elif self.share.ask is not None and stats.question(request.keys):
+            self._ask_workers(request, {})
             return
         else:
             request.reply = stats.answer(self, request.keys, self._as_magent())
         request.owner.answered(request)
 
-    def _told(self, request, whole):
+    def _ask_servers(self, request):
+        """In a greenlet of its own."""
+        heard = {}
+        try:
+            heard = self.insides.ask(b" ".join(request.keys[:1]))
+        finally:
+            if self.share.ask is not None and stats.question(request.keys):
+                self._ask_workers(request, heard)
+            else:
+                gevent.get_hub().loop.run_callback(self._told, request, heard, None)
+
+    def _ask_workers(self, request, heard):
+        self.share.ask(stats.question(request.keys), [self.options.name], functools.partial(self._told, request, heard))
+
+    def _told(self, request, heard, whole):
         """Called from the loop: `whole` is what all workers say together, or None if they do not answer in time."""
-        request.reply = stats.answer(self, request.keys, self._as_magent(), whole)
+        try:
+            request.reply = stats.answer(self, request.keys, self._as_magent(), whole, heard)
+        except Exception:  # a fault of our own: the client must not wait for ever
+            log.exception("stats failed")
+            request.reply = stats.FAILED
         session = request.owner.answered(request)
         if session is not None:
             session.resume()

@@ -17,6 +17,7 @@ class Share:
     started_at   when the service was started (monotonic seconds)
     board        where the workers note how many clients they have, or None for a single process
     ask          ask(command, arguments, then): put a question to all workers; None for a single process
+    report       report(): what this worker has counted and measured (gmproxy.report)
     room         clients for whom the service may open descriptors
     """
 
@@ -26,6 +27,7 @@ class Share:
         self.started_at = started_at
         self.board = board
         self.ask = None
+        self.report = None
         self.room = 0
 
     def part_of(self, total):

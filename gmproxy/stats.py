@@ -6,6 +6,7 @@ import struct
 import time
 
 from gmproxy import __version__
+from gmproxy.conf import UNNAMED
 from gmproxy.settings import SETTINGS, render
 
 #: The memcached whose text protocol is spoken. libmemcached drops a server whose version does not begin with digits.
@@ -17,6 +18,18 @@ MAGENT_NAME = b"memcached agent v0.6"
 MAGENT_VERSION = b"VERSION " + MAGENT_NAME + b"\r\n"
 
 END = b"END\r\n"
+FAILED = b"SERVER_ERROR no stats\r\n"
+
+#: Commands that store, and that touch, by memcached's counters.
+STORES = ("set", "add", "replace", "append", "prepend", "cas", "ms")
+TOUCHES = ("touch", "gat", "gats")
+
+#: What the servers say of themselves that has a meaning in sum.
+SUMMED = ("limit_maxbytes", "bytes", "curr_items", "total_items", "evictions", "reclaimed", "expired_unfetched", "evicted_unfetched")
+
+#: What only servers can tell; one slab class of the server number N (from 1) is told as the class N * SLABS more.
+OF_SERVERS = (b"items", b"slabs", b"sizes")
+SLABS = 100
 
 #: How the lines of several workers become one, where they are not summed up.
 MERGED_BY = {"pid": max, "uptime": max, "time": max, "version": max, "pointer_size": max, "max_connections": max, "backends": max,
@@ -29,6 +42,8 @@ def general(service):
     router = service.router
     primaries = router.backends
     everyone = primaries + router.backups
+    asked = [backend.requests_by_command() for backend in primaries]
+    bytes_read, bytes_written = service.traffic()
     return [
         ("pid", os.getpid()),
         ("uptime", int(time.monotonic() - service.share.started_at)),
@@ -43,9 +58,13 @@ def general(service):
         ("rejected_connections", service.rejected),
         ("dropped_connections", service.dropped),
         ("bytes_held", service.held),
+        ("bytes_read", bytes_read),
+        ("bytes_written", bytes_written),
         ("cmd_get", sum(backend.keys_asked for backend in primaries)),
         ("get_hits", sum(backend.values_found for backend in primaries)),
         ("get_misses", sum(backend.keys_asked - backend.values_found for backend in primaries)),
+        ("cmd_set", sum(commands.get(name, 0) for commands in asked for name in STORES)),
+        ("cmd_touch", sum(commands.get(name, 0) for commands in asked for name in TOUCHES)),
         ("cmd_flush", service.flushes),
         ("threads", 1),
         ("backends", len(primaries)),
@@ -86,24 +105,112 @@ def settings(service):
     return [(name, render(setting, getattr(service.options, name)) or "-") for name, setting in SETTINGS.items()]
 
 
-def concerns_all(words):
-    """True if `stats` with these arguments is a question to, or an order for, all workers."""
-    return words in ([], [b"reset"])
+#: What `stats` with these arguments asks of all workers.
+_QUESTIONS = {(): "stats", (b"proxy",): "stats", (b"reset",): "reset", (b"pools",): "report", (b"backends",): "report"}
 
 
-def answer(service, words, as_magent=False, whole=None):
-    """The reply to `stats` with the arguments `words` (list of bytes). `whole`: the snapshot of all workers, where there are several."""
-    if not words:
+def question(words):
+    """The question to, or order for, all workers that `stats` with the arguments `words` is; or None."""
+    return _QUESTIONS.get(tuple(words))
+
+
+def is_about_servers(words):
+    return not words or words in [[word] for word in OF_SERVERS]
+
+
+def answer(service, words, as_magent=False, whole=None, heard=None):
+    """The reply to `stats` with the arguments `words` (list of bytes). `whole`: the answer of all workers, where there are several;
+    `heard`: {label: [(name, value)]}, that of the servers, where they were asked."""
+    if not words or words == [b"proxy"]:
         told = whole or snapshot(service)
-        return _as_magent(told["links"]) if as_magent else _lines(told["general"].items())
+        if as_magent and not words:
+            return _as_magent(told["links"])
+        return _lines([*told["general"].items(), *sums(heard or {})])
+    if words in ([b"pools"], [b"backends"]):
+        report = whole or service.share.report()
+        return _lines(_of_pools(report) if words == [b"pools"] else _of_backends(report["pools"][service.options.name or UNNAMED]))
     if words[0] == b"settings":
         return _lines(settings(service))
-    if words[0] in (b"items", b"slabs", b"sizes", b"conns"):
-        return END  # memcached's own insides: the proxy keeps no item
+    if words[0] in OF_SERVERS:
+        return _lines(_sizes(heard or {}) if words[0] == b"sizes" else _slabs(heard or {}))
+    if words[0] == b"conns":
+        return END  # the proxy's clients are nobody's business
     if words[0] == b"reset":
         service.reset_counters()
         return b"RESET\r\n"
     return b"ERROR\r\n"
+
+
+# -- of the servers
+
+
+def sums(heard):
+    """[(name, value)]: what the servers say of themselves, in sum, as far as they do."""
+    facts = [dict(pairs) for pairs in heard.values()]
+    return [(name, sum(int(one[name]) for one in facts if one.get(name, "").isdigit())) for name in SUMMED if any(name in one for one in facts)]
+
+
+def _slabs(heard):
+    """The lines of `stats items` or `stats slabs`: those about a slab class for each server by itself, the others in sum."""
+    lines = []
+    whole = {}
+    for number, pairs in enumerate(heard.values(), 1):
+        for name, value in pairs:
+            prefix, _, rest = name.rpartition(":")
+            group, _, slab = prefix.rpartition(":")
+            if slab.isdigit():
+                lines.append((f"{group}:{number * SLABS + int(slab)}:{rest}" if group else f"{number * SLABS + int(slab)}:{rest}", value))
+            elif value.isdigit():
+                whole[name] = whole.get(name, 0) + int(value)
+    return [*lines, *whole.items()]
+
+
+def _sizes(heard):
+    """The lines of `stats sizes`: how many items of each size there are, on all servers."""
+    counts = {}
+    words = {}
+    for name, value in (pair for pairs in heard.values() for pair in pairs):
+        if name.isdigit() and value.isdigit():
+            counts[int(name)] = counts.get(int(name), 0) + int(value)
+        else:
+            words[name] = value
+    return [*sorted(counts.items()), *words.items()]
+
+
+# -- of the report
+
+
+def _of_pools(report):
+    for title, pool in report["pools"].items():
+        backends = pool["backends"]
+        facts = {
+            "curr_connections": pool["clients"]["current"], "total_connections": pool["clients"]["accepted"],
+            "rejected_connections": pool["clients"]["rejected"], "bytes_read": pool["clients"]["bytes_read"],
+            "bytes_written": pool["clients"]["bytes_written"],
+            "backends": sum(one["role"] == "primary" for one in backends), "backups": sum(one["role"] == "backup" for one in backends),
+            "backends_ejected": sum(one["state"] in ("ejected", "probing") for one in backends),
+            "requests": sum(sum(one["requests"].values()) for one in backends), "errors": sum(sum(one["errors"].values()) for one in backends),
+        }
+        yield from ((f"{_word(title)}:{name}", value) for name, value in facts.items())
+
+
+def _of_backends(pool):
+    for number, one in enumerate(pool["backends"], 1):
+        facts = {
+            "address": one["label"], "name": _word(one["name"]) or "-", "role": one["role"], "state": one["state"], "links": one["links"],
+            "in_flight": one["in_flight"], "requests": sum(one["requests"].values()), "errors": sum(one["errors"].values()),
+            "get_hits": one["hits"], "get_misses": one["keys"] - one["hits"], "bytes_sent": one["bytes_sent"],
+            "bytes_received": one["bytes_received"], "ejections": one["ejections"], "journal_keys": one["journal"],
+        }
+        yield from ((f"{number}:{name}", value) for name, value in facts.items())
+
+
+def _word(text):
+    """`text` as one word of a line."""
+    return "_".join(text.split())
+
+
+# -- lines
 
 
 def _lines(pairs):

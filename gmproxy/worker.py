@@ -4,6 +4,7 @@ from gevent import monkey
 
 monkey.patch_all()  # before anything else imports socket: names are resolved and connections made without blocking the loop
 
+import functools  # noqa: E402
 import gc  # noqa: E402
 import logging  # noqa: E402
 import time  # noqa: E402
@@ -53,6 +54,7 @@ class Worker:
         self.lag = Lag()
         self.draining = False
         self._measuring = False
+        share.report = functools.partial(self.command, "report", [])
         self._sum_up_at = 0.0
         self._overloaded = {}  # backend -> requests that were refused for it when we last looked
         self._ticker = None

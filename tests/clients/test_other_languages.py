@@ -36,6 +36,7 @@ if (IS_BINARY) {
 check('too large', !$m->set('large', str_repeat('x', 2000000)) && $m->get('large') === false);
 check('version', count($m->getVersion()) === 1);
 check('stats', count($m->getStats()) === 1);
+check('items', array_values($m->getStats())[0]['curr_items'] > 0);
 if (!IS_BINARY) {
     $m->setOption(Memcached::OPT_NOREPLY, true);
     check('noreply', $m->set('quiet', 1) && $m->delete('quiet'));

@@ -27,6 +27,7 @@ assert m.set("large", "x" * 500_000) and len(m.get("large")) == 500_000
 assert m.delete("py") and m.get("py") is None
 ((server, stats),) = m.get_stats()
 assert stats["version"].startswith(b"1.6." if isinstance(stats["version"], bytes) else "1.6.")
+assert int(stats["curr_items"]) > 0 and int(stats["limit_maxbytes"]) > 0
 assert m.flush_all() and m.get("many50") is None
 """
 

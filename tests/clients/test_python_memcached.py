@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from support.timing import eventually
 
 memcache = pytest.importorskip("memcache")
 
@@ -148,6 +149,27 @@ def test_stats(client):
     ((server, stats),) = client.get_stats()
     assert stats["version"].startswith("1.6")
     assert int(stats["curr_connections"]) >= 1
+
+
+def test_stats_of_the_servers(client, key):
+    for number in range(20):
+        client.set(f"{key}{number}", number)
+
+    def told(words=None):
+        ((server, stats),) = client.get_stats(words)
+        return stats
+
+    def items():
+        return sum(int(count) for name, count in told("items").items() if name.endswith(":number"))
+
+    eventually(lambda: int(told()["curr_items"]) == items() >= 20, what="what was heard a moment ago is forgotten")
+    assert int(told()["limit_maxbytes"]) > 0 and int(told()["cmd_set"]) >= 20
+    ((server, slabs),) = client.get_stats("slabs")
+    assert int(slabs["active_slabs"]) >= 1
+    ((server, backends),) = client.get_stats("backends")
+    assert backends["1:state"].strip() in ("up", "warming")
+    ((server, pools),) = client.get_stats("pools")
+    assert int(pools["default:curr_connections"]) >= 1
 
 
 def test_flush_all(client, shop, key):

@@ -20,7 +20,7 @@ FLOORS = (
     "protocol.text protocol.binary protocol.retold protocol.orders protocol.reply",
     "settings pools conf share sockets control places daemon title logs loop notify watch reload sysio",
     "net probe lingering",
-    "link caretaker",
+    "link caretaker insides",
     "backend",
     "gather copies refill router",
     "stats service session report",

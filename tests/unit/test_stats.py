@@ -14,6 +14,7 @@ def backend(label, asked=0, found=0, ejected=False, links=(None,)):
         label=label, keys_asked=asked, values_found=found, health=SimpleNamespace(ejected=ejected, ejections=1), links=list(links), requests=asked,
         failures=1, refills=2, journal={b"k", b"l"}, behind=True, keys_deleted=7, flushes=1,
         lingering=[object()], fetches={b"k": None},
+        requests_by_command=lambda: {"get": asked, "set": 2, "cas": 1, "touch": 4},
     )
 
 
@@ -27,7 +28,7 @@ def service():
     )
     return SimpleNamespace(
         options=options, router=router, sessions={1, 2, 3}, connections=30, rejected=2, dropped=1, held=12, flushes=6,
-        share=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None,
+        share=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None, traffic=lambda: (1000, 2000),
     )
 
 
@@ -45,7 +46,8 @@ def test_general(service):
     told = facts(stats.answer(service, []))
     expected = {
         "curr_connections": "3", "total_connections": "30", "rejected_connections": "2", "max_connections": "77", "cmd_get": "15",
-        "get_hits": "8", "get_misses": "7", "cmd_flush": "6", "backends": "2", "backends_ejected": "1", "backend_links": "3",
+        "get_hits": "8", "get_misses": "7", "cmd_flush": "6", "cmd_set": "6", "cmd_touch": "8", "bytes_read": "1000", "bytes_written": "2000",
+        "backends": "2", "backends_ejected": "1", "backend_links": "3",
         "backend_requests": "115", "backend_failures": "3", "get_errors_as_misses": "4", "backup_writes_lost": "3", "refills": "4",
         "backup_writes_differed": "1", "ejections": "3", "backends_behind": "3", "journal_keys": "6", "journal_deleted": "21",
         "journal_flushes": "3", "links_lingering": "3", "changes_undecided": "9", "fetches": "2",
@@ -108,6 +110,42 @@ def test_a_snapshot_can_be_sent(service):
     assert json.loads(json.dumps(snapshot)) == snapshot
 
 
-@pytest.mark.parametrize("words, all_of_them", [([], True), ([b"reset"], True), ([b"settings"], False), ([b"reset", b"x"], False)])
-def test_what_concerns_all_workers(words, all_of_them):
-    assert stats.concerns_all(words) is all_of_them
+@pytest.mark.parametrize("words, asked", [
+    ([], "stats"), ([b"proxy"], "stats"), ([b"reset"], "reset"), ([b"pools"], "report"), ([b"backends"], "report"), ([b"settings"], None),
+    ([b"reset", b"x"], None),
+])
+def test_what_all_workers_are_asked(words, asked):
+    assert stats.question(words) == asked
+
+
+# -- what the servers say of themselves
+
+HEARD = {
+    "a:1": [("items:1:number", "3"), ("items:5:number", "1"), ("1:chunk_size", "96"), ("active_slabs", "2"), ("96", "4")],
+    "b:2": [("items:1:number", "7"), ("1:chunk_size", "96"), ("active_slabs", "1"), ("96", "1"), ("128", "2"), ("sizes_status", "enabled")],
+}
+
+
+def test_slab_classes_of_each_server_are_told_apart_and_the_rest_is_summed(service):
+    told = stats.answer(service, [b"items"], heard=HEARD).decode().split("\r\n")
+    assert {"STAT items:101:number 3", "STAT items:105:number 1", "STAT items:201:number 7"} <= set(told)
+    told = stats.answer(service, [b"slabs"], heard=HEARD).decode().split("\r\n")
+    assert {"STAT 101:chunk_size 96", "STAT 201:chunk_size 96", "STAT active_slabs 3"} <= set(told)
+
+
+def test_sizes_are_summed(service):
+    heard = {label: [pair for pair in pairs if pair[0].isdigit() or pair[0] == "sizes_status"] for label, pairs in HEARD.items()}
+    assert stats.answer(service, [b"sizes"], heard=heard) == b"STAT 96 5\r\nSTAT 128 2\r\nSTAT sizes_status enabled\r\nEND\r\n"
+
+
+def test_what_servers_hold_is_a_sum_and_missing_if_nobody_says_it(service):
+    heard = {"a:1": [("bytes", "10"), ("curr_items", "1"), ("pid", "5")], "b:2": [("bytes", "5"), ("curr_items", "odd")]}
+    told = facts(stats.answer(service, [], heard=heard))
+    assert (told["bytes"], told["curr_items"]) == ("15", "1")
+    assert "evictions" not in told
+    assert "bytes" not in facts(stats.answer(service, []))
+
+
+@pytest.mark.parametrize("words", [[b"items"], [b"slabs"], [b"sizes"]])
+def test_servers_that_say_nothing(service, words):
+    assert stats.answer(service, words, heard={}) == b"END\r\n"
