@@ -20,6 +20,7 @@ HOT_MODULES = {
     "text": "gmproxy.protocol.text",
     "binary": "gmproxy.protocol.binary",
     "reply": "gmproxy.protocol.reply",
+    "meter": "gmproxy.meter",
     "link": "gmproxy.link",
     "backend": "gmproxy.backend",
     "copies": "gmproxy.copies",

@@ -25,7 +25,7 @@ READ, WRITE = 1, 2  # what a loop's io watcher can wait for
 class LinkKeeper:
     """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd).
 
-    meter                        hears how long answers take (gmproxy.measures.Meter), or None while nobody wants to know
+    meter                        hears how long answers take (gmproxy.meter.Meter), or None while nobody wants to know
     bytes_sent, bytes_received   so far
     """
 
@@ -44,7 +44,7 @@ class Link:
 
     __slots__ = ("backend", "lane", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_out", "_queued",
                  "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_answered",
-                 "_marks", "_idle_mark", "_idle_since", "_flushes", "_timed")
+                 "_marks", "_idle_mark", "_idle_since", "_flushes", "_timed", "_heard_at")
 
     def __init__(self, backend, lane, loop):
         self.backend = backend
@@ -69,6 +69,7 @@ class Link:
         self._idle_since = 0.0
         self._flushes = deque()  # as _marks, one for each flush while there is a meter, see _measure
         self._timed = 0          # replies of which the meter knows
+        self._heard_at = 0.0     # when the latest replies came, while there is a meter
 
     def __repr__(self):
         state = "closed" if self.closed else "opening" if self._sock is None else "open"
@@ -246,7 +247,7 @@ class Link:
         waiting = self.waiting
         backend = self.backend
         backend.bytes_received += len(chunk)
-        slow = self._is_slow()
+        slow = backend.meter is not None and self._is_slow()
         reader.stream.feed(chunk)
         while waiting:
             request = waiting[0]
@@ -275,11 +276,10 @@ class Link:
         if meter is None:
             flushes.clear()
             return
-        now = self._loop.now()
         while flushes and self._timed < self._answered:
             sent_at, asked = flushes[0]
             reached = min(asked, self._answered)
-            meter.took(now - sent_at, reached - self._timed)
+            meter.took(self._heard_at - sent_at, reached - self._timed)
             self._timed = reached
             if reached < asked:
                 return
@@ -287,14 +287,16 @@ class Link:
 
     def _is_slow(self):
         """True if the replies that come now are late enough to be told of one by one."""
-        meter = self.backend.meter
-        return meter is not None and len(self._flushes) > 0 and self._loop.now() - self._flushes[0][0] >= meter.slow_threshold
+        self._heard_at = self._loop.now()
+        if not self._flushes:
+            return False
+        return self._heard_at - self._flushes[0][0] >= self.backend.meter.slow_threshold
 
     def _note_slow(self, request):
         """`request` is answered, and perhaps slowly."""
         self._measure()
         if self._flushes:
-            self.backend.meter.slow(request, self._loop.now() - self._flushes[0][0])
+            self.backend.meter.slow(request, self._heard_at - self._flushes[0][0])
 
     def check_late(self, now, timeout):
         """Fail the link if a request waits for longer than `timeout` seconds. Called many times a timeout.

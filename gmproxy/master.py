@@ -370,7 +370,7 @@ class Master:
             os.kill(child.pid, signal.SIGKILL)
 
     def after(self, seconds, what):
-        self._after(seconds, what)
+        self._loop.after(seconds, what)
 
     def pids(self):
         return [child.pid for child in sorted(self._children.values(), key=lambda child: child.number)]

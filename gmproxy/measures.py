@@ -1,57 +1,19 @@
-"""What is measured only while somebody wants to know: how long servers take to answer, and how late the loop is.
+"""What is measured only while somebody wants to know, beside what meter.py does: which requests were slow, and how late the loop is.
 
 Nothing here reads a clock: it is told the time.
 """
 
-from bisect import bisect_left
 from collections import deque
 
 from gmproxy.accel import pick
 
 STAGES = pick("message").STAGES
 
-#: Upper bounds of the buckets of a latency histogram, seconds; what is longer falls into one more. Each is at most 2.5 times the one
-#: before, so that a percentile read from them is not far off.
-BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
 #: Slow requests that are remembered.
 SLOW_KEPT = 200
 
 #: The loop's lag is the longest of the last so many seconds.
 LAG_WINDOW = 1.0
-
-
-class Meter:
-    """How long one server takes to answer.
-
-    slow_threshold   requests that take so many seconds are told to `slow`
-    buckets          how many replies came within each of BOUNDS, and after the last
-    total            seconds that all of them took
-    """
-
-    __slots__ = ("slow_threshold", "buckets", "total", "_pool", "_label", "_slow")
-
-    def __init__(self, pool, label, slow_threshold, slow):
-        """`pool` and `label`: whose it is. `slow`: gmproxy.measures.Slow"""
-        self._pool = pool
-        self._label = label
-        self._slow = slow
-        self.slow_threshold = slow_threshold
-        self.reset()
-
-    def reset(self):
-        self.buckets = [0] * (len(BOUNDS) + 1)
-        self.total = 0.0
-
-    def took(self, seconds, count):
-        """`count` replies took `seconds` each."""
-        self.buckets[bisect_left(BOUNDS, seconds)] += count
-        self.total += seconds * count
-
-    def slow(self, request, seconds):
-        """`request` is answered, and has perhaps taken longer than it should."""
-        if seconds >= self.slow_threshold:
-            self._slow.note(self._pool, self._label, request, seconds)
 
 
 class Slow:

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from gmproxy.accel import pick
 from gmproxy.conf import UNNAMED, placement_for
 from gmproxy.health import UP, WARMING
-from gmproxy.measures import Meter
 from gmproxy.reload import match
 from gmproxy.service import Service
 
 new_backend = pick("backend").Backend
 new_router = pick("router").Router
+new_meter = pick("meter").Meter
 
 #: A server that was taken out is let go when nobody has waited for it for so many times the timeout: a request that fails elsewhere
 #: may still come to ask it.
@@ -107,7 +107,7 @@ class Pool:
         self._slow = slow
         for backend in self.backends:
             if backend.meter is None:
-                backend.meter = Meter(self.title, backend.label, self.options.slow_threshold, slow)
+                backend.meter = new_meter(self.options.slow_threshold, functools.partial(slow.note, self.title, backend.label))
             backend.meter.slow_threshold = self.options.slow_threshold
 
     def shares(self):

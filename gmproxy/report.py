@@ -9,10 +9,11 @@ import resource
 import time
 
 from gmproxy import __version__, events
-from gmproxy.accel import BUILD
+from gmproxy.accel import BUILD, pick
 from gmproxy.health import EJECTED, FAILING, PROBING, UP, WARMING
-from gmproxy.measures import BOUNDS
 from gmproxy.settings import SETTINGS, render
+
+BOUNDS = pick("meter").BOUNDS
 
 #: The worst last.
 GRAVITY = (UP, WARMING, FAILING, PROBING, EJECTED)
@@ -68,6 +69,7 @@ def _pool(pool, now):
 
 def _backend(pool, backend, role, share, now):
     server, health, meter = backend.server, backend.health, backend.meter
+    buckets = [0] * (len(BOUNDS) + 1) if meter is None else meter.buckets()
     links = [link for link in backend.links if link is not None]
     queues = [link.queues() for link in links]
     state, since = pool.state(backend, now)
@@ -85,10 +87,7 @@ def _backend(pool, backend, role, share, now):
         "errors": dict(backend.errors), "failures": backend.failures, "ejections": health.ejections,
         "journal": len(backend.journal), "journal_deleted": backend.keys_deleted, "journal_flushes": backend.flushes,
         "bytes_sent": backend.bytes_sent, "bytes_received": backend.bytes_received,
-        "latency": {
-            "count": 0 if meter is None else sum(meter.buckets), "sum": 0.0 if meter is None else meter.total,
-            "buckets": [0] * (len(BOUNDS) + 1) if meter is None else list(meter.buckets),
-        },
+        "latency": {"count": sum(buckets), "sum": 0.0 if meter is None else meter.total, "buckets": buckets},
     }
 
 

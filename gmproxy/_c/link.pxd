@@ -1,10 +1,11 @@
 cimport cython
 from gmproxy._c.message cimport Request
+from gmproxy._c.meter cimport Meter
 from gmproxy._c.reply cimport ReplyReader
 
 
 cdef class LinkKeeper:
-    cdef public object meter
+    cdef public Meter meter
     cdef public long long bytes_sent
     cdef public long long bytes_received
 
@@ -35,6 +36,7 @@ cdef class Link:
     cdef double _idle_since
     cdef object _flushes
     cdef long long _timed
+    cdef double _heard_at
 
     cpdef submit(self, Request request)
     cpdef long long backlog(self)
@@ -48,7 +50,7 @@ cdef class Link:
     cpdef on_readable(self)
     @cython.locals(reader=ReplyReader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint)
     cdef _take(self, bytes chunk, list ready)
-    @cython.locals(now=double, sent_at=double, asked=cython.longlong, reached=cython.longlong)
+    @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
     cdef _measure(self)
     cdef bint _is_slow(self) except -1
     cdef _note_slow(self, Request request)

@@ -1,11 +1,15 @@
 """Latency histograms, slow requests and the loop's lag: told the time, they do the rest."""
 
+import functools
+
 import pytest
 
 from gmproxy.accel import pick
-from gmproxy.measures import BOUNDS, LAG_WINDOW, SLOW_KEPT, Lag, Meter, Slow
+from gmproxy.measures import LAG_WINDOW, SLOW_KEPT, Lag, Slow
 
 message = pick("message")
+meter_module = pick("meter")
+BOUNDS, Meter = meter_module.BOUNDS, meter_module.Meter
 
 
 def request(key=b"k", verb=b"get"):
@@ -14,18 +18,20 @@ def request(key=b"k", verb=b"get"):
 
 @pytest.mark.parametrize("bucket, bound", list(enumerate(BOUNDS)))
 def test_a_bucket_has_what_took_as_long_as_its_bound_and_not_longer(bucket, bound):
-    meter = Meter("pool", "a:1", 1.0, None)
+    meter = Meter(1.0, None)
     meter.took(bound, 3)
     meter.took(bound * 1.001, 2)
-    assert meter.buckets[bucket] == 3
-    assert meter.buckets[bucket + 1] == 2
-    assert sum(meter.buckets) == 5
+    expected = [0] * (len(BOUNDS) + 1)
+    expected[bucket:bucket + 2] = [3, 2]
+    assert meter.buckets() == expected
     assert meter.total == pytest.approx(5 * bound, rel=0.01)
+    meter.reset()
+    assert (sum(meter.buckets()), meter.total) == (0, 0)
 
 
 def test_only_what_reaches_the_threshold_is_slow():
     slow = Slow(lambda: 1000.0)
-    meter = Meter("pool", "a:1", 0.1, slow)
+    meter = Meter(0.1, functools.partial(slow.note, "pool", "a:1"))
     meter.slow(request(b"quick"), 0.0999)
     meter.slow(request(b"late"), 0.1)
     assert slow.slowest() == [{"pool": "pool", "backend": "a:1", "key": "late", "command": "get", "seconds": 0.1, "stage": "primary", "time": 1000.0}]

@@ -4,7 +4,7 @@ import copy
 import json
 
 from gmproxy import report
-from gmproxy.measures import BOUNDS
+from gmproxy.report import BOUNDS
 
 
 def backend(label="a:1", role="primary", **told):
