@@ -95,7 +95,7 @@ class Sampler:
         self._looked += 1
         if self._looked == LOOK_AFTER:
             self._adapt()
-        self._weight = random.randint(1, 2 * self._gap - 1)
+        self._weight = 1 + int(random.random() * (2 * self._gap - 1))
         return self._weight - 1
 
     def _adapt(self):
