@@ -146,6 +146,8 @@ class Admin:
 class Handler(WSGIServer.handler_class):
     """Lets nobody keep a connection for ever."""
 
-    def handle(self):
+    def handle_one_request(self):
+        """As long as the wait for a request and its answer may take; a connection on which one follows the other is kept."""
         with gevent.Timeout(IDLE_TIMEOUT, False):
-            super().handle()
+            return super().handle_one_request()
+        return None  # that ends the connection
