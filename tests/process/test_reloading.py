@@ -123,9 +123,9 @@ def test_unchanged_servers_keep_links_health_and_counters(memcached, configured,
         keys = keys_by_server(2, 3)
         for key in (*keys[0], *keys[1]):
             talk.expect(b"get %b\r\n" % key, b"END\r\n")
+        assert first.stats()["total_connections"] == connections + 1  # the one that asks here
         told = read_stats(talk)
         assert (told["cmd_get"], told["backends"]) == (11, 2)
-        assert first.stats()["total_connections"] == connections + 1  # the one that asks here
         assert second.stats()["cmd_get"] == 3
 
 
