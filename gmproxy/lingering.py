@@ -5,16 +5,16 @@ waiting. So such a connection is closed on our side only. When the server ends i
 certain that no old change will be made any more.
 """
 
+import os
 import socket
 import struct
 
 import gevent
 
-from gmproxy.accel import pick
-
-recv = pick("sysio").recv
-
 READ = 1
+
+#: Bytes of late answers that are read, and thrown away, at once.
+LATE_SIZE = 64 * 1024
 
 #: For one server; beyond it the oldest is cut, and what was not delivered yet never will be.
 MAX_LINGERING = 64
@@ -51,8 +51,10 @@ class Lingering:
 
     def _on_readable(self, sock):
         try:
-            if recv(sock.fileno()) != b"":
-                return  # a late answer, or nothing after all
+            if os.read(sock.fileno(), LATE_SIZE):
+                return  # a late answer
+        except BlockingIOError:
+            return
         except OSError:
             pass
         self._forget(sock)

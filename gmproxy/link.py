@@ -14,9 +14,7 @@ from collections import deque
 from gmproxy.accel import pick
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 
-_sysio = pick("sysio")
-recv = _sysio.recv
-send = _sysio.send
+send = pick("sysio").send
 new_reader = pick("reply").ReplyReader
 
 READ, WRITE = 1, 2  # what a loop's io watcher can wait for
@@ -221,14 +219,12 @@ class Link:
             return
         ready = []
         try:
-            chunk = recv(self._fd)
-            if chunk is None:
-                return
-            if chunk:
-                self._take(chunk, ready)
+            count = self._reader.stream.receive(self._fd)
+            if count > 0:
+                self._take(count, ready)
                 if self._flushes:
                     self._measure()
-            else:
+            elif count == 0:
                 self.fail(CLOSED)
         except BackendError as error:
             self.fail(error.reason, error.detail)
@@ -241,14 +237,13 @@ class Link:
             for session in ready:
                 session.resume()
 
-    def _take(self, chunk, ready):
-        """Read the replies in `chunk`; adds to `ready` the sessions that have all their answers now."""
+    def _take(self, count, ready):
+        """Read the replies that end in the `count` bytes just received; adds to `ready` the sessions that have all their answers now."""
         reader = self._reader
         waiting = self.waiting
         backend = self.backend
-        backend.bytes_received += len(chunk)
+        backend.bytes_received += count
         slow = backend.meter is not None and self._is_slow()
-        reader.stream.feed(chunk)
         while waiting:
             request = waiting[0]
             reply = reader.read(request)

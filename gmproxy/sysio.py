@@ -1,27 +1,10 @@
-"""recv and send on a descriptor, without the cost of a socket object's methods and of a fresh 64 KiB buffer a call.
+"""send on a descriptor, without the cost of a socket object's methods. What receives is the stream (protocol/stream.py).
 
-This is the one hot module that is written twice: `_c/sysio.pyx` does the same with C types. Both must keep this contract;
-tests/unit/test_sysio.py holds them to it.
+This hot module is written twice: `_c/sysio.pyx` does the same with C types. Both must keep this contract; tests/unit/test_sysio.py
+holds them to it.
 """
 
 import os
-
-RECV_SIZE = 64 * 1024
-
-_scratch = bytearray(RECV_SIZE)
-_view = memoryview(_scratch)
-
-
-def recv(fd):
-    """The bytes that have arrived (at most RECV_SIZE), b"" once the peer has closed, None if there are none now.
-
-    Raises OSError when the connection is broken.
-    """
-    try:
-        count = os.readv(fd, (_scratch,))
-    except BlockingIOError:
-        return None
-    return bytes(_view[:count])
 
 
 def send(fd, data, offset):

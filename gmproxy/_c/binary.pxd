@@ -1,4 +1,5 @@
 cimport cython
+from gmproxy._c.stream cimport Stream
 from gmproxy._c.message cimport Edge, Parser, Request, Verb
 
 
@@ -50,7 +51,7 @@ cdef class BinaryParser(Parser):
     cdef Py_ssize_t skip
     cdef Request after_skip
 
-    @cython.locals(data=bytes, start=Py_ssize_t, magic=int, opcode=int, key_length=Py_ssize_t, extras_length=Py_ssize_t,
+    @cython.locals(stream=Stream, start=Py_ssize_t, magic=int, opcode=int, key_length=Py_ssize_t, extras_length=Py_ssize_t,
                    body_length=Py_ssize_t, opaque=bytes, operation=Operation, answer=Answer, rest=Py_ssize_t, key_start=Py_ssize_t,
                    after=Py_ssize_t, key=bytes, extras=bytes)
     cpdef Request next_request(self)
@@ -60,7 +61,7 @@ cdef class BinaryParser(Parser):
     cdef Request _skip_refused_body(self)
     @cython.locals(answers=list, keys=list, request=Request)
     cdef Request _gets(self, Answer answer, bytes key)
-    @cython.locals(data=bytes, start=Py_ssize_t, magic=int, opcode=int, key_length=Py_ssize_t, extras_length=Py_ssize_t,
+    @cython.locals(stream=Stream, start=Py_ssize_t, magic=int, opcode=int, key_length=Py_ssize_t, extras_length=Py_ssize_t,
                    body_length=Py_ssize_t, opaque=bytes, operation=Operation, after=Py_ssize_t, key=bytes)
     cdef bint _take_get(self, list answers, list keys) except -1
 

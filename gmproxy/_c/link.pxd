@@ -46,10 +46,10 @@ cdef class Link:
     cpdef flush(self)
     @cython.locals(count=Py_ssize_t)
     cdef _send(self, bytes data, Py_ssize_t offset)
-    @cython.locals(ready=list, chunk=bytes)
+    @cython.locals(ready=list, count=Py_ssize_t)
     cpdef on_readable(self)
     @cython.locals(reader=ReplyReader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint)
-    cdef _take(self, bytes chunk, list ready)
+    cdef _take(self, Py_ssize_t count, list ready)
     @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
     cdef _measure(self)
     cdef bint _is_slow(self) except -1

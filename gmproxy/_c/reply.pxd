@@ -17,13 +17,13 @@ cdef class ReplyReader:
 
     cpdef bint is_at_border(self)
     cpdef bytes read(self, Request request)
-    @cython.locals(data=bytes, end=Py_ssize_t)
+    @cython.locals(stream=Stream, end=Py_ssize_t)
     cdef Py_ssize_t _line_end(self, Py_ssize_t start) except -1
     @cython.locals(stream=Stream, after=Py_ssize_t, line=bytes)
     cdef bytes _read_line(self, Verb verb)
     cdef _check_odd_line(self, Verb verb, bytes line)
     @cython.locals(stream=Stream, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, flags_end=Py_ssize_t, length_end=Py_ssize_t,
-                   length=cython.longlong, reply=bytes)
+                   length=cython.longlong, ends=Py_ssize_t, reply=bytes)
     cdef bytes _read_values(self, Request request)
     cdef bint _ends_well(self, Py_ssize_t length_end, Py_ssize_t stop) except -1
     @cython.locals(fits=bint)

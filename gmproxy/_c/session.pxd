@@ -31,9 +31,9 @@ cdef class Session(Asker):
     cdef Py_ssize_t _holds
 
     cdef bint _may_leave(self) except -1
-    @cython.locals(chunk=bytes)
+    @cython.locals(count=Py_ssize_t)
     cpdef run(self)
-    cdef _begin(self, bytes chunk)
+    cdef _begin(self)
     cdef _answer_requests(self)
     @cython.locals(batch=list, request=Request)
     cdef bint _read_batch(self) except -1

@@ -3,17 +3,25 @@ cimport cython
 
 @cython.final
 cdef class Stream:
-    cdef public bytes data
     cdef public Py_ssize_t pos
+    cdef readonly Py_ssize_t end
     cdef public Py_ssize_t need
+    cdef const char *_text
+    cdef bytes _own
+    cdef Py_ssize_t _room
     cdef Py_ssize_t _searched
-    cdef list _parts
-    cdef Py_ssize_t _have
+    cdef bint _held
 
+    cpdef Py_ssize_t receive(self, int fd) except -2
+    cdef char *_make_room(self, Py_ssize_t *room) except NULL
+    cdef char *_borrow(self, Py_ssize_t *room) except NULL
+    cdef int _move_out(self) except -1
+    cdef int _own_copy(self, Py_ssize_t capacity) except -1
     cpdef feed(self, bytes chunk)
     cpdef Py_ssize_t size(self)
     cpdef forget(self)
     cpdef bint ready(self)
+    cpdef int byte(self, Py_ssize_t at)
     cpdef Py_ssize_t line_end(self, Py_ssize_t start)
     cpdef Py_ssize_t word_end(self, Py_ssize_t start, Py_ssize_t stop)
     cpdef Py_ssize_t find_nul(self, Py_ssize_t start, Py_ssize_t stop)

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The C half of gmproxy/sysio.py: see there."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINTR, errno
 
@@ -9,29 +9,9 @@ cdef extern from "<sys/types.h>" nogil:
     ctypedef long ssize_t
 
 cdef extern from "<sys/socket.h>" nogil:
-    ssize_t c_recv "recv"(int fd, void *data, size_t size, int flags)
     ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
     enum:
         MSG_NOSIGNAL
-
-cdef enum:
-    SIZE = 65536
-
-RECV_SIZE = SIZE
-
-cdef char scratch[SIZE]
-
-
-def recv(int fd):
-    cdef ssize_t count
-    while True:
-        count = c_recv(fd, scratch, SIZE, 0)
-        if count >= 0:
-            return PyBytes_FromStringAndSize(scratch, count)
-        if errno == EAGAIN:
-            return None
-        if errno != EINTR:
-            PyErr_SetFromErrno(OSError)
 
 
 def send(int fd, bytes data, Py_ssize_t offset):

@@ -14,7 +14,7 @@ cdef class TextParser(Parser):
     @cython.locals(stream=Stream, start=Py_ssize_t, end=Py_ssize_t, words=list, after=Py_ssize_t)
     cdef Request _log_in(self)
     @cython.locals(size=Py_ssize_t)
-    cdef _check_unfinished(self, bytes data, Py_ssize_t start)
+    cdef _check_unfinished(self, Py_ssize_t start)
     @cython.locals(stream=Stream, keys=list, pos=Py_ssize_t, key_end=Py_ssize_t, key=bytes)
     cdef Request _retrieve(self, Verb verb, Py_ssize_t start, Py_ssize_t name_end, Py_ssize_t stop)
     @cython.locals(stream=Stream, words=list, verb=Verb, count=Py_ssize_t)

@@ -299,12 +299,11 @@ class BinaryParser:
             return self._skip_refused_body()
         if not stream.ready():
             return None
-        data = stream.data
         start = stream.pos
-        if len(data) - start < HEADER_SIZE:
+        if stream.end - start < HEADER_SIZE:
             stream.need = HEADER_SIZE
             return None
-        magic, opcode, key_length, extras_length, body_length, opaque, cas = _REQUEST_HEADER.unpack_from(data, start)
+        magic, opcode, key_length, extras_length, body_length, opaque, cas = _REQUEST_HEADER.unpack(stream.cut(start, start + HEADER_SIZE))
         if magic != REQUEST:
             raise Unintelligible
         operation = OPERATIONS.get(opcode)
@@ -324,12 +323,12 @@ class BinaryParser:
             return self._refuse_body(answer, INVALID, body_length)
         key_start = start + HEADER_SIZE + extras_length
         if rest > self.max_item_size:
-            if len(data) < key_start + key_length:
+            if stream.end < key_start + key_length:
                 stream.need = HEADER_SIZE + extras_length + key_length
                 return None
             return self._refuse_large(answer, stream.cut(key_start, key_start + key_length), body_length)
         after = start + HEADER_SIZE + body_length
-        if after > len(data):
+        if after > stream.end:
             stream.need = HEADER_SIZE + body_length
             return None
         stream.pos = after
@@ -384,16 +383,15 @@ class BinaryParser:
     def _take_get(self, answers, keys):
         """Take the next packet too if it is a get whose answer may come from the same gets. False if no more may follow."""
         stream = self.stream
-        data = stream.data
         start = stream.pos
-        if len(data) - start < HEADER_SIZE:
+        if stream.end - start < HEADER_SIZE:
             return False
-        magic, opcode, key_length, extras_length, body_length, opaque, _ = _REQUEST_HEADER.unpack_from(data, start)
+        magic, opcode, key_length, extras_length, body_length, opaque, _ = _REQUEST_HEADER.unpack(stream.cut(start, start + HEADER_SIZE))
         operation = OPERATIONS.get(opcode)
         if magic != REQUEST or operation is None or operation.kind != "get" or extras_length or body_length != key_length:
             return False
         after = start + HEADER_SIZE + key_length
-        if not 1 <= key_length <= limits.MAX_KEY or after > len(data):
+        if not 1 <= key_length <= limits.MAX_KEY or after > stream.end:
             return False
         key = stream.cut(start + HEADER_SIZE, after)
         if not is_text(key):

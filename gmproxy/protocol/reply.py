@@ -28,6 +28,9 @@ UNASKED_FLAGS = (b"W", b"X", b"Z", b"b")
 #: How a server refuses an ms before it has read the data block: it takes that for commands.
 BLOCK_NOT_READ = (b"ERROR", b"CLIENT_ERROR bad command line format", b"CLIENT_ERROR options flags")
 
+#: A value of more bytes is received at its final place.
+LONG = 4096
+
 FULL = b"ERROR Too many open connections"
 REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
 
@@ -73,13 +76,13 @@ class ReplyReader:
 
     def _line_end(self, start):
         """The offset after the line that starts at `start`, or 0 while its end has not arrived."""
-        data = self.stream.data
-        end = self.stream.line_end(start)
+        stream = self.stream
+        end = stream.line_end(start)
         if end < 0:
-            if len(data) - start > limits.MAX_REPLY_LINE:
+            if stream.end - start > limits.MAX_REPLY_LINE:
                 raise BackendError(PROTOCOL, "a line without end")
             return 0
-        if end == start or data[end - 1] != 13:
+        if end == start or stream.byte(end - 1) != 13:
             raise BackendError(PROTOCOL, "a line that does not end in CRLF")
         return end + 1
 
@@ -89,7 +92,7 @@ class ReplyReader:
         if after == 0:
             stream.need = 0
             return None
-        line = stream.data[stream.pos:after]
+        line = stream.cut(stream.pos, after)
         stream.pos = after
         if line not in verb.answers:
             self._check_odd_line(verb, line)
@@ -122,8 +125,9 @@ class ReplyReader:
             if length < 0 or stream.number(key_end + 1, flags_end) < 0 or not self._ends_well(length_end, after - 2):
                 raise BackendError(PROTOCOL, f"a bad header {stream.cut(pos, pos + 60)!r}")
             after += length + 2
-            if after > len(stream.data):
-                return self._keep_blocks(pos, after - pos)
+            if after > stream.end:
+                ends = len(END) if request.keys is None and length > LONG else 0  # then all of the reply comes to one place
+                return self._keep_blocks(pos, after - pos + ends)
             if not stream.begins(after - 2, CRLF):
                 raise BackendError(PROTOCOL, "a value without its line end")
             self._check_key(request, pos + 6, key_end)
@@ -166,7 +170,7 @@ class ReplyReader:
                 after += int(header[3:-2].split(b" ", 1)[0]) + 2
                 if after - start > limits.MAX_REPLY:
                     raise BackendError(PROTOCOL, f"a value too large: {header[:60]!r}")
-                if after > len(stream.data):
+                if after > stream.end:
                     stream.need = after - start
                     return None
                 if not stream.begins(after - 2, CRLF):
@@ -215,7 +219,7 @@ class ReplyReader:
         """The reply goes on: put its complete VALUE blocks aside, so that they are not looked at again."""
         stream = self.stream
         if pos > stream.pos:
-            self._blocks.append(stream.data[stream.pos:pos])
+            self._blocks.append(stream.cut(stream.pos, pos))
             self._kept += pos - stream.pos
             if self._kept > limits.MAX_REPLY:
                 self._blocks.clear()
@@ -224,7 +228,7 @@ class ReplyReader:
 
     def _error_instead(self, request, pos, after):
         """An error line takes the place of all values, as in memcached."""
-        line = self.stream.data[pos:after]
+        line = self.stream.cut(pos, after)
         if not is_error_line(line):
             raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {line[:60]!r}")
         self.stream.pos = after

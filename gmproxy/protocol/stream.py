@@ -8,95 +8,124 @@ Both parsers, of clients' requests and of servers' replies, read from one of the
 a search for a line end goes on where the last one stopped, and a long data block in many chunks is joined once.
 """
 
+import os
+
+#: What `receive` says if nothing has arrived.
+NOTHING = -1
+
+#: Bytes taken at once.
+RECV_SIZE = 64 * 1024
+
+_buffer = bytearray(RECV_SIZE)
+_view = memoryview(_buffer)
+
 
 class Stream:
     """
-    data     what can be parsed, from offset `pos` on
     pos      how far the parser has understood it: the parser moves this
+    end      where what can be parsed ends; offsets count until the next `receive`, `feed` or `forget`
     need     bytes from `pos` on without which the parser cannot go on; 0: any more will do
     """
 
-    __slots__ = ("data", "pos", "need", "_searched", "_parts", "_have")
+    __slots__ = ("pos", "end", "need", "_data", "_searched", "_parts", "_have")
 
     def __init__(self):
-        self.data = b""
         self.pos = 0
+        self.end = 0
         self.need = 0
-        self._searched = 0  # no line end in `data` before this offset
-        self._parts = []    # chunks that wait to be joined with `data`
+        self._data = b""
+        self._searched = 0  # no line end in `_data` before this offset
+        self._parts = []    # chunks that wait to be joined with `_data`
         self._have = 0      # bytes in them
+
+    def receive(self, fd):
+        """Take what has arrived at the socket `fd`: returns how many bytes, 0 once the peer has closed, NOTHING if there are
+        none now. Raises OSError when the connection is broken."""
+        try:
+            count = os.readv(fd, (_buffer,))
+        except BlockingIOError:
+            return NOTHING
+        if count:
+            self.feed(bytes(_view[:count]))
+        return count
 
     def feed(self, chunk):
         """Take the bytes that arrived next."""
         if self._have == 0:
             self._searched -= self.pos
-            if self.pos == len(self.data):
-                self.data = chunk
+            if self.pos == self.end:
+                self._data = chunk
                 self.pos = 0
+                self.end = len(chunk)
                 self._searched = 0
                 return
-            self._parts.append(self.data[self.pos:])
-            self._have = len(self.data) - self.pos
-            self.data = b""
-            self.pos = 0
+            self._parts.append(self._data[self.pos:])
+            self._have = self.end - self.pos
+            self._data = b""
+            self.pos = self.end = 0
         self._parts.append(chunk)
         self._have += len(chunk)
         if self._have >= self.need:
-            self.data = b"".join(self._parts)
+            self._data = b"".join(self._parts)
+            self.end = self._have
             self._parts.clear()
             self._have = 0
 
     def size(self):
         """Bytes that wait to be understood."""
-        return self._have + len(self.data) - self.pos
+        return self._have + self.end - self.pos
 
     def forget(self):
         """Hold on to no memory if all bytes are understood: an idle connection is to cost little."""
-        if self.pos == len(self.data):
-            self.data = b""
-            self.pos = 0
+        if self.pos == self.end:
+            self._data = b""
+            self.pos = self.end = 0
             self._searched = 0
 
     def ready(self):
         """True if the parser has something new to look at."""
-        return self.pos < len(self.data)
+        return self.pos < self.end
+
+    def byte(self, at):
+        """The byte at offset `at`, as a number."""
+        return self._data[at]
 
     def line_end(self, start):
         """The offset of the first line feed from `start` on, or -1 while it has not arrived."""
-        end = self.data.find(b"\n", self._searched if self._searched > start else start)
+        end = self._data.find(b"\n", self._searched if self._searched > start else start)
         if end < 0:
-            self._searched = len(self.data)
+            self._searched = self.end
         return end
 
     def word_end(self, start, stop):
         """The offset of the first blank from `start` on, or `stop` if there is none before it."""
-        end = self.data.find(b" ", start, stop)
+        end = self._data.find(b" ", start, stop)
         return stop if end < 0 else end
 
     def find_nul(self, start, stop):
-        """The offset of the first NUL in data[start:stop], or -1."""
-        return self.data.find(b"\0", start, stop)
+        """The offset of the first NUL from `start` to before `stop`, or -1."""
+        return self._data.find(b"\0", start, stop)
 
     def cut(self, start, stop):
-        """data[start:stop]."""
-        return self.data[start:stop]
+        """The bytes from `start` to before `stop`."""
+        return self._data[start:stop]
 
     def begins(self, start, text):
         """True if `text` stands at offset `start`."""
-        return self.data.startswith(text, start)
+        return self._data.startswith(text, start)
 
     def equals(self, start, stop, text):
-        """True if data[start:stop] is `text`."""
-        return self.data[start:stop] == text
+        """True if `text` is all there is from `start` to before `stop`."""
+        return self._data[start:stop] == text
 
     def number(self, start, stop):
-        """The number written as data[start:stop], or -1 if that is not 1 to 10 digits and nothing else."""
-        text = self.data[start:stop]
+        """The number written from `start` to before `stop`, or -1 if that is not 1 to 10 digits and nothing else."""
+        text = self._data[start:stop]
         return int(text) if len(text) <= 10 and text.isdigit() else -1
 
     def all_digits(self, start, stop):
-        """True if data[start:stop] is one digit or more and nothing else."""
-        return self.data[start:stop].isdigit()
+        """True if there is one digit or more from `start` to before `stop` and nothing else."""
+        return self._data[start:stop].isdigit()
 
     def wait_for(self, start, need):
         """Nothing can be done before `need` bytes from offset `start` on are there."""
@@ -105,7 +134,7 @@ class Stream:
 
     def drop(self, count):
         """Throw away up to `count` bytes; returns how many were there."""
-        available = len(self.data) - self.pos
+        available = self.end - self.pos
         if available > count:
             available = count
         self.pos += available

@@ -81,15 +81,15 @@ class TextParser:
         end = stream.line_end(start)
         if end < 0:
             stream.need = 0
-            self._check_unfinished(stream.data, start)
+            self._check_unfinished(start)
             return None
         stop = end
-        if stop > start and stream.data[stop - 1] == 13:
+        if stop > start and stream.byte(stop - 1) == 13:
             stop -= 1
         nul = stream.find_nul(start, stop)
         if nul >= 0:
             stop = nul  # memcached reads the line as a C string
-        while start < stop and stream.data[start] == 32:
+        while start < stop and stream.byte(start) == 32:
             start += 1
         name_end = stream.word_end(start, stop)
         verb = VERBS.get(stream.cut(start, name_end))
@@ -109,7 +109,7 @@ class TextParser:
         stream = self.stream
         start = stream.pos
         end = stream.line_end(start)
-        if (len(stream.data) if end < 0 else end) - start > limits.MAX_LOGIN:
+        if (stream.end if end < 0 else end) - start > limits.MAX_LOGIN:
             raise LineTooLong
         if end < 0:
             stream.need = 0
@@ -122,7 +122,7 @@ class TextParser:
         if length > limits.MAX_LOGIN:
             raise LineTooLong
         after = end + 1 + length + 2
-        if after > len(stream.data):
+        if after > stream.end:
             stream.need = after - start
             return None
         stream.pos = after
@@ -136,10 +136,10 @@ class TextParser:
         self.users = None
         return local_reply(STORED)
 
-    def _check_unfinished(self, data, start):
-        size = len(data) - start
+    def _check_unfinished(self, start):
+        size = self.stream.end - start
         if size > limits.MAX_UNFINISHED_LINE:
-            head = data[start:start + 104].lstrip(b" ")
+            head = self.stream.cut(start, start + 104).lstrip(b" ")
             if size > limits.MAX_GET_LINE or not head.startswith((b"get ", b"gets ")):
                 raise LineTooLong
 
@@ -246,7 +246,7 @@ class TextParser:
             return self._refuse_large(delete, quiet, length, pos)
         stream = self.stream
         after = pos + length + 2
-        if after > len(stream.data):
+        if after > stream.end:
             stream.need = after - stream.pos
             return None
         start = stream.pos
