@@ -34,7 +34,7 @@ HOT_MODULES = {
 TWIN_MODULES = {
     "sysio": "gmproxy.sysio",
     "stream": "gmproxy.protocol.stream",
-    "blocks": "gmproxy.protocol.blocks",
+    "retrieval": "gmproxy.protocol.retrieval",
 }
 
 PURE_ASKED = os.environ.get("GMPROXY_PURE", "") not in ("", "0")

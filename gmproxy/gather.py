@@ -1,9 +1,6 @@
 """Many answers become one: of a retrieval that was split by server, and of a command that went to every server."""
 
-from gmproxy.accel import pick
 from gmproxy.protocol.values import END, blocks_by_key, in_order
-
-merge = pick("blocks").merge
 
 
 class Gather:
@@ -12,12 +9,12 @@ class Gather:
     memcached answers in that order, and there are clients (Cache::Memcached::Fast) that lose what comes in another.
     """
 
-    __slots__ = ("request", "order", "left", "parts")
+    __slots__ = ("request", "division", "left", "parts")
 
-    def __init__(self, request, order, left):
+    def __init__(self, request, division):
         self.request = request
-        self.order = order  # for each key of the request: in which part it is
-        self.left = left
+        self.division = division
+        self.left = len(division.parts)
         self.parts = []
 
     def answered(self, part):
@@ -42,7 +39,7 @@ class Gather:
                 merged = False
         if not merged:
             return self._piece_together()
-        return merge(self.order, [part.reply for part in parts], [part.blocks for part in parts])
+        return self.division.merge([part.reply for part in parts], [part.blocks for part in parts])
 
     def _piece_together(self):
         """Block by block: some of the answers are not as a server gave them."""

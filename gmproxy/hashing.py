@@ -91,8 +91,15 @@ def crc16(key):
 
 def one_at_a_time(key):
     """Bob Jenkins' one-at-a-time over signed bytes; libmemcached's "default"."""
+    return _one_at_a_time(key, len(key))
+
+
+# These take a key as text[:length]: the compiled build hashes it where it stands in a client's line.
+
+
+def _one_at_a_time(text, length):
     h = 0
-    for byte in key:
+    for byte in text[:length]:
         if byte > 127:
             byte |= -256
         h = ((h + byte) * 1025) & M32
@@ -102,18 +109,18 @@ def one_at_a_time(key):
     return (h * 32769) & M32
 
 
-def _fnv1(key, h, prime):
+def _fnv1(text, length, h, prime):
     """FNV-1 over signed bytes: multiply, then xor."""
-    for byte in key:
+    for byte in text[:length]:
         if byte > 127:
             byte |= -256
         h = ((h * prime) ^ byte) & M32
     return h
 
 
-def _fnv1a(key, h, prime):
+def _fnv1a(text, length, h, prime):
     """FNV-1a over signed bytes: xor, then multiply."""
-    for byte in key:
+    for byte in text[:length]:
         if byte > 127:
             byte |= -256
         h = ((h ^ byte) * prime) & M32
@@ -122,22 +129,22 @@ def _fnv1a(key, h, prime):
 
 def fnv1_32(key):
     """FNV-1, 32 bits, signed bytes."""
-    return _fnv1(key, 0x811C9DC5, 0x01000193)
+    return _fnv1(key, len(key), 0x811C9DC5, 0x01000193)
 
 
 def fnv1a_32(key):
     """FNV-1a, 32 bits, signed bytes; PECL memcache's `fnv`."""
-    return _fnv1a(key, 0x811C9DC5, 0x01000193)
+    return _fnv1a(key, len(key), 0x811C9DC5, 0x01000193)
 
 
 def fnv1_64(key):
     """Lower half of FNV-1 with 64 bits, signed bytes."""
-    return _fnv1(key, 0x84222325, 0x1B3)
+    return _fnv1(key, len(key), 0x84222325, 0x1B3)
 
 
 def fnv1a_64(key):
     """Lower half of FNV-1a with 64 bits, signed bytes."""
-    return _fnv1a(key, 0x84222325, 0x1B3)
+    return _fnv1a(key, len(key), 0x84222325, 0x1B3)
 
 
 def hsieh(key):
@@ -278,8 +285,12 @@ def jenkins(key):
 
 def djb(key):
     """magent: h * 33 + signed byte from 5381, 31 bits."""
+    return _djb(key, len(key))
+
+
+def _djb(text, length):
     h = 5381
-    for byte in key:
+    for byte in text[:length]:
         if byte > 127:
             byte |= -256
         h = (h * 33 + byte) & 0x7FFFFFFF
@@ -398,3 +409,64 @@ HASHES = {
     "whalin_old": whalin_old,
     "whalin_old_64": whalin_old_64,
 }
+
+
+class QuickHash:
+    """One of the hashes above, for which the compiled build makes no Python object."""
+
+    __slots__ = ()
+
+    def of(self, text, length):
+        """The hash of text[:length]."""
+        raise NotImplementedError
+
+
+class QuickFnv1(QuickHash):
+
+    __slots__ = ("start", "prime")
+
+    def __init__(self, start, prime):
+        self.start = start
+        self.prime = prime
+
+    def of(self, text, length):
+        return _fnv1(text, length, self.start, self.prime)
+
+
+class QuickFnv1a(QuickFnv1):
+
+    __slots__ = ()
+
+    def of(self, text, length):
+        return _fnv1a(text, length, self.start, self.prime)
+
+
+class QuickOneAtATime(QuickHash):
+
+    __slots__ = ()
+
+    def of(self, text, length):
+        return _one_at_a_time(text, length)
+
+
+class QuickDjb(QuickHash):
+
+    __slots__ = ()
+
+    def of(self, text, length):
+        return _djb(text, length)
+
+
+_QUICK = {
+    fnv1_32: QuickFnv1(0x811C9DC5, 0x01000193),
+    fnv1a_32: QuickFnv1a(0x811C9DC5, 0x01000193),
+    fnv1_64: QuickFnv1(0x84222325, 0x1B3),
+    fnv1a_64: QuickFnv1a(0x84222325, 0x1B3),
+    one_at_a_time: QuickOneAtATime(),
+    djb: QuickDjb(),
+}
+
+
+def quick_hash(hash_key):
+    """The QuickHash for a function of this module, or None if there is none."""
+    return _QUICK.get(hash_key)

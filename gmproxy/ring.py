@@ -16,6 +16,7 @@ murmur3_end = _hashing.murmur3_end
 murmur3_stir = _hashing.murmur3_stir
 murmur3_tail = _hashing.murmur3_tail
 murmur3_words = _hashing.murmur3_words
+quick_hash = _hashing.quick_hash
 
 
 class Locator:
@@ -25,6 +26,10 @@ class Locator:
 
     def locate(self, key):
         """Index into the servers, in the order the operator gave them."""
+        return self.locate_in(key, len(key))
+
+    def locate_in(self, text, length):
+        """As `locate`, for the key text[:length]: in the compiled build wherever it stands in memory."""
         raise NotImplementedError
 
 
@@ -37,8 +42,8 @@ class PartOfKey(Locator):
         self.inner = inner
         self.part = part
 
-    def locate(self, key):
-        return self.inner.locate(self.part(key))
+    def locate_in(self, text, length):
+        return self.inner.locate(self.part(text[:length]))
 
 
 class Only(Locator):
@@ -49,7 +54,7 @@ class Only(Locator):
     def __init__(self, owner):
         self.owner = owner
 
-    def locate(self, key):
+    def locate_in(self, text, length):
         return self.owner
 
 
@@ -59,15 +64,18 @@ class Buckets(Locator):
     For a negative hash the remainder is the floored one, 0..n-1: what programs do that add n to a negative remainder.
     """
 
-    __slots__ = ("owners", "count", "hash_key")
+    __slots__ = ("owners", "count", "hash_key", "quick")
 
     def __init__(self, owners, hash_key):
         self.owners = owners
         self.count = len(owners)
         self.hash_key = hash_key
+        self.quick = quick_hash(hash_key)
 
-    def locate(self, key):
-        return self.owners[self.hash_key(key) % self.count]
+    def locate_in(self, text, length):
+        if self.quick is not None:
+            return self.owners[self.quick.of(text, length) % self.count]
+        return self.owners[self.hash_key(text[:length]) % self.count]
 
 
 class AbsoluteBuckets(Buckets):
@@ -75,8 +83,8 @@ class AbsoluteBuckets(Buckets):
 
     __slots__ = ()
 
-    def locate(self, key):
-        return self.owners[abs(self.hash_key(key)) % self.count]
+    def locate_in(self, text, length):
+        return self.owners[abs(self.hash_key(text[:length])) % self.count]
 
 
 class FoldedBuckets(Buckets):
@@ -84,8 +92,8 @@ class FoldedBuckets(Buckets):
 
     __slots__ = ()
 
-    def locate(self, key):
-        h = (self.hash_key(key) >> 16) & 0x7FFF
+    def locate_in(self, text, length):
+        h = (self.hash_key(text[:length]) >> 16) & 0x7FFF
         if h == 0:
             h = 1
         return self.owners[h % self.count]
@@ -100,7 +108,7 @@ class RandomOwner(Locator):
         self.owners = owners
         self.count = len(owners)
 
-    def locate(self, key):
+    def locate_in(self, text, length):
         return self.owners[int(random() * self.count)]
 
 
@@ -126,8 +134,8 @@ class Ring(Locator):
         """Owner of the position ``h``."""
         return self.owners[bisect_left(self.points, h)]
 
-    def locate(self, key):
-        return self.at(self.hash_key(key))
+    def locate_in(self, text, length):
+        return self.at(self.hash_key(text[:length]))
 
 
 class RingBelow(Ring):
@@ -153,10 +161,10 @@ class MagentRing(Ring):
         self.mask = mask
         self.buckets = Buckets(buckets, djb)
 
-    def locate(self, key):
-        h = self.hash_key(key) & self.mask
+    def locate_in(self, text, length):
+        h = self.hash_key(text[:length]) & self.mask
         if h == 0:
-            return self.buckets.locate(key)
+            return self.buckets.locate_in(text, length)
         return self.at(h)
 
 
@@ -184,7 +192,8 @@ class Rendezvous(Locator):
         self.groups = list(groups.items())
         self.owners = [owner for _, owner in ranked]
 
-    def locate(self, key):
+    def locate_in(self, text, length):
+        key = text[:length]
         if self.quote_key:
             key = repr(key).encode()
         elif not key.isascii():
@@ -192,9 +201,9 @@ class Rendezvous(Locator):
         best = -1
         winner = 0
         for rest, heads in self.groups:
-            text = rest + key
-            words = murmur3_words(text)
-            tail = murmur3_tail(text)
+            whole = rest + key
+            words = murmur3_words(whole)
+            tail = murmur3_tail(whole)
             for state, length, rank in heads:
                 score = murmur3_end(murmur3_stir(state, words), tail, length + len(key))
                 if score > best or (score == best and rank > winner):

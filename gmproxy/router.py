@@ -23,12 +23,21 @@ new_refill = _refill.Refill
 new_meta_refill = _refill.MetaRefill
 new_fetch = _refill.Fetch
 new_copies = pick("copies").Copies
+new_division = pick("retrieval").Division
 _gather = pick("gather")
 new_gather = _gather.Gather
 new_fan_out = _gather.FanOut
 
 #: A gat is sent in lines of at most so many bytes of keys.
 LONGEST_GAT = 1900
+
+
+def any_behind(servers):
+    """True if one of them may have missed a change."""
+    for backend in servers:
+        if backend.behind:
+            return True
+    return False
 
 
 class Router:
@@ -186,42 +195,44 @@ class Router:
 
     def _split(self, request, servers, locator, stage):
         """Ask each of `servers` for its keys of `request`. Returns the session that is ready by this, if any."""
-        count = len(servers)
-        current = [-1] * (2 * count)   # server -> the group that its next key joins; behind them: if it will be refused there
-        groups = []
-        owners = []                    # group -> server
-        order = []                     # key -> group
-        room = 0
-        for key in request.keys:
-            index = locator.locate(key)
-            backend = servers[index]
-            place = index + count if backend.behind and key in backend.journal else index
-            number = current[place]
-            if request.verb.changes:  # gat: memcached gives up a long line that is no get
-                room += len(key) + 1
-                if room > LONGEST_GAT:
-                    number = -1
-                    room = len(key) + 1
-                    current = [-1] * (2 * count)
-            if number < 0:
-                number = current[place] = len(groups)
-                groups.append([])
-                owners.append(index)
-            groups[number].append(key)
-            order.append(number)
-        self.fragments += len(groups)
-        gather = new_gather(request, order, len(groups))
-        for group in groups:
-            part = new_request(request.verb, group[0], b"%b%b\r\n" % (request.line, b" ".join(group)))
-            part.keys = group
+        if request.verb.changes or any_behind(servers):
+            division = self._divide_with_care(request, servers, locator)
+        else:
+            division = request.keys.divide(locator, len(servers))
+        self.fragments += len(division.parts)
+        gather = new_gather(request, division)
+        for keys in division.parts:
+            part = new_request(request.verb, keys[0], keys.line(request.line))
+            part.keys = keys
             part.owner = gather
             part.lane = request.lane
             part.stage = stage
             gather.parts.append(part)
         session = None
-        for index, part in zip(owners, list(gather.parts)):
+        for index, part in zip(division.owners, list(gather.parts)):
             session = servers[index].submit(part) or session
         return session
+
+    def _divide_with_care(self, request, servers, locator):
+        """The keys that a server will refuse, since it has missed a change of them, go apart. And memcached gives up a long
+        line that is no get."""
+        groups = {}  # (server, whether it will refuse) -> the group that its next key joins
+        owners = []
+        order = []
+        room = 0
+        for key in request.keys:
+            index = locator.locate(key)
+            backend = servers[index]
+            place = index, backend.behind and key in backend.journal
+            room += len(key) + 1
+            if room > LONGEST_GAT and request.verb.changes:
+                room = len(key) + 1
+                groups = {}
+            if place not in groups:
+                groups[place] = len(owners)
+                owners.append(index)
+            order.append(groups[place])
+        return new_division(request.keys, order, owners)
 
     def primary_of(self, key):
         return self.backends[self.locator.locate(key)]

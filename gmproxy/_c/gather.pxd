@@ -1,10 +1,11 @@
 cimport cython
 from gmproxy._c.message cimport Asker, Request
+from gmproxy._c.retrieval cimport Division
 
 
 cdef class Gather(Asker):
     cdef readonly Request request
-    cdef list order
+    cdef Division division
     cdef Py_ssize_t left
     cdef readonly list parts
 

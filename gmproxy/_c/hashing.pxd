@@ -4,13 +4,13 @@ cimport cython
 cdef unsigned int M32, _BEEF, _MIX_1, _MIX_2, _END_1, _END_2
 
 @cython.locals(h=cython.uint, byte=cython.uint)
-cpdef object one_at_a_time(bytes key)
+cdef unsigned int _one_at_a_time(const unsigned char *text, Py_ssize_t length)
 @cython.locals(c=cython.uint, byte=cython.uint)
 cpdef object crc16(bytes key)
 @cython.locals(byte=cython.uint)
-cdef unsigned int _fnv1(bytes key, unsigned int h, unsigned int prime)
+cdef unsigned int _fnv1(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
 @cython.locals(byte=cython.uint)
-cdef unsigned int _fnv1a(bytes key, unsigned int h, unsigned int prime)
+cdef unsigned int _fnv1a(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
 @cython.locals(h=cython.uint, byte=cython.uint, word=cython.uint, length=Py_ssize_t, whole=Py_ssize_t, left=Py_ssize_t)
 cpdef object hsieh(bytes key)
 @cython.locals(h=cython.uint, k=cython.uint, length=Py_ssize_t, whole=Py_ssize_t)
@@ -26,8 +26,29 @@ cdef unsigned int _rotate(unsigned int x, int bits)
 @cython.locals(a=cython.uint, b=cython.uint, c=cython.uint, length=Py_ssize_t)
 cpdef object jenkins(bytes key)
 @cython.locals(h=cython.uint, byte=cython.uint)
-cpdef object djb(bytes key)
+cdef unsigned int _djb(const unsigned char *text, Py_ssize_t length)
 @cython.locals(h=cython.uint, unit=cython.uint)
 cdef object _java_polynomial(bytes key, unsigned int base)
 @cython.locals(h=cython.double, unit=cython.double)
 cpdef object nodeproxy(bytes key)
+
+
+cdef class QuickHash:
+    cdef unsigned int of(self, const unsigned char *text, Py_ssize_t length)
+
+
+cdef class QuickFnv1(QuickHash):
+    cdef unsigned int start
+    cdef unsigned int prime
+
+
+cdef class QuickFnv1a(QuickFnv1):
+    pass
+
+
+cdef class QuickOneAtATime(QuickHash):
+    pass
+
+
+cdef class QuickDjb(QuickHash):
+    pass

@@ -1,5 +1,5 @@
 cimport cython
-from gmproxy._c.blocks cimport Blocks
+from gmproxy._c.retrieval cimport Blocks
 from gmproxy._c.stream cimport Stream
 
 
@@ -44,7 +44,7 @@ cdef class Parser:
 cdef class Request:
     cdef public Verb verb
     cdef public bytes key
-    cdef public list keys
+    cdef public object keys
     cdef public bytes line
     cdef public bint quiet
     cdef public Edge edge

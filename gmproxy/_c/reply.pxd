@@ -1,5 +1,6 @@
 cimport cython
 from gmproxy._c.message cimport Request, Verb
+from gmproxy._c.retrieval cimport Blocks
 from gmproxy._c.stream cimport Stream
 
 
@@ -11,9 +12,8 @@ cdef class ReplyReader:
     cdef public Stream stream
     cdef public Py_ssize_t found
     cdef public bint out_of_step
-    cdef list _blocks
+    cdef list _pieces
     cdef Py_ssize_t _kept
-    cdef Py_ssize_t _next_key
 
     cpdef bint is_at_border(self)
     cpdef bytes read(self, Request request)
@@ -23,16 +23,16 @@ cdef class ReplyReader:
     cdef bytes _read_line(self, Verb verb)
     cdef _check_odd_line(self, Verb verb, bytes line)
     @cython.locals(stream=Stream, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, flags_end=Py_ssize_t, length_end=Py_ssize_t,
-                   length=cython.longlong, ends=Py_ssize_t, reply=bytes)
+                   length=cython.longlong, ends=Py_ssize_t, blocks=Blocks, reply=bytes)
     cdef bytes _read_values(self, Request request)
     cdef bint _ends_well(self, Py_ssize_t length_end, Py_ssize_t stop) except -1
     @cython.locals(fits=bint)
-    cdef bytes _join_blocks(self, bytes last)
+    cdef bytes _join_pieces(self, bytes last)
     @cython.locals(stream=Stream, start=Py_ssize_t, after=Py_ssize_t, header=bytes, code=bytes)
     cdef bytes _read_meta(self, Request request)
     @cython.locals(asked=list, told=list, code=bytes, odd=bint, word=bytes)
     cdef _check_flags(self, Request request, bytes header)
-    @cython.locals(stream=Stream, keys=list, at=Py_ssize_t)
+    @cython.locals(stream=Stream)
     cdef _check_key(self, Request request, Py_ssize_t start, Py_ssize_t stop)
     @cython.locals(stream=Stream)
     cdef bytes _keep_blocks(self, Py_ssize_t pos, Py_ssize_t need)

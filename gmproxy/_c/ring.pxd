@@ -1,7 +1,11 @@
 # What `hash_key` returns stays an object: some of the hashes are signed, and one has no bound.
 
+from gmproxy._c.hashing cimport QuickHash
+
+
 cdef class Locator:
     cpdef Py_ssize_t locate(self, bytes key) except -1
+    cdef Py_ssize_t locate_in(self, const unsigned char *text, Py_ssize_t length) except -1
 
 
 cdef class PartOfKey(Locator):
@@ -16,6 +20,7 @@ cdef class Only(Locator):
 cdef class Buckets(Locator):
     cdef readonly list owners
     cdef readonly object hash_key
+    cdef QuickHash quick
     cdef readonly Py_ssize_t count
 
 

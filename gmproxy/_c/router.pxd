@@ -2,7 +2,13 @@ cimport cython
 from gmproxy._c.backend cimport Backend
 from gmproxy._c.copies cimport Copies
 from gmproxy._c.message cimport Asker, Request
+from gmproxy._c.gather cimport Gather
+from gmproxy._c.retrieval cimport Division, Keys
 from gmproxy._c.ring cimport Locator
+
+
+@cython.locals(backend=Backend)
+cdef bint any_behind(list servers) except -1
 
 
 cdef class Router:
@@ -29,9 +35,10 @@ cdef class Router:
     cdef bint _may_leave_guests(self, Request request)
     cpdef fill(self, Request request, Backend backend)
     cpdef primary_of(self, bytes key)
-    @cython.locals(current=list, groups=list, owners=list, order=list, group=list, part=Request, key=bytes, backend=Backend,
-                   count=Py_ssize_t, index=Py_ssize_t, place=Py_ssize_t, number=Py_ssize_t, room=Py_ssize_t)
+    @cython.locals(division=Division, keys=Keys, part=Request, gather=Gather, index=Py_ssize_t)
     cdef _split(self, Request request, list servers, Locator locator, int stage)
+    @cython.locals(backend=Backend, key=bytes, index=Py_ssize_t, room=Py_ssize_t)
+    cdef _divide_with_care(self, Request request, list servers, Locator locator)
     cpdef missed(self, Request request, Backend backend)
     cpdef failed(self, Request request, Backend backend, str reason)
 

@@ -15,12 +15,12 @@ cdef class TextParser(Parser):
     cdef Request _log_in(self)
     @cython.locals(size=Py_ssize_t)
     cdef _check_unfinished(self, Py_ssize_t start)
-    @cython.locals(stream=Stream, keys=list, pos=Py_ssize_t, key_end=Py_ssize_t, key=bytes)
+    @cython.locals(stream=Stream, pos=Py_ssize_t)
     cdef Request _retrieve(self, Verb verb, Py_ssize_t start, Py_ssize_t name_end, Py_ssize_t stop)
     @cython.locals(stream=Stream, words=list, verb=Verb, count=Py_ssize_t)
     cdef Request _request(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t end)
     @cython.locals(request=Request)
-    cdef Request _retrieve_many(self, Verb verb, list keys, bytes prefix)
+    cdef Request _retrieve_many(self, Verb verb, keys, bytes prefix)
     @cython.locals(stream=Stream, key_end=Py_ssize_t, flags_end=Py_ssize_t, exptime_end=Py_ssize_t, flags=cython.longlong,
                    exptime=cython.longlong, length=cython.longlong)
     cdef Py_ssize_t _plain_length(self, Py_ssize_t name_end, Py_ssize_t stop) except -2

@@ -24,6 +24,7 @@ META_COUNT, META_COUNT_IF = _message.META_COUNT, _message.META_COUNT_IF
 _meta = pick("meta")
 is_text = _meta.is_text
 encoded = _meta.encoded
+new_keys = pick("retrieval").Keys
 new_stream = pick("stream").Stream
 
 GETS = VERBS[b"gets"]
@@ -373,7 +374,7 @@ class BinaryParser:
                 pass
             if len(keys) > 1:
                 request = new_request(GETS, key, b"gets ")
-                request.keys = keys
+                request.keys = new_keys(keys)
                 request.edge = AnswersInOrder(answers)
                 return request
         request = new_request(GETS, key, b"gets %b\r\n" % key)

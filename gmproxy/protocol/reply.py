@@ -12,7 +12,7 @@ from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
 from gmproxy.protocol import limits
 
 new_stream = pick("stream").Stream
-new_blocks = pick("blocks").Blocks
+new_blocks = pick("retrieval").Blocks
 
 END = b"END\r\n"
 VALUE = b"VALUE "
@@ -51,15 +51,14 @@ class ReplyReader:
     command but SERVER_ERROR, before which memcached reads the block away.
     """
 
-    __slots__ = ("stream", "found", "out_of_step", "_blocks", "_kept", "_next_key")
+    __slots__ = ("stream", "found", "out_of_step", "_pieces", "_kept")
 
     def __init__(self):
         self.stream = new_stream()
         self.found = 0
         self.out_of_step = False
-        self._blocks = []   # VALUE blocks of a reply whose end has not arrived
-        self._kept = 0      # bytes that went into them
-        self._next_key = 0  # of several keys asked for: the first that may still come
+        self._pieces = []   # VALUE blocks of a reply whose end has not arrived
+        self._kept = 0      # bytes in them
 
     def is_at_border(self):
         """True if not a byte has arrived after the last complete reply."""
@@ -109,10 +108,12 @@ class ReplyReader:
         pos = stream.pos
         if not self._kept:
             self.found = 0
-            self._next_key = 0
             if request.keys is not None:
-                request.blocks = new_blocks(len(request.keys))
+                request.blocks = new_blocks(request.keys)
+        blocks = request.blocks
         while True:
+            if blocks is not None:
+                pos = blocks.pass_plain(stream, pos, self._kept - stream.pos)
             after = self._line_end(pos)
             if after == 0:
                 return self._keep_blocks(pos, 0)
@@ -131,26 +132,28 @@ class ReplyReader:
             if not stream.begins(after - 2, CRLF):
                 raise BackendError(PROTOCOL, "a value without its line end")
             self._check_key(request, pos + 6, key_end)
-            if request.keys is not None:
-                request.blocks.add(self._next_key - 1, self._kept + after - stream.pos)
+            if blocks is not None:
+                blocks.add(self._kept + after - stream.pos)
             pos = after
         if not stream.begins(pos, END):
             return self._error_instead(request, pos, after)
         reply = stream.cut(stream.pos, after)
         stream.pos = after
         if self._kept:
-            reply = self._join_blocks(reply)
+            reply = self._join_pieces(reply)
+        if blocks is not None:
+            self.found = len(blocks)
         return reply
 
     def _ends_well(self, length_end, stop):
         """True if behind the length of a value there is nothing but, perhaps, the number that gets gives."""
         return length_end == stop or self.stream.all_digits(length_end + 1, stop)
 
-    def _join_blocks(self, last):
+    def _join_pieces(self, last):
         fits = self._kept <= limits.MAX_REPLY
-        self._blocks.append(last)
-        reply = b"".join(self._blocks) if fits else REPLY_TOO_LARGE
-        self._blocks = []
+        self._pieces.append(last)
+        reply = b"".join(self._pieces) if fits else REPLY_TOO_LARGE
+        self._pieces = []
         self._kept = 0
         return reply
 
@@ -202,27 +205,21 @@ class ReplyReader:
     def _check_key(self, request, start, stop):
         """The server answers keys in the order asked: another one belongs to somebody else's request."""
         stream = self.stream
-        keys = request.keys
-        if keys is None:
+        if request.keys is None:
             if self.found or not stream.equals(start, stop, request.key):
                 raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} for {request.key!r}")
-        else:
-            at = self._next_key
-            while at < len(keys) and not stream.equals(start, stop, keys[at]):
-                at += 1
-            if at == len(keys):
-                raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not asked for")
-            self._next_key = at + 1
-        self.found += 1
+            self.found = 1
+        elif not request.blocks.find(stream, start, stop):
+            raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not asked for")
 
     def _keep_blocks(self, pos, need):
         """The reply goes on: put its complete VALUE blocks aside, so that they are not looked at again."""
         stream = self.stream
         if pos > stream.pos:
-            self._blocks.append(stream.cut(stream.pos, pos))
+            self._pieces.append(stream.cut(stream.pos, pos))
             self._kept += pos - stream.pos
             if self._kept > limits.MAX_REPLY:
-                self._blocks.clear()
+                self._pieces.clear()
         stream.wait_for(pos, need)
         return None
 
@@ -232,7 +229,7 @@ class ReplyReader:
         if not is_error_line(line):
             raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {line[:60]!r}")
         self.stream.pos = after
-        self._blocks = []
+        self._pieces = []
         self._kept = 0
         self.found = 0
         return line

@@ -26,6 +26,9 @@ read_meta_debug = _meta.read_debug
 line_of = _meta.line_of
 TOO_MANY_FLAGS = _meta.TOO_MANY_FLAGS
 INVALID_FLAG = _meta.INVALID
+_retrieval = pick("retrieval")
+new_keys = _retrieval.Keys
+read_keys = _retrieval.read_keys
 new_stream = pick("stream").Stream
 
 ERROR = b"ERROR\r\n"
@@ -146,20 +149,14 @@ class TextParser:
     def _retrieve(self, verb, start, name_end, stop):
         """get and gets, the most frequent and the longest commands: read without splitting the line first."""
         stream = self.stream
-        keys = []
         pos = name_end + 1
-        while pos < stop:
-            key_end = stream.word_end(pos, stop)
-            if key_end - pos > limits.MAX_KEY:
-                return local_reply(BAD_FORMAT)
-            if key_end > pos:
-                keys.append(stream.cut(pos, key_end))
-            pos = key_end + 1
+        if 0 < stop - pos <= limits.MAX_KEY and stream.word_end(pos, stop) == stop and stream.begins(stop, CRLF):
+            return new_request(verb, stream.cut(pos, stop), stream.cut(start, stop + 2))
+        keys = read_keys(stream, pos, stop, limits.MAX_KEY)
+        if keys is None:
+            return local_reply(BAD_FORMAT)
         if len(keys) == 1:
-            key = keys[0]
-            if stop - start == len(verb.name) + 1 + len(key) and stream.begins(stop, CRLF):
-                return new_request(verb, key, stream.cut(start, stop + 2))
-            return new_request(verb, key, b"%b %b\r\n" % (verb.name, key))
+            return new_request(verb, keys[0], b"%b %b\r\n" % (verb.name, keys[0]))
         return self._retrieve_many(verb, keys, verb.name + b" ")
 
     def _plain_length(self, name_end, stop):
@@ -220,7 +217,7 @@ class TextParser:
         prefix = b"%b %d " % (verb.name, as_int32(exptime))
         if len(keys) == 1:
             return new_request(verb, keys[0], prefix + keys[0] + CRLF)
-        return self._retrieve_many(verb, keys, prefix)
+        return self._retrieve_many(verb, new_keys(keys), prefix)
 
     def _store(self, verb, words, pos):
         """A storage command whose `words` are not all plain; its data block begins at `pos`."""

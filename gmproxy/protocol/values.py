@@ -1,7 +1,7 @@
 """The VALUE blocks of an answer to get, taken apart and put together again in another order.
 
 This is for answers that were pieced together when servers failed or came back empty. The usual answer of several servers is merged
-by the offsets that the reply reader noted (blocks.py).
+by the offsets that the reply reader noted (retrieval.py).
 """
 
 END = b"END\r\n"

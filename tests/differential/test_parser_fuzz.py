@@ -17,6 +17,7 @@ message = pick("message")
 text = pick("text")
 binary = pick("binary")
 reply = pick("reply")
+new_keys = pick("retrieval").Keys
 
 MAX_ITEM_SIZE = 5000
 CASES = 20_000
@@ -118,7 +119,7 @@ def ask(number):
     words, keys, _ = QUESTIONS[number % len(QUESTIONS)]
     name, *flags = words.split(b" ")
     request = message.Request(message.VERBS[name], keys[0], b" ".join([name, keys[0], *flags]) + b"\r\n")
-    request.keys = keys if len(keys) > 1 else None
+    request.keys = new_keys(keys) if len(keys) > 1 else None
     return request
 
 

@@ -134,7 +134,7 @@ def test_what_is_not_part_of_a_run(data):
 def test_a_run_has_an_end():
     keys = [b"key%d" % number for number in range(limits.MAX_QUIET_GETS + 3)]
     one, other = requests(b"".join(packet("getQ", key) for key in keys))
-    assert one.keys + other.keys == keys and len(one.keys) == limits.MAX_QUIET_GETS
+    assert [*one.keys, *other.keys] == keys and len(one.keys) == limits.MAX_QUIET_GETS
 
 
 RUN = packet("getQ", b"a", opaque=b"0001") + packet("getkQ", b"b", opaque=b"0002") + packet("get", b"a", opaque=b"0003")

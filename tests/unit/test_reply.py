@@ -8,6 +8,7 @@ from gmproxy.protocol import limits
 
 message = pick("message")
 reply = pick("reply")
+new_keys = pick("retrieval").Keys
 
 VALUE_A = b"VALUE a 0 5\r\nhello\r\n"
 VALUE_B = b"VALUE b 7 0\r\n\r\n"
@@ -18,7 +19,7 @@ def ask(name, *keys):
     name, *flags = name.split(b" ")
     request = message.Request(message.VERBS[name], keys[0] if keys else b"", b" ".join([name, *keys, *flags]) + b"\r\n")
     if len(keys) > 1:
-        request.keys = list(keys)
+        request.keys = new_keys(keys)
     return request
 
 

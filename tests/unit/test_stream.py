@@ -148,6 +148,14 @@ def ends():
         yield ours, theirs
 
 
+def send(end, data):
+    """Returns how many bytes the kernel took."""
+    try:
+        return end.send(data)
+    except BlockingIOError:
+        return 0
+
+
 def test_bytes_that_have_arrived(new_stream, ends):
     ours, theirs = ends
     stream = new_stream()
@@ -212,8 +220,7 @@ def test_many_streams_at_once_keep_their_bytes(module, data):
             number = data.draw(st.integers(0, 2))
             (ours, theirs), stream = pairs[number], streams[number]
             text = bytes([97 + step]) * data.draw(st.sampled_from([0, 1, 100, 3000, 5000, 70_000]))
-            sent = theirs.send(text) if text else 0
-            under_way[number] += text[:sent]
+            under_way[number] += text[:send(theirs, text)]
             if data.draw(st.booleans()):
                 count = max(stream.receive(ours.fileno()), 0)
                 assert count or not under_way[number]
@@ -244,7 +251,7 @@ def test_a_long_block_is_cut_out_where_it_was_received(ends):
     stream.receive(ours.fileno())
     stream.wait_for(0, len(block))
     while stream.size() < len(block):
-        sent += theirs.send(block[sent:]) if sent < len(block) else 0
+        sent += send(theirs, block[sent:])
         stream.receive(ours.fileno())
     assert stream.cut(0, len(block)) == block
     assert stream.cut(0, len(block)) is stream.cut(0, len(block))
@@ -268,7 +275,7 @@ def seconds_for(new_stream, size, need):
 
 def test_a_long_block_takes_linear_time(new_stream):
     """Sixteen times the bytes: about sixteen times the seconds, not 256 times."""
-    short, long = (min(seconds_for(new_stream, size, 1 << 30) for _ in range(3)) for size in (1 << 17, 1 << 21))
+    short, long = (min(seconds_for(new_stream, size, 1 << 30) for _ in range(3)) for size in (1 << 19, 1 << 23))
     assert long < 64 * short
 
 

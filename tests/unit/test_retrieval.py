@@ -1,0 +1,154 @@
+"""A get of many keys, taken apart and put together again, in both builds the same."""
+
+import importlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmproxy import accel, ring
+from gmproxy.hashing import fnv1a_64
+from gmproxy.protocol import retrieval as in_python
+from gmproxy.protocol import stream as stream_in_python
+
+BUILDS = [(in_python, stream_in_python, ring)]
+if accel.COMPILED:
+    BUILDS.append(tuple(importlib.import_module(f"gmproxy._c.{name}") for name in ("retrieval", "stream", "ring")))
+
+each_build = pytest.mark.parametrize("module, streams, rings", BUILDS, ids=lambda module: module.__name__)
+
+#: More than the blanks and keys that a line may have.
+LONGEST = 250
+
+key = st.binary(min_size=1, max_size=12).filter(lambda key: not set(key) & set(b" \r\n\0"))
+
+
+def block(key, data=b"x", flags=0, cas=None):
+    return b"VALUE %b %d %d%b\r\n%b\r\n" % (key, flags, len(data), b"" if cas is None else b" %d" % cas, data)
+
+
+# -- keys
+
+
+@each_build
+@given(words=st.lists(st.just(b"") | key, max_size=20))
+def test_keys_stand_between_blanks(module, streams, rings, words):
+    stream = streams.Stream()
+    stream.feed(b"get " + b" ".join(words) + b"\r\n")
+    keys = module.read_keys(stream, 4, stream.end - 2, LONGEST)
+    wanted = [word for word in words if word]
+    assert list(keys) == wanted == list(module.Keys(wanted))
+    assert len(keys) == len(wanted)
+    assert [word in keys for word in wanted] == [True] * len(wanted)
+    assert b" " not in keys
+    if wanted:
+        assert (keys[0], keys[-1]) == (wanted[0], wanted[-1])
+        assert keys.line(b"gets ") == b"gets " + b" ".join(wanted) + b"\r\n"
+
+
+@each_build
+def test_one_key_that_is_too_long(module, streams, rings):
+    stream = streams.Stream()
+    stream.feed(b"a bbb cc")
+    assert list(module.read_keys(stream, 0, 8, 3)) == [b"a", b"bbb", b"cc"]
+    assert module.read_keys(stream, 0, 8, 2) is None
+
+
+@each_build
+@given(words=st.lists(key, min_size=1, max_size=60), servers=st.integers(1, 6))
+def test_each_server_is_asked_for_its_keys_in_their_order(module, streams, rings, words, servers):
+    locator = rings.Buckets(list(range(servers)), fnv1a_64)
+    division = module.Keys(words).divide(locator, servers)
+    for owner, part in zip(division.owners, division.parts):
+        assert list(part) == [word for word in words if locator.locate(word) == owner]
+        assert part.line(b"get ") == b"get " + b" ".join(part) + b"\r\n"
+    assert sum(map(len, division.parts)) == len(words)
+    assert len(set(division.owners)) == len(division.owners)
+
+
+# -- values
+
+
+def merged(module, order, answers):
+    """`answers`: for each server a list with, for each of its keys, its VALUE block or None."""
+    owners = list(range(len(answers)))
+    division = module.Division(module.Keys([b"%d" % number for number in range(len(order))]), order, owners)
+    replies, notes = [], []
+    for answer, keys in zip(answers, division.parts):
+        note = module.Blocks(keys)
+        reply = b""
+        for place, value in enumerate(answer):
+            if value is not None:
+                reply += value
+                note.next = place + 1
+                note.add(len(reply))
+        replies.append(reply + b"END\r\n")
+        notes.append(note)
+    return division.merge(replies, notes)
+
+
+@each_build
+@pytest.mark.parametrize("order, answers, answer", [
+    ([], [], b""),
+    ([0], [[block(b"a")]], block(b"a")),
+    ([0, 1], [[block(b"a")], [block(b"b")]], block(b"a") + block(b"b")),
+    ([1, 0], [[block(b"a")], [block(b"b")]], block(b"b") + block(b"a")),
+    ([0, 1, 0], [[block(b"a"), block(b"c")], [block(b"b")]], block(b"a") + block(b"b") + block(b"c")),
+    ([0, 1, 0], [[block(b"a"), block(b"c")], [None]], block(b"a") + block(b"c")),
+    ([0, 1, 0], [[None, block(b"c")], [block(b"b")]], block(b"b") + block(b"c")),
+    ([0, 1, 0], [[None, None], [None]], b""),
+    ([0, 0, 1], [[block(b"a", b"END\r\n"), None], [block(b"b", b"")]], block(b"a", b"END\r\n") + block(b"b", b"")),
+])
+def test_values_come_in_the_order_asked(module, streams, rings, order, answers, answer):
+    assert merged(module, order, answers) == answer + b"END\r\n"
+
+
+@each_build
+@given(data=st.data())
+def test_no_value_is_lost(module, streams, rings, data):
+    servers = data.draw(st.integers(1, 5))
+    order = data.draw(st.lists(st.integers(0, servers - 1), max_size=60))
+    answers = [[] for _ in range(servers)]
+    wanted = b""
+    for number, server in enumerate(order):
+        value = data.draw(st.none() | st.binary(max_size=9).map(lambda content: block(b"%d" % number, content)))
+        answers[server].append(value)
+        wanted += value or b""
+    assert merged(module, order, answers) == wanted + b"END\r\n"
+
+
+@each_build
+@given(words=st.lists(key, min_size=1, max_size=12), data=st.data())
+def test_plain_blocks_are_passed_together(module, streams, rings, words, data):
+    """Whatever is left for the reply reader: what was passed is so many whole blocks of keys that were asked, in their order."""
+    blocks = []
+    for word in words:
+        if data.draw(st.booleans()):
+            content = data.draw(st.binary(max_size=80))
+            blocks.append((word, block(word, content, data.draw(st.integers(0, 2**32 - 1)), data.draw(st.none() | st.integers(0, 2**64 - 1)))))
+    reply = b"".join(text for _, text in blocks) + data.draw(st.sampled_from([b"", b"END\r\n" + b"x" * 50, b"SERVER_ERROR no", b"VALUE odd"]))
+    reply = reply[:data.draw(st.integers(0, len(reply)))]
+    stream = streams.Stream()
+    stream.feed(b"before" + reply)
+    notes = module.Blocks(module.Keys(words))
+    end = notes.pass_plain(stream, 6, 1000) - 6
+    ends = [0]
+    for _, text in blocks:
+        ends.append(ends[-1] + len(text))
+    assert end in ends
+    assert len(notes) == ends.index(end)
+    if module is not in_python and end < len(reply):
+        rest = reply[end:]
+        assert not rest.startswith(b"VALUE ") or len(rest) < 200
+
+
+@each_build
+@pytest.mark.parametrize("odd", [
+    b"VALUE a 0 1 \r\nx\r\n", b"VALUE a 0 1\nx\r\n", b"VALUE a 0 x\r\nx\r\n", b"VALUE a  0 1\r\nx\r\n", b"VALUE a 0 1\r\nxx\r\n", b"VALUE a 0 -1\r\n\r\n",
+    b"VALUE b 0 1\r\nx\r\n", b"VALUE aa 0 1\r\nx\r\n", b"value a 0 1\r\nx\r\n", b"VALUE a 12345678901 1\r\nx\r\n", b"VALUE a 0 99999999999\r\nx\r\n",
+    b"VALUE a 0 1 123456789012345678901\r\nx\r\n", b"END\r\n",
+])
+def test_what_is_odd_is_left_to_the_reply_reader(module, streams, rings, odd):
+    stream = streams.Stream()
+    stream.feed(odd + b"." * 100)
+    assert module.Blocks(module.Keys([b"a"])).pass_plain(stream, 0, 0) == 0
