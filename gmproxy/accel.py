@@ -32,7 +32,6 @@ HOT_MODULES = {
 
 #: Hot modules that are written twice, in Python and in `gmproxy/_c/NAME.pyx`: system calls, and looking at and copying bytes.
 TWIN_MODULES = {
-    "sysio": "gmproxy.sysio",
     "stream": "gmproxy.protocol.stream",
     "retrieval": "gmproxy.protocol.retrieval",
 }

@@ -14,8 +14,10 @@ from collections import deque
 from gmproxy.accel import pick
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 
-send = pick("sysio").send
 new_reader = pick("reply").ReplyReader
+
+#: Bytes: a request so long is handed to the kernel by itself.
+LONG = 64 * 1024
 
 READ, WRITE = 1, 2  # what a loop's io watcher can wait for
 
@@ -164,25 +166,35 @@ class Link:
         return unsent, self._queued - oldest.end_mark + len(oldest.line)
 
     def flush(self):
-        """Hand all that was submitted in this turn of the loop to the kernel in one piece."""
+        """Hand all that was submitted in this turn of the loop to the kernel, mostly in one piece."""
         self._flush_due = False
         if self._sock is None or self._unsent is not None or not self._out:
             return
-        out = self._out
-        if len(out) == 1:
-            data = out[0]
-        else:
-            data = b"".join(out)
-        out.clear()
         if self.backend.meter is not None:
             if not self._flushes:
                 self._timed = self._answered
             self._flushes.append((self._loop.now(), self._answered + len(self.waiting)))
-        self._send(data, 0)
+        while self._out and self._unsent is None:
+            self._send(self._take_out(), 0)
+
+    def _take_out(self):
+        """What is sent next, in one piece; a long one goes alone, so that it is not copied for that."""
+        out = self._out
+        end = 0
+        while end < len(out) and len(out[end]) < LONG:
+            end += 1
+        end = max(end, 1)
+        if end == len(out):
+            data = out[0] if end == 1 else b"".join(out)
+            out.clear()
+        else:
+            data = out[0] if end == 1 else b"".join(out[:end])
+            del out[:end]
+        return data
 
     def _send(self, data, offset):
         try:
-            count = send(self._fd, data, offset)
+            count = self._reader.stream.send(self._fd, data, offset)
         except OSError:
             self._loop.run_callback(self._read_out_and_fail)
             return

@@ -20,10 +20,13 @@ cdef class Session(Asker):
     cdef object _watcher
     cdef bint _watching
     cdef int _doing
+    cdef bint _readable
     cdef Parser _parser
     cdef bint _begun
     cdef list _batch
     cdef Py_ssize_t _pending
+    cdef bytes _out
+    cdef Py_ssize_t _out_at
     cdef bint _leaving
     cdef bint _softly
     cdef bint _quit
@@ -42,12 +45,15 @@ cdef class Session(Asker):
     cdef _dispatch(self, Request request)
     cpdef answered(self, Request request)
     cpdef resume(self)
-    @cython.locals(batch=list, request=Request, reply=bytes)
+    cdef bint _is_all(self) except -1
+    cdef bint _send_from_here(self) except -1
     cdef _send_replies(self)
+    @cython.locals(batch=list, request=Request, data=bytes)
+    cdef _render_replies(self)
     cdef _wait_for_bytes(self)
+    cdef _watch(self)
     cpdef _on_readable(self)
-    @cython.locals(offset=Py_ssize_t)
-    cdef _send(self, bytes data)
-    cdef _send_slowly(self, bytes data, Py_ssize_t offset)
+    cdef _send_on(self)
+    cdef _send_slowly(self)
     @cython.locals(grows=bint)
     cdef _hold(self, Py_ssize_t count)

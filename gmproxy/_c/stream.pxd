@@ -17,6 +17,7 @@ cdef class Stream:
     cdef char *_borrow(self, Py_ssize_t *room) except NULL
     cdef int _move_out(self) except -1
     cdef int _own_copy(self, Py_ssize_t capacity) except -1
+    cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset) except -1
     cpdef feed(self, bytes chunk)
     cpdef Py_ssize_t size(self)
     cpdef forget(self)

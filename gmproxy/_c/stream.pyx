@@ -17,6 +17,9 @@ cdef extern from "<sys/types.h>" nogil:
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_recv "recv"(int fd, void *data, size_t size, int flags)
+    ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
+    enum:
+        MSG_NOSIGNAL
 
 cdef enum:
     RECV_SIZE = 65536           # the shared buffer
@@ -127,6 +130,17 @@ cdef class Stream:
         if tenant is self:
             tenant = None
         return 0
+
+    cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset) except -1:
+        cdef ssize_t count
+        while True:
+            count = c_send(fd, PyBytes_AS_STRING(data) + offset, PyBytes_GET_SIZE(data) - offset, MSG_NOSIGNAL)
+            if count >= 0:
+                return count
+            if errno == EAGAIN:
+                return 0
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
 
     cpdef feed(self, bytes chunk):
         global tenant

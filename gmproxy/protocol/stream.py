@@ -49,6 +49,15 @@ class Stream:
             self.feed(bytes(_view[:count]))
         return count
 
+    @staticmethod
+    def send(fd, data, offset):
+        """The other way: send data[offset:]. Returns how many bytes the kernel took, 0 if it can take none now. Raises OSError when
+        the connection is broken."""
+        try:
+            return os.write(fd, memoryview(data)[offset:] if offset else data)
+        except BlockingIOError:
+            return 0
+
     def feed(self, chunk):
         """Take the bytes that arrived next."""
         if self._have == 0:

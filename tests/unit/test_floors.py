@@ -18,7 +18,7 @@ FLOORS = (
     "address users hashing ring labels distributions profiles placement health journal detour meter measures sampling "
     "protocol protocol.limits protocol.numbers protocol.values protocol.retrieval protocol.message protocol.stream protocol.meta "
     "protocol.text protocol.binary protocol.retold protocol.orders protocol.reply",
-    "settings pools conf share sockets control places daemon title logs loop notify watch reload sysio",
+    "settings pools conf share sockets control places daemon title logs loop notify watch reload",
     "net probe lingering",
     "link caretaker insides",
     "backend",

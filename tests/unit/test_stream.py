@@ -239,6 +239,42 @@ def test_many_streams_at_once_keep_their_bytes(module, data):
                 assert left(stream) == expected[number]
 
 
+# -- to a socket
+
+
+def test_send_says_how_much_was_taken(new_stream, ends):
+    ours, theirs = ends
+    stream = new_stream()
+    assert stream.send(ours.fileno(), b"hello", 0) == 5
+    assert stream.send(ours.fileno(), b"hello", 2) == 3
+    assert theirs.recv(100) == b"hellollo"
+
+
+def test_zero_if_the_kernel_takes_none_now(new_stream, ends):
+    ours, theirs = ends
+    stream = new_stream()
+    while stream.send(ours.fileno(), b"x" * 100_000, 0):
+        pass
+    theirs.recv(1 << 20)
+    assert stream.send(ours.fileno(), b"x", 0) == 1
+
+
+def test_a_peer_that_is_gone(new_stream, ends):
+    """As an error, not as a signal that ends the process."""
+    ours, theirs = ends
+    theirs.close()
+    with pytest.raises(BrokenPipeError):
+        new_stream().send(ours.fileno(), b"x", 0)
+
+
+def test_to_no_descriptor(new_stream):
+    with pytest.raises(OSError):
+        new_stream().send(-1, b"x", 0)
+
+
+# -- long blocks
+
+
 def test_a_long_block_is_cut_out_where_it_was_received(ends):
     """In the compiled build, where that saves copies: of 1 MiB values, the time that they take."""
     if compiled is None:
@@ -274,9 +310,9 @@ def seconds_for(new_stream, size, need):
 
 
 def test_a_long_block_takes_linear_time(new_stream):
-    """Sixteen times the bytes: about sixteen times the seconds, not 256 times."""
-    short, long = (min(seconds_for(new_stream, size, 1 << 30) for _ in range(3)) for size in (1 << 19, 1 << 23))
-    assert long < 64 * short
+    """Sixteen times the bytes: some more than sixteen times the seconds (of fresh memory), far from 256 times."""
+    short, long = (min(seconds_for(new_stream, size, 1 << 30) for _ in range(3)) for size in (1 << 17, 1 << 21))
+    assert long < 160 * short
 
 
 # -- looking at bytes
