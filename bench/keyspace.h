@@ -23,6 +23,7 @@ enum {
 
 struct keyspace {
     unsigned keys;
+    unsigned first; /* the number in the name of key 0 */
     char *names;
     char *sets;         /* one whole set request per key, all of the same length */
     size_t set_length;
@@ -56,14 +57,16 @@ static inline unsigned keyspace_find(const struct keyspace *k, const char *text,
             return k->keys;
         key = key * 10 + (unsigned)(text[i] - '0');
     }
+    key -= k->first; /* a number below the first becomes a very large one */
     return key < k->keys ? key : k->keys;
 }
 
 /* False when there is not the memory for it. */
-static inline int keyspace_build(struct keyspace *k, unsigned keys, unsigned keys_per_get, size_t value_size)
+static inline int keyspace_build(struct keyspace *k, unsigned keys, unsigned first, unsigned keys_per_get, size_t value_size)
 {
     char head[64];
     k->keys = keys;
+    k->first = first;
     k->value_start = (size_t)snprintf(head, sizeof head, "set %0*u 0 0 %zu\r\n", KEY_LENGTH, 0, value_size);
     k->data_length = value_size + 2;
     k->set_length = k->value_start + k->data_length;
@@ -73,7 +76,7 @@ static inline int keyspace_build(struct keyspace *k, unsigned keys, unsigned key
         return 0;
 
     for (unsigned i = 0; i < keys + keys_per_get; i++)
-        sprintf(k->names + (size_t)i * NAME_LENGTH, " " KEY_PREFIX "%0*u", KEY_DIGITS, i % keys);
+        sprintf(k->names + (size_t)i * NAME_LENGTH, " " KEY_PREFIX "%0*u", KEY_DIGITS, first + i % keys);
     for (unsigned key = 0; key < keys; key++) {
         const char *name = keyspace_key(k, key);
         char *at = k->sets + (size_t)key * k->set_length;

@@ -426,7 +426,7 @@ int main(int argc, char **argv)
     load.options = parse_options(argc, argv);
     const struct options *o = &load.options;
     load.random_state = (o->seed + 1) * UINT64_C(0x9E3779B97F4A7C15); /* small seeds far apart, and never 0 */
-    if (!keyspace_build(&load.keyspace, (unsigned)o->keys, (unsigned)o->keys_per_get, o->value_size))
+    if (!keyspace_build(&load.keyspace, (unsigned)o->keys, (unsigned)o->first_key, (unsigned)o->keys_per_get, o->value_size))
         broken("out of memory for %u keys", (unsigned)o->keys);
     raise_file_limit();
     connect_clients(&load);

@@ -27,7 +27,7 @@ enum {
 
 struct options {
     const char *host, *port, *unix_path;
-    uint64_t clients, pipeline, gets_per_set, value_size, keys, keys_per_get, ops, warmup, seconds, stall_seconds, seed;
+    uint64_t clients, pipeline, gets_per_set, value_size, keys, first_key, keys_per_get, ops, warmup, seconds, stall_seconds, seed;
     bool get_only, verify, preload, gate;
 };
 
@@ -42,6 +42,7 @@ static const char USAGE[] =
     "  --get-only          no sets\n"
     "  --keys-per-get N    1 = single gets, more = multi-gets; each counts as one operation (1)\n"
     "  --keys N            distinct keys (10000)\n"
+    "  --first-key N       number of the first one: loads with keys of their own can run at once (0)\n"
     "  --value-size N      bytes (100)\n"
     "  --ops N             end after N counted operations (unlimited)\n"
     "  --seconds N         end the counted part after N seconds, however many operations are done (10)\n"
@@ -87,6 +88,7 @@ static inline struct options parse_options(int argc, char **argv)
         {"gets-per-set", &o.gets_per_set, 0, UINT32_MAX},
         {"keys-per-get", &o.keys_per_get, 1, MAX_KEYS_PER_GET},
         {"keys", &o.keys, 1, MAX_KEYS},
+        {"first-key", &o.first_key, 0, MAX_KEYS},
         {"value-size", &o.value_size, 0, 64 << 20},
         {"ops", &o.ops, 0, UINT64_MAX},
         {"seconds", &o.seconds, 1, 86400},

@@ -55,6 +55,10 @@ class Server:
         """CPU nanoseconds so far, of the process and of each of its descendants."""
         return {pid: cpu_nanoseconds(pid) for pid in family(self._process.pid)}
 
+    def resident(self) -> int:
+        """Bytes of memory now, of the process and of all its descendants. What they share is divided among them."""
+        return sum(proportional_set_size(pid) for pid in family(self._process.pid))
+
     def run_on(self, cores: set[int]) -> None:
         for pid in family(self._process.pid):
             for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -84,6 +88,11 @@ def cpu_nanoseconds(pid: int) -> int:
     It is as fine as schedstat, and unlike a sum over /proc/PID/task it keeps the time of threads that have ended.
     """
     return time.clock_gettime_ns(~pid << 3 | 2)
+
+
+def proportional_set_size(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+    return int(fields[fields.index("Pss:") + 1]) * 1024
 
 
 def cpu_spent(name: str, before: dict[int, int], after: dict[int, int]) -> int:

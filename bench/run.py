@@ -9,14 +9,18 @@ import platform
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from contenders import GMPROXY_ARGUMENTS, Contender, Nutcracker, Stage, Watched, running
+from idle import measure_idle
 from load import LoadGenerator
+from mixed import measure_mixed, prepare_mixed
 from processes import BenchError, end_stragglers, raise_file_limit
-from report import as_markdown, as_text, summary, table
-from rows import ROWS, Row
+from report import HEADLINES, Samples, as_markdown, as_text, summary, tables
+from rows import ROWS, AnyRow, IdleRow, MixedRow, Needs, Row
 
 GMPROXY = f"{shlex.quote(sys.executable)} -m gmproxy"
 RUNS = 5
@@ -28,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="rows:\n" + "\n".join(f"  {row.name:<20} {row.sentence}" for row in ROWS.values()),
+        epilog="rows:\n" + "\n".join(f"  {row.name:<21} {row.sentence}" for row in ROWS.values()),
     )
     option = parser.add_argument
     option("--rows", type=rows_by_name, default=list(ROWS.values()), metavar="A,B", help="only these rows")
@@ -54,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def rows_by_name(names: str) -> list[Row]:
+def rows_by_name(names: str) -> list[AnyRow]:
     unknown = [name for name in names.split(",") if name not in ROWS]
     if unknown:
         raise argparse.ArgumentTypeError(f"no row {', '.join(unknown)}; there are: {', '.join(ROWS)}")
@@ -68,43 +72,68 @@ def positive(text: str) -> int:
     return number
 
 
-def measure_row(row: Row, stage: Stage, generator: LoadGenerator, runs: int, ops: int) -> dict[str, list[dict]]:
-    """The samples of each proxy, in rounds A B A B: whatever else the machine does then falls on all of them."""
-    generator.preload(row, stage.proxies[0])
-    for proxy in stage.proxies:
-        generator.check(row, proxy)
-    samples: dict[str, list[dict]] = {proxy.name: [] for proxy in stage.proxies}
-    for round_number in range(1, runs + 1):
-        for proxy in stage.proxies:
-            sample = generator.measure(row, proxy, ops, seed=round_number)
-            samples[proxy.name].append(sample)
-            cost = f"{sample['cpu_us_per_op']:.2f} µs/op"
-            print(f"{row.name} {round_number}/{runs} {proxy.name}: {cost}", file=sys.stderr)
-    return samples
-
-
-def measure(arguments: argparse.Namespace) -> dict[str, dict[str, list[dict]]]:
+def measure(arguments: argparse.Namespace) -> dict[AnyRow, Samples]:
+    """Rows that need the same processes are measured one after the other; the results stand in the order of the rows."""
     results = {}
-    cores = os.sched_getaffinity(0)
     with TemporaryDirectory(prefix="gmproxy-bench-") as directory:
-        generator = LoadGenerator(Path(directory))
-        for servers, workers, watched in sorted({(row.servers, row.workers, row.watched) for row in arguments.rows}):
-            gmproxy = arguments.contenders[1]
-            contenders = [gmproxy, Watched(gmproxy)] if watched else arguments.contenders
-            with running([contender.with_workers(workers) for contender in contenders], servers) as stage:
-                for row in (row for row in arguments.rows if (row.servers, row.workers, row.watched) == (servers, workers, watched)):
-                    ops = row.ops // QUICK_SHARE if arguments.quick else row.ops
-                    stage.run_on({max(cores)} if row.one_core or arguments.one_core else cores)
-                    results[row.name] = measure_row(row, stage, generator, arguments.runs, ops)
-    return results
+        bench = Bench(arguments, LoadGenerator(Path(directory)))
+        for needs in dict.fromkeys(row.needs for row in arguments.rows):
+            rows = [row for row in arguments.rows if row.needs == needs]
+            results |= bench.measure_loads(rows, needs) if needs else bench.measure_idle(rows)
+    return {row: results[row] for row in arguments.rows}
 
 
-def write_json(path: Path, results: dict[str, dict[str, list[dict]]]) -> None:
+class Bench:
+    def __init__(self, arguments: argparse.Namespace, generator: LoadGenerator):
+        self._arguments = arguments
+        self._generator = generator
+        self._cores = os.sched_getaffinity(0)
+
+    def measure_loads(self, rows: list[Row | MixedRow], needs: Needs) -> dict[AnyRow, Samples]:
+        contenders = self._arguments.contenders
+        if needs.watched:
+            contenders = [contenders[1], Watched(contenders[1])]
+        results = {}
+        with running([contender.with_workers(needs.workers) for contender in contenders], needs.servers) as stage:
+            for row in rows:
+                stage.run_on({max(self._cores)} if row.one_core or self._arguments.one_core else self._cores)
+                results[row] = self._measure_mixed(row, stage) if isinstance(row, MixedRow) else self._measure_row(row, stage)
+        return results
+
+    def measure_idle(self, rows: list[IdleRow]) -> dict[AnyRow, Samples]:
+        contenders = self._arguments.contenders
+        return {row: self._rounds(row, contenders, lambda contender, _: measure_idle(row, contender)) for row in rows}
+
+    def _measure_row(self, row: Row, stage: Stage) -> Samples:
+        ops = row.ops // QUICK_SHARE if self._arguments.quick else row.ops
+        self._generator.preload(row.load, stage.proxies[0])
+        for proxy in stage.proxies:
+            self._generator.check(row.load, proxy)
+        return self._rounds(row, stage.proxies, lambda proxy, seed: self._generator.measure(row.load, proxy, ops, seed))
+
+    def _measure_mixed(self, row: MixedRow, stage: Stage) -> Samples:
+        prepare_mixed(row, stage.proxies, self._generator)
+        return self._rounds(row, stage.proxies, lambda proxy, seed: measure_mixed(row, proxy, self._generator, seed))
+
+    def _rounds(self, row: AnyRow, contenders: list, measure_one: Callable[[Any, int], dict]) -> Samples:
+        """The samples of each, in rounds A B A B: whatever else the machine does then falls on all of them."""
+        samples: Samples = {contender.name: [] for contender in contenders}
+        runs = self._arguments.runs
+        for number in range(1, runs + 1):
+            for contender in contenders:
+                sample = measure_one(contender, number)
+                samples[contender.name].append(sample)
+                figure, form = HEADLINES[type(row)]
+                print(f"{row.name} {number}/{runs} {contender.name}: {form.format(sample[figure])}", file=sys.stderr)
+        return samples
+
+
+def write_json(path: Path, results: dict[AnyRow, Samples]) -> None:
     document = {
         "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
         "rows": {
-            row: {
-                "load": ROWS[row].load,
+            row.name: {
+                "sentence": row.sentence,
                 "samples": samples,
                 "summary": {
                     name: {figure: dataclasses.asdict(spread) for figure, spread in figures.items()}
@@ -129,8 +158,7 @@ def main() -> None:
         sys.exit(128 + signal.SIGINT)
     finally:
         end_stragglers()
-    lines = table(results)
-    print(as_markdown(lines) if arguments.markdown else as_text(lines))
+    print("\n\n".join((as_markdown if arguments.markdown else as_text)(lines) for lines in tables(results)))
     if arguments.json:
         write_json(arguments.json, results)
 
