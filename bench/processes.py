@@ -51,16 +51,20 @@ class Server:
                 raise BenchError(f"{self.name} answered no get within {START_SECONDS} s{self._last_words()}")
             time.sleep(0.05)
 
+    def pids(self) -> list[int]:
+        """Its own and those of its descendants."""
+        return family(self._process.pid)
+
     def cpu(self) -> dict[int, int]:
         """CPU nanoseconds so far, of the process and of each of its descendants."""
-        return {pid: cpu_nanoseconds(pid) for pid in family(self._process.pid)}
+        return {pid: cpu_nanoseconds(pid) for pid in self.pids()}
 
     def resident(self) -> int:
         """Bytes of memory now, of the process and of all its descendants. What they share is divided among them."""
-        return sum(proportional_set_size(pid) for pid in family(self._process.pid))
+        return sum(proportional_set_size(pid) for pid in self.pids())
 
     def run_on(self, cores: set[int]) -> None:
-        for pid in family(self._process.pid):
+        for pid in self.pids():
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), cores)
 

@@ -101,7 +101,7 @@ FIGURE_NAMES = {
     "resident_kib_per_client_ratio": "ratio",
 }
 
-TEXT_COLUMNS = ("row", "proxy", "target")  # all others hold numbers and are set to the right
+TEXT_COLUMNS = ("row", "proxy", "target", "others")  # all others hold numbers and are set to the right
 
 
 def tables(results: dict[AnyRow, Samples]) -> list[list[list[str]]]:
@@ -122,6 +122,31 @@ def table(kind: type, results: dict[AnyRow, Samples]) -> list[list[str]]:
 def verdict(target: Target, figures: Figures) -> str:
     word = "met" if target.met_by(figures[target.figure].median) else "NOT MET"
     return f"{FIGURE_NAMES[target.figure]} {target.sign} {target.bound:g}: {word}"
+
+
+#: The calls that move data and wait for it, by what they do; whatever else was called is named.
+SYSCALL_COLUMNS = {
+    "receive": ("recvfrom", "recvmsg", "read", "readv"),
+    "send": ("sendto", "sendmsg", "write", "writev"),
+    "epoll_wait": ("epoll_wait", "epoll_pwait"),
+    "epoll_ctl": ("epoll_ctl",),
+}
+LEAST_SHOWN = 0.01  # per operation; rarer calls are in the sum alone
+
+
+def syscall_table(syscalls: dict[Row, dict[str, dict[str, float]]]) -> list[list[str]]:
+    """`syscalls`: row -> contender -> name -> calls per operation."""
+    named = {name for names in SYSCALL_COLUMNS.values() for name in names}
+    lines = [["row", "proxy", "calls/op", *SYSCALL_COLUMNS, "others"]]
+    for row, by_contender in syscalls.items():
+        for contender, calls in by_contender.items():
+            sums = [sum(calls.get(name, 0) for name in names) for names in SYSCALL_COLUMNS.values()]
+            others = sorted((name for name in calls if name not in named and calls[name] >= LEAST_SHOWN), key=calls.get, reverse=True)
+            lines.append([
+                row.name, contender, f"{sum(calls.values()):.2f}", *(f"{calls_per_op:.2f}" for calls_per_op in sums),
+                ", ".join(f"{name} {calls[name]:.2f}" for name in others),
+            ])  # fmt: skip
+    return lines
 
 
 def as_text(lines: list[list[str]]) -> str:
