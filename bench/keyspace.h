@@ -2,8 +2,8 @@
  *
  * The keys, as a get names them, have one fixed width and lie one behind the other, so what a get of N neighbouring keys
  * asks for is one slice of `names` and costs one memcpy. The first `keys_per_get` keys are repeated at the end, so that a
- * slice may begin at any key. A value repeats its own key: a value that belongs to another key is seen at its first byte
- * that differs.
+ * slice may begin at any key. A value repeats its own key, spelt backwards: so its first KEY_DIGITS bytes tell already if it
+ * belongs to another one.
  */
 #ifndef KEYSPACE_H
 #define KEYSPACE_H
@@ -101,7 +101,7 @@ static inline int keyspace_build(struct keyspace *k, unsigned keys_per_get, size
         spell_key(key, k->first + i);
         at += w->write_set(at, key, value_size);
         for (size_t j = 0; j < value_size; j++)
-            *at++ = key[j % KEY_LENGTH];
+            *at++ = key[KEY_LENGTH - 1 - j % KEY_LENGTH];
         memcpy(at, w->value_end, strlen(w->value_end));
     }
     return 1;

@@ -13,7 +13,6 @@ from processes import BenchError, Server, cpu_spent
 SOURCE = Path(__file__).with_name("loadgen.c")
 CHECKED_OPS = 2000
 MAX_SECONDS = 60  # of a counted run: a very slow proxy is measured over fewer operations
-WARMUP_SHARE = 20  # a twentieth of the counted operations goes before them
 
 
 class Run:
@@ -77,10 +76,10 @@ class LoadGenerator:
                 " it does not map keys to servers as the others do"
             )
 
-    def measure(self, load: str, proxy: Server, ops: int, seed: int, misses: bool = False) -> dict:
+    def measure(self, load: str, proxy: Server, options: str, may_miss: bool = False) -> dict:
         """One sample. A miss is a fault, unless the load is made to have some."""
-        sample = self._whole_run(load, proxy, f"--ops {ops} --warmup {ops // WARMUP_SHARE} --seed {seed}")
-        if sample["misses"] and not misses:
+        sample = self._whole_run(load, proxy, options)
+        if sample["misses"] and not may_miss:
             raise BenchError(f"{sample['misses']} gets missed through {proxy.name}: {load}")
         return sample
 

@@ -10,10 +10,12 @@ from contenders import Stage, Watched, running
 from idle import measure_idle
 from load import LoadGenerator
 from mixed import measure_mixed, prepare_mixed
+from processes import Server
 from report import HEADLINES, Samples
 from rows import AnyRow, IdleRow, MixedRow, Needs, Row
 from syscalls import measure_syscalls
 
+WARMUP_SHARE = 20  # a twentieth of the counted operations goes before them
 QUICK_SHARE = 5  # a quick run has a fifth of the operations
 
 
@@ -56,7 +58,11 @@ class Bench:
             self._generator.check(row.load, proxy)
         if self._arguments.syscalls:
             self.syscalls[row] = {proxy.name: measure_syscalls(row, proxy, self._generator) for proxy in stage.proxies}
-        return self._rounds(row, stage.proxies, lambda proxy, seed: self._generator.measure(row.load, proxy, ops, seed))
+
+        def measure_one(proxy: Server, seed: int) -> dict:
+            return self._generator.measure(row.load, proxy, f"--ops {ops} --warmup {ops // WARMUP_SHARE} --seed {seed}")
+
+        return self._rounds(row, stage.proxies, measure_one)
 
     def _measure_mixed(self, row: MixedRow, stage: Stage) -> Samples:
         prepare_mixed(row, stage.proxies, self._generator)

@@ -21,9 +21,7 @@ def measure_mixed(row: MixedRow, proxy: Server, generator: LoadGenerator, seed: 
     """One sample: first the small gets alone, then the same beside the large ones."""
     small_options = f"--seconds {row.seconds} --warmup {WARMUP} --seed {seed}"
     large_options = f"--seconds {row.seconds + 2 * HEAD_START_SECONDS} --seed {seed}"
-    with generator.started(row.small, proxy, small_options) as small:
-        small.go()
-        alone = small.result()
+    alone = generator.measure(row.small, proxy, small_options)
     with generator.started(row.large, proxy, large_options) as large, generator.started(row.small, proxy, small_options) as small:
         large.go()
         time.sleep(HEAD_START_SECONDS)

@@ -147,8 +147,8 @@ static inline struct options parse_options(int argc, char **argv)
         usage_error("keys-per-get", "more than there are keys");
     if (o.keys * o.value_size > MAX_VALUES_IN_MEMORY)
         usage_error("keys", "keys * value-size is more than 1 GiB");
-    if (o.verify && o.value_size < KEY_LENGTH)
-        usage_error("verify", "the value is too small to hold its key");
+    if (o.verify && o.value_size < KEY_DIGITS)
+        usage_error("verify", "the value is too small to hold the number of its key");
     return o;
 }
 

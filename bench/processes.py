@@ -68,13 +68,17 @@ class Server:
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), cores)
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Asks it to, and does not wait."""
         if self._process.poll() is None:
             self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
+
+    def stop(self) -> None:
+        self.end()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
         try:
             os.killpg(self._process.pid, signal.SIGKILL)  # what did not end, and workers left behind
         except ProcessLookupError:

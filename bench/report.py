@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from rows import AnyRow, IdleRow, MixedRow, Row, Target
 
@@ -51,6 +52,12 @@ HEADLINES = {
 # -- the tables: one for each kind of row
 
 
+class Column(NamedTuple):
+    heading: str
+    text: Callable[[Figures], str]
+    published: bool = True  # in docs/performance, too, where no figure stands that says nothing without its neighbours
+
+
 def number(figure: str, form: str) -> Callable[[Figures], str]:
     """The median; empty where there is none, as with the ratio of the reference."""
     return lambda figures: form.format(figures[figure].median) if figure in figures else ""
@@ -60,34 +67,33 @@ def spread(figure: str, form: str) -> Callable[[Figures], str]:
     return lambda figures: form.format(figures[figure].min) + "-" + form.format(figures[figure].max) if figure in figures else ""
 
 
+def with_spread(heading: str, figure: str, form: str) -> tuple[Column, Column]:
+    return Column(heading, number(figure, form)), Column("[min-max]", spread(figure, form))
+
+
 COLUMNS = {
     Row: (
-        ("ops/s", number("ops_per_sec", "{:,.0f}")),
-        ("CPU µs/op", number("cpu_us_per_op", "{:.2f}")),
-        ("[min-max]", spread("cpu_us_per_op", "{:.2f}")),
-        ("CPU ratio", number("cpu_us_per_op_ratio", "{:.2f}")),
-        ("[min-max]", spread("cpu_us_per_op_ratio", "{:.2f}")),
-        ("p50 µs", number("p50_us", "{:,.0f}")),
-        ("p99 µs", number("p99_us", "{:,.0f}")),
-        ("p50 ratio", number("p50_us_ratio", "{:.2f}")),
-        ("ops/s ratio", number("ops_per_sec_ratio", "{:.2f}")),
-        ("loadgen", number("loadgen_share", "{:.0%}")),
+        Column("ops/s", number("ops_per_sec", "{:,.0f}"), published=False),
+        *with_spread("CPU µs/op", "cpu_us_per_op", "{:.2f}"),
+        *with_spread("CPU ratio", "cpu_us_per_op_ratio", "{:.2f}"),
+        Column("p50 µs", number("p50_us", "{:,.0f}"), published=False),
+        Column("p99 µs", number("p99_us", "{:,.0f}"), published=False),
+        Column("p50 ratio", number("p50_us_ratio", "{:.2f}")),
+        Column("ops/s ratio", number("ops_per_sec_ratio", "{:.2f}")),
+        Column("loadgen", number("loadgen_share", "{:.0%}")),
     ),
     MixedRow: (
-        ("p99 µs alone", number("p99_us_alone", "{:,.0f}")),
-        ("p99 µs beside", number("p99_us_beside", "{:,.0f}")),
-        ("growth", number("p99_us_growth", "{:.2f}")),
-        ("[min-max]", spread("p99_us_growth", "{:.2f}")),
-        ("ops/s alone", number("ops_per_sec_alone", "{:,.0f}")),
-        ("ops/s beside", number("ops_per_sec_beside", "{:,.0f}")),
-        ("large gets/s", number("large_per_sec", "{:,.0f}")),
+        *with_spread("p99 µs alone", "p99_us_alone", "{:,.0f}"),
+        *with_spread("p99 µs beside", "p99_us_beside", "{:,.0f}"),
+        *with_spread("growth", "p99_us_growth", "{:.2f}"),
+        Column("ops/s alone", number("ops_per_sec_alone", "{:,.0f}"), published=False),
+        Column("ops/s beside", number("ops_per_sec_beside", "{:,.0f}"), published=False),
+        Column("large gets/s", number("large_per_sec", "{:,.0f}"), published=False),
     ),
     IdleRow: (
-        ("KiB/client", number("resident_kib_per_client", "{:.2f}")),
-        ("[min-max]", spread("resident_kib_per_client", "{:.2f}")),
-        ("ratio", number("resident_kib_per_client_ratio", "{:.2f}")),
-        ("[min-max]", spread("resident_kib_per_client_ratio", "{:.2f}")),
-        ("MiB in all", number("resident_mib", "{:.1f}")),
+        *with_spread("KiB/client", "resident_kib_per_client", "{:.2f}"),
+        *with_spread("ratio", "resident_kib_per_client_ratio", "{:.2f}"),
+        Column("MiB in all", number("resident_mib", "{:.1f}"), published=False),
     ),
 }
 
@@ -109,13 +115,15 @@ def tables(results: dict[AnyRow, Samples]) -> list[list[list[str]]]:
     return [table(kind, ofkind) for kind in COLUMNS if (ofkind := {row: results[row] for row in results if type(row) is kind})]
 
 
-def table(kind: type, results: dict[AnyRow, Samples]) -> list[list[str]]:
-    lines = [["row", "proxy", *(heading for heading, _ in COLUMNS[kind]), "target"]]
+def table(kind: type, results: dict[AnyRow, Samples], published: bool = False) -> list[list[str]]:
+    """`published`: only what may stand in docs/performance."""
+    columns = [column for column in COLUMNS[kind] if column.published or not published]
+    lines = [["row", "proxy", *(column.heading for column in columns), "target"]]
     for row, samples in results.items():
         reference = next(iter(samples))
         for name, figures in summary(samples).items():
             verdicts = "" if name == reference else "; ".join(verdict(target, figures) for target in row.targets)
-            lines.append([row.name, name, *(text(figures) for _, text in COLUMNS[kind]), verdicts])
+            lines.append([row.name, name, *(column.text(figures) for column in columns), verdicts])
     return lines
 
 

@@ -9,6 +9,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from curves import CURVES, Curve
+from processes import BenchError
 from report import Samples
 from rows import ROWS, AnyRow, Row
 
@@ -16,7 +18,7 @@ Syscalls = dict[Row, dict[str, dict[str, float]]]  # row -> contender -> name ->
 
 
 class Results:
-    """`rows`: name -> {"sentence", "samples", "syscalls"}; `curves`: name -> {"points"}, see curves.py."""
+    """`rows`: name -> {"sentence", "samples", "syscalls"}; `curves`: name -> the points as measure_curves.py makes them."""
 
     def __init__(self, machine: dict, rows: dict, curves: dict):
         self.machine = machine
@@ -36,10 +38,19 @@ class Results:
             self.rows[row.name] = {"sentence": row.sentence, "samples": of_row, "syscalls": syscalls.get(row, {})}
 
     def samples(self) -> dict[AnyRow, Samples]:
-        return {ROWS[name]: stored["samples"] for name, stored in self.rows.items() if name in ROWS}
+        return {row: self.rows[name]["samples"] for name, row in ROWS.items() if name in self.rows}
 
     def syscalls(self) -> Syscalls:
-        return {ROWS[name]: stored["syscalls"] for name, stored in self.rows.items() if name in ROWS and stored["syscalls"]}
+        return {row: self.rows[name]["syscalls"] for name, row in ROWS.items() if self.rows.get(name, {}).get("syscalls")}
+
+    def points(self) -> dict[Curve, list[dict]]:
+        """Of each curve that was measured; an error if that was done when curves.py was another."""
+        points = {curve: self.curves[name] for name, curve in CURVES.items() if name in self.curves}
+        for curve, of_curve in points.items():
+            expected = [(x, [series.name for series in curve.series]) for x in curve.xs]
+            if [(point["x"], list(point["cpu_us_per_op"])) for point in of_curve] != expected:
+                raise BenchError(f"the curve {curve.name} is not what was measured: measure it again with --only {curve.name}")
+        return points
 
     def write(self, path: Path) -> None:
         document = {"machine": self.machine, "rows": self.rows, "curves": self.curves}
