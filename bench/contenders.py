@@ -79,7 +79,8 @@ class Watched(Contender):
         super().__init__(f"{gmproxy.name}-watched", gmproxy.template, gmproxy.arguments)
 
     def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
-        return [*super().command(port, servers, backups, directory), "--admin", f"unix:{directory}/admin", "--control", f"{directory}/control"]
+        command = super().command(port, servers, backups, directory)
+        return [*command, "--admin", f"unix:{directory}/admin", "--control", f"{directory}/control"]
 
     @contextmanager
     def watching(self, directory: Path) -> Iterator[None]:

@@ -32,6 +32,9 @@ class Series:
 
 
 BOTH = (Series("gmproxy", GMPROXY), Series("nutcracker", NUTCRACKER))
+TEXT = Series("gmproxy, text", GMPROXY)
+BINARY = Series("gmproxy, binary", GMPROXY, "--protocol binary")
+NUTCRACKER_TEXT = Series("nutcracker, text", NUTCRACKER)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Curve:
         return cpu_us_per_op / (self.keys_per_operation(x) if self.keys_per_operation else 1)
 
 
-MIXED = "--gets-per-set 10 --value-size 100"
+NUMBERS_OF_SERVERS = (2, 5, 10, 20, 50, 100, 200)
+GETS_AND_SETS = "--gets-per-set 10 --value-size 100"
 
 
 def sets_of(percent: int) -> str:
@@ -72,30 +76,37 @@ CURVES = {
     curve.name: curve
     for curve in (
         Curve("pipeline", "Requests sent at once, in each protocol",
-              "20 clients, each of which sends so many requests at once and then reads the answers; 10 gets to 1 set, 100 bytes, 2 servers. "
-              "nutcracker has only the classic text commands.",
-              "requests sent at once", (1, 2, 4, 8, 16, 32, 64), lambda x: f"--clients 20 --pipeline {x} {MIXED}",
-              (Series("gmproxy, text", GMPROXY), Series("gmproxy, meta", GMPROXY, "--protocol meta"),
-               Series("gmproxy, binary", GMPROXY, "--protocol binary"), Series("nutcracker, text", NUTCRACKER)), log_cost=True),
-        Curve("clients", "Clients", "So many clients, each with one request at a time; 10 gets to 1 set, 100 bytes, 2 servers.",
-              "clients", (1, 10, 50, 100, 500, 1000, 2000, 5000), lambda x: f"--clients {x} {MIXED}", warmup=10_000),
-        Curve("servers", "Servers", "50 clients, each with one request at a time; 10 gets to 1 set, 100 bytes, over so many servers.",
-              "memcached servers", (2, 5, 10, 20, 50, 100, 200), lambda x: f"--clients 50 {MIXED}", servers=lambda x: x),
-        Curve("multi-get-servers", "Servers asked by one multi-get", "20 clients, gets of 100 keys with 100 bytes each, over so many servers.",
-              "memcached servers", (2, 5, 10, 20, 50, 100, 200),
+              "20 clients, each of which sends so many requests at once and then reads the answers; 10 gets to 1 set, 100 bytes, "
+              "2 servers. nutcracker has only the classic text commands.",
+              "requests sent at once", (1, 2, 4, 8, 16, 32, 64), lambda x: f"--clients 20 --pipeline {x} {GETS_AND_SETS}",
+              (TEXT, Series("gmproxy, meta", GMPROXY, "--protocol meta"), BINARY, NUTCRACKER_TEXT), log_cost=True),
+        Curve("clients", "More clients",
+              "So many clients, each with one request at a time; 10 gets to 1 set, 100 bytes, 2 servers.",
+              "clients", (1, 10, 50, 100, 500, 1000, 2000, 5000), lambda x: f"--clients {x} {GETS_AND_SETS}", warmup=10_000),
+        Curve("servers", "More servers",
+              "50 clients, each with one request at a time; 10 gets to 1 set, 100 bytes, over so many servers.",
+              "memcached servers", NUMBERS_OF_SERVERS, lambda x: f"--clients 50 {GETS_AND_SETS}", servers=lambda x: x),
+        Curve("multi-get-servers", "A multi-get over more servers",
+              "20 clients, gets of 100 keys with 100 bytes each, over so many servers.",
+              "memcached servers", NUMBERS_OF_SERVERS,
               lambda x: "--clients 20 --keys-per-get 100 --get-only --value-size 100", servers=lambda x: x, warmup=200),
-        Curve("multi-get-keys", "Keys in one multi-get", "20 clients, gets of so many keys with 100 bytes each, over 2 servers. The cost is that of one key.",
+        Curve("multi-get-keys", "A multi-get of more keys",
+              "20 clients, gets of so many keys with 100 bytes each, over 2 servers. The cost is that of one key.",
               "keys per get", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
-              lambda x: f"--clients 20 --keys-per-get {x} --get-only --value-size 100", keys_per_operation=lambda x: x, warmup=200, log_cost=True),
-        Curve("values", "Size of the values", "20 clients, each with one request at a time; 10 gets to 1 set, over 2 servers.",
+              lambda x: f"--clients 20 --keys-per-get {x} --get-only --value-size 100",
+              keys_per_operation=lambda x: x, warmup=200, log_cost=True),
+        Curve("values", "Larger values",
+              "20 clients, each with one request at a time; 10 gets to 1 set, over 2 servers.",
               "bytes in a value", (10, 100, 1000, 10_000, 100_000, 1_000_000),
               lambda x: f"--clients 20 --gets-per-set 10 --value-size {x} --keys {min(KEYS, ALL_VALUES // x)}",
-              (Series("gmproxy, text", GMPROXY), Series("gmproxy, binary", GMPROXY, "--protocol binary"), Series("nutcracker, text", NUTCRACKER)), warmup=200, log_cost=True),
-        Curve("backups", "A backup for each server", "50 clients, 100 bytes, 2 servers with and without 2 backups. A set goes to the backup, too, and nobody waits for that.",
+              (TEXT, BINARY, NUTCRACKER_TEXT), warmup=200, log_cost=True),
+        Curve("backups", "Sets that also go to a backup",
+              "50 clients, 100 bytes, 2 servers with and without 2 backups. A set goes to the backup, too, and nobody waits for that.",
               "sets among the requests, %", (0, 10, 20, 50, 100), lambda x: f"--clients 50 --value-size 100 {sets_of(x)}",
               (Series("without backups", GMPROXY), Series("with backups", WITH_BACKUPS)), percent=True),
         Curve("misses", "Misses that are looked up on the backup",
-              "50 clients, only gets, 100 bytes, 2 servers and 2 backups. What a get does not find, no server has: with `--on-miss always` the backup is asked, too.",
+              "50 clients, only gets, 100 bytes, 2 servers and 2 backups. What a get does not find, no server has: with `--on-miss always` "
+              "the backup is asked, too.",
               "gets that find nothing, %", (0, 25, 50, 75, 90),
               lambda x: f"--clients 50 --get-only --value-size 100 --keys {KEYS * 100 // (100 - x)}",
               (Series("without backups", GMPROXY), Series("--on-miss never", WITH_BACKUPS), Series("--on-miss always", ASKING_BACKUPS)),

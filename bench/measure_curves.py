@@ -1,4 +1,5 @@
-"""The rounds of a curve: each line of the plot at one x, again and again, then all of them at the next x.
+"""The rounds of a curve: each line of the plot at one x, then at the next, and all of that again and again: what slows the machine for a
+while is in one run of each point, and the median leaves it out.
 
 Each run takes a second, and everything stays on one core: what it costs to wake another is in no point.
 """
@@ -10,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, product
 
 from contenders import running
 from curves import GMPROXY, NUTCRACKER, VARIANTS, Curve
@@ -22,15 +23,16 @@ RUNS_SHARE = 0.6  # of the runs of a row: there are many points, and each has ne
 
 
 def measure_curve(curve: Curve, arguments: Namespace, generator: LoadGenerator) -> list[dict]:
-    """The points: {"x": x, "cpu_us_per_op": {name of the series: a figure for each run}}."""
+    """The points: {"x": x, "cpu_us": {name of the series: the cost in each run}}."""
     runs = math.ceil(arguments.runs * RUNS_SHARE)
-    points = []
+    costs = {x: {series.name: [] for series in curve.series} for x in curve.xs}
     for servers, xs in groupby(curve.xs, curve.servers):
         with proxies_of(curve, arguments, servers) as proxies:
-            for x in xs:
-                costs = measure_point(curve, x, proxies, runs, generator)
-                points.append({"x": x, "cpu_us_per_op": costs})
-    return points
+            for number, x in product(range(1, runs + 1), list(xs)):
+                for name, cost in measure_once(curve, x, proxies, number, generator):
+                    costs[x][name].append(cost)
+                    print(f"{curve.name} {x:,} {number}/{runs} {name}: {cost:.2f} µs/{curve.unit}", file=sys.stderr)
+    return [{"x": x, "cpu_us": of_series} for x, of_series in costs.items()]
 
 
 @contextmanager
@@ -48,14 +50,13 @@ def proxies_of(curve: Curve, arguments: Namespace, servers: int) -> Iterator[dic
         yield {proxy.name: proxy for proxy in stage.proxies}
 
 
-def measure_point(curve: Curve, x: int, proxies: dict[str, Server], runs: int, generator: LoadGenerator) -> dict[str, list[float]]:
+def measure_once(
+    curve: Curve, x: int, proxies: dict[str, Server], seed: int, generator: LoadGenerator
+) -> Iterator[tuple[str, float]]:
+    """The name of each series, and its cost at x."""
     load = curve.load(x)
     generator.preload(curve.preload or load, proxies[GMPROXY])
-    costs: dict[str, list[float]] = {series.name: [] for series in curve.series}
-    for number in range(1, runs + 1):
-        for series in curve.series:
-            options = f"{series.load} --seconds {SECONDS} --warmup {curve.warmup} --seed {number}"
-            sample = generator.measure(load, proxies[series.proxy], options, may_miss=bool(curve.preload))
-            costs[series.name].append(round(curve.cost(x, sample["cpu_us_per_op"]), 3))
-            print(f"{curve.name} {x:,} {number}/{runs} {series.name}: {costs[series.name][-1]:.2f} µs/{curve.unit}", file=sys.stderr)
-    return costs
+    for series in curve.series:
+        options = f"{series.load} --seconds {SECONDS} --warmup {curve.warmup} --seed {seed}"
+        sample = generator.measure(load, proxies[series.proxy], options, may_miss=bool(curve.preload))
+        yield series.name, round(curve.cost(x, sample["cpu_us_per_op"]), 3)

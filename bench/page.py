@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from curves import Curve
+from curves import NUTCRACKER, Curve
 from report import as_markdown, syscall_table, table
 from results import Results
 from rows import IdleRow, MixedRow, Row
@@ -66,25 +66,32 @@ def page(results: Results) -> str:
 
 
 def machine(described: dict[str, str]) -> str:
-    return "Measured with " + ", ".join(f"{value} {name}" if name == "cores" else f"{name} {value}" for name, value in described.items()) + ".\n"
+    words = (f"{value} {name}" if name == "cores" else f"{name} {value}" for name, value in described.items())
+    return f"Measured with {', '.join(words)}.\n"
 
 
 def curve_part(curve: Curve, points: list[dict]) -> str:
     names = [series.name for series in curve.series]
-    lines = [
-        f"| {curve.x_label} | " + " | ".join(names) + " |",
-        "| ---: |" + " ---: |" * len(names),
-        *(f"| {point['x']:,} | " + " | ".join(cost(point["cpu_us_per_op"][name]) for name in names) + " |" for point in points),
-    ]
+    lines = [[curve.x_label, *names]]
+    lines += [[f"{point['x']:,}", *(cost(point["cpu_us"][name]) for name in names)] for point in points]
+    if reference := next((series.name for series in curve.series if series.proxy == NUTCRACKER), None):
+        lines[0].append(f"{names[0]} / {reference}")
+        for line, point in zip(lines[1:], points):
+            line.append(ratio(point["cpu_us"][names[0]], point["cpu_us"][reference]))
     return "\n".join([
         f"### {curve.title}\n", f"{curve.sentence}\n",
         f"![{curve.title}: CPU time per {curve.unit}]({plot_name(curve)})\n",
-        f"CPU µs per {curve.unit}, median [min-max]:\n", *lines, "",
+        f"CPU µs per {curve.unit}, median [min-max]:\n", as_markdown(lines), "",
     ])  # fmt: skip
 
 
 def cost(runs: list[float]) -> str:
     return f"{median(runs):.2f} [{min(runs):.2f}-{max(runs):.2f}]"
+
+
+def ratio(ours: list[float], theirs: list[float]) -> str:
+    """Taken in each round, as in report.py."""
+    return cost([one / other for one, other in zip(ours, theirs)])
 
 
 def plot_name(curve: Curve) -> str:

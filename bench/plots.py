@@ -40,8 +40,9 @@ def draw(curve: Curve, points: list[dict], path: Path) -> None:
         styles = iter({"color": colour, "marker": marker} for colour, marker in zip(COLOURS, MARKERS))
         for series in curve.series:
             style = NUTCRACKER_STYLE if series.proxy == NUTCRACKER else next(styles)
-            runs = [point["cpu_us_per_op"][series.name] for point in points]
-            axes.fill_between(xs, [min(costs) for costs in runs], [max(costs) for costs in runs], color=style["color"], alpha=0.18, linewidth=0)
+            runs = [point["cpu_us"][series.name] for point in points]
+            cheapest, dearest = [min(costs) for costs in runs], [max(costs) for costs in runs]
+            axes.fill_between(xs, cheapest, dearest, color=style["color"], alpha=0.18, linewidth=0)
             axes.plot(xs, [median(costs) for costs in runs], label=series.name, linewidth=1.8, markersize=5, **style)
         set_scales(curve, axes, xs)
         axes.set_title(curve.title, loc="left")

@@ -48,13 +48,13 @@ class Results:
         points = {curve: self.curves[name] for name, curve in CURVES.items() if name in self.curves}
         for curve, of_curve in points.items():
             expected = [(x, [series.name for series in curve.series]) for x in curve.xs]
-            if [(point["x"], list(point["cpu_us_per_op"])) for point in of_curve] != expected:
-                raise BenchError(f"the curve {curve.name} is not what was measured: measure it again with --only {curve.name}")
+            if [(point["x"], list(point["cpu_us"])) for point in of_curve] != expected:
+                raise BenchError(f"{curve.name} has changed since it was measured: do that again with --only {curve.name}")
         return points
 
     def write(self, path: Path) -> None:
         document = {"machine": self.machine, "rows": self.rows, "curves": self.curves}
-        path.write_text(json.dumps(document, indent=1, default=vars) + "\n")
+        path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def describe_machine() -> dict[str, str]:

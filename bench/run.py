@@ -18,7 +18,7 @@ def parse_arguments() -> argparse.Namespace:
     option = parser.add_argument
     option("--rows", type=names_of(ROWS), default=list(ROWS), metavar="A,B", help="only these rows")
     option("--syscalls", action="store_true", help="count system calls per operation, too (needs strace)")
-    option("--json", type=Path, metavar="FILE", help="write every sample and the summary there")
+    option("--json", type=Path, metavar="FILE", help="write every sample there")
     option("--markdown", action="store_true", help="print the tables as Markdown")
     return parse(parser)
 
