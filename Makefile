@@ -2,6 +2,7 @@
 # make test          the tests
 # make test-faults   those with failing servers and wires, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1
 # make bench         CPU per request beside twemproxy's nutcracker
+# make bench-report  the same and more, to docs/performance: BENCH_ARGUMENTS=--stored draws anew what was measured before
 # make build         the virtual environment and the compiled modules alone
 # make test-package  the Debian package, built, and installed in a clean Debian of its own
 # make generated     what is made from the settings table: after every change of it
@@ -21,7 +22,7 @@ TEST_ARGUMENTS ?=
 FAULT_SECONDS ?= 180
 FAULT_SEED ?= 1
 
-.PHONY: run test test-faults bench build test-package generated clean
+.PHONY: run test test-faults bench bench-report build test-package generated clean
 
 run: $(BUILT)
 	@exec $(BIN)/gmproxy --demo
@@ -35,6 +36,11 @@ test-faults: $(BUILT)
 bench: $(BUILT)
 	@./scripts/install-missing $(PYTHON) nutcracker:nutcracker gcc:gcc
 	$(BIN)/python bench/run.py --gmproxy $(BIN)/gmproxy $(BENCH_ARGUMENTS)
+
+bench-report: $(BUILT)
+	@./scripts/install-missing $(PYTHON) nutcracker:nutcracker gcc:gcc strace:strace
+	$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(PIP) --no-build-isolation --editable '.[test,bench]'
+	$(BIN)/python bench/publish.py --gmproxy $(BIN)/gmproxy $(BENCH_ARGUMENTS)
 
 build: $(BUILT)
 

@@ -41,11 +41,12 @@ class Contender:
     def with_workers(self, count: int) -> "Contender":
         return self if count == 1 else replace(self, arguments=f"{self.arguments} --workers {count}")
 
-    def command(self, port: int, servers: list[str], directory: Path) -> list[str]:
+    def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
         places = {
             "port": port,
             "servers": ",".join(servers),
             "server_options": " ".join(f"-s {server}" for server in servers),
+            "backup_options": " ".join(f"-b {backup}" for backup in backups),
         }
         try:
             arguments = self.arguments.format(**places)
@@ -63,7 +64,7 @@ class Nutcracker(Contender):
     def with_workers(self, count: int) -> Contender:
         return self  # it has one thread
 
-    def command(self, port: int, servers: list[str], directory: Path) -> list[str]:
+    def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
         conf = directory / "nutcracker.yml"
         conf.write_text(NUTCRACKER_POOL.format(port=port) + "".join(f"   - {server}:1\n" for server in servers))
         # Its stats port cannot be switched off, and its default pid file and log are those of the system's nutcracker.
@@ -77,8 +78,9 @@ class Watched(Contender):
     def __init__(self, gmproxy: Contender) -> None:
         super().__init__(f"{gmproxy.name}-watched", gmproxy.template, gmproxy.arguments)
 
-    def command(self, port: int, servers: list[str], directory: Path) -> list[str]:
-        return [*super().command(port, servers, directory), "--admin", f"unix:{directory}/admin", "--control", f"{directory}/control"]
+    def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
+        command = super().command(port, servers, backups, directory)
+        return [*command, "--admin", f"unix:{directory}/admin", "--control", f"{directory}/control"]
 
     @contextmanager
     def watching(self, directory: Path) -> Iterator[None]:
@@ -145,25 +147,33 @@ class Stage:
 
 
 @contextmanager
-def running(contenders: list[Contender], server_count: int) -> Iterator[Stage]:
-    """All contenders, up and answering, over the same `server_count` empty memcached."""
+def running(contenders: list[Contender], server_count: int, backup_count: int = 0) -> Iterator[Stage]:
+    """All contenders, up and answering, over the same `server_count` empty memcached, and as many more as backups for who takes them."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="gmproxy-bench-")))
 
         def start(name: str, command: list[str], port: int) -> Server:
             server = Server(name, command, port, directory)
             stack.callback(server.stop)
-            server.wait_until_it_answers()
             return server
 
         stage = Stage([], [])
-        for number in range(server_count):
+        for number in range(server_count + backup_count):
             port = free_port()
             stage.backends.append(start(f"memcached-{number}", memcached_command(port), port))
+        for backend in stage.backends:
+            backend.wait_until_it_answers()
         addresses = [f"127.0.0.1:{backend.port}" for backend in stage.backends]
+        servers, backups = addresses[:server_count], addresses[server_count:]
         for contender in contenders:
             port = free_port()
-            stage.proxies.append(start(contender.name, contender.command(port, addresses, directory), port))
+            proxy = start(contender.name, contender.command(port, servers, backups, directory), port)
+            stage.proxies.append(proxy)
+            proxy.wait_until_it_answers()
             if isinstance(contender, Watched):
                 stack.enter_context(contender.watching(directory))
-        yield stage
+        try:
+            yield stage
+        finally:
+            for backend in stage.backends:
+                backend.end()  # all at once: each needs up to a second

@@ -1,38 +1,44 @@
 /* Every byte a client may send or be sent, built once before the clock starts.
  *
- * Keys have one fixed width and lie one behind the other, each with a blank in front, so the argument list of a get of
- * N neighbouring keys is one slice of `names` and costs one memcpy. The first `keys_per_get` keys are repeated at the
- * end, so that a slice may begin at any key. A value repeats its own key: a value that belongs to another key is seen
- * at its first byte that differs.
+ * The keys, as a get names them, have one fixed width and lie one behind the other, so what a get of N neighbouring keys
+ * asks for is one slice of `names` and costs one memcpy. The first `keys_per_get` keys are repeated at the end, so that a
+ * slice may begin at any key. A value repeats its own key, spelt backwards: so its first KEY_DIGITS bytes tell already if it
+ * belongs to another one.
  */
 #ifndef KEYSPACE_H
 #define KEYSPACE_H
 
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+
+#include "wording.h"
 
 #define KEY_PREFIX "bench-"
 enum {
     KEY_PREFIX_LENGTH = sizeof KEY_PREFIX - 1,
     KEY_DIGITS = 8,
     KEY_LENGTH = KEY_PREFIX_LENGTH + KEY_DIGITS,
-    NAME_LENGTH = KEY_LENGTH + 1, /* with the blank in front */
 };
 
 struct keyspace {
+    const struct wording *wording;
     unsigned keys;
-    char *names;
+    unsigned first;     /* the number in the name of key 0 */
+    char *names;        /* every key as a get names it, all of the same length */
+    size_t name_length;
     char *sets;         /* one whole set request per key, all of the same length */
     size_t set_length;
     size_t value_start; /* of the value inside its set request */
-    size_t data_length; /* of the value with the CR LF behind it */
+    size_t data_length; /* of the value with what ends it */
 };
+
+static inline const char *keyspace_name(const struct keyspace *k, unsigned key)
+{
+    return k->names + (size_t)key * k->name_length;
+}
 
 static inline const char *keyspace_key(const struct keyspace *k, unsigned key)
 {
-    return k->names + (size_t)key * NAME_LENGTH + 1;
+    return keyspace_name(k, key) + k->wording->key_start;
 }
 
 static inline const char *keyspace_set(const struct keyspace *k, unsigned key)
@@ -43,6 +49,12 @@ static inline const char *keyspace_set(const struct keyspace *k, unsigned key)
 static inline const char *keyspace_data(const struct keyspace *k, unsigned key)
 {
     return keyspace_set(k, key) + k->value_start;
+}
+
+/* Of a get of so many keys. */
+static inline size_t keyspace_get_length(const struct keyspace *k, size_t keys)
+{
+    return strlen(k->wording->get_start) + keys * k->name_length + strlen(k->wording->get_end);
 }
 
 /* The number of the key that `text` spells, or `keys` when it is none of ours. */
@@ -56,31 +68,41 @@ static inline unsigned keyspace_find(const struct keyspace *k, const char *text,
             return k->keys;
         key = key * 10 + (unsigned)(text[i] - '0');
     }
+    key -= k->first; /* a number below the first becomes a very large one */
     return key < k->keys ? key : k->keys;
 }
 
-/* False when there is not the memory for it. */
-static inline int keyspace_build(struct keyspace *k, unsigned keys, unsigned keys_per_get, size_t value_size)
+static inline void spell_key(char key[KEY_LENGTH + 1], unsigned number)
 {
-    char head[64];
-    k->keys = keys;
-    k->value_start = (size_t)snprintf(head, sizeof head, "set %0*u 0 0 %zu\r\n", KEY_LENGTH, 0, value_size);
-    k->data_length = value_size + 2;
+    snprintf(key, KEY_LENGTH + 1, KEY_PREFIX "%0*u", KEY_DIGITS, number);
+}
+
+/* False when there is not the memory for it. wording, keys and first are given. */
+static inline int keyspace_build(struct keyspace *k, unsigned keys_per_get, size_t value_size)
+{
+    const struct wording *w = k->wording;
+    char key[KEY_LENGTH + 1], head[MAX_HEAD_LENGTH];
+    spell_key(key, k->first);
+    k->name_length = w->write_key(head, key);
+    k->value_start = w->write_set(head, key, value_size);
+    k->data_length = value_size + strlen(w->value_end);
     k->set_length = k->value_start + k->data_length;
-    k->names = malloc((size_t)(keys + keys_per_get) * NAME_LENGTH + 1);
-    k->sets = malloc((size_t)keys * k->set_length + 1);
+    k->names = malloc((size_t)(k->keys + keys_per_get) * k->name_length + 1);
+    k->sets = malloc((size_t)k->keys * k->set_length + 1);
     if (!k->names || !k->sets)
         return 0;
 
-    for (unsigned i = 0; i < keys + keys_per_get; i++)
-        sprintf(k->names + (size_t)i * NAME_LENGTH, " " KEY_PREFIX "%0*u", KEY_DIGITS, i % keys);
-    for (unsigned key = 0; key < keys; key++) {
-        const char *name = keyspace_key(k, key);
-        char *at = k->sets + (size_t)key * k->set_length;
-        at += sprintf(at, "set %.*s 0 0 %zu\r\n", KEY_LENGTH, name, value_size);
-        for (size_t i = 0; i < value_size; i++)
-            *at++ = name[i % KEY_LENGTH];
-        memcpy(at, "\r\n", 2);
+    for (unsigned i = 0; i < k->keys + keys_per_get; i++) {
+        spell_key(key, k->first + i % k->keys);
+        w->write_key(k->names + (size_t)i * k->name_length, key);
+    }
+    for (unsigned i = 0; i < k->keys; i++) {
+        char *at = k->sets + (size_t)i * k->set_length;
+        spell_key(key, k->first + i);
+        at += w->write_set(at, key, value_size);
+        for (size_t j = 0; j < value_size; j++)
+            *at++ = key[KEY_LENGTH - 1 - j % KEY_LENGTH];
+        memcpy(at, w->value_end, strlen(w->value_end));
     }
     return 1;
 }

@@ -1,19 +1,61 @@
-"""One run of the load generator against one proxy, with the CPU of the proxy around exactly the counted operations."""
+"""Runs of the load generator against one proxy, with the CPU of the proxy around exactly the counted operations."""
 
 import json
+import os
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from processes import BenchError, Server, cpu_spent
-from rows import Row
 
 SOURCE = Path(__file__).with_name("loadgen.c")
 CHECKED_OPS = 2000
 MAX_SECONDS = 60  # of a counted run: a very slow proxy is measured over fewer operations
 
 
+class Run:
+    """One load generator, connected and warm, which waits for `go`. `what` says in errors which run it is."""
+
+    def __init__(self, generator: subprocess.Popen, proxy: Server, what: str):
+        self._generator = generator
+        self._proxy = proxy
+        self._what = what
+        self._read_line()
+
+    def go(self) -> None:
+        self._before = self._proxy.cpu()
+        self._open_gate()
+
+    def result(self) -> dict:
+        """Waits for the end. The sample: what the load generator says, and the CPU of the proxy and of the generator."""
+        sample = json.loads(self._read_line())
+        after = self._proxy.cpu()
+        self._open_gate()
+        complaint = self._generator.stderr.read().strip()
+        if sample["errors"]:
+            raise BenchError(f"{self._what}: {sample['errors']} errors; {complaint}")
+        if sample["ops"]:
+            sample["cpu_us_per_op"] = cpu_spent(self._proxy.name, self._before, after) / 1e3 / sample["ops"]
+            sample["loadgen_cpu_us_per_op"] = sample["loadgen_cpu_seconds"] * 1e6 / sample["ops"]
+            sample["loadgen_share"] = sample["loadgen_cpu_seconds"] / sample["seconds"] / len(os.sched_getaffinity(0))
+        return sample
+
+    def _read_line(self) -> str:
+        line = self._generator.stdout.readline()
+        if not line:
+            raise BenchError(f"{self._what}: {self._generator.stderr.read().strip()}")
+        return line
+
+    def _open_gate(self) -> None:
+        self._generator.stdin.write("go\n")
+        self._generator.stdin.flush()
+
+
 class LoadGenerator:
+    """`load` are always the options that make a row what it is, `options` those of the one run."""
+
     def __init__(self, directory: Path):
         self._program = directory / "loadgen"
         compiled = subprocess.run(
@@ -22,59 +64,42 @@ class LoadGenerator:
         if compiled.returncode:
             raise BenchError(f"{SOURCE.name} does not compile:\n{compiled.stderr}")
 
-    def preload(self, row: Row, proxy: Server) -> None:
-        self._run(row, proxy, "--preload --ops 0")
+    def preload(self, load: str, proxy: Server) -> None:
+        self._whole_run(load, proxy, "--preload --ops 0")
 
-    def check(self, row: Row, proxy: Server) -> None:
+    def check(self, load: str, proxy: Server) -> None:
         """Reads what another proxy has stored: whoever maps a key to another server finds nothing there."""
-        sample = self._run(row, proxy, f"--get-only --ops {CHECKED_OPS}")
+        sample = self._whole_run(load, proxy, f"--get-only --ops {CHECKED_OPS}")
         if sample["misses"]:
             raise BenchError(
                 f"{proxy.name} misses {sample['misses']} keys that were stored through another proxy:"
                 " it does not map keys to servers as the others do"
             )
 
-    def measure(self, row: Row, proxy: Server, ops: int, seed: int) -> dict:
-        sample = self._run(row, proxy, f"--ops {ops} --warmup {ops // 20} --seed {seed}", measured=True)
-        if sample["misses"]:
-            raise BenchError(f"{row.name}: {sample['misses']} gets missed through {proxy.name}")
+    def measure(self, load: str, proxy: Server, options: str, may_miss: bool = False) -> dict:
+        """One sample. A miss is a fault, unless the load is made to have some."""
+        sample = self._whole_run(load, proxy, options)
+        if sample["misses"] and not may_miss:
+            raise BenchError(f"{sample['misses']} gets missed through {proxy.name}: {load}")
         return sample
 
-    def _run(self, row: Row, proxy: Server, options: str, measured: bool = False) -> dict:
+    def _whole_run(self, load: str, proxy: Server, options: str) -> dict:
+        with self.started(load, proxy, options) as run:
+            run.go()
+            return run.result()
+
+    @contextmanager
+    def started(self, load: str, proxy: Server, options: str) -> Iterator[Run]:
         command = [
-            self._program, "--port", str(proxy.port), *shlex.split(row.load), *shlex.split(options),
-            "--verify", "--gate", "--seconds", str(MAX_SECONDS),
+            self._program, "--port", str(proxy.port), "--verify", "--gate", "--seconds", str(MAX_SECONDS),
+            *shlex.split(load), *shlex.split(options),
         ]  # fmt: skip
         pipe = subprocess.PIPE
         with subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         ) as generator:
             try:
-                self._read_line(generator, row, proxy)
-                before = proxy.cpu()
-                self._open_gate(generator)
-                sample = json.loads(self._read_line(generator, row, proxy))
-                after = proxy.cpu()
-                self._open_gate(generator)
-                complaint = generator.stderr.read().strip()
+                yield Run(generator, proxy, f"{load} through {proxy.name}")
             except BaseException:
                 generator.kill()
                 raise
-        if sample["errors"]:
-            raise BenchError(f"{row.name} through {proxy.name}: {sample['errors']} errors; {complaint}")
-        if measured:
-            sample["cpu_us_per_op"] = cpu_spent(proxy.name, before, after) / 1e3 / sample["ops"]
-            sample["loadgen_cpu_us_per_op"] = sample["loadgen_cpu_seconds"] * 1e6 / sample["ops"]
-        return sample
-
-    @staticmethod
-    def _read_line(generator: subprocess.Popen, row: Row, proxy: Server) -> str:
-        line = generator.stdout.readline()
-        if not line:
-            raise BenchError(f"{row.name} through {proxy.name}: {generator.stderr.read().strip()}")
-        return line
-
-    @staticmethod
-    def _open_gate(generator: subprocess.Popen) -> None:
-        generator.stdin.write("go\n")
-        generator.stdin.flush()

@@ -1,101 +1,28 @@
-/* loadgen: a closed-loop load generator for the memcached text protocol. One thread, one epoll.
+/* loadgen: a closed-loop load generator for memcached, in its text, meta and binary protocols. One thread, one epoll.
  *
- *     keyspace -> fill_batch -> flush ---------------- send
- *                     ^                                  server
- *     histogram <- answered <- take_line / take_data - recv
+ *     keyspace -> start_batch -> flush ------------- send
+ *                     ^                                 server
+ *     histogram <- answered <- take_answers -------- recv
  *
  * A client sends a batch of --pipeline requests, reads until all of them are answered, then sends the next batch, as a
  * client library with a pipeline does. So a server always meets the same batches, however it groups its answers.
  * The latency of a request runs from just before its batch is sent to the recv that completes its answer.
  *
  * It must be much cheaper than what it measures: one recv and one send per readiness, requests copied from prebuilt
- * text, answers parsed where they were received. It must never hang: connecting, every wait of every client and the
+ * bytes, answers parsed where they were received. It must never hang: connecting, every wait of every client and the
  * whole phase have deadlines; all end with a message and EXIT_BROKEN.
  */
 #define _GNU_SOURCE
 #include <sys/epoll.h>
-#include <time.h>
 
-#include "connect.h"
-#include "histogram.h"
-#include "keyspace.h"
-#include "options.h"
+#include "answers.h"
+#include "load.h"
 
 enum {
-    LINE_MAX_LENGTH = 2048,   /* a VALUE line has less than 300 bytes; what is left is for talkative error lines */
-    INPUT_SIZE = 256 * 1024,  /* what one recv may bring: a multi-get of 100 keys or a few large values */
     EVENTS_PER_WAIT = 256,
     CHECK_MILLISECONDS = 250, /* how often deadlines are looked at when nothing else happens */
     PREPARATION_SECONDS = 60, /* for the preload, and for the warm-up */
 };
-#define SECOND UINT64_C(1000000000)
-
-struct request {
-    bool is_set;
-    unsigned first_key; /* a get asks for this key and its keys_per_get - 1 neighbours */
-};
-
-struct client {
-    int fd;
-    bool waits_to_write;
-    unsigned sent, answered; /* requests of the current batch */
-    struct request *batch;
-    char *output;
-    size_t output_length, output_done;
-
-    /* Where the answer to batch[answered] stands: in a line (data_left == 0) or in the data block of data_key. */
-    size_t data_left;
-    unsigned data_key;
-    bool data_wrong;
-    unsigned values_seen;
-    uint64_t *seen; /* bitmap over the keys of one get: an answer may bring each key once */
-    char partial[LINE_MAX_LENGTH];
-    size_t partial_length;
-
-    uint64_t sent_at, progress_at;
-};
-
-/* A stretch of the run with its own counts: preload, warm-up or the counted part. */
-struct phase {
-    const char *name;
-    bool sets_in_order; /* preload: key number = operation number */
-    uint64_t quota, issued, answered, keys, misses;
-    uint64_t seconds, started, ended, deadline;
-    double cpu_seconds;
-    struct histogram latency;
-};
-
-struct load {
-    struct options options;
-    struct keyspace keyspace;
-    struct phase *phase;
-    struct client *clients;
-    int epoll;
-    uint64_t random_state, errors;
-    char input[LINE_MAX_LENGTH + INPUT_SIZE]; /* a partial line is put in front of what recv brings */
-};
-
-static uint64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
-
-static double own_cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void *allocate(size_t count, size_t size)
-{
-    void *memory = calloc(count, size);
-    if (!memory)
-        broken("out of memory");
-    return memory;
-}
 
 /* ---- requests ---- */
 
@@ -132,9 +59,10 @@ static void append_next_request(struct load *load, struct client *c)
         append(c, keyspace_set(&load->keyspace, request->first_key), load->keyspace.set_length);
         phase->keys++;
     } else {
-        append(c, "get", 3);
-        append(c, keyspace_key(&load->keyspace, request->first_key) - 1, o->keys_per_get * NAME_LENGTH);
-        append(c, "\r\n", 2);
+        const struct wording *w = load->keyspace.wording;
+        append(c, w->get_start, strlen(w->get_start));
+        append(c, keyspace_name(&load->keyspace, request->first_key), o->keys_per_get * load->keyspace.name_length);
+        append(c, w->get_end, strlen(w->get_end));
         phase->keys += o->keys_per_get;
     }
 }
@@ -172,132 +100,9 @@ static void start_batch(struct load *load, struct client *c)
     }
 }
 
-/* ---- answers ---- */
-
-static void count_error(struct load *load, const char *kind, const char *text, size_t length)
-{
-    if (load->errors++ == 0)
-        fprintf(stderr, "loadgen: first error (%s, %s): %.*s\n", load->phase->name, kind, (int)length, text);
-}
-
-static void answered(struct load *load, struct client *c, uint64_t received_at)
-{
-    histogram_add(&load->phase->latency, received_at - c->sent_at);
-    load->phase->answered++;
-    c->answered++;
-    if (c->values_seen) {
-        c->values_seen = 0;
-        memset(c->seen, 0, (load->options.keys_per_get + 63) / 64 * sizeof *c->seen);
-    }
-}
-
-/* The key of a VALUE line must be one that the request asked for and that has not come yet. */
-static bool expects_key(struct load *load, struct client *c, unsigned key)
-{
-    const struct keyspace *k = &load->keyspace;
-    if (key == k->keys)
-        return false;
-    unsigned place = (key + k->keys - c->batch[c->answered].first_key) % k->keys;
-    uint64_t bit = (uint64_t)1 << place % 64;
-    if (place >= load->options.keys_per_get || c->seen[place / 64] & bit)
-        return false;
-    c->seen[place / 64] |= bit;
-    return true;
-}
-
-/* "VALUE <key> <flags> <bytes>\r\n": the number of bytes is read backwards, from the end of the line. */
-static void take_value_line(struct load *load, struct client *c, const char *line, size_t length)
-{
-    size_t bytes = 0, scale = 1;
-    const char *key = line + 6, *digit = line + length - 3;
-    for (; *digit >= '0' && *digit <= '9' && scale < 1000000000; digit--, scale *= 10)
-        bytes += (size_t)(*digit - '0') * scale;
-    if (*digit != ' ' || scale == 1 || digit <= key || line[length - 2] != '\r')
-        broken("out of step: bad VALUE line: %.*s", (int)length, line);
-    c->data_left = bytes + 2;
-    c->values_seen++;
-    if (!load->options.verify)
-        return;
-
-    const char *key_end = memchr(key, ' ', (size_t)(digit - key) + 1);
-    c->data_key = keyspace_find(&load->keyspace, key, (size_t)(key_end - key));
-    c->data_wrong = !expects_key(load, c, c->data_key) || c->data_left != load->keyspace.data_length ||
-                    digit - key_end != 2 || key_end[1] != '0';
-    if (c->data_wrong)
-        count_error(load, "wrong value line", line, length - 2);
-}
-
-/* A piece of a data block, its CR LF included. */
-static void take_data(struct load *load, struct client *c, const char *piece, size_t length)
-{
-    if (load->options.verify && !c->data_wrong) {
-        const char *data = keyspace_data(&load->keyspace, c->data_key);
-        if (memcmp(piece, data + load->keyspace.data_length - c->data_left, length) != 0) {
-            c->data_wrong = true;
-            count_error(load, "wrong content of", keyspace_key(&load->keyspace, c->data_key), KEY_LENGTH);
-        }
-    }
-    c->data_left -= length;
-    if (c->data_left == 0 && piece[length - 1] != '\n')
-        broken("out of step: a data block does not end where its VALUE line says");
-}
-
-static bool starts_with(const char *line, size_t length, const char *start)
-{
-    size_t n = strlen(start);
-    return length >= n && memcmp(line, start, n) == 0;
-}
-
-static void take_line(struct load *load, struct client *c, const char *line, size_t length, uint64_t received_at)
-{
-    const struct options *o = &load->options;
-    bool is_set = c->batch[c->answered].is_set;
-    if (!is_set && starts_with(line, length, "VALUE ") && length > 12) {
-        take_value_line(load, c, line, length);
-    } else if (!is_set && length == 5 && memcmp(line, "END\r\n", 5) == 0) {
-        if (c->values_seen < o->keys_per_get)
-            load->phase->misses += o->keys_per_get - c->values_seen;
-        answered(load, c, received_at);
-    } else if (is_set && length == 8 && memcmp(line, "STORED\r\n", 8) == 0) {
-        answered(load, c, received_at);
-    } else if (starts_with(line, length, "ERROR") || starts_with(line, length, "SERVER_ERROR") ||
-               starts_with(line, length, "CLIENT_ERROR")) {
-        count_error(load, "error line", line, length - 1);
-        answered(load, c, received_at);
-    } else {
-        broken("out of step: a %s was answered with: %.*s", is_set ? "set" : "get", (int)length, line);
-    }
-}
-
-static void take_answers(struct load *load, struct client *c, const char *at, const char *end, uint64_t received_at)
-{
-    while (at < end) {
-        size_t available = (size_t)(end - at);
-        if (c->answered == c->sent)
-            broken("out of step: %zu bytes that no request asked for: %.*s", available,
-                   available < 60 ? (int)available : 60, at);
-        if (c->data_left) {
-            size_t piece = available < c->data_left ? available : c->data_left;
-            take_data(load, c, at, piece);
-            at += piece;
-            continue;
-        }
-        const char *newline = memchr(at, '\n', available);
-        if (!newline) {
-            if (available > LINE_MAX_LENGTH)
-                broken("out of step: a line of more than %d bytes: %.60s", LINE_MAX_LENGTH, at);
-            memcpy(c->partial, at, available);
-            c->partial_length = available;
-            return;
-        }
-        take_line(load, c, at, (size_t)(newline + 1 - at), received_at);
-        at = newline + 1;
-    }
-}
-
 static void receive(struct load *load, struct client *c)
 {
-    char *fresh = load->input + LINE_MAX_LENGTH;
+    char *fresh = load->input + HEAD_MAX_LENGTH;
     ssize_t n = recv(c->fd, fresh, INPUT_SIZE, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -377,7 +182,7 @@ static void run_phase(struct load *load, struct phase *phase)
 static void connect_clients(struct load *load)
 {
     const struct options *o = &load->options;
-    size_t get_length = 3 + o->keys_per_get * NAME_LENGTH + 2;
+    size_t get_length = keyspace_get_length(&load->keyspace, o->keys_per_get);
     size_t set_length = load->keyspace.set_length;
     size_t request_length = get_length > set_length ? get_length : set_length;
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -426,7 +231,10 @@ int main(int argc, char **argv)
     load.options = parse_options(argc, argv);
     const struct options *o = &load.options;
     load.random_state = (o->seed + 1) * UINT64_C(0x9E3779B97F4A7C15); /* small seeds far apart, and never 0 */
-    if (!keyspace_build(&load.keyspace, (unsigned)o->keys, (unsigned)o->keys_per_get, o->value_size))
+    load.keyspace.wording = &WORDINGS[o->protocol];
+    load.keyspace.keys = (unsigned)o->keys;
+    load.keyspace.first = (unsigned)o->first_key;
+    if (!keyspace_build(&load.keyspace, (unsigned)o->keys_per_get, o->value_size))
         broken("out of memory for %u keys", (unsigned)o->keys);
     raise_file_limit();
     connect_clients(&load);

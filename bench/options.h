@@ -26,8 +26,9 @@ enum {
 #define MAX_VALUES_IN_MEMORY ((uint64_t)1 << 30)
 
 struct options {
-    const char *host, *port, *unix_path;
-    uint64_t clients, pipeline, gets_per_set, value_size, keys, keys_per_get, ops, warmup, seconds, stall_seconds, seed;
+    const char *host, *port, *unix_path, *protocol_name;
+    enum protocol protocol;
+    uint64_t clients, pipeline, gets_per_set, value_size, keys, first_key, keys_per_get, ops, warmup, seconds, stall_seconds, seed;
     bool get_only, verify, preload, gate;
 };
 
@@ -36,12 +37,14 @@ static const char USAGE[] =
     "\n"
     "Loads a memcached server or proxy and prints one line of JSON.\n"
     "\n"
+    "  --protocol NAME     text, meta or binary (text)\n"
     "  --clients N         connections (1)\n"
     "  --pipeline N        requests a client sends at once before it reads the answers (1)\n"
     "  --gets-per-set N    N gets to one set; 0 = only sets (10)\n"
     "  --get-only          no sets\n"
-    "  --keys-per-get N    1 = single gets, more = multi-gets; each counts as one operation (1)\n"
+    "  --keys-per-get N    1 = single gets, more = multi-gets, of the text protocol alone; each is one operation (1)\n"
     "  --keys N            distinct keys (10000)\n"
+    "  --first-key N       number of the first one: loads with keys of their own can run at once (0)\n"
     "  --value-size N      bytes (100)\n"
     "  --ops N             end after N counted operations (unlimited)\n"
     "  --seconds N         end the counted part after N seconds, however many operations are done (10)\n"
@@ -78,7 +81,7 @@ static inline uint64_t number(const char *option, const char *text, uint64_t lea
 static inline struct options parse_options(int argc, char **argv)
 {
     struct options o = {
-        .host = "127.0.0.1", .clients = 1, .pipeline = 1, .gets_per_set = 10, .value_size = 100,
+        .host = "127.0.0.1", .protocol_name = "text", .clients = 1, .pipeline = 1, .gets_per_set = 10, .value_size = 100,
         .keys = 10000, .keys_per_get = 1, .ops = UINT64_MAX, .seconds = 10, .stall_seconds = 10, .seed = 1,
     };
     const struct { const char *name; uint64_t *value, least, most; } numbers[] = {
@@ -87,6 +90,7 @@ static inline struct options parse_options(int argc, char **argv)
         {"gets-per-set", &o.gets_per_set, 0, UINT32_MAX},
         {"keys-per-get", &o.keys_per_get, 1, MAX_KEYS_PER_GET},
         {"keys", &o.keys, 1, MAX_KEYS},
+        {"first-key", &o.first_key, 0, MAX_KEYS},
         {"value-size", &o.value_size, 0, 64 << 20},
         {"ops", &o.ops, 0, UINT64_MAX},
         {"seconds", &o.seconds, 1, 86400},
@@ -95,7 +99,7 @@ static inline struct options parse_options(int argc, char **argv)
         {"stall-seconds", &o.stall_seconds, 1, 3600},
     };
     const struct { const char *name; const char **value; } texts[] = {
-        {"host", &o.host}, {"port", &o.port}, {"unix", &o.unix_path},
+        {"host", &o.host}, {"port", &o.port}, {"unix", &o.unix_path}, {"protocol", &o.protocol_name},
     };
     const struct { const char *name; bool *value; } switches[] = {
         {"get-only", &o.get_only}, {"verify", &o.verify}, {"preload", &o.preload}, {"gate", &o.gate},
@@ -134,12 +138,17 @@ static inline struct options parse_options(int argc, char **argv)
         usage_error(argv[optind], "is not an option");
     if (!o.port == !o.unix_path)
         usage_error("target", "give either --port or --unix");
+    while (strcmp(o.protocol_name, WORDINGS[o.protocol].name) != 0)
+        if (++o.protocol == PROTOCOLS)
+            usage_error("protocol", "is none of text, meta and binary");
+    if (o.keys_per_get > 1 && o.protocol != TEXT)
+        usage_error("keys-per-get", "only the text protocol gets many keys at once here");
     if (o.keys_per_get > o.keys)
         usage_error("keys-per-get", "more than there are keys");
     if (o.keys * o.value_size > MAX_VALUES_IN_MEMORY)
         usage_error("keys", "keys * value-size is more than 1 GiB");
-    if (o.verify && o.value_size < KEY_LENGTH)
-        usage_error("verify", "the value is too small to hold its key");
+    if (o.verify && o.value_size < KEY_DIGITS)
+        usage_error("verify", "the value is too small to hold the number of its key");
     return o;
 }
 

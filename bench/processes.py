@@ -51,22 +51,34 @@ class Server:
                 raise BenchError(f"{self.name} answered no get within {START_SECONDS} s{self._last_words()}")
             time.sleep(0.05)
 
+    def pids(self) -> list[int]:
+        """Its own and those of its descendants."""
+        return family(self._process.pid)
+
     def cpu(self) -> dict[int, int]:
         """CPU nanoseconds so far, of the process and of each of its descendants."""
-        return {pid: cpu_nanoseconds(pid) for pid in family(self._process.pid)}
+        return {pid: cpu_nanoseconds(pid) for pid in self.pids()}
+
+    def resident(self) -> int:
+        """Bytes of memory now, of the process and of all its descendants. What they share is divided among them."""
+        return sum(proportional_set_size(pid) for pid in self.pids())
 
     def run_on(self, cores: set[int]) -> None:
-        for pid in family(self._process.pid):
+        for pid in self.pids():
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), cores)
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Asks it to, and does not wait."""
         if self._process.poll() is None:
             self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
+
+    def stop(self) -> None:
+        self.end()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
         try:
             os.killpg(self._process.pid, signal.SIGKILL)  # what did not end, and workers left behind
         except ProcessLookupError:
@@ -84,6 +96,11 @@ def cpu_nanoseconds(pid: int) -> int:
     It is as fine as schedstat, and unlike a sum over /proc/PID/task it keeps the time of threads that have ended.
     """
     return time.clock_gettime_ns(~pid << 3 | 2)
+
+
+def proportional_set_size(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+    return int(fields[fields.index("Pss:") + 1]) * 1024
 
 
 def cpu_spent(name: str, before: dict[int, int], after: dict[int, int]) -> int:

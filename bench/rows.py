@@ -1,4 +1,4 @@
-"""The workloads: one row of the table each.
+"""The workloads: one row of the tables each, with the figure it is held to.
 
 `ops` is chosen so that twemproxy burns about a second of CPU in a counted run on a small virtual machine.
 
@@ -7,44 +7,111 @@ costs more CPU than to proxy a request, and the scheduler decides anew in each r
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Target:
+    """What gmproxy's `figure` (of report.summary; the median over the runs) is to be. A missed one is said, and fails nothing."""
+
+    figure: str
+    sign: str  # "<=" or ">="
+    bound: float
+
+    def met_by(self, value: float) -> bool:
+        return value <= self.bound if self.sign == "<=" else value >= self.bound
+
+
+def cpu_ratio(bound: float) -> tuple[Target]:
+    return (Target("cpu_us_per_op_ratio", "<=", bound),)
+
+
+class Needs(NamedTuple):
+    """What has to be up for a row: rows with the same needs are measured over the same processes."""
+
+    servers: int = 2
+    workers: int = 1  # of gmproxy
+    watched: bool = False  # compares gmproxy with itself while everything about it is looked at
 
 
 @dataclass(frozen=True)
 class Row:
+    """Operations through each proxy in turn, and what one costs."""
+
     name: str
     sentence: str
     ops: int
     load: str  # options of loadgen
-    servers: int = 2
+    targets: tuple[Target, ...]
+    needs: Needs = Needs()
     one_core: bool = False
-    workers: int = 1  # of gmproxy
-    watched: bool = False  # compares gmproxy with itself while everything about it is looked at
 
+
+@dataclass(frozen=True)
+class IdleRow:
+    """Clients that did one get each and then nothing: the memory the proxy keeps for them."""
+
+    name: str
+    sentence: str
+    clients: int
+    targets: tuple[Target, ...]
+    needs: None = None  # new processes for each run
+    together: bool = False  # all gets are under way at once, else one after the other
+
+
+@dataclass(frozen=True)
+class MixedRow:
+    """Small gets alone, then beside a client that fetches large values without a pause: what that does to their latency."""
+
+    name: str
+    sentence: str
+    seconds: int
+    small: str  # options of loadgen
+    large: str
+    targets: tuple[Target, ...]
+    needs: Needs = Needs()
+    one_core: bool = False
+
+
+AnyRow = Row | MixedRow | IdleRow
+
+IDLE_TARGETS = (
+    Target("resident_kib_per_client", "<=", 16),
+    Target("resident_kib_per_client_ratio", "<=", 1.0),
+)
 
 ROWS = {
     row.name: row
     for row in (
         Row("get-set", "50 clients, 10 gets to 1 set, 100 bytes", 100_000,
-            "--clients 50 --gets-per-set 10 --value-size 100"),
-        Row("pipelined", "20 clients, 16 requests at once, 10 gets to 1 set, 100 bytes", 300_000,
-            "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100"),
-        Row("multi-get", "20 clients, 100 keys per get, 100 bytes", 25_000,
-            "--clients 20 --keys-per-get 100 --get-only --value-size 100"),
-        Row("one-client", "1 client, one request at a time, 10 gets to 1 set, 100 bytes", 50_000,
-            "--clients 1 --gets-per-set 10 --value-size 100", one_core=True),
-        Row("set-1k", "50 clients, only sets, 1 KiB", 100_000,
-            "--clients 50 --gets-per-set 0 --value-size 1024"),
-        Row("value-16k", "50 clients, 10 gets to 1 set, 16 KiB", 60_000,
-            "--clients 50 --gets-per-set 10 --value-size 16384 --keys 1000"),
+            "--clients 50 --gets-per-set 10 --value-size 100", cpu_ratio(1.0)),
         Row("clients-500", "500 clients, 10 gets to 1 set, 100 bytes", 100_000,
-            "--clients 500 --gets-per-set 10 --value-size 100"),
+            "--clients 500 --gets-per-set 10 --value-size 100", cpu_ratio(1.0)),
+        Row("pipelined", "20 clients, 16 requests at once, 10 gets to 1 set, 100 bytes", 300_000,
+            "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", cpu_ratio(0.65)),
+        Row("multi-get", "20 clients, 100 keys per get, 100 bytes", 25_000,
+            "--clients 20 --keys-per-get 100 --get-only --value-size 100", cpu_ratio(0.5)),
+        Row("multi-get-20-servers", "as multi-get, over 20 servers and not 2", 10_000,
+            "--clients 20 --keys-per-get 100 --get-only --value-size 100", cpu_ratio(0.5), Needs(servers=20)),
+        Row("value-16k", "50 clients, 10 gets to 1 set, 16 KiB", 60_000,
+            "--clients 50 --gets-per-set 10 --value-size 16384 --keys 1000", cpu_ratio(1.0)),
+        Row("set-1k", "50 clients, only sets, 1 KiB", 100_000,
+            "--clients 50 --gets-per-set 0 --value-size 1024", cpu_ratio(1.0)),
+        Row("one-client", "1 client, one request at a time, 10 gets to 1 set, 100 bytes", 50_000,
+            "--clients 1 --gets-per-set 10 --value-size 100", (Target("p50_us_ratio", "<=", 1.1),), one_core=True),
         Row("get-set-2-workers", "as get-set, and gmproxy has two workers", 100_000,
-            "--clients 50 --gets-per-set 10 --value-size 100", workers=2),
+            "--clients 50 --gets-per-set 10 --value-size 100", (Target("ops_per_sec_ratio", ">=", 1.0),), Needs(workers=2)),
         Row("pipelined-2-workers", "as pipelined, and gmproxy has two workers", 300_000,
-            "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", workers=2),
+            "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", (), Needs(workers=2)),
         Row("watched", "as get-set: gmproxy, and gmproxy with metrics scraped and hot keys sampled all the time", 100_000,
-            "--clients 50 --gets-per-set 10 --value-size 100", watched=True),
+            "--clients 50 --gets-per-set 10 --value-size 100", cpu_ratio(1.05), Needs(watched=True)),
         Row("watched-pipelined", "as pipelined, in the same way", 300_000,
-            "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", watched=True),
+            "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", cpu_ratio(1.05), Needs(watched=True)),
+        MixedRow("mixed", "20 clients with gets of 100 bytes, alone and then beside one that gets 1 MB again and again", 2,
+                 "--clients 20 --get-only --value-size 100",
+                 "--clients 1 --get-only --value-size 1000000 --keys 20 --first-key 1000000",
+                 (Target("p99_us_growth", "<=", 2.0),)),
+        IdleRow("idle-clients", "5,000 clients, each did one get of 100 bytes, one after the other", 5000, IDLE_TARGETS),
+        IdleRow("idle-clients-together", "the same, but all gets at once", 5000, IDLE_TARGETS, together=True),
     )
 }  # fmt: skip

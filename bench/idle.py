@@ -1,0 +1,72 @@
+"""The resident memory a proxy keeps for each client that is connected, has done one get, and is idle now."""
+
+import socket
+import time
+from contextlib import ExitStack
+
+from contenders import Contender, running
+from processes import BenchError, Server
+from rows import IdleRow
+
+SERVERS = 2
+PATIENCE_SECONDS = 10  # with each answer
+SETTLE_SECONDS = 1  # for the proxy to put away what the last get needed
+FIRST_CLIENTS = 50  # before the count: what a proxy loads or allocates once is not memory per client
+
+VALUE = b"x" * 100
+SET = b"set bench-idle 0 0 %d\r\n%s\r\n" % (len(VALUE), VALUE)
+GET = b"get bench-idle\r\n"
+FOUND = b"VALUE bench-idle 0 %d\r\n%s\r\nEND\r\n" % (len(VALUE), VALUE)
+
+
+def measure_idle(row: IdleRow, contender: Contender) -> dict:
+    """One sample, of a proxy of its own: memory that former clients have left behind would be used again."""
+    with running([contender], SERVERS) as stage:
+        proxy, = stage.proxies
+        with ExitStack() as stack:
+            first = connect(proxy, stack)
+            first.sendall(SET)
+            expect(b"STORED\r\n", first)
+            serve(proxy, FIRST_CLIENTS, row.together, stack)
+        with ExitStack() as stack:
+            time.sleep(SETTLE_SECONDS)
+            before = proxy.resident()
+            serve(proxy, row.clients, row.together, stack)
+            time.sleep(SETTLE_SECONDS)
+            after = proxy.resident()
+    return {"resident_kib_per_client": (after - before) / 1024 / row.clients, "resident_mib": after / (1 << 20)}
+
+
+def serve(proxy: Server, count: int, together: bool, stack: ExitStack) -> None:
+    """So many clients get their value, and stay connected as long as `stack`."""
+    clients = []
+    for _ in range(count):
+        client = connect(proxy, stack)
+        clients.append(client)
+        if not together:
+            client.sendall(GET)
+            expect(FOUND, client)
+    if together:
+        for client in clients:
+            client.sendall(GET)
+        for client in clients:
+            expect(FOUND, client)
+
+
+def connect(proxy: Server, stack: ExitStack) -> socket.socket:
+    try:
+        return stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_SECONDS))
+    except OSError as error:
+        raise BenchError(f"{proxy.name}: {error}") from None
+
+
+def expect(answer: bytes, client: socket.socket) -> None:
+    received = b""
+    while len(received) < len(answer):
+        try:
+            piece = client.recv(len(answer) - len(received))
+        except OSError as error:
+            raise BenchError(f"{answer[:20]!r} expected, {received!r} received, then: {error}") from None
+        received += piece
+        if not piece or not answer.startswith(received):
+            raise BenchError(f"{answer[:20]!r} expected, {received[:100]!r} received")
