@@ -12,6 +12,7 @@ from gmproxy.errors import CONNECTING, EJECTED, OVERLOAD, REASONS, TIMEOUT, Back
 from gmproxy.health import Health
 from gmproxy.journal import Journal
 from gmproxy.lingering import Lingering
+from gmproxy.manykeys import ManyKeys
 
 END = b"END\r\n"
 MISS = b"EN"  # how the answer of a server begins that has nothing, also in the meta protocol
@@ -62,7 +63,7 @@ class Backend:
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
         self.journal = Journal(options.journal_size)
         self.behind = False
-        self.guests = set()
+        self.guests = ManyKeys()
         self.fetches = {}
         self.lingering = Lingering()
         self.ask_backup_on_miss = False
@@ -168,7 +169,10 @@ class Backend:
         self.behind = True
         self.fetches.pop(key, None)
         if self.journal.note(key, self._loop.now()):
-            self.log.warning("journal overflowed server=%s keys=%d", self.label, self.journal.limit)
+            self._overflowed()
+
+    def _overflowed(self):
+        self.log.warning("journal overflowed server=%s keys=%d", self.label, self.journal.limit)
 
     def has_guest(self, key):
         """`key` belongs to another server, which is away, and came here."""
@@ -188,9 +192,11 @@ class Backend:
         """From now on other servers may be asked for them again. `or_all`: if not all are known, let all that is here go."""
         if self._full_of_guests and or_all:
             self.missed_everything()
-        for key in self.guests:
-            self.missed_key(key)
-        self.guests.clear()
+        if self.guests:
+            self.behind = True
+            if self.journal.note_all(self.guests, self._loop.now()):
+                self._overflowed()
+            self.guests = ManyKeys()
         self.fetches.clear()
         self._full_of_guests = False
 

@@ -15,7 +15,7 @@ cdef class Backend(LinkKeeper):
     cdef readonly object caretaker
     cdef readonly object journal
     cdef public bint behind
-    cdef readonly set guests
+    cdef readonly object guests
     cdef readonly dict fetches
     cdef readonly object lingering
     cdef public bint ask_backup_on_miss
