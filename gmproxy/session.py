@@ -136,13 +136,30 @@ class Session:
 
     def _answer_requests(self):
         """Answer every whole request that has arrived, a batch at a time."""
+        at_once = 0  # requests that nobody had to be asked for, since the loop was last free
         while self._read_batch():
             if self._pending:
                 self._doing = AWAITS_REPLIES
                 self._wait()
+                at_once = 0
+            else:
+                at_once += len(self._batch)
             self._send_replies()
             if self._quit:
                 return
+            if at_once >= MAX_BATCH:
+                self._give_way()
+                at_once = 0
+
+    def _give_way(self):
+        """Let the loop look at all other sockets before the next batch: perhaps there are many, and nobody to wait for, as where a server
+        is down."""
+        timer = self._loop.timer(0)  # a callback would come before them
+        try:
+            timer.start(self._wake)
+            self._wait()
+        finally:
+            timer.close()
 
     # -- a batch of requests
 
