@@ -31,6 +31,9 @@ log = logging.getLogger("gmproxy")
 #: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
 MAX_BATCH = 64
 
+#: Of these, so many that nobody has to be asked for are answered before other clients have their turn.
+MAX_AT_ONCE = 16
+
 #: Bytes that may wait for all clients together, of requests half sent and of answers not taken. Beyond it, a client that adds to
 #: them is closed.
 MAX_HELD = 1024 * 1024 * 1024
@@ -147,7 +150,7 @@ class Session:
             self._send_replies()
             if self._quit:
                 return
-            if at_once >= MAX_BATCH:
+            if at_once >= MAX_AT_ONCE:
                 self._give_way()
                 at_once = 0
 
@@ -167,7 +170,7 @@ class Session:
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
         try:
-            while len(batch) < MAX_BATCH and not self._quit:
+            while len(batch) < (MAX_BATCH if self._pending else MAX_AT_ONCE) and not self._quit:
                 request = self._delayed or self._parser.next_request()
                 if request is None:
                     break

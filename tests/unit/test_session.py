@@ -11,7 +11,7 @@ from gmproxy.accel import pick
 from gmproxy.service import Service
 from gmproxy.share import Share
 
-MAX_BATCH = pick("session").MAX_BATCH
+MAX_AT_ONCE = pick("session").MAX_AT_ONCE
 new_session = pick("session").Session
 new_router = pick("router").Router
 
@@ -33,16 +33,16 @@ def client():
 
 def test_who_asks_much_at_once_gives_way_to_others(client):
     """It has a thousand requests that are answered at once: time and again the loop looks at the other sockets."""
-    turns = 20
+    turns = 80
     other, waiting = socket.socketpair()
     seen = []
     with other, waiting:
         watcher = gevent.get_hub().loop.io(other.fileno(), READ)
         watcher.start(seen.append, None)  # each time that the loop looks: nobody takes what has come
         waiting.send(b"x")
-        client.sendall(b"version\r\n" * (turns * MAX_BATCH))
+        client.sendall(b"version\r\n" * (turns * MAX_AT_ONCE))
         answers = b""
-        while answers.count(b"\n") < turns * MAX_BATCH:
+        while answers.count(b"\n") < turns * MAX_AT_ONCE:
             answers += client.recv(65536)
         watcher.stop()
         watcher.close()
