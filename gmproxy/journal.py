@@ -7,7 +7,7 @@ Journals are kept in memory only. When there are more keys than the bound, all o
 flushed. Whatever is done here takes no longer for a million keys than for a few: clients wait meanwhile.
 """
 
-from gmproxy.manykeys import ManyKeys
+from gmproxy.manykeys import ManyKeys, part_of
 
 #: Keys that are noted one by one where many come together; more are kept as they came. So there are never many lots.
 FEW = 1000
@@ -21,14 +21,16 @@ class Journal:
     limit       number of keys kept at most
     overflowed  True: any key of the server may be old, so it has to be flushed
     last_at     when the last entry was made (monotonic seconds)
+    debts       where other workers see what is in it (gmproxy.share.Debts), or None
     """
 
-    __slots__ = ("limit", "overflowed", "last_at", "_lots", "_in_hand", "_flushing", "_thrown")
+    __slots__ = ("limit", "overflowed", "last_at", "debts", "_lots", "_in_hand", "_flushing", "_thrown")
 
     def __init__(self, limit):
         self.limit = limit
         self.overflowed = False
         self.last_at = 0.0
+        self.debts = None
         self._lots = [ManyKeys()]    # the first has what was noted one by one, each other what came together
         self._in_hand = frozenset()  # being deleted at this moment
         self._flushing = False       # being flushed at this moment
@@ -56,7 +58,9 @@ class Journal:
             self.sweep(SWEPT_FOR_ONE)
         if self.overflowed:
             return False
-        self._lots[0].add(key)
+        part = self._lots[0].add(key)
+        if self.debts is not None:
+            self.debts.owe(part)
         return self._is_too_much(now)
 
     def note_all(self, keys, now):
@@ -68,6 +72,9 @@ class Journal:
             self._throw(keys)
             return False
         self._lots.append(keys)
+        if self.debts is not None:
+            for part in keys.parts:
+                self.debts.owe(part)
         return self._is_too_much(now)
 
     def _is_too_much(self, now):
@@ -80,6 +87,8 @@ class Journal:
         """Any key may be old there."""
         self.last_at = now
         self.overflowed = True
+        if self.debts is not None:
+            self.debts.owe_everything()
         self._throw_all()
 
     def take(self, count):
@@ -99,8 +108,14 @@ class Journal:
 
     def deleted(self):
         """What was taken is gone from the server. (What was noted again meanwhile stays.)"""
-        self._in_hand = frozenset()
-        self._flushing = False
+        gone, self._in_hand = self._in_hand, frozenset()
+        flushed, self._flushing = self._flushing, False
+        if self.debts is None or self.overflowed:
+            return
+        if flushed or not self:
+            self.debts.owe_only({part for lot in self._lots for part in lot.parts})
+        else:
+            self.debts.paid([part for part in set(map(part_of, gone)) if not any(part in lot.parts for lot in self._lots)])
 
     def not_deleted(self):
         """What was taken may still be there."""

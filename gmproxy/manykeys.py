@@ -11,6 +11,11 @@ PARTS = 1024
 _SHIFT = 40
 
 
+def part_of(key):
+    """The number of the part where `key` lies. The same in all workers: their hashes are those of the process they were forked from."""
+    return hash(key) >> _SHIFT & PARTS - 1
+
+
 class ManyKeys:
     """`len`, `in` and `bool` are as those of a set. `parts` is {number: {key: None}}: dicts are smaller than sets, and the collector
     of cycles passes them by."""
@@ -25,7 +30,7 @@ class ManyKeys:
         return self._count
 
     def __contains__(self, key):
-        part = self.parts.get(hash(key) >> _SHIFT & PARTS - 1)
+        part = self.parts.get(part_of(key))
         return part is not None and key in part
 
     def __iter__(self):
@@ -33,7 +38,8 @@ class ManyKeys:
             yield from part
 
     def add(self, key):
-        number = hash(key) >> _SHIFT & PARTS - 1
+        """Returns the number of its part."""
+        number = part_of(key)
         part = self.parts.get(number)
         if part is None:
             self.parts[number] = {key: None}
@@ -41,9 +47,10 @@ class ManyKeys:
         elif key not in part:
             part[key] = None
             self._count += 1
+        return number
 
     def discard(self, key):
-        number = hash(key) >> _SHIFT & PARTS - 1
+        number = part_of(key)
         part = self.parts.get(number)
         if part is None or key not in part:
             return

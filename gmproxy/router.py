@@ -186,6 +186,7 @@ class Router:
 
     def _split(self, request, servers, locator, stage):
         """Ask each of `servers` for its keys of `request`. Returns the session that is ready by this, if any."""
+        changes = request.verb.changes
         count = len(servers)
         current = [-1] * (2 * count)   # server -> the group that its next key joins; behind them: if it will be refused there
         groups = []
@@ -195,9 +196,9 @@ class Router:
         for key in request.keys:
             index = locator.locate(key)
             backend = servers[index]
-            place = index + count if backend.behind and key in backend.journal else index
+            place = index + count if backend.may_be_old(key, changes) else index
             number = current[place]
-            if request.verb.changes:  # gat: memcached gives up a long line that is no get
+            if changes:  # gat: memcached gives up a long line that is no get
                 room += len(key) + 1
                 if room > LONGEST_GAT:
                     number = -1

@@ -15,6 +15,9 @@ cdef class Backend(LinkKeeper):
     cdef readonly object caretaker
     cdef readonly object journal
     cdef public bint behind
+    cdef readonly object debts
+    cdef unsigned char[::1] _alarms
+    cdef Py_ssize_t _number
     cdef readonly object guests
     cdef readonly dict fetches
     cdef readonly object lingering
@@ -40,3 +43,6 @@ cdef class Backend(LinkKeeper):
     cpdef submit(self, Request request)
     @cython.locals(asked=Py_ssize_t)
     cpdef answered(self, Request request, Py_ssize_t found)
+    cpdef bint may_be_old(self, bytes key, bint changes) except -1
+    @cython.locals(number=Py_ssize_t)
+    cdef bint _others_owe(self) except -1

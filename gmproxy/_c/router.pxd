@@ -30,7 +30,7 @@ cdef class Router:
     cpdef fill(self, Request request, Backend backend)
     cpdef primary_of(self, bytes key)
     @cython.locals(current=list, groups=list, owners=list, order=list, group=list, part=Request, key=bytes, backend=Backend,
-                   count=Py_ssize_t, index=Py_ssize_t, place=Py_ssize_t, number=Py_ssize_t, room=Py_ssize_t)
+                   count=Py_ssize_t, index=Py_ssize_t, place=Py_ssize_t, number=Py_ssize_t, room=Py_ssize_t, changes=bint)
     cdef _split(self, Request request, list servers, Locator locator, int stage)
     cpdef missed(self, Request request, Backend backend)
     cpdef failed(self, Request request, Backend backend, str reason)
