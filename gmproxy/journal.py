@@ -78,7 +78,8 @@ class Journal:
         return self._is_too_much(now)
 
     def _is_too_much(self, now):
-        if sum(map(len, self._lots)) <= self.limit:
+        lots = self._lots
+        if (len(lots[0]) if len(lots) == 1 else sum(map(len, lots))) <= self.limit:
             return False
         self.note_everything(now)
         return True

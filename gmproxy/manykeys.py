@@ -9,11 +9,12 @@ PARTS = 1024
 
 #: A key's part is told by bits of its hash that the part itself, a dict, does not begin with; else all its keys would collide there.
 _SHIFT = 40
+_MASK = PARTS - 1
 
 
 def part_of(key):
     """The number of the part where `key` lies. The same in all workers: their hashes are those of the process they were forked from."""
-    return hash(key) >> _SHIFT & PARTS - 1
+    return hash(key) >> _SHIFT & _MASK
 
 
 class ManyKeys:
@@ -39,12 +40,11 @@ class ManyKeys:
 
     def add(self, key):
         """Returns the number of its part."""
-        number = part_of(key)
+        number = hash(key) >> _SHIFT & _MASK  # as part_of: it is done for each change that fails, and a call costs
         part = self.parts.get(number)
         if part is None:
-            self.parts[number] = {key: None}
-            self._count += 1
-        elif key not in part:
+            part = self.parts[number] = {}
+        if key not in part:
             part[key] = None
             self._count += 1
         return number
