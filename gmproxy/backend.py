@@ -12,6 +12,7 @@ from gmproxy.errors import CONNECTING, EJECTED, OVERLOAD, REASONS, TIMEOUT, Back
 from gmproxy.health import Health
 from gmproxy.journal import Journal
 from gmproxy.lingering import Lingering
+from gmproxy.manykeys import ManyKeys
 
 END = b"END\r\n"
 MISS = b"EN"  # how the answer of a server begins that has nothing, also in the meta protocol
@@ -36,6 +37,7 @@ class Backend:
     health        gmproxy.health.Health
     caretaker     probes it, finds out who it is, and has it forget what is old
     journal       keys that may be old there; `behind` is True while there are any
+    debts         what other workers have to delete on it (gmproxy.share.Debts), or None
     guests        keys that others took to it for a server that is ejected
     fetches       keys that are being fetched from the backups to fill it (refill.py)
     lingering     connections given up on which it may still make changes
@@ -45,10 +47,11 @@ class Backend:
     meter, bytes_sent, bytes_received   see gmproxy.link.LinkKeeper
     """
 
-    __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "caretaker", "journal", "behind", "guests",
-                 "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
+    __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "caretaker", "journal", "behind", "debts",
+                 "guests", "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
                  "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
-                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_loop")
+                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_alarms",
+                 "_number", "_loop")
 
     def __init__(self, server, options, router, log, backed=False):
         self.server = server
@@ -62,7 +65,10 @@ class Backend:
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
         self.journal = Journal(options.journal_size)
         self.behind = False
-        self.guests = set()
+        self.debts = None
+        self._alarms = None  # of the debts, with our number among them
+        self._number = 0
+        self.guests = ManyKeys()
         self.fetches = {}
         self.lingering = Lingering()
         self.ask_backup_on_miss = False
@@ -94,7 +100,7 @@ class Backend:
 
     def submit(self, request):
         """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
-        if self.behind and self._depends_on_the_old(request):
+        if (self.behind or self._alarms is not None) and self._depends_on_the_old(request):
             return self.router.failed(request, self, self._last_reason)
         lane = request.lane % self._lanes
         link = self.links[lane]
@@ -146,9 +152,41 @@ class Backend:
         """True if what the server would answer may come from a value that is old. To overwrite that is always welcome."""
         if request.verb.blind or not request.key:
             return False
+        changes = request.verb.changes
+        if not self.behind and (changes or not self._others_owe()):
+            return False
         if request.keys is not None:
-            return any([key in self.journal for key in request.keys])
-        return request.key in self.journal
+            return any([self.may_be_old(key, changes) for key in request.keys])
+        return self.may_be_old(request.key, changes)
+
+    def has_old(self):
+        """True if some of its keys may be old."""
+        return self.behind or self._others_owe()
+
+    def may_be_old(self, key, changes):
+        """True if `key` is in the journal or, for a request that only reads, in that of another worker. (A change that was refused for
+        that would come into ours, and so be refused by the other, and so on.)"""
+        if self.behind and key in self.journal:
+            return True
+        return not changes and self._others_owe() and self.debts.others_owe(key)
+
+    def _others_owe(self):
+        """True if another worker has anything to delete here."""
+        alarms = self._alarms
+        if alarms is None:
+            return False
+        for number in range(len(alarms)):
+            if alarms[number] and number != self._number:
+                return True
+        return False
+
+    def share_debts(self, debts):
+        """From now on other workers see what is in the journal, and we what is in theirs; or, with None, not any more."""
+        if debts is None and self.debts is not None:
+            self.debts.owe_only(())  # who comes back here begins anew
+        self.debts = self.journal.debts = debts
+        self._alarms = None if debts is None else debts.alarms
+        self._number = 0 if debts is None else debts.number
 
     def missed_change(self, request):
         """The change `request` did not reach this server, or perhaps did not."""
@@ -168,7 +206,10 @@ class Backend:
         self.behind = True
         self.fetches.pop(key, None)
         if self.journal.note(key, self._loop.now()):
-            self.log.warning("journal overflowed server=%s keys=%d", self.label, self.journal.limit)
+            self._overflowed()
+
+    def _overflowed(self):
+        self.log.warning("journal overflowed server=%s keys=%d", self.label, self.journal.limit)
 
     def has_guest(self, key):
         """`key` belongs to another server, which is away, and came here."""
@@ -188,9 +229,11 @@ class Backend:
         """From now on other servers may be asked for them again. `or_all`: if not all are known, let all that is here go."""
         if self._full_of_guests and or_all:
             self.missed_everything()
-        for key in self.guests:
-            self.missed_key(key)
-        self.guests.clear()
+        if self.guests:
+            self.behind = True
+            if self.journal.note_all(self.guests, self._loop.now()):
+                self._overflowed()
+            self.guests = ManyKeys()
         self.fetches.clear()
         self._full_of_guests = False
 
@@ -326,3 +369,4 @@ class Backend:
                 link.close()
         self.caretaker.stop()
         self.lingering.cut_all()
+        self.share_debts(None)

@@ -17,8 +17,12 @@ from gmproxy.probe import Conversation
 #: A server that did not say who it is is asked again after so many seconds.
 IDENTIFY_AGAIN = 10.0
 
-#: Keys deleted with one send.
-DELETE_AT_ONCE = 500
+#: Keys deleted with one send, and seconds of rest before the next: clients shall hardly notice.
+DELETE_AT_ONCE = 200
+REST = 0.001
+
+#: Keys freed with one tick of those that are in no journal any more.
+SWEEP_AT_ONCE = 4000
 
 #: After a failure to delete what is old it is tried again after so many seconds.
 CATCH_UP_AGAIN = 0.2
@@ -77,6 +81,7 @@ class Caretaker:
         """Do what is due."""
         backend = self.backend
         health = backend.health
+        backend.journal.sweep(SWEEP_AT_ONCE)
         if self._asks_backup and backend.ask_backup_on_miss and self.identity is not None and not health.is_warming(now):
             backend.ask_backup_on_miss = False
             backend.log.info("backend warm server=%s", backend.label)
@@ -204,7 +209,7 @@ class Caretaker:
                     taken = journal.take(DELETE_AT_ONCE)
                     if not taken:
                         break  # while we waited they became too many
-                    self._delete(server.delete, taken)
+                    self._delete(server.delete, taken, REST)
                     keys += len(taken)
         backend.behind = bool(journal)
         if keys or flushes:

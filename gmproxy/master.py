@@ -67,6 +67,7 @@ class Master:
         """Serve until the end; `ready` is called once all workers accept clients. Raises StartError if there is none that can."""
         self._ready = ready
         self._board.assign([config.name for config in self.steward.configs])
+        self._board.enroll(self.steward.configs)
         self._catch_signals()
         for number in range(self._count):
             self._start(number, FIRST_DELAY)
@@ -329,9 +330,10 @@ class Master:
 
     def serve(self, configs, new, then):
         self._board.assign([config.name for config in configs])
+        self._board.enroll(configs)
         facts = {
             "configs": [as_plain(config) for config in configs], "places": self.steward.places.of_all(configs),
-            "new": list(new), "slots": self._board.slots,
+            "new": list(new), "slots": self._board.slots, "servers": self._board.places,
         }
         self.ask("serve", [facts], functools.partial(self._served, then), list(new.values()), beginners=True)
 

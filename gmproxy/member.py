@@ -77,7 +77,8 @@ class Member:
     def _obey(self, command, arguments, sockets):
         if command == "serve":
             facts = arguments[0]
-            self._worker.share.board.slots = facts["slots"]
+            board = self._worker.share.board
+            board.slots, board.places = facts["slots"], facts["servers"]
             configs = [conf.from_plain(plain) for plain in facts["configs"]]
             self._worker.set_up_logs(configs[0])
             self._worker.serve(configs, facts["places"], dict(zip(facts["new"], sockets)))

@@ -50,8 +50,8 @@ class Pool:
         """Serve as `config` says from now on. Servers that stay keep their links, health and counters; clients notice nothing."""
         self.config = config
         vars(self.options).update(vars(config), lanes=self._lanes(config))
-        primaries, left = self._staff(config.server, self.router.backends, bool(config.backup))
-        backups, more_left = self._staff(config.backup, self.router.backups, False)
+        primaries, left = self._staff(config.server, self.router.backends, bool(config.backup), False)
+        backups, more_left = self._staff(config.backup, self.router.backups, False, True)
         self._leaving.update(dict.fromkeys(left + more_left, float("inf")))
         self.router.serve(
             primaries, functools.partial(placement_for, config, config.server),
@@ -71,7 +71,7 @@ class Pool:
         """With backups one link to each server: then there is one order of changes for all clients (copies.py)."""
         return 1 if config.backup else self._share.part_of(config.server_connections)
 
-    def _staff(self, servers, present, backed):
+    def _staff(self, servers, present, backed, is_backup):
         """A Backend for each of `servers`, of those `present` or new; and those that are left."""
         kept, left = match(present, servers)
         staff = []
@@ -80,7 +80,10 @@ class Pool:
                 backend = new_backend(server, self.options, self.router, self._log, backed)
             else:
                 backend.follow_options(backed)
+            backend.share_debts(self._share.debts(self.config.name, is_backup, server.label))
             staff.append(backend)
+        for backend in left:
+            backend.share_debts(None)
         return staff, left
 
     def tick(self, now):

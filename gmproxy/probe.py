@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from gevent import Timeout
+from gevent import Timeout, sleep
 
 from gmproxy import net
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
@@ -55,13 +55,11 @@ class Conversation:
         return [(name.decode("ascii", "replace"), value.decode("ascii", "replace")) for what, name, value in
                 (each for each in words if len(each) == 3) if what == b"STAT"]
 
-    def delete(self, keys):
-        """See to it that the server has none of `keys`."""
-        question = b"".join([orders.forget(key)[1] for key in keys])
-        answer = self._ask(question, lambda answer: answer.count(b"\n") >= len(keys))
-        for line in answer.splitlines():
-            if line not in orders.FORGOTTEN:
-                raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
+    def delete(self, keys, rest=0.0):
+        """See to it that the server has none of `keys`. It answers in many pieces: after `rest` seconds they can be read at once."""
+        answer = self._ask(orders.forget_all(keys), lambda answer: answer.count(b"\n") >= len(keys), rest)
+        for line in set(answer.splitlines()) - orders.FORGOTTEN:
+            raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
 
     def flush(self):
         """See to it that the server has nothing."""
@@ -69,11 +67,13 @@ class Conversation:
         if answer != b"OK\r\n":
             raise BackendError(PROTOCOL, f"flush_all was answered {answer[:60]!r}")
 
-    def _ask(self, question, is_whole):
+    def _ask(self, question, is_whole, rest=0.0):
         name = question[:20].decode("latin-1").split()[0]
         try:
             with Timeout(self._timeout):
                 self._sock.sendall(question)
+                if rest:
+                    sleep(rest)
                 answer = b""
                 while not is_whole(answer):
                     if len(answer) > MAX_ANSWER:

@@ -32,10 +32,10 @@ new_fan_out = _gather.FanOut
 LONGEST_GAT = 1900
 
 
-def any_behind(servers):
+def some_may_be_old(servers):
     """True if one of them may have missed a change."""
     for backend in servers:
-        if backend.behind:
+        if backend.has_old():
             return True
     return False
 
@@ -195,7 +195,7 @@ class Router:
 
     def _split(self, request, servers, locator, stage):
         """Ask each of `servers` for its keys of `request`. Returns the session that is ready by this, if any."""
-        if request.verb.changes or any_behind(servers):
+        if request.verb.changes or some_may_be_old(servers):
             division = self._divide_with_care(request, servers, locator)
         else:
             division = request.keys.divide(locator, len(servers))
@@ -216,6 +216,7 @@ class Router:
     def _divide_with_care(self, request, servers, locator):
         """The keys that a server will refuse, since it has missed a change of them, go apart. And memcached gives up a long
         line that is no get."""
+        changes = request.verb.changes
         groups = {}  # (server, whether it will refuse) -> the group that its next key joins
         owners = []
         order = []
@@ -223,9 +224,9 @@ class Router:
         for key in request.keys:
             index = locator.locate(key)
             backend = servers[index]
-            place = index, backend.behind and key in backend.journal
+            place = index, backend.may_be_old(key, changes)
             room += len(key) + 1
-            if room > LONGEST_GAT and request.verb.changes:
+            if room > LONGEST_GAT and changes:
                 room = len(key) + 1
                 groups = {}
             if place not in groups:

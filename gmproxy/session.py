@@ -30,6 +30,9 @@ log = logging.getLogger("gmproxy")
 #: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
 MAX_BATCH = 64
 
+#: Of these, so many that nobody has to be asked for are answered before other clients have their turn.
+MAX_AT_ONCE = 16
+
 #: Bytes that may wait for all clients together, of requests half sent and of answers not taken. Beyond it, a client that adds to
 #: them is closed.
 MAX_HELD = 1024 * 1024 * 1024
@@ -141,13 +144,30 @@ class Session:
 
     def _answer_requests(self):
         """Answer every whole request that has arrived, a batch at a time."""
+        at_once = 0  # requests that nobody had to be asked for, since the loop was last free
         while self._read_batch():
             if self._pending:
                 self._doing = AWAITS_REPLIES
                 self._wait()
+                at_once = 0
+            else:
+                at_once += len(self._batch)
             self._send_replies()
             if self._quit:
                 return
+            if at_once >= MAX_AT_ONCE:
+                self._give_way()
+                at_once = 0
+
+    def _give_way(self):
+        """Let the loop look at all other sockets before the next batch: perhaps there are many, and nobody to wait for, as where a server
+        is down."""
+        timer = self._loop.timer(0)  # a callback would come before them
+        try:
+            timer.start(self._wake)
+            self._wait()
+        finally:
+            timer.close()
 
     # -- a batch of requests
 
@@ -155,7 +175,7 @@ class Session:
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
         try:
-            while len(batch) < MAX_BATCH and not self._quit:
+            while len(batch) < (MAX_BATCH if self._pending else MAX_AT_ONCE) and not self._quit:
                 request = self._delayed or self._parser.next_request()
                 if request is None:
                     break

@@ -3,11 +3,20 @@
 import mmap
 
 from gmproxy.errors import StartError
+from gmproxy.manykeys import PARTS, part_of
 
 #: Pools in one service; each has a place on the board.
 MAX_POOLS = 4096
 
 SIZE = 4  # bytes of a number on the board
+
+#: Servers, in all pools and since the start, of which the workers warn each other.
+MAX_SERVERS = 4096
+
+#: What a worker owes a server (see Debts).
+NOTHING, SOME, EVERYTHING = range(3)
+
+_NO_PARTS = bytes(PARTS)
 
 
 class Share:
@@ -34,6 +43,15 @@ class Share:
         """This worker's part of `total`, at least 1."""
         return max(total // self.workers + (self.number < total % self.workers), 1)
 
+    def debts(self, pool, is_backup, label):
+        """The Debts of a server, or None."""
+        return None if self.board is None else self.board.debts(self.number, debtor(pool, is_backup, label))
+
+
+def debtor(pool, is_backup, label):
+    """The name of a server on the board: what it missed in one pool and part is no matter of another."""
+    return f"{pool} {'backup' if is_backup else 'primary'} {label}"
+
 
 class Board:
     """The number of clients of each pool in each worker, in memory that they share from the fork on.
@@ -45,7 +63,10 @@ class Board:
     def __init__(self, workers):
         self.workers = workers
         self.slots = {}  # pool -> row
+        self.places = {}  # of servers: debtor -> row
         self._counts = memoryview(mmap.mmap(-1, workers * MAX_POOLS * SIZE)).cast("I")
+        self._alarms = memoryview(mmap.mmap(-1, workers * MAX_SERVERS))
+        self._parts = memoryview(mmap.mmap(-1, workers * MAX_SERVERS * PARTS))
 
     def assign(self, names):
         """Give each pool of `names` a row, and take back those of others. Only the master does; workers get its `slots`.
@@ -83,6 +104,71 @@ class Board:
         return (mine - 1) * self.workers > everybody
 
     def wipe(self, number):
-        """The worker `number` is gone, and its clients with it."""
+        """The worker `number` is gone, its clients and journals with it."""
         for slot in self.slots.values():
             self._counts[slot * self.workers + number] = 0
+        for row in self.places.values():
+            self._alarms[row * self.workers + number] = NOTHING
+
+    # -- what servers missed
+
+    def enroll(self, configs):
+        """Give each server of `configs` a row, for good. Only the master does; workers get its `places`."""
+        for config in configs:
+            for is_backup, servers in (False, config.server), (True, config.backup):
+                for server in servers:
+                    if len(self.places) < MAX_SERVERS:
+                        self.places.setdefault(debtor(config.name, is_backup, server.label), len(self.places))
+
+    def debts(self, number, name):
+        """The Debts of the server `name` as the worker `number` has and sees them, or None."""
+        row = self.places.get(name)
+        if row is None:
+            return None
+        begin, end = row * self.workers, (row + 1) * self.workers
+        parts = [self._parts[place * PARTS:(place + 1) * PARTS] for place in range(begin, end)]
+        return Debts(number, self._alarms[begin:end], parts)
+
+
+class Debts:
+    """What the workers have still to delete on one server. None of them reads there what another one owes.
+
+    Each tells in which parts (manykeys.py) the keys of its journal lie. A key in such a part may be another one: then it is taken for
+    old in vain, which is seldom while the journal is short.
+
+    number   of this worker
+    alarms   what each worker owes: NOTHING, SOME or EVERYTHING
+    """
+
+    def __init__(self, number, alarms, parts):
+        self.number = number
+        self.alarms = alarms
+        self._parts = parts  # of each worker, a byte for a part: 1 if there are keys in it; valid while it owes SOME
+        self._mine = parts[number]
+
+    def owe(self, part):
+        if self.alarms[self.number] == NOTHING:
+            self.owe_only((part,))
+        else:
+            self._mine[part] = 1
+
+    def owe_everything(self):
+        self.alarms[self.number] = EVERYTHING
+
+    def owe_only(self, parts):
+        """These and no others."""
+        self._mine[:] = _NO_PARTS
+        for part in parts:
+            self._mine[part] = 1
+        self.alarms[self.number] = SOME if parts else NOTHING
+
+    def paid(self, parts):
+        for part in parts:
+            self._mine[part] = 0
+
+    def others_owe(self, key):
+        part = part_of(key)
+        for number, alarm in enumerate(self.alarms):
+            if number != self.number and (alarm == EVERYTHING or alarm == SOME and self._parts[number][part]):
+                return True
+        return False

@@ -15,7 +15,10 @@ cdef class Backend(LinkKeeper):
     cdef readonly object caretaker
     cdef readonly object journal
     cdef public bint behind
-    cdef readonly set guests
+    cdef readonly object debts
+    cdef unsigned char[::1] _alarms
+    cdef Py_ssize_t _number
+    cdef readonly object guests
     cdef readonly dict fetches
     cdef readonly object lingering
     cdef public bint ask_backup_on_miss
@@ -40,3 +43,7 @@ cdef class Backend(LinkKeeper):
     cpdef submit(self, Request request)
     @cython.locals(asked=Py_ssize_t)
     cpdef answered(self, Request request, Py_ssize_t found)
+    cpdef bint has_old(self) except -1
+    cpdef bint may_be_old(self, bytes key, bint changes) except -1
+    @cython.locals(number=Py_ssize_t)
+    cdef bint _others_owe(self) except -1

@@ -8,7 +8,7 @@ from gmproxy._c.ring cimport Locator
 
 
 @cython.locals(backend=Backend)
-cdef bint any_behind(list servers) except -1
+cdef bint some_may_be_old(list servers) except -1
 
 
 cdef class Router:
@@ -37,7 +37,7 @@ cdef class Router:
     cpdef primary_of(self, bytes key)
     @cython.locals(division=Division, keys=Keys, part=Request, gather=Gather, index=Py_ssize_t)
     cdef _split(self, Request request, list servers, Locator locator, int stage)
-    @cython.locals(backend=Backend, key=bytes, index=Py_ssize_t, room=Py_ssize_t)
+    @cython.locals(backend=Backend, key=bytes, index=Py_ssize_t, room=Py_ssize_t, changes=bint)
     cdef _divide_with_care(self, Request request, list servers, Locator locator)
     cpdef missed(self, Request request, Backend backend)
     cpdef failed(self, Request request, Backend backend, str reason)

@@ -37,7 +37,9 @@ cdef class Session(Asker):
     @cython.locals(count=Py_ssize_t)
     cpdef run(self)
     cdef _begin(self)
+    @cython.locals(at_once=Py_ssize_t)
     cdef _answer_requests(self)
+    cdef _give_way(self)
     @cython.locals(batch=list, request=Request)
     cdef bint _read_batch(self) except -1
     @cython.locals(earlier=Request)

@@ -14,7 +14,7 @@ ADD = VERBS[b"add"]
 DELETE = VERBS[b"delete"]
 
 #: What `forget` is answered if all is well.
-FORGOTTEN = (b"DELETED", b"NOT_FOUND", b"HD", b"NF")
+FORGOTTEN = frozenset((b"DELETED", b"NOT_FOUND", b"HD", b"NF"))
 
 
 def look(key):
@@ -33,3 +33,10 @@ def fill(key, flags, life, data):
 def forget(key):
     """(verb, line): let `key` have no value."""
     return (DELETE, b"delete %b\r\n" % key) if is_text(key) else (META_DELETE, b"md %b b\r\n" % encoded(key))
+
+
+def forget_all(keys):
+    """The lines: let none of `keys` have a value."""
+    if is_text(b"".join(keys)):
+        return b"delete %b\r\n" % b"\r\ndelete ".join(keys)
+    return b"".join([forget(key)[1] for key in keys])

@@ -8,4 +8,5 @@
     stage.py    the servers, the wires to them, and the proxy
     driver.py   faults, and a seeded hand that chooses among them
     report.py   what came out, as a table
+    bystander.py   a client whom nothing of it concerns, and how long it waits
 """

@@ -7,7 +7,7 @@ import pytest
 from support.keys import keys_by_server
 from support.servers import HOST, free_port, read_stats, run
 from support.talk import Talk, storage, value
-from support.timing import eventually
+from support.timing import eventually, milliseconds
 
 from gmproxy import control
 
@@ -35,7 +35,8 @@ def served_by(talk, process):
     ours = talk.socket.getsockname()[1]
     with open("/proc/net/tcp") as table:
         rows = [line.split() for line in table]
-    (inode,) = {row[9] for row in rows if row[2].endswith(f":{ours:04X}") and row[3] == "01"}
+    ends = f":{process.port:04X}", f":{ours:04X}"
+    (inode,) = {row[9] for row in rows if row[1].endswith(ends[0]) and row[2].endswith(ends[1]) and row[3] == "01"}
     for pid in pids(process):
         if f"socket:[{inode}]" in descriptors(pid):
             return pid
@@ -234,6 +235,39 @@ def test_in_the_background(memcached, tmp_path):
 
 def test_one_for_each_cpu(service):
     assert len(pids(service(workers="auto"))) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("backed", [False, True], ids=["without_backup", "with_a_backup"])
+def test_nobody_reads_what_another_worker_has_still_to_delete(memcached, proxy, tmp_path, backed):
+    """One worker could not change a key, and is stopped before it can delete it. The other has noticed nothing at all."""
+    server, backup = memcached(), memcached()
+    process = proxy("-s", server.address, *(("-b", backup.address) if backed else ()), "--workers", "2", "--control", tmp_path / "control",
+                    "--timeout", milliseconds(4), "--on-miss", "never")
+    process.control = tmp_path / "control"
+    (writer, writers), (reader, readers) = of_each_worker(process).items()
+    write, read = writers[0], readers[0]
+    keys = [b"key-%d" % number for number in range(200)]
+    write.expect(b"".join(storage(b"set", key, b"old") for key in keys), b"STORED\r\n" * len(keys))
+    read.expect(b"get key-0\r\n", value(b"key-0", b"old") + b"END\r\n")
+    server.pause()
+    write.expect(storage(b"set", b"key-0", b"new"), b"STORED\r\n" if backed else b"SERVER_ERROR timeout %b\r\n" % server.address.encode())
+    os.kill(writer, signal.SIGSTOP)
+    server.resume()
+    found = value(b"key-0", b"new") if backed else b""
+    try:
+        read.expect(b"get key-0\r\n", found + b"END\r\n")
+        read.send(b"get %b\r\n" % b" ".join(keys))
+        rest = read.read_until(b"END\r\n")
+        assert rest.startswith(found) and value(b"key-0", b"old") not in rest
+        assert rest.count(b"old") > 190, "other keys are not concerned, or seldom"
+        read.in_step()
+    finally:
+        os.kill(writer, signal.SIGCONT)
+    with server.talk() as there:
+        eventually(lambda: there.ask(b"get key-0\r\n", b"END\r\n") == b"END\r\n", what="it is deleted")
+    eventually(lambda: process.stats()["journal_keys"] == 0, what="nothing is owed")
+    read.expect(storage(b"set", b"key-0", b"newer"), b"STORED\r\n")
+    read.expect(b"get key-0\r\n", value(b"key-0", b"newer") + b"END\r\n")
 
 
 def test_backups_and_failures_as_ever(memcached, proxy):

@@ -23,7 +23,7 @@ class Server:
         self.told = []  # sizes of deletes, and "flush"
         self.meanwhile = lambda server: None
 
-    def delete(self, keys):
+    def delete(self, keys, rest):
         assert keys
         self.told.append(len(keys))
         self.meanwhile(self)

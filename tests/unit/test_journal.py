@@ -1,8 +1,11 @@
 """What a server missed: nothing is forgotten before it was deleted there."""
 
+from weakref import WeakSet
+
 import pytest
 
-from gmproxy.journal import Journal
+from gmproxy.journal import FEW, Journal
+from gmproxy.manykeys import ManyKeys
 
 NOW = 100.0
 LIMIT = 5
@@ -83,3 +86,68 @@ def test_a_new_memory_needs_nothing(journal):
     journal.note_everything(NOW)
     journal.clear()
     assert not journal
+
+
+def many(count, name):
+    keys = ManyKeys()
+    for number in range(count):
+        keys.add(b"%b%d" % (name, number))
+    return keys
+
+
+@pytest.mark.parametrize("count", [3, FEW, 2 * FEW])
+def test_keys_that_come_together(count):
+    journal = Journal(10 * FEW)
+    journal.note(b"a", NOW)
+    assert journal.note_all(many(count, b"guest"), NOW + 1) is False
+    assert journal and len(journal) == count + 1 and journal.last_at == NOW + 1
+    assert all(key in journal for key in [b"a", *many(count, b"guest")])
+    taken = set()
+    while taking := journal.take(100):
+        taken |= taking
+        journal.deleted()
+    assert taken == {b"a", *many(count, b"guest")} and not journal
+
+
+@pytest.mark.parametrize("count", [3, 2 * FEW])
+def test_too_many_that_come_together(count):
+    journal = Journal(count - 1)
+    assert journal.note_all(many(count, b"guest"), NOW) is True
+    assert journal.overflowed and len(journal) == 0
+    assert journal.note_all(many(count, b"guest"), NOW) is False
+
+
+def test_what_comes_together_and_was_noted_before():
+    journal = Journal(10 * FEW)
+    journal.note(b"guest1", NOW)
+    journal.note_all(many(2 * FEW, b"guest"), NOW)
+    found = 0
+    while journal:
+        assert b"guest1" in journal or found
+        found += b"guest1" in journal.take(500)
+        journal.deleted()
+    assert found == 2, "deleted once too often is no harm"
+
+
+class Key(str):
+    """A key of which can be told whether it is still there."""
+
+
+def test_what_is_thrown_away_is_freed_bit_by_bit():
+    limit = 10_000
+    journal = Journal(limit)
+    noted = WeakSet()
+    for number in range(limit + 1):
+        key = Key(number)
+        noted.add(key)
+        journal.note(key, NOW)
+    del key
+    assert journal.overflowed and len(noted) == limit + 1
+    journal.sweep(limit // 4)
+    assert len(noted) == limit + 1 - limit // 4
+    journal.clear()
+    for number in range(limit // 2):
+        journal.note(b"another-%d" % number, NOW)
+    assert len(noted) == 0, "what comes pushes out what is of no use"
+    journal.sweep(1)
+    assert len(journal) == limit // 2

@@ -1,0 +1,50 @@
+"""One client alone with a session, in a loop that others are served by, too."""
+
+from types import SimpleNamespace
+
+import gevent
+import pytest
+from gevent import socket
+
+from gmproxy import conf
+from gmproxy.accel import pick
+from gmproxy.service import Service
+from gmproxy.share import Share
+
+MAX_AT_ONCE = pick("session").MAX_AT_ONCE
+new_session = pick("session").Session
+new_router = pick("router").Router
+
+READ = 1
+
+
+@pytest.fixture
+def client():
+    """The other end of a session's socket."""
+    (options,), _ = conf.parse(["-s", "127.0.0.1:1"], {})
+    ours, theirs = socket.socketpair()
+    router = new_router(SimpleNamespace(**vars(options), lanes=1))
+    serving = gevent.spawn(lambda: new_session(Service(options, router, Share()), theirs, 0).run())
+    with ours, theirs:
+        yield ours
+        ours.shutdown(socket.SHUT_WR)
+        serving.join()
+
+
+def test_who_asks_much_at_once_gives_way_to_others(client):
+    """It has a thousand requests that are answered at once: time and again the loop looks at the other sockets."""
+    turns = 80
+    other, waiting = socket.socketpair()
+    seen = []
+    with other, waiting:
+        watcher = gevent.get_hub().loop.io(other.fileno(), READ)
+        watcher.start(seen.append, None)  # each time that the loop looks: nobody takes what has come
+        waiting.send(b"x")
+        client.sendall(b"version\r\n" * (turns * MAX_AT_ONCE))
+        answers = b""
+        while answers.count(b"\n") < turns * MAX_AT_ONCE:
+            answers += client.recv(65536)
+        watcher.stop()
+        watcher.close()
+    assert set(answers.splitlines()) == {answers.splitlines()[0]}
+    assert len(seen) >= turns - 1
