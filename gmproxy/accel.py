@@ -20,6 +20,8 @@ HOT_MODULES = {
     "text": "gmproxy.protocol.text",
     "binary": "gmproxy.protocol.binary",
     "reply": "gmproxy.protocol.reply",
+    "in_binary": "gmproxy.protocol.in_binary",
+    "binary_link": "gmproxy.protocol.binary_link",
     "meter": "gmproxy.meter",
     "link": "gmproxy.link",
     "backend": "gmproxy.backend",

@@ -248,14 +248,15 @@ class Backend:
             self._open_link(0)
 
     def _open_link(self, lane):
-        link = new_link(self, lane, self._loop)
+        link = new_link(self, lane, self._loop, self.options.backend_protocol)
         self.links[lane] = link
         gevent.spawn(self._connect, link)
         return link
 
     def _connect(self, link):
         try:
-            sock = net.connect(self.server, self.options.connect_timeout, self.options.tcpkeepalive, self.options.server_auth_file)
+            options = self.options
+            sock = net.connect(self.server, options.connect_timeout, options.tcpkeepalive, options.server_auth_file, link.protocol)
         except BackendError as error:
             self._loop.run_callback(link.fail, error.reason, error.detail)
             return

@@ -12,7 +12,7 @@ from logging import DEBUG, INFO
 import gevent
 
 from gmproxy.errors import BackendError
-from gmproxy.probe import Conversation
+from gmproxy.probe import converse
 
 #: A server that did not say who it is is asked again after so many seconds.
 IDENTIFY_AGAIN = 10.0
@@ -113,7 +113,7 @@ class Caretaker:
 
     def _converse(self, timeout=None):
         options = self.backend.options
-        return Conversation(self.backend.server, options.connect_timeout, timeout or options.timeout, options.server_auth_file)
+        return converse(self.backend.server, options, options.connect_timeout, timeout or options.timeout)
 
     def _probe(self):
         backend = self.backend

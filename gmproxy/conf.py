@@ -198,6 +198,8 @@ def _check(config, servers_needed=True):
         raise ConfigError("nothing to listen on: port is 0 and there is no unix socket (-f)")
     if config.ketama and (config.distribution or config.profile):
         raise ConfigError("ketama (-k) is a choice of distribution itself: it cannot stand beside distribution or profile")
+    if config.server_auth_file and config.backend_protocol == "text" and any(b" " in word for word in config.server_auth_file.only()):
+        raise ConfigError(f"{config.server_auth_file}: a blank in a user or password cannot be said in text: server_auth_file, backend_protocol")
     for listed in filter(None, (config.server, config.backup)):
         placement_for(config, listed)
 

@@ -8,7 +8,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from gmproxy.errors import BackendError
-from gmproxy.probe import Conversation
+from gmproxy.probe import converse
 
 #: A client waits so long at most for all of them together; seconds.
 ANSWER_WITHIN = 0.25
@@ -47,7 +47,7 @@ class Insides:
 
     def _ask_one(self, label, server, arguments, heard):
         try:
-            with Conversation(server, ANSWER_WITHIN, ANSWER_WITHIN) as talk:
+            with converse(server, self._options, ANSWER_WITHIN, ANSWER_WITHIN) as talk:
                 heard[label] = talk.stats(arguments)
         except BackendError:
             pass  # its health is looked after by others

@@ -15,6 +15,7 @@ from gmproxy.accel import pick
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 
 new_reader = pick("reply").ReplyReader
+new_binary_link = pick("binary_link").BinaryLink
 
 #: Bytes: a request so long is handed to the kernel by itself.
 LONG = 64 * 1024
@@ -39,22 +40,25 @@ class LinkKeeper:
 class Link:
     """
     backend   whose link this is: it hears of replies, failures and the end
+    protocol  what the server speaks, text or binary
     waiting   requests without a reply, the oldest first
     """
 
-    __slots__ = ("backend", "lane", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_out", "_queued",
+    __slots__ = ("backend", "lane", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out", "_queued",
                  "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_answered",
                  "_marks", "_idle_mark", "_idle_since", "_flushes", "_timed", "_heard_at")
 
-    def __init__(self, backend, lane, loop):
+    def __init__(self, backend, lane, loop, protocol):
         self.backend = backend
         self.lane = lane
+        self.protocol = protocol
         self.waiting = deque()
         self.closed = False
         self._loop = loop
         self._sock = None
         self._fd = -1
-        self._reader = new_reader()
+        self._binary = new_binary_link() if protocol == "binary" else None  # else the server gets a request's line
+        self._reader = self._binary or new_reader()
         self._out = []           # pieces not yet handed to the kernel
         self._queued = 0         # bytes submitted, in the life of this link
         self._sent = 0           # of these, bytes the kernel took
@@ -122,7 +126,7 @@ class Link:
         self.backend.link_failed(self, reason, detail, len(waiting))
         while waiting:
             request = waiting.popleft()
-            started = request.end_mark - len(request.line) < sent
+            started = request.start_mark < sent
             session = self.backend.request_failed(request, reason, started, begun)
             begun = False
             if session is not None:
@@ -141,9 +145,10 @@ class Link:
 
     def submit(self, request):
         """Send `request` with the next flush; its reply will be the next after those it already waits for."""
-        self._out.append(request.line)
-        self._queued += len(request.line)
-        request.end_mark = self._queued
+        said = request.line if self._binary is None else self._binary.encode(request)
+        self._out.append(said)
+        request.start_mark = self._queued
+        self._queued += len(said)
         self.waiting.append(request)
         if not self._flush_due and self._sock is not None:
             self._flush_due = True
@@ -158,12 +163,14 @@ class Link:
         if not self.waiting:
             return 0, 0
         unsent = 0
+        end_mark = self._queued
         for request in reversed(self.waiting):
-            if request.end_mark <= self._sent:
+            if end_mark <= self._sent:
                 break
             unsent += 1
+            end_mark = request.start_mark
         oldest = self.waiting[0]
-        return unsent, self._queued - oldest.end_mark + len(oldest.line)
+        return unsent, self._queued - oldest.start_mark
 
     def flush(self):
         """Hand all that was submitted in this turn of the loop to the kernel, mostly in one piece."""

@@ -3,20 +3,21 @@
 import socket
 
 from gmproxy.errors import CONNECTING, LOGIN, BackendError
+from gmproxy.protocol import packets
 
 #: A connection that is silent for this long is asked by the kernel whether the peer is still there; seconds.
 KEEPALIVE_IDLE = 60
 KEEPALIVE_INTERVAL = 10
 KEEPALIVE_COUNT = 3
 
-#: Bytes of the line in which a server says whether it lets us in.
+#: Bytes of the line, or packet, in which a server says whether it lets us in.
 MAX_WELCOME = 1024
 
 
-def connect(server, timeout, keepalive=True, users=None):
+def connect(server, timeout, keepalive=True, users=None, protocol="text"):
     """A connected, non-blocking socket to `server` (gmproxy.address.Server), each step within `timeout` seconds.
 
-    `users`, a gmproxy.users.Users with one user, says who we are where the server wants to know.
+    `users`, a gmproxy.users.Users with one user, says who we are where the server wants to know; by SASL where the `protocol` is binary.
 
     Raises BackendError("connecting") or ("login").
     """
@@ -33,7 +34,7 @@ def connect(server, timeout, keepalive=True, users=None):
             sock = socket.create_connection((server.host, server.port), timeout)
             tune(sock, keepalive)
         if users:
-            _log_in(sock, *users.only())
+            _LOGINS[protocol](sock, *users.only())
     except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be asked for
         raise BackendError(CONNECTING, getattr(error, "strerror", None) or str(error)) from error
     sock.setblocking(False)
@@ -43,10 +44,10 @@ def connect(server, timeout, keepalive=True, users=None):
 def _log_in(sock, user, password):
     """Only a server that asks who we are is told: one that does not would keep the password as an item that anybody can read."""
     try:
-        if _ask(sock, b"version\r\n").startswith(b"VERSION "):
+        if _ask(sock, b"version\r\n", _is_line).startswith(b"VERSION "):
             return
         login = b"%b %b" % (user, password)
-        answer = _ask(sock, b"set login 0 0 %d\r\n%b\r\n" % (len(login), login))
+        answer = _ask(sock, b"set login 0 0 %d\r\n%b\r\n" % (len(login), login), _is_line)
         if answer != b"STORED\r\n":
             raise BackendError(LOGIN, f"the server said {answer!r}")
     except BaseException:
@@ -54,10 +55,40 @@ def _log_in(sock, user, password):
         raise
 
 
-def _ask(sock, question):
+def _log_in_by_sasl(sock, user, password):
+    """Here, too, only a server that asks is told: one without SASL does not know of any mechanisms."""
+    try:
+        mechanisms = _ask_binary(sock, packets.request(packets.SASL_MECHANISMS))
+        if mechanisms.status == packets.UNKNOWN_COMMAND:
+            return
+        if packets.PLAIN not in mechanisms.value.split():
+            raise BackendError(LOGIN, f"the server lets nobody in by {packets.PLAIN.decode()}, but by {mechanisms.value!r}")
+        answer = _ask_binary(sock, packets.request(packets.SASL_AUTH, packets.PLAIN, value=b"\0%b\0%b" % (user, password)))
+        if answer.status != packets.OK:
+            raise BackendError(LOGIN, f"the server said {answer.value!r}")
+    except BaseException:
+        sock.close()
+        raise
+
+
+_LOGINS = {"text": _log_in, "binary": _log_in_by_sasl}
+
+
+def _is_line(answer):
+    return answer.endswith(b"\r\n")
+
+
+def _ask_binary(sock, question):
+    try:
+        return packets.answers(_ask(sock, question, packets.answers))[0]
+    except ValueError as error:
+        raise BackendError(LOGIN, str(error)) from None
+
+
+def _ask(sock, question, is_whole):
     sock.sendall(question)
     answer = b""
-    while not answer.endswith(b"\r\n"):
+    while not is_whole(answer):
         chunk = sock.recv(MAX_WELCOME)
         answer += chunk
         if not chunk or len(answer) > MAX_WELCOME:

@@ -6,7 +6,7 @@ from gevent import Timeout, sleep
 
 from gmproxy import net
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
-from gmproxy.protocol import orders
+from gmproxy.protocol import orders, packets
 
 #: What `stats` tells of a server. `pid` and `uptime` (seconds) are None if it does not say.
 Identity = namedtuple("Identity", "pid uptime version")
@@ -17,16 +17,21 @@ RECV_SIZE = 16 * 1024
 _ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 
 
-class Conversation:
-    """A connection of our own to `server` (gmproxy.address.Server), with `timeout` seconds for each question. Use it in a `with`.
+def converse(server, options, connect_timeout, timeout):
+    """A Conversation with `server` (gmproxy.address.Server), in the protocol and as the user that the `options` of its pool say. Raises
+    BackendError."""
+    sock = net.connect(server, connect_timeout, users=options.server_auth_file, protocol=options.backend_protocol)
+    return (_Binary if options.backend_protocol == "binary" else _Text)(sock, timeout)
 
-    `users` says who we are, as for net.connect.
+
+class Conversation:
+    """A connection of our own to a server, with `timeout` seconds for each question. Use it in a `with`.
 
     Everything here raises BackendError.
     """
 
-    def __init__(self, server, connect_timeout, timeout, users=None):
-        self._sock = net.connect(server, connect_timeout, users=users)
+    def __init__(self, sock, timeout):
+        self._sock = sock
         self._sock.settimeout(timeout)
         self._timeout = timeout
 
@@ -38,9 +43,7 @@ class Conversation:
 
     def greet(self):
         """Prove that a memcached answers."""
-        answer = self._ask(b"version\r\n", lambda answer: answer.endswith(b"\r\n"))
-        if not answer.startswith(b"VERSION "):
-            raise BackendError(PROTOCOL, f"version was answered {answer[:60]!r}")
+        raise NotImplementedError
 
     def identify(self):
         """The server's Identity."""
@@ -49,26 +52,18 @@ class Conversation:
 
     def stats(self, arguments=b""):
         """What it says to `stats` with these arguments: [(name, value)]. Nothing, if it does not know them."""
-        question = b"stats %b\r\n" % arguments if arguments else b"stats\r\n"
-        answer = self._ask(question, lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n", b"RESET\r\n")) or answer.startswith(_ERRORS))
-        words = [line.split(b" ", 2) for line in answer.split(b"\r\n")]
-        return [(name.decode("ascii", "replace"), value.decode("ascii", "replace")) for what, name, value in
-                (each for each in words if len(each) == 3) if what == b"STAT"]
+        raise NotImplementedError
 
     def delete(self, keys, rest=0.0):
         """See to it that the server has none of `keys`. It answers in many pieces: after `rest` seconds they can be read at once."""
-        answer = self._ask(orders.forget_all(keys), lambda answer: answer.count(b"\n") >= len(keys), rest)
-        for line in set(answer.splitlines()) - orders.FORGOTTEN:
-            raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
+        raise NotImplementedError
 
     def flush(self):
         """See to it that the server has nothing."""
-        answer = self._ask(b"flush_all\r\n", lambda answer: answer.endswith(b"\r\n"))
-        if answer != b"OK\r\n":
-            raise BackendError(PROTOCOL, f"flush_all was answered {answer[:60]!r}")
+        raise NotImplementedError
 
-    def _ask(self, question, is_whole, rest=0.0):
-        name = question[:20].decode("latin-1").split()[0]
+    def _ask(self, name, question, is_whole, rest=0.0):
+        """The answer, once it `is_whole`, to what stands in the log as `name`."""
         try:
             with Timeout(self._timeout):
                 self._sock.sendall(question)
@@ -87,6 +82,64 @@ class Conversation:
             raise BackendError(TIMEOUT, f"no answer to {name}") from None
         except OSError as error:
             raise BackendError(RESET, str(error)) from error
+
+
+class _Text(Conversation):
+
+    def greet(self):
+        answer = self._ask("version", b"version\r\n", lambda answer: answer.endswith(b"\r\n"))
+        if not answer.startswith(b"VERSION "):
+            raise BackendError(PROTOCOL, f"version was answered {answer[:60]!r}")
+
+    def stats(self, arguments=b""):
+        question = b"stats %b\r\n" % arguments if arguments else b"stats\r\n"
+        answer = self._ask("stats", question, lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n", b"RESET\r\n")) or answer.startswith(_ERRORS))
+        words = [line.split(b" ", 2) for line in answer.split(b"\r\n")]
+        return [_fact(name, value) for what, name, value in (each for each in words if len(each) == 3) if what == b"STAT"]
+
+    def delete(self, keys, rest=0.0):
+        answer = self._ask("delete", orders.forget_all(keys), lambda answer: answer.count(b"\n") >= len(keys), rest)
+        for line in set(answer.splitlines()) - orders.FORGOTTEN:
+            raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
+
+    def flush(self):
+        answer = self._ask("flush_all", b"flush_all\r\n", lambda answer: answer.endswith(b"\r\n"))
+        if answer != b"OK\r\n":
+            raise BackendError(PROTOCOL, f"flush_all was answered {answer[:60]!r}")
+
+
+class _Binary(Conversation):
+
+    def greet(self):
+        self._do("version", [packets.request(packets.VERSION)])
+
+    def stats(self, arguments=b""):
+        def is_whole(answers):
+            return answers and not (answers[-1].key and answers[-1].status == packets.OK)
+
+        return [_fact(answer.key, answer.value) for answer in self._hear("stats", packets.request(packets.STAT, arguments), is_whole) if answer.key]
+
+    def delete(self, keys, rest=0.0):
+        self._do("delete", [packets.request(packets.DELETE, key) for key in keys], (packets.OK, packets.NOT_FOUND), rest)
+
+    def flush(self):
+        self._do("flush_all", [packets.request(packets.FLUSH)])
+
+    def _do(self, name, questions, may_answer=(packets.OK,), rest=0.0):
+        for answer in self._hear(name, b"".join(questions), lambda answers: len(answers) >= len(questions), rest):
+            if answer.status not in may_answer:
+                raise BackendError(PROTOCOL, f"{name} was answered {answer.value[:60]!r}")
+
+    def _hear(self, name, question, are_all, rest=0.0):
+        """The Answers to `question`."""
+        try:
+            return packets.answers(self._ask(name, question, lambda answer: are_all(packets.answers(answer)), rest))
+        except ValueError as error:
+            raise BackendError(PROTOCOL, str(error)) from None
+
+
+def _fact(name, value):
+    return name.decode("ascii", "replace"), value.decode("ascii", "replace")
 
 
 def _number(text):

@@ -1,9 +1,9 @@
 """A primary whose memory is new or has holes is filled again by what its clients ask for.
 
 On a miss the backup is asked, with the remaining life of the item: a meta get (memcached 1.6), or a plain get where the backup
-is older. The client gets the backup's value and the primary gets it too, by `add`, which never overwrites what a
-client may have written there in the meantime. A change that depends on what the server has, such as incr, is sent once its key was
-filled again.
+is older; a server of the binary protocol never tells it. The client gets the backup's value and the primary gets it too, by `add`,
+which never overwrites what a client may have written there in the meantime. A change that depends on what the server has, such as incr,
+is sent once its key was filled again.
 
 Between the question and the `add` somebody may change the key: then what was fetched is old and is not added. `fetches` of the
 primary says what is under way; a change takes its key out when it is sent. Several may ask for one key at a time: the first answer fills it
@@ -49,9 +49,10 @@ class Fetching:
         self.left = len(keys)
         for key in keys:
             self.primary.fetches.setdefault(key, self)  # the first to ask is the first to know, and that will do
+        tells_life = self.primary.options.backend_protocol == "text"
         session = None
         for key in keys:
-            session = self._ask(key, *orders.look(key)) or session
+            session = self._ask(key, *orders.look(key, tells_life)) or session
         return session
 
     def _ask(self, key, verb, line):
@@ -67,7 +68,8 @@ class Fetching:
             return self._ask(question.key, GET, b"get %b\r\n" % question.key)
         if question.failure is not None:
             self.in_doubt = True
-        found = read_meta(reply) if question.verb is META_GET else read_plain(reply, self.primary.options.refill_ttl)
+        read = read_meta if question.verb is META_GET else read_plain
+        found = read(reply, self.primary.options.refill_ttl)
         if found is not None:
             self.found(question.key, *found)
         if self.primary.fetches.get(question.key) is self:
@@ -166,12 +168,12 @@ class Fetch(Fetching):
         return self.router.ready(self.request)
 
 
-def read_meta(reply):
-    """(flags, life, data with CRLF) of an answer to `mg key f t v`, or None if there is no value."""
+def read_meta(reply, life):
+    """(flags, life, data with CRLF) of an answer to `mg key f t v`, or None if there is no value; `life` if it does not tell."""
     if not reply.startswith(b"VA "):
         return None
     end = reply.index(b"\r\n")
-    flags = life = 0
+    flags = 0
     for word in reply[:end].split(b" ")[2:]:
         if word[:1] == b"f":
             flags = int(word[1:])

@@ -83,10 +83,10 @@ def read(path):
 
 
 def read_one(path):
-    """The same of a file with one user, whose name and password can be said in the text protocol."""
+    """The same of a file with one user, whose name and password can be said."""
     users = read(path)
     if len(users) != 1:
         raise ValueError(f"{path} has {len(users)} users: one is needed")
-    if any(set(word) & set(b" \0") for word in users.only()):
-        raise ValueError(f"{path}: a blank cannot be said in the text protocol")
+    if any(b"\0" in word for word in users.only()):
+        raise ValueError(f"{path}: a zero byte can be said in no protocol")
     return users

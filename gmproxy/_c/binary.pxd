@@ -20,7 +20,7 @@ cdef class Operation:
 cdef class Answer(Edge):
     cdef readonly Operation operation
     cdef readonly int opcode
-    cdef readonly bytes opaque
+    cdef readonly long long opaque
 
     @cython.locals(reply=bytes, kind=str)
     cpdef bytes render(self, Request request)
@@ -40,7 +40,7 @@ cdef class Answer(Edge):
 cdef class AnswersInOrder(Edge):
     cdef readonly list answers
 
-    @cython.locals(reply=bytes, packets=list, pos=Py_ssize_t, answer=Answer, key=bytes, key_end=Py_ssize_t, header_end=Py_ssize_t,
+    @cython.locals(reply=bytes, told=list, pos=Py_ssize_t, answer=Answer, key=bytes, key_end=Py_ssize_t, header_end=Py_ssize_t,
                    length=Py_ssize_t, end=Py_ssize_t)
     cpdef bytes render(self, Request request)
 
@@ -52,7 +52,7 @@ cdef class BinaryParser(Parser):
     cdef Request after_skip
 
     @cython.locals(stream=Stream, start=Py_ssize_t, magic=int, opcode=int, key_length=Py_ssize_t, extras_length=Py_ssize_t,
-                   body_length=Py_ssize_t, opaque=bytes, operation=Operation, answer=Answer, rest=Py_ssize_t, key_start=Py_ssize_t,
+                   body_length=Py_ssize_t, opaque=cython.longlong, operation=Operation, answer=Answer, rest=Py_ssize_t, key_start=Py_ssize_t,
                    after=Py_ssize_t, key=bytes, extras=bytes)
     cpdef Request next_request(self)
     cdef Request _refuse_body(self, Answer answer, int status, Py_ssize_t length)
@@ -62,7 +62,7 @@ cdef class BinaryParser(Parser):
     @cython.locals(answers=list, keys=list, request=Request)
     cdef Request _gets(self, Answer answer, bytes key)
     @cython.locals(stream=Stream, start=Py_ssize_t, magic=int, opcode=int, key_length=Py_ssize_t, extras_length=Py_ssize_t,
-                   body_length=Py_ssize_t, opaque=bytes, operation=Operation, after=Py_ssize_t, key=bytes)
+                   body_length=Py_ssize_t, opaque=cython.longlong, operation=Operation, after=Py_ssize_t, key=bytes)
     cdef bint _take_get(self, list answers, list keys) except -1
 
 

@@ -1,7 +1,7 @@
 cimport cython
-from gmproxy._c.message cimport Request
+from gmproxy._c.binary_link cimport BinaryLink
+from gmproxy._c.message cimport Reader, Request
 from gmproxy._c.meter cimport Meter
-from gmproxy._c.reply cimport ReplyReader
 
 
 cdef class LinkKeeper:
@@ -16,12 +16,14 @@ cdef class LinkKeeper:
 cdef class Link:
     cdef readonly LinkKeeper backend
     cdef readonly Py_ssize_t lane
+    cdef readonly str protocol
     cdef readonly object waiting
     cdef readonly bint closed
     cdef object _loop
     cdef object _sock
     cdef int _fd
-    cdef ReplyReader _reader
+    cdef Reader _reader
+    cdef BinaryLink _binary
     cdef list _out
     cdef long long _queued
     cdef long long _sent
@@ -38,9 +40,10 @@ cdef class Link:
     cdef long long _timed
     cdef double _heard_at
 
+    @cython.locals(said=bytes)
     cpdef submit(self, Request request)
     cpdef long long backlog(self)
-    @cython.locals(request=Request, oldest=Request)
+    @cython.locals(request=Request, oldest=Request, end_mark=cython.longlong)
     cpdef tuple queues(self)
     @cython.locals(data=bytes)
     cpdef flush(self)
@@ -50,7 +53,7 @@ cdef class Link:
     cdef _send(self, bytes data, Py_ssize_t offset)
     @cython.locals(ready=list, count=Py_ssize_t)
     cpdef on_readable(self)
-    @cython.locals(reader=ReplyReader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint)
+    @cython.locals(reader=Reader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint)
     cdef _take(self, Py_ssize_t count, list ready)
     @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
     cdef _measure(self)

@@ -40,6 +40,15 @@ cdef class Parser:
     cpdef Request next_request(self)
 
 
+cdef class Reader:
+    cdef public Stream stream
+    cdef public Py_ssize_t found
+    cdef public bint out_of_step
+
+    cpdef bint is_at_border(self)
+    cpdef bytes read(self, Request request)
+
+
 @cython.final
 cdef class Request:
     cdef public Verb verb
@@ -56,7 +65,7 @@ cdef class Request:
     cdef public bint retried
     cdef public Request twin
     cdef public str failure
-    cdef public long long end_mark
+    cdef public long long start_mark
 
 
 @cython.locals(request=Request)

@@ -1,5 +1,5 @@
 cimport cython
-from gmproxy._c.message cimport Request, Verb
+from gmproxy._c.message cimport Reader, Request, Verb
 from gmproxy._c.retrieval cimport Blocks
 from gmproxy._c.stream cimport Stream
 
@@ -8,15 +8,10 @@ cpdef bint is_error_line(bytes line) except -1
 
 
 @cython.final
-cdef class ReplyReader:
-    cdef public Stream stream
-    cdef public Py_ssize_t found
-    cdef public bint out_of_step
+cdef class ReplyReader(Reader):
     cdef list _pieces
     cdef Py_ssize_t _kept
 
-    cpdef bint is_at_border(self)
-    cpdef bytes read(self, Request request)
     @cython.locals(stream=Stream, end=Py_ssize_t)
     cdef Py_ssize_t _line_end(self, Py_ssize_t start) except -1
     @cython.locals(stream=Stream, after=Py_ssize_t, line=bytes)

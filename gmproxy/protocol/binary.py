@@ -7,10 +7,12 @@ No server is told to be quiet: what a quiet command does not say is kept back in
 closes the connection, is as in memcached 1.6.18, but that an unknown command with a body does not lose the step.
 """
 
-import struct
-
 from gmproxy.accel import pick
-from gmproxy.protocol import limits
+from gmproxy.protocol import limits, packets
+from gmproxy.protocol.packets import (
+    COUNT_EXTRAS, EXISTS, GO_ON, HEADER, HEADER_SIZE, INTERNAL_ERROR, INVALID, LONG_NUMBER, NO_INITIAL, NOT_A_NUMBER, NOT_FOUND, NOT_STORED,
+    NUMBER, OK, OUT_OF_MEMORY, PLAIN, REFUSED, REQUEST, RESPONSE, STORE_EXTRAS, TOO_LARGE, UNKNOWN_COMMAND, WORDS,
+)
 
 _message = pick("message")
 new_request = _message.Request
@@ -31,38 +33,8 @@ GETS = VERBS[b"gets"]
 END = b"END\r\n"
 CRLF = b"\r\n"
 
-#: How the connection of a client of this protocol begins, and each of its requests.
-REQUEST = 0x80
-RESPONSE = 0x81
-
-HEADER_SIZE = 24
-_REQUEST_HEADER = struct.Struct(">BBHBxxxI4sQ")   # magic, opcode, lengths of key, extras, body, opaque, cas
-_RESPONSE_HEADER = struct.Struct(">BBHBxHI4sQ")   # magic, opcode, lengths of key, extras, status, length of body, opaque, cas
-_STORE_EXTRAS = struct.Struct(">II")              # flags, exptime
-_COUNT_EXTRAS = struct.Struct(">QQI")             # delta, initial value, exptime
-_NUMBER = struct.Struct(">I")
-_LONG_NUMBER = struct.Struct(">Q")
-
-#: The exptime with which incr and decr make no item.
-NO_INITIAL = 2**32 - 1
-
 #: The text protocol's numbers are signed: the last second it knows, in 2038, stands for all later ones.
 MAX_EXPTIME = 2**31 - 1
-
-#: status: what memcached says with it
-OK, NOT_FOUND, EXISTS, TOO_LARGE, INVALID, NOT_STORED, NOT_A_NUMBER = range(7)
-REFUSED, GO_ON, UNKNOWN_COMMAND, OUT_OF_MEMORY, INTERNAL_ERROR = 0x20, 0x21, 0x81, 0x82, 0x84
-WORDS = {
-    NOT_FOUND: b"Not found",
-    EXISTS: b"Data exists for key.",
-    TOO_LARGE: b"Too large.",
-    INVALID: b"Invalid arguments",
-    NOT_STORED: b"Not stored.",
-    NOT_A_NUMBER: b"Non-numeric server-side value for incr or decr",
-    REFUSED: b"Auth failure.",
-    UNKNOWN_COMMAND: b"Unknown command",
-    OUT_OF_MEMORY: b"Out of memory",
-}
 
 #: How an error line begins: its status. Any other is an internal error, in its own words.
 _STATUS_OF_LINE = (
@@ -106,50 +78,47 @@ class Operation:
 
 
 OPERATIONS = {
-    0x00: Operation("get"),
-    0x01: Operation("store", extras=(8,)),
-    0x02: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS),
-    0x03: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND),
-    0x04: Operation("delete"),
-    0x05: Operation("count", mode=b" MI", extras=(20,)),
-    0x06: Operation("count", mode=b" MD", extras=(20,)),
-    0x07: Operation("quit", keyed=False),
-    0x08: Operation("flush", extras=(0, 4), keyed=False),
-    0x09: Operation("get", quiet=True),
-    0x0a: Operation("noop", keyed=False),
-    0x0b: Operation("version", keyed=False),
-    0x0c: Operation("get", tells_key=True),
-    0x0d: Operation("get", tells_key=True, quiet=True),
-    0x0e: Operation("extend", mode=b" MA"),
-    0x0f: Operation("extend", mode=b" MP"),
-    0x10: Operation("stat", keyed=None),
-    0x11: Operation("store", extras=(8,), quiet=True),
-    0x12: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS, quiet=True),
-    0x13: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND, quiet=True),
-    0x14: Operation("delete", quiet=True),
-    0x15: Operation("count", mode=b" MI", extras=(20,), quiet=True),
-    0x16: Operation("count", mode=b" MD", extras=(20,), quiet=True),
-    0x17: Operation("quit", keyed=False, quiet=True),
-    0x18: Operation("flush", extras=(0, 4), keyed=False, quiet=True),
-    0x19: Operation("extend", mode=b" MA", quiet=True),
-    0x1a: Operation("extend", mode=b" MP", quiet=True),
-    0x1b: Operation("verbosity", extras=(4,), keyed=False),
-    0x1c: Operation("touch", extras=(4,)),
-    0x1d: Operation("touch", mode=b" v", extras=(4,)),
-    0x1e: Operation("touch", mode=b" v", extras=(4,), quiet=True),
-    0x20: Operation("mechanisms", keyed=False),
-    0x21: Operation("login", mode=b"auth"),
-    0x22: Operation("login", mode=b"step"),
-    0x23: Operation("touch", mode=b" v", extras=(4,), tells_key=True),
-    0x24: Operation("touch", mode=b" v", extras=(4,), tells_key=True, quiet=True),
+    packets.GET: Operation("get"),
+    packets.SET: Operation("store", extras=(8,)),
+    packets.ADD: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS),
+    packets.REPLACE: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND),
+    packets.DELETE: Operation("delete"),
+    packets.INCREMENT: Operation("count", mode=b" MI", extras=(20,)),
+    packets.DECREMENT: Operation("count", mode=b" MD", extras=(20,)),
+    packets.QUIT: Operation("quit", keyed=False),
+    packets.FLUSH: Operation("flush", extras=(0, 4), keyed=False),
+    packets.GETQ: Operation("get", quiet=True),
+    packets.NOOP: Operation("noop", keyed=False),
+    packets.VERSION: Operation("version", keyed=False),
+    packets.GETK: Operation("get", tells_key=True),
+    packets.GETKQ: Operation("get", tells_key=True, quiet=True),
+    packets.APPEND: Operation("extend", mode=b" MA"),
+    packets.PREPEND: Operation("extend", mode=b" MP"),
+    packets.STAT: Operation("stat", keyed=None),
+    packets.SETQ: Operation("store", extras=(8,), quiet=True),
+    packets.ADDQ: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS, quiet=True),
+    packets.REPLACEQ: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND, quiet=True),
+    packets.DELETEQ: Operation("delete", quiet=True),
+    packets.INCREMENTQ: Operation("count", mode=b" MI", extras=(20,), quiet=True),
+    packets.DECREMENTQ: Operation("count", mode=b" MD", extras=(20,), quiet=True),
+    packets.QUITQ: Operation("quit", keyed=False, quiet=True),
+    packets.FLUSHQ: Operation("flush", extras=(0, 4), keyed=False, quiet=True),
+    packets.APPENDQ: Operation("extend", mode=b" MA", quiet=True),
+    packets.PREPENDQ: Operation("extend", mode=b" MP", quiet=True),
+    packets.VERBOSITY: Operation("verbosity", extras=(4,), keyed=False),
+    packets.TOUCH: Operation("touch", extras=(4,)),
+    packets.GAT: Operation("touch", mode=b" v", extras=(4,)),
+    packets.GATQ: Operation("touch", mode=b" v", extras=(4,), quiet=True),
+    packets.SASL_MECHANISMS: Operation("mechanisms", keyed=False),
+    packets.SASL_AUTH: Operation("login", mode=b"auth"),
+    packets.SASL_STEP: Operation("login", mode=b"step"),
+    packets.GATK: Operation("touch", mode=b" v", extras=(4,), tells_key=True),
+    packets.GATKQ: Operation("touch", mode=b" v", extras=(4,), tells_key=True, quiet=True),
 }
 
 #: What there is for clients that must log in, and what else they may ask before they have.
 LOGIN = ("mechanisms", "login")
 OPEN_TO_ALL = ("mechanisms", "login", "version")
-
-#: SASL's mechanism: the value is [another user] NUL user NUL password.
-MECHANISM = b"PLAIN"
 
 
 class Unintelligible(EndOfTalk):
@@ -203,7 +172,7 @@ class Answer:
         return self._item(cas, _number(words[2]), key, reply[header_end + 2:end - 2])
 
     def _item(self, cas, flags, key, value):
-        return self.packet(cas=cas, extras=_NUMBER.pack(flags % 2**32), key=key if self.operation.tells_key else b"", value=value)
+        return self.packet(cas=cas, extras=NUMBER.pack(flags % 2**32), key=key if self.operation.tells_key else b"", value=value)
 
     def _of_meta(self, reply, key):
         operation = self.operation
@@ -218,7 +187,7 @@ class Answer:
                 flags = _number(word[1:])
         value = reply[header_end + 2:-2]
         if operation.kind == "count":
-            return self.packet(cas=cas, value=_LONG_NUMBER.pack(_number(value) % 2**64))
+            return self.packet(cas=cas, value=LONG_NUMBER.pack(_number(value) % 2**64))
         if operation.reads:
             return self._item(cas, flags, key, value)
         return self.packet(cas=cas)
@@ -237,19 +206,19 @@ class Answer:
     def _stats(self, reply):
         if not reply.endswith((END, b"RESET\r\n")):
             return self.refusal(NOT_FOUND)
-        packets = []
+        told = []
         for line in reply.split(CRLF)[:-2]:
             name, _, value = line.removeprefix(b"STAT ").partition(b" ")
-            packets.append(self.packet(key=name, value=value))
-        packets.append(self.packet())
-        return b"".join(packets)
+            told.append(self.packet(key=name, value=value))
+        told.append(self.packet())
+        return b"".join(told)
 
     def refusal(self, status):
         return self.packet(status, value=WORDS[status])
 
     def packet(self, status=OK, cas=0, extras=b"", key=b"", value=b""):
         body = len(extras) + len(key) + len(value)
-        header = _RESPONSE_HEADER.pack(RESPONSE, self.opcode, len(key), len(extras), status, body, self.opaque, cas % 2**64)
+        header = HEADER.pack(RESPONSE, self.opcode, len(key), len(extras), status, body, self.opaque, cas % 2**64)
         return b"%b%b%b%b" % (header, extras, key, value)
 
 
@@ -263,7 +232,7 @@ class AnswersInOrder:
 
     def render(self, request):
         reply = request.reply
-        packets = []
+        told = []
         pos = 0
         if not reply.endswith(END):
             return b"".join([answer.of_line(reply, key) for answer, key in zip(self.answers, request.keys)])
@@ -273,11 +242,11 @@ class AnswersInOrder:
                 header_end = reply.index(CRLF, key_end)
                 length = int(reply[key_end:header_end].split(b" ")[2])
                 end = header_end + 2 + length + 2
-                packets.append(answer.of_values(reply, pos, end, key))
+                told.append(answer.of_values(reply, pos, end, key))
                 pos = end
             else:
-                packets.append(answer.miss(key))
-        return b"".join(packets)
+                told.append(answer.miss(key))
+        return b"".join(told)
 
 
 class BinaryParser:
@@ -304,7 +273,7 @@ class BinaryParser:
         if stream.end - start < HEADER_SIZE:
             stream.need = HEADER_SIZE
             return None
-        magic, opcode, key_length, extras_length, body_length, opaque, cas = _REQUEST_HEADER.unpack(stream.cut(start, start + HEADER_SIZE))
+        magic, opcode, key_length, extras_length, _, body_length, opaque, cas = HEADER.unpack(stream.cut(start, start + HEADER_SIZE))
         if magic != REQUEST:
             raise Unintelligible
         operation = OPERATIONS.get(opcode)
@@ -387,7 +356,7 @@ class BinaryParser:
         start = stream.pos
         if stream.end - start < HEADER_SIZE:
             return False
-        magic, opcode, key_length, extras_length, body_length, opaque, _ = _REQUEST_HEADER.unpack(stream.cut(start, start + HEADER_SIZE))
+        magic, opcode, key_length, extras_length, _, body_length, opaque, _ = HEADER.unpack(stream.cut(start, start + HEADER_SIZE))
         operation = OPERATIONS.get(opcode)
         if magic != REQUEST or operation is None or operation.kind != "get" or extras_length or body_length != key_length:
             return False
@@ -407,13 +376,13 @@ class BinaryParser:
         return _ask(META_GET, answer, b"mg", key, b"", b" f c v")
 
     def _touch(self, answer, cas, extras, key, value):
-        exptime = _exptime(*_NUMBER.unpack(extras))
+        exptime = _exptime(*NUMBER.unpack(extras))
         return _ask(META_TOUCH, answer, b"mg", key, b"", b" T%d f c%b" % (exptime, answer.operation.mode))
 
     # -- changes
 
     def _store(self, answer, cas, extras, key, value):
-        flags, exptime = _STORE_EXTRAS.unpack(extras)
+        flags, exptime = STORE_EXTRAS.unpack(extras)
         mode = answer.operation.mode
         if cas:  # then memcached looks at nothing else
             mode = b" C%d" % cas
@@ -431,7 +400,7 @@ class BinaryParser:
         return _ask(META_DELETE_IF if cas else META_DELETE, answer, b"md", key, b"", b" C%d" % cas if cas else b"")
 
     def _count(self, answer, cas, extras, key, value):
-        delta, initial, exptime = _COUNT_EXTRAS.unpack(extras)
+        delta, initial, exptime = COUNT_EXTRAS.unpack(extras)
         flags = b"%b D%d v c" % (answer.operation.mode, delta)
         if exptime != NO_INITIAL:
             flags += b" N%d J%d" % (_exptime(exptime), initial)
@@ -442,12 +411,12 @@ class BinaryParser:
     # -- who is it?
 
     def _mechanisms(self, answer, cas, extras, key, value):
-        return local_reply(answer.packet(value=MECHANISM))
+        return local_reply(answer.packet(value=PLAIN))
 
     def _login(self, answer, cas, extras, key, value):
         """SASL: `auth` names the mechanism and may say all at once; else `step` says it."""
         is_step = answer.operation.mode == b"step"
-        may_go_on = key == MECHANISM and (self.awaits_step or not is_step)
+        may_go_on = key == PLAIN and (self.awaits_step or not is_step)
         self.is_known = self.awaits_step = False
         if may_go_on and not value and not is_step:
             self.awaits_step = True
@@ -461,7 +430,7 @@ class BinaryParser:
     # -- what has no key
 
     def _flush(self, answer, cas, extras, key, value):
-        delay = _exptime(*_NUMBER.unpack(extras)) if extras else 0
+        delay = _exptime(*NUMBER.unpack(extras)) if extras else 0
         return _command(answer, b"flush_all %d\r\n" % delay if delay else b"flush_all\r\n", [])
 
     def _stat(self, answer, cas, extras, key, value):

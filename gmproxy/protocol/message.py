@@ -166,6 +166,26 @@ class Parser:
         raise NotImplementedError
 
 
+class Reader:
+    """The replies on one link, in order, in whatever protocol. For the compiled build as above.
+
+    `stream.feed(chunk)` takes what arrived; `read(request)`, for the oldest request that has no reply, gives the complete reply, or None
+    while some of it has not arrived. Raises BackendError when the server cannot be understood any more.
+
+    found         values in the reply just read
+    out_of_step   set by an answer after which the server takes a data block for commands, so that nothing more can be trusted
+    """
+
+    __slots__ = ()
+
+    def is_at_border(self):
+        """True if not a byte has arrived after the last complete reply."""
+        raise NotImplementedError
+
+    def read(self, request):
+        raise NotImplementedError
+
+
 class EndOfTalk(Exception):
     """Nothing that the client says from here on can be understood. It gets the `last_words`, and the connection is closed."""
 
@@ -192,7 +212,7 @@ class Request:
     """
 
     __slots__ = ("verb", "key", "keys", "line", "quiet", "edge", "reply", "blocks", "owner", "lane", "stage", "retried", "twin",
-                 "failure", "end_mark")
+                 "failure", "start_mark")
 
     def __init__(self, verb, key, line):
         self.verb = verb
@@ -209,7 +229,7 @@ class Request:
         self.retried = False
         self.twin = None
         self.failure = None
-        self.end_mark = 0
+        self.start_mark = 0
 
     def __repr__(self):
         name = self.verb.name.decode() if self.verb else "-"

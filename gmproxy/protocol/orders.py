@@ -17,9 +17,10 @@ DELETE = VERBS[b"delete"]
 FORGOTTEN = frozenset((b"DELETED", b"NOT_FOUND", b"HD", b"NF"))
 
 
-def look(key):
-    """(verb, line): the value of `key` with its flags and the rest of its life."""
-    return META_GET, b"mg %b f t v\r\n" % key if is_text(key) else b"mg %b b f t v\r\n" % encoded(key)
+def look(key, tells_life=True):
+    """(verb, line): the value of `key` with its flags and, if the server `tells_life`, the rest of its life."""
+    life = b" t" if tells_life else b""
+    return META_GET, b"mg %b f%b v\r\n" % (key, life) if is_text(key) else b"mg %b b f%b v\r\n" % (encoded(key), life)
 
 
 def fill(key, flags, life, data):

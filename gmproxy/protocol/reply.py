@@ -43,12 +43,9 @@ def is_error_line(line):
 
 
 class ReplyReader:
-    """The replies on one link, in order.
+    """The replies of a server of the text protocol (a message.Reader).
 
-    `stream.feed(chunk)`, then `read(request)` for the oldest request that has no reply: the complete reply, or None while
-    some of it has not arrived. `found` is the number of values in the reply just read. `out_of_step` is set by an answer after
-    which the server takes a data block for commands, so that nothing more can be trusted: any refusal of a storage
-    command but SERVER_ERROR, before which memcached reads the block away.
+    `out_of_step` is set by any refusal of a storage command but SERVER_ERROR, before which memcached reads the data block away.
     """
 
     __slots__ = ("stream", "found", "out_of_step", "_pieces", "_kept")

@@ -7,17 +7,18 @@ import pytest
 from support.servers import Memcached, Proxy
 
 
-def start(stack):
+def start(stack, backends="text"):
     primaries = [stack.enter_context(Memcached()) for _ in range(2)]
     backup = stack.enter_context(Memcached())
-    proxy = stack.enter_context(Proxy("-s", primaries[0].address, "-s", primaries[1].address, "-b", backup.address))
+    proxy = stack.enter_context(Proxy("-s", primaries[0].address, "-s", primaries[1].address, "-b", backup.address, "--backend-protocol", backends))
     return SimpleNamespace(proxy=proxy, primaries=primaries, backup=backup)
 
 
-@pytest.fixture(scope="module")
-def shop():
+@pytest.fixture(scope="module", params=["text", "binary"])
+def shop(request):
+    """The servers are spoken to in text, and in binary."""
     with ExitStack() as stack:
-        started = start(stack)
+        started = start(stack, request.param)
         yield started
         assert "Traceback" not in started.proxy.log(), started.proxy.log()
 

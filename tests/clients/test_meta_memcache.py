@@ -9,6 +9,9 @@ from meta_memcache.configuration import connection_pool_factory_builder  # noqa:
 
 TTL = 1000
 
+#: It always asks for the rest of an item's life and for its last use, which no server tells in binary.
+pytestmark = pytest.mark.parametrize("shop", ["text"], indirect=True)
+
 
 @pytest.fixture
 def client(shop):

@@ -25,12 +25,25 @@ EXCUSED = {
         rb"-(?:9223372036854775809|1\d{19})",
 }
 
-_PATTERNS = [re.compile(pattern, re.MULTILINE) for pattern in EXCUSED.values()]
+#: What cannot be said to servers that speak binary: it is left out where the proxy's do.
+UNSAYABLE = {
+    "binary has no counterpart to these flags":
+        rb"(?:mg [^\n]* [hltNR]|m[sd] [^\n]* I|ms [^\n]* N|ma [^\n]* [tT])",
+    "binary has no me":
+        rb"me ",
+}
+
+_EXCUSED, _UNSAYABLE = ([re.compile(each, re.MULTILINE) for each in patterns.values()] for patterns in (EXCUSED, UNSAYABLE))
 
 
-def is_excused(said):
-    """True if a conversation cannot be compared."""
-    return any(pattern.search(said) for pattern in _PATTERNS)
+def is_excused(said, backends):
+    """True if a conversation cannot be compared where the proxy's servers speak `backends`."""
+    return any(pattern.search(said) for pattern in _EXCUSED) or not can_be_said(said, backends)
+
+
+def can_be_said(said, backends):
+    """False if servers that speak `backends` cannot be told some of it."""
+    return backends == "text" or not any(pattern.search(said) for pattern in _UNSAYABLE)
 
 
 def same(proxy, memcached, is_over):

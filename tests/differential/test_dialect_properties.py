@@ -2,19 +2,21 @@
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.packets import OPCODES, packet, taken_apart
+from support.packets import OPCODES, REQUEST, packet, taken_apart
 
 from gmproxy.accel import pick
-from gmproxy.errors import PROTOCOL, BackendError
+from gmproxy.errors import LOGIN, PROTOCOL, BackendError
 
 message = pick("message")
 text = pick("text")
 binary = pick("binary")
 reply = pick("reply")
+binary_link = pick("binary_link")
 
 MAX_ITEM_SIZE = 300
 
 thorough = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+brief = settings(thorough, max_examples=400)
 
 # -- what clients say
 
@@ -117,6 +119,29 @@ def test_no_meta_command_can_smuggle_another_to_a_server(data):
             assert len(block) == (int(words[2]) + 2 if words[0] == b"ms" else 0)
 
 
+def as_routed(request):
+    """`request` as a server is asked it: the router completes the line of one for several keys."""
+    if request.keys:
+        request.line = request.keys.line(request.line)
+    return request
+
+
+@brief
+@given(data=st.one_of(text_talk, binary_talk))
+def test_whatever_is_asked_of_a_binary_server_is_whole_packets_about_these_keys(data):
+    parser = (binary.BinaryParser if data[:1] == b"\x80" else text.TextParser)(MAX_ITEM_SIZE)
+    for request in requests(parser, [data])[0]:
+        if request.verb is None or not (request.key or request.verb.kind == "flush"):
+            continue
+        said = binary_link.BinaryLink().encode(as_routed(request))
+        while said:
+            magic, _, key_length, extras_length, _, _, length, _, _ = REQUEST.unpack_from(said)
+            body = said[REQUEST.size:REQUEST.size + length]
+            assert magic == 0x80 and len(body) == length
+            assert body[extras_length:extras_length + key_length] in [*(request.keys or [request.key]), b""]
+            said = said[REQUEST.size + length:]
+
+
 # -- what servers say
 
 flag = st.sampled_from([b"f0", b"f9999999999", b"c1", b"c99999999999999999999", b"t-1", b"W", b"X", b"kfoo", b"O1", b"b", b"s5", b"q", b"c", b"f-1"])
@@ -170,3 +195,37 @@ def test_and_in_text_a_whole_answer_or_nothing(data, answers):
                 continue
             if request.reply is not None:
                 assert request.edge.render(request) in (b"", request.reply) or request.reply == b"EN\r\n"
+
+
+packet_answers = st.builds(
+    lambda status, number, extras, value, cas, magic: REQUEST.pack(magic, 0, 0, len(extras), 0, status, len(extras + value), number, cas) + extras + value,
+    st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 6, 0x20, 0x81, 0x82, 0x99]), st.integers(0, 3).map(lambda number: bytes([0, 0, 0, number])),
+    st.sampled_from([b"", bytes(4), b"\xff" * 4, bytes(2)]), st.one_of(st.binary(max_size=10), st.just(bytes(8))), number,
+    st.sampled_from([0x81] * 20 + [0x80]),
+)
+
+
+@brief
+@given(data=text_talk, answers=st.lists(st.one_of(packet_answers, st.binary(max_size=30)), min_size=1, max_size=4), cuts=cuts)
+def test_whatever_a_binary_server_says_is_read_the_same_however_it_is_cut(data, answers, cuts):
+    for request in requests(text.TextParser(MAX_ITEM_SIZE), [data])[0]:
+        if request.verb is None or not request.key:
+            continue
+        as_routed(request)
+        told = [replies(request, chunks) for chunks in ([b"".join(answers)], pieces(b"".join(answers), cuts))]
+        assert told[0] == told[1]
+        assert told[0] in (None, PROTOCOL, LOGIN) or told[0].endswith(b"\r\n")
+
+
+def replies(request, chunks):
+    """The reply of a binary server that says `chunks`, the reason why the link is closed, or None if more is to come."""
+    link = binary_link.BinaryLink()
+    link.encode(request)
+    try:
+        for chunk in chunks:
+            link.stream.feed(chunk)
+            if (told := link.read(request)) is not None:
+                return told
+    except BackendError as error:
+        return error.reason
+    return None

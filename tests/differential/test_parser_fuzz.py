@@ -53,7 +53,7 @@ def requests(rng):
 
 def packets(rng):
     """A conversation of the differential test, with a byte changed now and then."""
-    said = bytearray(Binary.said(Binary.conversation(rng), b"%05d" % rng.randrange(100)))
+    said = bytearray(Binary.said(Binary.conversation(rng, "text"), b"%05d" % rng.randrange(100)))
     for _ in range(rng.choice((0, 0, 0, 1, 3))):
         said[rng.randrange(len(said))] = rng.randrange(256)
     return bytes(said)

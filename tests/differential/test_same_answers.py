@@ -31,15 +31,17 @@ RECV_SIZE = 64 * 1024
 class Text:
     """How conversations in the text protocol, classic and meta, are made and compared. `mark` is the number of one."""
 
-    conversation = staticmethod(conversation)
+    @staticmethod
+    def conversation(random, backends):
+        return [piece for piece in conversation(random) if exceptions.can_be_said(piece, backends)]
 
     @staticmethod
     def said(pieces, mark):
         return b"".join((*pieces, ENDING)).replace(MARK, mark)
 
     @staticmethod
-    def is_excused(said):
-        return exceptions.is_excused(said)
+    def is_excused(said, backends):
+        return exceptions.is_excused(said, backends)
 
     @staticmethod
     def disturbs_others(said, mark):
@@ -61,10 +63,12 @@ class Difference(Exception):
 
 
 class Comparison:
-    """Compares conversation after conversation in `dialect`, each with a number of its own in its keys."""
+    """Compares conversation after conversation in `dialect`, each with a number of its own in its keys. `backends` is what the proxy speaks
+    to its servers, text or binary."""
 
-    def __init__(self, memcached, proxy, dialect):
+    def __init__(self, memcached, proxy, dialect, backends):
         self.dialect = dialect
+        self.backends = backends
         self.memcached = memcached
         self.proxy = proxy
         self.crowded = False  # True if several conversations go on at once
@@ -78,7 +82,7 @@ class Comparison:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             seed = next(self._seeds)
-            pieces = self.dialect.conversation(random.Random(seed))
+            pieces = self.dialect.conversation(random.Random(seed), self.backends)
             try:
                 self._compare(pieces, seed)
             except Difference:
@@ -88,7 +92,7 @@ class Comparison:
     def _compare(self, pieces, seed):
         mark = b"%0*d" % (len(MARK), next(self._numbers))
         said = self.dialect.said(pieces, mark)
-        if self.dialect.is_excused(said) or (self.crowded and self.dialect.disturbs_others(said, mark)):
+        if self.dialect.is_excused(said, self.backends) or (self.crowded and self.dialect.disturbs_others(said, mark)):
             self.excused += 1
             return
         memcached = answers(self.memcached, [said])
@@ -136,15 +140,15 @@ def cut(said, random):
 
 @pytest.fixture
 def comparison(memcached, proxy):
-    """Call it with the number of primaries and of backups, and how it is to talk."""
+    """Call it with the number of primaries and of backups, how it is to talk, and what the proxy speaks to its servers."""
 
-    def start(primaries, backups, dialect):
+    def start(primaries, backups, dialect, backends):
         arguments = []
         for option in ["-s"] * primaries + ["-b"] * backups:
             arguments += [option, memcached(*PREDICTABLE).address]
         # A server that fails is to be seen as such, at each failure.
-        front = proxy(*arguments, "--on-get-error", "error", "--server-failure-limit", "1000000")
-        return Comparison(memcached(*PREDICTABLE), front, dialect)
+        front = proxy(*arguments, "--on-get-error", "error", "--server-failure-limit", "1000000", "--backend-protocol", backends)
+        return Comparison(memcached(*PREDICTABLE), front, dialect, backends)
 
     return start
 
@@ -154,15 +158,16 @@ def dialect(request):
     return request.param
 
 
-@pytest.mark.parametrize("primaries, backups", [(1, 0), (3, 0), (2, 1)])
-def test_one_client(comparison, dialect, primaries, backups):
-    compared = comparison(primaries, backups, dialect)
+@pytest.mark.parametrize("primaries, backups, backends", [(1, 0, "text"), (3, 0, "text"), (2, 1, "text"), (2, 1, "binary")])
+def test_one_client(comparison, dialect, primaries, backups, backends):
+    compared = comparison(primaries, backups, dialect, backends)
     compared.compare_for(SECONDS)
     compared.check()
 
 
-def test_many_clients_on_the_same_links(comparison, dialect):
-    compared = comparison(1, 1, dialect)
+@pytest.mark.parametrize("backends", ["text", "binary"])
+def test_many_clients_on_the_same_links(comparison, dialect, backends):
+    compared = comparison(1, 1, dialect, backends)
     compared.crowded = True
     with ThreadPoolExecutor(8) as clients:
         for done in [clients.submit(compared.compare_for, SECONDS) for _ in range(8)]:

@@ -52,6 +52,8 @@ if IS_LONG:
                  SERVER_FAULTS + WIRE_FAULTS),
         Scenario("all_with_backups_and_a_small_journal", dict(primaries=2, backups=2, wires=True, options=("--journal-size", "5")),
                  SERVER_FAULTS + WIRE_FAULTS),
+        Scenario("all_with_backups_spoken_to_in_binary", dict(primaries=2, backups=2, wires=True, options=("--backend-protocol", "binary")),
+                 SERVER_FAULTS + WIRE_FAULTS),
         Scenario("all_with_backups_ejected_from_the_ring", dict(primaries=3, backups=2, wires=True, options=("--auto-eject-hosts",)),
                  SERVER_FAULTS + WIRE_FAULTS),
     ]

@@ -469,3 +469,20 @@ def test_clients_that_are_there_keep_to_new_limits(configured, memcached, worker
         assert process.reload(process.file.read_text(), "max_item_size = 1k")["changed"] == {"": ["max_item_size"]}
         talk.expect(storage(b"set", b"k", b"x" * 2000), b"SERVER_ERROR object too large for cache\r\n")
         talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
+
+
+def test_servers_are_spoken_to_in_another_protocol(memcached, configured):
+    """What is open stays as it is; a server that is away for a moment is spoken to in the new one."""
+    server = memcached()
+    one = f"server = {server.address}"
+    process = configured(one)
+    with process.talk() as talk:
+        talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
+        process.reload(one, "backend_protocol = binary")
+        reloaded(process)
+        talk.expect(b"get k\r\n", FOUND)
+        talk.expect(b"mg k t\r\n", b"HD t-1\r\n")
+        server.restart()
+        talk.expect(b"get k\r\n", b"END\r\n")
+        talk.expect(b"mg k t\r\n", b"CLIENT_ERROR the server speaks binary, which has no flag t of mg\r\n")
+        talk.in_step()

@@ -32,7 +32,7 @@ class Site:
         self.talk.expect(storage(b"set", key, data, **item), b"STORED\r\n")
 
 
-@pytest.fixture(params=[(), ("-k",)], ids=["modulo", "ketama"])
+@pytest.fixture(params=[(), ("-k",), ("--backend-protocol", "binary")], ids=["modulo", "ketama", "binary servers"])
 def site(request, memcached, proxy):
     site = Site(memcached, proxy, *request.param)
     with site.talk:
@@ -76,6 +76,7 @@ def test_the_tutorial(site):
         eventually(lambda: any(holds(primary, key) for primary in site.primaries), what="the primary has it again")
 
 
+@pytest.mark.parametrize("site", [(), ("-k",)], indirect=True)
 def test_a_refilled_item_keeps_its_flags_and_the_rest_of_its_life(site):
     site.write(b"short", b"a", flags=5, exptime=1000)
     site.write(b"endless", b"b", flags=2**31)

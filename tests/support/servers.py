@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import gmproxy
+from support import packets
 from support.talk import Talk
 from support.timing import PATIENCE, eventually
 
@@ -111,13 +112,13 @@ class Process:
 class Memcached(Process):
     """memcached on a port of its own; `arguments` are its further options."""
 
-    def __init__(self, *arguments, host=HOST, unix_socket=None):
+    def __init__(self, *arguments, host=HOST, unix_socket=None, **options):
         self.host = host
         self.port = free_port(host)
         self.path = unix_socket
         where = ["-s", str(unix_socket), "-a", "666"] if unix_socket else ["-l", host, "-p", str(self.port), "-U", "0"]
         who = ["-u", "nobody"] if os.getuid() == 0 else []
-        super().__init__([shutil.which("memcached"), *where, *who, *arguments], stderr=subprocess.DEVNULL)
+        super().__init__([shutil.which("memcached"), *where, *who, *arguments], stderr=subprocess.DEVNULL, **options)
         self._wait_until_it_answers()
 
     @property
@@ -145,11 +146,48 @@ class Memcached(Process):
             assert self.is_running, f"memcached ended: {self._command}"
             try:
                 with self.talk() as talk:
-                    return talk.ask(b"version\r\n")
+                    return self._greet(talk)
             except OSError:
                 return False
 
         eventually(answers, what="memcached answers")
+
+    def _greet(self, talk):
+        return talk.ask(b"version\r\n")
+
+
+#: Makes the users of a memcached with SASL (package sasl2-bin); None where it is not installed.
+SASLPASSWD = shutil.which("saslpasswd2", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+
+class SaslMemcached(Memcached):
+    """memcached -S, which speaks nothing but binary, for the user USER with PASSWORD. `folder` is for its files."""
+
+    USER, PASSWORD = b"one", b"my secret"
+
+    def __init__(self, folder, *arguments, **options):
+        users = folder / "sasldb"
+        subprocess.run([SASLPASSWD, "-a", "memcached", "-c", "-p", "-f", users, self.USER], input=self.PASSWORD, check=True)
+        (folder / "memcached.conf").write_text(f"mech_list: plain\nsasldb_path: {users}\n")
+        who = ["-u", "root"] if os.getuid() == 0 else []  # nobody else can get at a test's files
+        super().__init__("-S", *who, *arguments, env=os.environ | {"SASL_CONF_PATH": str(folder)}, **options)
+
+    def _greet(self, talk):
+        """Tells its version to everybody."""
+        talk.send(packets.packet("version"))
+        return packets.read_answer(talk)
+
+    def let_in(self, talk):
+        """Log in on the connection `talk`."""
+        talk.send(packets.packet("auth", b"PLAIN", b"\0".join((b"", self.USER, self.PASSWORD))))
+        assert packets.read_answer(talk).status == 0
+
+    def value_of(self, key):
+        """What it has under `key`, or None."""
+        with self.talk() as talk:
+            self.let_in(talk)
+            (answer,) = packets.ask(talk, packets.packet("get", key))
+            return answer.value if answer.status == 0 else None
 
 
 class Proxy(Process):

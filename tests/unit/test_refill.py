@@ -30,11 +30,11 @@ A = b"VALUE a 0 1\r\n1\r\n"
     (b"VA 5 f7 t60\r\nhello\r\n", (7, 60, b"hello\r\n")),
     (b"VA 0 f0 t-1\r\n\r\n", (0, 0, b"\r\n")),
     (b"VA 4 t0 f4294967295\r\n\r\n\r\n\r\n", (4294967295, 0, b"\r\n\r\n\r\n")),
-    (b"VA 2 f1\r\nhi\r\n", (1, 0, b"hi\r\n")),
-    (b"VA 2\r\nhi\r\n", (0, 0, b"hi\r\n")),
+    (b"VA 2 f1\r\nhi\r\n", (1, 99, b"hi\r\n")),
+    (b"VA 2\r\nhi\r\n", (0, 99, b"hi\r\n")),
 ])
-def test_read_meta(reply, read):
-    assert refill.read_meta(reply) == read
+def test_read_meta_takes_the_life_it_is_given_where_none_is_told(reply, read):
+    assert refill.read_meta(reply, 99) == read
 
 
 @pytest.mark.parametrize("reply, read", [
@@ -75,7 +75,7 @@ def test_nothing_is_missing_after_all():
 class Primary:
     """Takes notes."""
 
-    options = SimpleNamespace(refill_ttl=33)
+    options = SimpleNamespace(refill_ttl=33, backend_protocol="text")
 
     def __init__(self):
         self.fetches = {}

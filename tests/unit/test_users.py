@@ -71,8 +71,9 @@ def test_a_file_that_is_not_there():
         users.read("/no/where")
 
 
-@pytest.mark.parametrize("text, complaint", [(b"a:b\nc:d\n", "2 users: one is needed"), (b"a:b c\n", "a blank"), (b"a b:c\n", "a blank")])
-def test_who_we_are_to_a_server_is_one_and_can_be_said_in_text(write, text, complaint):
+@pytest.mark.parametrize("text, complaint", [(b"a:b\nc:d\n", "2 users: one is needed"), (b"a:b\0c\n", "a zero byte"), (b"a\0b:c\n", "a zero byte")])
+def test_who_we_are_to_a_server_is_one_and_can_be_said(write, text, complaint):
     assert users.read_one(write(b"one:secret\n")).only() == (b"one", b"secret")
+    assert users.read_one(write(b"one:my secret\n")).only() == (b"one", b"my secret")
     with pytest.raises(ValueError, match=complaint):
         users.read_one(write(text))

@@ -1,0 +1,85 @@
+"""One link to a server of the binary protocol: requests in, packets out; packets in, replies out.
+
+What is asked and how an answer reads in text is in in_binary.py. Here every packet gets a number, which the server sends back in its
+answer: one that is not expected means that the stream is not in step, and raises BackendError("protocol"): the link must be closed.
+"""
+
+from collections import deque
+
+from gmproxy.accel import pick
+from gmproxy.errors import PROTOCOL, BackendError
+from gmproxy.protocol import limits
+from gmproxy.protocol.packets import HEADER, HEADER_SIZE, NUMBER, RESPONSE
+
+new_stream = pick("stream").Stream
+is_error_line = pick("reply").is_error_line
+_in_binary = pick("in_binary")
+ask = _in_binary.ask
+NUMBERS = _in_binary.NUMBERS
+
+
+class BinaryLink:
+    """What a server is asked, and its replies (a message.Reader). Both are to be called in the order of the requests.
+
+    out_of_step   always False: a packet says how long it is, so no refusal can be mistaken for anything else
+    """
+
+    __slots__ = ("stream", "found", "out_of_step", "_asked", "_number", "_begun")
+
+    def __init__(self):
+        self.stream = new_stream()
+        self.found = 0
+        self.out_of_step = False
+        self._asked = deque()  # a Question for each request that has no reply
+        self._number = 0       # for the next packet
+        self._begun = False    # part of the oldest reply was taken
+
+    def encode(self, request):
+        """The packets that ask for `request`."""
+        question, said = ask(request, self._number)
+        self._asked.append(question)
+        self._number = (self._number + question.count) % NUMBERS
+        return said
+
+    def is_at_border(self):
+        """True if not a byte has arrived after the last complete reply."""
+        return self.stream.size() == 0 and not self._begun
+
+    def read(self, request):
+        stream = self.stream
+        while stream.ready():
+            question = self._asked[0]
+            start = stream.pos
+            if stream.byte(start) != RESPONSE:
+                raise self._no_packet()
+            body = start + HEADER_SIZE
+            if body > stream.end:
+                stream.need = HEADER_SIZE
+                return None
+            header = stream.cut(start, body)
+            _, _, key_length, extras_length, status, body_length, number, cas = HEADER.unpack(header)
+            place = (number - question.first) % NUMBERS
+            if place >= question.count:
+                raise BackendError(PROTOCOL, f"an answer to packet {number}, which is not expected")
+            value = body + extras_length + key_length
+            after = body + body_length
+            if value > after or body_length > limits.MAX_REPLY:
+                raise BackendError(PROTOCOL, f"a bad header {header!r}")
+            if after > stream.end:
+                stream.need = HEADER_SIZE + body_length
+                return None
+            stream.pos = after
+            flags = NUMBER.unpack(stream.cut(body, body + NUMBER.size))[0] if extras_length >= NUMBER.size else 0
+            reply = question.take(place, status, cas, flags, stream.cut(value, after))
+            self._begun = reply is None
+            if reply is not None:
+                self._asked.popleft()
+                self.found = question.found
+                return reply
+        return None
+
+    def _no_packet(self):
+        """A memcached that has no room for another connection says so in text."""
+        said = self.stream.cut(self.stream.pos, self.stream.pos + 60)
+        is_error_line(said)
+        return BackendError(PROTOCOL, f"no packet of the binary protocol: {said!r}")

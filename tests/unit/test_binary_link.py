@@ -1,0 +1,154 @@
+"""A link to a server of the binary protocol: answers whole, byte by byte, with what follows; what is not exactly right is refused."""
+
+import struct
+
+import pytest
+from support.packets import REQUEST, packet
+
+from gmproxy.accel import pick
+from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
+from gmproxy.protocol import limits
+
+message = pick("message")
+binary_link = pick("binary_link")
+retrieval = pick("retrieval")
+
+END = b"END\r\n"
+
+
+def ask(line, key, *keys):
+    request = message.Request(message.VERBS[line.split()[0]], key, line)
+    if keys:
+        request.keys = retrieval.Keys([key, *keys])
+    return request
+
+
+def get(key=b"a"):
+    return ask(b"get %b\r\n" % key, key)
+
+
+def get_three():
+    return ask(b"get a b c\r\n", b"a", b"b", b"c")
+
+
+def says(number, value=b"", status=0, flags=None, name="get"):
+    """A server's answer to its packet `number`."""
+    extras = b"" if flags is None else struct.pack(">I", flags)
+    said = bytearray(packet(name, b"", value, extras, opaque=struct.pack(">I", number), magic=0x81))
+    said[6:8] = status.to_bytes(2, "big")
+    return bytes(said)
+
+
+ONE = says(0, b"hello", flags=5)
+THREE = says(0, b"hello", flags=5, name="getQ") + says(2, b"", flags=0, name="getQ") + says(3, name="noop")
+
+GOOD = [
+    (get, ONE, b"VALUE a 5 5\r\nhello\r\n" + END, 1),
+    (get, says(0, b"Not found", 1), END, 0),
+    (get, says(0, b"\x81\x00" * 30), b"VALUE a 0 60\r\n" + b"\x81\x00" * 30 + b"\r\n" + END, 1),
+    (get_three, THREE, b"VALUE a 5 5\r\nhello\r\nVALUE c 0 0\r\n\r\n" + END, 2),
+    (get_three, says(3, name="noop"), END, 0),
+    (lambda: ask(b"set a 0 0 1\r\nx\r\n", b"a"), says(0), b"STORED\r\n", 0),
+]
+
+
+@pytest.mark.parametrize("asked, said, reply, found", GOOD)
+def test_whole(asked, said, reply, found):
+    link = binary_link.BinaryLink()
+    request = asked()
+    link.encode(request)
+    assert link.read(request) is None
+    link.stream.feed(said)
+    assert link.read(request) == reply
+    assert (link.found, link.is_at_border(), link.out_of_step) == (found, True, False)
+
+
+@pytest.mark.parametrize("asked, said, reply, found", GOOD)
+def test_byte_by_byte(asked, said, reply, found):
+    link = binary_link.BinaryLink()
+    request = asked()
+    link.encode(request)
+    for offset in range(len(said) - 1):
+        link.stream.feed(said[offset:offset + 1])
+        assert link.read(request) is None
+        assert not link.is_at_border()
+    link.stream.feed(said[-1:])
+    assert link.read(request) == reply
+    assert (link.found, link.is_at_border()) == (found, True)
+
+
+def test_one_after_the_other():
+    link = binary_link.BinaryLink()
+    requests = [get_three(), get(b"x"), get(b"y")]
+    said = b"".join(map(link.encode, requests))
+    assert [number for _, number in numbers(said)] == [0, 1, 2, 3, 4, 5]
+    link.stream.feed(THREE + says(4, b"X") + says(5, b"Y"))
+    assert link.read(requests[0]).startswith(b"VALUE a 5 5\r\n")
+    assert not link.is_at_border()
+    assert link.read(requests[1]) == b"VALUE x 0 1\r\nX\r\n" + END
+    assert link.read(requests[2]) == b"VALUE y 0 1\r\nY\r\n" + END
+    assert link.is_at_border()
+
+
+def numbers(said):
+    """(opcode, number) of each packet."""
+    while said:
+        _, opcode, _, _, _, _, length, opaque, _ = REQUEST.unpack_from(said)
+        yield opcode, int.from_bytes(opaque, "big")
+        said = said[REQUEST.size + length:]
+
+
+def test_halfway_through_several_it_is_not_at_a_border():
+    link = binary_link.BinaryLink()
+    request = get_three()
+    link.encode(request)
+    link.stream.feed(says(0, b"hello", flags=5, name="getQ"))
+    assert link.read(request) is None
+    assert not link.is_at_border()
+
+
+def with_header(said, offset, data):
+    return said[:offset] + data + said[offset + len(data):]
+
+
+BAD = [
+    b"ERROR\r\n", b"HTTP/1.1 400 Bad Request\r\n", b"\x80" + ONE[1:], says(1, b"hello"), says(2**32 - 1), b"\0",
+    with_header(ONE, 2, b"\0\x10"),           # a key that goes beyond the body
+    with_header(ONE, 4, b"\xff"),             # extras that do
+    with_header(ONE, 8, b"\x7f\xff\xff\xff"),  # a value of two gigabytes
+]
+
+
+@pytest.mark.parametrize("said", BAD)
+def test_what_is_no_answer(said):
+    link = binary_link.BinaryLink()
+    request = get()
+    link.encode(request)
+    link.stream.feed(said)
+    with pytest.raises(BackendError) as caught:
+        link.read(request)
+    assert caught.value.reason == PROTOCOL
+
+
+def test_a_server_without_room_says_so_in_text():
+    link = binary_link.BinaryLink()
+    request = get()
+    link.encode(request)
+    link.stream.feed(b"ERROR Too many open connections\r\n")
+    with pytest.raises(BackendError) as caught:
+        link.read(request)
+    assert caught.value.reason == OVERLOAD
+
+
+def test_values_that_are_too_large_together(monkeypatch):
+    monkeypatch.setattr(limits, "MAX_REPLY", 1000)
+    link = binary_link.BinaryLink()
+    keys = [b"a"] * 6
+    request = ask(b"get" + b" a" * 6 + b"\r\n", *keys)
+    link.encode(request)
+    value = bytes(200)
+    for number in range(6):
+        link.stream.feed(says(number, value, name="getQ"))
+        assert link.read(request) is None
+    link.stream.feed(says(6, name="noop"))
+    assert link.read(request) == b"SERVER_ERROR out of memory writing get response\r\n"
