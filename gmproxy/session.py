@@ -33,6 +33,12 @@ MAX_BATCH = 64
 #: Of these, so many that nobody has to be asked for are answered before other clients have their turn.
 MAX_AT_ONCE = 16
 
+#: A client that gets an answer of so many bytes has its requests sent, for so many batches, over the link that is for such clients: no
+#: small answer waits behind a long one. (Where a server has but one link, it is that one.)
+LONG_ANSWER = 128 * 1024
+STAYS_LONG = 64
+LAST_LANE = -1
+
 #: Bytes that may wait for all clients together, of requests half sent and of answers not taken. Beyond it, a client that adds to
 #: them is closed.
 MAX_HELD = 1024 * 1024 * 1024
@@ -60,7 +66,7 @@ class Session:
 
     __slots__ = ("service", "lane", "bytes_read", "bytes_written", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher",
                  "_watching", "_doing", "_readable", "_parser", "_begun", "_batch", "_pending", "_out", "_out_at", "_leaving", "_softly", "_quit",
-                 "_delayed", "_holds")
+                 "_delayed", "_holds", "_long")
 
     def __init__(self, service, sock, lane):
         self.service = service
@@ -89,6 +95,7 @@ class Session:
         self._softly = False
         self._delayed = None      # a request that was parsed but must wait for the batch before it
         self._holds = 0        # bytes that wait for this client, see _hold
+        self._long = 0         # batches for which it is taken for one with long answers
         self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
 
     def leave(self, softly=False):
@@ -174,6 +181,7 @@ class Session:
     def _read_batch(self):
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
+        lane = self._choose_lane()
         try:
             while len(batch) < (MAX_BATCH if self._pending else MAX_AT_ONCE) and not self._quit:
                 request = self._delayed or self._parser.next_request()
@@ -186,13 +194,20 @@ class Session:
                 batch.append(request)
                 if request.reply is None:
                     request.owner = self
-                    request.lane = self.lane
+                    request.lane = lane
                     self._pending += 1
                     self._dispatch(request)
         except EndOfTalk as end:
             batch.append(local_reply(end.last_words))
             self._quit = True
         return len(batch) > 0
+
+    def _choose_lane(self):
+        """The link of the next batch. Nothing of the batch before it is under way any more, so that the order stays."""
+        if self._long == 0:
+            return self.lane
+        self._long -= 1
+        return LAST_LANE
 
     def _must_wait(self, request):
         """True if `request` must not be sent before the batch is answered.
@@ -279,6 +294,8 @@ class Session:
         self._out = data
         self._out_at = 0
         self.bytes_written += len(data)
+        if len(data) >= LONG_ANSWER:
+            self._long = STAYS_LONG
 
     # -- the socket
 

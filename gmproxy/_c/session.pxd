@@ -32,6 +32,7 @@ cdef class Session(Asker):
     cdef bint _quit
     cdef Request _delayed
     cdef Py_ssize_t _holds
+    cdef int _long
 
     cdef bint _may_leave(self) except -1
     @cython.locals(count=Py_ssize_t)
@@ -40,8 +41,9 @@ cdef class Session(Asker):
     @cython.locals(at_once=Py_ssize_t)
     cdef _answer_requests(self)
     cdef _give_way(self)
-    @cython.locals(batch=list, request=Request)
+    @cython.locals(batch=list, request=Request, lane=Py_ssize_t)
     cdef bint _read_batch(self) except -1
+    cdef Py_ssize_t _choose_lane(self) except? -2
     @cython.locals(earlier=Request)
     cdef bint _must_wait(self, Request request) except -1
     cdef _dispatch(self, Request request)

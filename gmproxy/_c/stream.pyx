@@ -23,6 +23,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef enum:
     RECV_SIZE = 65536           # the shared buffer
+    AT_ONCE = 131072            # so much is received or sent in one call: then others have their turn
     SHORT = 4096                # a message so short is not worth a buffer of its own
     TRUSTED = 8 * 1024 * 1024   # so much is made room for at once where a message announces that it is long
     MAX_DIGITS = 10
@@ -86,7 +87,7 @@ cdef class Stream:
             elif capacity > TRUSTED:
                 capacity = min(capacity, max(2 * left, <Py_ssize_t>TRUSTED))
             self._own_copy(capacity)
-        room[0] = self._room - self.end
+        room[0] = min(self._room - self.end, <Py_ssize_t>AT_ONCE)
         return PyBytes_AS_STRING(self._own) + self.end
 
     cdef char *_borrow(self, Py_ssize_t *room) except NULL:
@@ -132,9 +133,10 @@ cdef class Stream:
         return 0
 
     cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset) except -1:
+        cdef Py_ssize_t size = min(PyBytes_GET_SIZE(data) - offset, <Py_ssize_t>AT_ONCE)
         cdef ssize_t count
         while True:
-            count = c_send(fd, PyBytes_AS_STRING(data) + offset, PyBytes_GET_SIZE(data) - offset, MSG_NOSIGNAL)
+            count = c_send(fd, PyBytes_AS_STRING(data) + offset, size, MSG_NOSIGNAL)
             if count >= 0:
                 return count
             if errno == EAGAIN:

@@ -16,6 +16,9 @@ NOTHING = -1
 #: Bytes taken at once.
 RECV_SIZE = 64 * 1024
 
+#: Bytes sent at once: then others have their turn.
+AT_ONCE = 128 * 1024
+
 _buffer = bytearray(RECV_SIZE)
 _view = memoryview(_buffer)
 
@@ -51,10 +54,10 @@ class Stream:
 
     @staticmethod
     def send(fd, data, offset):
-        """The other way: send data[offset:]. Returns how many bytes the kernel took, 0 if it can take none now. Raises OSError when
-        the connection is broken."""
+        """The other way: send data[offset:], or the beginning of it. Returns how many bytes were taken, 0 if the kernel can take none
+        now. Raises OSError when the connection is broken."""
         try:
-            return os.write(fd, memoryview(data)[offset:] if offset else data)
+            return os.write(fd, memoryview(data)[offset:offset + AT_ONCE] if len(data) > AT_ONCE else data[offset:])
         except BlockingIOError:
             return 0
 
