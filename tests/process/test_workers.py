@@ -201,6 +201,7 @@ def test_workers_end_with_their_master(service):
 
 def test_a_worker_that_hangs_at_the_end_is_killed(service):
     process = service("--grace", "100")
+    eventually(lambda: process.log().count("INFO serving ") == 2, what="both workers serve")
     workers = pids(process)
     os.kill(workers[0], signal.SIGSTOP)
     assert process.stop() == 0
