@@ -115,7 +115,7 @@ class Session:
 
     def _may_leave(self):
         """Softly is only at a border: what has begun to arrive is waited for."""
-        return self._leaving and not (self._softly and self._parser.stream.size())
+        return self._leaving and not (self._softly and (self._readable or self._parser.stream.size()))
 
     def run(self):
         """Serve the client until it leaves."""
