@@ -40,7 +40,7 @@ class Listener:
         self._is_tcp = sock.family != socket.AF_UNIX
         green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         green.setblocking(False)
-        self._server = StreamServer(green, self._serve) if share.board is None else _FairServer(green, self._serve, share)
+        self._server = _Server(green, self.let_in) if share.board is None else _FairServer(green, self.let_in, share)
 
     def serve(self, service):
         """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
@@ -52,38 +52,43 @@ class Listener:
         """Accept nobody any more; those who are here stay."""
         self._server.close()
 
-    def _serve(self, sock, address):
+    def let_in(self, sock, address):
+        """Called from the loop for each client: nothing in it may wait."""
         service = self.service
         service.connections += 1
         if service.is_full():
             service.rejected += 1
             log.warning("client turned away client=%s limit=%d", _who(address), service.max_clients)
-            self._turn_away(sock)
+            gevent.spawn(self._turn_away, sock)
             return
         if self._is_tcp:
             net.tune(sock, service.options.tcpkeepalive)
         session = new_session(service, sock, len(service.sessions) // CLIENTS_PER_LANE)
         service.enter(session)
         log.debug("client connected client=%s clients=%d", address, len(service.sessions))
-        try:
-            session.run()
-        except Exception:
-            log.exception("session failed client=%s", address)
-        finally:
-            service.leave(session)
-            log.debug("client left client=%s", address)
+        gevent.spawn(session.serve, self._left, address)
+
+    @staticmethod
+    def _left(session, sock, address, failure):
+        """The end of the client's greenlet, by the exception `failure` if that is not None."""
+        if failure is not None:
+            log.error("session failed client=%s", address, exc_info=failure)
+        session.service.leave(session)
+        sock.close()
+        log.debug("client left client=%s", address)
 
     @staticmethod
     def _turn_away(sock):
         """Say why, and wait until the client has read it: to close while its request is unread would lose the words."""
-        try:
-            with gevent.Timeout(LAST_WORDS_TIMEOUT, False):
-                sock.sendall(TOO_MANY)
-                sock.shutdown(socket.SHUT_WR)
-                while sock.recv(4096):
-                    pass
-        except OSError:
-            pass
+        with sock:
+            try:
+                with gevent.Timeout(LAST_WORDS_TIMEOUT, False):
+                    sock.sendall(TOO_MANY)
+                    sock.shutdown(socket.SHUT_WR)
+                    while sock.recv(4096):
+                        pass
+            except OSError:
+                pass
 
 
 def _who(address):
@@ -91,7 +96,15 @@ def _who(address):
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix"
 
 
-class _FairServer(StreamServer):
+class _Server(StreamServer):
+    """Has `handle` called from the loop. What is Python in a client's greenlet costs a page of memory for as long as it lives, for the
+    frames of its functions: so the greenlet runs the compiled session alone."""
+
+    def do_handle(self, *args):
+        self._handle(*args)
+
+
+class _FairServer(_Server):
     """Shares its listening socket with other workers: whoever wakes first accepts, but not much more than the others."""
 
     max_accept = ACCEPTED_AT_ONCE

@@ -79,8 +79,8 @@ class Session:
         hub = gevent.get_hub()
         self._loop = hub.loop
         # Not hub.switch, which first looks up whether our greenlet has a hook for this: a tenth of a microsecond, twice a request.
-        self._wait = greenlet.switch.__get__(hub)   # leaves this greenlet, until somebody calls
-        self._wake = gevent.getcurrent().switch     # this
+        self._wait = greenlet.switch.__get__(hub)   # leaves the session's greenlet, until somebody calls
+        self._wake = None                           # this
         self._watcher = self._loop.io(self._fd, READ)
         self._watching = False
         self._doing = RUNNING
@@ -117,8 +117,18 @@ class Session:
         """Softly is only at a border: what has begun to arrive is waited for."""
         return self._leaving and not (self._softly and (self._readable or self._parser.stream.size()))
 
+    def serve(self, left, address):
+        """What the client's greenlet does: serves it until it leaves, and then calls left(session, socket, address, exception or None)."""
+        failure = None
+        try:
+            self.run()
+        except Exception as error:
+            failure = error
+        left(self, self._sock, address, failure)
+
     def run(self):
         """Serve the client until it leaves."""
+        self._wake = gevent.getcurrent().switch
         try:
             while not (self._quit or self._may_leave()):
                 self._wait_for_bytes()

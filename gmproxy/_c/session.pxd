@@ -35,6 +35,7 @@ cdef class Session(Asker):
     cdef int _long
 
     cdef bint _may_leave(self) except -1
+    cpdef serve(self, left, address)
     @cython.locals(count=Py_ssize_t)
     cpdef run(self)
     cdef _begin(self)
