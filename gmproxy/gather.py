@@ -31,19 +31,17 @@ class Gather:
         if len(parts) == 1:
             self.request.blocks = parts[0].blocks
             return parts[0].reply
-        merged = True
         for part in parts:
-            if not part.reply.endswith(END) and part.failure is not None:
-                return part.reply  # on_get_error = error: the client wants to know
-            if part.blocks is None or not part.reply.endswith(END):
-                merged = False
-        if not merged:
-            return self._piece_together()
+            if part.blocks is None:
+                return self._piece_together()
         return self.division.merge([part.reply for part in parts], [part.blocks for part in parts])
 
     def _piece_together(self):
         """Block by block: some of the answers are not as a server gave them."""
         found = {}
+        for part in self.parts:
+            if part.failure is not None and not part.reply.endswith(END):
+                return part.reply  # on_get_error = error: the client wants to know
         for part in self.parts:
             for key, blocks in blocks_by_key(part.reply).items():
                 found.setdefault(key, []).extend(blocks)

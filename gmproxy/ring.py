@@ -5,6 +5,7 @@ order the operator gave them.  ``owners`` always holds such indexes.  Who builds
 ``distributions.py``; this file is the request path and stays small.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 from random import random
 
@@ -67,7 +68,7 @@ class Buckets(Locator):
     __slots__ = ("owners", "count", "hash_key", "quick")
 
     def __init__(self, owners, hash_key):
-        self.owners = owners
+        self.owners = array("i", owners)
         self.count = len(owners)
         self.hash_key = hash_key
         self.quick = quick_hash(hash_key)

@@ -209,8 +209,10 @@ class Router:
             part.stage = stage
             gather.parts.append(part)
         session = None
-        for index, part in zip(division.owners, list(gather.parts)):
-            session = servers[index].submit(part) or session
+        parts = list(gather.parts)  # the gather drops its own once it has all answers, perhaps before we are done
+        for number in range(len(parts)):
+            backend = servers[division.owners[number]]
+            session = backend.submit(parts[number]) or session
         return session
 
     def _divide_with_care(self, request, servers, locator):

@@ -11,7 +11,7 @@ cdef class Gather(Asker):
 
     @cython.locals(request=Request)
     cpdef answered(self, Request part)
-    @cython.locals(parts=list, part=Request, merged=bint)
+    @cython.locals(parts=list, part=Request)
     cdef bytes _join(self)
     cdef bytes _piece_together(self)
 

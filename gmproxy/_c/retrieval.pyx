@@ -7,7 +7,7 @@ benchmark's rows multi-get), of which the servers' system calls are not a part.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 cdef bytes END = b"END\r\n"
 
@@ -96,21 +96,24 @@ cdef class Keys:
 cpdef Keys read_keys(Stream stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest):
     cdef Keys keys = Keys.__new__(Keys)
     cdef const char *text
-    cdef const char *found
-    cdef Py_ssize_t at = 0, size, end
+    cdef Py_ssize_t at = 0, size, first, count = 1
     keys._text = stream.cut(start, stop)
     text = PyBytes_AS_STRING(keys._text)
     size = PyBytes_GET_SIZE(keys._text)
-    keys._allocate(size // 2 + 1)
+    for at in range(size):
+        count += text[at] == c" "
+    keys._allocate(count)
+    at = 0
     while at < size:
-        found = <const char *>memchr(text + at, c" ", size - at)
-        end = size if found == NULL else found - text
-        if end - at > longest:
+        first = at
+        while at < size and text[at] != c" ":
+            at += 1
+        if at - first > longest:
             return None
-        if end > at:
-            keys._spans[keys._count] = Span(<int>at, <int>(end - at))
+        if at > first:
+            keys._spans[keys._count] = Span(<int>first, <int>(at - first))
             keys._count += 1
-        at = end + 1
+        at += 1
     return keys
 
 

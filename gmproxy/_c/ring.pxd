@@ -18,10 +18,10 @@ cdef class Only(Locator):
 
 
 cdef class Buckets(Locator):
-    cdef readonly list owners
+    cdef int[::1] owners
     cdef readonly object hash_key
     cdef QuickHash quick
-    cdef readonly Py_ssize_t count
+    cdef unsigned int count
 
 
 cdef class AbsoluteBuckets(Buckets):

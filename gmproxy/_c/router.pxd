@@ -35,7 +35,7 @@ cdef class Router:
     cdef bint _may_leave_guests(self, Request request)
     cpdef fill(self, Request request, Backend backend)
     cpdef primary_of(self, bytes key)
-    @cython.locals(division=Division, keys=Keys, part=Request, gather=Gather, index=Py_ssize_t)
+    @cython.locals(division=Division, keys=Keys, part=Request, gather=Gather, number=Py_ssize_t, parts=list, backend=Backend)
     cdef _split(self, Request request, list servers, Locator locator, int stage)
     @cython.locals(backend=Backend, key=bytes, index=Py_ssize_t, room=Py_ssize_t, changes=bint)
     cdef _divide_with_care(self, Request request, list servers, Locator locator)

@@ -22,7 +22,7 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_NOSIGNAL
 
 cdef enum:
-    RECV_SIZE = 65536           # the shared buffer
+    RECV_SIZE = 262144          # the shared buffer
     AT_ONCE = 131072            # so much is received or sent in one call: then others have their turn
     SHORT = 4096                # a message so short is not worth a buffer of its own
     TRUSTED = 8 * 1024 * 1024   # so much is made room for at once where a message announces that it is long

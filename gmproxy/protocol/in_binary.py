@@ -153,6 +153,7 @@ class Values:
     def _whole(self):
         if self._error is not None:  # takes the place of all values, as in text
             self.found = 0
+            self._request.blocks = None
             return self._error
         self._blocks.append(END)
         return b"".join(self._blocks)

@@ -202,7 +202,7 @@ class Request:
     quiet     True: the client said noreply
     edge      an Edge if the client gets the reply in another form; None: as it is
     reply     the complete answer of the server, or None while there is none
-    blocks    for several keys: where their values are in `reply` (Blocks); None if the answer was pieced together
+    blocks    for several keys: where their values are in `reply` (Blocks); None if that is an error, or was pieced together
     owner     who asked (an Asker), or None if nobody waits
     lane      which of a backend's links carries it (the same for all requests of one client, for their order)
     stage     PRIMARY, BACKUP, COPY or UNREADY

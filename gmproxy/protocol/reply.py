@@ -140,6 +140,8 @@ class ReplyReader:
             reply = self._join_pieces(reply)
         if blocks is not None:
             self.found = len(blocks)
+            if reply is REPLY_TOO_LARGE:
+                request.blocks = None
         return reply
 
     def _ends_well(self, length_end, stop):
@@ -226,6 +228,7 @@ class ReplyReader:
         if not is_error_line(line):
             raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {line[:60]!r}")
         self.stream.pos = after
+        request.blocks = None
         self._pieces = []
         self._kept = 0
         self.found = 0
