@@ -281,6 +281,8 @@ class Session:
         if self._out:
             return False
         self._parser.stream.forget()
+        if self._holds:
+            self._hold(0)
         return True
 
     def _send_replies(self):

@@ -208,3 +208,14 @@ def test_the_limit_holds_for_a_crowd(memcached, proxy):
     assert answers.count(TOO_MANY) >= 149
     assert sum(answer.startswith(b"VERSION") for answer in answers) in (49, 50)
     eventually(lambda: admitted(process) and process.stats()["curr_connections"] == 1)
+
+
+def test_nothing_is_held_for_a_request_that_came_in_pieces_once_it_is_answered(memcached, proxy):
+    server = memcached()
+    front = proxy("-s", server.address)
+    whole = storage(b"set", b"k", b"v" * 100_000)
+    with front.talk() as talk:
+        talk.send(whole[:50_000])
+        eventually(lambda: front.stats()["bytes_held"] >= 50_000, what="half of it has come")
+        talk.expect(whole[50_000:], b"STORED\r\n")
+        assert front.stats()["bytes_held"] == 0
