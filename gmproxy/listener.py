@@ -101,7 +101,7 @@ class _Server(StreamServer):
     frames of its functions: so the greenlet runs the compiled session alone."""
 
     def do_handle(self, *args):
-        self._handle(*args)
+        self.loop.run_callback(self._handle, *args)  # when all else that has happened is seen: who left makes room
 
 
 class _FairServer(_Server):

@@ -135,7 +135,8 @@ def test_drop_takes_what_is_there(new_stream):
 
 # -- from a socket
 
-CHUNK = 64 * 1024
+#: What is received at once, at most.
+CHUNK = 256 * 1024
 
 
 @pytest.fixture
