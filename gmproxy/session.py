@@ -124,7 +124,8 @@ class Session:
             self.run()
         except Exception as error:
             failure = error
-        left(self, self._sock, address, failure)
+        finally:
+            left(self, self._sock, address, failure)
 
     def run(self):
         """Serve the client until it leaves."""
@@ -191,7 +192,7 @@ class Session:
     def _read_batch(self):
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
-        lane = self._choose_lane()
+        lane = LAST_LANE if self._long else self.lane  # nothing of the batch before is under way any more, so that the order stays
         try:
             while len(batch) < (MAX_BATCH if self._pending else MAX_AT_ONCE) and not self._quit:
                 request = self._delayed or self._parser.next_request()
@@ -211,13 +212,6 @@ class Session:
             batch.append(local_reply(end.last_words))
             self._quit = True
         return len(batch) > 0
-
-    def _choose_lane(self):
-        """The link of the next batch. Nothing of the batch before it is under way any more, so that the order stays."""
-        if self._long == 0:
-            return self.lane
-        self._long -= 1
-        return LAST_LANE
 
     def _must_wait(self, request):
         """True if `request` must not be sent before the batch is answered.
@@ -308,6 +302,8 @@ class Session:
         self.bytes_written += len(data)
         if len(data) >= LONG_ANSWER:
             self._long = STAYS_LONG
+        elif self._long:
+            self._long -= 1
 
     # -- the socket
 

@@ -44,7 +44,6 @@ cdef class Session(Asker):
     cdef _give_way(self)
     @cython.locals(batch=list, request=Request, lane=Py_ssize_t)
     cdef bint _read_batch(self) except -1
-    cdef Py_ssize_t _choose_lane(self) except? -2
     @cython.locals(earlier=Request)
     cdef bint _must_wait(self, Request request) except -1
     cdef _dispatch(self, Request request)

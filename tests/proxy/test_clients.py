@@ -219,3 +219,28 @@ def test_nothing_is_held_for_a_request_that_came_in_pieces_once_it_is_answered(m
         eventually(lambda: front.stats()["bytes_held"] >= 50_000, what="half of it has come")
         talk.expect(whole[50_000:], b"STORED\r\n")
         assert front.stats()["bytes_held"] == 0
+
+
+def test_long_answers_have_a_link_of_their_own(memcached, proxy):
+    """For the client that got one, for a while; all others stay together."""
+    server = memcached()
+    front = proxy("-s", server.address)
+    long = value(b"long", b"v" * 500_000)
+    with front.talk() as reader, front.talk() as other:
+        reader.expect(storage(b"set", b"long", b"v" * 500_000), b"STORED\r\n")
+        assert front.stats()["backend_links"] == 1
+        for _ in range(3):
+            reader.expect(b"get long\r\n", long + MISS)
+            other.expect(b"get k\r\n", MISS)
+        assert front.stats()["backend_links"] == 2
+        reader.expect(b"get k\r\n" + b"get long\r\n" + b"get k\r\n", MISS + long + MISS + MISS)
+
+
+def test_long_answers_share_the_only_link(memcached, proxy):
+    server = memcached()
+    front = proxy("-s", server.address, "-i", "1")
+    with front.talk() as talk:
+        talk.expect(storage(b"set", b"long", b"v" * 500_000), b"STORED\r\n")
+        for _ in range(3):
+            talk.expect(b"get long\r\n", value(b"long", b"v" * 500_000) + MISS)
+        assert front.stats()["backend_links"] == 1
