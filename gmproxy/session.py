@@ -104,6 +104,7 @@ class Session:
         self._softly = softly
         if self._doing == AWAITS_BYTES and not softly:
             self._doing = RUNNING
+            self._readable = True  # perhaps: it looks once more
             self._loop.run_callback(self._wake)
 
     def follow_options(self):
@@ -113,9 +114,11 @@ class Session:
         if parser.users is not None:  # who is in stays in
             parser.users = options.auth_file or None
 
-    def _may_leave(self):
-        """Softly is only at a border: what has begun to arrive is waited for."""
-        return self._leaving and not (self._softly and (self._readable or self._parser.stream.size()))
+    def _may_leave(self, answered):
+        """Softly is only after an answer, and at a border: what has begun to arrive is waited for."""
+        if not self._leaving or self._readable:
+            return False
+        return not self._softly or (answered and not self._parser.stream.size())
 
     def serve(self, left, address):
         """What the client's greenlet does: serves it until it leaves, and then calls left(session, socket, address, exception or None)."""
@@ -131,18 +134,19 @@ class Session:
         """Serve the client until it leaves."""
         self._wake = gevent.getcurrent().switch
         try:
-            while not (self._quit or self._may_leave()):
+            while not self._quit:
                 self._wait_for_bytes()
                 count = self._parser.stream.receive(self._fd)
-                if count < 0:
-                    continue
                 if count == 0:
                     break
-                self.bytes_read += count
-                if not self._begun:
-                    self._begin()
-                self._answer_requests()
-                self._parser.stream.forget()
+                if count > 0:
+                    self.bytes_read += count
+                    if not self._begun:
+                        self._begin()
+                    self._answer_requests()
+                    self._parser.stream.forget()
+                if self._may_leave(count > 0):
+                    break
         except OSError:
             pass  # the client is gone
         finally:
@@ -311,7 +315,7 @@ class Session:
         """The watcher stays started from one wait to the next: to start it for each would be a system call each."""
         if self._holds != self._parser.stream.size():
             self._hold(self._parser.stream.size())
-        if not self._readable:
+        if not self._readable and not (self._leaving and not self._softly):
             self._doing = AWAITS_BYTES
             self._watch()
             self._wait()

@@ -34,7 +34,7 @@ cdef class Session(Asker):
     cdef Py_ssize_t _holds
     cdef int _long
 
-    cdef bint _may_leave(self) except -1
+    cdef bint _may_leave(self, bint answered) except -1
     cpdef serve(self, left, address)
     @cython.locals(count=Py_ssize_t)
     cpdef run(self)
