@@ -39,6 +39,11 @@ def test_the_package_needs_what_the_program_needs():
     assert all(f" {debian[name]} " in read("debian/control") for name in names)
 
 
+def test_lintian_is_told_of_modules_that_are_there():
+    named = re.findall(r"/gmproxy/_c/(\w+)\.\*", read("debian/gmproxy.lintian-overrides"))
+    assert named and all((ROOT / f"gmproxy/_c/{module}.pyx").exists() for module in named)
+
+
 def test_the_init_script_is_that_of_the_package():
     assert (ROOT / "debian/gmproxy.init").resolve() == ROOT / "init.d/gmproxy"
 
