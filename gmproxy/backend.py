@@ -108,7 +108,7 @@ class Backend:
             if self.health.ejected:
                 return self.router.failed(request, self, EJECTED)
             link = self._open_link(lane)
-        elif len(link.waiting) >= MAX_WAITING or link.backlog() > self._max_backlog:
+        elif link.waiting.count >= MAX_WAITING or link.backlog() > self._max_backlog:
             self.failures += 1
             return self.router.failed(request, self, OVERLOAD)
         link.submit(request)

@@ -15,7 +15,6 @@ from gmproxy.accel import pick
 from gmproxy.protocol import orders, retold
 
 _message = pick("message")
-new_request = _message.Request
 PRIMARY, COPY = _message.PRIMARY, _message.COPY
 
 
@@ -76,14 +75,15 @@ class Copies:
             return
         if self._undecided:
             self._overtake(key)
-        self._submit(new_request(*retold.of_touch(request, key)))
+        verb, key, line = retold.of_touch(request, key)
+        self._submit(verb.request(key, line))
 
     def _is_same_server(self, key, primary):
         """True if `key` has its own primary for a backup, as some have where the lists overlap: what is made there twice is wrong."""
         return self.backup_of(key).label == primary.label
 
     def _send_twin(self, request, verb, line):
-        copy = new_request(verb, request.key, line)
+        copy = verb.request(request.key, line)
         copy.twin = request
         request.twin = copy
         self._submit(copy)
@@ -102,7 +102,7 @@ class Copies:
     def _forget(self, key):
         """Nobody knows what the backup has under `key`, so it had better have nothing."""
         verb, line = orders.forget(key)
-        self._submit(new_request(verb, key, line))
+        self._submit(verb.request(key, line))
 
     def _overtake(self, key):
         for outcome in self._undecided.get(key, ()):

@@ -29,12 +29,11 @@ class Gather:
     def _join(self):
         parts = self.parts
         if len(parts) == 1:
-            self.request.blocks = parts[0].blocks
             return parts[0].reply
         for part in parts:
-            if part.blocks is None:
+            if not part.mapped:
                 return self._piece_together()
-        return self.division.merge([part.reply for part in parts], [part.blocks for part in parts])
+        return self.division.merge(parts)
 
     def _piece_together(self):
         """Block by block: some of the answers are not as a server gave them."""

@@ -14,6 +14,7 @@ from collections import deque
 from gmproxy.accel import pick
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 
+new_queue = pick("message").RequestQueue
 new_reader = pick("reply").ReplyReader
 new_binary_link = pick("binary_link").BinaryLink
 
@@ -41,7 +42,7 @@ class Link:
     """
     backend   whose link this is: it hears of replies, failures and the end
     protocol  what the server speaks, text or binary
-    waiting   requests without a reply, the oldest first
+    waiting   requests without a reply, the oldest first (a RequestQueue)
     """
 
     __slots__ = ("backend", "lane", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out", "_queued",
@@ -52,7 +53,7 @@ class Link:
         self.backend = backend
         self.lane = lane
         self.protocol = protocol
-        self.waiting = deque()
+        self.waiting = new_queue()
         self.closed = False
         self._loop = loop
         self._sock = None
@@ -121,10 +122,10 @@ class Link:
         if lingers:
             self.backend.lingering.add(sock)
         waiting = self.waiting
-        self.waiting = deque()
+        self.waiting = new_queue()
         ready = []
-        self.backend.link_failed(self, reason, detail, len(waiting))
-        while waiting:
+        self.backend.link_failed(self, reason, detail, waiting.count)
+        while waiting.count:
             request = waiting.popleft()
             started = request.start_mark < sent
             session = self.backend.request_failed(request, reason, started, begun)
@@ -160,7 +161,7 @@ class Link:
 
     def queues(self):
         """(requests that are not wholly sent, bytes of all that are not answered)"""
-        if not self.waiting:
+        if not self.waiting.count:
             return 0, 0
         unsent = 0
         end_mark = self._queued
@@ -169,8 +170,7 @@ class Link:
                 break
             unsent += 1
             end_mark = request.start_mark
-        oldest = self.waiting[0]
-        return unsent, self._queued - oldest.start_mark
+        return unsent, self._queued - self.waiting.first().start_mark
 
     def flush(self):
         """Hand all that was submitted in this turn of the loop to the kernel, mostly in one piece."""
@@ -180,7 +180,7 @@ class Link:
         if self.backend.meter is not None:
             if not self._flushes:
                 self._timed = self._answered
-            self._flushes.append((self._loop.now(), self._answered + len(self.waiting)))
+            self._flushes.append((self._loop.now(), self._answered + self.waiting.count))
         while self._out and self._unsent is None:
             self._send(self._take_out(), 0)
 
@@ -263,8 +263,8 @@ class Link:
         backend = self.backend
         backend.bytes_received += count
         slow = backend.meter is not None and self._is_slow()
-        while waiting:
-            request = waiting[0]
+        while waiting.count:
+            request = waiting.first()
             reply = reader.read(request)
             if reply is None:
                 return
@@ -324,13 +324,13 @@ class Link:
         if marks and now - marks[0][0] >= timeout:
             self.fail(TIMEOUT)
             return
-        asked = self._answered + len(self.waiting)
+        asked = self._answered + self.waiting.count
         if asked > (marks[-1][1] if marks else self._answered):
             marks.append((now, asked))
 
     def check_idle(self, now, idle_timeout):
         """Close the link if nothing was asked of it for `idle_timeout` seconds."""
-        if self.waiting or self._queued != self._idle_mark:
+        if self.waiting.count or self._queued != self._idle_mark:
             self._idle_mark = self._queued
             self._idle_since = now
         elif now - self._idle_since >= idle_timeout:

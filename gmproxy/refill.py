@@ -15,7 +15,6 @@ from gmproxy.protocol import orders
 from gmproxy.protocol.values import END, blocks_by_key, in_order
 
 _message = pick("message")
-new_request = _message.Request
 VERBS = _message.VERBS
 META_GET = _message.META_GET
 BACKUP = _message.BACKUP
@@ -56,7 +55,7 @@ class Fetching:
         return session
 
     def _ask(self, key, verb, line):
-        question = new_request(verb, key, line)
+        question = verb.request(key, line)
         question.owner = self
         question.lane = self.request.lane
         question.stage = BACKUP
@@ -82,7 +81,7 @@ class Fetching:
     def _add(self, key, flags, life, data):
         """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
         verb, line = orders.fill(key, flags, life, data)
-        refill = new_request(verb, key, line)
+        refill = verb.request(key, line)
         refill.lane = self.request.lane
         refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
         self.router.fill(refill, self.primary)
@@ -122,7 +121,7 @@ class Refill(Fetching):
             asked = len(request.keys or (request.key,)) - self._had
             self.primary.lacked(asked, len(self.values) - self._had)
         request.reply = in_order(request.keys or [request.key], self.values)
-        request.blocks = None
+        request.mapped = False
         return request.owner.answered(request)
 
 
@@ -134,7 +133,7 @@ class MetaRefill(Fetching):
 
     def ask(self):
         request = self.request
-        same = new_request(request.verb, request.key, request.line)
+        same = request.verb.request(request.key, request.line)
         same.owner = self
         same.lane = request.lane
         same.stage = BACKUP

@@ -16,7 +16,6 @@ from gmproxy.accel import pick
 from gmproxy.detour import Detour, follow_stragglers
 
 _message = pick("message")
-new_request = _message.Request
 PRIMARY, BACKUP, COPY, UNREADY = _message.PRIMARY, _message.BACKUP, _message.COPY, _message.UNREADY
 _refill = pick("refill")
 new_refill = _refill.Refill
@@ -187,7 +186,7 @@ class Router:
         self.copies.overtake_all()
         for backend in servers:
             backend.fetches.clear()
-            part = new_request(request.verb, b"", request.line)
+            part = request.verb.request(b"", request.line)
             part.owner = fan_out
             part.lane = request.lane
             part.stage = BACKUP  # there is nobody else to ask
@@ -202,7 +201,7 @@ class Router:
         self.fragments += len(division.parts)
         gather = new_gather(request, division)
         for keys in division.parts:
-            part = new_request(request.verb, keys[0], keys.line(request.line))
+            part = request.verb.request(keys.first(), keys.line(request.line))
             part.keys = keys
             part.owner = gather
             part.lane = request.lane
@@ -271,7 +270,7 @@ class Router:
 
     def _ask_backup(self, request, primary):
         if request.keys is not None:
-            question = new_request(request.verb, request.key, request.owner.request.line)
+            question = request.verb.request(request.key, request.owner.request.line)
             question.keys = request.keys
             question.owner = Heir(request)
             question.lane = request.lane
@@ -290,7 +289,7 @@ class Router:
         if request.verb.miss is not None and self.options.on_get_error == "miss":
             self.misses_for_errors += 1
             request.reply = request.verb.miss
-            request.blocks = None
+            request.mapped = False
         else:
             request.reply = b"SERVER_ERROR %b %b\r\n" % (reason.encode(), backend.label.encode())
         return request.owner.answered(request) if request.owner is not None else None
@@ -308,5 +307,5 @@ class Heir:
         request = self.request
         self.request = None  # it may refer to `other`, and that to this object
         request.reply = other.reply
-        request.blocks = None
+        request.mapped = False
         return request.owner.answered(request)

@@ -1,6 +1,6 @@
 cimport cython
 from gmproxy._c.message cimport Request
-from gmproxy._c.retrieval cimport Blocks
+from gmproxy._c.retrieval cimport Keys
 
 
 cdef class Question:
@@ -24,7 +24,7 @@ cdef class Values(Question):
     cpdef bytes in_packets(self, bytes extras)
     @cython.locals(ends=bint)
     cpdef bytes take(self, Py_ssize_t place, int status, object cas, object flags, bytes value)
-    @cython.locals(number=bytes, block=bytes, blocks=Blocks)
+    @cython.locals(number=bytes, block=bytes, keys=Keys)
     cdef _add(self, Py_ssize_t place, bytes key, object cas, object flags, bytes value)
     cdef bytes _whole(self)
 

@@ -1,6 +1,6 @@
 cimport cython
 from gmproxy._c.binary_link cimport BinaryLink
-from gmproxy._c.message cimport Reader, Request
+from gmproxy._c.message cimport Reader, Request, RequestQueue
 from gmproxy._c.meter cimport Meter
 
 
@@ -17,7 +17,7 @@ cdef class Link:
     cdef readonly LinkKeeper backend
     cdef readonly Py_ssize_t lane
     cdef readonly str protocol
-    cdef readonly object waiting
+    cdef readonly RequestQueue waiting
     cdef readonly bint closed
     cdef object _loop
     cdef object _sock
@@ -43,9 +43,8 @@ cdef class Link:
     @cython.locals(said=bytes)
     cpdef submit(self, Request request)
     cpdef long long backlog(self)
-    @cython.locals(request=Request, oldest=Request, end_mark=cython.longlong)
+    @cython.locals(request=Request, end_mark=cython.longlong)
     cpdef tuple queues(self)
-    @cython.locals(data=bytes)
     cpdef flush(self)
     @cython.locals(out=list, data=bytes, end=Py_ssize_t)
     cdef bytes _take_out(self)
@@ -53,7 +52,7 @@ cdef class Link:
     cdef _send(self, bytes data, Py_ssize_t offset)
     @cython.locals(ready=list, count=Py_ssize_t)
     cpdef on_readable(self)
-    @cython.locals(reader=Reader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint)
+    @cython.locals(reader=Reader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint, waiting=RequestQueue)
     cdef _take(self, Py_ssize_t count, list ready)
     @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
     cdef _measure(self)

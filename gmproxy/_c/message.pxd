@@ -1,5 +1,4 @@
 cimport cython
-from gmproxy._c.retrieval cimport Blocks
 from gmproxy._c.stream cimport Stream
 
 
@@ -22,6 +21,9 @@ cdef class Verb:
     cdef readonly frozenset answers
     cdef readonly tuple done
     cdef readonly bytes miss
+
+    @cython.locals(request=Request)
+    cpdef Request request(self, bytes key, bytes line)
 
 
 cdef class Asker:
@@ -58,7 +60,7 @@ cdef class Request:
     cdef public bint quiet
     cdef public Edge edge
     cdef public bytes reply
-    cdef public Blocks blocks
+    cdef public bint mapped
     cdef public Asker owner
     cdef public Py_ssize_t lane
     cdef public int stage
@@ -66,6 +68,22 @@ cdef class Request:
     cdef public Request twin
     cdef public str failure
     cdef public long long start_mark
+
+    cpdef begin(self, Verb verb, bytes key, bytes line)
+
+
+@cython.final
+cdef class RequestQueue:
+    cdef readonly Py_ssize_t count
+    cdef list _ring
+    cdef Py_ssize_t _mask
+    cdef Py_ssize_t _at
+
+    cpdef Request first(self)
+    cpdef append(self, Request request)
+    @cython.locals(request=Request)
+    cpdef Request popleft(self)
+    cdef _grow(self)
 
 
 @cython.locals(request=Request)

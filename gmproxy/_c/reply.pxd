@@ -1,6 +1,6 @@
 cimport cython
 from gmproxy._c.message cimport Reader, Request, Verb
-from gmproxy._c.retrieval cimport Blocks
+from gmproxy._c.retrieval cimport Keys
 from gmproxy._c.stream cimport Stream
 
 
@@ -18,7 +18,7 @@ cdef class ReplyReader(Reader):
     cdef bytes _read_line(self, Verb verb)
     cdef _check_odd_line(self, Verb verb, bytes line)
     @cython.locals(stream=Stream, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, flags_end=Py_ssize_t, length_end=Py_ssize_t,
-                   length=cython.longlong, ends=Py_ssize_t, blocks=Blocks, reply=bytes)
+                   length=cython.longlong, ends=Py_ssize_t, keys=Keys, reply=bytes)
     cdef bytes _read_values(self, Request request)
     cdef bint _ends_well(self, Py_ssize_t length_end, Py_ssize_t stop) except -1
     @cython.locals(fits=bint)
@@ -27,7 +27,7 @@ cdef class ReplyReader(Reader):
     cdef bytes _read_meta(self, Request request)
     @cython.locals(asked=list, told=list, code=bytes, odd=bint, word=bytes)
     cdef _check_flags(self, Request request, bytes header)
-    @cython.locals(stream=Stream)
+    @cython.locals(stream=Stream, keys=Keys)
     cdef _check_key(self, Request request, Py_ssize_t start, Py_ssize_t stop)
     @cython.locals(stream=Stream)
     cdef bytes _keep_blocks(self, Py_ssize_t pos, Py_ssize_t need)

@@ -15,7 +15,6 @@ from gmproxy.protocol.packets import (
 )
 
 _message = pick("message")
-new_request = _message.Request
 local_reply = _message.local_reply
 EndOfTalk = _message.EndOfTalk
 VERBS = _message.VERBS
@@ -324,7 +323,7 @@ class BinaryParser:
         word, flag = _word(key)
         if operation.kind != "store" or operation.mode or len(word) > limits.MAX_KEY:
             return self._skip_refused_body()
-        request = new_request(META_DELETE, key, b"md %b%b\r\n" % (word, flag))
+        request = META_DELETE.request(key, b"md %b%b\r\n" % (word, flag))
         request.quiet = True
         return request
 
@@ -342,11 +341,11 @@ class BinaryParser:
             while len(keys) < limits.MAX_QUIET_GETS and self._take_get(answers, keys):
                 pass
             if len(keys) > 1:
-                request = new_request(GETS, key, b"gets ")
+                request = GETS.request(key, b"gets ")
                 request.keys = new_keys(keys)
                 request.edge = AnswersInOrder(answers)
                 return request
-        request = new_request(GETS, key, b"gets %b\r\n" % key)
+        request = GETS.request(key, b"gets %b\r\n" % key)
         request.edge = answer
         return request
 
@@ -466,7 +465,7 @@ def _exptime(number):
 
 
 def _command(answer, line, words):
-    request = new_request(answer.operation.verb, b"", line)
+    request = answer.operation.verb.request(b"", line)
     request.keys = words
     request.edge = answer
     return request
@@ -478,6 +477,6 @@ def _ask(verb, answer, name, key, length, flags, value=None):
     if len(word) > limits.MAX_KEY:
         return local_reply(answer.refusal(INVALID))
     line = b"%b %b%b%b%b\r\n" % (name, word, length, flag, flags)
-    request = new_request(verb, key, line if value is None else line + value + CRLF)
+    request = verb.request(key, line if value is None else line + value + CRLF)
     request.edge = answer
     return request

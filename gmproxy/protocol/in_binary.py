@@ -16,7 +16,6 @@ from gmproxy.protocol.packets import (
     TOO_LARGE,
 )
 
-new_blocks = pick("retrieval").Blocks
 _text = pick("text")
 BAD_DELTA, BAD_EXPTIME, TOO_LARGE_LINE = _text.BAD_DELTA, _text.BAD_EXPTIME, _text.TOO_LARGE
 _meta = pick("meta")
@@ -111,7 +110,7 @@ class Values:
         self._error = None
         if request.keys is not None:
             self.count += len(request.keys)
-            request.blocks = new_blocks(request.keys)
+            request.keys.forget_values()
 
     def in_packets(self, extras):
         request = self._request
@@ -145,16 +144,16 @@ class Values:
             self._error = REPLY_TOO_LARGE
             return
         self._blocks.append(block)
-        blocks = self._request.blocks
-        if self._request.keys is not None:
-            blocks.next = place + 1
-            blocks.add(self._kept)
+        keys = self._request.keys
+        if keys is not None:
+            keys.next = place + 1
+            keys.note(self._kept)
 
     def _whole(self):
         if self._error is not None:  # takes the place of all values, as in text
             self.found = 0
-            self._request.blocks = None
             return self._error
+        self._request.mapped = True
         self._blocks.append(END)
         return b"".join(self._blocks)
 

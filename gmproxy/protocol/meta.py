@@ -16,7 +16,6 @@ from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import c_number
 
 _message = pick("message")
-new_request = _message.Request
 local_reply = _message.local_reply
 META_GET, META_TOUCH = _message.META_GET, _message.META_TOUCH
 META_WIN, META_WIN_AND_TOUCH = _message.META_WIN, _message.META_WIN_AND_TOUCH
@@ -243,7 +242,7 @@ def read(verb, words):
     if error is not None:
         flags_are_bad = name != b"mg" and error not in (BAD_MODE % name, OPAQUE_TOO_LONG, LINE_TOO_LONG)
         return local_reply(BAD_FLAG if flags_are_bad else error)
-    request = new_request(command.verb(verb), command.key, line_of(name, command.word, *command.kept))
+    request = command.verb(verb).request(command.key, line_of(name, command.word, *command.kept))
     request.edge = command.edge()
     return request
 
@@ -254,6 +253,6 @@ def read_debug(verb, words):
     if len(word) > limits.MAX_KEY:
         return local_reply(BAD_FORMAT)
     if words[2:3] != [b"b"]:
-        return new_request(verb, word, line_of(verb.name, word)) if word else local_reply(BAD_FORMAT)
+        return verb.request(word, line_of(verb.name, word)) if word else local_reply(BAD_FORMAT)
     key = decoded(word)
-    return new_request(verb, key, line_of(verb.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)
+    return verb.request(key, line_of(verb.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)

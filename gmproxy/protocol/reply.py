@@ -12,7 +12,6 @@ from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
 from gmproxy.protocol import limits
 
 new_stream = pick("stream").Stream
-new_blocks = pick("retrieval").Blocks
 
 END = b"END\r\n"
 VALUE = b"VALUE "
@@ -106,11 +105,11 @@ class ReplyReader:
         if not self._kept:
             self.found = 0
             if request.keys is not None:
-                request.blocks = new_blocks(request.keys)
-        blocks = request.blocks
+                request.keys.forget_values()
+        keys = request.keys
         while True:
-            if blocks is not None:
-                pos = blocks.pass_plain(stream, pos, self._kept - stream.pos)
+            if keys is not None:
+                pos = keys.pass_plain(stream, pos, self._kept - stream.pos)
             after = self._line_end(pos)
             if after == 0:
                 return self._keep_blocks(pos, 0)
@@ -124,13 +123,13 @@ class ReplyReader:
                 raise BackendError(PROTOCOL, f"a bad header {stream.cut(pos, pos + 60)!r}")
             after += length + 2
             if after > stream.end:
-                ends = len(END) if request.keys is None and length > LONG else 0  # then all of the reply comes to one place
+                ends = len(END) if keys is None and length > LONG else 0  # then all of the reply comes to one place
                 return self._keep_blocks(pos, after - pos + ends)
             if not stream.begins(after - 2, CRLF):
                 raise BackendError(PROTOCOL, "a value without its line end")
             self._check_key(request, pos + 6, key_end)
-            if blocks is not None:
-                blocks.add(self._kept + after - stream.pos)
+            if keys is not None:
+                keys.note(self._kept + after - stream.pos)
             pos = after
         if not stream.begins(pos, END):
             return self._error_instead(request, pos, after)
@@ -138,10 +137,9 @@ class ReplyReader:
         stream.pos = after
         if self._kept:
             reply = self._join_pieces(reply)
-        if blocks is not None:
-            self.found = len(blocks)
-            if reply is REPLY_TOO_LARGE:
-                request.blocks = None
+        if keys is not None:
+            self.found = keys.values
+            request.mapped = reply is not REPLY_TOO_LARGE
         return reply
 
     def _ends_well(self, length_end, stop):
@@ -208,7 +206,7 @@ class ReplyReader:
             if self.found or not stream.equals(start, stop, request.key):
                 raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} for {request.key!r}")
             self.found = 1
-        elif not request.blocks.find(stream, start, stop):
+        elif not request.keys.find(stream, start, stop):
             raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not asked for")
 
     def _keep_blocks(self, pos, need):
@@ -228,7 +226,7 @@ class ReplyReader:
         if not is_error_line(line):
             raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {line[:60]!r}")
         self.stream.pos = after
-        request.blocks = None
+        request.mapped = False
         self._pieces = []
         self._kept = 0
         self.found = 0

@@ -1,7 +1,7 @@
 """A get of many keys: its keys, how they are shared out to servers, and one answer made of theirs.
 
     read_keys -> Keys --divide--> Division: a part of the Keys for each server --line--> what that one is sent
-    Blocks: where the values are in a server's reply                          --merge--> the client's answer
+    its Keys know where the values are in a server's reply                    --merge--> the client's answer
 
 This hot module is written twice: `_c/retrieval.pyx` does the same with C arrays and memcpy. A key costs some ten steps on its
 way, and as many Python integers, slices and bytes objects cost more than asking the servers. tests/unit/test_retrieval.py holds
@@ -13,9 +13,22 @@ CRLF = b"\r\n"
 
 
 class Keys(list):
-    """The keys of one retrieval, or those of one server, in the client's order: a sequence of bytes."""
+    """The keys of one retrieval, or those of one server, in the client's order: a sequence of bytes. The reply reader notes where
+    their values are.
 
-    __slots__ = ()
+    next     the place of the first key whose value may still come: the server answers in the order asked, and leaves out what it
+             does not have
+    values   how many have come
+    """
+
+    __slots__ = ("next", "values", "_ends")
+
+    def __init__(self, keys=()):
+        list.__init__(self, keys)
+        self.forget_values()
+
+    def first(self):
+        return self[0]
 
     def line(self, prefix):
         """The command line that asks for them: `prefix` ends in a blank."""
@@ -33,6 +46,33 @@ class Keys(list):
                 owners.append(owner)
             order.append(group)
         return Division(self, order, owners)
+
+    # -- their values
+
+    def forget_values(self):
+        """A reply begins."""
+        self.next = self.values = 0
+        self._ends = {}  # place of a key -> the offset in the reply where its VALUE block ends
+
+    def find(self, stream, start, stop):
+        """True if the next value may be that of the key from `start` to before `stop`, after which is the `next`."""
+        key = stream.cut(start, stop)
+        try:
+            self.next = self.index(key, self.next) + 1
+        except ValueError:
+            return False
+        return True
+
+    def note(self, end):
+        """The block of the key before the `next` goes as far as offset `end` of the reply."""
+        self._ends[self.next - 1] = end
+        self.values += 1
+
+    def pass_plain(self, stream, start, before):
+        """Note, from offset `start` of the stream on, the blocks that are whole and written in the usual way; returns where they end.
+        `before` bytes of the reply came before the offset 0. What is odd, or of another key, is left to the reply reader, and
+        in this build everything."""
+        return start
 
 
 def read_keys(stream, start, stop, longest):
@@ -57,72 +97,26 @@ class Division:
         for key, group in zip(keys, order):
             self.parts[group].append(key)
 
-    def merge(self, replies, blocks):
-        """All values of `replies` and one END, as a server would answer that had all the keys.
-
-        replies   for each group bytes, VALUE blocks and END
-        blocks    for each group its Blocks
-        """
-        asked = [0] * len(replies)  # reply -> how many of its keys have been passed
-        taken = [0] * len(replies)  # reply -> how many of its blocks have been taken
+    def merge(self, requests):
+        """All values and one END, as a server would answer that had all the keys. `requests`: one for each of the parts, whose reply
+        is VALUE blocks and END."""
+        asked = [0] * len(requests)  # group -> how many of its keys have been passed
+        taken = [0] * len(requests)  # group -> how many bytes of its reply have been taken
         pieces = []
-        last = -1                   # the reply that the piece being gathered is of: what lies together in one
-        start = end = 0             # is taken in one piece, from `start` to `end`
-        for number in self._order:
-            place = asked[number]
-            asked[number] = place + 1
-            block = taken[number]
-            places = blocks[number]._places
-            if block < len(places) and places[block] == place:
-                taken[number] = block + 1
-                ends = blocks[number]._ends
-                if number != last:
+        last = -1                    # the group that the piece being gathered is of: what lies together in one reply
+        start = end = 0              # is taken in one piece, from `start` to `end`
+        for group in self._order:
+            place = asked[group]
+            asked[group] = place + 1
+            ends = self.parts[group]._ends
+            if place in ends:
+                if group != last:
                     if last >= 0:
-                        pieces.append(replies[last][start:end])
-                    last = number
-                    start = ends[block - 1] if block else 0
-                end = ends[block]
+                        pieces.append(requests[last].reply[start:end])
+                    last = group
+                    start = taken[group]
+                end = taken[group] = ends[place]
         if last >= 0:
-            pieces.append(replies[last][start:end])
+            pieces.append(requests[last].reply[start:end])
         pieces.append(END)
         return b"".join(pieces)
-
-
-class Blocks:
-    """Where the VALUE blocks of one reply are, noted by the reply reader as it passes them.
-
-    keys   those that were asked for
-    next   of these the first whose value may still come
-    """
-
-    __slots__ = ("keys", "next", "_places", "_ends")
-
-    def __init__(self, keys):
-        self.keys = keys
-        self.next = 0
-        self._places = []  # block -> which of the keys asked it is the value of
-        self._ends = []    # block -> where in the reply it ends
-
-    def find(self, stream, start, stop):
-        """True if the next value may be that of the key from `start` to before `stop`: then it is `last`. The server answers in the
-        order asked, and what it does not have it leaves out."""
-        key = stream.cut(start, stop)
-        try:
-            self.next = self.keys.index(key, self.next) + 1
-        except ValueError:
-            return False
-        return True
-
-    def add(self, end):
-        """The block of the key just found goes as far as offset `end` of the reply."""
-        self._places.append(self.next - 1)
-        self._ends.append(end)
-
-    def __len__(self):
-        return len(self._ends)
-
-    def pass_plain(self, stream, start, before):
-        """Add, from offset `start` of the stream on, the blocks that are whole and written in the usual way; returns where they end.
-        `before` bytes of the reply came before the offset 0. What is odd, or of another key, is left to the reply reader, and
-        in this build everything."""
-        return start

@@ -15,7 +15,6 @@ from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import as_int32, c_number
 
 _message = pick("message")
-new_request = _message.Request
 local_reply = _message.local_reply
 EndOfTalk = _message.EndOfTalk
 VERBS = _message.VERBS
@@ -151,12 +150,12 @@ class TextParser:
         stream = self.stream
         pos = name_end + 1
         if 0 < stop - pos <= limits.MAX_KEY and stream.word_end(pos, stop) == stop and stream.begins(stop, CRLF):
-            return new_request(verb, stream.cut(pos, stop), stream.cut(start, stop + 2))
+            return verb.request(stream.cut(pos, stop), stream.cut(start, stop + 2))
         keys = read_keys(stream, pos, stop, limits.MAX_KEY)
         if keys is None:
             return local_reply(BAD_FORMAT)
         if len(keys) == 1:
-            return new_request(verb, keys[0], b"%b %b\r\n" % (verb.name, keys[0]))
+            return verb.request(keys[0], b"%b %b\r\n" % (verb.name, keys[0]))
         return self._retrieve_many(verb, keys, verb.name + b" ")
 
     def _plain_length(self, name_end, stop):
@@ -200,7 +199,7 @@ class TextParser:
         """A request for several keys; its `line` is only what stands before the keys: the router completes it."""
         if not keys:
             return local_reply(ERROR)
-        request = new_request(verb, keys[0], prefix)
+        request = verb.request(keys[0], prefix)
         request.keys = keys
         return request
 
@@ -216,7 +215,7 @@ class TextParser:
             return local_reply(b"END\r\n")
         prefix = b"%b %d " % (verb.name, as_int32(exptime))
         if len(keys) == 1:
-            return new_request(verb, keys[0], prefix + keys[0] + CRLF)
+            return verb.request(keys[0], prefix + keys[0] + CRLF)
         return self._retrieve_many(verb, new_keys(keys), prefix)
 
     def _store(self, verb, words, pos):
@@ -239,7 +238,7 @@ class TextParser:
         `line` is how the server gets the command line; None: as it came, in one piece with the block.
         """
         if length > self.max_item_size:
-            delete = new_request(DELETE, key, b"delete %b\r\n" % key) if verb.name == b"set" else None
+            delete = DELETE.request(key, b"delete %b\r\n" % key) if verb.name == b"set" else None
             return self._refuse_large(delete, quiet, length, pos)
         stream = self.stream
         after = pos + length + 2
@@ -251,7 +250,7 @@ class TextParser:
         if not stream.begins(after - 2, CRLF):
             return self._refuse(BAD_DATA, quiet, after)
         line = stream.cut(start, after) if line is None else line + stream.cut(pos, after)
-        request = new_request(verb, key, line)
+        request = verb.request(key, line)
         request.quiet = quiet
         return request
 
@@ -298,7 +297,7 @@ class TextParser:
             return self._skip_refused_block()
         if length > self.max_item_size:
             flag = [b"b"] if command.key is not command.word else []
-            delete = new_request(META_DELETE, command.key, line_of(b"md", command.word, *flag))
+            delete = META_DELETE.request(command.key, line_of(b"md", command.word, *flag))
             return self._refuse_large(delete, False, length, pos)
         line = line_of(verb.name, command.word, b"%d" % length, *command.kept)
         request = self._with_block(command.verb(verb), command.key, line, length, False, pos)
@@ -342,7 +341,7 @@ class TextParser:
         quiet = len(words) > take and words[-1] == NOREPLY
         if len(words[1]) > limits.MAX_KEY:
             return self._refuse(BAD_FORMAT, quiet, self.stream.pos)
-        request = new_request(verb, words[1], b" ".join(words[:take]) + b"\r\n")
+        request = verb.request(words[1], b" ".join(words[:take]) + b"\r\n")
         request.quiet = quiet
         return request
 
@@ -353,7 +352,7 @@ class TextParser:
             delay = c_number(words[1], -2**63, 2**63 - 1)
             if delay is None:
                 return self._refuse(BAD_EXPTIME, quiet, self.stream.pos)
-        request = new_request(verb, b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")
+        request = verb.request(b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")
         request.quiet = quiet
         return request
 
@@ -363,6 +362,6 @@ class TextParser:
         return self._refuse(OK if known else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
 
     def _admin(self, verb, words):
-        request = new_request(verb, b"", b"")
+        request = verb.request(b"", b"")
         request.keys = words[1:]
         return request

@@ -190,19 +190,17 @@ def test_a_failure_takes_the_place_of_all_values():
 
 def test_where_the_values_are_is_noted():
     """For the merging of several servers' answers."""
-    request = request_for(b"get a b c\r\n")
-    question, _ = in_binary.ask(request, 0)
-    for answer in ((0, OK, 7, 1, b"one"), (2, OK, 8, 0, b"")):
-        question.take(*answer)
-    reply = question.take(*END_OF_THREE)
-    other = request_for(b"get x y\r\n")
-    question, _ = in_binary.ask(other, 0)
-    question.take(0, OK, 0, 0, b"X")
-    other_reply = question.take(2, OK, 0, 0, b"")
     keys = retrieval.Keys([b"a", b"x", b"b", b"c", b"y"])
     division = retrieval.Division(keys, [0, 1, 0, 0, 1], [0, 1])
-    assert division.merge([reply, other_reply], [request.blocks, other.blocks]) == (
-        b"VALUE a 1 3\r\none\r\nVALUE x 0 1\r\nX\r\nVALUE c 0 0\r\n\r\n" + END)
+    requests = [request_for(b"get a b c\r\n"), request_for(b"get x y\r\n")]
+    answers = [[(0, OK, 7, 1, b"one"), (2, OK, 8, 0, b""), END_OF_THREE], [(0, OK, 0, 0, b"X"), (2, OK, 0, 0, b"")]]
+    for request, part, taken in zip(requests, division.parts, answers):
+        request.keys = part
+        question, _ = in_binary.ask(request, 0)
+        for answer in taken:
+            request.reply = question.take(*answer)
+        assert request.mapped
+    assert division.merge(requests) == b"VALUE a 1 3\r\none\r\nVALUE x 0 1\r\nX\r\nVALUE c 0 0\r\n\r\n" + END
 
 
 @pytest.mark.parametrize("line, answers, reason", [

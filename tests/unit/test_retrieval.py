@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from gmproxy import accel, ring
 from gmproxy.hashing import fnv1a_64
+from gmproxy.protocol import message
 from gmproxy.protocol import retrieval as in_python
 from gmproxy.protocol import stream as stream_in_python
 
-BUILDS = [(in_python, stream_in_python, ring)]
+BUILDS = [(in_python, stream_in_python, ring, message)]
 if accel.COMPILED:
-    BUILDS.append(tuple(importlib.import_module(f"gmproxy._c.{name}") for name in ("retrieval", "stream", "ring")))
+    BUILDS.append(tuple(importlib.import_module(f"gmproxy._c.{name}") for name in ("retrieval", "stream", "ring", "message")))
 
-each_build = pytest.mark.parametrize("module, streams, rings", BUILDS, ids=lambda module: module.__name__)
+each_build = pytest.mark.parametrize("module, streams, rings, messages", BUILDS, ids=lambda module: module.__name__)
 
 #: More than the blanks and keys that a line may have.
 LONGEST = 250
@@ -32,7 +33,7 @@ def block(key, data=b"x", flags=0, cas=None):
 
 @each_build
 @given(words=st.lists(st.just(b"") | key, max_size=20))
-def test_keys_stand_between_blanks(module, streams, rings, words):
+def test_keys_stand_between_blanks(module, streams, rings, messages, words):
     stream = streams.Stream()
     stream.feed(b"get " + b" ".join(words) + b"\r\n")
     keys = module.read_keys(stream, 4, stream.end - 2, LONGEST)
@@ -42,12 +43,12 @@ def test_keys_stand_between_blanks(module, streams, rings, words):
     assert [word in keys for word in wanted] == [True] * len(wanted)
     assert b" " not in keys
     if wanted:
-        assert (keys[0], keys[-1]) == (wanted[0], wanted[-1])
+        assert (keys[0], keys[-1], keys.first()) == (wanted[0], wanted[-1], wanted[0])
         assert keys.line(b"gets ") == b"gets " + b" ".join(wanted) + b"\r\n"
 
 
 @each_build
-def test_one_key_that_is_too_long(module, streams, rings):
+def test_one_key_that_is_too_long(module, streams, rings, messages):
     stream = streams.Stream()
     stream.feed(b"a bbb cc")
     assert list(module.read_keys(stream, 0, 8, 3)) == [b"a", b"bbb", b"cc"]
@@ -55,8 +56,17 @@ def test_one_key_that_is_too_long(module, streams, rings):
 
 
 @each_build
+def test_many_short_keys(module, streams, rings, messages):
+    """More of them than the length of the line would make one think."""
+    words = [b"%c" % (97 + number % 26) for number in range(1000)]
+    stream = streams.Stream()
+    stream.feed(b" ".join(words))
+    assert list(module.read_keys(stream, 0, stream.end, LONGEST)) == words
+
+
+@each_build
 @given(words=st.lists(key, min_size=1, max_size=60), servers=st.integers(1, 6))
-def test_each_server_is_asked_for_its_keys_in_their_order(module, streams, rings, words, servers):
+def test_each_server_is_asked_for_its_keys_in_their_order(module, streams, rings, messages, words, servers):
     locator = rings.Buckets(list(range(servers)), fnv1a_64)
     division = module.Keys(words).divide(locator, servers)
     for owner, part in zip(division.owners, division.parts):
@@ -69,22 +79,21 @@ def test_each_server_is_asked_for_its_keys_in_their_order(module, streams, rings
 # -- values
 
 
-def merged(module, order, answers):
+def merged(module, messages, order, answers):
     """`answers`: for each server a list with, for each of its keys, its VALUE block or None."""
     owners = list(range(len(answers)))
     division = module.Division(module.Keys([b"%d" % number for number in range(len(order))]), order, owners)
-    replies, notes = [], []
+    requests = []
     for answer, keys in zip(answers, division.parts):
-        note = module.Blocks(keys)
         reply = b""
+        keys.forget_values()
         for place, value in enumerate(answer):
             if value is not None:
                 reply += value
-                note.next = place + 1
-                note.add(len(reply))
-        replies.append(reply + b"END\r\n")
-        notes.append(note)
-    return division.merge(replies, notes)
+                keys.next = place + 1
+                keys.note(len(reply))
+        requests.append(messages.local_reply(reply + b"END\r\n"))
+    return division.merge(requests)
 
 
 @each_build
@@ -99,13 +108,28 @@ def merged(module, order, answers):
     ([0, 1, 0], [[None, None], [None]], b""),
     ([0, 0, 1], [[block(b"a", b"END\r\n"), None], [block(b"b", b"")]], block(b"a", b"END\r\n") + block(b"b", b"")),
 ])
-def test_values_come_in_the_order_asked(module, streams, rings, order, answers, answer):
-    assert merged(module, order, answers) == answer + b"END\r\n"
+def test_values_come_in_the_order_asked(module, streams, rings, messages, order, answers, answer):
+    assert merged(module, messages, order, answers) == answer + b"END\r\n"
+
+
+@each_build
+def test_values_are_noted_anew_for_each_reply(module, streams, rings, messages):
+    """A request whose link failed is asked again."""
+    division = module.Division(module.Keys([b"a", b"b", b"c"]), [0, 0, 1], [0, 1])
+    first, second = division.parts
+    for ends in ([1, 2], [3]):
+        first.forget_values()
+        for place, end in enumerate(ends):
+            first.next = place + 1
+            first.note(end)
+    second.forget_values()
+    assert first.values == 1
+    assert division.merge([messages.local_reply(b"one"), messages.local_reply(b"")]) == b"oneEND\r\n"
 
 
 @each_build
 @given(data=st.data())
-def test_no_value_is_lost(module, streams, rings, data):
+def test_no_value_is_lost(module, streams, rings, messages, data):
     servers = data.draw(st.integers(1, 5))
     order = data.draw(st.lists(st.integers(0, servers - 1), max_size=60))
     answers = [[] for _ in range(servers)]
@@ -114,12 +138,12 @@ def test_no_value_is_lost(module, streams, rings, data):
         value = data.draw(st.none() | st.binary(max_size=9).map(lambda content: block(b"%d" % number, content)))
         answers[server].append(value)
         wanted += value or b""
-    assert merged(module, order, answers) == wanted + b"END\r\n"
+    assert merged(module, messages, order, answers) == wanted + b"END\r\n"
 
 
 @each_build
 @given(words=st.lists(key, min_size=1, max_size=12), data=st.data())
-def test_plain_blocks_are_passed_together(module, streams, rings, words, data):
+def test_plain_blocks_are_passed_together(module, streams, rings, messages, words, data):
     """Whatever is left for the reply reader: what was passed is so many whole blocks of keys that were asked, in their order."""
     blocks = []
     for word in words:
@@ -130,13 +154,13 @@ def test_plain_blocks_are_passed_together(module, streams, rings, words, data):
     reply = reply[:data.draw(st.integers(0, len(reply)))]
     stream = streams.Stream()
     stream.feed(b"before" + reply)
-    notes = module.Blocks(module.Keys(words))
-    end = notes.pass_plain(stream, 6, 1000) - 6
+    keys = module.Keys(words)
+    end = keys.pass_plain(stream, 6, 1000) - 6
     ends = [0]
     for _, text in blocks:
         ends.append(ends[-1] + len(text))
     assert end in ends
-    assert len(notes) == ends.index(end)
+    assert keys.values == ends.index(end)
     if module is not in_python and end < len(reply):
         rest = reply[end:]
         assert not rest.startswith(b"VALUE ") or len(rest) < 200
@@ -148,7 +172,7 @@ def test_plain_blocks_are_passed_together(module, streams, rings, words, data):
     b"VALUE b 0 1\r\nx\r\n", b"VALUE aa 0 1\r\nx\r\n", b"value a 0 1\r\nx\r\n", b"VALUE a 12345678901 1\r\nx\r\n", b"VALUE a 0 99999999999\r\nx\r\n",
     b"VALUE a 0 1 123456789012345678901\r\nx\r\n", b"END\r\n",
 ])
-def test_what_is_odd_is_left_to_the_reply_reader(module, streams, rings, odd):
+def test_what_is_odd_is_left_to_the_reply_reader(module, streams, rings, messages, odd):
     stream = streams.Stream()
     stream.feed(odd + b"." * 100)
-    assert module.Blocks(module.Keys([b"a"])).pass_plain(stream, 0, 0) == 0
+    assert module.Keys([b"a"]).pass_plain(stream, 0, 0) == 0
