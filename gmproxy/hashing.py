@@ -94,12 +94,14 @@ def one_at_a_time(key):
     return _one_at_a_time(key, len(key))
 
 
-# These take a key as text[:length]: the compiled build hashes it where it stands in a client's line.
+# These take a key as text[:length]: the compiled build hashes it where it stands in a client's line. (To iterate over the slice
+# would make it an object.) There a byte is signed to begin with.
 
 
 def _one_at_a_time(text, length):
     h = 0
-    for byte in text[:length]:
+    for at in range(length):
+        byte = text[at]
         if byte > 127:
             byte |= -256
         h = ((h + byte) * 1025) & M32
@@ -111,7 +113,8 @@ def _one_at_a_time(text, length):
 
 def _fnv1(text, length, h, prime):
     """FNV-1 over signed bytes: multiply, then xor."""
-    for byte in text[:length]:
+    for at in range(length):
+        byte = text[at]
         if byte > 127:
             byte |= -256
         h = ((h * prime) ^ byte) & M32
@@ -120,7 +123,8 @@ def _fnv1(text, length, h, prime):
 
 def _fnv1a(text, length, h, prime):
     """FNV-1a over signed bytes: xor, then multiply."""
-    for byte in text[:length]:
+    for at in range(length):
+        byte = text[at]
         if byte > 127:
             byte |= -256
         h = ((h ^ byte) * prime) & M32
@@ -290,7 +294,8 @@ def djb(key):
 
 def _djb(text, length):
     h = 5381
-    for byte in text[:length]:
+    for at in range(length):
+        byte = text[at]
         if byte > 127:
             byte |= -256
         h = (h * 33 + byte) & 0x7FFFFFFF

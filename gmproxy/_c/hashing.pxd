@@ -3,13 +3,13 @@ cimport cython
 # The names of constants above 2^31: Cython takes such literals for Python objects.
 cdef unsigned int M32, _BEEF, _MIX_1, _MIX_2, _END_1, _END_2
 
-@cython.locals(h=cython.uint, byte=cython.uint)
+@cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar)
 cdef unsigned int _one_at_a_time(const unsigned char *text, Py_ssize_t length)
 @cython.locals(c=cython.uint, byte=cython.uint)
 cpdef object crc16(bytes key)
-@cython.locals(byte=cython.uint)
+@cython.locals(at=Py_ssize_t, byte=cython.schar)
 cdef unsigned int _fnv1(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
-@cython.locals(byte=cython.uint)
+@cython.locals(at=Py_ssize_t, byte=cython.schar)
 cdef unsigned int _fnv1a(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
 @cython.locals(h=cython.uint, byte=cython.uint, word=cython.uint, length=Py_ssize_t, whole=Py_ssize_t, left=Py_ssize_t)
 cpdef object hsieh(bytes key)
@@ -25,7 +25,7 @@ cpdef unsigned int murmur3_end(unsigned int h, unsigned int tail, unsigned int l
 cdef unsigned int _rotate(unsigned int x, int bits)
 @cython.locals(a=cython.uint, b=cython.uint, c=cython.uint, length=Py_ssize_t)
 cpdef object jenkins(bytes key)
-@cython.locals(h=cython.uint, byte=cython.uint)
+@cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar)
 cdef unsigned int _djb(const unsigned char *text, Py_ssize_t length)
 @cython.locals(h=cython.uint, unit=cython.uint)
 cdef object _java_polynomial(bytes key, unsigned int base)
