@@ -23,7 +23,8 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef enum:
     RECV_SIZE = 262144          # the shared buffer
-    AT_ONCE = 131072            # so much is received or sent in one call: then others have their turn
+    AT_ONCE = 131072            # so much is received in one call: then others have their turn
+    SEND_AT_ONCE = 1048576      # and sent: what the kernel has not got, it cannot send on by itself as the peer takes it
     SHORT = 4096                # a message so short is not worth a buffer of its own
     TRUSTED = 8 * 1024 * 1024   # so much is made room for at once where a message announces that it is long
     MAX_DIGITS = 10
@@ -133,7 +134,7 @@ cdef class Stream:
         return 0
 
     cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset) except -1:
-        cdef Py_ssize_t size = min(PyBytes_GET_SIZE(data) - offset, <Py_ssize_t>AT_ONCE)
+        cdef Py_ssize_t size = min(PyBytes_GET_SIZE(data) - offset, <Py_ssize_t>SEND_AT_ONCE)
         cdef ssize_t count
         while True:
             count = c_send(fd, PyBytes_AS_STRING(data) + offset, size, MSG_NOSIGNAL)

@@ -16,8 +16,8 @@ NOTHING = -1
 #: Bytes taken at once.
 RECV_SIZE = 64 * 1024
 
-#: Bytes sent at once: then others have their turn.
-AT_ONCE = 128 * 1024
+#: Bytes sent at once: then others have their turn. What the kernel has not got, it cannot send on by itself as the peer takes it.
+SEND_AT_ONCE = 1024 * 1024
 
 _buffer = bytearray(RECV_SIZE)
 _view = memoryview(_buffer)
@@ -57,7 +57,7 @@ class Stream:
         """The other way: send data[offset:], or the beginning of it. Returns how many bytes were taken, 0 if the kernel can take none
         now. Raises OSError when the connection is broken."""
         try:
-            return os.write(fd, memoryview(data)[offset:offset + AT_ONCE] if len(data) > AT_ONCE else data[offset:])
+            return os.write(fd, memoryview(data)[offset:offset + SEND_AT_ONCE] if len(data) > SEND_AT_ONCE else data[offset:])
         except BlockingIOError:
             return 0
 
