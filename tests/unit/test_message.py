@@ -1,6 +1,10 @@
 """The table of verbs, and what a fresh request is."""
 
+from collections import deque
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gmproxy.accel import pick
 
@@ -81,3 +85,31 @@ def test_repr_tells_the_state():
     request = message.Request(VERBS[b"get"], b"a", b"get a\r\n")
     assert repr(request) == "<Request get b'a' stage=0 reply=None>"
     assert "STORED" in repr(message.local_reply(b"STORED\r\n"))
+
+
+# -- the queue of a link
+
+
+@given(runs=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=12))
+def test_a_queue_is_a_deque(runs):
+    """So many requests come, and then so many go."""
+    queue, wanted = message.RequestQueue(), deque()
+    for come, go in runs:
+        for _ in range(come):
+            request = VERBS[b"get"].request(b"k", b"get k\r\n")
+            queue.append(request)
+            wanted.append(request)
+        for _ in range(min(go, len(wanted))):
+            assert queue.first() is wanted[0]
+            assert queue.popleft() is wanted.popleft()
+        assert (len(queue), queue.count, bool(queue)) == (len(wanted), len(wanted), bool(wanted))
+        assert list(queue) == list(wanted)
+        assert list(reversed(queue)) == list(reversed(wanted))
+
+
+def test_an_empty_queue():
+    queue = message.RequestQueue()
+    assert queue.first() is None
+    for wrong in (queue.popleft, lambda: queue[0], lambda: queue[-1]):
+        with pytest.raises(IndexError):
+            wrong()
