@@ -13,6 +13,7 @@ import os
 
 #: Hot module -> the `.py` it is compiled from. setup.py compiles exactly these.
 HOT_MODULES = {
+    "texthash": "gmproxy.texthash",
     "hashing": "gmproxy.hashing",
     "ring": "gmproxy.ring",
     "message": "gmproxy.protocol.message",

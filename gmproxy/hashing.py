@@ -7,12 +7,16 @@ programs named, for their stored keys would be lost otherwise.  Two quirks run t
 * the 64-bit FNV hashes are cut to 32 bits.  The low half of a product depends on the low halves alone, and of the
   64-bit prime 0x100000001b3 the low half is 0x1b3, so 32-bit arithmetic gives the same result.
 
-Java and JavaScript hash UTF-16 code units; on the wire there is UTF-8, so those hashes decode first.
+The hashes of Java and JavaScript are in ``texthash.py``.
 """
 
 from hashlib import sha1
 from struct import Struct, unpack
 from zlib import crc32
+
+from gmproxy.accel import pick
+
+_texthash = pick("texthash")
 
 try:
     # Python's own MD5 costs half of OpenSSL's on a short key and is there on FIPS machines as well.
@@ -151,27 +155,39 @@ def fnv1a_64(key):
     return _fnv1a(key, len(key), 0x84222325, 0x1B3)
 
 
-def hsieh(key):
-    """Paul Hsieh's SuperFastHash, start 0; of a tail of three bytes the last is signed."""
-    length = len(key)
+def _word(text, at):
+    """The little-endian word of 32 bits there."""
+    return text[at] | text[at + 1] << 8 | text[at + 2] << 16 | text[at + 3] << 24
+
+
+def _last_word(text, at, length):
+    """The last, shorter word, with zeros behind it; 0 if there is none."""
+    word = 0
+    for place in range(at, length):
+        word |= text[place] << 8 * (place - at)
+    return word
+
+
+def _hsieh(text, length):
     whole = length & ~3
     h = 0
-    for word in unpack("<%dI" % (length >> 2), key[:whole]):
+    for at in range(0, whole, 4):
+        word = _word(text, at)
         h += word & 0xFFFF
         h = (((h << 16) ^ h) ^ ((word >> 16) << 11)) & M32
         h = (h + (h >> 11)) & M32
     left = length & 3
     if left == 1:
-        h = (h + key[whole]) & M32
+        h = (h + text[whole]) & M32
         h = (h ^ (h << 10)) & M32
         h += h >> 1
     elif left:
-        h = (h + key[whole] + (key[whole + 1] << 8)) & M32
+        h = (h + text[whole] + (text[whole + 1] << 8)) & M32
         if left == 2:
             h = (h ^ (h << 11)) & M32
             h += h >> 17
         else:
-            byte = key[whole + 2]
+            byte = text[whole + 2]
             if byte > 127:
                 byte |= -256
             h = (h ^ (h << 16) ^ (byte << 18)) & M32
@@ -184,19 +200,27 @@ def hsieh(key):
     return (h + (h >> 6)) & M32
 
 
-def murmur(key):
-    """MurmurHash2, 32 bits, seed 0xdeadbeef * length."""
-    length = len(key)
+def hsieh(key):
+    """Paul Hsieh's SuperFastHash, start 0; of a tail of three bytes the last is signed."""
+    return _hsieh(key, len(key))
+
+
+def _murmur(text, length):
     whole = length & ~3
     h = ((_BEEF * length) ^ length) & M32
-    for k in unpack("<%dI" % (length >> 2), key[:whole]):
-        k = (k * 0x5BD1E995) & M32
+    for at in range(0, whole, 4):
+        k = (_word(text, at) * 0x5BD1E995) & M32
         k = ((k ^ (k >> 24)) * 0x5BD1E995) & M32
         h = ((h * 0x5BD1E995) & M32) ^ k
     if length & 3:
-        h = ((h ^ int.from_bytes(key[whole:], "little")) * 0x5BD1E995) & M32
+        h = ((h ^ _last_word(text, whole, length)) * 0x5BD1E995) & M32
     h = ((h ^ (h >> 13)) * 0x5BD1E995) & M32
     return h ^ (h >> 15)
+
+
+def murmur(key):
+    """MurmurHash2, 32 bits, seed 0xdeadbeef * length."""
+    return _murmur(key, len(key))
 
 
 def murmur3_words(data):
@@ -249,20 +273,16 @@ def _rotate(x, bits):
     return ((x << bits) | (x >> (32 - bits))) & M32
 
 
-def jenkins(key):
-    """Bob Jenkins' lookup3 (hashlittle), initial value 13, result c."""
-    length = len(key)
+def _jenkins(text, length):
     a = b = c = (_BEEF + 13 + length) & M32
     if length == 0:
         return c
-    # Zero bytes add nothing, so the last, shorter block is padded; it takes the final mix instead of the usual one.
-    padded = key + bytes(-length % 12)
-    words = unpack("<%dI" % (len(padded) >> 2), padded)
-    last = len(words) - 3
-    for i in range(0, last, 3):
-        a = (a + words[i]) & M32
-        b = (b + words[i + 1]) & M32
-        c = (c + words[i + 2]) & M32
+    # The last block, perhaps shorter, takes the final mix instead of the usual one.
+    last = (length - 1) // 12 * 12
+    for at in range(0, last, 12):
+        a = (a + _word(text, at)) & M32
+        b = (b + _word(text, at + 4)) & M32
+        c = (c + _word(text, at + 8)) & M32
         a = ((a - c) & M32) ^ _rotate(c, 4)
         c = (c + b) & M32
         b = ((b - a) & M32) ^ _rotate(a, 6)
@@ -275,9 +295,9 @@ def jenkins(key):
         a = (a + c) & M32
         c = ((c - b) & M32) ^ _rotate(b, 4)
         b = (b + a) & M32
-    a = (a + words[last]) & M32
-    b = (b + words[last + 1]) & M32
-    c = (c + words[last + 2]) & M32
+    a = (a + _last_word(text, last, min(last + 4, length))) & M32
+    b = (b + _last_word(text, last + 4, min(last + 8, length))) & M32
+    c = (c + _last_word(text, last + 8, length)) & M32
     c = ((c ^ b) - _rotate(b, 14)) & M32
     a = ((a ^ c) - _rotate(c, 11)) & M32
     b = ((b ^ a) - _rotate(a, 25)) & M32
@@ -285,6 +305,11 @@ def jenkins(key):
     a = ((a ^ c) - _rotate(c, 4)) & M32
     b = ((b ^ a) - _rotate(a, 14)) & M32
     return ((c ^ b) - _rotate(b, 24)) & M32
+
+
+def jenkins(key):
+    """Bob Jenkins' lookup3 (hashlittle), initial value 13, result c."""
+    return _jenkins(key, len(key))
 
 
 def djb(key):
@@ -302,89 +327,6 @@ def _djb(text, length):
     return h
 
 
-def utf16_units(key):
-    """The UTF-16 code units of a UTF-8 key, as Java and JavaScript see it; bad bytes become U+FFFD."""
-    if key.isascii():
-        return key
-    text = key.decode("utf-8", "replace").encode("utf-16-le")
-    return unpack("<%dH" % (len(text) >> 1), text)
-
-
-def _java_polynomial(key, base):
-    h = 0
-    for unit in utf16_units(key):
-        h = (h * base + unit) & M32
-    return h
-
-
-def java(key):
-    """Java String.hashCode taken as unsigned: spymemcached's NATIVE_HASH."""
-    return _java_polynomial(key, 31)
-
-
-def java_signed(key):
-    """Java String.hashCode as Java prints it: signed 32 bits."""
-    return (_java_polynomial(key, 31) ^ 0x80000000) - 0x80000000
-
-
-def whalin_old(key):
-    """OLD_COMPAT_HASH of com.danga 1.x: h * 33 + unit from 0, signed 32 bits."""
-    return (_java_polynomial(key, 33) ^ 0x80000000) - 0x80000000
-
-
-def whalin_old_64(key):
-    """OLD_COMPAT_HASH of com.danga 2.0 and later: the same in signed 64 bits."""
-    h = 0
-    for unit in utf16_units(key):
-        h = (h * 33 + unit) & 0xFFFFFFFFFFFFFFFF
-    return (h ^ 0x8000000000000000) - 0x8000000000000000
-
-
-def _spy_fnv1(key, h, prime):
-    for unit in utf16_units(key):
-        h = ((h * prime) & M32) ^ unit
-    return h
-
-
-def _spy_fnv1a(key, h, prime):
-    for unit in utf16_units(key):
-        h = ((h ^ unit) * prime) & M32
-    return h
-
-
-def spy_fnv1_32(key):
-    """spymemcached's FNV1_32_HASH: over UTF-16 units; differs from fnv1_32 on non-ASCII keys only."""
-    return _spy_fnv1(key, 0x811C9DC5, 0x01000193)
-
-
-def spy_fnv1a_32(key):
-    """spymemcached's FNV1A_32_HASH: over UTF-16 units."""
-    return _spy_fnv1a(key, 0x811C9DC5, 0x01000193)
-
-
-def spy_fnv1_64(key):
-    """spymemcached's FNV1_64_HASH: over UTF-16 units, lower half."""
-    return _spy_fnv1(key, 0x84222325, 0x1B3)
-
-
-def spy_fnv1a_64(key):
-    """spymemcached's FNV1A_64_HASH: over UTF-16 units, lower half."""
-    return _spy_fnv1a(key, 0x84222325, 0x1B3)
-
-
-def nodeproxy(key):
-    """nodeproxy's broken hashCode, in doubles: negative values grow without bound and lose digits.
-
-    Result: any integer.  A long key can reach -Infinity, on which nodeproxy dies; here it counts as 0.
-    """
-    h = 0.0
-    for unit in utf16_units(key):
-        h = 31.0 * h + unit
-        while h > 2147483647.0:
-            h -= 4294967296.0
-    return 0 if h == float("-inf") else int(h)
-
-
 # Name -> function.  The first twelve are twemproxy's, under twemproxy's names.
 HASHES = {
     "one_at_a_time": one_at_a_time,
@@ -400,30 +342,42 @@ HASHES = {
     "murmur": murmur,
     "jenkins": jenkins,
     "djb": djb,
-    "java": java,
-    "java_signed": java_signed,
+    "java": _texthash.java,
+    "java_signed": _texthash.java_signed,
     "md5_byte": md5_byte,
     "murmur3": murmur3,
     "murmur3_32": murmur3_32,
-    "nodeproxy": nodeproxy,
+    "nodeproxy": _texthash.nodeproxy,
     "sha1": sha1_hash,
-    "spy_fnv1_32": spy_fnv1_32,
-    "spy_fnv1_64": spy_fnv1_64,
-    "spy_fnv1a_32": spy_fnv1a_32,
-    "spy_fnv1a_64": spy_fnv1a_64,
-    "whalin_old": whalin_old,
-    "whalin_old_64": whalin_old_64,
+    "spy_fnv1_32": _texthash.spy_fnv1_32,
+    "spy_fnv1_64": _texthash.spy_fnv1_64,
+    "spy_fnv1a_32": _texthash.spy_fnv1a_32,
+    "spy_fnv1a_64": _texthash.spy_fnv1a_64,
+    "whalin_old": _texthash.whalin_old,
+    "whalin_old_64": _texthash.whalin_old_64,
 }
 
 
 class QuickHash:
-    """One of the hashes above, for which the compiled build makes no Python object."""
+    """One of the hashes above whose result is an unsigned number of 32 bits. The compiled build takes it as one of C's."""
 
     __slots__ = ()
 
     def of(self, text, length):
         """The hash of text[:length]."""
         raise NotImplementedError
+
+
+class QuickFunction(QuickHash):
+    """Whose function wants the key as an object."""
+
+    __slots__ = ("hash_key",)
+
+    def __init__(self, hash_key):
+        self.hash_key = hash_key
+
+    def of(self, text, length):
+        return self.hash_key(text[:length])
 
 
 class QuickFnv1(QuickHash):
@@ -454,6 +408,30 @@ class QuickOneAtATime(QuickHash):
         return _one_at_a_time(text, length)
 
 
+class QuickHsieh(QuickHash):
+
+    __slots__ = ()
+
+    def of(self, text, length):
+        return _hsieh(text, length)
+
+
+class QuickMurmur(QuickHash):
+
+    __slots__ = ()
+
+    def of(self, text, length):
+        return _murmur(text, length)
+
+
+class QuickJenkins(QuickHash):
+
+    __slots__ = ()
+
+    def of(self, text, length):
+        return _jenkins(text, length)
+
+
 class QuickDjb(QuickHash):
 
     __slots__ = ()
@@ -462,12 +440,18 @@ class QuickDjb(QuickHash):
         return _djb(text, length)
 
 
-_QUICK = {
+#: Whose results are signed, or without a bound.
+_WIDE = ("java_signed", "whalin_old", "whalin_old_64", "nodeproxy")
+
+_QUICK = {hash_key: QuickFunction(hash_key) for name, hash_key in HASHES.items() if name not in _WIDE} | {
     fnv1_32: QuickFnv1(0x811C9DC5, 0x01000193),
     fnv1a_32: QuickFnv1a(0x811C9DC5, 0x01000193),
     fnv1_64: QuickFnv1(0x84222325, 0x1B3),
     fnv1a_64: QuickFnv1a(0x84222325, 0x1B3),
     one_at_a_time: QuickOneAtATime(),
+    hsieh: QuickHsieh(),
+    murmur: QuickMurmur(),
+    jenkins: QuickJenkins(),
     djb: QuickDjb(),
 }
 

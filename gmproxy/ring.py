@@ -7,6 +7,7 @@ order the operator gave them.  ``owners`` always holds such indexes.  Who builds
 
 from array import array
 from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from random import random
 
 from gmproxy.accel import pick
@@ -18,6 +19,10 @@ murmur3_stir = _hashing.murmur3_stir
 murmur3_tail = _hashing.murmur3_tail
 murmur3_words = _hashing.murmur3_words
 quick_hash = _hashing.quick_hash
+
+#: Of the hashes that the positions on most rings are.
+HASH_BITS = 32
+TOP = 2**HASH_BITS - 1
 
 
 class Locator:
@@ -119,7 +124,7 @@ class Ring(Locator):
     ``points`` come in any order, ``owners`` beside them.  Of equal points the one given first wins.
     """
 
-    __slots__ = ("points", "owners", "hash_key")
+    __slots__ = ("points", "owners", "hash_key", "quick", "_steps", "_places", "_shift", "_owners")
 
     def __init__(self, points, owners, hash_key):
         if not points:
@@ -130,12 +135,35 @@ class Ring(Locator):
         # The owner of what lies past the end, so that a look-up needs no test.
         self.owners.append(self.owners[0])
         self.hash_key = hash_key
+        self.quick = quick_hash(hash_key) if 0 <= self.points[0] and self.points[-1] <= TOP else None
+        if self.quick is not None:
+            self._divide()
+
+    def _divide(self):
+        """Cut the circle into equal parts, about two to a point, and note how many points lie below each: most look-ups are done then."""
+        bits = min(len(self.points).bit_length() + 1, HASH_BITS)
+        self._shift = HASH_BITS - bits
+        counts = [0] * ((1 << bits) + 1)
+        for point in self.points:
+            counts[(point >> self._shift) + 1] += 1
+        self._places = array("i", accumulate(counts))
+        self._steps = array("q", [*self.points, TOP + 2])  # the last is above whatever is looked for
+        self._owners = array("i", self.owners)
+
+    def _below(self, h):
+        """How many points lie below ``h``, for 0 <= h <= TOP + 1."""
+        at = self._places[h >> self._shift]
+        while self._steps[at] < h:
+            at += 1
+        return at
 
     def at(self, h):
         """Owner of the position ``h``."""
         return self.owners[bisect_left(self.points, h)]
 
     def locate_in(self, text, length):
+        if self.quick is not None:
+            return self._owners[self._below(self.quick.of(text, length))]
         return self.at(self.hash_key(text[:length]))
 
 
@@ -147,9 +175,16 @@ class RingBelow(Ring):
     def __init__(self, points, owners, hash_key):
         Ring.__init__(self, points, owners, hash_key)
         self.owners.insert(0, self.owners[-2])
+        self._owners = array("i", self.owners)
 
     def at(self, h):
         return self.owners[bisect_right(self.points, h)]
+
+    def locate_in(self, text, length):
+        if self.quick is not None:
+            h = self.quick.of(text, length)
+            return self._owners[self._below(h + 1)]
+        return self.at(self.hash_key(text[:length]))
 
 
 class MagentRing(Ring):

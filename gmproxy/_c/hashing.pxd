@@ -11,10 +11,13 @@ cpdef object crc16(bytes key)
 cdef unsigned int _fnv1(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
 @cython.locals(at=Py_ssize_t, byte=cython.schar)
 cdef unsigned int _fnv1a(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
-@cython.locals(h=cython.uint, byte=cython.uint, word=cython.uint, length=Py_ssize_t, whole=Py_ssize_t, left=Py_ssize_t)
-cpdef object hsieh(bytes key)
-@cython.locals(h=cython.uint, k=cython.uint, length=Py_ssize_t, whole=Py_ssize_t)
-cpdef object murmur(bytes key)
+cdef unsigned int _word(const unsigned char *text, Py_ssize_t at)
+@cython.locals(word=cython.uint, place=Py_ssize_t)
+cdef unsigned int _last_word(const unsigned char *text, Py_ssize_t at, Py_ssize_t length)
+@cython.locals(h=cython.uint, byte=cython.uint, word=cython.uint, at=Py_ssize_t, whole=Py_ssize_t, left=Py_ssize_t)
+cdef unsigned int _hsieh(const unsigned char *text, Py_ssize_t length)
+@cython.locals(h=cython.uint, k=cython.uint, at=Py_ssize_t, whole=Py_ssize_t)
+cdef unsigned int _murmur(const unsigned char *text, Py_ssize_t length)
 @cython.locals(k=cython.uint)
 cpdef list murmur3_words(bytes data)
 @cython.locals(k=cython.uint)
@@ -23,18 +26,18 @@ cpdef object murmur3_tail(bytes data)
 cpdef unsigned int murmur3_stir(unsigned int h, list words)
 cpdef unsigned int murmur3_end(unsigned int h, unsigned int tail, unsigned int length)
 cdef unsigned int _rotate(unsigned int x, int bits)
-@cython.locals(a=cython.uint, b=cython.uint, c=cython.uint, length=Py_ssize_t)
-cpdef object jenkins(bytes key)
+@cython.locals(a=cython.uint, b=cython.uint, c=cython.uint, at=Py_ssize_t, last=Py_ssize_t)
+cdef unsigned int _jenkins(const unsigned char *text, Py_ssize_t length)
 @cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar)
 cdef unsigned int _djb(const unsigned char *text, Py_ssize_t length)
-@cython.locals(h=cython.uint, unit=cython.uint)
-cdef object _java_polynomial(bytes key, unsigned int base)
-@cython.locals(h=cython.double, unit=cython.double)
-cpdef object nodeproxy(bytes key)
 
 
 cdef class QuickHash:
-    cdef unsigned int of(self, const unsigned char *text, Py_ssize_t length)
+    cdef unsigned int of(self, const unsigned char *text, Py_ssize_t length) except? 0
+
+
+cdef class QuickFunction(QuickHash):
+    cdef object hash_key
 
 
 cdef class QuickFnv1(QuickHash):
@@ -47,6 +50,18 @@ cdef class QuickFnv1a(QuickFnv1):
 
 
 cdef class QuickOneAtATime(QuickHash):
+    pass
+
+
+cdef class QuickHsieh(QuickHash):
+    pass
+
+
+cdef class QuickMurmur(QuickHash):
+    pass
+
+
+cdef class QuickJenkins(QuickHash):
     pass
 
 

@@ -1,5 +1,6 @@
 # What `hash_key` returns stays an object: some of the hashes are signed, and one has no bound.
 
+cimport cython
 from gmproxy._c.hashing cimport QuickHash
 
 
@@ -41,11 +42,21 @@ cdef class Ring(Locator):
     cdef readonly list points
     cdef readonly list owners
     cdef readonly object hash_key
+    cdef QuickHash quick
+    cdef long long[::1] _steps
+    cdef int[::1] _places
+    cdef int _shift
+    cdef int[::1] _owners
+
+    cdef _divide(self)
+    @cython.locals(at=Py_ssize_t)
+    cdef Py_ssize_t _below(self, long long h) except -1
     cpdef Py_ssize_t at(self, object h) except -1
 
 
 cdef class RingBelow(Ring):
-    pass
+    @cython.locals(h=cython.longlong)
+    cdef Py_ssize_t locate_in(self, const unsigned char *text, Py_ssize_t length) except -1
 
 
 cdef class MagentRing(Ring):

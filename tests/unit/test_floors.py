@@ -15,7 +15,7 @@ from gmproxy.accel import HOT_MODULES, TWIN_MODULES
 #: From the ground up.
 FLOORS = (
     "__init__ errors accel events",
-    "address users hashing ring labels distributions profiles placement health manykeys journal detour meter measures sampling "
+    "address users texthash hashing ring labels distributions profiles placement health manykeys journal detour meter measures sampling "
     "protocol protocol.limits protocol.numbers protocol.values protocol.retrieval protocol.message protocol.stream protocol.meta "
     "protocol.text protocol.binary protocol.retold protocol.orders protocol.reply protocol.packets protocol.in_binary protocol.binary_link",
     "settings pools conf share sockets control places daemon title logs loop notify watch reload",

@@ -1,5 +1,7 @@
 """The distributions by themselves: look-ups against a plain scan, over owners and hashes made up for the purpose."""
 
+import functools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,10 +9,11 @@ from hypothesis import strategies as st
 from gmproxy.accel import pick
 
 ring = pick("ring")
-HASHES = pick("hashing").HASHES
+hashing = pick("hashing")
+HASHES = hashing.HASHES
 
 points = st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 20), min_size=1, max_size=60)
-position = st.integers(0, 2**32 - 1) | st.integers(0, 21)
+position = st.integers(0, 2**32 - 1) | st.integers(0, 21) | st.just(2**32 - 1)
 
 
 def number(key):
@@ -18,20 +21,61 @@ def number(key):
     return int(key)
 
 
-@given(points, position)
-def test_ring_finds_the_first_point_at_or_above(points, h):
+def quick_number(key):
+    """The same, known to be unsigned and of 32 bits."""
+    return int(key)
+
+
+hashing._QUICK[quick_number] = hashing.QuickFunction(quick_number)
+
+#: So many buckets that hardly a wrong hash gets the right one.
+MANY = 65521
+
+both_ways = pytest.mark.parametrize("number", [number, quick_number])
+
+
+@both_ways
+@given(points=points, h=position)
+def test_ring_finds_the_first_point_at_or_above(number, points, h):
     owners = list(range(len(points)))
     above = [(point, owner) for point, owner in zip(points, owners) if point >= h]
     expected = min(above or zip(points, owners))[1]
     assert ring.Ring(points, owners, number).locate(b"%d" % h) == expected
 
 
-@given(points, position)
-def test_ring_below_finds_the_last_point_at_or_below(points, h):
+@both_ways
+@given(points=points, h=position)
+def test_ring_below_finds_the_last_point_at_or_below(number, points, h):
     owners = list(range(len(points)))
     below = [(point, owner) for point, owner in zip(points, owners) if point <= h]
     expected = max(below or zip(points, owners))[1]
     assert ring.RingBelow(points, owners, number).locate(b"%d" % h) == expected
+
+
+@given(points=points, data=st.data())
+def test_where_a_point_is_the_hash_itself(points, data):
+    owners = list(range(len(points)))
+    h = data.draw(st.sampled_from(points))
+    for quick in (ring.Ring(points, owners, quick_number), ring.RingBelow(points, owners, quick_number)):
+        for near in {max(h - 1, 0), h, min(h + 1, 2**32 - 1)}:
+            assert quick.locate(b"%d" % near) == quick.at(near)
+
+
+@pytest.mark.parametrize("points", [[-5, 7], [7, 2**32], [-2.5, 0.5], [10**12]])
+def test_points_that_are_no_unsigned_numbers(points):
+    odd = ring.Ring(points, list(range(len(points))), quick_number)
+    assert [odd.locate(b"%d" % h) for h in (0, 7, 8)] == [odd.at(h) for h in (0, 7, 8)]
+
+
+@pytest.mark.parametrize("name", HASHES)
+@given(key=st.binary(min_size=1, max_size=40) | st.text(min_size=1, max_size=20).map(str.encode))
+def test_a_key_is_hashed_alike_as_an_object_and_where_it_stands(name, key):
+    assert many_buckets(name).locate(key) == HASHES[name](key) % MANY
+
+
+@functools.cache
+def many_buckets(name):
+    return ring.Buckets(list(range(MANY)), HASHES[name])
 
 
 def test_a_ring_needs_points():

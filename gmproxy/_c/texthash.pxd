@@ -1,0 +1,9 @@
+cimport cython
+
+# Constants above 2^31: Cython takes such literals for Python objects.
+cdef unsigned int M32
+
+@cython.locals(h=cython.uint, unit=cython.uint)
+cdef object _java_polynomial(bytes key, unsigned int base)
+@cython.locals(h=cython.double, unit=cython.double)
+cpdef object nodeproxy(bytes key)
