@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from processes import BenchError, Server, free_port
 
-GMPROXY_ARGUMENTS = "-l 127.0.0.1 -p {port} {server_options} -n 6000 --distribution modula --hash fnv1a_64"
+GMPROXY_ARGUMENTS = "-l 127.0.0.1 -p {port} {server_options} -n 6000 --distribution {distribution} --hash fnv1a_64"
 
 SCRAPE_SECONDS = 1
 WATCHER_SECONDS = 10  # a question about the proxy that is not answered by then fails
@@ -21,7 +21,7 @@ NUTCRACKER_POOL = """\
 bench:
   listen: 127.0.0.1:{port}
   hash: fnv1a_64
-  distribution: modula
+  distribution: {distribution}
   timeout: 2000
   backlog: 1024
   preconnect: true
@@ -37,13 +37,18 @@ class Contender:
     name: str
     template: str
     arguments: str = GMPROXY_ARGUMENTS
+    distribution: str = "modula"
 
     def with_workers(self, count: int) -> "Contender":
         return self if count == 1 else replace(self, arguments=f"{self.arguments} --workers {count}")
 
+    def that_distributes(self, distribution: str) -> "Contender":
+        return self if distribution == self.distribution else replace(self, distribution=distribution)
+
     def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
         places = {
             "port": port,
+            "distribution": self.distribution,
             "servers": ",".join(servers),
             "server_options": " ".join(f"-s {server}" for server in servers),
             "backup_options": " ".join(f"-b {backup}" for backup in backups),
@@ -58,15 +63,18 @@ class Contender:
 class Nutcracker(Contender):
     """twemproxy as Debian packages it, with its default mbuf size and one connection to each server."""
 
-    def __init__(self) -> None:
-        super().__init__("nutcracker", "nutcracker")
+    def __init__(self, distribution: str = "modula") -> None:
+        super().__init__("nutcracker", "nutcracker", distribution=distribution)
 
     def with_workers(self, count: int) -> Contender:
         return self  # it has one thread
 
+    def that_distributes(self, distribution: str) -> Contender:
+        return Nutcracker(distribution)
+
     def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
         conf = directory / "nutcracker.yml"
-        conf.write_text(NUTCRACKER_POOL.format(port=port) + "".join(f"   - {server}:1\n" for server in servers))
+        conf.write_text(NUTCRACKER_POOL.format(port=port, distribution=self.distribution) + "".join(f"   - {server}:1\n" for server in servers))
         # Its stats port cannot be switched off, and its default pid file and log are those of the system's nutcracker.
         own = f"-a 127.0.0.1 -s {free_port()} -p {directory}/nutcracker.pid -o {directory}/nutcracker.out"
         return ["nutcracker", "-c", str(conf), *own.split()]

@@ -31,6 +31,7 @@ class Needs(NamedTuple):
 
     servers: int = 2
     workers: int = 1  # of gmproxy
+    distribution: str = "modula"
     watched: bool = False  # compares gmproxy with itself while everything about it is looked at
 
 
@@ -93,8 +94,12 @@ ROWS = {
             "--clients 20 --keys-per-get 100 --get-only --value-size 100", cpu_ratio(0.5)),
         Row("multi-get-20-servers", "as multi-get, over 20 servers and not 2", 10_000,
             "--clients 20 --keys-per-get 100 --get-only --value-size 100", cpu_ratio(0.5), Needs(servers=20)),
+        Row("multi-get-ketama", "as multi-get-20-servers, with twemproxy's own default for the placement, a ring", 10_000,
+            "--clients 20 --keys-per-get 100 --get-only --value-size 100", cpu_ratio(0.5), Needs(servers=20, distribution="ketama")),
         Row("value-16k", "50 clients, 10 gets to 1 set, 16 KiB", 60_000,
             "--clients 50 --gets-per-set 10 --value-size 16384 --keys 1000", cpu_ratio(1.0)),
+        Row("value-1m", "20 clients, 10 gets to 1 set, 1 MB", 2_000,
+            "--clients 20 --gets-per-set 10 --value-size 1000000 --keys 50", ()),
         Row("set-1k", "50 clients, only sets, 1 KiB", 100_000,
             "--clients 50 --gets-per-set 0 --value-size 1024", cpu_ratio(1.0)),
         Row("one-client", "1 client, one request at a time, 10 gets to 1 set, 100 bytes", 50_000,
