@@ -15,6 +15,7 @@ from gevent.event import Event  # noqa: E402
 from gmproxy import daemon, operations, sockets  # noqa: E402
 from gmproxy.accel import BUILD  # noqa: E402
 from gmproxy.errors import OVERLOAD  # noqa: E402
+from gmproxy.heap import keep_freed_memory  # noqa: E402
 from gmproxy.listener import Listener  # noqa: E402
 from gmproxy.measures import Lag, Slow  # noqa: E402
 from gmproxy.pool import Pool  # noqa: E402
@@ -181,6 +182,7 @@ class Worker:
 
     def run(self, ready):
         """Serve until `end` is called; `ready` is called first, when clients are accepted."""
+        keep_freed_memory()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
