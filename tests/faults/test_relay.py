@@ -98,7 +98,11 @@ def test_refused(relay, talk):
 def test_a_server_that_is_away_means_the_end_for_who_connects(relay, talk):
     relay.server.kill()
     assert talk.closed()
-    with Talk(relay.port) as other:
+    try:
+        other = Talk(relay.port)
+    except ConnectionResetError:
+        return  # so soon that the connection was not even seen
+    with other:
         assert other.closed()
 
 
