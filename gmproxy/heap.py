@@ -1,7 +1,7 @@
 """The C library's heap, so set that what a value leaves behind is there for the next.
 
 By itself it gives the end of the heap back as soon as 128 KiB of it are free, and takes a large block straight from the kernel:
-a value of 100 KB then costs a page fault every 4 KiB, a third of all that it costs (the benchmark's curve of values).
+a value of 100 KB then costs a page fault every 4 KiB, a fifth of all that it costs (the benchmark's curve of values).
 """
 
 import ctypes

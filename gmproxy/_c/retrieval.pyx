@@ -47,6 +47,8 @@ cdef class Keys:
         return repr(list(self))
 
     cpdef bytes first(self):
+        if not self._count:
+            raise IndexError("no key")
         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self._text) + self._spans[0].start, self._spans[0].length)
 
     cpdef bytes line(self, bytes prefix):

@@ -56,6 +56,12 @@ def test_one_key_that_is_too_long(module, streams, rings, messages):
 
 
 @each_build
+def test_no_key_is_the_first_of_none(module, streams, rings, messages):
+    with pytest.raises(IndexError):
+        module.Keys().first()
+
+
+@each_build
 def test_many_short_keys(module, streams, rings, messages):
     """More of them than the length of the line would make one think."""
     words = [b"%c" % (97 + number % 26) for number in range(1000)]
