@@ -29,7 +29,7 @@ cdef class MetaCommand:
     cdef bint touches
     cdef bint wins
     cdef bint opaque_too_long
-    cdef bint echoes
+    cdef readonly bint echoes
     cdef readonly bint known
 
     @cython.locals(seen=set, flag=bytes, letter=bytes)
@@ -41,6 +41,22 @@ cdef class MetaCommand:
     cdef bytes _tail(self)
 
 
+@cython.final
+cdef class MetaForm:
+    cdef readonly Verb verb
+    cdef readonly bint stores
+    cdef readonly bint as_it_came
+    cdef readonly bytes end
+    cdef MetaEdge _edge
+    cdef bint _tells_key
+
+    cpdef MetaEdge edge(self, bytes key)
+
+
+@cython.locals(forms=dict)
+cpdef MetaForm form_of(Verb verb, bytes flags)
+@cython.locals(words=list, command=MetaCommand)
+cdef MetaForm _read_form(Verb verb, bytes flags, dict forms)
 @cython.locals(name=bytes, error=bytes, command=MetaCommand, request=Request)
 cpdef Request read(Verb verb, list words)
 @cython.locals(word=bytes, key=bytes)

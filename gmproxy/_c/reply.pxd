@@ -4,7 +4,14 @@ from gmproxy._c.retrieval cimport Keys
 from gmproxy._c.stream cimport Stream
 
 
+cdef int BLANK, CARRIAGE_RETURN, LINE_FEED, MINUS, A, z
+cdef unsigned long long A_FLAG, UNASKED, VALUE_FLAG, NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS
+
 cpdef bint is_error_line(bytes line) except -1
+
+
+@cython.locals(letters=cython.ulonglong, at=Py_ssize_t, byte=int, before=int)
+cpdef unsigned long long letters_of(bytes line, Py_ssize_t start)
 
 
 @cython.final
@@ -23,10 +30,16 @@ cdef class ReplyReader(Reader):
     cdef bint _ends_well(self, Py_ssize_t length_end, Py_ssize_t stop) except -1
     @cython.locals(fits=bint)
     cdef bytes _join_pieces(self, bytes last)
-    @cython.locals(stream=Stream, start=Py_ssize_t, after=Py_ssize_t, header=bytes, code=bytes)
+    @cython.locals(stream=Stream, verb=Verb, start=Py_ssize_t, after=Py_ssize_t, told=Py_ssize_t, block=Py_ssize_t, code=bytes,
+                   length=cython.longlong)
     cdef bytes _read_meta(self, Request request)
-    @cython.locals(asked=list, told=list, code=bytes, odd=bint, word=bytes)
-    cdef _check_flags(self, Request request, bytes header)
+    @cython.locals(stream=Stream, asked=cython.ulonglong, end=Py_ssize_t)
+    cdef bint _is_asked_for(self, Request request, bytes code, Py_ssize_t at, Py_ssize_t stop) except -1
+    @cython.locals(stream=Stream, letter=int, flag=cython.ulonglong)
+    cdef bint _may_be_told(self, Py_ssize_t start, Py_ssize_t stop, unsigned long long letters) except -1
+    @cython.locals(stream=Stream, line=bytes)
+    cdef bytes _read_meta_error(self, Request request, Py_ssize_t after)
+    cdef _odd_meta(self, Request request, Py_ssize_t after)
     @cython.locals(stream=Stream, keys=Keys)
     cdef _check_key(self, Request request, Py_ssize_t start, Py_ssize_t stop)
     @cython.locals(stream=Stream)

@@ -1,6 +1,6 @@
 cimport cython
 from gmproxy._c.message cimport Parser, Request, Verb
-from gmproxy._c.meta cimport MetaCommand
+from gmproxy._c.meta cimport MetaCommand, MetaForm
 from gmproxy._c.stream cimport Stream
 
 
@@ -9,7 +9,7 @@ cdef class TextParser(Parser):
     cdef Request after_skip
 
     @cython.locals(stream=Stream, start=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, nul=Py_ssize_t,
-                   name_end=Py_ssize_t, verb=Verb, length=Py_ssize_t, key=bytes)
+                   name_end=Py_ssize_t, verb=Verb, length=Py_ssize_t, key=bytes, form=MetaForm)
     cpdef Request next_request(self)
     @cython.locals(stream=Stream, start=Py_ssize_t, end=Py_ssize_t, words=list, after=Py_ssize_t)
     cdef Request _log_in(self)
@@ -24,6 +24,10 @@ cdef class TextParser(Parser):
     @cython.locals(stream=Stream, key_end=Py_ssize_t, flags_end=Py_ssize_t, exptime_end=Py_ssize_t, flags=cython.longlong,
                    exptime=cython.longlong, length=cython.longlong)
     cdef Py_ssize_t _plain_length(self, Py_ssize_t name_end, Py_ssize_t stop) except -2
+    @cython.locals(stream=Stream, key_end=Py_ssize_t, flags_at=Py_ssize_t)
+    cdef MetaForm _plain_form(self, Verb verb, Py_ssize_t name_end, Py_ssize_t stop)
+    @cython.locals(stream=Stream, start=Py_ssize_t, key_end=Py_ssize_t, flags_at=Py_ssize_t, key=bytes, line=bytes, request=Request)
+    cdef Request _plain_meta(self, MetaForm form, Py_ssize_t name_end, Py_ssize_t stop)
     @cython.locals(quiet=bint, key=bytes, line=bytes)
     cdef Request _store(self, Verb verb, list words, Py_ssize_t pos)
     @cython.locals(stream=Stream, start=Py_ssize_t, after=Py_ssize_t, request=Request, delete=Request)

@@ -64,6 +64,13 @@ _NOMINAL = {b"mg": (b"EN",), b"ms": (b"HD",), b"md": (b"HD",), b"ma": (b"HD", b"
 
 _CONDITIONAL = {b"ms": META_SET_IF, b"md": META_DELETE_IF, b"ma": META_COUNT_IF}
 
+#: Forms that are remembered for each command; a client says the same few again and again. And the bytes of flags in one.
+MAX_FORMS = 256
+MAX_FORM_SIZE = 64
+
+#: What is not worth to remember: it belongs to one key (b), one item (C) or one question (O).
+_OF_ONE_COMMAND = re.compile(rb" [bCO]")
+
 #: What memcached passes over in base64.
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]")
 
@@ -224,6 +231,61 @@ class MetaCommand:
             elif flag[:1] == b"O":
                 told += b" " + flag
         return told
+
+
+class MetaForm:
+    """What the flags of a command come to, as long as each holds for whatever key. Most commands are in a form that was
+    read before: to take each apart took most of what a meta command cost (the benchmark's curve of protocols).
+
+    verb        what the command is by them (a Verb)
+    stores      True for an ms
+    as_it_came  True: the server gets them as the client wrote them
+    end         what the server gets from the flags on: each with a blank before it, then CRLF
+    """
+
+    __slots__ = ("verb", "stores", "as_it_came", "end", "_edge", "_tells_key")
+
+    def __init__(self, verb, flags, command):
+        """The form of a `command` of this `verb` whose `flags` are written so."""
+        self.verb = command.verb(verb)
+        self.stores = verb.kind == "meta_set"
+        self.as_it_came = not command.quiet
+        self.end = b"".join([b" " + flag for flag in command.kept]) + b"\r\n"
+        self._edge = command.edge()
+        self._tells_key = command.echoes and verb.name == b"mg"
+
+    def edge(self, key):
+        """The MetaEdge for a command about `key`, or None."""
+        return MetaEdge(self._edge.nominal, b" k" + key) if self._tells_key else self._edge
+
+
+#: The name of a command -> its flags as they are written, from the blank before them on -> their MetaForm.
+_forms = {b"mg": {}, b"ms": {}, b"md": {}, b"ma": {}}
+
+
+def form_of(verb, flags):
+    """The MetaForm for the `flags` of a command, each with one blank before it; None if they have to be looked at each time."""
+    forms = _forms.get(verb.name)
+    if forms is None:
+        return None
+    form = forms.get(flags)
+    return _read_form(verb, flags, forms) if form is None else form
+
+
+def _read_form(verb, flags, forms):
+    """As form_of, and the form is in `forms` from now on."""
+    if len(flags) > MAX_FORM_SIZE or _OF_ONE_COMMAND.search(flags):
+        return None
+    words = flags.split(b" ")[1:]
+    if b"" in words:
+        return None
+    command = MetaCommand(verb.name, b"key", words)
+    if command.error is not None or not command.known or len(words) > limits.MAX_META_WORDS - (3 if verb.name == b"ms" else 2):
+        return None
+    if len(forms) >= MAX_FORMS:
+        forms.clear()
+    forms[flags] = MetaForm(verb, flags, command)
+    return forms[flags]
 
 
 def line_of(*words):

@@ -16,22 +16,19 @@ new_stream = pick("stream").Stream
 END = b"END\r\n"
 VALUE = b"VALUE "
 CRLF = b"\r\n"
-META_ANSWER = re.compile(
-    rb"(?:VA [0-9]{1,10}|HD|NS|EX|NF|EN)"
-    rb"(?: [fs][0-9]{1,10}| c[0-9]{1,20}| [tl]-?[0-9]{1,10}| h[01]| [!-bdegi-km-ru-~][^ \n]*)*\r\n"
-    rb"|ME [^\n]+\r\n"
-)
 COUNT = re.compile(rb"[0-9]{1,20}\r\n")
-UNASKED_FLAGS = (b"W", b"X", b"Z", b"b")
-
 #: How a server refuses an ms before it has read the data block: it takes that for commands.
 BLOCK_NOT_READ = (b"ERROR", b"CLIENT_ERROR bad command line format", b"CLIENT_ERROR options flags")
 
 #: A value of more bytes is received at its final place.
 LONG = 4096
 
+BLANK, CARRIAGE_RETURN, LINE_FEED, MINUS, A, z = b" \r\n-Az"
+A_FLAG = 1  # as wide as there are letters, in the compiled build
+
 FULL = b"ERROR Too many open connections"
 REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
+
 
 def is_error_line(line):
     """True for memcached's three kinds of error line. A memcached that has no room for another connection also says ERROR,
@@ -39,6 +36,30 @@ def is_error_line(line):
     if line.startswith(FULL):
         raise BackendError(OVERLOAD, "the server has too many connections")
     return line.startswith((b"SERVER_ERROR", b"CLIENT_ERROR", b"ERROR"))
+
+
+def letters_of(line, start):
+    """Which letters the flags of a meta command begin with: a bit for each, the lowest for A. They are in the `line` from offset
+    `start` on."""
+    letters = 0
+    byte = 0
+    for at in range(start, len(line) - 1):
+        before = byte
+        byte = line[at]
+        if byte == CARRIAGE_RETURN and line[at + 1] == LINE_FEED:
+            break
+        if before == BLANK and A <= byte <= z:
+            letters |= A_FLAG << (byte - A)
+    return letters
+
+
+#: What a server tells unasked: W and Z of the right to recache, X of a stale item; and b of a key in base64.
+UNASKED = letters_of(b" W X Z b\r\n", 0)
+
+VALUE_FLAG = letters_of(b" v\r\n", 0)
+
+#: Flags behind which a server tells a number, one that may be negative, one of up to 20 digits, 0 or 1. Behind others may be anything.
+NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS = letters_of(b" f s\r\n", 0), letters_of(b" t l\r\n", 0), letters_of(b" c\r\n", 0), letters_of(b" h\r\n", 0)
 
 
 class ReplyReader:
@@ -157,47 +178,91 @@ class ReplyReader:
     def _read_meta(self, request):
         """A meta answer: VA <length> <flags> and the data, or one line."""
         stream = self.stream
+        verb = request.verb
         start = stream.pos
         after = self._line_end(start)
         if after == 0:
             stream.need = 0
             return None
-        header = stream.cut(start, after)
-        code = header[:2]
-        if code in request.verb.answers and META_ANSWER.fullmatch(header):
-            self._check_flags(request, header)
-            if code == b"VA":
-                after += int(header[3:-2].split(b" ", 1)[0]) + 2
-                if after - start > limits.MAX_REPLY:
-                    raise BackendError(PROTOCOL, f"a value too large: {header[:60]!r}")
-                if after > stream.end:
-                    stream.need = after - start
-                    return None
-                if not stream.begins(after - 2, CRLF):
-                    raise BackendError(PROTOCOL, "a value without its line end")
-                if request.verb.name == b"ma" and not COUNT.fullmatch(stream.cut(start + len(header), after)):
-                    raise BackendError(PROTOCOL, f"a count that is no number: {stream.cut(start, after)[:60]!r}")
-            self.found = 1 if code == b"HD" or code == b"VA" else 0
-        elif is_error_line(header):
-            self.found = 0
-            self.out_of_step = request.verb.kind == "meta_set" and header.startswith(BLOCK_NOT_READ)
-        else:
-            raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {header[:60]!r}")
+        told = start + 2
+        code = stream.cut(start, told)
+        self.found = 0
+        if code not in verb.answers:
+            return self._read_meta_error(request, after)
+        if code == b"VA":
+            told = stream.word_end(start + 3, after - 2)
+            length = stream.number(start + 3, told)
+            if length < 0 or stream.byte(start + 2) != BLANK:
+                raise self._odd_meta(request, after)
+        if not self._is_asked_for(request, code, told, after - 2):
+            raise self._odd_meta(request, after)
+        if code == b"VA":
+            block = after
+            after += length + 2
+            if after - start > limits.MAX_REPLY:
+                raise BackendError(PROTOCOL, f"a value too large: {stream.cut(start, block)[:60]!r}")
+            if after > stream.end:
+                stream.need = after - start
+                return None
+            if not stream.begins(after - 2, CRLF):
+                raise BackendError(PROTOCOL, "a value without its line end")
+            if verb.name == b"ma" and not COUNT.fullmatch(stream.cut(block, after)):
+                raise BackendError(PROTOCOL, f"a count that is no number: {stream.cut(start, after)[:60]!r}")
+        if code == b"VA" or code == b"HD":
+            self.found = 1
         stream.pos = after
-        return header if code != b"VA" else stream.cut(start, after)
+        return stream.cut(start, after)
 
-    def _check_flags(self, request, header):
-        """A server tells what was asked, and, unasked, of the right to recache: anything else is the answer to somebody else."""
-        asked = [word[:1] for word in request.line[:request.line.index(CRLF)].split(b" ")[2:]]
-        code, *told = header[:-2].split(b" ")
+    def _is_asked_for(self, request, code, at, stop):
+        """True if a server may answer `code` and then what stands from `at` to before `stop`: it tells what was asked, and, unasked, of
+        the right to recache. Anything else is the answer to somebody else."""
+        stream = self.stream
         if code == b"ME":
-            return
-        odd = code == (b"HD" if b"v" in asked else b"VA") and b"VA" in request.verb.answers
-        for word in told[1:] if code == b"VA" else told:
-            if word[:1] not in asked and word[:1] not in UNASKED_FLAGS:
-                odd = True
-        if odd:
-            raise BackendError(PROTOCOL, f"{request.line[:60]!r} was answered {header[:60]!r}")
+            return at + 1 < stop and stream.byte(at) == BLANK
+        asked = letters_of(request.line, len(request.key) + 3)
+        if code == b"VA" and not asked & VALUE_FLAG:
+            return False
+        if code == b"HD" and asked & VALUE_FLAG and b"VA" in request.verb.answers:
+            return False
+        while at < stop:
+            end = stream.word_end(at + 1, stop)
+            if stream.byte(at) != BLANK or not self._may_be_told(at + 1, end, asked | UNASKED):
+                return False
+            at = end
+        return True
+
+    def _may_be_told(self, start, stop, letters):
+        """True if from `start` to before `stop` is a flag with one of the `letters`, and what may stand behind it."""
+        stream = self.stream
+        letter = stream.byte(start)
+        if not A <= letter <= z:
+            return False
+        flag = letters & (A_FLAG << (letter - A))
+        start += 1
+        if flag & NUMBERS:
+            return stream.number(start, stop) >= 0
+        if flag & LONG_NUMBERS:
+            return stop - start <= 20 and stream.all_digits(start, stop)
+        if flag & SIGNED_NUMBERS:
+            return stream.number(start + 1 if stream.byte(start) == MINUS else start, stop) >= 0
+        if flag & TRUTHS:
+            return stop - start == 1 and 0 <= stream.number(start, stop) <= 1
+        return flag != 0
+
+    def _read_meta_error(self, request, after):
+        """A line that is no answer to a meta command."""
+        stream = self.stream
+        line = stream.cut(stream.pos, after)
+        if not is_error_line(line):
+            raise self._odd_meta(request, after)
+        self.out_of_step = request.verb.kind == "meta_set" and line.startswith(BLOCK_NOT_READ)
+        stream.pos = after
+        return line
+
+    def _odd_meta(self, request, after):
+        """What to raise if a line that ends at `after` cannot be the answer."""
+        line = self.stream.cut(self.stream.pos, min(after, self.stream.pos + 60))
+        return BackendError(PROTOCOL, f"{request.line[:60]!r} was answered {line!r}")
 
     def _check_key(self, request, start, stop):
         """The server answers keys in the order asked: another one belongs to somebody else's request."""

@@ -20,6 +20,7 @@ EndOfTalk = _message.EndOfTalk
 VERBS = _message.VERBS
 _meta = pick("meta")
 new_meta_command = _meta.MetaCommand
+form_of = _meta.form_of
 read_meta = _meta.read
 read_meta_debug = _meta.read_debug
 line_of = _meta.line_of
@@ -103,6 +104,10 @@ class TextParser:
             if length >= 0:
                 key = stream.cut(name_end + 1, stream.word_end(name_end + 1, stop))
                 return self._with_block(verb, key, None, length, False, end + 1)
+        if verb is not None and verb.meta and start == stream.pos:
+            form = self._plain_form(verb, name_end, stop)
+            if form is not None:
+                return self._plain_meta(form, name_end, stop)
         return self._request(start, stop, end)
 
     def _log_in(self):
@@ -173,6 +178,38 @@ class TextParser:
             return -1
         length = stream.number(exptime_end + 1, stop)
         return length if length <= limits.MAX_ANNOUNCED_LENGTH else -1
+
+    def _plain_form(self, verb, name_end, stop):
+        """The MetaForm of a meta command if what follows the name is `key flags`, or `key bytes flags` for an ms, written so
+        plainly that the server may get it as it is; else None."""
+        stream = self.stream
+        key_end = stream.word_end(name_end + 1, stop)
+        if not (1 <= key_end - name_end - 1 <= limits.MAX_KEY and stream.begins(stop, CRLF)):
+            return None
+        flags_at = key_end
+        if verb.kind == "meta_set":
+            flags_at = stream.word_end(key_end + 1, stop)
+            if not 0 <= stream.number(key_end + 1, flags_at) <= self.max_item_size:
+                return None
+        return form_of(verb, stream.cut(flags_at, stop))
+
+    def _plain_meta(self, form, name_end, stop):
+        """The request for such a command, or None if its data block has not all arrived."""
+        stream = self.stream
+        start = stream.pos
+        key_end = stream.word_end(name_end + 1, stop)
+        key = stream.cut(name_end + 1, key_end)
+        if form.stores:
+            flags_at = stream.word_end(key_end + 1, stop)
+            line = None if form.as_it_came else stream.cut(start, flags_at) + form.end
+            request = self._with_block(form.verb, key, line, stream.number(key_end + 1, flags_at), False, stop + 2)
+        else:
+            stream.pos = stop + 2
+            line = stream.cut(start, stop + 2) if form.as_it_came else stream.cut(start, key_end) + form.end
+            request = form.verb.request(key, line)
+        if request is not None:
+            request.edge = form.edge(key)
+        return request
 
     def _request(self, start, stop, end):
         """The request whose command is data[start:stop], in a line that ends at `end`, or None if its data block has not all

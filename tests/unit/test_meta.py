@@ -107,6 +107,63 @@ def test_a_flag_of_a_newer_memcached_is_for_the_server_to_judge():
     assert understood(b"ms a 1 E5 Tx\r\nx\r\n").reply == b"CLIENT_ERROR invalid flag\r\n"
 
 
+# -- forms
+
+
+PLAIN = [
+    b"mg a\r\n", b"mg a v\r\n", b"mg a v f c t\r\n", b"mg a q v\r\n", b"mg a v k q\r\n", b"mg a k\r\n", b"mg a T30 v\r\n", b"mg a N30 v t\r\n",
+    b"ms a 1\r\nx\r\n", b"ms a 1 q\r\nx\r\n", b"ms a 1 T30 F5\r\nx\r\n", b"ms a 1 ME c\r\nx\r\n", b"ms a 1 MA\r\nx\r\n", b"ms a 001 k\r\nx\r\n",
+    b"md a\r\n", b"md a q I T30\r\n", b"ma a\r\n", b"ma a D5 v q\r\n", b"ma a MD N0 J5\r\n",
+]
+ODD = [
+    b"mg a v v\r\n", b"mg a q q\r\n", b"mg a Tx v\r\n", b"mg a  v\r\n", b"mg a v \r\n", b"mg a v\n", b"mg\r\n", b"mg a v\0 f\r\n", b"mg Zm9v b v\r\n",
+    b"mg a O1 v\r\n", b"mg a " + b" ".join(b"%c" % letter for letter in range(65, 91)) + b"\r\n", b"mg %b v\r\n" % (b"k" * 251), b"mg %b v\r\n" % (b"k" * 250),
+    b"mg a C5\r\n", b"mg a E5 v\r\n", b"ms a\r\n", b"ms a x\r\nx\r\n", b"ms a 1 MX\r\nx\r\n", b"ms a 1 C5\r\nx\r\n", b"ms a 2000\r\n%b\r\n" % (b"x" * 2000),
+    b"ms a 1 v v\r\nx\r\n", b"ms a 1\r\nxx\r\n", b"ms a 1 q\r\nxx\r\n", b"ms a -1\r\n", b"ms a 1\nx\r\n", b"md a MX\r\n", b"ma a Dx\r\n", b"ma a MX\r\n", b"mn\r\n", b"me a v\r\n",
+]
+
+
+def facts(line):
+    """All there is to see of the request that `line` is understood as."""
+    request = understood(line)
+    edge = request.edge
+    heard_of_miss = None
+    if edge is not None:
+        request.reply = b"EN\r\n"
+        heard_of_miss = edge.render(request)
+    return (request.verb and (request.verb.name, request.verb.reads, request.verb.changes, request.verb.depends, request.verb.repeatable),
+            request.key, request.line.replace(b" 001", b" 1"), request.reply, request.quiet, edge is None, heard_of_miss)
+
+
+@pytest.mark.parametrize("line", PLAIN + ODD)
+def test_a_command_in_a_form_that_is_known_means_what_it_meant_at_first(line):
+    first = facts(b" " + line)  # a line that begins with a blank is never taken for a known form
+    assert facts(line) == first
+    assert facts(line) == first
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_the_form_of_a_usual_command_is_remembered(line):
+    name, _, *rest = line.split(b"\r\n")[0].split(b" ")
+    flags = b"".join([b" " + flag for flag in (rest[1:] if name == b"ms" else rest)])
+    assert meta.form_of(VERBS[name], flags) is meta.form_of(VERBS[name], flags) is not None
+
+
+@pytest.mark.parametrize("name, flags", [
+    (b"mg", b" O1"), (b"mg", b" v b"), (b"mg", b" C5"), (b"mg", b" v v"), (b"mg", b"  v"), (b"mg", b" v "), (b"mg", b" Tx"), (b"mg", b" ~"),
+    (b"mg", b" P" + b"p" * 64), (b"me", b""), (b"mn", b""),
+])
+def test_a_form_that_is_odd_or_of_one_command_is_not(name, flags):
+    assert meta.form_of(VERBS[name], flags) is None
+
+
+def test_a_client_that_invents_forms_costs_no_memory():
+    forms = [meta.form_of(VERBS[b"mg"], b" T%d" % number) for number in range(3 * meta.MAX_FORMS)]
+    assert None not in forms
+    kept = sum(meta.form_of(VERBS[b"mg"], b" T%d" % number) is form for number, form in reversed(list(enumerate(forms))))
+    assert 0 < kept <= meta.MAX_FORMS
+
+
 # -- what the client hears
 
 

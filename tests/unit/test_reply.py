@@ -51,6 +51,9 @@ GOOD = [
     (ask(b"mg", b"a"), b"HD\r\n", 1),
     (ask(b"mg f", b"a"), b"HD f0\r\n", 1),
     (ask(b"mg f t v", b"a"), b"VA 5 f0 t-1\r\nhello\r\n", 1),
+    (ask(b"mg h l s t c v f", b"a"), b"VA 1 h1 l0 s4294967295 t-1 c18446744073709551615 f0\r\n1\r\n", 1),
+    (ask(b"mg h l", b"a"), b"HD h0 l-5\r\n", 1),
+    (ask(b"mg k q v", b"vkq"), b"VA 0 kvkq\r\n\r\n", 1),
     (ask(b"mg v", b"a"), b"VA 0\r\n\r\n", 1),
     (ask(b"mg v", b"a"), b"VA 0 Z X W\r\n\r\n", 1),
     (ask(b"mg k O1 v q", b"a"), b"VA 2 ka b O1\r\n\r\n\r\n", 1),
@@ -124,6 +127,24 @@ BAD = [
     (GET_A, b"VALUE a 0 0 1 1\r\n"),
     (ask(b"mg f v", b"a"), b"VA 0 fx\r\n\r\n"),
     (ask(b"mg t", b"a"), b"HD t--1\r\n"),
+    (ask(b"mg t", b"a"), b"HD t-\r\n"),
+    (ask(b"mg l", b"a"), b"HD l1x\r\n"),
+    (ask(b"mg s", b"a"), b"HD s-1\r\n"),
+    (ask(b"mg f", b"a"), b"HD f12345678901\r\n"),
+    (ask(b"mg h", b"a"), b"HD h\r\n"),
+    (ask(b"mg h", b"a"), b"HD h2\r\n"),
+    (ask(b"mg h", b"a"), b"HD hx\r\n"),
+    (ask(b"mg h", b"a"), b"HD h01\r\n"),
+    (ask(b"mg c", b"a"), b"HD c123456789012345678901\r\n"),
+    (ask(b"mg c", b"a"), b"HD c1 \r\n"),
+    (ask(b"mg c", b"a"), b"HDc1\r\n"),
+    (ask(b"mg v", b"a"), b"VA1\r\n1\r\n"),
+    (ask(b"mg v", b"a"), b"VAx1\r\n1\r\n"),
+    (ask(b"mg v", b"a"), b"VA 1 \r\n1\r\n"),
+    (ask(b"mg v", b"a"), b"VA\r\n"),
+    (ask(b"mg", b"Wf"), b"HD f0\r\n"),
+    (ask(b"mg O1", b"a"), b"HD \x7f\r\n"),
+    (ask(b"ms 2", b"a"), b"HD 2\r\n"),
     (ask(b"mg c", b"a"), b"HD c\r\n"),
     (ask(b"mg c", b"a"), b"HD  c1\r\n"),
     (ask(b"mg c", b"a"), b"HD c1 f0\r\n"),
@@ -139,6 +160,8 @@ BAD = [
     (ask(b"ma v", b"a"), b"VA 1\r\nx\r\n"),
     (ask(b"ma v", b"a"), b"VA 0\r\n\r\n"),
     (ask(b"me", b"a"), b"HD\r\n"),
+    (ask(b"me", b"a"), b"MEa\r\n"),
+    (ask(b"me", b"a"), b"ME \r\n"),
     (ask(b"mg", b"a"), b"HDX\r\n"),
     (GET_A, b"VALUE \r\n"),
     (GET_A, b"VALUE a 0 99999999999\r\n"),
@@ -203,6 +226,13 @@ def test_after_some_refusals_a_data_block_would_be_taken_for_commands(verb, said
     reader = reading(said)
     assert reader.read(ask(verb, b"a")) == said
     assert reader.out_of_step is out_of_step
+
+
+def test_what_is_asked_is_read_from_the_flags_alone():
+    request = message.Request(message.VERBS[b"ms"], b"k v", b"ms ayB2 5 b c\r\n v f \r\n")
+    assert reading(b"HD c1\r\n").read(request) == b"HD c1\r\n"
+    with pytest.raises(BackendError):
+        reading(b"HD f1\r\n").read(request)
 
 
 def test_a_large_value_in_many_chunks():
