@@ -37,6 +37,7 @@ HOT_MODULES = {
 TWIN_MODULES = {
     "stream": "gmproxy.protocol.stream",
     "retrieval": "gmproxy.protocol.retrieval",
+    "packing": "gmproxy.protocol.packing",
 }
 
 PURE_ASKED = os.environ.get("GMPROXY_PURE", "") not in ("", "0")

@@ -1,5 +1,6 @@
 cimport cython
 from gmproxy._c.stream cimport Stream
+from gmproxy._c.packing cimport Header
 from gmproxy._c.message cimport Edge, Parser, Request, Verb
 
 
@@ -20,21 +21,25 @@ cdef class Operation:
 cdef class Answer(Edge):
     cdef readonly Operation operation
     cdef readonly int opcode
-    cdef readonly long long opaque
+    cdef readonly unsigned int opaque
 
+    cdef begin(self, Operation operation, int opcode, unsigned int opaque)
     @cython.locals(reply=bytes, kind=str)
     cpdef bytes render(self, Request request)
+    cpdef bytes of_value(self, bytes reply, Py_ssize_t start, Py_ssize_t end, bytes key)
     @cython.locals(code=bytes, status=int)
     cpdef bytes of_line(self, bytes reply, bytes key)
-    @cython.locals(header_end=Py_ssize_t, words=list)
-    cpdef bytes of_values(self, bytes reply, Py_ssize_t start, Py_ssize_t end, bytes key)
     @cython.locals(operation=Operation, header_end=Py_ssize_t, word=bytes, value=bytes)
     cdef bytes _of_meta(self, bytes reply, bytes key)
-    cdef bytes _item(self, object cas, object flags, bytes key, bytes value)
     cpdef bytes miss(self, bytes key)
     cdef bytes _of_error(self, bytes line)
     cdef bytes _stats(self, bytes reply)
     cpdef bytes refusal(self, int status)
+    cpdef bytes packet(self, int status=*, object cas=*, bytes extras=*, bytes key=*, bytes value=*)
+
+
+@cython.locals(answer=Answer)
+cdef Answer new_answer(Operation operation, int opcode, unsigned int opaque)
 
 
 cdef class AnswersInOrder(Edge):
@@ -50,9 +55,10 @@ cdef class BinaryParser(Parser):
     cdef bint awaits_step
     cdef Py_ssize_t skip
     cdef Request after_skip
+    cdef Header _header
 
-    @cython.locals(stream=Stream, start=Py_ssize_t, magic=int, opcode=int, key_length=Py_ssize_t, extras_length=Py_ssize_t,
-                   body_length=Py_ssize_t, opaque=cython.longlong, operation=Operation, answer=Answer, rest=Py_ssize_t, key_start=Py_ssize_t,
+    @cython.locals(stream=Stream, start=Py_ssize_t, header=Header, key_length=Py_ssize_t, extras_length=Py_ssize_t,
+                   body_length=Py_ssize_t, operation=Operation, answer=Answer, rest=Py_ssize_t, key_start=Py_ssize_t,
                    after=Py_ssize_t, key=bytes, extras=bytes)
     cpdef Request next_request(self)
     cdef Request _refuse_body(self, Answer answer, int status, Py_ssize_t length)
@@ -61,8 +67,7 @@ cdef class BinaryParser(Parser):
     cdef Request _skip_refused_body(self)
     @cython.locals(answers=list, keys=list, request=Request)
     cdef Request _gets(self, Answer answer, bytes key)
-    @cython.locals(stream=Stream, start=Py_ssize_t, magic=int, opcode=int, key_length=Py_ssize_t, extras_length=Py_ssize_t,
-                   body_length=Py_ssize_t, opaque=cython.longlong, operation=Operation, after=Py_ssize_t, key=bytes)
+    @cython.locals(stream=Stream, start=Py_ssize_t, header=Header, operation=Operation, after=Py_ssize_t)
     cdef bint _take_get(self, list answers, list keys) except -1
 
 

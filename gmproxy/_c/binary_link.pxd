@@ -1,6 +1,7 @@
 cimport cython
 from gmproxy._c.message cimport Reader, Request
 from gmproxy._c.in_binary cimport Question
+from gmproxy._c.packing cimport Header
 from gmproxy._c.stream cimport Stream
 
 
@@ -8,10 +9,10 @@ cdef class BinaryLink(Reader):
     cdef object _asked
     cdef long long _number
     cdef bint _begun
+    cdef Header _header
 
     @cython.locals(question=Question, said=bytes)
     cpdef bytes encode(self, Request request)
-    @cython.locals(stream=Stream, question=Question, header=bytes, start=Py_ssize_t, key_length=Py_ssize_t, extras_length=Py_ssize_t,
-                   status=int, body_length=Py_ssize_t, number=cython.longlong, place=Py_ssize_t, body=Py_ssize_t, value=Py_ssize_t,
-                   after=Py_ssize_t, reply=bytes)
+    @cython.locals(stream=Stream, question=Question, header=Header, start=Py_ssize_t, place=Py_ssize_t, body=Py_ssize_t,
+                   value=Py_ssize_t, after=Py_ssize_t, reply=bytes)
     cpdef bytes read(self, Request request)

@@ -26,6 +26,7 @@ cdef class Stream:
     cpdef Py_ssize_t line_end(self, Py_ssize_t start)
     cpdef Py_ssize_t word_end(self, Py_ssize_t start, Py_ssize_t stop)
     cpdef Py_ssize_t find_nul(self, Py_ssize_t start, Py_ssize_t stop)
+    cpdef bint is_text(self, Py_ssize_t start, Py_ssize_t stop)
     cpdef bytes cut(self, Py_ssize_t start, Py_ssize_t stop)
     cpdef bint begins(self, Py_ssize_t start, bytes text)
     cpdef bint equals(self, Py_ssize_t start, Py_ssize_t stop, bytes text)

@@ -194,6 +194,13 @@ cdef class Stream:
     cpdef Py_ssize_t find_nul(self, Py_ssize_t start, Py_ssize_t stop):
         return find(self._text, 0, start, stop)
 
+    cpdef bint is_text(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef Py_ssize_t at
+        for at in range(start, min(stop, self.end)):
+            if self._text[at] == c" " or self._text[at] == c"\n" or self._text[at] == c"\r" or self._text[at] == 0:
+                return False
+        return True
+
     cpdef bytes cut(self, Py_ssize_t start, Py_ssize_t stop):
         if stop > self.end:
             stop = self.end

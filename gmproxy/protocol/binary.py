@@ -10,7 +10,7 @@ closes the connection, is as in memcached 1.6.18, but that an unknown command wi
 from gmproxy.accel import pick
 from gmproxy.protocol import limits, packets
 from gmproxy.protocol.packets import (
-    COUNT_EXTRAS, EXISTS, GO_ON, HEADER, HEADER_SIZE, INTERNAL_ERROR, INVALID, LONG_NUMBER, NO_INITIAL, NOT_A_NUMBER, NOT_FOUND, NOT_STORED,
+    COUNT_EXTRAS, EXISTS, GO_ON, HEADER_SIZE, INTERNAL_ERROR, INVALID, LONG_NUMBER, NO_INITIAL, NOT_A_NUMBER, NOT_FOUND, NOT_STORED,
     NUMBER, OK, OUT_OF_MEMORY, PLAIN, REFUSED, REQUEST, RESPONSE, STORE_EXTRAS, TOO_LARGE, UNKNOWN_COMMAND, WORDS,
 )
 
@@ -25,10 +25,15 @@ META_COUNT, META_COUNT_IF = _message.META_COUNT, _message.META_COUNT_IF
 _meta = pick("meta")
 is_text = _meta.is_text
 encoded = _meta.encoded
+_packing = pick("packing")
+new_header = _packing.Header
+packet = _packing.packet
+item_packet = _packing.item_packet
 new_keys = pick("retrieval").Keys
 new_stream = pick("stream").Stream
 
 GETS = VERBS[b"gets"]
+VALUE = b"VALUE "
 END = b"END\r\n"
 CRLF = b"\r\n"
 
@@ -134,12 +139,17 @@ class Answer:
     __slots__ = ("operation", "opcode", "opaque")
 
     def __init__(self, operation, opcode, opaque):
+        self.begin(operation, opcode, opaque)
+
+    def begin(self, operation, opcode, opaque):
         self.operation = operation
         self.opcode = opcode
         self.opaque = opaque
 
     def render(self, request):
         reply = request.reply
+        if reply.startswith(VALUE):
+            return self.of_value(reply, 0, len(reply) - len(END), request.key)
         kind = self.operation.kind
         if kind == "stat":
             return self._stats(reply)
@@ -147,10 +157,12 @@ class Answer:
             return self.packet(value=reply[len(b"VERSION "):-2])
         return self.of_line(reply, request.key)
 
+    def of_value(self, reply, start, end, key):
+        """The packet for the VALUE block reply[start:end]."""
+        return item_packet(self.opcode, self.opaque, reply, start, end, key if self.operation.tells_key else b"")
+
     def of_line(self, reply, key):
-        """The packet for the `reply` of a server about `key`."""
-        if reply.startswith(b"VALUE "):
-            return self.of_values(reply, 0, len(reply) - len(END), key)
+        """The packet for the `reply` of a server about `key`, which has no value."""
         code = reply[:2]
         if code == b"VA" or code == b"HD":
             return self._of_meta(reply, key)
@@ -162,16 +174,6 @@ class Answer:
         if status == NOT_FOUND and self.operation.reads:
             return self.miss(key)
         return self.refusal(status) if status else self._of_error(reply)
-
-    def of_values(self, reply, start, end, key):
-        """The packet for the VALUE block reply[start:end], which has a cas number."""
-        header_end = reply.index(CRLF, start)
-        words = reply[start:header_end].split(b" ")
-        cas = _number(words[4]) if len(words) > 4 else 0
-        return self._item(cas, _number(words[2]), key, reply[header_end + 2:end - 2])
-
-    def _item(self, cas, flags, key, value):
-        return self.packet(cas=cas, extras=NUMBER.pack(flags % 2**32), key=key if self.operation.tells_key else b"", value=value)
 
     def _of_meta(self, reply, key):
         operation = self.operation
@@ -186,15 +188,15 @@ class Answer:
                 flags = _number(word[1:])
         value = reply[header_end + 2:-2]
         if operation.kind == "count":
-            return self.packet(cas=cas, value=LONG_NUMBER.pack(_number(value) % 2**64))
+            return self.packet(OK, cas, b"", b"", LONG_NUMBER.pack(_number(value) % 2**64))
         if operation.reads:
-            return self._item(cas, flags, key, value)
-        return self.packet(cas=cas)
+            return self.packet(OK, cas, NUMBER.pack(flags % 2**32), key if operation.tells_key else b"", value)
+        return self.packet(OK, cas)
 
     def miss(self, key):
         if self.operation.quiet:
             return b""
-        return self.packet(NOT_FOUND, key=key) if self.operation.tells_key else self.refusal(NOT_FOUND)
+        return self.packet(NOT_FOUND, 0, b"", key) if self.operation.tells_key else self.refusal(NOT_FOUND)
 
     def _of_error(self, line):
         for beginning, status in _STATUS_OF_LINE:
@@ -213,12 +215,17 @@ class Answer:
         return b"".join(told)
 
     def refusal(self, status):
-        return self.packet(status, value=WORDS[status])
+        return self.packet(status, 0, b"", b"", WORDS[status])
 
     def packet(self, status=OK, cas=0, extras=b"", key=b"", value=b""):
-        body = len(extras) + len(key) + len(value)
-        header = HEADER.pack(RESPONSE, self.opcode, len(key), len(extras), status, body, self.opaque, cas % 2**64)
-        return b"%b%b%b%b" % (header, extras, key, value)
+        return packet(RESPONSE, self.opcode, status, self.opaque, cas % 2**64, extras, key, value)
+
+
+def new_answer(operation, opcode, opaque):
+    """An Answer. In the compiled build, unlike a call of the class, this is a step in C."""
+    answer = Answer.__new__(Answer)
+    answer.begin(operation, opcode, opaque)
+    return answer
 
 
 class AnswersInOrder:
@@ -237,11 +244,11 @@ class AnswersInOrder:
             return b"".join([answer.of_line(reply, key) for answer, key in zip(self.answers, request.keys)])
         for answer, key in zip(self.answers, request.keys):
             key_end = pos + 6 + len(key)
-            if reply.startswith(b"VALUE ", pos) and reply.startswith(key, pos + 6) and reply.startswith(b" ", key_end):
+            if reply.startswith(VALUE, pos) and reply.startswith(key, pos + 6) and reply.startswith(b" ", key_end):
                 header_end = reply.index(CRLF, key_end)
                 length = int(reply[key_end:header_end].split(b" ")[2])
                 end = header_end + 2 + length + 2
-                told.append(answer.of_values(reply, pos, end, key))
+                told.append(answer.of_value(reply, pos, end, key))
                 pos = end
             else:
                 told.append(answer.miss(key))
@@ -251,7 +258,7 @@ class AnswersInOrder:
 class BinaryParser:
     """The requests of one client (a message.Parser). Raises Unintelligible."""
 
-    __slots__ = ("stream", "max_item_size", "users", "is_known", "awaits_step", "skip", "after_skip")
+    __slots__ = ("stream", "max_item_size", "users", "is_known", "awaits_step", "skip", "after_skip", "_header")
 
     def __init__(self, max_item_size, users=None):
         self.stream = new_stream()
@@ -261,6 +268,7 @@ class BinaryParser:
         self.awaits_step = False  # a mechanism was agreed on, but not a word of it said
         self.skip = 0           # bytes of a refused body still to be thrown away
         self.after_skip = None  # the answer once they are gone
+        self._header = new_header()
 
     def next_request(self):
         stream = self.stream
@@ -272,11 +280,15 @@ class BinaryParser:
         if stream.end - start < HEADER_SIZE:
             stream.need = HEADER_SIZE
             return None
-        magic, opcode, key_length, extras_length, _, body_length, opaque, cas = HEADER.unpack(stream.cut(start, start + HEADER_SIZE))
-        if magic != REQUEST:
+        header = self._header
+        header.read(stream, start)
+        if header.magic != REQUEST:
             raise Unintelligible
-        operation = OPERATIONS.get(opcode)
-        answer = Answer(operation, opcode, opaque)
+        key_length = header.key_length
+        extras_length = header.extras_length
+        body_length = header.body_length
+        operation = OPERATIONS.get(header.opcode)
+        answer = new_answer(operation, header.opcode, header.opaque)
         rest = body_length - key_length - extras_length
         if rest < 0:
             raise Unintelligible(answer.refusal(UNKNOWN_COMMAND))
@@ -302,10 +314,10 @@ class BinaryParser:
             return None
         stream.pos = after
         key = stream.cut(key_start, key_start + key_length)
-        if operation.kind == "get" and is_text(key):
+        if operation.kind == "get" and stream.is_text(key_start, key_start + key_length):
             return self._gets(answer, key)
         extras = stream.cut(start + HEADER_SIZE, key_start)
-        return getattr(self, "_" + operation.kind)(answer, cas, extras, key, stream.cut(key_start + key_length, after))
+        return getattr(self, "_" + operation.kind)(answer, header.cas, extras, key, stream.cut(key_start + key_length, after))
 
     # -- bodies that are not taken
 
@@ -345,7 +357,7 @@ class BinaryParser:
                 request.keys = new_keys(keys)
                 request.edge = AnswersInOrder(answers)
                 return request
-        request = GETS.request(key, b"gets %b\r\n" % key)
+        request = GETS.request(key, b"gets " + key + CRLF)
         request.edge = answer
         return request
 
@@ -355,19 +367,19 @@ class BinaryParser:
         start = stream.pos
         if stream.end - start < HEADER_SIZE:
             return False
-        magic, opcode, key_length, extras_length, _, body_length, opaque, _ = HEADER.unpack(stream.cut(start, start + HEADER_SIZE))
-        operation = OPERATIONS.get(opcode)
-        if magic != REQUEST or operation is None or operation.kind != "get" or extras_length or body_length != key_length:
+        header = self._header
+        header.read(stream, start)
+        operation = OPERATIONS.get(header.opcode)
+        if header.magic != REQUEST or operation is None or operation.kind != "get":
             return False
-        after = start + HEADER_SIZE + key_length
-        if not 1 <= key_length <= limits.MAX_KEY or after > stream.end:
+        after = start + HEADER_SIZE + header.key_length
+        if header.extras_length or header.body_length != header.key_length or not 1 <= header.key_length <= limits.MAX_KEY or after > stream.end:
             return False
-        key = stream.cut(start + HEADER_SIZE, after)
-        if not is_text(key):
+        if not stream.is_text(start + HEADER_SIZE, after):
             return False
         stream.pos = after
-        keys.append(key)
-        answers.append(Answer(operation, opcode, opaque))
+        keys.append(stream.cut(start + HEADER_SIZE, after))
+        answers.append(new_answer(operation, header.opcode, header.opaque))
         return operation.quiet
 
     def _get(self, answer, cas, extras, key, value):

@@ -9,9 +9,10 @@ from collections import deque
 from gmproxy.accel import pick
 from gmproxy.errors import PROTOCOL, BackendError
 from gmproxy.protocol import limits
-from gmproxy.protocol.packets import HEADER, HEADER_SIZE, NUMBER, RESPONSE
+from gmproxy.protocol.packets import HEADER_SIZE, NUMBER, RESPONSE
 
 new_stream = pick("stream").Stream
+new_header = pick("packing").Header
 is_error_line = pick("reply").is_error_line
 _in_binary = pick("in_binary")
 ask = _in_binary.ask
@@ -24,7 +25,7 @@ class BinaryLink:
     out_of_step   always False: a packet says how long it is, so no refusal can be mistaken for anything else
     """
 
-    __slots__ = ("stream", "found", "out_of_step", "_asked", "_number", "_begun")
+    __slots__ = ("stream", "found", "out_of_step", "_asked", "_number", "_begun", "_header")
 
     def __init__(self):
         self.stream = new_stream()
@@ -33,6 +34,7 @@ class BinaryLink:
         self._asked = deque()  # a Question for each request that has no reply
         self._number = 0       # for the next packet
         self._begun = False    # part of the oldest reply was taken
+        self._header = new_header()
 
     def encode(self, request):
         """The packets that ask for `request`."""
@@ -56,21 +58,21 @@ class BinaryLink:
             if body > stream.end:
                 stream.need = HEADER_SIZE
                 return None
-            header = stream.cut(start, body)
-            _, _, key_length, extras_length, status, body_length, number, cas = HEADER.unpack(header)
-            place = (number - question.first) % NUMBERS
+            header = self._header
+            header.read(stream, start)
+            place = (header.opaque - question.first) % NUMBERS
             if place >= question.count:
-                raise BackendError(PROTOCOL, f"an answer to packet {number}, which is not expected")
-            value = body + extras_length + key_length
-            after = body + body_length
-            if value > after or body_length > limits.MAX_REPLY:
-                raise BackendError(PROTOCOL, f"a bad header {header!r}")
+                raise BackendError(PROTOCOL, f"an answer to packet {header.opaque}, which is not expected")
+            value = body + header.extras_length + header.key_length
+            after = body + header.body_length
+            if value > after or header.body_length > limits.MAX_REPLY:
+                raise BackendError(PROTOCOL, f"a bad header {stream.cut(start, body)!r}")
             if after > stream.end:
-                stream.need = HEADER_SIZE + body_length
+                stream.need = HEADER_SIZE + header.body_length
                 return None
             stream.pos = after
-            flags = NUMBER.unpack(stream.cut(body, body + NUMBER.size))[0] if extras_length >= NUMBER.size else 0
-            reply = question.take(place, status, cas, flags, stream.cut(value, after))
+            flags = NUMBER.unpack(stream.cut(body, body + NUMBER.size))[0] if header.extras_length >= NUMBER.size else 0
+            reply = question.take(place, header.status, header.cas, flags, stream.cut(value, after))
             self._begun = reply is None
             if reply is not None:
                 self._asked.popleft()

@@ -1,7 +1,12 @@
 """Bounds of the memcached protocol, with what memcached itself uses."""
 
+import re
+
 #: memcached: KEY_MAX_LENGTH.
 MAX_KEY = 250
+
+#: What cannot stand in a key of the text protocol; a carriage return could be taken for part of a line end.
+NOT_TEXT = re.compile(rb"[\0\n\r ]")
 
 #: A command line without its end after this many bytes is given up, unless it is a long get (memcached: 2048).
 MAX_UNFINISHED_LINE = 2048

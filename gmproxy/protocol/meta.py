@@ -74,13 +74,10 @@ _OF_ONE_COMMAND = re.compile(rb" [bCO]")
 #: What memcached passes over in base64.
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]")
 
-#: What cannot stand in a key of the text protocol; a carriage return could be taken for part of a line end.
-_NOT_TEXT = re.compile(rb"[\0\n\r ]")
-
 
 def is_text(key):
     """True if `key` may stand in a line as it is."""
-    return _NOT_TEXT.search(key) is None
+    return limits.NOT_TEXT.search(key) is None
 
 
 def encoded(key):

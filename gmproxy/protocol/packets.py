@@ -3,12 +3,15 @@
 import struct
 from collections import namedtuple
 
+from gmproxy.accel import pick
+from gmproxy.protocol.packing import HEADER
+
+packet = pick("packing").packet
+
 #: How each packet begins.
 REQUEST = 0x80
 RESPONSE = 0x81
 
-#: magic, opcode, lengths of key and extras, status (in an answer), length of the body, opaque, cas. The body is extras, key, value.
-HEADER = struct.Struct(">BBHBxHIIQ")
 HEADER_SIZE = HEADER.size
 
 STORE_EXTRAS = struct.Struct(">II")   # flags, exptime
@@ -47,8 +50,7 @@ WORDS = {
 
 def request(opcode, key=b"", extras=b"", value=b"", opaque=0, cas=0):
     """The packet that asks a server for something."""
-    body = len(extras) + len(key) + len(value)
-    return b"%b%b%b%b" % (HEADER.pack(REQUEST, opcode, len(key), len(extras), 0, body, opaque, cas), extras, key, value)
+    return packet(REQUEST, opcode, 0, opaque, cas, extras, key, value)
 
 
 #: What a server says, taken apart.

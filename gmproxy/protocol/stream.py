@@ -10,6 +10,8 @@ a search for a line end goes on where the last one stopped, and a long data bloc
 
 import os
 
+from gmproxy.protocol.limits import NOT_TEXT
+
 #: What `receive` says if nothing has arrived.
 NOTHING = -1
 
@@ -117,6 +119,10 @@ class Stream:
     def find_nul(self, start, stop):
         """The offset of the first NUL from `start` to before `stop`, or -1."""
         return self._data.find(b"\0", start, stop)
+
+    def is_text(self, start, stop):
+        """True if what stands from `start` to before `stop` may be a key of the text protocol, or part of one."""
+        return NOT_TEXT.search(self._data, start, stop) is None
 
     def cut(self, start, stop):
         """The bytes from `start` to before `stop`."""
