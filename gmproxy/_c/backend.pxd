@@ -2,6 +2,9 @@ cimport cython
 from gmproxy._c.link cimport Link, LinkKeeper
 from gmproxy._c.message cimport Request
 
+cdef Py_ssize_t MAX_WAITING
+cdef long long MAX_BACKLOG
+
 
 cdef class Backend(LinkKeeper):
     cdef readonly object server

@@ -3,6 +3,10 @@ from gmproxy._c.stream cimport Stream
 from gmproxy._c.packing cimport Header
 from gmproxy._c.message cimport Edge, Parser, Request, Verb
 
+cdef bytes VALUE, END, CRLF
+cdef dict OPERATIONS
+cdef Py_ssize_t MAX_KEY
+
 
 @cython.final
 cdef class Operation:

@@ -3,6 +3,8 @@ from gmproxy._c.binary_link cimport BinaryLink
 from gmproxy._c.message cimport Reader, Request, RequestQueue
 from gmproxy._c.meter cimport Meter
 
+cdef Py_ssize_t LONG
+
 
 cdef class LinkKeeper:
     cdef public Meter meter

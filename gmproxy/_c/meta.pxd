@@ -1,6 +1,8 @@
 cimport cython
 from gmproxy._c.message cimport Edge, Request, Verb
 
+cdef dict _forms
+
 
 cpdef bint is_text(bytes key)
 cpdef bytes encoded(bytes key)

@@ -3,6 +3,11 @@ from gmproxy._c.message cimport Parser, Request, Verb
 from gmproxy._c.meta cimport MetaCommand, MetaForm
 from gmproxy._c.stream cimport Stream
 
+cdef dict VERBS
+cdef bytes CRLF
+cdef Py_ssize_t MAX_KEY
+cdef long long MAX_FLAGS, MAX_EXPTIME
+
 
 cdef class TextParser(Parser):
     cdef Py_ssize_t skip

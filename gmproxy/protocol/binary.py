@@ -37,6 +37,8 @@ VALUE = b"VALUE "
 END = b"END\r\n"
 CRLF = b"\r\n"
 
+MAX_KEY = limits.MAX_KEY
+
 #: The text protocol's numbers are signed: the last second it knows, in 2038, stands for all later ones.
 MAX_EXPTIME = 2**31 - 1
 
@@ -294,7 +296,7 @@ class BinaryParser:
             raise Unintelligible(answer.refusal(UNKNOWN_COMMAND))
         if self.users is not None and not self.is_known and (operation is None or operation.kind not in OPEN_TO_ALL):
             raise Unintelligible(answer.refusal(REFUSED))
-        if key_length > limits.MAX_KEY:
+        if key_length > MAX_KEY:
             raise Unintelligible(answer.refusal(INVALID))
         if operation is None or (self.users is None and operation.kind in LOGIN):
             return self._refuse_body(answer, UNKNOWN_COMMAND, body_length)
@@ -333,7 +335,7 @@ class BinaryParser:
         self.after_skip = local_reply(answer.refusal(TOO_LARGE))
         operation = answer.operation
         word, flag = _word(key)
-        if operation.kind != "store" or operation.mode or len(word) > limits.MAX_KEY:
+        if operation.kind != "store" or operation.mode or len(word) > MAX_KEY:
             return self._skip_refused_body()
         request = META_DELETE.request(key, b"md %b%b\r\n" % (word, flag))
         request.quiet = True
@@ -373,7 +375,7 @@ class BinaryParser:
         if header.magic != REQUEST or operation is None or operation.kind != "get":
             return False
         after = start + HEADER_SIZE + header.key_length
-        if header.extras_length or header.body_length != header.key_length or not 1 <= header.key_length <= limits.MAX_KEY or after > stream.end:
+        if header.extras_length or header.body_length != header.key_length or not 1 <= header.key_length <= MAX_KEY or after > stream.end:
             return False
         if not stream.is_text(start + HEADER_SIZE, after):
             return False
@@ -486,7 +488,7 @@ def _command(answer, line, words):
 def _ask(verb, answer, name, key, length, flags, value=None):
     """The request for the meta command `name`; answered already if the key has no room in it."""
     word, flag = _word(key)
-    if len(word) > limits.MAX_KEY:
+    if len(word) > MAX_KEY:
         return local_reply(answer.refusal(INVALID))
     line = b"%b %b%b%b%b\r\n" % (name, word, length, flag, flags)
     request = verb.request(key, line if value is None else line + value + CRLF)

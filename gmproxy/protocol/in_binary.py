@@ -21,7 +21,8 @@ BAD_DELTA, BAD_EXPTIME, TOO_LARGE_LINE = _text.BAD_DELTA, _text.BAD_EXPTIME, _te
 _meta = pick("meta")
 INVALID_FLAG, BAD_FLAG = _meta.INVALID, _meta.BAD_FLAG
 _reply = pick("reply")
-END, CRLF, REPLY_TOO_LARGE = _reply.END, _reply.CRLF, _reply.REPLY_TOO_LARGE
+END, REPLY_TOO_LARGE = _reply.END, _reply.REPLY_TOO_LARGE
+CRLF = b"\r\n"
 
 #: The number in a packet has 32 bits.
 NUMBERS = 2**32

@@ -50,6 +50,7 @@ CRLF = b"\r\n"
 DELETE = VERBS[b"delete"]
 META_DELETE = VERBS[b"md"]
 NOREPLY = b"noreply"
+MAX_KEY = limits.MAX_KEY
 MAX_FLAGS = 2**32 - 1
 MAX_EXPTIME = 2**31 - 1
 
@@ -154,9 +155,9 @@ class TextParser:
         """get and gets, the most frequent and the longest commands: read without splitting the line first."""
         stream = self.stream
         pos = name_end + 1
-        if 0 < stop - pos <= limits.MAX_KEY and stream.word_end(pos, stop) == stop and stream.begins(stop, CRLF):
+        if 0 < stop - pos <= MAX_KEY and stream.word_end(pos, stop) == stop and stream.begins(stop, CRLF):
             return verb.request(stream.cut(pos, stop), stream.cut(start, stop + 2))
-        keys = read_keys(stream, pos, stop, limits.MAX_KEY)
+        keys = read_keys(stream, pos, stop, MAX_KEY)
         if keys is None:
             return local_reply(BAD_FORMAT)
         if len(keys) == 1:
@@ -174,7 +175,7 @@ class TextParser:
         exptime = stream.number(flags_end + 1, exptime_end)
         if not (0 <= flags <= MAX_FLAGS and 0 <= exptime <= MAX_EXPTIME and stream.begins(stop, CRLF)):
             return -1
-        if not 1 <= key_end - name_end - 1 <= limits.MAX_KEY:
+        if not 1 <= key_end - name_end - 1 <= MAX_KEY:
             return -1
         length = stream.number(exptime_end + 1, stop)
         return length if length <= limits.MAX_ANNOUNCED_LENGTH else -1
@@ -184,7 +185,7 @@ class TextParser:
         plainly that the server may get it as it is; else None."""
         stream = self.stream
         key_end = stream.word_end(name_end + 1, stop)
-        if not (1 <= key_end - name_end - 1 <= limits.MAX_KEY and stream.begins(stop, CRLF)):
+        if not (1 <= key_end - name_end - 1 <= MAX_KEY and stream.begins(stop, CRLF)):
             return None
         flags_at = key_end
         if verb.kind == "meta_set":
@@ -246,7 +247,7 @@ class TextParser:
             return local_reply(BAD_EXPTIME)
         keys = words[2:]
         for key in keys:
-            if len(key) > limits.MAX_KEY:
+            if len(key) > MAX_KEY:
                 return local_reply(BAD_FORMAT)
         if not keys:
             return local_reply(b"END\r\n")
@@ -263,7 +264,7 @@ class TextParser:
         exptime = c_number(words[3], -2**63, 2**63 - 1)
         length = c_number(words[4], 0, limits.MAX_ANNOUNCED_LENGTH)
         cas = c_number(words[5], 0, 2**64 - 1) if verb.least == 6 else 0
-        if flags is None or exptime is None or length is None or cas is None or len(key) > limits.MAX_KEY:
+        if flags is None or exptime is None or length is None or cas is None or len(key) > MAX_KEY:
             return self._refuse(BAD_FORMAT, quiet, pos)
         line = b"%b %b %d %d %d" % (verb.name, key, flags % 2**32, as_int32(exptime), length)
         line += b" %d\r\n" % cas if verb.least == 6 else CRLF
@@ -322,7 +323,7 @@ class TextParser:
     def _meta_set(self, verb, words, pos):
         """An ms; its data block begins at `pos`. Mistakes in the flags are answered after it, others before."""
         length = c_number(words[2], 0, limits.MAX_ANNOUNCED_LENGTH) if len(words) > 2 else None
-        if len(words[1]) > limits.MAX_KEY or len(words) == 2:
+        if len(words[1]) > MAX_KEY or len(words) == 2:
             return self._refuse(BAD_FORMAT, False, pos)
         if len(words) > limits.MAX_META_WORDS:
             return self._refuse(TOO_MANY_FLAGS, False, pos)
@@ -376,7 +377,7 @@ class TextParser:
     def _line_about_key(self, verb, words, take):
         """A command of one line: its first `take` words go to the server, which judges the numbers itself."""
         quiet = len(words) > take and words[-1] == NOREPLY
-        if len(words[1]) > limits.MAX_KEY:
+        if len(words[1]) > MAX_KEY:
             return self._refuse(BAD_FORMAT, quiet, self.stream.pos)
         request = verb.request(words[1], b" ".join(words[:take]) + b"\r\n")
         request.quiet = quiet
