@@ -197,7 +197,8 @@ class Router:
         if request.verb.changes or some_may_be_old(servers):
             division = self._divide_with_care(request, servers, locator)
         else:
-            division = request.keys.divide(locator, len(servers))
+            keys = request.keys
+            division = keys.divide(locator, len(servers))
         self.fragments += len(division.parts)
         gather = new_gather(request, division)
         for keys in division.parts:

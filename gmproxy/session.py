@@ -13,11 +13,10 @@ from gevent.socket import wait_write
 from greenlet import greenlet
 
 from gmproxy.accel import pick
+from gmproxy.protocol.packets import REQUEST as BINARY
 
 new_text_parser = pick("text").TextParser
-_binary = pick("binary")
-new_binary_parser = _binary.BinaryParser
-BINARY = _binary.REQUEST
+new_binary_parser = pick("binary").BinaryParser
 _message = pick("message")
 EndOfTalk = _message.EndOfTalk
 local_reply = _message.local_reply

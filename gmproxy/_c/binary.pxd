@@ -1,10 +1,14 @@
 cimport cython
 from gmproxy._c.stream cimport Stream
-from gmproxy._c.packing cimport Header
+from gmproxy._c.packing cimport Header, Packer
 from gmproxy._c.message cimport Edge, Parser, Request, Verb
 
 cdef bytes VALUE, END, CRLF
 cdef dict OPERATIONS
+cdef Packer PACKER
+cdef Verb GETS
+cdef int REQUEST, RESPONSE, OK, NOT_FOUND
+cdef Py_ssize_t HEADER_SIZE
 cdef Py_ssize_t MAX_KEY
 
 

@@ -1,6 +1,6 @@
 cimport cython
 from gmproxy._c.binary_link cimport BinaryLink
-from gmproxy._c.message cimport Reader, Request, RequestQueue
+from gmproxy._c.message cimport Asker, Reader, Request, RequestQueue
 from gmproxy._c.meter cimport Meter
 
 cdef Py_ssize_t LONG
@@ -52,7 +52,7 @@ cdef class Link:
     cdef bytes _take_out(self)
     @cython.locals(count=Py_ssize_t)
     cdef _send(self, bytes data, Py_ssize_t offset)
-    @cython.locals(ready=list, count=Py_ssize_t)
+    @cython.locals(ready=list, count=Py_ssize_t, session=Asker)
     cpdef on_readable(self)
     @cython.locals(reader=Reader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint, waiting=RequestQueue)
     cdef _take(self, Py_ssize_t count, list ready)

@@ -28,6 +28,7 @@ cdef class Verb:
 
 cdef class Asker:
     cpdef answered(self, Request request)
+    cpdef resume(self)
 
 
 cdef class Edge:

@@ -1,8 +1,6 @@
 cimport cython
 from gmproxy._c.message cimport Edge, Request, Verb
 
-cdef dict _forms
-
 
 cpdef bint is_text(bytes key)
 cpdef bytes encoded(bytes key)
@@ -55,10 +53,16 @@ cdef class MetaForm:
     cpdef MetaEdge edge(self, bytes key)
 
 
-@cython.locals(forms=dict)
-cpdef MetaForm form_of(Verb verb, bytes flags)
-@cython.locals(words=list, command=MetaCommand)
-cdef MetaForm _read_form(Verb verb, bytes flags, dict forms)
+@cython.final
+cdef class Forms:
+    cdef dict _forms
+
+    @cython.locals(forms=dict)
+    cpdef MetaForm of(self, Verb verb, bytes flags)
+    @cython.locals(words=list, command=MetaCommand)
+    cdef MetaForm _read(self, Verb verb, bytes flags, dict forms)
+
+
 @cython.locals(name=bytes, error=bytes, command=MetaCommand, request=Request)
 cpdef Request read(Verb verb, list words)
 @cython.locals(word=bytes, key=bytes)

@@ -14,5 +14,6 @@ cdef class Header:
     cpdef read(self, Stream stream, Py_ssize_t start)
 
 
-cpdef bytes packet(int magic, int opcode, int status, unsigned int opaque, unsigned long long cas, bytes extras, bytes key, bytes value)
-cpdef bytes item_packet(int opcode, unsigned int opaque, bytes reply, Py_ssize_t start, Py_ssize_t stop, bytes key)
+cdef class Packer:
+    cpdef bytes packet(self, int magic, int opcode, int status, unsigned int opaque, unsigned long long cas, bytes extras, bytes key, bytes value)
+    cpdef bytes item(self, int opcode, unsigned int opaque, bytes reply, Py_ssize_t start, Py_ssize_t stop, bytes key)

@@ -28,51 +28,55 @@ cdef class Header:
         self.cas = number(at + 16, 8)
 
 
-cpdef bytes packet(int magic, int opcode, int status, unsigned int opaque, unsigned long long cas, bytes extras, bytes key, bytes value):
-    cdef Py_ssize_t extras_length = PyBytes_GET_SIZE(extras), key_length = PyBytes_GET_SIZE(key), value_length = PyBytes_GET_SIZE(value)
-    cdef bytes made = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + extras_length + key_length + value_length)
-    cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(made)
-    put_header(to, magic, opcode, key_length, extras_length, status, extras_length + key_length + value_length, opaque, cas)
-    to += HEADER_SIZE
-    memcpy(to, PyBytes_AS_STRING(extras), extras_length)
-    to += extras_length
-    memcpy(to, PyBytes_AS_STRING(key), key_length)
-    to += key_length
-    memcpy(to, PyBytes_AS_STRING(value), value_length)
-    return made
+cdef class Packer:
+
+    cpdef bytes packet(self, int magic, int opcode, int status, unsigned int opaque, unsigned long long cas, bytes extras, bytes key, bytes value):
+        cdef Py_ssize_t extras_length = PyBytes_GET_SIZE(extras), key_length = PyBytes_GET_SIZE(key), value_length = PyBytes_GET_SIZE(value)
+        cdef bytes made = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + extras_length + key_length + value_length)
+        cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(made)
+        put_header(to, magic, opcode, key_length, extras_length, status, extras_length + key_length + value_length, opaque, cas)
+        to += HEADER_SIZE
+        memcpy(to, PyBytes_AS_STRING(extras), extras_length)
+        to += extras_length
+        memcpy(to, PyBytes_AS_STRING(key), key_length)
+        to += key_length
+        memcpy(to, PyBytes_AS_STRING(value), value_length)
+        return made
+
+    cpdef bytes item(self, int opcode, unsigned int opaque, bytes reply, Py_ssize_t start, Py_ssize_t stop, bytes key):
+        cdef const char *text = PyBytes_AS_STRING(reply)
+        cdef unsigned long long flags = 0, length = 0, cas = 0
+        cdef Py_ssize_t at = start + LABEL_SIZE, key_length = PyBytes_GET_SIZE(key), value_length
+        cdef const char *found
+        cdef bytes made
+        cdef unsigned char *to
+        if not 0 <= start < stop <= PyBytes_GET_SIZE(reply) or at >= stop:
+            raise ValueError("no such block")
+        found = <const char *>memchr(text + at, c" ", stop - at)
+        if found == NULL:
+            raise ValueError("no flags")
+        at = read_digits(text, found - text + 1, stop, &flags)
+        at = read_digits(text, at + 1, stop, &length)
+        if at < stop and text[at] == c" ":
+            read_digits(text, at + 1, stop, &cas)
+        found = <const char *>memchr(text + at, c"\n", stop - at) if at < stop else NULL
+        if found == NULL or found - text + 1 > stop - 2:
+            raise ValueError("no value")
+        at = found - text + 1
+        value_length = stop - 2 - at
+        made = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + FLAGS_SIZE + key_length + value_length)
+        to = <unsigned char *>PyBytes_AS_STRING(made)
+        put_header(to, RESPONSE, opcode, key_length, FLAGS_SIZE, 0, FLAGS_SIZE + key_length + value_length, opaque, cas)
+        to += HEADER_SIZE
+        put(to, flags, FLAGS_SIZE)
+        to += FLAGS_SIZE
+        memcpy(to, PyBytes_AS_STRING(key), key_length)
+        to += key_length
+        memcpy(to, text + at, value_length)
+        return made
 
 
-cpdef bytes item_packet(int opcode, unsigned int opaque, bytes reply, Py_ssize_t start, Py_ssize_t stop, bytes key):
-    cdef const char *text = PyBytes_AS_STRING(reply)
-    cdef unsigned long long flags = 0, length = 0, cas = 0
-    cdef Py_ssize_t at = start + LABEL_SIZE, key_length = PyBytes_GET_SIZE(key), value_length
-    cdef const char *found
-    cdef bytes made
-    cdef unsigned char *to
-    if not 0 <= start < stop <= PyBytes_GET_SIZE(reply) or at >= stop:
-        raise ValueError("no such block")
-    found = <const char *>memchr(text + at, c" ", stop - at)
-    if found == NULL:
-        raise ValueError("no flags")
-    at = read_digits(text, found - text + 1, stop, &flags)
-    at = read_digits(text, at + 1, stop, &length)
-    if at < stop and text[at] == c" ":
-        read_digits(text, at + 1, stop, &cas)
-    found = <const char *>memchr(text + at, c"\n", stop - at) if at < stop else NULL
-    if found == NULL or found - text + 1 > stop - 2:
-        raise ValueError("no value")
-    at = found - text + 1
-    value_length = stop - 2 - at
-    made = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + FLAGS_SIZE + key_length + value_length)
-    to = <unsigned char *>PyBytes_AS_STRING(made)
-    put_header(to, RESPONSE, opcode, key_length, FLAGS_SIZE, 0, FLAGS_SIZE + key_length + value_length, opaque, cas)
-    to += HEADER_SIZE
-    put(to, flags, FLAGS_SIZE)
-    to += FLAGS_SIZE
-    memcpy(to, PyBytes_AS_STRING(key), key_length)
-    to += key_length
-    memcpy(to, text + at, value_length)
-    return made
+PACKER = Packer()
 
 
 cdef inline unsigned long long number(const unsigned char *text, int size):

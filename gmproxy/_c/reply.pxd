@@ -4,7 +4,7 @@ from gmproxy._c.retrieval cimport Keys
 from gmproxy._c.stream cimport Stream
 
 
-cdef bytes VALUE, CRLF
+cdef bytes VALUE, END, CRLF
 cdef Py_ssize_t LONG
 cdef int BLANK, CARRIAGE_RETURN, LINE_FEED, MINUS, A, z
 cdef unsigned long long A_FLAG, UNASKED, VALUE_FLAG, NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS

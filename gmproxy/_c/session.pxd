@@ -2,7 +2,7 @@ cimport cython
 from gmproxy._c.message cimport Asker, Parser, Request
 from gmproxy._c.router cimport Router
 
-cdef int MAX_BATCH, STAYS_LONG, LAST_LANE, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
+cdef int BINARY, MAX_BATCH, STAYS_LONG, LAST_LANE, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
 cdef Py_ssize_t LONG_ANSWER
 cdef long long MAX_HELD
 

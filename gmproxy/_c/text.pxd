@@ -1,11 +1,12 @@
 cimport cython
 from gmproxy._c.message cimport Parser, Request, Verb
-from gmproxy._c.meta cimport MetaCommand, MetaForm
+from gmproxy._c.meta cimport Forms, MetaCommand, MetaForm
 from gmproxy._c.stream cimport Stream
 
 cdef dict VERBS
 cdef bytes CRLF
-cdef Py_ssize_t MAX_KEY
+cdef Forms FORMS
+cdef Py_ssize_t MAX_KEY, MAX_LENGTH
 cdef long long MAX_FLAGS, MAX_EXPTIME
 
 

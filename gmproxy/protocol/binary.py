@@ -27,8 +27,7 @@ is_text = _meta.is_text
 encoded = _meta.encoded
 _packing = pick("packing")
 new_header = _packing.Header
-packet = _packing.packet
-item_packet = _packing.item_packet
+PACKER = _packing.PACKER
 new_keys = pick("retrieval").Keys
 new_stream = pick("stream").Stream
 
@@ -161,7 +160,7 @@ class Answer:
 
     def of_value(self, reply, start, end, key):
         """The packet for the VALUE block reply[start:end]."""
-        return item_packet(self.opcode, self.opaque, reply, start, end, key if self.operation.tells_key else b"")
+        return PACKER.item(self.opcode, self.opaque, reply, start, end, key if self.operation.tells_key else b"")
 
     def of_line(self, reply, key):
         """The packet for the `reply` of a server about `key`, which has no value."""
@@ -220,7 +219,7 @@ class Answer:
         return self.packet(status, 0, b"", b"", WORDS[status])
 
     def packet(self, status=OK, cas=0, extras=b"", key=b"", value=b""):
-        return packet(RESPONSE, self.opcode, status, self.opaque, cas % 2**64, extras, key, value)
+        return PACKER.packet(RESPONSE, self.opcode, status, self.opaque, cas % 2**64, extras, key, value)
 
 
 def new_answer(operation, opcode, opaque):

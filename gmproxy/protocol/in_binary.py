@@ -15,13 +15,14 @@ from gmproxy.protocol.packets import (
     COUNT_EXTRAS, EXISTS, LONG_NUMBER, NO_INITIAL, NOT_A_NUMBER, NOT_FOUND, NOT_STORED, NUMBER, OK, OUT_OF_MEMORY, REFUSED, STORE_EXTRAS,
     TOO_LARGE,
 )
+from gmproxy.protocol.values import END
 
 _text = pick("text")
 BAD_DELTA, BAD_EXPTIME, TOO_LARGE_LINE = _text.BAD_DELTA, _text.BAD_EXPTIME, _text.TOO_LARGE
 _meta = pick("meta")
 INVALID_FLAG, BAD_FLAG = _meta.INVALID, _meta.BAD_FLAG
 _reply = pick("reply")
-END, REPLY_TOO_LARGE = _reply.END, _reply.REPLY_TOO_LARGE
+REPLY_TOO_LARGE = _reply.REPLY_TOO_LARGE
 CRLF = b"\r\n"
 
 #: The number in a packet has 32 bits.

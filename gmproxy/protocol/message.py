@@ -145,6 +145,10 @@ class Asker:
         """`request.reply` is there. Returns the client session that waits for no more replies by this, or None."""
         raise NotImplementedError
 
+    def resume(self):
+        """What a client session does that was returned so. Called from the loop's callbacks only."""
+        raise NotImplementedError
+
 
 class Edge:
     """How the client that asked hears of an answer, where that is not the line the server gave. For the compiled build as above."""

@@ -256,33 +256,40 @@ class MetaForm:
         return MetaEdge(self._edge.nominal, b" k" + key) if self._tells_key else self._edge
 
 
-#: The name of a command -> its flags as they are written, from the blank before them on -> their MetaForm.
-_forms = {b"mg": {}, b"ms": {}, b"md": {}, b"ma": {}}
+class Forms:
+    """The forms of commands that were read before."""
+
+    __slots__ = ("_forms",)
+
+    def __init__(self):
+        # The name of a command -> its flags as they are written, from the blank before them on -> their MetaForm
+        self._forms = {b"mg": {}, b"ms": {}, b"md": {}, b"ma": {}}
+
+    def of(self, verb, flags):
+        """The MetaForm for the `flags` of a command, each with one blank before it; None if they have to be looked at each time."""
+        forms = self._forms.get(verb.name)
+        if forms is None:
+            return None
+        form = forms.get(flags)
+        return self._read(verb, flags, forms) if form is None else form
+
+    def _read(self, verb, flags, forms):
+        """As `of`, and the form is in `forms` from now on."""
+        if len(flags) > MAX_FORM_SIZE or _OF_ONE_COMMAND.search(flags):
+            return None
+        words = flags.split(b" ")[1:]
+        if b"" in words:
+            return None
+        command = MetaCommand(verb.name, b"key", words)
+        if command.error is not None or not command.known or len(words) > limits.MAX_META_WORDS - (3 if verb.name == b"ms" else 2):
+            return None
+        if len(forms) >= MAX_FORMS:
+            forms.clear()
+        forms[flags] = MetaForm(verb, flags, command)
+        return forms[flags]
 
 
-def form_of(verb, flags):
-    """The MetaForm for the `flags` of a command, each with one blank before it; None if they have to be looked at each time."""
-    forms = _forms.get(verb.name)
-    if forms is None:
-        return None
-    form = forms.get(flags)
-    return _read_form(verb, flags, forms) if form is None else form
-
-
-def _read_form(verb, flags, forms):
-    """As form_of, and the form is in `forms` from now on."""
-    if len(flags) > MAX_FORM_SIZE or _OF_ONE_COMMAND.search(flags):
-        return None
-    words = flags.split(b" ")[1:]
-    if b"" in words:
-        return None
-    command = MetaCommand(verb.name, b"key", words)
-    if command.error is not None or not command.known or len(words) > limits.MAX_META_WORDS - (3 if verb.name == b"ms" else 2):
-        return None
-    if len(forms) >= MAX_FORMS:
-        forms.clear()
-    forms[flags] = MetaForm(verb, flags, command)
-    return forms[flags]
+FORMS = Forms()
 
 
 def line_of(*words):

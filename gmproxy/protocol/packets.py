@@ -6,7 +6,7 @@ from collections import namedtuple
 from gmproxy.accel import pick
 from gmproxy.protocol.packing import HEADER
 
-packet = pick("packing").packet
+PACKER = pick("packing").PACKER
 
 #: How each packet begins.
 REQUEST = 0x80
@@ -50,7 +50,7 @@ WORDS = {
 
 def request(opcode, key=b"", extras=b"", value=b"", opaque=0, cas=0):
     """The packet that asks a server for something."""
-    return packet(REQUEST, opcode, 0, opaque, cas, extras, key, value)
+    return PACKER.packet(REQUEST, opcode, 0, opaque, cas, extras, key, value)
 
 
 #: What a server says, taken apart.

@@ -123,11 +123,11 @@ class ReplyReader:
     def _read_values(self, request):
         stream = self.stream
         pos = stream.pos
+        keys = request.keys
         if not self._kept:
             self.found = 0
-            if request.keys is not None:
-                request.keys.forget_values()
-        keys = request.keys
+            if keys is not None:
+                keys.forget_values()
         while True:
             if keys is not None:
                 pos = keys.pass_plain(stream, pos, self._kept - stream.pos)

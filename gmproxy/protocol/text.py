@@ -20,7 +20,7 @@ EndOfTalk = _message.EndOfTalk
 VERBS = _message.VERBS
 _meta = pick("meta")
 new_meta_command = _meta.MetaCommand
-form_of = _meta.form_of
+FORMS = _meta.FORMS
 read_meta = _meta.read
 read_meta_debug = _meta.read_debug
 line_of = _meta.line_of
@@ -51,6 +51,7 @@ DELETE = VERBS[b"delete"]
 META_DELETE = VERBS[b"md"]
 NOREPLY = b"noreply"
 MAX_KEY = limits.MAX_KEY
+MAX_LENGTH = limits.MAX_ANNOUNCED_LENGTH
 MAX_FLAGS = 2**32 - 1
 MAX_EXPTIME = 2**31 - 1
 
@@ -123,7 +124,7 @@ class TextParser:
             stream.need = 0
             return None
         words = [word for word in stream.cut(start, end).split(b" ") if word]
-        length = c_number(words[4], 0, limits.MAX_ANNOUNCED_LENGTH) if len(words) > 4 and words[0] == b"set" else None
+        length = c_number(words[4], 0, MAX_LENGTH) if len(words) > 4 and words[0] == b"set" else None
         if length is None:
             stream.pos = end + 1
             return local_reply(UNAUTHENTICATED)
@@ -178,7 +179,7 @@ class TextParser:
         if not 1 <= key_end - name_end - 1 <= MAX_KEY:
             return -1
         length = stream.number(exptime_end + 1, stop)
-        return length if length <= limits.MAX_ANNOUNCED_LENGTH else -1
+        return length if length <= MAX_LENGTH else -1
 
     def _plain_form(self, verb, name_end, stop):
         """The MetaForm of a meta command if what follows the name is `key flags`, or `key bytes flags` for an ms, written so
@@ -192,7 +193,7 @@ class TextParser:
             flags_at = stream.word_end(key_end + 1, stop)
             if not 0 <= stream.number(key_end + 1, flags_at) <= self.max_item_size:
                 return None
-        return form_of(verb, stream.cut(flags_at, stop))
+        return FORMS.of(verb, stream.cut(flags_at, stop))
 
     def _plain_meta(self, form, name_end, stop):
         """The request for such a command, or None if its data block has not all arrived."""
@@ -262,7 +263,7 @@ class TextParser:
         key = words[1]
         flags = c_number(words[2], 0, 2**64 - 1)
         exptime = c_number(words[3], -2**63, 2**63 - 1)
-        length = c_number(words[4], 0, limits.MAX_ANNOUNCED_LENGTH)
+        length = c_number(words[4], 0, MAX_LENGTH)
         cas = c_number(words[5], 0, 2**64 - 1) if verb.least == 6 else 0
         if flags is None or exptime is None or length is None or cas is None or len(key) > MAX_KEY:
             return self._refuse(BAD_FORMAT, quiet, pos)
@@ -322,7 +323,7 @@ class TextParser:
 
     def _meta_set(self, verb, words, pos):
         """An ms; its data block begins at `pos`. Mistakes in the flags are answered after it, others before."""
-        length = c_number(words[2], 0, limits.MAX_ANNOUNCED_LENGTH) if len(words) > 2 else None
+        length = c_number(words[2], 0, MAX_LENGTH) if len(words) > 2 else None
         if len(words[1]) > MAX_KEY or len(words) == 2:
             return self._refuse(BAD_FORMAT, False, pos)
         if len(words) > limits.MAX_META_WORDS:

@@ -146,7 +146,7 @@ def test_a_command_in_a_form_that_is_known_means_what_it_meant_at_first(line):
 def test_the_form_of_a_usual_command_is_remembered(line):
     name, _, *rest = line.split(b"\r\n")[0].split(b" ")
     flags = b"".join([b" " + flag for flag in (rest[1:] if name == b"ms" else rest)])
-    assert meta.form_of(VERBS[name], flags) is meta.form_of(VERBS[name], flags) is not None
+    assert meta.FORMS.of(VERBS[name], flags) is meta.FORMS.of(VERBS[name], flags) is not None
 
 
 @pytest.mark.parametrize("name, flags", [
@@ -154,13 +154,13 @@ def test_the_form_of_a_usual_command_is_remembered(line):
     (b"mg", b" P" + b"p" * 64), (b"me", b""), (b"mn", b""),
 ])
 def test_a_form_that_is_odd_or_of_one_command_is_not(name, flags):
-    assert meta.form_of(VERBS[name], flags) is None
+    assert meta.FORMS.of(VERBS[name], flags) is None
 
 
 def test_a_client_that_invents_forms_costs_no_memory():
-    forms = [meta.form_of(VERBS[b"mg"], b" T%d" % number) for number in range(3 * meta.MAX_FORMS)]
+    forms = [meta.FORMS.of(VERBS[b"mg"], b" T%d" % number) for number in range(3 * meta.MAX_FORMS)]
     assert None not in forms
-    kept = sum(meta.form_of(VERBS[b"mg"], b" T%d" % number) is form for number, form in reversed(list(enumerate(forms))))
+    kept = sum(meta.FORMS.of(VERBS[b"mg"], b" T%d" % number) is form for number, form in reversed(list(enumerate(forms))))
     assert 0 < kept <= meta.MAX_FORMS
 
 
