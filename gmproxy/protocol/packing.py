@@ -45,7 +45,7 @@ class Packer:
 
         The block is one that a ReplyReader has let pass. A cas number of more than 20 digits cannot be true, but must not stop us.
         """
-        header_end = reply.index(b"\r\n", start, stop)
+        header_end = reply.index(b"\r\n", start, stop - 2)
         _, _, flags, _, *cas = reply[start:header_end].split(b" ")
         number = int(cas[0][:_MOST_DIGITS]) % 2**64 if cas else 0
         return self.packet(_RESPONSE, opcode, 0, opaque, number, _FLAGS.pack(int(flags) % 2**32), key, reply[header_end + 2:stop - 2])

@@ -339,6 +339,11 @@ def test_a_number_is_digits_and_nothing_else(new_stream, text, number):
     assert with_bytes(new_stream, b"a " + text + b" b").number(2, 2 + len(text)) == number
 
 
+@pytest.mark.parametrize("text, is_text", [(b"a", True), (b"", True), (b"\xff\t\x0b", True), (b"a b", False), (b"a\r", False), (b"\n", False), (b"\0a", False)])
+def test_what_may_be_a_key_of_the_text_protocol(new_stream, text, is_text):
+    assert with_bytes(new_stream, b" \n" + text + b"\r\n").is_text(2, 2 + len(text)) is is_text
+
+
 @needs_both
 @given(st.lists(lines, max_size=3), offset, offset, lines)
 def test_both_builds_see_the_same(chunks, start, stop, text):
@@ -351,6 +356,7 @@ def test_both_builds_see_the_same(chunks, start, stop, text):
         first, last = min(start, size), min(stop, size)
         views.append((
             stream.line_end(first), stream.word_end(first, last), stream.find_nul(first, last), stream.cut(first, stop),
+            stream.is_text(first, last),
             stream.begins(first, text), first > last or stream.equals(first, last, text), stream.number(first, last),
             stream.drop(start), stream.pos, stream.size(), stream.ready(), stream.forget(), left(stream),
         ))
