@@ -19,6 +19,7 @@ HOT_MODULES = {
     "message": "gmproxy.protocol.message",
     "meta": "gmproxy.protocol.meta",
     "text": "gmproxy.protocol.text",
+    "binary_answers": "gmproxy.protocol.binary_answers",
     "binary": "gmproxy.protocol.binary",
     "reply": "gmproxy.protocol.reply",
     "in_binary": "gmproxy.protocol.in_binary",

@@ -1,61 +1,15 @@
 cimport cython
+from gmproxy._c.binary_answers cimport Answer, Operation
+from gmproxy._c.message cimport Parser, Request, Verb
+from gmproxy._c.packing cimport Header
 from gmproxy._c.stream cimport Stream
-from gmproxy._c.packing cimport Header, Packer
-from gmproxy._c.message cimport Edge, Parser, Request, Verb
 
-cdef bytes VALUE, END, CRLF
+cdef bytes CRLF
 cdef dict OPERATIONS
-cdef Packer PACKER
+cdef Operation UNKNOWN
 cdef Verb GETS
-cdef int REQUEST, RESPONSE, OK, NOT_FOUND
-cdef Py_ssize_t HEADER_SIZE
-cdef Py_ssize_t MAX_KEY
-
-
-@cython.final
-cdef class Operation:
-    cdef readonly str kind
-    cdef readonly Verb verb
-    cdef readonly bytes mode
-    cdef readonly tuple extras
-    cdef readonly object keyed
-    cdef readonly bint valued
-    cdef readonly bint reads
-    cdef readonly bint tells_key
-    cdef readonly int not_stored
-    cdef readonly bint quiet
-
-
-cdef class Answer(Edge):
-    cdef readonly Operation operation
-    cdef readonly int opcode
-    cdef readonly unsigned int opaque
-
-    cdef begin(self, Operation operation, int opcode, unsigned int opaque)
-    @cython.locals(reply=bytes, kind=str)
-    cpdef bytes render(self, Request request)
-    cpdef bytes of_value(self, bytes reply, Py_ssize_t start, Py_ssize_t end, bytes key)
-    @cython.locals(code=bytes, status=int)
-    cpdef bytes of_line(self, bytes reply, bytes key)
-    @cython.locals(operation=Operation, header_end=Py_ssize_t, word=bytes, value=bytes)
-    cdef bytes _of_meta(self, bytes reply, bytes key)
-    cpdef bytes miss(self, bytes key)
-    cdef bytes _of_error(self, bytes line)
-    cdef bytes _stats(self, bytes reply)
-    cpdef bytes refusal(self, int status)
-    cpdef bytes packet(self, int status=*, object cas=*, bytes extras=*, bytes key=*, bytes value=*)
-
-
-@cython.locals(answer=Answer)
-cdef Answer new_answer(Operation operation, int opcode, unsigned int opaque)
-
-
-cdef class AnswersInOrder(Edge):
-    cdef readonly list answers
-
-    @cython.locals(reply=bytes, told=list, pos=Py_ssize_t, answer=Answer, key=bytes, key_end=Py_ssize_t, header_end=Py_ssize_t,
-                   length=Py_ssize_t, end=Py_ssize_t)
-    cpdef bytes render(self, Request request)
+cdef int REQUEST
+cdef Py_ssize_t HEADER_SIZE, MAX_KEY
 
 
 cdef class BinaryParser(Parser):

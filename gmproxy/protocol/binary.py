@@ -1,17 +1,16 @@
-"""The binary protocol as a client speaks it: packets in, requests out, and their answers as packets again.
+"""The binary protocol as a client speaks it: packets in, requests out. Their answers are in binary_answers.py.
 
     get              gets KEY; a run of quiet gets that arrived together is one gets of all their keys
     everything else  a meta command: mg, ms, md, ma, which tell the item's number and take keys that are not text
 
-No server is told to be quiet: what a quiet command does not say is kept back in `Answer.render`. What is refused, and which refusal
+No server is told to be quiet: what a quiet command does not say is kept back in `binary_answers.Answer`. What is refused, and which refusal
 closes the connection, is as in memcached 1.6.18, but that an unknown command with a body does not lose the step.
 """
 
 from gmproxy.accel import pick
-from gmproxy.protocol import limits, packets
+from gmproxy.protocol import limits
 from gmproxy.protocol.packets import (
-    COUNT_EXTRAS, EXISTS, GO_ON, HEADER_SIZE, INTERNAL_ERROR, INVALID, LONG_NUMBER, NO_INITIAL, NOT_A_NUMBER, NOT_FOUND, NOT_STORED,
-    NUMBER, OK, OUT_OF_MEMORY, PLAIN, REFUSED, REQUEST, RESPONSE, STORE_EXTRAS, TOO_LARGE, UNKNOWN_COMMAND, WORDS,
+    COUNT_EXTRAS, GO_ON, HEADER_SIZE, INVALID, NO_INITIAL, NUMBER, PLAIN, REFUSED, REQUEST, STORE_EXTRAS, TOO_LARGE, UNKNOWN_COMMAND,
 )
 
 _message = pick("message")
@@ -25,101 +24,20 @@ META_COUNT, META_COUNT_IF = _message.META_COUNT, _message.META_COUNT_IF
 _meta = pick("meta")
 is_text = _meta.is_text
 encoded = _meta.encoded
-_packing = pick("packing")
-new_header = _packing.Header
-PACKER = _packing.PACKER
+_answers = pick("binary_answers")
+OPERATIONS, UNKNOWN = _answers.OPERATIONS, _answers.UNKNOWN
+new_answers_in_order = _answers.AnswersInOrder
+new_header = pick("packing").Header
 new_keys = pick("retrieval").Keys
 new_stream = pick("stream").Stream
 
 GETS = VERBS[b"gets"]
-VALUE = b"VALUE "
-END = b"END\r\n"
 CRLF = b"\r\n"
 
 MAX_KEY = limits.MAX_KEY
 
 #: The text protocol's numbers are signed: the last second it knows, in 2038, stands for all later ones.
 MAX_EXPTIME = 2**31 - 1
-
-#: How an error line begins: its status. Any other is an internal error, in its own words.
-_STATUS_OF_LINE = (
-    (b"SERVER_ERROR object too large", TOO_LARGE),
-    (b"SERVER_ERROR out of memory", OUT_OF_MEMORY),
-    (b"SERVER_ERROR Out of memory", OUT_OF_MEMORY),
-    (b"CLIENT_ERROR cannot increment or decrement", NOT_A_NUMBER),
-    (b"CLIENT_ERROR flush_all not allowed", REFUSED),
-)
-
-_STATUS_OF_META = {b"EN": NOT_FOUND, b"NF": NOT_FOUND, b"EX": EXISTS}
-
-
-class Operation:
-    """What there is to know of an opcode.
-
-    kind      the name of a method of the parser
-    verb      of the text protocol, for the commands that the proxy answers itself
-    mode      the flags of the meta command that make the difference to others of this kind
-    extras    how many bytes of extras it may have
-    keyed     True: it has a key; False: it has none; None: as it likes
-    valued    True: behind the key comes a value
-    reads     True: quiet means that it does not tell a miss; else, that it does not tell success
-    tells_key True: the answer has the key
-    not_stored  the status for NS
-    """
-
-    __slots__ = ("kind", "verb", "mode", "extras", "keyed", "valued", "reads", "tells_key", "not_stored", "quiet")
-
-    def __init__(self, kind, quiet=False, mode=b"", extras=(0,), keyed=True, tells_key=False, not_stored=NOT_STORED):
-        self.kind = kind
-        self.verb = VERBS.get({"stat": b"stats", "flush": b"flush_all"}.get(kind, kind.encode()))
-        self.mode = mode
-        self.extras = extras
-        self.keyed = keyed
-        self.valued = kind in ("store", "extend", "login")
-        self.reads = kind in ("get", "touch")
-        self.tells_key = tells_key
-        self.not_stored = not_stored
-        self.quiet = quiet
-
-
-OPERATIONS = {
-    packets.GET: Operation("get"),
-    packets.SET: Operation("store", extras=(8,)),
-    packets.ADD: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS),
-    packets.REPLACE: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND),
-    packets.DELETE: Operation("delete"),
-    packets.INCREMENT: Operation("count", mode=b" MI", extras=(20,)),
-    packets.DECREMENT: Operation("count", mode=b" MD", extras=(20,)),
-    packets.QUIT: Operation("quit", keyed=False),
-    packets.FLUSH: Operation("flush", extras=(0, 4), keyed=False),
-    packets.GETQ: Operation("get", quiet=True),
-    packets.NOOP: Operation("noop", keyed=False),
-    packets.VERSION: Operation("version", keyed=False),
-    packets.GETK: Operation("get", tells_key=True),
-    packets.GETKQ: Operation("get", tells_key=True, quiet=True),
-    packets.APPEND: Operation("extend", mode=b" MA"),
-    packets.PREPEND: Operation("extend", mode=b" MP"),
-    packets.STAT: Operation("stat", keyed=None),
-    packets.SETQ: Operation("store", extras=(8,), quiet=True),
-    packets.ADDQ: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS, quiet=True),
-    packets.REPLACEQ: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND, quiet=True),
-    packets.DELETEQ: Operation("delete", quiet=True),
-    packets.INCREMENTQ: Operation("count", mode=b" MI", extras=(20,), quiet=True),
-    packets.DECREMENTQ: Operation("count", mode=b" MD", extras=(20,), quiet=True),
-    packets.QUITQ: Operation("quit", keyed=False, quiet=True),
-    packets.FLUSHQ: Operation("flush", extras=(0, 4), keyed=False, quiet=True),
-    packets.APPENDQ: Operation("extend", mode=b" MA", quiet=True),
-    packets.PREPENDQ: Operation("extend", mode=b" MP", quiet=True),
-    packets.VERBOSITY: Operation("verbosity", extras=(4,), keyed=False),
-    packets.TOUCH: Operation("touch", extras=(4,)),
-    packets.GAT: Operation("touch", mode=b" v", extras=(4,)),
-    packets.GATQ: Operation("touch", mode=b" v", extras=(4,), quiet=True),
-    packets.SASL_MECHANISMS: Operation("mechanisms", keyed=False),
-    packets.SASL_AUTH: Operation("login", mode=b"auth"),
-    packets.SASL_STEP: Operation("login", mode=b"step"),
-    packets.GATK: Operation("touch", mode=b" v", extras=(4,), tells_key=True),
-    packets.GATKQ: Operation("touch", mode=b" v", extras=(4,), tells_key=True, quiet=True),
-}
 
 #: What there is for clients that must log in, and what else they may ask before they have.
 LOGIN = ("mechanisms", "login")
@@ -132,128 +50,6 @@ class Unintelligible(EndOfTalk):
     def __init__(self, last_words=b""):
         super().__init__()
         self.last_words = last_words
-
-
-class Answer:
-    """Renders the answer to one packet."""
-
-    __slots__ = ("operation", "opcode", "opaque")
-
-    def __init__(self, operation, opcode, opaque):
-        self.begin(operation, opcode, opaque)
-
-    def begin(self, operation, opcode, opaque):
-        self.operation = operation
-        self.opcode = opcode
-        self.opaque = opaque
-
-    def render(self, request):
-        reply = request.reply
-        if reply.startswith(VALUE):
-            return self.of_value(reply, 0, len(reply) - len(END), request.key)
-        kind = self.operation.kind
-        if kind == "stat":
-            return self._stats(reply)
-        if kind == "version":
-            return self.packet(value=reply[len(b"VERSION "):-2])
-        return self.of_line(reply, request.key)
-
-    def of_value(self, reply, start, end, key):
-        """The packet for the VALUE block reply[start:end]."""
-        return PACKER.item(self.opcode, self.opaque, reply, start, end, key if self.operation.tells_key else b"")
-
-    def of_line(self, reply, key):
-        """The packet for the `reply` of a server about `key`, which has no value."""
-        code = reply[:2]
-        if code == b"VA" or code == b"HD":
-            return self._of_meta(reply, key)
-        if code == b"OK" or not reply:
-            return b"" if self.operation.quiet else self.packet()
-        if code == b"NS":
-            return self.refusal(self.operation.not_stored)
-        status = NOT_FOUND if reply == END else _STATUS_OF_META.get(code, OK)
-        if status == NOT_FOUND and self.operation.reads:
-            return self.miss(key)
-        return self.refusal(status) if status else self._of_error(reply)
-
-    def _of_meta(self, reply, key):
-        operation = self.operation
-        if operation.quiet and not operation.reads:
-            return b""
-        header_end = reply.index(CRLF)
-        flags = cas = 0
-        for word in reply[:header_end].split(b" "):
-            if word[:1] == b"c":
-                cas = _number(word[1:])
-            elif word[:1] == b"f":
-                flags = _number(word[1:])
-        value = reply[header_end + 2:-2]
-        if operation.kind == "count":
-            return self.packet(OK, cas, b"", b"", LONG_NUMBER.pack(_number(value) % 2**64))
-        if operation.reads:
-            return self.packet(OK, cas, NUMBER.pack(flags % 2**32), key if operation.tells_key else b"", value)
-        return self.packet(OK, cas)
-
-    def miss(self, key):
-        if self.operation.quiet:
-            return b""
-        return self.packet(NOT_FOUND, 0, b"", key) if self.operation.tells_key else self.refusal(NOT_FOUND)
-
-    def _of_error(self, line):
-        for beginning, status in _STATUS_OF_LINE:
-            if line.startswith(beginning):
-                return self.refusal(status)
-        return self.packet(INTERNAL_ERROR, value=line.rstrip().removeprefix(b"SERVER_ERROR "))
-
-    def _stats(self, reply):
-        if not reply.endswith((END, b"RESET\r\n")):
-            return self.refusal(NOT_FOUND)
-        told = []
-        for line in reply.split(CRLF)[:-2]:
-            name, _, value = line.removeprefix(b"STAT ").partition(b" ")
-            told.append(self.packet(key=name, value=value))
-        told.append(self.packet())
-        return b"".join(told)
-
-    def refusal(self, status):
-        return self.packet(status, 0, b"", b"", WORDS[status])
-
-    def packet(self, status=OK, cas=0, extras=b"", key=b"", value=b""):
-        return PACKER.packet(RESPONSE, self.opcode, status, self.opaque, cas % 2**64, extras, key, value)
-
-
-def new_answer(operation, opcode, opaque):
-    """An Answer. In the compiled build, unlike a call of the class, this is a step in C."""
-    answer = Answer.__new__(Answer)
-    answer.begin(operation, opcode, opaque)
-    return answer
-
-
-class AnswersInOrder:
-    """Renders the values of one gets as the answers to the packets that asked for its keys."""
-
-    __slots__ = ("answers",)
-
-    def __init__(self, answers):
-        self.answers = answers
-
-    def render(self, request):
-        reply = request.reply
-        told = []
-        pos = 0
-        if not reply.endswith(END):
-            return b"".join([answer.of_line(reply, key) for answer, key in zip(self.answers, request.keys)])
-        for answer, key in zip(self.answers, request.keys):
-            key_end = pos + 6 + len(key)
-            if reply.startswith(VALUE, pos) and reply.startswith(key, pos + 6) and reply.startswith(b" ", key_end):
-                header_end = reply.index(CRLF, key_end)
-                length = int(reply[key_end:header_end].split(b" ")[2])
-                end = header_end + 2 + length + 2
-                told.append(answer.of_value(reply, pos, end, key))
-                pos = end
-            else:
-                told.append(answer.miss(key))
-        return b"".join(told)
 
 
 class BinaryParser:
@@ -288,16 +84,16 @@ class BinaryParser:
         key_length = header.key_length
         extras_length = header.extras_length
         body_length = header.body_length
-        operation = OPERATIONS.get(header.opcode)
-        answer = new_answer(operation, header.opcode, header.opaque)
+        operation = OPERATIONS.get(header.opcode, UNKNOWN)
+        answer = operation.answer(header.opcode, header.opaque)
         rest = body_length - key_length - extras_length
         if rest < 0:
             raise Unintelligible(answer.refusal(UNKNOWN_COMMAND))
-        if self.users is not None and not self.is_known and (operation is None or operation.kind not in OPEN_TO_ALL):
+        if self.users is not None and not self.is_known and operation.kind not in OPEN_TO_ALL:
             raise Unintelligible(answer.refusal(REFUSED))
         if key_length > MAX_KEY:
             raise Unintelligible(answer.refusal(INVALID))
-        if operation is None or (self.users is None and operation.kind in LOGIN):
+        if operation is UNKNOWN or (self.users is None and operation.kind in LOGIN):
             return self._refuse_body(answer, UNKNOWN_COMMAND, body_length)
         if extras_length not in operation.extras or operation.keyed is (key_length == 0) or (rest and not operation.valued):
             raise Unintelligible(answer.refusal(INVALID))
@@ -356,7 +152,7 @@ class BinaryParser:
             if len(keys) > 1:
                 request = GETS.request(key, b"gets ")
                 request.keys = new_keys(keys)
-                request.edge = AnswersInOrder(answers)
+                request.edge = new_answers_in_order(answers)
                 return request
         request = GETS.request(key, b"gets " + key + CRLF)
         request.edge = answer
@@ -370,8 +166,8 @@ class BinaryParser:
             return False
         header = self._header
         header.read(stream, start)
-        operation = OPERATIONS.get(header.opcode)
-        if header.magic != REQUEST or operation is None or operation.kind != "get":
+        operation = OPERATIONS.get(header.opcode, UNKNOWN)
+        if header.magic != REQUEST or operation.kind != "get":
             return False
         after = start + HEADER_SIZE + header.key_length
         if header.extras_length or header.body_length != header.key_length or not 1 <= header.key_length <= MAX_KEY or after > stream.end:
@@ -380,7 +176,7 @@ class BinaryParser:
             return False
         stream.pos = after
         keys.append(stream.cut(start + HEADER_SIZE, after))
-        answers.append(new_answer(operation, header.opcode, header.opaque))
+        answers.append(operation.answer(header.opcode, header.opaque))
         return operation.quiet
 
     def _get(self, answer, cas, extras, key, value):
@@ -461,11 +257,6 @@ class BinaryParser:
     def _verbosity(self, answer, cas, extras, key, value):
         """Accepted and ignored, as in text."""
         return local_reply(answer.packet())
-
-
-def _number(word):
-    """What a server says may have too many digits to be true, but must not stop us."""
-    return int(word[:20])
 
 
 def _word(key):
