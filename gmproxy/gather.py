@@ -23,7 +23,7 @@ class Gather:
             return None
         request = self.request
         request.reply = self._join()
-        self.parts.clear()  # they refer to this object: let go, or only the garbage collector could
+        self.parts = []  # they refer to this object: let go, or only the garbage collector could
         return request.owner.answered(request)
 
     def _join(self):

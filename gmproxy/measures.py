@@ -25,8 +25,9 @@ class Slow:
         self._untold = {}  # (pool, server) -> [how many, the slowest of them], since `untold` was asked
 
     def note(self, pool, label, request, seconds):
+        key = request.key if request.keys is None else request.keys[0]
         facts = {
-            "pool": pool, "backend": label, "key": as_text(request.key), "command": request.verb.name.decode(),
+            "pool": pool, "backend": label, "key": as_text(key), "command": request.verb.name.decode(),
             "seconds": round(seconds, 6), "stage": STAGES[request.stage], "time": self._clock(),
         }
         self._requests.append(facts)

@@ -202,14 +202,14 @@ class Router:
         self.fragments += len(division.parts)
         gather = new_gather(request, division)
         for keys in division.parts:
-            part = request.verb.request(keys.first(), keys.line(request.line))
+            part = request.verb.request(request.key, keys.line(request.line))
             part.keys = keys
             part.owner = gather
             part.lane = request.lane
             part.stage = stage
             gather.parts.append(part)
         session = None
-        parts = list(gather.parts)  # the gather drops its own once it has all answers, perhaps before we are done
+        parts = gather.parts  # the gather drops them once it has all answers, perhaps before we are done
         for number in range(len(parts)):
             backend = servers[division.owners[number]]
             session = backend.submit(parts[number]) or session

@@ -19,7 +19,6 @@ cdef class Keys:
     cdef Py_ssize_t _count
     cdef Py_ssize_t _end
 
-    cpdef bytes first(self)
     cpdef bytes line(self, bytes prefix)
     cpdef Division divide(self, Locator locator, Py_ssize_t servers)
     cpdef forget_values(self)

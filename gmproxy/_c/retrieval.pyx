@@ -46,11 +46,6 @@ cdef class Keys:
     def __repr__(self):
         return repr(list(self))
 
-    cpdef bytes first(self):
-        if not self._count:
-            raise IndexError("no key")
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self._text) + self._spans[0].start, self._spans[0].length)
-
     cpdef bytes line(self, bytes prefix):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix) + self._count + 1, number
         cdef const char *text = PyBytes_AS_STRING(self._text)

@@ -206,8 +206,8 @@ class Request:
     """One question and, later, its answer.
 
     verb      what is asked (a Verb); None for a request that is answered without asking anybody
-    key       the key, or the first of several; b"" if the command has none
-    keys      all keys of a retrieval of more than one key, in the client's order; else None
+    key       the key, or the first of several that the client named; b"" if the command has none
+    keys      all keys of a retrieval of more than one key, in the client's order, or those of them that one server is asked for; else None
     line      what the server gets: the command line, without noreply, and the data block if there is one, each with CRLF
     quiet     True: the client said noreply
     edge      an Edge if the client gets the reply in another form; None: as it is

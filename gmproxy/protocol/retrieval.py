@@ -27,9 +27,6 @@ class Keys(list):
         list.__init__(self, keys)
         self.forget_values()
 
-    def first(self):
-        return self[0]
-
     def line(self, prefix):
         """The command line that asks for them: `prefix` ends in a blank."""
         return prefix + b" ".join(self) + CRLF

@@ -8,6 +8,7 @@ from gmproxy.accel import pick
 from gmproxy.measures import LAG_WINDOW, SLOW_KEPT, Lag, Slow
 
 message = pick("message")
+new_keys = pick("retrieval").Keys
 meter_module = pick("meter")
 BOUNDS, Meter = meter_module.BOUNDS, meter_module.Meter
 
@@ -51,6 +52,14 @@ def test_what_is_untold_is_told_once_with_the_slowest_of_each_server():
         slow.note("pool", label, request(), seconds)
     assert [(count, one["backend"], one["seconds"]) for count, one in slow.untold()] == [(3, "a:1", 0.5), (1, "b:2", 0.3)]
     assert slow.untold() == []
+
+
+def test_of_several_keys_the_first_that_this_server_was_asked_for_is_told():
+    part = request(b"elsewhere")
+    part.keys = new_keys([b"here", b"too"])
+    slow = Slow(lambda: 0.0)
+    slow.note("pool", "a:1", part, 1)
+    assert slow.slowest()[0]["key"] == "here"
 
 
 def test_a_key_that_is_no_text_can_be_sent():

@@ -43,7 +43,7 @@ def test_keys_stand_between_blanks(module, streams, rings, messages, words):
     assert [word in keys for word in wanted] == [True] * len(wanted)
     assert b" " not in keys
     if wanted:
-        assert (keys[0], keys[-1], keys.first()) == (wanted[0], wanted[-1], wanted[0])
+        assert (keys[0], keys[-1]) == (wanted[0], wanted[-1])
         assert keys.line(b"gets ") == b"gets " + b" ".join(wanted) + b"\r\n"
 
 
@@ -56,9 +56,10 @@ def test_one_key_that_is_too_long(module, streams, rings, messages):
 
 
 @each_build
-def test_no_key_is_the_first_of_none(module, streams, rings, messages):
-    with pytest.raises(IndexError):
-        module.Keys().first()
+def test_there_is_no_key_where_none_is(module, streams, rings, messages):
+    for keys, place in ((module.Keys(), 0), (module.Keys(), -1), (module.Keys([b"a"]), 1), (module.Keys([b"a"]), -2)):
+        with pytest.raises(IndexError):
+            keys[place]
 
 
 @each_build
