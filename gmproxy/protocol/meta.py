@@ -242,8 +242,8 @@ class MetaForm:
 
     __slots__ = ("verb", "stores", "as_it_came", "end", "_edge", "_tells_key")
 
-    def __init__(self, verb, flags, command):
-        """The form of a `command` of this `verb` whose `flags` are written so."""
+    def __init__(self, verb, command):
+        """The form in which this `command` of `verb` is written."""
         self.verb = command.verb(verb)
         self.stores = verb.kind == "meta_set"
         self.as_it_came = not command.quiet
@@ -285,7 +285,7 @@ class Forms:
             return None
         if len(forms) >= MAX_FORMS:
             forms.clear()
-        forms[flags] = MetaForm(verb, flags, command)
+        forms[flags] = MetaForm(verb, command)
         return forms[flags]
 
 
