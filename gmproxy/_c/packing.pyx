@@ -79,7 +79,9 @@ cdef class Packer:
 PACKER = Packer()
 
 
-cdef inline unsigned long long number(const unsigned char *text, int size):
+# None of these can fail. Cython 3 would ask after each call, six times for a packet, unless it is told so.
+
+cdef inline unsigned long long number(const unsigned char *text, int size) noexcept:
     """What `size` bytes say, the highest first."""
     cdef unsigned long long number = 0
     cdef int at
@@ -88,7 +90,7 @@ cdef inline unsigned long long number(const unsigned char *text, int size):
     return number
 
 
-cdef inline void put(unsigned char *to, unsigned long long number, int size):
+cdef inline void put(unsigned char *to, unsigned long long number, int size) noexcept:
     while size:
         size -= 1
         to[size] = <unsigned char>number
@@ -96,7 +98,7 @@ cdef inline void put(unsigned char *to, unsigned long long number, int size):
 
 
 cdef inline void put_header(unsigned char *to, int magic, int opcode, Py_ssize_t key_length, Py_ssize_t extras_length, int status,
-                            Py_ssize_t body_length, unsigned int opaque, unsigned long long cas):
+                            Py_ssize_t body_length, unsigned int opaque, unsigned long long cas) noexcept:
     to[0] = <unsigned char>magic
     to[1] = <unsigned char>opcode
     put(to + 2, key_length, 2)
@@ -108,7 +110,7 @@ cdef inline void put_header(unsigned char *to, int magic, int opcode, Py_ssize_t
     put(to + 16, cas, 8)
 
 
-cdef inline Py_ssize_t read_digits(const char *text, Py_ssize_t at, Py_ssize_t stop, unsigned long long *number):
+cdef inline Py_ssize_t read_digits(const char *text, Py_ssize_t at, Py_ssize_t stop, unsigned long long *number) noexcept:
     """The number at offset `at`, of its first 20 digits, in so many bits as there are; returns the offset after all of its digits."""
     cdef Py_ssize_t last = at + MOST_DIGITS
     while at < stop and c"0" <= text[at] <= c"9":
