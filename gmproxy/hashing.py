@@ -99,16 +99,18 @@ def one_at_a_time(key):
 
 
 # These take a key as text[:length]: the compiled build hashes it where it stands in a client's line. (To iterate over the slice
-# would make it an object.) There a byte is signed to begin with.
+# would make it an object.) There a byte is signed to begin with, and a `mask` that stands in the function costs nothing: with M32 each
+# byte took a fifth longer.
 
 
 def _one_at_a_time(text, length):
+    mask = 0xFFFFFFFF
     h = 0
     for at in range(length):
         byte = text[at]
         if byte > 127:
             byte |= -256
-        h = ((h + byte) * 1025) & M32
+        h = ((h + byte) * 1025) & mask
         h ^= h >> 6
     h = (h * 9) & M32
     h ^= h >> 11
@@ -117,21 +119,23 @@ def _one_at_a_time(text, length):
 
 def _fnv1(text, length, h, prime):
     """FNV-1 over signed bytes: multiply, then xor."""
+    mask = 0xFFFFFFFF
     for at in range(length):
         byte = text[at]
         if byte > 127:
             byte |= -256
-        h = ((h * prime) ^ byte) & M32
+        h = ((h * prime) ^ byte) & mask
     return h
 
 
 def _fnv1a(text, length, h, prime):
     """FNV-1a over signed bytes: xor, then multiply."""
+    mask = 0xFFFFFFFF
     for at in range(length):
         byte = text[at]
         if byte > 127:
             byte |= -256
-        h = ((h ^ byte) * prime) & M32
+        h = ((h ^ byte) * prime) & mask
     return h
 
 

@@ -79,9 +79,13 @@ class Buckets(Locator):
         self.quick = quick_hash(hash_key)
 
     def locate_in(self, text, length):
-        if self.quick is not None:
-            return self.owners[self.quick.of(text, length) % self.count]
-        return self.owners[self.hash_key(text[:length]) % self.count]
+        quick = self.quick
+        if quick is None:
+            return self._locate_slowly(text[:length])
+        return self.owners[quick.of(text, length) % self.count]
+
+    def _locate_slowly(self, key):
+        return self.owners[self.hash_key(key) % self.count]
 
 
 class AbsoluteBuckets(Buckets):

@@ -24,7 +24,7 @@ new_fetch = _refill.Fetch
 new_copies = pick("copies").Copies
 new_division = pick("retrieval").Division
 _gather = pick("gather")
-new_gather = _gather.Gather
+GATHERER = _gather.GATHERER
 new_fan_out = _gather.FanOut
 
 #: A gat is sent in lines of at most so many bytes of keys.
@@ -199,8 +199,8 @@ class Router:
         else:
             keys = request.keys
             division = keys.divide(locator, len(servers))
-        self.fragments += len(division.parts)
-        gather = new_gather(request, division)
+        self.fragments += len(division.owners)
+        gather = GATHERER.gather(request, division)
         for keys in division.parts:
             part = request.verb.request(request.key, keys.line(request.line))
             part.keys = keys

@@ -9,11 +9,17 @@ cdef class Gather(Asker):
     cdef Py_ssize_t left
     cdef readonly list parts
 
+    cpdef begin(self, Request request, Division division)
     @cython.locals(request=Request)
     cpdef answered(self, Request part)
     @cython.locals(parts=list, part=Request)
     cdef bytes _join(self)
     cdef bytes _piece_together(self)
+
+
+cdef class Gatherer:
+    @cython.locals(gather=Gather)
+    cpdef Gather gather(self, Request request, Division division)
 
 
 cdef class FanOut(Asker):

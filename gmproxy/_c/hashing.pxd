@@ -3,13 +3,13 @@ cimport cython
 # The names of constants above 2^31: Cython takes such literals for Python objects.
 cdef unsigned int M32, _BEEF, _MIX_1, _MIX_2, _END_1, _END_2
 
-@cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar)
+@cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
 cdef unsigned int _one_at_a_time(const unsigned char *text, Py_ssize_t length)
 @cython.locals(c=cython.uint, byte=cython.uint)
 cpdef object crc16(bytes key)
-@cython.locals(at=Py_ssize_t, byte=cython.schar)
+@cython.locals(at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
 cdef unsigned int _fnv1(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
-@cython.locals(at=Py_ssize_t, byte=cython.schar)
+@cython.locals(at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
 cdef unsigned int _fnv1a(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
 cdef unsigned int _word(const unsigned char *text, Py_ssize_t at)
 @cython.locals(word=cython.uint, place=Py_ssize_t)

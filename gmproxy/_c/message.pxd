@@ -5,6 +5,7 @@ from gmproxy._c.stream cimport Stream
 @cython.final
 cdef class Verb:
     cdef readonly bytes name
+    cdef readonly bytes prefix
     cdef readonly Py_ssize_t number
     cdef readonly str kind
     cdef readonly Py_ssize_t least

@@ -10,14 +10,24 @@ cdef struct Span:
 
 
 @cython.final
+cdef class Memory:
+    cdef char *at
+    cdef Py_ssize_t size
+
+
+@cython.final
 cdef class Keys:
     cdef public Py_ssize_t next
     cdef readonly Py_ssize_t values
-    cdef bytes _text
-    cdef bytes _memory
+    cdef char *_text
+    cdef Memory _home
+    cdef Memory _memory
     cdef Span *_spans
     cdef Py_ssize_t _count
     cdef Py_ssize_t _end
+
+    cdef int _make_room(self, Py_ssize_t spans, Py_ssize_t text) except -1
+    cdef int _more_room(self, Py_ssize_t spans) except -1
 
     cpdef bytes line(self, bytes prefix)
     cpdef Division divide(self, Locator locator, Py_ssize_t servers)
@@ -27,17 +37,18 @@ cdef class Keys:
     cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before)
 
 
-cpdef Keys read_keys(Stream stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest)
+cdef class KeyReader:
+    cpdef Keys read(self, Stream stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest)
 
 
 @cython.final
 cdef class Division:
     cdef readonly list parts
     cdef readonly list owners
-    cdef bytes _memory
+    cdef Memory _memory
     cdef int *_order
     cdef Py_ssize_t _count
 
     cdef int _begin(self, Keys keys, list owners) except -1
-    cdef int _share_out(self, Keys keys, Py_ssize_t groups) except -1
+    cdef int _share_out(self, Keys keys, int *sizes, int groups) except -1
     cpdef bytes merge(self, list requests)

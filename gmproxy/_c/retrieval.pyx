@@ -2,33 +2,112 @@
 """The C half of gmproxy/protocol/retrieval.py: see there.
 
 A key is never a Python object here, but a span of the line that the client sent: 100 keys took 29 µs as objects (the
-benchmark's rows multi-get), of which the servers' system calls are not a part.
+benchmark's rows multi-get), of which the servers' system calls are not a part. And what is known of them lies in memory that goes from
+one get to the next: the C library takes long to find more than 1 KiB.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from gmproxy._c.message cimport Request
 
 cdef bytes END = b"END\r\n"
 
+cdef enum:
+    BLOCK = 4096     # bytes: enough for what is known of 100 keys
+    SHELF_SIZE = 64  # blocks that are kept for the next who needs one
+    QUICK = 1000     # bytes: the C library is quick to find so few
 
+cdef char *shelf[SHELF_SIZE]
+cdef int on_shelf = 0
+
+
+@cython.freelist(32)
+cdef class Memory:
+
+    # A piece of memory. One of usual size comes from the shelf and returns there.
+
+    def __dealloc__(self):
+        global on_shelf
+        if self.size == BLOCK and on_shelf < SHELF_SIZE:
+            shelf[on_shelf] = self.at
+            on_shelf += 1
+        else:
+            PyMem_Free(self.at)
+
+
+cdef Memory take_memory(Py_ssize_t size):
+    """At least `size` bytes."""
+    global on_shelf
+    cdef Memory memory = Memory.__new__(Memory)
+    if QUICK < size <= BLOCK:
+        size = BLOCK
+        if on_shelf:
+            on_shelf -= 1
+            memory.at = shelf[on_shelf]
+            memory.size = size
+            return memory
+    memory.at = <char *>PyMem_Malloc(size)
+    if memory.at == NULL:
+        raise MemoryError
+    memory.size = size
+    return memory
+
+
+cdef int *scratch = NULL
+cdef Py_ssize_t scratch_size = 0
+
+
+cdef int *take_scratch(Py_ssize_t numbers) except NULL:
+    """Room for so many: one division after the other uses the same."""
+    global scratch, scratch_size
+    cdef int *more
+    if scratch == NULL or numbers > scratch_size:
+        more = <int *>PyMem_Realloc(scratch, (numbers + 1) * sizeof(int))
+        if more == NULL:
+            raise MemoryError
+        scratch = more
+        scratch_size = numbers
+    return scratch
+
+
+@cython.freelist(64)
 cdef class Keys:
 
-    # _text     holds the keys, each where its span says
-    # _memory   holds the spans, perhaps among those of others
+    # _text     the keys, each where its span says; _home is the memory that they are in
+    # _spans    are in _memory, perhaps among those of others
 
     def __init__(self, keys=()):
         cdef bytes key
-        cdef Py_ssize_t at = 0
-        self._text = b"".join(keys)
-        self._memory = PyBytes_FromStringAndSize(NULL, len(keys) * sizeof(Span))
-        self._spans = <Span *>PyBytes_AS_STRING(self._memory)
+        cdef Py_ssize_t size = 0
         for key in keys:
-            self._spans[self._count] = Span(<int>at, <int>PyBytes_GET_SIZE(key), 0)
+            size += PyBytes_GET_SIZE(key)
+        self._make_room(len(keys), size)
+        self._count = 0
+        size = 0
+        for key in keys:
+            memcpy(self._text + size, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            self._spans[self._count] = Span(<int>size, <int>PyBytes_GET_SIZE(key), 0)
             self._count += 1
-            at += PyBytes_GET_SIZE(key)
+            size += PyBytes_GET_SIZE(key)
+
+    cdef int _make_room(self, Py_ssize_t spans, Py_ssize_t text) except -1:
+        """For so many spans, and so many bytes of text."""
+        cdef Memory memory = take_memory(spans * <Py_ssize_t>sizeof(Span) + text + MOVED_AT_ONCE)
+        self._spans = <Span *>memory.at
+        self._text = memory.at + spans * sizeof(Span)
+        self._memory = self._home = memory
+        return 0
+
+    cdef int _more_room(self, Py_ssize_t spans) except -1:
+        """For so many spans; the text stays where it is."""
+        cdef Memory memory = take_memory(spans * <Py_ssize_t>sizeof(Span))
+        memcpy(memory.at, self._spans, self._count * sizeof(Span))
+        self._spans = <Span *>memory.at
+        self._memory = memory
+        return 0
 
     def __len__(self):
         return self._count
@@ -38,7 +117,7 @@ cdef class Keys:
             index += self._count
         if not 0 <= index < self._count:
             raise IndexError("no key with this number")
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self._text) + self._spans[index].start, self._spans[index].length)
+        return PyBytes_FromStringAndSize(self._text + self._spans[index].start, self._spans[index].length)
 
     def __eq__(self, other):
         return list(self) == list(other)
@@ -48,18 +127,26 @@ cdef class Keys:
 
     cpdef bytes line(self, bytes prefix):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix) + self._count + 1, number
-        cdef const char *text = PyBytes_AS_STRING(self._text)
+        cdef const char *key
         cdef bytes line
         cdef char *to
+        cdef char *last
+        cdef Py_ssize_t length
         for number in range(self._count):
             size += self._spans[number].length
         line = PyBytes_FromStringAndSize(NULL, size)
         to = PyBytes_AS_STRING(line)
+        last = to + size - MOVED_AT_ONCE
         memcpy(to, PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
         to += PyBytes_GET_SIZE(prefix)
         for number in range(self._count):
-            memcpy(to, text + self._spans[number].start, self._spans[number].length)
-            to += self._spans[number].length
+            key = self._text + self._spans[number].start
+            length = self._spans[number].length
+            if length <= MOVED_AT_ONCE and to <= last:
+                memcpy(to, key, MOVED_AT_ONCE)  # one instruction: what is too much is overwritten by the next
+            else:
+                memcpy(to, key, length)
+            to += length
             to[0] = c" "
             to += 1
         to[-1] = c"\r"  # in the place of the last blank
@@ -68,23 +155,25 @@ cdef class Keys:
 
     cpdef Division divide(self, Locator locator, Py_ssize_t servers):
         cdef Division division = _new_division(self, [])
-        cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(self._text)
-        cdef int *groups = <int *>PyMem_Malloc(max(servers, 1) * sizeof(int))  # server -> its group
-        cdef Py_ssize_t number, owner, count = 0
-        if groups == NULL:
-            raise MemoryError
-        try:
-            memset(groups, -1, servers * sizeof(int))
-            for number in range(self._count):
-                owner = locator.locate_in(text + self._spans[number].start, self._spans[number].length)
-                if groups[owner] < 0:
-                    groups[owner] = <int>count
-                    count += 1
-                    division.owners.append(owner)
-                division._order[number] = groups[owner]
-        finally:
-            PyMem_Free(groups)
-        division._share_out(self, count)
+        cdef int *sizes = take_scratch(2 * servers)  # group -> how many keys it has
+        cdef int *groups = sizes + servers           # server -> its group
+        cdef int *order = division._order
+        cdef Span *spans = self._spans
+        cdef const unsigned char *text = <const unsigned char *>self._text
+        cdef Py_ssize_t number, owner
+        cdef int group, count = 0
+        memset(groups, -1, servers * sizeof(int))
+        for number in range(self._count):
+            owner = locator.locate_in(text + spans[number].start, spans[number].length)
+            group = groups[owner]
+            if group < 0:
+                group = groups[owner] = count
+                sizes[group] = 0
+                count += 1
+                division.owners.append(owner)
+            sizes[group] += 1
+            order[number] = group
+        division._share_out(self, sizes, count)
         return division
 
     # -- their values
@@ -96,7 +185,7 @@ cdef class Keys:
         self.next = self.values = self._end = 0
 
     cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop):
-        cdef const char *text = PyBytes_AS_STRING(self._text)
+        cdef const char *text = self._text
         cdef Py_ssize_t at = self.next
         cdef Span span
         while at < self._count:
@@ -115,14 +204,14 @@ cdef class Keys:
 
     cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before):
         """`VALUE <the next key> <1-10 digits> <1-8 digits>[ <1-20 digits>]` CRLF, the data, CRLF."""
-        cdef const char *keys = PyBytes_AS_STRING(self._text)
+        cdef const char *keys = self._text
         cdef const char *text = stream._text
         cdef Py_ssize_t number = self.next, at, end = stream.end, length
         cdef Span span
         while number < self._count:
             span = self._spans[number]
             at = start + LABEL_SIZE + span.length
-            if end - at < LONGEST_NUMBERS or memcmp(text + start, LABEL, LABEL_SIZE) != 0:
+            if end - at < LONGEST_NUMBERS or memcmp(text + start, <const char *>b"VALUE ", LABEL_SIZE) != 0:
                 return start
             if text[at] != c" " or memcmp(text + start + LABEL_SIZE, keys + span.start, span.length) != 0:
                 number += 1  # the server does not have this one
@@ -154,86 +243,77 @@ cdef class Keys:
         return start
 
 
-cpdef Keys read_keys(Stream stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest):
-    cdef Keys keys = Keys.__new__(Keys)
-    cdef const char *text
-    cdef Py_ssize_t at = 0, size, first, room
-    keys._text = stream.cut(start, stop)
-    text = PyBytes_AS_STRING(keys._text)
-    size = PyBytes_GET_SIZE(keys._text)
-    room = _make_room(keys, size // USUAL_KEY + 1)
-    while at < size:
-        first = at
-        while at < size and text[at] != c" ":
+cdef class KeyReader:
+
+    cpdef Keys read(self, Stream stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest):
+        cdef Keys keys = Keys.__new__(Keys)
+        cdef Py_ssize_t at = 0, size = max(min(stop, stream.end) - start, <Py_ssize_t>0), first, room = size // USUAL_KEY + 1
+        cdef const char *text
+        keys._make_room(room, size)
+        memcpy(keys._text, stream._text + start, size)
+        text = keys._text
+        while at < size:
+            first = at
+            while at < size and text[at] != c" ":
+                at += 1
+            if at - first > longest:
+                return None
+            if at > first:
+                if keys._count == room:
+                    room *= 2
+                    keys._more_room(room)
+                keys._spans[keys._count] = Span(<int>first, <int>(at - first), 0)
+                keys._count += 1
             at += 1
-        if at - first > longest:
-            return None
-        if at > first:
-            if keys._count == room:
-                room = _make_room(keys, 2 * room)
-            keys._spans[keys._count] = Span(<int>first, <int>(at - first), 0)
-            keys._count += 1
-        at += 1
-    return keys
+        return keys
 
 
-cdef Py_ssize_t _make_room(Keys keys, Py_ssize_t room) except -1:
-    """Have the spans that there are in memory with `room` for so many."""
-    cdef bytes memory = PyBytes_FromStringAndSize(NULL, room * sizeof(Span))
-    if keys._count:
-        memcpy(PyBytes_AS_STRING(memory), keys._spans, keys._count * sizeof(Span))
-    keys._memory = memory
-    keys._spans = <Span *>PyBytes_AS_STRING(memory)
-    return room
+READER = KeyReader()
 
 
+@cython.freelist(16)
 cdef class Division:
 
     # _memory   the spans of all parts, one part after the other, and the _order
 
     def __init__(self, Keys keys not None, list order not None, list owners not None):
         cdef Py_ssize_t number
+        cdef int *sizes = take_scratch(len(owners))
         self._begin(keys, owners)
+        memset(sizes, 0, len(owners) * sizeof(int))
         for number in range(self._count):
             self._order[number] = order[number]
-        self._share_out(keys, len(owners))
+            sizes[self._order[number]] += 1
+        self._share_out(keys, sizes, <int>len(owners))
 
     cdef int _begin(self, Keys keys, list owners) except -1:
         self._count = keys._count
-        self._memory = PyBytes_FromStringAndSize(NULL, self._count * (sizeof(Span) + sizeof(int)))
-        self._order = <int *>(PyBytes_AS_STRING(self._memory) + self._count * sizeof(Span))
+        self._memory = take_memory(self._count * <Py_ssize_t>(sizeof(Span) + sizeof(int)))
+        self._order = <int *>(self._memory.at + self._count * sizeof(Span))
         self.parts = []
         self.owners = owners
         return 0
 
-    cdef int _share_out(self, Keys keys, Py_ssize_t groups) except -1:
-        """Make the parts of `keys` by the _order."""
-        cdef Span *spans = <Span *>PyBytes_AS_STRING(self._memory)
-        cdef Py_ssize_t *places = <Py_ssize_t *>PyMem_Malloc(max(groups, 1) * sizeof(Py_ssize_t))  # where the next span of a group goes
-        cdef Py_ssize_t number, group, size, begin = 0
+    cdef int _share_out(self, Keys keys, int *sizes, int groups) except -1:
+        """Make the parts of `keys` by the _order. `sizes` says how many each group gets."""
+        cdef Span *spans = <Span *>self._memory.at
+        cdef int *order = self._order
+        cdef int number, group, begin = 0
         cdef Keys part
-        if places == NULL:
-            raise MemoryError
-        try:
-            memset(places, 0, groups * sizeof(Py_ssize_t))
-            for number in range(self._count):
-                places[self._order[number]] += 1
-            for group in range(groups):
-                size = places[group]
-                places[group] = begin
-                part = Keys.__new__(Keys)
-                part._text = keys._text
-                part._memory = self._memory
-                part._spans = spans + begin
-                part._count = size
-                self.parts.append(part)
-                begin += size
-            for number in range(self._count):
-                group = self._order[number]
-                spans[places[group]] = keys._spans[number]
-                places[group] += 1
-        finally:
-            PyMem_Free(places)
+        for group in range(groups):
+            part = Keys.__new__(Keys)
+            part._text = keys._text
+            part._home = keys._home
+            part._memory = self._memory
+            part._spans = spans + begin
+            part._count = sizes[group]
+            self.parts.append(part)
+            sizes[group] = begin  # from now on: where its next span goes
+            begin += <int>part._count
+        for number in range(<int>self._count):
+            group = order[number]
+            spans[sizes[group]] = keys._spans[number]
+            sizes[group] += 1
         return 0
 
     cpdef bytes merge(self, list requests):
@@ -288,13 +368,12 @@ cdef bytes _merge(int *order, Py_ssize_t keys, Source *sources, Py_ssize_t size)
 
 cdef enum:
     USUAL_KEY = 8         # bytes, with its blank: for so many there is room at once
+    MOVED_AT_ONCE = 16    # bytes
     LABEL_SIZE = 6        # of "VALUE "
     MAX_FLAG_DIGITS = 10
     MAX_PLAIN = 10000000  # bytes of a value
     MAX_CAS_DIGITS = 20
     LONGEST_NUMBERS = 48  # more than all there can be after the key up to the data: a header that ends here is left to the reply reader
-
-cdef const char *LABEL = b"VALUE "
 
 
 cdef inline Py_ssize_t _after_digits(const char *text, Py_ssize_t at, Py_ssize_t most):

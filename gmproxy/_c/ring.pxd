@@ -24,6 +24,10 @@ cdef class Buckets(Locator):
     cdef QuickHash quick
     cdef unsigned int count
 
+    @cython.locals(quick=QuickHash)
+    cdef Py_ssize_t locate_in(self, const unsigned char *text, Py_ssize_t length) except -1
+    cdef Py_ssize_t _locate_slowly(self, bytes key) except -1
+
 
 cdef class AbsoluteBuckets(Buckets):
     pass

@@ -2,9 +2,11 @@ cimport cython
 from gmproxy._c.backend cimport Backend
 from gmproxy._c.copies cimport Copies
 from gmproxy._c.message cimport Asker, Request
-from gmproxy._c.gather cimport Gather
+from gmproxy._c.gather cimport Gather, Gatherer
 from gmproxy._c.retrieval cimport Division, Keys
 from gmproxy._c.ring cimport Locator
+
+cdef Gatherer GATHERER
 
 
 @cython.locals(backend=Backend)

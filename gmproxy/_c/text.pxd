@@ -1,11 +1,13 @@
 cimport cython
 from gmproxy._c.message cimport Parser, Request, Verb
 from gmproxy._c.meta cimport Forms, MetaCommand, MetaForm
+from gmproxy._c.retrieval cimport KeyReader, Keys
 from gmproxy._c.stream cimport Stream
 
 cdef dict VERBS
 cdef bytes CRLF
 cdef Forms FORMS
+cdef KeyReader READER
 cdef Py_ssize_t MAX_KEY, MAX_LENGTH
 cdef long long MAX_FLAGS, MAX_EXPTIME
 
@@ -21,7 +23,7 @@ cdef class TextParser(Parser):
     cdef Request _log_in(self)
     @cython.locals(size=Py_ssize_t)
     cdef _check_unfinished(self, Py_ssize_t start)
-    @cython.locals(stream=Stream, pos=Py_ssize_t)
+    @cython.locals(stream=Stream, pos=Py_ssize_t, keys=Keys)
     cdef Request _retrieve(self, Verb verb, Py_ssize_t start, Py_ssize_t name_end, Py_ssize_t stop)
     @cython.locals(stream=Stream, words=list, verb=Verb, count=Py_ssize_t)
     cdef Request _request(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t end)

@@ -30,6 +30,7 @@ class Verb:
     """What the proxy has to know of one command.
 
     name         as it stands on the wire
+    prefix       the same and a blank
     number       its place in what is counted by command, see COMMANDS
     kind         how its words are read: the name of a method of the parser
     least, most  number of words memcached accepts, the command itself included (most 0: no limit)
@@ -48,12 +49,13 @@ class Verb:
     miss         what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "number", "kind", "least", "most", "stores", "values", "meta", "reads", "changes", "depends", "blind", "by_outcome",
+    __slots__ = ("name", "prefix", "number", "kind", "least", "most", "stores", "values", "meta", "reads", "changes", "depends", "blind", "by_outcome",
                  "repeatable", "answers", "done", "miss")
 
     def __init__(self, name, kind, least, most, values=False, reads=False, changes=False, depends=False, by_outcome=False,
                  repeatable=False):
         self.name = name
+        self.prefix = name + b" "
         self.number = _NUMBERS.setdefault(name, len(_NUMBERS))
         self.kind = kind
         self.least = least

@@ -1,7 +1,7 @@
 """A get of many keys: its keys, how they are shared out to servers, and one answer made of theirs.
 
-    read_keys -> Keys --divide--> Division: a part of the Keys for each server --line--> what that one is sent
-    its Keys know where the values are in a server's reply                    --merge--> the client's answer
+    READER -> Keys --divide--> Division: a part of the Keys for each server --line--> what that one is sent
+    its Keys know where the values are in a server's reply                 --merge--> the client's answer
 
 This hot module is written twice: `_c/retrieval.pyx` does the same with C arrays and memcpy. A key costs some ten steps on its
 way, and as many Python integers, slices and bytes objects cost more than asking the servers. tests/unit/test_retrieval.py holds
@@ -72,10 +72,18 @@ class Keys(list):
         return start
 
 
-def read_keys(stream, start, stop, longest):
-    """The Keys that stand between blanks from `start` to before `stop`; None if one is longer than `longest` bytes."""
-    keys = Keys(filter(None, stream.cut(start, stop).split(b" ")))
-    return None if any(len(key) > longest for key in keys) else keys
+class KeyReader:
+    """Finds the keys in a client's line. (One object's method: in the compiled build to call it is a step in C.)"""
+
+    __slots__ = ()
+
+    def read(self, stream, start, stop, longest):
+        """The Keys that stand between blanks from `start` to before `stop`; None if one is longer than `longest` bytes."""
+        keys = Keys(filter(None, stream.cut(start, stop).split(b" ")))
+        return None if any(len(key) > longest for key in keys) else keys
+
+
+READER = KeyReader()
 
 
 class Division:

@@ -28,7 +28,7 @@ TOO_MANY_FLAGS = _meta.TOO_MANY_FLAGS
 INVALID_FLAG = _meta.INVALID
 _retrieval = pick("retrieval")
 new_keys = _retrieval.Keys
-read_keys = _retrieval.read_keys
+READER = _retrieval.READER
 new_stream = pick("stream").Stream
 
 ERROR = b"ERROR\r\n"
@@ -158,12 +158,12 @@ class TextParser:
         pos = name_end + 1
         if 0 < stop - pos <= MAX_KEY and stream.word_end(pos, stop) == stop and stream.begins(stop, CRLF):
             return verb.request(stream.cut(pos, stop), stream.cut(start, stop + 2))
-        keys = read_keys(stream, pos, stop, MAX_KEY)
+        keys = READER.read(stream, pos, stop, MAX_KEY)
         if keys is None:
             return local_reply(BAD_FORMAT)
         if len(keys) == 1:
             return verb.request(keys[0], b"%b %b\r\n" % (verb.name, keys[0]))
-        return self._retrieve_many(verb, keys, verb.name + b" ")
+        return self._retrieve_many(verb, keys, verb.prefix)
 
     def _plain_length(self, name_end, stop):
         """The length of the data block if what follows the name is `key flags exptime bytes` written so plainly that the

@@ -36,7 +36,7 @@ def block(key, data=b"x", flags=0, cas=None):
 def test_keys_stand_between_blanks(module, streams, rings, messages, words):
     stream = streams.Stream()
     stream.feed(b"get " + b" ".join(words) + b"\r\n")
-    keys = module.read_keys(stream, 4, stream.end - 2, LONGEST)
+    keys = module.READER.read(stream, 4, stream.end - 2, LONGEST)
     wanted = [word for word in words if word]
     assert list(keys) == wanted == list(module.Keys(wanted))
     assert len(keys) == len(wanted)
@@ -51,8 +51,8 @@ def test_keys_stand_between_blanks(module, streams, rings, messages, words):
 def test_one_key_that_is_too_long(module, streams, rings, messages):
     stream = streams.Stream()
     stream.feed(b"a bbb cc")
-    assert list(module.read_keys(stream, 0, 8, 3)) == [b"a", b"bbb", b"cc"]
-    assert module.read_keys(stream, 0, 8, 2) is None
+    assert list(module.READER.read(stream, 0, 8, 3)) == [b"a", b"bbb", b"cc"]
+    assert module.READER.read(stream, 0, 8, 2) is None
 
 
 @each_build
@@ -68,7 +68,7 @@ def test_many_short_keys(module, streams, rings, messages):
     words = [b"%c" % (97 + number % 26) for number in range(1000)]
     stream = streams.Stream()
     stream.feed(b" ".join(words))
-    assert list(module.read_keys(stream, 0, stream.end, LONGEST)) == words
+    assert list(module.READER.read(stream, 0, stream.end, LONGEST)) == words
 
 
 @each_build
