@@ -83,6 +83,25 @@ def test_each_server_is_asked_for_its_keys_in_their_order(module, streams, rings
     assert len(set(division.owners)) == len(division.owners)
 
 
+@each_build
+def test_keys_of_all_lengths_and_numbers(module, streams, rings, messages):
+    """What is known of them lies in memory that others have used: few and many in turn, short and long ones, all alive at once."""
+    locator = rings.Buckets(list(range(7)), fnv1a_64)
+    kept = []
+    for count in (2, 300, 9, 40, 100, 600, 60, 5) * 3:
+        words = [b"%d" % number + b"k" * (number * 31 % 250) for number in range(count)]
+        stream = streams.Stream()
+        stream.feed(b"get " + b" ".join(words) + b"\r\n")
+        keys = module.READER.read(stream, 4, stream.end - 2, 260)
+        kept.append((words, keys, keys.divide(locator, 7)))
+        if len(kept) > 12:
+            del kept[::2]
+        for words, keys, division in kept[-3:]:
+            assert list(keys) == words
+            for owner, part in zip(division.owners, division.parts):
+                assert part.line(b"gets ") == b"gets " + b" ".join(word for word in words if locator.locate(word) == owner) + b"\r\n"
+
+
 # -- values
 
 
