@@ -17,6 +17,7 @@ from gmproxy import control, notify
 from gmproxy.conf import as_plain
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.events import RECENT
+from gmproxy.ledger import Ledger
 from gmproxy.loop import Loop
 from gmproxy.operations import joined
 from gmproxy.share import Share
@@ -54,6 +55,7 @@ class Master:
         self._children = {}        # pid -> Child
         self._failed = {}          # number -> how often in a row it has not begun
         self._questions = {}       # number -> Question
+        self._ledger = Ledger()
         self._numbers = itertools.count(1)
         self._everybody_was_ready = False
         self._ready = None
@@ -228,6 +230,7 @@ class Master:
             self._hear_worker(child)  # its last words
         child.channel.close()
         self._board.wipe(child.number)
+        self._ledger.died(child.pid)
         for question in list(self._questions.values()):
             self._count_out(question, child)
         if self._ending:
@@ -257,7 +260,9 @@ class Master:
         """Ask every worker that serves, and those that have not begun yet if `beginners`. `then` gets the list of their answers,
         without those that do not come in time; `given` are sockets that go with the question."""
         asked = [child for child in self._children.values() if child.ready or beginners]
-        question = Question(next(self._numbers), {child.pid for child in asked}, then)
+        question = Question(next(self._numbers), command, arguments, {child.pid for child in asked}, then)
+        if command == "reset":
+            self._ledger.clear()
         self._questions[question.number] = question
         question.timer = self._loop.after(ANSWER_TIMEOUT, functools.partial(self._close_question, question))
         for child in asked:
@@ -268,7 +273,8 @@ class Master:
     def _answered(self, child, number, told):
         question = self._questions.get(number)
         if question is not None:
-            question.answers.append(told)
+            question.answers[child.pid] = told
+            self._ledger.heard(question.command, question.arguments, child.pid, told)
             self._count_out(question, child)
 
     def _count_out(self, question, child):
@@ -279,7 +285,7 @@ class Master:
     def _close_question(self, question):
         if self._questions.pop(question.number, None) is not None:
             self._loop.cancel(question.timer)
-            question.then(question.answers)
+            question.then(self._ledger.completed(question.command, question.arguments, question.answers))
 
     def _keep_watchdog_quiet(self):
         """systemd hears from us as long as all workers that serve can be heard."""
@@ -422,9 +428,11 @@ class Operator:
 class Question:
     """One question to all workers, of which `waits_for` have not answered."""
 
-    def __init__(self, number, waits_for, then):
+    def __init__(self, number, command, arguments, waits_for, then):
         self.number = number
+        self.command = command
+        self.arguments = arguments
         self.waits_for = waits_for
         self.then = then
-        self.answers = []
+        self.answers = {}  # pid -> answer
         self.timer = None

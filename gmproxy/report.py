@@ -18,9 +18,9 @@ BOUNDS = pick("meter").BOUNDS
 #: The worst last.
 GRAVITY = (UP, WARMING, FAILING, PROBING, EJECTED)
 
-#: What of a backend is a sum over the workers.
-SUMS = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "keys", "hits", "refills", "failures", "ejections", "journal",
-        "journal_deleted", "journal_flushes", "bytes_sent", "bytes_received")
+#: What of a backend is a sum over the workers; what of that is no counter.
+OF_NOW = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "journal")
+SUMS = (*OF_NOW, "keys", "hits", "refills", "failures", "ejections", "journal_deleted", "journal_flushes", "bytes_sent", "bytes_received")
 
 
 # -- of one process
@@ -94,9 +94,28 @@ def _backend(pool, backend, role, share, now):
 # -- of all
 
 
+def counted(report):
+    """What stays of a worker's report when there is nothing more to be said of it than what it has counted."""
+    return report | {
+        "workers": [], "process": report["process"] | {"resident": 0, "open_files": 0}, "loop_lag": 0.0, "draining": False, "events": [],
+        "pools": {
+            title: pool | {
+                "clients": pool["clients"] | dict.fromkeys(("current", "held"), 0),
+                "backends": [
+                    backend | dict.fromkeys(OF_NOW, 0) | {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None}
+                    for backend in pool["backends"]
+                ],
+            }
+            for title, pool in report["pools"].items()
+        },
+    }
+
+
 def merge(reports, pid=None, other_events=()):
-    """One of many, which speaks as the process `pid`; `reports` is not empty. `other_events`: of a process that serves nobody."""
+    """One of many, which speaks as the process `pid`; `reports` is not empty. Those of which only what is `counted` is left come last,
+    and add to what the others know of. `other_events`: of a process that serves nobody."""
     first = reports[0]
+    known = [report for report in reports if report["workers"]] or reports
     told = [report["events"] for report in reports] + ([other_events] if other_events else [])
     return first | {
         "pid": first["pid"] if pid is None else pid,
@@ -106,8 +125,10 @@ def merge(reports, pid=None, other_events=()):
         "loop_lag": max(report["loop_lag"] for report in reports),
         "draining": any(report["draining"] for report in reports),
         "pools": {
-            title: _merge_pools([report["pools"][title] for report in reports if title in report["pools"]])
-            for title in dict.fromkeys(title for report in reports for title in report["pools"])
+            title: _merge_pools(
+                [report["pools"][title] for report in reports if title in report["pools"]], sum(title in report["pools"] for report in known)
+            )
+            for title in dict.fromkeys(title for report in known for title in report["pools"])
         },
         "events": events.merge(told),
     }
@@ -117,23 +138,26 @@ def _sum(dicts):
     return {name: sum(each.get(name, 0) for each in dicts) for name in dict.fromkeys(name for each in dicts for name in each)}
 
 
-def _merge_pools(pools):
-    counted = ("misses_for_errors", "backup_writes_lost", "backup_writes_differed", "flushes", "fragments")
-    return pools[0] | _sum([{name: pool[name] for name in counted} for pool in pools]) | {
-        "clients": _sum([pool["clients"] for pool in pools]) | {"limit": max(pool["clients"]["limit"] for pool in pools)},
-        "backends": [_merge_backends(same) for same in _same_backends(pools)],
+def _merge_pools(pools, known):
+    """The first `known` of them say which servers there are."""
+    counters = ("misses_for_errors", "backup_writes_lost", "backup_writes_differed", "flushes", "fragments")
+    return pools[0] | _sum([{name: pool[name] for name in counters} for pool in pools]) | {
+        "clients": _sum([pool["clients"] for pool in pools]) | {"limit": max(pool["clients"]["limit"] for pool in pools[:known])},
+        "backends": [_merge_backends(same) for same in _same_backends(pools, known)],
     }
 
 
-def _same_backends(pools):
+def _same_backends(pools, known):
     """For each server, what the workers say of it. A server may stand there twice, and a worker may know others for a moment."""
     found = {}
-    for pool in pools:
+    for number, pool in enumerate(pools):
         seen = {}
         for backend in pool["backends"]:
             name = backend["role"], backend["label"]
             seen[name] = seen.get(name, 0) + 1
-            found.setdefault((*name, seen[name]), []).append(backend)
+            place = (*name, seen[name])
+            if number < known or place in found:
+                found.setdefault(place, []).append(backend)
     return found.values()
 
 

@@ -35,6 +35,9 @@ SLABS = 100
 MERGED_BY = {"pid": max, "uptime": max, "time": max, "version": max, "pointer_size": max, "max_connections": max, "backends": max,
              "backends_ejected": max, "backends_behind": max}
 
+#: What is no counter among the lines that are summed up.
+OF_NOW = ("curr_connections", "bytes_held", "threads", "backend_links", "links_lingering", "changes_undecided", "fetches", "journal_keys")
+
 
 def general(service):
     """The lines of a plain `stats`: names and values."""
@@ -93,11 +96,17 @@ def snapshot(service):
     return {"general": dict(general(service)), "links": links}
 
 
+def counted(snapshot):
+    """What stays of it when there is nothing more to be said of its process than what it has counted."""
+    idle = [name for name, value in snapshot["general"].items() if name in OF_NOW or (name in MERGED_BY and not isinstance(value, str))]
+    return {"general": snapshot["general"] | dict.fromkeys(idle, 0), "links": []}
+
+
 def merge(snapshots, pid):
     """One of many: the service speaks as the process `pid`. `snapshots` is not empty."""
     first = snapshots[0]
     whole = {name: MERGED_BY.get(name, sum)([each["general"][name] for each in snapshots]) for name in first["general"]}
-    links = [[same[0][0], sum(count for _, count in same)] for same in zip(*(each["links"] for each in snapshots))]
+    links = [[same[0][0], sum(count for _, count in same)] for same in zip(*(each["links"] for each in snapshots if each["links"]))]
     return {"general": whole | {"pid": pid}, "links": links}
 
 

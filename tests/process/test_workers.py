@@ -90,6 +90,30 @@ def test_stats_speak_for_all(service):
         assert (told["threads"], told["backends"], told["backend_links"]) == (2, 1, 2)
 
 
+def test_no_counter_falls_when_a_worker_dies(service):
+    process = service()
+    clients = of_each_worker(process)
+    for talks in clients.values():
+        talks[0].expect(b"get k\r\n" * 5, b"END\r\n" * 5)
+    victim, survivor = clients
+    other = clients[survivor][0]
+
+    def counted():
+        (backend,) = control.ask(str(process.control), "report")["pools"]["default"]["backends"]
+        return backend["requests"].get("get", 0), read_stats(other)["cmd_get"]
+
+    assert counted() == (10, 10)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: len(pids(process)) == 1, what="one worker is gone")
+    assert counted() == (10, 10)
+    assert control.ask(str(process.control), "report")["pools"]["default"]["clients"]["current"] == len(clients[survivor])
+    eventually(lambda: len(set(pids(process)) - {victim}) == 2, what="another one has taken its place")
+    other.expect(b"get k\r\n", b"END\r\n")
+    eventually(lambda: counted() == (11, 11), what="all count on")
+    other.expect(b"stats reset\r\n", b"RESET\r\n")
+    assert counted() == (0, 0)
+
+
 def test_counters_are_reset_everywhere(service):
     process = service()
     clients = of_each_worker(process)

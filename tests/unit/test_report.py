@@ -70,6 +70,24 @@ def test_pools_of_any_name_and_those_that_only_one_worker_knows():
     assert list(report.merge([one, two])["pools"]) == ["default", "time"]
 
 
+def test_what_a_worker_had_counted_counts_on():
+    lost = backend(state="ejected", state_since=99.0, by_hand=True, last_error="timeout", last_error_at=3.0)
+    gone = report.counted(of_worker(2, lost, backend("removed:1"), loop_lag=7.0, draining=True, events=[{"what": "it began"}]))
+    gone["pools"]["removed"] = copy.deepcopy(gone["pools"]["default"])
+    for silent in ([gone], [report.merge([gone, report.counted(of_worker(3))])]):
+        whole = report.merge([of_worker(1, backend(state_since=5.0)), *silent])
+        assert (whole["workers"], whole["loop_lag"], whole["draining"], whole["events"]) == ([1], 0.1, False, [])
+        assert (whole["process"]["resident"], whole["process"]["open_files"]) == (1000, 10)
+        assert list(whole["pools"]) == ["default"]
+        clients = whole["pools"]["default"]["clients"]
+        assert (clients["current"], clients["held"], clients["limit"]) == (1, 5, 100)
+        assert clients["accepted"] >= 4 and clients["bytes_read"] >= 20 and whole["process"]["cpu_user"] >= 3.0
+        (one,) = whole["pools"]["default"]["backends"]
+        assert (one["requests"], one["hits"], one["bytes_sent"], one["latency"]["count"]) == ({"get": 10}, 8, 200, 10)
+        assert (one["links"], one["in_flight"], one["backlog"], one["unsent"], one["bytes_waiting"], one["journal"]) == (1, 2, 3, 1, 4, 2)
+        assert (one["state"], one["state_since"], one["by_hand"], one["last_error"]) == ("up", 5.0, False, "timeout")
+
+
 def test_a_merge_can_be_sent_and_merged_again():
     whole = report.merge([of_worker(1, backend()), of_worker(2, backend())])
     assert report.merge([json.loads(json.dumps(whole))], whole["pid"]) == whole

@@ -1,0 +1,66 @@
+"""What is counted stays counted, also of workers that do not answer."""
+
+import pytest
+
+from gmproxy.ledger import Ledger
+
+STATS = "stats", ["default"]
+
+
+def told(pid, gets, connections=1):
+    general = {"pid": pid, "uptime": 9, "version": "1", "curr_connections": connections, "cmd_get": gets}
+    return {"general": general, "links": [["a:1", 2]]}
+
+
+def left(gets):
+    return {"general": {"pid": 0, "uptime": 0, "version": "1", "curr_connections": 0, "cmd_get": gets}, "links": []}
+
+
+@pytest.fixture
+def ledger():
+    """It has heard of two workers."""
+    ledger = Ledger()
+    ledger.heard(*STATS, 1, told(1, 10))
+    ledger.heard(*STATS, 2, told(2, 200))
+    return ledger
+
+
+def test_who_answers_speaks_for_himself(ledger):
+    answers = {1: told(1, 11), 2: told(2, 222)}
+    assert ledger.completed(*STATS, answers) == list(answers.values())
+
+
+def test_who_is_silent_has_counted_what_he_last_told(ledger):
+    assert ledger.completed(*STATS, {1: told(1, 11)}) == [told(1, 11), left(200)]
+    ledger.heard(*STATS, 2, told(2, 201))
+    assert ledger.completed(*STATS, {1: told(1, 11)}) == [told(1, 11), left(201)]
+
+
+def test_the_dead_are_remembered_as_one(ledger):
+    for pid in (2, 3, 4):
+        ledger.heard(*STATS, pid, told(pid, pid * 100))
+        ledger.died(pid)
+    ledger.died(5)  # of whom nothing was heard
+    assert ledger.completed(*STATS, {1: told(1, 11)}) == [told(1, 11), left(900)]
+
+
+def test_each_pool_by_itself(ledger):
+    assert ledger.completed("stats", ["other"], {1: told(1, 11)}) == [told(1, 11)]
+
+
+def test_what_is_not_counted_is_not_remembered(ledger):
+    ledger.heard("slow", [], 2, {"slow": []})
+    assert ledger.completed("slow", [], {1: {"slow": []}}) == [{"slow": []}]
+    ledger.heard(*STATS, 2, {"error": "no"})
+    assert ledger.completed(*STATS, {1: told(1, 11)}) == [told(1, 11), left(200)]
+
+
+@pytest.mark.parametrize("answers", [{}, {1: {"error": "no"}}])
+def test_nobody_speaks_for_the_silent_alone(ledger, answers):
+    assert ledger.completed(*STATS, answers) == list(answers.values())
+
+
+def test_counters_begin_anew(ledger):
+    ledger.died(2)
+    ledger.clear()
+    assert ledger.completed(*STATS, {1: told(1, 0)}) == [told(1, 0)]
