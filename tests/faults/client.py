@@ -90,7 +90,7 @@ class Client:
             if line.startswith(b"SERVER_ERROR "):
                 return line
             words = line.split(b" ")
-            if words[0] != b"VALUE" or len(words) not in (4, 5):
+            if words[0] != b"VALUE" or len(words) not in (4, 5) or not all(word.isdigit() for word in words[2:]):
                 raise OutOfStep(f"a get was answered {line[:100]!r}")
             length = int(words[3])
             data = self._file.read(length + 2)
