@@ -46,7 +46,7 @@ class Link:
     """
 
     __slots__ = ("backend", "lane", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out", "_queued",
-                 "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_answered",
+                 "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_rest_timer", "_answered",
                  "_marks", "_idle_mark", "_idle_since", "_flushes", "_timed", "_heard_at")
 
     def __init__(self, backend, lane, loop, protocol):
@@ -68,6 +68,7 @@ class Link:
         self._unsent_at = 0
         self._read_watcher = None
         self._write_watcher = None
+        self._rest_timer = None
         self._answered = 0       # replies, in the life of this link
         self._marks = deque()    # (time, requests asked until then) of those that are not answered, see check_late
         self._idle_mark = 0      # see check_idle
@@ -89,17 +90,18 @@ class Link:
         self._idle_since = self._loop.now()
         self._read_watcher = self._loop.io(self._fd, READ)
         self._read_watcher.start(self.on_readable)
+        self._rest_timer = self._loop.timer(0)
         if self._out:
             self.flush()
 
     def close(self):
         """Let go of the connection. Requests that still wait are the caller's business."""
         self.closed = True
-        for watcher in (self._read_watcher, self._write_watcher):
+        for watcher in (self._read_watcher, self._write_watcher, self._rest_timer):
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
-        self._read_watcher = self._write_watcher = None
+        self._read_watcher = self._write_watcher = self._rest_timer = None
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -243,6 +245,8 @@ class Link:
                 self._take(count, ready)
                 if self._flushes:
                     self._measure()
+                if self._reader.stream.size() >= LONG:
+                    self._rest()
             elif count == 0:
                 self.fail(CLOSED)
         except BackendError as error:
@@ -255,6 +259,15 @@ class Link:
         finally:
             for session in ready:
                 session.resume()
+
+    def _rest(self):
+        """More of a long answer is still to come: let the others have one turn of the loop to themselves."""
+        if not self.closed:
+            self._read_watcher.stop()
+            self._rest_timer.start(self._read_on)  # at once, but after the sockets that are ready by then
+
+    def _read_on(self):
+        self._read_watcher.start(self.on_readable)
 
     def _take(self, count, ready):
         """Read the replies that end in the `count` bytes just received; adds to `ready` the sessions that have all their answers now."""

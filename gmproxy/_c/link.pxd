@@ -34,6 +34,7 @@ cdef class Link:
     cdef Py_ssize_t _unsent_at
     cdef object _read_watcher
     cdef object _write_watcher
+    cdef object _rest_timer
     cdef long long _answered
     cdef object _marks
     cdef long long _idle_mark
@@ -54,6 +55,8 @@ cdef class Link:
     cdef _send(self, bytes data, Py_ssize_t offset)
     @cython.locals(ready=list, count=Py_ssize_t, session=Asker)
     cpdef on_readable(self)
+    cdef _rest(self)
+    cpdef _read_on(self)
     @cython.locals(reader=Reader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint, waiting=RequestQueue)
     cdef _take(self, Py_ssize_t count, list ready)
     @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
