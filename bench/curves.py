@@ -6,6 +6,8 @@ nutcracker stands beside gmproxy wherever it can do the work at all.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rows import GETS_OF_100_KEYS
+
 KEYS = 10_000
 ALL_VALUES = 50_000_000  # bytes: there are fewer keys if their values are large
 
@@ -89,12 +91,12 @@ CURVES = {
         Curve("multi-get-servers", "A multi-get over more servers",
               "20 clients, gets of 100 keys with 100 bytes each, over so many servers.",
               "memcached servers", NUMBERS_OF_SERVERS,
-              lambda x: "--clients 20 --keys-per-get 100 --get-only --value-size 100", servers=lambda x: x, warmup=200),
+              lambda x: f"--clients 20 {GETS_OF_100_KEYS}", servers=lambda x: x, warmup=200),
         Curve("multi-get-clients", "Multi-gets by more clients",
               "So many clients, gets of 100 keys with 100 bytes each, over 20 servers. What several clients ask in the same moment goes to a "
               "server together.",
               "clients", (1, 2, 5, 10, 20, 50, 100, 200),
-              lambda x: f"--clients {x} --keys-per-get 100 --get-only --value-size 100", servers=lambda x: 20, warmup=200),
+              lambda x: f"--clients {x} {GETS_OF_100_KEYS}", servers=lambda x: 20, warmup=200),
         Curve("multi-get-keys", "A multi-get of more keys",
               "20 clients, gets of so many keys with 100 bytes each, over 2 servers. The cost is that of one key.",
               "keys per get", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),

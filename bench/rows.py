@@ -81,6 +81,8 @@ IDLE_TARGETS = (
     Target("resident_kib_per_client_ratio", "<=", 1.0),
 )
 
+GETS_OF_100_KEYS = "--keys-per-get 100 --get-only --value-size 100"
+
 ROWS = {
     row.name: row
     for row in (
@@ -91,13 +93,13 @@ ROWS = {
         Row("pipelined", "20 clients, 16 requests at once, 10 gets to 1 set, 100 bytes", 300_000,
             "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", cpu_ratio(0.65)),
         Row("multi-get", "50 clients, 100 keys per get, 100 bytes", 25_000,
-            "--clients 50 --keys-per-get 100 --get-only --value-size 100", cpu_ratio(0.5)),
+            f"--clients 50 {GETS_OF_100_KEYS}", cpu_ratio(0.5)),
         Row("multi-get-20-clients", "as multi-get, with 20 clients and not 50", 25_000,
-            "--clients 20 --keys-per-get 100 --get-only --value-size 100", ()),
+            f"--clients 20 {GETS_OF_100_KEYS}", ()),
         Row("multi-get-20-servers", "as multi-get, over 20 servers and not 2", 10_000,
-            "--clients 50 --keys-per-get 100 --get-only --value-size 100", cpu_ratio(0.5), Needs(servers=20)),
+            f"--clients 50 {GETS_OF_100_KEYS}", cpu_ratio(0.5), Needs(servers=20)),
         Row("multi-get-ketama", "as multi-get-20-servers, with twemproxy's own default for the placement, a ring", 10_000,
-            "--clients 50 --keys-per-get 100 --get-only --value-size 100", cpu_ratio(0.5), Needs(servers=20, distribution="ketama")),
+            f"--clients 50 {GETS_OF_100_KEYS}", cpu_ratio(0.5), Needs(servers=20, distribution="ketama")),
         Row("value-16k", "50 clients, 10 gets to 1 set, 16 KiB", 60_000,
             "--clients 50 --gets-per-set 10 --value-size 16384 --keys 1000", cpu_ratio(1.0)),
         Row("value-1m", "20 clients, 10 gets to 1 set, 1 MB", 2_000,

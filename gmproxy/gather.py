@@ -11,10 +11,8 @@ class Gather:
 
     __slots__ = ("request", "division", "left", "parts")
 
-    def __init__(self, request, division):
-        self.begin(request, division)
-
     def begin(self, request, division):
+        """Before anything else: a GATHERER makes it so."""
         self.request = request
         self.division = division
         self.left = len(division.owners)

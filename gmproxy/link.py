@@ -18,7 +18,7 @@ new_queue = pick("message").RequestQueue
 new_reader = pick("reply").ReplyReader
 new_binary_link = pick("binary_link").BinaryLink
 
-#: Bytes: a request so long is handed to the kernel by itself.
+#: Bytes: a request so long is handed to the kernel by itself, and an answer of which so many are here, and not all, lets others go first.
 LONG = 64 * 1024
 
 READ, WRITE = 1, 2  # what a loop's io watcher can wait for

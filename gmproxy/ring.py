@@ -85,6 +85,7 @@ class Buckets(Locator):
         return self.owners[quick.of(text, length) % self.count]
 
     def _locate_slowly(self, key):
+        """Apart from the quick way, which would have to make room for the objects that this one needs."""
         return self.owners[self.hash_key(key) % self.count]
 
 
