@@ -1,4 +1,4 @@
-"""The resident memory a proxy keeps for each client that is connected, has done one get, and is idle now."""
+"""The resident memory a proxy keeps for each client that is connected, has done one get, and has been idle since."""
 
 import socket
 import time
@@ -32,7 +32,7 @@ def measure_idle(row: IdleRow, contender: Contender) -> dict:
             time.sleep(SETTLE_SECONDS)
             before = proxy.resident()
             serve(proxy, row.clients, row.together, stack)
-            time.sleep(SETTLE_SECONDS)
+            time.sleep(row.silent_seconds)
             after = proxy.resident()
     return {"resident_kib_per_client": (after - before) / 1024 / row.clients, "resident_mib": after / (1 << 20)}
 

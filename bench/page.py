@@ -34,7 +34,7 @@ How much longer the 99th percentile of the small gets becomes. That includes wha
 IDLE_TEXT = """\
 ## Idle clients
 
-What each client adds to the resident memory of the proxy once it has done its get and is idle. Each run has a new proxy.
+What each client adds to the resident memory of the proxy once it has done its get and has been idle for a while. Each run has a new proxy.
 """
 
 SYSCALLS_TEXT = """\

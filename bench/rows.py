@@ -58,6 +58,7 @@ class IdleRow:
     targets: tuple[Target, ...]
     needs: None = None  # new processes for each run
     together: bool = False  # all gets are under way at once, else one after the other
+    silent_seconds: int = 20  # before the memory is looked at: gmproxy lays down who is silent for ten
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,10 @@ ROWS = {
                  "--clients 20 --get-only --value-size 100",
                  "--clients 1 --get-only --value-size 1000000 --keys 20 --first-key 1000000",
                  (Target("p99_us_growth", "<=", 2.0),)),
-        IdleRow("idle-clients", "5,000 clients, each did one get of 100 bytes, one after the other", 5000, IDLE_TARGETS),
+        IdleRow("idle-clients", "5,000 clients, each did one get of 100 bytes, one after the other, and then nothing for 20 seconds", 5000,
+                IDLE_TARGETS),
         IdleRow("idle-clients-together", "the same, but all gets at once", 5000, IDLE_TARGETS, together=True),
+        IdleRow("idle-for-a-second", "as idle-clients, but after one second: gmproxy takes nobody for idle who spoke in the last ten", 5000,
+                (), silent_seconds=1),
     )
 }  # fmt: skip

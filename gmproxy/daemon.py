@@ -170,7 +170,7 @@ def _find(by_name, by_number, what, wanted):
 
 def make_room(configs):
     """Let as many files be open as the pools `configs` need. Returns (limit in force, what is needed at least, room for clients)."""
-    own = SPARE_DESCRIPTORS + sum(pool.server_connections * (len(pool.server) + len(pool.backup)) for pool in configs)
+    own = SPARE_DESCRIPTORS + sum(1 + pool.server_connections * (len(pool.server) + len(pool.backup)) for pool in configs)
     clients = sum(pool.max_connections for pool in configs)
     unbounded = UNBOUNDED_CLIENTS if any(pool.max_connections == 0 for pool in configs) else 0
     limit = allow_descriptors(own + clients + unbounded)

@@ -1,4 +1,4 @@
-"""Accepts clients: a greenlet and a session for each, up to the limit."""
+"""Accepts clients, up to the limit."""
 
 import logging
 import socket
@@ -7,17 +7,10 @@ import gevent
 from gevent.server import StreamServer
 
 from gmproxy import net
-from gmproxy.accel import pick
-
-new_session = pick("session").Session
 
 log = logging.getLogger("gmproxy")
 
 TOO_MANY = b"SERVER_ERROR too many connections\r\n"
-
-#: So many clients share a link to each server before the next ones get a second. Fewer links gather more requests in one send;
-#: more let a large value pass beside the small ones.
-CLIENTS_PER_LANE = 512
 
 #: How long a client that was turned away may take to read why; seconds.
 LAST_WORDS_TIMEOUT = 1
@@ -58,24 +51,13 @@ class Listener:
         service.connections += 1
         if service.is_full():
             service.rejected += 1
-            log.warning("client turned away client=%s limit=%d", _who(address), service.max_clients)
+            log.warning("client turned away client=%s limit=%d", net.host_and_port(address), service.max_clients)
             gevent.spawn(self._turn_away, sock)
             return
         if self._is_tcp:
             net.tune(sock, service.options.tcpkeepalive)
-        session = new_session(service, sock, len(service.sessions) // CLIENTS_PER_LANE)
-        service.enter(session)
-        log.debug("client connected client=%s clients=%d", address, len(service.sessions))
-        gevent.spawn(session.serve, self._left, address)
-
-    @staticmethod
-    def _left(session, sock, address, failure):
-        """The end of the client's greenlet, by the exception `failure` if that is not None."""
-        if failure is not None:
-            log.error("session failed client=%s", address, exc_info=failure)
-        session.service.leave(session)
-        sock.close()
-        log.debug("client left client=%s", address)
+        service.clients.seat(sock.detach())
+        log.debug("client connected client=%s clients=%d", net.host_and_port(address), len(service.clients))
 
     @staticmethod
     def _turn_away(sock):
@@ -89,11 +71,6 @@ class Listener:
                         pass
             except OSError:
                 pass
-
-
-def _who(address):
-    """host:port of a client; one at a unix socket has no address."""
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix"
 
 
 class _Server(StreamServer):

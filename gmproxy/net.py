@@ -96,6 +96,22 @@ def _ask(sock, question, is_whole):
     return answer
 
 
+def peer(fd):
+    """host:port of who is at the other end of the connected socket `fd`; "unix" at a unix socket, "gone" if nobody is."""
+    sock = socket.socket(fileno=fd)
+    try:
+        return host_and_port(sock.getpeername())
+    except OSError:
+        return "gone"
+    finally:
+        sock.detach()
+
+
+def host_and_port(address):
+    """As log lines have the `address` of a client; at a unix socket there is none."""
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix"
+
+
 def tune(sock, keepalive=True):
     """Options of every TCP connection: send at once and, with `keepalive`, notice a peer that vanished."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

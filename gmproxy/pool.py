@@ -61,8 +61,7 @@ class Pool:
         self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
         if self._slow is not None:
             self.measure(self._slow)
-        for session in self.service.sessions:
-            session.follow_options()
+        self.service.clients.follow_options()
         if config.preconnect:
             for backend in self.backends:
                 backend.preconnect()
@@ -90,6 +89,7 @@ class Pool:
         for backend in self.backends:
             backend.tick(now)
             self._note_state(backend, now)
+        self.service.clients.tick(now)
         if self._leaving:
             self._see_off(now)
 
@@ -140,14 +140,14 @@ class Pool:
         return self.states[backend]
 
     def clients(self):
-        return len(self.service.sessions)
+        return len(self.service.clients)
 
     def leave(self, softly=False):
         """Let every client go as soon as it has the answers it waits for, or `softly`: the next ones."""
-        for session in list(self.service.sessions):
-            session.leave(softly)
+        self.service.clients.leave(softly)
 
     def close(self):
+        self.service.clients.close()
         for backend in [*self.backends, *self._leaving]:
             backend.close()
 

@@ -52,12 +52,13 @@ def _process():
 
 def _pool(pool, now):
     service, router = pool.service, pool.router
-    bytes_read, bytes_written = service.traffic()
+    bytes_read, bytes_written = service.clients.traffic()
     shares = pool.shares()
     return {
         "clients": {
-            "current": len(service.sessions), "accepted": service.connections, "rejected": service.rejected, "dropped": service.dropped,
-            "limit": service.max_clients, "held": service.held, "bytes_read": bytes_read, "bytes_written": bytes_written,
+            "current": len(service.clients), "asleep": service.clients.asleep(), "accepted": service.connections,
+            "rejected": service.rejected, "dropped": service.dropped, "limit": service.max_clients, "held": service.held,
+            "bytes_read": bytes_read, "bytes_written": bytes_written,
         },
         "misses_for_errors": router.misses_for_errors, "backup_writes_lost": router.copies.lost,
         "backup_writes_differed": router.copies.differed, "flushes": service.flushes, "fragments": router.fragments,
@@ -100,7 +101,7 @@ def counted(report):
         "workers": [], "process": report["process"] | {"resident": 0, "open_files": 0}, "loop_lag": 0.0, "draining": False, "events": [],
         "pools": {
             title: pool | {
-                "clients": pool["clients"] | dict.fromkeys(("current", "held"), 0),
+                "clients": pool["clients"] | dict.fromkeys(("current", "asleep", "held"), 0),
                 "backends": [
                     backend | dict.fromkeys(OF_NOW, 0) | {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None}
                     for backend in pool["backends"]

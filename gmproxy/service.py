@@ -6,6 +6,7 @@ import logging
 import gevent
 
 from gmproxy import stats
+from gmproxy.clients import Clients
 from gmproxy.insides import Insides
 
 log = logging.getLogger("gmproxy")
@@ -16,8 +17,7 @@ FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 class Service:
     """
     share         this process's part of the service
-    sessions      of the clients that are connected here (a set of Session)
-    bytes_read    what clients said that are gone, and `bytes_written` what they were told, see `traffic`
+    clients       that are connected here (a gmproxy.clients.Clients)
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
     """
@@ -27,14 +27,12 @@ class Service:
         self.router = router
         self.share = share
         self.insides = Insides(router, options)
-        self.sessions = set()
+        self.clients = Clients(self)
         self.connections = 0
         self.rejected = 0
         self.dropped = 0
         self.held = 0
         self.flushes = 0
-        self.bytes_read = 0
-        self.bytes_written = 0
 
     @property
     def max_clients(self):
@@ -43,32 +41,11 @@ class Service:
 
     def is_full(self):
         board = self.share.board
-        return (len(self.sessions) if board is None else board.clients(self.options.name)) >= self.max_clients
-
-    def enter(self, session):
-        self.sessions.add(session)
-        self._note()
-
-    def leave(self, session):
-        self.sessions.discard(session)
-        self.bytes_read += session.bytes_read
-        self.bytes_written += session.bytes_written
-        self._note()
-
-    def _note(self):
-        if self.share.board is not None:
-            self.share.board.note(self.share.number, self.options.name, len(self.sessions))
-
-    def traffic(self):
-        """(bytes read from clients, bytes written to them)"""
-        return (self.bytes_read + sum(session.bytes_read for session in self.sessions),
-                self.bytes_written + sum(session.bytes_written for session in self.sessions))
+        return (len(self.clients) if board is None else board.clients(self.options.name)) >= self.max_clients
 
     def reset_counters(self):
         self.connections = self.rejected = self.dropped = self.flushes = 0
-        read, written = self.traffic()
-        self.bytes_read -= read
-        self.bytes_written -= written
+        self.clients.reset_traffic()
         self.router.misses_for_errors = self.router.fragments = 0
         for backend in self.router.backends + self.router.backups:
             backend.reset_counters()

@@ -13,7 +13,7 @@ from gevent.socket import wait_write
 from greenlet import greenlet
 
 from gmproxy.accel import pick
-from gmproxy.protocol.packets import REQUEST as BINARY
+from gmproxy.protocol.packets import REQUEST
 
 new_text_parser = pick("text").TextParser
 new_binary_parser = pick("binary").BinaryParser
@@ -45,6 +45,12 @@ MAX_HELD = 1024 * 1024 * 1024
 #: What a client session is doing.
 RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 
+#: What a client speaks, before its first byte and after.
+NOTHING_YET, TEXT, BINARY = 0, 1, 2
+
+#: A client of which nobody knows anything yet, see Session.notes.
+NEW = NOTHING_YET, False
+
 
 def share_a_key(one, other):
     if one.keys is not None and other.keys is not None:
@@ -59,33 +65,41 @@ def share_a_key(one, other):
 class Session:
     """
     service    what all sessions of a pool share: router, options, admin commands, counters
-    lane       which link of a backend carries this client's requests
+    fd         the client's socket; its owner closes it after us
+    lane       which link of a backend carries this client's requests; may be changed at any time
+    notes      what an earlier session of this client has left (see `notes`)
     bytes_read, bytes_written   so far
+    silent     times that `doze` was called since the client spoke last; `dozes`: True if that was often enough
+    asleep     True if it ended because the client was silent for long (see `doze`): the client is still there
+    leaves_softly   True if the client is to leave after its next answer
     """
 
-    __slots__ = ("service", "lane", "bytes_read", "bytes_written", "_router", "_sock", "_fd", "_loop", "_wait", "_wake", "_watcher",
-                 "_watching", "_doing", "_readable", "_parser", "_begun", "_batch", "_pending", "_out", "_out_at", "_leaving", "_softly", "_quit",
-                 "_delayed", "_holds", "_long")
+    __slots__ = ("service", "fd", "lane", "bytes_read", "bytes_written", "silent", "dozes", "asleep", "_router", "_loop", "_wait", "_wake",
+                 "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_speaks", "_batch", "_pending", "_out", "_out_at",
+                 "_leaving", "_softly", "_quit", "_delayed", "_holds", "_long")
 
-    def __init__(self, service, sock, lane):
+    def __init__(self, service, fd, lane, notes=NEW):
         self.service = service
+        self.fd = fd
         self.lane = lane
         self.bytes_read = 0
         self.bytes_written = 0
+        self.silent = 0
+        self.dozes = False
+        self.asleep = False
         self._router = service.router
-        self._sock = sock
-        self._fd = sock.fileno()
         hub = gevent.get_hub()
         self._loop = hub.loop
         # Not hub.switch, which first looks up whether our greenlet has a hook for this: a tenth of a microsecond, twice a request.
         self._wait = greenlet.switch.__get__(hub)   # leaves the session's greenlet, until somebody calls
         self._wake = None                           # this
-        self._watcher = self._loop.io(self._fd, READ)
+        self._left = None                           # whom to tell of the end
+        self._watcher = self._loop.io(fd, READ)
         self._watching = False
         self._doing = RUNNING
         self._readable = False  # more has come, and nobody has looked at it
-        self._parser = new_text_parser(service.options.max_item_size, service.options.auth_file or None)
-        self._begun = False    # the client has said something
+        self._speaks, is_known = notes
+        self._parser = self._new_parser(is_known)
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
         self._out = b""        # answers that are being sent
@@ -102,9 +116,29 @@ class Session:
         self._leaving = True
         self._softly = softly
         if self._doing == AWAITS_BYTES and not softly:
-            self._doing = RUNNING
-            self._readable = True  # perhaps: it looks once more
-            self._loop.run_callback(self._wake)
+            self._look_once_more()
+
+    @property
+    def leaves_softly(self):
+        return self._leaving and self._softly
+
+    def doze(self, often_enough):
+        """Called now and then. When it was called `often_enough` (0: never) since the client spoke last, and nothing of what it said is
+        left to be done, the session ends, and another one can go on from its `notes`."""
+        self.silent += 1
+        if self.silent >= often_enough > 0 and self._doing == AWAITS_BYTES and self._parser.is_at_border():
+            self.dozes = True
+            self._look_once_more()
+
+    def notes(self):
+        """What another session must know to go on with this client: what it speaks, and True if it need not say any more who it is."""
+        return self._speaks, self._parser.is_known()
+
+    def _look_once_more(self):
+        """Have the greenlet run, which sees what there is to do."""
+        self._doing = RUNNING
+        self._readable = True  # perhaps
+        self._loop.run_callback(self._wake)
 
     def follow_options(self):
         options = self.service.options
@@ -119,32 +153,45 @@ class Session:
             return False
         return not self._softly or (answered and not self._parser.stream.size())
 
-    def serve(self, left, address):
-        """What the client's greenlet does: serves it until it leaves, and then calls left(session, socket, address, exception or None)."""
+    def start(self, left):
+        """Serve the client in a greenlet of its own until it leaves, or sleeps, and then call left(session, exception or None).
+
+        A plain greenlet: gevent's Greenlet is half a KiB more for each client, and nobody joins or kills this one.
+        """
+        self._left = left
+        self._wake = greenlet(self._serve, gevent.get_hub()).switch
+        self._watch()
+        self._loop.run_callback(self._wake)
+
+    def _serve(self):
         failure = None
         try:
-            self.run()
+            self._run()
         except Exception as error:
             failure = error
         finally:
-            left(self, self._sock, address, failure)
+            self._left(self, failure)
 
-    def run(self):
-        """Serve the client until it leaves."""
-        self._wake = gevent.getcurrent().switch
+    def _run(self):
+        """Serve the client until it leaves, or sleeps."""
         try:
             while not self._quit:
                 self._wait_for_bytes()
-                count = self._parser.stream.receive(self._fd)
+                count = self._parser.stream.receive(self.fd)
                 if count == 0:
                     break
                 if count > 0:
                     self.bytes_read += count
-                    if not self._begun:
+                    self.silent = 0
+                    self.dozes = False
+                    if self._speaks == NOTHING_YET:
                         self._begin()
                     self._answer_requests()
                     self._parser.stream.forget()
                 if self._may_leave(count > 0):
+                    break
+                if self.dozes and not self._readable:
+                    self.asleep = True
                     break
         except OSError:
             pass  # the client is gone
@@ -156,12 +203,17 @@ class Session:
 
     def _begin(self):
         """The first byte tells the protocol, for the whole connection."""
-        self._begun = True
         stream = self._parser.stream
-        if stream.byte(0) == BINARY:
-            options = self.service.options
-            self._parser = new_binary_parser(options.max_item_size, options.auth_file or None)
+        self._speaks = BINARY if stream.byte(0) == REQUEST else TEXT
+        if self._speaks == BINARY:
+            self._parser = self._new_parser(False)
             self._parser.stream = stream
+
+    def _new_parser(self, is_known):
+        options = self.service.options
+        if self._speaks == BINARY:
+            return new_binary_parser(options.max_item_size, options.auth_file or None, is_known)
+        return new_text_parser(options.max_item_size, None if is_known else options.auth_file or None)
 
     def _answer_requests(self):
         """Answer every whole request that has arrived, a batch at a time."""
@@ -337,7 +389,7 @@ class Session:
     def _send_on(self):
         """Send of `_out` what the kernel takes now; if that is all, nothing is left there."""
         if self._out:
-            self._out_at += self._parser.stream.send(self._fd, self._out, self._out_at)
+            self._out_at += self._parser.stream.send(self.fd, self._out, self._out_at)
             if self._out_at == len(self._out):
                 self._out = b""
 
@@ -346,7 +398,7 @@ class Session:
         try:
             while self._out:
                 self._hold(len(self._out))
-                wait_write(self._fd, self.service.options.client_write_timeout)
+                wait_write(self.fd, self.service.options.client_write_timeout)
                 self._send_on()
         except TimeoutError:
             log.warning("client dropped reason=slow bytes=%d", len(self._out) - self._out_at)

@@ -196,6 +196,8 @@ _TABLE = {
     "Clients": (
         ("max_item_size", "-I", size, str(DEFAULT_MAX_ITEM_SIZE), "SIZE", "largest value that is taken from a client, as memcached -I"),
         ("client_write_timeout", "", milliseconds, "30000", "MS", "a client that takes nothing of its answers for so long is closed"),
+        ("hibernate_after", "", whole(0, 86400), "10", "S",
+         "a client that says nothing for so many seconds is kept with next to no memory until it speaks; 0: never"),
         ("auth_file", "", users_of, "", "FILE",
          "let in only who has a USER:PASSWORD of this file, by SASL PLAIN or as memcached -Y; not everybody may be able to read it"),
         ("slow_threshold", "", milliseconds, "100", "MS", "requests for which a server needs so long are logged and kept to be shown, while it is measured"),

@@ -36,7 +36,7 @@ MERGED_BY = {"pid": max, "uptime": max, "time": max, "version": max, "pointer_si
              "backends_ejected": max, "backends_behind": max}
 
 #: What is no counter among the lines that are summed up.
-OF_NOW = ("curr_connections", "bytes_held", "threads", "backend_links", "links_lingering", "changes_undecided", "fetches", "journal_keys")
+OF_NOW = ("curr_connections", "sleeping_connections", "bytes_held", "threads", "backend_links", "links_lingering", "changes_undecided", "fetches", "journal_keys")
 
 
 def general(service):
@@ -46,7 +46,7 @@ def general(service):
     primaries = router.backends
     everyone = primaries + router.backups
     asked = [backend.requests_by_command() for backend in primaries]
-    bytes_read, bytes_written = service.traffic()
+    bytes_read, bytes_written = service.clients.traffic()
     return [
         ("pid", os.getpid()),
         ("uptime", int(time.monotonic() - service.share.started_at)),
@@ -56,7 +56,8 @@ def general(service):
         ("rusage_user", usage.ru_utime),
         ("rusage_system", usage.ru_stime),
         ("max_connections", service.max_clients),
-        ("curr_connections", len(service.sessions)),
+        ("curr_connections", len(service.clients)),
+        ("sleeping_connections", service.clients.asleep()),
         ("total_connections", service.connections),
         ("rejected_connections", service.rejected),
         ("dropped_connections", service.dropped),

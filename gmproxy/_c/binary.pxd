@@ -13,12 +13,14 @@ cdef Py_ssize_t HEADER_SIZE, MAX_KEY
 
 
 cdef class BinaryParser(Parser):
-    cdef bint is_known
+    cdef bint _is_known
     cdef bint awaits_step
     cdef Py_ssize_t skip
     cdef Request after_skip
     cdef Header _header
 
+    cpdef bint is_known(self)
+    cpdef bint is_at_border(self)
     @cython.locals(stream=Stream, start=Py_ssize_t, header=Header, key_length=Py_ssize_t, extras_length=Py_ssize_t,
                    body_length=Py_ssize_t, operation=Operation, answer=Answer, rest=Py_ssize_t, key_start=Py_ssize_t,
                    after=Py_ssize_t, key=bytes, extras=bytes)

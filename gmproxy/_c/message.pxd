@@ -42,6 +42,8 @@ cdef class Parser:
     cdef public object users
 
     cpdef Request next_request(self)
+    cpdef bint is_known(self)
+    cpdef bint is_at_border(self)
 
 
 cdef class Reader:

@@ -2,7 +2,7 @@ cimport cython
 from gmproxy._c.message cimport Asker, Parser, Request
 from gmproxy._c.router cimport Router
 
-cdef int BINARY, MAX_BATCH, STAYS_LONG, LAST_LANE, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
+cdef int REQUEST, NOTHING_YET, TEXT, BINARY, MAX_BATCH, STAYS_LONG, LAST_LANE, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
 cdef Py_ssize_t LONG_ANSWER
 cdef long long MAX_HELD
 
@@ -12,21 +12,24 @@ cdef bint share_a_key(Request one, Request other) except -1
 
 cdef class Session(Asker):
     cdef readonly object service
-    cdef readonly Py_ssize_t lane
+    cdef readonly int fd
+    cdef public Py_ssize_t lane
     cdef readonly long long bytes_read
     cdef readonly long long bytes_written
+    cdef readonly int silent
+    cdef readonly bint dozes
+    cdef readonly bint asleep
     cdef Router _router
-    cdef object _sock
-    cdef int _fd
     cdef object _loop
     cdef object _wait
     cdef object _wake
+    cdef object _left
     cdef object _watcher
     cdef bint _watching
     cdef int _doing
     cdef bint _readable
     cdef Parser _parser
-    cdef bint _begun
+    cdef int _speaks
     cdef list _batch
     cdef Py_ssize_t _pending
     cdef bytes _out
@@ -39,10 +42,15 @@ cdef class Session(Asker):
     cdef int _long
 
     cdef bint _may_leave(self, bint answered) except -1
-    cpdef serve(self, left, address)
+    cpdef doze(self, int often_enough)
+    cpdef tuple notes(self)
+    cdef _look_once_more(self)
+    cpdef start(self, left)
+    cpdef _serve(self)
     @cython.locals(count=Py_ssize_t)
-    cpdef run(self)
+    cdef _run(self)
     cdef _begin(self)
+    cdef Parser _new_parser(self, bint is_known)
     @cython.locals(at_once=Py_ssize_t)
     cdef _answer_requests(self)
     cdef _give_way(self)

@@ -24,6 +24,7 @@ METRICS = {
     "process_resident_bytes": (GaugeMetricFamily, (), "Memory of all workers; what they share counts for each"),
     "process_open_files": (GaugeMetricFamily, (), "Open files and sockets of all workers"),
     "clients": (GaugeMetricFamily, _POOL, "Clients that are connected"),
+    "clients_asleep": (GaugeMetricFamily, _POOL, "Of these, who has been silent for long and takes next to no memory"),
     "clients_limit": (GaugeMetricFamily, _POOL, "Clients that may be connected"),
     "clients_accepted": (CounterMetricFamily, _POOL, "Clients that have connected"),
     "clients_rejected": (CounterMetricFamily, _POOL, "Clients turned away because there were too many"),
@@ -58,8 +59,9 @@ METRICS = {
 
 #: metric -> field of the report, where nothing is to be thought about.
 _OF_CLIENTS = {
-    "clients": "current", "clients_limit": "limit", "clients_accepted": "accepted", "clients_rejected": "rejected", "clients_dropped": "dropped",
-    "clients_held_bytes": "held", "clients_read_bytes": "bytes_read", "clients_written_bytes": "bytes_written",
+    "clients": "current", "clients_asleep": "asleep", "clients_limit": "limit", "clients_accepted": "accepted",
+    "clients_rejected": "rejected", "clients_dropped": "dropped", "clients_held_bytes": "held", "clients_read_bytes": "bytes_read",
+    "clients_written_bytes": "bytes_written",
 }
 _OF_POOL = {
     "get_errors_as_misses": "misses_for_errors", "backup_writes_lost": "backup_writes_lost",

@@ -55,17 +55,23 @@ class Unintelligible(EndOfTalk):
 class BinaryParser:
     """The requests of one client (a message.Parser). Raises Unintelligible."""
 
-    __slots__ = ("stream", "max_item_size", "users", "is_known", "awaits_step", "skip", "after_skip", "_header")
+    __slots__ = ("stream", "max_item_size", "users", "awaits_step", "skip", "after_skip", "_is_known", "_header")
 
-    def __init__(self, max_item_size, users=None):
+    def __init__(self, max_item_size, users=None, is_known=False):
         self.stream = new_stream()
         self.max_item_size = max_item_size
         self.users = users
-        self.is_known = False     # one of `users`
+        self._is_known = is_known  # one of `users`
         self.awaits_step = False  # a mechanism was agreed on, but not a word of it said
         self.skip = 0           # bytes of a refused body still to be thrown away
         self.after_skip = None  # the answer once they are gone
         self._header = new_header()
+
+    def is_known(self):
+        return self.users is None or self._is_known
+
+    def is_at_border(self):
+        return self.skip == 0 and not self.awaits_step and self.stream.size() == 0
 
     def next_request(self):
         stream = self.stream
@@ -89,7 +95,7 @@ class BinaryParser:
         rest = body_length - key_length - extras_length
         if rest < 0:
             raise Unintelligible(answer.refusal(UNKNOWN_COMMAND))
-        if self.users is not None and not self.is_known and operation.kind not in OPEN_TO_ALL:
+        if self.users is not None and not self._is_known and operation.kind not in OPEN_TO_ALL:
             raise Unintelligible(answer.refusal(REFUSED))
         if key_length > MAX_KEY:
             raise Unintelligible(answer.refusal(INVALID))
@@ -225,14 +231,14 @@ class BinaryParser:
         """SASL: `auth` names the mechanism and may say all at once; else `step` says it."""
         is_step = answer.operation.mode == b"step"
         may_go_on = key == PLAIN and (self.awaits_step or not is_step)
-        self.is_known = self.awaits_step = False
+        self._is_known = self.awaits_step = False
         if may_go_on and not value and not is_step:
             self.awaits_step = True
             return local_reply(answer.packet(GO_ON))
         words = value.split(b"\0")
         if not may_go_on or len(words) != 3 or not self.users.allow(words[1], words[2]):
             return local_reply(answer.refusal(REFUSED))
-        self.is_known = True
+        self._is_known = True
         return local_reply(answer.packet(value=b"Authenticated"))
 
     # -- what has no key

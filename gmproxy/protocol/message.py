@@ -177,6 +177,14 @@ class Parser:
     def next_request(self):
         raise NotImplementedError
 
+    def is_known(self):
+        """True if the client need not say any more who it is."""
+        raise NotImplementedError
+
+    def is_at_border(self):
+        """True if all that the client has begun to say is understood: what is left of it is `is_known` alone."""
+        raise NotImplementedError
+
 
 class Reader:
     """The replies on one link, in order, in whatever protocol. For the compiled build as above.

@@ -74,6 +74,12 @@ class TextParser:
         self.skip = 0           # bytes of a refused data block still to be thrown away
         self.after_skip = None  # the answer once they are gone
 
+    def is_known(self):
+        return self.users is None
+
+    def is_at_border(self):
+        return self.skip == 0 and self.stream.size() == 0
+
     def next_request(self):
         stream = self.stream
         if self.skip:

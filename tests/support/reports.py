@@ -21,7 +21,7 @@ def backend(label, **changes):
 
 
 def pool(*backends, **changes):
-    clients = {"current": 3, "accepted": 9, "rejected": 0, "dropped": 0, "limit": 4096, "held": 0, "bytes_read": 1, "bytes_written": 1}
+    clients = {"current": 3, "asleep": 1, "accepted": 9, "rejected": 0, "dropped": 0, "limit": 4096, "held": 0, "bytes_read": 1, "bytes_written": 1}
     made = {
         "clients": clients, "misses_for_errors": 0, "backup_writes_lost": 0, "backup_writes_differed": 0, "flushes": 0,
         "options": {"timeout": "1000", "distribution": "ketama"}, "backends": list(backends),

@@ -20,11 +20,11 @@ FLOORS = (
     "protocol.text protocol.binary_answers protocol.binary protocol.retold protocol.orders protocol.reply protocol.packing protocol.packets protocol.in_binary "
     "protocol.binary_link",
     "settings pools conf share sockets control places daemon title heap logs loop notify watch reload",
-    "net probe lingering",
+    "net probe lingering hibernation",
     "link caretaker insides",
     "backend",
     "gather copies refill router",
-    "stats service session report",
+    "stats service clients session report",
     "listener operations ledger admin.prometheus admin.twemproxy",
     "pool admin",
     "worker",

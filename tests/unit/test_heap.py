@@ -1,4 +1,4 @@
-"""What is freed stays with the process. In a process of its own: it cannot be unsaid."""
+"""What is freed stays with the process, or goes back. In a process of its own: it cannot be unsaid."""
 
 import subprocess
 import sys
@@ -46,6 +46,46 @@ def test_it_makes_a_difference():
 
 
 def test_elsewhere_nothing_is_said(monkeypatch):
-    """musl has no mallopt."""
+    """musl has no mallopt, nor malloc_trim."""
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
     heap.keep_freed_memory()
+    heap.give_back_memory()
+
+
+#: Makes many objects for a while, of which one in a thousand stays; says how many KiB that leaves behind.
+MANY = """
+import contextlib, resource, sys
+from gmproxy import heap
+where = heap.Apart() if sys.argv[1:] else contextlib.nullcontext()
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize() // 1024
+def make():
+    with where:
+        return [b"%0100d" % number for number in range(200_000)]
+make()
+heap.give_back_memory()
+before = resident()
+many = make()
+few = many[::1000]
+again = [one + b"x" for one in many]  # and so objects made as usual live beside them
+del many, again
+heap.give_back_memory()
+print(resident() - before)
+"""
+
+
+def left_behind(*apart, **variables):
+    arguments = [sys.executable, "-c", MANY, *apart]
+    done = subprocess.run(arguments, capture_output=True, check=True, env=environment() | variables, timeout=60)
+    return int(done.stdout)
+
+
+def test_what_was_made_apart_goes_back_although_some_of_it_stays():
+    assert left_behind("apart") < 4096
+    assert left_behind() > 8192
+
+
+@pytest.mark.parametrize("allocator", ["debug", "malloc", "malloc_debug"])
+def test_where_python_allocates_otherwise_nothing_is_changed(allocator):
+    left_behind("apart", PYTHONMALLOC=allocator)

@@ -18,7 +18,7 @@ def backend(label="a:1", role="primary", **told):
 
 
 def of_worker(pid, *backends, **told):
-    clients = {"current": 1, "accepted": 2, "rejected": 0, "dropped": 0, "limit": 100, "held": 5, "bytes_read": 10, "bytes_written": 20}
+    clients = {"current": 3, "asleep": 2, "accepted": 2, "rejected": 0, "dropped": 0, "limit": 100, "held": 5, "bytes_read": 10, "bytes_written": 20}
     pool = {"clients": clients, "misses_for_errors": 1, "backup_writes_lost": 2, "backup_writes_differed": 3, "flushes": 4, "fragments": 5,
             "options": {"timeout": "1000"}, "backends": list(backends)}
     return {
@@ -34,7 +34,7 @@ def test_counters_add_up_and_the_rest_speaks_for_all():
     assert whole["process"] == {"cpu_user": 3.0, "cpu_system": 1.0, "resident": 2000, "open_files": 20}
     pool = whole["pools"]["default"]
     assert pool["clients"] == {
-        "current": 2, "accepted": 4, "rejected": 0, "dropped": 0, "limit": 100, "held": 10, "bytes_read": 20, "bytes_written": 40,
+        "current": 6, "asleep": 4, "accepted": 4, "rejected": 0, "dropped": 0, "limit": 100, "held": 10, "bytes_read": 20, "bytes_written": 40,
     }
     assert (pool["flushes"], pool["fragments"], pool["options"]) == (8, 10, {"timeout": "1000"})
     (one,) = pool["backends"]
@@ -80,7 +80,7 @@ def test_what_a_worker_had_counted_counts_on():
         assert (whole["process"]["resident"], whole["process"]["open_files"]) == (1000, 10)
         assert list(whole["pools"]) == ["default"]
         clients = whole["pools"]["default"]["clients"]
-        assert (clients["current"], clients["held"], clients["limit"]) == (1, 5, 100)
+        assert (clients["current"], clients["asleep"], clients["held"], clients["limit"]) == (3, 2, 5, 100)
         assert clients["accepted"] >= 4 and clients["bytes_read"] >= 20 and whole["process"]["cpu_user"] >= 3.0
         (one,) = whole["pools"]["default"]["backends"]
         assert (one["requests"], one["hits"], one["bytes_sent"], one["latency"]["count"]) == ({"get": 10}, 8, 200, 10)

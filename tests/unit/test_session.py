@@ -12,7 +12,6 @@ from gmproxy.service import Service
 from gmproxy.share import Share
 
 MAX_AT_ONCE = pick("session").MAX_AT_ONCE
-new_session = pick("session").Session
 new_router = pick("router").Router
 
 READ = 1
@@ -24,11 +23,13 @@ def client():
     (options,), _ = conf.parse(["-s", "127.0.0.1:1"], {})
     ours, theirs = socket.socketpair()
     router = new_router(SimpleNamespace(**vars(options), lanes=1))
-    serving = gevent.spawn(lambda: new_session(Service(options, router, Share()), theirs, 0).run())
-    with ours, theirs:
+    clients = Service(options, router, Share()).clients
+    clients.seat(theirs.detach())
+    with ours:
         yield ours
         ours.shutdown(socket.SHUT_WR)
-        serving.join()
+        while clients:
+            gevent.sleep(0)
 
 
 def test_who_asks_much_at_once_gives_way_to_others(client):

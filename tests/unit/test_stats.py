@@ -18,6 +18,19 @@ def backend(label, asked=0, found=0, ejected=False, links=(None,)):
     )
 
 
+class Clients(list):
+    """Three, of whom two are asleep."""
+
+    def __init__(self):
+        super().__init__("abc")
+
+    def asleep(self):
+        return 2
+
+    def traffic(self):
+        return 1000, 2000
+
+
 @pytest.fixture
 def service():
     (options,), _ = conf.parse(["-s", "a:1", "-s", "b:2", "-b", "c:3", "-n", "77"], {})
@@ -27,8 +40,8 @@ def service():
         misses_for_errors=4, copies=SimpleNamespace(lost=3, differed=1, undecided=lambda: 4), unready=5,
     )
     return SimpleNamespace(
-        options=options, router=router, sessions={1, 2, 3}, connections=30, rejected=2, dropped=1, held=12, flushes=6,
-        share=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None, traffic=lambda: (1000, 2000),
+        options=options, router=router, clients=Clients(), connections=30, rejected=2, dropped=1, held=12, flushes=6,
+        share=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None,
     )
 
 
@@ -45,7 +58,7 @@ def facts(answer):
 def test_general(service):
     told = facts(stats.answer(service, []))
     expected = {
-        "curr_connections": "3", "total_connections": "30", "rejected_connections": "2", "max_connections": "77", "cmd_get": "15",
+        "curr_connections": "3", "sleeping_connections": "2", "total_connections": "30", "rejected_connections": "2", "max_connections": "77", "cmd_get": "15",
         "get_hits": "8", "get_misses": "7", "cmd_flush": "6", "cmd_set": "6", "cmd_touch": "8", "bytes_read": "1000", "bytes_written": "2000",
         "backends": "2", "backends_ejected": "1", "backend_links": "3",
         "backend_requests": "115", "backend_failures": "3", "get_errors_as_misses": "4", "backup_writes_lost": "3", "refills": "4",

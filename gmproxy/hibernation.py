@@ -1,0 +1,87 @@
+"""Clients that have been silent for long: of each only the descriptor is kept, in an epoll set of its own, and what its next session must
+know. That is a byte, where a session, its parser and the stack of its greenlet are kilobytes.
+"""
+
+import os
+
+import gevent
+from gevent.monkey import get_original
+
+READ = 1
+EPOLLIN = 1
+
+#: gevent takes it away because its `poll` may wait; ours never does.
+_new_epoll = get_original("select", "epoll")
+
+#: Clients that are woken before the loop looks at the others.
+WOKEN_AT_ONCE = 64
+
+#: The descriptor belongs to nobody who is here.
+ABSENT = 0
+
+
+class Hibernation:
+    """`wake(fd, notes, softly)` is called from the loop when a client speaks, or hangs up: it is no longer here then. Its `notes` are those of
+    session.py, and `softly` is True if it is to leave after its next answer.
+    """
+
+    def __init__(self, wake):
+        self._wake = wake
+        self._count = 0
+        # Not a dict: a number for each client, made while others are made that live shorter, would hold the memory of these.
+        self._kinds = bytearray()  # fd -> its kind, or ABSENT
+        self._facts = [None]       # kind -> (notes, softly): there are a few for all clients
+        self._epoll = _new_epoll()
+        self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), READ)
+        self._watcher.start(self._wake_some)
+
+    def __len__(self):
+        return self._count
+
+    def add(self, fd, notes, softly):
+        """The client at the socket `fd` is here from now on. Raises OSError where the kernel has no room."""
+        self._epoll.register(fd, EPOLLIN)
+        if fd >= len(self._kinds):
+            self._kinds.extend(bytes(fd + 1))  # about twofold: seldom
+        self._kinds[fd] = self._kind(notes, softly)
+        self._count += 1
+
+    def _kind(self, notes, softly):
+        facts = notes, softly
+        if facts not in self._facts:
+            self._facts.append(facts)
+        return self._facts.index(facts)
+
+    def _take(self, fd):
+        """(notes, softly) of the client, who is no longer here."""
+        facts = self._facts[self._kinds[fd]]
+        self._epoll.unregister(fd)
+        self._kinds[fd] = ABSENT
+        self._count -= 1
+        return facts
+
+    def _wake_some(self):
+        """Wake some of those who spoke. Returns how many."""
+        spoke = self._epoll.poll(0, WOKEN_AT_ONCE)
+        for fd, _ in spoke:
+            self._wake(fd, *self._take(fd))
+        return len(spoke)
+
+    def let_go_softly(self):
+        """All who are here are to leave after their next answer."""
+        softly = bytes([ABSENT, *(self._kind(notes, True) for notes, _ in self._facts[1:])])
+        self._kinds = self._kinds.translate(softly.ljust(256, b"\0"))
+
+    def let_go(self):
+        """Wake all who spoke, and close the others."""
+        while self._wake_some():
+            pass
+        for fd in [fd for fd, kind in enumerate(self._kinds) if kind != ABSENT]:
+            self._take(fd)
+            os.close(fd)
+
+    def close(self):
+        self.let_go()
+        self._watcher.stop()
+        self._watcher.close()
+        self._epoll.close()

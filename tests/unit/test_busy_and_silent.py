@@ -1,0 +1,108 @@
+"""Who is busy has a link with not too many others, and who cannot be laid down stays awake."""
+
+from types import SimpleNamespace
+
+import gevent
+import pytest
+from gevent import socket
+
+from gmproxy import conf
+from gmproxy.accel import pick
+from gmproxy.clients import CLIENTS_PER_LANE, LOOK_EVERY, LOOKED_AT
+from gmproxy.hibernation import Hibernation
+from gmproxy.service import Service
+from gmproxy.share import Share
+
+new_router = pick("router").Router
+
+
+@pytest.fixture
+def clients():
+    (options,), _ = conf.parse(["-s", "127.0.0.1:1", "--hibernate-after", "1"], {})
+    made = Service(options, new_router(SimpleNamespace(**vars(options), lanes=1)), Share()).clients
+    yield made
+    while made:
+        made.leave(softly=False)
+        gevent.sleep(0)
+    made.close()
+
+
+class Somebody:
+    """A session, as far as it is looked at."""
+
+    dozes = False
+
+    def __init__(self):
+        self.silent = 0
+        self.lane = 7
+
+    def doze(self, often_enough):
+        self.silent += 1
+
+
+def look_at_all(clients, now):
+    for _ in range(-(-len(clients.sessions) // LOOKED_AT)):
+        clients.tick(now)
+
+
+def test_the_busy_ones_share_the_links(clients):
+    everybody = [Somebody() for _ in range(3 * CLIENTS_PER_LANE)]
+    clients.sessions.update(everybody)
+    look_at_all(clients, 10.0)
+    lanes = [one.lane for one in everybody]
+    assert [lanes.count(lane) for lane in range(3)] == [CLIENTS_PER_LANE] * 3
+    for busy in everybody[:CLIENTS_PER_LANE]:
+        busy.silent = 0
+    look_at_all(clients, 10.0 + LOOK_EVERY)
+    assert {one.lane for one in everybody[:CLIENTS_PER_LANE]} == {0}, "the others are silent, and need none"
+    clients.sessions.clear()
+
+
+def test_a_round_is_for_a_second_at_least(clients):
+    one = Somebody()
+    clients.sessions.add(one)
+    for now in (10.0, 10.1, 10.9):
+        clients.tick(now)
+    assert one.silent == 1
+    clients.tick(11.0)
+    assert one.silent == 2
+    clients.sessions.clear()
+
+
+def let_time_pass(clients):
+    for now in range(10, 15):
+        clients.tick(float(now))
+        gevent.sleep(0.01)
+
+
+def talk(client, what):
+    client.sendall(what)
+    return client.recv(100)
+
+
+def test_who_cannot_be_laid_down_stays_awake(clients, monkeypatch, caplog):
+    def no_room(*facts):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Hibernation, "add", no_room)
+    ours, theirs = socket.socketpair()
+    with ours:
+        clients.seat(theirs.detach())
+        assert talk(ours, b"mn\r\n") == b"MN\r\n"
+        let_time_pass(clients)
+        assert "client kept awake" in caplog.text
+        assert (len(clients), clients.asleep()) == (1, 0)
+        assert talk(ours, b"mn\r\n") == b"MN\r\n"
+        assert clients.traffic() == (8, 8)
+
+
+def test_what_a_sleeper_said_is_still_counted(clients):
+    ours, theirs = socket.socketpair()
+    with ours:
+        clients.seat(theirs.detach())
+        talk(ours, b"mn\r\n")
+        let_time_pass(clients)
+        assert (len(clients), clients.asleep(), clients.traffic()) == (1, 1, (4, 4))
+        clients.reset_traffic()
+        talk(ours, b"mn\r\n")
+        assert (clients.asleep(), clients.traffic()) == (0, (4, 4))
