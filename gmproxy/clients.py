@@ -2,11 +2,7 @@
 
 import logging
 import math
-import os
 
-import gevent
-
-from gmproxy import net
 from gmproxy.accel import pick
 from gmproxy.heap import Apart, give_back_memory
 from gmproxy.hibernation import Hibernation
@@ -81,19 +77,12 @@ class Clients:
         self.sessions.add(session)
         self._note()
 
-    def _over(self, session, failure):
-        """The end of the session's greenlet, by the exception `failure` if that is not None."""
+    def _over(self, session):
         self.sessions.discard(session)
         self.bytes_read += session.bytes_read
         self.bytes_written += session.bytes_written
-        if failure is not None:
-            log.error("session failed client=%s", net.peer(session.fd), exc_info=failure)
         if session.asleep:
             self._lay_down(session)
-        else:
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("client left client=%s", net.peer(session.fd))
-            os.close(session.fd)
         self._note()
 
     def _lay_down(self, session):
@@ -103,7 +92,7 @@ class Clients:
             self._fell_asleep += 1
         except OSError as error:
             log.warning("client kept awake error=%r", str(error))
-            gevent.get_hub().loop.run_callback(self.seat, *facts)
+            self.seat(*facts)
 
     def _note(self):
         """Tell the other workers how many clients we have."""

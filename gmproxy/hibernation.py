@@ -2,8 +2,6 @@
 know. That is a byte, where a session, its parser and the stack of its greenlet are kilobytes.
 """
 
-import os
-
 import gevent
 from gevent.monkey import get_original
 
@@ -12,6 +10,9 @@ EPOLLIN = 1
 
 #: gevent takes it away because its `poll` may wait; ours never does.
 _new_epoll = get_original("select", "epoll")
+
+#: gevent's closes later if anybody waits for the descriptor; nobody does.
+_close = get_original("os", "close")
 
 #: Clients that are woken before the loop looks at the others.
 WOKEN_AT_ONCE = 64
@@ -78,7 +79,7 @@ class Hibernation:
             pass
         for fd in [fd for fd, kind in enumerate(self._kinds) if kind != ABSENT]:
             self._take(fd)
-            os.close(fd)
+            _close(fd)
 
     def close(self):
         self.let_go()

@@ -1,6 +1,7 @@
 """Accepts clients, up to the limit."""
 
 import logging
+import os
 import socket
 
 import gevent
@@ -38,6 +39,8 @@ class Listener:
     def serve(self, service):
         """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
         self.service = service
+        if self._is_tcp:
+            net.tune(self._server.socket, service.options.tcpkeepalive)
         if not self._server.started:
             self._server.start()
 
@@ -45,24 +48,22 @@ class Listener:
         """Accept nobody any more; those who are here stay."""
         self._server.close()
 
-    def let_in(self, sock, address):
+    def let_in(self, fd, address):
         """Called from the loop for each client: nothing in it may wait."""
         service = self.service
         service.connections += 1
         if service.is_full():
             service.rejected += 1
             log.warning("client turned away client=%s limit=%d", net.host_and_port(address), service.max_clients)
-            gevent.spawn(self._turn_away, sock)
+            gevent.spawn(self._turn_away, fd)
             return
-        if self._is_tcp:
-            net.tune(sock, service.options.tcpkeepalive)
-        service.clients.seat(sock.detach())
+        service.clients.seat(fd)
         log.debug("client connected client=%s clients=%d", net.host_and_port(address), len(service.clients))
 
     @staticmethod
-    def _turn_away(sock):
+    def _turn_away(fd):
         """Say why, and wait until the client has read it: to close while its request is unread would lose the words."""
-        with sock:
+        with gevent.socket.socket(fileno=fd) as sock:
             try:
                 with gevent.Timeout(LAST_WORDS_TIMEOUT, False):
                     sock.sendall(TOO_MANY)
@@ -74,8 +75,17 @@ class Listener:
 
 
 class _Server(StreamServer):
-    """Has `handle` called from the loop. What is Python in a client's greenlet costs a page of memory for as long as it lives, for the
-    frames of its functions: so the greenlet runs the compiled session alone."""
+    """Has handle(descriptor, address) called from the loop. What is Python in a client's greenlet costs a page of memory for as long as it
+    lives, for the frames of its functions: so the greenlet runs the compiled session alone."""
+
+    def do_read(self):
+        """(descriptor, address) of the next client, or None. To make a socket object of it, and to tune that, were eleven system calls."""
+        try:
+            fd, address = self.socket._accept()
+        except BlockingIOError:
+            return None
+        os.set_blocking(fd, False)
+        return fd, address
 
     def do_handle(self, *args):
         self.loop.run_callback(self._handle, *args)  # when all else that has happened is seen: who left makes room

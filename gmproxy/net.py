@@ -113,11 +113,12 @@ def host_and_port(address):
 
 
 def tune(sock, keepalive=True):
-    """Options of every TCP connection: send at once and, with `keepalive`, notice a peer that vanished."""
+    """Options of every TCP connection: send at once and, with `keepalive`, notice a peer that vanished. Connections have them from the
+    listening socket that they came by."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive))
     if not keepalive:
         return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
