@@ -174,11 +174,12 @@ class Session:
             self._run()
         except Exception as error:
             log.error("session failed client=%s", net.peer(self.fd), exc_info=error)
-        if not self.asleep:
-            if self.service.options.verbose:
-                log.debug("client left client=%s", net.peer(self.fd))
-            close(self.fd)
-        self._left(self)
+        finally:  # also if the greenlet is ended from outside
+            if not self.asleep:
+                if self.service.options.verbose:
+                    log.debug("client left client=%s", net.peer(self.fd))
+                close(self.fd)
+            self._left(self)
 
     def _run(self):
         """Serve the client until it leaves, or sleeps."""

@@ -1,6 +1,17 @@
-"""What the four-column tests share. Each file has a `stage` of its own: the proxy and the backends it plays."""
+"""What these tests share. Each file of four-column tests has a `stage` of its own: the proxy and the backends it plays."""
+
+import resource
 
 import pytest
+
+
+@pytest.fixture(scope="module")
+def many_descriptors():
+    """This process is thousands of clients at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Clients that are slow, leave in the middle, or are very many: nobody else notices, and nothing stays behind."""
 
-import resource
 import socket
 import struct
 
@@ -13,14 +12,7 @@ from support.timing import TICK, Stopwatch, eventually, milliseconds
 MISS = b"END\r\n"
 TOO_MANY = b"SERVER_ERROR too many connections\r\n"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def many_descriptors():
-    """This process is a thousand clients at once."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+pytestmark = pytest.mark.usefixtures("many_descriptors")
 
 
 # -- slow clients

@@ -8,8 +8,8 @@ import struct
 from contextlib import ExitStack
 
 import pytest
-from support.service import clients_are, order, reloaded
 from support.packets import ask, packet, read_answer
+from support.service import clients_are, order, reloaded
 from support.talk import storage, value
 from support.timing import PATIENCE, eventually
 
@@ -21,17 +21,10 @@ GET = b"get k\r\n"
 FOUND = value(b"k", b"hello") + MISS
 SOON = ("--hibernate-after", "1")
 
+pytestmark = pytest.mark.usefixtures("many_descriptors")
+
 #: Who falls asleep one after the other, and not all at once.
 LONG = PATIENCE + 10
-
-
-@pytest.fixture(scope="module", autouse=True)
-def many_descriptors():
-    """This process is thousands of clients at once."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
@@ -165,16 +158,30 @@ def resident(process):
         return int(statm.read().split()[1]) * resource.getpagesize()
 
 
-def test_nobody_sleeps_where_nobody_shall(server, proxy, tmp_path):
+@pytest.fixture
+def configured(server, proxy, tmp_path):
+    """(a proxy for `server` whose clients sleep soon, a function that has it reload other settings)"""
     settings = tmp_path / "conf"
-    settings.write_text(f"server = {server.address}\nhibernate_after = 1\n")
+
+    def write(server, seconds, more=""):
+        settings.write_text(f"server = {server.address}\nhibernate_after = {seconds}\n{more}")
+
+    def reload(*what):
+        write(*what)
+        process.signal(signal.SIGHUP)
+        reloaded(process)
+
+    write(server, 1)
     process = proxy("-c", settings)
+    return process, reload
+
+
+def test_nobody_sleeps_where_nobody_shall(server, configured):
+    process, reload = configured
     with process.talk() as one, process.talk() as other:
         one.expect(GET, FOUND)
         asleep(process, 2)
-        settings.write_text(f"server = {server.address}\nhibernate_after = 0\n")
-        process.signal(signal.SIGHUP)
-        reloaded(process)
+        reload(server, 0)
         one.expect(GET, FOUND)
         with process.talk() as later:
             later.expect(GET, FOUND)
@@ -184,17 +191,13 @@ def test_nobody_sleeps_where_nobody_shall(server, proxy, tmp_path):
             assert process.stats()["sleeping_connections"] == 0
 
 
-def test_a_reload_holds_for_them_too(memcached, server, proxy, tmp_path):
+def test_a_reload_holds_for_them_too(memcached, configured):
     other = memcached()
-    settings = tmp_path / "conf"
-    settings.write_text(f"server = {server.address}\nhibernate_after = 1\n")
-    process = proxy("-c", settings)
+    process, reload = configured
     with process.talk() as talk:
         talk.expect(GET, FOUND)
         asleep(process, 1)
-        settings.write_text(f"server = {other.address}\nhibernate_after = 1\nmax_item_size = 1k\n")
-        process.signal(signal.SIGHUP)
-        reloaded(process)
+        reload(other, 1, "max_item_size = 1k\n")
         talk.expect(GET, MISS)
         talk.expect(storage(b"set", b"k", bytes(2000)), b"SERVER_ERROR object too large for cache\r\n")
 
