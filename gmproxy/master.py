@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 
-from gmproxy import control, notify
+from gmproxy import control, internal_errors, notify
 from gmproxy.conf import as_plain
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.events import RECENT
@@ -132,6 +132,7 @@ class Master:
             ours.close()
             self._forget_the_master()
             RECENT.clear()
+            internal_errors.forget()
             for signal_number in caught:
                 signal.signal(signal_number, signal.SIG_IGN if signal_number in FOR_MASTER else signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)

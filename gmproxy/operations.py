@@ -8,7 +8,7 @@ import logging
 import os
 import time
 
-from gmproxy import events, report, sampling, stats
+from gmproxy import events, internal_errors, report, sampling, stats
 
 #: Levels that the log can have, by what an operator calls them.
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -173,8 +173,18 @@ def _join_labels(answers):
 
 
 def _join_reports(answers):
-    ours = [] if any(answer["pid"] == os.getpid() for answer in answers) else events.merge([events.RECENT.told()])
-    return report.merge(answers, os.getpid(), ours)
+    if any(answer["pid"] == os.getpid() for answer in answers):
+        return report.merge(answers, os.getpid())
+    whole = report.merge(answers, os.getpid(), events.merge([events.RECENT.told()]))
+    whole["process"]["internal_errors"] += internal_errors.count()  # of the master, which is none of the workers
+    return whole
+
+
+def _join_stats(answers):
+    whole = stats.merge(answers, os.getpid())
+    if all(answer["general"]["pid"] != os.getpid() for answer in answers):
+        whole["general"]["internal_errors"] += internal_errors.count()
+    return whole
 
 
 def _join_slow(answers):
@@ -187,7 +197,7 @@ def _join_samples(answers):
 
 
 _JOINED = {
-    "stats": lambda answers: stats.merge(answers, os.getpid()),
+    "stats": _join_stats,
     "ping": lambda answers: {"workers": answers},
     "reset": lambda answers: {},
     "report": _join_reports,

@@ -8,7 +8,7 @@ import os
 import resource
 import time
 
-from gmproxy import __version__, events
+from gmproxy import __version__, events, internal_errors
 from gmproxy.accel import BUILD, pick
 from gmproxy.health import EJECTED, FAILING, PROBING, UP, WARMING
 from gmproxy.settings import SETTINGS, render
@@ -46,7 +46,7 @@ def _process():
         pages = int(statm.read().split()[1])
     return {
         "cpu_user": usage.ru_utime, "cpu_system": usage.ru_stime, "resident": pages * resource.getpagesize(),
-        "open_files": len(os.listdir("/proc/self/fd")),
+        "open_files": len(os.listdir("/proc/self/fd")), "internal_errors": internal_errors.count(),
     }
 
 

@@ -5,7 +5,7 @@ import logging
 
 import gevent
 
-from gmproxy import stats
+from gmproxy import internal_errors, stats
 from gmproxy.clients import Clients
 from gmproxy.insides import Insides
 
@@ -44,6 +44,7 @@ class Service:
         return (len(self.clients) if board is None else board.clients(self.options.name)) >= self.max_clients
 
     def reset_counters(self):
+        internal_errors.forget()
         self.connections = self.rejected = self.dropped = self.flushes = 0
         self.clients.reset_traffic()
         self.router.misses_for_errors = self.router.fragments = 0

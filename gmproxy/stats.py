@@ -5,7 +5,7 @@ import resource
 import struct
 import time
 
-from gmproxy import __version__
+from gmproxy import __version__, internal_errors
 from gmproxy.conf import UNNAMED
 from gmproxy.settings import SETTINGS, render
 
@@ -71,6 +71,7 @@ def general(service):
         ("cmd_touch", sum(commands.get(name, 0) for commands in asked for name in TOUCHES)),
         ("cmd_flush", service.flushes),
         ("threads", 1),
+        ("internal_errors", internal_errors.count()),
         ("backends", len(primaries)),
         ("backends_ejected", sum(backend.health.ejected for backend in everyone)),
         ("backend_requests", sum(backend.requests for backend in everyone)),

@@ -23,6 +23,7 @@ METRICS = {
     "process_cpu_seconds": (CounterMetricFamily, ("mode",), "CPU time of all workers"),
     "process_resident_bytes": (GaugeMetricFamily, (), "Memory of all workers; what they share counts for each"),
     "process_open_files": (GaugeMetricFamily, (), "Open files and sockets of all workers"),
+    "internal_errors": (CounterMetricFamily, (), "Exceptions in gmproxy's own code; each is in the log with its traceback"),
     "clients": (GaugeMetricFamily, _POOL, "Clients that are connected"),
     "clients_asleep": (GaugeMetricFamily, _POOL, "Of these, who has been silent for long and takes next to no memory"),
     "clients_limit": (GaugeMetricFamily, _POOL, "Clients that may be connected"),
@@ -101,6 +102,7 @@ class _Collector:
         self._add("process_cpu_seconds", ("system",), process["cpu_system"])
         self._add("process_resident_bytes", (), process["resident"])
         self._add("process_open_files", (), process["open_files"])
+        self._add("internal_errors", (), process["internal_errors"])
         for title, pool in report["pools"].items():
             self._pool(title, pool)
         return self._families.values()

@@ -132,6 +132,9 @@ META_COUNT_IF = Verb(b"ma", "meta", 2, 0, changes=True, by_outcome=True)
 #: The name of each command, by its number.
 COMMANDS = tuple([name.decode() for name in _NUMBERS])
 
+#: The answer to a request that gmproxy itself failed to answer (gmproxy.internal_errors).
+INTERNAL_ERROR = b"SERVER_ERROR internal error\r\n"
+
 #: Where a request stands. PRIMARY and BACKUP name the server that is being asked, COPY is what the backup gets of a
 #: change that the primary also gets. UNREADY waits for its key to be refilled before the primary is asked.
 PRIMARY, BACKUP, COPY, UNREADY = range(4)

@@ -1,0 +1,67 @@
+"""An internal error is counted, logged with its traceback, and goes no further."""
+
+import logging
+
+import pytest
+
+from gmproxy import internal_errors
+
+
+@pytest.fixture(autouse=True)
+def from_zero():
+    internal_errors.forget()
+    yield
+    internal_errors.forget()
+
+
+@pytest.fixture
+def records():
+    """What the log of gmproxy gets."""
+    kept = []
+    handler = logging.Handler()
+    handler.emit = kept.append
+    log = logging.getLogger("gmproxy")
+    log.addHandler(handler)
+    yield kept
+    log.removeHandler(handler)
+
+
+def fail():
+    raise KeyError("x")
+
+
+def test_it_is_counted_and_logged_with_its_traceback(records):
+    try:
+        fail()
+    except KeyError:
+        internal_errors.record("link.take")
+    assert internal_errors.count() == 1
+    assert records[0].getMessage() == "internal error where=link.take"
+    assert records[0].exc_info[0] is KeyError
+
+
+def test_a_guarded_call_returns_what_it_returns_and_never_raises(records):
+    assert internal_errors.guarded("place", lambda one, two: one + two)(1, two=2) == 3
+    assert internal_errors.guarded("place", fail)() is None
+    assert internal_errors.count() == len(records) == 1
+
+
+def test_what_ends_a_greenlet_is_no_error():
+    def end():
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        internal_errors.guarded("place", end)()
+    assert internal_errors.count() == 0
+
+
+def test_a_log_that_fails_changes_nothing():
+    handler = logging.Handler()
+    handler.emit = lambda record: fail()
+    log = logging.getLogger("gmproxy")
+    log.addHandler(handler)
+    try:
+        internal_errors.guarded("place", fail)()
+    finally:
+        log.removeHandler(handler)
+    assert internal_errors.count() == 1
