@@ -55,7 +55,7 @@ class Backend:
     __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "links", "health", "caretaker", "journal", "behind", "debts",
                  "guests", "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
                  "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
-                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_alarms",
+                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
                  "_number", "_loop")
 
     def __init__(self, server, options, router, log, backed=False, is_backup=False):
@@ -95,6 +95,7 @@ class Backend:
         self._max_backlog = MAX_BACKLOG + options.max_item_size
         self._troubled = False  # failed lately: tell the health of successes
         self._last_reason = EJECTED
+        self._is_proxy = False  # a backup that has said so
         self._loop = gevent.get_hub().loop
         self.caretaker = Caretaker(self)
 
@@ -267,8 +268,9 @@ class Backend:
         try:
             options = self.options
             sock = net.connect(self.server, options.connect_timeout, options.tcpkeepalive, options.server_auth_file, link.protocol)
-            if self.is_backup:
-                introduce(sock, options)
+            if self.is_backup and introduce(sock, options) and not self._is_proxy:
+                self._is_proxy = True
+                self.log.warning("backup is a gmproxy, which passes no copies on to its own backups server=%s", self.label)
             if link.closed:
                 sock.close()
                 return

@@ -42,6 +42,7 @@ cdef class Backend(LinkKeeper):
     cdef Py_ssize_t _lanes
     cdef bint _troubled
     cdef str _last_reason
+    cdef bint _is_proxy
     cdef object _loop
 
     @cython.locals(lane=Py_ssize_t, link=Link)
