@@ -18,7 +18,7 @@ from gmproxy import internal_errors
 from gmproxy.accel import pick
 from gmproxy.detour import Detour, follow_stragglers
 from gmproxy.errors import ConfigError
-from gmproxy.protocol import cas_numbers
+from gmproxy.protocol import cas_numbers, retold
 
 _message = pick("message")
 PRIMARY, BACKUP, COPY, UNREADY = _message.PRIMARY, _message.BACKUP, _message.COPY, _message.UNREADY
@@ -157,7 +157,7 @@ class Router:
 
     def _change(self, request, backend):
         """Everybody who has to know of a change hears of it, then the server."""
-        if backend.fetches:
+        if backend.fetches and retold.changes_value(request):
             backend.fetches.pop(request.key, None)  # what is being fetched is about to be old
         if self.detour is not None:
             self.detour.take(request, request.key, backend)
@@ -189,7 +189,8 @@ class Router:
     def _touch_several(self, request):
         for key in request.keys:
             backend = self.backends[self.locator.locate(key)]
-            backend.fetches.pop(key, None)
+            if backend.fetches and retold.changes_value(request):
+                backend.fetches.pop(key, None)
             if self.detour is not None:
                 self.detour.take(request, key, backend)
             if request.stage != PRIMARY:
