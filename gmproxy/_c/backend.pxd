@@ -41,6 +41,10 @@ cdef class Backend(LinkKeeper):
     cdef bint _troubled
     cdef str _last_reason
     cdef object _loop
+    cdef readonly long long not_connected
+    cdef bint _blameless
+    cdef long long _unreported
+    cdef double _report_at
 
     @cython.locals(lane=Py_ssize_t, link=Link)
     cpdef submit(self, Request request)
