@@ -12,7 +12,7 @@ from gmproxy.errors import StartError
 
 @pytest.fixture
 def pair():
-    ends = [control.Channel(sock) for sock in socket.socketpair()]
+    ends = [control.Channel(sock, takes_sockets=True) for sock in socket.socketpair()]
     yield ends
     for end in ends:
         end.close()
