@@ -51,6 +51,7 @@ class Peer:
         self._queue: deque[tuple[bytes, list[int]]] = deque()  # bytes, and descriptors that go with the first of them
         self._sent = 0
         self._timer: Any = None
+        self._is_waiting = False  # for the socket to take more
         self.listen()
 
     # -- hearing
@@ -121,13 +122,15 @@ class Peer:
                 else:
                     self._queue.popleft()
         except BlockingIOError:
+            self._is_waiting = True
             self._loop.watch_writing(self.channel.sock, self._flush)
             self._wait()
             return
         except OSError as error:
             self._lose_by(error)
             return
-        if self._timer is not None:
+        if self._is_waiting:
+            self._is_waiting = False
             self._loop.forget_writing(self.channel.sock)
             self._loop.cancel(self._timer)
             self._timer = None
@@ -141,6 +144,9 @@ class Peer:
 
             def look() -> None:
                 self._timer = None
+                self._flush()  # the kernel reports a unix socket as writable only when three quarters of it are free
+                if self.is_lost or not self._queue:
+                    return
                 if self._sent == sent:
                     self.lose("it takes nothing")
                 else:

@@ -297,3 +297,25 @@ def test_trouble_in_the_background_is_told_in_the_foreground(tmp_path):
 def test_death_in_the_background_is_told_too(tmp_path):
     done = start_in_background(tmp_path / "no" / "where", "ready")
     assert (done.returncode, done.stderr) == (1, "the background process died at the start\n")
+
+
+def test_whoever_waited_has_gone():
+    reading, writing = os.pipe()
+    os.close(reading)
+    waiting = daemon.Waiting(writing)
+    waiting.tell("ready")
+    waiting.tell("ready")
+    assert waiting.pipe is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_what_another_user_may_not_open(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    os.chmod(path, 0o600)
+    with pytest.raises(PermissionError), daemon.acting_as("nobody", "daemon"):
+        assert (os.geteuid(), os.getegid(), os.getuid()) == (NOBODY.pw_uid, grp.getgrnam("daemon").gr_gid, 0)
+        open(path)
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+    with daemon.acting_as("", ""), open(path):
+        pass
