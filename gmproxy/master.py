@@ -78,8 +78,11 @@ class Master:
         self._board.assign([config.name for config in self.steward.configs])
         self._board.enroll(self.steward.configs)
         self._catch_signals()
-        for number in range(self._count):
-            self._start(number, FIRST_DELAY)
+        try:
+            for number in range(0 if self._ending else self._count):
+                self._start(number, FIRST_DELAY)
+        except OSError as error:
+            self._give_up(f"a worker cannot be started: {error.strerror}")
         if self.steward.places.control is not None:
             self._operators = Operators(self._loop, self.steward.places.control, self.steward.command)
         self._loop.every(LOOK_EVERY, self.steward.look)
