@@ -196,6 +196,7 @@ class Worker:
 
     def run(self, ready):
         """Serve until `end` is called; `ready` is called first, when clients are accepted."""
+        gevent.get_hub().print_exception = _record_exception
         keep_freed_memory()
         gc.collect()
         gc.freeze()
@@ -236,3 +237,19 @@ class Worker:
 
     def clients(self):
         return sum(pool.clients() for pool in [*self.pools.values(), *self._leaving])
+
+
+def every(seconds, call, *arguments):
+    """For a greenlet: call `call` every so many `seconds`, also after it has raised an Exception, which is recorded."""
+    call = internal_errors.guarded(f"every.{call.__name__}", call)
+    while True:
+        call(*arguments)
+        gevent.sleep(seconds)
+
+
+def _record_exception(context, kind, error, traceback):
+    """What a greenlet or a callback of the loop did not catch: gevent would print it to stderr, and wait if that is a full pipe."""
+    try:
+        raise error.with_traceback(traceback)
+    except BaseException:  # a gevent.Timeout is no Exception
+        internal_errors.record("hub")
