@@ -58,6 +58,7 @@ def _pool(pool, now):
         "clients": {
             "current": len(service.clients), "asleep": service.clients.asleep(), "accepted": service.connections,
             "rejected": service.rejected, "dropped": service.dropped, "limit": service.max_clients, "held": service.held,
+            "auth_errors": service.auth_errors,
             "bytes_read": bytes_read, "bytes_written": bytes_written,
         },
         "misses_for_errors": router.misses_for_errors, "backup_writes_lost": router.copies.lost,

@@ -2,14 +2,18 @@
 
 import functools
 import logging
+from typing import Any
 
 import gevent
 
-from gmproxy import internal_errors, stats
+from gmproxy import internal_errors, net, stats
 from gmproxy.clients import Clients
 from gmproxy.insides import Insides
 
 log = logging.getLogger("gmproxy")
+
+#: Seconds until a client hears that its password is wrong. It alone waits: this slows down who tries many passwords, and no other client.
+WRONG_PASSWORD_DELAY = 1.0
 
 FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 
@@ -20,6 +24,7 @@ class Service:
     clients       that are connected here (a gmproxy.clients.Clients)
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
+    auth_errors   logins with a wrong password
     """
 
     def __init__(self, options, router, share):
@@ -31,6 +36,7 @@ class Service:
         self.connections = 0
         self.rejected = 0
         self.dropped = 0
+        self.auth_errors = 0
         self.held = 0
         self.flushes = 0
 
@@ -45,7 +51,7 @@ class Service:
 
     def reset_counters(self):
         internal_errors.forget()
-        self.connections = self.rejected = self.dropped = self.flushes = 0
+        self.connections = self.rejected = self.dropped = self.auth_errors = self.flushes = 0
         self.clients.reset_traffic()
         self.router.misses_for_errors = self.router.fragments = 0
         for backend in self.router.backends + self.router.backups:
@@ -57,6 +63,9 @@ class Service:
         if kind == "flush" and not self.options.disable_flush_all:
             self.flushes += 1
             self.router.flush_all(request)
+            return
+        if kind == "wrong_password":
+            self._refuse_later(request)
             return
         if kind == "flush":
             request.reply = FLUSH_REFUSED
@@ -71,6 +80,22 @@ class Service:
         else:
             request.reply = stats.answer(self, request.keys, self._as_magent())
         request.owner.answered(request)
+
+    def _refuse_later(self, request: Any) -> None:
+        """The client of `request` has said a wrong password: it hears of that after WRONG_PASSWORD_DELAY."""
+        self.auth_errors += 1
+        log.warning("wrong password client=%s", net.peer(request.owner.fd))
+        timer = gevent.get_hub().loop.timer(WRONG_PASSWORD_DELAY)
+        timer.start(self._refuse, timer, request)
+
+    @staticmethod
+    def _refuse(timer: Any, request: Any) -> None:
+        """Called from the loop."""
+        timer.close()
+        request.reply = request.line
+        session = request.owner.answered(request)
+        if session is not None:
+            session.resume()
 
     def _ask_servers(self, request):
         """In a greenlet of its own."""
