@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from gmproxy import conf, daemon, logs, sockets, title
+from gmproxy import conf, daemon, descriptors, logs, sockets, title
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.notify import Notifier
 from gmproxy.places import Places
@@ -82,7 +82,7 @@ def _serve(steward, program):
         places.open_control(config.control, daemon.owner(config.user, config.group))
     if in_background and waiting.pipe is None:
         waiting.pipe = daemon.go_to_background()
-    daemon.make_room(steward.configs)  # as long as we may be root
+    descriptors.make_room(steward.configs)  # as long as we may be root
     if config.pid_file and places.predecessor is None:
         daemon.write_pid_file(config.pid_file)
     try:

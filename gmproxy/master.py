@@ -301,10 +301,26 @@ class Master:
     # -- the control socket
 
     def _let_in(self):
-        with contextlib.suppress(OSError):
+        try:
             sock, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no descriptor is left: the operator waits, and is not to be asked for again at once
+            log.warning("operator not accepted error=%r", str(error))
+            self._loop.forget(self._listening)
+            self._loop.after(LOOK_EVERY, self._listen_again)
+            return
+        try:
             operator = Operator(control.Channel(sock, control.MAX_QUESTION))
             self._loop.watch(sock, functools.partial(self._hear_operator, operator))
+        except Exception:
+            internal_errors.record("master.let_in")
+            self._loop.forget(sock)
+            sock.close()
+
+    def _listen_again(self):
+        if not self._ending:
+            self._loop.watch(self._listening, self._let_in)
 
     def _hear_operator(self, operator):
         try:

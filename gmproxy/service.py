@@ -9,6 +9,7 @@ import gevent
 from gmproxy import internal_errors, net, stats
 from gmproxy.clients import Clients
 from gmproxy.insides import Insides
+from gmproxy.share import MAX_HELD, MAX_HELD_BY_ONE
 
 log = logging.getLogger("gmproxy")
 
@@ -42,12 +43,26 @@ class Service:
 
     @property
     def max_clients(self):
-        """At the same time, in all workers."""
-        return self.options.max_connections or self.share.room
+        """At the same time, in all workers: as -n says, but no more than there are descriptors for."""
+        room = self.share.room * self.share.workers
+        return min(self.options.max_connections or room, room)
 
     def is_full(self):
+        """True if another client must be turned away."""
         board = self.share.board
-        return (len(self.clients) if board is None else board.clients(self.options.name)) >= self.max_clients
+        clients = len(self.clients) if board is None else board.clients(self.options.name)
+        return clients >= self.max_clients or self.share.is_full()
+
+    def hold(self, more: int, by_one: int) -> bool:
+        """`more` bytes, or fewer if negative, wait for a client, for which `by_one` wait by now. False if that is too much, and the client
+        must be closed. Never raises; called from sessions and from loop callbacks."""
+        self.held += more
+        total = self.share.hold(more)
+        if more <= 0 or (total <= MAX_HELD and by_one <= MAX_HELD_BY_ONE):
+            return True
+        self.dropped += 1
+        log.warning("client dropped reason=memory held=%d bytes=%d", total, by_one)
+        return False
 
     def reset_counters(self):
         internal_errors.forget()

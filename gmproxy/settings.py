@@ -148,7 +148,7 @@ _TABLE = {
         ("port", "-p", whole(0, 65535), "11211", "PORT", "TCP port to listen on; 0: no TCP"),
         ("unix_socket", "-f", path, "", "PATH", "unix socket to listen on"),
         ("unix_mode", "", octal_mode, "", "MODE", "permissions of the unix socket, octal"),
-        ("max_connections", "-n", whole(0, 1_000_000), "4096", "N", "clients at the same time; 0: as many as there may be open files"),
+        ("max_connections", "-n", whole(0, 1_000_000), "4096", "N", "clients at the same time, at most as many as open files allow beside connections to servers; 0: that many"),
         ("backlog", "", whole(1, 65535), "1024", "N", "connections that may wait to be accepted"),
     ),
     "Which server has a key": (

@@ -8,9 +8,15 @@ from gevent.os import make_nonblocking, nb_read
 from gevent.server import StreamServer
 
 from gmproxy import control, notify
+from gmproxy.accepting import Patient
 from gmproxy.errors import GmproxyError
 from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT
 from gmproxy.worker import Worker
+
+
+class _Operators(Patient, StreamServer):
+    """Operators at the control socket."""
+
 
 class Solo:
     """The crew of a `steward` whose only worker is in this process."""
@@ -30,7 +36,7 @@ class Solo:
             gevent.signal_handler(number, steward.signal, number)
         self._greenlets.append(gevent.spawn(self._look))
         if steward.places.control is not None:
-            self._operators = StreamServer(gevent.socket.socket(fileno=os.dup(steward.places.control.fileno())), self._hear)
+            self._operators = _Operators(gevent.socket.socket(fileno=os.dup(steward.places.control.fileno())), self._hear)
             self._operators.start()
         if steward.notifier.watchdog:
             self._greenlets.append(gevent.spawn(self._keep_watchdog_quiet, steward.notifier.watchdog / 2))

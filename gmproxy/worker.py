@@ -12,7 +12,7 @@ import time  # noqa: E402
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
-from gmproxy import daemon, operations, sockets  # noqa: E402
+from gmproxy import descriptors, operations, sockets  # noqa: E402
 from gmproxy.accel import BUILD  # noqa: E402
 from gmproxy.errors import OVERLOAD  # noqa: E402
 from gmproxy.heap import keep_freed_memory  # noqa: E402
@@ -110,10 +110,10 @@ class Worker:
             self._admin.serve(config, given)
 
     def _make_room(self, configs):
-        limit, wanted, room = daemon.make_room(configs)
-        self.share.room = room * self.share.workers
-        if limit < wanted:
-            log.warning("limit of open files is low limit=%d wanted=%d", limit, wanted)
+        room = descriptors.make_room(configs, self.share.workers)
+        self.share.room = room.clients
+        if room.limit < room.wanted:
+            log.warning("limit of open files is low limit=%d wanted=%d clients=%d", room.limit, room.wanted, room.clients)
 
     def _tick_every(self, interval):
         if self._ticker is not None:

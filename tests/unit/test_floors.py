@@ -19,8 +19,8 @@ FLOORS = (
     "protocol protocol.limits protocol.numbers protocol.values protocol.retrieval protocol.message protocol.stream protocol.meta "
     "protocol.text protocol.binary_answers protocol.binary protocol.retold protocol.orders protocol.reply protocol.packing protocol.packets protocol.in_binary "
     "protocol.binary_link",
-    "settings pools conf share sockets control places daemon title heap logs loop notify watch reload",
-    "net probe lingering hibernation",
+    "settings pools conf share sockets control places daemon descriptors title heap logs loop notify watch reload",
+    "net probe lingering hibernation accepting",
     "link caretaker insides",
     "backend",
     "gather copies refill router",
