@@ -25,7 +25,7 @@ FLOORS = (
     "backend",
     "gather copies refill router",
     "stats service clients session report",
-    "listener operations ledger admin.prometheus admin.twemproxy",
+    "listener operations ledger admin.http admin.prometheus admin.twemproxy",
     "pool admin",
     "worker",
     "member steward",
