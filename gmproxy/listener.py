@@ -18,6 +18,11 @@ TOO_MANY = b"SERVER_ERROR too many connections\r\n"
 #: How long a client that was turned away may take to read why; seconds.
 LAST_WORDS_TIMEOUT = 1
 
+#: What such a client still sends is read and thrown away, so many bytes at a time, and others have their turn for so many seconds in between:
+#: a recv that finds something does not wait, and would not end while the client goes on sending.
+DRAINED_AT_ONCE = 64 * 1024
+DRAIN_EVERY = 0.001
+
 #: Clients accepted at once where several workers share a socket: few, so that the others get theirs.
 ACCEPTED_BESIDE_OTHERS = 4
 
@@ -43,8 +48,8 @@ class Farewells:
         if self.count >= MAX_FAREWELLS:
             say_and_close(fd, TOO_MANY)  # if the client has sent a request, it may lose these words
             return
-        self.count += 1
         gevent.spawn(self._say, fd)
+        self.count += 1
 
     def _say(self, fd: int) -> None:
         """Wait until the client has read it: to close while its request is unread would lose the words."""
@@ -52,8 +57,8 @@ class Farewells:
             with gevent.socket.socket(fileno=fd) as sock, gevent.Timeout(LAST_WORDS_TIMEOUT, False):
                 sock.sendall(TOO_MANY)
                 sock.shutdown(socket.SHUT_WR)
-                while sock.recv(4096):
-                    pass
+                while sock.recv(DRAINED_AT_ONCE):
+                    gevent.sleep(DRAIN_EVERY)
         except OSError:
             pass
         finally:

@@ -124,8 +124,8 @@ def is_known(host: str | None, names: Iterable[str]) -> bool:
 
 
 class Connections(Patient, StreamServer):
-    """A server that keeps ADMIN_CONNECTIONS connections at most: for the next one it closes the one that has waited longest for a question,
-    or, if all are being answered, the oldest. So half requests, and clients that do not read, keep nobody away.
+    """A server that keeps ADMIN_CONNECTIONS connections at most: for the next one it closes the one that has waited longest, for a question
+    or for its answer to be read. So idle clients, half requests, and clients that do not read keep nobody away.
 
     `serve(sock, address)` is called in a greenlet for each; the socket is closed when it returns.
     """
@@ -133,16 +133,14 @@ class Connections(Patient, StreamServer):
     max_accept = 4  # one turn of the loop: clients of the proxy come first
 
     def __init__(self, sock: Any, serve: Callable[[Any, Any], None]) -> None:
-        self._open: dict[Any, Any] = {}      # greenlet -> its socket, the oldest first
-        self._waiting: dict[Any, None] = {}  # greenlets that wait for a question, the longest first
+        self._open: dict[Any, Any] = {}  # greenlet -> its socket; first the one whose last step is longest ago
         super().__init__(sock, serve)
 
     def do_handle(self, sock: Any, address: Any) -> None:
         while len(self._open) >= ADMIN_CONNECTIONS:
-            self._end(next(iter(self._waiting or self._open)))
+            self._end(next(iter(self._open)))
         greenlet = gevent.Greenlet(self._serve, sock, address)
         self._open[greenlet] = sock
-        self._waiting[greenlet] = None
         greenlet.start()
 
     def stop(self, timeout: float | None = None) -> None:
@@ -153,7 +151,6 @@ class Connections(Patient, StreamServer):
 
     def _end(self, greenlet: Any) -> None:
         sock = self._open.pop(greenlet)
-        self._waiting.pop(greenlet, None)
         greenlet.kill(block=False)
         sock.close()
 
@@ -167,18 +164,13 @@ class Connections(Patient, StreamServer):
             internal_errors.record("admin.serve")
         finally:
             self._open.pop(greenlet, None)
-            self._waiting.pop(greenlet, None)
             sock.close()
 
-    def waits(self) -> None:
-        """Called by `serve`: the connection waits for a question."""
+    def takes_a_step(self) -> None:
+        """Called by `serve`, in its greenlet: a question has come, or an answer was taken."""
         greenlet = gevent.getcurrent()
         if greenlet in self._open:
-            self._waiting[greenlet] = None
-
-    def is_asked(self) -> None:
-        """Called by `serve`: the question is there."""
-        self._waiting.pop(gevent.getcurrent(), None)
+            self._open[greenlet] = self._open.pop(greenlet)
 
 
 class Server(Connections):
@@ -201,15 +193,15 @@ class Server(Connections):
                 log.info("admin request refused client=%s status=%r", host_and_port(address), refused.status)
                 self._send(sock, Answer(refused.status, TEXT, f"{refused.status}\n".encode()), False, False)
                 break
-            self.is_asked()
+            self.takes_a_step()
             keep = question.keep
             self._send(sock, self._answered(question), keep, question.method == "HEAD")
-            self.waits()
+            self.takes_a_step()
             gevent.sleep(PAUSE)
         with gevent.Timeout(LINGER_TIMEOUT, False):
             sock.shutdown(1)
             while sock.recv(_RECEIVED_AT_ONCE):
-                pass
+                gevent.sleep(PAUSE)  # a recv that finds something does not wait
 
     def _receive(self, sock: Any, unread: bytes) -> tuple[bytes, bytes]:
         """(the next request line with its header fields, what came after it); (b"", b"") if there is no further request. Raises Refused."""
