@@ -14,6 +14,7 @@ import gevent.socket
 from gevent.monkey import get_original
 
 from gmproxy import internal_errors
+from gmproxy.net import host_and_port
 
 log = logging.getLogger("gmproxy")
 
@@ -137,7 +138,7 @@ class Patient:
         now = self.loop.now()
         if now >= self._log_at:
             self._log_at = now + LOG_EVERY
-            log.warning("connection not accepted error=%r closed=%d", str(error), self._turned_away)
+            log.warning("connection not accepted at=%s error=%r closed=%d", host_and_port(self.address), str(error), self._turned_away)
             self._turned_away = 0
         self._pause()
 

@@ -105,7 +105,7 @@ def test_without_a_descriptor_clients_are_told_and_the_log_has_one_line(memcache
         set_limit(process.pid, before)
         eventually(lambda: is_served(process), what="clients are accepted again")
     log = process.log()
-    assert log.count("WARNING connection not accepted error=") == 1
+    assert log.count("WARNING connection not accepted at=") == 1
     assert "Too many open files" in log
 
 
