@@ -1,4 +1,4 @@
-"""What makes a process a daemon: background, pid file, another user, enough file descriptors. Plain `os`, before any gevent."""
+"""What makes a process a daemon: background, pid file, another user. Plain `os`, before any gevent."""
 
 import contextlib
 import errno
@@ -6,19 +6,12 @@ import grp
 import os
 import pwd
 import re
-import resource
 import stat
 import sys
 from collections.abc import Iterator
 
 from gmproxy import early, files
 from gmproxy.errors import StartError
-
-#: Descriptors beside clients and links: listeners, log, the loop's own, probes.
-SPARE_DESCRIPTORS = 64
-
-#: Descriptors to make room for where a pool sets no bound to its clients.
-UNBOUNDED_CLIENTS = 65536
 
 #: What a process in the background creates is written by nobody else.
 UMASK = 0o022
@@ -211,26 +204,3 @@ def _find(by_name, by_number, what, wanted):
         return by_number(int(wanted)) if wanted.isdigit() else by_name(wanted)
     except KeyError:
         raise StartError(f"there is no {what} {wanted!r}") from None
-
-
-def make_room(configs):
-    """Let as many files be open as the pools `configs` need. Returns (limit in force, what is needed at least, room for clients)."""
-    own = SPARE_DESCRIPTORS + sum(1 + pool.server_connections * (len(pool.server) + len(pool.backup)) for pool in configs)
-    clients = sum(pool.max_connections for pool in configs)
-    unbounded = UNBOUNDED_CLIENTS if any(pool.max_connections == 0 for pool in configs) else 0
-    limit = allow_descriptors(own + clients + unbounded)
-    return limit, own + clients, max(limit - own, 1)
-
-
-def allow_descriptors(wanted):
-    """Raise the limit of open files to `wanted`. Returns the limit in force, which may be lower."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted:
-        return soft
-    for limits in ((wanted, max(hard, wanted)), (min(wanted, hard), hard)):
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            break
-        except (OSError, ValueError):
-            continue
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -10,12 +10,18 @@ from gevent.os import make_nonblocking, nb_read
 from gevent.server import StreamServer
 
 from gmproxy import control, early, internal_errors, notify
+from gmproxy.accepting import Patient
 from gmproxy.errors import GmproxyError
 from gmproxy.operators import MAX_OPERATORS, MAX_QUESTIONS, PATIENCE
 from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT
 from gmproxy.worker import Worker, every
 
 log = logging.getLogger("gmproxy")
+
+
+
+class _Operators(Patient, StreamServer):
+    """Operators at the control socket."""
 
 
 class Solo:
@@ -36,7 +42,7 @@ class Solo:
         follow = internal_errors.guarded("solo.signal", steward.signal)
         self._greenlets.append(gevent.spawn(every, LOOK_EVERY, steward.look))
         if steward.places.control is not None:
-            self._listening = StreamServer(gevent.socket.socket(fileno=os.dup(steward.places.control.fileno())), self._hear)
+            self._listening = _Operators(gevent.socket.socket(fileno=os.dup(steward.places.control.fileno())), self._hear)
             self._listening.start()
         if steward.notifier.watchdog:
             self._greenlets.append(gevent.spawn(every, steward.notifier.watchdog / 2, steward.notifier.tell, notify.WATCHDOG))

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from gmproxy import conf, daemon, early, log_output, logs, sockets, title
+from gmproxy import conf, daemon, descriptors, early, log_output, logs, sockets, title
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.notify import Notifier
 from gmproxy.places import Places
@@ -84,7 +84,7 @@ def _serve(steward, program):
         if in_background and waiting.pipe is None:
             waiting.pipe = daemon.go_to_background()
         stderr = log_output.open_stderr()  # as long as we may be root
-        daemon.make_room(steward.configs)
+        descriptors.make_room(steward.configs)
         set_up_logs = functools.partial(logs.set_up, in_background=in_background)
         with daemon.acting_as(config.user, config.group):
             set_up_logs(config)

@@ -62,6 +62,7 @@ def general(service):
         ("total_connections", service.connections),
         ("rejected_connections", service.rejected),
         ("dropped_connections", service.dropped),
+        ("auth_errors", service.auth_errors),
         ("bytes_held", service.held),
         ("bytes_read", bytes_read),
         ("bytes_written", bytes_written),

@@ -6,6 +6,7 @@ from gmproxy._c.stream cimport Stream
 
 cdef dict VERBS
 cdef bytes CRLF
+cdef Verb WRONG_PASSWORD
 cdef Forms FORMS
 cdef KeyReader READER
 cdef Py_ssize_t MAX_KEY, MAX_LENGTH

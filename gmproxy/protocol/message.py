@@ -133,6 +133,9 @@ META_SET_IF = Verb(b"ms", "meta_set", 2, 0, changes=True, by_outcome=True)
 META_DELETE_IF = Verb(b"md", "meta", 2, 0, changes=True, by_outcome=True)
 META_COUNT_IF = Verb(b"ma", "meta", 2, 0, changes=True, by_outcome=True)
 
+#: A login with a wrong password. The `line` of its Request is the refusal, which the client gets after a delay (service.py).
+WRONG_PASSWORD = Verb(b"set", "wrong_password", 0, 0)
+
 #: The name of each command, by its number.
 COMMANDS = tuple([name.decode() for name in _NUMBERS])
 

@@ -18,6 +18,7 @@ _message = pick("message")
 local_reply = _message.local_reply
 EndOfTalk = _message.EndOfTalk
 VERBS = _message.VERBS
+WRONG_PASSWORD = _message.WRONG_PASSWORD
 _meta = pick("meta")
 new_meta_command = _meta.MetaCommand
 FORMS = _meta.FORMS
@@ -147,7 +148,7 @@ class TextParser:
         if len(words) < 2:
             return local_reply(BAD_LOGIN)
         if not self.users.allow(words[0], words[1]):
-            return local_reply(WRONG_LOGIN)
+            return WRONG_PASSWORD.request(b"", WRONG_LOGIN)
         self.users = None
         return local_reply(STORED)
 

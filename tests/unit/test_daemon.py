@@ -3,7 +3,6 @@
 import grp
 import os
 import pwd
-import resource
 import subprocess
 import sys
 
@@ -233,37 +232,6 @@ def test_a_pid_file_that_cannot_be_written(tmp_path):
         daemon.write_pid_file(str(tmp_path / "nowhere" / "pid"))
     with pytest.raises(StartError, match="cannot read pid file"):
         daemon.write_pid_file(str(tmp_path))
-
-
-# -- open files
-
-
-class Limits:
-    """Takes the place of the limit of open files."""
-
-    def __init__(self, monkeypatch, soft, hard, root):
-        self.now = (soft, hard)
-        self.root = root
-        monkeypatch.setattr(resource, "getrlimit", lambda what: self.now)
-        monkeypatch.setattr(resource, "setrlimit", self.set)
-
-    def set(self, what, limits):
-        if limits[1] > self.now[1] and not self.root:
-            raise ValueError("not allowed to raise maximum limit")
-        assert limits[0] <= limits[1]
-        self.now = limits
-
-
-@pytest.mark.parametrize("soft, hard, root, wanted, result", [
-    (1024, 4096, False, 500, (1024, 4096)),
-    (1024, 4096, False, 2000, (2000, 4096)),
-    (1024, 4096, False, 9000, (4096, 4096)),
-    (1024, 4096, True, 9000, (9000, 9000)),
-])
-def test_as_many_open_files_as_may_be(monkeypatch, soft, hard, root, wanted, result):
-    limits = Limits(monkeypatch, soft, hard, root)
-    assert daemon.allow_descriptors(wanted) == result[0]
-    assert limits.now == result
 
 
 # -- the background

@@ -19,13 +19,13 @@ FLOORS = (
     "protocol protocol.limits protocol.numbers protocol.values protocol.cas_numbers protocol.retrieval protocol.message protocol.stream protocol.meta "
     "protocol.text protocol.binary_answers protocol.binary protocol.retold protocol.orders protocol.reply protocol.packing protocol.packets protocol.in_binary "
     "protocol.binary_link",
-    "settings pools conf share sockets control places daemon title heap logs loop notify watch reload log_output peers operators",
-    "waits names net probe lingering hibernation",
+    "settings pools conf share sockets control places daemon title heap logs loop notify watch reload log_output peers operators descriptors",
+    "waits names net probe lingering hibernation accepting",
     "link caretaker insides",
     "backend",
     "gather copies refill router",
     "stats service clients session report",
-    "listener operations ledger admin.prometheus admin.twemproxy",
+    "listener operations ledger admin.http admin.prometheus admin.twemproxy",
     "pool admin",
     "worker",
     "member steward",

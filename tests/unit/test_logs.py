@@ -1,8 +1,10 @@
 """Where the log goes."""
 
+import gc
 import logging
 import os
 import socket
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -88,6 +90,18 @@ def test_set_up_again_replaces_the_handler(tmp_path):
     logs.set_up(config(str(tmp_path / "two")), in_background=True)
     log.info("x")
     assert ((tmp_path / "one").read_text(), len(log.handlers)) == ("", 2)
+
+
+def test_a_handler_that_was_replaced_is_gone_at_once(tmp_path):
+    """A worker looks for cycles after a hundred thousand objects: two for each reload would be megabytes by then."""
+    logs.set_up(config(str(tmp_path / "one")), in_background=True)
+    replaced = weakref.ref(log.handlers[0])
+    gc.disable()
+    try:
+        logs.set_up(config(str(tmp_path / "two")), in_background=True)
+        assert replaced() is None
+    finally:
+        gc.enable()
 
 
 def test_the_number_of_the_worker(tmp_path):
