@@ -7,6 +7,7 @@ from gevent import Timeout, sleep
 from gmproxy import net
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol import orders, packets
+from gmproxy.protocol.numbers import plain_number
 
 #: What `stats` tells of a server. `pid` and `uptime` (seconds) are None if it does not say.
 Identity = namedtuple("Identity", "pid uptime version")
@@ -143,4 +144,4 @@ def _fact(name, value):
 
 
 def _number(text):
-    return int(text) if text and text.isdigit() else None
+    return plain_number(text) if text else None
