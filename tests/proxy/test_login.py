@@ -81,7 +81,7 @@ def test_after_it_everything_works(closed):
 @pytest.mark.parametrize("said", [b"x" * 3000, b"set k 0 0 2049\r\n", b"set k 0 0 %s\r\n" % (b"9" * 9)])
 def test_who_says_too_much_is_turned_out(closed, said):
     with closed.talk() as talk:
-        talk.expect(said, b"CLIENT_ERROR line too long\r\n")
+        talk.send(said)
         assert talk.closed()
 
 
