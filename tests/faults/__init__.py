@@ -6,11 +6,11 @@ and none was missing.
     client.py     one connection that distinguishes its end from a late answer
     dialects.py   the same requests in text, meta and binary
     worker.py     one client of the load: asks, and judges every answer
-    load.py       what the clients ask: clients that write and read for as long as they are told
+    load.py       the clients: what they write and read, until the end of the load
     tally.py      what they counted, and what they must never have seen
     pauses.py     when nobody could be answered, for no fault of the proxy
     stage.py      the servers, the wires to them, and the proxy
-    service.py    the proxy as the one that is stopped, reloaded, and whose workers are killed
+    service.py    the proxy under faults of its own: stopped, reloaded, a worker killed
     driver.py     faults, and a seeded hand that chooses among them
     promises.py   what may not be expected yet of several workers
     report.py     what came out, as a table

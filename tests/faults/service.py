@@ -1,4 +1,4 @@
-"""The proxy as the one to whom things happen: it is stopped by the machine, its operator orders this and that, a worker of it is killed."""
+"""The proxy under faults of its own: it is stopped, its operator ejects servers and reloads, one of its workers is killed."""
 
 import os
 import random
@@ -16,7 +16,7 @@ SETTINGS = ("slow-threshold = 100\n", "slow-threshold = 200\n", "server-idle-tim
 
 
 class Service:
-    """`proxy` listens to orders at `path` (--control) and reads `file` (-c). `labels` are its servers.
+    """`proxy` has its control socket at `path` and reads the configuration `file`. `labels` are its servers.
 
     name      in tables, as of a Node
     pauses    times in which it was stopped
@@ -36,10 +36,10 @@ class Service:
         self._cut_off: set[int] = set()
         self.refresh_pids()
 
-    # -- what it consists of
+    # -- its processes
 
     def order(self, *words: str) -> dict:
-        """Raises OSError or gmproxy.errors.GmproxyError if it does not answer."""
+        """A command at the control socket, and its answer. Raises OSError or gmproxy.errors.GmproxyError if there is none."""
         return control.ask(self._path, *words)
 
     def refresh_pids(self) -> None:
