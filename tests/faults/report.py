@@ -46,13 +46,15 @@ class Latency:
         return self._requests[bisect_left(self._requests, (start,)):bisect_left(self._requests, (stop,))]
 
 
-def table(title, seconds, tally, events, before, after, excused=frozenset()):
-    """All of it. `before` and `after` are the proxy's Footprint at the start and at the end; `excused` as of `complaint`."""
+def table(title, seconds, tally, events, before, after, paused=0.0, excused=frozenset()):
+    """All of it. `before` and `after` are the proxy's Footprint at the start and at the end; `paused`: seconds in which nobody could be
+    answered; `excused` as of `complaint`."""
     errors = ", ".join(f"{reason} {count}" for reason, count in tally.errors.most_common()) or "none"
     lines = [
         "", f"== {title}", "",
         f"{tally.requests} requests in {seconds:.0f} s; {tally.hits} values found, {tally.misses} missed; errors: {errors}",
-        f"{tally.cut_off} connections ended with their worker; the slowest of the late requests took {tally.longest:.3f} s beside the pauses",
+        f"{tally.cut_off} connections ended with their worker; pauses of {paused:.1f} s; the slowest of the late requests took "
+        f"{tally.longest:.3f} s beside them",
         "",
         *(f"{kind + ':':35}{tally.violations[kind]}{' (not promised)' if kind in excused else ''}" for kind in VIOLATIONS),
         "",

@@ -10,6 +10,7 @@ time, and the proxy comes out as it went in.
 """
 
 import os
+import time
 from typing import NamedTuple
 
 import pytest
@@ -110,9 +111,10 @@ def test_no_answer_is_wrong(scenario):
             driver.run(SECONDS)
             staged.wait_until_whole()
         seconds = watch.seconds
+        paused = service.pauses.within(0, time.monotonic())
         staged.proxy.check_log()
         after = Footprint.of(service)
-        print(table(f"{scenario.name}, seed {SEED}", seconds, load.tally, driver.events, before, after, scenario.excused))
+        print(table(f"{scenario.name}, seed {SEED}", seconds, load.tally, driver.events, before, after, paused, scenario.excused))
         wrong = complaint(load.tally, driver.events, scenario.excused)
         if wrong:
             pytest.fail(f"seed {SEED}\n{wrong}", pytrace=False)

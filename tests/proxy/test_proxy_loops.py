@@ -59,7 +59,7 @@ def test_two_proxies_that_are_the_backup_of_each_other(pair, options):
         there.in_step()
     warned = [line for front, partner in ((one, other), (other, one)) for line in front.log().splitlines()
               if (" WARNING " in line or " ERROR " in line) and f":{partner.port}" in line]
-    assert warned, "the log says which server leads back here"
+    assert warned, "the log says which server is a proxy"
     for front in (one, other):
         facts = front.stats()
         assert facts["internal_errors"] == 0
