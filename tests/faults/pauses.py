@@ -9,10 +9,10 @@ from bisect import insort
 from collections.abc import Iterable
 
 #: Seconds between two looks.
-INTERVAL = 0.01
+INTERVAL = 0.05
 
-#: Seconds without a processor that are worth noting.
-LEAST = 0.003
+#: Seconds without a processor, of those between two looks, that are noted. Less is what any process waits among others.
+LEAST = 0.02
 
 
 class Pauses:
