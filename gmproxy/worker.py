@@ -14,6 +14,7 @@ from gevent.event import Event  # noqa: E402
 
 from gmproxy import daemon, internal_errors, operations, sockets  # noqa: E402
 from gmproxy.accel import BUILD  # noqa: E402
+from gmproxy.clock import running  # noqa: E402
 from gmproxy.errors import OVERLOAD  # noqa: E402
 from gmproxy.heap import keep_freed_memory  # noqa: E402
 from gmproxy.listener import Listener  # noqa: E402
@@ -119,6 +120,7 @@ class Worker:
 
     def _tick(self):
         """In the loop's callback, not in a greenlet: what fails here wakes clients, and they do not come back to a greenlet."""
+        running.tick(self._interval)
         now = self.now()
         self.lag.tick(now, self._interval)
         for pool in [*self.pools.values(), *self._leaving]:
@@ -146,7 +148,9 @@ class Worker:
         for count, slowest in self.slow.untold():
             log.warning("slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r", slowest["backend"], count,
                         slowest["seconds"] * 1000, slowest["command"], slowest["key"])
-        refused = {backend: backend.errors[OVERLOAD] for pool in self.pools.values() for backend in pool.backends}
+        refused = {  # but those that were not connected are in the log already
+            backend: backend.errors[OVERLOAD] - backend.not_connected for pool in self.pools.values() for backend in pool.backends
+        }
         for backend, count in refused.items():
             if count > self._overloaded.get(backend, 0):
                 backend.log.warning("backend overloaded server=%s requests=%d", backend.label, count - self._overloaded.get(backend, 0))
@@ -180,7 +184,8 @@ class Worker:
 
     @staticmethod
     def now():
-        return gevent.get_hub().loop.now()
+        """Monotonic seconds, as all that is scheduled here is told the time: the loop's follows the machine's clock when that is set."""
+        return time.monotonic()
 
     @staticmethod
     def soon(what):
@@ -219,6 +224,7 @@ class Worker:
         for pool in [*self.pools.values(), *self._leaving]:
             pool.close()
         self._ticker.close()
+        running.stop()
 
     def _see_off(self, softly):
         with gevent.Timeout(self._configs[0].grace, False):
