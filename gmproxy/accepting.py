@@ -8,6 +8,7 @@ accepted with a descriptor kept for that purpose, told why where the protocol ha
 import errno
 import logging
 import os
+import time
 from typing import Any
 
 import gevent.socket
@@ -135,7 +136,7 @@ class Patient:
     def _could_not(self, error: OSError) -> None:
         if error.errno in EXHAUSTED and not self._turn_away():
             return
-        now = self.loop.now()
+        now = time.monotonic()
         if now >= self._log_at:
             self._log_at = now + LOG_EVERY
             log.warning("connection not accepted at=%s error=%r closed=%d", host_and_port(self.address), str(error), self._turned_away)
