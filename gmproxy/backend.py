@@ -5,14 +5,17 @@ from array import array
 
 import gevent
 
-from gmproxy import net
+from gmproxy import internal_errors, net
 from gmproxy.accel import pick
 from gmproxy.caretaker import Caretaker
-from gmproxy.errors import CONNECTING, EJECTED, OVERLOAD, REASONS, TIMEOUT, BackendError
+from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, REASONS, RESET, TIMEOUT, BackendError
 from gmproxy.health import Health
 from gmproxy.journal import Journal
 from gmproxy.lingering import Lingering
 from gmproxy.manykeys import ManyKeys
+from gmproxy.probe import introduce
+from gmproxy.protocol.cas_numbers import BACKUP_SET
+from gmproxy.protocol.cas_numbers import mark as mark_cas_number
 
 END = b"END\r\n"
 MISS = b"EN"  # how the answer of a server begins that has nothing, also in the meta protocol
@@ -20,6 +23,7 @@ MISS = b"EN"  # how the answer of a server begins that has nothing, also in the 
 new_link = pick("link").Link
 _message = pick("message")
 COMMANDS = _message.COMMANDS
+BACKUP = _message.BACKUP
 
 #: Requests that may wait on one link, and bytes the kernel has not taken from it, beside one value of whatever size; beyond them
 #: a request is refused.
@@ -33,6 +37,7 @@ class Backend:
     label         its name in logs and replies
     router        hears of every failed request and, while `ask_backup_on_miss`, of every miss
     backed        True for a primary that has backups
+    is_backup     True for a backup
     links         one place for each lane; None where no link is open
     health        gmproxy.health.Health
     caretaker     probes it, finds out who it is, and has it forget what is old
@@ -47,18 +52,19 @@ class Backend:
     meter, bytes_sent, bytes_received   see gmproxy.link.LinkKeeper
     """
 
-    __slots__ = ("server", "label", "options", "router", "backed", "log", "links", "health", "caretaker", "journal", "behind", "debts",
+    __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "links", "health", "caretaker", "journal", "behind", "debts",
                  "guests", "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
                  "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
-                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_alarms",
+                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
                  "_number", "_loop")
 
-    def __init__(self, server, options, router, log, backed=False):
+    def __init__(self, server, options, router, log, backed=False, is_backup=False):
         self.server = server
         self.label = server.label
         self.options = options
         self.router = router
         self.backed = backed
+        self.is_backup = is_backup
         self.log = log
         self.links = [None] * options.lanes
         self._lanes = options.lanes
@@ -89,6 +95,7 @@ class Backend:
         self._max_backlog = MAX_BACKLOG + options.max_item_size
         self._troubled = False  # failed lately: tell the health of successes
         self._last_reason = EJECTED
+        self._is_proxy = False  # a backup that has said so
         self._loop = gevent.get_hub().loop
         self.caretaker = Caretaker(self)
 
@@ -128,23 +135,25 @@ class Backend:
                 return self.router.missed(request, self)
         elif request.twin is not None:
             return self.router.copies.answered(request)
-        owner = request.owner
-        if owner is None:
-            return None
-        return owner.answered(request)
+        if request.stage == BACKUP:
+            mark_cas_number(request, BACKUP_SET)
+        return request.complete()
 
-    def request_failed(self, request, reason, started, begun):
-        """A link failed before it had the reply to `request`, of which the server may have seen something if `started`, and
-        of whose reply something had arrived if `begun`.
+    def request_failed(self, request, reason, started, may_repeat):
+        """A link failed before it had the reply to `request`. `started`: the server may have got something of it; `may_repeat`: if it is a
+        request that may be repeated, then so may this one. Returns the session that waits for no more replies by this, if any.
 
-        A request that no server has seen, and one that may be repeated, gets one more chance on a fresh link: it may only
-        have met a connection that died while nobody used it.
+        A request of which the server got nothing, or that may be repeated, is sent once more over a new link: it may only have met a
+        connection that died while nobody used it.
         """
-        if not request.retried and reason in ("closed", "reset"):
-            if not started or (request.verb.repeatable and not begun):
+        if not request.retried and reason in (CLOSED, RESET):
+            if not started or (request.verb.repeatable and may_repeat):
                 request.retried = True
                 return self.submit(request)
         return self.router.failed(request, self, reason)
+
+    def abandoned(self, request):
+        return self.router.abandoned(request)
 
     # -- what it missed
 
@@ -254,18 +263,29 @@ class Backend:
         return link
 
     def _connect(self, link):
+        """In a greenlet of its own: connect `link`, or have it fail."""
+        sock = None
         try:
             options = self.options
             sock = net.connect(self.server, options.connect_timeout, options.tcpkeepalive, options.server_auth_file, link.protocol)
-        except BackendError as error:
-            self._loop.run_callback(link.fail, error.reason, error.detail)
-            return
-        if link.closed:
-            sock.close()
-        else:
+            if self.is_backup and introduce(sock, options) and not self._is_proxy:
+                self._is_proxy = True
+                self.log.warning("backup is a gmproxy, which passes no copies on to its own backups server=%s", self.label)
+            if link.closed:
+                sock.close()
+                return
             link.attach(sock)
             self.log.debug("link opened server=%s lane=%d", self.label, link.lane)
             self.caretaker.link_opened()
+        except BackendError as error:
+            if sock is not None:
+                sock.close()
+            self._loop.run_callback(link.fail, error.reason, error.detail)
+        except Exception:
+            internal_errors.record("backend.connect")
+            if sock is not None and not link.attached():
+                sock.close()
+            self._loop.run_callback(link.fail, CONNECTING, "internal error", False)
 
     def link_closed(self, link):
         self.log.debug("link closed server=%s lane=%d", self.label, link.lane)
@@ -273,16 +293,23 @@ class Backend:
             self.links[link.lane] = None
         self.caretaker.link_closed()
 
-    def link_failed(self, link, reason, detail, lost):
-        """`link` is closed and `lost` requests on it have no reply. A connection that ended idle is no failure."""
+    def link_failed(self, link, reason, detail, lost, fault):
+        """`link` is closed and `lost` requests on it have no reply. A connection that ended idle is no failure. `fault`: False if the
+        server is not to blame."""
         if not lost:
             return
         self.failures += lost
         self.last_error = f"{reason} {detail}".rstrip()
         self.last_error_at = time.time()
+        if not fault:
+            return
         self._troubled = True
         self._last_reason = reason
         now = self._loop.now()
+        if reason == PROTOCOL:  # by what a client asked, perhaps: the server's own answer to a probe is what counts
+            self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
+            self.health.suspect(now)
+            return
         first = self.health.failures == 0
         # Requests that wait in vain are as many failures. A connection that breaks is one, however many it takes with it.
         ejected = self.health.failed(now, lost if reason in (TIMEOUT, CONNECTING) else 1, reason == TIMEOUT)
@@ -294,10 +321,17 @@ class Backend:
     def ejected(self, reason):
         """The health says that it has failed too often."""
         self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
-        self.router.health_changed()
+        self._tell_router()
         for link in self.links:
             if link is not None:
                 link.fail(EJECTED)
+
+    def _tell_router(self):
+        """It was ejected, or restored."""
+        try:
+            self.router.health_changed()
+        except Exception:
+            internal_errors.record("router.health_changed")
 
     def fails_to_catch_up(self, reason):
         """It could not be told to forget what it missed."""
@@ -313,7 +347,7 @@ class Backend:
     def restored(self):
         """It is to be trusted again."""
         self._troubled = False
-        self.router.health_changed()
+        self._tell_router()
 
     def follow_options(self, backed):
         """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""
@@ -343,7 +377,10 @@ class Backend:
         for link in self.links:
             if link is not None:
                 link.check_idle(now, options.server_idle_timeout)
-        self.caretaker.tick(now)
+        try:
+            self.caretaker.tick(now)
+        except Exception:
+            internal_errors.record("caretaker.tick")
 
     @property
     def requests(self):

@@ -13,6 +13,8 @@ its answer as soon as the primary's is there, with sync when both are. A primary
 
 from gmproxy.accel import pick
 from gmproxy.protocol import orders, retold
+from gmproxy.protocol.cas_numbers import BACKUP_SET
+from gmproxy.protocol.cas_numbers import mark as mark_cas_number
 
 _message = pick("message")
 PRIMARY, COPY = _message.PRIMARY, _message.COPY
@@ -116,10 +118,7 @@ class Copies:
 
     def decided(self, outcome, request):
         """The primary has told what came of a change by outcome. Returns the session that waits for no more replies, if any."""
-        outcomes = self._undecided[request.key]
-        outcomes.remove(outcome)
-        if not outcomes:
-            del self._undecided[request.key]
+        self.forget_outcome(outcome, request.key)
         if request.stage == PRIMARY and request.reply.startswith(request.verb.done):
             if outcome.overtaken:
                 self._forget(request.key)
@@ -127,7 +126,15 @@ class Copies:
                 self._send_value(request)
                 if self.waited_for and request.twin.failure is None:
                     return None
-        return request.owner.answered(request)
+        return request.complete()
+
+    def forget_outcome(self, outcome, key):
+        """`outcome`, of a change of `key`, is not undecided any longer."""
+        outcomes = self._undecided.get(key, [])
+        if outcome in outcomes:
+            outcomes.remove(outcome)
+            if not outcomes:
+                del self._undecided[key]
 
     # -- answers
 
@@ -142,17 +149,18 @@ class Copies:
             self._compare(request, copy)
         elif self.waited_for:
             return None
-        return request.owner.answered(request)
+        return request.complete()
 
     def _copy_answered(self, copy, request):
         if request.failure is not None:
             copy.twin = request.twin = None
             request.reply = copy.reply
-            return request.owner.answered(request)
+            mark_cas_number(request, BACKUP_SET)
+            return request.complete()
         if request.reply is None:
             return None
         self._compare(request, copy)
-        return request.owner.answered(request) if self.waited_for else None
+        return request.complete() if self.waited_for else None
 
     def _compare(self, request, copy):
         """Both have answered: let them go of each other, and see to it that the backup has no value that the primary has not."""
@@ -172,7 +180,8 @@ class Copies:
         if copy.failure is not None:
             return self.router.give_up(request, primary, request.failure)
         request.reply = copy.reply
-        return request.owner.answered(request)
+        mark_cas_number(request, BACKUP_SET)
+        return request.complete()
 
     def copy_failed(self, copy, backup):
         """`backup` failed on `copy`, and has the key in its journal now."""
@@ -186,7 +195,7 @@ class Copies:
             return self.router.give_up(request, backup, request.failure)
         if request.reply is not None and self.waited_for:
             request.twin = None
-            return request.owner.answered(request)
+            return request.complete()
         return None
 
 
@@ -206,3 +215,8 @@ class Outcome:
     def answered(self, request):
         request.owner = self.owner
         return self.copies.decided(self, request)
+
+    def abandoned(self, request):
+        self.copies.forget_outcome(self, request.key)
+        request.owner = self.owner
+        return request.abandon()

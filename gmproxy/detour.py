@@ -67,7 +67,11 @@ class Straggler(Asker):
     def answered(self, request):
         request.owner = self.owner
         self.backend.missed_change(request)
-        return self.owner.answered(request) if self.owner is not None else None
+        return request.complete()
+
+    def abandoned(self, request):
+        request.owner = self.owner
+        return request.abandon()
 
 
 def follow_stragglers(backend, primary_of):

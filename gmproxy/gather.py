@@ -23,9 +23,13 @@ class Gather:
         if self.left:
             return None
         request = self.request
-        request.reply = self._join()
+        if request.owner is not None:  # else it was abandoned
+            request.reply = self._join()
         self.parts = None  # they refer to this object: let go, or only the garbage collector could
-        return request.owner.answered(request)
+        return request.complete()
+
+    def abandoned(self, part):
+        return self.request.abandon()
 
     def _join(self):
         parts = self.parts
@@ -79,4 +83,7 @@ class FanOut:
         if self.left:
             return None
         self.request.reply = self.trouble or b"OK\r\n"
-        return self.request.owner.answered(self.request)
+        return self.request.complete()
+
+    def abandoned(self, part):
+        return self.request.abandon()

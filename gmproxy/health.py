@@ -105,6 +105,12 @@ class Health:
         self._delay = FIRST_PROBE_DELAY
         self.probe_at = now
 
+    def suspect(self, now):
+        """Something is wrong, and perhaps not with the server: a probe in vain, now, is a failure, and an answer to it forgives all."""
+        if not self.ejected and not self._suspected:
+            self._suspected = True
+            self.probe_at = now
+
     def succeeded(self):
         self.failures = 0
         self._suspected = False

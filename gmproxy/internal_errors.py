@@ -15,13 +15,14 @@ log = logging.getLogger("gmproxy")
 _count = 0
 
 
-def record(where: str) -> None:
+def record(where: str, details: str = "") -> None:
     """Count the exception being handled and log it with its traceback. `where`: what was being done, one word such as
-    "link.on_readable". Call it in an `except` block, from a callback of the loop or from a greenlet. Never raises, never waits."""
+    "link.on_readable"; `details`: values as a log line has them, "client=10.0.0.9:40312". Call it in an `except` block, from a callback of
+    the loop or from a greenlet. Never raises, never waits."""
     global _count
     _count += 1
     try:
-        log.exception("internal error where=%s", where)
+        log.exception("internal error where=%s", f"{where} {details}".rstrip())
     except Exception:  # a log that fails must not end what called us
         pass
 

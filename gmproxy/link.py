@@ -11,6 +11,7 @@ Everything here runs in the loop's own callbacks or for a moment in a client's g
 
 from collections import deque
 
+from gmproxy import internal_errors
 from gmproxy.accel import pick
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 
@@ -24,6 +25,15 @@ LONG = 64 * 1024
 READ, WRITE = 1, 2  # what a loop's io watcher can wait for
 
 
+def resume_all(ready):
+    """Have each session of the list `ready` send its answers. Called from a callback of the loop; never raises."""
+    for session in ready:
+        try:
+            session.resume()
+        except Exception:
+            internal_errors.record("session.resume")
+
+
 class LinkKeeper:
     """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd).
 
@@ -35,6 +45,10 @@ class LinkKeeper:
 
     def answered(self, request, found):
         """`request.reply` has come, with `found` values. Returns the session that waits for no more replies by this, or None."""
+        raise NotImplementedError
+
+    def abandoned(self, request):
+        """gmproxy itself failed on `request`. Returns the same, and never raises."""
         raise NotImplementedError
 
 
@@ -94,48 +108,107 @@ class Link:
         if self._out:
             self.flush()
 
+    def attached(self):
+        """True while it has a socket."""
+        return self._sock is not None
+
     def close(self):
-        """Let go of the connection. Requests that still wait are the caller's business."""
+        """Close the connection. Requests that still wait are the caller's business. Never raises."""
         self.closed = True
-        for watcher in (self._read_watcher, self._write_watcher, self._rest_timer):
-            if watcher is not None:
-                watcher.stop()
-                watcher.close()
+        watchers = [watcher for watcher in (self._read_watcher, self._write_watcher, self._rest_timer) if watcher is not None]
+        sock = self._sock
         self._read_watcher = self._write_watcher = self._rest_timer = None
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        self._sock = None
         self._fd = -1
         self._out = []
         self._unsent = None
-        self.backend.link_closed(self)
+        try:
+            for watcher in watchers:
+                watcher.stop()
+                watcher.close()
+        except Exception:
+            internal_errors.record("link.close")
+        try:
+            if sock is not None:
+                sock.close()
+        except Exception:
+            internal_errors.record("link.close")
+        try:
+            self.backend.link_closed(self)
+        except Exception:
+            internal_errors.record("backend.link_closed")
 
-    def fail(self, reason, detail=""):
-        """Close the link because of `reason` and tell the backend of each request that is left without a reply."""
+    def fail(self, reason, detail="", fault=True):
+        """Close the link because of `reason`. The backend gets each request that is left without a reply, and whatever becomes of one of
+        them, the others too. `fault`: False if the server is not to blame. Called from a callback of the loop; never raises."""
         if self.closed:
             return
-        begun = not self._reader.is_at_border()
+        begun = True  # unless it is known that nothing of the next reply has arrived
         sent = self._sent
         sock = self._sock
-        lingers = sock is not None and reason not in (CLOSED, RESET) and self._awaits_changes()
+        lingers = False
+        try:
+            begun = not self._reader.is_at_border()
+            lingers = sock is not None and reason not in (CLOSED, RESET) and self._awaits_changes()
+        except Exception:
+            internal_errors.record("link.fail")
         if lingers:
             self._sock = None
         self.close()
         if lingers:
-            self.backend.lingering.add(sock)
+            self._linger(sock)
         waiting = self.waiting
         self.waiting = new_queue()
+        try:
+            self.backend.link_failed(self, reason, detail, waiting.count, fault)
+        except Exception:
+            internal_errors.record("backend.link_failed")
+        self._fail_requests(waiting, reason, sent, begun)
+
+    def _fail_requests(self, waiting, reason, sent, begun):
+        """The requests in the queue `waiting` get no reply on this link. `sent`: bytes that the kernel took; `begun`: True if some of the
+        first reply has arrived."""
+        overtaken = self._overtaken(waiting, sent)
         ready = []
-        self.backend.link_failed(self, reason, detail, waiting.count)
         while waiting.count:
             request = waiting.popleft()
             started = request.start_mark < sent
-            session = self.backend.request_failed(request, reason, started, begun)
+            try:
+                session = self.backend.request_failed(request, reason, started, not begun and request not in overtaken)
+            except Exception:
+                session = self._abandon(request, "backend.request_failed")
             begun = False
             if session is not None:
                 ready.append(session)
-        for session in ready:
-            session.resume()
+        resume_all(ready)
+
+    def _overtaken(self, waiting, sent):
+        """The requests behind which a change of one of their keys was sent, of which `sent` bytes reached the kernel. To repeat such a read
+        could answer with what its client wrote after it."""
+        overtaken = set()
+        changed = set()
+        for request in reversed(waiting):
+            if request.start_mark >= sent:
+                continue
+            keys = request.keys if request.keys is not None else (request.key,)
+            if changed and (b"" in changed or not changed.isdisjoint(keys)):
+                overtaken.add(request)
+            if request.verb.changes or not request.verb.repeatable:
+                changed.update(keys)  # that of flush_all is b""
+        return overtaken
+
+    def _linger(self, sock):
+        try:
+            self.backend.lingering.add(sock)
+        except Exception:
+            internal_errors.record("lingering.add")
+            sock.close()
+
+    def _abandon(self, request, where):
+        """`where` an exception was raised that is being handled: only `request` has no reply for that. Returns the session that waits for no
+        more replies by this, or None."""
+        internal_errors.record(where)
+        return self.backend.abandoned(request)
 
     def _awaits_changes(self):
         """True if the server may yet make a change, or flush, that we have given up."""
@@ -147,7 +220,8 @@ class Link:
     # -- to the server
 
     def submit(self, request):
-        """Send `request` with the next flush; its reply will be the next after those it already waits for."""
+        """Send `request` with the next flush; its reply will be the next after those it already waits for. If this raises, the link has
+        nothing of it."""
         said = request.line if self._binary is None else self._binary.encode(request)
         self._out.append(said)
         request.start_mark = self._queued
@@ -175,8 +249,14 @@ class Link:
         return unsent, self._queued - self.waiting.first().start_mark
 
     def flush(self):
-        """Hand all that was submitted in this turn of the loop to the kernel, mostly in one piece."""
+        """Hand all that was submitted in this turn of the loop to the kernel, mostly in one piece. Never raises."""
         self._flush_due = False
+        try:
+            self._flush()
+        except Exception:
+            self._fail_internally("link.flush")
+
+    def _flush(self):
         if self._sock is None or self._unsent is not None or not self._out:
             return
         if self.backend.meter is not None:
@@ -185,6 +265,11 @@ class Link:
             self._flushes.append((self._loop.now(), self._answered + self.waiting.count))
         while self._out and self._unsent is None:
             self._send(self._take_out(), 0)
+
+    def _fail_internally(self, where):
+        """An exception of our own is being handled after which nobody knows what the server was sent, or has answered."""
+        internal_errors.record(where)
+        self.fail(CLOSED, "internal error", False)
 
     def _take_out(self):
         """What is sent next, in one piece; a long one goes alone, so that it is not copied for that."""
@@ -223,14 +308,20 @@ class Link:
         self.fail(RESET)
 
     def on_writable(self):
+        """The loop says that the kernel takes more."""
         data = self._unsent
+        if data is None:
+            return
         self._unsent = None
-        self._send(data, self._unsent_at)
-        if self._unsent is None and self._write_watcher is not None:
-            self._write_watcher.stop()
-            self._write_watcher.close()
-            self._write_watcher = None
-            self.flush()
+        try:
+            self._send(data, self._unsent_at)
+            if self._unsent is None and self._write_watcher is not None:
+                self._write_watcher.stop()
+                self._write_watcher.close()
+                self._write_watcher = None
+                self._flush()
+        except Exception:
+            self._fail_internally("link.on_writable")
 
     # -- from the server
 
@@ -253,12 +344,13 @@ class Link:
             self.fail(error.reason, error.detail)
         except OSError as error:
             self.fail(RESET, str(error))
-        except Exception as error:  # a fault of our own: whatever it is, nobody must wait for ever
-            self.fail(PROTOCOL, repr(error))
-            raise
-        finally:
-            for session in ready:
-                session.resume()
+        except Exception:  # in the reading of the oldest request's reply
+            if self.waiting.count:
+                session = self._abandon(self.waiting.popleft(), "link.on_readable")
+                if session is not None:
+                    ready.append(session)
+            self.fail(CLOSED, "internal error", False)
+        resume_all(ready)
 
     def _rest(self):
         """More of a long answer is still to come: let the others have one turn of the loop to themselves."""
@@ -267,7 +359,11 @@ class Link:
             self._rest_timer.start(self._read_on)  # at once, but after the sockets that are ready by then
 
     def _read_on(self):
-        self._read_watcher.start(self.on_readable)
+        try:
+            if self._read_watcher is not None:
+                self._read_watcher.start(self.on_readable)
+        except Exception:
+            self._fail_internally("link.read_on")
 
     def _take(self, count, ready):
         """Read the replies that end in the `count` bytes just received; adds to `ready` the sessions that have all their answers now."""
@@ -286,7 +382,10 @@ class Link:
                 self._note_slow(request)
             self._answered += 1
             request.reply = reply
-            session = backend.answered(request, reader.found)
+            try:
+                session = backend.answered(request, reader.found)
+            except Exception:
+                session = self._abandon(request, "backend.answered")
             if session is not None:
                 ready.append(session)
             if reader.out_of_step:
@@ -297,7 +396,15 @@ class Link:
     # -- time
 
     def _measure(self):
-        """Tell the meter how long the latest replies took: the time from the flush that sent their requests to this turn of the loop."""
+        """Have the meter count how long the latest replies took: the time from the flush that sent their requests to this turn of the loop.
+        What fails here concerns no request."""
+        try:
+            self._measure_flushes()
+        except Exception:
+            self._flushes.clear()
+            internal_errors.record("link.measure")
+
+    def _measure_flushes(self):
         flushes = self._flushes
         meter = self.backend.meter
         if meter is None:
@@ -321,9 +428,13 @@ class Link:
 
     def _note_slow(self, request):
         """`request` is answered, and perhaps slowly."""
-        self._measure()
-        if self._flushes:
-            self.backend.meter.slow(request, self._heard_at - self._flushes[0][0])
+        try:
+            self._measure_flushes()
+            if self._flushes:
+                self.backend.meter.slow(request, self._heard_at - self._flushes[0][0])
+        except Exception:
+            self._flushes.clear()
+            internal_errors.record("link.note_slow")
 
     def check_late(self, now, timeout):
         """Fail the link if a request waits for longer than `timeout` seconds. Called many times a timeout.

@@ -5,6 +5,7 @@ import logging
 import time
 from types import SimpleNamespace
 
+from gmproxy import internal_errors
 from gmproxy.accel import pick
 from gmproxy.conf import UNNAMED, placement_for
 from gmproxy.health import UP, WARMING
@@ -76,7 +77,7 @@ class Pool:
         staff = []
         for server, backend in zip(servers, kept):
             if backend is None:
-                backend = new_backend(server, self.options, self.router, self._log, backed)
+                backend = new_backend(server, self.options, self.router, self._log, backed, is_backup)
             else:
                 backend.follow_options(backed)
             backend.share_debts(self._share.debts(self.config.name, is_backup, server.label))
@@ -86,12 +87,19 @@ class Pool:
         return staff, left
 
     def tick(self, now):
+        """What is due. Called from the loop a few times in the shortest timeout; what fails of one server does not concern the others."""
         for backend in self.backends:
-            backend.tick(now)
-            self._note_state(backend, now)
-        self.service.clients.tick(now)
-        if self._leaving:
-            self._see_off(now)
+            try:
+                backend.tick(now)
+                self._note_state(backend, now)
+            except Exception:
+                internal_errors.record("backend.tick")
+        try:
+            self.service.clients.tick(now)
+            if self._leaving:
+                self._see_off(now)
+        except Exception:
+            internal_errors.record("pool.tick")
 
     def _see_off(self, now):
         """Close the servers that were taken out and that nobody needs any more."""

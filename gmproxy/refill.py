@@ -93,6 +93,13 @@ class Fetching:
         """All questions are answered."""
         raise NotImplementedError
 
+    def abandoned(self, question):
+        """Nothing that was fetched for the request is added to the primary, and the request is abandoned."""
+        for key in self.request.keys or (self.request.key,):
+            if self.primary.fetches.get(key) is self:
+                del self.primary.fetches[key]
+        return self.request.abandon()
+
 
 class Refill(Fetching):
     """For a read: asks for the keys that `request`, answered by `primary`, did not find there.
@@ -108,7 +115,7 @@ class Refill(Fetching):
         self._had = len(self.values)
         keys = [key for key in dict.fromkeys(request.keys or [request.key]) if key not in self.values]
         if not keys:  # a key that was asked for twice was found once: gat may have ended its life
-            return request.owner.answered(request)
+            return request.complete()
         return self.fetch(keys)
 
     def found(self, key, flags, life, data):
@@ -122,7 +129,7 @@ class Refill(Fetching):
             self.primary.lacked(asked, len(self.values) - self._had)
         request.reply = in_order(request.keys or [request.key], self.values)
         request.mapped = False
-        return request.owner.answered(request)
+        return request.complete()
 
 
 class MetaRefill(Fetching):
@@ -149,7 +156,7 @@ class MetaRefill(Fetching):
         if found:
             request.reply = without_cas(question.reply)
             self.fetch([request.key])
-        return request.owner.answered(request)
+        return request.complete()
 
     def done(self):
         return None
@@ -165,6 +172,10 @@ class Fetch(Fetching):
 
     def done(self):
         return self.router.ready(self.request)
+
+    def abandoned(self, question):
+        self.router.never_ready(self.request)
+        return Fetching.abandoned(self, question)
 
 
 def read_meta(reply, life):

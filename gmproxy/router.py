@@ -12,8 +12,13 @@ A request that no server could answer is a miss if it only reads, else SERVER_ER
 missed goes into its journal (journal.py).
 """
 
+import logging
+
+from gmproxy import internal_errors
 from gmproxy.accel import pick
 from gmproxy.detour import Detour, follow_stragglers
+from gmproxy.errors import ConfigError
+from gmproxy.protocol import cas_numbers, retold
 
 _message = pick("message")
 PRIMARY, BACKUP, COPY, UNREADY = _message.PRIMARY, _message.BACKUP, _message.COPY, _message.UNREADY
@@ -26,6 +31,8 @@ new_division = pick("retrieval").Division
 _gather = pick("gather")
 GATHERER = _gather.GATHERER
 new_fan_out = _gather.FanOut
+
+log = logging.getLogger("gmproxy")
 
 #: A gat is sent in lines of at most so many bytes of keys.
 LONGEST_GAT = 1900
@@ -85,7 +92,11 @@ class Router:
             self.health_changed()
 
     def health_changed(self):
-        """A server was ejected or restored: from now on others may be asked for a key than before."""
+        """A server was ejected or restored: from now on others may be asked for a key than before.
+
+        A ring that cannot be built of the servers that are left (weights that come to nothing without the ejected one) changes nothing: the
+        keys of the ejected server stay its own, as without auto_eject_hosts.
+        """
         live = {index for index, backend in enumerate(self.backends) if not backend.health.ejected}
         if len(live) == len(self.backends):
             for backup in self.backups:
@@ -97,7 +108,12 @@ class Router:
         for backend in self.backends:
             backend.guests_leave()
         if live:  # else, as twemproxy, go on with the last ring
-            self.locator = self._place(live=live).locator
+            try:
+                locator = self._place(live=live).locator
+            except ConfigError as error:
+                log.warning("ring not changed reason=%s", error)
+                return
+            self.locator = locator
             away = len(live) < len(self.backends)
             self.detour = Detour(self.backends, self._place().locator, self.options.failover_ttl) if away else None
             for backend in self.backends:
@@ -112,18 +128,21 @@ class Router:
     # -- requests
 
     def route(self, request):
-        """Send `request` on its way. Its owner hears when the answer is there, perhaps before this returns."""
+        """Send `request` on its way. Its owner gets the answer once it is there, perhaps before this returns.
+
+        Called from a session's greenlet; never waits. Whoever calls it abandons the request if it raises (see `abandoned`).
+        """
         if self.sampler is not None:
             self._sample(request)
         if request.keys is not None:
             if request.verb.changes:
                 self._touch_several(request)
-            self._split(request, self.backends, self.locator, PRIMARY)
+            self._split(request, self.backends, self.locator, request.stage)
             return
         backend = self.backends[self.locator.locate(request.key)]
         if not request.verb.changes:
             backend.submit(request)
-        elif request.verb.depends and backend.ask_backup_on_miss:
+        elif request.verb.depends and backend.ask_backup_on_miss and request.stage == PRIMARY:
             self.unready += 1
             request.stage = UNREADY
             new_fetch(request, backend, self).ask()
@@ -138,11 +157,11 @@ class Router:
 
     def _change(self, request, backend):
         """Everybody who has to know of a change hears of it, then the server."""
-        if backend.fetches:
+        if backend.fetches and retold.changes_value(request):
             backend.fetches.pop(request.key, None)  # what is being fetched is about to be old
         if self.detour is not None:
             self.detour.take(request, request.key, backend)
-        if self.copying:
+        if self.copying and request.stage == PRIMARY:
             self.copies.send(request, backend)
         session = backend.submit(request)
         if self._may_leave_guests(request):
@@ -155,16 +174,27 @@ class Router:
 
     def ready(self, request):
         """The key of `request` was refilled, if it could be. Returns the session that is ready by this, if any."""
+        if request.stage != UNREADY:
+            return None  # it was abandoned
         self.unready -= 1
         request.stage = PRIMARY
         return self._change(request, self.primary_of(request.key))  # perhaps another than when it came
 
+    def never_ready(self, request):
+        """The key of `request` is not refilled, and the request abandoned."""
+        if request.stage == UNREADY:
+            self.unready -= 1
+            request.stage = PRIMARY
+
     def _touch_several(self, request):
         for key in request.keys:
             backend = self.backends[self.locator.locate(key)]
-            backend.fetches.pop(key, None)
+            if backend.fetches and retold.changes_value(request):
+                backend.fetches.pop(key, None)
             if self.detour is not None:
                 self.detour.take(request, key, backend)
+            if request.stage != PRIMARY:
+                continue
             if self.copying:
                 self.copies.send_touch(request, key, backend)
             elif self.backups:
@@ -248,7 +278,7 @@ class Router:
     def missed(self, request, backend):
         """The primary has no value for a key of `request`, but that proves nothing: ask the backup."""
         if request.stage != PRIMARY:
-            return request.owner.answered(request)
+            return request.complete()
         if request.verb.meta:
             return new_meta_refill(request, backend, self).ask()
         return new_refill(request, backend, self).ask()
@@ -271,7 +301,7 @@ class Router:
 
     def _ask_backup(self, request, primary):
         if request.keys is not None:
-            question = request.verb.request(request.key, request.owner.request.line)
+            question = request.verb.request(request.key, prefix_of(request))
             question.keys = request.keys
             question.owner = Heir(request)
             question.lane = request.lane
@@ -283,6 +313,8 @@ class Router:
             return self.give_up(request, primary, request.failure)  # there it may have been made already
         if request.verb.changes and not self.copying:
             backup.has_guest(request.key)
+        if request.verb.by_outcome:
+            request.line = cas_numbers.line_for(request, cas_numbers.BACKUP_SET)
         return backup.submit(request)
 
     def give_up(self, request, backend, reason):
@@ -293,7 +325,43 @@ class Router:
             request.mapped = False
         else:
             request.reply = b"SERVER_ERROR %b %b\r\n" % (reason.encode(), backend.label.encode())
-        return request.owner.answered(request) if request.owner is not None else None
+        return request.complete()
+
+    # -- internal errors
+
+    def abandoned(self, request):
+        """gmproxy itself failed on `request`: whoever waits for it gets INTERNAL_ERROR, once. Returns the session that waits for no more
+        replies by this, if any. May be called from a callback of the loop or a session's greenlet; never raises.
+
+        Nobody knows which servers have made a change, or will: its keys are deleted on all of them.
+        """
+        twin = request.twin
+        request.twin = None
+        session = request.abandon()
+        if twin is not None:
+            twin.twin = None
+            if request.stage == COPY:
+                session = twin.abandon() or session  # a change that waits for its copy
+        self.never_ready(request)
+        try:
+            if request.verb.changes:
+                for key in request.keys or (request.key,):
+                    self._is_unknown(key)
+        except Exception:
+            internal_errors.record("router.abandoned")
+        return session
+
+    def _is_unknown(self, key):
+        """Nobody knows what the servers have under `key`."""
+        self.primary_of(key).missed_key(key)
+        if self.backups:
+            self.backup_of(key).missed_key(key)
+
+
+def prefix_of(part):
+    """What stands in the line of `part`, a request for several keys, before the first of them."""
+    words = 2 if part.verb.changes else 1  # gat EXPTIME
+    return b" ".join(part.line.split(b" ", words)[:words]) + b" "
 
 
 class Heir:
@@ -309,4 +377,9 @@ class Heir:
         self.request = None  # it may refer to `other`, and that to this object
         request.reply = other.reply
         request.mapped = False
-        return request.owner.answered(request)
+        return request.complete()
+
+    def abandoned(self, other):
+        request = self.request
+        self.request = None
+        return request.abandon() if request is not None else None

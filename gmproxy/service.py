@@ -6,8 +6,13 @@ import logging
 import gevent
 
 from gmproxy import internal_errors, stats
+from gmproxy.accel import pick
 from gmproxy.clients import Clients
 from gmproxy.insides import Insides
+from gmproxy.protocol import orders
+
+INTERNAL_ERROR = pick("message").INTERNAL_ERROR
+resume_all = pick("link").resume_all
 
 log = logging.getLogger("gmproxy")
 
@@ -62,6 +67,9 @@ class Service:
             request.reply = FLUSH_REFUSED
         elif request.verb.name == b"version":
             request.reply = stats.MAGENT_VERSION if self._as_magent() else stats.VERSION
+        elif request.keys == [orders.WE_COPY_TO_YOU]:
+            request.owner.serve_proxy()
+            request.reply = stats.SERVES_PROXY
         elif stats.is_about_servers(request.keys) and not self._as_magent():
             gevent.spawn(self._ask_servers, request)
             return
@@ -70,18 +78,19 @@ class Service:
             return
         else:
             request.reply = stats.answer(self, request.keys, self._as_magent())
-        request.owner.answered(request)
+        request.complete()
 
     def _ask_servers(self, request):
         """In a greenlet of its own."""
-        heard = {}
         try:
             heard = self.insides.ask(b" ".join(request.keys[:1]))
-        finally:
             if self.share.ask is not None and stats.question(request.keys):
                 self._ask_workers(request, heard)
             else:
                 gevent.get_hub().loop.run_callback(self._told, request, heard, None)
+        except Exception:
+            internal_errors.record("service.ask_servers")
+            gevent.get_hub().loop.run_callback(self._resume, request.abandon())
 
     def _ask_workers(self, request, heard):
         self.share.ask(stats.question(request.keys), [self.options.name], functools.partial(self._told, request, heard))
@@ -90,12 +99,16 @@ class Service:
         """Called from the loop: `whole` is what all workers say together, or None if they do not answer in time."""
         try:
             request.reply = stats.answer(self, request.keys, self._as_magent(), whole, heard)
-        except Exception:  # a fault of our own: the client must not wait for ever
-            log.exception("stats failed")
-            request.reply = stats.FAILED
-        session = request.owner.answered(request)
+        except Exception:
+            internal_errors.record("service.stats")
+            request.reply = INTERNAL_ERROR
+        self._resume(request.complete())
+
+    @staticmethod
+    def _resume(session):
+        """Called from the loop: all answers that `session` waits for are there, if it is one."""
         if session is not None:
-            session.resume()
+            resume_all([session])
 
     def _as_magent(self):
         return self.options.compat == "magent"

@@ -13,7 +13,7 @@ from gevent.monkey import get_original
 from gevent.socket import wait_write
 from greenlet import greenlet
 
-from gmproxy import net
+from gmproxy import internal_errors, net
 from gmproxy.accel import pick
 from gmproxy.protocol.packets import REQUEST
 
@@ -22,7 +22,7 @@ new_binary_parser = pick("binary").BinaryParser
 _message = pick("message")
 EndOfTalk = _message.EndOfTalk
 local_reply = _message.local_reply
-UNREADY = _message.UNREADY
+UNREADY, BACKUP = _message.UNREADY, _message.BACKUP
 
 READ = 1
 
@@ -54,17 +54,11 @@ RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 NOTHING_YET, TEXT, BINARY = 0, 1, 2
 
 #: A client of which nobody knows anything yet, see Session.notes.
-NEW = NOTHING_YET, False
+NEW = NOTHING_YET, False, False
 
 
-def share_a_key(one, other):
-    if one.keys is not None and other.keys is not None:
-        return not set(one.keys).isdisjoint(other.keys)
-    if one.keys is not None:
-        return other.key in one.keys
-    if other.keys is not None:
-        return one.key in other.keys
-    return one.key == other.key
+def keys_of(request):
+    return request.keys if request.keys is not None else (request.key,)
 
 
 class Session:
@@ -81,7 +75,7 @@ class Session:
 
     __slots__ = ("service", "fd", "lane", "bytes_read", "bytes_written", "silent", "dozes", "asleep", "_router", "_loop", "_wait", "_wake",
                  "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_speaks", "_batch", "_pending", "_out", "_out_at",
-                 "_leaving", "_softly", "_quit", "_delayed", "_holds", "_long")
+                 "_leaving", "_softly", "_quit", "_delayed", "_holds", "_long", "_looked_at", "_looked_through", "_from_proxy")
 
     def __init__(self, service, fd, lane, notes=NEW):
         self.service = service
@@ -103,7 +97,7 @@ class Session:
         self._watching = False
         self._doing = RUNNING
         self._readable = False  # more has come, and nobody has looked at it
-        self._speaks, is_known = notes
+        self._speaks, is_known, self._from_proxy = notes
         self._parser = self._new_parser(is_known)
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
@@ -112,6 +106,8 @@ class Session:
         self._leaving = False  # the proxy ends: close when all that has arrived is answered
         self._softly = False
         self._delayed = None      # a request that was parsed but must wait for the batch before it
+        self._looked_at = None    # keys that the batch reads, or changes depending on what is there; None until that matters
+        self._looked_through = 0  # requests of the batch whose keys are among them
         self._holds = 0        # bytes that wait for this client, see _hold
         self._long = 0         # batches for which it is taken for one with long answers
         self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
@@ -136,8 +132,14 @@ class Session:
             self._look_once_more()
 
     def notes(self):
-        """What another session must know to go on with this client: what it speaks, and True if it need not say any more who it is."""
-        return self._speaks, self._parser.is_known()
+        """What another session must know to go on with this client: what it speaks, True if it has logged in or need not, and True if it is
+        another proxy that copies to us (see `serve_proxy`)."""
+        return self._speaks, self._parser.is_known(), self._from_proxy
+
+    def serve_proxy(self):
+        """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone. Were it copied
+        to our backups, or looked up there, two proxies that are each other's backup would go on for ever."""
+        self._from_proxy = True
 
     def _look_once_more(self):
         """Have the greenlet run, which sees what there is to do."""
@@ -172,8 +174,8 @@ class Session:
     def _serve(self):
         try:
             self._run()
-        except Exception as error:
-            log.error("session failed client=%s", net.peer(self.fd), exc_info=error)
+        except Exception:
+            internal_errors.record("session", f"client={net.peer(self.fd)}")
         finally:  # also if the greenlet is ended from outside
             if not self.asleep:
                 if self.service.options.verbose:
@@ -257,6 +259,7 @@ class Session:
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
         lane = LAST_LANE if self._long else self.lane  # nothing of the batch before is under way any more, so that the order stays
+        routing = False
         try:
             while len(batch) < (MAX_BATCH if self._pending else MAX_AT_ONCE) and not self._quit:
                 request = self._delayed or self._parser.next_request()
@@ -271,10 +274,17 @@ class Session:
                     request.owner = self
                     request.lane = lane
                     self._pending += 1
+                    routing = True
                     self._dispatch(request)
+                    routing = False
         except EndOfTalk as end:
             batch.append(local_reply(end.last_words))
             self._quit = True
+        except Exception:
+            if not routing:
+                raise  # nobody knows where the client's next request begins
+            internal_errors.record("session.dispatch")
+            self._router.abandoned(batch[len(batch) - 1])
         return len(batch) > 0
 
     def _must_wait(self, request):
@@ -287,27 +297,49 @@ class Session:
         """
         if not request.key:
             return request.reply is None
-        if not self._router.backups or not (request.verb.changes or self._router.unready):
+        if not self._router.backups:
             return False
-        for earlier in self._batch:
-            if earlier.verb is None or not (earlier.verb.reads or earlier.verb.depends):
-                continue
-            if (request.verb.changes or earlier.stage == UNREADY) and share_a_key(earlier, request):
-                return True
-        return False
+        if request.verb.changes:
+            return not self._keys_looked_at().isdisjoint(keys_of(request))
+        return self._router.unready > 0 and not self._unready_keys().isdisjoint(keys_of(request))
+
+    def _keys_looked_at(self):
+        """Of the batch, as a set. Each key is put there once, however many changes follow."""
+        if self._looked_at is None:
+            self._looked_at = set()
+            self._looked_through = 0
+        batch = self._batch
+        for number in range(self._looked_through, len(batch)):
+            earlier = batch[number]
+            if earlier.verb is not None and (earlier.verb.reads or earlier.verb.depends):
+                self._looked_at.update(keys_of(earlier))
+        self._looked_through = len(batch)
+        return self._looked_at
+
+    def _unready_keys(self):
+        return {earlier.key for earlier in self._batch if earlier.stage == UNREADY}
 
     def _dispatch(self, request):
         if request.key:
+            if self._from_proxy:
+                request.stage = BACKUP
             self._router.route(request)
         elif request.verb.name == b"quit":
             self._quit = True
-            self._pending -= 1
             request.reply = b""
+            request.complete()
         else:
             self.service.command(request)
 
     def answered(self, request):
         """The reply to `request` is there. Returns this session if it waits for no other."""
+        self._pending -= 1
+        if self._pending == 0 and self._doing == AWAITS_REPLIES:
+            return self
+        return None
+
+    def abandoned(self, request):
+        """The same, with an error for a reply."""
         self._pending -= 1
         if self._pending == 0 and self._doing == AWAITS_REPLIES:
             return self
@@ -361,6 +393,7 @@ class Session:
                 request.reply if request.edge is None else request.edge.render(request) for request in batch if not request.quiet
             ])
         batch.clear()
+        self._looked_at = None
         self._out = data
         self._out_at = 0
         self.bytes_written += len(data)

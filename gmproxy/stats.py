@@ -18,7 +18,8 @@ MAGENT_NAME = b"memcached agent v0.6"
 MAGENT_VERSION = b"VERSION " + MAGENT_NAME + b"\r\n"
 
 END = b"END\r\n"
-FAILED = b"SERVER_ERROR no stats\r\n"
+#: The answer to `stats gmproxy-backup` (protocol/orders.py).
+SERVES_PROXY = b"STAT gmproxy-backup 1\r\n" + END
 
 #: Commands that store, and that touch, by memcached's counters.
 STORES = ("set", "add", "replace", "append", "prepend", "cas", "ms")

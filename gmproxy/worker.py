@@ -12,7 +12,7 @@ import time  # noqa: E402
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
-from gmproxy import daemon, operations, sockets  # noqa: E402
+from gmproxy import daemon, internal_errors, operations, sockets  # noqa: E402
 from gmproxy.accel import BUILD  # noqa: E402
 from gmproxy.errors import OVERLOAD  # noqa: E402
 from gmproxy.heap import keep_freed_memory  # noqa: E402
@@ -122,10 +122,19 @@ class Worker:
         now = self.now()
         self.lag.tick(now, self._interval)
         for pool in [*self.pools.values(), *self._leaving]:
-            pool.tick(now)
-        if now >= self._sum_up_at:
-            self._sum_up_at = now + SUM_UP_EVERY
-            self._sum_up()
+            try:
+                pool.tick(now)
+            except Exception:
+                internal_errors.record("pool.tick")
+        try:
+            if now >= self._sum_up_at:
+                self._sum_up_at = now + SUM_UP_EVERY
+                self._sum_up()
+            self._close_left_pools()
+        except Exception:
+            internal_errors.record("worker.tick")
+
+    def _close_left_pools(self):
         for pool in self._leaving[:]:
             pool.leave(softly=True)  # also who was just being let in when it was taken out
             if not pool.clients():

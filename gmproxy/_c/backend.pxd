@@ -4,6 +4,7 @@ from gmproxy._c.message cimport Request
 
 cdef Py_ssize_t MAX_WAITING
 cdef long long MAX_BACKLOG
+cdef int BACKUP
 
 
 cdef class Backend(LinkKeeper):
@@ -12,6 +13,7 @@ cdef class Backend(LinkKeeper):
     cdef readonly object options
     cdef readonly object router
     cdef readonly bint backed
+    cdef readonly bint is_backup
     cdef readonly object log
     cdef readonly list links
     cdef readonly object health
@@ -40,12 +42,14 @@ cdef class Backend(LinkKeeper):
     cdef Py_ssize_t _lanes
     cdef bint _troubled
     cdef str _last_reason
+    cdef bint _is_proxy
     cdef object _loop
 
     @cython.locals(lane=Py_ssize_t, link=Link)
     cpdef submit(self, Request request)
     @cython.locals(asked=Py_ssize_t)
     cpdef answered(self, Request request, Py_ssize_t found)
+    cpdef abandoned(self, Request request)
     cpdef bint has_old(self) except -1
     cpdef bint may_be_old(self, bytes key, bint changes) except -1
     @cython.locals(number=Py_ssize_t)

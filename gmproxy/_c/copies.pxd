@@ -33,3 +33,4 @@ cdef class Outcome(Asker):
     cdef public bint overtaken
 
     cpdef answered(self, Request request)
+    cpdef abandoned(self, Request request)

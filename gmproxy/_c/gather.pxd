@@ -12,6 +12,7 @@ cdef class Gather(Asker):
     cpdef begin(self, Request request, Division division)
     @cython.locals(request=Request)
     cpdef answered(self, Request part)
+    cpdef abandoned(self, Request part)
     @cython.locals(parts=list, part=Request)
     cdef bytes _join(self)
     cdef bytes _piece_together(self)
@@ -28,3 +29,4 @@ cdef class FanOut(Asker):
     cdef object trouble
 
     cpdef answered(self, Request part)
+    cpdef abandoned(self, Request part)

@@ -6,12 +6,16 @@ from gmproxy._c.meter cimport Meter
 cdef Py_ssize_t LONG
 
 
+@cython.locals(session=Asker)
+cpdef resume_all(list ready)
+
 cdef class LinkKeeper:
     cdef public Meter meter
     cdef public long long bytes_sent
     cdef public long long bytes_received
 
     cpdef answered(self, Request request, Py_ssize_t found)
+    cpdef abandoned(self, Request request)
 
 
 @cython.final
@@ -49,17 +53,24 @@ cdef class Link:
     @cython.locals(request=Request, end_mark=cython.longlong)
     cpdef tuple queues(self)
     cpdef flush(self)
+    cdef _flush(self)
+    @cython.locals(request=Request)
+    cpdef _overtaken(self, RequestQueue waiting, long long sent)
+    @cython.locals(request=Request)
+    cpdef _fail_requests(self, RequestQueue waiting, str reason, long long sent, bint begun)
+    cdef _abandon(self, Request request, str where)
     @cython.locals(out=list, data=bytes, end=Py_ssize_t)
     cdef bytes _take_out(self)
     @cython.locals(count=Py_ssize_t)
     cdef _send(self, bytes data, Py_ssize_t offset)
-    @cython.locals(ready=list, count=Py_ssize_t, session=Asker)
+    @cython.locals(ready=list, count=Py_ssize_t)
     cpdef on_readable(self)
     cdef _rest(self)
     cpdef _read_on(self)
     @cython.locals(reader=Reader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint, waiting=RequestQueue)
     cdef _take(self, Py_ssize_t count, list ready)
-    @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
     cdef _measure(self)
+    @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
+    cdef _measure_flushes(self)
     cdef bint _is_slow(self) except -1
     cdef _note_slow(self, Request request)

@@ -29,6 +29,7 @@ cdef class Verb:
 
 cdef class Asker:
     cpdef answered(self, Request request)
+    cpdef abandoned(self, Request request)
     cpdef resume(self)
 
 
@@ -74,6 +75,10 @@ cdef class Request:
     cdef public long long start_mark
 
     cpdef begin(self, Verb verb, bytes key, bytes line)
+    @cython.locals(owner=Asker)
+    cpdef complete(self)
+    @cython.locals(owner=Asker)
+    cpdef abandon(self)
 
 
 @cython.final

@@ -9,6 +9,7 @@ cdef class Fetching(Asker):
     cdef bint in_doubt
 
     cpdef answered(self, Request question)
+    cpdef abandoned(self, Request question)
 
 
 cdef class Refill(Fetching):
@@ -21,4 +22,4 @@ cdef class MetaRefill(Fetching):
 
 
 cdef class Fetch(Fetching):
-    pass
+    cpdef abandoned(self, Request question)

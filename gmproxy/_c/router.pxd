@@ -34,7 +34,8 @@ cdef class Router:
     cdef _change(self, Request request, Backend backend)
     @cython.locals(backend=Backend)
     cpdef ready(self, Request request)
-    cdef bint _may_leave_guests(self, Request request)
+    cpdef never_ready(self, Request request)
+    cdef bint _may_leave_guests(self, Request request) except -1
     cpdef fill(self, Request request, Backend backend)
     cpdef primary_of(self, bytes key)
     @cython.locals(division=Division, keys=Keys, part=Request, gather=Gather, number=Py_ssize_t, parts=list, backend=Backend)
@@ -43,6 +44,8 @@ cdef class Router:
     cdef _divide_with_care(self, Request request, list servers, Locator locator)
     cpdef missed(self, Request request, Backend backend)
     cpdef failed(self, Request request, Backend backend, str reason)
+    @cython.locals(twin=Request)
+    cpdef abandoned(self, Request request)
 
 
 cdef class Heir(Asker):
@@ -50,3 +53,5 @@ cdef class Heir(Asker):
 
     @cython.locals(request=Request)
     cpdef answered(self, Request other)
+    @cython.locals(request=Request)
+    cpdef abandoned(self, Request other)

@@ -7,7 +7,7 @@ cdef Py_ssize_t LONG_ANSWER
 cdef long long MAX_HELD
 
 
-cdef bint share_a_key(Request one, Request other) except -1
+cdef keys_of(Request request)
 
 
 cdef class Session(Asker):
@@ -40,6 +40,9 @@ cdef class Session(Asker):
     cdef Request _delayed
     cdef Py_ssize_t _holds
     cdef int _long
+    cdef set _looked_at
+    cdef Py_ssize_t _looked_through
+    cdef bint _from_proxy
 
     cdef bint _may_leave(self, bint answered) except -1
     cpdef doze(self, int often_enough)
@@ -54,12 +57,14 @@ cdef class Session(Asker):
     @cython.locals(at_once=Py_ssize_t)
     cdef _answer_requests(self)
     cdef _give_way(self)
-    @cython.locals(batch=list, request=Request, lane=Py_ssize_t)
+    @cython.locals(batch=list, request=Request, lane=Py_ssize_t, routing=bint)
     cdef bint _read_batch(self) except -1
-    @cython.locals(earlier=Request)
     cdef bint _must_wait(self, Request request) except -1
+    @cython.locals(earlier=Request, batch=list, number=Py_ssize_t)
+    cdef set _keys_looked_at(self)
     cdef _dispatch(self, Request request)
     cpdef answered(self, Request request)
+    cpdef abandoned(self, Request request)
     cpdef resume(self)
     cdef bint _is_all(self) except -1
     cdef bint _send_from_here(self) except -1

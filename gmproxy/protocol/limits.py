@@ -38,6 +38,12 @@ MAX_ANNOUNCED_LENGTH = 2**31 - 3
 #: Items larger than this are refused (memcached -I: 1 MiB, which there includes the key and a header).
 DEFAULT_MAX_ITEM_SIZE = 1024 * 1024
 
+#: memcached: REALTIME_MAXDELTA. A life of more seconds is taken for a date.
+LONGEST_RELATIVE_LIFE = 30 * 86400
+
+#: The last date, in unix time, that a life can be written as.
+LAST_DATE = 2**31 - 1
+
 #: A line that a server answers; memcached's own longest is far below.
 MAX_REPLY_LINE = 8192
 

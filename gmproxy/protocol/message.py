@@ -2,8 +2,12 @@
 
 One object is both the question and its reply slot, so a link's queue of unanswered requests and a session's batch of
 replies-to-come hold the same objects and nothing has to be looked up when an answer arrives.
+
+Exactly once: whoever has a reply, or a failure, for a request calls `complete`; whoever catches an exception of our own on the way of a
+request calls `abandon`. Whichever comes first is what the owner gets.
 """
 
+from gmproxy import internal_errors
 
 _STORED = frozenset((b"STORED\r\n", b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n"))
 
@@ -147,7 +151,13 @@ class Asker:
     __slots__ = ()
 
     def answered(self, request):
-        """`request.reply` is there. Returns the client session that waits for no more replies by this, or None."""
+        """`request.reply` is there. Returns the client session that waits for no more replies by this, or None. Called by
+        Request.complete alone, once for each request."""
+        raise NotImplementedError
+
+    def abandoned(self, request):
+        """Instead of `answered`: gmproxy itself failed on `request`, and there will be no reply. Answers INTERNAL_ERROR to whatever this
+        object asked `request` for. Returns the same as `answered`. It must not raise."""
         raise NotImplementedError
 
     def resume(self):
@@ -227,7 +237,7 @@ class Request:
     reply     the complete answer of the server, or None while there is none
     mapped    for several keys: True if `reply` is as the server gave it, and `keys` know where in it their values are; False if it
               is an error, or was pieced together
-    owner     who asked (an Asker), or None if nobody waits
+    owner     who asked (an Asker); None if nobody waits for the answer, or has it already
     lane      which of a backend's links carries it (the same for all requests of one client, for their order)
     stage     PRIMARY, BACKUP, COPY or UNREADY
     retried   True once it was sent a second time
@@ -257,6 +267,33 @@ class Request:
         self.twin = None
         self.failure = None
         self.start_mark = 0
+
+    def complete(self):
+        """`reply` is there: give it to the owner. Returns the client session that waits for no more replies by this, or None.
+
+        The owner gets it once, however often this is called. If the owner fails, what it stands for is answered INTERNAL_ERROR. May be
+        called from a callback of the loop; never waits.
+        """
+        owner = self.owner
+        if owner is None:
+            return None
+        self.owner = None
+        try:
+            return owner.answered(self)
+        except Exception:
+            internal_errors.record("request.complete")
+            return owner.abandoned(self)
+
+    def abandon(self):
+        """gmproxy itself failed on this request: the owner gets INTERNAL_ERROR for it, unless it has a reply already. Returns the same as
+        `complete`; may be called from where that may."""
+        owner = self.owner
+        if owner is None:
+            return None
+        self.owner = None
+        self.reply = INTERNAL_ERROR
+        self.mapped = False
+        return owner.abandoned(self)
 
     def __repr__(self):
         name = self.verb.name.decode() if self.verb else "-"

@@ -1,7 +1,10 @@
 """The proxy's own commands about a key: look at it, fill it, forget it. A key that is not text (binary clients may have such) goes in
 base64, which only a meta command takes."""
 
+import time
+
 from gmproxy.accel import pick
+from gmproxy.protocol import limits
 
 _message = pick("message")
 VERBS = _message.VERBS
@@ -12,6 +15,10 @@ encoded = _meta.encoded
 
 ADD = VERBS[b"add"]
 DELETE = VERBS[b"delete"]
+
+#: The argument of a `stats` with which a proxy says over each connection to a backup that it copies to it. A gmproxy then passes nothing that
+#: comes over this connection on to its own backups; a memcached answers that it knows no such thing.
+WE_COPY_TO_YOU = b"gmproxy-backup"
 
 #: What `forget` is answered if all is well.
 FORGOTTEN = frozenset((b"DELETED", b"NOT_FOUND", b"HD", b"NF"))
@@ -24,8 +31,10 @@ def look(key, tells_life=True):
 
 
 def fill(key, flags, life, data):
-    """(verb, line): let `key` have the value `data`, which ends in CRLF, for `life` seconds, unless it has one."""
+    """(verb, line): let `key` have the value `data`, which ends in CRLF, for `life` seconds (0: for ever), unless it has one."""
     length = len(data) - 2
+    if life > limits.LONGEST_RELATIVE_LIFE:
+        life = min(int(time.time()) + life, limits.LAST_DATE)
     if is_text(key):
         return ADD, b"add %b %d %d %d\r\n%b" % (key, flags, life, length, data)
     return META_SET_IF, b"ms %b %d b ME F%d T%d\r\n%b" % (encoded(key), length, flags, life, data)

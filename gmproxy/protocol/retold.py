@@ -1,6 +1,10 @@
 """What a backup is told of a change, where that is not what the primary was told, and what its answer says."""
 
+import time
+
 from gmproxy.accel import pick
+from gmproxy.protocol import limits
+from gmproxy.protocol.numbers import c_number
 
 _message = pick("message")
 VERBS = _message.VERBS
@@ -24,6 +28,23 @@ def of_touch(request, key):
         return META_TOUCH, key, b" ".join([*words[:2], *kept]) + b"\r\n"
     exptime = request.line.split(b" ", 2)[1]
     return TOUCH, key, b"touch %b %b\r\n" % (key, exptime)
+
+
+def changes_value(request):
+    """True if the change `request` leaves another value than there was, or none. A retrieval only gives the item another life: it changes the
+    value if that life is over already."""
+    if not request.verb.reads:
+        return True
+    if request.verb.meta:
+        lives = [word[1:] for word in request.line[:-2].split(b" ")[2:] if word[:1] == b"T"]
+    else:
+        lives = request.line.split(b" ", 2)[1:2]
+    return any(_is_over(life) for life in lives)
+
+
+def _is_over(word):
+    life = c_number(word, -2**63, 2**63 - 1)
+    return life is None or life < 0 or limits.LONGEST_RELATIVE_LIFE < life <= time.time()
 
 
 def of_outcome(request):

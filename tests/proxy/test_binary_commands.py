@@ -7,6 +7,8 @@ from support.packets import ask, count, packet, read_answer, store, touch
 from support.scripted import close, expect
 from support.talk import value
 
+from gmproxy.protocol import cas_numbers
+
 SET = store("set", b"k", b"hello", 5)
 ASKED_SET = b"ms k 5 T0 F5 c\r\nhello\r\n"
 END = b"END\r\n"
@@ -82,7 +84,10 @@ def test_the_backup_answers_for_a_primary_that_is_down(stage, talk):
     stage.set([], [], [[step for line, reply in zip(lines, replies) for step in (expect(line), reply)]])
     stage.backends[0].refuse()
     answers = [ask(talk, said)[0] for said in (packet("get", key), count("incr", key), packet("delete", key))]
-    assert [(answer.status, answer.cas, answer.value) for answer in answers] == [(0, 7, b"x"), (0, 8, b"\0" * 7 + b"\6"), (0, 0, b"")]
+    of_backup = cas_numbers.BACKUP_SET << cas_numbers.SHIFT
+    assert [(answer.status, answer.cas, answer.value) for answer in answers] == [
+        (0, 7 | of_backup, b"x"), (0, 8 | of_backup, b"\0" * 7 + b"\6"), (0, 0, b""),
+    ]
 
 
 def test_a_miss_of_a_primary_that_came_back_empty_is_looked_up(stage, talk):

@@ -28,6 +28,9 @@ from support.timing import PATIENCE, eventually
 RECV_SIZE = 64 * 1024
 STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
 
+#: How a proxy introduces itself to a backup (gmproxy/probe.py).
+COPIES_TO_US = b"stats gmproxy-backup\r\n"
+
 #: Between two bytes of a `drip`, or the kernel would gather them.
 DRIP_INTERVAL = 0.0005
 
@@ -221,7 +224,7 @@ class _Connection:
 
     def _converse(self):
         if not self._backend.speaks_first():
-            first = self._socket.recv(6, socket.MSG_PEEK)
+            first = self._first_bytes()
             if first == b"stats\r" and self._backend.identity:
                 self._identify()
                 return
@@ -241,6 +244,15 @@ class _Connection:
                 return
         if self._unread or self._receive():
             self.trouble(f"after the script came {self._unread!r}")
+
+    def _first_bytes(self):
+        """Of what the proxy asks, without taking them. That it copies to us is answered as memcached does, and nobody need script it."""
+        first = self._socket.recv(6, socket.MSG_PEEK)
+        if first == b"stats " and not self._backend.is_awaited(first):
+            self._socket.recv(len(COPIES_TO_US), socket.MSG_WAITALL)
+            self.say(b"ERROR\r\n")
+            return self._first_bytes()
+        return first
 
     def _identify(self):
         self._socket.recv(RECV_SIZE)

@@ -4,6 +4,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from support.requests import request_for
 
 from gmproxy.accel import pick
 from gmproxy.detour import LIFE_AT, LONGEST_RELATIVE, Detour, Straggler, follow_stragglers, shorten_life
@@ -41,11 +42,6 @@ class Owner(message.Asker):
         return "ready"
 
 
-def request_for(line, keys=None):
-    name, key = line.split()[:2]
-    made = Request(VERBS[name], key, line)
-    made.keys = keys
-    return made
 
 
 # -- shorten_life
@@ -160,12 +156,13 @@ def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_an
     follow_stragglers(server, lambda key: server if key == b"mine" else None)
     assert [type(request.owner) for request in (change, stays, read, several)] == [Straggler, Owner, Owner, Straggler]
     assert server.missed == []
-    assert change.owner.answered(change) == "ready"
+    assert change.complete() == "ready"
     assert server.missed == [b"k"]
-    several.owner.answered(several)
+    several.complete()
     assert server.missed == [b"k", b"mine", b"k"]
     assert owner.heard == [change, several]
-    assert change.owner is several.owner is owner
+    assert change.complete() is several.complete() is None
+    assert owner.heard == [change, several], "once each"
 
 
 def test_nobody_waits_for_a_refill():

@@ -64,9 +64,9 @@ class Owner(message.Asker):
 def test_nothing_is_missing_after_all():
     """A key that is asked twice may be found once and then no more: `gat -1 a a`. One answer to it is enough."""
     request = asked(b"gat", [b"a", b"a"], A + b"END\r\n")
-    request.owner = Owner()
+    owner = request.owner = Owner()
     refill.Refill(request, None, None).ask()
-    assert request.owner.heard == [A + b"END\r\n"]
+    assert owner.heard == [A + b"END\r\n"]
 
 
 # -- what is fetched, and by whom it is kept
@@ -179,12 +179,13 @@ def test_of_several_who_ask_at_a_time_the_first_fills_for_all(play):
     """And before any of them is sent: each finds what it would have found."""
     first, second = play.fetch(), play.fetch(b"add k 0 0 1\r\nx\r\n")
     read = play.read(b"k")
+    owner = read.owner
     play.answer(0, FIVE)
     assert (play.router.filled, play.router.sent) == ([ADD_FIVE], [first])
     play.answer(1, FIVE)
     play.answer(2, FIVE)
     assert (play.router.filled, play.router.sent, play.primary.fetches) == ([ADD_FIVE], [first, second], {})
-    assert read.owner.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"]
+    assert owner.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"]
 
 
 @pytest.mark.parametrize("failure, told", [(None, [(2, 1)]), ("timeout", [])])

@@ -1,0 +1,247 @@
+"""Whatever raises on the way of a request, its owner gets one reply, and the others get theirs."""
+
+import functools
+import logging
+from types import SimpleNamespace
+
+import gevent
+import pytest
+from gevent import socket
+from support.requests import request_for
+
+from gmproxy import conf, internal_errors
+from gmproxy.accel import pick
+from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT
+
+message = pick("message")
+INTERNAL_ERROR = message.INTERNAL_ERROR
+Backend = pick("backend").Backend
+Router = pick("router").Router
+Link = pick("link").Link
+
+
+@pytest.fixture(autouse=True)
+def from_zero():
+    internal_errors.forget()
+    yield
+    internal_errors.forget()
+
+
+class Client(message.Asker):
+    def __init__(self):
+        self.replies = []
+
+    def answered(self, request):
+        self.replies.append(request.reply)
+
+    abandoned = answered
+
+
+class Raises(message.Asker):
+    """An owner between a request and `client` that fails as soon as it gets the reply."""
+
+    def __init__(self, client):
+        self.client = client
+        self.times = 0
+
+    def answered(self, request):
+        self.times += 1
+        raise KeyError("of our own")
+
+    def abandoned(self, request):
+        request.owner = self.client
+        return request.abandon()
+
+
+# -- a request and its owner
+
+
+def test_a_reply_reaches_the_owner_once():
+    client = Client()
+    request = request_for(b"get k\r\n")
+    request.owner = client
+    request.reply = b"END\r\n"
+    request.complete()
+    request.complete()
+    request.abandon()
+    assert client.replies == [b"END\r\n"]
+
+
+def test_an_abandoned_request_is_not_answered_later():
+    client = Client()
+    request = request_for(b"get k\r\n")
+    request.owner = client
+    request.abandon()
+    request.reply = b"END\r\n"
+    request.complete()
+    assert client.replies == [INTERNAL_ERROR]
+
+
+def test_for_an_owner_that_fails_its_client_gets_an_error():
+    client = Client()
+    request = request_for(b"get k\r\n")
+    request.owner = owner = Raises(client)
+    request.reply = b"END\r\n"
+    request.complete()
+    assert client.replies == [INTERNAL_ERROR] and owner.times == internal_errors.count() == 1
+
+
+# -- a link
+
+
+def route_to(options):
+    """(a router over the servers of `options`, its backends)"""
+    options = SimpleNamespace(**vars(options), lanes=1)
+    router = Router(options)
+    backends = [Backend(server, options, router, logging.getLogger("test")) for server in options.server]
+    router.serve(backends, functools.partial(conf.placement_for, options, options.server), [], None)
+    return router, backends
+
+
+class Peer:
+    """A router over one backend and a socket in the place of its server."""
+
+    def __init__(self):
+        (options,), _ = conf.parse(["-s", "127.0.0.1:1"], {})
+        self.router, (self.backend,) = route_to(options)
+        self.link = Link(self.backend, 0, gevent.get_hub().loop, "text")
+        self.backend.links[0] = self.link
+        self.server, ours = socket.socketpair()
+        ours.setblocking(False)
+        self.link.attach(ours)
+        self.server.settimeout(5)
+
+    def ask(self, line, owner, keys=None):
+        request = request_for(line, keys)
+        request.owner = owner
+        self.router.route(request)
+        return request
+
+    def turn(self):
+        gevent.sleep(0.01)
+
+    def close(self):
+        self.server.close()
+        self.backend.close()
+
+
+@pytest.fixture
+def peer():
+    made = Peer()
+    yield made
+    made.close()
+
+
+def test_an_owner_that_fails_costs_the_others_nothing(peer):
+    clients = [Client() for _ in range(3)]
+    owners = [clients[0], Raises(clients[1]), clients[2]]
+    for number, owner in enumerate(owners):
+        peer.ask(b"get k%d\r\n" % number, owner)
+    peer.turn()
+    peer.server.sendall(b"END\r\n" * 3)
+    peer.turn()
+    assert [client.replies for client in clients] == [[b"END\r\n"], [INTERNAL_ERROR], [b"END\r\n"]]
+    assert not peer.link.closed and internal_errors.count() == 1
+
+
+@pytest.mark.parametrize("reason", [TIMEOUT, CLOSED, RESET, PROTOCOL])
+def test_nor_when_the_link_ends(peer, reason):
+    clients = [Client() for _ in range(3)]
+    owners = [clients[0], Raises(clients[1]), clients[2]]
+    for number, owner in enumerate(owners):
+        peer.ask(b"set k%d 0 0 1\r\nx\r\n" % number, owner)
+    peer.turn()
+    peer.link.fail(reason)
+    failed = b"SERVER_ERROR %b 127.0.0.1:1\r\n" % reason.encode()
+    assert [client.replies for client in clients] == [[failed], [INTERNAL_ERROR], [failed]]
+
+
+def test_a_meter_that_fails_costs_no_reply(peer):
+    def tell(request, seconds):
+        raise ZeroDivisionError
+
+    client = Client()
+    peer.backend.meter = pick("meter").Meter(0.0, tell)
+    peer.ask(b"get k\r\n", client)
+    peer.turn()
+    peer.server.sendall(b"END\r\n")
+    peer.turn()
+    assert client.replies == [b"END\r\n"] and internal_errors.count() == 1 and not peer.link.closed
+
+
+def test_a_server_is_not_to_blame_for_an_error_of_ours(peer):
+    clients = [Client() for _ in range(5)]
+    for number, client in enumerate(clients):
+        peer.ask(b"set k%d 0 0 1\r\nx\r\n" % number, client)
+    peer.turn()
+    peer.link.fail(CLOSED, "internal error", False)
+    assert all(len(client.replies) == 1 for client in clients)
+    assert peer.backend.health.failures == 0
+
+
+def test_many_replies_that_cannot_be_do_not_eject_a_server(peer):
+    for number in range(5):
+        client = Client()
+        peer.ask(b"set k%d 0 0 1\r\nx\r\n" % number, client)
+        peer.backend.links[0].fail(PROTOCOL, "unexpected")
+        assert client.replies == [b"SERVER_ERROR protocol 127.0.0.1:1\r\n"]
+    assert not peer.backend.health.ejected
+    assert peer.backend.health.probe_is_due(gevent.get_hub().loop.now()), "it is probed at once"
+
+
+# -- what is sent again
+
+
+def sent_again(peer, *lines):
+    """Of the requests `lines`, sent and lost with the connection, those that were sent once more. (A key whose change was lost is not read
+    there, either.)"""
+    for line in lines:
+        peer.ask(line, Client())
+    peer.turn()
+    peer.link.fail(RESET)
+    return [request.line for request in peer.backend.links[0].waiting]
+
+
+def test_a_read_is_sent_again_but_not_behind_a_change_of_its_key(peer):
+    lines = [b"get a\r\n", b"get b\r\n", b"set a 0 0 1\r\nx\r\n", b"get c\r\n"]
+    assert sent_again(peer, *lines) == [b"get b\r\n", b"get c\r\n"]
+
+
+def test_nor_behind_a_change_of_one_of_its_keys(peer):
+    several = request_for(b"get a b\r\n", [b"a", b"b"])
+    several.owner = Client()
+    peer.link.submit(several)
+    assert sent_again(peer, b"delete b\r\n", b"get c\r\n") == [b"get c\r\n"]
+
+
+def test_nor_behind_a_flush(peer):
+    read, flush = request_for(b"get a\r\n"), message.Request(message.VERBS[b"flush_all"], b"", b"flush_all\r\n")
+    for request in (read, flush):
+        request.owner = Client()
+        request.stage = message.BACKUP
+        peer.link.submit(request)
+    peer.turn()
+    peer.link.fail(RESET)
+    assert peer.backend.links[0] is None and len(read.reply) and len(flush.reply)
+
+
+# -- several keys
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_a_retrieval_that_was_split_an_abandoned_part_is_the_end(order):
+    """The client has one error, and what the other part brings is nobody's."""
+    (options,), _ = conf.parse(["-s", "127.0.0.1:1", "-s", "127.0.0.1:2"], {})
+    router, backends = route_to(options)
+    client = Client()
+    request = request_for(b"get a b\r\n")
+    request.line, request.keys = b"get ", pick("retrieval").Keys([b"a", b"b"])
+    request.owner = client
+    router.route(request)
+    parts = [backend.links[0].waiting[0] for backend in backends]
+    for backend in backends:
+        backend.links[0].closed or backend.close()
+    parts[order[0]].abandon()
+    parts[order[1]].reply = b"END\r\n"
+    parts[order[1]].complete()
+    assert client.replies == [INTERNAL_ERROR]
