@@ -1,5 +1,6 @@
 """One memcached server: its links, its health, what it missed, and what was counted about it."""
 
+import functools
 import time
 from array import array
 
@@ -402,9 +403,10 @@ class Backend:
         self.keys_deleted = self.flushes = 0
 
     def close(self):
-        for link in self.links:
-            if link is not None:
-                link.close()
-        self.caretaker.stop()
-        self.lingering.cut_all()
-        self.share_debts(None)
+        """Never raises: whatever fails of it, the rest is let go of."""
+        links = [link.close for link in self.links if link is not None]
+        for step in (*links, self.caretaker.stop, self.lingering.cut_all, functools.partial(self.share_debts, None)):
+            try:
+                step()
+            except Exception:
+                internal_errors.record("backend.close")

@@ -84,7 +84,8 @@ class Stage:
         (folder / "users").chmod(0o600)
         self.configure()
         self.actors: list[Actor] = []
-        self.bystanders = [Bystander(f"bystander{number}", self.connector(pool), self.login(pool))
+        name = f"bystander{self.admin}"  # the servers may have values of the stage before
+        self.bystanders = [Bystander(f"{name}-{number}", self.connector(pool), self.login(pool))
                            for number, pool in enumerate(("alpha", "alpha", "beta", "gamma"))]
         self.arguments = ("--pools", self.file, "--control", self.control, "--admin", f"{HOST}:{self.admin}",
                           "--stats-port", f"{HOST}:{self.stats_port}", "--pid-file", self.pid_file, "--grace", "500", "--watch", *options)
