@@ -112,7 +112,7 @@ class Backend:
             return self.router.failed(request, self, self._last_reason)
         lane = request.lane % self._lanes
         link = self.links[lane]
-        if link is None:
+        if link is None or link.closed:  # closed: link_closed has failed, and nobody else may wait on it
             if self.health.ejected:
                 return self.router.failed(request, self, EJECTED)
             link = self._open_link(lane)

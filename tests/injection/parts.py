@@ -208,6 +208,16 @@ def reloading(stage: Stage) -> None:
     _reload(stage)
 
 
+def removing_a_server(stage: Stage) -> None:
+    """One that was asked is taken out, and its links are closed once nobody waits for it."""
+    server = stage.servers.others[3]
+    before = server.stats()["curr_connections"]
+    _reload(stage, servers=[f"{server.address}:1"])
+    _reload(stage)
+    with suppress(AssertionError):
+        eventually(lambda: server.stats()["curr_connections"] <= before or stage.injector.has_raised(), within=HUNG_AFTER)
+
+
 def _reload(stage: Stage, **changes: object) -> None:
     stage.configure(**changes)
     with suppress(OSError, EOFError, ValueError):
@@ -231,8 +241,8 @@ def losing_a_worker(stage: Stage) -> None:
 #: In the order in which a point looks for one that reaches it.
 PARTS: dict[str, Part] = {
     part.__name__: part for part in (
-        asking, looking, ordering, resetting, reloading, asking_for_much, crowding, dying, hanging, losing_a_backup, draining, losing_a_worker,
-        sleeping,
+        asking, looking, ordering, resetting, reloading, asking_for_much, crowding, dying, hanging, losing_a_backup, removing_a_server, draining,
+        losing_a_worker, sleeping,
     )
 }
 
