@@ -8,7 +8,7 @@ import signal
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from gmproxy import conf, control, logs
+from gmproxy import conf, control, internal_errors, logs
 from gmproxy.errors import GmproxyError
 from gmproxy.worker import Worker
 
@@ -70,7 +70,7 @@ class Member:
         except (LookupError, GmproxyError) as error:
             answer = {"error": str(error)}
         except Exception as error:
-            log.exception("command failed command=%s", message["command"])
+            internal_errors.record("member.command", f"command={message['command']}")
             answer = {"error": repr(error)}
         self._send({"answer": message["ask"], "told": answer})
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from gmproxy import logs, notify, operations, reload
+from gmproxy import internal_errors, logs, notify, operations, reload
 from gmproxy.daemon import remove_pid_file, write_pid_file
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.settings import TYPED_IN
@@ -117,7 +117,7 @@ class Steward:
             log.error("reload refused reason=%s", error)
             self._reloaded({"error": str(error)}, then)
         except Exception as error:
-            log.exception("reload failed")
+            internal_errors.record("steward.reload")
             self._reloaded({"error": repr(error)}, then)
         if self.source.files != files:
             self._watch = Watch(self.source.files)

@@ -185,7 +185,8 @@ class Worker:
                 pool.close()
 
     def _sum_up(self):
-        """Log what would be too much to be logged for each request."""
+        """Log what would be too much to be logged for each request; and end what somebody began and forgot."""
+        operations.end_late_samples(self.pools.values(), self.now())
         for count, slowest in self.slow.untold():
             log.warning("slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r", slowest["backend"], count,
                         slowest["seconds"] * 1000, slowest["command"], slowest["key"])

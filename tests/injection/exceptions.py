@@ -23,6 +23,14 @@ NOT_INJECTED = {
     "hashing": "arithmetic in C under Locator.locate, which is a point",
     "texthash": "arithmetic in C under Locator.locate, which is a point",
     "control:ask": "what gmproxyctl asks with",
+    "link:resume_all": "catches what each of the sessions raises, and does nothing else",
+}
+
+#: Modules and functions that are the log itself: what fails in there cannot be logged. Nobody suffers, all the same.
+NOT_LOGGED = {
+    "events": "keeps the latest lines",
+    "log_output": "writes the lines",
+    "logs": "leaves lines out where there are too many",
 }
 
 #: Points that no part of the scenario reaches.
@@ -31,5 +39,14 @@ NOT_REACHED: dict[str, str] = {}
 
 def left_out(name: str) -> bool:
     """True if NOT_INJECTED names the module or function `name`, or the package it is in."""
+    return _is_named(name, NOT_INJECTED)
+
+
+def is_logged(name: str) -> bool:
+    """False if NOT_LOGGED names it."""
+    return not _is_named(name, NOT_LOGGED)
+
+
+def _is_named(name: str, table: dict[str, str]) -> bool:
     module = name.partition(":")[0]
-    return name in NOT_INJECTED or any(module == other or module.startswith(f"{other}.") for other in NOT_INJECTED)
+    return name in table or any(module == other or module.startswith(f"{other}.") for other in table)

@@ -25,6 +25,7 @@ QUICKER = {
     "health": {"FIRST_PROBE_DELAY": 0.05},
     "caretaker": {"IDENTIFY_AGAIN": 0.2},
     "logs": {"WINDOW": 0.5},
+    "operations": {"LONGEST_SAMPLE": 0.2, "SAMPLE_GRACE": 0.2},
 }
 
 
