@@ -19,8 +19,8 @@ cdef class BinaryParser(Parser):
     cdef Request after_skip
     cdef Header _header
 
-    cpdef bint is_known(self)
-    cpdef bint is_at_border(self)
+    cpdef bint is_known(self) except -1
+    cpdef bint is_at_border(self) except -1
     @cython.locals(stream=Stream, start=Py_ssize_t, header=Header, key_length=Py_ssize_t, extras_length=Py_ssize_t,
                    body_length=Py_ssize_t, operation=Operation, answer=Answer, rest=Py_ssize_t, key_start=Py_ssize_t,
                    after=Py_ssize_t, key=bytes, extras=bytes)

@@ -43,8 +43,8 @@ cdef class Parser:
     cdef public object users
 
     cpdef Request next_request(self)
-    cpdef bint is_known(self)
-    cpdef bint is_at_border(self)
+    cpdef bint is_known(self) except -1
+    cpdef bint is_at_border(self) except -1
 
 
 cdef class Reader:
@@ -52,7 +52,7 @@ cdef class Reader:
     cdef public Py_ssize_t found
     cdef public bint out_of_step
 
-    cpdef bint is_at_border(self)
+    cpdef bint is_at_border(self) except -1
     cpdef bytes read(self, Request request)
 
 

@@ -184,7 +184,7 @@ cdef class Keys:
             self._spans[number].end = 0
         self.next = self.values = self._end = 0
 
-    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop):
+    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef const char *text = self._text
         cdef Py_ssize_t at = self.next
         cdef Span span
@@ -202,7 +202,7 @@ cdef class Keys:
         self._spans[self.next - 1].end = self._end = end
         self.values += 1
 
-    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before):
+    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before) noexcept:
         """`VALUE <the next key> <1-10 digits> <1-8 digits>[ <1-20 digits>]` CRLF, the data, CRLF."""
         cdef const char *keys = self._text
         cdef const char *text = stream._text
@@ -376,7 +376,7 @@ cdef enum:
     LONGEST_NUMBERS = 48  # more than all there can be after the key up to the data: a header that ends here is left to the reply reader
 
 
-cdef inline Py_ssize_t _after_digits(const char *text, Py_ssize_t at, Py_ssize_t most):
+cdef inline Py_ssize_t _after_digits(const char *text, Py_ssize_t at, Py_ssize_t most) noexcept:
     """The offset after 1 to `most` digits, or -1."""
     cdef Py_ssize_t first = at
     while at - first < most and c"0" <= text[at] <= c"9":

@@ -16,8 +16,8 @@ cdef class TextParser(Parser):
     cdef Py_ssize_t skip
     cdef Request after_skip
 
-    cpdef bint is_known(self)
-    cpdef bint is_at_border(self)
+    cpdef bint is_known(self) except -1
+    cpdef bint is_at_border(self) except -1
     @cython.locals(stream=Stream, start=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, nul=Py_ssize_t,
                    name_end=Py_ssize_t, verb=Verb, length=Py_ssize_t, key=bytes, form=MetaForm)
     cpdef Request next_request(self)

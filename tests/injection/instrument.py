@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from injection.points import PACKAGE, Point, find, functions, module_name, sources
+from injection.points import PACKAGE, Function, Point, find, functions, module_name, sources
 
 #: A whole build of the extensions, seconds.
 BUILD_TIMEOUT = 900
@@ -50,17 +50,29 @@ def _instrumented(module: str, tree: ast.Module, numbers: dict[tuple[str, str], 
     for name, node in functions(tree):
         if (module, name) in numbers:
             number = numbers[module, name]
-            node.body.insert(_after_docstring(node), ast.parse(f"_injection.point({number})").body[0])
+            _first_block(node).insert(0, ast.parse(f"_injection.point({number})").body[0])
     for node in tree.body:
         constant = getattr(node.targets[0], "id", "") if isinstance(node, ast.Assign) else ""
         if constant in QUICKER.get(module, ()):
             node.value = ast.Constant(QUICKER[module][constant])
-    tree.body.insert(_after_docstring(tree), ast.parse("from gmproxy import _injection").body[0])
+    tree.body.insert(0, ast.parse("from gmproxy import _injection").body[0])
     return ast.fix_missing_locations(tree)
 
 
-def _after_docstring(node: ast.Module | ast.FunctionDef) -> int:
-    return 1 if ast.get_docstring(node) is not None else 0
+def _first_block(node: Function) -> list[ast.stmt]:
+    """Where something can raise first, without a docstring: inside a `try` that catches all, if nothing but plain values stands before it."""
+    if ast.get_docstring(node) is not None:
+        node.body.pop(0)
+    for statement in node.body:
+        if isinstance(statement, ast.Try) and any(_catches_all(handler) for handler in statement.handlers):
+            return statement.body
+        if not isinstance(statement, ast.Assign | ast.Global) or any(isinstance(part, ast.Call | ast.Subscript) for part in ast.walk(statement)):
+            break
+    return node.body
+
+
+def _catches_all(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or getattr(handler.type, "id", "") in ("Exception", "BaseException")
 
 
 def _compile(target: Path) -> None:
