@@ -3,13 +3,15 @@
 import functools
 import time
 from array import array
+from time import monotonic
 
 import gevent
 
 from gmproxy import internal_errors, net
 from gmproxy.accel import pick
 from gmproxy.caretaker import Caretaker
-from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, REASONS, RESET, TIMEOUT, BackendError
+from gmproxy.clock import running
+from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, REASONS, RESET, TIMEOUT, BackendError, LocalError
 from gmproxy.health import Health
 from gmproxy.journal import Journal
 from gmproxy.lingering import Lingering
@@ -31,6 +33,10 @@ BACKUP = _message.BACKUP
 MAX_WAITING = 16384
 MAX_BACKLOG = 64 * 1024 * 1024
 
+#: Connections that could not be made through no fault of the server stand in the log once in so many seconds: there may be one for
+#: each request.
+LOCAL_TROUBLE_EVERY = 10.0
+
 
 class Backend:
     """
@@ -49,6 +55,7 @@ class Backend:
     lingering     connections given up on which it may still make changes
     ask_backup_on_miss   True while a miss of this server proves nothing
     errors        reason word -> requests that failed for it
+    not_connected   of the errors for overload, those for want of our own descriptors, memory or ports when a connection was to be made
     last_error    the latest reason, with what is known of it; `last_error_at`: when (unix time, 0.0 if never)
     meter, bytes_sent, bytes_received   see gmproxy.link.LinkKeeper
     """
@@ -57,7 +64,7 @@ class Backend:
                  "guests", "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
                  "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
                  "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
-                 "_number", "_loop")
+                 "_number", "_loop", "not_connected", "_unreported", "_report_at")
 
     def __init__(self, server, options, router, log, backed=False, is_backup=False):
         self.server = server
@@ -97,12 +104,15 @@ class Backend:
         self._troubled = False  # failed lately: tell the health of successes
         self._last_reason = EJECTED
         self._is_proxy = False  # a backup that has said so
+        self.not_connected = 0
+        self._unreported = 0     # requests that failed for a reason that says nothing about the server, since the log last had it
+        self._report_at = 0.0
         self._loop = gevent.get_hub().loop
         self.caretaker = Caretaker(self)
 
     def __repr__(self):
         links = sum(link is not None for link in self.links)
-        return f"<Backend {self.label} {self.health.state(self._loop.now())} links={links}>"
+        return f"<Backend {self.label} {self.health.state(monotonic())} links={links}>"
 
     # -- requests
 
@@ -209,13 +219,13 @@ class Backend:
     def missed_everything(self):
         self.behind = True
         self.fetches.clear()
-        self.journal.note_everything(self._loop.now())
+        self.journal.note_everything(monotonic())
 
     def missed_key(self, key):
         """What this server has under `key` may be old, until it was deleted."""
         self.behind = True
         self.fetches.pop(key, None)
-        if self.journal.note(key, self._loop.now()):
+        if self.journal.note(key, monotonic()):
             self._overflowed()
 
     def _overflowed(self):
@@ -241,7 +251,7 @@ class Backend:
             self.missed_everything()
         if self.guests:
             self.behind = True
-            if self.journal.note_all(self.guests, self._loop.now()):
+            if self.journal.note_all(self.guests, monotonic()):
                 self._overflowed()
             self.guests = ManyKeys()
         self.fetches.clear()
@@ -249,7 +259,7 @@ class Backend:
 
     def lacked(self, asked, found):
         """Of `asked` keys that this server did not have, its backups had `found`."""
-        self.health.lacked(self._loop.now(), asked, found)
+        self.health.lacked(monotonic(), asked, found)
 
     # -- links
 
@@ -268,7 +278,9 @@ class Backend:
         sock = None
         try:
             options = self.options
-            sock = net.connect(self.server, options.connect_timeout, options.tcpkeepalive, options.server_auth_file, link.protocol)
+            # Who waits for this link waits no longer than `timeout`; then it is to be known why.
+            timeout = min(options.connect_timeout, options.timeout)
+            sock = net.connect(self.server, timeout, options.tcpkeepalive, options.server_auth_file, link.protocol)
             if self.is_backup and introduce(sock, options) and not self._is_proxy:
                 self._is_proxy = True
                 self.log.warning("backup is a gmproxy, which passes no copies on to its own backups server=%s", self.label)
@@ -281,7 +293,7 @@ class Backend:
         except BackendError as error:
             if sock is not None:
                 sock.close()
-            self._loop.run_callback(link.fail, error.reason, error.detail)
+            self._loop.run_callback(link.fail, error.reason, error.detail, not isinstance(error, LocalError))
         except Exception:
             internal_errors.record("backend.connect")
             if sock is not None and not link.attached():
@@ -303,10 +315,11 @@ class Backend:
         self.last_error = f"{reason} {detail}".rstrip()
         self.last_error_at = time.time()
         if not fault:
+            self._report_local_trouble(reason, detail, lost)
             return
         self._troubled = True
         self._last_reason = reason
-        now = self._loop.now()
+        now = monotonic()
         if reason == PROTOCOL:  # by what a client asked, perhaps: the server's own answer to a probe is what counts
             self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
             self.health.suspect(now)
@@ -318,6 +331,16 @@ class Backend:
             self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
         if ejected:
             self.ejected(reason)
+
+    def _report_local_trouble(self, reason, detail, lost):
+        if reason == OVERLOAD:
+            self.not_connected += lost
+        self._unreported += lost
+        now = monotonic()
+        if now >= self._report_at:
+            self.log.warning("backend not connected server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, self._unreported)
+            self._report_at = now + LOCAL_TROUBLE_EVERY
+            self._unreported = 0
 
     def ejected(self, reason):
         """The health says that it has failed too often."""
@@ -337,12 +360,12 @@ class Backend:
     def fails_to_catch_up(self, reason):
         """It could not be told to forget what it missed."""
         self._troubled = True
-        if self.health.failed(self._loop.now()):
+        if self.health.failed(monotonic()):
             self.ejected(reason)
 
     def eject(self):
         """An operator wants it left alone. Called from the loop."""
-        if self.health.eject_by_hand(self._loop.now()):
+        if self.health.eject_by_hand(monotonic()):
             self.ejected(EJECTED)
 
     def restored(self):
@@ -356,7 +379,7 @@ class Backend:
         self._lanes = options.lanes
         self.links += [None] * (options.lanes - len(self.links))
         self.health.failure_limit = options.server_failure_limit
-        self.health.longest_delay = options.server_retry_timeout
+        self.health.probe_within(options.server_retry_timeout, monotonic())
         self.health.warming_time = options.warming_time
         self.journal.limit = options.journal_size
         self._max_backlog = MAX_BACKLOG + options.max_item_size
@@ -370,14 +393,15 @@ class Backend:
     # -- the rest
 
     def tick(self, now):
-        """What is due: late links, idle links, whatever the caretaker has to do. Called a few times a timeout."""
+        """What is due: late links, idle links, whatever the caretaker has to do. Called a few times a timeout. `now`: monotonic seconds."""
         options = self.options
+        counted = running.now()  # a pause of ours makes no server late
         for link in self.links:
             if link is not None:
-                link.check_late(now, options.timeout)
+                link.check_late(counted, options.timeout)
         for link in self.links:
             if link is not None:
-                link.check_idle(now, options.server_idle_timeout)
+                link.check_idle(counted, options.server_idle_timeout)
         try:
             self.caretaker.tick(now)
         except Exception:
@@ -399,7 +423,7 @@ class Backend:
         self.bytes_sent = self.bytes_received = 0
         if self.meter is not None:
             self.meter.reset()
-        self.keys_asked = self.values_found = self.failures = self.refills = 0
+        self.keys_asked = self.values_found = self.failures = self.refills = self.not_connected = 0
         self.keys_deleted = self.flushes = 0
 
     def close(self):

@@ -8,10 +8,12 @@ One greenlet at a time does this for a backend, and only while there is somethin
 """
 
 from logging import DEBUG, INFO
+from time import monotonic
 
 import gevent
 
-from gmproxy.errors import BackendError
+from gmproxy import internal_errors
+from gmproxy.errors import BackendError, LocalError
 from gmproxy.probe import converse
 
 #: A server that did not say who it is is asked again after so many seconds.
@@ -68,7 +70,7 @@ class Caretaker:
 
     def link_opened(self):
         self._identify_at = self._catch_up_at = 0.0
-        self.tick(self._loop.now())
+        self.tick(monotonic())
 
     def link_closed(self):
         """When we come back it may be another process, with an empty memory."""
@@ -108,6 +110,8 @@ class Caretaker:
     def _run(self, task):
         try:
             task()
+        except Exception:  # a fault of our own: the next tick finds what is still to be done
+            internal_errors.record("caretaker." + task.__name__.lstrip("_"))
         finally:
             self._at_work = None
 
@@ -118,25 +122,37 @@ class Caretaker:
     def _probe(self):
         backend = self.backend
         health = backend.health
-        health.probe_begins()
+        health.probe_begins(monotonic())
         try:
-            with self._converse(None if health.ejected else backend.options.timeout / SUSPICION) as server:
-                server.greet()
-            if health.ejected:
-                self._tell_at = 0.0
-                self._identify()
-                self._catch_up()
+            self._probe_and_catch_up()
+        except LocalError as error:
+            backend.log.debug("probe not made server=%s reason=%s", backend.label, error)
         except BackendError as error:
             backend.log.debug("probe failed server=%s reason=%s", backend.label, error)
-            if health.probe_failed(self._loop.now()):
+            if health.probe_failed(monotonic()):
                 self._loop.run_callback(backend.ejected, error.reason)
-            return
-        except Exception:  # a fault of our own: let it be probed again, or nobody would ever ask it again
-            health.probe_failed(self._loop.now())
-            raise
+        else:
+            self._probe_answered()
+        finally:
+            health.probe_void(monotonic())  # if it has no result yet: whatever ended it, the server is probed again
+
+    def _probe_and_catch_up(self):
+        """Ask for a sign of life and, of a server that is ejected, all that must be done before it serves. Raises BackendError."""
+        health = self.backend.health
+        with self._converse(None if health.ejected else self.backend.options.timeout / SUSPICION) as server:
+            server.greet()
+        if health.ejected:
+            self._tell_at = 0.0
+            self._identify()
+            self._catch_up()
+
+    def _probe_answered(self):
+        """Trust it again, if it was ejected."""
+        backend = self.backend
+        health = backend.health
         was_ejected = health.ejected  # perhaps since the probe began: then by requests, and this was no answer to that
-        down = self._loop.now() - health.ejected_at
-        health.probe_succeeded(self._loop.now())
+        down = monotonic() - health.ejected_at
+        health.probe_succeeded(monotonic())
         if was_ejected and not health.ejected:
             backend.log.warning("backend restored server=%s down=%.1fs", backend.label, down)
             backend.restored()
@@ -148,16 +164,17 @@ class Caretaker:
         backend = self.backend
         if not self._asks_backup and not backend.journal:
             return
+        self._identify_at = monotonic() + IDENTIFY_AGAIN  # unless it succeeds, whatever goes wrong
         try:
             with self._converse() as server:
                 identity = server.identify()
         except BackendError as error:
-            self._identify_at = self._loop.now() + IDENTIFY_AGAIN
             backend.log.warning("backend not identified server=%s reason=%s", backend.label, error)
             return
+        self._identify_at = 0.0
         self.identity = identity
         uptime = 0 if identity.uptime is None else identity.uptime
-        now = self._loop.now()
+        now = monotonic()
         if identity.uptime is not None and now - uptime - UPTIME_GRAIN > backend.journal.last_at and not backend.lingering:
             backend.journal.clear()  # it has started since, with an empty memory
         backend.health.age_known(now, uptime)
@@ -165,7 +182,7 @@ class Caretaker:
 
     def lost_keys(self, cause, level=INFO):
         """Something was deleted on it that the backups may have."""
-        now = self._loop.now()
+        now = monotonic()
         self.backend.health.has_holes(now)
         self._warms(now, cause, level)
 
@@ -185,8 +202,10 @@ class Caretaker:
             self._catch_up()
         except BackendError as error:
             backend.log.debug("catching up failed server=%s reason=%s", backend.label, error)
-            self._loop.run_callback(backend.fails_to_catch_up, error.reason)
-        self._catch_up_at = self._loop.now() + CATCH_UP_AGAIN
+            if not isinstance(error, LocalError):
+                self._loop.run_callback(backend.fails_to_catch_up, error.reason)
+        finally:
+            self._catch_up_at = monotonic() + CATCH_UP_AGAIN
 
     def _catch_up(self):
         """Delete on the server whatever may be old there at this moment. Raises BackendError.
@@ -230,7 +249,7 @@ class Caretaker:
         journal.deleted()
 
     def _tell(self, keys, flushes):
-        now = self._loop.now()
+        now = monotonic()
         level = INFO if now >= self._tell_at else DEBUG
         if level == INFO:
             self._tell_at = now + TELL_AGAIN

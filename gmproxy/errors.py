@@ -38,3 +38,8 @@ class BackendError(GmproxyError):
 
     def __str__(self):
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class LocalError(BackendError):
+    """A server could not be asked for a reason that says nothing about it: we lack descriptors, memory or local ports, or the name
+    service has no answer. It never counts against the health of the server."""

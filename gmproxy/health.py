@@ -3,12 +3,15 @@
     up --a failure--> failing --failures in a row reach the limit--> ejected --time--> probing --an answer--> warming or up
                       failing --a success--> up or warming           ejected <--no answer-- probing
 
-While ejected nothing is sent but probes: one after `FIRST_PROBE_DELAY`, then each twice as late as the one before, up to
-`longest_delay`, with a random part so that many proxies do not probe in step. Live traffic is never the probe. A server that is
-ejected again soon after it came back is a flapping one: its probes begin as late as they had become.
+While ejected nothing is sent but probes: one after `FIRST_PROBE_DELAY`, then each twice as late as the one before, never more than
+`longest_delay` after it. A random part is taken off each delay, so that many proxies do not probe in step. Live traffic is never the
+probe. A server that is ejected again soon after it came back is a flapping one: its probes begin as late as they had become.
 
 A failing server that did not answer in time is suspected to hang: it is probed at once, and each probe in vain is another
-failure. So its clients need not wait for a timeout each until the limit is reached.
+failure. So its clients need not wait for a timeout each until the limit is reached. A server whose answer could not be understood is
+suspected, too: that alone is no failure, since a client may have caused it.
+
+Only what is the server's fault may be counted here. A probe that could not be made for a reason of our own has no result (`probe_void`).
 
 Warming: what the server does not have proves nothing, because its memory is new or has holes. It is so for `warming_time` after it
 started, or after what it had missed was deleted there, or until the backups have nothing to add any more.
@@ -20,7 +23,7 @@ import random
 UP, FAILING, EJECTED, PROBING, WARMING = STATES = ("up", "failing", "ejected", "probing", "warming")
 
 FIRST_PROBE_DELAY = 0.2  # seconds from ejection to the first probe
-JITTER = 0.25            # a delay is up to this part longer or shorter
+JITTER = 0.25            # a delay is up to this part shorter
 STEADY = 60.0            # seconds after which a server that came back is no longer thought to flap
 
 #: A backup that knew none of so many keys in a row that a warming primary did not have, over so many seconds, has nothing to add.
@@ -38,7 +41,7 @@ class Health:
     """
 
     __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "by_hand", "ejected_at", "probe_at", "ejections", "_probing",
-                 "_suspected", "_delay", "_restored_at", "_young_until", "_holes_until", "_in_vain", "_in_vain_since")
+                 "_probed_at", "_suspected", "_delay", "_restored_at", "_young_until", "_holes_until", "_in_vain", "_in_vain_since")
 
     def __init__(self, failure_limit, longest_delay, warming_time=0.0):
         self.failure_limit = failure_limit
@@ -51,6 +54,7 @@ class Health:
         self.probe_at = 0.0
         self.ejections = 0
         self._probing = False
+        self._probed_at = -math.inf    # when the last probe began
         self._suspected = False
         self._delay = 0.0              # before the last probe
         self._restored_at = -math.inf
@@ -88,6 +92,12 @@ class Health:
         self._schedule(now)
         return True
 
+    def suspect(self, now):
+        """It answered what could not be understood: a probe is due at once, but a server that was just probed has a moment of rest."""
+        if not self.ejected and not self._suspected:
+            self._suspected = True
+            self.probe_at = max(now, self._probed_at + FIRST_PROBE_DELAY)
+
     def eject_by_hand(self, now):
         """Leave it alone until `release`. Returns True if this ejects it, False if it was ejected anyway."""
         self.by_hand = True
@@ -105,12 +115,6 @@ class Health:
         self._delay = FIRST_PROBE_DELAY
         self.probe_at = now
 
-    def suspect(self, now):
-        """Something is wrong, and perhaps not with the server: a probe in vain, now, is a failure, and an answer to it forgives all."""
-        if not self.ejected and not self._suspected:
-            self._suspected = True
-            self.probe_at = now
-
     def succeeded(self):
         self.failures = 0
         self._suspected = False
@@ -120,18 +124,31 @@ class Health:
     def probe_is_due(self, now):
         return (self.ejected or self._suspected) and not self.by_hand and not self._probing and now >= self.probe_at
 
-    def probe_begins(self):
+    def probe_begins(self, now):
         self._probing = True
+        self._probed_at = now
 
     def probe_failed(self, now):
         """The server did not answer. Returns True if this ejects it."""
+        began = self._probed_at if self._probing else now
         self._probing = False
         if self._suspected:
             return self.failed(now)
         if self.ejected:
             self._delay = min(self._delay * 2, self.longest_delay)
-            self._schedule(now)
+            self._schedule(began)
         return False
+
+    def probe_void(self, now):
+        """The probe that is under way, if one is, has no result, through no fault of the server. The next one comes after the same delay
+        as this one, and not at once: what we lack now we may lack for a moment."""
+        if not self._probing:
+            return
+        self._probing = False
+        if self.ejected:
+            self._schedule(now)
+        else:
+            self.probe_at = now + min(FIRST_PROBE_DELAY, self.longest_delay)
 
     def probe_succeeded(self, now):
         """It answered: trust it again, if it was ejected, and do not suspect it. The failures of a server that is not ejected are
@@ -143,8 +160,15 @@ class Health:
             self.failures = 0
             self._restored_at = now
 
-    def _schedule(self, now):
-        self.probe_at = now + self._delay * (1 + random.uniform(-JITTER, JITTER))
+    def probe_within(self, longest_delay, now):
+        """`longest_delay` has changed: the next probe is not later than that."""
+        self.longest_delay = longest_delay
+        self.probe_at = min(self.probe_at, now + longest_delay)
+
+    def _schedule(self, since):
+        """The next probe comes `_delay` after `since`, when the last one began."""
+        self._delay = min(self._delay, self.longest_delay)
+        self.probe_at = since + self._delay * (1 - random.uniform(0, JITTER))
 
     # -- warming
 

@@ -4,9 +4,12 @@ They are asked on connections of their own, all at once, and who does not answer
 that clients who ask often cost the servers no more than one question a second.
 """
 
+from time import monotonic
+
 import gevent
 from gevent.event import AsyncResult
 
+from gmproxy import internal_errors
 from gmproxy.errors import BackendError
 from gmproxy.probe import converse
 
@@ -27,7 +30,7 @@ class Insides:
 
     def ask(self, arguments):
         """{label: [(name, value)]} of those that answer `stats` with `arguments` (bytes). Waits, and raises nothing."""
-        now = gevent.get_hub().loop.now()
+        now = monotonic()
         until, answer = self._kept.get(arguments, (0.0, None))
         if answer is None or (answer.ready() and now >= until):
             answer = AsyncResult()
@@ -51,3 +54,5 @@ class Insides:
                 heard[label] = talk.stats(arguments)
         except BackendError:
             pass  # its health is looked after by others
+        except Exception:
+            internal_errors.record("insides.ask")

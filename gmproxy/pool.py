@@ -69,7 +69,11 @@ class Pool:
 
     def _lanes(self, config):
         """With backups one link to each server: then there is one order of changes for all clients (copies.py)."""
-        return 1 if config.backup else self._share.part_of(config.server_connections)
+        if config.backup:
+            return 1
+        if config.server_connections < self._share.workers and self._share.number == 0:
+            self._log.warning("server_connections is below workers server_connections=%d workers=%d", config.server_connections, self._share.workers)
+        return self._share.part_of(config.server_connections)
 
     def _staff(self, servers, present, backed, is_backup):
         """A Backend for each of `servers`, of those `present` or new; and those that are left."""

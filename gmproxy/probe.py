@@ -2,11 +2,10 @@
 
 from collections import namedtuple
 
-from gevent import Timeout, sleep
-
 from gmproxy import net
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol import orders, packets
+from gmproxy.waits import Deadline, receive, send_all
 
 #: What `stats` tells of a server. `pid` and `uptime` (seconds) are None if it does not say.
 Identity = namedtuple("Identity", "pid uptime version")
@@ -34,14 +33,13 @@ def introduce(sock, options):
 
 
 class Conversation:
-    """A connection of our own to a server, with `timeout` seconds for each question. Use it in a `with`.
+    """A connection of our own to a server, with `timeout` seconds for each question. Use it in a `with`. For greenlets.
 
-    Everything here raises BackendError.
+    Everything here raises BackendError. `sock` does not block.
     """
 
     def __init__(self, sock, timeout):
         self._sock = sock
-        self._sock.settimeout(timeout)
         self._timeout = timeout
 
     def __enter__(self):
@@ -73,21 +71,21 @@ class Conversation:
 
     def _ask(self, name, question, is_whole, rest=0.0):
         """The answer, once it `is_whole`, to what stands in the log as `name`."""
+        deadline = Deadline(self._timeout)
         try:
-            with Timeout(self._timeout):
-                self._sock.sendall(question)
-                if rest:
-                    sleep(rest)
-                answer = b""
-                while not is_whole(answer):
-                    if len(answer) > MAX_ANSWER:
-                        raise BackendError(PROTOCOL, "an answer without end")
-                    chunk = self._sock.recv(RECV_SIZE)
-                    if not chunk:
-                        raise BackendError(CLOSED)
-                    answer += chunk
-                return answer
-        except (Timeout, TimeoutError):
+            send_all(self._sock, question, deadline)
+            if rest:
+                deadline.sleep(rest)
+            answer = b""
+            while not is_whole(answer):
+                if len(answer) > MAX_ANSWER:
+                    raise BackendError(PROTOCOL, "an answer without end")
+                chunk = receive(self._sock, RECV_SIZE, deadline)
+                if not chunk:
+                    raise BackendError(CLOSED)
+                answer += chunk
+            return answer
+        except TimeoutError:
             raise BackendError(TIMEOUT, f"no answer to {name}") from None
         except OSError as error:
             raise BackendError(RESET, str(error)) from error

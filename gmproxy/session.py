@@ -10,12 +10,12 @@ import logging
 
 import gevent
 from gevent.monkey import get_original
-from gevent.socket import wait_write
 from greenlet import greenlet
 
 from gmproxy import internal_errors, net
 from gmproxy.accel import pick
 from gmproxy.protocol.packets import REQUEST
+from gmproxy.waits import Deadline
 
 new_text_parser = pick("text").TextParser
 new_binary_parser = pick("binary").BinaryParser
@@ -440,7 +440,7 @@ class Session:
         try:
             while self._out:
                 self._hold(len(self._out))
-                wait_write(self.fd, self.service.options.client_write_timeout)
+                Deadline(self.service.options.client_write_timeout).wait_writable(self.fd)
                 self._send_on()
         except TimeoutError:
             log.warning("client dropped reason=slow bytes=%d", len(self._out) - self._out_at)

@@ -165,9 +165,9 @@ _TABLE = {
         ("hosts", "", text, "", "NAME=ADDRESS", PLACEMENT["hosts"]),
     ),
     "Links to the servers": (
-        ("server_connections", "-i", whole(1, 1024), "20", "N", "connections to one server at most; one where there are backups"),
+        ("server_connections", "-i", whole(1, 1024), "20", "N", "connections to one server at most, in all workers together; each worker has at least one, and exactly one where there are backups"),
         ("timeout", "", milliseconds, "1000", "MS", "a server must answer within this time"),
-        ("connect_timeout", "", milliseconds, "500", "MS", "a connection to a server must be made within this time"),
+        ("connect_timeout", "", milliseconds, "500", "MS", "a connection to a server must be made within this time, the lookup of its name included; a login may take as long again"),
         ("server_failure_limit", "", whole(1, 1_000_000), "3", "N", "failures in a row after which a server is left alone until a probe succeeds"),
         ("server_retry_timeout", "", milliseconds, "30000", "MS", "longest time between two probes of such a server"),
         ("server_idle_timeout", "", milliseconds, "300000", "MS", "a connection to a server that was not used for so long is closed"),

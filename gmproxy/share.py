@@ -40,7 +40,7 @@ class Share:
         self.room = 0
 
     def part_of(self, total):
-        """This worker's part of `total`, at least 1."""
+        """This worker's part of `total`, at least 1: so where `total` is below the number of workers, the parts make up more."""
         return max(total // self.workers + (self.number < total % self.workers), 1)
 
     def debts(self, pool, is_backup, label):

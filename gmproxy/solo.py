@@ -103,11 +103,10 @@ class Solo:
     @staticmethod
     def _wait_for(descriptor, pid, then):
         make_nonblocking(descriptor)
+        said = None
         try:
-            with gevent.Timeout(UPGRADE_TIMEOUT):
+            with gevent.Timeout(UPGRADE_TIMEOUT, False):  # one that is not ours passes
                 said = b"".join(iter(lambda: nb_read(descriptor, 4096), b"")).decode()
-        except gevent.Timeout:
-            said = None
         finally:
             os.close(descriptor)
         then(said)

@@ -15,6 +15,7 @@ from gevent.event import Event  # noqa: E402
 
 from gmproxy import daemon, internal_errors, operations, sockets  # noqa: E402
 from gmproxy.accel import BUILD  # noqa: E402
+from gmproxy.clock import running  # noqa: E402
 from gmproxy.errors import OVERLOAD, StartError  # noqa: E402
 from gmproxy.heap import keep_freed_memory  # noqa: E402
 from gmproxy.listener import Listener  # noqa: E402
@@ -162,20 +163,16 @@ class Worker:
 
     def _tick(self):
         """In the loop's callback, not in a greenlet: what fails here wakes clients, and they do not come back to a greenlet."""
+        attempts = Attempts("worker.tick")
+        attempts.make(running.tick, self._interval)
         now = self.now()
         for pool in [*self.pools.values(), *self._leaving]:
-            try:
-                pool.tick(now)
-            except Exception:
-                internal_errors.record("pool.tick")
-        try:
-            self.lag.tick(now, self._interval)
-            if now >= self._sum_up_at:
-                self._sum_up_at = now + SUM_UP_EVERY
-                self._sum_up()
-            self._close_left_pools()
-        except Exception:
-            internal_errors.record("worker.tick")
+            attempts.make(pool.tick, now)
+        attempts.make(self.lag.tick, now, self._interval)
+        if now >= self._sum_up_at:
+            self._sum_up_at = now + SUM_UP_EVERY
+            attempts.make(self._sum_up)
+        attempts.make(self._close_left_pools)
 
     def _close_left_pools(self):
         for pool in self._leaving[:]:
@@ -190,7 +187,9 @@ class Worker:
         for count, slowest in self.slow.untold():
             log.warning("slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r", slowest["backend"], count,
                         slowest["seconds"] * 1000, slowest["command"], slowest["key"])
-        refused = {backend: backend.errors[OVERLOAD] for pool in self.pools.values() for backend in pool.backends}
+        refused = {  # but those that were not connected are in the log already
+            backend: backend.errors[OVERLOAD] - backend.not_connected for pool in self.pools.values() for backend in pool.backends
+        }
         for backend, count in refused.items():
             if count > self._overloaded.get(backend, 0):
                 backend.log.warning("backend overloaded server=%s requests=%d", backend.label, count - self._overloaded.get(backend, 0))
@@ -225,7 +224,8 @@ class Worker:
 
     @staticmethod
     def now():
-        return gevent.get_hub().loop.now()
+        """Monotonic seconds, as all that is scheduled here is told the time: the loop's follows the machine's clock when that is set."""
+        return time.monotonic()
 
     @staticmethod
     def soon(what):
@@ -266,6 +266,7 @@ class Worker:
         for pool in [*self.pools.values(), *self._leaving]:
             attempts.make(pool.close)
         self._ticker.close()
+        attempts.make(running.stop)
 
     def _see_off(self, softly):
         attempts = Attempts("worker.see_off")

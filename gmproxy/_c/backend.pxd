@@ -44,6 +44,9 @@ cdef class Backend(LinkKeeper):
     cdef str _last_reason
     cdef bint _is_proxy
     cdef object _loop
+    cdef readonly long long not_connected
+    cdef long long _unreported
+    cdef double _report_at
 
     @cython.locals(lane=Py_ssize_t, link=Link)
     cpdef submit(self, Request request)

@@ -46,6 +46,8 @@ cdef class Link:
     cdef object _flushes
     cdef long long _timed
     cdef double _heard_at
+    cdef long long _received
+    cdef long long _received_mark
 
     @cython.locals(said=bytes)
     cpdef submit(self, Request request)

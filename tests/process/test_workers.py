@@ -140,6 +140,22 @@ def test_settings_are_those_of_the_service(service):
     assert b"STAT max_connections 7\r\n" in told and b"STAT server_connections 5\r\n" in told
 
 
+@pytest.mark.parametrize("connections, workers, each", [(1, 3, 3), (2, 2, 2), (4, 2, 4)])
+def test_connections_to_a_server_are_shared_by_the_workers(memcached, proxy, connections, workers, each):
+    """A worker without one could not serve: where that makes more than -i, the log says so at the start."""
+    server = memcached()
+    before = server.stats()["curr_connections"]
+    front = proxy("-s", server.address, "-i", connections, "--workers", workers, "--preconnect")
+    warned = f"WARNING server_connections is below workers server_connections={connections} workers={workers}" in front.log()
+    assert warned is (connections < workers)
+    clients = [front.talk() for _ in range(16)]
+    for talk in clients:
+        talk.expect(b"get k\r\n", b"END\r\n")
+    assert server.stats()["curr_connections"] - before <= each
+    for talk in clients:
+        talk.close()
+
+
 def test_as_magent(memcached, proxy):
     server = memcached().address
     process = proxy("-s", server, "-D", "--workers", "2", program="magent")

@@ -41,6 +41,16 @@ def free_port(host=HOST):
                 continue
 
 
+def has_ipv6():
+    """True if this machine has the address ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            return True
+    except OSError:
+        return False
+
+
 def environment(**extra):
     """Ours, with the gmproxy under test importable and no setting of the proxy but those in `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GMPROXY_") or name == "GMPROXY_PURE"}
@@ -194,10 +204,10 @@ class Proxy(Process):
     """The proxy in the foreground, as a process of its own.
 
     `arguments` follow `-l 127.0.0.1 -p PORT`; with a `port` they are all there is, and say themselves that it is this. With a
-    `path` we talk to it over that unix socket.
+    `path` we talk to it over that unix socket. `prefix` is a command that runs it, such as `unshare`, and ends by exec.
     """
 
-    def __init__(self, *arguments, program="gmproxy", host=HOST, port=None, path=None, variables=None, **options):
+    def __init__(self, *arguments, program="gmproxy", host=HOST, port=None, path=None, variables=None, prefix=(), **options):
         self.host = host
         self.port = port or free_port(host)
         self.path = path
@@ -205,7 +215,7 @@ class Proxy(Process):
         self._stderr = tempfile.TemporaryFile()
         where = [] if port else ["-l", host, "-p", str(self.port)]
         super().__init__(
-            [*COMMANDS[program], *where, *map(str, arguments)], stdout=self._stdout, stderr=self._stderr,
+            [*prefix, *COMMANDS[program], *where, *map(str, arguments)], stdout=self._stdout, stderr=self._stderr,
             env=environment(**(variables or {})), **options,
         )
         eventually(self._answers, what="the proxy answers clients")

@@ -1,15 +1,18 @@
-"""How a server is told what it missed: with a backend that takes notes and a conversation that does as the test says."""
+"""How a server is told what it missed, and what becomes of a probe that goes wrong: with a backend that takes notes and a conversation
+that does as the test says."""
 
 import logging
 from contextlib import contextmanager
+from time import monotonic
 from types import SimpleNamespace
 
 import gevent
 import pytest
+from support.timing import TICK
 
-from gmproxy import caretaker
-from gmproxy.errors import TIMEOUT, BackendError
-from gmproxy.health import Health
+from gmproxy import caretaker, internal_errors
+from gmproxy.errors import CONNECTING, OVERLOAD, TIMEOUT, BackendError, LocalError
+from gmproxy.health import EJECTED, PROBING, Health
 from gmproxy.journal import Journal
 
 LIMIT = 1000
@@ -26,6 +29,10 @@ class Server:
     def delete(self, keys, rest):
         assert keys
         self.told.append(len(keys))
+        self.meanwhile(self)
+
+    def greet(self):
+        self.told.append("greet")
         self.meanwhile(self)
 
     def flush(self):
@@ -57,6 +64,12 @@ class Backend:
     def fails_to_catch_up(self, reason):
         self.troubles.append(reason)
 
+    def ejected(self, reason):
+        self.troubles.append(f"ejected {reason}")
+
+    def restored(self):
+        self.troubles.append("restored")
+
 
 @pytest.fixture
 def server():
@@ -69,8 +82,7 @@ def backend():
 
 
 @pytest.fixture
-def catch_up(backend, server):
-    """Run it once."""
+def keeper(backend, server):
     keeper = caretaker.Caretaker(backend)
 
     @contextmanager
@@ -78,7 +90,12 @@ def catch_up(backend, server):
         yield server
 
     keeper._converse = converse
+    return keeper
 
+
+@pytest.fixture
+def catch_up(keeper):
+    """Run it once."""
     def run():
         gevent.spawn(keeper._catch_up_alone).join()
         gevent.sleep(0)  # what it left to the loop
@@ -183,3 +200,117 @@ def test_in_the_log_once_in_a_while(backend, catch_up, caplog):
             backend.misses(b"%d" % number)
             catch_up()
     assert caplog.text.count("caught up") == 1
+
+
+# -- what goes wrong
+
+
+@pytest.fixture
+def faults():
+    """How many faults of our own were recorded since."""
+    before = internal_errors.count()
+    return lambda: internal_errors.count() - before
+
+
+def tick(keeper):
+    """Do what is due, to its end."""
+    keeper.tick(monotonic())
+    if keeper._at_work is not None:
+        keeper._at_work.join()
+    gevent.sleep(0)  # what it left to the loop
+
+
+def fails_with(error):
+    def fail(server):
+        raise error
+
+    return fail
+
+
+def wait_until_due(backend):
+    while not backend.health.probe_is_due(monotonic()):
+        gevent.sleep(TICK / 10)
+
+
+def test_a_probe_that_is_answered_restores(backend, server, keeper):
+    backend.health.failed(monotonic(), 3)
+    wait_until_due(backend)
+    tick(keeper)
+    assert backend.troubles == ["restored"]
+
+
+def test_a_probe_in_vain_that_ejects_is_announced(backend, server, keeper):
+    backend.health.failed(monotonic(), 2, hangs=True)
+    server.meanwhile = fails_with(BackendError(TIMEOUT, "no answer to version"))
+    tick(keeper)
+    assert backend.troubles == [f"ejected {TIMEOUT}"]
+
+
+@pytest.mark.parametrize("fault", [ValueError("a fault of the test"), AssertionError()])
+def test_a_fault_of_our_own_in_a_probe_is_recorded_and_has_no_result(backend, server, keeper, faults, fault):
+    """Whatever is raised, wherever: nothing counts against the server, and it is probed again."""
+    backend.health.failed(monotonic(), 2, hangs=True)
+    server.meanwhile = fails_with(fault)
+    for number in range(1, 4):
+        wait_until_due(backend)
+        tick(keeper)
+        assert (faults(), backend.troubles, backend.health.failures) == (number, [], 2)
+    server.meanwhile = lambda server: None
+    wait_until_due(backend)
+    tick(keeper)
+    assert not backend.health.probe_is_due(monotonic() + 1000)
+
+
+def test_an_ejected_server_is_probed_again_after_a_fault_of_our_own(backend, server, keeper, faults):
+    backend.health.failed(monotonic(), 3)
+    server.meanwhile = fails_with(ValueError("a fault of the test"))
+    wait_until_due(backend)
+    tick(keeper)
+    assert faults() == 1
+    server.meanwhile = lambda server: None
+    wait_until_due(backend)
+    tick(keeper)
+    assert backend.troubles == ["restored"]
+
+
+def test_a_probe_that_is_ended_from_outside(backend, server, keeper):
+    backend.health.failed(monotonic(), 3)
+    server.meanwhile = lambda server: gevent.sleep(3600)
+    wait_until_due(backend)
+    keeper.tick(monotonic())
+    gevent.sleep(0)
+    assert backend.health.state(monotonic()) == PROBING
+    keeper._at_work.kill()
+    assert backend.health.state(monotonic()) == EJECTED
+    wait_until_due(backend)
+
+
+@pytest.mark.parametrize("lack", [LocalError(OVERLOAD, "Too many open files"), LocalError(CONNECTING, "name: no answer")])
+def test_a_probe_that_cannot_be_made_has_no_result(backend, server, keeper, faults, lack):
+    backend.health.failed(monotonic(), 2, hangs=True)
+    server.meanwhile = fails_with(lack)
+    for _ in range(3):
+        wait_until_due(backend)
+        tick(keeper)
+    assert (faults(), backend.troubles, backend.health.failures) == (0, [], 2)
+
+
+def test_for_want_of_a_descriptor_nothing_is_deleted_and_nobody_blamed(backend, server, catch_up):
+    backend.misses(b"a")
+    server.meanwhile = fails_with(LocalError(OVERLOAD, "Too many open files"))
+    catch_up()
+    assert backend.behind and b"a" in backend.journal
+    assert backend.troubles == []
+
+
+def test_a_fault_of_our_own_while_catching_up(backend, server, keeper, faults):
+    """It is recorded, the keys stay, and it is tried again after a while."""
+    backend.misses(b"a")
+    server.meanwhile = fails_with(ValueError("a fault of the test"))
+    tick(keeper)
+    tick(keeper)
+    assert faults() == 1 and backend.behind and b"a" in backend.journal
+    server.meanwhile = lambda server: None
+    gevent.sleep(caretaker.CATCH_UP_AGAIN)
+    tick(keeper)
+    assert not backend.behind

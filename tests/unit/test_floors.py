@@ -14,13 +14,13 @@ from gmproxy.accel import HOT_MODULES, TWIN_MODULES
 
 #: From the ground up.
 FLOORS = (
-    "__init__ errors accel events internal_errors",
+    "__init__ errors accel events internal_errors clock",
     "address users texthash hashing ring labels distributions profiles placement health manykeys journal detour meter measures sampling "
     "protocol protocol.limits protocol.numbers protocol.values protocol.cas_numbers protocol.retrieval protocol.message protocol.stream protocol.meta "
     "protocol.text protocol.binary_answers protocol.binary protocol.retold protocol.orders protocol.reply protocol.packing protocol.packets protocol.in_binary "
     "protocol.binary_link",
     "settings pools conf share sockets control places daemon title heap logs loop notify watch reload",
-    "net probe lingering hibernation",
+    "waits names net probe lingering hibernation",
     "link caretaker insides",
     "backend",
     "gather copies refill router",

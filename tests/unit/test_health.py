@@ -37,7 +37,8 @@ def ejected(health):
 
 
 def is_about(value, expected):
-    return expected * (1 - JITTER) <= value <= expected * (1 + JITTER)
+    """Shortened at random, and never longer."""
+    return expected * (1 - JITTER) - 1e-9 <= value <= expected + 1e-9
 
 
 # -- failures
@@ -89,7 +90,7 @@ def test_the_first_probe(ejected):
 
 
 def test_one_probe_at_a_time(ejected):
-    ejected.probe_begins()
+    ejected.probe_begins(NOW)
     assert ejected.state(NOW) == PROBING
     assert not ejected.probe_is_due(NOW + 1000)
 
@@ -98,12 +99,66 @@ def test_each_probe_is_twice_as_late_up_to_the_longest_delay(ejected):
     expected = FIRST_PROBE_DELAY
     for _ in range(12):
         now = ejected.probe_at
-        ejected.probe_begins()
+        ejected.probe_begins(now)
         assert ejected.probe_failed(now) is False
         expected = min(expected * 2, LONGEST)
         assert is_about(ejected.probe_at - now, expected)
         assert ejected.state(now) == EJECTED
     assert expected == LONGEST
+
+
+def test_the_time_between_two_probes_is_never_exceeded():
+    """From one to the next, however long the first one takes; and from the ejection to the first."""
+    for longest in (0.05, 0.15, 1.0):
+        health = Health(1, longest)
+        health.failed(NOW)
+        assert health.probe_at - NOW <= longest
+        for _ in range(50):
+            began = health.probe_at
+            health.probe_begins(began)
+            health.probe_failed(began + longest / 2)
+            assert health.probe_at - began <= longest
+
+
+def test_a_shorter_time_between_two_probes_holds_at_once(ejected):
+    """After a reload."""
+    for _ in range(10):
+        ejected.probe_begins(NOW)
+        ejected.probe_failed(NOW)
+    assert ejected.probe_at - NOW > 1.0
+    ejected.probe_within(1.0, NOW)
+    assert ejected.probe_at - NOW <= 1.0
+    ejected.probe_begins(NOW)
+    ejected.probe_failed(NOW)
+    assert ejected.probe_at - NOW <= 1.0
+
+
+def test_a_probe_that_could_not_be_made_has_no_result(ejected):
+    """It comes again after a delay, as late as before."""
+    for _ in range(5):
+        ejected.probe_begins(NOW)
+        assert ejected.state(NOW) == PROBING
+        ejected.probe_void(NOW)
+        assert ejected.state(NOW) == EJECTED
+        assert not ejected.probe_is_due(NOW)
+        assert is_about(ejected.probe_at - NOW, FIRST_PROBE_DELAY)
+
+
+def test_a_probe_that_has_a_result_is_not_void(ejected):
+    ejected.probe_begins(NOW)
+    ejected.probe_failed(NOW)
+    due = ejected.probe_at
+    ejected.probe_void(NOW)
+    assert ejected.probe_at == due
+
+
+def test_a_suspected_server_that_could_not_be_probed(health):
+    health.failed(NOW, hangs=True)
+    health.probe_begins(NOW)
+    health.probe_void(NOW)
+    assert health.failures == 1
+    assert not health.probe_is_due(NOW)
+    assert health.probe_is_due(NOW + FIRST_PROBE_DELAY)
 
 
 def test_many_proxies_do_not_probe_in_step():
@@ -116,7 +171,7 @@ def test_many_proxies_do_not_probe_in_step():
 
 
 def test_a_probe_that_succeeds_restores(ejected):
-    ejected.probe_begins()
+    ejected.probe_begins(NOW)
     ejected.probe_succeeded(NOW)
     assert ejected.state(NOW) == UP
     assert not ejected.probe_is_due(NOW + 1000)
@@ -156,7 +211,7 @@ def test_a_flapping_server_is_not_held_out_for_ever(ejected):
     for _ in range(20):
         ejected.probe_succeeded(now)
         ejected.failed(now, LIMIT)
-        assert ejected.probe_at - now <= LONGEST * (1 + JITTER)
+        assert ejected.probe_at - now <= LONGEST
 
 
 # -- suspicion
@@ -177,7 +232,7 @@ def test_probes_in_vain_are_failures(health):
     outcomes = []
     for _ in range(LIMIT - 1):
         assert health.probe_is_due(NOW)
-        health.probe_begins()
+        health.probe_begins(NOW)
         outcomes.append(health.probe_failed(NOW))
     assert outcomes == [False, True]
     assert health.state(NOW) == EJECTED
@@ -186,7 +241,7 @@ def test_probes_in_vain_are_failures(health):
 
 def test_an_answer_ends_the_suspicion_but_forgives_nothing(health):
     health.failed(NOW, LIMIT - 1, hangs=True)
-    health.probe_begins()
+    health.probe_begins(NOW)
     health.probe_succeeded(NOW)
     assert not health.probe_is_due(NOW)
     assert health.failed(NOW) is True
@@ -196,6 +251,46 @@ def test_an_answered_request_ends_the_suspicion(health):
     health.failed(NOW, hangs=True)
     health.succeeded()
     assert not health.probe_is_due(NOW)
+
+
+def test_a_suspect_is_probed_at_once_and_has_not_failed(health):
+    health.suspect(NOW)
+    assert health.probe_is_due(NOW)
+    assert (health.failures, health.state(NOW)) == (0, UP)
+
+
+def test_a_probe_in_vain_of_a_suspect_is_a_failure(health):
+    health.suspect(NOW)
+    outcomes = []
+    for _ in range(LIMIT):
+        assert health.probe_is_due(NOW)
+        health.probe_begins(NOW)
+        outcomes.append(health.probe_failed(NOW))
+    assert outcomes == [False, False, True]
+
+
+def test_a_suspect_that_answers_is_none(health):
+    health.suspect(NOW)
+    health.probe_begins(NOW)
+    health.probe_succeeded(NOW)
+    assert not health.probe_is_due(NOW + 1000)
+
+
+def test_clients_cannot_have_a_server_probed_without_a_pause(health):
+    """Who can provoke an answer that we do not understand can do so all the time."""
+    health.suspect(NOW)
+    health.probe_begins(NOW)
+    health.probe_succeeded(NOW)
+    health.suspect(NOW)
+    assert not health.probe_is_due(NOW)
+    assert health.probe_is_due(NOW + FIRST_PROBE_DELAY)
+
+
+def test_an_ejected_server_is_not_suspected(ejected):
+    ejected.suspect(NOW)
+    assert not ejected.probe_is_due(NOW)
+    ejected.probe_begins(NOW)
+    assert ejected.probe_failed(NOW) is False
 
 
 # -- warming

@@ -1,13 +1,22 @@
 """Connections to servers."""
 
+import errno
+import os
+import shutil
 import socket
+import subprocess
+import sys
+import threading
 
+import gevent
 import pytest
-from support.servers import HOST, free_port
+from support.servers import HOST, environment, free_port
+from support.timing import PATIENCE, TICK, Stopwatch
 
 from gmproxy import net
 from gmproxy.address import Server
-from gmproxy.errors import BackendError
+from gmproxy.errors import CONNECTING, OVERLOAD, BackendError, LocalError
+from gmproxy.names import Names
 
 
 def options(sock):
@@ -69,3 +78,174 @@ def test_a_server_that_does_not_answer():
         assert caught.value.reason == "connecting"
         for sock in waiting:
             sock.close()
+
+
+# -- one deadline for all of it
+
+
+@pytest.fixture
+def full():
+    """The address of a listener that takes no further connection: the kernel does not answer."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(3)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()
+        for sock in waiting:
+            sock.close()
+
+
+def stands_for(monkeypatch, *addresses):
+    """Every name has these addresses, in this order."""
+    def look_up(host):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+
+    monkeypatch.setattr(net, "names", Names(look_up))
+
+
+def test_the_addresses_of_a_name_share_the_time(monkeypatch, full):
+    """Eight that do not answer take no longer than one."""
+    stands_for(monkeypatch, *[HOST] * 8)
+    watch = Stopwatch()
+    with pytest.raises(BackendError) as caught:
+        net.connect(Server("cache", full[1]), 10 * TICK)
+    assert caught.value.reason == CONNECTING and not isinstance(caught.value, LocalError)
+    assert watch.seconds < 30 * TICK  # it was eight times ten
+
+
+def test_the_lookup_is_part_of_the_time(monkeypatch):
+    def look_up(host):  # in a thread
+        over.wait(PATIENCE)
+        return []
+
+    over = threading.Event()
+
+    monkeypatch.setattr(net, "names", Names(look_up))
+    watch = Stopwatch()
+    with pytest.raises(LocalError) as caught:
+        net.connect(Server("cache", 1), 2 * TICK)
+    assert caught.value.reason == CONNECTING and "name service" in caught.value.detail
+    assert watch.seconds < PATIENCE / 2
+    over.set()
+
+
+def test_an_address_that_refuses_is_no_end(monkeypatch):
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        stands_for(monkeypatch, "127.0.0.2", HOST)
+        with net.connect(Server("cache", port), 1) as sock:
+            assert sock.getpeername() == (HOST, port)
+        stands_for(monkeypatch, "127.0.0.2", "127.0.0.3")
+        with pytest.raises(BackendError) as caught:
+            net.connect(Server("cache", port), 1)
+        assert (caught.value.reason, caught.value.detail) == (CONNECTING, "Connection refused")
+
+
+def test_a_unix_socket_whose_server_does_not_accept(tmp_path):
+    """The kernel says EAGAIN, as it does for want of ports over TCP; but here it is the server's fault, and may pass."""
+    path = str(tmp_path / "sock")
+    server = Server(path, 0, unix_path=path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        with net.connect(server, 1):
+            with pytest.raises(BackendError) as caught:
+                net.connect(server, 2 * TICK)
+            assert caught.value.reason == CONNECTING and not isinstance(caught.value, LocalError)
+            connecting = gevent.spawn(net.connect, server, 10)
+            gevent.sleep(TICK)
+            listener.accept()[0].close()
+            connecting.get(timeout=10).close()
+
+
+# -- what we lack
+
+
+class Broken(socket.socket):
+    """`connect` says what the test wants."""
+
+    status = 0
+
+    def connect_ex(self, address):
+        return self.status
+
+
+@pytest.mark.parametrize("status", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN])
+@pytest.mark.parametrize("where", ["socket", "connect"])
+def test_what_we_lack_is_no_failure_of_the_server(monkeypatch, status, where):
+    def refuse(*arguments):
+        raise OSError(status, os.strerror(status))
+
+    broken = type("Broken", (Broken,), {"status": status})
+    monkeypatch.setattr(net.socket, "socket", refuse if where == "socket" else broken)
+    with pytest.raises(LocalError) as caught:
+        net.connect(Server(HOST, 1), 1)
+    assert (caught.value.reason, caught.value.detail) == (OVERLOAD, os.strerror(status))
+
+
+@pytest.mark.parametrize("status", [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT])
+def test_what_the_network_says_is(monkeypatch, status):
+    monkeypatch.setattr(net.socket, "socket", type("Broken", (Broken,), {"status": status}))
+    with pytest.raises(BackendError) as caught:
+        net.connect(Server(HOST, 1), 1)
+    assert caught.value.reason == CONNECTING and not isinstance(caught.value, LocalError)
+
+
+#: In a network of its own, where it may set how many local ports there are: takes all, and says what becomes of the next connection.
+OF_PORTS = """
+import socket, sys
+from gmproxy import net
+from gmproxy.address import Server
+from gmproxy.errors import BackendError
+
+listener = socket.create_server(("127.0.0.1", 15000), backlog=100)
+kept = []
+try:
+    while len(kept) < 50:
+        kept.append(net.connect(Server(sys.argv[1], 15000), 1))
+except BackendError as error:
+    print(len(kept), type(error).__name__, error)
+"""
+
+NETWORK = "ip link set lo up && sysctl -qw net.ipv4.ip_local_port_range='20000 20019' net.ipv6.conf.all.disable_ipv6=1 && exec \"$@\""
+
+
+def has_own_network():
+    command = ["unshare", "--net", "sh", "-c", NETWORK, "sh", "true"]
+    return not os.getuid() and shutil.which("unshare") and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not has_own_network(), reason="takes root: a network namespace")
+@pytest.mark.parametrize("host, said", [
+    (HOST, "20 LocalError overload: no local port is free\n"),
+    ("::1", "0 BackendError connecting: Cannot assign requested address\n"),  # the same errno, for want of an address of ours
+])
+def test_local_ports(host, said):
+    command = ["unshare", "--net", "sh", "-c", NETWORK, "sh", sys.executable, "-c", OF_PORTS, host]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.stdout == said, done.stderr
+
+
+# -- nothing leaks
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("fails", ["tune", "_LOGINS"])
+def test_a_connection_that_comes_to_nothing_is_closed(monkeypatch, fails):
+    """Also by a fault of our own."""
+    def raise_(*arguments):
+        raise ValueError("a fault of the test")
+
+    monkeypatch.setattr(net, fails, raise_ if fails == "tune" else {"text": raise_})
+    user = type("Users", (), {"only": lambda self: (b"one", b"secret")})()
+    with socket.create_server((HOST, 0)) as listener:
+        before = descriptors()
+        with pytest.raises(ValueError):
+            net.connect(Server(*listener.getsockname()), 1, users=user)
+        assert descriptors() == before

@@ -1,0 +1,92 @@
+"""A name service for the proxy under test: answers, says that there is no such name, or says nothing.
+
+    with NameServer() as names:
+        names.addresses = ["127.0.0.1"]        # what every name stands for
+        Proxy(..., prefix=names.prefix)        # sees this name service, and no other
+
+The proxy runs in a mount namespace of its own, with a resolv.conf of ours: that takes root (see `needs_root`).
+"""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+#: Where it listens: resolv.conf cannot name a port, and nobody else is on this address of the loopback.
+ADDRESS, PORT = "127.53.53.53", 53
+
+#: Ends in exec, so that the process is the one that was started.
+RUN_WITH = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"')
+
+TYPE_A, NO_SUCH_NAME = 1, 3
+
+
+def _can_mount() -> bool:
+    if os.getuid() or not shutil.which("unshare"):
+        return False
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+
+
+needs_root = pytest.mark.skipif(not _can_mount(), reason="takes root: a mount namespace with another resolv.conf")
+
+
+class NameServer:
+    """
+    addresses   IPv4 addresses that every name has; with none there is no such name
+    silent      while True nothing is answered
+    asked       questions so far
+    """
+
+    def __init__(self):
+        self.addresses: list[str] = []
+        self.silent = False
+        self.asked = 0
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((ADDRESS, PORT))
+        self._file = tempfile.NamedTemporaryFile("w", suffix=".conf")
+        self._file.write(f"nameserver {ADDRESS}\n")
+        self._file.flush()
+        Path(self._file.name).chmod(0o644)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "NameServer":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        self._thread.join()
+        self._socket.close()
+        self._file.close()
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What runs a process that sees this name service."""
+        return (*RUN_WITH, self._file.name)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                question, who = self._socket.recvfrom(4096)
+            except OSError:
+                return
+            if not question:
+                return
+            self.asked += 1
+            if not self.silent:
+                self._socket.sendto(self._answer(question), who)
+
+    def _answer(self, question: bytes) -> bytes:
+        end = question.index(b"\0", 12) + 5  # of the one question, after the name, its type and class
+        (kind,) = struct.unpack("!H", question[end - 4:end - 2])
+        records = [b"\xc0\x0c" + struct.pack("!HHIH", TYPE_A, 1, 0, 4) + socket.inet_aton(each) for each in self.addresses if kind == TYPE_A]
+        status = 0 if self.addresses else NO_SUCH_NAME
+        return question[:2] + struct.pack("!HHHHH", 0x8180 | status, 1, len(records), 0, 0) + question[12:end] + b"".join(records)
