@@ -1,6 +1,7 @@
 # make run           a demo: three local memcached servers and the proxy over them (Ctrl-C ends it)
 # make test          the tests
-# make test-faults   those with failing servers and wires, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1
+# make test-faults   those with failing servers, wires and workers, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1; with
+#                    GMPROXY_TEST_MEMCACHED=PATH every second server is that memcached
 # make bench         CPU per request beside twemproxy's nutcracker
 # make bench-report  the same and more, to docs/performance: BENCH_ARGUMENTS=--stored draws anew what was measured before
 # make build         the virtual environment and the compiled modules alone

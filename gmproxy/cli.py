@@ -1,113 +1,20 @@
-"""The commands gmproxy and magent: arguments in, a serving process out.
+"""The commands gmproxy and magent: the first instructions. All else is in start.py, which takes a moment to import."""
 
-Exit status: 0 fine, 1 the machine refuses (a port in use, an unknown user), 2 the configuration cannot be used.
-"""
-
-import functools
-import os
-import sys
-import time
-
-from gmproxy import conf, daemon, logs, sockets, title
-from gmproxy.errors import ConfigError, GmproxyError, StartError
-from gmproxy.notify import Notifier
-from gmproxy.places import Places
-from gmproxy.profiles import PROFILES
-from gmproxy.share import Board, Share
-from gmproxy.steward import Steward
+from gmproxy import early
 
 
-def main(arguments=None):
-    """The command gmproxy."""
-    return _command("gmproxy", "gmproxy", arguments)
+def main(arguments: list[str] | None = None) -> int:
+    """The command gmproxy. Returns its exit status."""
+    return _command("gmproxy", arguments)
 
 
-def magent(arguments=None):
-    """The command magent: the same program with magent's manners."""
-    return _command("magent", "magent", arguments)
+def magent(arguments: list[str] | None = None) -> int:
+    """The command magent: the same program with magent's defaults and answers. Returns its exit status."""
+    return _command("magent", arguments)
 
 
-def _command(program, compat, arguments):
-    arguments = sys.argv[1:] if arguments is None else arguments
-    waiting = daemon.Waiting()
-    try:
-        places = Places(environment := dict(os.environ))
-        waiting.pipe = places.report_to
-        source = conf.Source(arguments, environment, program, compat)
-        configs = source.read()
-        if "list_profiles" in source.actions:
-            print("\n".join(f"{name:40} {profile.sentence}" for name, profile in PROFILES.items()))
-        elif "test_conf" in source.actions:
-            print(_verdict(program, configs))
-        elif "print_config" in source.actions:
-            print(conf.describe(configs))
-        elif "demo" in source.actions:
-            from gmproxy import demo
-            demo.run(configs[0], program)
-        else:
-            title.drop_interpreter()
-            _serve(Steward(source, configs, places, Notifier(source.environment), waiting), program)
-    except GmproxyError as error:
-        waiting.tell(f"{program}: {error}\n")
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        return 1
-    except Exception as error:
-        waiting.tell(f"{program}: {type(error).__name__}: {error}\n")
-        raise
-    return 0
-
-
-def goes_to_background(config):
-    """magent does unless told otherwise, gmproxy only if told so."""
-    if config.foreground or config.verbose:
-        return config.daemon
-    return config.daemon or config.compat == "magent"
-
-
-def _verdict(program, configs):
-    if configs[0].pools:
-        return f"{program}: configuration file '{configs[0].pools}' syntax is ok: {len(configs)} pools"
-    return f"{program}: configuration is valid: servers: {len(configs[0].server)}, backups: {len(configs[0].backup)}"
-
-
-def _serve(steward, program):
-    """Bind, go to the background, become the user, and serve. Raises StartError."""
-    places, waiting = steward.places, steward.waiting
-    config = steward.configs[0]  # every pool's knows what holds for the process
-    in_background = goes_to_background(config)
-    places.open(steward.configs)
-    if config.control:
-        places.open_control(config.control, daemon.owner(config.user, config.group))
-    if in_background and waiting.pipe is None:
-        waiting.pipe = daemon.go_to_background()
-    daemon.make_room(steward.configs)  # as long as we may be root
-    if config.pid_file and places.predecessor is None:
-        daemon.write_pid_file(config.pid_file)
-    try:
-        daemon.become(config.user, config.group)
-        set_up_logs = functools.partial(logs.set_up, in_background=in_background)
-        set_up_logs(config)
-        names = ", ".join(place for place in places.sockets if place not in sockets.for_admin(config))
-
-        def ready():
-            print(f"{program}: serving on {names}", file=sys.stderr, flush=True)
-
-        _crew(steward, set_up_logs).run(ready)
-    finally:
-        steward.gone()
-
-
-def _crew(steward, set_up_logs):
-    """This process alone, or a master of several."""
-    wanted = steward.configs[0].workers
-    count = daemon.cpus() if wanted == "auto" else wanted
-    if count > 1:
-        from gmproxy.master import Master
-        return Master(steward, count, Board(count), set_up_logs)
-    try:
-        from gmproxy.solo import Solo  # only here: gevent must not begin before the fork
-    except ImportError as error:
-        raise StartError(f"user {steward.configs[0].user or os.getuid()} cannot load the program: {error}") from None
-    return Solo(steward, Share(started_at=time.monotonic()), set_up_logs)
+def _command(program: str, arguments: list[str] | None) -> int:
+    early.keep_signals()
+    early.open_standard_descriptors()
+    from gmproxy import start  # only now: a signal that comes meanwhile is kept
+    return start.command(program, program, arguments)

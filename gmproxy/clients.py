@@ -3,7 +3,11 @@
 import logging
 import math
 
+from gevent.monkey import get_original
+
+from gmproxy import internal_errors
 from gmproxy.accel import pick
+from gmproxy.descriptors import CLIENTS_PER_LANE
 from gmproxy.heap import Apart, give_back_memory
 from gmproxy.hibernation import Hibernation
 
@@ -12,10 +16,6 @@ new_session = _session.Session
 NEW = _session.NEW
 
 log = logging.getLogger("gmproxy")
-
-#: So many busy clients share a link to each server before the next ones get a second. Fewer links gather more requests in one send;
-#: more let a large value pass beside the small ones.
-CLIENTS_PER_LANE = 512
 
 #: Seconds between two looks at all who are awake: who has said nothing from one to the other is not busy.
 LOOK_EVERY = 1.0
@@ -26,6 +26,9 @@ LAID_DOWN = 128
 
 #: When so many fell asleep, what they had goes back to the system.
 WORTH_GIVING_BACK = 256
+
+#: gevent's closes later if somebody waits for the descriptor; nobody does.
+_close = get_original("os", "close")
 
 #: Where sessions and greenlets are made, so that it can.
 APART = Apart()
@@ -42,7 +45,8 @@ class Clients:
         self.sessions = set()
         self.bytes_read = 0
         self.bytes_written = 0
-        self._hibernation = Hibernation(self.seat)
+        self._hibernation = Hibernation(self._wake)
+        self._noted = 0               # clients that the process was told of
         self._when_over = self._over  # one object for all sessions
         self._round = []              # sessions that are still to be looked at
         self._next_round = 0.0        # loop time
@@ -68,16 +72,27 @@ class Clients:
         self.bytes_written -= written
 
     def seat(self, fd, notes=NEW, softly=False):
-        """The client at the socket `fd`, which becomes ours, has a session from now on. `notes` and `softly`: see Hibernation."""
+        """The client at the socket `fd`, which becomes ours, has a session from now on. `notes` and `softly`: see Hibernation. Called from
+        the loop. If it raises, the socket is still the caller's."""
         with APART:
             session = new_session(self._service, fd, self._lane_of_new, notes)
             session.start(self._when_over)
+        self.sessions.add(session)
         if softly:
             session.leave(softly)
-        self.sessions.add(session)
         self._note()
 
+    def _wake(self, fd, notes, softly):
+        """Called from the loop: the client at `fd`, who slept, speaks. Never raises."""
+        try:
+            self.seat(fd, notes, softly)
+        except Exception:
+            internal_errors.record("clients.wake")
+            _close(fd)
+            self._note()
+
     def _over(self, session):
+        """Called at the end of the session's greenlet. Never raises: nobody is there to hear of it."""
         self.sessions.discard(session)
         self.bytes_read += session.bytes_read
         self.bytes_written += session.bytes_written
@@ -86,19 +101,27 @@ class Clients:
         self._note()
 
     def _lay_down(self, session):
-        facts = session.fd, session.notes(), session.leaves_softly
+        fd = session.fd
         try:
-            self._hibernation.add(*facts)
-            self._fell_asleep += 1
-        except OSError as error:
-            log.warning("client kept awake error=%r", str(error))
-            self.seat(*facts)
+            facts = session.notes(), session.leaves_softly
+            try:
+                self._hibernation.add(fd, *facts)
+                self._fell_asleep += 1
+            except OSError as error:
+                log.warning("client kept awake error=%r", str(error))
+                self.seat(fd, *facts)
+        except Exception:
+            internal_errors.record("clients.lay_down")
+            _close(fd)
 
     def _note(self):
-        """Tell the other workers how many clients we have."""
+        """Tell the process, and the other workers, how many clients we have. Never raises."""
         share = self._service.share
+        count = len(self)
+        share.clients += count - self._noted
+        self._noted = count
         if share.board is not None:
-            share.board.note(share.number, self._service.options.name, len(self))
+            share.board.note(share.number, self._service.options.name, count)
 
     # -- who is busy, and who is silent
 
@@ -112,7 +135,11 @@ class Clients:
         laid_down = 0
         for _ in range(min(LOOKED_AT, len(self._round))):
             session = self._round.pop()
-            session.doze(often_enough)
+            try:
+                session.doze(often_enough)
+            except Exception:
+                internal_errors.record("clients.tick")
+                continue
             if session.silent == 1:
                 session.lane = self._busy // CLIENTS_PER_LANE
                 self._busy += 1
@@ -132,7 +159,10 @@ class Clients:
 
     def follow_options(self):
         for session in self.sessions:
-            session.follow_options()
+            try:
+                session.follow_options()
+            except Exception:
+                internal_errors.record("clients.follow_options")
 
     def leave(self, softly):
         """Let every client go as soon as it has the answers it waits for, or `softly`: the next ones."""
@@ -142,7 +172,11 @@ class Clients:
             self._hibernation.let_go()
             self._note()
         for session in list(self.sessions):
-            session.leave(softly)
+            try:
+                session.leave(softly)
+            except Exception:
+                internal_errors.record("clients.leave")
 
     def close(self):
         self._hibernation.close()
+        self._note()

@@ -1,7 +1,8 @@
 """The backups' share of every change, so that what they answer for a lost primary is neither missing nor old.
 
-A backup gets the same commands in the same order as the primaries: a pool with backups has one link to each server, so there is one
-order of changes for all clients. Two servers that get the same commands in the same order give the same answers; where
+A backup gets the same commands in the same order as the primaries: a pool with backups has one link to each server, so there is one order
+of changes for all clients of this worker. Among several workers there is none: a primary and its backup may take the changes of two workers in
+different orders (docs/failures.md, "What can still go wrong"). Two servers that get the same commands in the same order give the same answers; where
 a backup answers otherwise (it had lost the key, or still had one that the primary had not), the key is deleted on it.
 
 add, replace and cas would come to other results there. Their value goes to the backup when the primary has stored it; if another

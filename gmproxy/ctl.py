@@ -4,9 +4,12 @@ Exit status: 0 fine, 1 the service is not there or says no, or keys do not match
 3 a server is down (status).
 """
 
+import contextlib
 import os
+import signal
 import sys
 
+from gmproxy import early
 from gmproxy.console import orders, questions, route, status, top
 from gmproxy.console.service import DEFAULT_PATH, Refused
 from gmproxy.errors import ConfigError, GmproxyError
@@ -53,7 +56,11 @@ COMMANDS = {
 
 
 def main(arguments=None):
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
+        early.open_standard_descriptors()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _end)  # by an exception, so that `top` leaves the terminal as it was
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if arguments else 2
@@ -64,13 +71,18 @@ def main(arguments=None):
         sys.stdout.flush()
         return ended
     except GmproxyError as error:
-        print(f"gmproxyctl: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # a dead stderr does not change the exit status
+            print(f"gmproxyctl: {error}", file=sys.stderr, flush=True)
         return 1 if isinstance(error, Refused) else 2
     except BrokenPipeError:  # who reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130  # as of a program that SIGINT ended
+
+
+def _end(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

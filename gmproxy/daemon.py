@@ -1,22 +1,24 @@
-"""What makes a process a daemon: background, pid file, another user, enough file descriptors. Plain `os`, before any gevent."""
+"""What makes a process a daemon: background, pid file, another user. Plain `os`, before any gevent."""
 
+import contextlib
+import errno
 import grp
 import os
 import pwd
 import re
-import resource
+import stat
 import sys
+from collections.abc import Iterator
 
+from gmproxy import early, files
 from gmproxy.errors import StartError
-
-#: Descriptors beside clients and links: listeners, log, the loop's own, probes.
-SPARE_DESCRIPTORS = 64
-
-#: Descriptors to make room for where a pool sets no bound to its clients.
-UNBOUNDED_CLIENTS = 65536
 
 #: What a process in the background creates is written by nobody else.
 UMASK = 0o022
+
+#: Permissions of the pid file, and bytes of it that are read: more than the longest number.
+PID_FILE_MODE = 0o644
+LONGEST_NUMBER = 32
 
 #: A word of the command line of a process that is one of ours, and how many words there may be before it.
 OUR_COMMAND = re.compile(rb"(^|/)(gmproxy|magent)$|gmproxy\.cli")
@@ -32,10 +34,13 @@ def go_to_background():
     reading, writing = os.pipe()
     if os.fork():
         os.close(writing)
+        early.default_signals()  # to end the command that waits is not to end the service
         with os.fdopen(reading, "rb") as pipe:
-            trouble = pipe.read().decode()
+            trouble = pipe.read().decode(errors="replace")
         if trouble != "ready":
-            sys.stderr.write(trouble or "the background process died at the start\n")
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(trouble or "the background process died at the start\n")
+                sys.stderr.flush()
             os._exit(1)
         os._exit(0)
     os.close(reading)
@@ -59,9 +64,11 @@ class Waiting:
         self.pipe = pipe
 
     def tell(self, message):
-        """"ready", or one line about what went wrong. Whoever hears of one does not wait for more."""
+        """"ready", or one line about what went wrong. Whoever hears of one does not wait for more. Never raises: whoever has gone
+        meanwhile, killed or with its terminal, is no reason not to serve."""
         if self.pipe is not None:
-            os.write(self.pipe, message.encode())
+            with contextlib.suppress(OSError):
+                os.write(self.pipe, message.encode("utf-8", "backslashreplace"))
             self.leave_it()
 
     def leave_it(self):
@@ -71,41 +78,52 @@ class Waiting:
             self.pipe = None
 
 
-def write_pid_file(path, predecessor=None):
-    """Raises StartError if another living process of ours holds the file, unless it is `predecessor`, who leaves it to us."""
+def write_pid_file(path: str, predecessor: int | None = None) -> None:
+    """Write our number to `path`. Raises StartError if another living process of ours holds the file, unless it is `predecessor`, who
+    leaves it to us; or if there is something else than a regular file."""
+    what = "read"
     try:
-        with open(path) as file:
-            other = file.read().strip()
-        if other.isdigit() and int(other) not in (os.getpid(), predecessor) and _is_one_of_ours(int(other)):
-            raise StartError(f"pid file {path}: process {other} is running")
-    except FileNotFoundError:
-        pass
+        with files.parent(path) as (directory, name):
+            other = _number_in(directory, name, path)
+            if other not in (None, os.getpid(), predecessor) and _is_one_of_ours(other):
+                raise StartError(f"pid file {path}: process {other} is running")
+            what = "write"
+            _write_number(directory, name)
     except OSError as error:
-        raise StartError(f"cannot read pid file {path}: {error.strerror}") from None
+        what = "write" if error.errno == errno.ENOENT else what
+        raise StartError(f"cannot {what} pid file {path}: {error.strerror}") from None
+
+
+def _number_in(directory: int, name: str, path: str) -> int | None:
+    """The number in the pid file, None if there is none. Raises OSError, StartError."""
+    kind = files.kind(directory, name)
+    if kind is None:
+        return None
+    if kind != stat.S_IFREG:
+        raise StartError(f"cannot read pid file {path}: it is {'a symbolic link' if kind == stat.S_IFLNK else 'not a regular file'}")
     try:
-        try:
-            _write_number(path)
-        except PermissionError:  # root wrote it, before it became us: in a directory of our own it can be replaced
-            _write_number(f"{path}.new")
-            os.replace(f"{path}.new", path)
-    except OSError as error:
-        raise StartError(f"cannot write pid file {path}: {error.strerror}") from None
+        text = files.read_small(directory, name, LONGEST_NUMBER).strip()
+    except FileNotFoundError:  # removed meanwhile
+        return None
+    return int(text) if text.isdigit() else None
 
 
-def _write_number(path):
-    with open(path, "w") as file:
-        file.write(f"{os.getpid()}\n")
+def _write_number(directory: int, name: str) -> None:
+    """A new file takes the place of the old one, whose contents nobody touches. Raises OSError."""
+    data = b"%d\n" % os.getpid()
+    try:
+        files.replace(directory, name, data, PID_FILE_MODE)
+    except PermissionError:  # the directory is not ours; the file in it may be
+        if files.kind(directory, name) is None:
+            raise
+        files.overwrite(directory, name, data)
 
 
-def remove_pid_file(path):
+def remove_pid_file(path: str) -> None:
     """Only if it is still ours; another user may not be allowed to, which is no fault."""
-    try:
-        with open(path) as file:
-            ours = file.read().strip() == str(os.getpid())
-        if ours:
-            os.unlink(path)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), files.parent(path) as (directory, name):
+        if files.read_small(directory, name, LONGEST_NUMBER).strip() == b"%d" % os.getpid():
+            os.unlink(name, dir_fd=directory)
 
 
 def _is_one_of_ours(pid):
@@ -122,6 +140,26 @@ def _is_one_of_ours(pid):
     except OSError:
         return True  # we may not look: do not take from it what may be its own
     return any(OUR_COMMAND.search(word) for word in words)
+
+
+@contextlib.contextmanager
+def acting_as(user: str, group: str) -> Iterator[None]:
+    """What is opened inside, root opens with no more rights than `user` and `group` will have (as for `become`). Raises StartError."""
+    uid, gid = owner(user, group)
+    if os.getuid() != 0 or (uid, gid) == (-1, -1):
+        yield
+        return
+    groups, own_group = os.getgroups(), os.getegid()
+    os.setgroups(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid) if uid != -1 else [gid])
+    os.setegid(gid)
+    try:
+        if uid != -1:
+            os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(own_group)
+        os.setgroups(groups)
 
 
 def cpus():
@@ -166,26 +204,3 @@ def _find(by_name, by_number, what, wanted):
         return by_number(int(wanted)) if wanted.isdigit() else by_name(wanted)
     except KeyError:
         raise StartError(f"there is no {what} {wanted!r}") from None
-
-
-def make_room(configs):
-    """Let as many files be open as the pools `configs` need. Returns (limit in force, what is needed at least, room for clients)."""
-    own = SPARE_DESCRIPTORS + sum(1 + pool.server_connections * (len(pool.server) + len(pool.backup)) for pool in configs)
-    clients = sum(pool.max_connections for pool in configs)
-    unbounded = UNBOUNDED_CLIENTS if any(pool.max_connections == 0 for pool in configs) else 0
-    limit = allow_descriptors(own + clients + unbounded)
-    return limit, own + clients, max(limit - own, 1)
-
-
-def allow_descriptors(wanted):
-    """Raise the limit of open files to `wanted`. Returns the limit in force, which may be lower."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted:
-        return soft
-    for limits in ((wanted, max(hard, wanted)), (min(wanted, hard), hard)):
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            break
-        except (OSError, ValueError):
-            continue
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

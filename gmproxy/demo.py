@@ -3,12 +3,11 @@
 import dataclasses
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 
-from gmproxy import logs, sockets
+from gmproxy import early, logs, sockets
 from gmproxy.address import Server
 from gmproxy.errors import StartError
 from gmproxy.share import Share
@@ -64,10 +63,13 @@ def run(config, program):
 
         worker = Worker(Share(started_at=time.monotonic()), lambda config: None)
         worker.serve([config], {config.name: [place]}, {place: bound, config.admin: admin})
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in early.END_SIGNALS:
             gevent.signal_handler(number, worker.end)
+        if early.must_end():
+            worker.end()
         worker.run(ready)
     finally:
+        early.ignore_signals()
         _stop(children)
 
 
@@ -99,12 +101,14 @@ def _start(memcached, children):
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     children.append(child)
     deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline and child.poll() is None:
+    while time.monotonic() < deadline and child.poll() is None and not early.must_end():
         try:
             socket.create_connection((HOST, port), 1).close()
             return Server(HOST, port)
         except OSError:
             time.sleep(0.02)
+    if early.must_end():
+        raise StartError("ended by a signal at the start")
     raise StartError(f"memcached did not start on {HOST}:{port}")
 
 

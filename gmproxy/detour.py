@@ -7,6 +7,7 @@ has it as a guest: once the rings change again that value is old there, and the 
 import time
 
 from gmproxy.accel import pick
+from gmproxy.protocol.numbers import c_number
 
 Asker = pick("message").Asker
 
@@ -83,14 +84,15 @@ def follow_stragglers(backend, primary_of):
 
 
 def shorten_life(verb, line, longest):
-    """The command `line` with a life of at most `longest` seconds."""
+    """The command `line` with a life of at most `longest` seconds. A life that is no number is left for the server to refuse: this
+    raises nothing, whatever a client has written."""
     command, end, block = line.partition(b"\r\n")
     words = command.split(b" ")
     if verb.meta:
         words = [_shorter_flag(word, longest) if at > 1 else word for at, word in enumerate(words)]
         if verb.name == b"ms" and not any(word[:1] == b"T" for word in words[3:]):
             words.append(b"T%d" % longest)
-    elif verb.name in LIFE_AT:
+    elif LIFE_AT.get(verb.name, len(words)) < len(words):
         at = LIFE_AT[verb.name]
         words[at] = _shorter(words[at], longest)
     return b" ".join(words) + end + block
@@ -101,6 +103,8 @@ def _shorter_flag(word, longest):
 
 
 def _shorter(word, longest):
-    life = int(word)
+    life = c_number(word, -2**63, 2**63 - 1)
+    if life is None:
+        return word
     left = life - time.time() if life > LONGEST_RELATIVE else life
     return b"%d" % longest if life == 0 or left > longest else word

@@ -25,7 +25,10 @@ class Recent(logging.Handler):
         self._events = deque(maxlen=KEPT)
 
     def emit(self, record):
-        event = read(record)
+        try:
+            event = read(record)
+        except Exception:  # a line that cannot be formatted is our own fault, not that of whoever logs it
+            return
         for known in reversed(self._events):
             if event["time"] - known["time"] > SAME_WITHIN:
                 break

@@ -5,6 +5,8 @@ know. That is a byte, where a session, its parser and the stack of its greenlet 
 import gevent
 from gevent.monkey import get_original
 
+from gmproxy import internal_errors
+
 READ = 1
 EPOLLIN = 1
 
@@ -22,8 +24,11 @@ ABSENT = 0
 
 
 class Hibernation:
-    """`wake(fd, notes, softly)` is called from the loop when a client speaks, or hangs up: it is no longer here then. Its `notes` are those of
-    session.py, and `softly` is True if it is to leave after its next answer.
+    """`wake(fd, notes, softly)` is called from the loop when a client speaks, or hangs up: it is no longer here then, and `fd` is the
+    callee's, also should that raise. Its `notes` are those of session.py, and `softly` is True if it is to leave after its next answer.
+
+    Whatever raises costs the client that it concerns, and no other: the descriptors that are watched and those that are known to be here
+    stay the same.
     """
 
     def __init__(self, wake):
@@ -40,11 +45,12 @@ class Hibernation:
         return self._count
 
     def add(self, fd, notes, softly):
-        """The client at the socket `fd` is here from now on. Raises OSError where the kernel has no room."""
-        self._epoll.register(fd, EPOLLIN)
+        """The client at the socket `fd` is here from now on. Raises OSError where the kernel has no room: then it is not here."""
+        kind = self._kind(notes, softly)
         if fd >= len(self._kinds):
             self._kinds.extend(bytes(fd + 1))  # about twofold: seldom
-        self._kinds[fd] = self._kind(notes, softly)
+        self._epoll.register(fd, EPOLLIN)
+        self._kinds[fd] = kind
         self._count += 1
 
     def _kind(self, notes, softly):
@@ -54,18 +60,28 @@ class Hibernation:
         return self._facts.index(facts)
 
     def _take(self, fd):
-        """(notes, softly) of the client, who is no longer here."""
-        facts = self._facts[self._kinds[fd]]
-        self._epoll.unregister(fd)
-        self._kinds[fd] = ABSENT
-        self._count -= 1
-        return facts
+        """(notes, softly) of the client, who is no longer here; None if there is none."""
+        kind = self._kinds[fd] if fd < len(self._kinds) else ABSENT
+        if kind != ABSENT:
+            self._kinds[fd] = ABSENT
+            self._count -= 1
+        try:
+            self._epoll.unregister(fd)
+        except OSError:  # it was closed, and with that it left the set
+            internal_errors.record("hibernation.take")
+        return self._facts[kind]
 
     def _wake_some(self):
         """Wake some of those who spoke. Returns how many."""
         spoke = self._epoll.poll(0, WOKEN_AT_ONCE)
         for fd, _ in spoke:
-            self._wake(fd, *self._take(fd))
+            facts = self._take(fd)
+            if facts is None:
+                continue
+            try:
+                self._wake(fd, *facts)
+            except Exception:
+                internal_errors.record("hibernation.wake")
         return len(spoke)
 
     def let_go_softly(self):
@@ -79,7 +95,10 @@ class Hibernation:
             pass
         for fd in [fd for fd, kind in enumerate(self._kinds) if kind != ABSENT]:
             self._take(fd)
-            _close(fd)
+            try:
+                _close(fd)
+            except OSError:
+                internal_errors.record("hibernation.let_go")
 
     def close(self):
         self.let_go()

@@ -7,7 +7,9 @@ import socket
 import gevent
 from gevent.server import StreamServer
 
-from gmproxy import net
+from gmproxy import internal_errors, net
+from gmproxy.accepting import Patient, close, say_and_close
+from gmproxy.descriptors import ACCEPTED_AT_ONCE, MAX_FAREWELLS
 
 log = logging.getLogger("gmproxy")
 
@@ -16,14 +18,55 @@ TOO_MANY = b"SERVER_ERROR too many connections\r\n"
 #: How long a client that was turned away may take to read why; seconds.
 LAST_WORDS_TIMEOUT = 1
 
+#: What such a client still sends is read and thrown away, so many bytes at a time, and others have their turn for so many seconds in between:
+#: a recv that finds something does not wait, and would not end while the client goes on sending.
+DRAINED_AT_ONCE = 64 * 1024
+DRAIN_EVERY = 0.001
 
 #: Clients accepted at once where several workers share a socket: few, so that the others get theirs.
-ACCEPTED_AT_ONCE = 4
+ACCEPTED_BESIDE_OTHERS = 4
 
 #: A worker that has more clients than the others lets these go first for so many seconds, and if none of them did, it takes so many
 #: clients before it stands back again.
 STAND_BACK = 0.005
 TAKEN_AFTER_THAT = 16
+
+#: A worker without room for more clients leaves them to a worker that has room, but takes them itself, to turn them away, if they were
+#: not accepted after so many pauses of STAND_BACK: the other one may hang.
+LEFT_TO_OTHERS = 100
+
+
+class Farewells:
+    """Clients that are told why they are turned away, at most MAX_FAREWELLS at a time: each takes a descriptor until it has read that."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def say(self, fd: int) -> None:
+        """Tell the client at the socket `fd`, which becomes ours, that there are too many, and close it. Never waits: may be called from
+        a loop callback."""
+        if self.count >= MAX_FAREWELLS:
+            say_and_close(fd, TOO_MANY)  # if the client has sent a request, it may lose these words
+            return
+        gevent.spawn(self._say, fd)
+        self.count += 1
+
+    def _say(self, fd: int) -> None:
+        """Wait until the client has read it: to close while its request is unread would lose the words."""
+        try:
+            with gevent.socket.socket(fileno=fd) as sock, gevent.Timeout(LAST_WORDS_TIMEOUT, False):
+                sock.sendall(TOO_MANY)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(DRAINED_AT_ONCE):
+                    gevent.sleep(DRAIN_EVERY)
+        except OSError:
+            pass
+        finally:
+            self.count -= 1
+
+
+#: Of this process, whose descriptors they take.
+FAREWELLS = Farewells()
 
 
 class Listener:
@@ -49,65 +92,65 @@ class Listener:
         self._server.close()
 
     def let_in(self, fd, address):
-        """Called from the loop for each client: nothing in it may wait."""
+        """Called from the loop for each client: nothing in it may wait, and whatever raises costs this client alone."""
         service = self.service
-        service.connections += 1
-        if service.is_full():
-            service.rejected += 1
-            log.warning("client turned away client=%s limit=%d", net.host_and_port(address), service.max_clients)
-            gevent.spawn(self._turn_away, fd)
-            return
-        service.clients.seat(fd)
-        log.debug("client connected client=%s clients=%d", net.host_and_port(address), len(service.clients))
-
-    @staticmethod
-    def _turn_away(fd):
-        """Say why, and wait until the client has read it: to close while its request is unread would lose the words."""
-        with gevent.socket.socket(fileno=fd) as sock:
-            try:
-                with gevent.Timeout(LAST_WORDS_TIMEOUT, False):
-                    sock.sendall(TOO_MANY)
-                    sock.shutdown(socket.SHUT_WR)
-                    while sock.recv(4096):
-                        pass
-            except OSError:
-                pass
+        try:
+            service.connections += 1
+            if service.is_full():
+                service.rejected += 1
+                log.warning("client turned away client=%s limit=%d", net.host_and_port(address), service.max_clients)
+                FAREWELLS.say(fd)
+            else:
+                service.clients.seat(fd)
+        except Exception:
+            internal_errors.record("listener.let_in")
+            close(fd)
+        else:
+            log.debug("client connected client=%s clients=%d", net.host_and_port(address), len(service.clients))
 
 
-class _Server(StreamServer):
+class _Server(Patient, StreamServer):
     """Has handle(descriptor, address) called from the loop. What is Python in a client's greenlet costs a page of memory for as long as it
     lives, for the frames of its functions: so the greenlet runs the compiled session alone."""
 
-    def do_read(self):
-        """(descriptor, address) of the next client, or None. To make a socket object of it, and to tune that, were eleven system calls."""
-        try:
-            fd, address = self.socket._accept()
-        except BlockingIOError:
-            return None
+    max_accept = ACCEPTED_AT_ONCE
+    last_words = TOO_MANY
+
+    def accepted(self, fd, address):
+        """To make a socket object of it, and to tune that, were eleven system calls."""
         os.set_blocking(fd, False)
         return fd, address
 
-    def do_handle(self, *args):
-        self.loop.run_callback(self._handle, *args)  # when all else that has happened is seen: who left makes room
+    def do_handle(self, *connection):
+        self.loop.run_callback(self._handle, *connection)  # when all else that has happened is seen: who left makes room
 
 
 class _FairServer(_Server):
     """Shares its listening socket with other workers: whoever wakes first accepts, but not much more than the others."""
 
-    max_accept = ACCEPTED_AT_ONCE
+    max_accept = ACCEPTED_BESIDE_OTHERS
 
     def __init__(self, sock, handle, share):
         super().__init__(sock, handle)
         self._share = share
         self._taken = TAKEN_AFTER_THAT  # clients since we stood back
+        self._left = 0                  # pauses in a row because we have no room
         self._standing_back = None
 
     def full(self):
         """Asked before each client. True: let the others have it, for a moment."""
+        if self._share.is_nearly_full(ACCEPTED_BESIDE_OTHERS):
+            if self._left < LEFT_TO_OTHERS and self._share.others_have_room(ACCEPTED_BESIDE_OTHERS):
+                self._left += 1
+                return self._stand_back()
+        self._left = 0
         self._taken += 1
         if self._taken <= TAKEN_AFTER_THAT or not self._share.board.is_ahead(self._share.number):
             return False
         self._taken = 0
+        return self._stand_back()
+
+    def _stand_back(self):
         self._standing_back = self.loop.timer(STAND_BACK)
         self._standing_back.start(self._start_accepting_if_started)
         return True

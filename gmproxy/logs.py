@@ -1,10 +1,10 @@
 """Where the log goes: stderr, a file, or syslog for a process in the background. One line for each event."""
 
 import logging
-import logging.handlers
 import os
 import time
 
+from gmproxy import log_output
 from gmproxy.errors import StartError
 from gmproxy.events import RECENT
 
@@ -17,38 +17,53 @@ WINDOW = 10.0
 
 
 def set_up(config, in_background, worker=""):
-    """Log as `config` says; again, to have files opened anew. `worker` is added to each line. Raises StartError, and all is as before."""
-    if config.log_file:
-        try:
-            handler = logging.FileHandler(config.log_file)
-        except OSError as error:
-            raise StartError(f"cannot write log file {config.log_file}: {error.strerror}") from None
-    elif not in_background:
-        handler = logging.StreamHandler()
-    elif os.path.exists(SYSLOG_SOCKET):
-        handler = logging.handlers.SysLogHandler(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
-        handler.ident = f"gmproxy[{os.getpid()}]: "
-    else:
-        handler = logging.NullHandler()
-    syslog = isinstance(handler, logging.handlers.SysLogHandler)
+    """Log as `config` says; again, to have files opened anew. `worker` is added to each line. Raises StartError, and all is as before.
+
+    Lines are written without waiting (gmproxy.log_output), so the log can be used, and set up, in a loop callback.
+    """
+    handler = _handler(config, in_background)
     suffix = f" worker={worker}" if worker else ""
-    handler.setFormatter(logging.Formatter(("%(message)s" if syslog else FORMAT) + suffix))
+    handler.setFormatter(logging.Formatter(("%(message)s" if isinstance(handler, log_output.Syslog) else FORMAT) + suffix))
     handler.addFilter(Bursts(handler))
+    logging.raiseExceptions = False  # a log that fails is no reason to print a traceback, least of all to a dead stderr
     log = logging.getLogger("gmproxy")
     before = log.handlers[:]
     log.handlers[:] = [handler, RECENT]
     for old in before:
         if old is not RECENT:
+            handler.dropped += getattr(old, "dropped", 0)
             old.close()
+            old.filters.clear()  # they refer to it: a cycle that the collector would find late, 2 KB for each reload
     log.propagate = False
     log.setLevel(logging.DEBUG if config.verbose else logging.INFO)
 
 
+def _handler(config, in_background: bool) -> log_output.Output:
+    """Raises StartError."""
+    if config.log_file:
+        try:
+            return log_output.open_file(config.log_file)
+        except OSError as error:
+            raise StartError(f"cannot write log file {config.log_file}: {error.strerror}") from None
+    if not in_background:
+        return log_output.Stream(log_output.open_stderr())
+    return log_output.Syslog(SYSLOG_SOCKET, f"gmproxy[{os.getpid()}]: ")
+
+
 def sum_up():
-    """Write what was left out of bursts that are over. To be called now and then."""
+    """Write what was left out of bursts that are over, and how many lines could not be written. To be called about once a second."""
     for handler in logging.getLogger("gmproxy").handlers:
         for bursts in handler.filters:
             bursts.sum_up()
+        if isinstance(handler, log_output.Output):
+            handler.report_dropped()
+
+
+def forget_dropped() -> None:
+    """For a process that was just forked: the lines that could not be written are the other's to report."""
+    for handler in logging.getLogger("gmproxy").handlers:
+        if isinstance(handler, log_output.Output):
+            handler.dropped = 0
 
 
 class Bursts(logging.Filter):

@@ -13,13 +13,15 @@ import signal
 import socket
 import time
 
-from gmproxy import control, internal_errors, notify
+from gmproxy import control, early, internal_errors, logs, notify
 from gmproxy.conf import as_plain
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.events import RECENT
 from gmproxy.ledger import Ledger
 from gmproxy.loop import Loop
 from gmproxy.operations import joined
+from gmproxy.operators import Operators
+from gmproxy.peers import CLOSED, Peer
 from gmproxy.share import Share
 from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT
 
@@ -35,6 +37,10 @@ ANSWER_TIMEOUT = 1.0
 
 #: A worker that should have ended, and has had all of its grace, is killed after so many seconds more.
 KILL_AFTER = 2.0
+
+#: Bytes that may wait to be sent to a worker, and seconds in which it may take nothing of them: beyond, it hangs and is replaced.
+MAX_UNSENT = 16 * 1024 * 1024
+PATIENCE = 10.0
 
 #: What is different in a worker: these are for the master alone.
 FOR_MASTER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -58,8 +64,9 @@ class Master:
         self._ledger = Ledger()
         self._numbers = itertools.count(1)
         self._everybody_was_ready = False
+        self._put_off = []         # signals that came before
         self._ready = None
-        self._listening = None
+        self._operators = None
         self._wakeup = -1
         self._ending = False
         self._trouble = None
@@ -71,12 +78,13 @@ class Master:
         self._board.assign([config.name for config in self.steward.configs])
         self._board.enroll(self.steward.configs)
         self._catch_signals()
-        for number in range(self._count):
-            self._start(number, FIRST_DELAY)
-        self._listening = self.steward.places.control
-        if self._listening is not None:
-            self._listening.setblocking(False)
-            self._loop.watch(self._listening, self._let_in)
+        try:
+            for number in range(0 if self._ending else self._count):
+                self._start(number, FIRST_DELAY)
+        except OSError as error:
+            self._give_up(f"a worker cannot be started: {error.strerror}")
+        if self.steward.places.control is not None:
+            self._operators = Operators(self._loop, self.steward.places.control, self.steward.command)
         self._loop.every(LOOK_EVERY, self.steward.look)
         if self.steward.notifier.watchdog:
             self._loop.every(self.steward.notifier.watchdog / 2, self._keep_watchdog_quiet)
@@ -84,61 +92,78 @@ class Master:
             while not self._ending or self._children:
                 self._loop.turn()
         finally:
-            for pid in self._children:
-                os.kill(pid, signal.SIGKILL)
+            for child in self._children.values():
+                child.kill()
         if self._trouble:
             raise StartError(self._trouble)
 
     # -- signals
 
     def _catch_signals(self):
-        """A signal is a byte in a pipe; what is to be done, is done in the loop."""
+        """A signal is a byte in a pipe; what is to be done, is done in the loop. What was kept until now is done as soon as we serve."""
         self._wakeup, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in (*SIGNALS, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._loop.watch(self._wakeup, self._hear_signals)
+        for number in early.kept_signals():
+            self._follow(number)
 
     def _hear_signals(self):
-        for number in os.read(self._wakeup, 4096):
-            if number == signal.SIGCHLD:
-                self._reap()
-            elif number in SIGNALS:
-                self.steward.signal(number)
+        with contextlib.suppress(BlockingIOError):
+            for number in os.read(self._wakeup, 4096):
+                internal_errors.guarded("master.signal", self._follow)(number)
+
+    def _follow(self, number):
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number in early.END_SIGNALS or number in SIGNALS and self._everybody_was_ready:
+            self.steward.signal(number)
+        elif number in SIGNALS and number not in self._put_off:
+            self._put_off.append(number)
 
     # -- workers
 
     def _start(self, number, delay):
-        """Fork the worker `number`. Should it die soon, the next try comes after `delay`."""
-        ours, theirs = socket.socketpair()
+        """Fork the worker `number`. Should it die soon, the next try comes after `delay`. Raises OSError."""
+        ours, theirs = socket.socketpair()  # OSError: no descriptor is free
         caught = {*SIGNALS, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, caught)  # none may come in the child before it has its own handlers
         try:
             pid = os.fork()
             if not pid:
                 self._be_worker(number, ours, theirs, caught)
+        except OSError:
+            ours.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
-        theirs.close()
-        child = Child(pid, number, control.Channel(ours), delay)
+            theirs.close()
+        child = Child(pid, number, delay)
+        child.peer = Peer(self._loop, ours, functools.partial(self._hear_worker, child), functools.partial(self._lost, child),
+                          max_unsent=MAX_UNSENT, patience=PATIENCE)
         self._children[pid] = child
-        self._loop.watch(ours, functools.partial(self._hear_worker, child))
 
     def _be_worker(self, number, ours, theirs, caught):
         """In the child: serve, and never return."""
         status = 1
-        channel = control.Channel(theirs)
+        channel = control.Channel(theirs, takes_sockets=True)
         try:
             ours.close()
             self._forget_the_master()
             RECENT.clear()
+            logs.forget_dropped()
             internal_errors.forget()
-            for signal_number in caught:
-                signal.signal(signal_number, signal.SIG_IGN if signal_number in FOR_MASTER else signal.SIG_DFL)
+            early.kept_signals()
+            early.keep_signals()  # until gevent's handlers are there
+            for signal_number in FOR_MASTER:
+                signal.signal(signal_number, signal.SIG_IGN)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
             status = self._serve(number, channel)
         except GmproxyError as error:
-            channel.send({"failed": str(error)})
+            with contextlib.suppress(OSError):
+                channel.send({"failed": str(error)})
         except BaseException as error:
             log.exception("worker failed worker=%d", number + 1)
             with contextlib.suppress(OSError):
@@ -149,11 +174,14 @@ class Master:
     def _forget_the_master(self):
         """What it holds open is not for us; above all not the channels, by whose end the others see that it is gone."""
         signal.set_wakeup_fd(-1)
+        for child in self._children.values():
+            child.peer.abandon()
+        if self._operators is not None:
+            self._operators.abandon()
+            self.steward.places.control.close()
         for source in self._loop.sources():
             if isinstance(source, int):
                 os.close(source)
-            else:
-                source.close()
         self._loop.close()
         self.steward.waiting.leave_it()
 
@@ -169,35 +197,29 @@ class Master:
         Member(channel, share, set_up_logs).run(self.steward.configs, places.of_all(self.steward.configs), dict(places.sockets))
         return 0
 
-    def _hear_worker(self, child):
-        try:
-            messages = child.channel.receive()
-        except (EOFError, OSError, ValueError):  # it ends: SIGCHLD will tell
-            child.ended = True
-            self._loop.forget(child.channel.sock)
-            return
-        for message, _ in messages:
-            if "ready" in message:
-                self._is_ready(child)
-            elif "failed" in message:
-                child.failure = message["failed"]
-            elif "answer" in message:
-                self._answered(child, message["answer"], message["told"])
-            else:
-                self.ask(message["command"], message["arguments"], functools.partial(self._tell, child, message))
+    def _hear_worker(self, child, message):
+        if "ready" in message:
+            self._is_ready(child)
+        elif "failed" in message:
+            child.failure = message["failed"]
+        elif "answer" in message:
+            self._answered(child, message["answer"], message["told"])
+        else:
+            self.ask(message["command"], message["arguments"], functools.partial(self._tell, child, message))
 
     def _tell(self, child, message, answers):
         self._send(child, {"answer": message["ask"], "told": joined(message["command"], answers)})
 
-    def _send(self, child, message, given=()):
-        """A worker that takes nothing any more hangs: it is replaced."""
-        try:
-            child.channel.send(message, given)
-        except BlockingIOError:
-            log.error("worker hangs worker=%d pid=%d", child.number + 1, child.pid)
-            os.kill(child.pid, signal.SIGKILL)
-        except OSError:
-            pass  # it has just died
+    @staticmethod
+    def _send(child, message, given=()):
+        child.peer.send(message, given)
+
+    @staticmethod
+    def _lost(child, reason):
+        """Its channel has ended, as its process has or will in a moment; or else it hangs, or says what nobody understands: it is replaced."""
+        if reason != CLOSED:
+            log.error("worker hangs worker=%d pid=%d reason='%s'", child.number + 1, child.pid, reason)
+        child.kill()
 
     def _is_ready(self, child):
         child.ready = True
@@ -207,11 +229,14 @@ class Master:
         if not self._everybody_was_ready and sum(one.ready for one in self._children.values()) == self._count:
             self._everybody_was_ready = True
             try:
-                self.steward.ready()
-            except GmproxyError as error:
+                self.steward.ready(self._ready)
+            except Exception as error:
+                if not isinstance(error, GmproxyError):
+                    internal_errors.record("master.ready")
                 self._give_up(str(error))
                 return
-            self._ready()
+            while self._put_off:
+                internal_errors.guarded("master.signal", self._follow)(self._put_off.pop(0))
 
     def _reap(self):
         while True:
@@ -223,13 +248,12 @@ class Master:
                 return
             child = self._children.pop(pid, None)
             if child is not None:  # else it is a successor that could not begin
-                self._bury(child, os.waitstatus_to_exitcode(status))
+                internal_errors.guarded("master.bury", self._bury)(child, os.waitstatus_to_exitcode(status))
 
     def _bury(self, child, status):
-        child.channel.sock.setblocking(False)
-        while not child.ended:
-            self._hear_worker(child)  # its last words
-        child.channel.close()
+        child.has_ended = True
+        internal_errors.guarded("master.last_words", child.peer.last_words)()
+        child.peer.close()
         self._board.wipe(child.number)
         self._ledger.died(child.pid)
         for question in list(self._questions.values()):
@@ -248,8 +272,13 @@ class Master:
         self._loop.after(delay, functools.partial(self._start_again, child.number, min(delay * 2, LONGEST_DELAY)))
 
     def _start_again(self, number, delay):
-        if not self._ending:
+        if self._ending:
+            return
+        try:
             self._start(number, delay)
+        except OSError as error:
+            log.error("worker not started worker=%d reason='%s' again_in=%.1fs", number + 1, error, delay)
+            self._loop.after(delay, functools.partial(self._start_again, number, min(delay * 2, LONGEST_DELAY)))
 
     def _give_up(self, why):
         self._trouble = why
@@ -286,7 +315,14 @@ class Master:
     def _close_question(self, question):
         if self._questions.pop(question.number, None) is not None:
             self._loop.cancel(question.timer)
+            self._finish(question)
+
+    def _finish(self, question):
+        """A fault in what becomes of the answers is not that of the worker who answered last."""
+        try:
             question.then(self._ledger.completed(question.command, question.arguments, question.answers))
+        except Exception:
+            internal_errors.record("master.answers")
 
     def _keep_watchdog_quiet(self):
         """systemd hears from us as long as all workers that serve can be heard."""
@@ -297,41 +333,6 @@ class Master:
                 self.steward.notifier.tell(notify.WATCHDOG)
 
         self.ask("ping", [], heard)
-
-    # -- the control socket
-
-    def _let_in(self):
-        with contextlib.suppress(OSError):
-            sock, _ = self._listening.accept()
-            operator = Operator(control.Channel(sock, control.MAX_QUESTION))
-            self._loop.watch(sock, functools.partial(self._hear_operator, operator))
-
-    def _hear_operator(self, operator):
-        try:
-            for message, _ in operator.channel.receive():
-                command, arguments = control.question(message)
-                operator.waits_for += 1
-                self.steward.command(command, arguments, functools.partial(self._reply, operator))
-        except ValueError as error:
-            operator.waits_for += 1
-            self._show_out(operator)
-            self._reply(operator, {"error": str(error)})
-        except (EOFError, OSError):
-            self._show_out(operator)
-
-    def _reply(self, operator, answer):
-        with contextlib.suppress(OSError):  # who did not wait for the answer
-            operator.channel.send(answer)
-        operator.waits_for -= 1
-        if operator.is_leaving and not operator.waits_for:
-            operator.channel.close()
-
-    def _show_out(self, operator):
-        """Hear no more; what was asked before is still answered."""
-        self._loop.forget(operator.channel.sock)
-        operator.is_leaving = True
-        if not operator.waits_for:
-            operator.channel.close()
 
     # -- what the steward has done
 
@@ -363,29 +364,33 @@ class Master:
 
     def end(self, softly):
         self._ending = True
-        if self._listening is not None:
-            self._loop.forget(self._listening)
+        if self._operators is not None:
+            self._operators.stop()
         for child in self._children.values():
             if softly and child.ready:
                 self._send(child, {"ask": 0, "command": "end", "arguments": [True]})
             else:
-                os.kill(child.pid, signal.SIGTERM)
+                child.signal(signal.SIGTERM)
         grace = self.steward.configs[0].grace
         self._loop.after((2 * grace if softly else grace) + KILL_AFTER, self._kill_all)
 
     def _kill_all(self):
         for child in self._children.values():
             log.error("worker does not end worker=%d pid=%d", child.number + 1, child.pid)
-            os.kill(child.pid, signal.SIGKILL)
+            child.kill()
 
     def after(self, seconds, what):
         self._loop.after(seconds, what)
+
+    def workers(self):
+        return self._count
 
     def pids(self):
         return [child.pid for child in sorted(self._children.values(), key=lambda child: child.number)]
 
     def wait_for(self, descriptor, pid, then):
         heard = []
+        os.set_blocking(descriptor, False)
         timer = self._loop.after(UPGRADE_TIMEOUT, lambda: finish(None))
 
         def finish(said):
@@ -398,32 +403,31 @@ class Master:
             chunk = os.read(descriptor, 4096)
             heard.append(chunk)
             if not chunk:
-                finish(b"".join(heard).decode())
+                finish(b"".join(heard).decode(errors="replace"))
 
-        self._loop.watch(descriptor, read)
+        self._loop.watch(descriptor, read, lambda: finish(""))
 
 
 class Child:
     """A worker as its master sees it. `failure`: why it could not begin; `delay`: until the next try, should it die soon."""
 
-    def __init__(self, pid, number, channel, delay):
+    def __init__(self, pid, number, delay):
         self.pid = pid
         self.number = number
-        self.channel = channel
+        self.peer = None
         self.delay = delay
         self.ready = False
-        self.ended = False
+        self.has_ended = False  # its number may be that of another process by now
         self.failure = None
         self.started_at = time.monotonic()
 
+    def signal(self, number):
+        if not self.has_ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
-class Operator:
-    """Somebody at the control socket, who has not yet got `waits_for` answers."""
-
-    def __init__(self, channel):
-        self.channel = channel
-        self.waits_for = 0
-        self.is_leaving = False
+    def kill(self):
+        self.signal(signal.SIGKILL)
 
 
 class Question:

@@ -8,9 +8,9 @@ import signal
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from gmproxy import conf, control, internal_errors, logs
+from gmproxy import conf, control, early, internal_errors, logs
 from gmproxy.errors import GmproxyError
-from gmproxy.worker import Worker
+from gmproxy.worker import Worker, every
 
 #: Seconds between two looks whether a burst in the log is over.
 LOOK_EVERY = 1.0
@@ -25,7 +25,7 @@ class Member:
     """`channel`, a control.Channel to the master, was made before gevent: it becomes ours in another shape."""
 
     def __init__(self, channel, share, set_up_logs):
-        self._channel = control.Channel(gevent.socket.socket(fileno=channel.sock.detach()))
+        self._channel = control.Channel(gevent.socket.socket(fileno=channel.sock.detach()), takes_sockets=True)
         self._sending = BoundedSemaphore()  # one message after the other
         self._worker = Worker(share, set_up_logs)
         self._asked = {}  # number of a question -> (whom to tell, its timer)
@@ -37,33 +37,32 @@ class Member:
         """Serve until the master says that it is enough, or is gone."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._worker.end)
+        if early.must_end():
+            self._worker.end()
         self._worker.serve(configs, places, listening)
         gevent.spawn(self._hear)
-        gevent.spawn(self._sum_up_logs)
+        gevent.spawn(every, LOOK_EVERY, logs.sum_up)
         self._worker.run(lambda: self._send({"ready": True}))
 
     def _send(self, message):
         with self._sending, contextlib.suppress(OSError):  # a master that is gone is seen by `_hear`
             self._channel.send(message)
 
-    @staticmethod
-    def _sum_up_logs():
-        while True:
-            gevent.sleep(LOOK_EVERY)
-            logs.sum_up()
-
     def _hear(self):
         try:
             while True:
                 for message, sockets in self._channel.receive():
-                    self._take(message, sockets)
+                    internal_errors.guarded("member.take", self._take)(message, sockets)
         except (EOFError, OSError):
             log.error("master gone, ending")
+        except Exception:  # what comes next cannot be understood either: the master starts another worker
+            internal_errors.record("member.hear")
+        finally:
             self._worker.end()
 
     def _take(self, message, sockets):
         if "answer" in message:
-            self._loop.run_callback(self._answered, message["answer"], message["told"])
+            self._loop.run_callback(internal_errors.guarded("member.answered", self._answered), message["answer"], message["told"])
             return
         try:
             answer = self._obey(message["command"], message["arguments"], sockets)
@@ -95,7 +94,7 @@ class Member:
         number = next(self._numbers)
         timer = self._loop.timer(ANSWER_TIMEOUT)
         self._asked[number] = then, timer
-        timer.start(self._answered, number, None)
+        timer.start(internal_errors.guarded("member.answered", self._answered), number, None)
         self._send({"ask": number, "command": command, "arguments": arguments})
 
     def _answered(self, number, told):

@@ -36,6 +36,7 @@ class Places:
         self.sockets = {}
         self.activated = False
         self.control = None
+        self._control_path = ""
         self._not_ours = set()  # places whose files are for others to remove
         self.report_to = None
         self.predecessor = None
@@ -51,14 +52,14 @@ class Places:
                 self.sockets[sockets.name_of(sock)] = sock
         self._not_ours.update(self.sockets)
         if self.control is not None:
-            self._not_ours.add(self.control.getsockname())
+            self._not_ours.add(self._control_path)
 
     def become_owner(self):
         """We serve: from now on it is for us to remove the files that a predecessor made."""
         if not self.activated:
             self._not_ours.clear()
         elif self.control is not None:
-            self._not_ours.discard(self.control.getsockname())
+            self._not_ours.discard(self._control_path)
 
     def _take_over(self, facts):
         self.activated = facts["activated"]
@@ -69,6 +70,8 @@ class Places:
             self.sockets[place] = _adopt(descriptor)
         if facts["control"] is not None:
             self.control = _adopt(facts["control"])
+            # The name that the kernel knows may be another: see sockets.bind_unix. Version 0.1.0 does not tell it.
+            self._control_path = facts.get("control_path") or self.control.getsockname()
 
     def of(self, config):
         """The places at which clients of the pool `config` connect."""
@@ -94,7 +97,8 @@ class Places:
                 if place not in self.sockets and place not in new:
                     new[place] = _bind_for_admin(configs[0], place)
         except BaseException:
-            close(new)
+            for place, sock in new.items():
+                self._close(place, sock)
             raise
         self.sockets.update(new)
         return new
@@ -123,11 +127,12 @@ class Places:
         """Listen for operators at `path`. Raises StartError."""
         if self.control is None:
             self.control = control.listen(path, owner)
+            self._control_path = path
 
     def close(self, successor=False):
         """Let nobody in any more. With a `successor`, who has the same sockets, their files stay."""
         if self.control is not None:
-            self.sockets[self.control.getsockname()] = self.control
+            self.sockets[self._control_path] = self.control
         if successor:
             self._not_ours.update(self.sockets)
         for place, sock in self.sockets.items():
@@ -141,7 +146,7 @@ class Places:
         descriptor `report_to`."""
         facts = {
             "sockets": {place: sock.fileno() for place, sock in self.sockets.items()},
-            "control": self.control and self.control.fileno(),
+            "control": self.control and self.control.fileno(), "control_path": self._control_path,
             "activated": self.activated, "report_to": report_to, "pid": os.getpid(),
         }
         given = [report_to, *facts["sockets"].values()] + ([facts["control"]] if self.control else [])
@@ -159,11 +164,6 @@ def _bind_for_admin(config, place):
         return control.listen(place, daemon.owner(config.user, config.group))
     host, _, port = place.rpartition(":")
     return sockets.bind_tcp(host, int(port), ADMIN_BACKLOG)
-
-
-def close(listening):
-    for sock in listening.values():
-        sock.close()
 
 
 def _adopt(descriptor):

@@ -38,6 +38,7 @@ class Pool:
         self.states = {}
         self._log = PoolLog(config.name, self.title)
         self._slow = None    # see measure
+        self._placement = None  # (config, what `placement` gave for it)
         self._shares = None  # (locator, what `shares` gave for it)
         self._share = share
         self._leaving = {}  # a Backend that was taken out -> when it was last seen busy
@@ -139,8 +140,10 @@ class Pool:
         return self._shares[1]
 
     def placement(self):
-        """The Placement of keys while all servers live."""
-        return placement_for(self.config, self.config.server)
+        """The Placement of keys while all servers live. It is made once for a configuration: a large ring takes milliseconds."""
+        if self._placement is None or self._placement[0] is not self.config:
+            self._placement = self.config, placement_for(self.config, self.config.server)
+        return self._placement[1]
 
     def _note_state(self, backend, now):
         state = backend.health.state(now)

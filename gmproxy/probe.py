@@ -5,6 +5,7 @@ from collections import namedtuple
 from gmproxy import net
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol import orders, packets
+from gmproxy.protocol.numbers import plain_number
 from gmproxy.waits import Deadline, receive, send_all
 
 #: What `stats` tells of a server. `pid` and `uptime` (seconds) are None if it does not say.
@@ -150,4 +151,4 @@ def _fact(name, value):
 
 
 def _number(text):
-    return int(text) if text and text.isdigit() else None
+    return plain_number(text) if text else None

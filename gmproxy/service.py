@@ -2,19 +2,24 @@
 
 import functools
 import logging
+from typing import Any
 
 import gevent
 
-from gmproxy import internal_errors, stats
+from gmproxy import internal_errors, net, stats
 from gmproxy.accel import pick
 from gmproxy.clients import Clients
 from gmproxy.insides import Insides
 from gmproxy.protocol import orders
+from gmproxy.share import MAX_HELD, MAX_HELD_BY_ONE
 
 INTERNAL_ERROR = pick("message").INTERNAL_ERROR
 resume_all = pick("link").resume_all
 
 log = logging.getLogger("gmproxy")
+
+#: Seconds until a client hears that its password is wrong. It alone waits: this slows down who tries many passwords, and no other client.
+WRONG_PASSWORD_DELAY = 1.0
 
 FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 
@@ -25,6 +30,7 @@ class Service:
     clients       that are connected here (a gmproxy.clients.Clients)
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
+    auth_errors   logins with a wrong password
     """
 
     def __init__(self, options, router, share):
@@ -36,21 +42,36 @@ class Service:
         self.connections = 0
         self.rejected = 0
         self.dropped = 0
+        self.auth_errors = 0
         self.held = 0
         self.flushes = 0
 
     @property
     def max_clients(self):
-        """At the same time, in all workers."""
-        return self.options.max_connections or self.share.room
+        """At the same time, in all workers: as -n says, but no more than there are descriptors for."""
+        room = self.share.room * self.share.workers
+        return min(self.options.max_connections or room, room)
 
     def is_full(self):
+        """True if another client must be turned away."""
         board = self.share.board
-        return (len(self.clients) if board is None else board.clients(self.options.name)) >= self.max_clients
+        clients = len(self.clients) if board is None else board.clients(self.options.name)
+        return clients >= self.max_clients or self.share.is_full()
+
+    def hold(self, more: int, by_one: int) -> bool:
+        """`more` bytes, or fewer if negative, wait for a client, for which `by_one` wait by now. False if that is too much, and the client
+        must be closed. Never raises; called from sessions and from loop callbacks."""
+        self.held += more
+        total = self.share.hold(more)
+        if more <= 0 or (total <= MAX_HELD and by_one <= MAX_HELD_BY_ONE):
+            return True
+        self.dropped += 1
+        log.warning("client dropped reason=memory held=%d bytes=%d", total, by_one)
+        return False
 
     def reset_counters(self):
         internal_errors.forget()
-        self.connections = self.rejected = self.dropped = self.flushes = 0
+        self.connections = self.rejected = self.dropped = self.auth_errors = self.flushes = 0
         self.clients.reset_traffic()
         self.router.misses_for_errors = self.router.fragments = 0
         for backend in self.router.backends + self.router.backups:
@@ -62,6 +83,9 @@ class Service:
         if kind == "flush" and not self.options.disable_flush_all:
             self.flushes += 1
             self.router.flush_all(request)
+            return
+        if kind == "wrong_password":
+            self._refuse_later(request)
             return
         if kind == "flush":
             request.reply = FLUSH_REFUSED
@@ -79,6 +103,20 @@ class Service:
         else:
             request.reply = stats.answer(self, request.keys, self._as_magent())
         request.complete()
+
+    def _refuse_later(self, request: Any) -> None:
+        """The client of `request` has said a wrong password: it hears of that after WRONG_PASSWORD_DELAY."""
+        self.auth_errors += 1
+        log.warning("wrong password client=%s", net.peer(request.owner.fd))
+        timer = gevent.get_hub().loop.timer(WRONG_PASSWORD_DELAY)
+        timer.start(self._refuse, timer, request)
+
+    @staticmethod
+    def _refuse(timer: Any, request: Any) -> None:
+        """Called from the loop."""
+        timer.close()
+        request.reply = request.line
+        resume_all(list(filter(None, [request.complete()])))
 
     def _ask_servers(self, request):
         """In a greenlet of its own."""

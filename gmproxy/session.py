@@ -43,9 +43,15 @@ LONG_ANSWER = 128 * 1024
 STAYS_LONG = 64
 LAST_LANE = -1
 
-#: Bytes that may wait for all clients together, of requests half sent and of answers not taken. Beyond it, a client that adds to
-#: them is closed.
-MAX_HELD = 1024 * 1024 * 1024
+#: Bytes of answers that one batch should have: a client whose answers are long gets fewer requests in flight, and its other requests wait
+#: in its own buffer and in the kernel. Until the first of them arrive nobody knows how long they are.
+BATCH_BYTES = 4 * 1024 * 1024
+
+#: Answers that wait for others of their batch are counted as held (Session._hold) in steps of so many bytes: of fewer nobody is told.
+HELD_STEP = 64 * 1024
+
+#: What a client gets in place of an answer that would hold too much memory, before it is closed; as from memcached.
+NO_MEMORY = b"SERVER_ERROR out of memory writing get response\r\n"
 
 #: What a client session is doing.
 RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
@@ -75,7 +81,8 @@ class Session:
 
     __slots__ = ("service", "fd", "lane", "bytes_read", "bytes_written", "silent", "dozes", "asleep", "_router", "_loop", "_wait", "_wake",
                  "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_speaks", "_batch", "_pending", "_out", "_out_at",
-                 "_leaving", "_softly", "_quit", "_delayed", "_holds", "_long", "_looked_at", "_looked_through", "_from_proxy")
+                 "_leaving", "_softly", "_quit", "_delayed", "_holds", "_arrived", "_at_most", "_long", "_looked_at", "_looked_through",
+                 "_from_proxy")
 
     def __init__(self, service, fd, lane, notes=NEW):
         self.service = service
@@ -109,6 +116,8 @@ class Session:
         self._looked_at = None    # keys that the batch reads, or changes depending on what is there; None until that matters
         self._looked_through = 0  # requests of the batch whose keys are among them
         self._holds = 0        # bytes that wait for this client, see _hold
+        self._arrived = 0      # bytes of answers to the batch, which wait for the others
+        self._at_most = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
         self._long = 0         # batches for which it is taken for one with long answers
         self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
 
@@ -261,7 +270,7 @@ class Session:
         lane = LAST_LANE if self._long else self.lane  # nothing of the batch before is under way any more, so that the order stays
         routing = False
         try:
-            while len(batch) < (MAX_BATCH if self._pending else MAX_AT_ONCE) and not self._quit:
+            while len(batch) < (self._at_most if self._pending else MAX_AT_ONCE) and not self._quit:
                 request = self._delayed or self._parser.next_request()
                 if request is None:
                     break
@@ -334,8 +343,12 @@ class Session:
     def answered(self, request):
         """The reply to `request` is there. Returns this session if it waits for no other."""
         self._pending -= 1
-        if self._pending == 0 and self._doing == AWAITS_REPLIES:
-            return self
+        if self._doing == AWAITS_REPLIES:
+            self._arrived += len(request.reply)
+            if self._arrived - self._holds >= HELD_STEP:
+                self._hold_reply(request)
+            if self._pending == 0:
+                return self
         return None
 
     def abandoned(self, request):
@@ -344,6 +357,16 @@ class Session:
         if self._pending == 0 and self._doing == AWAITS_REPLIES:
             return self
         return None
+
+    def _hold_reply(self, request):
+        """Count what has arrived for the batch. Where that is too much, this answer goes, and the client when it has the others."""
+        if self._at_most == 0 or not self._account(self._arrived + self._parser.stream.size()):
+            self._arrived -= len(request.reply)
+            self._account(self._arrived)
+            request.reply = NO_MEMORY
+            request.mapped = False
+            self._at_most = 0
+            self._quit = True
 
     def resume(self):
         """All answers are there. Called from the loop's callbacks only: whoever calls from a greenlet is never switched back to."""
@@ -382,10 +405,13 @@ class Session:
         self._send_on()
         if self._out:
             self._send_slowly()
+        elif self._holds:
+            self._hold(0)
 
     def _render_replies(self):
         batch = self._batch
-        if len(batch) == 1:
+        count = len(batch)
+        if count == 1:
             request = batch[0]
             data = b"" if request.quiet else request.reply if request.edge is None else request.edge.render(request)
         else:
@@ -394,13 +420,17 @@ class Session:
             ])
         batch.clear()
         self._looked_at = None
+        self._arrived = 0
         self._out = data
         self._out_at = 0
         self.bytes_written += len(data)
         if len(data) >= LONG_ANSWER:
             self._long = STAYS_LONG
+            if self._at_most:
+                self._at_most = min(max(BATCH_BYTES * count // len(data), 1), MAX_BATCH)
         elif self._long:
             self._long -= 1
+            self._at_most = min(self._at_most * 2, MAX_BATCH)
 
     # -- the socket
 
@@ -439,7 +469,8 @@ class Session:
         """A client that does not read for `client_write_timeout` seconds is given up (OSError)."""
         try:
             while self._out:
-                self._hold(len(self._out))
+                if self._at_most:  # else it is to get what was counted as it arrived
+                    self._hold(len(self._out))
                 Deadline(self.service.options.client_write_timeout).wait_writable(self.fd)
                 self._send_on()
         except TimeoutError:
@@ -449,12 +480,12 @@ class Session:
             self._hold(0)
 
     def _hold(self, count):
-        """`count` bytes wait for this client now. Raises OSError if all clients together hold too many."""
-        service = self.service
-        service.held += count - self._holds
-        grows = count > self._holds
-        self._holds = count
-        if grows and service.held > MAX_HELD:
-            service.dropped += 1
-            log.warning("client dropped reason=memory held=%d", service.held)
+        """`count` bytes wait for this client now. Raises OSError if that is too much, for it or for all clients together."""
+        if not self._account(count):
             raise OSError("too much memory waits for clients")
+
+    def _account(self, count):
+        """The same; False if that is too much."""
+        more = count - self._holds
+        self._holds = count
+        return self.service.hold(more, count)

@@ -127,6 +127,15 @@ def place(value):
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_names(value: str) -> str:
+    """Host names with commas: in lower case, each once. Raises ValueError."""
+    names = [name.strip().rstrip(".").lower() for name in value.split(",") if name.strip()]
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9_]([a-z0-9_.-]{0,253})", name):
+            raise ValueError(f"{name!r} is not a host name")
+    return ",".join(dict.fromkeys(names))
+
+
 #: name      as in the configuration file; with dashes the long option, with GMPROXY_ and in capitals the environment variable
 #: flag      the short option, or ""
 #: parse     text -> value
@@ -148,7 +157,7 @@ _TABLE = {
         ("port", "-p", whole(0, 65535), "11211", "PORT", "TCP port to listen on; 0: no TCP"),
         ("unix_socket", "-f", path, "", "PATH", "unix socket to listen on"),
         ("unix_mode", "", octal_mode, "", "MODE", "permissions of the unix socket, octal"),
-        ("max_connections", "-n", whole(0, 1_000_000), "4096", "N", "clients at the same time; 0: as many as there may be open files"),
+        ("max_connections", "-n", whole(0, 1_000_000), "4096", "N", "clients at the same time, at most as many as open files allow beside connections to servers; 0: that many"),
         ("backlog", "", whole(1, 65535), "1024", "N", "connections that may wait to be accepted"),
     ),
     "Which server has a key": (
@@ -214,6 +223,8 @@ _TABLE = {
         ("log_file", "", path, "", "PATH", "write the log here; else to stderr, or in the background to syslog"),
         ("control", "", path, "", "PATH", "unix socket on which the service takes orders, such as reload, from its user and group"),
         ("admin", "", place, "", "ADDRESS:PORT", "serve metrics, health and the status page over HTTP here; or unix:/path"),
+        ("admin_host", "", host_names, "", "NAME",
+         "answer at the admin address also to who asks for this host name, beside addresses and localhost; several with commas"),
         ("stats_port", "", place, "", "[ADDRESS:]PORT", "tell counters as JSON to whoever connects here, as twemproxy does on port 22222"),
         ("watch", "", yes_or_no, "no", "", "reload when the configuration file has changed"),
         ("verbose", "-v", yes_or_no, "no", "", "log more"),

@@ -8,7 +8,19 @@ from gmproxy.manykeys import PARTS, part_of
 #: Pools in one service; each has a place on the board.
 MAX_POOLS = 4096
 
-SIZE = 4  # bytes of a number on the board
+SIZE = 4  # bytes of a number of clients on the board
+HELD_SIZE = 8  # bytes of a number of bytes there
+
+#: Bytes that may wait for all clients of the service, of requests half sent and of answers not taken. Beyond it, a client that adds to
+#: them is closed.
+MAX_HELD = 1024 * 1024 * 1024
+
+#: Of these, for one client: the largest answer that there may be (protocol/limits.py MAX_REPLY), or the many answers of one batch.
+MAX_HELD_BY_ONE = 256 * 1024 * 1024
+
+#: A worker notes on the board what waits for its clients when that has changed by so many bytes: what the others know of it is at most
+#: so much too low.
+HELD_STEP = 1024 * 1024
 
 #: Servers, in all pools and since the start, of which the workers warn each other.
 MAX_SERVERS = 4096
@@ -27,7 +39,9 @@ class Share:
     board        where the workers note how many clients they have, or None for a single process
     ask          ask(command, arguments, then): put a question to all workers; None for a single process
     report       report(): what this worker has counted and measured (gmproxy.report)
-    room         clients for whom the service may open descriptors
+    room         clients of all pools for whom this process may open descriptors
+    clients      of all pools that this process has
+    held         bytes that wait for them
     """
 
     def __init__(self, number=0, workers=1, started_at=0.0, board=None):
@@ -38,6 +52,38 @@ class Share:
         self.ask = None
         self.report = None
         self.room = 0
+        self.clients = 0
+        self.held = 0
+        self._noted = 0  # of `held`, on the board
+
+    # -- what all clients share
+
+    def is_full(self) -> bool:
+        """True if there is no descriptor for another client in this process."""
+        return self.clients >= self.room
+
+    def is_nearly_full(self, more: int) -> bool:
+        """True if there is no room for `more` clients."""
+        return self.clients + more > self.room
+
+    def others_have_room(self, more: int) -> bool:
+        """True if another worker has room for `more` clients; all have as much room as we."""
+        return any(
+            self.board.clients_of(number) + more <= self.room for number in range(self.workers) if number != self.number
+        )
+
+    def hold(self, more: int) -> int:
+        """`more` bytes wait for clients of this process, or fewer if it is negative. Returns how many wait in all workers. Never raises;
+        called from sessions and from loop callbacks."""
+        self.held += more
+        if self.board is None:
+            return self.held
+        if abs(self.held - self._noted) >= HELD_STEP:
+            self._noted = max(self.held, 0)
+            self.board.note_held(self.number, self._noted)
+        return self.board.held() - self._noted + self.held
+
+    # -- what is divided among the workers
 
     def part_of(self, total):
         """This worker's part of `total`, at least 1: so where `total` is below the number of workers, the parts make up more."""
@@ -54,7 +100,7 @@ def debtor(pool, is_backup, label):
 
 
 class Board:
-    """The number of clients of each pool in each worker, in memory that they share from the fork on.
+    """The number of clients of each pool in each worker, and of bytes held for them, in memory that they share from the fork on.
 
     Everybody writes only in the own column, so no lock is needed. Two workers that look at the same time may both let in the last
     client: the service may have as many too many as there are workers, less one.
@@ -65,6 +111,7 @@ class Board:
         self.slots = {}  # pool -> row
         self.places = {}  # of servers: debtor -> row
         self._counts = memoryview(mmap.mmap(-1, workers * MAX_POOLS * SIZE)).cast("I")
+        self._held = memoryview(mmap.mmap(-1, workers * HELD_SIZE)).cast("Q")
         self._alarms = memoryview(mmap.mmap(-1, workers * MAX_SERVERS))
         self._parts = memoryview(mmap.mmap(-1, workers * MAX_SERVERS * PARTS))
 
@@ -94,6 +141,18 @@ class Board:
         slot = self.slots.get(name)
         return 0 if slot is None else sum(self._counts[slot * self.workers:(slot + 1) * self.workers])
 
+    def clients_of(self, number: int) -> int:
+        """Of all pools, in the worker `number`."""
+        return sum(self._counts[slot * self.workers + number] for slot in self.slots.values())
+
+    def note_held(self, number: int, count: int) -> None:
+        """`count` bytes wait for clients of the worker `number`."""
+        self._held[number] = count
+
+    def held(self) -> int:
+        """Bytes that wait for clients of all workers."""
+        return sum(self._held)
+
     def is_ahead(self, number):
         """True if the worker `number` has more clients than the average, by more than one."""
         mine = everybody = 0
@@ -107,6 +166,7 @@ class Board:
         """The worker `number` is gone, its clients and journals with it."""
         for slot in self.slots.values():
             self._counts[slot * self.workers + number] = 0
+        self._held[number] = 0
         for row in self.places.values():
             self._alarms[row * self.workers + number] = NOTHING
 

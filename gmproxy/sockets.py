@@ -5,7 +5,14 @@ import os
 import socket
 import stat
 
+from gmproxy import files
 from gmproxy.errors import StartError
+
+#: Bytes of the path of a unix socket that clients can give to the kernel.
+LONGEST_PATH = 107
+
+#: Seconds for whoever listens on a unix socket that is there to be asked.
+PROBE_TIMEOUT = 1
 
 
 def places(config):
@@ -52,49 +59,83 @@ def bind_tcp(host, port, backlog):
     return sock
 
 
-def bind_unix(path, backlog, mode=""):
-    """`mode`: permissions in octal, "" for what the umask leaves."""
-    _remove_stale(path)
+def bind_unix(path: str, backlog: int, mode: str = "", owner: tuple[int, int] = (-1, -1)) -> socket.socket:
+    """The listening unix socket at `path`. Raises StartError.
+
+    mode    permissions in octal, "" for what the umask leaves
+    owner   user and group number that get it; -1: as it is
+
+    Root follows no link of another user, and changes nothing but the socket (gmproxy.files).
+    """
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise StartError(f"cannot listen on {path}: the path is longer than {LONGEST_PATH} bytes")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(path)
-        if mode:
-            os.chmod(path, int(mode, 8))
+        with files.parent(path) as (directory, name):
+            is_stale = _look_for_another(directory, name, path)
+            if os.geteuid() == 0 and not files.is_safe(path):
+                _bind_privately(sock, directory, name, mode, owner)
+            else:
+                if is_stale:
+                    os.unlink(name, dir_fd=directory)
+                sock.bind(path)
+                _give(directory, name, mode, owner)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise StartError(f"cannot listen on {path}: {error.strerror or error}") from None
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
-def remove_file(place):
+def _bind_privately(sock: socket.socket, directory: int, name: str, mode: str, owner: tuple[int, int]) -> None:
+    """Where others may write: the socket is made in a directory that only we may enter, and moved into place as it should be."""
+    with files.private_directory(directory) as (inside, _):
+        sock.bind(f"{files.OWN_DESCRIPTORS}{inside}/{name}")
+        try:
+            _give(inside, name, mode, owner)
+            os.rename(name, name, src_dir_fd=inside, dst_dir_fd=directory)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=inside)
+            raise
+
+
+def _give(directory: int, name: str, mode: str, owner: tuple[int, int]) -> None:
+    if mode:
+        os.chmod(name, int(mode, 8), dir_fd=directory)
+    if owner != (-1, -1):
+        os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+
+
+def remove_file(place: str) -> None:
     """Leave no unix socket behind. Another user may not be allowed to, which is no fault: the next start does it."""
     if place.startswith("/"):
-        with contextlib.suppress(OSError):
-            os.unlink(place)
+        with contextlib.suppress(OSError), files.parent(place) as (directory, name):
+            if files.kind(directory, name) == stat.S_IFSOCK:
+                os.unlink(name, dir_fd=directory)
 
 
-def _remove_stale(path):
-    """A socket that an earlier process left behind is removed; one that somebody listens on is not."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise StartError(f"cannot listen on {path}: there is a file that is no socket")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StartError(f"cannot listen on {path}: {error.strerror}") from None
+def _look_for_another(directory: int, name: str, path: str) -> bool:
+    """True if an earlier process left a socket at `name`. Raises StartError if somebody listens on it, or it is no socket."""
+    found = files.kind(directory, name)
+    if found is None:
+        return False
+    if found != stat.S_IFSOCK:
+        raise StartError(f"cannot listen on {path}: there is a file that is no socket")
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        probe.settimeout(1)
-        probe.connect(path)
+        probe.settimeout(PROBE_TIMEOUT)
+        probe.connect(f"{files.OWN_DESCRIPTORS}{directory}/{name}")
     except ConnectionRefusedError:
-        os.unlink(path)
+        return True
     except OSError as error:
         raise StartError(f"cannot listen on {path}: {error.strerror or error}") from None
-    else:
-        raise StartError(f"cannot listen on {path}: Address already in use")
     finally:
         probe.close()
+    raise StartError(f"cannot listen on {path}: Address already in use")
 
 
 def name_of(sock):

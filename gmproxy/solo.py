@@ -1,16 +1,28 @@
 """A single process: a worker that looks after itself. All that a master does for several is done here in greenlets."""
 
 import contextlib
+import logging
 import os
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from gevent.os import make_nonblocking, nb_read
 from gevent.server import StreamServer
 
-from gmproxy import control, notify
+from gmproxy import control, early, internal_errors, notify
+from gmproxy.accepting import Patient
 from gmproxy.errors import GmproxyError
+from gmproxy.operators import MAX_OPERATORS, MAX_QUESTIONS, PATIENCE
 from gmproxy.steward import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT
-from gmproxy.worker import Worker
+from gmproxy.worker import Worker, every
+
+log = logging.getLogger("gmproxy")
+
+
+
+class _Operators(Patient, StreamServer):
+    """Operators at the control socket."""
+
 
 class Solo:
     """The crew of a `steward` whose only worker is in this process."""
@@ -19,55 +31,53 @@ class Solo:
         self.steward = steward
         self._worker = Worker(share, set_up_logs)
         self._greenlets = []
-        self._operators = None
+        self._listening = None
+        self._operators = {}  # Operator -> None, the one heard most recently last
         steward.crew = self
 
     def run(self, ready):
         """Serve until the end; `ready` is called once clients are accepted."""
         steward = self.steward
         self.serve(steward.configs, steward.places.sockets)
-        for number in SIGNALS:
-            gevent.signal_handler(number, steward.signal, number)
-        self._greenlets.append(gevent.spawn(self._look))
+        follow = internal_errors.guarded("solo.signal", steward.signal)
+        self._greenlets.append(gevent.spawn(every, LOOK_EVERY, steward.look))
         if steward.places.control is not None:
-            self._operators = StreamServer(gevent.socket.socket(fileno=os.dup(steward.places.control.fileno())), self._hear)
-            self._operators.start()
+            self._listening = _Operators(gevent.socket.socket(fileno=os.dup(steward.places.control.fileno())), self._hear)
+            self._listening.start()
         if steward.notifier.watchdog:
-            self._greenlets.append(gevent.spawn(self._keep_watchdog_quiet, steward.notifier.watchdog / 2))
+            self._greenlets.append(gevent.spawn(every, steward.notifier.watchdog / 2, steward.notifier.tell, notify.WATCHDOG))
 
         def serving():
-            steward.ready()
-            ready()
+            steward.ready(ready)
+            for number in SIGNALS:
+                gevent.signal_handler(number, follow, number)
+            for number in early.kept_signals():
+                follow(number)
 
         self._worker.run(serving)
         gevent.killall(self._greenlets)
 
-    def _look(self):
-        while True:
-            gevent.sleep(LOOK_EVERY)
-            self.steward.look()
-
-    def _keep_watchdog_quiet(self, interval):
-        while True:
-            self.steward.notifier.tell(notify.WATCHDOG)
-            gevent.sleep(interval)
-
     def _hear(self, sock, address):
-        """One operator at the control socket."""
-        channel = control.Channel(sock, control.MAX_QUESTION)
-
-        def reply(answer):
-            with contextlib.suppress(OSError):  # who did not wait for the answer
-                channel.send(answer)
-
+        """One operator at the control socket, in a greenlet of its own."""
+        if len(self._operators) >= MAX_OPERATORS:
+            log.warning("too many operators limit=%d", MAX_OPERATORS)
+            idle = next((operator for operator in self._operators if operator.is_idle()), None)
+            if idle is None:
+                return
+            self._operators.pop(idle).kill()
+        operator = Operator(sock)
+        self._operators[operator] = gevent.getcurrent()
         try:
-            while True:
-                for message, _ in channel.receive():
-                    self.steward.command(*control.question(message), reply)
-        except ValueError as error:
-            reply({"error": str(error)})
-        except (EOFError, OSError):
-            pass
+            for name, arguments in operator.questions():
+                self._operators[operator] = self._operators.pop(operator)
+                answer = operator.answer()
+                try:
+                    self.steward.command(name, arguments, answer)
+                except Exception as error:
+                    internal_errors.record("solo.operator")
+                    answer({"error": repr(error)})
+        finally:
+            self._operators.pop(operator, None)
 
     # -- what the steward has done
 
@@ -82,23 +92,27 @@ class Solo:
         except (LookupError, GmproxyError) as error:
             then([{"error": str(error)}])
 
+    @staticmethod
+    def workers():
+        return 1
+
     def reopen_logs(self, config):
         self._worker.set_up_logs(config)
 
     def end(self, softly):
-        if self._operators is not None:
-            self._operators.close()
+        if self._listening is not None:
+            self._listening.close()
         self._worker.end(softly)
 
     @staticmethod
     def after(seconds, what):
-        gevent.spawn_later(seconds, what)
+        gevent.spawn_later(seconds, internal_errors.guarded("solo.after", what))
 
     def pids(self):
         return [os.getpid()]
 
     def wait_for(self, descriptor, pid, then):
-        gevent.spawn(self._wait_for, descriptor, pid, then)
+        gevent.spawn(internal_errors.guarded("solo.successor", self._wait_for), descriptor, pid, then)
 
     @staticmethod
     def _wait_for(descriptor, pid, then):
@@ -106,9 +120,58 @@ class Solo:
         said = None
         try:
             with gevent.Timeout(UPGRADE_TIMEOUT, False):  # one that is not ours passes
-                said = b"".join(iter(lambda: nb_read(descriptor, 4096), b"")).decode()
+                said = b"".join(iter(lambda: nb_read(descriptor, 4096), b"")).decode(errors="replace")
+        except OSError as error:
+            said = str(error)
         finally:
             os.close(descriptor)
         then(said)
         while said != "ready" and os.waitpid(pid, os.WNOHANG) == (0, 0):
             gevent.sleep(LOOK_EVERY)
+
+
+class Operator:
+    """One at the control socket `sock`: its questions come and its answers go in greenlets, of which only those concerned wait."""
+
+    def __init__(self, sock):
+        self._channel = control.Channel(sock, control.MAX_QUESTION)
+        self._room = BoundedSemaphore(MAX_QUESTIONS)  # for questions under way
+        self._sending = BoundedSemaphore()  # one answer after the other
+        self._waits_for = 0
+
+    def is_idle(self):
+        return not self._waits_for
+
+    def questions(self):
+        """Gives (command, arguments) of each, until the end; what is none is answered here, and is the last."""
+        try:
+            while True:
+                for message, _ in self._channel.receive():
+                    yield control.question(message)
+        except ValueError as error:
+            self.answer()({"error": str(error)})
+        except (EOFError, OSError):
+            pass
+        with gevent.Timeout(PATIENCE, False):
+            for _ in range(MAX_QUESTIONS):
+                self._room.acquire()  # until all are answered: the socket is closed when we return
+
+    def answer(self):
+        """What is to be called with the answer to a question, once. Waits while too many are under way."""
+        self._room.acquire()
+        self._waits_for += 1
+
+        def send(told):
+            self._waits_for -= 1
+            try:
+                with gevent.Timeout(PATIENCE), self._sending:
+                    self._channel.send(told)
+            except gevent.Timeout:
+                log.warning("operator disconnected reason='%s'", "it takes nothing")
+                self._channel.close()
+            except OSError:  # who did not wait for the answer
+                pass
+            finally:
+                self._room.release()
+
+        return send

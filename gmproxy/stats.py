@@ -7,6 +7,7 @@ import time
 
 from gmproxy import __version__, internal_errors
 from gmproxy.conf import UNNAMED
+from gmproxy.protocol.numbers import plain_number
 from gmproxy.settings import SETTINGS, render
 
 #: The memcached whose text protocol is spoken. libmemcached drops a server whose version does not begin with digits.
@@ -62,6 +63,7 @@ def general(service):
         ("total_connections", service.connections),
         ("rejected_connections", service.rejected),
         ("dropped_connections", service.dropped),
+        ("auth_errors", service.auth_errors),
         ("bytes_held", service.held),
         ("bytes_read", bytes_read),
         ("bytes_written", bytes_written),
@@ -159,7 +161,7 @@ def answer(service, words, as_magent=False, whole=None, heard=None):
 def sums(heard):
     """[(name, value)]: what the servers say of themselves, in sum, as far as they do."""
     facts = [dict(pairs) for pairs in heard.values()]
-    return [(name, sum(int(one[name]) for one in facts if one.get(name, "").isdigit())) for name in SUMMED if any(name in one for one in facts)]
+    return [(name, sum(plain_number(one.get(name, "")) or 0 for one in facts)) for name in SUMMED if any(name in one for one in facts)]
 
 
 def _slabs(heard):
@@ -170,10 +172,11 @@ def _slabs(heard):
         for name, value in pairs:
             prefix, _, rest = name.rpartition(":")
             group, _, slab = prefix.rpartition(":")
-            if slab.isdigit():
-                lines.append((f"{group}:{number * SLABS + int(slab)}:{rest}" if group else f"{number * SLABS + int(slab)}:{rest}", value))
-            elif value.isdigit():
-                whole[name] = whole.get(name, 0) + int(value)
+            slab_class, count = plain_number(slab), plain_number(value)
+            if slab_class is not None:
+                lines.append((f"{group}:{number * SLABS + slab_class}:{rest}" if group else f"{number * SLABS + slab_class}:{rest}", value))
+            elif count is not None:
+                whole[name] = whole.get(name, 0) + count
     return [*lines, *whole.items()]
 
 
@@ -182,8 +185,9 @@ def _sizes(heard):
     counts = {}
     words = {}
     for name, value in (pair for pairs in heard.values() for pair in pairs):
-        if name.isdigit() and value.isdigit():
-            counts[int(name)] = counts.get(int(name), 0) + int(value)
+        size, count = plain_number(name), plain_number(value)
+        if size is not None and count is not None:
+            counts[size] = counts.get(size, 0) + count
         else:
             words[name] = value
     return [*sorted(counts.items()), *words.items()]

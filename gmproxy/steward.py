@@ -46,6 +46,7 @@ class Steward:
                      end(softly)
                      wait_for(descriptor, pid, then)   then(text) with what comes until its end, or None if that takes too long
                      pids()                            of the workers
+                     workers()                         how many there are to be
                      after(seconds, what)              what() is called then
     """
 
@@ -61,18 +62,34 @@ class Steward:
         self._successor = None
         self._reloading = False
         self._ending = False
+        self._warned_of = set()  # pools
 
     # -- the beginning and the end
 
-    def ready(self):
-        """Clients are served: tell who waits for that. Only now the pid file of a predecessor is ours. Raises StartError."""
+    def ready(self, announce=lambda: None):
+        """Clients are served: `announce` it, and tell who waits for that. Only now the pid file of a predecessor is ours. Raises StartError.
+
+        A predecessor ends as soon as it is told, so that comes last, when nothing can fail any more.
+        """
         if self.configs[0].pid_file and self.places.predecessor is not None:
             write_pid_file(self.configs[0].pid_file, self.places.predecessor)
+        self._warn_of_workers_with_backups()
         self.places.become_owner()
         self.notifier.tell(notify.READY)
+        internal_errors.guarded("steward.announce", announce)()
         self.waiting.tell("ready")
 
+    def _warn_of_workers_with_backups(self):
+        """Once for each pool that has come to it, at the start or by a reload."""
+        workers = self.crew.workers()
+        concerned = {config.name or "-" for config in self.configs if config.backup and workers > 1}
+        for name in sorted(concerned - self._warned_of):
+            log.warning("several workers with backups pool=%s workers=%d: each worker orders the changes of a key for itself, so a primary and its "
+                        "backup may be left with different values (docs/failures.md, \"What can still go wrong\")", name, workers)
+        self._warned_of = concerned
+
     def signal(self, number):
+        """Do what the signal asks for. May be called from the master's loop or a greenlet."""
         getattr(self, SIGNALS[number])()
 
     def end(self, softly=False):
@@ -143,6 +160,7 @@ class Steward:
         for name in plan.refused:
             log.warning("setting needs a restart setting=%s", name)
         changed = sorted({name for names in plan.changed.values() for name in names})
+        self._warn_of_workers_with_backups()
         log.info("reloaded pools=%d added=%d removed=%d changed=%s", len(plan.configs), len(plan.added), len(plan.removed),
                  ",".join(changed) or "-")
         told = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
@@ -163,7 +181,11 @@ class Steward:
         """Start the program anew, with our sockets. When it serves we end; if it cannot, we stay. Returns what is to be told."""
         if self._successor is not None or self._ending:
             return {"error": "an upgrade is under way"}
-        reading, writing = os.pipe()
+        try:
+            reading, writing = os.pipe()
+        except OSError as error:
+            log.error("upgrade refused reason=%s", error)
+            return {"error": str(error)}
         try:
             self._successor = self._start_successor(writing)
         except OSError as error:
@@ -215,7 +237,11 @@ class Steward:
             then({"error": f"there is no command {name!r}"})
 
     def _answered(self, name, arguments, then, answers):
-        told = operations.joined(name, answers)
+        try:
+            told = operations.joined(name, answers)
+        except Exception as error:
+            internal_errors.record("steward.answer")
+            told = {"error": repr(error)}
         if "error" not in told and name == "eject":
             self.ejected.update(arguments)
         elif "error" not in told and name == "restore":

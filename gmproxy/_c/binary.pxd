@@ -5,6 +5,7 @@ from gmproxy._c.packing cimport Header
 from gmproxy._c.stream cimport Stream
 
 cdef bytes CRLF
+cdef Verb WRONG_PASSWORD
 cdef dict OPERATIONS
 cdef Operation UNKNOWN
 cdef Verb GETS

@@ -9,7 +9,6 @@ cdef class Verb:
     cdef readonly Py_ssize_t number
     cdef readonly str kind
     cdef readonly Py_ssize_t least
-    cdef readonly Py_ssize_t most
     cdef readonly bint stores
     cdef readonly bint values
     cdef readonly bint meta

@@ -31,10 +31,12 @@ cdef class MetaCommand:
     cdef bint opaque_too_long
     cdef readonly bint echoes
     cdef readonly bint known
+    cdef readonly bint rewritten
+    cdef readonly bint malformed
 
     @cython.locals(seen=set, flag=bytes, letter=bytes)
     cdef _read(self, list flags)
-    cdef _read_number(self, bytes letter, bytes flag)
+    cdef bytes _read_number(self, bytes letter, bytes flag)
     cdef _judge(self)
     cpdef Verb verb(self, Verb verb)
     cpdef MetaEdge edge(self)

@@ -12,6 +12,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from gmproxy._c.message cimport Request
+from gmproxy._c.stream cimport after_value_numbers
 
 cdef bytes END = b"END\r\n"
 
@@ -203,7 +204,7 @@ cdef class Keys:
         self.values += 1
 
     cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before) noexcept:
-        """`VALUE <the next key> <1-10 digits> <1-8 digits>[ <1-20 digits>]` CRLF, the data, CRLF."""
+        """`VALUE <the next key> <flags> <length>[ <cas>]` CRLF, the data, CRLF."""
         cdef const char *keys = self._text
         cdef const char *text = stream._text
         cdef Py_ssize_t number = self.next, at, end = stream.end, length
@@ -216,21 +217,8 @@ cdef class Keys:
             if text[at] != c" " or memcmp(text + start + LABEL_SIZE, keys + span.start, span.length) != 0:
                 number += 1  # the server does not have this one
                 continue
-            at = _after_digits(text, at + 1, MAX_FLAG_DIGITS)
-            if at < 0 or text[at] != c" ":
-                return start
-            at += 1
-            length = 0
-            if not c"0" <= text[at] <= c"9":
-                return start
-            while c"0" <= text[at] <= c"9" and length < MAX_PLAIN:
-                length = length * 10 + (text[at] - c"0")
-                at += 1
-            if text[at] == c" ":
-                at = _after_digits(text, at + 1, MAX_CAS_DIGITS)
-                if at < 0:
-                    return start
-            if text[at] != c"\r" or text[at + 1] != c"\n":
+            at = after_value_numbers(text, at, end, &length)
+            if at < 0 or text[at] != c"\r" or text[at + 1] != c"\n":
                 return start
             at += 2 + length
             if end - at < 2 or text[at] != c"\r" or text[at + 1] != c"\n":
@@ -370,15 +358,4 @@ cdef enum:
     USUAL_KEY = 8         # bytes, with its blank: for so many there is room at once
     MOVED_AT_ONCE = 16    # bytes
     LABEL_SIZE = 6        # of "VALUE "
-    MAX_FLAG_DIGITS = 10
-    MAX_PLAIN = 10000000  # bytes of a value
-    MAX_CAS_DIGITS = 20
     LONGEST_NUMBERS = 48  # more than all there can be after the key up to the data: a header that ends here is left to the reply reader
-
-
-cdef inline Py_ssize_t _after_digits(const char *text, Py_ssize_t at, Py_ssize_t most) noexcept:
-    """The offset after 1 to `most` digits, or -1."""
-    cdef Py_ssize_t first = at
-    while at - first < most and c"0" <= text[at] <= c"9":
-        at += 1
-    return at if at > first else -1

@@ -4,7 +4,7 @@ from gmproxy._c.router cimport Router
 
 cdef int REQUEST, NOTHING_YET, TEXT, BINARY, MAX_BATCH, STAYS_LONG, LAST_LANE, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
 cdef Py_ssize_t LONG_ANSWER
-cdef long long MAX_HELD
+cdef Py_ssize_t HELD_STEP
 
 
 cdef keys_of(Request request)
@@ -39,6 +39,8 @@ cdef class Session(Asker):
     cdef bint _quit
     cdef Request _delayed
     cdef Py_ssize_t _holds
+    cdef Py_ssize_t _arrived
+    cdef Py_ssize_t _at_most
     cdef int _long
     cdef set _looked_at
     cdef Py_ssize_t _looked_through
@@ -65,16 +67,18 @@ cdef class Session(Asker):
     cdef _dispatch(self, Request request)
     cpdef answered(self, Request request)
     cpdef abandoned(self, Request request)
+    cdef _hold_reply(self, Request request)
     cpdef resume(self)
     cdef bint _is_all(self) except -1
     cdef bint _send_from_here(self) except -1
     cdef _send_replies(self)
-    @cython.locals(batch=list, request=Request, data=bytes)
+    @cython.locals(batch=list, request=Request, data=bytes, count=Py_ssize_t)
     cdef _render_replies(self)
     cdef _wait_for_bytes(self)
     cdef _watch(self)
     cpdef _on_readable(self)
     cdef _send_on(self)
     cdef _send_slowly(self)
-    @cython.locals(grows=bint)
     cdef _hold(self, Py_ssize_t count)
+    @cython.locals(more=Py_ssize_t)
+    cdef bint _account(self, Py_ssize_t count) except -1

@@ -1,6 +1,43 @@
 cimport cython
 
 
+cdef enum:
+    MAX_NUMBER_DIGITS = 10  # of 32 bits: flags, and the length of a value
+    MAX_CAS_DIGITS = 20     # of 64 bits
+
+
+cdef inline Py_ssize_t after_digits(const char *text, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t most) noexcept:
+    """The offset after the 1 to `most` digits that stand in `text` from `at` on, before `stop`; or -1."""
+    cdef Py_ssize_t first = at
+    if stop > at + most:
+        stop = at + most
+    while at < stop and c"0" <= text[at] <= c"9":
+        at += 1
+    return at if at > first else -1
+
+
+cdef inline Py_ssize_t after_value_numbers(const char *text, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t *length) noexcept:
+    """What follows the key in the header of a VALUE block, ` flags length` and perhaps ` cas`, from `at` on and before `stop`: the offset
+    after it, and the `length` of the data; or -1. The compiled half of `Stream.value_length`: nothing else reads such numbers."""
+    cdef Py_ssize_t first
+    if at >= stop or text[at] != c" ":
+        return -1
+    at = after_digits(text, at + 1, stop, MAX_NUMBER_DIGITS)
+    if at < 0 or at >= stop or text[at] != c" ":
+        return -1
+    first = at + 1
+    at = after_digits(text, first, stop, MAX_NUMBER_DIGITS)
+    if at < 0:
+        return -1
+    length[0] = 0
+    while first < at:
+        length[0] = length[0] * 10 + (text[first] - c"0")
+        first += 1
+    if at < stop and text[at] == c" ":
+        at = after_digits(text, at + 1, stop, MAX_CAS_DIGITS)
+    return at
+
+
 @cython.final
 cdef class Stream:
     cdef public Py_ssize_t pos
@@ -31,6 +68,7 @@ cdef class Stream:
     cpdef bint begins(self, Py_ssize_t start, bytes text) noexcept
     cpdef bint equals(self, Py_ssize_t start, Py_ssize_t stop, bytes text) noexcept
     cpdef long long number(self, Py_ssize_t start, Py_ssize_t stop) noexcept
-    cpdef bint all_digits(self, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef bint cas_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef long long value_length(self, Py_ssize_t start, Py_ssize_t stop) noexcept
     cpdef wait_for(self, Py_ssize_t start, Py_ssize_t need)
     cpdef Py_ssize_t drop(self, Py_ssize_t count) noexcept

@@ -27,7 +27,6 @@ cdef enum:
     SEND_AT_ONCE = 1048576      # and sent: what the kernel has not got, it cannot send on by itself as the peer takes it
     SHORT = 4096                # a message so short is not worth a buffer of its own
     TRUSTED = 8 * 1024 * 1024   # so much is made room for at once where a message announces that it is long
-    MAX_DIGITS = 10
 
 NOTHING = -1
 
@@ -217,7 +216,7 @@ cdef class Stream:
 
     cpdef long long number(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef long long number = 0
-        if stop <= start or stop - start > MAX_DIGITS:
+        if stop <= start or stop - start > MAX_NUMBER_DIGITS:
             return -1
         while start < stop:
             if not c"0" <= self._text[start] <= c"9":
@@ -226,14 +225,12 @@ cdef class Stream:
             start += 1
         return number
 
-    cpdef bint all_digits(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
-        if start >= stop:
-            return False
-        while start < stop:
-            if not c"0" <= self._text[start] <= c"9":
-                return False
-            start += 1
-        return True
+    cpdef bint cas_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
+        return start < stop and after_digits(self._text, start, stop, MAX_CAS_DIGITS) == stop
+
+    cpdef long long value_length(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
+        cdef Py_ssize_t length = 0
+        return length if after_value_numbers(self._text, start, min(stop, self.end), &length) == stop else -1
 
     cpdef wait_for(self, Py_ssize_t start, Py_ssize_t need):
         self.pos = start

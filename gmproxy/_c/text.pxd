@@ -6,6 +6,7 @@ from gmproxy._c.stream cimport Stream
 
 cdef dict VERBS
 cdef bytes CRLF
+cdef Verb WRONG_PASSWORD
 cdef Forms FORMS
 cdef KeyReader READER
 cdef Py_ssize_t MAX_KEY, MAX_LENGTH
@@ -27,7 +28,7 @@ cdef class TextParser(Parser):
     cdef _check_unfinished(self, Py_ssize_t start)
     @cython.locals(stream=Stream, pos=Py_ssize_t, keys=Keys)
     cdef Request _retrieve(self, Verb verb, Py_ssize_t start, Py_ssize_t name_end, Py_ssize_t stop)
-    @cython.locals(stream=Stream, words=list, verb=Verb, count=Py_ssize_t)
+    @cython.locals(stream=Stream, words=list, verb=Verb)
     cdef Request _request(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t end)
     @cython.locals(request=Request)
     cdef Request _retrieve_many(self, Verb verb, keys, bytes prefix)
@@ -49,5 +50,5 @@ cdef class TextParser(Parser):
     @cython.locals(command=MetaCommand, request=Request)
     cdef Request _meta_set(self, Verb verb, list words, Py_ssize_t pos)
     cdef Request _skip_refused_block(self)
-    @cython.locals(quiet=bint, request=Request)
-    cdef Request _line_about_key(self, Verb verb, list words, Py_ssize_t take)
+    @cython.locals(quiet=bint, request=Request, line=bytes)
+    cdef Request _line_about_key(self, Verb verb, list words, bytes number, bytes error)

@@ -5,24 +5,20 @@ Runs in the first worker, beside its clients, and speaks for all workers. It onl
 
 import json
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.pywsgi import WSGIServer
-from gevent.server import StreamServer
 
-from gmproxy import conf, operations, report
-from gmproxy.admin import prometheus, twemproxy
+from gmproxy import conf, internal_errors, operations, report
+from gmproxy.admin import http, prometheus, twemproxy
+from gmproxy.admin.http import TEXT, Answer, Question
 
 PAGE = Path(__file__).with_name("page.html")
-
-#: Questions under way at the same time; more wait in the kernel's queue.
-MAX_CONNECTIONS = 32
-
-#: A connection is closed after so many seconds in which nothing was asked, or not to its end, or an answer not taken.
-IDLE_TIMEOUT = 30.0
 
 #: Keys in one question where they go.
 MAX_KEYS = 100
@@ -30,10 +26,47 @@ MAX_KEYS = 100
 #: How long the other workers may take; they are left out of an answer sooner.
 ANSWER_TIMEOUT = 3.0
 
+#: A report is told to all who ask within so many seconds: to make one takes milliseconds in every worker.
+REPORT_KEPT = 0.5
+
+#: Characters of an unknown host name that the log gets.
+MAX_HOST = 100
+
 JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
 
 log = logging.getLogger("gmproxy")
+
+
+class Kept:
+    """What make() gives, for all who ask within `seconds`. One make() is under way at a time, in a greenlet of its own: it goes on when one
+    of those who wait for it is gone."""
+
+    def __init__(self, make: Callable[[], Any], seconds: float) -> None:
+        self._make = make
+        self._seconds = seconds
+        self._value: Any = None
+        self._until = 0.0
+        self._making: Any = None
+
+    def get(self) -> Any:
+        """Called in a greenlet; may wait as long as make() does, and ANSWER_TIMEOUT more at most. Raises LookupError if that failed."""
+        if time.monotonic() >= self._until:
+            if self._making is None:
+                self._making = gevent.spawn(self._run)
+            self._making.join(2 * ANSWER_TIMEOUT)
+        if self._value is None:
+            raise LookupError("no report")
+        return self._value
+
+    def _run(self) -> None:
+        try:
+            self._value = self._make()
+            self._until = time.monotonic() + self._seconds
+        except Exception:
+            internal_errors.record("admin.report")
+            self._value = None
+        finally:
+            self._making = None
 
 
 class Admin:
@@ -41,8 +74,10 @@ class Admin:
 
     def __init__(self, worker):
         self._worker = worker
-        self._servers = {}  # place -> StreamServer
+        self._servers = {}  # place -> http.Connections
         self._config = None
+        self._kept = Kept(lambda: self._ask("report"), REPORT_KEPT)
+        self._rendered = (None, {})  # (report, {path: what is told of it})
         self._paths = {
             "/": self._page, "/metrics": self._metrics, "/healthz": self._health, "/stats.json": self._twemproxy_stats,
             "/config": self._configuration, "/report.json": self._report_as_json, "/route": self._route,
@@ -52,20 +87,17 @@ class Admin:
         """Serve at the places that `config` names; `new`: {place: listening socket} of those that are not served yet, now ours."""
         self._config = config
         for place in [place for place in self._servers if place not in (config.admin, config.stats_port)]:
-            self._servers.pop(place).stop(0)
+            self._servers.pop(place).stop()
         for place, sock in new.items():
             green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
             green.setblocking(False)
-            if place == config.admin:
-                server = WSGIServer(green, self._answer, log=None, error_log=log, spawn=MAX_CONNECTIONS, handler_class=Handler)
-            else:
-                server = StreamServer(green, self._tell, spawn=MAX_CONNECTIONS)
+            server = http.Server(green, self._answer) if place == config.admin else http.Connections(green, self._tell)
             server.start()
             self._servers[place] = server
 
     def stop(self):
         for server in self._servers.values():
-            server.stop(0)
+            server.stop()
         self._servers = {}
 
     # -- what the service says
@@ -83,24 +115,31 @@ class Admin:
         return operations.joined(command, [self._worker.command(command, list(words))])
 
     def _report(self):
-        return self._ask("report")
+        return self._kept.get()
+
+    def _render(self, path: str, render: Callable[[dict], bytes]) -> bytes:
+        """`render(report)`, bytes, once for each report."""
+        told = self._report()
+        if self._rendered[0] is not told:
+            self._rendered = told, {}
+        rendered = self._rendered[1]
+        if path not in rendered:
+            rendered[path] = render(told)
+        return rendered[path]
 
     # -- HTTP
 
-    def _answer(self, environ, start_response):
-        path = environ.get("PATH_INFO") or "/"
-        method = environ["REQUEST_METHOD"]
+    def _answer(self, question: Question) -> Answer:
+        """Called in a greenlet of the connection."""
+        path = question.path or "/"
+        if not (self._config.admin.startswith("/") or http.is_known(question.host, self._config.admin_host.split(","))):
+            log.warning("admin host refused host=%r", question.host[:MAX_HOST])
+            return Answer("403 Forbidden", TEXT, b"this name is not known: see --admin-host\n")
         if path not in self._paths:
-            status, kind, body = "404 Not Found", TEXT, f"there is {', '.join(self._paths)}\n".encode()
-        elif method not in ("GET", "HEAD"):
-            status, kind, body = "405 Method Not Allowed", TEXT, b"ask with GET\n"
-        else:
-            status, kind, body = self._paths[path](parse_qs(environ.get("QUERY_STRING", "")))
-        start_response(status, [
-            ("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-        ])
-        return [b"" if method == "HEAD" else body]
+            return Answer("404 Not Found", TEXT, f"there is {', '.join(self._paths)}\n".encode())
+        if question.method not in ("GET", "HEAD"):
+            return Answer("405 Method Not Allowed", TEXT, b"ask with GET\n")
+        return Answer(*self._paths[path](parse_qs(question.query)))
 
     def _page(self, query):
         if not PAGE.exists():
@@ -108,7 +147,7 @@ class Admin:
         return "200 OK", "text/html; charset=utf-8", PAGE.read_bytes()
 
     def _metrics(self, query):
-        return "200 OK", prometheus.CONTENT_TYPE, prometheus.render(self._report(), self._worker.share.workers)
+        return "200 OK", prometheus.CONTENT_TYPE, self._render("/metrics", lambda told: prometheus.render(told, self._worker.share.workers))
 
     def _health(self, query):
         troubles = report.troubles(self._report(), self._worker.share.workers)
@@ -117,14 +156,14 @@ class Admin:
         return "200 OK", TEXT, b"ok\n"
 
     def _twemproxy_stats(self, query):
-        return "200 OK", JSON, twemproxy.render(self._report())
+        return "200 OK", JSON, self._render("/stats.json", twemproxy.render)
 
     def _configuration(self, query):
         configs = [pool.config for pool in self._worker.pools.values()]
         return "200 OK", TEXT, f"{conf.describe(configs)}\n".encode()
 
     def _report_as_json(self, query):
-        return "200 OK", JSON, json.dumps(self._report()).encode()
+        return "200 OK", JSON, self._render("/report.json", lambda told: json.dumps(told).encode())
 
     def _route(self, query):
         keys = query.get("key", [])
@@ -136,18 +175,5 @@ class Admin:
 
     def _tell(self, sock, address):
         """The counters, and then the end."""
-        try:
-            with gevent.Timeout(IDLE_TIMEOUT, False):
-                sock.sendall(twemproxy.render(self._report()) + b"\n")
-        except OSError:
-            pass
-
-
-class Handler(WSGIServer.handler_class):
-    """Lets nobody keep a connection for ever."""
-
-    def handle_one_request(self):
-        """As long as the wait for a request and its answer may take; a connection on which one follows the other is kept."""
-        with gevent.Timeout(IDLE_TIMEOUT, False):
-            return super().handle_one_request()
-        return None  # that ends the connection
+        with gevent.Timeout(http.WRITE_TIMEOUT, OSError("the answer is not read")):
+            sock.sendall(self._render("/stats.json", twemproxy.render) + b"\n")

@@ -29,6 +29,7 @@ METRICS = {
     "clients_limit": (GaugeMetricFamily, _POOL, "Clients that may be connected"),
     "clients_accepted": (CounterMetricFamily, _POOL, "Clients that have connected"),
     "clients_rejected": (CounterMetricFamily, _POOL, "Clients turned away because there were too many"),
+    "clients_auth_errors": (CounterMetricFamily, _POOL, "Logins with a wrong password"),
     "clients_dropped": (CounterMetricFamily, _POOL, "Clients closed because too many bytes waited for all of them together"),
     "clients_held_bytes": (GaugeMetricFamily, _POOL, "Requests half sent, and answers not taken"),
     "clients_read_bytes": (CounterMetricFamily, _POOL, "What clients have said"),
@@ -61,7 +62,7 @@ METRICS = {
 #: metric -> field of the report, where nothing is to be thought about.
 _OF_CLIENTS = {
     "clients": "current", "clients_asleep": "asleep", "clients_limit": "limit", "clients_accepted": "accepted",
-    "clients_rejected": "rejected", "clients_dropped": "dropped", "clients_held_bytes": "held", "clients_read_bytes": "bytes_read",
+    "clients_rejected": "rejected", "clients_auth_errors": "auth_errors", "clients_dropped": "dropped", "clients_held_bytes": "held", "clients_read_bytes": "bytes_read",
     "clients_written_bytes": "bytes_written",
 }
 _OF_POOL = {

@@ -15,6 +15,7 @@ from gmproxy.protocol.packets import (
 
 _message = pick("message")
 local_reply = _message.local_reply
+WRONG_PASSWORD = _message.WRONG_PASSWORD
 EndOfTalk = _message.EndOfTalk
 VERBS = _message.VERBS
 META_GET, META_TOUCH = _message.META_GET, _message.META_TOUCH
@@ -236,8 +237,10 @@ class BinaryParser:
             self.awaits_step = True
             return local_reply(answer.packet(GO_ON))
         words = value.split(b"\0")
-        if not may_go_on or len(words) != 3 or not self.users.allow(words[1], words[2]):
+        if not may_go_on or len(words) != 3:
             return local_reply(answer.refusal(REFUSED))
+        if not self.users.allow(words[1], words[2]):
+            return WRONG_PASSWORD.request(b"", answer.refusal(REFUSED))
         self._is_known = True
         return local_reply(answer.packet(value=b"Authenticated"))
 

@@ -9,7 +9,7 @@ from collections import deque
 from gmproxy.accel import pick
 from gmproxy.errors import PROTOCOL, BackendError
 from gmproxy.protocol import limits
-from gmproxy.protocol.packets import HEADER_SIZE, NUMBER, RESPONSE
+from gmproxy.protocol.packets import HEADER_SIZE, NUMBER, OUT_OF_MEMORY, RESPONSE
 
 new_stream = pick("stream").Stream
 new_header = pick("packing").Header
@@ -18,6 +18,9 @@ _in_binary = pick("in_binary")
 ask = _in_binary.ask
 NUMBERS = _in_binary.NUMBERS
 
+#: What a server would say that had no memory for an answer: the text protocol's line for it is made of this.
+NO_MEMORY = b"out of memory writing get response"
+
 
 class BinaryLink:
     """What a server is asked, and its replies (a message.Reader). Both are to be called in the order of the requests.
@@ -25,7 +28,7 @@ class BinaryLink:
     out_of_step   always False: a packet says how long it is, so no refusal can be mistaken for anything else
     """
 
-    __slots__ = ("stream", "found", "out_of_step", "_asked", "_number", "_begun", "_header")
+    __slots__ = ("stream", "found", "out_of_step", "_asked", "_number", "_begun", "_header", "_skip", "_skipped")
 
     def __init__(self):
         self.stream = new_stream()
@@ -35,6 +38,8 @@ class BinaryLink:
         self._number = 0       # for the next packet
         self._begun = False    # part of the oldest reply was taken
         self._header = new_header()
+        self._skip = 0         # bytes of a body too large that are still to be thrown away
+        self._skipped = 0      # the place of its packet
 
     def encode(self, request):
         """The packets that ask for `request`."""
@@ -52,6 +57,14 @@ class BinaryLink:
         while stream.ready():
             question = self._asked[0]
             start = stream.pos
+            if self._skip:
+                self._skip -= stream.drop(self._skip)
+                if self._skip:
+                    return None
+                reply = self._take(question, self._skipped, OUT_OF_MEMORY, 0, 0, NO_MEMORY)
+                if reply is not None:
+                    return reply
+                continue
             if stream.byte(start) != RESPONSE:
                 raise self._no_packet()
             body = start + HEADER_SIZE
@@ -65,20 +78,33 @@ class BinaryLink:
                 raise BackendError(PROTOCOL, f"an answer to packet {header.opaque}, which is not expected")
             value = body + header.extras_length + header.key_length
             after = body + header.body_length
-            if value > after or header.body_length > limits.MAX_REPLY:
+            if value > after:
                 raise BackendError(PROTOCOL, f"a bad header {stream.cut(start, body)!r}")
+            if after > stream.end and header.body_length > limits.MAX_REPLY:
+                stream.need = 0
+                self._begun = True
+                self._skipped = place
+                self._skip = HEADER_SIZE + header.body_length
+                self._skip -= stream.drop(self._skip)
+                return None
             if after > stream.end:
                 stream.need = HEADER_SIZE + header.body_length
                 return None
             stream.pos = after
             flags = NUMBER.unpack(stream.cut(body, body + NUMBER.size))[0] if header.extras_length >= NUMBER.size else 0
-            reply = question.take(place, header.status, header.cas, flags, stream.cut(value, after))
-            self._begun = reply is None
+            reply = self._take(question, place, header.status, header.cas, flags, stream.cut(value, after))
             if reply is not None:
-                self._asked.popleft()
-                self.found = question.found
                 return reply
         return None
+
+    def _take(self, question, place, status, cas, flags, value):
+        """As Question.take; a whole reply ends the question."""
+        reply = question.take(place, status, cas, flags, value)
+        self._begun = reply is None
+        if reply is not None:
+            self._asked.popleft()
+            self.found = question.found
+        return reply
 
     def _no_packet(self):
         """A memcached that has no room for another connection says so in text."""

@@ -315,7 +315,7 @@ def _meta_command(request, first, words, value):
     for flag in flags:
         letter = flag[:1]
         if letter not in KNOWN:
-            raise Unsayable(INVALID_FLAG if name in (b"mg", b"ms") else BAD_FLAG)
+            raise Unsayable(BAD_FLAG if name == b"ma" else INVALID_FLAG)
         if letter in UNSAYABLE[name]:
             raise _no_flag(name, letter)
         arguments[letter] = flag[1:]

@@ -37,7 +37,7 @@ class Verb:
     prefix       the same and a blank
     number       its place in what is counted by command, see COMMANDS
     kind         how its words are read: the name of a method of the parser
-    least, most  number of words memcached accepts, the command itself included (most 0: no limit)
+    least        number of words that memcached wants, the command itself included; what it does not know at the end, it ignores
     stores       True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
     values       True: the answer is VALUE blocks and END
     meta         True: the answer is that of a meta command; neither: one line
@@ -53,18 +53,17 @@ class Verb:
     miss         what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "prefix", "number", "kind", "least", "most", "stores", "values", "meta", "reads", "changes", "depends", "blind", "by_outcome",
+    __slots__ = ("name", "prefix", "number", "kind", "least", "stores", "values", "meta", "reads", "changes", "depends", "blind", "by_outcome",
                  "repeatable", "answers", "done", "miss")
 
-    def __init__(self, name, kind, least, most, values=False, reads=False, changes=False, depends=False, by_outcome=False,
+    def __init__(self, name, kind, least, values=False, reads=False, changes=False, depends=False, by_outcome=False,
                  repeatable=False):
         self.name = name
         self.prefix = name + b" "
         self.number = _NUMBERS.setdefault(name, len(_NUMBERS))
         self.kind = kind
         self.least = least
-        self.most = most
-        self.stores = kind == "store" and least == 5
+        self.stores = kind == "store" and name != b"cas"
         self.values = values
         self.meta = kind.startswith("meta")
         self.reads = reads or values
@@ -90,31 +89,31 @@ class Verb:
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb(b"get", "retrieve", 2, 0, values=True, repeatable=True),
-        Verb(b"gets", "retrieve", 2, 0, values=True, repeatable=True),
-        Verb(b"gat", "retrieve_and_touch", 2, 0, values=True, changes=True, repeatable=True),
-        Verb(b"gats", "retrieve_and_touch", 2, 0, values=True, changes=True, repeatable=True),
-        Verb(b"set", "store", 5, 6, changes=True),
-        Verb(b"add", "store", 5, 6, changes=True, by_outcome=True),
-        Verb(b"replace", "store", 5, 6, changes=True, by_outcome=True),
-        Verb(b"append", "store", 5, 6, changes=True, depends=True),
-        Verb(b"prepend", "store", 5, 6, changes=True, depends=True),
-        Verb(b"cas", "store", 6, 7, changes=True, by_outcome=True),
-        Verb(b"incr", "count", 3, 4, changes=True, depends=True),
-        Verb(b"decr", "count", 3, 4, changes=True, depends=True),
-        Verb(b"delete", "delete", 2, 4, changes=True),
-        Verb(b"touch", "touch", 3, 4, changes=True, depends=True, repeatable=True),
-        Verb(b"flush_all", "flush", 1, 3),
-        Verb(b"version", "admin", 1, 0),
-        Verb(b"stats", "admin", 1, 0),
-        Verb(b"verbosity", "verbosity", 2, 3),
-        Verb(b"quit", "admin", 1, 0),
-        Verb(b"mg", "meta", 2, 0, reads=True, repeatable=True),
-        Verb(b"ms", "meta_set", 2, 0, changes=True),
-        Verb(b"md", "meta", 2, 0, changes=True),
-        Verb(b"ma", "meta", 2, 0, changes=True, depends=True),
-        Verb(b"me", "meta_debug", 1, 0, repeatable=True),
-        Verb(b"mn", "meta_noop", 1, 0),
+        Verb(b"get", "retrieve", 2, values=True, repeatable=True),
+        Verb(b"gets", "retrieve", 2, values=True, repeatable=True),
+        Verb(b"gat", "retrieve_and_touch", 3, values=True, changes=True, repeatable=True),
+        Verb(b"gats", "retrieve_and_touch", 3, values=True, changes=True, repeatable=True),
+        Verb(b"set", "store", 5, changes=True),
+        Verb(b"add", "store", 5, changes=True, by_outcome=True),
+        Verb(b"replace", "store", 5, changes=True, by_outcome=True),
+        Verb(b"append", "store", 5, changes=True, depends=True),
+        Verb(b"prepend", "store", 5, changes=True, depends=True),
+        Verb(b"cas", "store", 5, changes=True, by_outcome=True),
+        Verb(b"incr", "count", 3, changes=True, depends=True),
+        Verb(b"decr", "count", 3, changes=True, depends=True),
+        Verb(b"delete", "delete", 2, changes=True),
+        Verb(b"touch", "touch", 3, changes=True, depends=True, repeatable=True),
+        Verb(b"flush_all", "flush", 1),
+        Verb(b"version", "admin", 1),
+        Verb(b"stats", "admin", 1),
+        Verb(b"verbosity", "verbosity", 2),
+        Verb(b"quit", "admin", 1),
+        Verb(b"mg", "meta", 2, reads=True, repeatable=True),
+        Verb(b"ms", "meta_set", 2, changes=True),
+        Verb(b"md", "meta", 2, changes=True),
+        Verb(b"ma", "meta", 2, changes=True, depends=True),
+        Verb(b"me", "meta_debug", 1, repeatable=True),
+        Verb(b"mn", "meta_noop", 1),
     )
 }
 
@@ -125,13 +124,16 @@ META_COUNT = VERBS[b"ma"]
 
 #: What a meta command becomes by its flags. A look that may win the right to recache is not to be repeated: the second time,
 #: the answer is that somebody else has won.
-META_TOUCH = Verb(b"mg", "meta", 2, 0, reads=True, changes=True, repeatable=True)
-META_WIN = Verb(b"mg", "meta", 2, 0, reads=True)
-META_WIN_AND_TOUCH = Verb(b"mg", "meta", 2, 0, reads=True, changes=True)
-META_EXTEND = Verb(b"ms", "meta_set", 2, 0, changes=True, depends=True)
-META_SET_IF = Verb(b"ms", "meta_set", 2, 0, changes=True, by_outcome=True)
-META_DELETE_IF = Verb(b"md", "meta", 2, 0, changes=True, by_outcome=True)
-META_COUNT_IF = Verb(b"ma", "meta", 2, 0, changes=True, by_outcome=True)
+META_TOUCH = Verb(b"mg", "meta", 2, reads=True, changes=True, repeatable=True)
+META_WIN = Verb(b"mg", "meta", 2, reads=True)
+META_WIN_AND_TOUCH = Verb(b"mg", "meta", 2, reads=True, changes=True)
+META_EXTEND = Verb(b"ms", "meta_set", 2, changes=True, depends=True)
+META_SET_IF = Verb(b"ms", "meta_set", 2, changes=True, by_outcome=True)
+META_DELETE_IF = Verb(b"md", "meta", 2, changes=True, by_outcome=True)
+META_COUNT_IF = Verb(b"ma", "meta", 2, changes=True, by_outcome=True)
+
+#: A login with a wrong password. The `line` of its Request is the refusal, which the client gets after a delay (service.py).
+WRONG_PASSWORD = Verb(b"set", "wrong_password", 0, 0)
 
 #: The name of each command, by its number.
 COMMANDS = tuple([name.decode() for name in _NUMBERS])

@@ -4,8 +4,8 @@ They belong to the text protocol and stand among its commands, so text.py reads 
 the flags as the client wrote them, but for `q`: a quiet command is answered like any other, and what the client is not to hear is
 kept back on its way to it. So the answer, opaque and key included, is the server's own.
 
-What memcached 1.6.18 refuses is refused here, in its words and before the server is asked. Only a flag that it does not know is
-for the server to judge, which may be newer.
+What no memcached accepts is refused here, in the words of 1.6.45 and before the server is asked; a number that only 1.6.18 accepts is
+written plainly. What some servers do not know, as 1.6.18 does not know E and x, and flags that nobody knows yet, are for the server to judge.
 """
 
 import re
@@ -13,7 +13,7 @@ from binascii import a2b_base64, b2a_base64
 
 from gmproxy.accel import pick
 from gmproxy.protocol import limits
-from gmproxy.protocol.numbers import c_number
+from gmproxy.protocol.numbers import as_int32, c_number
 
 _message = pick("message")
 local_reply = _message.local_reply
@@ -26,11 +26,9 @@ BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
 BAD_TOKEN = b"CLIENT_ERROR bad token in command line format\r\n"
 BAD_KEY = b"CLIENT_ERROR error decoding key\r\n"
 BAD_FLAG = b"CLIENT_ERROR invalid or duplicate flag\r\n"
-TOO_MANY_FLAGS = b"CLIENT_ERROR options flags too long\r\n"
-TOO_MANY_FLAGS_OF_MG = b"CLIENT_ERROR options flags are too long\r\n"
+TOO_MANY_FLAGS = b"CLIENT_ERROR options flags are too long\r\n"
 INVALID = b"CLIENT_ERROR invalid flag\r\n"
 DUPLICATE = b"CLIENT_ERROR duplicate flag\r\n"
-MODE_LENGTH = b"CLIENT_ERROR incorrect length for M token\r\n"
 BAD_MODE = b"CLIENT_ERROR invalid mode for %b M token\r\n"
 OPAQUE_TOO_LONG = b"CLIENT_ERROR opaque token too long\r\n"
 LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
@@ -42,16 +40,33 @@ _NUMBERS = {
     b"N": (-2**63, 2**63 - 1, BAD_TOKEN),
     b"R": (-2**63, 2**63 - 1, BAD_TOKEN),
     b"C": (0, 2**64 - 1, BAD_TOKEN),
+    b"E": (0, 2**64 - 1, BAD_TOKEN),
     b"F": (0, 2**64 - 1, BAD_FORMAT),
     b"J": (0, 2**64 - 1, b"CLIENT_ERROR invalid numeric initial value\r\n"),
     b"D": (0, 2**64 - 1, b"CLIENT_ERROR invalid numeric delta value\r\n"),
 }
 
-#: Flags that memcached 1.6.18 knows.
-_KNOWN = frozenset(letter.encode() for letter in "bNTRlOPLkstcfvhuqFCMJDI")
+#: Flags that are times: memcached keeps 32 signed bits of them.
+_TIMES = frozenset((b"T", b"N", b"R"))
 
-#: Modes of ms: none, add, append, prepend, replace, set; and of ma: none, up, down.
+#: A number of so many bytes, flag included, that is digits only is written plainly and below 2^31.
+_SHORT_NUMBER = 10
+
+#: What a flag may begin with. memcached 1.6.45 refuses an ms with any other before it has read the data block, which it then takes for
+#: commands: no such line is handed on.
+_MAY_BE_FLAGS = frozenset(bytes((byte,)) for byte in b"0123456789" + bytes(range(b"A"[0], b"z"[0] + 1)))
+
+#: Flags that memcached 1.6.45 knows.
+_KNOWN = frozenset(letter.encode() for letter in "bNTRlOPLkstcfvhuqFCMJDIEx")
+
+#: Modes of ms: none, add, append, prepend, replace, set; and of ma: none, up, down. None is only the mode of a command without an M.
 _MODES = {b"ms": (b"", b"E", b"A", b"P", b"R", b"S"), b"ma": (b"", b"I", b"+", b"D", b"-")}
+
+#: Bytes of a flag that says the mode: what follows, memcached 1.6.45 ignores.
+MODE_SIZE = 2
+
+#: The mode of an M without one, which is in no list.
+NO_MODE = b"?"
 
 #: Modes of ms that look at what is there before they store.
 _CONDITIONAL_MODES = (b"E", b"R")
@@ -68,8 +83,8 @@ _CONDITIONAL = {b"ms": META_SET_IF, b"md": META_DELETE_IF, b"ma": META_COUNT_IF}
 MAX_FORMS = 256
 MAX_FORM_SIZE = 64
 
-#: What is not worth to remember: it belongs to one key (b), one item (C) or one question (O).
-_OF_ONE_COMMAND = re.compile(rb" [bCO]")
+#: What is not worth to remember: it belongs to one key (b), one item (C, E) or one question (O).
+_OF_ONE_COMMAND = re.compile(rb" [bCEO]")
 
 #: What memcached passes over in base64.
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]")
@@ -128,7 +143,7 @@ class MetaCommand:
     """
 
     __slots__ = ("name", "word", "key", "kept", "error", "mode", "quiet", "checks", "touches", "wins", "opaque_too_long", "echoes",
-                 "known")
+                 "known", "rewritten", "malformed")
 
     def __init__(self, name, word, flags):
         self.name = name
@@ -143,54 +158,75 @@ class MetaCommand:
         self.wins = False     # may be told to recache
         self.opaque_too_long = False
         self.echoes = False   # the answer has an opaque or the key
-        self.known = True     # memcached 1.6.18 knows all its flags
+        self.known = True     # memcached 1.6.45 knows all its flags
+        self.rewritten = False  # some of `kept` are not as the client wrote them
+        self.malformed = False  # has a word that cannot be a flag
         self._read(flags)
         if self.error is None:
             self._judge()
-        if self.error is not None and not self.known:
+        if self.malformed:
+            self.error = BAD_FORMAT
+        elif self.error is not None and not self.known:
             self.error = INVALID
 
     def _read(self, flags):
         seen = set()
         for flag in flags:
             letter = flag[:1]
-            if letter in seen or letter >= b"\x7f":
-                self.error = DUPLICATE
+            if letter not in _MAY_BE_FLAGS:
+                self.malformed = True
                 return
+            if letter in seen:
+                self.error = DUPLICATE
+            if self.error is DUPLICATE:
+                continue  # only what cannot be a flag is still looked for
             seen.add(letter)
             if letter == b"q":
                 self.quiet = True
                 continue
+            if letter in _NUMBERS:
+                flag = self._read_number(letter, flag)
+            elif letter == b"M" and len(flag) != MODE_SIZE:
+                self.rewritten = True
+                flag = flag[:MODE_SIZE]
             self.kept.append(flag)
             if letter == b"b":
                 self.key = decoded(self.word)
                 self.word = encoded(self.key)
                 if not self.key:
                     self.error = BAD_KEY
-            elif letter in _NUMBERS:
-                self._read_number(letter, flag)
             elif letter == b"O":
                 self.echoes = True
                 self.opaque_too_long = len(flag) > limits.MAX_OPAQUE
             elif letter == b"k":
                 self.echoes = True
             elif letter == b"M":
-                self.mode = flag[1:]
-                if len(flag) != 2:
-                    self.error = MODE_LENGTH
+                self.mode = flag[1:] or NO_MODE  # a server looks at no more than one letter
             elif letter not in _KNOWN:
                 self.known = False
 
     def _read_number(self, letter, flag):
+        """`flag` as the server gets it: its number written plainly, so that the server, and whoever computes with it here, reads it as this
+        does."""
         least, most, error = _NUMBERS[letter]
-        if c_number(flag[1:], least, most) is None:
+        number = c_number(flag[1:], least, most)
+        if number is None:
             self.error = self.error if error is BAD_FORMAT and self.error else error
+        elif len(flag) > _SHORT_NUMBER or not flag[1:].isdigit():
+            if letter in _TIMES:
+                number = as_int32(number)
+            elif letter == b"F":
+                number %= 2**32
+            plain = letter + b"%d" % number
+            self.rewritten = self.rewritten or plain != flag
+            flag = plain
         if letter == b"T":
             self.touches = True
         elif letter in (b"N", b"R"):
             self.wins = True
         elif letter == b"C":
             self.checks = True
+        return flag
 
     def _judge(self):
         if self.mode not in _MODES.get(self.name, (self.mode,)):
@@ -246,7 +282,7 @@ class MetaForm:
         """The form in which this `command` of `verb` is written."""
         self.verb = command.verb(verb)
         self.stores = verb.kind == "meta_set"
-        self.as_it_came = not command.quiet
+        self.as_it_came = not (command.quiet or command.rewritten)
         self.end = b"".join([b" " + flag for flag in command.kept]) + b"\r\n"
         self._edge = command.edge()
         self._tells_key = command.echoes and verb.name == b"mg"
@@ -281,7 +317,7 @@ class Forms:
         if b"" in words:
             return None
         command = MetaCommand(verb.name, b"key", words)
-        if command.error is not None or not command.known or len(words) > limits.MAX_META_WORDS - (3 if verb.name == b"ms" else 2):
+        if command.error is not None or not command.known or len(words) > (limits.MAX_META_SET_WORDS - 3 if verb.name == b"ms" else limits.MAX_META_WORDS - 2):
             return None
         if len(forms) >= MAX_FORMS:
             forms.clear()
@@ -300,13 +336,13 @@ def read(verb, words):
     """The request for the `words` of an mg, md or ma; answered already if it is refused."""
     name = verb.name
     if len(words[1]) > limits.MAX_KEY:
-        return local_reply(BAD_FORMAT)
+        return local_reply(BAD_FLAG if name == b"ma" else BAD_FORMAT)
     if len(words) > limits.MAX_META_WORDS:
-        return local_reply(TOO_MANY_FLAGS_OF_MG if name == b"mg" else TOO_MANY_FLAGS)
+        return local_reply(TOO_MANY_FLAGS)
     command = MetaCommand(name, words[1], words[2:])
     error = command.error
     if error is not None:
-        flags_are_bad = name != b"mg" and error not in (BAD_MODE % name, OPAQUE_TOO_LONG, LINE_TOO_LONG)
+        flags_are_bad = name == b"ma" and not command.malformed and error not in (BAD_MODE % name, OPAQUE_TOO_LONG, LINE_TOO_LONG)
         return local_reply(BAD_FLAG if flags_are_bad else error)
     request = command.verb(verb).request(command.key, line_of(name, command.word, *command.kept))
     request.edge = command.edge()

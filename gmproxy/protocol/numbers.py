@@ -6,6 +6,16 @@ import re
 _C_NUMBER = re.compile(rb"[\t\v\f\r]*([+-]?)([0-9]+)(?:[\t\v\f\r]|\Z)")
 
 
+#: A number of 64 bits, as servers write it.
+_PLAIN_NUMBER = re.compile("[0-9]{1,20}")
+
+
+def plain_number(text: str) -> int | None:
+    """The number that a server has written as `text`, or None if that is none of 64 bits. Python alone would also take digits of other
+    scripts, and raise ValueError for more than 4300 of them."""
+    return int(text) if _PLAIN_NUMBER.fullmatch(text) else None
+
+
 def c_number(word, least, most):
     """The number that memcached reads from `word`, or None if it refuses it or it is not in [least, most]."""
     match = _C_NUMBER.match(word)

@@ -19,6 +19,7 @@ DELETE = VERBS[b"delete"]
 #: The argument of a `stats` with which a proxy says over each connection to a backup that it copies to it. A gmproxy then passes nothing that
 #: comes over this connection on to its own backups; a memcached answers that it knows no such thing.
 WE_COPY_TO_YOU = b"gmproxy-backup"
+NOREPLY = b"noreply"
 
 #: What `forget` is answered if all is well.
 FORGOTTEN = frozenset((b"DELETED", b"NOT_FOUND", b"HD", b"NF"))
@@ -40,13 +41,18 @@ def fill(key, flags, life, data):
     return META_SET_IF, b"ms %b %d b ME F%d T%d\r\n%b" % (encoded(key), length, flags, life, data)
 
 
+def deletion(key):
+    """The line that deletes `key`, which is text. memcached 1.6.45 does not answer `delete noreply`: it takes the key for noreply, too."""
+    return b"delete %b 0\r\n" % key if key == NOREPLY else b"delete %b\r\n" % key
+
+
 def forget(key):
     """(verb, line): let `key` have no value."""
-    return (DELETE, b"delete %b\r\n" % key) if is_text(key) else (META_DELETE, b"md %b b\r\n" % encoded(key))
+    return (DELETE, deletion(key)) if is_text(key) else (META_DELETE, b"md %b b\r\n" % encoded(key))
 
 
 def forget_all(keys):
     """The lines: let none of `keys` have a value."""
-    if is_text(b"".join(keys)):
+    if NOREPLY not in keys and is_text(b"".join(keys)):
         return b"delete %b\r\n" % b"\r\ndelete ".join(keys)
     return b"".join([forget(key)[1] for key in keys])

@@ -3,6 +3,9 @@
 A reply is handed on exactly as it came. It is read closely enough to know its end for certain: every data block must be followed by
 CRLF, every VALUE must be one of the keys that were asked, in that order, every line one that the command can have. Anything else
 means that the stream is not in step, and raises BackendError("protocol"): the link must be closed.
+
+A server may be newer than this file. A meta command with a flag whose effect is not known here may be answered by anything that is
+well-formed, and a flag that is not known here may stand in any answer: both are handed on.
 """
 
 import re
@@ -12,11 +15,14 @@ from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
 from gmproxy.protocol import limits
 
 new_stream = pick("stream").Stream
+encoded = pick("meta").encoded
 
 END = b"END\r\n"
 VALUE = b"VALUE "
 CRLF = b"\r\n"
 COUNT = re.compile(rb"[0-9]{1,20}\r\n")
+#: The answer to incr and decr; old servers fill a number that has become shorter up with blanks.
+PADDED_COUNT = re.compile(rb"[0-9]{1,20} *\r\n")
 #: How a server refuses an ms before it has read the data block: it takes that for commands.
 BLOCK_NOT_READ = (b"ERROR", b"CLIENT_ERROR bad command line format", b"CLIENT_ERROR options flags")
 
@@ -53,13 +59,20 @@ def letters_of(line, start):
     return letters
 
 
-#: What a server tells unasked: W and Z of the right to recache, X of a stale item; and b of a key in base64.
-UNASKED = letters_of(b" W X Z b\r\n", 0)
+#: What a server returns only if it was asked for: of these flags, one that was not asked for belongs to another request.
+ON_REQUEST = letters_of(b" c f h k l O s t v\r\n", 0)
 
 VALUE_FLAG = letters_of(b" v\r\n", 0)
 
-#: Flags behind which a server tells a number, one that may be negative, one of up to 20 digits, 0 or 1. Behind others may be anything.
+#: Flags of a request whose effect on the answer is known. With any other, any answer that the command has is handed on: memcached 1.6.45
+#: answers HD to an mg with `v` whose `C` matches, and has E and x.
+KNOWN_EFFECT = letters_of(b" b D F f h I J k L l M N O P q R s T t u v c\r\n", 0)
+
+#: Flags that are followed by a number, by one that may be negative, by one of up to 20 digits, by 0 or 1. Behind others may be anything.
 NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS = letters_of(b" f s\r\n", 0), letters_of(b" t l\r\n", 0), letters_of(b" c\r\n", 0), letters_of(b" h\r\n", 0)
+
+#: Flags by which an answer says what it belongs to.
+KEY, OPAQUE = b"kO"
 
 
 class ReplyReader:
@@ -68,14 +81,15 @@ class ReplyReader:
     `out_of_step` is set by any refusal of a storage command but SERVER_ERROR, before which memcached reads the data block away.
     """
 
-    __slots__ = ("stream", "found", "out_of_step", "_pieces", "_kept")
+    __slots__ = ("stream", "found", "out_of_step", "_pieces", "_kept", "_skip")
 
     def __init__(self):
         self.stream = new_stream()
         self.found = 0
         self.out_of_step = False
         self._pieces = []   # VALUE blocks of a reply whose end has not arrived
-        self._kept = 0      # bytes in them
+        self._kept = 0      # bytes in them, and those that were thrown away because they were too many
+        self._skip = 0      # bytes of such a data block, its CRLF included, that are still to be thrown away
 
     def is_at_border(self):
         """True if not a byte has arrived after the last complete reply."""
@@ -83,6 +97,8 @@ class ReplyReader:
 
     def read(self, request):
         if not self.stream.ready():
+            return None
+        if self._skip and not self._skip_block():
             return None
         if request.verb.values:
             return self._read_values(request)
@@ -117,7 +133,7 @@ class ReplyReader:
     def _check_odd_line(self, verb, line):
         if is_error_line(line):
             self.out_of_step = verb.kind == "store" and not line.startswith(b"SERVER_ERROR")
-        elif verb.kind != "count" or not line[:-2].rstrip(b" ").isdigit():
+        elif verb.kind != "count" or PADDED_COUNT.fullmatch(line) is None:
             raise BackendError(PROTOCOL, f"{verb.name.decode()} was answered {line[:60]!r}")
 
     def _read_values(self, request):
@@ -137,13 +153,16 @@ class ReplyReader:
             if not stream.begins(pos, VALUE):
                 break
             key_end = stream.word_end(pos + 6, after - 2)
-            flags_end = stream.word_end(key_end + 1, after - 2)
-            length_end = stream.word_end(flags_end + 1, after - 2)
-            length = stream.number(flags_end + 1, length_end)
-            if length < 0 or stream.number(key_end + 1, flags_end) < 0 or not self._ends_well(length_end, after - 2):
+            length = stream.value_length(key_end, after - 2)
+            if length < 0:
                 raise BackendError(PROTOCOL, f"a bad header {stream.cut(pos, pos + 60)!r}")
             after += length + 2
             if after > stream.end:
+                if self._kept + after - stream.pos > limits.MAX_REPLY:
+                    self._check_key(request, pos + 6, key_end)
+                    if keys is not None:
+                        keys.note(self._kept + after - stream.pos)
+                    return self._begin_to_skip(after, length)
                 ends = len(END) if keys is None and length > LONG else 0  # then all of the reply comes to one place
                 return self._keep_blocks(pos, after - pos + ends)
             if not stream.begins(after - 2, CRLF):
@@ -163,9 +182,33 @@ class ReplyReader:
             request.mapped = reply is not REPLY_TOO_LARGE
         return reply
 
-    def _ends_well(self, length_end, stop):
-        """True if behind the length of a value there is nothing but, perhaps, the number that gets gives."""
-        return length_end == stop or self.stream.all_digits(length_end + 1, stop)
+    # -- data blocks that are too large
+
+    def _begin_to_skip(self, after, length):
+        """The data block of `length` bytes that ends, with its CRLF, at offset `after` has not all arrived and is too large to be kept: throw
+        it away as it comes, and what there is of the reply. A length is only announced: no memory is taken for it."""
+        self._pieces.clear()
+        self._kept += after - self.stream.pos
+        self._skip = length + 2
+        self.stream.pos = after - self._skip
+        self._skip_block()
+        return None
+
+    def _skip_block(self):
+        """True once all of such a data block has come. Raises BackendError if no CRLF follows it."""
+        stream = self.stream
+        stream.need = 0
+        self._skip -= stream.drop(self._skip - len(CRLF))
+        if self._skip > len(CRLF):
+            return False
+        if stream.end - stream.pos < len(CRLF):
+            stream.need = len(CRLF)
+            return False
+        if not stream.begins(stream.pos, CRLF):
+            raise BackendError(PROTOCOL, "a value without its line end")
+        self._skip = 0
+        stream.pos += len(CRLF)
+        return True
 
     def _join_pieces(self, last):
         fits = self._kept <= limits.MAX_REPLY
@@ -180,6 +223,10 @@ class ReplyReader:
         stream = self.stream
         verb = request.verb
         start = stream.pos
+        if self._kept:  # its data block was too large and has been thrown away
+            self._kept = 0
+            self.found = 0
+            return REPLY_TOO_LARGE
         after = self._line_end(start)
         if after == 0:
             stream.need = 0
@@ -199,9 +246,9 @@ class ReplyReader:
         if code == b"VA":
             block = after
             after += length + 2
-            if after - start > limits.MAX_REPLY:
-                raise BackendError(PROTOCOL, f"a value too large: {stream.cut(start, block)[:60]!r}")
             if after > stream.end:
+                if after - start > limits.MAX_REPLY:
+                    return self._begin_to_skip(after, length)
                 stream.need = after - start
                 return None
             if not stream.begins(after - 2, CRLF):
@@ -214,40 +261,60 @@ class ReplyReader:
         return stream.cut(start, after)
 
     def _is_asked_for(self, request, code, at, stop):
-        """True if a server may answer `code` and then what stands from `at` to before `stop`: it tells what was asked, and, unasked, of
-        the right to recache. Anything else is the answer to somebody else."""
+        """True if a server may answer `request` by `code` and then what stands from `at` to before `stop`; else it answers another one. A server
+        returns what was asked for and, without being asked, of the right to recache, of stale items, and what we do not know yet."""
         stream = self.stream
         if code == b"ME":
-            return at + 1 < stop and stream.byte(at) == BLANK
+            return stream.byte(at) == BLANK and self._is_key(request, at + 1, stream.word_end(at + 1, stop))
         asked = letters_of(request.line, len(request.key) + 3)
-        if code == b"VA" and not asked & VALUE_FLAG:
+        excluded = ON_REQUEST & ~asked
+        if asked & ~KNOWN_EFFECT:
+            excluded = 0
+        elif code == b"VA" and excluded & VALUE_FLAG:
             return False
-        if code == b"HD" and asked & VALUE_FLAG and b"VA" in request.verb.answers:
+        elif code == b"HD" and asked & VALUE_FLAG and b"VA" in request.verb.answers:
             return False
         while at < stop:
             end = stream.word_end(at + 1, stop)
-            if stream.byte(at) != BLANK or not self._may_be_told(at + 1, end, asked | UNASKED):
+            if stream.byte(at) != BLANK or not self._may_be_told(request, at + 1, end, excluded):
                 return False
             at = end
         return True
 
-    def _may_be_told(self, start, stop, letters):
-        """True if from `start` to before `stop` is a flag with one of the `letters`, and what may stand behind it."""
+    def _may_be_told(self, request, start, stop, excluded):
+        """True if from `start` to before `stop` is a flag that is not `excluded`, and behind it what may stand there."""
         stream = self.stream
         letter = stream.byte(start)
         if not A <= letter <= z:
             return False
-        flag = letters & (A_FLAG << (letter - A))
+        flag = A_FLAG << (letter - A)
+        if flag & excluded:
+            return False
         start += 1
         if flag & NUMBERS:
             return stream.number(start, stop) >= 0
         if flag & LONG_NUMBERS:
-            return stop - start <= 20 and stream.all_digits(start, stop)
+            return stream.cas_number(start, stop)
         if flag & SIGNED_NUMBERS:
             return stream.number(start + 1 if stream.byte(start) == MINUS else start, stop) >= 0
         if flag & TRUTHS:
             return stop - start == 1 and 0 <= stream.number(start, stop) <= 1
-        return flag != 0
+        if letter == KEY:
+            return self._is_key(request, start, stop)
+        if letter == OPAQUE:
+            return self._is_opaque(request, start - 1, stop)
+        return True
+
+    def _is_key(self, request, start, stop):
+        """True if the key of `request` stands from `start` to before `stop`: as it is or in base64, whichever of them the request has. memcached
+        1.6.18 returns it as the item was stored."""
+        stream = self.stream
+        return stream.equals(start, stop, request.key) or stream.cut(start, stop) == encoded(request.key)
+
+    def _is_opaque(self, request, start, stop):
+        """True if the flag from `start` to before `stop` stands in the command line of `request`, too."""
+        words = request.line[:request.line.index(CRLF)].split(b" ")
+        return self.stream.cut(start, stop) in words[2:]
 
     def _read_meta_error(self, request, after):
         """A line that is no answer to a meta command."""

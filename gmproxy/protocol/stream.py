@@ -1,14 +1,16 @@
 """The bytes of one connection that have arrived and are not yet understood, and the few ways to look at them.
 
 This hot module is written twice: `_c/stream.pyx` does the same with C pointers. Where a message ends is decided in text.py and
-reply.py alone, of which there is one source; they are quick because what they ask of a Stream is.
-tests/unit/test_stream.py holds both builds to one behaviour.
+reply.py, of which there is one source, but for the numbers in the header of a value (`value_length`): the compiled retrieval.pyx
+asks for them, too, in the same C function. tests/unit/test_stream.py and tests/differential/test_reply_mutations.py hold both
+builds to one behaviour.
 
 Both parsers, of clients' requests and of servers' replies, read from one of these. Time stays linear however the bytes are cut:
 a search for a line end goes on where the last one stopped, and a long data block in many chunks is joined once.
 """
 
 import os
+import re
 
 from gmproxy.protocol.limits import NOT_TEXT
 
@@ -20,6 +22,10 @@ RECV_SIZE = 64 * 1024
 
 #: Bytes sent at once: then others have their turn. What the kernel has not got, it cannot send on by itself as the peer takes it.
 SEND_AT_ONCE = 1024 * 1024
+
+#: What follows the key in the header of a VALUE block: flags (32 bits, so at most 10 digits), length of the data (the same), and
+#: after `gets` the cas number (64 bits, so at most 20 digits). memcached never sends more digits, and none is trusted.
+_VALUE_NUMBERS = re.compile(rb" [0-9]{1,10} ([0-9]{1,10})(?: [0-9]{1,20})?")
 
 _buffer = bytearray(RECV_SIZE)
 _view = memoryview(_buffer)
@@ -141,9 +147,16 @@ class Stream:
         text = self._data[start:stop]
         return int(text) if len(text) <= 10 and text.isdigit() else -1
 
-    def all_digits(self, start, stop):
-        """True if there is one digit or more from `start` to before `stop` and nothing else."""
-        return self._data[start:stop].isdigit()
+    def cas_number(self, start, stop):
+        """True if from `start` to before `stop` there are 1 to 20 digits and nothing else."""
+        text = self._data[start:stop]
+        return len(text) <= 20 and text.isdigit()
+
+    def value_length(self, start, stop):
+        """The length of the data block that a VALUE header announces, whose ` flags length` or ` flags length cas` stands from `start`
+        to before `stop`; -1 if something else stands there. This alone defines what such a header may look like."""
+        match = _VALUE_NUMBERS.fullmatch(self._data, start, stop)
+        return -1 if match is None else int(match[1])
 
     def wait_for(self, start, need):
         """Nothing can be done before `need` bytes from offset `start` on are there."""

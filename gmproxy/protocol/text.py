@@ -2,8 +2,9 @@
 
 The meta commands stand among the others; what is special about them is in meta.py.
 
-The rules are those of memcached's protocol.txt where it is exact and of memcached 1.6 where it is not, down to which mistakes
-are answered before a data block is read (the block is then taken for commands, as memcached does).
+The rules are those of memcached's protocol.txt where it is exact and of memcached 1.6.45 where it is not, down to which mistakes
+are answered before a data block is read: without a length nobody knows where it ends, and it is taken for commands, as memcached does.
+Where memcached 1.6.18 accepts a number that 1.6.45 refuses, it is accepted.
 
 What a server gets is not always what the client wrote: `noreply` is taken off, so that every request has an
 answer and a link is always in step, and odd numbers and blanks are written plainly, so that no server can find another message
@@ -13,11 +14,13 @@ border in a line than this parser did.
 from gmproxy.accel import pick
 from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import as_int32, c_number
+from gmproxy.protocol.orders import deletion
 
 _message = pick("message")
 local_reply = _message.local_reply
 EndOfTalk = _message.EndOfTalk
 VERBS = _message.VERBS
+WRONG_PASSWORD = _message.WRONG_PASSWORD
 _meta = pick("meta")
 new_meta_command = _meta.MetaCommand
 FORMS = _meta.FORMS
@@ -36,13 +39,11 @@ BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
 BAD_DATA = b"CLIENT_ERROR bad data chunk\r\n"
 BAD_DELTA = b"CLIENT_ERROR invalid numeric delta argument\r\n"
 BAD_EXPTIME = b"CLIENT_ERROR invalid exptime argument\r\n"
-BAD_DELETE = b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
 UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated\r\n"
 BAD_TERMINATION = b"CLIENT_ERROR bad command line termination\r\n"
 BAD_LOGIN = b"CLIENT_ERROR bad authentication token format\r\n"
 WRONG_LOGIN = b"CLIENT_ERROR authentication failure\r\n"
 STORED = b"STORED\r\n"
-LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 OK = b"OK\r\n"
 CRLF = b"\r\n"
@@ -50,20 +51,26 @@ CRLF = b"\r\n"
 DELETE = VERBS[b"delete"]
 META_DELETE = VERBS[b"md"]
 NOREPLY = b"noreply"
+HTTP = b"HTTP/"
 MAX_KEY = limits.MAX_KEY
 MAX_LENGTH = limits.MAX_ANNOUNCED_LENGTH
+#: Bytes of a line without its line feed. An unknown command in a shorter one is no command at all.
+SHORTEST_LINE = 3
 MAX_FLAGS = 2**32 - 1
 MAX_EXPTIME = 2**31 - 1
 
 
 class LineTooLong(EndOfTalk):
-    """The client sends a line without an end."""
+    """The client sends a line without an end. As memcached, we close the connection without an answer."""
 
-    last_words = LINE_TOO_LONG
+
+class HttpRequest(EndOfTalk):
+    """The client speaks HTTP: a browser that a web page has sent here, perhaps with commands in the body. As memcached, we close the
+    connection without an answer, before anything else is read."""
 
 
 class TextParser:
-    """The requests of one client (a message.Parser). Raises LineTooLong. `users` is None once the client is known."""
+    """The requests of one client (a message.Parser). Raises LineTooLong and HttpRequest. `users` is None once the client is known."""
 
     __slots__ = ("stream", "max_item_size", "users", "skip", "after_skip")
 
@@ -132,6 +139,8 @@ class TextParser:
         words = [word for word in stream.cut(start, end).split(b" ") if word]
         length = c_number(words[4], 0, MAX_LENGTH) if len(words) > 4 and words[0] == b"set" else None
         if length is None:
+            if len(words) > 1 and words[-1].startswith(HTTP):
+                raise HttpRequest
             stream.pos = end + 1
             return local_reply(UNAUTHENTICATED)
         if length > limits.MAX_LOGIN:
@@ -147,7 +156,7 @@ class TextParser:
         if len(words) < 2:
             return local_reply(BAD_LOGIN)
         if not self.users.allow(words[0], words[1]):
-            return local_reply(WRONG_LOGIN)
+            return WRONG_PASSWORD.request(b"", WRONG_LOGIN)
         self.users = None
         return local_reply(STORED)
 
@@ -227,12 +236,14 @@ class TextParser:
         if b"" in words:
             words = [word for word in words if word]
         verb = VERBS.get(words[0]) if words else None
-        count = len(words)
         if end - start > limits.MAX_LINE:
             raise LineTooLong
-        if verb is None or count < verb.least or (verb.most and count > verb.most):
-            stream.pos = end + 1
-            return local_reply(ERROR)
+        if verb is None and len(words) > 1 and words[-1].startswith(HTTP):
+            raise HttpRequest
+        if verb is None and words and end - stream.pos >= SHORTEST_LINE:
+            return self._refuse(ERROR, words[-1] == NOREPLY, end + 1)
+        if verb is None or len(words) < verb.least:
+            return self._refuse(BAD_FORMAT, False, end + 1)
         if verb.kind == "store":
             return self._store(verb, words, end + 1)
         if verb.kind == "meta_set":
@@ -243,7 +254,7 @@ class TextParser:
     def _retrieve_many(self, verb, keys, prefix):
         """A request for several keys; its `line` is only what stands before the keys: the router completes it."""
         if not keys:
-            return local_reply(ERROR)
+            return local_reply(BAD_FORMAT)
         request = verb.request(keys[0], prefix)
         request.keys = keys
         return request
@@ -256,25 +267,29 @@ class TextParser:
         for key in keys:
             if len(key) > MAX_KEY:
                 return local_reply(BAD_FORMAT)
-        if not keys:
-            return local_reply(b"END\r\n")
         prefix = b"%b %d " % (verb.name, as_int32(exptime))
         if len(keys) == 1:
             return verb.request(keys[0], prefix + keys[0] + CRLF)
         return self._retrieve_many(verb, new_keys(keys), prefix)
 
     def _store(self, verb, words, pos):
-        """A storage command whose `words` are not all plain; its data block begins at `pos`."""
+        """A storage command whose `words` are not all plain; its data block begins at `pos`. A mistake in it is answered after the block,
+        unless nobody knows how long that is."""
+        length = c_number(words[4], 0, MAX_LENGTH) if len(words) > 4 else None
+        if length is None:
+            return self._refuse(BAD_FORMAT, False, pos)
         quiet = words[-1] == NOREPLY
         key = words[1]
         flags = c_number(words[2], 0, 2**64 - 1)
         exptime = c_number(words[3], -2**63, 2**63 - 1)
-        length = c_number(words[4], 0, MAX_LENGTH)
-        cas = c_number(words[5], 0, 2**64 - 1) if verb.least == 6 else 0
-        if flags is None or exptime is None or length is None or cas is None or len(key) > MAX_KEY:
-            return self._refuse(BAD_FORMAT, quiet, pos)
+        cas = 0
+        if not verb.stores:  # it is a cas
+            cas = c_number(words[5], 0, 2**64 - 1) if len(words) > 5 else None
+        if flags is None or exptime is None or cas is None or len(key) > MAX_KEY:
+            self._skip_block(length, pos, BAD_FORMAT, quiet)
+            return self._skip_refused_block()
         line = b"%b %b %d %d %d" % (verb.name, key, flags % 2**32, as_int32(exptime), length)
-        line += b" %d\r\n" % cas if verb.least == 6 else CRLF
+        line += CRLF if verb.stores else b" %d\r\n" % cas
         return self._with_block(verb, key, line, length, quiet, pos)
 
     def _with_block(self, verb, key, line, length, quiet, pos):
@@ -283,7 +298,7 @@ class TextParser:
         `line` is how the server gets the command line; None: as it came, in one piece with the block.
         """
         if length > self.max_item_size:
-            delete = DELETE.request(key, b"delete %b\r\n" % key) if verb.name == b"set" else None
+            delete = DELETE.request(key, deletion(key)) if verb.name == b"set" else None
             return self._refuse_large(delete, quiet, length, pos)
         stream = self.stream
         after = pos + length + 2
@@ -328,14 +343,13 @@ class TextParser:
         return self.after_skip if self.skip == 0 else None
 
     def _meta_set(self, verb, words, pos):
-        """An ms; its data block begins at `pos`. Mistakes in the flags are answered after it, others before."""
+        """An ms; its data block begins at `pos`. A mistake in it is answered after the block, unless nobody knows how long that is."""
         length = c_number(words[2], 0, MAX_LENGTH) if len(words) > 2 else None
-        if len(words[1]) > MAX_KEY or len(words) == 2:
-            return self._refuse(BAD_FORMAT, False, pos)
-        if len(words) > limits.MAX_META_WORDS:
-            return self._refuse(TOO_MANY_FLAGS, False, pos)
         if length is None:
             return self._refuse(BAD_FORMAT, False, pos)
+        if len(words[1]) > MAX_KEY or len(words) > limits.MAX_META_SET_WORDS:
+            self._skip_block(length, pos, BAD_FORMAT if len(words[1]) > MAX_KEY else TOO_MANY_FLAGS, False)
+            return self._skip_refused_block()
         command = new_meta_command(verb.name, words[1], words[3:])
         if command.error is not None:
             self._skip_block(length, pos, command.error, False)
@@ -364,29 +378,29 @@ class TextParser:
         return local_reply(b"MN\r\n")
 
     def _count(self, verb, words):
-        return self._line_with_number(verb, words, BAD_DELTA)
+        """The server judges the number, but must not take it for noreply: it would not answer, and the link be out of step."""
+        return self._line_about_key(verb, words, words[2], BAD_DELTA if words[2] == NOREPLY else None)
 
     def _touch(self, verb, words):
-        return self._line_with_number(verb, words, BAD_EXPTIME)
-
-    def _line_with_number(self, verb, words, error):
-        """The server judges the number itself, but must not take it for noreply: it would be silent, and the link out of step."""
-        if words[2] == NOREPLY:
-            return self._refuse(error, words[-1] == NOREPLY, self.stream.pos)
-        return self._line_about_key(verb, words, 3)
+        """The number is judged here: an ejected server's keys may get a shorter life (detour.py), which is computed from it."""
+        exptime = c_number(words[2], -2**63, 2**63 - 1)
+        if exptime is None:
+            return self._line_about_key(verb, words, b"", BAD_EXPTIME)
+        return self._line_about_key(verb, words, b"%d" % as_int32(exptime), None)
 
     def _delete(self, verb, words):
-        extra = words[2:]
-        if extra and extra not in ([b"0"], [NOREPLY], [b"0", NOREPLY]):
-            return self._refuse(BAD_DELETE, words[-1] == NOREPLY, self.stream.pos)
-        return self._line_about_key(verb, words, 2)
+        """No server may take the key for noreply: it would not answer, and the link be out of step (orders.deletion)."""
+        return self._line_about_key(verb, words, b"0" if words[1] == NOREPLY else None, None)
 
-    def _line_about_key(self, verb, words, take):
-        """A command of one line: its first `take` words go to the server, which judges the numbers itself."""
-        quiet = len(words) > take and words[-1] == NOREPLY
+    def _line_about_key(self, verb, words, number, error):
+        """A command of one line about a key and perhaps a `number`, unless there is an `error` in it. Further words mean nothing."""
+        quiet = words[-1] == NOREPLY
         if len(words[1]) > MAX_KEY:
-            return self._refuse(BAD_FORMAT, quiet, self.stream.pos)
-        request = verb.request(words[1], b" ".join(words[:take]) + b"\r\n")
+            error = BAD_FORMAT
+        if error is not None:
+            return self._refuse(error, quiet, self.stream.pos)
+        line = verb.prefix + words[1] + CRLF if number is None else b"%b %b %b\r\n" % (verb.name, words[1], number)
+        request = verb.request(words[1], line)
         request.quiet = quiet
         return request
 

@@ -22,7 +22,7 @@ class Binary:
     """How these conversations are made and compared. `mark` is the number of one."""
 
     @staticmethod
-    def conversation(random, backends):
+    def conversation(random, backends, version="1.6.18"):
         """A list of packets; seldom is one of them not right, which ends it."""
         return [_piece(random) for _ in range(random.randint(1, 14))]
 
@@ -31,7 +31,7 @@ class Binary:
         return b"".join((FIRST, *pieces, LAST)).replace(MARK, mark)
 
     @staticmethod
-    def is_excused(said, backends):
+    def is_excused(said, backends, version):
         """All is compared: what the proxy answers in another way is not said at all. That is `version`, the statistics, `verbosity`, which
         memcached 1.6.18 does not know, an unknown opcode with a key, after which it loses the step, and a packet with another
         magic, at which it also forgets answers to what came before."""
@@ -49,7 +49,7 @@ class Binary:
         return False
 
     @staticmethod
-    def same(proxy, memcached, mark):
+    def same(proxy, memcached, mark, version):
         """Unique numbers belong to the server that gave them: that there is one is all that can be compared. A number that has
         become shorter is filled up with blanks, unless its old value is just being sent."""
         one, other = (

@@ -1,6 +1,7 @@
 """The proxy over some memcached servers, and another memcached by itself, are told the same: their answers must be the same bytes.
 
-GMPROXY_TEST_SEED and GMPROXY_TEST_SECONDS choose other conversations, and more of them.
+GMPROXY_TEST_SEED and GMPROXY_TEST_SECONDS choose other conversations, and more of them. GMPROXY_TEST_MEMCACHED names another
+memcached, for example of another version, with which all of it is done again.
 """
 
 import itertools
@@ -15,6 +16,7 @@ from contextlib import suppress
 import pytest
 from differential import binary_conversations, exceptions
 from differential.conversations import MARK, conversation
+from support.servers import MEMCACHED, OTHER_MEMCACHED
 from wire.sample import PREDICTABLE
 
 SEED = int(os.environ.get("GMPROXY_TEST_SEED", "1"))
@@ -32,16 +34,16 @@ class Text:
     """How conversations in the text protocol, classic and meta, are made and compared. `mark` is the number of one."""
 
     @staticmethod
-    def conversation(random, backends):
-        return [piece for piece in conversation(random) if exceptions.can_be_said(piece, backends)]
+    def conversation(random, backends, version):
+        return [piece for piece in conversation(random) if exceptions.can_be_said(piece, backends, version)]
 
     @staticmethod
     def said(pieces, mark):
         return b"".join((*pieces, ENDING)).replace(MARK, mark)
 
     @staticmethod
-    def is_excused(said, backends):
-        return exceptions.is_excused(said, backends)
+    def is_excused(said, backends, version):
+        return exceptions.is_excused(said, backends, version)
 
     @staticmethod
     def disturbs_others(said, mark):
@@ -50,9 +52,9 @@ class Text:
         return re.search(rb"(?:set|add|replace|append|prepend|cas|m[gsda]) +(?![^ \n]*%b)[^ \n]|flush_all" % own, said) is not None
 
     @staticmethod
-    def same(proxy, memcached, mark):
+    def same(proxy, memcached, mark, version):
         last_answer = LAST_ANSWER.replace(MARK, mark)
-        return exceptions.same(proxy, memcached, lambda got: got.endswith(last_answer))
+        return exceptions.same(proxy, memcached, lambda got: got.endswith(last_answer), version)
 
 
 class Difference(Exception):
@@ -70,6 +72,7 @@ class Comparison:
         self.dialect = dialect
         self.backends = backends
         self.memcached = memcached
+        self.version = memcached.stats()["version"]
         self.proxy = proxy
         self.crowded = False  # True if several conversations go on at once
         self.compared = 0
@@ -82,7 +85,7 @@ class Comparison:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             seed = next(self._seeds)
-            pieces = self.dialect.conversation(random.Random(seed), self.backends)
+            pieces = self.dialect.conversation(random.Random(seed), self.backends, self.version)
             try:
                 self._compare(pieces, seed)
             except Difference:
@@ -92,12 +95,12 @@ class Comparison:
     def _compare(self, pieces, seed):
         mark = b"%0*d" % (len(MARK), next(self._numbers))
         said = self.dialect.said(pieces, mark)
-        if self.dialect.is_excused(said, self.backends) or (self.crowded and self.dialect.disturbs_others(said, mark)):
+        if self.dialect.is_excused(said, self.backends, self.version) or (self.crowded and self.dialect.disturbs_others(said, mark)):
             self.excused += 1
             return
         memcached = answers(self.memcached, [said])
         proxy = answers(self.proxy, cut(said, random.Random(seed)))
-        if not self.dialect.same(proxy, memcached, mark):
+        if not self.dialect.same(proxy, memcached, mark, self.version):
             raise Difference(said, memcached, proxy)
         self.compared += 1
 
@@ -112,8 +115,9 @@ class Comparison:
         return pieces
 
     def check(self):
-        """Most conversations must have been comparable, else they are to be improved."""
+        """Most conversations must have been comparable, else they are to be improved. And no client may have put a link out of step."""
         assert self.compared > self.excused
+        assert self.proxy.stats()["backend_failures"] == 0
 
 
 def answers(server, chunks):
@@ -138,17 +142,25 @@ def cut(said, random):
     return [said[start:stop] for start, stop in zip([0, *places], [*places, len(said)])]
 
 
+@pytest.fixture(params=["this", "another"])
+def program(request):
+    """The memcached that is compared with, and that the proxy's servers are."""
+    if request.param == "another" and OTHER_MEMCACHED is None:
+        pytest.skip("GMPROXY_TEST_MEMCACHED names no other memcached")
+    return MEMCACHED if request.param == "this" else OTHER_MEMCACHED
+
+
 @pytest.fixture
-def comparison(memcached, proxy):
+def comparison(memcached, proxy, program):
     """Call it with the number of primaries and of backups, how it is to talk, and what the proxy speaks to its servers."""
 
     def start(primaries, backups, dialect, backends):
         arguments = []
         for option in ["-s"] * primaries + ["-b"] * backups:
-            arguments += [option, memcached(*PREDICTABLE).address]
+            arguments += [option, memcached(*PREDICTABLE, program=program).address]
         # A server that fails is to be seen as such, at each failure.
         front = proxy(*arguments, "--on-get-error", "error", "--server-failure-limit", "1000000", "--backend-protocol", backends)
-        return Comparison(memcached(*PREDICTABLE), front, dialect, backends)
+        return Comparison(memcached(*PREDICTABLE, program=program), front, dialect, backends)
 
     return start
 

@@ -16,6 +16,9 @@ anything. Once a newer change is acknowledged, neither may come back, though it 
 
 A change that was answered with a no (NOT_STORED, EXISTS, NOT_FOUND) leaves the floor where it was, and its value must never be
 seen. Neither must a number that a delete has used.
+
+A list has the numbers of all its writes since the set that began it. It is what its last number is; and every acknowledged change between
+its first and its last number must be in it, or it was appended to an old value.
 """
 
 import time
@@ -27,6 +30,7 @@ REMEMBERED = 60
 
 FINE = "fine"
 STALE = "stale"            # older than an acknowledged change
+LOST = "lost"              # of a list: an acknowledged change before its last one is not in it
 REFUSED = "refused"        # of a write that was answered with a no
 IMPOSSIBLE = "impossible"  # nobody ever wrote that
 
@@ -48,6 +52,7 @@ class Ledger:
         self.ceiling = 0
         self.operations = deque(maxlen=REMEMBERED)
         self._void = set()  # numbers under which no value was stored, or none that may be seen
+        self._made = set()  # of a list: the numbers of acknowledged changes since the last acknowledged set or delete
 
     # -- the writer's side
 
@@ -63,6 +68,16 @@ class Ledger:
 
     def acknowledged(self, number):
         self.floor = number
+
+    def began(self, number):
+        """A set or a delete of a list was acknowledged: what was there before is gone."""
+        self.acknowledged(number)
+        self._made = {number}
+
+    def appended(self, number):
+        """An append to a list was acknowledged."""
+        self.acknowledged(number)
+        self._made.add(number)
 
     def refused(self, number):
         self._void.add(number)
@@ -88,6 +103,17 @@ class Ledger:
         if number in self._void:
             return REFUSED
         return FINE
+
+    def judge_list(self, numbers, floor):
+        """The same for a list of `numbers`."""
+        verdict = self.judge(numbers[-1], floor)
+        if verdict != FINE:
+            return verdict
+        if any(number in self._void for number in numbers):
+            return REFUSED
+        present = set(numbers)
+        lost = any(numbers[0] < made < numbers[-1] and made not in present for made in self._made)
+        return LOST if lost or numbers != sorted(present) else FINE
 
     # -- for the record
 

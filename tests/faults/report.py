@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 
-from faults.tally import DAMAGED, VIOLATIONS
+from faults.tally import VIOLATIONS
 
 #: Seconds before and after a fault that are looked at for the times of answers.
 AROUND = 1.0
@@ -46,19 +46,22 @@ class Latency:
         return self._requests[bisect_left(self._requests, (start,)):bisect_left(self._requests, (stop,))]
 
 
-def table(title, seconds, tally, events, before, after):
-    """All of it. `before` and `after` are the proxy's Footprint at the start and at the end."""
+def table(title, seconds, tally, events, before, after, paused=0.0, excused=frozenset()):
+    """All of it. `before` and `after` are the proxy's Footprint at the start and at the end; `paused`: seconds in which nobody could be
+    answered; `excused` as of `complaint`."""
     errors = ", ".join(f"{reason} {count}" for reason, count in tally.errors.most_common()) or "none"
     lines = [
         "", f"== {title}", "",
         f"{tally.requests} requests in {seconds:.0f} s; {tally.hits} values found, {tally.misses} missed; errors: {errors}",
+        f"{tally.cut_off} connections ended with their worker; pauses of {paused:.1f} s; the slowest of the late requests took "
+        f"{tally.longest:.3f} s beside them",
         "",
-        *(f"{kind + ':':35}{tally.violations[kind]}" for kind in VIOLATIONS),
+        *(f"{kind + ':':35}{tally.violations[kind]}{' (not promised)' if kind in excused else ''}" for kind in VIOLATIONS),
         "",
-        f"{'fault':12}{'times':>6}{'p99 before':>14}{'p99 during':>14}{'longest':>12}{'p99 after':>14}",
+        f"{'fault':15}{'times':>6}{'p99 before':>14}{'p99 during':>14}{'longest':>12}{'p99 after':>14}",
     ]
     for name, times, before_it, during, longest, after_it in Latency(tally, events).rows():
-        lines.append(f"{name:12}{times:6}{_ms(before_it):>14}{_ms(during):>14}{_ms(longest):>12}{_ms(after_it):>14}")
+        lines.append(f"{name:15}{times:6}{_ms(before_it):>14}{_ms(during):>14}{_ms(longest):>12}{_ms(after_it):>14}")
     lines += [
         "",
         f"{'the proxy':12}{'links':>10}{'unfinished':>14}{'open files':>14}{'memory':>12}",
@@ -73,9 +76,9 @@ def _ms(seconds):
     return "-" if seconds is None else f"{seconds * 1000:.1f} ms"
 
 
-def complaint(tally, events, damage_is_allowed=False):
-    """What must not have happened and did, with the history of the keys concerned; "" if nothing."""
-    kinds = [kind for kind in VIOLATIONS if tally.violations[kind] and not (kind == DAMAGED and damage_is_allowed)]
+def complaint(tally, events, excused=frozenset()):
+    """What must not have happened and did, with the history of the keys concerned; "" if nothing. `excused`: kinds that may (promises.py)."""
+    kinds = [kind for kind in VIOLATIONS if tally.violations[kind] and kind not in excused]
     if not kinds:
         return ""
     words = [", ".join(f"{kind}: {tally.violations[kind]}" for kind in kinds)]

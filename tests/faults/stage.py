@@ -1,8 +1,14 @@
 """The servers, the wires to them, and the proxy."""
 
+import os
+import tempfile
 from contextlib import ExitStack
+from itertools import cycle
+from pathlib import Path
 from typing import NamedTuple
 
+from faults.pauses import Pauses
+from faults.service import Service
 from support.relay import Relay
 from support.servers import Memcached, Proxy, read_stats
 from support.timing import PATIENCE, TICK, eventually, milliseconds
@@ -28,37 +34,49 @@ class Node:
 class Footprint(NamedTuple):
     """What the proxy holds when it has no client but one, who asks."""
 
-    links: int          # to servers
-    unfinished: int     # changes, refills and given-up connections that somebody still waits for
-    descriptors: int    # open files
-    memory: int         # bytes
+    links: int            # to servers
+    unfinished: int       # changes, refills and given-up connections that somebody still waits for, and keys to be deleted
+    descriptors: int      # open files, of all its processes
+    memory: int           # bytes, of all its processes
+    internal_errors: int
 
     @classmethod
-    def of(cls, proxy):
-        with proxy.talk() as talk:
+    def of(cls, service):
+        with service.proxy.talk() as talk:
             eventually(lambda: read_stats(talk)["curr_connections"] == 1, what="all other clients have gone")
             stats = read_stats(talk)
-            unfinished = stats["links_lingering"] + stats["changes_undecided"] + stats["fetches"]
-            return cls(stats["backend_links"], unfinished, proxy.descriptors(), resident(proxy.pid))
+            service.refresh_pids()
+            unfinished = sum(stats[name] for name in ("links_lingering", "changes_undecided", "fetches", "journal_keys", "backends_behind"))
+            memory = sum(map(resident, service.pids()))
+            return cls(stats["backend_links"], unfinished, service.descriptors(), memory, stats["internal_errors"])
 
 
 class Stage:
-    """`primaries` and `backups` are lists of Node. Use it in a `with`."""
+    """`primaries` and `backups` are lists of Node, `service` is the proxy as one to whom things happen. Use it in a `with`.
 
-    def __init__(self, primaries=2, backups=0, wires=False, options=()):
+    Where GMPROXY_TEST_MEMCACHED names a memcached, every second server is one of these.
+    """
+
+    def __init__(self, primaries=2, backups=0, wires=False, options=(), workers=1):
         self._stack = ExitStack()
+        self._programs = cycle((None, os.environ.get("GMPROXY_TEST_MEMCACHED") or None))
         try:
             self.primaries = [self._node(f"primary {number}", wires) for number in range(1, primaries + 1)]
             self.backups = [self._node(f"backup {number}", wires) for number in range(1, backups + 1)]
             where = [word for node in self.primaries for word in ("-s", node.address)]
             where += [word for node in self.backups for word in ("-b", node.address)]
-            self.proxy = self._stack.enter_context(Proxy(*where, *OPTIONS, *options))
+            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+            control, file = folder / "control", folder / "gmproxy.conf"
+            file.write_text("")
+            how = ("--control", control, "-c", file, "--workers", workers)
+            self.proxy = self._stack.enter_context(Proxy(*where, *OPTIONS, *how, *options))
+            self.service = Service(self.proxy, control, file, [node.address for node in self.nodes], Pauses())
         except BaseException:
             self._stack.close()
             raise
 
     def _node(self, name, wires):
-        server = self._stack.enter_context(Memcached())
+        server = self._stack.enter_context(Memcached(program=next(self._programs)))
         return Node(name, server, self._stack.enter_context(Relay(server)) if wires else None)
 
     @property
@@ -72,7 +90,7 @@ class Stage:
         self._stack.close()
 
     def wait_until_whole(self):
-        """No server is left alone any more."""
+        """Every server is trusted again."""
         eventually(lambda: self.proxy.stats()["backends_ejected"] == 0, within=PATIENCE, what="every server is trusted again")
 
 

@@ -10,11 +10,12 @@ from faults.model import Ledger
 WRONG_VALUE = "wrong values"
 WRONG_REPLY = "replies to the wrong request"
 STALE = "stale reads"
+STALE_CHANGE = "changes made to a stale value"  # incr, decr, append; and gat, which the proxy takes for one
 REFUSED = "refused writes that happened"
-NO_ANSWER = "requests without an answer"
+HUNG = "requests that hung"
 CONNECTION_LOST = "client connections lost"
 DAMAGED = "values damaged in transit"
-VIOLATIONS = (WRONG_VALUE, WRONG_REPLY, STALE, REFUSED, NO_ANSWER, CONNECTION_LOST, DAMAGED)
+VIOLATIONS = (WRONG_VALUE, WRONG_REPLY, STALE, STALE_CHANGE, REFUSED, HUNG, CONNECTION_LOST, DAMAGED)
 
 #: Violations of each kind that are kept with the history of their key.
 KEPT = 3
@@ -31,7 +32,9 @@ class Violation(NamedTuple):
 class Tally:
     """
     requests, hits, misses   how many; a retrieval of several keys is one request
+    cut_off      connections that ended with the worker that served them
     errors       reason -> SERVER_ERRORs
+    longest      seconds that the slowest request took, without the pauses
     violations   kind -> times
     examples     kind -> the first Violations of it
     ends, waits  when each request was answered (time.monotonic()), and the seconds it took
@@ -41,7 +44,9 @@ class Tally:
         self.requests = 0
         self.hits = 0
         self.misses = 0
+        self.cut_off = 0
         self.errors = Counter()
+        self.longest = 0.0
         self.violations = Counter()
         self.examples = defaultdict(list)
         self.ends = array("d")
@@ -62,6 +67,8 @@ class Tally:
         self.requests += other.requests
         self.hits += other.hits
         self.misses += other.misses
+        self.cut_off += other.cut_off
+        self.longest = max(self.longest, other.longest)
         self.errors.update(other.errors)
         self.violations.update(other.violations)
         for kind, examples in other.examples.items():

@@ -1,21 +1,26 @@
 """The load sees what is wrong, and only that. Here it asks a memcached itself, which is right, and one on which we cheat."""
 
 import random
+import time
 
 import pytest
 
-from faults import damage, tally
+from faults import damage, tally, values
 from faults.client import Client
+from faults.dialects import Binary, Meta, Text
 from faults.load import Load
+from faults.pauses import Pauses
 from faults.report import complaint, history
+from faults.worker import Rules
 from support.relay import Relay
 from support.talk import storage
-from support.timing import eventually
+from support.timing import TICK, eventually
 
 #: A key of the first worker.
 KEY = b"load-0-key-0"
 OTHER = b"load-1-key-0"
 COUNTER = b"load-0-counter-0"
+LIST = b"load-0-list-1"
 
 
 @pytest.fixture
@@ -26,7 +31,8 @@ def server(memcached):
 def held(server, key):
     """What the server has under `key` at a moment when it has something."""
     client = Client(server.port)
-    items = eventually(lambda: client.ask_all([(b"get %b" % key, True)])[0], what=f"{key} is there")
+    wire = Text().retrieve([key])
+    items = eventually(lambda: client.ask_all(wire.data, [wire.read])[0], what=f"{key} is there")
     client.close()
     return items[0].data
 
@@ -50,7 +56,34 @@ def test_memcached_is_always_right(server):
     assert load.tally.requests == len(load.tally.ends) == len(load.tally.waits)
 
 
-@pytest.mark.parametrize("key", [KEY, COUNTER])
+@pytest.mark.parametrize("dialect", [Text(), Meta(), Binary()], ids=lambda dialect: dialect.name)
+def test_every_dialect_reads_the_same_answers(server, dialect):
+    client = Client(server.port)
+
+    def ask(wire):
+        answer, = client.ask_all(wire.data, [wire.read])
+        return answer
+
+    assert ask(dialect.retrieve([KEY, OTHER])) == []
+    assert ask(dialect.count(b"incr", KEY)) == ask(dialect.delete(KEY)) == ask(dialect.touch(KEY, 60)) == b"NOT_FOUND"
+    assert ask(dialect.store(b"append", KEY, b"x")) == ask(dialect.store(b"replace", KEY, b"x")) == b"NOT_STORED"
+    assert ask(dialect.store(b"cas", KEY, b"x", 5)) == b"NOT_FOUND"
+    assert ask(dialect.store(b"set", KEY, b"7")) == ask(dialect.store(b"add", OTHER, b"x" * 100_000)) == b"STORED"
+    assert ask(dialect.store(b"add", KEY, b"x")) == b"NOT_STORED"
+    assert ask(dialect.count(b"incr", KEY)) == b"8"
+    assert ask(dialect.count(b"decr", KEY)) == b"7"
+    assert ask(dialect.store(b"append", KEY, b"0")) == b"STORED"
+    one, other = ask(dialect.retrieve([KEY, b"none", OTHER], cas=True, life=60))
+    assert (one.key, one.data, other.key, len(other.data)) == (KEY, b"70", OTHER, 100_000)
+    assert ask(dialect.store(b"cas", KEY, b"x", one.cas + 100)) == b"EXISTS"
+    assert ask(dialect.store(b"cas", KEY, b"x", one.cas)) == b"STORED"
+    assert ask(dialect.touch(KEY, 60)) == b"TOUCHED"
+    assert ask(dialect.delete(KEY)) == b"DELETED"
+    assert [item.key for item in ask(dialect.retrieve([OTHER, KEY], life=60))] == [OTHER]
+    client.close()
+
+
+@pytest.mark.parametrize("key", [KEY, COUNTER, LIST])
 def test_an_old_value_is_stale(server, key):
     with Load(server.port) as load:
         old = held(server, key)
@@ -59,7 +92,12 @@ def test_an_old_value_is_stale(server, key):
     assert "stale reads" in complaint(load.tally, [])
     violation = load.tally.examples[tally.STALE][0]
     assert key.decode() in history(violation, [])
-    assert "client 0: set number 1 -> STORED" in complaint(load.tally, [])
+
+
+def test_an_append_to_an_old_list_is_seen(server):
+    with Load(server.port) as load:
+        eventually(lambda: put(server, LIST, values.begin_list(LIST, 1)) or seen(load, tally.STALE_CHANGE), what="a worker sees it")
+    assert "changes made to a stale value" in complaint(load.tally, [])
 
 
 @pytest.mark.parametrize("key, other", [(KEY, OTHER), (COUNTER, b"load-1-counter-0")])
@@ -71,7 +109,7 @@ def test_the_value_of_another_key_is_wrong(server, key, other):
 
 def test_a_value_that_nobody_wrote_is_wrong(server):
     with Load(server.port) as load:
-        eventually(lambda: put(server, COUNTER, b"1999999999") or seen(load, tally.WRONG_VALUE), what="a worker sees it")
+        eventually(lambda: put(server, COUNTER, b"1599999999") or seen(load, tally.WRONG_VALUE), what="a worker sees it")
 
 
 @pytest.mark.parametrize("kind, seen_as", [
@@ -109,3 +147,33 @@ def test_a_connection_that_ends_is_seen(server):
     with Relay(server) as relay, Load(relay.port) as load:
         relay.cut()
         eventually(lambda: seen(load, tally.CONNECTION_LOST), what="a worker sees it")
+
+
+class TestHangs:
+    """A request without an answer for longer than it may be."""
+
+    def test_is_seen(self, server):
+        with Relay(server) as relay, Load(relay.port, rules=Rules(hung_after=4 * TICK)) as load:
+            relay.hold()
+            begun = time.monotonic()
+            eventually(lambda: time.monotonic() - begun > 8 * TICK)
+            relay.pass_on()
+        assert "requests that hung" in complaint(load.tally, [])
+        assert "without a pause" in complaint(load.tally, [])
+
+    def test_not_while_nobody_could_be_answered(self, server):
+        pauses = Pauses()
+        begun = time.monotonic()
+        with Relay(server) as relay, Load(relay.port, rules=Rules(hung_after=4 * TICK, pauses=pauses)) as load:
+            relay.hold()
+            eventually(lambda: time.monotonic() - begun > 8 * TICK)
+            relay.pass_on()
+            pauses.add(begun, time.monotonic() + 8 * TICK)
+        assert not load.tally.violations[tally.HUNG]
+
+
+def test_a_connection_that_was_cut_off_with_its_worker_is_none_that_was_lost(server):
+    with Relay(server) as relay, Load(relay.port, rules=Rules(cut_off=lambda port: True)) as load:
+        relay.cut()
+        eventually(lambda: sum(worker.tally.cut_off for worker in load.workers) >= 1, what="a worker sees it")
+    assert not load.tally.violations

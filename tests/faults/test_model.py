@@ -1,7 +1,7 @@
 import pytest
 
 from faults import values
-from faults.model import FINE, IMPOSSIBLE, REFUSED, STALE, Ledger
+from faults.model import FINE, IMPOSSIBLE, LOST, REFUSED, STALE, Ledger
 
 
 @pytest.fixture
@@ -116,6 +116,45 @@ class TestCounters:
         assert ledger.counted(3) == STALE
 
 
+class TestLists:
+    """To a list is appended: it has the numbers of all its writes."""
+
+    @pytest.fixture
+    def began(self, ledger):
+        ledger.began(ledger.next_number())
+        return ledger
+
+    def append(self, ledger):
+        number = ledger.next_number()
+        ledger.appended(number)
+        return number
+
+    def test_what_was_appended_is_there_in_its_order(self, began):
+        second, third = self.append(began), self.append(began)
+        assert began.judge_list([1, second, third], began.floor) == FINE
+        assert began.judge_list([1, second], began.floor) == STALE
+        assert began.judge_list([1, third], began.floor) == LOST
+        assert began.judge_list([1, third, second], third - 1) == LOST
+        assert began.judge_list([third], began.floor) == FINE, "it may have been begun by that"
+
+    def test_an_append_that_failed_may_be_there_or_not(self, began):
+        failed = began.next_number()
+        last = self.append(began)
+        assert began.judge_list([1, last], began.floor) == FINE
+        assert began.judge_list([1, failed, last], began.floor) == FINE
+
+    def test_a_refused_append_is_nowhere(self, began):
+        refused = began.next_number()
+        began.refused(refused)
+        last = self.append(began)
+        assert began.judge_list([1, refused, last], began.floor) == REFUSED
+
+    def test_nothing_is_appended_to_what_was_there_before_a_set_or_a_delete(self, began):
+        began.began(began.next_delete())
+        last = self.append(began)
+        assert began.judge_list([1, last], began.floor) == LOST
+
+
 class TestHistory:
     def test_tells_who_asked_what_and_when(self, ledger):
         ledger.record(1.5, "client 1", "set number 1", "STORED")
@@ -142,3 +181,20 @@ class TestValues:
             assert values.read(data[:at] + b"#" + data[at + 1:]) is None
             assert values.read(data[:at]) is None
             assert values.read(data[:at] + b"#" + data[at:]) is None
+
+    def test_a_list(self):
+        data = values.begin_list(b"some-key", 3) + values.list_element(5) + values.list_element(12)
+        assert values.read_list(data) == (b"some-key", [3, 5, 12])
+
+    @pytest.mark.parametrize("data", [b"", b"some-key", b"some-key|", b"some-key|3", b"some-key|3|x|", b"some-key|3||"])
+    def test_no_list(self, data):
+        assert values.read_list(data) is None
+
+    @pytest.mark.parametrize("step", [1, -1])
+    def test_a_counter_knows_its_own_values(self, step):
+        counter = values.Counter(3, step)
+        data = b"%d" % counter.value_of(17)
+        assert counter.number_in(data) == 17
+        assert values.Counter(4, step).number_in(data) is None
+        assert counter.number_in(b"x") is None
+        assert int(data) + step == counter.value_of(18)

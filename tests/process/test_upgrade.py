@@ -80,6 +80,24 @@ def test_time_and_again(service):
             load.wait_for_more()
 
 
+@workers
+def test_the_old_one_is_killed_before_the_new_one_is_ready(service, workers):
+    """There is nobody left to be told that it serves; it serves all the same."""
+    process = service(workers=workers)
+    process.signal(signal.SIGUSR2)
+    eventually(lambda: "INFO upgrading successor=" in process.log(), what="the new one was started")
+    process.signal(signal.SIGKILL)
+    process.wait()
+    pid = int(re.findall("upgrading successor=(\\d+)", process.log())[-1])
+    eventually(lambda: process.pid_file.read_text() == f"{pid}\n", what="the pid file is that of the new one")
+    eventually(lambda: order(process, "pids")["pid"] == pid, what="the new one answers operators")
+    with process.talk() as talk:
+        talk.expect(b"get k\r\n", FOUND)
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: is_gone(pid) and not process.pid_file.exists(), what="the end")
+    assert not os.path.exists(process.control) and not process.unix_socket.exists()
+
+
 def is_gone(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:

@@ -6,6 +6,7 @@ import signal
 import pytest
 from support.keys import keys_by_server
 from support.servers import HOST, free_port, read_stats, run
+from support.service import reloaded
 from support.talk import Talk, storage, value
 from support.timing import eventually, milliseconds
 
@@ -280,6 +281,50 @@ def test_in_the_background(memcached, tmp_path):
         os.kill(pid, signal.SIGTERM)
     eventually(lambda: not os.path.exists(f"/proc/{pid}"))
     assert not (tmp_path / "pid").exists()
+
+
+def test_signals_to_all_processes_at_once(service):
+    """As killall and Ctrl-C send them, at any moment."""
+    process = service()
+    before = process.log()
+    for _ in range(3):
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            os.killpg(process.pid, number)
+    eventually(lambda: "INFO reloaded" in process.log() and "INFO log reopened" in process.log(), what="the master follows")
+    with process.talk() as talk:
+        talk.expect(b"get k\r\n", b"END\r\n")
+    assert "worker died" not in process.log()[len(before):]
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == 0
+
+
+WARNING = "WARNING several workers with backups pool="
+
+
+def test_several_workers_with_backups_are_warned_of_once(memcached, proxy, tmp_path):
+    """At the start, and at the reload that leads to it."""
+    servers = [memcached().address for _ in range(2)]
+    file = tmp_path / "pools.yml"
+
+    def write(backup):
+        file.write_text(f"alpha:\n  listen: {HOST}:{port}\n  servers: ['{servers[0]}:1']\n" + (f"  backups: ['{servers[1]}:1']\n" if backup else ""))
+
+    port = free_port()
+    write(backup=False)
+    process = proxy("-c", file, "--workers", "2", port=port)
+    assert WARNING not in process.log()
+    for count in (1, 2):
+        write(backup=count == 1)
+        process.signal(signal.SIGHUP)
+        reloaded(process, count)
+    assert process.log().count(WARNING) == 1 and f"{WARNING}alpha workers=2: " in process.log()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_single_worker_is_not_warned_of(memcached, proxy, workers):
+    process = proxy("-s", memcached().address, "-b", memcached().address, "--workers", workers)
+    eventually(lambda: "serving on" in process.log(), what="all serve")
+    assert process.log().count(f"{WARNING}- workers=2: ") == workers - 1
 
 
 def test_one_for_each_cpu(service):

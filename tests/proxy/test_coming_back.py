@@ -307,6 +307,32 @@ def test_an_item_on_another_server_lives_as_long_as_it_may(memcached, proxy):
         talk.in_step()
 
 
+def test_odd_numbers_while_a_server_is_away(memcached, proxy):
+    """The life of an item is computed with only there: what is no number is answered as ever, and the client stays."""
+    servers = memcached(), memcached()
+    front = proxy("-s", servers[0].address, "-s", servers[1].address, *RING, "--failover-ttl", "30")
+    with front.talk() as talk:
+        key, *_ = keys_that_move(front, talk, servers[0])
+        servers[0].kill()
+        leave_alone(front, talk, b"touch %b 0\r\n" % key)
+        talk.expect(set_(key, b"x"), STORED)
+        for number in (b"abc", b"-", b"1e3", b"9" * 30, b"\xd9\xa1"):
+            talk.expect(b"touch %b %b\r\n" % (key, number), b"CLIENT_ERROR invalid exptime argument\r\n")
+            talk.expect(b"gat %b %b\r\n" % (number, key), b"CLIENT_ERROR invalid exptime argument\r\n")
+            talk.expect(b"mg %b T%b\r\n" % (key, number), b"CLIENT_ERROR bad token in command line format\r\n")
+        for number in (b"100\x0bx", b"+100", b"\t100", b"00000000000000000100"):
+            for asked, answer in (
+                (b"touch %b %b\r\n" % (key, number), b"TOUCHED\r\n"), (b"gat %b %b\r\n" % (number, key), values((key, b"x"))),
+                (b"mg %b T%b\r\n" % (key, number), b"HD\r\n"), (b"ms %b 1 T%b\r\nx\r\n" % (key, number), b"HD\r\n"),
+                (b"mg %b N%b v\r\n" % (key, number), b"VA 1\r\nx\r\n"),
+            ):
+                talk.expect(asked, answer)
+                assert 20 < life_left(servers[1], key) <= 30
+        talk.in_step()
+        servers[0].restart()
+        eventually(lambda: is_calm(front), what="it is back")
+
+
 def test_what_was_refilled_elsewhere_is_not_found_the_next_time(memcached, proxy):
     """With backups: another server got the value by a read alone, and was not told when it changed at home."""
     servers, backup = (memcached(), memcached()), memcached()

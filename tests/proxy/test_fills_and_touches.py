@@ -51,4 +51,4 @@ def test_a_touch_does_not_void_the_fill_that_a_change_waits_for(held, change, an
         assert other.read_line().startswith((b"VALUE k ", b"VA "))
         talk.expect(b"get k\r\n", value(b"k", left) + b"END\r\n")
         talk.in_step()
-    assert front.stats()["fetches"] == front.stats()["changes_undecided"] == 0
+    eventually(lambda: front.stats()["fetches"] == front.stats()["changes_undecided"] == 0, what="nothing is under way")

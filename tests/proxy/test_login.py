@@ -8,7 +8,9 @@ from support.packets import ask, packet, read_answer, store
 from support.scripted import expect, hang
 from support.servers import run
 from support.talk import storage
-from support.timing import eventually
+from support.timing import Stopwatch, eventually
+
+from gmproxy.service import WRONG_PASSWORD_DELAY
 
 USERS = b"one:secret\ntwo:other:word\n"
 LOGIN = storage(b"set", b"any", b"one secret")
@@ -79,7 +81,7 @@ def test_after_it_everything_works(closed):
 @pytest.mark.parametrize("said", [b"x" * 3000, b"set k 0 0 2049\r\n", b"set k 0 0 %s\r\n" % (b"9" * 9)])
 def test_who_says_too_much_is_turned_out(closed, said):
     with closed.talk() as talk:
-        talk.expect(said, b"CLIENT_ERROR line too long\r\n")
+        talk.send(said)
         assert talk.closed()
 
 
@@ -166,6 +168,43 @@ def test_a_file_that_everybody_can_read_is_refused(users):
     done = run("-s", "127.0.0.1:11211", "--auth-file", users, "-t")
     assert done.returncode == 2
     assert done.stderr == f"gmproxy: argument --auth-file: {users} can be read by everybody: chmod o-r {users}\n"
+
+
+WRONG = storage(b"set", b"any", b"one hunter2")
+REFUSED_IN_TEXT = b"CLIENT_ERROR authentication failure\r\n"
+
+
+@pytest.mark.parametrize("speaks", ["text", "binary"])
+def test_who_says_a_wrong_password_waits_and_nobody_else(closed, speaks):
+    """It is counted and logged, and whoever guesses gets one answer in a second on a connection, also for what it sends ahead."""
+    wrong = WRONG if speaks == "text" else packet("auth", b"PLAIN", b"\0one\0hunter2")
+    with closed.talk() as guesses, closed.talk() as knows:
+        watch = Stopwatch()
+        guesses.send(wrong * 2)
+        knows.expect(LOGIN, STORED)
+        knows.expect(NONE, END)
+        assert guesses.silent(), "the others are answered first"
+        for _ in range(2):
+            if speaks == "text":
+                guesses.expect_answer(REFUSED_IN_TEXT)
+            else:
+                assert read_answer(guesses).status == 0x20
+        assert watch.seconds > 2 * 0.9 * WRONG_PASSWORD_DELAY
+        knows.send(b"stats\r\n")
+        assert b"STAT auth_errors 2\r\n" in knows.read_until(END)
+    log = closed.log()
+    assert log.count("WARNING wrong password client=127.0.0.1:") == 2
+    assert "hunter2" not in log
+
+
+def test_who_leaves_before_it_hears_of_a_wrong_password(closed):
+    """Nothing stays behind."""
+    before = closed.descriptors()
+    for _ in range(20):
+        with closed.talk() as guesses:
+            guesses.send(WRONG)
+    eventually(lambda: closed.log().count("wrong password") == 20, what="all are heard")
+    eventually(lambda: closed.descriptors() <= before, what="all are gone")
 
 
 def test_no_password_is_printed(users, tmp_path):

@@ -41,6 +41,7 @@ def stage():
     ("incr a word", INCR, INCR, b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
      b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
     ("delete", b"delete k\r\n", b"delete k\r\n", b"DELETED\r\n", b"DELETED\r\n"),
+    ("delete a key that is called noreply", b"delete noreply\r\nmn\r\n", b"delete noreply 0\r\n", b"DELETED\r\n", b"MN\r\n"),
     ("delete as of old", b"delete k 0\r\n", b"delete k\r\n", b"NOT_FOUND\r\n", b"NOT_FOUND\r\n"),
     ("touch", b"touch k 10\r\n", b"touch k 10\r\n", b"TOUCHED\r\n", b"TOUCHED\r\n"),
     ("flush_all", b"flush_all\r\n", b"flush_all\r\n", b"OK\r\n", b"OK\r\n"),

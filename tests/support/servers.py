@@ -20,6 +20,10 @@ HOST = "127.0.0.1"
 #: Below the range from which the kernel takes ports for outgoing connections: a server that is down keeps its port free.
 PORTS = range(12000, 32000)
 
+#: The memcached of this system, and another one to run the same tests with: another version, for example.
+MEMCACHED = shutil.which("memcached")
+OTHER_MEMCACHED = os.environ.get("GMPROXY_TEST_MEMCACHED")
+
 #: What runs a command of the proxy.
 COMMANDS = {
     "gmproxy": (sys.executable, "-m", "gmproxy"),
@@ -120,15 +124,15 @@ class Process:
 
 
 class Memcached(Process):
-    """memcached on a port of its own; `arguments` are its further options, `program` is another memcached than the installed one."""
+    """memcached on a port of its own; `arguments` are its further options. `program` is the file that is run."""
 
-    def __init__(self, *arguments, host=HOST, unix_socket=None, program=None, **options):
+    def __init__(self, *arguments, host=HOST, unix_socket=None, program=MEMCACHED, **options):
         self.host = host
         self.port = free_port(host)
         self.path = unix_socket
         where = ["-s", str(unix_socket), "-a", "666"] if unix_socket else ["-l", host, "-p", str(self.port), "-U", "0"]
         who = ["-u", "nobody"] if os.getuid() == 0 else []
-        super().__init__([program or shutil.which("memcached"), *where, *who, *arguments], stderr=subprocess.DEVNULL, **options)
+        super().__init__([program, *where, *who, *arguments], stderr=subprocess.DEVNULL, **options)
         self._wait_until_it_answers()
 
     @property

@@ -1,12 +1,13 @@
 """Who is busy has a link with not too many others, and who cannot be laid down stays awake."""
 
+import os
 from types import SimpleNamespace
 
 import gevent
 import pytest
 from gevent import socket
 
-from gmproxy import conf
+from gmproxy import conf, internal_errors
 from gmproxy.accel import pick
 from gmproxy.clients import CLIENTS_PER_LANE, LOOK_EVERY, LOOKED_AT
 from gmproxy.hibernation import Hibernation
@@ -106,3 +107,96 @@ def test_what_a_sleeper_said_is_still_counted(clients):
         clients.reset_traffic()
         talk(ours, b"mn\r\n")
         assert (clients.asleep(), clients.traffic()) == (0, (4, 4))
+
+
+# -- whatever raises costs the client that it concerns
+
+
+@pytest.fixture
+def trouble(monkeypatch):
+    """trouble(owner, name): that method raises."""
+    internal_errors.forget()
+
+    def make(owner, name):
+        def fail(*arguments, **options):
+            raise RuntimeError("trouble")
+
+        monkeypatch.setattr(owner, name, fail)
+
+    yield make
+    internal_errors.forget()
+
+
+def is_closed(sock):
+    """True if the other end was closed, with or without something unread; waits for that."""
+    sock.settimeout(10)
+    try:
+        return sock.recv(100) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_sleeper_who_cannot_be_woken_is_closed(clients, trouble):
+    """The other one is woken, and nobody is counted twice."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    for _, theirs in pairs:
+        clients.seat(theirs.detach())
+    for ours, _ in pairs:
+        talk(ours, b"mn\r\n")
+    let_time_pass(clients)
+    assert (len(clients), clients.asleep()) == (2, 2)
+    (first, _), (second, _) = pairs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gmproxy.clients.new_session", None)
+        first.sendall(b"mn\r\n")
+        assert is_closed(first)
+    assert (len(clients), clients._service.share.clients, internal_errors.count()) == (1, 1, 1)
+    assert talk(second, b"mn\r\n") == b"MN\r\n"
+
+
+def test_a_client_who_cannot_be_seated_is_the_callers(clients):
+    ours, theirs = socket.socketpair()
+    fd = theirs.detach()
+    with pytest.MonkeyPatch.context() as patch, ours:
+        patch.setattr("gmproxy.clients.new_session", None)
+        with pytest.raises(TypeError):
+            clients.seat(fd)
+        os.close(fd)
+    assert (len(clients), clients._service.share.clients) == (0, 0)
+
+
+def test_a_session_that_cannot_be_laid_down_is_closed(clients, trouble):
+    ours, theirs = socket.socketpair()
+    with ours:
+        clients.seat(theirs.detach())
+        talk(ours, b"mn\r\n")
+        trouble(Hibernation, "add")
+        let_time_pass(clients)
+        ours.settimeout(10)
+        assert ours.recv(100) == b""
+    assert (len(clients), clients._service.share.clients, internal_errors.count()) == (0, 0, 1)
+
+
+class Troublesome(Somebody):
+    def doze(self, often_enough):
+        raise RuntimeError("trouble")
+
+    leave = follow_options = doze
+
+
+def test_a_session_that_raises_when_looked_at_stops_nobody(clients, trouble):
+    class Other(Somebody):
+        def leave(self, softly):
+            self.left = True
+
+        def follow_options(self):
+            self.followed = True
+
+    others = [Other() for _ in range(5)]
+    clients.sessions.update(others, [Troublesome()])
+    look_at_all(clients, 10.0)
+    clients.follow_options()
+    clients.leave(softly=True)
+    assert all(one.silent == 1 and one.left and one.followed for one in others)
+    assert internal_errors.count() == 3
+    clients.sessions.clear()

@@ -1,6 +1,7 @@
 """Messages between processes: whole or in pieces, with sockets, or refused."""
 
 import json
+import os
 import socket
 import threading
 
@@ -12,7 +13,7 @@ from gmproxy.errors import StartError
 
 @pytest.fixture
 def pair():
-    ends = [control.Channel(sock) for sock in socket.socketpair()]
+    ends = [control.Channel(sock, takes_sockets=True) for sock in socket.socketpair()]
     yield ends
     for end in ends:
         end.close()
@@ -137,3 +138,44 @@ def test_an_operator_asks(tmp_path):
 def test_a_place_that_cannot_be(tmp_path):
     with pytest.raises(StartError, match="cannot listen on"):
         control.listen(str(tmp_path / "no" / "control"), (-1, -1))
+
+
+@pytest.mark.parametrize("line", [b"[" * 60_000, b'{"a":' * 12_000])
+def test_what_is_nested_too_deeply_is_no_message(pair, line):
+    one, other = pair
+    one.sock.sendall(line + b"\n")
+    with pytest.raises(ValueError, match="nested"):
+        while True:
+            other.receive()
+
+
+def test_half_a_surrogate_pair_is_no_text():
+    with pytest.raises(ValueError, match="surrogates"):
+        control.question({"command": "route", "arguments": ["\ud800"]})
+    control.question({"command": "route", "arguments": ["\udc80"]})  # a byte of the command line that is no text
+
+
+def test_descriptors_are_not_taken_from_anybody_else():
+    one, other = socket.socketpair()
+    with one, other, open(os.devnull) as file:
+        before = descriptors()
+        channel = control.Channel(other)
+        socket.send_fds(one, [b"{}\n"], [file.fileno()] * 50)
+        assert channel.receive() == [({}, [])]
+        assert descriptors() == before
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_what_is_passed_and_no_socket_is_closed():
+    one, other = socket.socketpair()
+    with one, open(os.devnull) as file, socket.socket() as sock:
+        before = descriptors()
+        channel = control.Channel(other, takes_sockets=True)
+        socket.send_fds(one, [b"{}\n"], [sock.fileno(), file.fileno(), sock.fileno(), file.fileno()])
+        with pytest.raises(OSError):
+            channel.receive()
+        channel.close()
+        assert descriptors() == before - 1

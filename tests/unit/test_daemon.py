@@ -3,13 +3,12 @@
 import grp
 import os
 import pwd
-import resource
 import subprocess
 import sys
 
 import pytest
 
-from gmproxy import daemon
+from gmproxy import daemon, files
 from gmproxy.errors import StartError
 
 NOBODY = pwd.getpwnam("nobody")
@@ -189,17 +188,43 @@ def test_a_pid_file_of_another_is_not_removed(tmp_path):
 def test_a_file_that_root_wrote_in_a_directory_of_ours_is_replaced(tmp_path, monkeypatch):
     path = tmp_path / "pid"
     path.write_text("")
-    write = daemon._write_number
-
-    def not_into_it(there):
-        if there == str(path):
-            raise PermissionError(13, "Permission denied")
-        write(there)
-
-    monkeypatch.setattr(daemon, "_write_number", not_into_it)
+    os.chmod(path, 0o444)
+    before = path.stat().st_ino
     daemon.write_pid_file(str(path))
     assert path.read_text() == f"{os.getpid()}\n"
+    assert path.stat().st_ino != before
     assert os.listdir(tmp_path) == ["pid"]
+
+
+def test_a_file_of_ours_in_a_directory_that_is_not_is_written_into(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "pid"
+    path.write_text("a number that was left, and more")
+    monkeypatch.setattr(files, "replace", refuse)
+    daemon.write_pid_file(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+    os.link(path, tmp_path / "other")  # perhaps a link to a file that another user wants written
+    with pytest.raises(StartError, match="cannot write pid file .*: it is not a file of our own"):
+        daemon.write_pid_file(str(path))
+    with pytest.raises(StartError, match="cannot write pid file .*: Permission denied"):
+        daemon.write_pid_file(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("make, why", [
+    (lambda path: path.symlink_to(path.parent / "target"), "a symbolic link"), (os.mkfifo, "not a regular file"),
+    (lambda path: path.symlink_to("/dev/null"), "a symbolic link"),
+])
+def test_only_a_regular_file_is_a_pid_file(tmp_path, make, why):
+    path = tmp_path / "pid"
+    (tmp_path / "target").write_text("precious")
+    make(path)
+    with pytest.raises(StartError, match=f"cannot read pid file {path}: it is {why}"):
+        daemon.write_pid_file(str(path))
+    daemon.remove_pid_file(str(path))
+    assert os.path.lexists(path)
+    assert (tmp_path / "target").read_text() == "precious"
 
 
 def test_a_pid_file_that_cannot_be_written(tmp_path):
@@ -207,37 +232,6 @@ def test_a_pid_file_that_cannot_be_written(tmp_path):
         daemon.write_pid_file(str(tmp_path / "nowhere" / "pid"))
     with pytest.raises(StartError, match="cannot read pid file"):
         daemon.write_pid_file(str(tmp_path))
-
-
-# -- open files
-
-
-class Limits:
-    """Takes the place of the limit of open files."""
-
-    def __init__(self, monkeypatch, soft, hard, root):
-        self.now = (soft, hard)
-        self.root = root
-        monkeypatch.setattr(resource, "getrlimit", lambda what: self.now)
-        monkeypatch.setattr(resource, "setrlimit", self.set)
-
-    def set(self, what, limits):
-        if limits[1] > self.now[1] and not self.root:
-            raise ValueError("not allowed to raise maximum limit")
-        assert limits[0] <= limits[1]
-        self.now = limits
-
-
-@pytest.mark.parametrize("soft, hard, root, wanted, result", [
-    (1024, 4096, False, 500, (1024, 4096)),
-    (1024, 4096, False, 2000, (2000, 4096)),
-    (1024, 4096, False, 9000, (4096, 4096)),
-    (1024, 4096, True, 9000, (9000, 9000)),
-])
-def test_as_many_open_files_as_may_be(monkeypatch, soft, hard, root, wanted, result):
-    limits = Limits(monkeypatch, soft, hard, root)
-    assert daemon.allow_descriptors(wanted) == result[0]
-    assert limits.now == result
 
 
 # -- the background
@@ -271,3 +265,25 @@ def test_trouble_in_the_background_is_told_in_the_foreground(tmp_path):
 def test_death_in_the_background_is_told_too(tmp_path):
     done = start_in_background(tmp_path / "no" / "where", "ready")
     assert (done.returncode, done.stderr) == (1, "the background process died at the start\n")
+
+
+def test_whoever_waited_has_gone():
+    reading, writing = os.pipe()
+    os.close(reading)
+    waiting = daemon.Waiting(writing)
+    waiting.tell("ready")
+    waiting.tell("ready")
+    assert waiting.pipe is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_what_another_user_may_not_open(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    os.chmod(path, 0o600)
+    with pytest.raises(PermissionError), daemon.acting_as("nobody", "daemon"):
+        assert (os.geteuid(), os.getegid(), os.getuid()) == (NOBODY.pw_uid, grp.getgrnam("daemon").gr_gid, 0)
+        open(path)
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+    with daemon.acting_as("", ""), open(path):
+        pass

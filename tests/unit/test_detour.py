@@ -69,6 +69,14 @@ def shortened_to(line, longest=LONGEST):
     (b"mg k v T100\r\n", b"mg k v T30\r\n"),
     (b"ma k N0 J5 v\r\n", b"ma k N30 J5 v\r\n"),
     (b"md k\r\n", b"md k\r\n"),
+    (b"touch k abc\r\n", b"touch k abc\r\n"),
+    (b"touch k\r\n", b"touch k\r\n"),
+    (b"touch k 99\x0bx\r\n", b"touch k 30\r\n"),
+    (b"touch k %b\r\n" % (b"9" * 5000), b"touch k %b\r\n" % (b"9" * 5000)),
+    (b"gat x k\r\n", b"gat x k\r\n"),
+    (b"mg k T T99 Nx\r\n", b"mg k T T30 Nx\r\n"),
+    (b"mg k T10\x0bx N99\tx\r\n", b"mg k T10\x0bx N30\r\n"),
+    (b"set\r\n", b"set\r\n"),
 ])
 def test_shorten_life(line, shortened):
     assert shortened_to(line) == shortened

@@ -14,24 +14,24 @@ from gmproxy.accel import HOT_MODULES, TWIN_MODULES
 
 #: From the ground up.
 FLOORS = (
-    "__init__ errors accel events internal_errors clock",
+    "__init__ errors accel events internal_errors clock early files",
     "address users texthash hashing ring labels distributions profiles placement health manykeys journal detour meter measures sampling "
     "protocol protocol.limits protocol.numbers protocol.values protocol.cas_numbers protocol.retrieval protocol.message protocol.stream protocol.meta "
     "protocol.text protocol.binary_answers protocol.binary protocol.retold protocol.orders protocol.reply protocol.packing protocol.packets protocol.in_binary "
     "protocol.binary_link",
-    "settings pools conf share sockets control places daemon title heap logs loop notify watch reload",
-    "waits names net probe lingering hibernation",
+    "settings pools conf share sockets control places daemon title heap logs loop notify watch reload log_output peers operators descriptors",
+    "waits names net probe lingering hibernation accepting",
     "link caretaker insides",
     "backend",
     "gather copies refill router",
     "stats service clients session report",
-    "listener operations ledger admin.prometheus admin.twemproxy",
+    "listener operations ledger admin.http admin.prometheus admin.twemproxy",
     "pool admin",
     "worker",
     "member steward",
     "solo master",
     "console console.check console.orders console.placed console.questions console.rates console.route console.service console.status "
-    "console.table console.top console.units demo cli ctl __main__",
+    "console.table console.top console.units demo start cli ctl __main__",
 )
 LAST_WITHOUT_GEVENT = 2
 

@@ -6,6 +6,7 @@ import gevent
 import pytest
 from gevent import socket
 
+from gmproxy import internal_errors
 from gmproxy.hibernation import WOKEN_AT_ONCE, Hibernation
 
 TEXT, BINARY = (1, True), (2, False)
@@ -118,3 +119,56 @@ def test_let_go_closes_the_silent_and_wakes_the_others(hibernation, woken, pairs
     assert len(hibernation) == 0
     assert silent.recv(10) == b""
     os.close(one)
+
+
+def test_a_client_that_cannot_be_woken_costs_nobody_else(woken, pairs):
+    """Whoever is woken owns the descriptor, also if that fails."""
+
+    def wake(*facts):
+        woken.append(facts)
+        if len(woken) == 1:
+            raise RuntimeError("no session")
+
+    internal_errors.forget()
+    hibernation = Hibernation(wake)
+    ends = pairs(3)
+    for _, fd in ends:
+        hibernation.add(fd, TEXT, False)
+    for speaks, _ in ends:
+        speaks.send(b"x")
+    soon()
+    assert sorted(fd for fd, *_ in woken) == sorted(fd for _, fd in ends)
+    assert len(hibernation) == 0
+    assert internal_errors.count() == 1
+    internal_errors.forget()
+    for _, fd in ends:
+        os.close(fd)
+    hibernation.close()
+
+
+def test_who_cannot_be_laid_down_is_not_here(hibernation, woken, pairs):
+    ((speaks, fd),) = pairs(1)
+    hibernation.add(fd, TEXT, False)
+    with pytest.raises(OSError):
+        hibernation.add(fd, TEXT, False)  # it is watched already
+    assert len(hibernation) == 1
+    speaks.send(b"x")
+    soon()
+    assert len(woken) == 1 and len(hibernation) == 0
+    os.close(fd)
+
+
+def test_a_descriptor_that_somebody_else_closed_is_forgotten(hibernation, woken, pairs):
+    internal_errors.forget()
+    (_, one), (speaks, two) = pairs(2)
+    for fd in one, two:
+        hibernation.add(fd, TEXT, False)
+    os.close(one)
+    speaks.send(b"x")
+    soon()
+    assert woken == [(two, TEXT, False)]
+    hibernation.let_go()
+    assert len(hibernation) == 0
+    assert internal_errors.count() == 2, "it was not in the set, and could not be closed"
+    internal_errors.forget()
+    os.close(two)

@@ -1,8 +1,11 @@
 """An internal error is counted, logged with its traceback, and goes no further."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
+from support.servers import environment
 
 from gmproxy import internal_errors
 
@@ -65,3 +68,33 @@ def test_a_log_that_fails_changes_nothing():
     finally:
         log.removeHandler(handler)
     assert internal_errors.count() == 1
+
+
+IN_A_WORKER = """
+import gevent
+from gmproxy import internal_errors, worker
+
+def fail():
+    raise KeyError("x")
+
+def run_out():
+    raise gevent.Timeout(1)
+
+hub = gevent.get_hub()
+hub.print_exception = worker._record_exception
+gevent.spawn(fail).join()
+gevent.spawn(run_out).join()
+hub.loop.run_callback(fail)
+gevent.sleep(0)
+print(internal_errors.count())
+again = gevent.spawn(worker.every, 0.001, fail)
+while internal_errors.count() < 6:
+    gevent.sleep(0.001)
+again.kill()
+"""
+
+
+def test_what_a_greenlet_does_not_catch_is_recorded_and_not_printed():
+    done = subprocess.run([sys.executable, "-c", IN_A_WORKER], capture_output=True, text=True, timeout=60, env=environment())
+    assert done.stdout == "3\n"
+    assert "failed with" not in done.stderr  # gevent's own words

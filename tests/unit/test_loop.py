@@ -1,9 +1,12 @@
 """The master's loop: what came and what is due."""
 
 import os
+import socket
 
 import pytest
 
+import gmproxy.loop
+from gmproxy import internal_errors
 from gmproxy.loop import Loop
 
 
@@ -98,3 +101,91 @@ def test_again_and_again(loop):
     loop.every(0.001, lambda: called.append(1))
     while len(called) < 3:
         loop.turn()
+
+
+# -- what it calls raises
+
+
+@pytest.fixture
+def errors():
+    """Call it for the number of internal errors since the test began."""
+    internal_errors.forget()
+    yield internal_errors.count
+    internal_errors.forget()
+
+
+def fail():
+    raise KeyError("x")
+
+
+def test_a_callback_that_raises_costs_nobody_else_anything(loop, pipes, errors):
+    called = []
+    for (reading, writing), call in zip(pipes, (fail, lambda: called.append("read"))):
+        loop.watch(reading, call, lambda: called.append("failed"))
+        os.write(writing, b"x")
+    loop.after(0, fail)
+    loop.after(0, lambda: called.append("due"))
+    loop.turn()
+    assert sorted(called) == ["due", "failed", "read"]
+    assert errors() == 2
+
+
+def test_what_is_to_be_done_then_may_raise_too(loop, pipes, errors):
+    (reading, writing), _ = pipes
+    loop.watch(reading, fail, fail)
+    os.write(writing, b"x")
+    loop.turn()
+    assert errors() == 2
+
+
+def test_one_that_raises_is_paused_if_nobody_says_what_to_do(loop, pipes, errors, monkeypatch):
+    monkeypatch.setattr(gmproxy.loop, "PAUSE", 0.001)
+    (reading, writing), _ = pipes
+    called = []
+
+    def fail_once():
+        called.append(1)
+        if len(called) == 1:
+            fail()
+
+    loop.watch(reading, fail_once)
+    os.write(writing, b"x")
+    loop.turn()
+    assert (called, loop.sources(), errors()) == ([1], [], 1)
+    while len(called) < 2:
+        loop.turn()
+    assert loop.sources() == [reading]
+
+
+def test_what_is_closed_in_a_pause_is_not_watched_again(loop, monkeypatch):
+    monkeypatch.setattr(gmproxy.loop, "PAUSE", 0.0)
+    one, other = socket.socketpair()
+    loop.watch(one, lambda: None)
+    loop.pause(one)
+    one.close()
+    other.close()
+    loop.turn()
+    assert loop.sources() == []
+
+
+def test_again_and_again_also_if_it_raises(loop, errors):
+    loop.every(0.001, fail)
+    while errors() < 3:
+        loop.turn()
+
+
+def test_to_read_and_to_write_are_watched_apart(loop):
+    one, other = socket.socketpair()
+    with one, other:
+        called = []
+        loop.watch(one, lambda: called.append("read"))
+        loop.watch_writing(one, lambda: called.append("written"))
+        other.send(b"x")
+        loop.turn()
+        assert called == ["written", "read"]
+        loop.forget_reading(one)
+        loop.turn()
+        assert called == ["written", "read", "written"]
+        loop.forget_writing(one)
+        assert loop.sources() == []
+        loop.forget_writing(one)

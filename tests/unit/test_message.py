@@ -61,12 +61,13 @@ def test_answers(name, line, known):
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS.values() if not verb.meta], ids=lambda verb: verb.name.decode())
 def test_how_many_words_it_takes(verb):
-    words = [verb.name, b"a", b"0", b"0", b"0", b"0", b"noreply"]
+    """With fewer it is a mistake, as in memcached; further ones mean nothing."""
+    words = [verb.name, b"1", b"0", b"0", b"0", b"0", b"x", b"y"]
+    least = 6 if verb.name == b"cas" else verb.least  # a cas without a number is read to its end: it has a data block
     for count in range(1, len(words) + 1):
         parser = text.TextParser(100)
         parser.stream.feed(b" ".join(words[:count]) + b"\r\n\r\n")
-        fits = verb.least <= count and (count <= verb.most or verb.most == 0)
-        assert (parser.next_request().reply != b"ERROR\r\n") is fits, count
+        assert (parser.next_request().reply != text.BAD_FORMAT) is (least <= count), count
 
 
 def test_a_fresh_request():

@@ -104,7 +104,49 @@ def test_a_line_stays_shorter_than_what_a_server_reads_in_pieces():
 def test_a_flag_of_a_newer_memcached_is_for_the_server_to_judge():
     request = understood(b"ms a 1 E5 T9\r\nx\r\n")
     assert (request.reply, request.line) == (None, b"ms a 1 E5 T9\r\nx\r\n")
-    assert understood(b"ms a 1 E5 Tx\r\nx\r\n").reply == b"CLIENT_ERROR invalid flag\r\n"
+    request = understood(b"ms a 1 Y5 T9\r\nx\r\n")
+    assert (request.reply, request.line) == (None, b"ms a 1 Y5 T9\r\nx\r\n")
+    assert understood(b"ms a 1 Y5 Tx\r\nx\r\n").reply == b"CLIENT_ERROR invalid flag\r\n"
+    assert understood(b"ms a 1 E5 Tx\r\nx\r\n").reply == b"CLIENT_ERROR bad token in command line format\r\n"
+
+
+@pytest.mark.parametrize("said, sent", [
+    (b"T10\x0bx", b"T10"), (b"T+50", b"T50"), (b"T\t50", b"T50"), (b"N-1", b"N-1"), (b"T9999999999", b"T1410065407"), (b"T007", b"T007"),
+    (b"R-00", b"R0"), (b"C+7", b"C7"), (b"C18446744073709551615", b"C18446744073709551615"), (b"E5\tx", b"E5"), (b"F4294967296", b"F0"),
+    (b"F\r5", b"F5"), (b"D2\x0bx", b"D2"), (b"J+3", b"J3"), (b"T" + b"0" * 19 + b"5", b"T5"),
+])
+@pytest.mark.parametrize("begin, end", [(b"mg a ", b""), (b"ms a 1 ", b"x\r\n"), (b"ma a q ", b""), (b"mg YQ== b ", b"")])
+def test_numbers_are_written_plainly(begin, said, sent, end):
+    """Every server, and whoever computes with them here, must read the number that was judged."""
+    for _ in range(2):  # the second time perhaps in a form that is known
+        line = begin + said + b"\r\n" + end
+        assert understood(line).line == begin.replace(b" q", b"") + sent + b"\r\n" + end
+
+
+@pytest.mark.parametrize("begin", [b"mg a ", b"ms a 4 ", b"md a ", b"ma a "])
+@pytest.mark.parametrize("flag", [b"!", b"\x01", b"/x", b"\x7f", b"\xff", b"{5", b":", b"@"])
+def test_what_cannot_be_a_flag_is_refused_here(begin, flag):
+    """memcached 1.6.45 would take the data block of such an ms for commands."""
+    parser = text.TextParser(1000)
+    parser.stream.feed(begin + b"Y " + flag + b" c c\r\n" + (b"quit\r\n" if begin.startswith(b"ms") else b"") + b"mn\r\n")
+    assert parser.next_request().reply == b"CLIENT_ERROR bad command line format\r\n"
+    assert parser.next_request().reply == b"MN\r\n"
+
+
+@pytest.mark.parametrize("flag, sent", [(b"MAfoo", b"MA"), (b"MA", b"MA"), (b"MExists", b"ME"), (b"MP1", b"MP")])
+def test_a_mode_is_one_letter(flag, sent):
+    """As memcached 1.6.45 reads it; a backup must not read another one."""
+    request = understood(b"ms a 1 %b C5\r\nx\r\n" % flag)
+    assert request.line == b"ms a 1 %b C5\r\nx\r\n" % sent
+    assert understood(b"ms a 1 %b\r\nx\r\n" % flag).verb.depends
+
+
+@pytest.mark.parametrize("more, fits", [(limits.MAX_META_SET_WORDS - 3, True), (limits.MAX_META_SET_WORDS - 2, False)])
+def test_an_ms_has_room_for_one_more_flag(more, fits):
+    """It may get a T while a server is ejected, and memcached must still read its data block."""
+    flags = b" ".join(b"%c" % letter for letter in b"chklstuvRNJDFPLIX"[:more])
+    flags = flags.replace(b"R", b"R1").replace(b"N", b"N1").replace(b"J", b"J1").replace(b"D", b"D1").replace(b"F", b"F1")
+    assert (understood(b"ms a 1 %b\r\nx\r\n" % flags).reply is None) is fits
 
 
 # -- forms

@@ -186,7 +186,24 @@ BAD = [
     (ask(b"mg", b"a"), b"VA x\r\n"),
     (ask(b"mg", b"a"), b"VA 99999999999\r\n"),
     (ask(b"mg v", b"a"), b"VA 1\r\n12\r\n"),
-    (ask(b"mg v", b"a"), b"VA %d\r\n" % limits.MAX_REPLY),
+    (ask(b"mg v", b"a"), b"VA 00000000001\r\n1\r\n"),
+    (ask(b"mg k v", b"a"), b"VA 1 kb\r\n1\r\n"),
+    (ask(b"mg k v", b"a"), b"VA 1 k\r\n1\r\n"),
+    (ask(b"mg k", b"a"), b"EN kaa\r\n"),
+    (ask(b"md k", b"a"), b"NF kb\r\n"),
+    (ask(b"mg O1 v", b"a"), b"VA 1 O12\r\n1\r\n"),
+    (ask(b"mg O12 v", b"a"), b"VA 1 O1\r\n1\r\n"),
+    (ask(b"mg C5 v O12", b"a"), b"HD O1\r\n"),
+    (ask(b"mg C5 v k", b"a"), b"HD kb\r\n"),
+    (ask(b"mg C5 v c", b"a"), b"HD c\r\n"),
+    (ask(b"mg C5 v c", b"a"), b"NS\r\n"),
+    (ask(b"me", b"a"), b"ME b exp=-1\r\n"),
+    (ask(b"incr", b"a"), b"1" * 21 + b"\r\n"),
+    (GET_A, b"VALUE a 0 00000000001\r\n1\r\nEND\r\n"),
+    (GET_A, b"VALUE a 00000000000 1\r\n1\r\nEND\r\n"),
+    (GET_A, b"VALUE a 0 1 111111111111111111111\r\n1\r\nEND\r\n"),
+    (GET_A, b"VALUE a 0 1 \r\n1\r\nEND\r\n"),
+    (GET_A, b"VALUE a 0 1 1 \r\n1\r\nEND\r\n"),
     (GET_A, b"x" * (limits.MAX_REPLY_LINE + 1)),
     (ask(b"set", b"a"), b"x" * (limits.MAX_REPLY_LINE + 1)),
 ]
@@ -233,6 +250,67 @@ def test_what_is_asked_is_read_from_the_flags_alone():
     assert reading(b"HD c1\r\n").read(request) == b"HD c1\r\n"
     with pytest.raises(BackendError):
         reading(b"HD f1\r\n").read(request)
+
+
+@pytest.mark.parametrize("request_, said", [
+    (ask(b"mg C5 v c", b"a"), b"HD c5\r\n"),                 # memcached 1.6.45: the client has this value already
+    (ask(b"mg C5 v", b"a"), b"VA 1 c5\r\n1\r\n"),
+    (ask(b"mg C5", b"a"), b"VA 1\r\n1\r\n"),
+    (ask(b"mg Y v", b"a"), b"HD f5 Y\r\n"),                   # a flag that nobody knows yet
+    (ask(b"mg v", b"a"), b"VA 1 Y W\r\n1\r\n"),
+    (ask(b"ms 2 E5", b"a"), b"HD c5\r\n"),
+    (ask(b"ms 2 s", b"a"), b"HD s2\r\n"),
+    (ask(b"md x", b"a"), b"HD X\r\n"),
+    (ask(b"ma E5 v", b"a"), b"HD\r\n"),
+    (message.Request(message.VERBS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kfoo\r\n1\r\n"),
+    (message.Request(message.VERBS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
+    (message.Request(message.VERBS[b"mg"], b"a b", b"mg YSBi b k O1\r\n"), b"EN kYSBi b O1\r\n"),
+    (message.Request(message.VERBS[b"mg"], b"foo", b"mg foo k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
+    (message.Request(message.VERBS[b"me"], b"a b", b"me YSBi b\r\n"), b"ME YSBi exp=-1\r\n"),
+])
+def test_what_a_newer_server_says_is_handed_on(request_, said):
+    assert reading(said).read(request_) == said
+
+
+# -- what is announced and too large
+
+
+@pytest.mark.parametrize("request_, header, end", [
+    (GET_A, b"VALUE a 0 4294967295\r\n", b"\r\nEND\r\n"),
+    (GET_ABC, VALUE_A + b"VALUE b 0 4294967295\r\n", b"\r\n" + b"VALUE c 0 1\r\n1\r\nEND\r\n"),
+    (ask(b"mg v", b"a"), b"VA 4294967295\r\n", b"\r\n"),
+])
+def test_a_value_too_large_is_thrown_away_as_it_comes(request_, header, end):
+    """A server announces 4 GB: nothing is kept for it, and the link stays in step."""
+    reader = reply.ReplyReader()
+    reader.stream.feed(header)
+    assert reader.read(request_) is None
+    chunk = b"v" * 2**20
+    for _ in range(2**32 // len(chunk) - 1):
+        reader.stream.feed(chunk)
+        assert reader.read(request_) is None
+        assert reader.stream.size() == 0 and not reader.is_at_border()
+    reader.stream.feed(chunk[1:] + end + b"END\r\n")
+    assert reader.read(request_) == reply.REPLY_TOO_LARGE
+    assert not request_.mapped
+    assert reader.read(GET_A) == b"END\r\n"
+    assert reader.is_at_border()
+
+
+@pytest.mark.parametrize("request_, header", [(GET_A, b"VALUE a 0 2000\r\n"), (ask(b"mg v", b"a"), b"VA 2000\r\n")])
+def test_a_value_too_large_must_end_in_crlf_too(monkeypatch, request_, header):
+    monkeypatch.setattr(limits, "MAX_REPLY", 1000)
+    for said in (header + b"v" * 2003, header + b"v" * 2000 + b"\rx"):
+        reader = reply.ReplyReader()
+        with pytest.raises(BackendError):
+            for offset in range(len(said)):
+                reader.stream.feed(said[offset:offset + 1])
+                assert reader.read(request_) is None
+
+
+def test_a_value_too_large_of_a_key_that_nobody_asked_for():
+    with pytest.raises(BackendError):
+        reading(b"VALUE b 0 4294967295\r\n").read(GET_A)
 
 
 def test_a_large_value_in_many_chunks():

@@ -2,6 +2,10 @@
 
 import copy
 import json
+import os
+from types import SimpleNamespace
+
+import pytest
 
 from gmproxy import report
 from gmproxy.report import BOUNDS
@@ -26,6 +30,29 @@ def of_worker(pid, *backends, **told):
         "process": {"cpu_user": 1.5, "cpu_system": 0.5, "resident": 1000, "open_files": 10}, "loop_lag": pid / 10, "draining": False,
         "pools": {"default": pool}, "latency_bounds": list(BOUNDS), "events": [],
     } | told
+
+
+def test_open_files_are_counted_and_not_listed():
+    """From Linux 6.2 on. A list of 50,000 takes 25 ms, in which nobody is served."""
+    if not os.stat("/proc/self/fd").st_size:
+        pytest.skip("an older kernel")
+    count = report.OpenFiles().count()
+    assert abs(count - len(os.listdir("/proc/self/fd"))) <= 1
+    with open(os.devnull):
+        assert report.OpenFiles().count() == count + 1
+
+
+def test_where_they_must_be_listed_that_is_done_seldom(monkeypatch, tmp_path):
+    monkeypatch.setattr(report.os, "stat", lambda path: SimpleNamespace(st_size=0))
+    monkeypatch.setattr(report, "OPEN_FILES_OF", str(tmp_path))
+    now = [100.0]
+    files = report.OpenFiles(lambda: now[0])
+    assert files.count() == 0
+    (tmp_path / "1").touch()
+    now[0] += report.LISTED_EVERY / 2
+    assert files.count() == 0
+    now[0] += report.LISTED_EVERY / 2
+    assert files.count() == 1
 
 
 def test_counters_add_up_and_the_rest_speaks_for_all():

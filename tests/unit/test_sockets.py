@@ -1,5 +1,6 @@
 """Listening sockets: bound or refused in one clear line, and nothing is left behind."""
 
+import os
 import socket
 import stat
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from support.servers import HOST, free_port
 
-from gmproxy import sockets
+from gmproxy import files, sockets
 from gmproxy.errors import StartError
 
 
@@ -16,11 +17,11 @@ def wanted(**settings):
     return SimpleNamespace(**(defaults | settings))
 
 
-def accepts(sock):
-    kind = socket.AF_UNIX if sock.family == socket.AF_UNIX else sock.family
-    with socket.socket(kind) as client:
+def accepts(sock, path=None):
+    """`path` of a unix socket: the kernel may know it by another name."""
+    with socket.socket(sock.family) as client:
         client.settimeout(1)
-        client.connect(sock.getsockname())
+        client.connect(path or sock.getsockname())
         sock.accept()[0].close()
     return True
 
@@ -77,8 +78,8 @@ def test_a_host_that_cannot_be(host):
 
 def test_unix(tmp_path):
     with sockets.bind_unix(str(tmp_path / "sock"), 5) as sock:
-        assert accepts(sock)
-        assert sockets.name_of(sock) == str(tmp_path / "sock")
+        assert accepts(sock, str(tmp_path / "sock"))
+    assert os.listdir(tmp_path) == ["sock"]
 
 
 def test_permissions_of_a_unix_socket(tmp_path):
@@ -91,7 +92,7 @@ def test_a_socket_that_was_left_behind_is_replaced(tmp_path):
     path = str(tmp_path / "sock")
     sockets.bind_unix(path, 5).close()
     with sockets.bind_unix(path, 5) as sock:
-        assert accepts(sock)
+        assert accepts(sock, path)
 
 
 def test_a_socket_that_somebody_listens_on_is_not(tmp_path):
@@ -101,7 +102,7 @@ def test_a_socket_that_somebody_listens_on_is_not(tmp_path):
             sockets.bind_unix(path, 5)
         accepted, _ = sock.accept()  # the question whether somebody listens
         accepted.close()
-        assert accepts(sock)
+        assert accepts(sock, path)
 
 
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
@@ -128,5 +129,39 @@ def test_each_place_can_be_bound(tmp_path):
     config = wanted(listen=f"{HOST}, 127.0.0.2", port=free_port(), unix_socket=str(tmp_path / "sock"))
     for place in sockets.places(config):
         with sockets.bind(config, place) as sock:
-            assert sockets.name_of(sock) == place
-            assert accepts(sock)
+            assert accepts(sock, place if place.startswith("/") else None)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has another way")
+def test_the_same_where_only_root_may_write(tmp_path, monkeypatch):
+    """The socket then has its own name for the kernel, too, as `ss` shows it."""
+    monkeypatch.setattr(files, "is_safe", lambda path: True)
+    path = str(tmp_path / "sock")
+    sockets.bind_unix(path, 5).close()
+    with sockets.bind_unix(path, 5, "0620", (65534, 65534)) as sock:
+        assert accepts(sock)
+        assert sockets.name_of(sock) == path
+    facts = os.stat(path)
+    assert (stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid) == (0o620, 65534, 65534)
+
+
+def test_what_is_no_socket_is_not_removed(tmp_path):
+    path = tmp_path / "data"
+    path.write_text("precious")
+    sockets.remove_file(str(path))
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    sockets.remove_file(str(link))
+    assert path.exists() and link.is_symlink()
+    with pytest.raises(StartError, match="there is a file that is no socket"):
+        sockets.bind_unix(str(link), 5)
+
+
+def test_a_refusal_leaves_nothing_in_the_directory(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(StartError, match="cannot listen on .*: Operation not permitted"):
+        sockets.bind_unix(str(tmp_path / "sock"), 5, "0600")
+    assert os.listdir(tmp_path) == []

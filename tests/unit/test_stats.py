@@ -40,7 +40,7 @@ def service():
         misses_for_errors=4, copies=SimpleNamespace(lost=3, differed=1, undecided=lambda: 4), unready=5,
     )
     return SimpleNamespace(
-        options=options, router=router, clients=Clients(), connections=30, rejected=2, dropped=1, held=12, flushes=6,
+        options=options, router=router, clients=Clients(), connections=30, rejected=2, dropped=1, auth_errors=8, held=12, flushes=6,
         share=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None,
     )
 
@@ -58,7 +58,7 @@ def facts(answer):
 def test_general(service):
     told = facts(stats.answer(service, []))
     expected = {
-        "curr_connections": "3", "sleeping_connections": "2", "total_connections": "30", "rejected_connections": "2", "max_connections": "77", "cmd_get": "15",
+        "curr_connections": "3", "sleeping_connections": "2", "total_connections": "30", "rejected_connections": "2", "auth_errors": "8", "max_connections": "77", "cmd_get": "15",
         "get_hits": "8", "get_misses": "7", "cmd_flush": "6", "cmd_set": "6", "cmd_touch": "8", "bytes_read": "1000", "bytes_written": "2000",
         "backends": "2", "backends_ejected": "1", "backend_links": "3",
         "backend_requests": "115", "backend_failures": "3", "get_errors_as_misses": "4", "backup_writes_lost": "3", "refills": "4",

@@ -370,3 +370,24 @@ def test_both_builds_have_the_same_methods():
 
     assert public(pure.Stream) == public(compiled.Stream)
     assert TWIN_MODULES["stream"] == pure.__name__
+
+
+# -- numbers of a value's header
+
+
+@pytest.mark.parametrize("written, length", [
+    (b" 0 5", 5), (b" 4294967295 4294967295", 4294967295), (b" 9999999999 9999999999", 9999999999), (b" 0 5 7", 5), (b" 0 0000000005", 5),
+    (b" 0 5 18446744073709551615", 5), (b" 0 5 " + b"9" * 20, 5),
+    (b"", -1), (b" ", -1), (b" 0", -1), (b" 0 ", -1), (b"0 5", -1), (b" 0 5 ", -1), (b" 0 5 7 ", -1), (b" 0 5 7 8", -1), (b"  0 5", -1), (b" 0  5", -1),
+    (b" 0 00000000005", -1), (b" 00000000000 5", -1), (b" 0 5 " + b"9" * 21, -1), (b" -1 5", -1), (b" 0 -5", -1), (b" 0 +5", -1), (b" 0 5x", -1),
+    (b" 0 \xd9\xa1", -1), (b" 0 5\r", -1), (b" 0 5\0", -1), (b" 0 " + b"0" * 5000 + b"5", -1),
+])
+def test_the_length_of_a_value(new_stream, written, length):
+    stream = with_bytes(new_stream, b"VALUE k%b\r\n12345" % written)
+    assert stream.value_length(7, 7 + len(written)) == length
+
+
+@pytest.mark.parametrize("written, is_one", [(b"0", True), (b"9" * 20, True), (b"9" * 21, False), (b"", False), (b"-1", False), (b"1 ", False)])
+def test_a_cas_number(new_stream, written, is_one):
+    stream = with_bytes(new_stream, b"c" + written + b"\r\n")
+    assert stream.cas_number(1, 1 + len(written)) is is_one

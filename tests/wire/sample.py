@@ -5,7 +5,9 @@
     = set a [set a 0 0 5\\r\\n] [hello\\r\\n]  a request: its verb and keys, [the line for the server], [its data block]
     = answer [ERROR\\r\\n]                  a request that is answered without asking anybody
     = answer quiet                       the same, if the client said noreply
-    < STORED\\r\\n                          answered
+    < STORED\\r\\n                          answered by the proxy, and by memcached unless a line below says otherwise
+    <1.6.18 ERROR\\r\\n                    all that memcached 1.6.18 answers, where that is something else
+    <1.6.45 ERROR\\r\\n                    the same of memcached 1.6.45
 
 Bytes are written with Python's escapes; {250*k} is 250 times k. `quiet` after a request: the client hears nothing of its answer.
 """
@@ -19,6 +21,9 @@ import pytest
 #: Options of a memcached that always answers the same: its background threads, which hold an item for a moment, now and then make incr
 #: and decr store a number without the blanks that otherwise fill it up to its old length.
 PREDICTABLE = ("-t", "1", "-o", "no_lru_maintainer,no_lru_crawler")
+
+#: Of memcached, whose answers to what is not right differ.
+VERSIONS = ("1.6.18", "1.6.45")
 
 FOLDER = Path(__file__).parent / "samples"
 
@@ -34,20 +39,33 @@ _OWN_NUMBERS = (
 
 
 class Sample(NamedTuple):
+    """`answered` by the proxy; `by_memcached` by those versions of it that answer something else."""
+
     name: str
     said: bytes
     understood: list
     answered: bytes
+    by_memcached: dict
+
+    def answers_of(self, version):
+        """What memcached of this `version` answers; an older one than 1.6.45 is taken for 1.6.18."""
+        return self.by_memcached.get("1.6.18" if is_old(version) else "1.6.45", self.answered)
+
+
+def is_old(version):
+    """True if memcached of this `version` has the answers of 1.6.18 to what is not right, not those of 1.6.45."""
+    return tuple(map(int, version.split(".")[:3])) < (1, 6, 45)
 
 
 def load(path):
     lines = path.read_text().splitlines()
 
     def marked(mark):
-        return [line[2:] for line in lines if line.startswith(mark + " ")]
+        return [line[len(mark) + 1:] for line in lines if line.startswith(mark + " ")]
 
     said, answered = ("".join(marked(mark)) for mark in "><")
-    return Sample(path.stem, unescape(said), marked("="), unescape(answered))
+    others = {version: unescape("".join(marked(f"<{version}"))) for version in VERSIONS if marked(f"<{version}")}
+    return Sample(path.stem, unescape(said), marked("="), unescape(answered), others)
 
 
 def unescape(text):

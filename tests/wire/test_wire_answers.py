@@ -7,17 +7,18 @@ from contextlib import ExitStack
 
 import pytest
 from wire.sample import CASES, PREDICTABLE, comparable, ways_to_cut
-from support.servers import Memcached, Proxy
+from support.servers import MEMCACHED, OTHER_MEMCACHED, Memcached, Proxy
 
 RECV_SIZE = 64 * 1024
 
 
 class Setting:
-    """The proxy over one memcached, and another memcached by itself."""
+    """The proxy over one memcached, and another memcached of the same `version` by itself."""
 
-    def __init__(self, stack):
-        self.behind = stack.enter_context(Memcached(*PREDICTABLE))
-        self.memcached = stack.enter_context(Memcached(*PREDICTABLE))
+    def __init__(self, stack, program):
+        self.behind = stack.enter_context(Memcached(*PREDICTABLE, program=program))
+        self.memcached = stack.enter_context(Memcached(*PREDICTABLE, program=program))
+        self.version = self.memcached.stats()["version"]
         self.proxy = stack.enter_context(Proxy("-s", self.behind.address, "--server-failure-limit", "1000000"))
 
     def forget(self):
@@ -29,7 +30,16 @@ class Setting:
 @pytest.fixture(scope="module")
 def setting():
     with ExitStack() as stack:
-        yield Setting(stack)
+        yield Setting(stack, MEMCACHED)
+
+
+@pytest.fixture(scope="module")
+def other():
+    """Another memcached by itself."""
+    if OTHER_MEMCACHED is None:
+        pytest.skip("GMPROXY_TEST_MEMCACHED names no other memcached")
+    with Memcached(*PREDICTABLE, program=OTHER_MEMCACHED) as memcached:
+        yield memcached
 
 
 def answers(server, chunks):
@@ -46,10 +56,18 @@ def answers(server, chunks):
 @pytest.mark.parametrize("sample", CASES)
 def test_answers(sample, setting):
     setting.forget()
-    assert answers(setting.memcached, [sample.said]) == sample.answered, "memcached itself: another version?"
+    assert answers(setting.memcached, [sample.said]) == sample.answers_of(setting.version), "memcached itself: another version?"
     for way, chunks in ways_to_cut(sample.said, random.Random(sample.name)):
         setting.forget()
         assert answers(setting.proxy, chunks) == sample.answered, way
+
+
+@pytest.mark.parametrize("sample", CASES)
+def test_what_another_memcached_answers(sample, other):
+    """The samples say how it differs from the proxy."""
+    with other.talk() as talk:
+        talk.expect(b"flush_all\r\n", b"OK\r\n")
+    assert answers(other, [sample.said]) == sample.answers_of(other.stats()["version"])
 
 
 def test_values_come_in_the_order_asked(memcached, proxy):

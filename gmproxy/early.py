@@ -1,0 +1,71 @@
+"""The first instructions of a command: descriptors 0, 1 and 2, and the signals that come before anybody can act on them.
+
+Imports next to nothing, so that it takes effect as soon as Python has started. From `keep_signals` on no signal of the service ends the
+process by itself: each is kept, and the service does what it asks for once it serves.
+"""
+
+import os
+import signal
+import sys
+
+#: The signals that the service acts on (docs/signals.md).
+SERVICE_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+#: Those that end it.
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+STANDARD_DESCRIPTORS = (0, 1, 2)
+
+_kept: list[int] = []
+
+
+def open_standard_descriptors() -> None:
+    """Open /dev/null for each of the descriptors 0, 1 and 2 that is closed, as init scripts and cron may leave them: else the first
+    sockets would get these numbers, and whatever prints or goes to the background would write to them or close them."""
+    for descriptor in STANDARD_DESCRIPTORS:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            os.set_inheritable(descriptor, True)
+    sys.stdin = sys.stdin or open(0, closefd=False)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False, errors="backslashreplace")
+
+
+def keep_signals() -> None:
+    """From now on a signal of the service is kept, each once, until `kept_signals` is asked."""
+    for number in SERVICE_SIGNALS:
+        signal.signal(number, _keep)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE_SIGNALS)  # who started us may have blocked them
+
+
+def _keep(number: int, frame: object) -> None:
+    if number not in _kept:
+        _kept.append(number)
+
+
+def kept_signals() -> list[int]:
+    """The signals that came since it was last asked, in order."""
+    kept = _kept[:]
+    _kept.clear()
+    return kept
+
+
+def must_end() -> bool:
+    """True if one of those kept ends the service."""
+    return any(number in END_SIGNALS for number in _kept)
+
+
+def default_signals() -> None:
+    """For a command that does not serve: signals end it as they end every program, also those that were kept."""
+    for number in SERVICE_SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    for number in kept_signals():
+        signal.raise_signal(number)
+
+
+def ignore_signals() -> None:
+    """The service has ended and tidies up: nothing can interrupt that, not even while Python itself ends."""
+    for number in SERVICE_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,86 @@
+"""Times in which nobody could be answered, for no fault of the proxy: it was stopped, or a process got no processor.
+
+What a request waited in such a time does not count when it is judged whether it hung.
+"""
+
+import threading
+import time
+from bisect import insort
+from collections.abc import Iterable
+
+#: Seconds between two looks.
+INTERVAL = 0.05
+
+#: Seconds without a processor, of those between two looks, that are noted. Less is what any process waits among others.
+LEAST = 0.02
+
+
+class Pauses:
+    """Intervals (time.monotonic()). Any thread may add one."""
+
+    def __init__(self) -> None:
+        self._intervals: list[tuple[float, float]] = []
+        self._lock = threading.Lock()
+
+    def add(self, begun: float, ended: float) -> None:
+        with self._lock:
+            insort(self._intervals, (begun, ended))
+
+    def within(self, begun: float, ended: float) -> float:
+        """Seconds between these moments in which there was a pause, or several at once."""
+        with self._lock:
+            intervals = list(self._intervals)
+        total, reached = 0.0, begun
+        for start, stop in intervals:
+            start, stop = max(start, reached), min(stop, ended)
+            if stop > start:
+                total += stop - start
+                reached = stop
+        return total
+
+
+class Watch:
+    """In the `with` it notes in `pauses` when this process did not run, and when those of the proxy waited for a processor.
+
+    `pids()` is asked again and again, for a worker may be replaced.
+    """
+
+    def __init__(self, pauses: Pauses, pids) -> None:
+        self._pauses = pauses
+        self._pids = pids
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self):
+        waited = {}
+        last = time.monotonic()
+        while not self._over.wait(INTERVAL):
+            now = time.monotonic()
+            if now - last - INTERVAL > LEAST:
+                self._pauses.add(last, now)
+            for pid, seconds in waits_for_processor(self._pids()).items():
+                more = seconds - waited.get(pid, seconds)
+                if more > LEAST:
+                    self._pauses.add(now - more, now)
+                waited[pid] = seconds
+            last = now
+
+
+def waits_for_processor(pids: Iterable[int]) -> dict[int, float]:
+    """{pid: seconds that its main thread has been ready to run and did not}: Linux counts them. Processes that are gone are not in it."""
+    waits = {}
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/schedstat") as counts:
+                waits[pid] = int(counts.read().split()[1]) / 1e9
+        except (OSError, IndexError):
+            pass
+    return waits

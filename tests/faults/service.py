@@ -1,0 +1,108 @@
+"""The proxy under faults of its own: it is stopped, its operator ejects servers and reloads, one of its workers is killed."""
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from faults.pauses import Pauses
+from gmproxy import control
+from support.servers import Proxy
+
+#: What a reload changes, by turns; none of it may be seen by a client.
+SETTINGS = ("slow-threshold = 100\n", "slow-threshold = 200\n", "server-idle-timeout = 50\n")
+
+
+class Service:
+    """`proxy` has its control socket at `path` and reads the configuration `file`. `labels` are its servers.
+
+    name      in tables, as of a Node
+    pauses    times in which it was stopped
+    """
+
+    name = "the proxy"
+
+    def __init__(self, proxy: Proxy, path: Path, file: Path, labels: list[str], pauses: Pauses) -> None:
+        self.proxy = proxy
+        self.pauses = pauses
+        self._path = str(path)
+        self._file = file
+        self._labels = labels
+        self._stopped_at = 0.0
+        self._ejected = ""
+        self._pids: list[int] = [proxy.pid]
+        self._cut_off: set[int] = set()
+        self.refresh_pids()
+
+    # -- its processes
+
+    def order(self, *words: str) -> dict:
+        """A command at the control socket, and its answer. Raises OSError or gmproxy.errors.GmproxyError if there is none."""
+        return control.ask(self._path, *words)
+
+    def refresh_pids(self) -> None:
+        """A worker may have been replaced."""
+        with suppress(Exception):  # one that was just killed does not answer
+            self._pids = sorted({self.proxy.pid, *self.order("pids")["workers"]})
+
+    def pids(self) -> list[int]:
+        """All its processes, as last known. From any thread."""
+        return self._pids
+
+    def descriptors(self) -> int:
+        """Open files of all of them."""
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self._pids)
+
+    # -- stops
+
+    def stop(self) -> None:
+        self._stopped_at = time.monotonic()
+        os.killpg(self.proxy.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.killpg(self.proxy.pid, signal.SIGCONT)
+        self.pauses.add(self._stopped_at, time.monotonic())
+
+    # -- orders
+
+    def eject(self, chance: random.Random) -> None:
+        self._ejected = chance.choice(self._labels)
+        self.order("eject", self._ejected)
+
+    def restore(self) -> None:
+        self.order("restore", self._ejected)
+
+    def reload(self, chance: random.Random) -> None:
+        self._file.write_text(chance.choice(SETTINGS))
+        self.proxy.signal(signal.SIGHUP)
+
+    # -- a worker that is killed
+
+    def kill_a_worker(self, chance: random.Random) -> None:
+        """Its clients are cut off: they are known before, so that nobody else is excused."""
+        self.refresh_pids()
+        workers = [pid for pid in self._pids if pid != self.proxy.pid]
+        victim = chance.choice(workers)
+        os.kill(victim, signal.SIGSTOP)
+        self._cut_off |= clients_of(victim, self.proxy.port)
+        os.kill(victim, signal.SIGKILL)
+
+    def cuts_off(self, port: int) -> bool:
+        """Whether the client with this port was cut off with its worker; it is asked once for each."""
+        if port in self._cut_off:
+            self._cut_off.discard(port)
+            return True
+        return False
+
+
+def clients_of(pid: int, port: int) -> set[int]:
+    """The ports of the clients that process `pid` serves on `port`."""
+    sockets = set()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            sockets.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table][1:]
+    return {int(row[2].split(":")[1], 16) for row in rows if row[1].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in sockets}

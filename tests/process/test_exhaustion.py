@@ -1,0 +1,140 @@
+"""No descriptor is left for this or that: clients get what the rest leaves, nobody else is harmed, and all goes on when there are some again."""
+
+import resource
+import socket
+
+import pytest
+from support.limits import cpu_seconds, few_files, no_more_files, set_limit
+from support.service import clients_are, order
+from support.talk import Talk, storage, value
+from support.timing import PATIENCE, eventually
+
+TOO_MANY = b"SERVER_ERROR too many connections\r\n"
+FILES = 256
+MANY = 8192
+
+
+@pytest.fixture(autouse=True)
+def many_descriptors():
+    """This process is hundreds of clients at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MANY), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def first_words(process):
+    """A client that asks for the version: (the client, the first line it gets; b"" for the end without a word)."""
+    talk = process.talk()
+    try:
+        talk.send(b"version\r\n")
+        return talk, talk.read_line()
+    except (AssertionError, OSError):
+        return talk, b""
+
+
+def is_served(process):
+    talk, line = first_words(process)
+    talk.close()
+    return line.startswith(b"VERSION")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_clients_get_the_descriptors_that_are_left(workers, memcached, proxy):
+    """-n allows far more. Everybody is answered, one way or the other, and links are opened while there are as many clients as can be."""
+    servers = [memcached(), memcached()]
+    process = proxy("-n", 51200, "-s", servers[0].address, "-s", servers[1].address, "--workers", workers, preexec_fn=few_files(FILES))
+    limit = process.stats()["max_connections"]
+    assert 50 < limit < workers * FILES
+    clients, refused = [], 0
+    for _ in range(workers * FILES + 50):
+        talk, line = first_words(process)
+        if line.startswith(b"VERSION"):
+            clients.append(talk)
+        else:
+            assert line == TOO_MANY
+            refused += 1
+            talk.close()
+    assert limit - 5 <= len(clients) <= limit + 1, "but for those that are just leaving"
+    assert refused >= 50
+    for number, talk in enumerate(clients[::7]):
+        talk.expect(storage(b"set", b"key%d" % number, b"hello"), b"STORED\r\n")
+        talk.expect(b"get key%d\r\n" % number, value(b"key%d" % number, b"hello") + b"END\r\n")
+    assert "not accepted" not in process.log()
+    assert "backend failed" not in process.log()
+    assert f"limit of open files is low limit={FILES}" in process.log()
+    for talk in clients:
+        talk.close()
+    eventually(lambda: is_served(process), what="there is room again")
+
+
+def test_those_who_are_turned_away_take_few_descriptors(memcached, proxy):
+    """They come in hundreds, and stay as long as they can."""
+    server = memcached()
+    process = proxy("-n", 5, "-s", server.address, "--server-failure-limit", 1, preexec_fn=few_files(FILES))
+    inside = [process.talk() for _ in range(5)]
+    for talk in inside:
+        talk.in_step()
+    most = 0
+    outside = []
+    for _ in range(6):
+        for _ in range(100):
+            sock = socket.create_connection((process.host, process.port), PATIENCE)
+            outside.append(sock)
+        most = max(most, process.descriptors())
+        inside[0].expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
+    assert most < FILES - 50
+    for sock in outside:
+        assert sock.recv(100) == TOO_MANY
+        sock.close()
+    assert "backend failed" not in process.log()
+    inside[0].in_step()
+
+
+def test_without_a_descriptor_clients_are_told_and_the_log_has_one_line(memcached, proxy):
+    process = proxy("-s", memcached().address)
+    with process.talk() as talk:
+        talk.in_step()
+        before, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        no_more_files(process.pid)
+        for _ in range(30):
+            with Talk(process.port) as late:
+                late.expect_answer(TOO_MANY)
+                assert late.closed()
+        talk.in_step()
+        set_limit(process.pid, before)
+        eventually(lambda: is_served(process), what="clients are accepted again")
+    log = process.log()
+    assert log.count("WARNING connection not accepted at=") == 1
+    assert "Too many open files" in log
+
+
+def test_operators_who_cannot_be_accepted_wait(memcached, proxy, tmp_path):
+    """They cost no CPU meanwhile, which a loop does that is told again and again that somebody waits."""
+    process = proxy("-s", memcached().address, "--workers", 2, "--control", tmp_path / "control")
+    process.control = str(tmp_path / "control")
+    before, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    no_more_files(process.pid)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE)
+        sock.connect(process.control)
+        sock.sendall(b'{"command": "pids"}\n')
+        used = cpu_seconds(process.pid)
+        eventually(lambda: process.log().count("WARNING operator not accepted error=") >= 2, what="two attempts")
+        assert cpu_seconds(process.pid) - used < 0.5
+        set_limit(process.pid, before)
+        assert sock.recv(4096).startswith(b'{"pid": ')
+
+
+def test_an_operator_of_a_single_process_who_cannot_be_accepted_is_turned_away(memcached, proxy, tmp_path):
+    process = proxy("-s", memcached().address, "--control", tmp_path / "control")
+    process.control = str(tmp_path / "control")
+    before, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    no_more_files(process.pid)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE)
+        sock.connect(process.control)
+        assert sock.recv(100) == b""
+    set_limit(process.pid, before)
+    assert eventually(lambda: order(process, "pids"), what="operators are accepted again")["pid"] == process.pid
+    clients_are(process, 1)

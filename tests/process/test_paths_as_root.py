@@ -1,0 +1,141 @@
+"""Started as root, in a directory of the user that it is to become: that user can have it change nothing but what is the service's own."""
+
+import contextlib
+import functools
+import os
+import signal
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+from support.servers import HOST, Proxy, free_port, run
+from support.timing import eventually
+
+from gmproxy import control
+
+NOBODY = 65534
+STARTS = 20
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be had to do what others may not")
+
+
+@pytest.fixture
+def directories():
+    """A directory of nobody, and one of root's with a file in it."""
+    with tempfile.TemporaryDirectory(prefix="gmproxy-") as above:  # nobody may not enter pytest's own
+        os.chmod(above, 0o755)
+        theirs, roots = Path(above, "run"), Path(above, "root")
+        theirs.mkdir()
+        os.chown(theirs, NOBODY, NOBODY)
+        roots.mkdir(0o700)
+        (roots / "file").write_text("precious")
+        os.chmod(roots / "file", 0o600)
+        yield theirs, roots
+
+
+@contextlib.contextmanager
+def swapping(path, target):
+    """A process of nobody puts a link to `target` at `path`, as fast as it can."""
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            fresh = f"{path}.link"
+            while True:
+                with contextlib.suppress(OSError):
+                    os.symlink(target, fresh)
+                with contextlib.suppress(OSError):
+                    os.rename(fresh, path)
+                    os.write(writing, b"x")
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        finally:
+            os._exit(1)
+    try:
+        eventually(functools.partial(_has_come, reading), what="the first link")
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)
+
+
+def _has_come(descriptor):
+    try:
+        return os.read(descriptor, 1)
+    except BlockingIOError:
+        return False
+
+
+def facts(roots):
+    """All that could be changed there."""
+    found = {name: os.lstat(roots / name) for name in (".", *sorted(os.listdir(roots)))}
+    return [(name, each.st_uid, each.st_gid, stat.S_IMODE(each.st_mode), name != "." and each.st_size) for name, each in found.items()]
+
+
+@pytest.mark.parametrize("option", ["--control", "--unix-socket", "--pid-file"])
+def test_a_link_that_comes_and_goes(directories, option):
+    theirs, roots = directories
+    before = facts(roots)
+    path = theirs / "it"
+    with swapping(path, roots / "file"):
+        for _ in range(STARTS):
+            done = run("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "-u", "nobody", "--unix-mode", "0777", option, path,
+                       cwd="/")
+            assert done.returncode == 1  # the link is refused, or nobody may not read this Python
+            assert facts(roots) == before
+    assert (roots / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("option, why", [
+    ("--control", "there is a file that is no socket"), ("--unix-socket", "there is a file that is no socket"), ("--pid-file", "a symbolic link"),
+    ("--log-file", "cannot write log file"),
+])
+@pytest.mark.parametrize("target", ["file", "new"])
+def test_a_link_that_is_there(directories, option, why, target):
+    theirs, roots = directories
+    before = facts(roots)
+    path = theirs / "it"
+    path.symlink_to(roots / target)
+    os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    done = run("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "-u", "nobody", option, path, cwd="/")
+    assert (done.returncode, why in done.stderr) == (1, True)
+    assert facts(roots) == before
+
+
+@pytest.mark.parametrize("option", ["--control", "--unix-socket", "--pid-file", "--log-file"])
+def test_a_directory_that_is_a_link(directories, option):
+    theirs, roots = directories
+    before = facts(roots)
+    (theirs / "folder").symlink_to(roots)
+    os.chown(theirs / "folder", NOBODY, NOBODY, follow_symlinks=False)
+    done = run("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), option, theirs / "folder" / "new", cwd="/")
+    assert (done.returncode, "a symbolic link of another user is in the way" in done.stderr) == (1, True)
+    assert facts(roots) == before
+
+
+def test_roots_log_is_not_written_into_a_file_with_another_name(directories):
+    theirs, roots = directories
+    before = facts(roots)
+    os.link(roots / "file", theirs / "log")  # where the system lets users make such links
+    done = run("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "--log-file", theirs / "log", cwd="/")
+    assert (done.returncode, "several hard links" in done.stderr) == (1, True)
+    assert facts(roots) == before
+
+
+def test_all_in_a_directory_of_the_user_without_any_link(directories, memcached):
+    """As the init script has it; here the service stays root."""
+    theirs, _ = directories
+    with Proxy("-s", memcached().address, "-f", theirs / "sock", "--unix-mode", "0620", "--control", theirs / "control", "-g", "daemon",
+               "--pid-file", theirs / "pid", "--log-file", theirs / "log") as process:
+        modes = {name: stat.S_IMODE(os.lstat(theirs / name).st_mode) for name in os.listdir(theirs)}
+        assert modes == {"sock": 0o620, "control": 0o660, "pid": 0o644, "log": 0o644}
+        assert os.lstat(theirs / "control").st_gid == 1
+        assert control.ask(str(theirs / "control"), "pids")["pid"] == process.pid
+        assert process.stop() == 0
+        assert os.listdir(theirs) == ["log"]

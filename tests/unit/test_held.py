@@ -1,0 +1,173 @@
+"""What waits for clients: counted for all of them together, and bounded for each."""
+
+import gevent
+import pytest
+from gevent import socket
+from support.talk import storage, value
+
+from gmproxy import conf, service
+from gmproxy.accel import pick
+from gmproxy.pool import Pool
+from gmproxy.share import HELD_STEP, Board, Share
+
+_session = pick("session")
+NO_MEMORY = _session.NO_MEMORY
+BATCH_BYTES = _session.BATCH_BYTES
+
+LONG = b"x" * 100_000
+LONGEST = b"x" * 1_000_000
+VALUE = value(b"long", LONG) + b"END\r\n"
+
+
+def share_of(number=0, board=None):
+    share = Share(number, board.workers if board else 1, 0.0, board)
+    share.room = 1000
+    return share
+
+
+def pool_at(server, share, *options):
+    (config,), _ = conf.parse(["-s", server.address, *options], {})
+    return Pool(config, share)
+
+
+@pytest.fixture
+def pools():
+    """pools(pool): it is closed with the test."""
+    made = []
+    yield made.append
+    for pool in made:
+        pool.leave()
+        soon(lambda pool=pool: not pool.clients())
+        pool.close()
+
+
+def join(pool):
+    """A client of the pool."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    pool.service.clients.seat(theirs.detach())
+    ours.settimeout(10)
+    return ours
+
+
+def read(sock, count):
+    """So many bytes, or what comes before the end."""
+    data = bytearray(count)
+    have = 0
+    while have < count and (received := sock.recv_into(memoryview(data)[have:])):
+        have += received
+    return bytes(data[:have])
+
+
+def end_of(sock):
+    """True if the connection was closed, with or without something unread."""
+    try:
+        return sock.recv(100) == b""
+    except ConnectionResetError:
+        return True
+
+
+def soon(predicate):
+    with gevent.Timeout(10):
+        while not predicate():
+            gevent.sleep(0.01)
+
+
+def test_it_is_one_sum_for_all_pools(memcached, pools):
+    server, share = memcached(), share_of()
+    several = [pool_at(server, share) for _ in range(3)]
+    for pool in several:
+        pools(pool)
+    clients = [join(pool) for pool in several]
+    for client in clients:
+        client.sendall(b"set k 0 0 1000000\r\n" + b"x" * 50_000)
+    soon(lambda: share.held > 150_000)
+    assert [pool.service.held for pool in several] == [share.held // 3] * 3
+    for client in clients:
+        client.close()
+    soon(lambda: share.held == 0)
+
+
+def test_it_is_one_sum_for_all_workers():
+    board = Board(3)
+    shares = [share_of(number, board) for number in range(3)]
+    assert shares[0].hold(5 * HELD_STEP) == 5 * HELD_STEP
+    assert shares[1].hold(10) == 5 * HELD_STEP + 10
+    assert shares[1].hold(3 * HELD_STEP) == 8 * HELD_STEP + 10
+    assert shares[2].hold(0) == 8 * HELD_STEP + 10
+    assert shares[0].hold(-5 * HELD_STEP) == 3 * HELD_STEP + 10
+    board.wipe(1)
+    assert shares[0].hold(0) == 0, "the dead hold nothing"
+
+
+def test_who_holds_too_much_is_closed_also_if_it_is_in_another_pool(memcached, pools, monkeypatch, caplog):
+    monkeypatch.setattr(service, "MAX_HELD", 120_000)
+    server, share = memcached(), share_of()
+    one, other = (pool_at(server, share) for _ in range(2))
+    pools(one)
+    pools(other)
+    first, second = join(one), join(other)
+    first.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
+    soon(lambda: share.held > 100_000)
+    second.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
+    assert end_of(second)
+    assert (one.service.dropped, other.service.dropped) == (0, 1)
+    assert "client dropped reason=memory" in caplog.text
+    first.close()
+    soon(lambda: share.held == 0)
+
+
+@pytest.mark.parametrize("bound", ["MAX_HELD", "MAX_HELD_BY_ONE"])
+def test_answers_that_arrive_count_before_the_last_is_there(bound, memcached, pools, monkeypatch):
+    """64 long answers to one client: it gets those for which there is memory, and is closed."""
+    server, share = memcached(), share_of()
+    pool = pool_at(server, share)
+    pools(pool)
+    client = join(pool)
+    client.sendall(storage(b"set", b"long", LONG))
+    assert read(client, 8) == b"STORED\r\n"
+    monkeypatch.setattr(service, bound, 20 * len(VALUE))
+    client.sendall(b"get long\r\n" * 64)
+    answers = read(client, 65 * len(VALUE))
+    found = answers.count(VALUE)
+    assert 18 <= found <= 20
+    assert answers == VALUE * found + NO_MEMORY * (64 - found)
+    soon(lambda: not pool.clients())
+    assert share.held == pool.service.held == 0
+    assert pool.service.dropped == 1
+
+
+def test_who_gets_long_answers_has_few_requests_in_flight(memcached, pools):
+    """It asks for 100 MB and reads slowly after the first batch: what waits for it is what one batch may have."""
+    server, share = memcached(), share_of()
+    pool = pool_at(server, share)
+    pools(pool)
+    client = join(pool)
+    client.sendall(storage(b"set", b"long", LONGEST))
+    assert read(client, 8) == b"STORED\r\n"
+    client.sendall(b"get long\r\n" * 100)
+    size = len(value(b"long", LONGEST) + b"END\r\n")
+    read(client, 66 * size)
+    soon(lambda: share.held)
+    most = 0
+    for _ in range(20):
+        read(client, size)
+        gevent.sleep(0.005)
+        most = max(most, share.held)
+    assert 0 < most <= BATCH_BYTES + size
+    client.close()
+    soon(lambda: share.held == 0)
+
+
+def test_short_answers_have_many_requests_in_flight_again(memcached, pools):
+    server, share = memcached(), share_of()
+    pool = pool_at(server, share)
+    pools(pool)
+    client = join(pool)
+    client.sendall(storage(b"set", b"long", LONGEST) + b"get long\r\n" * 70)
+    read(client, 8 + 70 * len(value(b"long", LONGEST) + b"END\r\n"))
+    for _ in range(100):
+        client.sendall(b"get none\r\n" * 64)
+        assert read(client, 64 * 5) == b"END\r\n" * 64
+    assert share.held == 0
+    client.close()

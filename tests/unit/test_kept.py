@@ -1,0 +1,63 @@
+"""One report for all who ask for it in a moment."""
+
+import gevent
+import pytest
+
+from gmproxy import internal_errors
+from gmproxy.admin import Kept
+
+
+@pytest.fixture(autouse=True)
+def errors():
+    internal_errors.forget()
+    yield
+    internal_errors.forget()
+
+
+class Maker:
+    """Takes its time, and counts."""
+
+    def __init__(self):
+        self.made = 0
+        self.trouble = None
+
+    def __call__(self):
+        gevent.sleep(0.01)
+        self.made += 1
+        if self.trouble:
+            raise self.trouble
+        return {"number": self.made}
+
+
+def test_one_is_made_at_a_time_and_kept_for_a_moment():
+    make = Maker()
+    kept = Kept(make, 60)
+    askers = [gevent.spawn(kept.get) for _ in range(20)]
+    assert [asker.get(timeout=10) for asker in askers] == [{"number": 1}] * 20
+    assert kept.get() is askers[0].value
+    assert make.made == 1
+
+
+def test_afterwards_there_is_another():
+    kept = Kept(Maker(), 0)
+    assert [kept.get()["number"] for _ in range(3)] == [1, 2, 3]
+
+
+def test_who_asks_and_goes_takes_nothing_from_the_others():
+    kept = Kept(Maker(), 60)
+    first, second = gevent.spawn(kept.get), gevent.spawn(kept.get)
+    gevent.sleep(0)
+    first.kill()
+    assert second.get(timeout=10) == {"number": 1}
+
+
+def test_where_it_cannot_be_made_those_who_asked_hear_of_it_and_the_next_one_is_tried():
+    make = Maker()
+    kept = Kept(make, 60)
+    make.trouble = RuntimeError("trouble")
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            kept.get()
+    assert internal_errors.count() == 2
+    make.trouble = None
+    assert kept.get() == {"number": 3}

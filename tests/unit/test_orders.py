@@ -1,0 +1,14 @@
+"""What the proxy itself asks of servers about a key."""
+
+import pytest
+
+from gmproxy.protocol import orders
+
+
+@pytest.mark.parametrize("key, line", [
+    (b"k", b"delete k\r\n"), (b"a b", b"md YSBi b\r\n"), (b"noreply", b"delete noreply 0\r\n"), (b"noreply2", b"delete noreply2\r\n"),
+])
+def test_forget(key, line):
+    """memcached 1.6.45 does not answer `delete noreply`: a server that must forget this key would never be read again."""
+    assert orders.forget(key)[1] == line
+    assert orders.forget_all([b"x", key]) == b"delete x\r\n" + line
