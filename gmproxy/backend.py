@@ -1,6 +1,5 @@
 """One memcached server: its links, its health, what it missed, and what was counted about it."""
 
-import functools
 import time
 from array import array
 from time import monotonic
@@ -427,10 +426,17 @@ class Backend:
         self.keys_deleted = self.flushes = 0
 
     def close(self):
-        """Never raises: whatever fails of it, the rest is let go of."""
-        links = [link.close for link in self.links if link is not None]
-        for step in (*links, self.caretaker.stop, self.lingering.cut_all, functools.partial(self.share_debts, None)):
+        """Never raises: whatever fails of it, the rest is done."""
+        for step in (self._close_links, self.caretaker.stop, self.lingering.cut_all, self._share_no_debts):
             try:
                 step()
             except Exception:
                 internal_errors.record("backend.close")
+
+    def _close_links(self):
+        for link in self.links:
+            if link is not None:
+                link.close()
+
+    def _share_no_debts(self):
+        self.share_debts(None)

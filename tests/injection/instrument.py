@@ -25,6 +25,8 @@ QUICKER = {
     "health": {"FIRST_PROBE_DELAY": 0.05},
     "caretaker": {"IDENTIFY_AGAIN": 0.2},
     "logs": {"WINDOW": 0.5},
+    "admin": {"REPORT_KEPT": 0.0},
+    "insides": {"KEPT_FOR": 0.0},
     "operations": {"LONGEST_SAMPLE": 0.2, "SAMPLE_GRACE": 0.2},
 }
 
@@ -60,15 +62,25 @@ def _instrumented(module: str, tree: ast.Module, numbers: dict[tuple[str, str], 
 
 
 def _first_block(node: Function) -> list[ast.stmt]:
-    """Where something can raise first, without a docstring: inside a `try` that catches all, if nothing but plain values stands before it."""
+    """Where something can raise first, without a docstring: inside a `try` that catches all or tidies up, if only plain values stand before."""
     if ast.get_docstring(node) is not None:
         node.body.pop(0)
-    for statement in node.body:
-        if isinstance(statement, ast.Try) and any(_catches_all(handler) for handler in statement.handlers):
-            return statement.body
-        if not isinstance(statement, ast.Assign | ast.Global) or any(isinstance(part, ast.Call | ast.Subscript) for part in ast.walk(statement)):
-            break
-    return node.body
+    block = node.body
+    while True:
+        for statement in block:
+            if isinstance(statement, ast.Try) and (statement.finalbody or any(map(_catches_all, statement.handlers))):
+                return statement.body
+            if isinstance(statement, ast.For) and not _computes(statement.iter):
+                block = statement.body
+                break
+            if not isinstance(statement, ast.Assign | ast.Global) or _computes(statement):
+                return node.body
+        else:
+            return node.body
+
+
+def _computes(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.Call | ast.Subscript) for part in ast.walk(node))
 
 
 def _catches_all(handler: ast.ExceptHandler) -> bool:

@@ -34,7 +34,7 @@ LOGIN = storage(b"set", b"login", b"user secret")
 #: Of all pools. The timeouts are short so that the scenario is; a server is ejected at its first failure.
 COMMON = {
     "hash": "md5", "distribution": "ketama", "timeout": 200, "connect_timeout": 200, "server_failure_limit": 1,
-    "server_retry_timeout": 100, "hibernate_after": 1, "slow_threshold": 50,
+    "server_retry_timeout": 100, "hibernate_after": 1, "slow_threshold": 1,
 }
 
 
