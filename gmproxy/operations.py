@@ -252,18 +252,23 @@ def sample(crew, name, words, then):
         return
 
     def begun(answers):
-        if trouble := next((answer for answer in answers if "error" in answer), None):
-            then(trouble)
-        else:
-            crew.after(seconds, functools.partial(crew.ask, "sampled", [], ended))
+        try:
+            if trouble := next((answer for answer in answers if "error" in answer), None):
+                then(trouble)
+            else:
+                crew.after(seconds, functools.partial(crew.ask, "sampled", [], ended))
+        except Exception as error:
+            internal_errors.record("operations.sample")
+            then({"error": repr(error)})
 
     def ended(answers):
-        told = joined("sampled", answers)
-        if "error" in told:
-            then(told)
-        elif name == "tail":
-            then({"seconds": seconds, "requests": told["requests"][:kept]})
-        else:
-            then({"seconds": seconds, "keys": told["keys"]})
+        try:
+            told = joined("sampled", answers)
+            if "error" not in told:
+                told = {"seconds": seconds, "requests": told["requests"][:kept]} if name == "tail" else {"seconds": seconds, "keys": told["keys"]}
+        except Exception as error:
+            internal_errors.record("operations.sample")
+            told = {"error": repr(error)}
+        then(told)
 
     crew.ask("sample", [str(kept)], begun)

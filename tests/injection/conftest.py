@@ -1,6 +1,7 @@
 """The instrumented copy of gmproxy, made once and kept between sessions while nothing of it changes; and what the scenario plays on."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,10 @@ from injection.points import Point, find, sources
 from injection.stage import Servers
 
 from gmproxy.accel import COMPILED
+
+
+#: A copy is removed after so many seconds, when another is made; another session may use it until then.
+KEPT_FOR = 3600
 
 
 class Instrumented(NamedTuple):
@@ -26,8 +31,9 @@ def instrumented(request: pytest.FixtureRequest) -> Instrumented:
     kept = request.config.cache.mkdir("injection")
     folder = kept / digest(COMPILED)
     if not folder.exists():
-        for old in kept.glob("compiled-*" if COMPILED else "pure-*"):
-            shutil.rmtree(old)
+        for old in kept.iterdir():
+            if time.time() - old.stat().st_mtime > KEPT_FOR:
+                shutil.rmtree(old)
         new = kept / f"{folder.name}.new"
         shutil.rmtree(new, ignore_errors=True)
         make_copy(new, COMPILED)
