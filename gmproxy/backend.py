@@ -426,12 +426,15 @@ class Backend:
         self.keys_deleted = self.flushes = 0
 
     def close(self):
-        """Never raises: whatever fails of it, the rest is done."""
+        """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""
+        done = True
         for step in (self._close_links, self.caretaker.stop, self.lingering.cut_all, self._share_no_debts):
             try:
                 step()
             except Exception:
                 internal_errors.record("backend.close")
+                done = False
+        return done
 
     def _close_links(self):
         for link in self.links:

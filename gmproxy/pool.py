@@ -116,8 +116,8 @@ class Pool:
             if backend.is_busy() or busy_at > now:
                 self._leaving[backend] = now
             elif now - busy_at >= LAST_TIMEOUTS * self.options.timeout:
-                del self._leaving[backend]
-                backend.close()
+                if backend.close():  # else at the next tick
+                    del self._leaving[backend]
 
     # -- to be looked at
 
