@@ -121,7 +121,7 @@ class Backend:
             return self.router.failed(request, self, self._last_reason)
         lane = request.lane % self._lanes
         link = self.links[lane]
-        if link is None:
+        if link is None or link.closed:  # closed: link_closed has failed, and nobody else may wait on it
             if self.health.ejected:
                 return self.router.failed(request, self, EJECTED)
             link = self._open_link(lane)
@@ -426,9 +426,20 @@ class Backend:
         self.keys_deleted = self.flushes = 0
 
     def close(self):
+        """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""
+        done = True
+        for step in (self._close_links, self.caretaker.stop, self.lingering.cut_all, self._share_no_debts):
+            try:
+                step()
+            except Exception:
+                internal_errors.record("backend.close")
+                done = False
+        return done
+
+    def _close_links(self):
         for link in self.links:
             if link is not None:
                 link.close()
-        self.caretaker.stop()
-        self.lingering.cut_all()
+
+    def _share_no_debts(self):
         self.share_debts(None)

@@ -11,6 +11,8 @@ import struct
 
 import gevent
 
+from gmproxy import internal_errors
+
 READ = 1
 
 #: Bytes of late answers that are read, and thrown away, at once.
@@ -50,6 +52,7 @@ class Lingering:
             self._cut(sock)
 
     def _on_readable(self, sock):
+        """Called from the loop. Should it fail, the connection is closed: else it would be called again at once, for ever."""
         try:
             if os.read(sock.fileno(), LATE_SIZE):
                 return  # a late answer
@@ -57,6 +60,8 @@ class Lingering:
             return
         except OSError:
             pass
+        except Exception:
+            internal_errors.record("lingering.on_readable")
         self._forget(sock)
 
     def _cut(self, sock):

@@ -121,8 +121,13 @@ class _Server(Patient, StreamServer):
         os.set_blocking(fd, False)
         return fd, address
 
-    def do_handle(self, *connection):
-        self.loop.run_callback(self._handle, *connection)  # when all else that has happened is seen: who left makes room
+    def do_handle(self, fd, address):
+        """Called from the loop. Never raises: what fails costs this connection."""
+        try:
+            self.loop.run_callback(self._handle, fd, address)  # when all else that has happened is seen: who left makes room
+        except Exception:
+            internal_errors.record("listener.do_handle")
+            close(fd)
 
 
 class _FairServer(_Server):

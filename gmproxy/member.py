@@ -69,7 +69,7 @@ class Member:
         except (LookupError, GmproxyError) as error:
             answer = {"error": str(error)}
         except Exception as error:
-            log.exception("command failed command=%s", message["command"])
+            internal_errors.record("member.command", f"command={message['command']}")
             answer = {"error": repr(error)}
         self._send({"answer": message["ask"], "told": answer})
 

@@ -19,6 +19,9 @@ SLOW_TOLD = 50
 #: Seconds for which requests may be sampled.
 LONGEST_SAMPLE = 60.0
 
+#: Seconds after that in which the order to end must have come.
+SAMPLE_GRACE = 5.0
+
 log = logging.getLogger("gmproxy")
 
 
@@ -37,22 +40,29 @@ def _slow(worker, words):
 
 def _sample(worker, words):
     """Begin to sample; `words`: how many requests are to be kept."""
-    for pool in worker.pools.values():
-        if pool.router.sampler is not None:
-            raise LookupError("requests are being sampled already")
-    for pool in worker.pools.values():
-        pool.router.sampler = sampling.Sampler(pool.title, int(words[0]), worker.now, time.time)
+    if any(pool.router.sampler is not None for pool in worker.pools.values()):
+        raise LookupError("requests are being sampled already")
+    samplers = {pool: sampling.Sampler(pool.title, int(words[0]), worker.now, time.time) for pool in worker.pools.values()}
+    for pool, sampler in samplers.items():
+        pool.router.sampler = sampler
     return {}
 
 
 def _sampled(worker, words):
     """End that, and tell."""
-    samples = []
+    samplers = []
     for pool in worker.pools.values():
-        sampler, pool.router.sampler = pool.router.sampler, None
-        if sampler is not None:
-            samples.append(sampler.told())
-    return {"samples": samples}
+        samplers.append(pool.router.sampler)
+        pool.router.sampler = None
+    return {"samples": [sampler.told() for sampler in samplers if sampler is not None]}
+
+
+def end_late_samples(pools, now):
+    """Take the samplers out that nobody has asked to end: who began that is gone, or could not. `pools`: of the worker; `now`: its time."""
+    for pool in pools:
+        sampler = pool.router.sampler
+        if sampler is not None and now - sampler.began_at > LONGEST_SAMPLE + SAMPLE_GRACE:
+            pool.router.sampler = None
 
 
 def _route(worker, words):
@@ -242,18 +252,23 @@ def sample(crew, name, words, then):
         return
 
     def begun(answers):
-        if trouble := next((answer for answer in answers if "error" in answer), None):
-            then(trouble)
-        else:
-            crew.after(seconds, functools.partial(crew.ask, "sampled", [], ended))
+        try:
+            if trouble := next((answer for answer in answers if "error" in answer), None):
+                then(trouble)
+            else:
+                crew.after(seconds, functools.partial(crew.ask, "sampled", [], ended))
+        except Exception as error:
+            internal_errors.record("operations.sample")
+            then({"error": repr(error)})
 
     def ended(answers):
-        told = joined("sampled", answers)
-        if "error" in told:
-            then(told)
-        elif name == "tail":
-            then({"seconds": seconds, "requests": told["requests"][:kept]})
-        else:
-            then({"seconds": seconds, "keys": told["keys"]})
+        try:
+            told = joined("sampled", answers)
+            if "error" not in told:
+                told = {"seconds": seconds, "requests": told["requests"][:kept]} if name == "tail" else {"seconds": seconds, "keys": told["keys"]}
+        except Exception as error:
+            internal_errors.record("operations.sample")
+            told = {"error": repr(error)}
+        then(told)
 
     crew.ask("sample", [str(kept)], begun)

@@ -54,11 +54,11 @@ class Pool:
         vars(self.options).update(vars(config), lanes=self._lanes(config))
         primaries, left = self._staff(config.server, self.router.backends, bool(config.backup), False)
         backups, more_left = self._staff(config.backup, self.router.backups, False, True)
-        self._leaving.update(dict.fromkeys(left + more_left, float("inf")))
         self.router.serve(
             primaries, functools.partial(placement_for, config, config.server),
             backups, placement_for(config, config.backup).locator if backups else None,
         )
+        self._leaving.update(dict.fromkeys(left + more_left, float("inf")))  # only now: the router asks them no more
         self.backends = primaries + backups
         self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
         if self._slow is not None:
@@ -109,12 +109,15 @@ class Pool:
     def _see_off(self, now):
         """Close the servers that were taken out and that nobody needs any more."""
         for backend, busy_at in list(self._leaving.items()):
-            backend.tick(now)
+            try:
+                backend.tick(now)
+            except Exception:
+                internal_errors.record("backend.tick")
             if backend.is_busy() or busy_at > now:
                 self._leaving[backend] = now
             elif now - busy_at >= LAST_TIMEOUTS * self.options.timeout:
-                del self._leaving[backend]
-                backend.close()
+                if backend.close():  # else at the next tick
+                    del self._leaving[backend]
 
     # -- to be looked at
 
@@ -162,9 +165,12 @@ class Pool:
         self.service.clients.leave(softly)
 
     def close(self):
-        self.service.clients.close()
-        for backend in [*self.backends, *self._leaving]:
-            backend.close()
+        """Never raises."""
+        for part in (self.service.clients, *self.backends, *self._leaving):
+            try:
+                part.close()
+            except Exception:
+                internal_errors.record("pool.close")
 
 
 class PoolLog(logging.LoggerAdapter):

@@ -80,6 +80,7 @@ class Router:
 
         May be called again: requests in flight end where they are, and ask the last backups if there are none any more.
         """
+        locator = place().locator  # first: if that cannot be made, all is as before
         self.backends = backends
         self.backups = backups
         if backups:
@@ -87,7 +88,7 @@ class Router:
         self.copying = bool(backups) and self.options.backup_writes != "off"
         self.detour = None
         self._place = place
-        self.locator = place().locator
+        self.locator = locator
         if any(backend.health.ejected for backend in backends):
             self.health_changed()
 

@@ -68,6 +68,7 @@ class Sampler:
     pool    whose requests these are
     keep    requests to be kept for `tail`
     clock   clock() gives seconds
+    began_at   when it was made, in these
     """
 
     def __init__(self, pool, keep, clock, unix_time):
@@ -80,7 +81,7 @@ class Sampler:
         self._gap = 1          # one request of so many is looked at
         self._weight = 1       # for how many requests the next one stands
         self._looked = 0
-        self._looked_at = clock()
+        self.began_at = self._looked_at = clock()
 
     def take(self, request):
         """Look at `request`. Returns how many to skip before the next."""

@@ -106,10 +106,13 @@ class Service:
 
     def _refuse_later(self, request: Any) -> None:
         """The client of `request` has said a wrong password: it hears of that after WRONG_PASSWORD_DELAY."""
-        self.auth_errors += 1
-        log.warning("wrong password client=%s", net.peer(request.owner.fd))
         timer = gevent.get_hub().loop.timer(WRONG_PASSWORD_DELAY)
         timer.start(self._refuse, timer, request)
+        self.auth_errors += 1
+        try:
+            log.warning("wrong password client=%s", net.peer(request.owner.fd))
+        except Exception:  # the refusal is on its way, in the client's own protocol
+            internal_errors.record("service.wrong_password")
 
     @staticmethod
     def _refuse(timer: Any, request: Any) -> None:

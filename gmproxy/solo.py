@@ -88,9 +88,13 @@ class Solo:
 
     def ask(self, command, arguments, then):
         try:
-            then([self._worker.command(command, arguments)])
+            answer = self._worker.command(command, arguments)
         except (LookupError, GmproxyError) as error:
-            then([{"error": str(error)}])
+            answer = {"error": str(error)}
+        except Exception as error:
+            internal_errors.record("solo.ask", f"command={command}")
+            answer = {"error": repr(error)}
+        then([answer])
 
     @staticmethod
     def workers():

@@ -134,7 +134,7 @@ class Steward:
             log.error("reload refused reason=%s", error)
             self._reloaded({"error": str(error)}, then)
         except Exception as error:
-            log.exception("reload failed")
+            internal_errors.record("steward.reload")
             self._reloaded({"error": repr(error)}, then)
         if self.source.files != files:
             self._watch = Watch(self.source.files)

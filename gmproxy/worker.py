@@ -8,6 +8,7 @@ import functools  # noqa: E402
 import gc  # noqa: E402
 import logging  # noqa: E402
 import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
@@ -15,7 +16,7 @@ from gevent.event import Event  # noqa: E402
 from gmproxy import descriptors, internal_errors, operations, sockets  # noqa: E402
 from gmproxy.accel import BUILD  # noqa: E402
 from gmproxy.clock import running  # noqa: E402
-from gmproxy.errors import OVERLOAD  # noqa: E402
+from gmproxy.errors import OVERLOAD, StartError  # noqa: E402
 from gmproxy.heap import keep_freed_memory  # noqa: E402
 from gmproxy.listener import Listener  # noqa: E402
 from gmproxy.measures import Lag, Slow  # noqa: E402
@@ -36,6 +37,28 @@ GC_THRESHOLDS = (100_000, 50, 50)
 YOUNGEST = 0
 
 log = logging.getLogger("gmproxy")
+
+
+class Attempts:
+    """Several steps of which each is to be made, whether or not those before it could be."""
+
+    def __init__(self, where: str) -> None:
+        """`where`: as in internal_errors.record."""
+        self._where = where
+        self._failed: list[str] = []
+
+    def make(self, step: Callable[..., object], *arguments: object) -> None:
+        """Call step(*arguments); an exception is recorded."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            internal_errors.record(self._where)
+            self._failed.append(repr(error))
+
+    def end(self) -> None:
+        """Raises StartError if one of the steps could not be made."""
+        if self._failed:
+            raise StartError(f"internal error: {self._failed[0]}")
 
 
 class Worker:
@@ -70,32 +93,52 @@ class Worker:
 
     def serve(self, configs, places, new):
         """Serve the pools `configs` from now on, each at its `places`, {name: list}. `new`: {place: listening socket} that are to be
-        used from now on and become ours. Called again at a reload: what stays is not disturbed."""
+        used from now on and become ours. Called again at a reload: what stays is not disturbed.
+
+        Raises StartError. If a new pool cannot be made, everything is as before; what fails after that is recorded, and the rest is done."""
+        fresh = {}
+        try:
+            for config in configs:
+                if config.name not in self.pools:
+                    fresh[config.name] = Pool(config, self.share)
+        except Exception:
+            for sock in new.values():
+                sock.close()
+            for pool in fresh.values():
+                pool.close()
+            raise
         self._configs = configs
         self.draining = False
-        self._make_room(configs)
-        self._serve_admin(configs[0], new)
-        self._listeners.update({place: Listener(sock, self.share) for place, sock in new.items()})
-        gone, self.pools = self.pools, {}
+        gone = {name: pool for name, pool in self.pools.items() if name not in places}
+        known = {**self.pools, **fresh}
+        self.pools = {config.name: known[config.name] for config in configs}
+        attempts = Attempts("worker.serve")
+        attempts.make(self._make_room, configs)
+        attempts.make(self._serve_admin, configs[0], new)
+        for place, sock in new.items():
+            attempts.make(self._listen, place, sock)
         for config in configs:
-            pool = gone.pop(config.name, None)
-            if pool is None:
-                pool = Pool(config, self.share)
-            else:
-                pool.reload(config)
-            self.pools[config.name] = pool
+            if config.name not in fresh:
+                attempts.make(self.pools[config.name].reload, config)
         if self._measuring or configs[0].admin:
-            self.measure()
+            attempts.make(self.measure)
         for name in places:
             for place in places[name]:
-                self._listeners[place].serve(self.pools[name].service)
+                attempts.make(self._open_to_clients, place, self.pools[name])
         for place in set(self._listeners) - {place for name in places for place in places[name]}:
-            self._listeners.pop(place).stop()
+            attempts.make(self._listeners.pop(place).stop)
         for pool in gone.values():
-            pool.leave(softly=True)
             self._leaving.append(pool)
+            attempts.make(pool.leave, True)
         self._tick_every(min(config.timeout for config in configs) / TICKS_PER_TIMEOUT)
         gc.collect(YOUNGEST)
+        attempts.end()
+
+    def _listen(self, place, sock):
+        self._listeners[place] = Listener(sock, self.share)
+
+    def _open_to_clients(self, place, pool):
+        self._listeners[place].serve(pool.service)
 
     def _serve_admin(self, config, new):
         """Take the sockets for metrics and the like out of `new`: the first worker serves them, for all."""
@@ -125,21 +168,16 @@ class Worker:
 
     def _tick(self):
         """In the loop's callback, not in a greenlet: what fails here wakes clients, and they do not come back to a greenlet."""
-        running.tick(self._interval)
+        attempts = Attempts("worker.tick")
+        attempts.make(running.tick, self._interval)
         now = self.now()
-        self.lag.tick(now, self._interval)
         for pool in [*self.pools.values(), *self._leaving]:
-            try:
-                pool.tick(now)
-            except Exception:
-                internal_errors.record("pool.tick")
-        try:
-            if now >= self._sum_up_at:
-                self._sum_up_at = now + SUM_UP_EVERY
-                self._sum_up()
-            self._close_left_pools()
-        except Exception:
-            internal_errors.record("worker.tick")
+            attempts.make(pool.tick, now)
+        attempts.make(self.lag.tick, now, self._interval)
+        if now >= self._sum_up_at:
+            self._sum_up_at = now + SUM_UP_EVERY
+            attempts.make(self._sum_up)
+        attempts.make(self._close_left_pools)
 
     def _close_left_pools(self):
         for pool in self._leaving[:]:
@@ -149,7 +187,8 @@ class Worker:
                 pool.close()
 
     def _sum_up(self):
-        """Log what would be too much to be logged for each request."""
+        """Log what would be too much to be logged for each request; and end what somebody began and forgot."""
+        operations.end_late_samples(self.pools.values(), self.now())
         for count, slowest in self.slow.untold():
             log.warning("slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r", slowest["backend"], count,
                         slowest["seconds"] * 1000, slowest["command"], slowest["key"])
@@ -181,11 +220,12 @@ class Worker:
     def drain(self):
         """Let nobody in any more, and have clients leave after their next answer. A reload lets them in again."""
         self.draining = True
-        for listener in self._listeners.values():
-            listener.stop()
-        self._listeners = {}
+        attempts = Attempts("worker.drain")
+        listeners, self._listeners = self._listeners, {}
+        for listener in listeners.values():
+            attempts.make(listener.stop)
         for pool in self.pools.values():
-            pool.leave(softly=True)
+            attempts.make(pool.leave, True)
 
     @staticmethod
     def now():
@@ -202,7 +242,7 @@ class Worker:
     def run(self, ready):
         """Serve until `end` is called; `ready` is called first, when clients are accepted."""
         gevent.get_hub().print_exception = _record_exception
-        keep_freed_memory()
+        Attempts("worker.run").make(keep_freed_memory)  # it is better with that, but not worth to end for
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -219,25 +259,28 @@ class Worker:
         self._ending.set()
 
     def _finish(self):
-        log.info("ending clients=%d", self.clients())
+        """Whatever fails of it, the rest is done, and the process ends."""
+        attempts = Attempts("worker.finish")
+        attempts.make(lambda: log.info("ending clients=%d", self.clients()))
         for listener in self._listeners.values():
-            listener.stop()
+            attempts.make(listener.stop)
         if self._admin is not None:
-            self._admin.stop()
+            attempts.make(self._admin.stop)
         if self._softly:
-            self._see_off(softly=True)
-        self._see_off(softly=False)
+            attempts.make(self._see_off, True)
+        attempts.make(self._see_off, False)
         for pool in [*self.pools.values(), *self._leaving]:
-            pool.close()
+            attempts.make(pool.close)
         self._ticker.close()
-        running.stop()
+        attempts.make(running.stop)
 
     def _see_off(self, softly):
+        attempts = Attempts("worker.see_off")
         with gevent.Timeout(self._configs[0].grace, False):
             gevent.sleep(0)  # whose connection was accepted a moment ago is not known yet
             while self.clients():
                 for pool in [*self.pools.values(), *self._leaving]:
-                    pool.leave(softly)
+                    attempts.make(pool.leave, softly)
                 gevent.sleep(SHORTEST_TICK)
 
     def clients(self):

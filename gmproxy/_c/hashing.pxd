@@ -4,32 +4,32 @@ cimport cython
 cdef unsigned int M32, _BEEF, _MIX_1, _MIX_2, _END_1, _END_2
 
 @cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
-cdef unsigned int _one_at_a_time(const unsigned char *text, Py_ssize_t length)
+cdef unsigned int _one_at_a_time(const unsigned char *text, Py_ssize_t length) noexcept
 @cython.locals(c=cython.uint, byte=cython.uint)
 cpdef object crc16(bytes key)
 @cython.locals(at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
-cdef unsigned int _fnv1(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
+cdef unsigned int _fnv1(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime) noexcept
 @cython.locals(at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
-cdef unsigned int _fnv1a(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime)
-cdef unsigned int _word(const unsigned char *text, Py_ssize_t at)
+cdef unsigned int _fnv1a(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime) noexcept
+cdef unsigned int _word(const unsigned char *text, Py_ssize_t at) noexcept
 @cython.locals(word=cython.uint, place=Py_ssize_t)
-cdef unsigned int _last_word(const unsigned char *text, Py_ssize_t at, Py_ssize_t length)
+cdef unsigned int _last_word(const unsigned char *text, Py_ssize_t at, Py_ssize_t length) noexcept
 @cython.locals(h=cython.uint, byte=cython.uint, word=cython.uint, at=Py_ssize_t, whole=Py_ssize_t, left=Py_ssize_t)
-cdef unsigned int _hsieh(const unsigned char *text, Py_ssize_t length)
+cdef unsigned int _hsieh(const unsigned char *text, Py_ssize_t length) noexcept
 @cython.locals(h=cython.uint, k=cython.uint, at=Py_ssize_t, whole=Py_ssize_t)
-cdef unsigned int _murmur(const unsigned char *text, Py_ssize_t length)
+cdef unsigned int _murmur(const unsigned char *text, Py_ssize_t length) noexcept
 @cython.locals(k=cython.uint)
 cpdef list murmur3_words(bytes data)
 @cython.locals(k=cython.uint)
 cpdef object murmur3_tail(bytes data)
 @cython.locals(k=cython.uint)
-cpdef unsigned int murmur3_stir(unsigned int h, list words)
-cpdef unsigned int murmur3_end(unsigned int h, unsigned int tail, unsigned int length)
-cdef unsigned int _rotate(unsigned int x, int bits)
+cpdef unsigned int murmur3_stir(unsigned int h, list words) except? 0
+cpdef unsigned int murmur3_end(unsigned int h, unsigned int tail, unsigned int length) noexcept
+cdef unsigned int _rotate(unsigned int x, int bits) noexcept
 @cython.locals(a=cython.uint, b=cython.uint, c=cython.uint, at=Py_ssize_t, last=Py_ssize_t)
-cdef unsigned int _jenkins(const unsigned char *text, Py_ssize_t length)
+cdef unsigned int _jenkins(const unsigned char *text, Py_ssize_t length) noexcept
 @cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar)
-cdef unsigned int _djb(const unsigned char *text, Py_ssize_t length)
+cdef unsigned int _djb(const unsigned char *text, Py_ssize_t length) noexcept
 
 
 cdef class QuickHash:

@@ -51,7 +51,7 @@ cdef class Link:
 
     @cython.locals(said=bytes)
     cpdef submit(self, Request request)
-    cpdef long long backlog(self)
+    cpdef long long backlog(self) noexcept
     @cython.locals(request=Request, end_mark=cython.longlong)
     cpdef tuple queues(self)
     cpdef flush(self)

@@ -2,7 +2,7 @@ cimport cython
 from gmproxy._c.message cimport Edge, Request, Verb
 
 
-cpdef bint is_text(bytes key)
+cpdef bint is_text(bytes key) except -1
 cpdef bytes encoded(bytes key)
 @cython.locals(letters=bytes, padding=Py_ssize_t, end=Py_ssize_t, missing=Py_ssize_t)
 cpdef bytes decoded(bytes word)

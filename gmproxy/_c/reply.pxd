@@ -13,7 +13,7 @@ cpdef bint is_error_line(bytes line) except -1
 
 
 @cython.locals(letters=cython.ulonglong, at=Py_ssize_t, byte=int, before=int)
-cpdef unsigned long long letters_of(bytes line, Py_ssize_t start)
+cpdef unsigned long long letters_of(bytes line, Py_ssize_t start) except? 0
 
 
 @cython.final

@@ -32,9 +32,9 @@ cdef class Keys:
     cpdef bytes line(self, bytes prefix)
     cpdef Division divide(self, Locator locator, Py_ssize_t servers)
     cpdef forget_values(self)
-    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop)
+    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop) noexcept
     cpdef note(self, Py_ssize_t end)
-    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before)
+    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before) noexcept
 
 
 cdef class KeyReader:

@@ -185,7 +185,7 @@ cdef class Keys:
             self._spans[number].end = 0
         self.next = self.values = self._end = 0
 
-    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop):
+    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef const char *text = self._text
         cdef Py_ssize_t at = self.next
         cdef Span span
@@ -203,7 +203,7 @@ cdef class Keys:
         self._spans[self.next - 1].end = self._end = end
         self.values += 1
 
-    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before):
+    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before) noexcept:
         """`VALUE <the next key> <flags> <length>[ <cas>]` CRLF, the data, CRLF."""
         cdef const char *keys = self._text
         cdef const char *text = stream._text

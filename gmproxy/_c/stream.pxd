@@ -56,19 +56,19 @@ cdef class Stream:
     cdef int _own_copy(self, Py_ssize_t capacity) except -1
     cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset) except -1
     cpdef feed(self, bytes chunk)
-    cpdef Py_ssize_t size(self)
+    cpdef Py_ssize_t size(self) noexcept
     cpdef forget(self)
-    cpdef bint ready(self)
-    cpdef int byte(self, Py_ssize_t at)
-    cpdef Py_ssize_t line_end(self, Py_ssize_t start)
-    cpdef Py_ssize_t word_end(self, Py_ssize_t start, Py_ssize_t stop)
-    cpdef Py_ssize_t find_nul(self, Py_ssize_t start, Py_ssize_t stop)
-    cpdef bint is_text(self, Py_ssize_t start, Py_ssize_t stop)
+    cpdef bint ready(self) noexcept
+    cpdef int byte(self, Py_ssize_t at) noexcept
+    cpdef Py_ssize_t line_end(self, Py_ssize_t start) noexcept
+    cpdef Py_ssize_t word_end(self, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef Py_ssize_t find_nul(self, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef bint is_text(self, Py_ssize_t start, Py_ssize_t stop) noexcept
     cpdef bytes cut(self, Py_ssize_t start, Py_ssize_t stop)
-    cpdef bint begins(self, Py_ssize_t start, bytes text)
-    cpdef bint equals(self, Py_ssize_t start, Py_ssize_t stop, bytes text)
-    cpdef long long number(self, Py_ssize_t start, Py_ssize_t stop)
-    cpdef bint cas_number(self, Py_ssize_t start, Py_ssize_t stop)
-    cpdef long long value_length(self, Py_ssize_t start, Py_ssize_t stop)
+    cpdef bint begins(self, Py_ssize_t start, bytes text) noexcept
+    cpdef bint equals(self, Py_ssize_t start, Py_ssize_t stop, bytes text) noexcept
+    cpdef long long number(self, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef bint cas_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef long long value_length(self, Py_ssize_t start, Py_ssize_t stop) noexcept
     cpdef wait_for(self, Py_ssize_t start, Py_ssize_t need)
-    cpdef Py_ssize_t drop(self, Py_ssize_t count)
+    cpdef Py_ssize_t drop(self, Py_ssize_t count) noexcept

@@ -34,7 +34,7 @@ cdef char shared[RECV_SIZE]
 cdef Stream tenant = None  # whose bytes are in `shared`
 
 
-cdef inline Py_ssize_t find(const char *text, int byte, Py_ssize_t start, Py_ssize_t stop):
+cdef inline Py_ssize_t find(const char *text, int byte, Py_ssize_t start, Py_ssize_t stop) noexcept:
     """The offset of `byte` in text[start:stop], or -1."""
     cdef const char *found
     if start >= stop:
@@ -164,7 +164,7 @@ cdef class Stream:
         self.end += count
         self._held = self.end - self.pos < self.need
 
-    cpdef Py_ssize_t size(self):
+    cpdef Py_ssize_t size(self) noexcept:
         return self.end - self.pos
 
     cpdef forget(self):
@@ -174,26 +174,26 @@ cdef class Stream:
             self._own = None
             self._room = 0
 
-    cpdef bint ready(self):
+    cpdef bint ready(self) noexcept:
         return self.pos < self.end and not self._held
 
-    cpdef int byte(self, Py_ssize_t at):
+    cpdef int byte(self, Py_ssize_t at) noexcept:
         return <unsigned char>self._text[at]
 
-    cpdef Py_ssize_t line_end(self, Py_ssize_t start):
+    cpdef Py_ssize_t line_end(self, Py_ssize_t start) noexcept:
         cdef Py_ssize_t end = find(self._text, 10, self._searched if self._searched > start else start, self.end)
         if end < 0:
             self._searched = self.end
         return end
 
-    cpdef Py_ssize_t word_end(self, Py_ssize_t start, Py_ssize_t stop):
+    cpdef Py_ssize_t word_end(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef Py_ssize_t end = find(self._text, 32, start, stop)
         return stop if end < 0 else end
 
-    cpdef Py_ssize_t find_nul(self, Py_ssize_t start, Py_ssize_t stop):
+    cpdef Py_ssize_t find_nul(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
         return find(self._text, 0, start, stop)
 
-    cpdef bint is_text(self, Py_ssize_t start, Py_ssize_t stop):
+    cpdef bint is_text(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef Py_ssize_t at
         for at in range(start, min(stop, self.end)):
             if self._text[at] == c" " or self._text[at] == c"\n" or self._text[at] == c"\r" or self._text[at] == 0:
@@ -207,14 +207,14 @@ cdef class Stream:
             return self._own  # nothing is ever written there any more: it is full
         return PyBytes_FromStringAndSize(self._text + start, stop - start if stop > start else 0)
 
-    cpdef bint begins(self, Py_ssize_t start, bytes text):
+    cpdef bint begins(self, Py_ssize_t start, bytes text) noexcept:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(text)
         return start + size <= self.end and memcmp(self._text + start, PyBytes_AS_STRING(text), size) == 0
 
-    cpdef bint equals(self, Py_ssize_t start, Py_ssize_t stop, bytes text):
+    cpdef bint equals(self, Py_ssize_t start, Py_ssize_t stop, bytes text) noexcept:
         return stop - start == PyBytes_GET_SIZE(text) and self.begins(start, text)
 
-    cpdef long long number(self, Py_ssize_t start, Py_ssize_t stop):
+    cpdef long long number(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef long long number = 0
         if stop <= start or stop - start > MAX_NUMBER_DIGITS:
             return -1
@@ -225,10 +225,10 @@ cdef class Stream:
             start += 1
         return number
 
-    cpdef bint cas_number(self, Py_ssize_t start, Py_ssize_t stop):
+    cpdef bint cas_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
         return start < stop and after_digits(self._text, start, stop, MAX_CAS_DIGITS) == stop
 
-    cpdef long long value_length(self, Py_ssize_t start, Py_ssize_t stop):
+    cpdef long long value_length(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef Py_ssize_t length = 0
         return length if after_value_numbers(self._text, start, min(stop, self.end), &length) == stop else -1
 
@@ -236,7 +236,7 @@ cdef class Stream:
         self.pos = start
         self.need = need
 
-    cpdef Py_ssize_t drop(self, Py_ssize_t count):
+    cpdef Py_ssize_t drop(self, Py_ssize_t count) noexcept:
         cdef Py_ssize_t available = self.end - self.pos
         if self._held:
             return 0

@@ -137,11 +137,16 @@ class Connections(Patient, StreamServer):
         super().__init__(sock, serve)
 
     def do_handle(self, sock: Any, address: Any) -> None:
-        while len(self._open) >= ADMIN_CONNECTIONS:
-            self._end(next(iter(self._open)))
-        greenlet = gevent.Greenlet(self._serve, sock, address)
-        self._open[greenlet] = sock
-        greenlet.start()
+        """Called from the loop. Never raises: what fails costs this connection."""
+        try:
+            while len(self._open) >= ADMIN_CONNECTIONS:
+                self._end(next(iter(self._open)))
+            greenlet = gevent.Greenlet(self._serve, sock, address)
+            self._open[greenlet] = sock
+            greenlet.start()
+        except Exception:
+            internal_errors.record("admin.do_handle")
+            sock.close()
 
     def stop(self, timeout: float | None = None) -> None:
         """Accept no more, and close all connections."""

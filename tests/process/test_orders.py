@@ -73,4 +73,4 @@ def test_who_does_not_wait_for_the_answer(service, workers):
             sock.connect(process.control)
             sock.sendall(b'{"command": "reload"}\n{"command": "stats"}\n')
     eventually(lambda: "removed" in order(process, "reload"), what="one that nothing is in the way of")
-    assert "reload failed" not in process.log()
+    assert "internal error" not in process.log()

@@ -1,0 +1,47 @@
+"""The instrumented copy of gmproxy, made once and kept between sessions while nothing of it changes; and what the scenario plays on."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from injection.instrument import digest, make_copy
+from injection.points import Point, find, sources
+from injection.stage import Servers
+
+from gmproxy.accel import COMPILED
+
+
+#: A copy is removed after so many seconds, when another is made; another session may use it until then.
+KEPT_FOR = 3600
+
+
+class Instrumented(NamedTuple):
+    """`folder` has the package; the number of a point is its place in `points`."""
+
+    folder: Path
+    points: list[Point]
+
+
+@pytest.fixture(scope="session")
+def instrumented(request: pytest.FixtureRequest) -> Instrumented:
+    """In the build that the other tests run in."""
+    kept = request.config.cache.mkdir("injection")
+    folder = kept / digest(COMPILED)
+    if not folder.exists():
+        for old in kept.iterdir():
+            if time.time() - old.stat().st_mtime > KEPT_FOR:
+                shutil.rmtree(old)
+        new = kept / f"{folder.name}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        make_copy(new, COMPILED)
+        new.rename(folder)
+    return Instrumented(folder, find(sources()))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with Servers() as servers:
+        yield servers

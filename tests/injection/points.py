@@ -1,0 +1,122 @@
+"""The functions in which an exception is injected: a list made from the source, so that a new callback is in it by itself.
+
+A function is a point if one of these rules finds its name. They look at names alone, and find too much rather than too little:
+
+    callback   it is used as a value: given to the loop, to a greenlet, a partial or another function, or kept in a table
+    hook       a method that is called on another object than `self`
+    named      a method of a class that looks up its own by name (getattr)
+    override   a method of a class that derives from one of another package, which calls it
+"""
+
+import ast
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import gmproxy
+from injection.exceptions import left_out
+
+PACKAGE = Path(gmproxy.__file__).parent
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Point(NamedTuple):
+    """A function of the package: its module without `gmproxy.`, its qualified name, and the rule that found it."""
+
+    module: str
+    function: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.function}"
+
+
+def module_name(path: Path, package: Path) -> str:
+    """`path` below `package` as it is imported, without the name of the package."""
+    return ".".join(path.relative_to(package).with_suffix("").parts).removesuffix(".__init__")
+
+
+def sources(package: Path = PACKAGE) -> dict[str, ast.Module]:
+    """{module: its syntax tree}, without what exceptions.py leaves out."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        name = module_name(path, package)
+        if "_c" not in path.parts and not left_out(name):
+            found[name] = ast.parse(path.read_text())
+    return found
+
+
+def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
+    """Every function in `tree` with its qualified name (`Class.method`, `function.inner`)."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, Function):
+            yield prefix + node.name, node
+            yield from functions(node, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.ClassDef):
+            yield from functions(node, f"{prefix}{node.name}.")
+        else:
+            yield from functions(node, prefix)
+
+
+def find(trees: dict[str, ast.Module]) -> list[Point]:
+    """The points of these modules, in the order of the source. Constructors are not among them (what constructs is), nor is what derived
+    classes define."""
+    values, hooks = _values(trees), _hooks(trees)
+    classes = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    points = []
+    for module, tree in trees.items():
+        named, overrides = _methods_of(tree, _looks_up_its_own), _methods_of(tree, functools.partial(_derives_from_outside, classes))
+        for name, node in functions(tree):
+            is_method = "." in name
+            rule = ("callback" if node.name in values else "hook" if is_method and node.name in hooks
+                    else "named" if node in named else "override" if node in overrides else None)
+            if rule and not node.name.startswith("__") and not _is_abstract(node) and not left_out(f"{module}:{name}"):
+                points.append(Point(module, name, rule))
+    return points
+
+
+def _methods_of(tree: ast.Module, which: Callable[[ast.ClassDef], bool]) -> set[Function]:
+    """The methods of those classes."""
+    return {method for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and which(node)
+            for method in node.body if isinstance(method, Function)}
+
+
+def _looks_up_its_own(node: ast.ClassDef) -> bool:
+    return any(isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "getattr" and _is_self(call.args[0])
+               for call in ast.walk(node))
+
+
+def _derives_from_outside(classes: set[str], node: ast.ClassDef) -> bool:
+    """An exception has no behaviour: it does not count."""
+    names = {base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases}
+    return bool(names - classes - {"Exception", "NamedTuple"})
+
+
+def _is_abstract(node: Function) -> bool:
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return len(body) == 1 and isinstance(body[0], ast.Raise) and getattr(body[0].exc, "id", "") == "NotImplementedError"
+
+
+def _values(trees: dict[str, ast.Module]) -> set[str]:
+    """Names that are used as values, not called where they stand."""
+    found = set()
+    for tree in trees.values():
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name | ast.Attribute) and id(node) not in called and isinstance(node.ctx, ast.Load):
+                found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return found
+
+
+def _hooks(trees: dict[str, ast.Module]) -> set[str]:
+    """Names of what is called on other objects than `self`."""
+    return {
+        node.func.attr for tree in trees.values() for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not _is_self(node.func.value)
+    }
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"

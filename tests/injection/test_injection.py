@@ -1,0 +1,63 @@
+"""Wherever our own code raises: the fault is logged and counted, and everybody else is served.
+
+Each point (points.py) is tried in the part of the scenario that reaches it first, in a single process, and those that matter to several
+workers with two of them, too.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from injection.conftest import Instrumented
+from injection.exceptions import NOT_REACHED
+from injection.points import Point, find, sources
+from injection.stage import Servers
+from injection.theatre import Theatre
+
+POINTS = find(sources())
+
+#: Modules that run otherwise, or only, where there are several workers.
+OF_SEVERAL = ("admin", "control", "ledger", "listener", "loop", "master", "member", "operations", "service", "share", "steward", "worker")
+
+
+@pytest.fixture(scope="module")
+def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    return lambda: tmp_path_factory.mktemp("stage")
+
+
+@pytest.fixture(scope="module")
+def alone(instrumented: Instrumented, servers: Servers, new_folder: Callable[[], Path]) -> Iterator[Theatre]:
+    theatre = Theatre(instrumented.folder, instrumented.points, servers, new_folder)
+    theatre.rehearse()
+    yield theatre
+    theatre.close()
+
+
+@pytest.fixture(scope="module")
+def several(instrumented: Instrumented, servers: Servers, new_folder: Callable[[], Path]) -> Iterator[Theatre]:
+    theatre = Theatre(instrumented.folder, instrumented.points, servers, new_folder, "--workers", "2")
+    theatre.rehearse()
+    yield theatre
+    theatre.close()
+
+
+@pytest.mark.parametrize("point", POINTS, ids=str)
+def test_a_single_process(point: Point, alone: Theatre) -> None:
+    if point not in alone.reach:
+        pytest.skip("no part of a single process reaches it")
+    if not alone.inject(point):
+        pytest.skip(f"not reached this time, by {alone.reach[point]}")
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point.module in OF_SEVERAL], ids=str)
+def test_several_workers(point: Point, several: Theatre) -> None:
+    if point not in several.reach:
+        pytest.skip("no part of two workers reaches it")
+    if not several.inject(point):
+        pytest.skip(f"not reached this time, by {several.reach[point]}")
+
+
+def test_each_point_is_reached(alone: Theatre, several: Theatre) -> None:
+    """Or named in exceptions.py with the reason why not."""
+    reached = {str(point) for point in {*alone.reach, *several.reach}}
+    assert not set(map(str, POINTS)) - reached - set(NOT_REACHED)

@@ -1,0 +1,63 @@
+"""The list of points finds what it should, and its exceptions exist."""
+
+import ast
+
+import pytest
+from injection import exceptions
+from injection.points import PACKAGE, find, functions, module_name, sources
+
+PROGRAM = '''
+import functools
+from gevent.server import StreamServer
+
+def tick(): pass
+def calculate(): pass
+
+class Owner:
+    def answered(self, request): pass
+    def private(self): return calculate()
+    def by_name(self, name): return getattr(self, name)
+
+class Plain:
+    def hook(self): pass
+    def helper(self): pass
+    def promise(self):
+        """For others to define."""
+        raise NotImplementedError
+
+class Server(StreamServer):
+    def do_read(self): pass
+
+def begin(loop, request, other):
+    def again(): pass
+    loop.after(1, again)
+    loop.run_callback(functools.partial(tick, 1))
+    other.hook()
+    other.promise()
+    request.owner.answered(request)
+'''
+
+
+def test_what_the_rules_find() -> None:
+    found = {point.function: point.rule for point in find({"module": ast.parse(PROGRAM)})}
+    assert found == {
+        "tick": "callback", "begin.again": "callback", "Owner.answered": "hook", "Plain.hook": "hook", "Owner.private": "named",
+        "Owner.by_name": "named", "Server.do_read": "override",
+    }
+
+
+@pytest.mark.parametrize("name", ["link:Link.on_readable", "worker:Worker._tick", "operations:_eject", "master:Master._hear_worker",
+                                  "copies:Outcome.answered", "hibernation:Hibernation._wake_some", "health:Health.failed"])
+def test_some_that_must_be_among_them(name: str) -> None:
+    assert name in map(str, find(sources()))
+
+
+@pytest.mark.parametrize("name, reason", [*exceptions.NOT_INJECTED.items(), *exceptions.NOT_LOGGED.items(), *exceptions.NOT_REACHED.items()])
+def test_exceptions_exist_and_have_a_reason(name: str, reason: str) -> None:
+    module, _, function = name.partition(":")
+    paths = {module_name(path, PACKAGE): path for path in PACKAGE.rglob("*.py")}
+    known = [path for other, path in paths.items() if other == module or other.startswith(f"{module}.")]
+    assert known, f"there is no module {module}"
+    if function:
+        assert function in [name for name, _ in functions(ast.parse(paths[module].read_text()))]
+    assert reason

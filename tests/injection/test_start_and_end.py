@@ -1,0 +1,125 @@
+"""The same at the start, at the end and at an upgrade: a fault there costs a start, perhaps, and never a service, a file or the exit status."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from injection.clients import HUNG_AFTER
+from injection.conftest import Instrumented
+from injection.exceptions import is_logged
+from injection.injector import Injector
+from injection.points import Point
+from injection.stage import Servers, Stage
+from support.servers import Proxy
+from support.timing import eventually
+
+CREWS = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "several"])
+
+#: Modules that begin, end or hand over a service. The others have to do with clients, which the parts of the scenario are for.
+CONCERNED = ("admin", "cli", "control", "daemon", "listener", "loop", "master", "member", "notify", "places", "pool", "solo", "sockets", "steward", "worker",
+             "hibernation", "lingering")
+
+
+class Beginning:
+    """Starts proxies of which each is used once."""
+
+    def __init__(self, instrumented: Instrumented, servers: Servers, new_folder: Callable[[], Path], options: tuple[str, ...]) -> None:
+        self.points = instrumented.points
+        self.injector = Injector(new_folder() / "memory", len(self.points))
+        self._new_stage = lambda: Stage(instrumented.folder, self.injector, servers, new_folder(), *options)
+
+    @contextlib.contextmanager
+    def serving(self, point: Point | None = None) -> Iterator[Stage]:
+        """A stage without bystanders, whose proxy serves; if it can in spite of a fault at `point`, else `proxy` is None."""
+        stage = self._new_stage()
+        self.injector.forget()
+        try:
+            if point is not None:
+                self.injector.arm(self.points.index(point))
+            with contextlib.suppress(AssertionError):
+                stage.proxy = stage.launch()
+            yield stage
+        finally:
+            self.injector.disarm()
+            if stage.proxy is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(stage.proxy.pid, signal.SIGKILL)
+                Proxy.__exit__(stage.proxy)
+
+    def reached(self, act: Callable[[Stage], object] | None = None) -> list[Point]:
+        """Those of CONCERNED that are passed while `act` does something to a serving proxy; while it starts, if nothing."""
+        with self.serving() as stage:
+            if act is not None:
+                self.injector.forget()
+                act(stage)
+            return [self.points[number] for number in sorted(self.injector.reached()) if self.points[number].module in CONCERNED]
+
+
+@pytest.fixture
+def beginning(instrumented: Instrumented, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Beginning]:
+    return lambda options: Beginning(instrumented, servers, lambda: tmp_path_factory.mktemp("stage"), options)
+
+
+def end(stage: Stage) -> int:
+    stage.proxy.signal(signal.SIGTERM)
+    return stage.proxy.wait(HUNG_AFTER)
+
+
+def upgrade(stage: Stage) -> None:
+    """Wait until it is decided which of the two serves."""
+    stage.proxy.signal(signal.SIGUSR2)
+    eventually(lambda: any(word in stage.proxy.log() for word in ("upgraded successor", "upgrade refused", "internal error")), within=2 * HUNG_AFTER)
+
+
+def leftovers(stage: Stage) -> list[Path]:
+    return [path for path in (stage.control, stage.pid_file) if path.exists()]
+
+
+@CREWS
+def test_at_the_end(options: tuple[str, ...], beginning: Callable[[tuple[str, ...]], Beginning]) -> None:
+    play = beginning(options)
+    failures = []
+    for point in play.reached(end):
+        with play.serving() as stage:
+            play.injector.arm(play.points.index(point))
+            status = end(stage)
+            told = stage.told_of(play.points.index(point)) or not is_logged(str(point)) or not play.injector.has_raised()
+            if status != 0 or leftovers(stage) or not told:
+                failures.append(f"{point}: status {status}, left {leftovers(stage)}, logged {bool(told)}")
+    assert not failures, "\n".join(failures)
+
+
+@CREWS
+def test_at_the_start(options: tuple[str, ...], beginning: Callable[[tuple[str, ...]], Beginning]) -> None:
+    """It serves, or ends with a status that says so; then nothing is left of it."""
+    play = beginning(options)
+    failures = []
+    for point in play.reached():
+        with play.serving(point) as stage:
+            if stage.proxy is not None:
+                status = end(stage)
+                if status != 0 or leftovers(stage):
+                    failures.append(f"{point}: served, then status {status}, left {leftovers(stage)}")
+            elif leftovers(stage):
+                failures.append(f"{point}: did not start, left {leftovers(stage)}")
+    assert not failures, "\n".join(failures)
+
+
+@CREWS
+def test_at_an_upgrade(options: tuple[str, ...], beginning: Callable[[tuple[str, ...]], Beginning]) -> None:
+    """Whichever of the two processes is there afterwards, clients are served."""
+    play = beginning(options)
+    failures = []
+    for point in play.reached(upgrade):
+        with play.serving() as stage:
+            play.injector.arm(play.points.index(point))
+            try:
+                upgrade(stage)
+                with stage.connector("alpha")() as talk:
+                    eventually(lambda: talk.ask(b"set k 0 0 1\r\nx\r\n") == b"STORED\r\n", within=HUNG_AFTER)
+            except (AssertionError, OSError) as error:
+                failures.append(f"{point}: {str(error)[:300]}")
+    assert not failures, "\n".join(failures)

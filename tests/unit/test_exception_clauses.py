@@ -1,0 +1,25 @@
+"""What is compiled says of each function with a C result whether it can raise.
+
+Without a word, Cython 0.29 (Debian's) prints "Exception ignored" and goes on with a result of 0: the caller never learns of the fault.
+Cython 3 asks for an exception after each call instead.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import gmproxy
+
+#: A function whose result is no Python object, up to the end of its line.
+_FUNCTION = re.compile(
+    r"^\s*cp?def (?:inline )?(?:const )?(?:bint|int|long long|long|Py_ssize_t|size_t|double|float|unsigned[a-z ]*|void|char|uint\w*)[ *]+\w+\((.*)$",
+)
+
+DECLARATIONS = sorted(path for path in (Path(gmproxy.__file__).parent / "_c").iterdir() if path.suffix in (".pxd", ".pyx"))
+
+
+@pytest.mark.parametrize("path", DECLARATIONS, ids=lambda path: path.name)
+def test_a_function_with_a_c_result_says_whether_it_raises(path: Path) -> None:
+    silent = [line for line in path.read_text().splitlines() if _FUNCTION.match(line) and not re.search(r"\b(except\??|noexcept)\b|,$", line)]
+    assert not silent, silent
