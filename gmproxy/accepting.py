@@ -8,6 +8,7 @@ accepted with a descriptor kept for that purpose, told why where the protocol ha
 import errno
 import logging
 import os
+import time
 from typing import Any
 
 import gevent.socket
@@ -56,7 +57,8 @@ class Spare:
 
     def turn_away(self, sock: Any, last_words: bytes) -> bool:
         """Accept one connection at the listening socket `sock`, send it `last_words` as far as the kernel takes them at once, and close it.
-        False if there was none, or no descriptor for it. Never raises, never waits: may be called from a loop callback."""
+        False if there is no descriptor for it all the same. Raises BlockingIOError if no connection waits. Never waits: may be called from a
+        loop callback."""
         self._reserve()
         if self._fd < 0:
             return False
@@ -64,6 +66,8 @@ class Spare:
         self._fd = -1
         try:
             fd, _ = sock._accept()
+        except BlockingIOError:
+            raise
         except OSError:
             return False
         else:
@@ -130,17 +134,26 @@ class Patient:
             internal_errors.record("accepting.do_handle")
 
     def _could_not(self, error: OSError) -> None:
-        if error.errno in EXHAUSTED:
-            for _ in range(TURNED_AWAY_AT_ONCE):
-                if not SPARE.turn_away(self.socket, self.last_words):
-                    break
-                self._turned_away += 1
-        now = self.loop.now()
+        if error.errno in EXHAUSTED and not self._turn_away():
+            return
+        now = time.monotonic()
         if now >= self._log_at:
             self._log_at = now + LOG_EVERY
             log.warning("connection not accepted at=%s error=%r closed=%d", host_and_port(self.address), str(error), self._turned_away)
             self._turned_away = 0
         self._pause()
+
+    def _turn_away(self) -> bool:
+        """False if no connection waited: accept asks for a descriptor before it looks for a connection."""
+        turned_away = 0
+        try:
+            while turned_away < TURNED_AWAY_AT_ONCE and SPARE.turn_away(self.socket, self.last_words):
+                turned_away += 1
+        except BlockingIOError:
+            return turned_away > 0
+        finally:
+            self._turned_away += turned_away
+        return True
 
     def _pause(self) -> None:
         self.stop_accepting()

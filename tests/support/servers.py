@@ -126,13 +126,13 @@ class Process:
 class Memcached(Process):
     """memcached on a port of its own; `arguments` are its further options. `program` is the file that is run."""
 
-    def __init__(self, *arguments, host=HOST, unix_socket=None, program=MEMCACHED, **options):
+    def __init__(self, *arguments, host=HOST, unix_socket=None, program=None, **options):
         self.host = host
         self.port = free_port(host)
         self.path = unix_socket
         where = ["-s", str(unix_socket), "-a", "666"] if unix_socket else ["-l", host, "-p", str(self.port), "-U", "0"]
         who = ["-u", "nobody"] if os.getuid() == 0 else []
-        super().__init__([program, *where, *who, *arguments], stderr=subprocess.DEVNULL, **options)
+        super().__init__([program or MEMCACHED, *where, *who, *arguments], stderr=subprocess.DEVNULL, **options)
         self._wait_until_it_answers()
 
     @property

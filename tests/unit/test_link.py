@@ -34,10 +34,10 @@ class Keeper(module.LinkKeeper):
     def link_closed(self, link):
         pass
 
-    def link_failed(self, link, reason, detail, lost):
+    def link_failed(self, link, reason, detail, lost, fault):
         self.failures.append((reason, lost))
 
-    def request_failed(self, request, reason, started, begun):
+    def request_failed(self, request, reason, started, may_repeat):
         pass
 
 
