@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from gmproxy.errors import StartError
+
 log = logging.getLogger("gmproxy")
 
 _count = 0
@@ -50,3 +52,25 @@ def guarded(where: str, call: Callable[..., Any]) -> Callable[..., Any]:
             return None
 
     return guard
+
+
+class Attempts:
+    """Several steps of which each is to be made, whether or not those before it could be."""
+
+    def __init__(self, where: str) -> None:
+        """`where`: as in internal_errors.record."""
+        self._where = where
+        self._failed: list[str] = []
+
+    def make(self, step: Callable[..., object], *arguments: object) -> None:
+        """Call step(*arguments); an exception is recorded."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            internal_errors.record(self._where)
+            self._failed.append(repr(error))
+
+    def end(self) -> None:
+        """Raises StartError if one of the steps could not be made."""
+        if self._failed:
+            raise StartError(f"internal error: {self._failed[0]}")

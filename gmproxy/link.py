@@ -39,6 +39,10 @@ def resume_all(ready):
             session.resume()
         except Exception:
             internal_errors.record("session.resume")
+            try:
+                session.give_up()  # else its client would wait for ever
+            except Exception:
+                internal_errors.record("session.give_up")
 
 
 class LinkKeeper:

@@ -53,16 +53,24 @@ class Farewells:
 
     def _say(self, fd: int) -> None:
         """Wait until the client has read it: to close while its request is unread would lose the words."""
+        sock = None
         try:
-            with gevent.socket.socket(fileno=fd) as sock, gevent.Timeout(LAST_WORDS_TIMEOUT, False):
+            sock = gevent.socket.socket(fileno=fd)
+            with gevent.Timeout(LAST_WORDS_TIMEOUT, False):
                 sock.sendall(TOO_MANY)
                 sock.shutdown(socket.SHUT_WR)
                 while sock.recv(DRAINED_AT_ONCE):
                     gevent.sleep(DRAIN_EVERY)
         except OSError:
             pass
+        except Exception:
+            internal_errors.record("listener.say")
         finally:
             self.count -= 1
+            if sock is None:
+                close(fd)
+            else:
+                sock.close()
 
 
 #: Of this process, whose descriptors they take.

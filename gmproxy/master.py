@@ -17,6 +17,7 @@ from gmproxy import control, early, internal_errors, logs, notify
 from gmproxy.conf import as_plain
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.events import RECENT
+from gmproxy.internal_errors import Attempts
 from gmproxy.ledger import Ledger
 from gmproxy.loop import Loop
 from gmproxy.operations import joined
@@ -41,6 +42,9 @@ KILL_AFTER = 2.0
 #: Bytes that may wait to be sent to a worker, and seconds in which it may take nothing of them: beyond, it hangs and is replaced.
 MAX_UNSENT = 16 * 1024 * 1024
 PATIENCE = 10.0
+
+#: Should the loop itself fail, seconds until it goes on: what failed may be there still.
+TURN_PAUSE = 0.1
 
 #: What is different in a worker: these are for the master alone.
 FOR_MASTER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -90,7 +94,11 @@ class Master:
             self._loop.every(self.steward.notifier.watchdog / 2, self._keep_watchdog_quiet)
         try:
             while not self._ending or self._children:
-                self._loop.turn()
+                try:
+                    self._loop.turn()
+                except Exception:
+                    internal_errors.record("master.turn")
+                    time.sleep(TURN_PAUSE)
         finally:
             for child in self._children.values():
                 child.kill()
@@ -140,8 +148,13 @@ class Master:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
             theirs.close()
         child = Child(pid, number, delay)
-        child.peer = Peer(self._loop, ours, functools.partial(self._hear_worker, child), functools.partial(self._lost, child),
-                          max_unsent=MAX_UNSENT, patience=PATIENCE)
+        try:
+            child.peer = Peer(self._loop, ours, functools.partial(self._hear_worker, child), functools.partial(self._lost, child),
+                              max_unsent=MAX_UNSENT, patience=PATIENCE)
+        except Exception:
+            child.kill()  # nobody would ever hear of it
+            ours.close()
+            raise
         self._children[pid] = child
 
     def _be_worker(self, number, ours, theirs, caught):
@@ -165,7 +178,7 @@ class Master:
             with contextlib.suppress(OSError):
                 channel.send({"failed": str(error)})
         except BaseException as error:
-            log.exception("worker failed worker=%d", number + 1)
+            internal_errors.record("master.worker", f"worker={number + 1}")
             with contextlib.suppress(OSError):
                 channel.send({"failed": repr(error)})
         finally:
@@ -198,6 +211,15 @@ class Master:
         return 0
 
     def _hear_worker(self, child, message):
+        """Called from the loop. A message on which we fail is lost; the worker goes on, unless it was one of those of its start."""
+        try:
+            self._take(child, message)
+        except Exception:
+            internal_errors.record("master.hear_worker")
+            if not child.ready:
+                child.kill()  # the next one will say it again
+
+    def _take(self, child, message):
         if "ready" in message:
             self._is_ready(child)
         elif "failed" in message:
@@ -253,11 +275,12 @@ class Master:
     def _bury(self, child, status):
         child.has_ended = True
         internal_errors.guarded("master.last_words", child.peer.last_words)()
-        child.peer.close()
-        self._board.wipe(child.number)
-        self._ledger.died(child.pid)
+        attempts = Attempts("master.bury")
+        attempts.make(child.peer.close)
+        attempts.make(self._board.wipe, child.number)
+        attempts.make(self._ledger.died, child.pid)
         for question in list(self._questions.values()):
-            self._count_out(question, child)
+            attempts.make(self._count_out, question, child)
         if self._ending:
             return
         reason = child.failure or (f"signal {-status}" if status < 0 else f"status {status}")
@@ -276,7 +299,9 @@ class Master:
             return
         try:
             self._start(number, delay)
-        except OSError as error:
+        except Exception as error:
+            if not isinstance(error, OSError):
+                internal_errors.record("master.start")
             log.error("worker not started worker=%d reason='%s' again_in=%.1fs", number + 1, error, delay)
             self._loop.after(delay, functools.partial(self._start_again, number, min(delay * 2, LONGEST_DELAY)))
 

@@ -117,9 +117,15 @@ class Service:
     @staticmethod
     def _refuse(timer: Any, request: Any) -> None:
         """Called from the loop."""
-        timer.close()
-        request.reply = request.line
-        resume_all(list(filter(None, [request.complete()])))
+        try:
+            timer.close()
+            request.reply = request.line
+            session = request.complete()
+        except Exception:
+            internal_errors.record("service.refuse")
+            session = request.abandon()
+        if session is not None:
+            resume_all([session])
 
     def _ask_servers(self, request):
         """In a greenlet of its own."""

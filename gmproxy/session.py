@@ -186,11 +186,21 @@ class Session:
         except Exception:
             internal_errors.record("session", f"client={net.peer(self.fd)}")
         finally:  # also if the greenlet is ended from outside
-            if not self.asleep:
-                if self.service.options.verbose:
-                    log.debug("client left client=%s", net.peer(self.fd))
-                close(self.fd)
-            self._left(self)
+            try:
+                self._stop_watching()
+            finally:
+                if not self.asleep:
+                    if self.service.options.verbose:
+                        log.debug("client left client=%s", net.peer(self.fd))
+                    close(self.fd)
+                self._left(self)
+
+    def _stop_watching(self):
+        """Before the descriptor is closed, whatever has failed: the loop ends the process for a watcher of one that is not open."""
+        self._doing = RUNNING  # replies that come now find nobody to wake
+        self._watcher.stop()
+        self._watcher.close()
+        self._hold(0)
 
     def _run(self):
         """Serve the client until it leaves, or sleeps."""
@@ -215,11 +225,6 @@ class Session:
                     break
         except OSError:
             pass  # the client is gone
-        finally:
-            self._doing = RUNNING  # replies that come now find nobody to wake
-            self._watcher.stop()
-            self._watcher.close()
-            self._hold(0)
 
     def _begin(self):
         """The first byte tells the protocol, for the whole connection."""
@@ -379,6 +384,14 @@ class Session:
             self._doing = RUNNING
             self._wake()
 
+    def give_up(self):
+        """gmproxy itself failed in `resume`: let the client have its answers, if that can be, and the end. Called from the loop's callbacks
+        only."""
+        self._quit = True
+        if self._doing == AWAITS_REPLIES:
+            self._doing = RUNNING
+            self._wake()
+
     def _is_all(self):
         """True if the client awaits nothing more than the answers to this batch."""
         return not (self._leaving or self._quit or self._delayed is not None or self._parser.stream.size())
@@ -389,7 +402,10 @@ class Session:
         try:
             self._render_replies()
             self._send_on()
+        except OSError:
+            return False
         except Exception:
+            internal_errors.record("session.send")
             return False
         if self._out:
             return False

@@ -8,7 +8,6 @@ import functools  # noqa: E402
 import gc  # noqa: E402
 import logging  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
@@ -16,8 +15,9 @@ from gevent.event import Event  # noqa: E402
 from gmproxy import descriptors, internal_errors, operations, sockets  # noqa: E402
 from gmproxy.accel import BUILD  # noqa: E402
 from gmproxy.clock import running  # noqa: E402
-from gmproxy.errors import OVERLOAD, StartError  # noqa: E402
+from gmproxy.errors import OVERLOAD  # noqa: E402
 from gmproxy.heap import keep_freed_memory  # noqa: E402
+from gmproxy.internal_errors import Attempts  # noqa: E402
 from gmproxy.listener import Listener  # noqa: E402
 from gmproxy.measures import Lag, Slow  # noqa: E402
 from gmproxy.pool import Pool  # noqa: E402
@@ -37,28 +37,6 @@ GC_THRESHOLDS = (100_000, 50, 50)
 YOUNGEST = 0
 
 log = logging.getLogger("gmproxy")
-
-
-class Attempts:
-    """Several steps of which each is to be made, whether or not those before it could be."""
-
-    def __init__(self, where: str) -> None:
-        """`where`: as in internal_errors.record."""
-        self._where = where
-        self._failed: list[str] = []
-
-    def make(self, step: Callable[..., object], *arguments: object) -> None:
-        """Call step(*arguments); an exception is recorded."""
-        try:
-            step(*arguments)
-        except Exception as error:
-            internal_errors.record(self._where)
-            self._failed.append(repr(error))
-
-    def end(self) -> None:
-        """Raises StartError if one of the steps could not be made."""
-        if self._failed:
-            raise StartError(f"internal error: {self._failed[0]}")
 
 
 class Worker:

@@ -54,6 +54,7 @@ cdef class Session(Asker):
     cpdef _serve(self)
     @cython.locals(count=Py_ssize_t)
     cdef _run(self)
+    cdef _stop_watching(self)
     cdef _begin(self)
     cdef Parser _new_parser(self, bint is_known)
     @cython.locals(at_once=Py_ssize_t)
@@ -69,6 +70,7 @@ cdef class Session(Asker):
     cpdef abandoned(self, Request request)
     cdef _hold_reply(self, Request request)
     cpdef resume(self)
+    cpdef give_up(self)
     cdef bint _is_all(self) except -1
     cdef bint _send_from_here(self) except -1
     cdef _send_replies(self)

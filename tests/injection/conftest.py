@@ -1,5 +1,6 @@
 """The instrumented copy of gmproxy, made once and kept between sessions while nothing of it changes; and what the scenario plays on."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -34,10 +35,13 @@ def instrumented(request: pytest.FixtureRequest) -> Instrumented:
         for old in kept.iterdir():
             if time.time() - old.stat().st_mtime > KEPT_FOR:
                 shutil.rmtree(old)
-        new = kept / f"{folder.name}.new"
+        new = kept / f"{folder.name}.{os.getpid()}"
         shutil.rmtree(new, ignore_errors=True)
         make_copy(new, COMPILED)
-        new.rename(folder)
+        if folder.exists():  # another session was faster
+            shutil.rmtree(new)
+        else:
+            new.rename(folder)
     return Instrumented(folder, find(sources()))
 
 

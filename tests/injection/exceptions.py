@@ -35,6 +35,9 @@ NOT_LOGGED = {
     "logs": "leaves lines out where there are too many",
 }
 
+#: Points that end all clients of one worker: what comes over the channel to its master cannot be trusted any more, so it is replaced.
+ENDS_A_WORKER = ("control:Channel.receive", "control:Channel._read")
+
 #: Points that no part of the scenario reaches, or only now and then: {reason: names}.
 _SELDOM: dict[str, tuple[str, ...]] = {
     "no descriptor is left, or more connections than there may be: tests/process/test_bad_operators.py and those of exhaustion": (

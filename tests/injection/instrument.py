@@ -27,6 +27,7 @@ QUICKER = {
     "logs": {"WINDOW": 0.5},
     "admin": {"REPORT_KEPT": 0.0},
     "insides": {"KEPT_FOR": 0.0},
+    "master": {"STEADY": 0.0},
     "operations": {"LONGEST_SAMPLE": 0.2, "SAMPLE_GRACE": 0.2},
 }
 

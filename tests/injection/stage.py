@@ -72,6 +72,7 @@ class Stage:
 
     def __init__(self, copy: Path, injector: Injector, servers: Servers, folder: Path, *options: str) -> None:
         self.servers = servers
+        self.workers = int(options[options.index("--workers") + 1]) if "--workers" in options else 1
         self.injector = injector
         self.folder = folder
         self.ports = {name: free_port() for name in self.POOLS}
@@ -224,6 +225,8 @@ class Stage:
             self._eventually_stored(keys[0])
         for pool in self.POOLS:
             eventually(lambda: not self._unrest(pool), within=HUNG_AFTER, what=f"rest in {pool}, where is {self._unrest(pool)}")
+        if self.workers > 1:
+            eventually(lambda: len(self.order("pids")["workers"]) == self.workers, within=HUNG_AFTER, what="all workers are there")
         if self.descriptors_at_rest:
             eventually(lambda: self.descriptors() <= self.descriptors_at_rest, within=HUNG_AFTER, what="descriptors are closed")
 
@@ -243,5 +246,7 @@ class Stage:
 
     def told_of(self, number: int) -> str | None:
         """Where the injected exception was caught, as the log tells; None if it does not."""
-        found = re.search(rf"ERROR internal error where=(\S+)(?:(?!internal error).)*injected at point {number}\b", self.new_log(), re.DOTALL)
-        return found and found[1]
+        for told in self.new_log().split("ERROR internal error where=")[1:]:
+            if re.search(rf"injected at point {number}\b", told):
+                return told.split()[0]
+        return None
