@@ -305,10 +305,9 @@ class Master:
             self._loop.after(delay, functools.partial(self._start_again, child.number, min(delay * 2, LONGEST_DELAY)))
 
     def _start_again(self, number, delay):
-        if self._ending:
-            return
         try:
-            self._start(number, delay)
+            if not self._ending:
+                self._start(number, delay)
         except Exception as error:
             if not isinstance(error, OSError):
                 internal_errors.record("master.start")
@@ -382,10 +381,12 @@ class Master:
 
     @staticmethod
     def _served(then, answers):
-        for answer in answers:
-            if "error" in answer:
-                log.error("worker did not reload reason=%s", answer["error"])
-        then()
+        try:
+            for answer in answers:
+                if "error" in answer:
+                    log.error("worker did not reload reason=%s", answer["error"])
+        finally:  # without that the reload would be under way for ever
+            then()
 
     def reopen_logs(self, config):
         self._set_up_logs(config)
