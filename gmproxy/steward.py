@@ -175,7 +175,11 @@ class Steward:
         except Exception as error:  # else no reload could follow: this one would be under way for ever
             internal_errors.record("steward.followed")
             told = {"error": repr(error)}
-        self._reloaded(told, then)
+        try:
+            self._reloaded(told, then)
+        except Exception:
+            internal_errors.record("steward.followed")
+            self._reloading = False
 
     def reopen_logs(self):
         try:
