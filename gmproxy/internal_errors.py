@@ -67,7 +67,7 @@ class Attempts:
         try:
             step(*arguments)
         except Exception as error:
-            internal_errors.record(self._where)
+            record(self._where)
             self._failed.append(repr(error))
 
     def end(self) -> None:

@@ -363,6 +363,8 @@ class Link:
                 session = self._abandon(self.waiting.popleft(), "link.on_readable")
                 if session is not None:
                     ready.append(session)
+            else:  # after that of the last one
+                internal_errors.record("link.on_readable")
             self.fail(CLOSED, "internal error", False)
         resume_all(ready)
 

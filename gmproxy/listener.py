@@ -151,7 +151,14 @@ class _FairServer(_Server):
         self._standing_back = None
 
     def full(self):
-        """Asked before each client. True: let the others have it, for a moment."""
+        """Asked before each client. True: let the others have it, for a moment. Never raises: gevent would never accept again."""
+        try:
+            return self._lets_others_go_first()
+        except Exception:
+            internal_errors.record("listener.full")
+            return False
+
+    def _lets_others_go_first(self):
         if self._share.is_nearly_full(ACCEPTED_BESIDE_OTHERS):
             if self._left < LEFT_TO_OTHERS and self._share.others_have_room(ACCEPTED_BESIDE_OTHERS):
                 self._left += 1

@@ -270,7 +270,12 @@ class Master:
                 return
             child = self._children.pop(pid, None)
             if child is not None:  # else it is a successor that could not begin
-                internal_errors.guarded("master.bury", self._bury)(child, os.waitstatus_to_exitcode(status))
+                try:
+                    self._bury(child, os.waitstatus_to_exitcode(status))
+                except Exception:
+                    internal_errors.record("master.bury")
+                    internal_errors.guarded("master.bury", child.peer.close)()
+                    self._start_later(child)
 
     def _bury(self, child, status):
         child.has_ended = True
@@ -290,15 +295,19 @@ class Master:
             if not self._everybody_was_ready or (nobody and self._failed[child.number] >= ATTEMPTS):
                 self._give_up(f"a worker cannot start: {reason}" if child.failure is None else child.failure)
                 return
-        delay = FIRST_DELAY if time.monotonic() - child.started_at >= STEADY else child.delay
-        log.error("worker died worker=%d pid=%d reason=%s again_in=%.1fs", child.number + 1, child.pid, reason, delay)
-        self._loop.after(delay, functools.partial(self._start_again, child.number, min(delay * 2, LONGEST_DELAY)))
+        log.error("worker died worker=%d pid=%d reason=%s again_in=%.1fs", child.number + 1, child.pid, reason, _delay_after(child))
+        self._start_later(child)
+
+    def _start_later(self, child):
+        """Another worker in the place of `child`, which has ended."""
+        if not self._ending:
+            delay = _delay_after(child)
+            self._loop.after(delay, functools.partial(self._start_again, child.number, min(delay * 2, LONGEST_DELAY)))
 
     def _start_again(self, number, delay):
-        if self._ending:
-            return
         try:
-            self._start(number, delay)
+            if not self._ending:
+                self._start(number, delay)
         except Exception as error:
             if not isinstance(error, OSError):
                 internal_errors.record("master.start")
@@ -372,10 +381,12 @@ class Master:
 
     @staticmethod
     def _served(then, answers):
-        for answer in answers:
-            if "error" in answer:
-                log.error("worker did not reload reason=%s", answer["error"])
-        then()
+        try:
+            for answer in answers:
+                if "error" in answer:
+                    log.error("worker did not reload reason=%s", answer["error"])
+        finally:  # without that the reload would be under way for ever
+            then()
 
     def reopen_logs(self, config):
         self._set_up_logs(config)
@@ -431,6 +442,11 @@ class Master:
                 finish(b"".join(heard).decode(errors="replace"))
 
         self._loop.watch(descriptor, read, lambda: finish(""))
+
+
+def _delay_after(child):
+    """Seconds until another worker is started for this one."""
+    return FIRST_DELAY if time.monotonic() - child.started_at >= STEADY else child.delay
 
 
 class Child:

@@ -119,11 +119,10 @@ class Service:
         """Called from the loop."""
         try:
             timer.close()
-            request.reply = request.line
-            session = request.complete()
-        except Exception:
+        except Exception:  # the refusal is what the client waits for, in its own protocol
             internal_errors.record("service.refuse")
-            session = request.abandon()
+        request.reply = request.line
+        session = request.complete()
         if session is not None:
             resume_all([session])
 

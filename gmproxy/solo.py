@@ -104,9 +104,11 @@ class Solo:
         self._worker.set_up_logs(config)
 
     def end(self, softly):
-        if self._listening is not None:
-            self._listening.close()
-        self._worker.end(softly)
+        try:
+            if self._listening is not None:
+                self._listening.close()
+        finally:
+            self._worker.end(softly)
 
     @staticmethod
     def after(seconds, what):

@@ -90,18 +90,25 @@ class Steward:
 
     def signal(self, number):
         """Do what the signal asks for. May be called from the master's loop or a greenlet."""
-        getattr(self, SIGNALS[number])()
+        try:
+            getattr(self, SIGNALS[number])()
+        except Exception:
+            internal_errors.record("steward.signal")
+            if SIGNALS[number] == "end":  # it does end, whatever else fails
+                self._ending = True
+                self.crew.end(False)
 
     def end(self, softly=False):
         """Let clients go and end; `softly`: a successor serves already."""
         if self._ending:
             return
         self._ending = True
+        attempts = internal_errors.Attempts("steward.end")
         if not softly:
-            self.notifier.tell(notify.STOPPING)
+            attempts.make(self.notifier.tell, notify.STOPPING)
         if self._successor is not None:
-            _signal(self._successor, signal.SIGTERM)
-        self.places.close(successor=softly)
+            attempts.make(_signal, self._successor, signal.SIGTERM)
+        attempts.make(self.places.close, softly)
         self.crew.end(softly)
 
     def gone(self):
@@ -157,14 +164,22 @@ class Steward:
         self.crew.serve(plan.configs, new, functools.partial(self._followed, plan, then))
 
     def _followed(self, plan, then):
-        for name in plan.refused:
-            log.warning("setting needs a restart setting=%s", name)
-        changed = sorted({name for names in plan.changed.values() for name in names})
-        self._warn_of_workers_with_backups()
-        log.info("reloaded pools=%d added=%d removed=%d changed=%s", len(plan.configs), len(plan.added), len(plan.removed),
-                 ",".join(changed) or "-")
-        told = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
-        self._reloaded(told, then)
+        try:
+            for name in plan.refused:
+                log.warning("setting needs a restart setting=%s", name)
+            changed = sorted({name for names in plan.changed.values() for name in names})
+            self._warn_of_workers_with_backups()
+            log.info("reloaded pools=%d added=%d removed=%d changed=%s", len(plan.configs), len(plan.added), len(plan.removed),
+                     ",".join(changed) or "-")
+            told = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
+        except Exception as error:  # else no reload could follow: this one would be under way for ever
+            internal_errors.record("steward.followed")
+            told = {"error": repr(error)}
+        try:
+            self._reloaded(told, then)
+        except Exception:
+            internal_errors.record("steward.followed")
+            self._reloading = False
 
     def reopen_logs(self):
         try:

@@ -24,6 +24,7 @@ NOT_INJECTED = {
     "texthash": "arithmetic in C under Locator.locate, which is a point",
     "control:ask": "what gmproxyctl asks with",
     "listener:Listener.stop": "calls gevent's close and nothing else",
+    "worker:Worker.drain": "makes each of its steps, whatever became of the others",
     "service:Service._resume": "calls resume_all and nothing else",
     "link:resume_all": "catches what each of the sessions raises, and does nothing else",
 }

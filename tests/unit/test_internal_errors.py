@@ -8,6 +8,7 @@ import pytest
 from support.servers import environment
 
 from gmproxy import internal_errors
+from gmproxy.errors import StartError
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +99,21 @@ def test_what_a_greenlet_does_not_catch_is_recorded_and_not_printed():
     done = subprocess.run([sys.executable, "-c", IN_A_WORKER], capture_output=True, text=True, timeout=60, env=environment())
     assert done.stdout == "3\n"
     assert "failed with" not in done.stderr  # gevent's own words
+
+
+def test_each_step_is_attempted(caplog):
+    made = []
+    attempts = internal_errors.Attempts("here")
+    attempts.make(made.append, 1)
+    attempts.make({}.__getitem__, "absent")
+    attempts.make(made.append, 2)
+    assert made == [1, 2]
+    assert "internal error where=here" in caplog.text
+    with pytest.raises(StartError, match="internal error: KeyError"):
+        attempts.end()
+
+
+def test_no_failed_step_no_error():
+    attempts = internal_errors.Attempts("here")
+    attempts.make(int, "1")
+    attempts.end()
