@@ -11,10 +11,12 @@ import os
 import time
 from typing import Any
 
+import gevent
 import gevent.socket
 from gevent.monkey import get_original
 
 from gmproxy import internal_errors
+from gmproxy.descriptors import ADMIN_CONNECTIONS
 from gmproxy.net import host_and_port
 
 log = logging.getLogger("gmproxy")
@@ -159,3 +161,54 @@ class Patient:
         self.stop_accepting()
         self._timer = self.loop.timer(RETRY_AFTER)
         self._timer.start(self._start_accepting_if_started)
+
+
+class Limited:
+    """Stands between Patient and a gevent server among the bases of a class: `max_connections` connections at most. For the next one it
+    closes the one that has been inactive longest: idle clients, incomplete requests, and clients that do not read keep nobody out.
+
+    `handle(sock, address)` is called in a greenlet for each connection; the socket is closed when it returns.
+    """
+
+    max_connections = ADMIN_CONNECTIONS
+    max_accept = 4  # one turn of the loop: clients of the proxy come first
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._open: dict[Any, Any] = {}  # greenlet -> its socket; first the one whose last activity is longest ago
+        super().__init__(*arguments, **options)
+
+    def do_handle(self, sock: Any, address: Any) -> None:
+        """Called from the loop."""
+        while len(self._open) >= self.max_connections:
+            self._end(next(iter(self._open)))
+        greenlet = gevent.Greenlet(self._serve, sock, address)
+        self._open[greenlet] = sock
+        greenlet.start()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Close the listening socket and all connections. Does not wait."""
+        self.close()
+        for greenlet in list(self._open):
+            self._end(greenlet)
+
+    def _end(self, greenlet: Any) -> None:
+        sock = self._open.pop(greenlet)
+        greenlet.kill(block=False)
+        sock.close()
+
+    def _serve(self, sock: Any, address: Any) -> None:
+        try:
+            self.handle(sock, address)
+        except OSError:
+            pass  # the client is gone, or does not read
+        except Exception:
+            internal_errors.record("accepting.serve")
+        finally:
+            self._open.pop(gevent.getcurrent(), None)
+            sock.close()
+
+    def note_activity(self) -> None:
+        """Called by `handle`, in its greenlet: a request has been read, or a response sent."""
+        greenlet = gevent.getcurrent()
+        if greenlet in self._open:
+            self._open[greenlet] = self._open.pop(greenlet)

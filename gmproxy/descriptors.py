@@ -18,7 +18,7 @@ OWN = 64
 FOR_LISTENER = 2
 ACCEPTED_AT_ONCE = 16
 
-#: For each admin listener: its connections (admin/http.py has the same limit), and itself as above.
+#: For each admin listener: its connections (accepting.py keeps to it), and itself as above.
 ADMIN_CONNECTIONS = 32
 
 #: For each server, beside its links: a probe, and the connection on which it is asked for its `stats`.

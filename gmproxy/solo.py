@@ -64,7 +64,7 @@ class Solo:
             idle = next((operator for operator in self._operators if operator.is_idle()), None)
             if idle is None:
                 return
-            self._operators.pop(idle).kill()
+            self._operators.pop(idle).kill(block=False)  # nothing may come in between: who is accepted meanwhile counts the others
         operator = Operator(sock)
         self._operators[operator] = gevent.getcurrent()
         try:

@@ -3,10 +3,12 @@
 Runs in the first worker, beside its clients, and speaks for all workers. It only looks: orders are for the control socket.
 """
 
+import ipaddress
 import json
 import logging
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,7 +18,6 @@ from gevent.event import AsyncResult
 
 from gmproxy import conf, internal_errors, operations, report
 from gmproxy.admin import http, prometheus, twemproxy
-from gmproxy.admin.http import TEXT, Answer, Question
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -33,8 +34,27 @@ REPORT_KEPT = 0.5
 MAX_HOST = 100
 
 JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
 
 log = logging.getLogger("gmproxy")
+
+
+def is_known(host: str | None, names: Iterable[str]) -> bool:
+    """True if `host`, as in a Host field, is an address, localhost or one of `names` (in lower case).
+
+    A page of another site can have its own name resolve to our address, and then read what we answer, with the browser of somebody who
+    can reach us (DNS rebinding). The browser says in the Host field which name it was.
+    """
+    if host is None:  # no browser leaves it out
+        return True
+    name = re.sub(r":[0-9]*$", "", host).rstrip(".").lower()
+    if name and (name == "localhost" or name in names):
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 class Kept:
@@ -91,7 +111,7 @@ class Admin:
         for place, sock in new.items():
             green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
             green.setblocking(False)
-            server = http.Server(green, self._answer) if place == config.admin else http.Connections(green, self._tell)
+            server = http.Server(green, self._application) if place == config.admin else http.Connections(green, self._tell)
             server.start()
             self._servers[place] = server
 
@@ -129,17 +149,30 @@ class Admin:
 
     # -- HTTP
 
-    def _answer(self, question: Question) -> Answer:
-        """Called in a greenlet of the connection."""
-        path = question.path or "/"
-        if not (self._config.admin.startswith("/") or http.is_known(question.host, self._config.admin_host.split(","))):
-            log.warning("admin host refused host=%r", question.host[:MAX_HOST])
-            return Answer("403 Forbidden", TEXT, b"this name is not known: see --admin-host\n")
+    def _application(self, environ: dict[str, Any], start_response: Callable) -> list[bytes]:
+        """WSGI; called in a greenlet of the connection."""
+        try:
+            status, kind, body = self._answer(environ)
+        except Exception:
+            internal_errors.record("admin.answer")
+            status, kind, body = "500 Internal Server Error", TEXT, b"internal error, see the log\n"
+        fields = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+        if status.startswith("405 "):
+            fields.append(("Allow", "GET, HEAD"))
+        start_response(status, fields)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def _answer(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:
+        """(status, type, body)"""
+        path, host = environ["PATH_INFO"] or "/", environ.get("HTTP_HOST")
+        if not (self._config.admin.startswith("/") or is_known(host, self._config.admin_host.split(","))):
+            log.warning("admin host refused host=%r", host[:MAX_HOST])
+            return "403 Forbidden", TEXT, b"this name is not known: see --admin-host\n"
         if path not in self._paths:
-            return Answer("404 Not Found", TEXT, f"there is {', '.join(self._paths)}\n".encode())
-        if question.method not in ("GET", "HEAD"):
-            return Answer("405 Method Not Allowed", TEXT, b"ask with GET\n")
-        return Answer(*self._paths[path](parse_qs(question.query)))
+            return "404 Not Found", TEXT, f"there is {', '.join(self._paths)}\n".encode()
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return "405 Method Not Allowed", TEXT, b"ask with GET\n"
+        return self._paths[path](parse_qs(environ["QUERY_STRING"]))
 
     def _page(self, query):
         if not PAGE.exists():

@@ -97,8 +97,9 @@ def test_a_socket_that_was_left_behind(gmproxyctl, tmp_path):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_no_permission(gmproxyctl, tmp_path):
-    for directory in (tmp_path, *tmp_path.parents[:3]):
-        directory.chmod(0o755)
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory == tmp_path or directory.name.startswith("pytest-"):  # never /tmp itself, whose mode is everybody's
+            directory.chmod(directory.stat().st_mode | 0o011)
     path = tmp_path / "control"
     with control.listen(str(path), (-1, -1)):
         os.setegid(NOBODY)

@@ -26,7 +26,7 @@ def test_the_package_has_the_version_of_the_program():
 
 def test_the_changes_begin_with_the_version_or_with_what_is_coming():
     first = re.search(r"^## (.+)$", read("CHANGELOG.md"), re.MULTILINE)[1]
-    assert first in ("Unreleased", "In development") or first.split()[0] == __version__
+    assert first == "In development" or first.split()[0] == __version__
 
 
 def test_the_package_needs_what_the_program_needs():
