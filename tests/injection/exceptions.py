@@ -55,10 +55,11 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "places:Places.become_owner", "places:Places.forget", "places:Places.open_control", "places:Places.close",
         "places:Places.handing_over", "pool:Pool.close", "solo:Solo.run", "solo:Solo.run.serving", "solo:Solo.end", "solo:Solo.wait_for",
         "solo:Solo._wait_for", "start:command", "start:_serve", "start:_serve.ready", "steward:Steward.ready", "steward:Steward.end",
-        "steward:Steward.gone", "steward:Steward.upgrade", "steward:Steward._start_successor", "steward:Steward._successor_said",
+        "steward:Steward.gone", "steward:Steward.upgrade", "steward:Steward._start_successor", "steward:Steward._successor_said", "steward:_signal",
         "worker:Worker.end", "worker:Worker._see_off",
     ),
     "only after another fault: tests/unit/test_exactly_once.py": (
+        "session:Session.give_up", "admin.http:Handler._refuse", "admin.http:Handler.handle_error",
         "backend:Backend.abandoned", "copies:Outcome.abandoned", "detour:Straggler.abandoned", "gather:Gather.abandoned",
         "gather:FanOut.abandoned", "link:Link.attached", "loop:Loop.pause", "loop:Loop.pause.again", "names:_trouble",
         "operators:Operator._lost", "protocol.message:Request.abandon", "refill:Fetching.abandoned", "refill:Fetch.abandoned",
