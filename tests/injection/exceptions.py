@@ -24,6 +24,7 @@ NOT_INJECTED = {
     "texthash": "arithmetic in C under Locator.locate, which is a point",
     "control:ask": "what gmproxyctl asks with",
     "listener:Listener.stop": "calls gevent's close and nothing else",
+    "link:Link.backlog": "arithmetic in C, declared noexcept",
     "worker:Worker.drain": "makes each of its steps, whatever became of the others",
     "service:Service._resume": "calls resume_all and nothing else",
     "link:resume_all": "catches what each of the sessions raises, and does nothing else",
@@ -40,7 +41,7 @@ NOT_LOGGED = {
 }
 
 #: Points that end all clients of one worker: what comes over the channel to its master cannot be trusted any more, so it is replaced.
-ENDS_A_WORKER = ("control:Channel.receive", "control:Channel._read")
+ENDS_A_WORKER = ("control:Channel.receive", "control:Channel._read", "loop:Loop._run")
 
 #: Points that no part of the scenario reaches, or only now and then: {reason: names}.
 _SELDOM: dict[str, tuple[str, ...]] = {
