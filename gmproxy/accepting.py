@@ -178,12 +178,16 @@ class Limited:
         super().__init__(*arguments, **options)
 
     def do_handle(self, sock: Any, address: Any) -> None:
-        """Called from the loop."""
-        while len(self._open) >= self.max_connections:
-            self._end(next(iter(self._open)))
-        greenlet = gevent.Greenlet(self._serve, sock, address)
-        self._open[greenlet] = sock
-        greenlet.start()
+        """Called from the loop. Never raises: what fails ends this connection."""
+        try:
+            while len(self._open) >= self.max_connections:
+                self._end(next(iter(self._open)))
+            greenlet = gevent.Greenlet(self._serve, sock, address)
+            self._open[greenlet] = sock
+            greenlet.start()
+        except Exception:
+            internal_errors.record("accepting.do_handle")
+            sock.close()
 
     def stop(self, timeout: float | None = None) -> None:
         """Close the listening socket and all connections. Does not wait."""

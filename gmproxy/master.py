@@ -123,12 +123,17 @@ class Master:
                 internal_errors.guarded("master.signal", self._follow)(number)
 
     def _follow(self, number):
-        if number == signal.SIGCHLD:
-            self._reap()
-        elif number in early.END_SIGNALS or number in SIGNALS and self._everybody_was_ready:
-            self.steward.signal(number)
-        elif number in SIGNALS and number not in self._put_off:
-            self._put_off.append(number)
+        try:
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number in early.END_SIGNALS or number in SIGNALS and self._everybody_was_ready:
+                self.steward.signal(number)
+            elif number in SIGNALS and number not in self._put_off:
+                self._put_off.append(number)
+        except Exception:
+            internal_errors.record("master.signal")
+            if number in early.END_SIGNALS:  # it does end, whatever else fails
+                self.steward.signal(number)
 
     # -- workers
 

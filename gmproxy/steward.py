@@ -112,10 +112,14 @@ class Steward:
         self.crew.end(softly)
 
     def gone(self):
-        """The crew has ended, for whatever reason."""
-        self.places.close()
-        if self.configs[0].pid_file:
-            remove_pid_file(self.configs[0].pid_file)
+        """The crew has ended, for whatever reason. Never raises: that would change the exit status."""
+        try:
+            self.places.close()
+        except Exception:
+            internal_errors.record("steward.gone")
+        finally:
+            if self.configs[0].pid_file:
+                remove_pid_file(self.configs[0].pid_file)
 
     def look(self):
         """To be called every LOOK_EVERY seconds."""

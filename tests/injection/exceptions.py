@@ -24,38 +24,43 @@ NOT_INJECTED = {
     "texthash": "arithmetic in C under Locator.locate, which is a point",
     "control:ask": "what gmproxyctl asks with",
     "listener:Listener.stop": "calls gevent's close and nothing else",
+    "link:Link.backlog": "arithmetic in C, declared noexcept",
     "worker:Worker.drain": "makes each of its steps, whatever became of the others",
     "service:Service._resume": "calls resume_all and nothing else",
     "link:resume_all": "catches what each of the sessions raises, and does nothing else",
 }
 
-#: Modules and functions that are the log itself: what fails in there cannot be logged. Nobody suffers, all the same.
+#: Modules and functions whose faults are not logged. Nobody suffers, all the same.
 NOT_LOGGED = {
-    "events": "keeps the latest lines",
-    "log_output": "writes the lines",
-    "logs": "leaves lines out where there are too many",
+    "admin.http:Handler.read_request": "what fails while a request is read is taken for a request that is none: 400",
+    "admin.http:Handler.MessageClass": "called by read_request",
+    "accepting:Limited.note_activity": "called by read_request",
+    "events": "the log itself: keeps the latest lines",
+    "log_output": "the log itself: writes the lines",
+    "logs": "the log itself: leaves lines out where there are too many",
 }
 
 #: Points that end all clients of one worker: what comes over the channel to its master cannot be trusted any more, so it is replaced.
-ENDS_A_WORKER = ("control:Channel.receive", "control:Channel._read")
+ENDS_A_WORKER = ("control:Channel.receive", "control:Channel._read", "loop:Loop._run")
 
 #: Points that no part of the scenario reaches, or only now and then: {reason: names}.
 _SELDOM: dict[str, tuple[str, ...]] = {
     "no descriptor is left, or more connections than there may be: tests/process/test_bad_operators.py and those of exhaustion": (
-        "accepting:Spare.turn_away", "admin.http:Connections._end", "share:Share.others_have_room", "solo:Operator.is_idle",
+        "accepting:Spare.turn_away", "accepting:Limited._end", "share:Share.others_have_room", "solo:Operator.is_idle",
     ),
     "at the start, the end or an upgrade: test_start_and_end.py": (
-        "admin:Admin.stop", "admin.http:Connections.stop", "clients:Clients.close", "clock:RunningClock.stop", "control:listen",
+        "admin:Admin.stop", "accepting:Limited.stop", "clients:Clients.close", "clock:RunningClock.stop", "control:listen",
         "daemon:Waiting.tell", "daemon:owner", "early:_keep", "files:kind", "hibernation:Hibernation.let_go",
         "hibernation:Hibernation.close", "loop:Loop.every", "master:Master.run", "master:Master.end", "master:Master._kill_all",
         "master:Master.wait_for", "master:Master.wait_for.read", "notify:Notifier.environment", "operators:Operators.stop",
         "places:Places.become_owner", "places:Places.forget", "places:Places.open_control", "places:Places.close",
         "places:Places.handing_over", "pool:Pool.close", "solo:Solo.run", "solo:Solo.run.serving", "solo:Solo.end", "solo:Solo.wait_for",
         "solo:Solo._wait_for", "start:command", "start:_serve", "start:_serve.ready", "steward:Steward.ready", "steward:Steward.end",
-        "steward:Steward.gone", "steward:Steward.upgrade", "steward:Steward._start_successor", "steward:Steward._successor_said",
+        "steward:Steward.gone", "steward:Steward.upgrade", "steward:Steward._start_successor", "steward:Steward._successor_said", "steward:_signal",
         "worker:Worker.end", "worker:Worker._see_off",
     ),
     "only after another fault: tests/unit/test_exactly_once.py": (
+        "session:Session.give_up", "admin.http:Handler._refuse", "admin.http:Handler.handle_error",
         "backend:Backend.abandoned", "copies:Outcome.abandoned", "detour:Straggler.abandoned", "gather:Gather.abandoned",
         "gather:FanOut.abandoned", "link:Link.attached", "loop:Loop.pause", "loop:Loop.pause.again", "names:_trouble",
         "operators:Operator._lost", "protocol.message:Request.abandon", "refill:Fetching.abandoned", "refill:Fetch.abandoned",
