@@ -79,7 +79,7 @@ NEW = {
     "it takes one word more in a meta command":
         rb"^ *m[gsda](?: +[^ \n]+){17}",
     "it takes the data block of an ms with a word that can be no flag for commands: here it is read to its end":
-        rb"^ *ms [^\n]* (?![0-9A-z \r\n])",
+        rb"^ *ms [^\n]* (?![0-9A-z \n]|\r\n)",
     "it looks at no more than 24 words, also for noreply":
         rb"^ *[a-z](?:[^ \n]* +){22}[^\n]*noreply",
 }

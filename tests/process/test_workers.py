@@ -147,8 +147,9 @@ def test_connections_to_a_server_are_shared_by_the_workers(memcached, proxy, con
     server = memcached()
     before = server.stats()["curr_connections"]
     front = proxy("-s", server.address, "-i", connections, "--workers", workers, "--preconnect")
-    warned = f"WARNING server_connections is below workers server_connections={connections} workers={workers}" in front.log()
-    assert warned is (connections < workers)
+    warning = f"WARNING server_connections is below workers server_connections={connections} workers={workers}"
+    eventually(lambda: front.log().count("serving build") == workers, what="all workers have said that they serve")
+    assert (warning in front.log()) is (connections < workers)
     clients = [front.talk() for _ in range(16)]
     for talk in clients:
         talk.expect(b"get k\r\n", b"END\r\n")
