@@ -39,6 +39,7 @@ BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
 BAD_DATA = b"CLIENT_ERROR bad data chunk\r\n"
 BAD_DELTA = b"CLIENT_ERROR invalid numeric delta argument\r\n"
 BAD_EXPTIME = b"CLIENT_ERROR invalid exptime argument\r\n"
+BAD_DELETE = b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
 UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated\r\n"
 BAD_TERMINATION = b"CLIENT_ERROR bad command line termination\r\n"
 BAD_LOGIN = b"CLIENT_ERROR bad authentication token format\r\n"
@@ -389,7 +390,10 @@ class TextParser:
         return self._line_about_key(verb, words, b"%d" % as_int32(exptime), None)
 
     def _delete(self, verb, words):
-        """No server may take the key for noreply: it would not answer, and the link be out of step (orders.deletion)."""
+        """No server may take the key for noreply: it would not answer, and the link be out of step (orders.deletion). A time to wait is
+        refused, as by memcached 1.6.18, whose answer libmemcached's own tests expect; 1.6.45 ignores it and deletes at once."""
+        if words[2:] not in ([], [b"0"], [NOREPLY], [b"0", NOREPLY]):
+            return self._refuse(BAD_DELETE, words[-1] == NOREPLY, self.stream.pos)
         return self._line_about_key(verb, words, b"0" if words[1] == NOREPLY else None, None)
 
     def _line_about_key(self, verb, words, number, error):

@@ -40,8 +40,10 @@ OLD = {
             _KEY, _UNSIGNED, _SIGNED, _UNSIGNED, _END, _KEY, _UNSIGNED, _SIGNED, _UNSIGNED, rb"\d{1,20}", _END),
     "the same of an ms with a long key, or with many flags":
         rb"^ *ms +(?:[^ \n]{251}|[^\n]*(?: +[^ \n]+){16})",
+    "it answers ERROR to a delete of many words":
+        rb"^ *delete(?: +[^ \n\0]+){4}",
     "it refuses words that mean nothing":
-        rb"^ *(?:touch|incr|decr)(?: +[^ \n\0]+){4}|^ *delete +[^ \n\0]+ +(?!(?:0|noreply|0 +noreply) *\r?[\n\0])[^ \n\0]|^ *flush_all(?: +[^ \n\0]+){3}",
+        rb"^ *(?:touch|incr|decr)(?: +[^ \n\0]+){4}|^ *flush_all(?: +[^ \n\0]+){3}",
     "it does not take the key of a delete for noreply, too":
         rb"^ *delete +noreply *\r?[\n\0]",
     "it answers END to a gat without a key":
@@ -58,6 +60,8 @@ OLD = {
 NEW = {
     "it takes no number with a plus, no -0 for one without a sign, and none with white space around it, where 1.6.18 and the proxy do":
         rb" -0+[ \r\n]|[ \n][A-Z]?(?!0\d{4})(?:[\t\v\f\r]*\+\d|[\t\v\f\r]+[+-]?\d|[+-]?\d+(?:[\t\v\f]|\r(?!\n)))",
+    "it ignores a time to wait in a delete":
+        rb"^ *delete +[^ \n\0]+ +(?!(?:0|noreply|0 +noreply) *\r?[\n\0])[^ \n\0]",
     "it takes a minus alone for 0":
         rb" -[ \r\n]",
     "it takes no time of more than 32 bits but in set and the like, and no flags of more in ms":
