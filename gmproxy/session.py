@@ -466,13 +466,21 @@ class Session:
             self._watcher.start(self._on_readable)
 
     def _on_readable(self):
-        if self._doing == AWAITS_BYTES:
-            self._doing = RUNNING
-            self._readable = True
-            self._wake()
-        else:  # more has come while we are busy: do not be told again until we ask
-            self._watching = False
-            self._watcher.stop()
+        """Called from the loop. Never raises: gevent would not call it again, and the client would wait for ever."""
+        try:
+            if self._doing == AWAITS_BYTES:
+                self._doing = RUNNING
+                self._readable = True
+                self._wake()
+            else:  # more has come while we are busy: do not be told again until we ask
+                self._watching = False
+                self._watcher.stop()
+        except Exception:
+            internal_errors.record("session.on_readable")
+            self._quit = True
+            if self._doing == AWAITS_BYTES:
+                self._doing = RUNNING
+                self._wake()
 
     def _send_on(self):
         """Send of `_out` what the kernel takes now; if that is all, nothing is left there."""

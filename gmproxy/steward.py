@@ -152,7 +152,10 @@ class Steward:
 
     def _reloaded(self, told, then):
         self._reloading = False
-        self.notifier.tell(notify.READY)
+        try:
+            self.notifier.tell(notify.READY)
+        except Exception:
+            internal_errors.record("steward.reloaded")
         then(told)
 
     def _follow(self, configs, then):
@@ -179,11 +182,7 @@ class Steward:
         except Exception as error:  # else no reload could follow: this one would be under way for ever
             internal_errors.record("steward.followed")
             told = {"error": repr(error)}
-        try:
-            self._reloaded(told, then)
-        except Exception:
-            internal_errors.record("steward.followed")
-            self._reloading = False
+        self._reloaded(told, then)
 
     def reopen_logs(self):
         try:

@@ -25,6 +25,7 @@ NOT_INJECTED = {
     "control:ask": "what gmproxyctl asks with",
     "listener:Listener.stop": "calls gevent's close and nothing else",
     "link:Link.backlog": "arithmetic in C, declared noexcept",
+    "worker:Worker._listen": "makes a Listener. Where that fails at a reload the operator is told, and the new place is served after a restart",
     "worker:Worker.drain": "makes each of its steps, whatever became of the others",
     "service:Service._resume": "calls resume_all and nothing else",
     "link:resume_all": "catches what each of the sessions raises, and does nothing else",

@@ -29,6 +29,7 @@ class Beginning:
     def __init__(self, instrumented: Instrumented, servers: Servers, new_folder: Callable[[], Path], options: tuple[str, ...]) -> None:
         self.points = instrumented.points
         self.injector = Injector(new_folder() / "memory", len(self.points))
+        self._last_of_start = list(map(str, self.points)).index("daemon:Waiting.tell")
         self._new_stage = lambda: Stage(instrumented.folder, self.injector, servers, new_folder(), *options)
 
     @contextlib.contextmanager
@@ -41,6 +42,8 @@ class Beginning:
                 self.injector.arm(self.points.index(point))
             with contextlib.suppress(AssertionError):
                 stage.proxy = stage.launch()
+            if point is None:
+                eventually(lambda: self._last_of_start in self.injector.reached(), what="the start is over")
             yield stage
         finally:
             self.injector.disarm()
