@@ -32,7 +32,7 @@ BACKUP = _message.BACKUP
 MAX_WAITING = 16384
 MAX_BACKLOG = 64 * 1024 * 1024
 
-#: Connections that could not be made through no fault of the server stand in the log once in so many seconds: there may be one for
+#: Seconds between two log lines about connections that could not be made through no fault of the server: there may be one for
 #: each request.
 LOCAL_TROUBLE_EVERY = 10.0
 

@@ -46,7 +46,7 @@ class Clients:
         self.bytes_read = 0
         self.bytes_written = 0
         self._hibernation = Hibernation(self._wake)
-        self._noted = 0               # clients that the process was told of
+        self._noted = 0               # clients that the process has counted
         self._when_over = self._over  # one object for all sessions
         self._round = []              # sessions that are still to be looked at
         self._next_round = 0.0        # loop time

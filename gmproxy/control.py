@@ -28,7 +28,7 @@ MAX_SOCKETS = 253
 #: Who may connect to the control socket: the service's user and group.
 MODE = "0660"
 
-#: Operators who may wait to be accepted: twice as many as may be connected (operators.MAX_OPERATORS). One more is told to try again.
+#: Operators who may wait to be accepted: twice as many as may be connected (operators.MAX_OPERATORS). One more is refused by the kernel and tries again.
 BACKLOG = 128
 
 _RECEIVE = 64 * 1024

@@ -64,7 +64,7 @@ class Waiting:
         self.pipe = pipe
 
     def tell(self, message):
-        """"ready", or one line about what went wrong. Whoever hears of one does not wait for more. Never raises: whoever has gone
+        """"ready", or one line about what went wrong. The reader of one does not wait for more. Never raises: a reader that has gone
         meanwhile, killed or with its terminal, is no reason not to serve."""
         if self.pipe is not None:
             with contextlib.suppress(OSError):

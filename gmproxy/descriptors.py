@@ -1,7 +1,7 @@
 """File descriptors: how many this process may open, and how many of them are left for clients.
 
 Links to servers, listeners, the log and everything else of the proxy come first: clients get what is left of RLIMIT_NOFILE. Otherwise
-clients could take every descriptor, and no server could be reached any more.
+clients could take every descriptor, and no server could be reached.
 """
 
 import resource
@@ -28,7 +28,7 @@ FOR_SERVER = 2
 #: send; more let a large value pass beside the small ones.
 CLIENTS_PER_LANE = 512
 
-#: Clients that are told at the same time why they are turned away (listener.py).
+#: Clients that are turned away and have not yet read why (listener.py).
 MAX_FAREWELLS = 32
 
 #: Clients to make room for where a pool sets no limit.
@@ -95,7 +95,7 @@ def _fixed(configs: list) -> int:
 def _clients(configs: list, lanes: list[int], left: int) -> int:
     """Clients for whom there is room beside the links that they use, where `left` descriptors are left for both.
 
-    So many clients as share a lane open one link to each server, and one more for long answers (session.py): where there are few
+    Each CLIENTS_PER_LANE clients open one link to each server, and one more for long answers (session.py): where there are few
     descriptors and many servers, a few clients leave most links closed.
     """
     best = 1

@@ -27,7 +27,7 @@ class Recent(logging.Handler):
     def emit(self, record):
         try:
             event = read(record)
-        except Exception:  # a line that cannot be formatted is our own fault, not that of whoever logs it
+        except Exception:  # a line that cannot be formatted is our own fault, not the caller's
             return
         for known in reversed(self._events):
             if event["time"] - known["time"] > SAME_WITHIN:

@@ -39,7 +39,7 @@ class Hibernation:
         self._facts = [None]       # kind -> (notes, softly): there are a few for all clients
         self._epoll = _new_epoll()
         self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), READ)
-        # Guarded: gevent never calls an io watcher again whose callback has raised, and then nobody who sleeps would be woken any more.
+        # Guarded: gevent never calls an io watcher again whose callback has raised, and then no sleeping client would be woken.
         self._watcher.start(internal_errors.guarded("hibernation.wake", self._wake_some))
 
     def __len__(self):

@@ -25,7 +25,7 @@ LONG = 64 * 1024
 #: Receive calls for what has arrived before a link is found late. An answer that needs more is still being received.
 LATE_READS = 16
 
-#: A server that keeps sending a long answer, at least LONG bytes from one check to the next, has so many timeouts for it. What is asked behind
+#: A server that keeps sending a long answer, at least LONG bytes from one check to the next, has this many timeouts for it. What is asked behind
 #: that waits as long; but a client that asks for a lot cannot have a healthy server ejected.
 TIMEOUTS_FOR_LONG = 10
 

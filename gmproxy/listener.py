@@ -18,7 +18,7 @@ TOO_MANY = b"SERVER_ERROR too many connections\r\n"
 #: How long a client that was turned away may take to read why; seconds.
 LAST_WORDS_TIMEOUT = 1
 
-#: What such a client still sends is read and thrown away, so many bytes at a time, and others have their turn for so many seconds in between:
+#: What such a client still sends is read and discarded: bytes at a time, and seconds in between in which other clients are served:
 #: a recv that finds something does not wait, and would not end while the client goes on sending.
 DRAINED_AT_ONCE = 64 * 1024
 DRAIN_EVERY = 0.001
@@ -32,12 +32,12 @@ STAND_BACK = 0.005
 TAKEN_AFTER_THAT = 16
 
 #: A worker without room for more clients leaves them to a worker that has room, but takes them itself, to turn them away, if they were
-#: not accepted after so many pauses of STAND_BACK: the other one may hang.
+#: not accepted after this many pauses of STAND_BACK: the other one may hang.
 LEFT_TO_OTHERS = 100
 
 
 class Farewells:
-    """Clients that are told why they are turned away, at most MAX_FAREWELLS at a time: each takes a descriptor until it has read that."""
+    """Clients that are turned away with an error, at most MAX_FAREWELLS at a time: each takes a descriptor until it has read that."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -132,7 +132,7 @@ class _Server(Patient, StreamServer):
     def do_handle(self, fd, address):
         """Called from the loop. Never raises: what fails costs this connection."""
         try:
-            self.loop.run_callback(self._handle, fd, address)  # when all else that has happened is seen: who left makes room
+            self.loop.run_callback(self._handle, fd, address)  # when all else that has happened is seen: a client that left has freed a place
         except Exception:
             internal_errors.record("listener.do_handle")
             close(fd)

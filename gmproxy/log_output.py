@@ -191,7 +191,7 @@ _stderr: int | None = None
 def open_stderr() -> int:
     """A descriptor for stderr that never blocks, opened once for this process and those that it forks.
 
-    Whoever shares our stderr must not find it non-blocking, so it is opened anew by its name in /proc where that can be done (pipes,
+    Processes that share our stderr must not find it non-blocking, so it is opened anew by its name in /proc where that can be done (pipes,
     terminals): call it before the user is changed, who may not be allowed to. Else it is descriptor 2 itself.
     """
     global _stderr

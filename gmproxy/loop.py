@@ -13,7 +13,7 @@ from gmproxy import internal_errors
 #: The loop looks up at least every so many seconds.
 LONGEST_WAIT = 60.0
 
-#: A descriptor whose callback raised, or that cannot be served at the moment, is looked at again after so many seconds: it is likely to be
+#: A descriptor whose callback raised, or that cannot be served at the moment, is looked at again after this time, in seconds: it is likely to be
 #: readable still, and the loop would do nothing else.
 PAUSE = 1.0
 

@@ -17,7 +17,7 @@ KEEPALIVE_COUNT = 3
 #: Bytes of the line, or packet, in which a server says whether it lets us in.
 MAX_WELCOME = 1024
 
-#: A unix socket whose server accepts too slowly is tried again after so many seconds: the kernel reports nothing when there is room.
+#: Seconds until a unix socket whose server accepts too slowly is tried again: the kernel reports nothing when there is room.
 UNIX_RETRY = 0.01
 
 #: What this process or machine lacks, and no server can help: descriptors, memory, room in the kernel.

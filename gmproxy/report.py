@@ -26,7 +26,7 @@ OF_NOW = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "journal")
 SUMS = (*OF_NOW, "keys", "hits", "refills", "failures", "ejections", "journal_deleted", "journal_flushes", "bytes_sent", "bytes_received")
 
 
-#: A list of this process's open files is made at most once in so many seconds: with 50,000 of them that takes 25 ms.
+#: Seconds between two listings of this process's open files: with 50,000 of them that takes 25 ms.
 LISTED_EVERY = 10.0
 
 # -- of one process
@@ -41,7 +41,7 @@ class OpenFiles:
         self._listed = 0
 
     def count(self) -> int:
-        """From Linux 6.2 on as it is now, and that costs one system call. Older kernels must be asked for a list: what it said is told for
+        """From Linux 6.2 on as it is now, and that costs one system call. Older kernels must be asked for a list: the count is kept for
         LISTED_EVERY seconds. May be called from a loop callback."""
         size = os.stat(OPEN_FILES_OF).st_size
         if size:

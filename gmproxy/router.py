@@ -131,7 +131,7 @@ class Router:
     def route(self, request):
         """Send `request` on its way. Its owner gets the answer once it is there, perhaps before this returns.
 
-        Called from a session's greenlet; never waits. Whoever calls it abandons the request if it raises (see `abandoned`).
+        Called from a session's greenlet; never waits. The caller abandons the request if it raises (see `abandoned`).
         """
         if self.sampler is not None:
             self._sample(request)
@@ -331,7 +331,7 @@ class Router:
     # -- internal errors
 
     def abandoned(self, request):
-        """gmproxy itself failed on `request`: whoever waits for it gets INTERNAL_ERROR, once. Returns the session that waits for no more
+        """gmproxy itself failed on `request`: its owner gets INTERNAL_ERROR, once. Returns the session that waits for no more
         replies by this, if any. May be called from a callback of the loop or a session's greenlet; never raises.
 
         Nobody knows which servers have made a change, or will: its keys are deleted on all of them.

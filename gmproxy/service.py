@@ -105,7 +105,7 @@ class Service:
         request.complete()
 
     def _refuse_later(self, request: Any) -> None:
-        """The client of `request` has said a wrong password: it hears of that after WRONG_PASSWORD_DELAY."""
+        """The client of `request` has sent a wrong password: it is answered after WRONG_PASSWORD_DELAY."""
         timer = gevent.get_hub().loop.timer(WRONG_PASSWORD_DELAY)
         timer.start(self._refuse, timer, request)
         self.auth_errors += 1

@@ -47,7 +47,7 @@ LAST_LANE = -1
 #: in its own buffer and in the kernel. Until the first of them arrive nobody knows how long they are.
 BATCH_BYTES = 4 * 1024 * 1024
 
-#: Answers that wait for others of their batch are counted as held (Session._hold) in steps of so many bytes: of fewer nobody is told.
+#: Answers that wait for others of their batch are counted as held (Session._hold) in steps of this many bytes.
 HELD_STEP = 64 * 1024
 
 #: What a client gets in place of an answer that would hold too much memory, before it is closed; as from memcached.

@@ -18,7 +18,7 @@ MAX_HELD = 1024 * 1024 * 1024
 #: Of these, for one client: the largest answer that there may be (protocol/limits.py MAX_REPLY), or the many answers of one batch.
 MAX_HELD_BY_ONE = 256 * 1024 * 1024
 
-#: A worker notes on the board what waits for its clients when that has changed by so many bytes: what the others know of it is at most
+#: A worker notes on the board what waits for its clients when that has changed by this many bytes: what the others know of it is at most
 #: so much too low.
 HELD_STEP = 1024 * 1024
 

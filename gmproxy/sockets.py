@@ -11,7 +11,7 @@ from gmproxy.errors import StartError
 #: Bytes of the path of a unix socket that clients can give to the kernel.
 LONGEST_PATH = 107
 
-#: Seconds for whoever listens on a unix socket that is there to be asked.
+#: Seconds for a connection to an existing unix socket, made to see if a process listens on it.
 PROBE_TIMEOUT = 1
 
 

@@ -207,7 +207,7 @@ class Worker:
 
     @staticmethod
     def now():
-        """Monotonic seconds, as all that is scheduled here is told the time: the loop's follows the machine's clock when that is set."""
+        """Monotonic seconds, by which everything here is scheduled: the loop's time follows the machine's clock when that is set."""
         return time.monotonic()
 
     @staticmethod
@@ -266,7 +266,7 @@ class Worker:
 
 
 def every(seconds, call, *arguments):
-    """For a greenlet: call `call` every so many `seconds`, also after it has raised an Exception, which is recorded."""
+    """For a greenlet: call `call` every `seconds`, also after it has raised an Exception, which is recorded."""
     call = internal_errors.guarded(f"every.{call.__name__}", call)
     while True:
         call(*arguments)

@@ -27,7 +27,7 @@ MAX_KEYS = 100
 #: How long the other workers may take; they are left out of an answer sooner.
 ANSWER_TIMEOUT = 3.0
 
-#: A report is told to all who ask within so many seconds: to make one takes milliseconds in every worker.
+#: Seconds for which a report is kept and served again: making one takes milliseconds in every worker.
 REPORT_KEPT = 0.5
 
 #: Characters of an unknown host name that the log gets.
@@ -97,7 +97,7 @@ class Admin:
         self._servers = {}  # place -> http.Connections
         self._config = None
         self._kept = Kept(lambda: self._ask("report"), REPORT_KEPT)
-        self._rendered = (None, {})  # (report, {path: what is told of it})
+        self._rendered = (None, {})  # (report, {path: the rendered response})
         self._paths = {
             "/": self._page, "/metrics": self._metrics, "/healthz": self._health, "/stats.json": self._twemproxy_stats,
             "/config": self._configuration, "/report.json": self._report_as_json, "/route": self._route,

@@ -3,7 +3,7 @@
 One object is both the question and its reply slot, so a link's queue of unanswered requests and a session's batch of
 replies-to-come hold the same objects and nothing has to be looked up when an answer arrives.
 
-Exactly once: whoever has a reply, or a failure, for a request calls `complete`; whoever catches an exception of our own on the way of a
+Exactly once: code that has a reply, or a failure, for a request calls `complete`; code that catches an exception of our own on the way of a
 request calls `abandon`. Whichever comes first is what the owner gets.
 """
 

@@ -49,7 +49,7 @@ _NUMBERS = {
 #: Flags that are times: memcached keeps 32 signed bits of them.
 _TIMES = frozenset((b"T", b"N", b"R"))
 
-#: A number of so many bytes, flag included, that is digits only is written plainly and below 2^31.
+#: A number of at most this many bytes, flag included, that is digits only is written plainly and below 2^31.
 _SHORT_NUMBER = 10
 
 #: What a flag may begin with. memcached 1.6.45 refuses an ms with any other before it has read the data block, which it then takes for
@@ -206,7 +206,7 @@ class MetaCommand:
                 self.known = False
 
     def _read_number(self, letter, flag):
-        """`flag` as the server gets it: its number written plainly, so that the server, and whoever computes with it here, reads it as this
+        """`flag` as the server gets it: its number written plainly, so that the server, and code that computes with it here, reads it as this
         does."""
         least, most, error = _NUMBERS[letter]
         number = c_number(flag[1:], least, most)
