@@ -346,14 +346,15 @@ class Session:
             self.service.command(request)
 
     def answered(self, request):
-        """The reply to `request` is there. Returns this session if it waits for no other."""
-        self._pending -= 1
+        """The reply to `request` is there. Returns this session if it waits for no other. It is counted last: should this raise, `abandoned`
+        counts it."""
         if self._doing == AWAITS_REPLIES:
             self._arrived += len(request.reply)
             if self._arrived - self._holds >= HELD_STEP:
                 self._hold_reply(request)
-            if self._pending == 0:
-                return self
+            self._pending -= 1
+            return self if self._pending == 0 else None
+        self._pending -= 1
         return None
 
     def abandoned(self, request):
