@@ -70,6 +70,7 @@ class Stage:
             file.write_text("")
             how = ("--control", control, "-c", file, "--workers", workers)
             self.proxy = self._stack.enter_context(Proxy(*where, *OPTIONS, *how, *options))
+            eventually(lambda: self.proxy.stats()["threads"] == workers, what="all workers serve")
             self.service = Service(self.proxy, control, file, [node.address for node in self.nodes], Pauses())
         except BaseException:
             self._stack.close()
