@@ -41,11 +41,20 @@ def several(instrumented: Instrumented, servers: Servers, new_folder: Callable[[
     theatre.close()
 
 
+def twice(theatre: Theatre, point: Point) -> bool:
+    """As `theatre.inject(point)`, and once more with a new proxy if that fails: a fault that is there is there again, and a machine that
+    was busy elsewhere for some seconds is not."""
+    try:
+        return theatre.inject(point)
+    except AssertionError:
+        return theatre.inject(point)
+
+
 @pytest.mark.parametrize("point", POINTS, ids=str)
 def test_a_single_process(point: Point, alone: Theatre) -> None:
     if point not in alone.reach:
         pytest.skip("no part of a single process reaches it")
-    if not alone.inject(point):
+    if not twice(alone, point):
         pytest.skip(f"not reached this time, by {alone.reach[point]}")
 
 
@@ -53,11 +62,18 @@ def test_a_single_process(point: Point, alone: Theatre) -> None:
 def test_several_workers(point: Point, several: Theatre) -> None:
     if point not in several.reach:
         pytest.skip("no part of two workers reaches it")
-    if not several.inject(point):
+    if not twice(several, point):
         pytest.skip(f"not reached this time, by {several.reach[point]}")
 
 
 def test_each_point_is_reached(alone: Theatre, several: Theatre) -> None:
     """Or named in exceptions.py with the reason why not."""
-    reached = {str(point) for point in {*alone.reach, *several.reach}}
-    assert not set(map(str, POINTS)) - reached - set(NOT_REACHED)
+
+    def missing() -> list[str]:
+        reached = {str(point) for point in {*alone.reach, *several.reach}}
+        return sorted(set(map(str, POINTS)) - reached - set(NOT_REACHED))
+
+    if missing():  # some are reached only now and then
+        alone.rehearse()
+        several.rehearse()
+    assert missing() == []
