@@ -20,6 +20,10 @@ POINTS = find(sources())
 OF_SEVERAL = ("admin", "control", "ledger", "listener", "loop", "master", "member", "operations", "service", "share", "steward", "worker")
 
 
+#: Further rehearsals for points that were not reached.
+REHEARSALS = 3
+
+
 @pytest.fixture(scope="module")
 def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     return lambda: tmp_path_factory.mktemp("stage")
@@ -73,7 +77,8 @@ def test_each_point_is_reached(alone: Theatre, several: Theatre) -> None:
         reached = {str(point) for point in {*alone.reach, *several.reach}}
         return sorted(set(map(str, POINTS)) - reached - set(NOT_REACHED))
 
-    if missing():  # some are reached only now and then
-        alone.rehearse()
-        several.rehearse()
+    for _ in range(REHEARSALS):  # some are reached only now and then
+        if missing():
+            alone.rehearse()
+            several.rehearse()
     assert missing() == []
