@@ -13,7 +13,7 @@ from time import monotonic
 import gevent
 
 from gmproxy import internal_errors
-from gmproxy.errors import BackendError, LocalError
+from gmproxy.errors import TIMEOUT, BackendError, LocalError
 from gmproxy.probe import converse
 
 #: A server that did not say who it is is asked again after so many seconds.
@@ -40,6 +40,9 @@ SUSPICION = 4
 
 #: Looks in a timeout whether the server has ended the connections that linger.
 GLANCES = 50
+
+#: Times that it is waited for the connections that linger by then; if there are still more after that, it is tried again later.
+MAX_ROUNDS = 4
 
 
 class Caretaker:
@@ -219,12 +222,12 @@ class Caretaker:
             left = len(journal)
             with self._converse() as server:
                 if journal.overflowed:
-                    self._outlast_lingering()
+                    self._outlast_lingering(server)
                     journal.take_everything()
                     self._delete(server.flush)
                     flushes = 1
                 while keys < left and not journal.overflowed:
-                    self._outlast_lingering()
+                    self._outlast_lingering(server)
                     taken = journal.take(DELETE_AT_ONCE)
                     if not taken:
                         break  # while we waited they became too many
@@ -256,13 +259,30 @@ class Caretaker:
         self.backend.log.log(level, "backend caught up server=%s keys=%d flushes=%d", self.backend.label, keys, flushes)
         self.lost_keys(f"deleted={keys} flushes={flushes}", level)
 
-    def _outlast_lingering(self):
-        """Wait until the server has read all that was ever sent to it, so that nothing we delete comes back. The server answers by
-        now, so this is soon; what cannot be delivered within the timeout is not delivered any more."""
+    def _outlast_lingering(self, server):
+        """Wait until the server has read all that was ever sent to it, so that nothing we delete comes back. Raises BackendError.
+
+        A connection that it does not end, since its packets are lost, is cut after a timeout. But a server that was stopped has what was
+        delivered to it in its buffers, and reads that later, a cut or not: so it must answer before that timeout, and after it. (In a greenlet.)
+        """
         lingering = self.backend.lingering
+        for _ in range(MAX_ROUNDS):
+            given_up = set(lingering)
+            if not given_up:
+                return
+            server.greet()
+            if self._ended(given_up):
+                continue
+            server.greet()
+            lingering.cut(given_up)
+        if lingering:
+            raise BackendError(TIMEOUT, "connections that were given up do not end")
+
+    def _ended(self, given_up):
+        """True if the server ends all these connections within the timeout."""
         glance = self.backend.options.timeout / GLANCES
         for _ in range(GLANCES):
-            if not lingering:
-                return
+            if given_up.isdisjoint(self.backend.lingering):
+                return True
             gevent.sleep(glance)
-        lingering.cut_all()
+        return False

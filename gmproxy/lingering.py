@@ -46,10 +46,17 @@ class Lingering:
         self._watchers[sock] = watcher
         watcher.start(self._on_readable, sock)
 
+    def __iter__(self):
+        return iter(self._watchers)
+
+    def cut(self, given_up):
+        """Do not wait for the connections `given_up` any longer: what was not delivered never will be."""
+        for sock in given_up:
+            if sock in self._watchers:
+                self._cut(sock)
+
     def cut_all(self):
-        """Do not wait any longer: what was not delivered never will be."""
-        for sock in list(self._watchers):
-            self._cut(sock)
+        self.cut(list(self._watchers))
 
     def _on_readable(self, sock):
         """Called from the loop. Should it fail, the connection is closed: else it would be called again at once, for ever."""

@@ -145,17 +145,20 @@ def test_what_overflows_meanwhile_is_flushed_the_next_time(backend, server, catc
 
 
 class Draining:
-    """Lingering connections that have ended at the second glance; `before_that` is done first."""
+    """Connections that linger: one, which ends at the third look, just after `before_that`."""
 
     def __init__(self, before_that):
         self._before_that = before_that
-        self._glances = 0
+        self._looks = 0
 
-    def __bool__(self):
-        self._glances += 1
-        if self._glances == 2:
+    def __iter__(self):
+        self._looks += 1
+        if self._looks == 3:
             self._before_that()
-        return self._glances == 1
+        return iter(["a connection"] if self._looks < 3 else [])
+
+    def __len__(self):
+        return len([*self])
 
 
 def test_what_cannot_be_deleted_stays(backend, server, catch_up):
@@ -173,25 +176,53 @@ def test_nothing_is_deleted_before_the_lingering_connections_have_ended(backend,
     order = []
     backend.misses(b"a")
     backend.lingering = Draining(lambda: order.append("ended"))
-    server.meanwhile = lambda server: order.append("deleted")
+    server.meanwhile = lambda server: order.append(server.told[-1])
     catch_up()
-    assert order == ["ended", "deleted"]
+    assert order == ["greet", "ended", 1], "first it has to answer, last the key is deleted"
+
+
+class Stuck(list):
+    """Connections that the server never ends."""
+
+    def cut(self, given_up):
+        for connection in given_up:
+            self.remove(connection)
 
 
 def test_they_are_not_waited_for_for_ever(backend, server, catch_up):
-    class Stuck:
-        cut = False
+    """It answers before and after that: what it has not read by then was never delivered."""
+    backend.misses(b"a")
+    backend.lingering = Stuck(["a connection"])
+    catch_up()
+    assert server.told == ["greet", "greet", 1] and not backend.lingering
 
-        def __bool__(self):
-            return not self.cut
 
-        def cut_all(self):
-            self.cut = True
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_server_that_hangs_may_read_them_later(backend, server, catch_up, answers):
+    """It has them in its buffers. So nothing is cut, and nothing deleted, while it does not answer."""
+
+    def hang(server):
+        if server.told.count("greet") > answers:
+            raise BackendError(TIMEOUT, "no answer to version")
 
     backend.misses(b"a")
-    backend.lingering = Stuck()
+    backend.lingering = Stuck(["a connection"])
+    server.meanwhile = hang
     catch_up()
-    assert server.told == [1] and backend.lingering.cut
+    assert server.told == ["greet"] * (answers + 1) and backend.lingering and b"a" in backend.journal
+    assert backend.troubles == [TIMEOUT]
+
+
+def test_more_that_come_meanwhile_are_waited_for_in_turn(backend, server, catch_up):
+    class Growing(Stuck):
+        def cut(self, given_up):
+            super().cut(given_up)
+            self.append(object())
+
+    backend.misses(b"a")
+    backend.lingering = Growing(["a connection"])
+    catch_up()
+    assert b"a" in backend.journal and 1 not in server.told and backend.troubles == [TIMEOUT], "later, then"
 
 
 def test_in_the_log_once_in_a_while(backend, catch_up, caplog):
