@@ -76,10 +76,10 @@ class Clients:
         the loop. If it raises, the socket is still the caller's."""
         with APART:
             session = new_session(self._service, fd, self._lane_of_new, notes)
-            session.start(self._when_over)
+            if softly:
+                session.leave(softly)
+            session.start(self._when_over)  # last: from now on the session closes the socket
         self.sessions.add(session)
-        if softly:
-            session.leave(softly)
         self._note()
 
     def _wake(self, fd, notes, softly):
@@ -120,8 +120,11 @@ class Clients:
         count = len(self)
         share.clients += count - self._noted
         self._noted = count
-        if share.board is not None:
-            share.board.note(share.number, self._service.options.name, count)
+        try:
+            if share.board is not None:
+                share.board.note(share.number, self._service.options.name, count)
+        except Exception:
+            internal_errors.record("clients.note")
 
     # -- who is busy, and who is silent
 

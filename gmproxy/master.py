@@ -375,11 +375,11 @@ class Master:
 
     # -- what the steward has done
 
-    def serve(self, configs, new, then):
+    def serve(self, configs, places, new, then):
         self._board.assign([config.name for config in configs])
         self._board.enroll(configs)
         facts = {
-            "configs": [as_plain(config) for config in configs], "places": self.steward.places.of_all(configs),
+            "configs": [as_plain(config) for config in configs], "places": places,
             "new": list(new), "slots": self._board.slots, "servers": self._board.places,
         }
         self.ask("serve", [facts], functools.partial(self._served, then), list(new.values()), beginners=True)

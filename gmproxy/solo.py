@@ -38,7 +38,7 @@ class Solo:
     def run(self, ready):
         """Serve until the end; `ready` is called once clients are accepted."""
         steward = self.steward
-        self.serve(steward.configs, steward.places.sockets)
+        self.serve(steward.configs, steward.places.of_all(steward.configs), steward.places.sockets)
         follow = internal_errors.guarded("solo.signal", steward.signal)
         self._greenlets.append(gevent.spawn(every, LOOK_EVERY, steward.look))
         if steward.places.control is not None:
@@ -81,9 +81,9 @@ class Solo:
 
     # -- what the steward has done
 
-    def serve(self, configs, new, then=lambda: None):
+    def serve(self, configs, places, new, then=lambda: None):
         own = {place: sock.dup() for place, sock in new.items()}  # the worker closes its own, the steward keeps what it hands over
-        self._worker.serve(configs, self.steward.places.of_all(configs), own)
+        self._worker.serve(configs, places, own)
         then()
 
     def ask(self, command, arguments, then):

@@ -40,7 +40,7 @@ class Steward:
     waiting      gmproxy.daemon.Waiting, who waits to hear that we serve
     ejected      servers that an operator wants left alone, as they were named: a worker that is started later is told
     crew         who serves. It has
-                     serve(configs, new, then)         new: {place: listening socket}; then() is called when that is done
+                     serve(configs, places, new, then) places: {name of a pool: its places}, new: {place: listening socket}; then() is called when it is done
                      ask(command, arguments, then)     then(list of answers) is called at once or later
                      reopen_logs(config)               raises StartError
                      end(softly)
@@ -163,12 +163,13 @@ class Steward:
         new = self.places.open(plan.configs)
         try:
             self.crew.reopen_logs(plan.configs[0])
-        except StartError:
-            self.places.forget(new)
+            places = self.places.of_all(plan.configs)
+        except Exception:
+            self.places.forget(new)  # nobody would accept clients there
             raise
         self.configs = plan.configs
-        self.places.close_unused(plan.configs)
-        self.crew.serve(plan.configs, new, functools.partial(self._followed, plan, then))
+        internal_errors.guarded("steward.close_unused", self.places.close_unused)(plan.configs)
+        self.crew.serve(plan.configs, places, new, functools.partial(self._followed, plan, then))
 
     def _followed(self, plan, then):
         try:
