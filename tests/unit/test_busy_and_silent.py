@@ -200,3 +200,16 @@ def test_a_session_that_raises_when_looked_at_stops_nobody(clients, trouble):
     assert all(one.silent == 1 and one.left and one.followed for one in others)
     assert internal_errors.count() == 3
     clients.sessions.clear()
+
+
+def test_a_count_that_cannot_be_noted_costs_no_client(clients, trouble):
+    """The socket belongs to the session by then: nobody may close it."""
+    board = SimpleNamespace(note=None)
+    trouble(board, "note")
+    clients._service.share.board = board
+    ours, theirs = socket.socketpair()
+    with ours:
+        clients.seat(theirs.detach())
+        assert talk(ours, b"mn\r\n") == b"MN\r\n"
+        clients._service.share.board = None
+    assert internal_errors.count() == 1
