@@ -219,5 +219,6 @@ class AnswersInOrder:
 
 
 def _number(word):
-    """What a server says may have too many digits to be true, but must not stop us."""
-    return int(word[:20])
+    """What a server says may have too many digits to be true, or none, but must not stop us."""
+    digits = word[:20].strip()
+    return int(digits) if digits.isdigit() else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from faults.pauses import Pauses
 from gmproxy import control
 from support.servers import Proxy
+from support.timing import eventually
 
 #: What a reload changes, by turns; none of it may be seen by a client.
 SETTINGS = ("slow-threshold = 100\n", "slow-threshold = 200\n", "server-idle-timeout = 50\n")
@@ -87,7 +88,10 @@ class Service:
         victim = chance.choice(workers)
         os.kill(victim, signal.SIGSTOP)
         self._cut_off |= clients_of(victim, self.proxy.port)
+        killed_at = time.monotonic()
         os.kill(victim, signal.SIGKILL)
+        eventually(lambda: self.proxy.stats()["threads"] == len(workers), what="another worker serves")
+        self.pauses.add(killed_at, time.monotonic())  # who connects again meanwhile may have to wait for it
 
     def cuts_off(self, port: int) -> bool:
         """Whether the client with this port was cut off with its worker; it is asked once for each."""

@@ -75,6 +75,7 @@ def test_arguments_that_make_no_sense(service, workers, words):
 def test_operators_who_do_not_read(service, operator, workers):
     """The service ends when it is told to, and a dead worker is replaced."""
     process = service(workers)
+    eventually(lambda: process.stats()["threads"] == workers, what="all workers serve")
     deaf = [operator(process) for _ in range(5)]
     for sock in deaf:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
