@@ -93,7 +93,7 @@ def _fixed(configs: list) -> int:
 
 
 def _clients(configs: list, lanes: list[int], left: int) -> int:
-    """Clients for whom there is room beside the links that they use, where `left` descriptors are left for both.
+    """Number of clients that can be accepted beside the links that they use, where `left` descriptors are left for both.
 
     Each CLIENTS_PER_LANE clients open one link to each server, and one more for long answers (session.py): where there are few
     descriptors and many servers, a few clients leave most links closed.

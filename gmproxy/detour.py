@@ -7,6 +7,7 @@ has it as a guest: once the rings change again that value is old there, and the 
 import time
 
 from gmproxy.accel import pick
+from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import c_number
 
 Asker = pick("message").Asker
@@ -16,8 +17,6 @@ LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 
 
 #: Flags of the meta commands that hold it. An ms without one would live for ever.
 META_LIVES = (b"T", b"N")
-
-LONGEST_RELATIVE = 30 * 86400  # seconds; memcached takes more for a time of day
 
 
 class Detour:
@@ -106,5 +105,5 @@ def _shorter(word, longest):
     life = c_number(word, -2**63, 2**63 - 1)
     if life is None:
         return word
-    left = life - time.time() if life > LONGEST_RELATIVE else life
+    left = life - time.time() if life > limits.LONGEST_RELATIVE_LIFE else life
     return b"%d" % longest if life == 0 or left > longest else word

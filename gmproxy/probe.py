@@ -28,9 +28,7 @@ def introduce(sock, options):
     """Tell the backup at the connected, non-blocking `sock` that its client is a proxy that copies to it, lest it copies that again. Returns
     True if it is a gmproxy itself. In a greenlet. Raises BackendError, with `sock` still open."""
     talk = (_Binary if options.backend_protocol == "binary" else _Text)(sock, options.timeout)
-    is_proxy = bool(talk.stats(orders.WE_COPY_TO_YOU))
-    sock.setblocking(False)
-    return is_proxy
+    return bool(talk.stats(orders.WE_COPY_TO_YOU))
 
 
 class Conversation:

@@ -1,6 +1,5 @@
 """A single process: a worker that looks after itself. All that a master does for several is done here in greenlets."""
 
-import contextlib
 import logging
 import os
 

@@ -69,7 +69,7 @@ class Steward:
     def ready(self, announce=lambda: None):
         """Clients are served: `announce` it, and tell who waits for that. Only now the pid file of a predecessor is ours. Raises StartError.
 
-        A predecessor ends as soon as it knows, so that comes last, when nothing can fail any more.
+        A predecessor ends as soon as it knows, so that comes last, when nothing else can fail.
         """
         if self.configs[0].pid_file and self.places.predecessor is not None:
             write_pid_file(self.configs[0].pid_file, self.places.predecessor)

@@ -7,7 +7,8 @@ import pytest
 from support.requests import request_for
 
 from gmproxy.accel import pick
-from gmproxy.detour import LIFE_AT, LONGEST_RELATIVE, Detour, Straggler, follow_stragglers, shorten_life
+from gmproxy.detour import LIFE_AT, Detour, Straggler, follow_stragglers, shorten_life
+from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
 
 message = pick("message")
 Request, VERBS = message.Request, message.VERBS
@@ -85,12 +86,12 @@ def test_shorten_life(line, shortened):
 @pytest.mark.parametrize("seconds, kept", [(-10, True), (10, True), (1000, False)])
 def test_shorten_the_life_to_a_time_of_day(seconds, kept):
     until = int(time.time()) + seconds
-    assert until > LONGEST_RELATIVE
+    assert until > LONGEST_RELATIVE_LIFE
     assert shortened_to(b"touch k %d\r\n" % until) == (b"touch k %d\r\n" % until if kept else b"touch k 30\r\n")
 
 
 def test_the_longest_life_that_is_no_time_of_day():
-    assert shortened_to(b"touch k %d\r\n" % LONGEST_RELATIVE, LONGEST_RELATIVE) == b"touch k %d\r\n" % LONGEST_RELATIVE
+    assert shortened_to(b"touch k %d\r\n" % LONGEST_RELATIVE_LIFE, LONGEST_RELATIVE_LIFE) == b"touch k %d\r\n" % LONGEST_RELATIVE_LIFE
 
 
 # -- Detour
