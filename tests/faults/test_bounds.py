@@ -225,7 +225,8 @@ def test_many_keys_that_a_server_missed(kept, backups, options, forgets):
                 bystander.is_served()
             with bystander.phase("while it forgets them"):
                 away.server.resume()
-                eventually(lambda: proxy.log().count("backend caught up") >= journals, PATIENCE + journals * JOURNAL_KEYS * TIME_FOR_A_KEY)
+                eventually(lambda: proxy.log().count("backend caught up") >= journals and not proxy.stats()["journal_keys"],
+                           PATIENCE + journals * JOURNAL_KEYS * TIME_FOR_A_KEY, what="its keys are forgotten")
             bystander.is_served()
             stage.wait_until_whole()
             talk.send(b"get %b\r\n" % b" ".join(sample))

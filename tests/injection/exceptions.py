@@ -88,7 +88,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "session:Session.serve_proxy",
     ),
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
-        "backend:Backend.fails_to_catch_up", "caretaker:Caretaker._catch_up_alone", "control:Channel.fileno", "detour:Detour.fill",
+        "backend:Backend.fails_to_catch_up", "caretaker:Caretaker._catch_up_alone", "caretaker:Caretaker._ended", "control:Channel.fileno", "detour:Detour.fill",
         "detour:Straggler.answered", "health:Health.probe_failed", "health:Health.succeeded", "health:Health.suspect",
         "journal:Journal.not_deleted", "link:Link._read_out_and_fail", "link:Link.on_writable", "manykeys:ManyKeys.discard",
         "measures:Slow.note", "meter:Meter.slow", "probe:_Binary.flush", "protocol.binary:BinaryParser._get",
