@@ -66,4 +66,4 @@ $(BUILT): $(SOURCES) scripts/install-missing
 clean:
 	rm -rf build dist *.egg-info $(VENV) bench/loadgen
 	find gmproxy tests bench -name __pycache__ -prune -exec rm -rf {} +
-	rm -f gmproxy/_c/*.so
+	find gmproxy -name '*.so' -delete; rm -f gmproxy/compiled_sources.json

@@ -1,24 +1,30 @@
-"""Builds the compiled twins of the hot modules (gmproxy/accel.py says which); all else stands in pyproject.toml.
+"""Compiles the hot modules (gmproxy/compiled.py says which); all else stands in pyproject.toml.
 
     GMPROXY_BUILD=auto      compile if it can be done, else install the pure Python build (default)
     GMPROXY_BUILD=require   a failure to compile is a failure
     GMPROXY_BUILD=pure      do not compile
 """
 
-import glob
+import importlib.util
+import json
 import os
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from gmproxy.accel import HOT_MODULES, TWIN_MODULES  # noqa: E402
-
 BUILD = os.environ.get("GMPROXY_BUILD", "auto")
 if BUILD not in ("auto", "pure", "require"):
     sys.exit(f"GMPROXY_BUILD={BUILD}: say auto, pure or require")
+
+#: By path, since the package itself needs what pip has not installed yet.
+_spec = importlib.util.spec_from_file_location("compiled", Path(__file__).resolve().parent / "gmproxy" / "compiled.py")
+os.environ["GMPROXY_PURE"] = "1"  # here it only lists the modules
+compiled = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(compiled)
+
+CPUS = len(os.sched_getaffinity(0))
 
 DIRECTIVES = {
     "language_level": 3,
@@ -40,26 +46,29 @@ def extensions():
             raise
         print("gmproxy: no Cython, so the hot modules are not compiled", file=sys.stderr)
         return []
-    wanted = [_extension(name, module.replace(".", "/") + ".py") for name, module in HOT_MODULES.items()]
-    wanted += [_extension(name, f"gmproxy/_c/{name}.pyx") for name in TWIN_MODULES]
-    return cythonize(wanted, compiler_directives=DIRECTIVES, build_dir="build", force=_types_changed())
-
-
-def _types_changed():
-    """True if a .pxd is newer than what was compiled: Cython looks for a module's .pxd beside its .py, not in _c."""
-    compiled = glob.glob("build/gmproxy/**/*.c", recursive=True)
-    types = glob.glob("gmproxy/_c/*.pxd")
-    return bool(compiled) and max(map(os.path.getmtime, types)) > min(map(os.path.getmtime, compiled))
+    wanted = [_extension(name, source) for name, source in compiled.hot_modules().items()]
+    return cythonize(wanted, compiler_directives=DIRECTIVES, build_dir="build", nthreads=CPUS)
 
 
 def _extension(name, source):
-    # In auto, `optional` makes a failing compiler a warning. The door then finds the build not whole and runs the .py files.
-    depends = [f"gmproxy/_c/{name}.pxd"] if source.endswith(".py") else []
-    return Extension(f"gmproxy._c.{name}", [source], depends=depends, optional=BUILD == "auto")
+    # In auto, `optional` makes a failing compiler a warning. The build is then not complete, and the .py files run.
+    twin = source.with_suffix(".pyx")
+    path = twin if twin.exists() else source
+    return Extension(name, [os.path.relpath(path)], optional=BUILD == "auto")
 
 
-class OneAtATime(build_ext):
-    """Says what failed, in one line, where the build goes on without it."""
+class BuildExtensions(build_ext):
+    """Compiles on all processors, says what failed in one line where the build goes on without it, and notes what was compiled."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or CPUS
+
+    def run(self):
+        super().run()
+        if self.extensions:
+            root = Path() if self.inplace else Path(self.build_lib)
+            (root / "gmproxy" / compiled.SOURCES.name).write_text(json.dumps(compiled.digests(), indent=1) + "\n")
 
     def build_extension(self, extension):
         try:
@@ -70,4 +79,4 @@ class OneAtATime(build_ext):
             print(f"gmproxy: {extension.name} not compiled: {error}", file=sys.stderr)
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": OneAtATime})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions})

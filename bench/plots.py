@@ -6,10 +6,9 @@ from statistics import median
 import matplotlib
 
 matplotlib.use("svg")
+from curves import NUTCRACKER, Curve  # noqa: E402
 from matplotlib import pyplot  # noqa: E402  (after the choice of what it draws on)
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402
-
-from curves import NUTCRACKER, Curve  # noqa: E402
 
 SIZE = (7.6, 4.2)  # inches
 COLOURS = ("#0072b2", "#d55e00", "#009e73")  # told apart by the colour-blind, too

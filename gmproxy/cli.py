@@ -1,6 +1,6 @@
 """The commands gmproxy and magent: the first instructions. All else is in start.py, which takes a moment to import."""
 
-from gmproxy import early
+from gmproxy.system import bootstrap
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,7 +14,9 @@ def magent(arguments: list[str] | None = None) -> int:
 
 
 def _command(program: str, arguments: list[str] | None) -> int:
-    early.keep_signals()
-    early.open_standard_descriptors()
-    from gmproxy import start  # only now: a signal that comes meanwhile is kept
-    return start.command(program, program, arguments)
+    bootstrap.keep_signals()
+    bootstrap.open_standard_descriptors()
+    from gmproxy.process import (
+        startup,  # only now: a signal that comes meanwhile is kept
+    )
+    return startup.command(program, program, arguments)

@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 
-from gmproxy import early
 from gmproxy.console import orders, questions, route, status, top
 from gmproxy.console.service import DEFAULT_PATH, Refused
 from gmproxy.errors import ConfigError, GmproxyError
+from gmproxy.system import bootstrap
 
 USAGE = f"""usage: gmproxyctl COMMAND [ARGUMENT...] [--control PATH | -c FILE] [--json]
 
@@ -58,7 +58,7 @@ COMMANDS = {
 def main(arguments=None):
     if arguments is None:
         arguments = sys.argv[1:]
-        early.open_standard_descriptors()
+        bootstrap.open_standard_descriptors()
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _end)  # by an exception, so that `top` leaves the terminal as it was
     if not arguments or arguments[0] in ("-h", "--help"):

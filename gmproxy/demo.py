@@ -7,10 +7,11 @@ import socket
 import subprocess
 import time
 
-from gmproxy import early, logs, sockets
-from gmproxy.address import Server
 from gmproxy.errors import StartError
-from gmproxy.share import Share
+from gmproxy.monitoring import logging_setup
+from gmproxy.placement.server_spec import Server
+from gmproxy.process.shared_memory import Share
+from gmproxy.system import bootstrap, sockets
 
 HOST = "127.0.0.1"
 ADMIN_PORT = 8211
@@ -47,10 +48,10 @@ def run(config, program):
     try:
         servers = [_start(memcached, children) for _ in range(3)]
         config = dataclasses.replace(config, server=servers[:2], backup=servers[2:], daemon=False, admin=sockets.name_of(admin))
-        logs.set_up(config, False)
+        logging_setup.set_up(config, False)
         import gevent
 
-        from gmproxy.worker import Worker
+        from gmproxy.process.worker import Worker
 
         host, port = bound.getsockname()
         place = sockets.name_of(bound)
@@ -63,13 +64,13 @@ def run(config, program):
 
         worker = Worker(Share(started_at=time.monotonic()), lambda config: None)
         worker.serve([config], {config.name: [place]}, {place: bound, config.admin: admin})
-        for number in early.END_SIGNALS:
+        for number in bootstrap.END_SIGNALS:
             gevent.signal_handler(number, worker.end)
-        if early.must_end():
+        if bootstrap.must_end():
             worker.end()
         worker.run(ready)
     finally:
-        early.ignore_signals()
+        bootstrap.ignore_signals()
         _stop(children)
 
 
@@ -101,13 +102,13 @@ def _start(memcached, children):
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     children.append(child)
     deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline and child.poll() is None and not early.must_end():
+    while time.monotonic() < deadline and child.poll() is None and not bootstrap.must_end():
         try:
             socket.create_connection((HOST, port), 1).close()
             return Server(HOST, port)
         except OSError:
             time.sleep(0.02)
-    if early.must_end():
+    if bootstrap.must_end():
         raise StartError("ended by a signal at the start")
     raise StartError(f"memcached did not start on {HOST}:{port}")
 

@@ -6,15 +6,13 @@ import time
 from types import SimpleNamespace
 
 from gmproxy import internal_errors
-from gmproxy.accel import pick
-from gmproxy.conf import UNNAMED, placement_for
-from gmproxy.health import UP, WARMING
-from gmproxy.reload import match
-from gmproxy.service import Service
-
-new_backend = pick("backend").Backend
-new_router = pick("router").Router
-new_meter = pick("meter").Meter
+from gmproxy.backend.backend import Backend
+from gmproxy.backend.health import UP, WARMING
+from gmproxy.backend.latency import Meter
+from gmproxy.client.context import Service
+from gmproxy.config.configuration import UNNAMED, placement_for
+from gmproxy.config.diff import match
+from gmproxy.routing.router import Router
 
 #: A server that was taken out is let go when nobody has waited for it for so many times the timeout: a request that fails elsewhere
 #: may still come to ask it.
@@ -43,7 +41,7 @@ class Pool:
         self._share = share
         self._leaving = {}  # a Backend that was taken out -> when it was last seen busy
         self.options = SimpleNamespace()
-        self.router = new_router(self.options)
+        self.router = Router(self.options)
         self.service = Service(self.options, self.router, share)
         self.backends = []
         self.reload(config)
@@ -82,7 +80,7 @@ class Pool:
         staff = []
         for server, backend in zip(servers, kept):
             if backend is None:
-                backend = new_backend(server, self.options, self.router, self._log, backed, is_backup)
+                backend = Backend(server, self.options, self.router, self._log, backed, is_backup)
             else:
                 backend.follow_options(backed)
             backend.share_debts(self._share.debts(self.config.name, is_backup, server.label))
@@ -126,7 +124,7 @@ class Pool:
         self._slow = slow
         for backend in self.backends:
             if backend.meter is None:
-                backend.meter = new_meter(self.options.slow_threshold, functools.partial(slow.note, self.title, backend.label))
+                backend.meter = Meter(self.options.slow_threshold, functools.partial(slow.note, self.title, backend.label))
             backend.meter.slow_threshold = self.options.slow_threshold
 
     def shares(self):

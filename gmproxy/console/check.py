@@ -4,10 +4,10 @@ import base64
 import dataclasses
 import json
 
-from gmproxy import conf
-from gmproxy.address import parse_servers
+from gmproxy.config import configuration
 from gmproxy.console.placed import Routes, chosen, show
 from gmproxy.errors import ConfigError
+from gmproxy.placement.server_spec import parse_servers
 
 MISMATCHES_SHOWN = 10
 
@@ -19,7 +19,7 @@ def check(given):
         given["server"] = [_servers(facts, "servers", facts.get("weights"), facts.get("names"))]
         if given["backup"] is None and facts.get("backups"):
             given["backup"] = [_servers(facts, "backups", None, None)]
-    routes = Routes(chosen(conf.configs(given), given["pool"]))
+    routes = Routes(chosen(configuration.configs(given), given["pool"]))
     right, wrong = _compare(routes.primaries, routes.config.server, _keys(facts, "keys"))
     if routes.backups is not None:
         more_right, more_wrong = _compare(routes.backups, routes.config.backup, _keys(facts, "backup_keys"))

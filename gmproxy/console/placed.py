@@ -1,6 +1,6 @@
 """Where keys go under a configuration, told without a proxy."""
 
-from gmproxy import conf
+from gmproxy.config import configuration
 from gmproxy.errors import ConfigError
 
 
@@ -18,8 +18,8 @@ class Routes:
 
     def __init__(self, config):
         self.config = config
-        self.primaries = conf.placement_for(config, config.server)
-        self.backups = conf.placement_for(config, config.backup) if config.backup else None
+        self.primaries = configuration.placement_for(config, config.server)
+        self.backups = configuration.placement_for(config, config.backup) if config.backup else None
 
     def of(self, key):
         """{"hash", "server", "backup" if there is one} of `key` (bytes)."""

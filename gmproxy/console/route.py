@@ -2,24 +2,24 @@
 
 import os
 
-from gmproxy import conf
+from gmproxy.config import configuration
+from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, option_name
 from gmproxy.console import check
 from gmproxy.console.placed import Routes, chosen, show
 from gmproxy.console.service import Service, print_json
 from gmproxy.errors import ConfigError
-from gmproxy.settings import POOL_SETTINGS, SETTINGS, option_name
 
 
 def route(arguments):
     """Returns the exit status. Raises ConfigError, Refused."""
-    parser = conf.parser_for("gmproxyctl route")
+    parser = configuration.parser_for("gmproxyctl route")
     parser.add_argument("keys", nargs="*")
     parser.add_argument("--check", metavar="FILE")
     parser.add_argument("--pool", metavar="NAME")
     parser.add_argument("--json", action="store_true")
-    typed = conf.read_arguments(parser, arguments, {})
+    typed = configuration.read_arguments(parser, arguments, {})
     running = typed["control"] is not None and not typed["config"]
-    given = typed if running else conf.read_arguments(parser, arguments, os.environ)
+    given = typed if running else configuration.read_arguments(parser, arguments, os.environ)
     if given["check"] is not None:
         if given["keys"]:
             raise ConfigError("say keys or --check FILE, not both")
@@ -36,7 +36,7 @@ def route(arguments):
 
 
 def _of_configuration(given):
-    routes = Routes(chosen(conf.configs(given), given["pool"]))
+    routes = Routes(chosen(configuration.configs(given), given["pool"]))
     return [{"key": key, **routes.of(os.fsencode(key))} for key in given["keys"]]
 
 

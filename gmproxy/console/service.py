@@ -6,8 +6,9 @@ import json
 import os
 import pwd
 
-from gmproxy import conf, control
+from gmproxy.config import configuration
 from gmproxy.errors import ConfigError, GmproxyError
+from gmproxy.system import control_socket
 
 #: Where the packaged service has its control socket.
 DEFAULT_PATH = "/run/gmproxy/gmproxy.control"
@@ -69,7 +70,7 @@ class Service:
     def ask(self, command, *arguments, patience=0.0):
         """Its answer, a dict; it is given `patience` seconds more than others. Raises Refused."""
         try:
-            answer = control.ask(self.path, command, *arguments, timeout=PATIENCE + patience)
+            answer = control_socket.ask(self.path, command, *arguments, timeout=PATIENCE + patience)
         except TimeoutError:
             raise Refused(f"the service at {self.path} does not answer within {PATIENCE + patience:g} s") from None
         except PermissionError:
@@ -97,7 +98,7 @@ def _configured(given, environment):
     file = given.config or environment.get("GMPROXY_CONFIG")
     if not file:
         return None
-    path = conf.read_arguments(conf.parser_for("gmproxyctl"), ["-c", file], {})["control"]
+    path = configuration.read_arguments(configuration.parser_for("gmproxyctl"), ["-c", file], {})["control"]
     if not path:
         raise ConfigError(f"{file} sets no control socket: say --control PATH")
     return path

@@ -9,10 +9,10 @@ from support.servers import HOST, free_port
 from support.talk import Talk
 from support.timing import PATIENCE, Stopwatch, eventually
 
-from gmproxy.admin import REPORT_KEPT
-from gmproxy.admin.http import HEADER_TIMEOUT, MAX_HEADER
-from gmproxy.descriptors import ADMIN_CONNECTIONS
-from gmproxy.logs import BURST
+from gmproxy.monitoring.http import REPORT_KEPT
+from gmproxy.monitoring.http_server import HEADER_TIMEOUT, MAX_HEADER
+from gmproxy.monitoring.logging_setup import BURST
+from gmproxy.system.descriptors import ADMIN_CONNECTIONS
 
 HEALTHY = "HTTP/1.1 200 OK"
 

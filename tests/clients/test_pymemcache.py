@@ -9,7 +9,12 @@ pymemcache = pytest.importorskip("pymemcache")
 
 from pymemcache.client.base import Client, PooledClient  # noqa: E402
 from pymemcache.client.hash import HashClient  # noqa: E402
-from pymemcache.exceptions import MemcacheClientError, MemcacheError, MemcacheServerError, MemcacheUnknownCommandError  # noqa: E402
+from pymemcache.exceptions import (  # noqa: E402
+    MemcacheClientError,
+    MemcacheError,
+    MemcacheServerError,
+    MemcacheUnknownCommandError,
+)
 
 THREADS = 16
 ROUNDS = 60

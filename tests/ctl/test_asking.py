@@ -8,8 +8,8 @@ import threading
 import pytest
 from support.timing import TICK
 
-from gmproxy import control
 from gmproxy.console import service as asking
+from gmproxy.system import control_socket
 
 NOBODY = 65534
 
@@ -101,7 +101,7 @@ def test_no_permission(gmproxyctl, tmp_path):
         if directory == tmp_path or directory.name.startswith("pytest-"):  # never /tmp itself, whose mode is everybody's
             directory.chmod(directory.stat().st_mode | 0o011)
     path = tmp_path / "control"
-    with control.listen(str(path), (-1, -1)):
+    with control_socket.listen(str(path), (-1, -1)):
         os.setegid(NOBODY)
         os.seteuid(NOBODY)
         try:

@@ -3,8 +3,8 @@
 import pytest
 from support.servers import run
 
-from gmproxy import conf
-from gmproxy.profiles import PROFILES
+from gmproxy.config import configuration
+from gmproxy.placement.profiles import PROFILES
 
 
 @pytest.fixture(scope="module")
@@ -33,5 +33,5 @@ def test_every_program_is_there(program, listed):
 
 def test_every_name_is_taken(listed):
     for name, _ in listed:
-        [config], _ = conf.parse(["-s", "10.0.0.1:11211,10.0.0.2:11211", "--profile", name, "-t"], {})
+        [config], _ = configuration.parse(["-s", "10.0.0.1:11211,10.0.0.2:11211", "--profile", name, "-t"], {})
         assert config.profile == name

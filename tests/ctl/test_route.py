@@ -7,8 +7,8 @@ import sys
 import pytest
 from support.servers import environment
 
-from gmproxy.address import parse_servers
-from gmproxy.placement import HASHES, build
+from gmproxy.placement.builder import HASHES, build
+from gmproxy.placement.server_spec import parse_servers
 
 TWO = ("-s", "10.0.0.1:11211", "-s", "10.0.0.2:11211")
 

@@ -5,8 +5,8 @@ from base64 import b64encode
 
 import pytest
 
-from gmproxy.address import parse_servers
-from gmproxy.placement import build
+from gmproxy.placement.builder import build
+from gmproxy.placement.server_spec import parse_servers
 
 SERVERS = ["10.0.0.1:11211", "10.0.0.2:11211", "10.0.0.3:11212"]
 KEYS = [f"user:{number}" for number in range(60)]

@@ -1,7 +1,16 @@
 """What a client of the binary protocol might say, as in conversations.py: here a piece is a packet."""
 
 from differential.conversations import KEYS, MARK, ODD_KEYS, VALUES
-from support.packets import HEADER_SIZE, OPCODES, REQUEST, count, packet, store, taken_apart, touch
+from support.packets import (
+    HEADER_SIZE,
+    OPCODES,
+    REQUEST,
+    count,
+    packet,
+    store,
+    taken_apart,
+    touch,
+)
 
 #: Quiet or not, as it comes.
 STORES = ("set", "set", "add", "replace")

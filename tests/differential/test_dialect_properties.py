@@ -4,14 +4,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.packets import OPCODES, REQUEST, packet, taken_apart
 
-from gmproxy.accel import pick
 from gmproxy.errors import LOGIN, PROTOCOL, BackendError
-
-message = pick("message")
-text = pick("text")
-binary = pick("binary")
-reply = pick("reply")
-binary_link = pick("binary_link")
+from gmproxy.protocol import request as message
+from gmproxy.protocol.binary import requests as binary
+from gmproxy.protocol.binary import server_reader as binary_link
+from gmproxy.protocol.text import requests as text
+from gmproxy.protocol.text import responses as reply
 
 MAX_ITEM_SIZE = 300
 

@@ -7,17 +7,16 @@ import subprocess
 import sys
 
 import pytest
-
-from gmproxy.accel import BUILD, pick
-from gmproxy.errors import PROTOCOL, BackendError
 from differential.binary_conversations import Binary
 from support.servers import environment
 
-message = pick("message")
-text = pick("text")
-binary = pick("binary")
-reply = pick("reply")
-new_keys = pick("retrieval").Keys
+from gmproxy.compiled import BUILD
+from gmproxy.errors import PROTOCOL, BackendError
+from gmproxy.protocol import request as message
+from gmproxy.protocol.binary import requests as binary
+from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.text import requests as text
+from gmproxy.protocol.text import responses as reply
 
 MAX_ITEM_SIZE = 5000
 CASES = 20_000
@@ -119,7 +118,7 @@ def ask(number):
     words, keys, _ = QUESTIONS[number % len(QUESTIONS)]
     name, *flags = words.split(b" ")
     request = message.Request(message.VERBS[name], keys[0], b" ".join([name, keys[0], *flags]) + b"\r\n")
-    request.keys = new_keys(keys) if len(keys) > 1 else None
+    request.keys = Keys(keys) if len(keys) > 1 else None
     return request
 
 

@@ -15,16 +15,15 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from gmproxy import accel
-from gmproxy.errors import BackendError
 from support.servers import environment
 
-message = accel.pick("message")
-reply = accel.pick("reply")
-binary_link = accel.pick("binary_link")
-new_keys = accel.pick("retrieval").Keys
-values = accel.pick("refill")
+from gmproxy import compiled as accel
+from gmproxy.errors import BackendError
+from gmproxy.protocol import request as message
+from gmproxy.protocol.binary import server_reader as binary_link
+from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.text import responses as reply
+from gmproxy.routing import fill as values
 
 MUTATIONS = 60  # of each reply
 
@@ -50,7 +49,7 @@ BITS = [b"0", b"00000000", b"9", b"99999999999", b" ", b"\r", b"\n", b"\r\n", b"
 
 def ask(line, keys):
     request = message.Request(message.VERBS[line.split()[0]], keys[0], line)
-    request.keys = new_keys(keys) if len(keys) > 1 else None
+    request.keys = Keys(keys) if len(keys) > 1 else None
     return request
 
 

@@ -14,9 +14,10 @@ from array import array
 from contextlib import contextmanager
 from pathlib import Path
 
-from faults.report import p99
 from support.talk import Talk, storage, value
 from support.timing import eventually
+
+from faults.report import p99
 
 #: Answers that show that it is served; in the long form, enough for a p99.
 ANSWERS = 2000 if "FAULT_SECONDS" in os.environ else 200

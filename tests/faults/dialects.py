@@ -8,8 +8,9 @@ that begins with SERVER_ERROR, to either.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from faults.client import Client, Item, OutOfStep
 from support import packets
+
+from faults.client import Client, Item, OutOfStep
 
 #: How memcached's statuses in binary read in text, where a command has a word of its own for them.
 OK, NO_KEY, KEY_EXISTS, NOT_STORED = 0, 1, 2, 5

@@ -7,10 +7,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from faults.pauses import Pauses
-from gmproxy import control
 from support.servers import Proxy
 from support.timing import eventually
+
+from faults.pauses import Pauses
+from gmproxy.system import control_socket
 
 #: What a reload changes, by turns; none of it may be seen by a client.
 SETTINGS = ("slow-threshold = 100\n", "slow-threshold = 200\n", "server-idle-timeout = 50\n")
@@ -41,7 +42,7 @@ class Service:
 
     def order(self, *words: str) -> dict:
         """A command at the control socket, and its answer. Raises OSError or gmproxy.errors.GmproxyError if there is none."""
-        return control.ask(self._path, *words)
+        return control_socket.ask(self._path, *words)
 
     def refresh_pids(self) -> None:
         """A worker may have been replaced."""

@@ -7,11 +7,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
-from faults.pauses import Pauses
-from faults.service import Service
 from support.relay import Relay
 from support.servers import Memcached, Proxy, read_stats
 from support.timing import PATIENCE, TICK, eventually, milliseconds
+
+from faults.pauses import Pauses
+from faults.service import Service
 
 #: How the proxy is started, beside its servers: a server that fails is noticed soon, and often asked how it is.
 TIMEOUT = 2 * TICK

@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-
-from faults.bystander import Bystander
-from faults.stage import Stage, most_resident
 from support.keys import keys_by_server
 from support.scripted import ScriptedBackend, expect, hang, say
 from support.servers import HOST, free_port
-from support.talk import storage, value
+from support.talk import storage
 from support.timing import PATIENCE, eventually, milliseconds
+
+from faults.bystander import Bystander
+from faults.stage import Stage, most_resident
 
 KIB, MIB = 1024, 1024 * 1024
 

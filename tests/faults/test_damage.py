@@ -3,9 +3,9 @@
 import random
 
 import pytest
+from support.talk import value
 
 from faults import damage, values
-from support.talk import value
 
 ANSWER = value(b"some-key", values.compose(b"some-key", 17, 60)) + b"END\r\n"
 

@@ -4,6 +4,9 @@ import random
 import time
 
 import pytest
+from support.relay import Relay
+from support.talk import storage
+from support.timing import TICK, eventually
 
 from faults import damage, tally, values
 from faults.client import Client
@@ -12,9 +15,6 @@ from faults.load import Load
 from faults.pauses import Pauses
 from faults.report import complaint, history
 from faults.worker import Rules
-from support.relay import Relay
-from support.talk import storage
-from support.timing import TICK, eventually
 
 #: A key of the first worker.
 KEY = b"load-0-key-0"

@@ -4,9 +4,9 @@ import os
 import signal
 
 import pytest
+from support.timing import eventually
 
 from faults.pauses import Pauses, Watch, waits_for_processor
-from support.timing import eventually
 
 
 @pytest.mark.parametrize("intervals, within", [

@@ -1,7 +1,6 @@
 """The wire does what it says."""
 
 import pytest
-
 from support.relay import Relay
 from support.talk import Talk
 from support.timing import eventually

@@ -4,10 +4,10 @@ Every case has many keys, for such a thing may go well by luck.
 """
 
 import pytest
-
-from faults.stage import Stage
 from support.talk import storage
 from support.timing import eventually, milliseconds
+
+from faults.stage import Stage
 
 #: As many as one client may have in flight, so that all of them wait for the same timeout.
 COUNT = 60

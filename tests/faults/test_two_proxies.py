@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+from support.servers import Memcached, Proxy
+from support.timing import PATIENCE, TICK, eventually
 
 from faults import values
 from faults.model import FINE, Ledger
 from faults.stage import OPTIONS
-from support.servers import Memcached, Proxy
-from support.timing import PATIENCE, TICK, eventually
 
 memcache = pytest.importorskip("memcache")
 

@@ -14,15 +14,23 @@ import time
 from typing import NamedTuple
 
 import pytest
+from support.timing import PATIENCE, Stopwatch, eventually
 
-from faults.driver import SERVER_FAULTS, SERVICE_FAULTS, STOPPED, TWO_AT_ONCE, WIRE_FAULTS, WORKER_FAULTS, Driver
+from faults.driver import (
+    SERVER_FAULTS,
+    SERVICE_FAULTS,
+    STOPPED,
+    TWO_AT_ONCE,
+    WIRE_FAULTS,
+    WORKER_FAULTS,
+    Driver,
+)
 from faults.load import Load
 from faults.pauses import Watch
 from faults.promises import excused
 from faults.report import complaint, table
 from faults.stage import TIMEOUT, Footprint, Stage
 from faults.worker import Rules
-from support.timing import PATIENCE, Stopwatch, eventually
 
 #: What the proxy may have more at the end than at the start, bytes for each of its processes: the room its allocator keeps for the next
 #: such load.

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from gmproxy.compiled import COMPILED
 from injection.instrument import digest, make_copy
 from injection.points import Point, find, sources
 from injection.stage import Servers
-
-from gmproxy.accel import COMPILED
-
 
 #: A copy is removed after so many seconds, when another is made; another session may use it until then.
 KEPT_FOR = 3600

@@ -11,7 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from injection.points import PACKAGE, Function, Point, find, functions, module_name, sources
+from injection.points import (
+    PACKAGE,
+    Function,
+    Point,
+    find,
+    functions,
+    module_name,
+    sources,
+)
 
 #: A whole build of the extensions, seconds.
 BUILD_TIMEOUT = 900

@@ -7,12 +7,13 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 
-from injection.clients import HUNG_AFTER
-from injection.stage import Stage
 from support import packets
 from support.servers import HOST
 from support.talk import Talk, storage
 from support.timing import eventually
+
+from injection.clients import HUNG_AFTER
+from injection.stage import Stage
 
 Part = Callable[[Stage], None]
 

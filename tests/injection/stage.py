@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from injection.clients import HUNG_AFTER, Actor, Bystander
-from injection.injector import Injector
 from support.servers import HOST, Memcached, Proxy, free_port, read_stats
 from support.talk import Talk, storage
 from support.timing import eventually
 
-from gmproxy import control
+from gmproxy.system import control_socket
+from injection.clients import HUNG_AFTER, Actor, Bystander
+from injection.injector import Injector
 
 #: Lines of `stats` that are 0 when nothing is under way and every server is trusted.
 AT_REST = ("changes_undecided", "fetches", "links_lingering", "backends_ejected", "backends_behind", "journal_keys", "bytes_held")
@@ -162,7 +162,7 @@ class Stage:
         return actor
 
     def order(self, *words: str) -> dict:
-        return control.ask(str(self.control), *words, timeout=HUNG_AFTER)
+        return control_socket.ask(str(self.control), *words, timeout=HUNG_AFTER)
 
     def new_log(self) -> str:
         """What was logged since this was last asked."""

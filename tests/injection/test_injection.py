@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from injection.conftest import Instrumented
 from injection.exceptions import NOT_REACHED
 from injection.points import Point, find, sources

@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+
 from injection import exceptions
 from injection.points import PACKAGE, find, functions, module_name, sources
 

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.servers import Proxy
+from support.timing import eventually
+
 from injection.clients import HUNG_AFTER
 from injection.conftest import Instrumented
 from injection.exceptions import is_logged
 from injection.injector import Injector
 from injection.points import Point
 from injection.stage import Servers, Stage
-from support.servers import Proxy
-from support.timing import eventually
 
 CREWS = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "several"])
 

@@ -5,13 +5,14 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from support.timing import TICK, eventually
+
 from injection.clients import HUNG_AFTER
 from injection.exceptions import ENDS_A_WORKER, is_logged
 from injection.injector import Injector
 from injection.parts import CLOSING, FOR_WORKERS, PARTS, Part
 from injection.points import Point
 from injection.stage import Servers, Stage
-from support.timing import TICK, eventually
 
 #: What an order, a question or a client may raise in a part in which a fault was injected; the stage is then asked whether it is well.
 UPSET = (OSError, EOFError, ValueError, LookupError, AssertionError)

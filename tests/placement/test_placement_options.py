@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmproxy.address import parse_servers
-from gmproxy.distributions import Member, labels_f32, labels_f64
-from gmproxy.labels import LABELS, parse_hosts, point_label
-from gmproxy.placement import DISTRIBUTIONS, HASHES, PROFILES, SETTINGS, build
+from gmproxy.placement.builder import DISTRIBUTIONS, HASHES, PROFILES, SETTINGS, build
+from gmproxy.placement.distributions import Member, labels_f32, labels_f64
+from gmproxy.placement.labels import LABELS, parse_hosts, point_label
+from gmproxy.placement.server_spec import parse_servers
 
 FIVE = parse_servers("10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4:11212,10.0.0.5")
 KEYS = [sha1(b"%d" % i).hexdigest().encode() for i in range(2000)]

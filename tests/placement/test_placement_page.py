@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gmproxy import conf
-from gmproxy.placement import SETTINGS
-from gmproxy.profiles import PROFILES
-from gmproxy.settings import SETTINGS as ALL_SETTINGS
-from gmproxy.settings import option_name
+from gmproxy.config import configuration
+from gmproxy.config.settings import SETTINGS as ALL_SETTINGS
+from gmproxy.config.settings import option_name
+from gmproxy.placement.builder import SETTINGS
+from gmproxy.placement.profiles import PROFILES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
 ROWS = [line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith("| ")][1:]
@@ -25,7 +25,7 @@ def test_it_can_be_chosen(choice):
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(choice)]
     known = [] if "--hosts" in choice else ["--hosts", "cache1=10.0.0.1"]
     servers = ["-s", "10.0.0.1:11211", "-s", "cache1:11211:2", *known]
-    [config], _ = conf.parse([*servers, *words], {})
+    [config], _ = configuration.parse([*servers, *words], {})
     assert len(config.server) == 2
 
 

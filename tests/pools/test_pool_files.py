@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from support.servers import run
 
-from gmproxy import conf
+from gmproxy.config import configuration
+from gmproxy.config.settings import SETTINGS
 from gmproxy.errors import ConfigError
-from gmproxy.hashing import HASHES
-from gmproxy.settings import SETTINGS
+from gmproxy.placement.hashes import HASHES
 
 HERE = Path(__file__).parent
 ACCEPTED = sorted((HERE / "accepted").glob("*.yml"))
@@ -25,7 +25,7 @@ def samples(paths):
 
 def read(path, option="--pools"):
     """{pool name: Config}"""
-    configs, _ = conf.parse([option, str(path)], {})
+    configs, _ = configuration.parse([option, str(path)], {})
     return {config.name: config for config in configs}
 
 
@@ -41,7 +41,7 @@ def test_accepted(path):
 @samples(ACCEPTED)
 def test_the_configuration_that_is_printed_gives_the_same(path, tmp_path):
     copy = tmp_path / "copy.yml"
-    copy.write_text(conf.describe(list(read(path).values())), encoding="utf-8")
+    copy.write_text(configuration.describe(list(read(path).values())), encoding="utf-8")
     again = read(copy)
     assert list(again) == list(read(path))
     for name, config in read(path).items():
@@ -158,7 +158,7 @@ def test_the_rest_of_the_configuration_stands_beside_it(tmp_path):
 ])
 def test_what_a_pool_must_say_itself(beside):
     with pytest.raises(ConfigError, match="cannot stand beside a file of pools: it belongs into each pool"):
-        conf.parse(["--pools", str(HERE / "accepted" / "typical.yml"), *beside], {})
+        configuration.parse(["--pools", str(HERE / "accepted" / "typical.yml"), *beside], {})
 
 
 # -- refused

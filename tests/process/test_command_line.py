@@ -9,8 +9,8 @@ from support.talk import storage, value
 from support.timing import eventually
 
 from gmproxy import __version__
-from gmproxy.accel import BUILD
-from gmproxy.settings import SETTINGS
+from gmproxy.compiled import BUILD
+from gmproxy.config.settings import SETTINGS
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can change user")
 

@@ -3,7 +3,7 @@
 import pytest
 from support.servers import run
 
-from gmproxy.settings import SETTINGS
+from gmproxy.config.settings import SETTINGS
 
 SERVER = ("-s", "127.0.0.1:11211")
 

@@ -12,7 +12,7 @@ from support.service import Load, clients_are, order, read_stats, reloaded
 from support.talk import Talk, storage, value
 from support.timing import eventually, milliseconds
 
-from gmproxy import control
+from gmproxy.system import control_socket
 
 FOUND = value(b"k", b"hello") + b"END\r\n"
 
@@ -381,9 +381,9 @@ def test_in_the_background_with_a_file_named_from_here(memcached, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     try:
         (tmp_path / "a.conf").write_text(servers(other) + "\n")
-        assert control.ask(str(tmp_path / "control"), "reload")["changed"] == {"": ["server"]}
+        assert control_socket.ask(str(tmp_path / "control"), "reload")["changed"] == {"": ["server"]}
         (tmp_path / "a.conf").write_text("nonsense\n")
-        assert "a.conf:1: " in control.ask(str(tmp_path / "control"), "reload")["error"]
+        assert "a.conf:1: " in control_socket.ask(str(tmp_path / "control"), "reload")["error"]
         with Talk(port) as talk:
             talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
         with other.talk() as talk:

@@ -4,7 +4,7 @@ would give. The answers to the usual commands are compared in tests/differential
 import pytest
 from support.columns import NEVER_EJECT
 from support.keys import keys_by_server
-from support.packets import ask, count, packet, read_answer, store, touch
+from support.packets import ask, count, packet, store, touch
 from support.scripted import expect, reset
 from support.servers import SASLPASSWD, SaslMemcached, free_port, run
 from support.talk import storage, value

@@ -5,8 +5,8 @@ from support.service import order
 from support.talk import storage, value
 from support.timing import eventually, milliseconds
 
-from gmproxy import placement
-from gmproxy.address import parse_servers
+from gmproxy.placement import builder
+from gmproxy.placement.server_spec import parse_servers
 
 #: The retrieval of many keys: with three servers some of the keys belong to each.
 KEYS = [b"k%d" % number for number in range(12)]
@@ -87,7 +87,7 @@ def test_no_ring_without_the_ejected_server(memcached, proxy):
     """Where the remaining weights are too small for the distribution, the others keep their keys, and everybody is answered."""
     light, unused, heavy = servers = [memcached() for _ in range(3)]
     weighted = [f"{server.address}:{weight}" for server, weight in zip(servers, ("0.2", "0.2", "1.2"))]
-    locate = placement.build(parse_servers(",".join(weighted)), "perl-fast").locate
+    locate = builder.build(parse_servers(",".join(weighted)), "perl-fast").locate
     of_heavy = [key for key in KEYS if servers[locate(key)] is heavy]
     of_light = [key for key in KEYS if servers[locate(key)] is light]
     assert of_heavy and of_light

@@ -10,7 +10,7 @@ from support.servers import run
 from support.talk import storage
 from support.timing import Stopwatch, eventually
 
-from gmproxy.service import WRONG_PASSWORD_DELAY
+from gmproxy.client.context import WRONG_PASSWORD_DELAY
 
 USERS = b"one:secret\ntwo:other:word\n"
 LOGIN = storage(b"set", b"any", b"one secret")

@@ -1,12 +1,12 @@
 """Keys of which is known where they go."""
 
-from gmproxy import placement
-from gmproxy.address import parse_servers
+from gmproxy.placement import builder
+from gmproxy.placement.server_spec import parse_servers
 
 
 def keys_by_server(servers, wanted):
     """`wanted` keys for each of so many servers, by magent's mapping, which looks at their number alone."""
-    locate = placement.build(parse_servers(",".join(f"server{number}" for number in range(servers)))).locate
+    locate = builder.build(parse_servers(",".join(f"server{number}" for number in range(servers)))).locate
     found = [[] for _ in range(servers)]
     number = 0
     while any(len(keys) < wanted for keys in found):

@@ -1,8 +1,6 @@
 """Requests for unit tests, without a parser."""
 
-from gmproxy.accel import pick
-
-message = pick("message")
+from gmproxy.protocol import request as message
 
 
 def request_for(line, keys=None):

@@ -2,7 +2,7 @@
 
 import threading
 
-from gmproxy import control
+from gmproxy.system import control_socket
 from support.servers import read_stats
 from support.talk import Talk, value
 from support.timing import eventually
@@ -10,7 +10,7 @@ from support.timing import eventually
 
 def order(process, *words):
     """Ask the control socket of `process` (a Proxy that was given --control)."""
-    return control.ask(process.control, *words)
+    return control_socket.ask(process.control, *words)
 
 
 def reloaded(process, times=1):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmproxy.address import Server, parse_servers
+from gmproxy.placement.server_spec import Server, parse_servers
 
 GOOD = [
     ("cache1", Server("cache1", 11211), "cache1:11211"),

@@ -3,11 +3,9 @@
 import pytest
 from support.packets import Answer, count, packet, store, taken_apart, touch
 
-from gmproxy.accel import pick
 from gmproxy.protocol import limits
-
-message = pick("message")
-binary = pick("binary")
+from gmproxy.protocol import request as message
+from gmproxy.protocol.binary import requests as binary
 
 MAX_ITEM_SIZE = 1000
 ODD = b"a b\r\n\0"  # a key that cannot stand in a line

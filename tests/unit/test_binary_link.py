@@ -5,13 +5,11 @@ import struct
 import pytest
 from support.packets import REQUEST, packet
 
-from gmproxy.accel import pick
 from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
+from gmproxy.protocol import key_list as retrieval
 from gmproxy.protocol import limits
-
-message = pick("message")
-binary_link = pick("binary_link")
-retrieval = pick("retrieval")
+from gmproxy.protocol import request as message
+from gmproxy.protocol.binary import server_reader as binary_link
 
 END = b"END\r\n"
 

@@ -7,20 +7,19 @@ import gevent
 import pytest
 from gevent import socket
 
-from gmproxy import conf, internal_errors
-from gmproxy.accel import pick
-from gmproxy.clients import CLIENTS_PER_LANE, LOOK_EVERY, LOOKED_AT
-from gmproxy.hibernation import Hibernation
-from gmproxy.service import Service
-from gmproxy.share import Share
-
-new_router = pick("router").Router
+from gmproxy import internal_errors
+from gmproxy.client.context import Service
+from gmproxy.client.idle import Hibernation
+from gmproxy.client.sessions import CLIENTS_PER_LANE, LOOK_EVERY, LOOKED_AT
+from gmproxy.config import configuration
+from gmproxy.process.shared_memory import Share
+from gmproxy.routing.router import Router
 
 
 @pytest.fixture
 def clients():
-    (options,), _ = conf.parse(["-s", "127.0.0.1:1", "--hibernate-after", "1"], {})
-    made = Service(options, new_router(SimpleNamespace(**vars(options), lanes=1)), Share()).clients
+    (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "--hibernate-after", "1"], {})
+    made = Service(options, Router(SimpleNamespace(**vars(options), lanes=1)), Share()).clients
     yield made
     while made:
         made.leave(softly=False)

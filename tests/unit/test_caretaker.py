@@ -10,10 +10,11 @@ import gevent
 import pytest
 from support.timing import TICK
 
-from gmproxy import caretaker, internal_errors
+from gmproxy import internal_errors
+from gmproxy.backend import health_check
+from gmproxy.backend.health import EJECTED, PROBING, Health
+from gmproxy.backend.invalidations import Journal
 from gmproxy.errors import CONNECTING, OVERLOAD, TIMEOUT, BackendError, LocalError
-from gmproxy.health import EJECTED, PROBING, Health
-from gmproxy.journal import Journal
 
 LIMIT = 1000
 TIMEOUT_OF_A_REQUEST = 0.1
@@ -83,7 +84,7 @@ def backend():
 
 @pytest.fixture
 def keeper(backend, server):
-    keeper = caretaker.Caretaker(backend)
+    keeper = health_check.Caretaker(backend)
 
     @contextmanager
     def converse(timeout=None):
@@ -108,10 +109,10 @@ def keys(count, name=b"k"):
 
 
 def test_many_at_once(backend, server, catch_up):
-    backend.misses(*keys(caretaker.DELETE_AT_ONCE + 7))
+    backend.misses(*keys(health_check.DELETE_AT_ONCE + 7))
     catch_up()
-    assert server.told == [caretaker.DELETE_AT_ONCE, 7]
-    assert (backend.behind, len(backend.journal), backend.keys_deleted) == (False, 0, caretaker.DELETE_AT_ONCE + 7)
+    assert server.told == [health_check.DELETE_AT_ONCE, 7]
+    assert (backend.behind, len(backend.journal), backend.keys_deleted) == (False, 0, health_check.DELETE_AT_ONCE + 7)
 
 
 def test_what_comes_meanwhile_is_left_for_the_next_time(backend, server, catch_up):
@@ -342,6 +343,6 @@ def test_a_fault_of_our_own_while_catching_up(backend, server, keeper, faults):
     tick(keeper)
     assert faults() == 1 and backend.behind and b"a" in backend.journal
     server.meanwhile = lambda server: None
-    gevent.sleep(caretaker.CATCH_UP_AGAIN)
+    gevent.sleep(health_check.CATCH_UP_AGAIN)
     tick(keeper)
     assert not backend.behind

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import gmproxy
-from gmproxy.clock import INTERVALS_COUNTED, RunningClock
+from gmproxy.system.clock import INTERVALS_COUNTED, RunningClock
 
 INTERVAL = 0.05
 

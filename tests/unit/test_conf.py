@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from gmproxy import conf
-from gmproxy.address import Server
+from gmproxy.config import configuration
+from gmproxy.config.settings import SETTINGS
 from gmproxy.errors import ConfigError
-from gmproxy.settings import SETTINGS
+from gmproxy.placement.server_spec import Server
 
 A, B = Server("a", 1), Server("b", 2)
 
@@ -25,7 +25,7 @@ def file(tmp_path):
 
 
 def config(*arguments, **variables):
-    configs, _ = conf.parse(arguments, variables)
+    configs, _ = configuration.parse(arguments, variables)
     assert len(configs) == 1
     return configs[0]
 
@@ -33,7 +33,7 @@ def config(*arguments, **variables):
 def mistake(*arguments, **variables):
     """What is said about it, which must be one line."""
     with pytest.raises(ConfigError) as caught:
-        conf.parse(arguments, variables)
+        configuration.parse(arguments, variables)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -95,9 +95,9 @@ def test_what_a_file_may_look_like(file):
 
 
 def test_whose_manners():
-    assert conf.parse(["-s", "a:1"], {})[0][0].compat == "gmproxy"
-    assert conf.parse(["-s", "a:1"], {}, "magent", "magent")[0][0].compat == "magent"
-    assert conf.parse(["-s", "a:1", "--compat", "gmproxy"], {}, "magent", "magent")[0][0].compat == "gmproxy"
+    assert configuration.parse(["-s", "a:1"], {})[0][0].compat == "gmproxy"
+    assert configuration.parse(["-s", "a:1"], {}, "magent", "magent")[0][0].compat == "magent"
+    assert configuration.parse(["-s", "a:1", "--compat", "gmproxy"], {}, "magent", "magent")[0][0].compat == "gmproxy"
 
 
 def test_a_config_cannot_be_changed():
@@ -107,25 +107,25 @@ def test_a_config_cannot_be_changed():
 
 @pytest.mark.parametrize("arguments, action", [(["-t"], "test_conf"), (["--test-conf"], "test_conf"), (["--print-config"], "print_config")])
 def test_actions(arguments, action):
-    assert conf.parse(["-s", "a:1", *arguments], {})[1] == {action}
-    assert conf.parse(["-s", "a:1"], {})[1] == set()
+    assert configuration.parse(["-s", "a:1", *arguments], {})[1] == {action}
+    assert configuration.parse(["-s", "a:1"], {})[1] == set()
 
 
 def test_the_demo_needs_no_server():
-    assert conf.parse(["--demo"], {})[1] == {"demo"}
+    assert configuration.parse(["--demo"], {})[1] == {"demo"}
 
 
 @pytest.mark.parametrize("option", ["-h", "--help", "-V", "--version"])
 def test_help_and_version_end_well(option, capsys):
     with pytest.raises(SystemExit) as caught:
-        conf.parse([option], {})
+        configuration.parse([option], {})
     assert caught.value.code == 0
     assert "gmproxy" in capsys.readouterr().out
 
 
 def test_the_help_knows_every_setting(capsys):
     with pytest.raises(SystemExit):
-        conf.parse(["--help"], {})
+        configuration.parse(["--help"], {})
     shown = capsys.readouterr().out
     assert [name for name in SETTINGS if "--" + name.replace("_", "-") not in shown] == []
 
@@ -205,6 +205,6 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize("arguments", ARGUMENTS)
 def test_what_is_printed_gives_the_same(file, arguments):
-    configs, _ = conf.parse(arguments, {})
-    printed = conf.describe(configs)
-    assert conf.parse(["-c", file(printed)], {})[0] == configs
+    configs, _ = configuration.parse(arguments, {})
+    printed = configuration.describe(configs)
+    assert configuration.parse(["-c", file(printed)], {})[0] == configs

@@ -7,13 +7,13 @@ import threading
 
 import pytest
 
-from gmproxy import control
 from gmproxy.errors import StartError
+from gmproxy.system import control_socket
 
 
 @pytest.fixture
 def pair():
-    ends = [control.Channel(sock, takes_sockets=True) for sock in socket.socketpair()]
+    ends = [control_socket.Channel(sock, takes_sockets=True) for sock in socket.socketpair()]
     yield ends
     for end in ends:
         end.close()
@@ -75,7 +75,7 @@ def test_the_end(pair):
 
 
 def test_who_takes_nothing_is_given_up(pair, monkeypatch):
-    monkeypatch.setattr(control, "SEND_TIMEOUT", 0.05)
+    monkeypatch.setattr(control_socket, "SEND_TIMEOUT", 0.05)
     one, _ = pair
     with pytest.raises(OSError):
         one.send({"text": "x" * 10_000_000})
@@ -92,7 +92,7 @@ def test_what_is_no_message(pair, line):
 def test_a_question_without_end():
     one, other = socket.socketpair()
     with one, other:
-        channel = control.Channel(other, limit=100)
+        channel = control_socket.Channel(other, limit=100)
         one.sendall(b"x" * 101)
         with pytest.raises(ValueError, match="too long"):
             channel.receive()
@@ -102,42 +102,42 @@ def test_nobody_outside_sends_sockets():
     one, other = socket.socketpair()
     with one, other:
         one.sendall(b'{"command": "ping", "sockets": 3}\n')
-        assert control.Channel(other, limit=100).receive() == [({"command": "ping", "sockets": 3}, [])]
+        assert control_socket.Channel(other, limit=100).receive() == [({"command": "ping", "sockets": 3}, [])]
 
 
 @pytest.mark.parametrize("message, wanted", [
     ({"command": "ping"}, ("ping", [])), ({"command": "stats", "arguments": ["alpha"]}, ("stats", ["alpha"])),
 ])
 def test_a_question(message, wanted):
-    assert control.question(message) == wanted
+    assert control_socket.question(message) == wanted
 
 
 @pytest.mark.parametrize("message", [{}, {"command": 1}, {"command": "x", "arguments": "y"}, {"command": "x", "arguments": [1]}])
 def test_what_is_no_question(message):
     with pytest.raises(ValueError, match="expected"):
-        control.question(message)
+        control_socket.question(message)
 
 
 def test_an_operator_asks(tmp_path):
     path = str(tmp_path / "control")
-    with control.listen(path, (-1, -1)) as listening:
+    with control_socket.listen(path, (-1, -1)) as listening:
         assert (tmp_path / "control").stat().st_mode & 0o777 == 0o660
 
         def answer():
-            channel = control.Channel(listening.accept()[0], control.MAX_QUESTION)
+            channel = control_socket.Channel(listening.accept()[0], control_socket.MAX_QUESTION)
             ((message, _),) = channel.receive()
             channel.send({"heard": message})
             channel.close()
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert control.ask(path, "stats", "alpha") == {"heard": json.loads('{"command": "stats", "arguments": ["alpha"]}')}
+        assert control_socket.ask(path, "stats", "alpha") == {"heard": json.loads('{"command": "stats", "arguments": ["alpha"]}')}
         thread.join()
 
 
 def test_a_place_that_cannot_be(tmp_path):
     with pytest.raises(StartError, match="cannot listen on"):
-        control.listen(str(tmp_path / "no" / "control"), (-1, -1))
+        control_socket.listen(str(tmp_path / "no" / "control"), (-1, -1))
 
 
 @pytest.mark.parametrize("line", [b"[" * 60_000, b'{"a":' * 12_000])
@@ -151,15 +151,15 @@ def test_what_is_nested_too_deeply_is_no_message(pair, line):
 
 def test_half_a_surrogate_pair_is_no_text():
     with pytest.raises(ValueError, match="surrogates"):
-        control.question({"command": "route", "arguments": ["\ud800"]})
-    control.question({"command": "route", "arguments": ["\udc80"]})  # a byte of the command line that is no text
+        control_socket.question({"command": "route", "arguments": ["\ud800"]})
+    control_socket.question({"command": "route", "arguments": ["\udc80"]})  # a byte of the command line that is no text
 
 
 def test_descriptors_are_not_taken_from_anybody_else():
     one, other = socket.socketpair()
     with one, other, open(os.devnull) as file:
         before = descriptors()
-        channel = control.Channel(other)
+        channel = control_socket.Channel(other)
         socket.send_fds(one, [b"{}\n"], [file.fileno()] * 50)
         assert channel.receive() == [({}, [])]
         assert descriptors() == before
@@ -173,7 +173,7 @@ def test_what_is_passed_and_no_socket_is_closed():
     one, other = socket.socketpair()
     with one, open(os.devnull) as file, socket.socket() as sock:
         before = descriptors()
-        channel = control.Channel(other, takes_sockets=True)
+        channel = control_socket.Channel(other, takes_sockets=True)
         socket.send_fds(one, [b"{}\n"], [sock.fileno(), file.fileno(), sock.fileno(), file.fileno()])
         with pytest.raises(OSError):
             channel.receive()

@@ -7,12 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy.accel import pick
-
-message = pick("message")
-copies = pick("copies")
-Only = pick("ring").Only
-Request, VERBS, COPY = message.Request, message.VERBS, message.COPY
+from gmproxy.placement.locators import Only
+from gmproxy.protocol import request as message
+from gmproxy.protocol.request import COPY, VERBS, Request
+from gmproxy.routing import replicate as copies
 
 PRIMARY = SimpleNamespace(label="primary")
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from gmproxy import daemon, files
 from gmproxy.errors import StartError
+from gmproxy.system import daemon, safe_files
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -202,7 +202,7 @@ def test_a_file_of_ours_in_a_directory_that_is_not_is_written_into(tmp_path, mon
 
     path = tmp_path / "pid"
     path.write_text("a number that was left, and more")
-    monkeypatch.setattr(files, "replace", refuse)
+    monkeypatch.setattr(safe_files, "replace", refuse)
     daemon.write_pid_file(str(path))
     assert path.read_text() == f"{os.getpid()}\n"
     os.link(path, tmp_path / "other")  # perhaps a link to a file that another user wants written

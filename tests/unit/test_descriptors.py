@@ -4,7 +4,8 @@ import resource
 
 import pytest
 
-from gmproxy import conf, descriptors
+from gmproxy.config import configuration
+from gmproxy.system import descriptors
 
 
 class Limits:
@@ -36,7 +37,7 @@ def test_as_many_open_files_as_may_be(monkeypatch, soft, hard, root, wanted, res
 
 
 def configs(*arguments, servers=2):
-    found, _ = conf.parse([*arguments, *(word for number in range(servers) for word in ("-s", f"10.0.0.{number + 1}:11211"))], {})
+    found, _ = configuration.parse([*arguments, *(word for number in range(servers) for word in ("-s", f"10.0.0.{number + 1}:11211"))], {})
     return found
 
 

@@ -6,12 +6,16 @@ from types import SimpleNamespace
 import pytest
 from support.requests import request_for
 
-from gmproxy.accel import pick
-from gmproxy.detour import LIFE_AT, Detour, Straggler, follow_stragglers, shorten_life
+from gmproxy.protocol import request as message
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
-
-message = pick("message")
-Request, VERBS = message.Request, message.VERBS
+from gmproxy.protocol.request import VERBS
+from gmproxy.routing.failover import (
+    LIFE_AT,
+    Detour,
+    Straggler,
+    follow_stragglers,
+    shorten_life,
+)
 
 LONGEST = 30
 

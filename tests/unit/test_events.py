@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from gmproxy import events
-from gmproxy.events import KEPT, Recent
+from gmproxy.monitoring import events
+from gmproxy.monitoring.events import KEPT, Recent
 
 
 def record(line, created=1000.0, level=logging.WARNING, pool=None):

@@ -9,15 +9,16 @@ import pytest
 from gevent import socket
 from support.requests import request_for
 
-from gmproxy import conf, internal_errors
-from gmproxy.accel import pick
+from gmproxy import internal_errors
+from gmproxy.backend.backend import Backend
+from gmproxy.backend.connection import Link
+from gmproxy.backend.latency import Meter
+from gmproxy.config import configuration
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT
-
-message = pick("message")
-INTERNAL_ERROR = message.INTERNAL_ERROR
-Backend = pick("backend").Backend
-Router = pick("router").Router
-Link = pick("link").Link
+from gmproxy.protocol import request as message
+from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.request import INTERNAL_ERROR
+from gmproxy.routing.router import Router
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +95,7 @@ def route_to(options):
     options = SimpleNamespace(**vars(options), lanes=1)
     router = Router(options)
     backends = [Backend(server, options, router, logging.getLogger("test")) for server in options.server]
-    router.serve(backends, functools.partial(conf.placement_for, options, options.server), [], None)
+    router.serve(backends, functools.partial(configuration.placement_for, options, options.server), [], None)
     return router, backends
 
 
@@ -102,7 +103,7 @@ class Peer:
     """A router over one backend and a socket in the place of its server."""
 
     def __init__(self):
-        (options,), _ = conf.parse(["-s", "127.0.0.1:1"], {})
+        (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
         self.router, (self.backend,) = route_to(options)
         self.link = Link(self.backend, 0, gevent.get_hub().loop, "text")
         self.backend.links[0] = self.link
@@ -161,7 +162,7 @@ def test_a_meter_that_fails_costs_no_reply(peer):
         raise ZeroDivisionError
 
     client = Client()
-    peer.backend.meter = pick("meter").Meter(0.0, tell)
+    peer.backend.meter = Meter(0.0, tell)
     peer.ask(b"get k\r\n", client)
     peer.turn()
     peer.server.sendall(b"END\r\n")
@@ -231,11 +232,11 @@ def test_nor_behind_a_flush(peer):
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_of_a_retrieval_that_was_split_an_abandoned_part_is_the_end(order):
     """The client has one error, and what the other part brings is nobody's."""
-    (options,), _ = conf.parse(["-s", "127.0.0.1:1", "-s", "127.0.0.1:2"], {})
+    (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "-s", "127.0.0.1:2"], {})
     router, backends = route_to(options)
     client = Client()
     request = request_for(b"get a b\r\n")
-    request.line, request.keys = b"get ", pick("retrieval").Keys([b"a", b"b"])
+    request.line, request.keys = b"get ", Keys([b"a", b"b"])
     request.owner = client
     router.route(request)
     parts = [backend.links[0].waiting[0] for backend in backends]

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from gmproxy import files
+from gmproxy.system import safe_files
 
 NOBODY = 65534
 
@@ -14,7 +14,7 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make fil
 
 
 def read(path):
-    with os.fdopen(files.open_file(str(path), os.O_RDONLY)) as file:
+    with os.fdopen(safe_files.open_file(str(path), os.O_RDONLY)) as file:
         return file.read()
 
 
@@ -32,7 +32,7 @@ def there(tmp_path):
 @pytest.mark.parametrize("path", ["real/file", "absolute/file", "relative/file", "absolute/link", "real/../real/file", "real//./file"])
 def test_links_of_ours_are_followed(there, path):
     assert read(there / path) == "text"
-    with files.parent(f"{there}/{path}") as (directory, name):
+    with safe_files.parent(f"{there}/{path}") as (directory, name):
         assert os.stat(name, dir_fd=directory, follow_symlinks=False)
 
 
@@ -64,7 +64,7 @@ def test_links_in_a_circle(tmp_path):
 def test_what_is_no_path_of_a_file(there, monkeypatch, path, number):
     monkeypatch.chdir(there)
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(OSError) as failure, files.parent(path):
+    with pytest.raises(OSError) as failure, safe_files.parent(path):
         pass
     assert failure.value.errno == number
     assert len(os.listdir("/proc/self/fd")) == before
@@ -79,8 +79,8 @@ def test_our_own_descriptors(there):
 
 def test_a_file_is_replaced_whole(there):
     (there / "real" / "other").hardlink_to(there / "real" / "file")
-    with files.parent(str(there / "real" / "file")) as (directory, name):
-        files.replace(directory, name, b"new", 0o640)
+    with safe_files.parent(str(there / "real" / "file")) as (directory, name):
+        safe_files.replace(directory, name, b"new", 0o640)
     assert (there / "real" / "file").read_text() == "new"
     assert (there / "real" / "other").read_text() == "text"
     assert sorted(os.listdir(there / "real")) == ["file", "link", "other"]
@@ -88,23 +88,23 @@ def test_a_file_is_replaced_whole(there):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with files.parent(str(tmp_path / "pipe")) as (directory, name), pytest.raises(OSError, match="not a regular file"):
-        files.read_small(directory, name, 10)
+    with safe_files.parent(str(tmp_path / "pipe")) as (directory, name), pytest.raises(OSError, match="not a regular file"):
+        safe_files.read_small(directory, name, 10)
 
 
 @needs_root
 def test_where_only_we_can_change_anything(tmp_path):
-    assert files.is_safe("/etc/passwd")
+    assert safe_files.is_safe("/etc/passwd")
     os.chmod(tmp_path, 0o777)
-    assert not files.is_safe(str(tmp_path / "file"))
+    assert not safe_files.is_safe(str(tmp_path / "file"))
     os.chmod(tmp_path, 0o700)
     os.chown(tmp_path, NOBODY, NOBODY)
-    assert not files.is_safe(str(tmp_path / "file"))
+    assert not safe_files.is_safe(str(tmp_path / "file"))
 
 
 def test_a_private_directory(tmp_path):
-    with files.parent(str(tmp_path / "x")) as (directory, _):
-        with files.private_directory(directory) as (inside, name):
+    with safe_files.parent(str(tmp_path / "x")) as (directory, _):
+        with safe_files.private_directory(directory) as (inside, name):
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700
             assert os.path.samestat(os.fstat(inside), (tmp_path / name).stat())
         assert os.listdir(tmp_path) == []
@@ -119,6 +119,6 @@ def test_a_private_directory_that_another_user_has_replaced(tmp_path, monkeypatc
         os.chown(name, NOBODY, NOBODY, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "mkdir", make_anothers)
-    with files.parent(str(tmp_path / "x")) as (directory, _), pytest.raises(OSError, match="another user"), \
-            files.private_directory(directory):
+    with safe_files.parent(str(tmp_path / "x")) as (directory, _), pytest.raises(OSError, match="another user"), \
+            safe_files.private_directory(directory):
         pass

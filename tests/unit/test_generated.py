@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gmproxy.conf import configs, parser_for, read_arguments
+from gmproxy.config.configuration import configs, parser_for, read_arguments
+from gmproxy.config.settings import SETTINGS
 from gmproxy.ctl import USAGE
-from gmproxy.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 MANUAL = ROOT / "docs/man"

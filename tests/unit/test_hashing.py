@@ -4,11 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmproxy.accel import pick
-
-hashing = pick("hashing")
-HASHES = hashing.HASHES
-utf16_units = pick("texthash").utf16_units
+from gmproxy.placement.hashes import HASHES
+from gmproxy.placement.hashes_utf16 import utf16_units
 
 TWEMPROXY = "one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 hsieh murmur jenkins".split()
 SIGNED_32 = {"java_signed", "whalin_old"}

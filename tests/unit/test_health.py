@@ -2,7 +2,7 @@
 
 import pytest
 
-from gmproxy.health import (
+from gmproxy.backend.health import (
     EJECTED,
     FAILING,
     FIRST_PROBE_DELAY,

@@ -6,7 +6,7 @@ import sys
 import pytest
 from support.servers import environment
 
-from gmproxy import heap
+from gmproxy.system import malloc
 
 ROUNDS = 1000
 
@@ -47,9 +47,9 @@ def test_it_makes_a_difference():
 
 def test_elsewhere_nothing_is_said(monkeypatch):
     """musl has no mallopt, nor malloc_trim."""
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
-    heap.keep_freed_memory()
-    heap.give_back_memory()
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
+    malloc.keep_freed_memory()
+    malloc.give_back_memory()
 
 
 #: Makes many objects for a while, of which one in a thousand stays; says how many KiB that leaves behind.

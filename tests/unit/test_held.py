@@ -5,14 +5,11 @@ import pytest
 from gevent import socket
 from support.talk import storage, value
 
-from gmproxy import conf, service
-from gmproxy.accel import pick
+from gmproxy.client import context
+from gmproxy.client.session import BATCH_BYTES, NO_MEMORY
+from gmproxy.config import configuration
 from gmproxy.pool import Pool
-from gmproxy.share import HELD_STEP, Board, Share
-
-_session = pick("session")
-NO_MEMORY = _session.NO_MEMORY
-BATCH_BYTES = _session.BATCH_BYTES
+from gmproxy.process.shared_memory import HELD_STEP, Board, Share
 
 LONG = b"x" * 100_000
 LONGEST = b"x" * 1_000_000
@@ -26,7 +23,7 @@ def share_of(number=0, board=None):
 
 
 def pool_at(server, share, *options):
-    (config,), _ = conf.parse(["-s", server.address, *options], {})
+    (config,), _ = configuration.parse(["-s", server.address, *options], {})
     return Pool(config, share)
 
 
@@ -101,7 +98,7 @@ def test_it_is_one_sum_for_all_workers():
 
 
 def test_who_holds_too_much_is_closed_also_if_it_is_in_another_pool(memcached, pools, monkeypatch, caplog):
-    monkeypatch.setattr(service, "MAX_HELD", 120_000)
+    monkeypatch.setattr(context, "MAX_HELD", 120_000)
     server, share = memcached(), share_of()
     one, other = (pool_at(server, share) for _ in range(2))
     pools(one)
@@ -126,7 +123,7 @@ def test_answers_that_arrive_count_before_the_last_is_there(bound, memcached, po
     client = join(pool)
     client.sendall(storage(b"set", b"long", LONG))
     assert read(client, 8) == b"STORED\r\n"
-    monkeypatch.setattr(service, bound, 20 * len(VALUE))
+    monkeypatch.setattr(context, bound, 20 * len(VALUE))
     client.sendall(b"get long\r\n" * 64)
     answers = read(client, 65 * len(VALUE))
     found = answers.count(VALUE)

@@ -7,7 +7,7 @@ import pytest
 from gevent import socket
 
 from gmproxy import internal_errors
-from gmproxy.hibernation import WOKEN_AT_ONCE, Hibernation
+from gmproxy.client.idle import WOKEN_AT_ONCE, Hibernation
 
 TEXT, BINARY = (1, True), (2, False)
 

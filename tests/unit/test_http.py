@@ -8,7 +8,8 @@ import gevent.socket
 import pytest
 
 from gmproxy import internal_errors
-from gmproxy.admin import Admin, http, is_known
+from gmproxy.monitoring import http_server
+from gmproxy.monitoring.http import Admin, is_known
 
 PATIENCE = 30
 CLOSES = "Connection: close"
@@ -28,7 +29,7 @@ def server():
     listening = gevent.socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
-    made = http.Server(listening, application)
+    made = http_server.Server(listening, application)
     made.asked = []
     yield made
     made.stop()
@@ -76,7 +77,7 @@ def test_requests(server, head, asked, closes):
 
 @pytest.mark.parametrize("field", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
 def test_a_body_is_not_waited_for(server, monkeypatch, field):
-    monkeypatch.setattr(http, "WRITE_TIMEOUT", 2 * PATIENCE)
+    monkeypatch.setattr(http_server, "WRITE_TIMEOUT", 2 * PATIENCE)
     assert statuses(talk(server, b"POST / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n\r\n", ends=False)) == ["200"]
 
 
@@ -96,11 +97,11 @@ def test_bad_requests(server, head, capfd, caplog):
 
 
 @pytest.mark.parametrize("head, status", [
-    (b"GET /" + b"a" * http.MAX_HEADER, "431"),
+    (b"GET /" + b"a" * http_server.MAX_HEADER, "431"),
     (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a", "414"),
-    (b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"y" * http.MAX_HEADER, "431"),
-    (b"GET / HTTP/1.1\r\nHost: a" + b"\r\nx: y" * http.MAX_HEADER, "431"),
-    (b"\r\n" * http.MAX_HEADER, "431"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"y" * http_server.MAX_HEADER, "431"),
+    (b"GET / HTTP/1.1\r\nHost: a" + b"\r\nx: y" * http_server.MAX_HEADER, "431"),
+    (b"\r\n" * http_server.MAX_HEADER, "431"),
 ])
 def test_long_headers(server, head, status):
     """What is unread does not cost the client its response."""
@@ -110,7 +111,7 @@ def test_long_headers(server, head, status):
 
 def test_a_header_may_be_as_long_as_the_limit(server):
     head = b"GET / HTTP/1.1\r\nHost: a\r\nx: "
-    assert statuses(talk(server, head + b"y" * (http.MAX_HEADER - len(head) - 4) + b"\r\n\r\n")) == ["200"]
+    assert statuses(talk(server, head + b"y" * (http_server.MAX_HEADER - len(head) - 4) + b"\r\n\r\n")) == ["200"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n", b"GET / HTTP/1.1", b"GET / HTTP/1.1\r\nHost: a\r\n"])
@@ -120,18 +121,18 @@ def test_a_client_that_ends_before_its_request_gets_nothing(server, data):
 
 
 def test_a_request_that_does_not_end_is_refused(server, monkeypatch):
-    monkeypatch.setattr(http, "HEADER_TIMEOUT", 0.05)
+    monkeypatch.setattr(http_server, "HEADER_TIMEOUT", 0.05)
     assert statuses(talk(server, b"GET / HTTP/1.1\r\nHost: ", ends=False)) == ["408"]
 
 
 def test_an_idle_connection_is_closed(server, monkeypatch):
-    monkeypatch.setattr(http, "IDLE_TIMEOUT", 0.05)
+    monkeypatch.setattr(http_server, "IDLE_TIMEOUT", 0.05)
     assert statuses(talk(server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", ends=False)) == ["200"]
     assert talk(server, b"", ends=False) == ""
 
 
 def test_a_client_that_does_not_read_is_closed(server, monkeypatch, capfd):
-    monkeypatch.setattr(http, "WRITE_TIMEOUT", 0.05)
+    monkeypatch.setattr(http_server, "WRITE_TIMEOUT", 0.05)
     server.application = lambda environ, start_response: start_response("200 OK", []) and [b"x" * 10_000_000]
     before = internal_errors.count()
     client, ours = gevent.socket.socketpair()

@@ -5,14 +5,11 @@ import struct
 import pytest
 from support.packets import REQUEST, count, packet, store, touch
 
-from gmproxy.accel import pick
 from gmproxy.errors import LOGIN, PROTOCOL, BackendError
-from gmproxy.protocol.packets import EXISTS, NOT_FOUND, NOT_STORED, OK
-
-message = pick("message")
-text = pick("text")
-in_binary = pick("in_binary")
-retrieval = pick("retrieval")
+from gmproxy.protocol import key_list as retrieval
+from gmproxy.protocol.binary import translate as in_binary
+from gmproxy.protocol.binary.packets import EXISTS, NOT_FOUND, NOT_STORED, OK
+from gmproxy.protocol.text import requests as text
 
 UNMATCHED = 2**64 - 1
 LONG_AGO = 2592001

@@ -4,8 +4,8 @@ from weakref import WeakSet
 
 import pytest
 
-from gmproxy.journal import FEW, Journal
-from gmproxy.manykeys import ManyKeys
+from gmproxy.backend.invalidations import FEW, Journal
+from gmproxy.backend.key_set import ManyKeys
 
 NOW = 100.0
 LIMIT = 5

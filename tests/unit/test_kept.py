@@ -4,7 +4,7 @@ import gevent
 import pytest
 
 from gmproxy import internal_errors
-from gmproxy.admin import Kept
+from gmproxy.monitoring.http import Kept
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gmproxy.ledger import Ledger
+from gmproxy.process.counter_totals import Ledger
 
 STATS = "stats", ["default"]
 

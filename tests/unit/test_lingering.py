@@ -6,7 +6,7 @@ import gevent
 import pytest
 from support.timing import PATIENCE, TICK
 
-from gmproxy.lingering import MAX_LINGERING, Lingering
+from gmproxy.backend.half_closed import MAX_LINGERING, Lingering
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ import socket
 import gevent
 import pytest
 
-from gmproxy.accel import pick
-
-module = pick("link")
-message = pick("message")
+from gmproxy.backend import connection as module
+from gmproxy.protocol import request as message
 
 TIMEOUT = 1.0
 NOW = 1000.0

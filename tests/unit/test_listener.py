@@ -8,10 +8,12 @@ import gevent
 import pytest
 from gevent import socket
 
-from gmproxy import accepting, internal_errors, net
-from gmproxy.descriptors import MAX_FAREWELLS
-from gmproxy.listener import Farewells, Listener
-from gmproxy.share import Share
+from gmproxy import internal_errors
+from gmproxy.backend import connect
+from gmproxy.client.listener import Farewells, Listener
+from gmproxy.process.shared_memory import Share
+from gmproxy.system.descriptors import MAX_FAREWELLS
+from gmproxy.transport import accept
 
 
 def service(keepalive):
@@ -48,7 +50,7 @@ def test_clients_have_the_options_of_the_service(place, keepalive):
     with next_client(listener, address) as client:
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert bool(client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is keepalive
-        assert (client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == net.KEEPALIVE_IDLE) is keepalive
+        assert (client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == connect.KEEPALIVE_IDLE) is keepalive
         assert not os.get_blocking(client.fileno())
         assert not os.get_inheritable(client.fileno())
     listener.stop()
@@ -159,7 +161,7 @@ def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
 
     server.socket = Failing()
     with socket.create_connection(address) as client:
-        if number in accepting.EXHAUSTED:
+        if number in accept.EXHAUSTED:
             assert client.recv(100) == b"SERVER_ERROR too many connections\r\n"
         else:
             with gevent.Timeout(10):

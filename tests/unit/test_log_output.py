@@ -10,7 +10,7 @@ import sys
 import pytest
 from support.servers import environment
 
-from gmproxy import log_output
+from gmproxy.monitoring import log_output
 
 
 def record(text, level=logging.INFO, *arguments):

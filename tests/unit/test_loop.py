@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-import gmproxy.loop
+import gmproxy.system.select_loop
 from gmproxy import internal_errors
-from gmproxy.loop import Loop
+from gmproxy.system.select_loop import Loop
 
 
 @pytest.fixture

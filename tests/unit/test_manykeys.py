@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gmproxy.manykeys import PARTS, ManyKeys
+from gmproxy.backend.key_set import PARTS, ManyKeys
 
 
 @pytest.fixture

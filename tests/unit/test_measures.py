@@ -4,13 +4,10 @@ import functools
 
 import pytest
 
-from gmproxy.accel import pick
-from gmproxy.measures import LAG_WINDOW, SLOW_KEPT, Lag, Slow
-
-message = pick("message")
-new_keys = pick("retrieval").Keys
-meter_module = pick("meter")
-BOUNDS, Meter = meter_module.BOUNDS, meter_module.Meter
+from gmproxy.backend.latency import BOUNDS, Meter
+from gmproxy.monitoring.slow_log import LAG_WINDOW, SLOW_KEPT, Lag, Slow
+from gmproxy.protocol import request as message
+from gmproxy.protocol.key_list import Keys
 
 
 def request(key=b"k", verb=b"get"):
@@ -56,7 +53,7 @@ def test_what_is_untold_is_told_once_with_the_slowest_of_each_server():
 
 def test_of_several_keys_the_first_that_this_server_was_asked_for_is_told():
     part = request(b"elsewhere")
-    part.keys = new_keys([b"here", b"too"])
+    part.keys = Keys([b"here", b"too"])
     slow = Slow(lambda: 0.0)
     slow.note("pool", "a:1", part, 1)
     assert slow.slowest()[0]["key"] == "here"

@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmproxy.accel import pick
-
-message = pick("message")
-text = pick("text")
-VERBS = message.VERBS
+from gmproxy.protocol import request as message
+from gmproxy.protocol.request import VERBS
+from gmproxy.protocol.text import requests as text
 
 COMMANDS = (
     "get gets gat gats set add replace append prepend cas incr decr delete touch flush_all version stats verbosity quit "

@@ -4,13 +4,10 @@ import base64
 
 import pytest
 
-from gmproxy.accel import pick
 from gmproxy.protocol import limits
-
-message = pick("message")
-meta = pick("meta")
-text = pick("text")
-VERBS = message.VERBS
+from gmproxy.protocol.request import VERBS
+from gmproxy.protocol.text import meta
+from gmproxy.protocol.text import requests as text
 
 
 def understood(line):

@@ -7,10 +7,16 @@ import threading
 import gevent
 import pytest
 
-from gmproxy import names as module
+from gmproxy.backend import resolver as module
+from gmproxy.backend.resolver import (
+    FRESH_FOR,
+    LAST_KNOWN_FOR,
+    MAX_LOOKUPS,
+    RETRY_AFTER,
+    Names,
+)
 from gmproxy.errors import CONNECTING, OVERLOAD, LocalError
-from gmproxy.names import FRESH_FOR, LAST_KNOWN_FOR, MAX_LOOKUPS, RETRY_AFTER, Names
-from gmproxy.waits import Deadline
+from gmproxy.transport.deadline import Deadline
 
 PATIENCE = 10
 PORT = 11211

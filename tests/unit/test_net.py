@@ -13,10 +13,10 @@ import pytest
 from support.servers import HOST, environment, free_port
 from support.timing import PATIENCE, TICK, Stopwatch
 
-from gmproxy import net
-from gmproxy.address import Server
+from gmproxy.backend import connect
+from gmproxy.backend.resolver import Names
 from gmproxy.errors import CONNECTING, OVERLOAD, BackendError, LocalError
-from gmproxy.names import Names
+from gmproxy.placement.server_spec import Server
 
 
 def options(sock):
@@ -31,11 +31,11 @@ def options(sock):
 def test_a_connection_over_tcp(keepalive):
     with socket.create_server((HOST, 0)) as listener:
         server = Server(*listener.getsockname())
-        with net.connect(server, 1, keepalive) as sock, listener.accept()[0] as peer:
+        with connect.connect(server, 1, keepalive) as sock, listener.accept()[0] as peer:
             assert not sock.getblocking()
             found = options(sock)
             assert (bool(found["nodelay"]), bool(found["keepalive"])) == (True, keepalive)
-            assert (found["idle"] == net.KEEPALIVE_IDLE) is keepalive
+            assert (found["idle"] == connect.KEEPALIVE_IDLE) is keepalive
             peer.send(b"x")
             sock.settimeout(1)
             assert sock.recv(1) == b"x"
@@ -46,7 +46,7 @@ def test_a_connection_over_a_unix_socket(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        with net.connect(Server(path, 0, unix_path=path), 1) as sock:
+        with connect.connect(Server(path, 0, unix_path=path), 1) as sock:
             assert sock.family == socket.AF_UNIX
             assert not sock.getblocking()
 
@@ -59,7 +59,7 @@ def test_a_connection_over_a_unix_socket(tmp_path):
 ])
 def test_no_connection(server, detail):
     with pytest.raises(BackendError) as caught:
-        net.connect(server, 1)
+        connect.connect(server, 1)
     assert caught.value.reason == "connecting"
     assert detail in caught.value.detail
 
@@ -74,7 +74,7 @@ def test_a_server_that_does_not_answer():
             sock.setblocking(False)
             sock.connect_ex(listener.getsockname())
         with pytest.raises(BackendError) as caught:
-            net.connect(Server(*listener.getsockname()), 0.1)
+            connect.connect(Server(*listener.getsockname()), 0.1)
         assert caught.value.reason == "connecting"
         for sock in waiting:
             sock.close()
@@ -103,7 +103,7 @@ def stands_for(monkeypatch, *addresses):
     def look_up(host):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
 
-    monkeypatch.setattr(net, "names", Names(look_up))
+    monkeypatch.setattr(connect, "names", Names(look_up))
 
 
 def test_the_addresses_of_a_name_share_the_time(monkeypatch, full):
@@ -111,7 +111,7 @@ def test_the_addresses_of_a_name_share_the_time(monkeypatch, full):
     stands_for(monkeypatch, *[HOST] * 8)
     watch = Stopwatch()
     with pytest.raises(BackendError) as caught:
-        net.connect(Server("cache", full[1]), 10 * TICK)
+        connect.connect(Server("cache", full[1]), 10 * TICK)
     assert caught.value.reason == CONNECTING and not isinstance(caught.value, LocalError)
     assert watch.seconds < 30 * TICK  # it was eight times ten
 
@@ -123,10 +123,10 @@ def test_the_lookup_is_part_of_the_time(monkeypatch):
 
     over = threading.Event()
 
-    monkeypatch.setattr(net, "names", Names(look_up))
+    monkeypatch.setattr(connect, "names", Names(look_up))
     watch = Stopwatch()
     with pytest.raises(LocalError) as caught:
-        net.connect(Server("cache", 1), 2 * TICK)
+        connect.connect(Server("cache", 1), 2 * TICK)
     assert caught.value.reason == CONNECTING and "name service" in caught.value.detail
     assert watch.seconds < PATIENCE / 2
     over.set()
@@ -136,11 +136,11 @@ def test_an_address_that_refuses_is_no_end(monkeypatch):
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
         stands_for(monkeypatch, "127.0.0.2", HOST)
-        with net.connect(Server("cache", port), 1) as sock:
+        with connect.connect(Server("cache", port), 1) as sock:
             assert sock.getpeername() == (HOST, port)
         stands_for(monkeypatch, "127.0.0.2", "127.0.0.3")
         with pytest.raises(BackendError) as caught:
-            net.connect(Server("cache", port), 1)
+            connect.connect(Server("cache", port), 1)
         assert (caught.value.reason, caught.value.detail) == (CONNECTING, "Connection refused")
 
 
@@ -151,11 +151,11 @@ def test_a_unix_socket_whose_server_does_not_accept(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(0)
-        with net.connect(server, 1):
+        with connect.connect(server, 1):
             with pytest.raises(BackendError) as caught:
-                net.connect(server, 2 * TICK)
+                connect.connect(server, 2 * TICK)
             assert caught.value.reason == CONNECTING and not isinstance(caught.value, LocalError)
-            connecting = gevent.spawn(net.connect, server, 10)
+            connecting = gevent.spawn(connect.connect, server, 10)
             gevent.sleep(TICK)
             listener.accept()[0].close()
             connecting.get(timeout=10).close()
@@ -180,17 +180,17 @@ def test_what_we_lack_is_no_failure_of_the_server(monkeypatch, status, where):
         raise OSError(status, os.strerror(status))
 
     broken = type("Broken", (Broken,), {"status": status})
-    monkeypatch.setattr(net.socket, "socket", refuse if where == "socket" else broken)
+    monkeypatch.setattr(connect.socket, "socket", refuse if where == "socket" else broken)
     with pytest.raises(LocalError) as caught:
-        net.connect(Server(HOST, 1), 1)
+        connect.connect(Server(HOST, 1), 1)
     assert (caught.value.reason, caught.value.detail) == (OVERLOAD, os.strerror(status))
 
 
 @pytest.mark.parametrize("status", [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT])
 def test_what_the_network_says_is(monkeypatch, status):
-    monkeypatch.setattr(net.socket, "socket", type("Broken", (Broken,), {"status": status}))
+    monkeypatch.setattr(connect.socket, "socket", type("Broken", (Broken,), {"status": status}))
     with pytest.raises(BackendError) as caught:
-        net.connect(Server(HOST, 1), 1)
+        connect.connect(Server(HOST, 1), 1)
     assert caught.value.reason == CONNECTING and not isinstance(caught.value, LocalError)
 
 
@@ -242,10 +242,10 @@ def test_a_connection_that_comes_to_nothing_is_closed(monkeypatch, fails):
     def raise_(*arguments):
         raise ValueError("a fault of the test")
 
-    monkeypatch.setattr(net, fails, raise_ if fails == "tune" else {"text": raise_})
+    monkeypatch.setattr(connect, fails, raise_ if fails == "tune" else {"text": raise_})
     user = type("Users", (), {"only": lambda self: (b"one", b"secret")})()
     with socket.create_server((HOST, 0)) as listener:
         before = descriptors()
         with pytest.raises(ValueError):
-            net.connect(Server(*listener.getsockname()), 1, users=user)
+            connect.connect(Server(*listener.getsockname()), 1, users=user)
         assert descriptors() == before

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from gmproxy.notify import READY, Notifier
+from gmproxy.system.systemd import READY, Notifier
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gmproxy import __version__
-from gmproxy.settings import SETTINGS
+from gmproxy.config.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ("init.d/gmproxy", "debian/tests/service", "debian/tests/suite", "scripts/test-package", "scripts/package-life",

@@ -3,7 +3,7 @@
 import pytest
 from support.packets import NAMES, OPCODES, packet
 
-from gmproxy.protocol import packets
+from gmproxy.protocol.binary import packets
 
 STATS = packet("stat", b"pid", b"123", magic=0x81) + packet("stat", b"uptime", b"", magic=0x81) + packet("stat", magic=0x81)
 

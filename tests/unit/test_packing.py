@@ -1,22 +1,20 @@
 """Headers taken apart and packets made, in both builds of the module: one behaviour, and that of packets which were written apart."""
 
-import importlib
 import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builds import from_source, needs_both
 
-from gmproxy.protocol import packing as pure
-from gmproxy.protocol.stream import Stream
+from gmproxy.compiled import COMPILED
+from gmproxy.protocol import recv_buffer
+from gmproxy.protocol.binary import codec
 
-try:
-    compiled = importlib.import_module("gmproxy._c.packing")
-    new_compiled_stream = importlib.import_module("gmproxy._c.stream").Stream
-except ImportError:
-    compiled = None
-
-needs_both = pytest.mark.skipif(compiled is None, reason="not compiled")
+pure, pure_stream = from_source("protocol.binary.codec", "protocol.recv_buffer")
+Stream = pure_stream.Stream
+compiled = codec if COMPILED else None
+new_compiled_stream = recv_buffer.Stream
 
 #: magic, opcode, lengths of key and extras, data type, status, length of the body, opaque, cas: see memcached's protocol-binary.txt.
 HEADER = struct.Struct(">BBHBBHLLQ")

@@ -7,9 +7,10 @@ import socket
 
 import pytest
 
-from gmproxy import internal_errors, operators
-from gmproxy.loop import Loop
-from gmproxy.peers import CLOSED, Peer
+from gmproxy import internal_errors
+from gmproxy.process import control_server
+from gmproxy.process.peer import CLOSED, Peer
+from gmproxy.system.select_loop import Loop
 
 MAX_UNSENT = 100_000
 PATIENCE = 0.05
@@ -196,7 +197,7 @@ class Asked:
         self.listening.bind(path)
         self.listening.listen(100)
         self.path = path
-        self.operators = operators.Operators(loop, self.listening, lambda *question: self.questions.append(question))
+        self.operators = control_server.Operators(loop, self.listening, lambda *question: self.questions.append(question))
 
 
 @pytest.fixture
@@ -226,19 +227,19 @@ QUESTION = b'{"command": "ping"}\n'
 
 def test_further_questions_wait_until_some_are_answered(loop, asked, connect):
     sock = connect()
-    sock.send(QUESTION * (operators.MAX_QUESTIONS + 5))
+    sock.send(QUESTION * (control_server.MAX_QUESTIONS + 5))
     turn(loop)
-    assert len(asked.questions) == operators.MAX_QUESTIONS
+    assert len(asked.questions) == control_server.MAX_QUESTIONS
     asked.questions[0][2]({"first": True})
-    assert len(asked.questions) == operators.MAX_QUESTIONS + 1
+    assert len(asked.questions) == control_server.MAX_QUESTIONS + 1
     asked.questions[0][2]({"again": True})  # an answer counts once
-    assert len(asked.questions) == operators.MAX_QUESTIONS + 1
+    assert len(asked.questions) == control_server.MAX_QUESTIONS + 1
     assert sock.recv(1000) == b'{"first": true}\n'
     sock.send(QUESTION)
     for _, _, then in asked.questions:
         then({})
     turn(loop)
-    while len(asked.questions) < operators.MAX_QUESTIONS + 6:
+    while len(asked.questions) < control_server.MAX_QUESTIONS + 6:
         asked.questions[-1][2]({})
         turn(loop)
 

@@ -10,7 +10,7 @@ import pytest
 from support.servers import HOST, environment, free_port
 
 from gmproxy.errors import StartError
-from gmproxy.places import HANDED_OVER, Places
+from gmproxy.process.listeners import HANDED_OVER, Places
 
 
 def pool(name="", **settings):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gmproxy.protocol import orders
+from gmproxy.protocol import internal_commands
 
 
 @pytest.mark.parametrize("key, line", [
@@ -10,5 +10,5 @@ from gmproxy.protocol import orders
 ])
 def test_forget(key, line):
     """memcached 1.6.45 does not answer `delete noreply`: a server that must forget this key would never be read again."""
-    assert orders.forget(key)[1] == line
-    assert orders.forget_all([b"x", key]) == b"delete x\r\n" + line
+    assert internal_commands.forget(key)[1] == line
+    assert internal_commands.forget_all([b"x", key]) == b"delete x\r\n" + line

@@ -4,10 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy.accel import pick
-
-message = pick("message")
-refill = pick("refill")
+from gmproxy.protocol import request as message
+from gmproxy.routing import fill as refill
 
 
 def asked(name, keys, reply):

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from gmproxy import conf, reload
-from gmproxy.address import parse_servers
+from gmproxy.config import configuration, diff
+from gmproxy.placement.server_spec import parse_servers
 
 
 def configs(*arguments, **variables):
-    return conf.parse(["-s", "a:1,b:2", *arguments], variables)[0]
+    return configuration.parse(["-s", "a:1,b:2", *arguments], variables)[0]
 
 
 def pools(tmp_path, **servers):
@@ -17,12 +17,12 @@ def pools(tmp_path, **servers):
     file = tmp_path / "pools.yml"
     lines = (f"{name}:\n  listen: 127.0.0.1:{port}\n  servers:\n   - {server}\n" for port, (name, server) in enumerate(servers.items(), 2000))
     file.write_text("".join(lines))
-    return conf.parse(["-c", str(file)], {})[0]
+    return configuration.parse(["-c", str(file)], {})[0]
 
 
 def test_nothing_changes():
-    plan = reload.compare(configs(), configs())
-    assert plan == reload.Plan(configs(), [], [], {}, [])
+    plan = diff.compare(configs(), configs())
+    assert plan == diff.Plan(configs(), [], [], {}, [])
 
 
 @pytest.mark.parametrize("arguments, changed", [
@@ -30,27 +30,27 @@ def test_nothing_changes():
     (("-p", "12345"), ["port"]), (("--grace", "1"), ["grace"]),
 ])
 def test_settings_of_a_pool_that_stays(arguments, changed):
-    plan = reload.compare(configs(), configs(*arguments))
+    plan = diff.compare(configs(), configs(*arguments))
     assert plan.changed == {"": changed}
     assert (plan.added, plan.removed, plan.refused) == ([], [], [])
     assert plan.configs == configs(*arguments)
 
 
 def test_what_needs_a_restart_stays_as_it_was():
-    plan = reload.compare(configs("--workers", "2"), configs("--workers", "3", "-u", "nobody", "--timeout", "250"))
+    plan = diff.compare(configs("--workers", "2"), configs("--workers", "3", "-u", "nobody", "--timeout", "250"))
     assert plan.refused == ["user", "workers"]
     assert plan.changed == {"": ["timeout"]}
     assert (plan.configs[0].workers, plan.configs[0].user, plan.configs[0].timeout) == (2, "", 0.25)
 
 
 def test_pools_come_and_go(tmp_path):
-    plan = reload.compare(pools(tmp_path, one="a:1:1", two="b:2:1"), pools(tmp_path, one="a:1:1", three="c:3:1", four="d:4:1"))
+    plan = diff.compare(pools(tmp_path, one="a:1:1", two="b:2:1"), pools(tmp_path, one="a:1:1", three="c:3:1", four="d:4:1"))
     assert (plan.added, plan.removed, plan.changed) == (["three", "four"], ["two"], {})
     assert [config.name for config in plan.configs] == ["one", "three", "four"]
 
 
 def test_from_one_to_many(tmp_path):
-    plan = reload.compare(configs(), pools(tmp_path, one="a:1:1"))
+    plan = diff.compare(configs(), pools(tmp_path, one="a:1:1"))
     assert (plan.added, plan.removed) == (["one"], [""])
 
 
@@ -61,7 +61,7 @@ class Backend:
 
 def matched(present, wanted):
     backends = [Backend(label) for label in present.split()]
-    kept, left = reload.match(backends, parse_servers(wanted))
+    kept, left = diff.match(backends, parse_servers(wanted))
     return [backend and backends.index(backend) for backend in kept], [backends.index(backend) for backend in left]
 
 
@@ -83,4 +83,4 @@ def test_servers_are_known_by_their_address(present, wanted, kept, left):
 ])
 def test_a_config_can_be_sent(arguments):
     (config,) = configs(*arguments)
-    assert conf.from_plain(json.loads(json.dumps(conf.as_plain(config)))) == config
+    assert configuration.from_plain(json.loads(json.dumps(configuration.as_plain(config)))) == config

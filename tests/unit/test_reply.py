@@ -2,13 +2,11 @@
 
 import pytest
 
-from gmproxy.accel import pick
 from gmproxy.errors import PROTOCOL, BackendError
 from gmproxy.protocol import limits
-
-message = pick("message")
-reply = pick("reply")
-new_keys = pick("retrieval").Keys
+from gmproxy.protocol import request as message
+from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.text import responses as reply
 
 VALUE_A = b"VALUE a 0 5\r\nhello\r\n"
 VALUE_B = b"VALUE b 7 0\r\n\r\n"
@@ -19,7 +17,7 @@ def ask(name, *keys):
     name, *flags = name.split(b" ")
     request = message.Request(message.VERBS[name], keys[0] if keys else b"", b" ".join([name, *keys, *flags]) + b"\r\n")
     if len(keys) > 1:
-        request.keys = new_keys(keys)
+        request.keys = Keys(keys)
     return request
 
 

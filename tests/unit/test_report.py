@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy import report
-from gmproxy.report import BOUNDS
+from gmproxy.monitoring import report
+from gmproxy.monitoring.report import BOUNDS
 
 
 def backend(label="a:1", role="primary", **told):

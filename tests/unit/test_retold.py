@@ -2,10 +2,8 @@
 
 import pytest
 
-from gmproxy.accel import pick
-from gmproxy.protocol import retold
-
-text = pick("text")
+from gmproxy.protocol import replica_commands
+from gmproxy.protocol.text import requests as text
 
 
 def understood(line):
@@ -23,7 +21,7 @@ def understood(line):
 ])
 def test_of_a_retrieval_only_the_life(line, told):
     request = understood(line)
-    verb, key, copy = retold.of_touch(request, request.key)
+    verb, key, copy = replica_commands.of_touch(request, request.key)
     assert (key, copy) == (request.key, told)
     assert verb.name == told.split(b" ")[0] and verb.changes and verb.repeatable
 
@@ -43,6 +41,6 @@ def test_of_a_retrieval_only_the_life(line, told):
 def test_of_a_change_on_a_condition_its_outcome(line, told):
     request = understood(line)
     assert request.verb.by_outcome
-    verb, key, copy = retold.of_outcome(request)
+    verb, key, copy = replica_commands.of_outcome(request)
     assert (key, copy) == (request.key, told)
     assert verb.name == told.split(b" ")[0] and verb.changes and not verb.by_outcome

@@ -1,22 +1,21 @@
 """A get of many keys, taken apart and put together again, in both builds the same."""
 
-import importlib
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builds import from_source
 
-from gmproxy import accel, ring
-from gmproxy.hashing import fnv1a_64
-from gmproxy.protocol import message
-from gmproxy.protocol import retrieval as in_python
-from gmproxy.protocol import stream as stream_in_python
+from gmproxy.compiled import COMPILED
+from gmproxy.placement import locators
+from gmproxy.placement.hashes import fnv1a_64
+from gmproxy.protocol import key_list, recv_buffer, request
 
-BUILDS = [(in_python, stream_in_python, ring, message)]
-if accel.COMPILED:
-    BUILDS.append(tuple(importlib.import_module(f"gmproxy._c.{name}") for name in ("retrieval", "stream", "ring", "message")))
+in_python, *others = from_source("protocol.key_list", "protocol.recv_buffer", "placement.locators", "protocol.request")
+BUILDS = [pytest.param(in_python, *others, id="pure")]
+if COMPILED:
+    BUILDS.append(pytest.param(key_list, recv_buffer, locators, request, id="compiled"))
 
-each_build = pytest.mark.parametrize("module, streams, rings, messages", BUILDS, ids=lambda module: module.__name__)
+each_build = pytest.mark.parametrize("module, streams, rings, messages", BUILDS)
 
 #: More than the blanks and keys that a line may have.
 LONGEST = 250

@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmproxy.accel import pick
-
-ring = pick("ring")
-hashing = pick("hashing")
-HASHES = hashing.HASHES
+from gmproxy.placement import hashes as hashing
+from gmproxy.placement import locators as ring
+from gmproxy.placement.hashes import HASHES
 
 points = st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 20), min_size=1, max_size=60)
 position = st.integers(0, 2**32 - 1) | st.integers(0, 21) | st.just(2**32 - 1)

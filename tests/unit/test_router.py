@@ -6,13 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy import conf
-from gmproxy.accel import pick
-
-message = pick("message")
-Request, VERBS = message.Request, message.VERBS
-Backend = pick("backend").Backend
-Router = pick("router").Router
+from gmproxy.backend.backend import Backend
+from gmproxy.config import configuration
+from gmproxy.protocol import request as message
+from gmproxy.protocol.request import VERBS, Request
+from gmproxy.routing.router import Router
 
 NOW = 1000.0
 
@@ -32,13 +30,13 @@ class Ring:
 
     def __init__(self):
         self.client = Client()
-        (options,), _ = conf.parse(["-s", "127.0.0.1:1", "-s", "127.0.0.1:2", "-b", "127.0.0.1:3", "--auto-eject-hosts"], {})
+        (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "-s", "127.0.0.1:2", "-b", "127.0.0.1:3", "--auto-eject-hosts"], {})
         options = SimpleNamespace(**vars(options), lanes=1)
         self.router = Router(options)
         primaries = [Backend(server, options, self.router, logging.getLogger("test"), True) for server in options.server]
         self.backup, = [Backend(server, options, self.router, logging.getLogger("test")) for server in options.backup]
-        place = functools.partial(conf.placement_for, options, options.server)
-        self.router.serve(primaries, place, [self.backup], conf.placement_for(options, options.backup).locator)
+        place = functools.partial(configuration.placement_for, options, options.server)
+        self.router.serve(primaries, place, [self.backup], configuration.placement_for(options, options.backup).locator)
         self.home = self.router.primary_of(self.key)
         self.other, = [backend for backend in primaries if backend is not self.home]
 

@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from gmproxy import operations
-from gmproxy.sampling import Sampler
+from gmproxy.monitoring import control_commands
+from gmproxy.monitoring.sampling import Sampler
 
 
 def pool(began_at: float) -> SimpleNamespace:
@@ -11,8 +11,8 @@ def pool(began_at: float) -> SimpleNamespace:
 
 
 def test_only_what_is_late_ends() -> None:
-    old, new = pool(0.0), pool(operations.LONGEST_SAMPLE)
-    operations.end_late_samples([old, new], operations.LONGEST_SAMPLE + operations.SAMPLE_GRACE + 1)
+    old, new = pool(0.0), pool(control_commands.LONGEST_SAMPLE)
+    control_commands.end_late_samples([old, new], control_commands.LONGEST_SAMPLE + control_commands.SAMPLE_GRACE + 1)
     assert old.router.sampler is None
     assert new.router.sampler is not None
 
@@ -27,7 +27,7 @@ def test_what_cannot_be_told_is_over_all_the_same() -> None:
     other = pool(0.0)
     worker = SimpleNamespace(pools={"one": failing, "other": other})
     try:
-        operations.ORDERS["sampled"](worker, [])
+        control_commands.ORDERS["sampled"](worker, [])
     except ValueError:
         pass
     assert failing.router.sampler is other.router.sampler is None

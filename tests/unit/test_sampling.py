@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmproxy import sampling
-from gmproxy.accel import pick
-from gmproxy.sampling import Sampler, SpaceSaving
-
-message = pick("message")
+from gmproxy.monitoring import sampling
+from gmproxy.monitoring.sampling import Sampler, SpaceSaving
+from gmproxy.protocol import request as message
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 5))), st.integers(1, 10))

@@ -6,13 +6,11 @@ import gevent
 import pytest
 from gevent import socket
 
-from gmproxy import conf
-from gmproxy.accel import pick
-from gmproxy.service import Service
-from gmproxy.share import Share
-
-MAX_AT_ONCE = pick("session").MAX_AT_ONCE
-new_router = pick("router").Router
+from gmproxy.client.context import Service
+from gmproxy.client.session import MAX_AT_ONCE
+from gmproxy.config import configuration
+from gmproxy.process.shared_memory import Share
+from gmproxy.routing.router import Router
 
 READ = 1
 
@@ -20,9 +18,9 @@ READ = 1
 @pytest.fixture
 def client():
     """The other end of a session's socket."""
-    (options,), _ = conf.parse(["-s", "127.0.0.1:1"], {})
+    (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
     ours, theirs = socket.socketpair()
-    router = new_router(SimpleNamespace(**vars(options), lanes=1))
+    router = Router(SimpleNamespace(**vars(options), lanes=1))
     clients = Service(options, router, Share()).clients
     clients.seat(theirs.detach())
     with ours:

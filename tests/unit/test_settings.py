@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmproxy import settings
-from gmproxy.address import Server
-from gmproxy.settings import SETTINGS, render
+from gmproxy.config import settings
+from gmproxy.config.settings import SETTINGS, render
+from gmproxy.placement.server_spec import Server
 
 #: What magent takes, with its own defaults.
 MAGENT = {"-u": "", "-g": "", "-p": "11211", "-s": "", "-b": "", "-l": "0.0.0.0", "-n": "4096", "-D": "no", "-k": "no", "-f": "", "-i": "20",

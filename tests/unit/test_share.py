@@ -6,11 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy.address import parse_servers
+from gmproxy.backend.invalidations import Journal
+from gmproxy.backend.key_set import ManyKeys, part_of
 from gmproxy.errors import StartError
-from gmproxy.journal import Journal
-from gmproxy.manykeys import ManyKeys, part_of
-from gmproxy.share import MAX_POOLS, MAX_SERVERS, NOTHING, Board, Share, debtor
+from gmproxy.placement.server_spec import parse_servers
+from gmproxy.process.shared_memory import (
+    MAX_POOLS,
+    MAX_SERVERS,
+    NOTHING,
+    Board,
+    Share,
+    debtor,
+)
 
 
 @pytest.mark.parametrize("total, workers, parts", [

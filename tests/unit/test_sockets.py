@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from support.servers import HOST, free_port
 
-from gmproxy import files, sockets
 from gmproxy.errors import StartError
+from gmproxy.system import safe_files, sockets
 
 
 def wanted(**settings):
@@ -135,7 +135,7 @@ def test_each_place_can_be_bound(tmp_path):
 @pytest.mark.skipif(os.getuid() != 0, reason="only root has another way")
 def test_the_same_where_only_root_may_write(tmp_path, monkeypatch):
     """The socket then has its own name for the kernel, too, as `ss` shows it."""
-    monkeypatch.setattr(files, "is_safe", lambda path: True)
+    monkeypatch.setattr(safe_files, "is_safe", lambda path: True)
     path = str(tmp_path / "sock")
     sockets.bind_unix(path, 5).close()
     with sockets.bind_unix(path, 5, "0620", (65534, 65534)) as sock:

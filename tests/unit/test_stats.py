@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy import __version__, conf, stats
+from gmproxy import __version__
+from gmproxy.client import stats
+from gmproxy.config import configuration
 
 
 def backend(label, asked=0, found=0, ejected=False, links=(None,)):
@@ -33,7 +35,7 @@ class Clients(list):
 
 @pytest.fixture
 def service():
-    (options,), _ = conf.parse(["-s", "a:1", "-s", "b:2", "-b", "c:3", "-n", "77"], {})
+    (options,), _ = configuration.parse(["-s", "a:1", "-s", "b:2", "-b", "c:3", "-n", "77"], {})
     router = SimpleNamespace(
         backends=[backend("a:1", 10, 7, links=(None, object())), backend("b:2", 5, 1, ejected=True)],
         backups=[backend("c:3", 100, 100, links=(object(), object()))],

@@ -1,6 +1,5 @@
 """The bytes of one connection, in both builds of the module: one behaviour."""
 
-import importlib
 import socket
 import time
 from contextlib import ExitStack
@@ -8,16 +7,13 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builds import from_source, needs_both
 
-from gmproxy.accel import TWIN_MODULES
-from gmproxy.protocol import stream as pure
+from gmproxy.compiled import COMPILED
+from gmproxy.protocol import recv_buffer
 
-try:
-    compiled = importlib.import_module("gmproxy._c.stream")
-except ImportError:
-    compiled = None
-
-needs_both = pytest.mark.skipif(compiled is None, reason="not compiled")
+(pure,) = from_source("protocol.recv_buffer")
+compiled = recv_buffer if COMPILED else None
 
 #: Short, and rich in what a parser looks for.
 lines = st.lists(st.sampled_from([b"\n", b"\r\n", b" ", b"\0", b"a", b"bc", b"7", b"0123456789"]), max_size=12).map(b"".join)
@@ -369,7 +365,6 @@ def test_both_builds_have_the_same_methods():
         return {name for name in dir(kind) if not name.startswith("_")}
 
     assert public(pure.Stream) == public(compiled.Stream)
-    assert TWIN_MODULES["stream"] == pure.__name__
 
 
 # -- numbers of a value's header

@@ -2,11 +2,9 @@
 
 import pytest
 
-from gmproxy.accel import pick
 from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import plain_number
-
-text = pick("text")
+from gmproxy.protocol.text import requests as text
 
 MAX_ITEM_SIZE = 1000
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gmproxy.protocol.values import blocks_by_key, in_order
+from gmproxy.protocol.value_blocks import blocks_by_key, in_order
 
 A = b"VALUE a 0 1\r\n1\r\n"
 A_AGAIN = b"VALUE a 0 1\r\n2\r\n"

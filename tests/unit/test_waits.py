@@ -8,9 +8,9 @@ import pytest
 from gevent.event import Event
 from support.timing import TICK
 
-from gmproxy import waits
-from gmproxy.clock import RunningClock
-from gmproxy.waits import Deadline, receive, send_all
+from gmproxy.system.clock import RunningClock
+from gmproxy.transport import deadline as waits
+from gmproxy.transport.deadline import Deadline, receive, send_all
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gmproxy.watch import Watch
+from gmproxy.system.file_watch import Watch
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from wire.sample import CASES, PREDICTABLE, comparable, ways_to_cut
 from support.servers import MEMCACHED, OTHER_MEMCACHED, Memcached, Proxy
+from wire.sample import CASES, PREDICTABLE, comparable, ways_to_cut
 
 RECV_SIZE = 64 * 1024
 

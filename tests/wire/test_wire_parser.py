@@ -5,15 +5,13 @@ import random
 import pytest
 from wire.sample import CASES, describe, ways_to_cut
 
-from gmproxy.accel import pick
-
-new_parser = pick("text").TextParser
+from gmproxy.protocol.text.requests import TextParser
 
 
 @pytest.mark.parametrize("sample", CASES)
 def test_requests(sample):
     for way, chunks in ways_to_cut(sample.said, random.Random(sample.name)):
-        parser = new_parser(1024 * 1024)
+        parser = TextParser(1024 * 1024)
         understood = []
         for chunk in chunks:
             parser.stream.feed(chunk)

@@ -1,0 +1,59 @@
+cimport cython
+from gmproxy.backend.connection cimport Link, LinkKeeper
+from gmproxy.protocol.request cimport Request
+
+cdef Py_ssize_t MAX_WAITING
+cdef long long MAX_BACKLOG
+cdef int BACKUP
+
+
+cdef class Backend(LinkKeeper):
+    cdef readonly object server
+    cdef readonly str label
+    cdef readonly object options
+    cdef readonly object router
+    cdef readonly bint backed
+    cdef readonly bint is_backup
+    cdef readonly object log
+    cdef readonly list links
+    cdef readonly object health
+    cdef readonly object caretaker
+    cdef readonly object journal
+    cdef public bint behind
+    cdef readonly object debts
+    cdef unsigned char[::1] _alarms
+    cdef Py_ssize_t _number
+    cdef readonly object guests
+    cdef readonly dict fetches
+    cdef readonly object lingering
+    cdef public bint ask_backup_on_miss
+    cdef readonly dict errors
+    cdef readonly str last_error
+    cdef readonly double last_error_at
+    cdef long long[::1] _counts
+    cdef readonly long long keys_asked
+    cdef readonly long long values_found
+    cdef readonly long long failures
+    cdef public long long refills
+    cdef public long long keys_deleted
+    cdef public long long flushes
+    cdef bint _full_of_guests
+    cdef long long _max_backlog
+    cdef Py_ssize_t _lanes
+    cdef bint _troubled
+    cdef str _last_reason
+    cdef bint _is_proxy
+    cdef object _loop
+    cdef readonly long long not_connected
+    cdef long long _unreported
+    cdef double _report_at
+
+    @cython.locals(lane=Py_ssize_t, link=Link)
+    cpdef submit(self, Request request)
+    @cython.locals(asked=Py_ssize_t)
+    cpdef answered(self, Request request, Py_ssize_t found)
+    cpdef abandoned(self, Request request)
+    cpdef bint has_old(self) except -1
+    cpdef bint may_be_old(self, bytes key, bint changes) except -1
+    @cython.locals(number=Py_ssize_t)
+    cdef bint _others_owe(self) except -1

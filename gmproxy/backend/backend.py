@@ -1,0 +1,454 @@
+"""One memcached server: its links, its health, what it missed, and what was counted about it."""
+
+import time
+from array import array
+from time import monotonic
+
+import gevent
+
+from gmproxy import internal_errors
+from gmproxy.backend import connect
+from gmproxy.backend.connection import Link
+from gmproxy.backend.control_connection import introduce
+from gmproxy.backend.half_closed import Lingering
+from gmproxy.backend.health import Health
+from gmproxy.backend.health_check import Caretaker
+from gmproxy.backend.invalidations import Journal
+from gmproxy.backend.key_set import ManyKeys
+from gmproxy.errors import (
+    CLOSED,
+    CONNECTING,
+    EJECTED,
+    OVERLOAD,
+    PROTOCOL,
+    REASONS,
+    RESET,
+    TIMEOUT,
+    BackendError,
+    LocalError,
+)
+from gmproxy.protocol.cas_numbers import BACKUP_SET
+from gmproxy.protocol.cas_numbers import mark as mark_cas_number
+from gmproxy.protocol.request import BACKUP, COMMANDS
+from gmproxy.system.clock import running
+
+END = b"END\r\n"
+MISS = b"EN"  # how the answer of a server begins that has nothing, also in the meta protocol
+
+
+#: Requests that may wait on one link, and bytes the kernel has not taken from it, beside one value of whatever size; beyond them
+#: a request is refused.
+MAX_WAITING = 16384
+MAX_BACKLOG = 64 * 1024 * 1024
+
+#: Seconds between two log lines about connections that could not be made through no fault of the server: there may be one for
+#: each request.
+LOCAL_TROUBLE_EVERY = 10.0
+
+
+class Backend:
+    """
+    server        where it is (gmproxy.address.Server)
+    label         its name in logs and replies
+    router        hears of every failed request and, while `ask_backup_on_miss`, of every miss
+    backed        True for a primary that has backups
+    is_backup     True for a backup
+    links         one place for each lane; None where no link is open
+    health        gmproxy.health.Health
+    caretaker     probes it, finds out who it is, and has it forget what is old
+    journal       keys that may be old there; `behind` is True while there are any
+    debts         what other workers have to delete on it (gmproxy.share.Debts), or None
+    guests        keys that others took to it for a server that is ejected
+    fetches       keys that are being fetched from the backups to fill it (refill.py)
+    lingering     connections given up on which it may still make changes
+    ask_backup_on_miss   True while a miss of this server proves nothing
+    errors        reason word -> requests that failed for it
+    not_connected   of the errors for overload, those for want of our own descriptors, memory or ports when a connection was to be made
+    last_error    the latest reason, with what is known of it; `last_error_at`: when (unix time, 0.0 if never)
+    meter, bytes_sent, bytes_received   see gmproxy.link.LinkKeeper
+    """
+
+    __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "links", "health", "caretaker", "journal", "behind", "debts",
+                 "guests", "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
+                 "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
+                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
+                 "_number", "_loop", "not_connected", "_unreported", "_report_at")
+
+    def __init__(self, server, options, router, log, backed=False, is_backup=False):
+        self.server = server
+        self.label = server.label
+        self.options = options
+        self.router = router
+        self.backed = backed
+        self.is_backup = is_backup
+        self.log = log
+        self.links = [None] * options.lanes
+        self._lanes = options.lanes
+        self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
+        self.journal = Journal(options.journal_size)
+        self.behind = False
+        self.debts = None
+        self._alarms = None  # of the debts, with our number among them
+        self._number = 0
+        self.guests = ManyKeys()
+        self.fetches = {}
+        self.lingering = Lingering()
+        self.ask_backup_on_miss = False
+        self.meter = None
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.errors = dict.fromkeys(REASONS, 0)
+        self.last_error = ""
+        self.last_error_at = 0.0
+        self._counts = array("q", [0] * len(COMMANDS))  # answered requests, by the number of their verb
+        self.keys_asked = 0
+        self.values_found = 0
+        self.failures = 0
+        self.refills = 0
+        self.keys_deleted = 0
+        self.flushes = 0
+        self._full_of_guests = False
+        self._max_backlog = MAX_BACKLOG + options.max_item_size
+        self._troubled = False  # failed lately: tell the health of successes
+        self._last_reason = EJECTED
+        self._is_proxy = False  # a backup that has said so
+        self.not_connected = 0
+        self._unreported = 0     # requests that failed for a reason that says nothing about the server, since the log last had it
+        self._report_at = 0.0
+        self._loop = gevent.get_hub().loop
+        self.caretaker = Caretaker(self)
+
+    def __repr__(self):
+        links = sum(link is not None for link in self.links)
+        return f"<Backend {self.label} {self.health.state(monotonic())} links={links}>"
+
+    # -- requests
+
+    def submit(self, request):
+        """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
+        if (self.behind or self._alarms is not None) and self._depends_on_the_old(request):
+            return self.router.failed(request, self, self._last_reason)
+        lane = request.lane % self._lanes
+        link = self.links[lane]
+        if link is None or link.closed:  # closed: link_closed has failed, and nobody else may wait on it
+            if self.health.ejected:
+                return self.router.failed(request, self, EJECTED)
+            link = self._open_link(lane)
+        elif link.waiting.count >= MAX_WAITING or link.backlog() > self._max_backlog:
+            self.failures += 1
+            return self.router.failed(request, self, OVERLOAD)
+        link.submit(request)
+        return None
+
+    def answered(self, request, found):
+        """A reply has come for `request`, with `found` values. Returns the session that waits for no more replies, if any."""
+        self._counts[request.verb.number] += 1
+        if self._troubled:
+            self.health.succeeded()
+            self._troubled = False
+        if request.verb.reads:
+            asked = 1 if request.keys is None else len(request.keys)
+            self.keys_asked += asked
+            self.values_found += found
+            if self.ask_backup_on_miss and found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS)):
+                return self.router.missed(request, self)
+        elif request.twin is not None:
+            return self.router.copies.answered(request)
+        if request.stage == BACKUP:
+            mark_cas_number(request, BACKUP_SET)
+        return request.complete()
+
+    def request_failed(self, request, reason, started, may_repeat):
+        """A link failed before it had the reply to `request`. `started`: the server may have got something of it; `may_repeat`: if it is a
+        request that may be repeated, then so may this one. Returns the session that waits for no more replies by this, if any.
+
+        A request of which the server got nothing, or that may be repeated, is sent once more over a new link: it may only have met a
+        connection that died while nobody used it.
+        """
+        if not request.retried and reason in (CLOSED, RESET):
+            if not started or (request.verb.repeatable and may_repeat):
+                request.retried = True
+                return self.submit(request)
+        return self.router.failed(request, self, reason)
+
+    def abandoned(self, request):
+        return self.router.abandoned(request)
+
+    # -- what it missed
+
+    def _depends_on_the_old(self, request):
+        """True if what the server would answer may come from a value that is old. To overwrite that is always welcome."""
+        if request.verb.blind or not request.key:
+            return False
+        changes = request.verb.changes
+        if not self.behind and (changes or not self._others_owe()):
+            return False
+        if request.keys is not None:
+            return any([self.may_be_old(key, changes) for key in request.keys])
+        return self.may_be_old(request.key, changes)
+
+    def has_old(self):
+        """True if some of its keys may be old."""
+        return self.behind or self._others_owe()
+
+    def may_be_old(self, key, changes):
+        """True if `key` is in the journal or, for a request that only reads, in that of another worker. (A change that was refused for
+        that would come into ours, and so be refused by the other, and so on.)"""
+        if self.behind and key in self.journal:
+            return True
+        return not changes and self._others_owe() and self.debts.others_owe(key)
+
+    def _others_owe(self):
+        """True if another worker has anything to delete here."""
+        alarms = self._alarms
+        if alarms is None:
+            return False
+        for number in range(len(alarms)):
+            if alarms[number] and number != self._number:
+                return True
+        return False
+
+    def share_debts(self, debts):
+        """From now on other workers see what is in the journal, and we what is in theirs; or, with None, not any more."""
+        if debts is None and self.debts is not None:
+            self.debts.owe_only(())  # who comes back here begins anew
+        self.debts = self.journal.debts = debts
+        self._alarms = None if debts is None else debts.alarms
+        self._number = 0 if debts is None else debts.number
+
+    def missed_change(self, request):
+        """The change `request` did not reach this server, or perhaps did not."""
+        if request.key:
+            for key in request.keys or (request.key,):
+                self.missed_key(key)
+        else:  # flush_all
+            self.missed_everything()
+
+    def missed_everything(self):
+        self.behind = True
+        self.fetches.clear()
+        self.journal.note_everything(monotonic())
+
+    def missed_key(self, key):
+        """What this server has under `key` may be old, until it was deleted."""
+        self.behind = True
+        self.fetches.pop(key, None)
+        if self.journal.note(key, monotonic()):
+            self._overflowed()
+
+    def _overflowed(self):
+        self.log.warning("journal overflowed server=%s keys=%d", self.label, self.journal.limit)
+
+    def has_guest(self, key):
+        """`key` belongs to another server, which is away, and came here."""
+        if len(self.guests) < self.journal.limit:
+            self.guests.add(key)
+        elif not self._full_of_guests:
+            self._full_of_guests = True
+            self.log.warning("guests overflowed server=%s keys=%d", self.label, self.journal.limit)
+
+    def guest_leaves(self, key):
+        """`key` changes where it belongs."""
+        if key in self.guests or self._full_of_guests:
+            self.guests.discard(key)
+            self.missed_key(key)
+
+    def guests_leave(self, or_all=False):
+        """From now on other servers may be asked for them again. `or_all`: if not all are known, let all that is here go."""
+        if self._full_of_guests and or_all:
+            self.missed_everything()
+        if self.guests:
+            self.behind = True
+            if self.journal.note_all(self.guests, monotonic()):
+                self._overflowed()
+            self.guests = ManyKeys()
+        self.fetches.clear()
+        self._full_of_guests = False
+
+    def lacked(self, asked, found):
+        """Of `asked` keys that this server did not have, its backups had `found`."""
+        self.health.lacked(monotonic(), asked, found)
+
+    # -- links
+
+    def preconnect(self):
+        if self.links[0] is None:
+            self._open_link(0)
+
+    def _open_link(self, lane):
+        link = Link(self, lane, self._loop, self.options.backend_protocol)
+        self.links[lane] = link
+        gevent.spawn(self._connect, link)
+        return link
+
+    def _connect(self, link):
+        """In a greenlet of its own: connect `link`, or have it fail."""
+        sock = None
+        try:
+            options = self.options
+            # Who waits for this link waits no longer than `timeout`; then it is to be known why.
+            timeout = min(options.connect_timeout, options.timeout)
+            sock = connect.connect(self.server, timeout, options.tcpkeepalive, options.server_auth_file, link.protocol)
+            if self.is_backup and introduce(sock, options) and not self._is_proxy:
+                self._is_proxy = True
+                self.log.warning("backup is a gmproxy, which passes no copies on to its own backups server=%s", self.label)
+            if link.closed:
+                sock.close()
+                return
+            link.attach(sock)
+            self.log.debug("link opened server=%s lane=%d", self.label, link.lane)
+            self.caretaker.link_opened()
+        except BackendError as error:
+            if sock is not None:
+                sock.close()
+            self._loop.run_callback(link.fail, error.reason, error.detail, not isinstance(error, LocalError))
+        except Exception:
+            internal_errors.record("backend.connect")
+            if sock is not None and not link.attached():
+                sock.close()
+            self._loop.run_callback(link.fail, CONNECTING, "internal error", False)
+
+    def link_closed(self, link):
+        self.log.debug("link closed server=%s lane=%d", self.label, link.lane)
+        if self.links[link.lane] is link:
+            self.links[link.lane] = None
+        self.caretaker.link_closed()
+
+    def link_failed(self, link, reason, detail, lost, fault):
+        """`link` is closed and `lost` requests on it have no reply. A connection that ended idle is no failure. `fault`: False if the
+        server is not to blame."""
+        if not lost:
+            return
+        self.failures += lost
+        self.last_error = f"{reason} {detail}".rstrip()
+        self.last_error_at = time.time()
+        if not fault:
+            self._report_local_trouble(reason, detail, lost)
+            return
+        self._troubled = True
+        self._last_reason = reason
+        now = monotonic()
+        if reason == PROTOCOL:  # by what a client asked, perhaps: the server's own answer to a probe is what counts
+            self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
+            self.health.suspect(now)
+            return
+        first = self.health.failures == 0
+        # Requests that wait in vain are as many failures. A connection that breaks is one, however many it takes with it.
+        ejected = self.health.failed(now, lost if reason in (TIMEOUT, CONNECTING) else 1, reason == TIMEOUT)
+        if first or ejected:
+            self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
+        if ejected:
+            self.ejected(reason)
+
+    def _report_local_trouble(self, reason, detail, lost):
+        if reason == OVERLOAD:
+            self.not_connected += lost
+        self._unreported += lost
+        now = monotonic()
+        if now >= self._report_at:
+            self.log.warning("backend not connected server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, self._unreported)
+            self._report_at = now + LOCAL_TROUBLE_EVERY
+            self._unreported = 0
+
+    def ejected(self, reason):
+        """The health says that it has failed too often."""
+        self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
+        self._tell_router()
+        for link in self.links:
+            if link is not None:
+                link.fail(EJECTED)
+
+    def _tell_router(self):
+        """It was ejected, or restored."""
+        try:
+            self.router.health_changed()
+        except Exception:
+            internal_errors.record("router.health_changed")
+
+    def fails_to_catch_up(self, reason):
+        """It could not be told to forget what it missed."""
+        self._troubled = True
+        if self.health.failed(monotonic()):
+            self.ejected(reason)
+
+    def eject(self):
+        """An operator wants it left alone. Called from the loop."""
+        if self.health.eject_by_hand(monotonic()):
+            self.ejected(EJECTED)
+
+    def restored(self):
+        """It is to be trusted again."""
+        self._troubled = False
+        self._tell_router()
+
+    def follow_options(self, backed):
+        """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""
+        options = self.options
+        self._lanes = options.lanes
+        self.links += [None] * (options.lanes - len(self.links))
+        self.health.failure_limit = options.server_failure_limit
+        self.health.probe_within(options.server_retry_timeout, monotonic())
+        self.health.warming_time = options.warming_time
+        self.journal.limit = options.journal_size
+        self._max_backlog = MAX_BACKLOG + options.max_item_size
+        self.backed = backed
+        self.caretaker.follow_options()
+
+    def is_busy(self):
+        """True while somebody waits for an answer."""
+        return any(link is not None and link.waiting for link in self.links)
+
+    # -- the rest
+
+    def tick(self, now):
+        """What is due: late links, idle links, whatever the caretaker has to do. Called a few times a timeout. `now`: monotonic seconds."""
+        options = self.options
+        counted = running.now()  # a pause of ours makes no server late
+        for link in self.links:
+            if link is not None:
+                link.check_late(counted, options.timeout)
+        for link in self.links:
+            if link is not None:
+                link.check_idle(counted, options.server_idle_timeout)
+        try:
+            self.caretaker.tick(now)
+        except Exception:
+            internal_errors.record("caretaker.tick")
+
+    @property
+    def requests(self):
+        """Answered so far."""
+        return sum(self._counts)
+
+    def requests_by_command(self):
+        """{command: answered requests} of those that were asked."""
+        return {COMMANDS[number]: count for number, count in enumerate(self._counts) if count}
+
+    def reset_counters(self):
+        for number in range(len(self._counts)):
+            self._counts[number] = 0
+        self.errors = dict.fromkeys(REASONS, 0)
+        self.bytes_sent = self.bytes_received = 0
+        if self.meter is not None:
+            self.meter.reset()
+        self.keys_asked = self.values_found = self.failures = self.refills = self.not_connected = 0
+        self.keys_deleted = self.flushes = 0
+
+    def close(self):
+        """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""
+        done = True
+        for step in (self._close_links, self.caretaker.stop, self.lingering.cut_all, self._share_no_debts):
+            try:
+                step()
+            except Exception:
+                internal_errors.record("backend.close")
+                done = False
+        return done
+
+    def _close_links(self):
+        for link in self.links:
+            if link is not None:
+                link.close()
+
+    def _share_no_debts(self):
+        self.share_debts(None)

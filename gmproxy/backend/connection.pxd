@@ -1,0 +1,78 @@
+cimport cython
+from gmproxy.protocol.binary.server_reader cimport BinaryLink
+from gmproxy.protocol.request cimport Asker, Reader, Request, RequestQueue
+from gmproxy.backend.latency cimport Meter
+
+cdef Py_ssize_t LONG
+
+
+@cython.locals(session=Asker)
+cpdef resume_all(list ready)
+
+cdef class LinkKeeper:
+    cdef public Meter meter
+    cdef public long long bytes_sent
+    cdef public long long bytes_received
+
+    cpdef answered(self, Request request, Py_ssize_t found)
+    cpdef abandoned(self, Request request)
+
+
+@cython.final
+cdef class Link:
+    cdef readonly LinkKeeper backend
+    cdef readonly Py_ssize_t lane
+    cdef readonly str protocol
+    cdef readonly RequestQueue waiting
+    cdef readonly bint closed
+    cdef object _loop
+    cdef object _sock
+    cdef int _fd
+    cdef Reader _reader
+    cdef BinaryLink _binary
+    cdef list _out
+    cdef long long _queued
+    cdef long long _sent
+    cdef bint _flush_due
+    cdef bytes _unsent
+    cdef Py_ssize_t _unsent_at
+    cdef object _read_watcher
+    cdef object _write_watcher
+    cdef object _rest_timer
+    cdef long long _answered
+    cdef object _marks
+    cdef long long _idle_mark
+    cdef double _idle_since
+    cdef object _flushes
+    cdef long long _timed
+    cdef double _heard_at
+    cdef long long _received
+    cdef long long _received_mark
+
+    @cython.locals(said=bytes)
+    cpdef submit(self, Request request)
+    cpdef long long backlog(self) noexcept
+    @cython.locals(request=Request, end_mark=cython.longlong)
+    cpdef tuple queues(self)
+    cpdef flush(self)
+    cdef _flush(self)
+    @cython.locals(request=Request)
+    cpdef _overtaken(self, RequestQueue waiting, long long sent)
+    @cython.locals(request=Request)
+    cpdef _fail_requests(self, RequestQueue waiting, str reason, long long sent, bint begun)
+    cdef _abandon(self, Request request, str where)
+    @cython.locals(out=list, data=bytes, end=Py_ssize_t)
+    cdef bytes _take_out(self)
+    @cython.locals(count=Py_ssize_t)
+    cdef _send(self, bytes data, Py_ssize_t offset)
+    @cython.locals(ready=list, count=Py_ssize_t)
+    cpdef on_readable(self)
+    cdef _rest(self)
+    cpdef _read_on(self)
+    @cython.locals(reader=Reader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint, waiting=RequestQueue)
+    cdef _take(self, Py_ssize_t count, list ready)
+    cdef _measure(self)
+    @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
+    cdef _measure_flushes(self)
+    cdef bint _is_slow(self) except -1
+    cdef _note_slow(self, Request request)

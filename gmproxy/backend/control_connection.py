@@ -1,0 +1,153 @@
+"""What the proxy itself has to say to a memcached server, on a connection of its own: is it alive, which process is it, forget these keys."""
+
+from collections import namedtuple
+
+from gmproxy.backend import connect
+from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
+from gmproxy.protocol import internal_commands
+from gmproxy.protocol.binary import packets
+from gmproxy.protocol.numbers import plain_number
+from gmproxy.transport.deadline import Deadline, receive, send_all
+
+#: What `stats` tells of a server. `pid` and `uptime` (seconds) are None if it does not say.
+Identity = namedtuple("Identity", "pid uptime version")
+
+MAX_ANSWER = 256 * 1024  # bytes; what memcached answers to `stats` is below 4 KiB
+RECV_SIZE = 16 * 1024
+
+_ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
+
+
+def converse(server, options, connect_timeout, timeout):
+    """A Conversation with `server` (gmproxy.address.Server), in the protocol and as the user that the `options` of its pool say. Raises
+    BackendError."""
+    sock = connect.connect(server, connect_timeout, users=options.server_auth_file, protocol=options.backend_protocol)
+    return (_Binary if options.backend_protocol == "binary" else _Text)(sock, timeout)
+
+
+def introduce(sock, options):
+    """Tell the backup at the connected, non-blocking `sock` that its client is a proxy that copies to it, lest it copies that again. Returns
+    True if it is a gmproxy itself. In a greenlet. Raises BackendError, with `sock` still open."""
+    talk = (_Binary if options.backend_protocol == "binary" else _Text)(sock, options.timeout)
+    return bool(talk.stats(internal_commands.WE_COPY_TO_YOU))
+
+
+class Conversation:
+    """A connection of our own to a server, with `timeout` seconds for each question. Use it in a `with`. For greenlets.
+
+    Everything here raises BackendError. `sock` does not block.
+    """
+
+    def __init__(self, sock, timeout):
+        self._sock = sock
+        self._timeout = timeout
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self._sock.close()
+
+    def greet(self):
+        """Prove that a memcached answers."""
+        raise NotImplementedError
+
+    def identify(self):
+        """The server's Identity."""
+        facts = dict(self.stats())
+        return Identity(_number(facts.get("pid")), _number(facts.get("uptime")), facts.get("version", ""))
+
+    def stats(self, arguments=b""):
+        """What it says to `stats` with these arguments: [(name, value)]. Nothing, if it does not know them."""
+        raise NotImplementedError
+
+    def delete(self, keys, rest=0.0):
+        """See to it that the server has none of `keys`. It answers in many pieces: after `rest` seconds they can be read at once."""
+        raise NotImplementedError
+
+    def flush(self):
+        """See to it that the server has nothing."""
+        raise NotImplementedError
+
+    def _ask(self, name, question, is_whole, rest=0.0):
+        """The answer, once it `is_whole`, to what stands in the log as `name`."""
+        deadline = Deadline(self._timeout)
+        try:
+            send_all(self._sock, question, deadline)
+            if rest:
+                deadline.sleep(rest)
+            answer = b""
+            while not is_whole(answer):
+                if len(answer) > MAX_ANSWER:
+                    raise BackendError(PROTOCOL, "an answer without end")
+                chunk = receive(self._sock, RECV_SIZE, deadline)
+                if not chunk:
+                    raise BackendError(CLOSED)
+                answer += chunk
+            return answer
+        except TimeoutError:
+            raise BackendError(TIMEOUT, f"no answer to {name}") from None
+        except OSError as error:
+            raise BackendError(RESET, str(error)) from error
+
+
+class _Text(Conversation):
+
+    def greet(self):
+        answer = self._ask("version", b"version\r\n", lambda answer: answer.endswith(b"\r\n"))
+        if not answer.startswith(b"VERSION "):
+            raise BackendError(PROTOCOL, f"version was answered {answer[:60]!r}")
+
+    def stats(self, arguments=b""):
+        question = b"stats %b\r\n" % arguments if arguments else b"stats\r\n"
+        answer = self._ask("stats", question, lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n", b"RESET\r\n")) or answer.startswith(_ERRORS))
+        words = [line.split(b" ", 2) for line in answer.split(b"\r\n")]
+        return [_fact(name, value) for what, name, value in (each for each in words if len(each) == 3) if what == b"STAT"]
+
+    def delete(self, keys, rest=0.0):
+        answer = self._ask("delete", internal_commands.forget_all(keys), lambda answer: answer.count(b"\n") >= len(keys), rest)
+        for line in set(answer.splitlines()) - internal_commands.FORGOTTEN:
+            raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
+
+    def flush(self):
+        answer = self._ask("flush_all", b"flush_all\r\n", lambda answer: answer.endswith(b"\r\n"))
+        if answer != b"OK\r\n":
+            raise BackendError(PROTOCOL, f"flush_all was answered {answer[:60]!r}")
+
+
+class _Binary(Conversation):
+
+    def greet(self):
+        self._do("version", [packets.request(packets.VERSION)])
+
+    def stats(self, arguments=b""):
+        def is_whole(answers):
+            return answers and not (answers[-1].key and answers[-1].status == packets.OK)
+
+        return [_fact(answer.key, answer.value) for answer in self._hear("stats", packets.request(packets.STAT, arguments), is_whole) if answer.key]
+
+    def delete(self, keys, rest=0.0):
+        self._do("delete", [packets.request(packets.DELETE, key) for key in keys], (packets.OK, packets.NOT_FOUND), rest)
+
+    def flush(self):
+        self._do("flush_all", [packets.request(packets.FLUSH)])
+
+    def _do(self, name, questions, may_answer=(packets.OK,), rest=0.0):
+        for answer in self._hear(name, b"".join(questions), lambda answers: len(answers) >= len(questions), rest):
+            if answer.status not in may_answer:
+                raise BackendError(PROTOCOL, f"{name} was answered {answer.value[:60]!r}")
+
+    def _hear(self, name, question, are_all, rest=0.0):
+        """The Answers to `question`."""
+        try:
+            return packets.answers(self._ask(name, question, lambda answer: are_all(packets.answers(answer)), rest))
+        except ValueError as error:
+            raise BackendError(PROTOCOL, str(error)) from None
+
+
+def _fact(name, value):
+    return name.decode("ascii", "replace"), value.decode("ascii", "replace")
+
+
+def _number(text):
+    return plain_number(text) if text else None

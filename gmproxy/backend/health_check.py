@@ -1,0 +1,288 @@
+"""Looks after one backend, beside the requests: probes it, finds out which process it is, has it forget what is old.
+
+    ejected     a probe is answered -> identify -> delete what it missed -> restore
+    up          but behind (some change failed)  -> delete what it missed
+    up          but a link was lost: it may be another process now -> identify -> warming or not
+
+One greenlet at a time does this for a backend, and only while there is something to do.
+"""
+
+from logging import DEBUG, INFO
+from time import monotonic
+
+import gevent
+
+from gmproxy import internal_errors
+from gmproxy.backend.control_connection import converse
+from gmproxy.errors import TIMEOUT, BackendError, LocalError
+
+#: A server that did not say who it is is asked again after so many seconds.
+IDENTIFY_AGAIN = 10.0
+
+#: Keys deleted with one send, and seconds of rest before the next: clients shall hardly notice.
+DELETE_AT_ONCE = 200
+REST = 0.001
+
+#: Keys freed with one tick of those that are in no journal any more.
+SWEEP_AT_ONCE = 4000
+
+#: After a failure to delete what is old it is tried again after so many seconds.
+CATCH_UP_AGAIN = 0.2
+
+#: What is to be deleted is told in the log once in so many seconds: it may go on and on while others share a server's keys.
+TELL_AGAIN = 10.0
+
+#: uptime is told in whole seconds: the server may have started so much earlier than it says.
+UPTIME_GRAIN = 1.0
+
+#: A server that is suspected to hang has this part of the timeout to answer a probe.
+SUSPICION = 4
+
+#: Looks in a timeout whether the server has ended the connections that linger.
+GLANCES = 50
+
+#: Times that it is waited for the connections that linger by then; if there are still more after that, it is tried again later.
+MAX_ROUNDS = 4
+
+
+class Caretaker:
+    """
+    backend    whom it looks after
+    identity   of the process (gmproxy.probe.Identity); None while it is not known
+    """
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.identity = None
+        self._at_work = None     # the greenlet
+        self._identify_at = 0.0  # not before this time
+        self._catch_up_at = 0.0
+        self._tell_at = 0.0
+        self._asks_backup = False
+        self._loop = gevent.get_hub().loop
+        self.follow_options()
+
+    def follow_options(self):
+        """The options are new, or have changed: until the server has said who it is, its misses prove nothing."""
+        backend = self.backend
+        self._asks_backup = backend.backed and backend.options.on_miss == "warming"
+        self.identity = None
+        backend.ask_backup_on_miss = backend.backed and backend.options.on_miss != "never"
+
+    # -- what it is told
+
+    def link_opened(self):
+        self._identify_at = self._catch_up_at = 0.0
+        self.tick(monotonic())
+
+    def link_closed(self):
+        """When we come back it may be another process, with an empty memory."""
+        self.identity = None
+        self.backend.health.age_unknown()
+        if self._asks_backup:
+            self.backend.ask_backup_on_miss = True
+
+    def tick(self, now):
+        """Do what is due."""
+        backend = self.backend
+        health = backend.health
+        backend.journal.sweep(SWEEP_AT_ONCE)
+        if self._asks_backup and backend.ask_backup_on_miss and self.identity is not None and not health.is_warming(now):
+            backend.ask_backup_on_miss = False
+            backend.log.info("backend warm server=%s", backend.label)
+        if self._at_work is not None:
+            return
+        if health.probe_is_due(now):
+            self._work(self._probe)
+        elif health.ejected:
+            return
+        elif backend.behind and now >= self._catch_up_at:
+            self._work(self._catch_up_alone)
+        elif self._asks_backup and self.identity is None and any(backend.links) and now >= self._identify_at:
+            self._work(self._identify)
+
+    def stop(self):
+        if self._at_work is not None:
+            self._at_work.kill(block=False)
+
+    # -- what it does, each in a greenlet
+
+    def _work(self, task):
+        self._at_work = gevent.spawn(self._run, task)
+
+    def _run(self, task):
+        try:
+            task()
+        except Exception:  # a fault of our own: the next tick finds what is still to be done
+            internal_errors.record("caretaker." + task.__name__.lstrip("_"))
+        finally:
+            self._at_work = None
+
+    def _converse(self, timeout=None):
+        options = self.backend.options
+        return converse(self.backend.server, options, options.connect_timeout, timeout or options.timeout)
+
+    def _probe(self):
+        backend = self.backend
+        health = backend.health
+        health.probe_begins(monotonic())
+        try:
+            self._probe_and_catch_up()
+        except LocalError as error:
+            backend.log.debug("probe not made server=%s reason=%s", backend.label, error)
+        except BackendError as error:
+            backend.log.debug("probe failed server=%s reason=%s", backend.label, error)
+            if health.probe_failed(monotonic()):
+                self._loop.run_callback(backend.ejected, error.reason)
+        else:
+            self._probe_answered()
+        finally:
+            health.probe_void(monotonic())  # if it has no result yet: whatever ended it, the server is probed again
+
+    def _probe_and_catch_up(self):
+        """Ask for a sign of life and, of a server that is ejected, all that must be done before it serves. Raises BackendError."""
+        health = self.backend.health
+        with self._converse(None if health.ejected else self.backend.options.timeout / SUSPICION) as server:
+            server.greet()
+        if health.ejected:
+            self._tell_at = 0.0
+            self._identify()
+            self._catch_up()
+
+    def _probe_answered(self):
+        """Trust it again, if it was ejected."""
+        backend = self.backend
+        health = backend.health
+        was_ejected = health.ejected  # perhaps since the probe began: then by requests, and this was no answer to that
+        down = monotonic() - health.ejected_at
+        health.probe_succeeded(monotonic())
+        if was_ejected and not health.ejected:
+            backend.log.warning("backend restored server=%s down=%.1fs", backend.label, down)
+            backend.restored()
+
+    # -- who is it?
+
+    def _identify(self):
+        """Ask the server, and make of the answer what it means for its memory. Without an answer nothing is known."""
+        backend = self.backend
+        if not self._asks_backup and not backend.journal:
+            return
+        self._identify_at = monotonic() + IDENTIFY_AGAIN  # unless it succeeds, whatever goes wrong
+        try:
+            with self._converse() as server:
+                identity = server.identify()
+        except BackendError as error:
+            backend.log.warning("backend not identified server=%s reason=%s", backend.label, error)
+            return
+        self._identify_at = 0.0
+        self.identity = identity
+        uptime = 0 if identity.uptime is None else identity.uptime
+        now = monotonic()
+        if identity.uptime is not None and now - uptime - UPTIME_GRAIN > backend.journal.last_at and not backend.lingering:
+            backend.journal.clear()  # it has started since, with an empty memory
+        backend.health.age_known(now, uptime)
+        self._warms(now, f"pid={identity.pid} uptime={uptime}s")
+
+    def lost_keys(self, cause, level=INFO):
+        """Something was deleted on it that the backups may have."""
+        now = monotonic()
+        self.backend.health.has_holes(now)
+        self._warms(now, cause, level)
+
+    def _warms(self, now, cause, level=INFO):
+        backend = self.backend
+        if not self._asks_backup:
+            return
+        backend.ask_backup_on_miss = backend.health.is_warming(now)
+        if backend.ask_backup_on_miss:
+            backend.log.log(level, "backend warming server=%s %s", backend.label, cause)
+
+    # -- what it missed
+
+    def _catch_up_alone(self):
+        backend = self.backend
+        try:
+            self._catch_up()
+        except BackendError as error:
+            backend.log.debug("catching up failed server=%s reason=%s", backend.label, error)
+            if not isinstance(error, LocalError):
+                self._loop.run_callback(backend.fails_to_catch_up, error.reason)
+        finally:
+            self._catch_up_at = monotonic() + CATCH_UP_AGAIN
+
+    def _catch_up(self):
+        """Delete on the server whatever may be old there at this moment. Raises BackendError.
+
+        What is noted meanwhile is left for the next time: where changes never cease there would be no end. It is not read before.
+        """
+        backend = self.backend
+        journal = backend.journal
+        keys = flushes = 0
+        if journal:
+            left = len(journal)
+            with self._converse() as server:
+                if journal.overflowed:
+                    self._outlast_lingering(server)
+                    journal.take_everything()
+                    self._delete(server.flush)
+                    flushes = 1
+                while keys < left and not journal.overflowed:
+                    self._outlast_lingering(server)
+                    taken = journal.take(DELETE_AT_ONCE)
+                    if not taken:
+                        break  # while we waited they became too many
+                    self._delete(server.delete, taken, REST)
+                    keys += len(taken)
+        backend.behind = bool(journal)
+        if keys or flushes:
+            backend.keys_deleted += keys
+            backend.flushes += flushes
+            self._tell(keys, flushes)
+        if flushes:
+            backend.router.was_flushed(backend)
+
+    def _delete(self, how, *what):
+        """What was taken from the journal, or put it back."""
+        journal = self.backend.journal
+        try:
+            how(*what)
+        except BaseException:
+            journal.not_deleted()
+            raise
+        journal.deleted()
+
+    def _tell(self, keys, flushes):
+        now = monotonic()
+        level = INFO if now >= self._tell_at else DEBUG
+        if level == INFO:
+            self._tell_at = now + TELL_AGAIN
+        self.backend.log.log(level, "backend caught up server=%s keys=%d flushes=%d", self.backend.label, keys, flushes)
+        self.lost_keys(f"deleted={keys} flushes={flushes}", level)
+
+    def _outlast_lingering(self, server):
+        """Wait until the server has read all that was ever sent to it, so that nothing we delete comes back. Raises BackendError.
+
+        A connection that it does not end, since its packets are lost, is cut after a timeout. But a server that was stopped has what was
+        delivered to it in its buffers, and reads that later, a cut or not: so it must answer before that timeout, and after it. (In a greenlet.)
+        """
+        lingering = self.backend.lingering
+        for _ in range(MAX_ROUNDS):
+            given_up = set(lingering)
+            if not given_up:
+                return
+            server.greet()
+            if self._ended(given_up):
+                continue
+            server.greet()
+            lingering.cut(given_up)
+        if lingering:
+            raise BackendError(TIMEOUT, "connections that were given up do not end")
+
+    def _ended(self, given_up):
+        """True if the server ends all these connections within the timeout."""
+        glance = self.backend.options.timeout / GLANCES
+        for _ in range(GLANCES):
+            if given_up.isdisjoint(self.backend.lingering):
+                return True
+            gevent.sleep(glance)
+        return False

@@ -1,0 +1,58 @@
+"""What the servers of a pool say of themselves: their answers to `stats`, for clients that ask the proxy.
+
+They are asked on connections of their own, all at once, and who does not answer soon is left out. What was heard is kept for a moment, so
+that clients who ask often cost the servers no more than one question a second.
+"""
+
+from time import monotonic
+
+import gevent
+from gevent.event import AsyncResult
+
+from gmproxy import internal_errors
+from gmproxy.backend.control_connection import converse
+from gmproxy.errors import BackendError
+
+#: A client waits so long at most for all of them together; seconds.
+ANSWER_WITHIN = 0.25
+
+#: For so many seconds what was heard is told again.
+KEPT_FOR = 1.0
+
+
+class Insides:
+    """`router`: whose primaries are asked. Backups have copies: to count them too would count items twice."""
+
+    def __init__(self, router, options):
+        self._router = router
+        self._options = options
+        self._kept = {}  # arguments of stats -> (until when, AsyncResult)
+
+    def ask(self, arguments):
+        """{label: [(name, value)]} of those that answer `stats` with `arguments` (bytes). Waits, and raises nothing."""
+        now = monotonic()
+        until, answer = self._kept.get(arguments, (0.0, None))
+        if answer is None or (answer.ready() and now >= until):
+            answer = AsyncResult()
+            self._kept[arguments] = now + KEPT_FOR, answer
+            gevent.spawn(self._ask_all, arguments, answer)
+        return answer.get()
+
+    def _ask_all(self, arguments, answer):
+        heard = {}
+        try:
+            asked = {backend.label: backend.server for backend in self._router.backends if not backend.health.ejected}
+            with gevent.Timeout(ANSWER_WITHIN, False):
+                gevent.joinall([gevent.spawn(self._ask_one, label, server, arguments, heard) for label, server in asked.items()])
+            heard = {label: heard[label] for label in asked if label in heard}  # in their order, and nothing comes later
+        finally:
+            answer.set(heard)
+
+    def _ask_one(self, label, server, arguments, heard):
+        try:
+            with converse(server, self._options, ANSWER_WITHIN, ANSWER_WITHIN) as talk:
+                heard[label] = talk.stats(arguments)
+        except BackendError:
+            pass  # its health is looked after by others
+        except Exception:
+            internal_errors.record("insides.ask")

@@ -1,0 +1,160 @@
+"""What all clients of one listen address share: the router, the options, the commands that the proxy answers itself."""
+
+import functools
+import logging
+from typing import Any
+
+import gevent
+
+from gmproxy import internal_errors
+from gmproxy.backend import connect
+from gmproxy.backend.connection import resume_all
+from gmproxy.backend.server_stats import Insides
+from gmproxy.client import stats
+from gmproxy.client.sessions import Clients
+from gmproxy.process.shared_memory import MAX_HELD, MAX_HELD_BY_ONE
+from gmproxy.protocol import internal_commands
+from gmproxy.protocol.request import INTERNAL_ERROR
+
+log = logging.getLogger("gmproxy")
+
+#: Seconds until a client hears that its password is wrong. It alone waits: this slows down who tries many passwords, and no other client.
+WRONG_PASSWORD_DELAY = 1.0
+
+FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
+
+
+class Service:
+    """
+    share         this process's part of the service
+    clients       that are connected here (a gmproxy.clients.Clients)
+    connections   accepted so far; `rejected`: turned away because there were too many;
+                  `dropped`: closed because of `held`, the bytes that wait for slow clients
+    auth_errors   logins with a wrong password
+    """
+
+    def __init__(self, options, router, share):
+        self.options = options
+        self.router = router
+        self.share = share
+        self.insides = Insides(router, options)
+        self.clients = Clients(self)
+        self.connections = 0
+        self.rejected = 0
+        self.dropped = 0
+        self.auth_errors = 0
+        self.held = 0
+        self.flushes = 0
+
+    @property
+    def max_clients(self):
+        """At the same time, in all workers: as -n says, but no more than there are descriptors for."""
+        room = self.share.room * self.share.workers
+        return min(self.options.max_connections or room, room)
+
+    def is_full(self):
+        """True if another client must be turned away."""
+        board = self.share.board
+        clients = len(self.clients) if board is None else board.clients(self.options.name)
+        return clients >= self.max_clients or self.share.is_full()
+
+    def hold(self, more: int, by_one: int) -> bool:
+        """`more` bytes, or fewer if negative, wait for a client, for which `by_one` wait by now. False if that is too much, and the client
+        must be closed. Never raises; called from sessions and from loop callbacks."""
+        self.held += more
+        total = self.share.hold(more)
+        if more <= 0 or (total <= MAX_HELD and by_one <= MAX_HELD_BY_ONE):
+            return True
+        self.dropped += 1
+        log.warning("client dropped reason=memory held=%d bytes=%d", total, by_one)
+        return False
+
+    def reset_counters(self):
+        internal_errors.forget()
+        self.connections = self.rejected = self.dropped = self.auth_errors = self.flushes = 0
+        self.clients.reset_traffic()
+        self.router.misses_for_errors = self.router.fragments = 0
+        for backend in self.router.backends + self.router.backups:
+            backend.reset_counters()
+
+    def command(self, request):
+        """Answer a request without a key, now or later."""
+        kind = request.verb.kind
+        if kind == "flush" and not self.options.disable_flush_all:
+            self.flushes += 1
+            self.router.flush_all(request)
+            return
+        if kind == "wrong_password":
+            self._refuse_later(request)
+            return
+        if kind == "flush":
+            request.reply = FLUSH_REFUSED
+        elif request.verb.name == b"version":
+            request.reply = stats.MAGENT_VERSION if self._as_magent() else stats.VERSION
+        elif request.keys == [internal_commands.WE_COPY_TO_YOU]:
+            request.owner.serve_proxy()
+            request.reply = stats.SERVES_PROXY
+        elif stats.is_about_servers(request.keys) and not self._as_magent():
+            gevent.spawn(self._ask_servers, request)
+            return
+        elif self.share.ask is not None and stats.question(request.keys):
+            self._ask_workers(request, {})
+            return
+        else:
+            request.reply = stats.answer(self, request.keys, self._as_magent())
+        request.complete()
+
+    def _refuse_later(self, request: Any) -> None:
+        """The client of `request` has sent a wrong password: it is answered after WRONG_PASSWORD_DELAY."""
+        timer = gevent.get_hub().loop.timer(WRONG_PASSWORD_DELAY)
+        timer.start(self._refuse, timer, request)
+        self.auth_errors += 1
+        try:
+            log.warning("wrong password client=%s", connect.peer(request.owner.fd))
+        except Exception:  # the refusal is on its way, in the client's own protocol
+            internal_errors.record("service.wrong_password")
+
+    @staticmethod
+    def _refuse(timer: Any, request: Any) -> None:
+        """Called from the loop."""
+        try:
+            timer.close()
+        except Exception:  # the refusal is what the client waits for, in its own protocol
+            internal_errors.record("service.refuse")
+        request.reply = request.line
+        session = request.complete()
+        if session is not None:
+            resume_all([session])
+
+    def _ask_servers(self, request):
+        """In a greenlet of its own."""
+        try:
+            heard = self.insides.ask(b" ".join(request.keys[:1]))
+            if self.share.ask is not None and stats.question(request.keys):
+                self._ask_workers(request, heard)
+            else:
+                gevent.get_hub().loop.run_callback(self._told, request, heard, None)
+        except Exception:
+            internal_errors.record("service.ask_servers")
+            gevent.get_hub().loop.run_callback(self._resume, request.abandon())
+
+    def _ask_workers(self, request, heard):
+        self.share.ask(stats.question(request.keys), [self.options.name], functools.partial(self._told, request, heard))
+
+    def _told(self, request, heard, whole):
+        """Called from the loop: `whole` is what all workers say together, or None if they do not answer in time."""
+        try:
+            request.reply = stats.answer(self, request.keys, self._as_magent(), whole, heard)
+        except Exception:
+            internal_errors.record("service.stats")
+            request.reply = INTERNAL_ERROR
+        self._resume(request.complete())
+
+    @staticmethod
+    def _resume(session):
+        """Called from the loop: all answers that `session` waits for are there, if it is one."""
+        if session is not None:
+            resume_all([session])
+
+    def _as_magent(self):
+        return self.options.compat == "magent"

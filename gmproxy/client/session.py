@@ -1,0 +1,512 @@
+"""One client: a greenlet that reads requests, has them routed, waits for their answers and sends these in order.
+
+It reads as blocking code. What makes it quick is that everything is done for a batch, all the requests that
+arrived in one piece: they are routed together, and one send takes all answers back once the last is there. Where nothing else is left
+to do, whoever brings the last answer sends them and the greenlet sleeps on until the client speaks again: to wake it for that
+is a twentieth of what a get costs.
+"""
+
+import logging
+
+import gevent
+from gevent.monkey import get_original
+from greenlet import greenlet
+
+from gmproxy import internal_errors
+from gmproxy.backend import connect
+from gmproxy.protocol.binary.packets import REQUEST
+from gmproxy.protocol.binary.requests import BinaryParser
+from gmproxy.protocol.request import BACKUP, UNREADY, EndOfTalk, local_reply
+from gmproxy.protocol.text.requests import TextParser
+from gmproxy.transport.deadline import Deadline
+
+READ = 1
+
+#: gevent's looks whether somebody waits for the descriptor, and closes it later: that is five more system calls. Nobody does.
+close = get_original("os", "close")
+
+log = logging.getLogger("gmproxy")
+
+#: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
+MAX_BATCH = 64
+
+#: Of these, so many that nobody has to be asked for are answered before other clients have their turn.
+MAX_AT_ONCE = 16
+
+#: A client that gets an answer of so many bytes has its requests sent, for so many batches, over the link that is for such clients: no
+#: small answer waits behind a long one. (Where a server has but one link, it is that one.)
+LONG_ANSWER = 128 * 1024
+STAYS_LONG = 64
+LAST_LANE = -1
+
+#: Bytes of answers that one batch should have: a client whose answers are long gets fewer requests in flight, and its other requests wait
+#: in its own buffer and in the kernel. Until the first of them arrive nobody knows how long they are.
+BATCH_BYTES = 4 * 1024 * 1024
+
+#: Answers that wait for others of their batch are counted as held (Session._hold) in steps of this many bytes.
+HELD_STEP = 64 * 1024
+
+#: What a client gets in place of an answer that would hold too much memory, before it is closed; as from memcached.
+NO_MEMORY = b"SERVER_ERROR out of memory writing get response\r\n"
+
+#: What a client session is doing.
+RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
+
+#: What a client speaks, before its first byte and after.
+NOTHING_YET, TEXT, BINARY = 0, 1, 2
+
+#: A client of which nobody knows anything yet, see Session.notes.
+NEW = NOTHING_YET, False, False
+
+
+def keys_of(request):
+    return request.keys if request.keys is not None else (request.key,)
+
+
+class Session:
+    """
+    service    what all sessions of a pool share: router, options, admin commands, counters
+    fd         the client's socket, ours: it is closed at the end, unless the client is asleep
+    lane       which link of a backend carries this client's requests; may be changed at any time
+    notes      what an earlier session of this client has left (see `notes`)
+    bytes_read, bytes_written   so far
+    silent     times that `doze` was called since the client spoke last; `dozes`: True if that was often enough
+    asleep     True if it ended because the client was silent for long (see `doze`): the client is still there
+    leaves_softly   True if the client is to leave after its next answer
+    """
+
+    __slots__ = ("service", "fd", "lane", "bytes_read", "bytes_written", "silent", "dozes", "asleep", "_router", "_loop", "_wait", "_wake",
+                 "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_speaks", "_batch", "_pending", "_out", "_out_at",
+                 "_leaving", "_softly", "_quit", "_delayed", "_holds", "_arrived", "_at_most", "_long", "_looked_at", "_looked_through",
+                 "_from_proxy")
+
+    def __init__(self, service, fd, lane, notes=NEW):
+        self.service = service
+        self.fd = fd
+        self.lane = lane
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self.silent = 0
+        self.dozes = False
+        self.asleep = False
+        self._router = service.router
+        hub = gevent.get_hub()
+        self._loop = hub.loop
+        # Not hub.switch, which first looks up whether our greenlet has a hook for this: a tenth of a microsecond, twice a request.
+        self._wait = greenlet.switch.__get__(hub)   # leaves the session's greenlet, until somebody calls
+        self._wake = None                           # this
+        self._left = None                           # whom to tell of the end
+        self._watcher = self._loop.io(fd, READ)
+        self._watching = False
+        self._doing = RUNNING
+        self._readable = False  # more has come, and nobody has looked at it
+        self._speaks, is_known, self._from_proxy = notes
+        self._parser = self._new_parser(is_known)
+        self._batch = []
+        self._pending = 0      # requests of the batch without an answer
+        self._out = b""        # answers that are being sent
+        self._out_at = 0       # how far
+        self._leaving = False  # the proxy ends: close when all that has arrived is answered
+        self._softly = False
+        self._delayed = None      # a request that was parsed but must wait for the batch before it
+        self._looked_at = None    # keys that the batch reads, or changes depending on what is there; None until that matters
+        self._looked_through = 0  # requests of the batch whose keys are among them
+        self._holds = 0        # bytes that wait for this client, see _hold
+        self._arrived = 0      # bytes of answers to the batch, which wait for the others
+        self._at_most = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
+        self._long = 0         # batches for which it is taken for one with long answers
+        self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
+
+    def leave(self, softly=False):
+        """Close the connection as soon as no answer is owed, or `softly`: after the next answer. Called from another greenlet."""
+        self._leaving = True
+        self._softly = softly
+        if self._doing == AWAITS_BYTES and not softly:
+            self._look_once_more()
+
+    @property
+    def leaves_softly(self):
+        return self._leaving and self._softly
+
+    def doze(self, often_enough):
+        """Called now and then. When it was called `often_enough` (0: never) since the client spoke last, and nothing of what it said is
+        left to be done, the session ends, and another one can go on from its `notes`."""
+        self.silent += 1
+        if self.silent >= often_enough > 0 and self._doing == AWAITS_BYTES and self._parser.is_at_border():
+            self.dozes = True
+            self._look_once_more()
+
+    def notes(self):
+        """What another session must know to go on with this client: what it speaks, True if it has logged in or need not, and True if it is
+        another proxy that copies to us (see `serve_proxy`)."""
+        return self._speaks, self._parser.is_known(), self._from_proxy
+
+    def serve_proxy(self):
+        """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone. Were it copied
+        to our backups, or looked up there, two proxies that are each other's backup would go on for ever."""
+        self._from_proxy = True
+
+    def _look_once_more(self):
+        """Have the greenlet run, which sees what there is to do."""
+        self._doing = RUNNING
+        self._readable = True  # perhaps
+        self._loop.run_callback(self._wake)
+
+    def follow_options(self):
+        options = self.service.options
+        parser = self._parser
+        parser.max_item_size = options.max_item_size
+        if parser.users is not None:  # who is in stays in
+            parser.users = options.auth_file or None
+
+    def _may_leave(self, answered):
+        """Softly is only after an answer, and at a border: what has begun to arrive is waited for."""
+        if not self._leaving or self._readable:
+            return False
+        return not self._softly or (answered and not self._parser.stream.size())
+
+    def start(self, left):
+        """Serve the client in a greenlet of its own until it leaves, or sleeps, and then call left(session).
+
+        A plain greenlet: gevent's Greenlet is half a KiB more for each client, and nobody joins or kills this one. Before the end it runs
+        nothing but what is compiled: a Python function would cost it pages for its frames.
+        """
+        self._left = left
+        self._wake = greenlet(self._serve, gevent.get_hub()).switch
+        self._watch()
+        self._loop.run_callback(self._wake)
+
+    def _serve(self):
+        try:
+            self._run()
+        except Exception:
+            internal_errors.record("session", f"client={connect.peer(self.fd)}")
+        finally:  # also if the greenlet is ended from outside
+            try:
+                self._stop_watching()
+            finally:
+                if not self.asleep:
+                    if self.service.options.verbose:
+                        log.debug("client left client=%s", connect.peer(self.fd))
+                    close(self.fd)
+                self._left(self)
+
+    def _stop_watching(self):
+        """Before the descriptor is closed, whatever has failed: the loop ends the process for a watcher of one that is not open."""
+        self._doing = RUNNING  # replies that come now find nobody to wake
+        self._watcher.stop()
+        self._watcher.close()
+        self._hold(0)
+
+    def _run(self):
+        """Serve the client until it leaves, or sleeps."""
+        try:
+            while not self._quit:
+                self._wait_for_bytes()
+                count = self._parser.stream.receive(self.fd)
+                if count == 0:
+                    break
+                if count > 0:
+                    self.bytes_read += count
+                    self.silent = 0
+                    self.dozes = False
+                    if self._speaks == NOTHING_YET:
+                        self._begin()
+                    self._answer_requests()
+                    self._parser.stream.forget()
+                if self._may_leave(count > 0):
+                    break
+                if self.dozes and not self._readable:
+                    self.asleep = True
+                    break
+        except OSError:
+            pass  # the client is gone
+
+    def _begin(self):
+        """The first byte tells the protocol, for the whole connection."""
+        stream = self._parser.stream
+        self._speaks = BINARY if stream.byte(0) == REQUEST else TEXT
+        if self._speaks == BINARY:
+            self._parser = self._new_parser(False)
+            self._parser.stream = stream
+
+    def _new_parser(self, is_known):
+        options = self.service.options
+        if self._speaks == BINARY:
+            return BinaryParser(options.max_item_size, options.auth_file or None, is_known)
+        return TextParser(options.max_item_size, None if is_known else options.auth_file or None)
+
+    def _answer_requests(self):
+        """Answer every whole request that has arrived, a batch at a time."""
+        at_once = 0  # requests that nobody had to be asked for, since the loop was last free
+        while self._read_batch():
+            if self._pending:
+                self._doing = AWAITS_REPLIES
+                self._wait()
+                at_once = 0
+            else:
+                at_once += len(self._batch)
+            self._send_replies()
+            if self._quit:
+                return
+            if at_once >= MAX_AT_ONCE:
+                self._give_way()
+                at_once = 0
+
+    def _give_way(self):
+        """Let the loop look at all other sockets before the next batch: perhaps there are many, and nobody to wait for, as where a server
+        is down."""
+        timer = self._loop.timer(0)  # a callback would come before them
+        try:
+            timer.start(self._wake)
+            self._wait()
+        finally:
+            timer.close()
+
+    # -- a batch of requests
+
+    def _read_batch(self):
+        """Parse and route up to MAX_BATCH requests. False if there was none."""
+        batch = self._batch
+        lane = LAST_LANE if self._long else self.lane  # nothing of the batch before is under way any more, so that the order stays
+        routing = False
+        try:
+            while len(batch) < (self._at_most if self._pending else MAX_AT_ONCE) and not self._quit:
+                request = self._delayed or self._parser.next_request()
+                if request is None:
+                    break
+                if batch and self._must_wait(request):
+                    self._delayed = request
+                    break
+                self._delayed = None
+                batch.append(request)
+                if request.reply is None:
+                    request.owner = self
+                    request.lane = lane
+                    self._pending += 1
+                    routing = True
+                    self._dispatch(request)
+                    routing = False
+        except EndOfTalk as end:
+            batch.append(local_reply(end.last_words))
+            self._quit = True
+        except Exception:
+            if not routing:
+                raise  # nobody knows where the client's next request begins
+            internal_errors.record("session.dispatch")
+            self._router.abandoned(batch[len(batch) - 1])
+        return len(batch) > 0
+
+    def _must_wait(self, request):
+        """True if `request` must not be sent before the batch is answered.
+
+        That is a command about the whole service; and, where there are backups, a change of a key that the batch reads, or
+        changes depending on what is there: should the read have to be asked again on the backup, it must not find there what its
+        client wrote later, nor must a copy that is only made once the primary has agreed come after the next one. And nobody
+        overtakes a request that waits for its key to be refilled.
+        """
+        if not request.key:
+            return request.reply is None
+        if not self._router.backups:
+            return False
+        if request.verb.changes:
+            return not self._keys_looked_at().isdisjoint(keys_of(request))
+        return self._router.unready > 0 and not self._unready_keys().isdisjoint(keys_of(request))
+
+    def _keys_looked_at(self):
+        """Of the batch, as a set. Each key is put there once, however many changes follow."""
+        if self._looked_at is None:
+            self._looked_at = set()
+            self._looked_through = 0
+        batch = self._batch
+        for number in range(self._looked_through, len(batch)):
+            earlier = batch[number]
+            if earlier.verb is not None and (earlier.verb.reads or earlier.verb.depends):
+                self._looked_at.update(keys_of(earlier))
+        self._looked_through = len(batch)
+        return self._looked_at
+
+    def _unready_keys(self):
+        return {earlier.key for earlier in self._batch if earlier.stage == UNREADY}
+
+    def _dispatch(self, request):
+        if request.key:
+            if self._from_proxy:
+                request.stage = BACKUP
+            self._router.route(request)
+        elif request.verb.name == b"quit":
+            self._quit = True
+            request.reply = b""
+            request.complete()
+        else:
+            self.service.command(request)
+
+    def answered(self, request):
+        """The reply to `request` is there. Returns this session if it waits for no other. It is counted last: should this raise, `abandoned`
+        counts it."""
+        if self._doing == AWAITS_REPLIES:
+            self._arrived += len(request.reply)
+            if self._arrived - self._holds >= HELD_STEP:
+                self._hold_reply(request)
+            self._pending -= 1
+            return self if self._pending == 0 else None
+        self._pending -= 1
+        return None
+
+    def abandoned(self, request):
+        """The same, with an error for a reply."""
+        self._pending -= 1
+        if self._pending == 0 and self._doing == AWAITS_REPLIES:
+            return self
+        return None
+
+    def _hold_reply(self, request):
+        """Count what has arrived for the batch. Where that is too much, this answer goes, and the client when it has the others."""
+        if self._at_most == 0 or not self._account(self._arrived + self._parser.stream.size()):
+            self._arrived -= len(request.reply)
+            self._account(self._arrived)
+            request.reply = NO_MEMORY
+            request.mapped = False
+            self._at_most = 0
+            self._quit = True
+
+    def resume(self):
+        """All answers are there. Called from the loop's callbacks only: whoever calls from a greenlet is never switched back to."""
+        if self._doing != AWAITS_REPLIES:
+            return
+        if self._is_all() and self._send_from_here():
+            self._doing = AWAITS_BYTES
+            self._watch()
+        else:
+            self._doing = RUNNING
+            self._wake()
+
+    def give_up(self):
+        """gmproxy itself failed in `resume`: let the client have its answers, if that can be, and the end. Called from the loop's callbacks
+        only."""
+        self._quit = True
+        if self._doing == AWAITS_REPLIES:
+            self._doing = RUNNING
+            self._wake()
+
+    def _is_all(self):
+        """True if the client awaits nothing more than the answers to this batch."""
+        return not (self._leaving or self._quit or self._delayed is not None or self._parser.stream.size())
+
+    def _send_from_here(self):
+        """Send the answers outside the greenlet. False if it has to do that, or the rest of it: what goes wrong here goes wrong
+        there again, where somebody hears of it."""
+        try:
+            self._render_replies()
+            self._send_on()
+        except OSError:
+            return False
+        except Exception:
+            internal_errors.record("session.send")
+            return False
+        if self._out:
+            return False
+        self._parser.stream.forget()
+        if self._holds:
+            self._hold(0)
+        return True
+
+    def _send_replies(self):
+        """Send the answers, and wait until the client has taken them."""
+        if self._batch:
+            self._render_replies()
+        self._send_on()
+        if self._out:
+            self._send_slowly()
+        elif self._holds:
+            self._hold(0)
+
+    def _render_replies(self):
+        batch = self._batch
+        count = len(batch)
+        if count == 1:
+            request = batch[0]
+            data = b"" if request.quiet else request.reply if request.edge is None else request.edge.render(request)
+        else:
+            data = b"".join([
+                request.reply if request.edge is None else request.edge.render(request) for request in batch if not request.quiet
+            ])
+        batch.clear()
+        self._looked_at = None
+        self._arrived = 0
+        self._out = data
+        self._out_at = 0
+        self.bytes_written += len(data)
+        if len(data) >= LONG_ANSWER:
+            self._long = STAYS_LONG
+            if self._at_most:
+                self._at_most = min(max(BATCH_BYTES * count // len(data), 1), MAX_BATCH)
+        elif self._long:
+            self._long -= 1
+            self._at_most = min(self._at_most * 2, MAX_BATCH)
+
+    # -- the socket
+
+    def _wait_for_bytes(self):
+        """The watcher stays started from one wait to the next: to start it for each would be a system call each."""
+        if self._holds != self._parser.stream.size():
+            self._hold(self._parser.stream.size())
+        if not self._readable and not (self._leaving and not self._softly):
+            self._doing = AWAITS_BYTES
+            self._watch()
+            self._wait()
+        self._readable = False
+
+    def _watch(self):
+        if not self._watching:
+            self._watching = True
+            self._watcher.start(self._on_readable)
+
+    def _on_readable(self):
+        """Called from the loop. Never raises: gevent would not call it again, and the client would wait for ever."""
+        try:
+            if self._doing == AWAITS_BYTES:
+                self._doing = RUNNING
+                self._readable = True
+                self._wake()
+            else:  # more has come while we are busy: do not be told again until we ask
+                self._watching = False
+                self._watcher.stop()
+        except Exception:
+            internal_errors.record("session.on_readable")
+            self._quit = True
+            if self._doing == AWAITS_BYTES:
+                self._doing = RUNNING
+                self._wake()
+
+    def _send_on(self):
+        """Send of `_out` what the kernel takes now; if that is all, nothing is left there."""
+        if self._out:
+            self._out_at += self._parser.stream.send(self.fd, self._out, self._out_at)
+            if self._out_at == len(self._out):
+                self._out = b""
+
+    def _send_slowly(self):
+        """A client that does not read for `client_write_timeout` seconds is given up (OSError)."""
+        try:
+            while self._out:
+                if self._at_most:  # else it is to get what was counted as it arrived
+                    self._hold(len(self._out))
+                Deadline(self.service.options.client_write_timeout).wait_writable(self.fd)
+                self._send_on()
+        except TimeoutError:
+            log.warning("client dropped reason=slow bytes=%d", len(self._out) - self._out_at)
+            raise
+        finally:
+            self._hold(0)
+
+    def _hold(self, count):
+        """`count` bytes wait for this client now. Raises OSError if that is too much, for it or for all clients together."""
+        if not self._account(count):
+            raise OSError("too much memory waits for clients")
+
+    def _account(self, count):
+        """The same; False if that is too much."""
+        more = count - self._holds
+        self._holds = count
+        return self.service.hold(more, count)

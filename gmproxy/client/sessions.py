@@ -1,0 +1,181 @@
+"""The clients of one pool in this process. Who speaks has a session, in a greenlet; who has long been silent sleeps (hibernation.py)."""
+
+import logging
+import math
+
+from gevent.monkey import get_original
+
+from gmproxy import internal_errors
+from gmproxy.client.idle import Hibernation
+from gmproxy.client.session import NEW, Session
+from gmproxy.system.descriptors import CLIENTS_PER_LANE
+from gmproxy.system.malloc import Apart, give_back_memory
+
+log = logging.getLogger("gmproxy")
+
+#: Seconds between two looks at all who are awake: who has said nothing from one to the other is not busy.
+LOOK_EVERY = 1.0
+
+#: Of these, so many in one tick of the pool; or fewer, once so many fall asleep.
+LOOKED_AT = 2048
+LAID_DOWN = 128
+
+#: When so many fell asleep, what they had goes back to the system.
+WORTH_GIVING_BACK = 256
+
+#: gevent's closes later if somebody waits for the descriptor; nobody does.
+_close = get_original("os", "close")
+
+#: Where sessions and greenlets are made, so that it can.
+APART = Apart()
+
+
+class Clients:
+    """
+    sessions       of those who are awake (a set of Session)
+    bytes_read     what they said whose session has ended, and `bytes_written` what they were told, see `traffic`
+    """
+
+    def __init__(self, service):
+        self._service = service
+        self.sessions = set()
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self._hibernation = Hibernation(self._wake)
+        self._noted = 0               # clients that the process has counted
+        self._when_over = self._over  # one object for all sessions
+        self._round = []              # sessions that are still to be looked at
+        self._next_round = 0.0        # loop time
+        self._busy = 0                # how many of those looked at are
+        self._lane_of_new = 0
+        self._fell_asleep = 0         # since memory was given back
+
+    def __len__(self):
+        return len(self.sessions) + self.asleep()
+
+    def asleep(self):
+        """How many are."""
+        return len(self._hibernation)
+
+    def traffic(self):
+        """(bytes read from clients, bytes written to them)"""
+        return (self.bytes_read + sum(session.bytes_read for session in self.sessions),
+                self.bytes_written + sum(session.bytes_written for session in self.sessions))
+
+    def reset_traffic(self):
+        read, written = self.traffic()
+        self.bytes_read -= read
+        self.bytes_written -= written
+
+    def seat(self, fd, notes=NEW, softly=False):
+        """The client at the socket `fd`, which becomes ours, has a session from now on. `notes` and `softly`: see Hibernation. Called from
+        the loop. If it raises, the socket is still the caller's."""
+        with APART:
+            session = Session(self._service, fd, self._lane_of_new, notes)
+            if softly:
+                session.leave(softly)
+            session.start(self._when_over)  # last: from now on the session closes the socket
+        self.sessions.add(session)
+        self._note()
+
+    def _wake(self, fd, notes, softly):
+        """Called from the loop: the client at `fd`, who slept, speaks. Never raises."""
+        try:
+            self.seat(fd, notes, softly)
+        except Exception:
+            internal_errors.record("clients.wake")
+            _close(fd)
+            self._note()
+
+    def _over(self, session):
+        """Called at the end of the session's greenlet. Never raises: nobody is there to hear of it."""
+        self.sessions.discard(session)
+        self.bytes_read += session.bytes_read
+        self.bytes_written += session.bytes_written
+        if session.asleep:
+            self._lay_down(session)
+        self._note()
+
+    def _lay_down(self, session):
+        fd = session.fd
+        try:
+            facts = session.notes(), session.leaves_softly
+            try:
+                self._hibernation.add(fd, *facts)
+                self._fell_asleep += 1
+            except OSError as error:
+                log.warning("client kept awake error=%r", str(error))
+                self.seat(fd, *facts)
+        except Exception:
+            internal_errors.record("clients.lay_down")
+            _close(fd)
+
+    def _note(self):
+        """Tell the process, and the other workers, how many clients we have. Never raises."""
+        share = self._service.share
+        count = len(self)
+        share.clients += count - self._noted
+        self._noted = count
+        try:
+            if share.board is not None:
+                share.board.note(share.number, self._service.options.name, count)
+        except Exception:
+            internal_errors.record("clients.note")
+
+    # -- who is busy, and who is silent
+
+    def tick(self, now):
+        """Look at some of the sessions. `now`: the loop's time."""
+        if not self._round and now >= self._next_round:
+            self._next_round = now + LOOK_EVERY
+            self._begin_round()
+        patience = self._service.options.hibernate_after
+        often_enough = patience and math.ceil(patience / LOOK_EVERY) + 1  # the first time may have been just after it spoke
+        laid_down = 0
+        for _ in range(min(LOOKED_AT, len(self._round))):
+            session = self._round.pop()
+            try:
+                session.doze(often_enough)
+            except Exception:
+                internal_errors.record("clients.tick")
+                continue
+            if session.silent == 1:
+                session.lane = self._busy // CLIENTS_PER_LANE
+                self._busy += 1
+            laid_down += session.dozes
+            if laid_down == LAID_DOWN:
+                break
+
+    def _begin_round(self):
+        if self._fell_asleep >= WORTH_GIVING_BACK:
+            self._fell_asleep = 0
+            give_back_memory()
+        self._round = list(self.sessions)
+        self._lane_of_new = self._busy // CLIENTS_PER_LANE
+        self._busy = 0
+
+    # -- all of them
+
+    def follow_options(self):
+        for session in self.sessions:
+            try:
+                session.follow_options()
+            except Exception:
+                internal_errors.record("clients.follow_options")
+
+    def leave(self, softly):
+        """Let every client go as soon as it has the answers it waits for, or `softly`: the next ones."""
+        if softly:
+            self._hibernation.let_go_softly()
+        else:
+            self._hibernation.let_go()
+            self._note()
+        for session in list(self.sessions):
+            try:
+                session.leave(softly)
+            except Exception:
+                internal_errors.record("clients.leave")
+
+    def close(self):
+        self._hibernation.close()
+        self._note()

@@ -1,0 +1,227 @@
+"""What a process of the service has counted and measured, as one JSON object; and the same of all its processes together.
+
+docs/monitoring.md explains every field. Times are seconds, sizes bytes. Counters of several workers add up; a state is the worst
+of those that the workers see, since each of them has links of its own.
+"""
+
+import os
+import resource
+import time
+from collections.abc import Callable
+
+from gmproxy import __version__, internal_errors
+from gmproxy.backend.health import EJECTED, FAILING, PROBING, UP, WARMING
+from gmproxy.backend.latency import BOUNDS
+from gmproxy.compiled import BUILD
+from gmproxy.config.settings import SETTINGS, render
+from gmproxy.monitoring import events
+
+OPEN_FILES_OF = "/proc/self/fd"
+
+#: The worst last.
+GRAVITY = (UP, WARMING, FAILING, PROBING, EJECTED)
+
+#: What of a backend is a sum over the workers; what of that is no counter.
+OF_NOW = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "journal")
+SUMS = (*OF_NOW, "keys", "hits", "refills", "failures", "ejections", "journal_deleted", "journal_flushes", "bytes_sent", "bytes_received")
+
+
+#: Seconds between two listings of this process's open files: with 50,000 of them that takes 25 ms.
+LISTED_EVERY = 10.0
+
+# -- of one process
+
+
+class OpenFiles:
+    """How many files and sockets this process has open. `clock()` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._listed_at = -LISTED_EVERY
+        self._listed = 0
+
+    def count(self) -> int:
+        """From Linux 6.2 on as it is now, and that costs one system call. Older kernels must be asked for a list: the count is kept for
+        LISTED_EVERY seconds. May be called from a loop callback."""
+        size = os.stat(OPEN_FILES_OF).st_size
+        if size:
+            return size
+        now = self._clock()
+        if now - self._listed_at >= LISTED_EVERY:
+            self._listed_at = now
+            self._listed = len(os.listdir(OPEN_FILES_OF))
+        return self._listed
+
+
+OPEN_FILES = OpenFiles()
+
+
+def of_worker(worker, now):
+    """`now`: the time of the loop, by which health is told."""
+    return {
+        "pid": os.getpid(), "version": __version__, "build": BUILD, "workers": [os.getpid()],
+        "started": time.time() - (time.monotonic() - worker.share.started_at), "time": time.time(),
+        "process": _process(),
+        "loop_lag": round(worker.lag.seconds, 6),
+        "draining": worker.draining,
+        "pools": {pool.title: _pool(pool, now) for pool in worker.pools.values()},
+        "latency_bounds": list(BOUNDS),
+        "events": events.merge([events.RECENT.told()]),
+    }
+
+
+def _process():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[1])
+    return {
+        "cpu_user": usage.ru_utime, "cpu_system": usage.ru_stime, "resident": pages * resource.getpagesize(),
+        "open_files": OPEN_FILES.count(), "internal_errors": internal_errors.count(),
+    }
+
+
+def _pool(pool, now):
+    service, router = pool.service, pool.router
+    bytes_read, bytes_written = service.clients.traffic()
+    shares = pool.shares()
+    return {
+        "clients": {
+            "current": len(service.clients), "asleep": service.clients.asleep(), "accepted": service.connections,
+            "rejected": service.rejected, "dropped": service.dropped, "limit": service.max_clients, "held": service.held,
+            "auth_errors": service.auth_errors,
+            "bytes_read": bytes_read, "bytes_written": bytes_written,
+        },
+        "misses_for_errors": router.misses_for_errors, "backup_writes_lost": router.copies.lost,
+        "backup_writes_differed": router.copies.differed, "flushes": service.flushes, "fragments": router.fragments,
+        "options": {name: render(setting, getattr(pool.config, name)) for name, setting in SETTINGS.items()},
+        "backends": [_backend(pool, backend, "primary", share, now) for backend, share in zip(router.backends, shares)]
+        + [_backend(pool, backend, "backup", 0.0, now) for backend in router.backups],
+    }
+
+
+def _backend(pool, backend, role, share, now):
+    server, health, meter = backend.server, backend.health, backend.meter
+    buckets = [0] * (len(BOUNDS) + 1) if meter is None else meter.buckets()
+    links = [link for link in backend.links if link is not None]
+    queues = [link.queues() for link in links]
+    state, since = pool.state(backend, now)
+    identity = backend.caretaker.identity
+    return {
+        "label": backend.label, "name": server.name or "", "address": server.label, "weight": server.weight, "role": role, "share": share,
+        "state": state, "state_since": since, "by_hand": health.by_hand,
+        "ejected_at": time.time() - (now - health.ejected_at) if health.ejections else 0.0,
+        "last_error": backend.last_error, "last_error_at": backend.last_error_at,
+        "identity": None if identity is None else identity._asdict(),
+        "links": len(links), "in_flight": sum(len(link.waiting) for link in links), "backlog": sum(link.backlog() for link in links),
+        "unsent": sum(unsent for unsent, _ in queues), "bytes_waiting": sum(waiting for _, waiting in queues),
+        "requests": backend.requests_by_command(),
+        "keys": backend.keys_asked, "hits": backend.values_found, "refills": backend.refills,
+        "errors": dict(backend.errors), "failures": backend.failures, "ejections": health.ejections,
+        "journal": len(backend.journal), "journal_deleted": backend.keys_deleted, "journal_flushes": backend.flushes,
+        "bytes_sent": backend.bytes_sent, "bytes_received": backend.bytes_received,
+        "latency": {"count": sum(buckets), "sum": 0.0 if meter is None else meter.total, "buckets": buckets},
+    }
+
+
+# -- of all
+
+
+def counted(report):
+    """What stays of a worker's report when there is nothing more to be said of it than what it has counted."""
+    return report | {
+        "workers": [], "process": report["process"] | {"resident": 0, "open_files": 0}, "loop_lag": 0.0, "draining": False, "events": [],
+        "pools": {
+            title: pool | {
+                "clients": pool["clients"] | dict.fromkeys(("current", "asleep", "held"), 0),
+                "backends": [
+                    backend | dict.fromkeys(OF_NOW, 0) | {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None}
+                    for backend in pool["backends"]
+                ],
+            }
+            for title, pool in report["pools"].items()
+        },
+    }
+
+
+def merge(reports, pid=None, other_events=()):
+    """One of many, which speaks as the process `pid`; `reports` is not empty. Those of which only what is `counted` is left come last,
+    and add to what the others know of. `other_events`: of a process that serves nobody."""
+    first = reports[0]
+    known = [report for report in reports if report["workers"]] or reports
+    told = [report["events"] for report in reports] + ([other_events] if other_events else [])
+    return first | {
+        "pid": first["pid"] if pid is None else pid,
+        "workers": [number for report in reports for number in report["workers"]],
+        "started": min(report["started"] for report in reports), "time": max(report["time"] for report in reports),
+        "process": _sum([report["process"] for report in reports]),
+        "loop_lag": max(report["loop_lag"] for report in reports),
+        "draining": any(report["draining"] for report in reports),
+        "pools": {
+            title: _merge_pools(
+                [report["pools"][title] for report in reports if title in report["pools"]], sum(title in report["pools"] for report in known)
+            )
+            for title in dict.fromkeys(title for report in known for title in report["pools"])
+        },
+        "events": events.merge(told),
+    }
+
+
+def _sum(dicts):
+    return {name: sum(each.get(name, 0) for each in dicts) for name in dict.fromkeys(name for each in dicts for name in each)}
+
+
+def _merge_pools(pools, known):
+    """The first `known` of them say which servers there are."""
+    counters = ("misses_for_errors", "backup_writes_lost", "backup_writes_differed", "flushes", "fragments")
+    return pools[0] | _sum([{name: pool[name] for name in counters} for pool in pools]) | {
+        "clients": _sum([pool["clients"] for pool in pools]) | {"limit": max(pool["clients"]["limit"] for pool in pools[:known])},
+        "backends": [_merge_backends(same) for same in _same_backends(pools, known)],
+    }
+
+
+def _same_backends(pools, known):
+    """For each server, what the workers say of it. A server may stand there twice, and a worker may know others for a moment."""
+    found = {}
+    for number, pool in enumerate(pools):
+        seen = {}
+        for backend in pool["backends"]:
+            name = backend["role"], backend["label"]
+            seen[name] = seen.get(name, 0) + 1
+            place = (*name, seen[name])
+            if number < known or place in found:
+                found.setdefault(place, []).append(backend)
+    return found.values()
+
+
+def _merge_backends(backends):
+    worst = max(backends, key=lambda backend: (GRAVITY.index(backend["state"]), backend["state_since"]))
+    latest = max(backends, key=lambda backend: backend["last_error_at"])
+    latencies = [backend["latency"] for backend in backends]
+    return backends[0] | _sum([{name: backend[name] for name in SUMS} for backend in backends]) | {
+        "state": worst["state"], "state_since": worst["state_since"], "by_hand": any(backend["by_hand"] for backend in backends),
+        "ejected_at": max(backend["ejected_at"] for backend in backends),
+        "last_error": latest["last_error"], "last_error_at": latest["last_error_at"],
+        "identity": max((backend["identity"] for backend in backends if backend["identity"]), key=lambda one: one["uptime"] or 0, default=None),
+        "requests": _sum([backend["requests"] for backend in backends]),
+        "errors": _sum([backend["errors"] for backend in backends]),
+        "latency": {
+            "count": sum(latency["count"] for latency in latencies), "sum": sum(latency["sum"] for latency in latencies),
+            "buckets": [sum(counts) for counts in zip(*(latency["buckets"] for latency in latencies))],
+        },
+    }
+
+
+# -- what it says of the service
+
+
+def troubles(report, workers=1):
+    """Why the service is not healthy: a list of sentences, empty if it is. `workers`: how many there should be."""
+    found = []
+    if report["draining"]:
+        found.append("it lets its clients go")
+    if len(report["workers"]) < workers:
+        found.append(f"{len(report['workers'])} of {workers} workers answer")
+    for title, pool in report["pools"].items():
+        if all(backend["state"] in (EJECTED, PROBING) for backend in pool["backends"]):
+            found.append(f"pool {title}: all servers are ejected")
+    return found

@@ -1,0 +1,383 @@
+"""Builders of the distributions: how many points each server gets, from which text, and in which order.
+
+Every builder takes ``(members, hash_key, settings)`` and returns an object of ``ring.py``:
+
+* ``members``: the live servers as `Member`, already in the order the program would put them;
+* ``hash_key``: the key hash, a function of ``hashing.py``;
+* ``settings``: a `Settings`.
+
+The number of points follows each program's own arithmetic, rounding included: 25 equal servers get 39 labels each
+from libmemcached, because 1/25 is a little too small in single precision.
+"""
+
+from hashlib import sha1
+from math import floor, trunc
+from struct import Struct
+from typing import Callable, NamedTuple
+from zlib import crc32
+
+from gmproxy.placement import hashes as _hashing
+from gmproxy.placement import locators as _ring
+from gmproxy.placement.hashes import HASHES, md5_words
+from gmproxy.placement.locators import Buckets, Ring
+
+# Keeps a mistyped weight from eating the memory: a list of so many entries takes 32 MB.
+MAX_ENTRIES = 4_000_000
+
+
+class Member(NamedTuple):
+    """A server that takes part: its index in the operator's list, the text of its points, its weight."""
+
+    index: int
+    label: str
+    weight: float
+
+
+class Settings(NamedTuple):
+    """What a distribution can be told beyond the key hash; empty means the program's own choice."""
+
+    points: int = 0
+    point_hash: str = ""
+    weighted: bool = False  # not a choice: some server, live or not, has a weight other than 1
+
+
+# -- modulo ------------------------------------------------------------------------------------------------------------
+
+
+def modulo(members, hash_key, settings):
+    return Buckets([member.index for member in members], hash_key)
+
+
+def buckets(members, hash_key, settings):
+    return Buckets(_weighted(members), hash_key)
+
+
+def buckets_absolute(members, hash_key, settings):
+    return _ring.AbsoluteBuckets(_weighted(members), hash_key)
+
+
+def buckets_folded(members, hash_key, settings):
+    return _ring.FoldedBuckets(_weighted(members), hash_key)
+
+
+def random_owner(members, hash_key, settings):
+    return _ring.RandomOwner([member.index for member in members])
+
+
+def perl_fast(members, hash_key, settings):
+    """Cache::Memcached::Fast without ketama: fractional weights share the range 0..0xffffffff.
+
+    The boundaries shrink with each server added and are cut to whole numbers each time.
+    """
+    boundaries = []
+    total = 0.0
+    for member in members:
+        total += member.weight
+        boundaries = [trunc(point - point * (member.weight / total)) for point in boundaries]
+        boundaries.append(0xFFFFFFFF)
+    count = trunc(total + 0.5)
+    if count < 1:
+        raise ValueError("the weights are too small: together they must be at least 0.5")
+    _check_entries(count)
+    shares = Ring(boundaries, [member.index for member in members], hash_key)
+    return Buckets([shares.at(trunc(b / total * 0xFFFFFFFF + 0.5) + 1) for b in range(count)], hash_key)
+
+
+def _weighted(members):
+    """Each server as often as its weight says, in order."""
+    for member in members:
+        if member.weight != int(member.weight):
+            raise ValueError(f"weight {member.weight} of server {member.label!r} must be a whole number here")
+    _check_entries(sum(member.weight for member in members))
+    return [member.index for member in members for _ in range(int(member.weight))]
+
+
+# -- rings -------------------------------------------------------------------------------------------------------------
+
+
+def continuum(members, labels_each, words, separator="-"):
+    """Points and, beside them, their owners: ``words(label)`` for each of a server's ``LABEL-0``, ``LABEL-1``, ..."""
+    points = []
+    owners = []
+    _check_entries(sum(labels_each))
+    for member, count in zip(members, labels_each):
+        prefix = (member.label + separator).encode()
+        for number in range(count):
+            words_of_label = words(prefix + b"%d" % number)
+            points += words_of_label
+            owners += (member.index,) * len(words_of_label)
+    return points, owners
+
+
+def single(hash_label):
+    """One point a label: the hash of the label."""
+    return lambda label: (hash_label(label),)
+
+
+def equal(members, count):
+    return [count] * len(members)
+
+
+_float32 = Struct("<f")
+
+
+def f32(x):
+    """``x`` rounded to IEEE single precision."""
+    return _float32.unpack(_float32.pack(x))[0]
+
+
+def labels_f32(members, average):
+    """Labels per server in proportion to its weight, ``average`` on average, in C's single precision.
+
+    libmemcached and twemproxy write it as weight / total * 160 / 4 * n + 1e-10; 160 / 4 is exact, so it equals 40, and
+    1e-10 is lost in the cast to float.
+    """
+    total = f32(sum(member.weight for member in members))
+    return [floor(f32(f32(f32(f32(m.weight) / total) * average) * len(members))) for m in members]
+
+
+def labels_f64(members, average):
+    """The same in double precision, multiplied before it is divided: dalli, com.danga and com.whalin."""
+    total = sum(member.weight for member in members)
+    return [floor(len(members) * average * member.weight / total) for member in members]
+
+
+def ketama(members, hash_key, settings):
+    return Ring(*continuum(members, labels_f32(members, 40), md5_words), hash_key)
+
+
+def ketama_unweighted(members, hash_key, settings):
+    hash_of_points = HASHES[settings.point_hash] if settings.point_hash else hash_key
+    return Ring(*continuum(members, equal(members, 100), single(hash_of_points)), hash_key)
+
+
+def libmemcached_consistent(members, hash_key, settings):
+    # libmemcached turns to weighted points as soon as it sees a weight above 1, and stays there.
+    return (ketama if settings.weighted else ketama_unweighted)(members, hash_key, settings)
+
+
+def libketama(members, hash_key, settings):
+    # ketama.c: pct is a float, the rest of the product a double.
+    total = f32(sum(member.weight for member in members))
+    labels_each = [floor(f32(f32(f32(m.weight) / total) * 40.0 * len(members))) for m in members]
+    return Ring(*continuum(members, labels_each, md5_words), hash_key)
+
+
+def magent_ketama(members, hash_key, settings, mask=0xFFFFFFFF):
+    points, owners = continuum(members, labels_f32(members, 500), md5_words)
+    return _ring.MagentRing(points, owners, hash_key, mask, _weighted(members))
+
+
+def magent_ketama_06(members, hash_key, settings):
+    # 0.6 keeps the hash in a char: every point lies above it, and the owner of the lowest point gets nearly all keys.
+    return magent_ketama(members, hash_key, settings, mask=0xFF)
+
+
+PHP_SLOTS = 1024
+PHP_SLOT_STEP = 0xFFFFFFFF // PHP_SLOTS
+
+
+def php_memcache_consistent(members, hash_key, settings):
+    labels_each = [trunc(160 * member.weight) for member in members]
+    ring = Ring(*continuum(members, labels_each, single(hash_key)), hash_key)
+    return Buckets([ring.at(slot * PHP_SLOT_STEP) for slot in range(PHP_SLOTS)], hash_key)
+
+
+def perl_fast_ketama(members, hash_key, settings):
+    """Cache::Memcached::Fast with ketama_points: each point is the CRC of the label and of the point before it."""
+    labels_each = [trunc((settings.points or 150) * member.weight + 0.5) for member in members]
+    _check_entries(sum(labels_each))
+    points = []
+    owners = []
+    for member, count in zip(members, labels_each):
+        base = crc32(member.label.encode())
+        point = 0
+        for _ in range(count):
+            point = crc32(point.to_bytes(4, "little"), base)
+            points.append(point)
+        owners += [member.index] * count
+    return Ring(points, owners, hash_key)
+
+
+def dalli(members, hash_key, settings):
+    return _ring.RingBelow(*continuum(members, labels_f64(members, 160), _sha1_head, ":"), hash_key)
+
+
+def _sha1_head(label):
+    """The first eight hexadecimal digits of SHA-1 as the one point of a label."""
+    return (int.from_bytes(sha1(label).digest()[:4], "big"),)
+
+
+def hashring(members, hash_key, settings, words_each=4):
+    digest_words = _hashing.sha1_words if hash_key is HASHES["sha1"] else md5_words
+    # hashring multiplies in this order, in doubles: 7 or 14 equal servers get 39 labels.
+    total = sum(member.weight for member in members)
+    average = settings.points or 40
+    labels_each = [floor(member.weight / total * average * len(members)) for member in members]
+    return Ring(*continuum(members, labels_each, lambda label: digest_words(label)[:words_each]), hash_key)
+
+
+def hash_ring(members, hash_key, settings):
+    return hashring(members, hash_key, settings, words_each=3)
+
+
+def spymemcached_ketama(members, hash_key, settings):
+    if settings.weighted:
+        points, owners = continuum(members, labels_f32(members, 40), md5_words)
+    elif hash_key is HASHES["md5"]:
+        points, owners = continuum(members, equal(members, 40), md5_words)
+    else:
+        points, owners = continuum(members, equal(members, 160), single(hash_key))
+    # It keeps its points in a map, where a later one replaces an equal one; our ring prefers the first.
+    return Ring(points[::-1], owners[::-1], hash_key)
+
+
+def whalin_consistent(members, hash_key, settings):
+    return Ring(*continuum(members, labels_f64(members, 40), md5_words), hash_key)
+
+
+def rendezvous(members, hash_key, settings, quote_key=False):
+    return _ring.Rendezvous([member.label for member in members], [member.index for member in members], quote_key)
+
+
+def rendezvous_quoted(members, hash_key, settings):
+    return rendezvous(members, hash_key, settings, quote_key=True)
+
+
+def _check_entries(count):
+    if count > MAX_ENTRIES:
+        raise ValueError(f"the weights add up to {count} entries, more than {MAX_ENTRIES}: use smaller weights")
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+class Distribution(NamedTuple):
+    """One way to place keys.  Every field that has a default keeps it where it does not matter."""
+
+    sentence: str
+    build: Callable
+    hash: str  # the key hash where none is asked for
+    label: str = "short"  # format of the point labels, see labels.py
+    order: str = "given"  # "given", "name" (twemproxy) or "host" (libmemcached's OPT_SORT_HOSTS)
+    settings: tuple = ()  # what else it can be told: fields of `Settings`
+    hashes: tuple = ()  # the only key hashes that make sense; empty = any
+
+
+DISTRIBUTIONS = {
+    "magent": Distribution("magent 0.6 without -k: hash modulo the servers, weights repeat a server", buckets, "djb"),
+    "magent-ketama": Distribution(
+        "what magent -k was meant to be and its forks are: 500 labels a server, all 32 bits of MD5",
+        magent_ketama,
+        "md5",
+        label="dash",
+    ),
+    "magent-ketama-0.6": Distribution(
+        "magent 0.6 -k to the letter: 8 bits of the hash count, one server gets nearly all keys",
+        magent_ketama_06,
+        "md5",
+        label="dash",
+    ),
+    "ketama": Distribution(
+        "twemproxy's ketama: servers sorted by name, 40 labels x 4 MD5 points each, by weight",
+        ketama,
+        "fnv1a_64",
+        label="twemproxy",
+        order="name",
+    ),
+    "modula": Distribution(
+        "twemproxy's modula: servers sorted by name, each repeated by its weight, hash modulo their number",
+        buckets,
+        "fnv1a_64",
+        label="twemproxy",
+        order="name",
+    ),
+    "random": Distribution("twemproxy's random: any server, whatever the key", random_owner, "fnv1a_64"),
+    "modulo": Distribution("hash modulo the number of servers in the order given, weights ignored", modulo, "crc32"),
+    "buckets": Distribution("as modulo, but a server counts as often as its weight", buckets, "crc32"),
+    "buckets-absolute": Distribution(
+        "as buckets, but a negative remainder loses its sign (com.danga 1.6 and later)", buckets_absolute, "java_signed"
+    ),
+    "buckets-folded": Distribution(
+        "as buckets, over bits 16..30 of the hash, where 0 counts as 1 (PECL memcache)", buckets_folded, "crc32a"
+    ),
+    "libmemcached-consistent": Distribution(
+        "libmemcached's CONSISTENT or KETAMA: unweighted, but weighted as soon as one weight is above 1",
+        libmemcached_consistent,
+        "one_at_a_time",
+        settings=("point_hash",),
+    ),
+    "libmemcached-ketama": Distribution(
+        "libmemcached's KETAMA: 100 points a server by the key hash, weights ignored",
+        ketama_unweighted,
+        "one_at_a_time",
+        settings=("point_hash",),
+    ),
+    "libmemcached-ketama-weighted": Distribution(
+        "libmemcached's KETAMA_WEIGHTED or LIBKETAMA_COMPATIBLE: 40 labels x 4 MD5 points, by weight", ketama, "md5"
+    ),
+    "libketama": Distribution(
+        "the original ketama library: as libmemcached's weighted one, the port always in the label",
+        libketama,
+        "md5",
+        label="full",
+    ),
+    "php-memcache-consistent": Distribution(
+        "PECL memcache's consistent strategy: 1024 slots over a ring of 160 points a server and unit of weight",
+        php_memcache_consistent,
+        "crc32a",
+        label="full",
+    ),
+    "perl-fast": Distribution("Cache::Memcached::Fast without ketama: fractional weights", perl_fast, "crc32"),
+    "perl-fast-ketama": Distribution(
+        "Cache::Memcached::Fast with ketama_points (`points`, 150): a chain of CRC-32",
+        perl_fast_ketama,
+        "crc32a",
+        label="zero",
+        settings=("points",),
+    ),
+    "dalli": Distribution(
+        "dalli: 160 SHA-1 points a server, the last point at or below the hash", dalli, "crc32a", label="full"
+    ),
+    "hashring": Distribution(
+        "npm hashring under memcached: 40 (`points`) labels x 4 points of MD5 or SHA-1",
+        hashring,
+        "md5",
+        settings=("points",),
+        hashes=("md5", "sha1"),
+    ),
+    "hash_ring": Distribution(
+        "npm hashring with compatibility hash_ring: 3 points a label, the port always in it",
+        hash_ring,
+        "md5",
+        label="full",
+        settings=("points",),
+        hashes=("md5", "sha1"),
+    ),
+    "spymemcached-ketama": Distribution(
+        "spymemcached's CONSISTENT locator: 160 points a server, weighted if a weight is not 1",
+        spymemcached_ketama,
+        "md5",
+        label="spymemcached",
+    ),
+    "whalin-consistent": Distribution(
+        "com.danga and com.whalin CONSISTENT_HASH: 40 labels x 4 MD5 points by weight in double precision",
+        whalin_consistent,
+        "md5",
+        label="full",
+    ),
+    "rendezvous": Distribution(
+        "pymemcache's HashClient: the server whose MurmurHash3 of `server-key` is highest",
+        rendezvous,
+        "murmur3_32",
+        label="full",
+        hashes=("murmur3_32",),
+    ),
+    "rendezvous-quoted": Distribution(
+        "the same for an application that passes keys as bytes, which pymemcache hashes as b'key'",
+        rendezvous_quoted,
+        "murmur3_32",
+        label="full",
+        hashes=("murmur3_32",),
+    ),
+}

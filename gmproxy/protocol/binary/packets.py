@@ -1,0 +1,72 @@
+"""The packets of memcached's binary protocol, as its protocol-binary.txt has them: what clients and servers that speak it share."""
+
+import struct
+from collections import namedtuple
+
+from gmproxy.protocol.binary.codec import HEADER, PACKER
+
+#: How each packet begins.
+REQUEST = 0x80
+RESPONSE = 0x81
+
+HEADER_SIZE = HEADER.size
+
+STORE_EXTRAS = struct.Struct(">II")   # flags, exptime
+COUNT_EXTRAS = struct.Struct(">QQI")  # delta, initial value, exptime
+NUMBER = struct.Struct(">I")          # the flags of a value; an exptime alone
+LONG_NUMBER = struct.Struct(">Q")     # the value of an incr or decr
+
+#: The exptime with which incr and decr make no item.
+NO_INITIAL = 2**32 - 1
+
+# Opcodes. Q is for quiet: a miss, or a success, is not answered.
+GET, SET, ADD, REPLACE, DELETE, INCREMENT, DECREMENT, QUIT, FLUSH, GETQ, NOOP, VERSION, GETK, GETKQ, APPEND, PREPEND, STAT = range(0x11)
+SETQ, ADDQ, REPLACEQ, DELETEQ, INCREMENTQ, DECREMENTQ, QUITQ, FLUSHQ, APPENDQ, PREPENDQ, VERBOSITY, TOUCH, GAT, GATQ = range(0x11, 0x1f)
+SASL_MECHANISMS, SASL_AUTH, SASL_STEP, GATK, GATKQ = range(0x20, 0x25)
+
+#: SASL's mechanism: the value is [another user] NUL user NUL password.
+PLAIN = b"PLAIN"
+
+# What an answer says.
+OK, NOT_FOUND, EXISTS, TOO_LARGE, INVALID, NOT_STORED, NOT_A_NUMBER = range(7)
+REFUSED, GO_ON, UNKNOWN_COMMAND, OUT_OF_MEMORY, INTERNAL_ERROR = 0x20, 0x21, 0x81, 0x82, 0x84
+
+#: status: what memcached says with it
+WORDS = {
+    NOT_FOUND: b"Not found",
+    EXISTS: b"Data exists for key.",
+    TOO_LARGE: b"Too large.",
+    INVALID: b"Invalid arguments",
+    NOT_STORED: b"Not stored.",
+    NOT_A_NUMBER: b"Non-numeric server-side value for incr or decr",
+    REFUSED: b"Auth failure.",
+    UNKNOWN_COMMAND: b"Unknown command",
+    OUT_OF_MEMORY: b"Out of memory",
+}
+
+
+def request(opcode, key=b"", extras=b"", value=b"", opaque=0, cas=0):
+    """The packet that asks a server for something."""
+    return PACKER.packet(REQUEST, opcode, 0, opaque, cas, extras, key, value)
+
+
+#: What a server says, taken apart.
+Answer = namedtuple("Answer", "status key value")
+
+
+def answers(data):
+    """The whole packets that `data` begins with, as Answers. Raises ValueError if it begins with something else."""
+    found = []
+    start = 0
+    while len(data) > start:
+        if data[start] != RESPONSE:
+            raise ValueError(f"no packet of the binary protocol: {data[start:start + 60]!r}")
+        if len(data) - start < HEADER_SIZE:
+            break
+        _, _, key_length, extras_length, status, body_length, _, _ = HEADER.unpack_from(data, start)
+        key_start = start + HEADER_SIZE + extras_length
+        start += HEADER_SIZE + body_length
+        if start > len(data):
+            break
+        found.append(Answer(status, data[key_start:key_start + key_length], data[key_start + key_length:start]))
+    return found

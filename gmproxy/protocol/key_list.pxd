@@ -1,0 +1,54 @@
+cimport cython
+from gmproxy.placement.locators cimport Locator
+from gmproxy.protocol.recv_buffer cimport Stream
+
+
+cdef struct Span:
+    int start        # in the text, of the key
+    int length
+    Py_ssize_t end   # in the reply, of its value; 0 if there is none
+
+
+@cython.final
+cdef class Memory:
+    cdef char *at
+    cdef Py_ssize_t size
+
+
+@cython.final
+cdef class Keys:
+    cdef public Py_ssize_t next
+    cdef readonly Py_ssize_t values
+    cdef char *_text
+    cdef Memory _home
+    cdef Memory _memory
+    cdef Span *_spans
+    cdef Py_ssize_t _count
+    cdef Py_ssize_t _end
+
+    cdef int _make_room(self, Py_ssize_t spans, Py_ssize_t text) except -1
+    cdef int _more_room(self, Py_ssize_t spans) except -1
+
+    cpdef bytes line(self, bytes prefix)
+    cpdef Division divide(self, Locator locator, Py_ssize_t servers)
+    cpdef forget_values(self)
+    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef note(self, Py_ssize_t end)
+    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before) noexcept
+
+
+cdef class KeyReader:
+    cpdef Keys read(self, Stream stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest)
+
+
+@cython.final
+cdef class Division:
+    cdef readonly list parts
+    cdef readonly list owners
+    cdef Memory _memory
+    cdef int *_order
+    cdef Py_ssize_t _count
+
+    cdef int _begin(self, Keys keys, list owners) except -1
+    cdef int _share_out(self, Keys keys, int *sizes, int groups) except -1
+    cpdef bytes merge(self, list requests)

@@ -1,0 +1,418 @@
+"""The classic text protocol as a client speaks it: bytes in, requests out.
+
+The meta commands stand among the others; what is special about them is in meta.py.
+
+The rules are those of memcached's protocol.txt where it is exact and of memcached 1.6.45 where it is not, down to which mistakes
+are answered before a data block is read: without a length nobody knows where it ends, and it is taken for commands, as memcached does.
+Where memcached 1.6.18 accepts a number that 1.6.45 refuses, it is accepted.
+
+What a server gets is not always what the client wrote: `noreply` is taken off, so that every request has an
+answer and a link is always in step, and odd numbers and blanks are written plainly, so that no server can find another message
+border in a line than this parser did.
+"""
+
+from gmproxy.protocol import limits
+from gmproxy.protocol.internal_commands import deletion
+from gmproxy.protocol.key_list import READER, Keys
+from gmproxy.protocol.numbers import as_int32, c_number
+from gmproxy.protocol.recv_buffer import Stream
+from gmproxy.protocol.request import VERBS, WRONG_PASSWORD, EndOfTalk, local_reply
+from gmproxy.protocol.text.meta import FORMS, TOO_MANY_FLAGS, MetaCommand, line_of
+from gmproxy.protocol.text.meta import INVALID as INVALID_FLAG
+from gmproxy.protocol.text.meta import read as read_meta
+from gmproxy.protocol.text.meta import read_debug as read_meta_debug
+
+ERROR = b"ERROR\r\n"
+BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
+BAD_DATA = b"CLIENT_ERROR bad data chunk\r\n"
+BAD_DELTA = b"CLIENT_ERROR invalid numeric delta argument\r\n"
+BAD_EXPTIME = b"CLIENT_ERROR invalid exptime argument\r\n"
+BAD_DELETE = b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
+UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated\r\n"
+BAD_TERMINATION = b"CLIENT_ERROR bad command line termination\r\n"
+BAD_LOGIN = b"CLIENT_ERROR bad authentication token format\r\n"
+WRONG_LOGIN = b"CLIENT_ERROR authentication failure\r\n"
+STORED = b"STORED\r\n"
+TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
+OK = b"OK\r\n"
+CRLF = b"\r\n"
+
+DELETE = VERBS[b"delete"]
+META_DELETE = VERBS[b"md"]
+NOREPLY = b"noreply"
+HTTP = b"HTTP/"
+MAX_KEY = limits.MAX_KEY
+MAX_LENGTH = limits.MAX_ANNOUNCED_LENGTH
+#: Bytes of a line without its line feed. An unknown command in a shorter one is no command at all.
+SHORTEST_LINE = 3
+MAX_FLAGS = 2**32 - 1
+MAX_EXPTIME = 2**31 - 1
+
+
+class LineTooLong(EndOfTalk):
+    """The client sends a line without an end. As memcached, we close the connection without an answer."""
+
+
+class HttpRequest(EndOfTalk):
+    """The client speaks HTTP: a browser that a web page has sent here, perhaps with commands in the body. As memcached, we close the
+    connection without an answer, before anything else is read."""
+
+
+class TextParser:
+    """The requests of one client (a message.Parser). Raises LineTooLong and HttpRequest. `users` is None once the client is known."""
+
+    __slots__ = ("stream", "max_item_size", "users", "skip", "after_skip")
+
+    def __init__(self, max_item_size, users=None):
+        self.stream = Stream()
+        self.max_item_size = max_item_size
+        self.users = users
+        self.skip = 0           # bytes of a refused data block still to be thrown away
+        self.after_skip = None  # the answer once they are gone
+
+    def is_known(self):
+        return self.users is None
+
+    def is_at_border(self):
+        return self.skip == 0 and self.stream.size() == 0
+
+    def next_request(self):
+        stream = self.stream
+        if self.skip:
+            return self._skip_refused_block()
+        if not stream.ready():
+            return None
+        if self.users is not None:
+            return self._log_in()
+        start = stream.pos
+        end = stream.line_end(start)
+        if end < 0:
+            stream.need = 0
+            self._check_unfinished(start)
+            return None
+        stop = end
+        if stop > start and stream.byte(stop - 1) == 13:
+            stop -= 1
+        nul = stream.find_nul(start, stop)
+        if nul >= 0:
+            stop = nul  # memcached reads the line as a C string
+        while start < stop and stream.byte(start) == 32:
+            start += 1
+        name_end = stream.word_end(start, stop)
+        verb = VERBS.get(stream.cut(start, name_end))
+        if verb is not None and verb.values and not verb.changes:
+            stream.pos = end + 1
+            return self._retrieve(verb, start, name_end, stop)
+        if verb is not None and verb.stores and start == stream.pos:
+            length = self._plain_length(name_end, stop)
+            if length >= 0:
+                key = stream.cut(name_end + 1, stream.word_end(name_end + 1, stop))
+                return self._with_block(verb, key, None, length, False, end + 1)
+        if verb is not None and verb.meta and start == stream.pos:
+            form = self._plain_form(verb, name_end, stop)
+            if form is not None:
+                return self._plain_meta(form, name_end, stop)
+        return self._request(start, stop, end)
+
+    def _log_in(self):
+        """The one command of a client that nobody knows yet: a set, of whatever key, with `USER PASSWORD` as its value. As
+        memcached -Y has it."""
+        stream = self.stream
+        start = stream.pos
+        end = stream.line_end(start)
+        if (stream.end if end < 0 else end) - start > limits.MAX_LOGIN:
+            raise LineTooLong
+        if end < 0:
+            stream.need = 0
+            return None
+        words = [word for word in stream.cut(start, end).split(b" ") if word]
+        length = c_number(words[4], 0, MAX_LENGTH) if len(words) > 4 and words[0] == b"set" else None
+        if length is None:
+            if len(words) > 1 and words[-1].startswith(HTTP):
+                raise HttpRequest
+            stream.pos = end + 1
+            return local_reply(UNAUTHENTICATED)
+        if length > limits.MAX_LOGIN:
+            raise LineTooLong
+        after = end + 1 + length + 2
+        if after > stream.end:
+            stream.need = after - start
+            return None
+        stream.pos = after
+        if not stream.begins(after - 2, CRLF):
+            return local_reply(BAD_TERMINATION)
+        words = [word for word in stream.cut(end + 1, after - 2).split(b" ") if word]
+        if len(words) < 2:
+            return local_reply(BAD_LOGIN)
+        if not self.users.allow(words[0], words[1]):
+            return WRONG_PASSWORD.request(b"", WRONG_LOGIN)
+        self.users = None
+        return local_reply(STORED)
+
+    def _check_unfinished(self, start):
+        size = self.stream.end - start
+        if size > limits.MAX_UNFINISHED_LINE:
+            head = self.stream.cut(start, start + 104).lstrip(b" ")
+            if size > limits.MAX_GET_LINE or not head.startswith((b"get ", b"gets ")):
+                raise LineTooLong
+
+    def _retrieve(self, verb, start, name_end, stop):
+        """get and gets, the most frequent and the longest commands: read without splitting the line first."""
+        stream = self.stream
+        pos = name_end + 1
+        if 0 < stop - pos <= MAX_KEY and stream.word_end(pos, stop) == stop and stream.begins(stop, CRLF):
+            return verb.request(stream.cut(pos, stop), stream.cut(start, stop + 2))
+        keys = READER.read(stream, pos, stop, MAX_KEY)
+        if keys is None:
+            return local_reply(BAD_FORMAT)
+        if len(keys) == 1:
+            return verb.request(keys[0], b"%b %b\r\n" % (verb.name, keys[0]))
+        return self._retrieve_many(verb, keys, verb.prefix)
+
+    def _plain_length(self, name_end, stop):
+        """The length of the data block if what follows the name is `key flags exptime bytes` written so plainly that the
+        server may get the line as it is; else -1."""
+        stream = self.stream
+        key_end = stream.word_end(name_end + 1, stop)
+        flags_end = stream.word_end(key_end + 1, stop)
+        exptime_end = stream.word_end(flags_end + 1, stop)
+        flags = stream.number(key_end + 1, flags_end)
+        exptime = stream.number(flags_end + 1, exptime_end)
+        if not (0 <= flags <= MAX_FLAGS and 0 <= exptime <= MAX_EXPTIME and stream.begins(stop, CRLF)):
+            return -1
+        if not 1 <= key_end - name_end - 1 <= MAX_KEY:
+            return -1
+        length = stream.number(exptime_end + 1, stop)
+        return length if length <= MAX_LENGTH else -1
+
+    def _plain_form(self, verb, name_end, stop):
+        """The MetaForm of a meta command if what follows the name is `key flags`, or `key bytes flags` for an ms, written so
+        plainly that the server may get it as it is; else None."""
+        stream = self.stream
+        key_end = stream.word_end(name_end + 1, stop)
+        if not (1 <= key_end - name_end - 1 <= MAX_KEY and stream.begins(stop, CRLF)):
+            return None
+        flags_at = key_end
+        if verb.kind == "meta_set":
+            flags_at = stream.word_end(key_end + 1, stop)
+            if not 0 <= stream.number(key_end + 1, flags_at) <= self.max_item_size:
+                return None
+        return FORMS.of(verb, stream.cut(flags_at, stop))
+
+    def _plain_meta(self, form, name_end, stop):
+        """The request for such a command, or None if its data block has not all arrived."""
+        stream = self.stream
+        start = stream.pos
+        key_end = stream.word_end(name_end + 1, stop)
+        key = stream.cut(name_end + 1, key_end)
+        if form.stores:
+            flags_at = stream.word_end(key_end + 1, stop)
+            line = None if form.as_it_came else stream.cut(start, flags_at) + form.end
+            request = self._with_block(form.verb, key, line, stream.number(key_end + 1, flags_at), False, stop + 2)
+        else:
+            stream.pos = stop + 2
+            line = stream.cut(start, stop + 2) if form.as_it_came else stream.cut(start, key_end) + form.end
+            request = form.verb.request(key, line)
+        if request is not None:
+            request.edge = form.edge(key)
+        return request
+
+    def _request(self, start, stop, end):
+        """The request whose command is data[start:stop], in a line that ends at `end`, or None if its data block has not all
+        arrived."""
+        stream = self.stream
+        words = stream.cut(start, stop).split(b" ")
+        if b"" in words:
+            words = [word for word in words if word]
+        verb = VERBS.get(words[0]) if words else None
+        if end - start > limits.MAX_LINE:
+            raise LineTooLong
+        if verb is None and len(words) > 1 and words[-1].startswith(HTTP):
+            raise HttpRequest
+        if verb is None and words and end - stream.pos >= SHORTEST_LINE:
+            return self._refuse(ERROR, words[-1] == NOREPLY, end + 1)
+        if verb is None or len(words) < verb.least:
+            return self._refuse(BAD_FORMAT, False, end + 1)
+        if verb.kind == "store":
+            return self._store(verb, words, end + 1)
+        if verb.kind == "meta_set":
+            return self._meta_set(verb, words, end + 1)
+        stream.pos = end + 1
+        return getattr(self, "_" + verb.kind)(verb, words)
+
+    def _retrieve_many(self, verb, keys, prefix):
+        """A request for several keys; its `line` is only what stands before the keys: the router completes it."""
+        if not keys:
+            return local_reply(BAD_FORMAT)
+        request = verb.request(keys[0], prefix)
+        request.keys = keys
+        return request
+
+    def _retrieve_and_touch(self, verb, words):
+        exptime = c_number(words[1], -2**63, 2**63 - 1)
+        if exptime is None:
+            return local_reply(BAD_EXPTIME)
+        keys = words[2:]
+        for key in keys:
+            if len(key) > MAX_KEY:
+                return local_reply(BAD_FORMAT)
+        prefix = b"%b %d " % (verb.name, as_int32(exptime))
+        if len(keys) == 1:
+            return verb.request(keys[0], prefix + keys[0] + CRLF)
+        return self._retrieve_many(verb, Keys(keys), prefix)
+
+    def _store(self, verb, words, pos):
+        """A storage command whose `words` are not all plain; its data block begins at `pos`. A mistake in it is answered after the block,
+        unless nobody knows how long that is."""
+        length = c_number(words[4], 0, MAX_LENGTH) if len(words) > 4 else None
+        if length is None:
+            return self._refuse(BAD_FORMAT, False, pos)
+        quiet = words[-1] == NOREPLY
+        key = words[1]
+        flags = c_number(words[2], 0, 2**64 - 1)
+        exptime = c_number(words[3], -2**63, 2**63 - 1)
+        cas = 0
+        if not verb.stores:  # it is a cas
+            cas = c_number(words[5], 0, 2**64 - 1) if len(words) > 5 else None
+        if flags is None or exptime is None or cas is None or len(key) > MAX_KEY:
+            self._skip_block(length, pos, BAD_FORMAT, quiet)
+            return self._skip_refused_block()
+        line = b"%b %b %d %d %d" % (verb.name, key, flags % 2**32, as_int32(exptime), length)
+        line += CRLF if verb.stores else b" %d\r\n" % cas
+        return self._with_block(verb, key, line, length, quiet, pos)
+
+    def _with_block(self, verb, key, line, length, quiet, pos):
+        """A storage command with the data block of `length` bytes at `pos`, or None while that has not all arrived.
+
+        `line` is how the server gets the command line; None: as it came, in one piece with the block.
+        """
+        if length > self.max_item_size:
+            delete = DELETE.request(key, deletion(key)) if verb.name == b"set" else None
+            return self._refuse_large(delete, quiet, length, pos)
+        stream = self.stream
+        after = pos + length + 2
+        if after > stream.end:
+            stream.need = after - stream.pos
+            return None
+        start = stream.pos
+        stream.pos = after
+        if not stream.begins(after - 2, CRLF):
+            return self._refuse(BAD_DATA, quiet, after)
+        line = stream.cut(start, after) if line is None else line + stream.cut(pos, after)
+        request = verb.request(key, line)
+        request.quiet = quiet
+        return request
+
+    def _refuse(self, error, quiet, pos):
+        """Answer `error` and go on reading at `pos`. A client that said noreply hears nothing, as from memcached."""
+        self.stream.pos = pos
+        request = local_reply(error)
+        request.quiet = quiet
+        return request
+
+    def _refuse_large(self, delete, quiet, length, pos):
+        """The data block is too large. For a set, memcached also drops the old value, as the request `delete` does: the client
+        must not go on reading what it wanted to replace."""
+        self._skip_block(length, pos, TOO_LARGE, quiet)
+        if delete is None:
+            return self._skip_refused_block()
+        delete.quiet = True
+        return delete
+
+    def _skip_block(self, length, pos, error, quiet):
+        """Throw the data block of `length` bytes at `pos` away as it comes, and answer the error after it."""
+        self.stream.pos = pos
+        self.skip = length + 2
+        self.after_skip = local_reply(error)
+        self.after_skip.quiet = quiet
+
+    def _skip_refused_block(self):
+        self.stream.need = 0
+        self.skip -= self.stream.drop(self.skip)
+        return self.after_skip if self.skip == 0 else None
+
+    def _meta_set(self, verb, words, pos):
+        """An ms; its data block begins at `pos`. A mistake in it is answered after the block, unless nobody knows how long that is."""
+        length = c_number(words[2], 0, MAX_LENGTH) if len(words) > 2 else None
+        if length is None:
+            return self._refuse(BAD_FORMAT, False, pos)
+        if len(words[1]) > MAX_KEY or len(words) > limits.MAX_META_SET_WORDS:
+            self._skip_block(length, pos, BAD_FORMAT if len(words[1]) > MAX_KEY else TOO_MANY_FLAGS, False)
+            return self._skip_refused_block()
+        command = MetaCommand(verb.name, words[1], words[3:])
+        if command.error is not None:
+            self._skip_block(length, pos, command.error, False)
+            return self._skip_refused_block()
+        if length > self.max_item_size:
+            flag = [b"b"] if command.key is not command.word else []
+            delete = META_DELETE.request(command.key, line_of(b"md", command.word, *flag))
+            return self._refuse_large(delete, False, length, pos)
+        line = line_of(verb.name, command.word, b"%d" % length, *command.kept)
+        request = self._with_block(command.verb(verb), command.key, line, length, False, pos)
+        if request is None:
+            return None
+        if request.verb is None and not command.known:  # a bad block; the flags are judged before it
+            return local_reply(INVALID_FLAG)
+        request.edge = command.edge()
+        return request
+
+    def _meta(self, verb, words):
+        return read_meta(verb, words)
+
+    def _meta_debug(self, verb, words):
+        return read_meta_debug(verb, words)
+
+    def _meta_noop(self, verb, words):
+        """Every answer before it leaves before it, the quiet ones' too."""
+        return local_reply(b"MN\r\n")
+
+    def _count(self, verb, words):
+        """The server judges the number, but must not take it for noreply: it would not answer, and the link be out of step."""
+        return self._line_about_key(verb, words, words[2], BAD_DELTA if words[2] == NOREPLY else None)
+
+    def _touch(self, verb, words):
+        """The number is judged here: an ejected server's keys may get a shorter life (detour.py), which is computed from it."""
+        exptime = c_number(words[2], -2**63, 2**63 - 1)
+        if exptime is None:
+            return self._line_about_key(verb, words, b"", BAD_EXPTIME)
+        return self._line_about_key(verb, words, b"%d" % as_int32(exptime), None)
+
+    def _delete(self, verb, words):
+        """No server may take the key for noreply: it would not answer, and the link be out of step (orders.deletion). A time to wait is
+        refused, as by memcached 1.6.18, whose answer libmemcached's own tests expect; 1.6.45 ignores it and deletes at once."""
+        if words[2:] not in ([], [b"0"], [NOREPLY], [b"0", NOREPLY]):
+            return self._refuse(BAD_DELETE, words[-1] == NOREPLY, self.stream.pos)
+        return self._line_about_key(verb, words, b"0" if words[1] == NOREPLY else None, None)
+
+    def _line_about_key(self, verb, words, number, error):
+        """A command of one line about a key and perhaps a `number`, unless there is an `error` in it. Further words mean nothing."""
+        quiet = words[-1] == NOREPLY
+        if len(words[1]) > MAX_KEY:
+            error = BAD_FORMAT
+        if error is not None:
+            return self._refuse(error, quiet, self.stream.pos)
+        line = verb.prefix + words[1] + CRLF if number is None else b"%b %b %b\r\n" % (verb.name, words[1], number)
+        request = verb.request(words[1], line)
+        request.quiet = quiet
+        return request
+
+    def _flush(self, verb, words):
+        quiet = words[-1] == NOREPLY
+        delay = 0
+        if len(words) - quiet > 1:
+            delay = c_number(words[1], -2**63, 2**63 - 1)
+            if delay is None:
+                return self._refuse(BAD_EXPTIME, quiet, self.stream.pos)
+        request = verb.request(b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")
+        request.quiet = quiet
+        return request
+
+    def _verbosity(self, verb, words):
+        """Accepted and ignored: what a proxy logs is not for its clients to say."""
+        known = c_number(words[1], 0, 2**32 - 1) is not None
+        return self._refuse(OK if known else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
+
+    def _admin(self, verb, words):
+        request = verb.request(b"", b"")
+        request.keys = words[1:]
+        return request

@@ -1,0 +1,107 @@
+"""While a server is ejected and the others share its keys (auto_eject_hosts): what has to be remembered of the keys that change.
+
+The server itself will come back with the old value: the key goes into its journal. And whoever took the change in its place
+has it as a guest: once the rings change again that value is old there, and the key goes into that server's journal, too.
+"""
+
+import time
+
+from gmproxy.protocol import limits
+from gmproxy.protocol.numbers import c_number
+from gmproxy.protocol.request import Asker
+
+#: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
+LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
+
+#: Flags of the meta commands that hold it. An ms without one would live for ever.
+META_LIVES = (b"T", b"N")
+
+
+class Detour:
+    """
+    backends       list of Backend
+    home_locator   the ring with all of them: key -> index
+    longest_life   seconds that a value lives on a server that is not its own; 0: as its client said
+    """
+
+    def __init__(self, backends, home_locator, longest_life):
+        self.backends = backends
+        self.home_locator = home_locator
+        self.longest_life = longest_life
+
+    def take(self, request, key, backend):
+        """`request` is about to change `key` on `backend`."""
+        home = self._home_of(key)
+        if home is not backend:
+            home.missed_key(key)
+            self._lodge(request, key, backend)
+
+    def fill(self, request, backend):
+        """`request` is about to copy a key to `backend`."""
+        if self._home_of(request.key) is not backend:
+            self._lodge(request, request.key, backend)
+
+    def _home_of(self, key):
+        return self.backends[self.home_locator.locate(key)]
+
+    def _lodge(self, request, key, backend):
+        backend.has_guest(key)
+        if self.longest_life and request.keys is None:
+            request.line = shorten_life(request.verb, request.line, self.longest_life)
+
+
+class Straggler(Asker):
+    """In the place of the owner of a change that was under way to `backend` when another became responsible for its key.
+
+    What was noted then may have been deleted before this change was made, so it is noted again.
+    """
+
+    __slots__ = ("owner", "backend")
+
+    def __init__(self, owner, backend):
+        self.owner = owner
+        self.backend = backend
+
+    def answered(self, request):
+        request.owner = self.owner
+        self.backend.missed_change(request)
+        return request.complete()
+
+    def abandoned(self, request):
+        request.owner = self.owner
+        return request.abandon()
+
+
+def follow_stragglers(backend, primary_of):
+    """Find the changes that are under way to `backend` and have no business there any more: `primary_of(key)` is another."""
+    for link in filter(None, backend.links):
+        for request in link.waiting:
+            if request.verb.changes and any(primary_of(key) is not backend for key in request.keys or (request.key,)):
+                request.owner = Straggler(request.owner, backend)
+
+
+def shorten_life(verb, line, longest):
+    """The command `line` with a life of at most `longest` seconds. A life that is no number is left for the server to refuse: this
+    raises nothing, whatever a client has written."""
+    command, end, block = line.partition(b"\r\n")
+    words = command.split(b" ")
+    if verb.meta:
+        words = [_shorter_flag(word, longest) if at > 1 else word for at, word in enumerate(words)]
+        if verb.name == b"ms" and not any(word[:1] == b"T" for word in words[3:]):
+            words.append(b"T%d" % longest)
+    elif LIFE_AT.get(verb.name, len(words)) < len(words):
+        at = LIFE_AT[verb.name]
+        words[at] = _shorter(words[at], longest)
+    return b" ".join(words) + end + block
+
+
+def _shorter_flag(word, longest):
+    return word[:1] + _shorter(word[1:], longest) if word[:1] in META_LIVES else word
+
+
+def _shorter(word, longest):
+    life = c_number(word, -2**63, 2**63 - 1)
+    if life is None:
+        return word
+    left = life - time.time() if life > limits.LONGEST_RELATIVE_LIFE else life
+    return b"%d" % longest if life == 0 or left > longest else word

@@ -1,0 +1,202 @@
+"""A primary whose memory is new or has holes is filled again by what its clients ask for.
+
+On a miss the backup is asked, with the remaining life of the item: a meta get (memcached 1.6), or a plain get where the backup
+is older; a server of the binary protocol never tells it. The client gets the backup's value and the primary gets it too, by `add`,
+which never overwrites what a client may have written there in the meantime. A change that depends on what the server has, such as incr,
+is sent once its key was filled again.
+
+Between the question and the `add` somebody may change the key: then what was fetched is old and is not added. `fetches` of the
+primary says what is under way; a change takes its key out when it is sent. Several may ask for one key at a time: the first answer fills it
+for all of them.
+"""
+
+from gmproxy.protocol import internal_commands
+from gmproxy.protocol.request import BACKUP, META_GET, VERBS
+from gmproxy.protocol.value_blocks import END, blocks_by_key, in_order
+
+GET = VERBS[b"get"]
+
+#: Given to a `gets` that the backup answered. The primary has another number for the item, so a `cas` with this
+#: one fails with EXISTS, and the client reads again: it never overwrites a change it has not seen.
+UNMATCHED_CAS = 2**64 - 1
+
+
+class Fetching:
+    """Fetches values from the backups for `primary` on behalf of `request`.
+
+    router     knows the backup of a key
+    left       questions without an answer
+    in_doubt   True if a backup failed on one of them
+    """
+
+    __slots__ = ("request", "primary", "router", "left", "in_doubt")
+
+    def __init__(self, request, primary, router):
+        self.request = request
+        self.primary = primary
+        self.router = router
+        self.left = 0
+        self.in_doubt = False
+
+    def fetch(self, keys):
+        """Returns the session that waits for no more replies by this, if any."""
+        self.left = len(keys)
+        for key in keys:
+            self.primary.fetches.setdefault(key, self)  # the first to ask is the first to know, and that will do
+        tells_life = self.primary.options.backend_protocol == "text"
+        session = None
+        for key in keys:
+            session = self._ask(key, *internal_commands.look(key, tells_life)) or session
+        return session
+
+    def _ask(self, key, verb, line):
+        question = verb.request(key, line)
+        question.owner = self
+        question.lane = self.request.lane
+        question.stage = BACKUP
+        return self.router.backup_of(key).submit(question)
+
+    def answered(self, question):
+        reply = question.reply
+        if question.verb is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(question.key):
+            return self._ask(question.key, GET, b"get %b\r\n" % question.key)
+        if question.failure is not None:
+            self.in_doubt = True
+        read = read_meta if question.verb is META_GET else read_plain
+        found = read(reply, self.primary.options.refill_ttl)
+        if found is not None:
+            self.found(question.key, *found)
+        if self.primary.fetches.get(question.key) is self:
+            del self.primary.fetches[question.key]
+            if found is not None:
+                self._add(question.key, *found)
+        self.left -= 1
+        return None if self.left else self.done()
+
+    def _add(self, key, flags, life, data):
+        """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
+        verb, line = internal_commands.fill(key, flags, life, data)
+        refill = verb.request(key, line)
+        refill.lane = self.request.lane
+        refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
+        self.router.fill(refill, self.primary)
+
+    def found(self, key, flags, life, data):
+        """The backup has `key`."""
+
+    def done(self):
+        """All questions are answered."""
+        raise NotImplementedError
+
+    def abandoned(self, question):
+        """Nothing that was fetched for the request is added to the primary, and the request is abandoned."""
+        for key in self.request.keys or (self.request.key,):
+            if self.primary.fetches.get(key) is self:
+                del self.primary.fetches[key]
+        return self.request.abandon()
+
+
+class Refill(Fetching):
+    """For a read: asks for the keys that `request`, answered by `primary`, did not find there.
+
+    values        the VALUE blocks there are, by key
+    """
+
+    __slots__ = ("values", "_had")
+
+    def ask(self):
+        request = self.request
+        self.values = blocks_by_key(request.reply)
+        self._had = len(self.values)
+        keys = [key for key in dict.fromkeys(request.keys or [request.key]) if key not in self.values]
+        if not keys:  # a key that was asked for twice was found once: gat may have ended its life
+            return request.complete()
+        return self.fetch(keys)
+
+    def found(self, key, flags, life, data):
+        cas = b" %d" % UNMATCHED_CAS if self.request.verb.name in (b"gets", b"gats") else b""
+        self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, len(data) - 2, cas, data)]
+
+    def done(self):
+        request = self.request
+        if not self.in_doubt:
+            asked = len(request.keys or (request.key,)) - self._had
+            self.primary.lacked(asked, len(self.values) - self._had)
+        request.reply = in_order(request.keys or [request.key], self.values)
+        request.mapped = False
+        return request.complete()
+
+
+class MetaRefill(Fetching):
+    """For an mg: the backup is asked the same as the primary was, so that the client gets the answer that it asked for. If there is
+    one, the backup is asked again for what the primary needs."""
+
+    __slots__ = ()
+
+    def ask(self):
+        request = self.request
+        same = request.verb.request(request.key, request.line)
+        same.owner = self
+        same.lane = request.lane
+        same.stage = BACKUP
+        return self.router.backup_of(request.key).submit(same)
+
+    def answered(self, question):
+        if self.left:
+            return Fetching.answered(self, question)
+        request = self.request
+        found = question.reply.startswith((b"HD", b"VA"))
+        if question.failure is None:
+            self.primary.lacked(1, int(found))
+        if found:
+            request.reply = without_cas(question.reply)
+            self.fetch([request.key])
+        return request.complete()
+
+    def done(self):
+        return None
+
+
+class Fetch(Fetching):
+    """For a change that depends on what the server has: fills its key, then sends it on its way."""
+
+    __slots__ = ()
+
+    def ask(self):
+        return self.fetch([self.request.key])
+
+    def done(self):
+        return self.router.ready(self.request)
+
+    def abandoned(self, question):
+        self.router.never_ready(self.request)
+        return Fetching.abandoned(self, question)
+
+
+def read_meta(reply, life):
+    """(flags, life, data with CRLF) of an answer to `mg key f t v`, or None if there is no value; `life` if it does not tell."""
+    if not reply.startswith(b"VA "):
+        return None
+    end = reply.index(b"\r\n")
+    flags = 0
+    for word in reply[:end].split(b" ")[2:]:
+        if word[:1] == b"f":
+            flags = int(word[1:])
+        elif word[:1] == b"t":
+            life = max(int(word[1:]), 0)  # -1: for ever
+    return flags, life, reply[end + 2:]
+
+
+def read_plain(reply, life):
+    """The same of an answer to `get key`, which does not tell the life."""
+    if not reply.startswith(b"VALUE "):
+        return None
+    end = reply.index(b"\r\n")
+    return int(reply[:end].split(b" ")[2]), life, reply[end + 2:-len(END)]
+
+
+def without_cas(reply):
+    """A meta answer of the backup with a number that no item of the primary has."""
+    header, end, block = reply.partition(b"\r\n")
+    words = [b"c%d" % UNMATCHED_CAS if word[:1] == b"c" else word for word in header.split(b" ")]
+    return b" ".join(words) + end + block

@@ -1,0 +1,220 @@
+"""The backups' share of every change, so that what they answer for a lost primary is neither missing nor old.
+
+A backup gets the same commands in the same order as the primaries: a pool with backups has one link to each server, so there is one order
+of changes for all clients of this worker. Among several workers there is none: a primary and its backup may take the changes of two workers in
+different orders (docs/failures.md, "What can still go wrong"). Two servers that get the same commands in the same order give the same answers; where
+a backup answers otherwise (it had lost the key, or still had one that the primary had not), the key is deleted on it.
+
+add, replace and cas would come to other results there. Their value goes to the backup when the primary has stored it; if another
+change of the key went there meanwhile, nobody knows the order any more and the key is deleted instead.
+
+A change and its copy are twins: each refers to the other until both are answered. With backup_writes = async the client has
+its answer as soon as the primary's is there, with sync when both are. A primary that fails is answered for by the copy.
+"""
+
+from gmproxy.protocol import internal_commands, replica_commands
+from gmproxy.protocol.cas_numbers import BACKUP_SET
+from gmproxy.protocol.cas_numbers import mark as mark_cas_number
+from gmproxy.protocol.request import COPY, PRIMARY
+
+
+class Copies:
+    """
+    router             answers for a change that neither server could make
+    backups, locator   list of Backend, and gmproxy.ring.Locator: key -> index into it
+    waited_for         True if the client's answer waits for the backup's (backup_writes = sync)
+    lost               copies that failed
+    differed           copies that a backup answered otherwise than the primary
+    """
+
+    __slots__ = ("router", "backups", "locator", "waited_for", "lost", "differed", "_undecided")
+
+    def __init__(self, router):
+        self.router = router
+        self.backups = []
+        self.locator = None
+        self.waited_for = False
+        self.lost = 0
+        self.differed = 0
+        self._undecided = {}  # key -> the Outcomes that the primary has not told yet
+
+    def serve(self, backups, locator, waited_for):
+        """Copy to these from now on. What is on its way stays so."""
+        self.backups = backups
+        self.locator = locator
+        self.waited_for = waited_for
+
+    def undecided(self):
+        """How many changes by outcome are on their way."""
+        return sum(map(len, self._undecided.values()))
+
+    def backup_of(self, key):
+        return self.backups[self.locator.locate(key)]
+
+    # -- changes
+
+    def send(self, request, primary):
+        """`request`, a change, is about to be sent to `primary`."""
+        if self._is_same_server(request.key, primary):
+            return
+        if request.verb.by_outcome:
+            outcome = Outcome(request.owner, self)
+            request.owner = outcome
+            self._undecided.setdefault(request.key, []).append(outcome)
+            return
+        if request.verb.reads:
+            self.send_touch(request, request.key, primary)
+            return
+        if self._undecided:
+            self._overtake(request.key)
+        self._send_twin(request, request.verb, request.line)
+
+    def send_touch(self, request, key, primary):
+        """What a retrieval changes is the life of the item: the backup need not send the value for that."""
+        if self._is_same_server(key, primary):
+            return
+        if self._undecided:
+            self._overtake(key)
+        verb, key, line = replica_commands.of_touch(request, key)
+        self._submit(verb.request(key, line))
+
+    def _is_same_server(self, key, primary):
+        """True if `key` has its own primary for a backup, as some have where the lists overlap: what is made there twice is wrong."""
+        return self.backup_of(key).label == primary.label
+
+    def _send_twin(self, request, verb, line):
+        copy = verb.request(request.key, line)
+        copy.twin = request
+        request.twin = copy
+        self._submit(copy)
+
+    def _submit(self, copy):
+        copy.stage = COPY
+        self.backup_of(copy.key).submit(copy)
+
+    def _send_value(self, request):
+        """The primary has stored what `request` says: so must the backup."""
+        verb, _, line = replica_commands.of_outcome(request)
+        reply, request.reply = request.reply, None  # should the copy fail at once, it is not yet that which is waited for
+        self._send_twin(request, verb, line)
+        request.reply = reply
+
+    def _forget(self, key):
+        """Nobody knows what the backup has under `key`, so it had better have nothing."""
+        verb, line = internal_commands.forget(key)
+        self._submit(verb.request(key, line))
+
+    def _overtake(self, key):
+        for outcome in self._undecided.get(key, ()):
+            outcome.overtaken = True
+
+    def overtake_all(self):
+        """All keys are about to be flushed."""
+        for outcomes in self._undecided.values():
+            for outcome in outcomes:
+                outcome.overtaken = True
+
+    def decided(self, outcome, request):
+        """The primary has told what came of a change by outcome. Returns the session that waits for no more replies, if any."""
+        self.forget_outcome(outcome, request.key)
+        if request.stage == PRIMARY and request.reply.startswith(request.verb.done):
+            if outcome.overtaken:
+                self._forget(request.key)
+            else:
+                self._send_value(request)
+                if self.waited_for and request.twin.failure is None:
+                    return None
+        return request.complete()
+
+    def forget_outcome(self, outcome, key):
+        """`outcome`, of a change of `key`, is not undecided any longer."""
+        outcomes = self._undecided.get(key, [])
+        if outcome in outcomes:
+            outcomes.remove(outcome)
+            if not outcomes:
+                del self._undecided[key]
+
+    # -- answers
+
+    def answered(self, request):
+        """One of two twins has its reply. Returns the session that waits for no more replies by this, if any."""
+        if request.stage == COPY:
+            return self._copy_answered(request, request.twin)
+        copy = request.twin
+        if copy.failure is not None:
+            request.twin = None
+        elif copy.reply is not None:
+            self._compare(request, copy)
+        elif self.waited_for:
+            return None
+        return request.complete()
+
+    def _copy_answered(self, copy, request):
+        if request.failure is not None:
+            copy.twin = request.twin = None
+            request.reply = copy.reply
+            mark_cas_number(request, BACKUP_SET)
+            return request.complete()
+        if request.reply is None:
+            return None
+        self._compare(request, copy)
+        return request.complete() if self.waited_for else None
+
+    def _compare(self, request, copy):
+        """Both have answered: let them go of each other, and see to it that the backup has no value that the primary has not."""
+        copy.twin = request.twin = None
+        if copy.reply != request.reply and replica_commands.differ(request, copy):
+            self.differed += 1
+            self._forget(request.key)
+
+    # -- failures
+
+    def primary_failed(self, request, primary):
+        """`primary` failed on `request`, which has a twin: what the backup says of its copy is the answer."""
+        copy = request.twin
+        if copy.reply is None and copy.failure is None:
+            return None
+        copy.twin = request.twin = None
+        if copy.failure is not None:
+            return self.router.give_up(request, primary, request.failure)
+        request.reply = copy.reply
+        mark_cas_number(request, BACKUP_SET)
+        return request.complete()
+
+    def copy_failed(self, copy, backup):
+        """`backup` failed on `copy`, and has the key in its journal now."""
+        self.lost += 1
+        request = copy.twin
+        copy.twin = None
+        if request is None:
+            return None
+        if request.failure is not None:
+            request.twin = None
+            return self.router.give_up(request, backup, request.failure)
+        if request.reply is not None and self.waited_for:
+            request.twin = None
+            return request.complete()
+        return None
+
+
+class Outcome:
+    """Stands between a change by outcome and whoever asked for it.
+
+    overtaken   True once another change of the key went to the backup
+    """
+
+    __slots__ = ("owner", "copies", "overtaken")
+
+    def __init__(self, owner, copies):
+        self.owner = owner
+        self.copies = copies
+        self.overtaken = False
+
+    def answered(self, request):
+        request.owner = self.owner
+        return self.copies.decided(self, request)
+
+    def abandoned(self, request):
+        self.copies.forget_outcome(self, request.key)
+        request.owner = self.owner
+        return request.abandon()

@@ -1,0 +1,206 @@
+"""What makes a process a daemon: background, pid file, another user. Plain `os`, before any gevent."""
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import re
+import stat
+import sys
+from collections.abc import Iterator
+
+from gmproxy.errors import StartError
+from gmproxy.system import bootstrap, safe_files
+
+#: What a process in the background creates is written by nobody else.
+UMASK = 0o022
+
+#: Permissions of the pid file, and bytes of it that are read: more than the longest number.
+PID_FILE_MODE = 0o644
+LONGEST_NUMBER = 32
+
+#: A word of the command line of a process that is one of ours, and how many words there may be before it.
+OUR_COMMAND = re.compile(rb"(^|/)(gmproxy|magent)$|gmproxy\.cli")
+WORDS_LOOKED_AT = 6
+
+
+def go_to_background():
+    """Returns in a new process without terminal; the one that called leaves with status 0.
+
+    The child tells the parent over a pipe when it is ready or what went wrong, so that whoever typed the command sees it: returns
+    that pipe's write end, for `Waiting`.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        bootstrap.default_signals()  # to end the command that waits is not to end the service
+        with os.fdopen(reading, "rb") as pipe:
+            trouble = pipe.read().decode(errors="replace")
+        if trouble != "ready":
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(trouble or "the background process died at the start\n")
+                sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    os.close(reading)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.chdir("/")
+    os.umask(os.umask(UMASK) | UMASK)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    if null > 2:
+        os.close(null)
+    return writing
+
+
+class Waiting:
+    """Who waits at the other end of `pipe` to hear how the start went: the command that was typed, or the process before this one."""
+
+    def __init__(self, pipe=None):
+        self.pipe = pipe
+
+    def tell(self, message):
+        """"ready", or one line about what went wrong. The reader of one does not wait for more. Never raises: a reader that has gone
+        meanwhile, killed or with its terminal, is no reason not to serve."""
+        if self.pipe is not None:
+            with contextlib.suppress(OSError):
+                os.write(self.pipe, message.encode("utf-8", "backslashreplace"))
+            self.leave_it()
+
+    def leave_it(self):
+        """To say nothing; in a child, for example, that is not the one who says it."""
+        if self.pipe is not None:
+            os.close(self.pipe)
+            self.pipe = None
+
+
+def write_pid_file(path: str, predecessor: int | None = None) -> None:
+    """Write our number to `path`. Raises StartError if another living process of ours holds the file, unless it is `predecessor`, who
+    leaves it to us; or if there is something else than a regular file."""
+    what = "read"
+    try:
+        with safe_files.parent(path) as (directory, name):
+            other = _number_in(directory, name, path)
+            if other not in (None, os.getpid(), predecessor) and _is_one_of_ours(other):
+                raise StartError(f"pid file {path}: process {other} is running")
+            what = "write"
+            _write_number(directory, name)
+    except OSError as error:
+        what = "write" if error.errno == errno.ENOENT else what
+        raise StartError(f"cannot {what} pid file {path}: {error.strerror}") from None
+
+
+def _number_in(directory: int, name: str, path: str) -> int | None:
+    """The number in the pid file, None if there is none. Raises OSError, StartError."""
+    kind = safe_files.kind(directory, name)
+    if kind is None:
+        return None
+    if kind != stat.S_IFREG:
+        raise StartError(f"cannot read pid file {path}: it is {'a symbolic link' if kind == stat.S_IFLNK else 'not a regular file'}")
+    try:
+        text = safe_files.read_small(directory, name, LONGEST_NUMBER).strip()
+    except FileNotFoundError:  # removed meanwhile
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _write_number(directory: int, name: str) -> None:
+    """A new file takes the place of the old one, whose contents nobody touches. Raises OSError."""
+    data = b"%d\n" % os.getpid()
+    try:
+        safe_files.replace(directory, name, data, PID_FILE_MODE)
+    except PermissionError:  # the directory is not ours; the file in it may be
+        if safe_files.kind(directory, name) is None:
+            raise
+        safe_files.overwrite(directory, name, data)
+
+
+def remove_pid_file(path: str) -> None:
+    """Only if it is still ours; another user may not be allowed to, which is no fault."""
+    with contextlib.suppress(OSError), safe_files.parent(path) as (directory, name):
+        if safe_files.read_small(directory, name, LONGEST_NUMBER).strip() == b"%d" % os.getpid():
+            os.unlink(name, dir_fd=directory)
+
+
+def _is_one_of_ours(pid):
+    """Is there a process `pid`, and is it gmproxy? A number is soon given to another after a crash or a restart of the machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")[:WORDS_LOOKED_AT]
+    except OSError:
+        return True  # we may not look: do not take from it what may be its own
+    return any(OUR_COMMAND.search(word) for word in words)
+
+
+@contextlib.contextmanager
+def acting_as(user: str, group: str) -> Iterator[None]:
+    """What is opened inside, root opens with no more rights than `user` and `group` will have (as for `become`). Raises StartError."""
+    uid, gid = owner(user, group)
+    if os.getuid() != 0 or (uid, gid) == (-1, -1):
+        yield
+        return
+    groups, own_group = os.getgroups(), os.getegid()
+    os.setgroups(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid) if uid != -1 else [gid])
+    os.setegid(gid)
+    try:
+        if uid != -1:
+            os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(own_group)
+        os.setgroups(groups)
+
+
+def cpus():
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def become(user, group):
+    """Take on `user` and `group`, each a name or a number; "" keeps what is. Raises StartError.
+
+    Groups first, the user last: after it the process may not change anything any more.
+    """
+    if not user and not group:
+        return
+    account = _find(pwd.getpwnam, pwd.getpwuid, "user", user) if user else None
+    if group:
+        gid = _find(grp.getgrnam, grp.getgrgid, "group", group).gr_gid
+    else:
+        gid = account.pw_gid
+    if os.getuid() != 0:
+        if (account is None or account.pw_uid == os.getuid()) and gid == os.getgid():
+            return
+        raise StartError("only root can change user or group (-u, -g)")
+    try:
+        os.setgroups(os.getgrouplist(account.pw_name, gid) if account else [gid])
+        os.setgid(gid)
+        if account is not None:
+            os.setuid(account.pw_uid)
+    except OSError as error:
+        raise StartError(f"cannot become user {user or '-'} group {group or '-'}: {error.strerror}") from None
+
+
+def owner(user, group):
+    """(user number, group number) that `become` would give us; -1 for what stays."""
+    account = _find(pwd.getpwnam, pwd.getpwuid, "user", user) if user else None
+    gid = _find(grp.getgrnam, grp.getgrgid, "group", group).gr_gid if group else account.pw_gid if account else -1
+    return (account.pw_uid if account else -1), gid
+
+
+def _find(by_name, by_number, what, wanted):
+    try:
+        return by_number(int(wanted)) if wanted.isdigit() else by_name(wanted)
+    except KeyError:
+        raise StartError(f"there is no {what} {wanted!r}") from None

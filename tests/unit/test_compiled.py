@@ -1,0 +1,75 @@
+"""The two builds of the hot modules: a process runs one of them, whole, and never an extension that is older than its source."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.servers import environment
+
+import gmproxy
+from gmproxy import compiled
+
+PACKAGE = Path(gmproxy.__file__).parent
+
+
+def test_ci_runs_the_build_it_wants():
+    """A compiler that fails unseen would leave us testing, and shipping, the slow build."""
+    expected = os.environ.get("GMPROXY_EXPECT_BUILD")
+    if not expected:
+        pytest.skip("GMPROXY_EXPECT_BUILD is not set")
+    assert compiled.BUILD == expected
+
+
+@pytest.mark.parametrize("name", compiled.hot_modules())
+def test_one_process_runs_one_build(name):
+    module = importlib.import_module(name)
+    assert module.__name__ == name
+    assert module.__file__.endswith(".py") is not compiled.COMPILED
+
+
+def build_of(package, **variables):
+    """What `gmproxy` in the directory `package` says of its build, or the last line of its complaint."""
+    code = "from gmproxy import compiled; import gmproxy.protocol.recv_buffer as m; print(compiled.BUILD, m.__file__.endswith('.py'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment() | {"PYTHONPATH": str(package)} | variables, capture_output=True, text=True)
+    return (done.stdout or done.stderr).strip().splitlines()[-1]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The package, in another place."""
+    shutil.copytree(PACKAGE, tmp_path / "gmproxy", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+needs_extensions = pytest.mark.skipif(not all(map(compiled.extension_of, compiled.hot_modules().values())), reason="not compiled")
+
+
+@pytest.mark.parametrize("value", ["1", "yes"])
+def test_pure_when_asked(copy, value):
+    assert build_of(copy, GMPROXY_PURE=value) == "pure True"
+
+
+@needs_extensions
+@pytest.mark.parametrize("value", ["0", ""])
+def test_compiled_if_all_is_there(copy, value):
+    assert build_of(copy, GMPROXY_PURE=value) == "compiled False"
+
+
+@needs_extensions
+def test_pure_if_one_extension_is_missing(copy):
+    compiled.extension_of(copy / "gmproxy/routing/router.py").unlink()
+    assert build_of(copy, GMPROXY_PURE="") == "pure True"
+
+
+@needs_extensions
+@pytest.mark.parametrize("name", ["routing/router.py", "protocol/recv_buffer.pyx", "protocol/request.pxd"])
+def test_an_extension_that_is_older_than_its_source_is_an_error(copy, name):
+    path = copy / "gmproxy" / name
+    path.write_text(path.read_text() + "\n# changed\n")
+    told = build_of(copy, GMPROXY_PURE="")
+    assert f"gmproxy/{name}" in told and "make build" in told
+    assert build_of(copy, GMPROXY_PURE="1") == "pure True"
