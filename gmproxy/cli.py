@@ -1,4 +1,4 @@
-"""The commands gmproxy and magent: the first instructions. All else is in start.py, which takes a moment to import."""
+"""The commands gmproxy and magent: the first instructions. All else is in startup.py, which takes a moment to import."""
 
 from gmproxy.system import bootstrap
 
@@ -16,7 +16,5 @@ def magent(arguments: list[str] | None = None) -> int:
 def _command(program: str, arguments: list[str] | None) -> int:
     bootstrap.keep_signals()
     bootstrap.open_standard_descriptors()
-    from gmproxy.process import (
-        startup,  # only now: a signal that comes meanwhile is kept
-    )
+    from gmproxy import startup  # only now: a signal that comes meanwhile is kept
     return startup.command(program, program, arguments)

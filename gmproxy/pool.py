@@ -120,7 +120,7 @@ class Pool:
     # -- to be looked at
 
     def measure(self, slow):
-        """From now on find out how long the servers take, and tell `slow` (gmproxy.measures.Slow) of requests that took long."""
+        """From now on find out how long the servers take, and tell `slow` (gmproxy.monitoring.slow_log.Slow) of requests that took long."""
         self._slow = slow
         for backend in self.backends:
             if backend.meter is None:
@@ -151,7 +151,7 @@ class Pool:
             self.states[backend] = state, time.time()
 
     def state(self, backend, now):
-        """(one of gmproxy.health.STATES, since when, unix time)"""
+        """(one of gmproxy.backend.health.STATES, since when, unix time)"""
         self._note_state(backend, now)
         return self.states[backend]
 

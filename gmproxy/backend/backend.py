@@ -48,16 +48,16 @@ LOCAL_TROUBLE_EVERY = 10.0
 
 class Backend:
     """
-    server        where it is (gmproxy.address.Server)
+    server        where it is (gmproxy.placement.server_spec.Server)
     label         its name in logs and replies
     router        hears of every failed request and, while `ask_backup_on_miss`, of every miss
     backed        True for a primary that has backups
     is_backup     True for a backup
     links         one place for each lane; None where no link is open
-    health        gmproxy.health.Health
+    health        gmproxy.backend.health.Health
     caretaker     probes it, finds out who it is, and has it forget what is old
     journal       keys that may be old there; `behind` is True while there are any
-    debts         what other workers have to delete on it (gmproxy.share.Debts), or None
+    debts         what other workers have to delete on it (gmproxy.process.shared_memory.Debts), or None
     guests        keys that others took to it for a server that is ejected
     fetches       keys that are being fetched from the backups to fill it (refill.py)
     lingering     connections given up on which it may still make changes
@@ -65,7 +65,7 @@ class Backend:
     errors        reason word -> requests that failed for it
     not_connected   of the errors for overload, those for want of our own descriptors, memory or ports when a connection was to be made
     last_error    the latest reason, with what is known of it; `last_error_at`: when (unix time, 0.0 if never)
-    meter, bytes_sent, bytes_received   see gmproxy.link.LinkKeeper
+    meter, bytes_sent, bytes_received   see gmproxy.backend.connection.LinkKeeper
     """
 
     __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "links", "health", "caretaker", "journal", "behind", "debts",

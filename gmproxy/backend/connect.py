@@ -7,12 +7,8 @@ import socket
 from gmproxy.backend.resolver import Address, names
 from gmproxy.errors import CONNECTING, LOGIN, OVERLOAD, BackendError, LocalError
 from gmproxy.protocol.binary import packets
+from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline, receive, send_all
-
-#: A connection that is silent for this long is asked by the kernel whether the peer is still there; seconds.
-KEEPALIVE_IDLE = 60
-KEEPALIVE_INTERVAL = 10
-KEEPALIVE_COUNT = 3
 
 #: Bytes of the line, or packet, in which a server says whether it lets us in.
 MAX_WELCOME = 1024
@@ -27,10 +23,10 @@ _IN_PROGRESS = {errno.EINPROGRESS, errno.EALREADY, errno.EINTR}
 
 
 def connect(server, timeout, keepalive=True, users=None, protocol="text"):
-    """A connected, non-blocking socket to `server` (gmproxy.address.Server). For greenlets.
+    """A connected, non-blocking socket to `server` (gmproxy.placement.server_spec.Server). For greenlets.
 
     `timeout` seconds are for all of it: the lookup of the name, and the connection to whichever of its addresses answers. A login has as
-    long again. `users`, a gmproxy.users.Users with one user, says who we are where the server wants to know; by SASL where the
+    long again. `users`, a gmproxy.config.credentials.Users with one user, says who we are where the server wants to know; by SASL where the
     `protocol` is binary.
 
     Raises BackendError("connecting") or ("login"), and LocalError ("connecting", or "overload" for what we lack) where the server
@@ -40,7 +36,7 @@ def connect(server, timeout, keepalive=True, users=None, protocol="text"):
         sock = _open(server, Deadline(timeout))
         try:
             if not server.unix_path:
-                tune(sock, keepalive)
+                tcp.tune(sock, keepalive)
             if users:
                 _LOGINS[protocol](_Welcome(sock, Deadline(timeout)), *users.only())
         except BaseException:
@@ -181,31 +177,3 @@ def _ask_binary(welcome, question):
         return packets.answers(welcome.ask(question, packets.answers))[0]
     except ValueError as error:
         raise BackendError(LOGIN, str(error)) from None
-
-
-def peer(fd):
-    """host:port of who is at the other end of the connected socket `fd`; "unix" at a unix socket, "gone" if nobody is."""
-    sock = socket.socket(fileno=fd)
-    try:
-        return host_and_port(sock.getpeername())
-    except OSError:
-        return "gone"
-    finally:
-        sock.detach()
-
-
-def host_and_port(address):
-    """As log lines have the `address` of a client; at a unix socket there is none."""
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix"
-
-
-def tune(sock, keepalive=True):
-    """Options of every TCP connection: send at once and, with `keepalive`, notice a peer that vanished. Connections have them from the
-    listening socket that they came by."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive))
-    if not keepalive:
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)

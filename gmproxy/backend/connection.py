@@ -46,7 +46,7 @@ def resume_all(ready):
 class LinkKeeper:
     """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd).
 
-    meter                        hears how long answers take (gmproxy.meter.Meter), or None while nobody wants to know
+    meter                        hears how long answers take (gmproxy.backend.latency.Meter), or None while nobody wants to know
     bytes_sent, bytes_received   so far
     """
 

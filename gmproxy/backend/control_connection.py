@@ -19,7 +19,7 @@ _ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 
 
 def converse(server, options, connect_timeout, timeout):
-    """A Conversation with `server` (gmproxy.address.Server), in the protocol and as the user that the `options` of its pool say. Raises
+    """A Conversation with `server` (gmproxy.placement.server_spec.Server), in the protocol and as the user that the `options` of its pool say. Raises
     BackendError."""
     sock = connect.connect(server, connect_timeout, users=options.server_auth_file, protocol=options.backend_protocol)
     return (_Binary if options.backend_protocol == "binary" else _Text)(sock, timeout)

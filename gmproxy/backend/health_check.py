@@ -48,7 +48,7 @@ MAX_ROUNDS = 4
 class Caretaker:
     """
     backend    whom it looks after
-    identity   of the process (gmproxy.probe.Identity); None while it is not known
+    identity   of the process (gmproxy.backend.control_connection.Identity); None while it is not known
     """
 
     def __init__(self, backend):

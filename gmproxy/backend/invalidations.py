@@ -21,7 +21,7 @@ class Journal:
     limit       number of keys kept at most
     overflowed  True: any key of the server may be old, so it has to be flushed
     last_at     when the last entry was made (monotonic seconds)
-    debts       where other workers see what is in it (gmproxy.share.Debts), or None
+    debts       where other workers see what is in it (gmproxy.process.shared_memory.Debts), or None
     """
 
     __slots__ = ("limit", "overflowed", "last_at", "debts", "_lots", "_in_hand", "_flushing", "_thrown")

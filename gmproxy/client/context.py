@@ -7,14 +7,14 @@ from typing import Any
 import gevent
 
 from gmproxy import internal_errors
-from gmproxy.backend import connect
 from gmproxy.backend.connection import resume_all
 from gmproxy.backend.server_stats import Insides
 from gmproxy.client import stats
 from gmproxy.client.sessions import Clients
-from gmproxy.process.shared_memory import MAX_HELD, MAX_HELD_BY_ONE
 from gmproxy.protocol import internal_commands
+from gmproxy.protocol.limits import MAX_HELD, MAX_HELD_BY_ONE
 from gmproxy.protocol.request import INTERNAL_ERROR
+from gmproxy.transport import tcp
 
 log = logging.getLogger("gmproxy")
 
@@ -27,7 +27,7 @@ FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 class Service:
     """
     share         this process's part of the service
-    clients       that are connected here (a gmproxy.clients.Clients)
+    clients       that are connected here (a gmproxy.client.sessions.Clients)
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
     auth_errors   logins with a wrong password
@@ -110,7 +110,7 @@ class Service:
         timer.start(self._refuse, timer, request)
         self.auth_errors += 1
         try:
-            log.warning("wrong password client=%s", connect.peer(request.owner.fd))
+            log.warning("wrong password client=%s", tcp.peer_name(request.owner.fd))
         except Exception:  # the refusal is on its way, in the client's own protocol
             internal_errors.record("service.wrong_password")
 

@@ -8,8 +8,8 @@ import gevent
 from gevent.server import StreamServer
 
 from gmproxy import internal_errors
-from gmproxy.backend import connect
 from gmproxy.system.descriptors import ACCEPTED_AT_ONCE, MAX_FAREWELLS
+from gmproxy.transport import tcp
 from gmproxy.transport.accept import Patient, close, say_and_close
 
 log = logging.getLogger("gmproxy")
@@ -92,7 +92,7 @@ class Listener:
         """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
         self.service = service
         if self._is_tcp:
-            connect.tune(self._server.socket, service.options.tcpkeepalive)
+            tcp.tune(self._server.socket, service.options.tcpkeepalive)
         if not self._server.started:
             self._server.start()
 
@@ -107,7 +107,7 @@ class Listener:
             service.connections += 1
             if service.is_full():
                 service.rejected += 1
-                log.warning("client turned away client=%s limit=%d", connect.host_and_port(address), service.max_clients)
+                log.warning("client turned away client=%s limit=%d", tcp.host_and_port(address), service.max_clients)
                 FAREWELLS.say(fd)
             else:
                 service.clients.seat(fd)
@@ -115,7 +115,7 @@ class Listener:
             internal_errors.record("listener.let_in")
             close(fd)
         else:
-            log.debug("client connected client=%s clients=%d", connect.host_and_port(address), len(service.clients))
+            log.debug("client connected client=%s clients=%d", tcp.host_and_port(address), len(service.clients))
 
 
 class _Server(Patient, StreamServer):

@@ -13,11 +13,11 @@ from gevent.monkey import get_original
 from greenlet import greenlet
 
 from gmproxy import internal_errors
-from gmproxy.backend import connect
 from gmproxy.protocol.binary.packets import REQUEST
 from gmproxy.protocol.binary.requests import BinaryParser
 from gmproxy.protocol.request import BACKUP, UNREADY, EndOfTalk, local_reply
 from gmproxy.protocol.text.requests import TextParser
+from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline
 
 READ = 1
@@ -180,14 +180,14 @@ class Session:
         try:
             self._run()
         except Exception:
-            internal_errors.record("session", f"client={connect.peer(self.fd)}")
+            internal_errors.record("session", f"client={tcp.peer_name(self.fd)}")
         finally:  # also if the greenlet is ended from outside
             try:
                 self._stop_watching()
             finally:
                 if not self.asleep:
                     if self.service.options.verbose:
-                        log.debug("client left client=%s", connect.peer(self.fd))
+                        log.debug("client left client=%s", tcp.peer_name(self.fd))
                     close(self.fd)
                 self._left(self)
 

@@ -192,7 +192,7 @@ def _switched_off(environment):
 
 
 def placement_for(config, servers, live=None):
-    """The gmproxy.placement.Placement of keys on `servers`, of which only the indexes `live` take part. Raises ConfigError."""
+    """The gmproxy.placement.builder.Placement of keys on `servers`, of which only the indexes `live` take part. Raises ConfigError."""
     distribution = "magent-ketama" if config.ketama else config.distribution
     try:
         return builder.build(

@@ -115,7 +115,7 @@ ADMIN_HOST = "127.0.0.1"
 
 
 def place(value):
-    """address:port, [v6]:port, a port alone, or unix:/path: kept as gmproxy.sockets writes a place; "" for none."""
+    """address:port, [v6]:port, a port alone, or unix:/path: kept as gmproxy.system.sockets writes a place; "" for none."""
     if not value:
         return ""
     if value.startswith("unix:"):

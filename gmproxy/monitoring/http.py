@@ -97,7 +97,7 @@ class Kept:
 
 
 class Admin:
-    """`worker`: the gmproxy.worker.Worker that we run in."""
+    """`worker`: the gmproxy.process.worker.Worker that we run in."""
 
     def __init__(self, worker):
         self._worker = worker

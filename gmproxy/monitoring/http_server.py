@@ -16,8 +16,8 @@ import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from gevent.server import StreamServer
 
-from gmproxy.backend.connect import host_and_port
 from gmproxy.transport.accept import Limited, Patient
+from gmproxy.transport.tcp import host_and_port
 
 #: Seconds until a connection without a request is closed.
 IDLE_TIMEOUT = 30.0

@@ -19,7 +19,7 @@ WINDOW = 10.0
 def set_up(config, in_background, worker=""):
     """Log as `config` says; again, to have files opened anew. `worker` is added to each line. Raises StartError, and all is as before.
 
-    Lines are written without waiting (gmproxy.log_output), so the log can be used, and set up, in a loop callback.
+    Lines are written without waiting (gmproxy.monitoring.log_output), so the log can be used, and set up, in a loop callback.
     """
     handler = _handler(config, in_background)
     suffix = f" worker={worker}" if worker else ""

@@ -33,7 +33,7 @@ class Placement:
     """Where keys go.
 
     ``locate(key: bytes) -> int`` is an index into the list of servers given to `build`, dead ones included; ``locator`` is
-    the object behind it (gmproxy.ring.Locator), for callers in a hurry.
+    the object behind it (gmproxy.placement.locators.Locator), for callers in a hurry.
     """
 
     __slots__ = ("locate", "locator", "distribution", "hash_name", "_hash", "_prefix", "_tag")
@@ -83,7 +83,7 @@ def build(
     server_order="",
     hosts="",
 ):
-    """A `Placement` of keys on ``servers``, a list of `gmproxy.address.Server`.
+    """A `Placement` of keys on ``servers``, a list of `gmproxy.placement.server_spec.Server`.
 
     ``profile`` fills in what is left empty; without one the distribution is `DEFAULT_DISTRIBUTION`, and the hash the
     distribution's own.  ``live``: the indexes that take part, all by default; their weights and number alone shape the

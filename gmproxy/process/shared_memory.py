@@ -11,13 +11,6 @@ MAX_POOLS = 4096
 SIZE = 4  # bytes of a number of clients on the board
 HELD_SIZE = 8  # bytes of a number of bytes there
 
-#: Bytes that may wait for all clients of the service, of requests half sent and of answers not taken. Beyond it, a client that adds to
-#: them is closed.
-MAX_HELD = 1024 * 1024 * 1024
-
-#: Of these, for one client: the largest answer that there may be (protocol/limits.py MAX_REPLY), or the many answers of one batch.
-MAX_HELD_BY_ONE = 256 * 1024 * 1024
-
 #: A worker notes on the board what waits for its clients when that has changed by this many bytes: what the others know of it is at most
 #: so much too low.
 HELD_STEP = 1024 * 1024
@@ -38,7 +31,7 @@ class Share:
     started_at   when the service was started (monotonic seconds)
     board        where the workers note how many clients they have, or None for a single process
     ask          ask(command, arguments, then): put a question to all workers; None for a single process
-    report       report(): what this worker has counted and measured (gmproxy.report)
+    report       report(): what this worker has counted and measured (gmproxy.monitoring.report)
     room         clients of all pools for whom this process may open descriptors
     clients      of all pools that this process has
     held         bytes that wait for them

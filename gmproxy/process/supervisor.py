@@ -38,9 +38,9 @@ class Steward:
     """
     source       conf.Source of the configuration
     configs      the Configs in force
-    places       gmproxy.places.Places, the listening sockets
-    notifier     gmproxy.notify.Notifier
-    waiting      gmproxy.daemon.Waiting, who waits to hear that we serve
+    places       gmproxy.process.listeners.Places, the listening sockets
+    notifier     gmproxy.system.systemd.Notifier
+    waiting      gmproxy.system.daemon.Waiting, who waits to hear that we serve
     ejected      servers that an operator wants left alone, as they were named: a worker that is started later is told
     crew         who serves. It has
                      serve(configs, places, new, then) places: {name of a pool: its places}, new: {place: listening socket}; then() is called when it is done

@@ -49,8 +49,8 @@ class Worker:
     share         this process's part of the service
     set_up_logs   set_up_logs(config) opens the log anew, as `config` says
     pools         {name: Pool}
-    slow          the latest slow requests, while somebody measures (gmproxy.measures.Slow)
-    lag           how late the loop is (gmproxy.measures.Lag)
+    slow          the latest slow requests, while somebody measures (gmproxy.monitoring.slow_log.Slow)
+    lag           how late the loop is (gmproxy.monitoring.slow_log.Lag)
     draining      True once nobody is let in any more, and clients are let go
     """
 
@@ -60,7 +60,7 @@ class Worker:
         self.pools = {}
         self._configs = []
         self._listeners = {}  # place -> Listener
-        self._admin = None    # who serves metrics and the like (gmproxy.admin.Admin)
+        self._admin = None    # who serves metrics and the like (gmproxy.monitoring.http.Admin)
         self._leaving = []    # pools that were taken out and still have clients
         self.slow = Slow(time.time)
         self.lag = Lag()

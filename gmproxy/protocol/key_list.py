@@ -32,7 +32,7 @@ class Keys(list):
         return prefix + b" ".join(self) + CRLF
 
     def divide(self, locator, servers):
-        """Shared out (Division) to those of so many `servers` that the `locator` says (gmproxy.ring.Locator)."""
+        """Shared out (Division) to those of so many `servers` that the `locator` says (gmproxy.placement.locators.Locator)."""
         groups = [-1] * servers  # server -> its group
         owners = []
         order = []

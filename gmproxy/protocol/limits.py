@@ -53,3 +53,10 @@ MAX_REPLY_LINE = 8192
 
 #: The values of one retrieval. Beyond it the client gets an error, as from a memcached without memory for the answer.
 MAX_REPLY = 256 * 1024 * 1024
+
+#: Bytes that may wait for all clients of the service, of requests half sent and of answers not taken. Beyond it, a client that adds to
+#: them is closed.
+MAX_HELD = 1024 * 1024 * 1024
+
+#: Of these, for one client: the largest answer that there may be (MAX_REPLY), or the many answers of one batch.
+MAX_HELD_BY_ONE = 256 * 1024 * 1024

@@ -184,7 +184,7 @@ class Parser:
     Raises EndOfTalk when the client cannot be understood any more.
 
     max_item_size   longest value that is taken
-    users           gmproxy.users.Users, if the client must be one of them before it may ask anything; else None
+    users           gmproxy.config.credentials.Users, if the client must be one of them before it may ask anything; else None
     """
 
     __slots__ = ()

@@ -21,7 +21,7 @@ from gmproxy.protocol.request import COPY, PRIMARY
 class Copies:
     """
     router             answers for a change that neither server could make
-    backups, locator   list of Backend, and gmproxy.ring.Locator: key -> index into it
+    backups, locator   list of Backend, and gmproxy.placement.locators.Locator: key -> index into it
     waited_for         True if the client's answer waits for the backup's (backup_writes = sync)
     lost               copies that failed
     differed           copies that a backup answered otherwise than the primary

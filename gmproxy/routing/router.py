@@ -41,11 +41,11 @@ def some_may_be_old(servers):
 class Router:
     """
     backends, backups        lists of Backend
-    locator                  gmproxy.ring.Locator: key -> index into the former
+    locator                  gmproxy.placement.locators.Locator: key -> index into the former
     copies                   what the backups hear of changes (Copies), while `copying`
     detour                   while some servers are ejected and others have their keys (Detour); else None
     unready                  requests that wait for their key to be refilled
-    sampler                  is shown some of the requests (gmproxy.sampling.Sampler), or None
+    sampler                  is shown some of the requests (gmproxy.monitoring.sampling.Sampler), or None
     fragments                requests that were made of those for several keys
     """
 

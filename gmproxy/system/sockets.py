@@ -65,7 +65,7 @@ def bind_unix(path: str, backlog: int, mode: str = "", owner: tuple[int, int] = 
     mode    permissions in octal, "" for what the umask leaves
     owner   user and group number that get it; -1: as it is
 
-    Root follows no link of another user, and changes nothing but the socket (gmproxy.files).
+    Root follows no link of another user, and changes nothing but the socket (gmproxy.system.safe_files).
     """
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise StartError(f"cannot listen on {path}: the path is longer than {LONGEST_PATH} bytes")

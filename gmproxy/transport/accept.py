@@ -16,8 +16,8 @@ import gevent.socket
 from gevent.monkey import get_original
 
 from gmproxy import internal_errors
-from gmproxy.backend.connect import host_and_port
 from gmproxy.system.descriptors import ADMIN_CONNECTIONS
+from gmproxy.transport.tcp import host_and_port
 
 log = logging.getLogger("gmproxy")
 

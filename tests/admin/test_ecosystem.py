@@ -60,7 +60,7 @@ def labels_in(expression):
 @pytest.fixture(scope="module")
 def told():
     """What a running proxy that has been used says: {name of a series: labels that it has}."""
-    if importlib.util.find_spec("gmproxy.admin.prometheus") is None:
+    if importlib.util.find_spec("gmproxy.monitoring.prometheus") is None:
         pytest.skip("this gmproxy has no metrics")
     from support.servers import Memcached, Proxy
 

@@ -8,7 +8,7 @@ from support.servers import HOST, free_port
 from support.service import Load
 from support.timing import eventually
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("gmproxy.admin.prometheus") is None, reason="this gmproxy has no admin listener")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("gmproxy.monitoring.prometheus") is None, reason="this gmproxy has no admin listener")
 
 
 @pytest.fixture

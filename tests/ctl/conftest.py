@@ -56,7 +56,7 @@ def route(gmproxyctl):
 @pytest.fixture
 def service(proxy, memcached, tmp_path):
     """Call it with options for a running service with a control socket over two real servers: `servers` and `control` say where."""
-    if importlib.util.find_spec("gmproxy.report") is None:
+    if importlib.util.find_spec("gmproxy.monitoring.report") is None:
         pytest.skip("this gmproxy measures nothing")
 
     def start(*options):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.servers import environment
 
-from gmproxy import compiled as accel
+from gmproxy import compiled
 from gmproxy.errors import BackendError
 from gmproxy.protocol import request as message
 from gmproxy.protocol.binary import server_reader as binary_link
@@ -102,7 +102,7 @@ class OtherBuild:
     """The same functions in the other build, in a process of its own."""
 
     def __init__(self):
-        pure = "" if accel.PURE_ASKED else "1"
+        pure = "" if compiled.PURE_ASKED else "1"
         code = "from differential import test_reply_mutations as one; one.serve()"
         self._child = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -125,7 +125,7 @@ class OtherBuild:
 
 
 def serve():
-    print(accel.BUILD, flush=True)
+    print(compiled.BUILD, flush=True)
     for line in sys.stdin:
         name, cases = ast.literal_eval(line)
         print(repr([globals()[name](*case) for case in cases]), flush=True)
@@ -134,8 +134,8 @@ def serve():
 @pytest.fixture(scope="module")
 def other():
     with OtherBuild() as other:
-        if other.build == accel.BUILD:
-            pytest.skip(f"only the {accel.BUILD} build is here")
+        if other.build == compiled.BUILD:
+            pytest.skip(f"only the {compiled.BUILD} build is here")
         yield other
 
 

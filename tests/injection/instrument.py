@@ -26,17 +26,17 @@ BUILD_TIMEOUT = 900
 
 #: {module: {constant: its value in the copy}}, seconds.
 QUICKER = {
-    "clients": {"LOOK_EVERY": 0.05},
-    "steward": {"LOOK_EVERY": 0.1},
-    "member": {"LOOK_EVERY": 0.1},
-    "worker": {"SUM_UP_EVERY": 0.1},
-    "health": {"FIRST_PROBE_DELAY": 0.05},
-    "caretaker": {"IDENTIFY_AGAIN": 0.2},
-    "logs": {"WINDOW": 0.5},
-    "admin": {"REPORT_KEPT": 0.0},
-    "insides": {"KEPT_FOR": 0.0},
-    "master": {"STEADY": 0.0},
-    "operations": {"LONGEST_SAMPLE": 0.2, "SAMPLE_GRACE": 0.2},
+    "client.sessions": {"LOOK_EVERY": 0.05},
+    "process.supervisor": {"LOOK_EVERY": 0.1},
+    "process.worker_process": {"LOOK_EVERY": 0.1},
+    "process.worker": {"SUM_UP_EVERY": 0.1},
+    "backend.health": {"FIRST_PROBE_DELAY": 0.05},
+    "backend.health_check": {"IDENTIFY_AGAIN": 0.2},
+    "monitoring.logging_setup": {"WINDOW": 0.5},
+    "monitoring.http": {"REPORT_KEPT": 0.0},
+    "backend.server_stats": {"KEPT_FOR": 0.0},
+    "process.master": {"STEADY": 0.0},
+    "monitoring.control_commands": {"LONGEST_SAMPLE": 0.2, "SAMPLE_GRACE": 0.2},
 }
 
 

@@ -146,7 +146,7 @@ def test_a_sleeper_who_cannot_be_woken_is_closed(clients, trouble):
     assert (len(clients), clients.asleep()) == (2, 2)
     (first, _), (second, _) = pairs
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gmproxy.clients.new_session", None)
+        patch.setattr("gmproxy.client.sessions.Session", None)
         first.sendall(b"mn\r\n")
         assert is_closed(first)
     assert (len(clients), clients._service.share.clients, internal_errors.count()) == (1, 1, 1)
@@ -157,7 +157,7 @@ def test_a_client_who_cannot_be_seated_is_the_callers(clients):
     ours, theirs = socket.socketpair()
     fd = theirs.detach()
     with pytest.MonkeyPatch.context() as patch, ours:
-        patch.setattr("gmproxy.clients.new_session", None)
+        patch.setattr("gmproxy.client.sessions.Session", None)
         with pytest.raises(TypeError):
             clients.seat(fd)
         os.close(fd)

@@ -238,7 +238,7 @@ def test_a_pid_file_that_cannot_be_written(tmp_path):
 
 BACKGROUND = """
 import os, sys
-from gmproxy import daemon
+from gmproxy.system import daemon
 pipe = daemon.go_to_background()
 with open(sys.argv[1], "w") as file:
     file.write(f"{os.getcwd()} {os.getsid(0) != os.getpid()} {[os.readlink(f'/proc/self/fd/{number}') for number in (0, 1, 2)]}")

@@ -16,7 +16,7 @@ _FUNCTION = re.compile(
     r"^\s*cp?def (?:inline )?(?:const )?(?:bint|int|long long|long|Py_ssize_t|size_t|double|float|unsigned[a-z ]*|void|char|uint\w*)[ *]+\w+\((.*)$",
 )
 
-DECLARATIONS = sorted(path for path in (Path(gmproxy.__file__).parent / "_c").iterdir() if path.suffix in (".pxd", ".pyx"))
+DECLARATIONS = sorted(path for path in Path(gmproxy.__file__).parent.rglob("*") if path.suffix in (".pxd", ".pyx"))
 
 
 @pytest.mark.parametrize("path", DECLARATIONS, ids=lambda path: path.name)

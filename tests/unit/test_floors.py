@@ -26,12 +26,12 @@ FLOORS = (
     "monitoring",
     "pool",
     "process",
-    "console cli ctl demo __main__",
+    "console startup cli ctl demo __main__",
 )
 
 #: These packages, and these modules, run before the fork or are pure: they must not begin a loop.
 WITHOUT_GEVENT = ("system", "placement", "protocol", "config")
-MASTER = ("cli", "process.supervisor", "process.master")
+MASTER = ("startup", "process.supervisor", "process.master")
 
 HERE = Path(gmproxy.__file__).parent
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}

@@ -13,7 +13,7 @@ ROUNDS = 1000
 #: Says how many pages it had to ask for again in so many rounds.
 PROGRAM = f"""
 import resource, sys
-from gmproxy import heap
+from gmproxy.system import malloc as heap
 if sys.argv[2:]:
     heap.keep_freed_memory()
 size = int(sys.argv[1])
@@ -55,7 +55,7 @@ def test_elsewhere_nothing_is_said(monkeypatch):
 #: Makes many objects for a while, of which one in a thousand stays; says how many KiB that leaves behind.
 MANY = """
 import contextlib, resource, sys
-from gmproxy import heap
+from gmproxy.system import malloc as heap
 where = heap.Apart() if sys.argv[1:] else contextlib.nullcontext()
 def resident():
     with open("/proc/self/statm") as statm:

@@ -73,7 +73,8 @@ def test_a_log_that_fails_changes_nothing():
 
 IN_A_WORKER = """
 import gevent
-from gmproxy import internal_errors, worker
+from gmproxy import internal_errors
+from gmproxy.process import worker
 
 def fail():
     raise KeyError("x")

@@ -217,7 +217,7 @@ def test_a_long_message_is_cut(daemon):
 IN_THE_LOOP = """
 import logging, sys
 from types import SimpleNamespace
-from gmproxy import logs
+from gmproxy.monitoring import logging_setup as logs
 from gevent import monkey
 monkey.patch_all()
 import gevent

@@ -139,7 +139,7 @@ def test_what_is_to_be_done_then_may_raise_too(loop, pipes, errors):
 
 
 def test_one_that_raises_is_paused_if_nobody_says_what_to_do(loop, pipes, errors, monkeypatch):
-    monkeypatch.setattr(gmproxy.loop, "PAUSE", 0.001)
+    monkeypatch.setattr(gmproxy.system.select_loop, "PAUSE", 0.001)
     (reading, writing), _ = pipes
     called = []
 
@@ -158,7 +158,7 @@ def test_one_that_raises_is_paused_if_nobody_says_what_to_do(loop, pipes, errors
 
 
 def test_what_is_closed_in_a_pause_is_not_watched_again(loop, monkeypatch):
-    monkeypatch.setattr(gmproxy.loop, "PAUSE", 0.0)
+    monkeypatch.setattr(gmproxy.system.select_loop, "PAUSE", 0.0)
     one, other = socket.socketpair()
     loop.watch(one, lambda: None)
     loop.pause(one)

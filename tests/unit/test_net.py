@@ -197,8 +197,8 @@ def test_what_the_network_says_is(monkeypatch, status):
 #: In a network of its own, where it may set how many local ports there are: takes all, and says what becomes of the next connection.
 OF_PORTS = """
 import socket, sys
-from gmproxy import net
-from gmproxy.address import Server
+from gmproxy.backend import connect as net
+from gmproxy.placement.server_spec import Server
 from gmproxy.errors import BackendError
 
 listener = socket.create_server(("127.0.0.1", 15000), backlog=100)

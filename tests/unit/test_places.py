@@ -81,7 +81,7 @@ def test_files_go_unless_somebody_has_their_sockets(places, tmp_path, successor)
 
 TAKE_OVER = """
 import os, sys
-from gmproxy.places import Places
+from gmproxy.process.listeners import Places
 if "LISTEN_FDS" in os.environ:
     os.environ["LISTEN_PID"] = str(os.getpid())
 places = Places(os.environ)

@@ -1,4 +1,4 @@
-"""gmproxy.protocol.values: answers taken apart and put together."""
+"""gmproxy.protocol.value_blocks: answers taken apart and put together."""
 
 import pytest
 

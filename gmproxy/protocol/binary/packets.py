@@ -3,7 +3,8 @@
 import struct
 from collections import namedtuple
 
-from gmproxy.protocol.binary.codec import HEADER, PACKER
+from gmproxy.protocol.binary.codec import PACKER
+from gmproxy.protocol.binary.layout import HEADER
 
 #: How each packet begins.
 REQUEST = 0x80
