@@ -10,7 +10,7 @@ import time
 from gmproxy.errors import StartError
 from gmproxy.monitoring import logging_setup
 from gmproxy.placement.server_spec import Server
-from gmproxy.process.shared_memory import Share
+from gmproxy.process.shared_memory import WorkerContext
 from gmproxy.system import bootstrap, sockets
 
 HOST = "127.0.0.1"
@@ -62,7 +62,7 @@ def run(config, program):
                 host=host, port=port, pid=children[0].pid,
             ), flush=True)
 
-        worker = Worker(Share(started_at=time.monotonic()), lambda config: None)
+        worker = Worker(WorkerContext(started_at=time.monotonic()), lambda config: None)
         worker.serve([config], {config.name: [place]}, {place: bound, config.admin: admin})
         for number in bootstrap.END_SIGNALS:
             gevent.signal_handler(number, worker.end)

@@ -13,9 +13,9 @@ from gmproxy.config import configuration
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.monitoring import log_output, logging_setup
 from gmproxy.placement.profiles import PROFILES
-from gmproxy.process.listeners import Places
-from gmproxy.process.shared_memory import Board, Share
-from gmproxy.process.supervisor import Steward
+from gmproxy.process.listeners import ListeningSockets
+from gmproxy.process.shared_memory import Board, WorkerContext
+from gmproxy.process.supervisor import Supervisor
 from gmproxy.system import bootstrap, daemon, descriptors, proctitle, sockets
 from gmproxy.system.systemd import Notifier
 
@@ -25,7 +25,7 @@ def command(program, compat, arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     waiting = daemon.Waiting()
     try:
-        places = Places(environment := dict(os.environ))
+        places = ListeningSockets(environment := dict(os.environ))
         waiting.pipe = places.report_to
         source = configuration.Source(arguments, environment, program, compat)
         configs = source.read()
@@ -42,7 +42,7 @@ def command(program, compat, arguments=None):
             demo.run(configs[0], program)
         else:
             proctitle.drop_interpreter()
-            _serve(Steward(source, configs, places, Notifier(source.environment), waiting), program)
+            _serve(Supervisor(source, configs, places, Notifier(source.environment), waiting), program)
     except GmproxyError as error:
         waiting.tell(f"{program}: {error}\n")
         with contextlib.suppress(OSError):  # a dead stderr does not change the exit status
@@ -117,8 +117,8 @@ def _crew(steward, set_up_logs):
         return Master(steward, count, Board(count), set_up_logs)
     try:
         from gmproxy.process.single_process import (
-            Solo,  # only here: gevent must not begin before the fork
+            SingleProcess,  # only here: gevent must not begin before the fork
         )
     except ImportError as error:
         raise StartError(f"user {steward.configs[0].user or os.getuid()} cannot load the program: {error}") from None
-    return Solo(steward, Share(started_at=time.monotonic()), set_up_logs)
+    return SingleProcess(steward, WorkerContext(started_at=time.monotonic()), set_up_logs)

@@ -1,5 +1,5 @@
 cimport cython
-from gmproxy.backend.connection cimport Link, LinkKeeper
+from gmproxy.backend.connection cimport BackendConnection, ConnectionOwner
 from gmproxy.protocol.request cimport Request
 
 cdef Py_ssize_t MAX_WAITING
@@ -7,7 +7,7 @@ cdef long long MAX_BACKLOG
 cdef int BACKUP
 
 
-cdef class Backend(LinkKeeper):
+cdef class Backend(ConnectionOwner):
     cdef readonly object server
     cdef readonly str label
     cdef readonly object options
@@ -39,7 +39,7 @@ cdef class Backend(LinkKeeper):
     cdef public long long flushes
     cdef bint _full_of_guests
     cdef long long _max_backlog
-    cdef Py_ssize_t _lanes
+    cdef Py_ssize_t _connection_count
     cdef bint _troubled
     cdef str _last_reason
     cdef bint _is_proxy
@@ -48,11 +48,11 @@ cdef class Backend(LinkKeeper):
     cdef long long _unreported
     cdef double _report_at
 
-    @cython.locals(lane=Py_ssize_t, link=Link)
+    @cython.locals(connection_index=Py_ssize_t, link=BackendConnection)
     cpdef submit(self, Request request)
     @cython.locals(asked=Py_ssize_t)
-    cpdef answered(self, Request request, Py_ssize_t found)
-    cpdef abandoned(self, Request request)
+    cpdef request_answered(self, Request request, Py_ssize_t found)
+    cpdef request_abandoned(self, Request request)
     cpdef bint has_old(self) except -1
     cpdef bint may_be_old(self, bytes key, bint changes) except -1
     @cython.locals(number=Py_ssize_t)

@@ -8,13 +8,13 @@ import gevent
 
 from gmproxy import internal_errors
 from gmproxy.backend import connect
-from gmproxy.backend.connection import Link
+from gmproxy.backend.connection import BackendConnection, ConnectionOwner
 from gmproxy.backend.control_connection import introduce
-from gmproxy.backend.half_closed import Lingering
+from gmproxy.backend.half_closed import HalfClosedConnections
 from gmproxy.backend.health import Health
-from gmproxy.backend.health_check import Caretaker
-from gmproxy.backend.invalidations import Journal
-from gmproxy.backend.key_set import ManyKeys
+from gmproxy.backend.health_check import HealthChecker
+from gmproxy.backend.invalidations import PendingInvalidations
+from gmproxy.backend.key_set import KeySet
 from gmproxy.errors import (
     CLOSED,
     CONNECTING,
@@ -29,7 +29,7 @@ from gmproxy.errors import (
 )
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
-from gmproxy.protocol.request import BACKUP, COMMANDS
+from gmproxy.protocol.request import BACKUP, COMMAND_NAMES
 from gmproxy.system.clock import running
 
 END = b"END\r\n"
@@ -46,7 +46,7 @@ MAX_BACKLOG = 64 * 1024 * 1024
 LOCAL_TROUBLE_EVERY = 10.0
 
 
-class Backend:
+class Backend(ConnectionOwner):
     """
     server        where it is (gmproxy.placement.server_spec.Server)
     label         its name in logs and replies
@@ -65,13 +65,13 @@ class Backend:
     errors        reason word -> requests that failed for it
     not_connected   of the errors for overload, those for want of our own descriptors, memory or ports when a connection was to be made
     last_error    the latest reason, with what is known of it; `last_error_at`: when (unix time, 0.0 if never)
-    meter, bytes_sent, bytes_received   see gmproxy.backend.connection.LinkKeeper
+    meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner
     """
 
     __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "links", "health", "caretaker", "journal", "behind", "debts",
                  "guests", "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
                  "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
-                 "keys_deleted", "flushes", "_lanes", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
+                 "keys_deleted", "flushes", "_connection_count", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
                  "_number", "_loop", "not_connected", "_unreported", "_report_at")
 
     def __init__(self, server, options, router, log, backed=False, is_backup=False):
@@ -83,16 +83,16 @@ class Backend:
         self.is_backup = is_backup
         self.log = log
         self.links = [None] * options.lanes
-        self._lanes = options.lanes
+        self._connection_count = options.lanes
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
-        self.journal = Journal(options.journal_size)
+        self.journal = PendingInvalidations(options.journal_size)
         self.behind = False
         self.debts = None
         self._alarms = None  # of the debts, with our number among them
         self._number = 0
-        self.guests = ManyKeys()
+        self.guests = KeySet()
         self.fetches = {}
-        self.lingering = Lingering()
+        self.lingering = HalfClosedConnections()
         self.ask_backup_on_miss = False
         self.meter = None
         self.bytes_sent = 0
@@ -100,7 +100,7 @@ class Backend:
         self.errors = dict.fromkeys(REASONS, 0)
         self.last_error = ""
         self.last_error_at = 0.0
-        self._counts = array("q", [0] * len(COMMANDS))  # answered requests, by the number of their verb
+        self._counts = array("q", [0] * len(COMMAND_NAMES))  # answered requests, by the number of their verb
         self.keys_asked = 0
         self.values_found = 0
         self.failures = 0
@@ -116,7 +116,7 @@ class Backend:
         self._unreported = 0     # requests that failed for a reason that says nothing about the server, since the log last had it
         self._report_at = 0.0
         self._loop = gevent.get_hub().loop
-        self.caretaker = Caretaker(self)
+        self.caretaker = HealthChecker(self)
 
     def __repr__(self):
         links = sum(link is not None for link in self.links)
@@ -128,33 +128,33 @@ class Backend:
         """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
         if (self.behind or self._alarms is not None) and self._depends_on_the_old(request):
             return self.router.failed(request, self, self._last_reason)
-        lane = request.lane % self._lanes
-        link = self.links[lane]
+        connection_index = request.connection_index % self._connection_count
+        link = self.links[connection_index]
         if link is None or link.closed:  # closed: link_closed has failed, and nobody else may wait on it
             if self.health.ejected:
                 return self.router.failed(request, self, EJECTED)
-            link = self._open_link(lane)
+            link = self._open_link(connection_index)
         elif link.waiting.count >= MAX_WAITING or link.backlog() > self._max_backlog:
             self.failures += 1
             return self.router.failed(request, self, OVERLOAD)
         link.submit(request)
         return None
 
-    def answered(self, request, found):
+    def request_answered(self, request, found):
         """A reply has come for `request`, with `found` values. Returns the session that waits for no more replies, if any."""
-        self._counts[request.verb.number] += 1
+        self._counts[request.command.number] += 1
         if self._troubled:
             self.health.succeeded()
             self._troubled = False
-        if request.verb.reads:
+        if request.command.is_read:
             asked = 1 if request.keys is None else len(request.keys)
             self.keys_asked += asked
             self.values_found += found
             if self.ask_backup_on_miss and found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS)):
                 return self.router.missed(request, self)
-        elif request.twin is not None:
-            return self.router.copies.answered(request)
-        if request.stage == BACKUP:
+        elif request.mirror is not None:
+            return self.router.copies.on_reply(request)
+        if request.role == BACKUP:
             mark_cas_number(request, BACKUP_SET)
         return request.complete()
 
@@ -166,21 +166,21 @@ class Backend:
         connection that died while nobody used it.
         """
         if not request.retried and reason in (CLOSED, RESET):
-            if not started or (request.verb.repeatable and may_repeat):
+            if not started or (request.command.idempotent and may_repeat):
                 request.retried = True
                 return self.submit(request)
         return self.router.failed(request, self, reason)
 
-    def abandoned(self, request):
-        return self.router.abandoned(request)
+    def request_abandoned(self, request):
+        return self.router.on_internal_error(request)
 
     # -- what it missed
 
     def _depends_on_the_old(self, request):
         """True if what the server would answer may come from a value that is old. To overwrite that is always welcome."""
-        if request.verb.blind or not request.key:
+        if request.command.overwrites or not request.key:
             return False
-        changes = request.verb.changes
+        changes = request.command.is_write
         if not self.behind and (changes or not self._others_owe()):
             return False
         if request.keys is not None:
@@ -261,7 +261,7 @@ class Backend:
             self.behind = True
             if self.journal.note_all(self.guests, monotonic()):
                 self._overflowed()
-            self.guests = ManyKeys()
+            self.guests = KeySet()
         self.fetches.clear()
         self._full_of_guests = False
 
@@ -275,9 +275,9 @@ class Backend:
         if self.links[0] is None:
             self._open_link(0)
 
-    def _open_link(self, lane):
-        link = Link(self, lane, self._loop, self.options.backend_protocol)
-        self.links[lane] = link
+    def _open_link(self, connection_index):
+        link = BackendConnection(self, connection_index, self._loop, self.options.backend_protocol)
+        self.links[connection_index] = link
         gevent.spawn(self._connect, link)
         return link
 
@@ -296,7 +296,7 @@ class Backend:
                 sock.close()
                 return
             link.attach(sock)
-            self.log.debug("link opened server=%s lane=%d", self.label, link.lane)
+            self.log.debug("link opened server=%s lane=%d", self.label, link.connection_index)
             self.caretaker.link_opened()
         except BackendError as error:
             if sock is not None:
@@ -309,9 +309,9 @@ class Backend:
             self._loop.run_callback(link.fail, CONNECTING, "internal error", False)
 
     def link_closed(self, link):
-        self.log.debug("link closed server=%s lane=%d", self.label, link.lane)
-        if self.links[link.lane] is link:
-            self.links[link.lane] = None
+        self.log.debug("link closed server=%s lane=%d", self.label, link.connection_index)
+        if self.links[link.connection_index] is link:
+            self.links[link.connection_index] = None
         self.caretaker.link_closed()
 
     def link_failed(self, link, reason, detail, lost, fault):
@@ -384,7 +384,7 @@ class Backend:
     def follow_options(self, backed):
         """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""
         options = self.options
-        self._lanes = options.lanes
+        self._connection_count = options.lanes
         self.links += [None] * (options.lanes - len(self.links))
         self.health.failure_limit = options.server_failure_limit
         self.health.probe_within(options.server_retry_timeout, monotonic())
@@ -422,7 +422,7 @@ class Backend:
 
     def requests_by_command(self):
         """{command: answered requests} of those that were asked."""
-        return {COMMANDS[number]: count for number, count in enumerate(self._counts) if count}
+        return {COMMAND_NAMES[number]: count for number, count in enumerate(self._counts) if count}
 
     def reset_counters(self):
         for number in range(len(self._counts)):

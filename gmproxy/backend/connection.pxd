@@ -1,35 +1,35 @@
 cimport cython
-from gmproxy.protocol.binary.server_reader cimport BinaryLink
-from gmproxy.protocol.request cimport Asker, Reader, Request, RequestQueue
+from gmproxy.protocol.binary.server_reader cimport BinaryReplyParser
+from gmproxy.protocol.request cimport ReplySink, ReplyParser, Request, RequestQueue
 from gmproxy.backend.latency cimport Meter
 
 cdef Py_ssize_t LONG
 
 
-@cython.locals(session=Asker)
+@cython.locals(session=ReplySink)
 cpdef resume_all(list ready)
 
-cdef class LinkKeeper:
+cdef class ConnectionOwner:
     cdef public Meter meter
     cdef public long long bytes_sent
     cdef public long long bytes_received
 
-    cpdef answered(self, Request request, Py_ssize_t found)
-    cpdef abandoned(self, Request request)
+    cpdef request_answered(self, Request request, Py_ssize_t found)
+    cpdef request_abandoned(self, Request request)
 
 
 @cython.final
-cdef class Link:
-    cdef readonly LinkKeeper backend
-    cdef readonly Py_ssize_t lane
+cdef class BackendConnection:
+    cdef readonly ConnectionOwner backend
+    cdef readonly Py_ssize_t connection_index
     cdef readonly str protocol
     cdef readonly RequestQueue waiting
     cdef readonly bint closed
     cdef object _loop
     cdef object _sock
     cdef int _fd
-    cdef Reader _reader
-    cdef BinaryLink _binary
+    cdef ReplyParser _reader
+    cdef BinaryReplyParser _binary
     cdef list _out
     cdef long long _queued
     cdef long long _sent
@@ -69,7 +69,7 @@ cdef class Link:
     cpdef on_readable(self)
     cdef _rest(self)
     cpdef _read_on(self)
-    @cython.locals(reader=Reader, request=Request, reply=bytes, backend=LinkKeeper, slow=bint, waiting=RequestQueue)
+    @cython.locals(reader=ReplyParser, request=Request, reply=bytes, backend=ConnectionOwner, slow=bint, waiting=RequestQueue)
     cdef _take(self, Py_ssize_t count, list ready)
     cdef _measure(self)
     @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)

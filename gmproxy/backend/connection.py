@@ -13,9 +13,9 @@ from collections import deque
 
 from gmproxy import internal_errors
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
-from gmproxy.protocol.binary.server_reader import BinaryLink
+from gmproxy.protocol.binary.server_reader import BinaryReplyParser
 from gmproxy.protocol.request import RequestQueue
-from gmproxy.protocol.text.responses import ReplyReader
+from gmproxy.protocol.text.responses import TextReplyParser
 
 #: Bytes: a request so long is handed to the kernel by itself, and an answer of which so many are here, and not all, lets others go first.
 LONG = 64 * 1024
@@ -43,7 +43,7 @@ def resume_all(ready):
                 internal_errors.record("session.give_up")
 
 
-class LinkKeeper:
+class ConnectionOwner:
     """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd).
 
     meter                        hears how long answers take (gmproxy.backend.latency.Meter), or None while nobody wants to know
@@ -52,38 +52,38 @@ class LinkKeeper:
 
     __slots__ = ()
 
-    def answered(self, request, found):
-        """`request.reply` has come, with `found` values. Returns the session that waits for no more replies by this, or None."""
+    def request_answered(self, request, found):
+        """`request.reply` has come, with `values_found` values. Returns the session that waits for no more replies by this, or None."""
         raise NotImplementedError
 
-    def abandoned(self, request):
+    def request_abandoned(self, request):
         """gmproxy itself failed on `request`. Returns the same, and never raises."""
         raise NotImplementedError
 
 
-class Link:
+class BackendConnection:
     """
     backend   whose link this is: it hears of replies, failures and the end
     protocol  what the server speaks, text or binary
     waiting   requests without a reply, the oldest first (a RequestQueue)
     """
 
-    __slots__ = ("backend", "lane", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out", "_queued",
+    __slots__ = ("backend", "connection_index", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out", "_queued",
                  "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_rest_timer", "_answered",
                  "_marks", "_idle_mark", "_idle_since", "_flushes", "_timed", "_heard_at", "_received",
                  "_received_mark")
 
-    def __init__(self, backend, lane, loop, protocol):
+    def __init__(self, backend, connection_index, loop, protocol):
         self.backend = backend
-        self.lane = lane
+        self.connection_index = connection_index
         self.protocol = protocol
         self.waiting = RequestQueue()
         self.closed = False
         self._loop = loop
         self._sock = None
         self._fd = -1
-        self._binary = BinaryLink() if protocol == "binary" else None  # else the server gets a request's line
-        self._reader = self._binary or ReplyReader()
+        self._binary = BinaryReplyParser() if protocol == "binary" else None  # else the server gets a request's line
+        self._reader = self._binary or TextReplyParser()
         self._out = []           # pieces not yet handed to the kernel
         self._queued = 0         # bytes submitted, in the life of this link
         self._sent = 0           # of these, bytes the kernel took
@@ -105,7 +105,7 @@ class Link:
 
     def __repr__(self):
         state = "closed" if self.closed else "opening" if self._sock is None else "open"
-        return f"<Link {self.backend.label} lane={self.lane} {state} waiting={len(self.waiting)}>"
+        return f"<Link {self.backend.label} lane={self.connection_index} {state} waiting={len(self.waiting)}>"
 
     # -- opening and closing
 
@@ -184,7 +184,7 @@ class Link:
         ready = []
         while waiting.count:
             request = waiting.popleft()
-            started = request.start_mark < sent
+            started = request.sent_at_byte < sent
             try:
                 session = self.backend.request_failed(request, reason, started, not begun and request not in overtaken)
             except Exception:
@@ -200,12 +200,12 @@ class Link:
         overtaken = set()
         changed = set()
         for request in reversed(waiting):
-            if request.start_mark >= sent:
+            if request.sent_at_byte >= sent:
                 continue
             keys = request.keys if request.keys is not None else (request.key,)
             if changed and (b"" in changed or not changed.isdisjoint(keys)):
                 overtaken.add(request)
-            if request.verb.changes or not request.verb.repeatable:
+            if request.command.is_write or not request.command.idempotent:
                 changed.update(keys)  # that of flush_all is b""
         return overtaken
 
@@ -220,12 +220,12 @@ class Link:
         """`where` an exception was raised that is being handled: only `request` has no reply for that. Returns the session that waits for no
         more replies by this, or None."""
         internal_errors.record(where)
-        return self.backend.abandoned(request)
+        return self.backend.request_abandoned(request)
 
     def _awaits_changes(self):
         """True if the server may yet make a change, or flush, that we have given up."""
         for request in self.waiting:
-            if request.verb.changes or not request.verb.repeatable:
+            if request.command.is_write or not request.command.idempotent:
                 return True
         return False
 
@@ -236,7 +236,7 @@ class Link:
         nothing of it."""
         said = request.line if self._binary is None else self._binary.encode(request)
         self._out.append(said)
-        request.start_mark = self._queued
+        request.sent_at_byte = self._queued
         self._queued += len(said)
         self.waiting.append(request)
         if not self._flush_due and self._sock is not None:
@@ -257,8 +257,8 @@ class Link:
             if end_mark <= self._sent:
                 break
             unsent += 1
-            end_mark = request.start_mark
-        return unsent, self._queued - self.waiting.first().start_mark
+            end_mark = request.sent_at_byte
+        return unsent, self._queued - self.waiting.first().sent_at_byte
 
     def flush(self):
         """Hand all that was submitted in this turn of the loop to the kernel, mostly in one piece. Never raises."""
@@ -398,7 +398,7 @@ class Link:
             self._answered += 1
             request.reply = reply
             try:
-                session = backend.answered(request, reader.found)
+                session = backend.request_answered(request, reader.values_found)
             except Exception:
                 session = self._abandon(request, "backend.answered")
             if session is not None:

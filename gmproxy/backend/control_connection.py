@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from gmproxy.backend import connect
+from gmproxy.backend.connect import connect as connect_socket
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol import internal_commands
 from gmproxy.protocol.binary import packets
@@ -18,21 +18,21 @@ RECV_SIZE = 16 * 1024
 _ERRORS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 
 
-def converse(server, options, connect_timeout, timeout):
+def connect(server, options, connect_timeout, timeout):
     """A Conversation with `server` (gmproxy.placement.server_spec.Server), in the protocol and as the user that the `options` of its pool say. Raises
     BackendError."""
-    sock = connect.connect(server, connect_timeout, users=options.server_auth_file, protocol=options.backend_protocol)
-    return (_Binary if options.backend_protocol == "binary" else _Text)(sock, timeout)
+    sock = connect_socket(server, connect_timeout, users=options.server_auth_file, protocol=options.backend_protocol)
+    return (_BinaryConnection if options.backend_protocol == "binary" else _TextConnection)(sock, timeout)
 
 
 def introduce(sock, options):
     """Tell the backup at the connected, non-blocking `sock` that its client is a proxy that copies to it, lest it copies that again. Returns
     True if it is a gmproxy itself. In a greenlet. Raises BackendError, with `sock` still open."""
-    talk = (_Binary if options.backend_protocol == "binary" else _Text)(sock, options.timeout)
+    talk = (_BinaryConnection if options.backend_protocol == "binary" else _TextConnection)(sock, options.timeout)
     return bool(talk.stats(internal_commands.WE_COPY_TO_YOU))
 
 
-class Conversation:
+class ControlConnection:
     """A connection of our own to a server, with `timeout` seconds for each question. Use it in a `with`. For greenlets.
 
     Everything here raises BackendError. `sock` does not block.
@@ -48,7 +48,7 @@ class Conversation:
     def __exit__(self, *failure):
         self._sock.close()
 
-    def greet(self):
+    def ping(self):
         """Prove that a memcached answers."""
         raise NotImplementedError
 
@@ -91,9 +91,9 @@ class Conversation:
             raise BackendError(RESET, str(error)) from error
 
 
-class _Text(Conversation):
+class _TextConnection(ControlConnection):
 
-    def greet(self):
+    def ping(self):
         answer = self._ask("version", b"version\r\n", lambda answer: answer.endswith(b"\r\n"))
         if not answer.startswith(b"VERSION "):
             raise BackendError(PROTOCOL, f"version was answered {answer[:60]!r}")
@@ -115,9 +115,9 @@ class _Text(Conversation):
             raise BackendError(PROTOCOL, f"flush_all was answered {answer[:60]!r}")
 
 
-class _Binary(Conversation):
+class _BinaryConnection(ControlConnection):
 
-    def greet(self):
+    def ping(self):
         self._do("version", [packets.request(packets.VERSION)])
 
     def stats(self, arguments=b""):

@@ -24,7 +24,7 @@ MAX_LINGERING = 64
 _CUT = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 
-class Lingering:
+class HalfClosedConnections:
     """The connections to one server that linger. `len()` of it: how many."""
 
     def __init__(self):

@@ -13,7 +13,7 @@ from time import monotonic
 import gevent
 
 from gmproxy import internal_errors
-from gmproxy.backend.control_connection import converse
+from gmproxy.backend.control_connection import connect
 from gmproxy.errors import TIMEOUT, BackendError, LocalError
 
 #: A server that did not say who it is is asked again after so many seconds.
@@ -45,7 +45,7 @@ GLANCES = 50
 MAX_ROUNDS = 4
 
 
-class Caretaker:
+class HealthChecker:
     """
     backend    whom it looks after
     identity   of the process (gmproxy.backend.control_connection.Identity); None while it is not known
@@ -120,7 +120,7 @@ class Caretaker:
 
     def _converse(self, timeout=None):
         options = self.backend.options
-        return converse(self.backend.server, options, options.connect_timeout, timeout or options.timeout)
+        return connect(self.backend.server, options, options.connect_timeout, timeout or options.timeout)
 
     def _probe(self):
         backend = self.backend
@@ -143,7 +143,7 @@ class Caretaker:
         """Ask for a sign of life and, of a server that is ejected, all that must be done before it serves. Raises BackendError."""
         health = self.backend.health
         with self._converse(None if health.ejected else self.backend.options.timeout / SUSPICION) as server:
-            server.greet()
+            server.ping()
         if health.ejected:
             self._tell_at = 0.0
             self._identify()
@@ -270,10 +270,10 @@ class Caretaker:
             given_up = set(lingering)
             if not given_up:
                 return
-            server.greet()
+            server.ping()
             if self._ended(given_up):
                 continue
-            server.greet()
+            server.ping()
             lingering.cut(given_up)
         if lingering:
             raise BackendError(TIMEOUT, "connections that were given up do not end")

@@ -7,7 +7,7 @@ Journals are kept in memory only. When there are more keys than the bound, all o
 flushed. Whatever is done here takes no longer for a million keys than for a few: clients wait meanwhile.
 """
 
-from gmproxy.backend.key_set import ManyKeys, part_of
+from gmproxy.backend.key_set import KeySet, part_of
 
 #: Keys that are noted one by one where many come together; more are kept as they came. So there are never many lots.
 FEW = 1000
@@ -16,7 +16,7 @@ FEW = 1000
 SWEPT_FOR_ONE = 2
 
 
-class Journal:
+class PendingInvalidations:
     """
     limit       number of keys kept at most
     overflowed  True: any key of the server may be old, so it has to be flushed
@@ -31,7 +31,7 @@ class Journal:
         self.overflowed = False
         self.last_at = 0.0
         self.debts = None
-        self._lots = [ManyKeys()]    # the first has what was noted one by one, each other what came together
+        self._lots = [KeySet()]    # the first has what was noted one by one, each other what came together
         self._in_hand = frozenset()  # being deleted at this moment
         self._flushing = False       # being flushed at this moment
         self._thrown = []            # dicts of keys that are of no use any more, to be freed bit by bit
@@ -64,7 +64,7 @@ class Journal:
         return self._is_too_much(now)
 
     def note_all(self, keys, now):
-        """So may all of these ManyKeys, which are ours from now on. Returns True if this was too much."""
+        """So may all of these KeySet, which are ours from now on. Returns True if this was too much."""
         if len(keys) <= FEW:
             return any([self.note(key, now) for key in keys])
         self.last_at = now
@@ -136,7 +136,7 @@ class Journal:
     def _throw_all(self):
         for lot in self._lots:
             self._throw(lot)
-        self._lots = [ManyKeys()]
+        self._lots = [KeySet()]
 
     def _throw(self, keys):
         self._thrown += keys.parts.values()

@@ -17,7 +17,7 @@ def part_of(key):
     return hash(key) >> _SHIFT & _MASK
 
 
-class ManyKeys:
+class KeySet:
     """`len`, `in` and `bool` are as those of a set. `parts` is {number: {key: None}}: dicts are smaller than sets, and the collector
     of cycles passes them by."""
 

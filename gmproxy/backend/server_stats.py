@@ -10,7 +10,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from gmproxy import internal_errors
-from gmproxy.backend.control_connection import converse
+from gmproxy.backend.control_connection import connect
 from gmproxy.errors import BackendError
 
 #: A client waits so long at most for all of them together; seconds.
@@ -20,7 +20,7 @@ ANSWER_WITHIN = 0.25
 KEPT_FOR = 1.0
 
 
-class Insides:
+class ServerStats:
     """`router`: whose primaries are asked. Backups have copies: to count them too would count items twice."""
 
     def __init__(self, router, options):
@@ -50,7 +50,7 @@ class Insides:
 
     def _ask_one(self, label, server, arguments, heard):
         try:
-            with converse(server, self._options, ANSWER_WITHIN, ANSWER_WITHIN) as talk:
+            with connect(server, self._options, ANSWER_WITHIN, ANSWER_WITHIN) as talk:
                 heard[label] = talk.stats(arguments)
         except BackendError:
             pass  # its health is looked after by others

@@ -8,9 +8,9 @@ import gevent
 
 from gmproxy import internal_errors
 from gmproxy.backend.connection import resume_all
-from gmproxy.backend.server_stats import Insides
+from gmproxy.backend.server_stats import ServerStats
 from gmproxy.client import stats
-from gmproxy.client.sessions import Clients
+from gmproxy.client.sessions import Sessions
 from gmproxy.protocol import internal_commands
 from gmproxy.protocol.limits import MAX_HELD, MAX_HELD_BY_ONE
 from gmproxy.protocol.request import INTERNAL_ERROR
@@ -27,7 +27,7 @@ FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 class Service:
     """
     share         this process's part of the service
-    clients       that are connected here (a gmproxy.client.sessions.Clients)
+    clients       that are connected here (a gmproxy.client.sessions.Sessions)
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
     auth_errors   logins with a wrong password
@@ -37,8 +37,8 @@ class Service:
         self.options = options
         self.router = router
         self.share = share
-        self.insides = Insides(router, options)
-        self.clients = Clients(self)
+        self.insides = ServerStats(router, options)
+        self.clients = Sessions(self)
         self.connections = 0
         self.rejected = 0
         self.dropped = 0
@@ -77,9 +77,9 @@ class Service:
         for backend in self.router.backends + self.router.backups:
             backend.reset_counters()
 
-    def command(self, request):
+    def answer_locally(self, request):
         """Answer a request without a key, now or later."""
-        kind = request.verb.kind
+        kind = request.command.kind
         if kind == "flush" and not self.options.disable_flush_all:
             self.flushes += 1
             self.router.flush_all(request)
@@ -89,10 +89,10 @@ class Service:
             return
         if kind == "flush":
             request.reply = FLUSH_REFUSED
-        elif request.verb.name == b"version":
+        elif request.command.name == b"version":
             request.reply = stats.MAGENT_VERSION if self._as_magent() else stats.VERSION
         elif request.keys == [internal_commands.WE_COPY_TO_YOU]:
-            request.owner.serve_proxy()
+            request.sink.serve_proxy()
             request.reply = stats.SERVES_PROXY
         elif stats.is_about_servers(request.keys) and not self._as_magent():
             gevent.spawn(self._ask_servers, request)
@@ -110,7 +110,7 @@ class Service:
         timer.start(self._refuse, timer, request)
         self.auth_errors += 1
         try:
-            log.warning("wrong password client=%s", tcp.peer_name(request.owner.fd))
+            log.warning("wrong password client=%s", tcp.peer_name(request.sink.fd))
         except Exception:  # the refusal is on its way, in the client's own protocol
             internal_errors.record("service.wrong_password")
 

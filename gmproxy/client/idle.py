@@ -23,7 +23,7 @@ WOKEN_AT_ONCE = 64
 ABSENT = 0
 
 
-class Hibernation:
+class IdleClients:
     """`wake(fd, notes, softly)` is called from the loop when a client speaks, or hangs up: it is no longer here then, and `fd` is the
     callee's, also should that raise. Its `notes` are those of session.py, and `softly` is True if it is to leave after its next answer.
 

@@ -123,7 +123,7 @@ class _Server(Patient, StreamServer):
     lives, for the frames of its functions: so the greenlet runs the compiled session alone."""
 
     max_accept = ACCEPTED_AT_ONCE
-    last_words = TOO_MANY
+    refusal = TOO_MANY
 
     def accepted(self, fd, address):
         """To make a socket object of it, and to tune that, were eleven system calls."""

@@ -1,8 +1,8 @@
 cimport cython
-from gmproxy.protocol.request cimport Asker, Parser, Request
+from gmproxy.protocol.request cimport ReplySink, RequestParser, Request
 from gmproxy.routing.router cimport Router
 
-cdef int REQUEST, NOTHING_YET, TEXT, BINARY, MAX_BATCH, STAYS_LONG, LAST_LANE, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
+cdef int REQUEST, NOTHING_YET, TEXT, BINARY, MAX_BATCH, STAYS_LONG, LAST_CONNECTION, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
 cdef Py_ssize_t LONG_ANSWER
 cdef Py_ssize_t HELD_STEP
 
@@ -10,10 +10,10 @@ cdef Py_ssize_t HELD_STEP
 cdef keys_of(Request request)
 
 
-cdef class Session(Asker):
+cdef class Session(ReplySink):
     cdef readonly object service
     cdef readonly int fd
-    cdef public Py_ssize_t lane
+    cdef public Py_ssize_t connection_index
     cdef readonly long long bytes_read
     cdef readonly long long bytes_written
     cdef readonly int silent
@@ -28,7 +28,7 @@ cdef class Session(Asker):
     cdef bint _watching
     cdef int _doing
     cdef bint _readable
-    cdef Parser _parser
+    cdef RequestParser _parser
     cdef int _speaks
     cdef list _batch
     cdef Py_ssize_t _pending
@@ -56,18 +56,18 @@ cdef class Session(Asker):
     cdef _run(self)
     cdef _stop_watching(self)
     cdef _begin(self)
-    cdef Parser _new_parser(self, bint is_known)
+    cdef RequestParser _new_parser(self, bint is_known)
     @cython.locals(at_once=Py_ssize_t)
     cdef _answer_requests(self)
     cdef _give_way(self)
-    @cython.locals(batch=list, request=Request, lane=Py_ssize_t, routing=bint)
+    @cython.locals(batch=list, request=Request, connection_index=Py_ssize_t, routing=bint)
     cdef bint _read_batch(self) except -1
     cdef bint _must_wait(self, Request request) except -1
     @cython.locals(earlier=Request, batch=list, number=Py_ssize_t)
     cdef set _keys_looked_at(self)
     cdef _dispatch(self, Request request)
-    cpdef answered(self, Request request)
-    cpdef abandoned(self, Request request)
+    cpdef on_reply(self, Request request)
+    cpdef on_internal_error(self, Request request)
     cdef _hold_reply(self, Request request)
     cpdef resume(self)
     cpdef give_up(self)

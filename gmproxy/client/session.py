@@ -15,7 +15,13 @@ from greenlet import greenlet
 from gmproxy import internal_errors
 from gmproxy.protocol.binary.packets import REQUEST
 from gmproxy.protocol.binary.requests import BinaryParser
-from gmproxy.protocol.request import BACKUP, UNREADY, EndOfTalk, local_reply
+from gmproxy.protocol.request import (
+    BACKUP,
+    UNREADY,
+    ClientProtocolError,
+    ReplySink,
+    local_reply,
+)
 from gmproxy.protocol.text.requests import TextParser
 from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline
@@ -37,7 +43,7 @@ MAX_AT_ONCE = 16
 #: small answer waits behind a long one. (Where a server has but one link, it is that one.)
 LONG_ANSWER = 128 * 1024
 STAYS_LONG = 64
-LAST_LANE = -1
+LAST_CONNECTION = -1
 
 #: Bytes of answers that one batch should have: a client whose answers are long gets fewer requests in flight, and its other requests wait
 #: in its own buffer and in the kernel. Until the first of them arrive nobody knows how long they are.
@@ -63,7 +69,7 @@ def keys_of(request):
     return request.keys if request.keys is not None else (request.key,)
 
 
-class Session:
+class Session(ReplySink):
     """
     service    what all sessions of a pool share: router, options, admin commands, counters
     fd         the client's socket, ours: it is closed at the end, unless the client is asleep
@@ -75,15 +81,15 @@ class Session:
     leaves_softly   True if the client is to leave after its next answer
     """
 
-    __slots__ = ("service", "fd", "lane", "bytes_read", "bytes_written", "silent", "dozes", "asleep", "_router", "_loop", "_wait", "_wake",
+    __slots__ = ("service", "fd", "connection_index", "bytes_read", "bytes_written", "silent", "dozes", "asleep", "_router", "_loop", "_wait", "_wake",
                  "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_speaks", "_batch", "_pending", "_out", "_out_at",
                  "_leaving", "_softly", "_quit", "_delayed", "_holds", "_arrived", "_at_most", "_long", "_looked_at", "_looked_through",
                  "_from_proxy")
 
-    def __init__(self, service, fd, lane, notes=NEW):
+    def __init__(self, service, fd, connection_index, notes=NEW):
         self.service = service
         self.fd = fd
-        self.lane = lane
+        self.connection_index = connection_index
         self.bytes_read = 0
         self.bytes_written = 0
         self.silent = 0
@@ -268,7 +274,7 @@ class Session:
     def _read_batch(self):
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
-        lane = LAST_LANE if self._long else self.lane  # nothing of the batch before is under way any more, so that the order stays
+        connection_index = LAST_CONNECTION if self._long else self.connection_index  # nothing of the batch before is under way any more, so that the order stays
         routing = False
         try:
             while len(batch) < (self._at_most if self._pending else MAX_AT_ONCE) and not self._quit:
@@ -281,20 +287,20 @@ class Session:
                 self._delayed = None
                 batch.append(request)
                 if request.reply is None:
-                    request.owner = self
-                    request.lane = lane
+                    request.sink = self
+                    request.connection_index = connection_index
                     self._pending += 1
                     routing = True
                     self._dispatch(request)
                     routing = False
-        except EndOfTalk as end:
-            batch.append(local_reply(end.last_words))
+        except ClientProtocolError as end:
+            batch.append(local_reply(end.reply))
             self._quit = True
         except Exception:
             if not routing:
                 raise  # nobody knows where the client's next request begins
             internal_errors.record("session.dispatch")
-            self._router.abandoned(batch[len(batch) - 1])
+            self._router.on_internal_error(batch[len(batch) - 1])
         return len(batch) > 0
 
     def _must_wait(self, request):
@@ -309,7 +315,7 @@ class Session:
             return request.reply is None
         if not self._router.backups:
             return False
-        if request.verb.changes:
+        if request.command.is_write:
             return not self._keys_looked_at().isdisjoint(keys_of(request))
         return self._router.unready > 0 and not self._unready_keys().isdisjoint(keys_of(request))
 
@@ -321,28 +327,28 @@ class Session:
         batch = self._batch
         for number in range(self._looked_through, len(batch)):
             earlier = batch[number]
-            if earlier.verb is not None and (earlier.verb.reads or earlier.verb.depends):
+            if earlier.command is not None and (earlier.command.is_read or earlier.command.reads_old_value):
                 self._looked_at.update(keys_of(earlier))
         self._looked_through = len(batch)
         return self._looked_at
 
     def _unready_keys(self):
-        return {earlier.key for earlier in self._batch if earlier.stage == UNREADY}
+        return {earlier.key for earlier in self._batch if earlier.role == UNREADY}
 
     def _dispatch(self, request):
         if request.key:
             if self._from_proxy:
-                request.stage = BACKUP
+                request.role = BACKUP
             self._router.route(request)
-        elif request.verb.name == b"quit":
+        elif request.command.name == b"quit":
             self._quit = True
             request.reply = b""
             request.complete()
         else:
-            self.service.command(request)
+            self.service.answer_locally(request)
 
-    def answered(self, request):
-        """The reply to `request` is there. Returns this session if it waits for no other. It is counted last: should this raise, `abandoned`
+    def on_reply(self, request):
+        """The reply to `request` is there. Returns this session if it waits for no other. It is counted last: should this raise, `on_internal_error`
         counts it."""
         if self._doing == AWAITS_REPLIES:
             self._arrived += len(request.reply)
@@ -353,7 +359,7 @@ class Session:
         self._pending -= 1
         return None
 
-    def abandoned(self, request):
+    def on_internal_error(self, request):
         """The same, with an error for a reply."""
         self._pending -= 1
         if self._pending == 0 and self._doing == AWAITS_REPLIES:
@@ -366,7 +372,7 @@ class Session:
             self._arrived -= len(request.reply)
             self._account(self._arrived)
             request.reply = NO_MEMORY
-            request.mapped = False
+            request.has_value_offsets = False
             self._at_most = 0
             self._quit = True
 
@@ -426,10 +432,10 @@ class Session:
         count = len(batch)
         if count == 1:
             request = batch[0]
-            data = b"" if request.quiet else request.reply if request.edge is None else request.edge.render(request)
+            data = b"" if request.quiet else request.reply if request.renderer is None else request.renderer.render(request)
         else:
             data = b"".join([
-                request.reply if request.edge is None else request.edge.render(request) for request in batch if not request.quiet
+                request.reply if request.renderer is None else request.renderer.render(request) for request in batch if not request.quiet
             ])
         batch.clear()
         self._looked_at = None

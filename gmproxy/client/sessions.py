@@ -6,9 +6,9 @@ import math
 from gevent.monkey import get_original
 
 from gmproxy import internal_errors
-from gmproxy.client.idle import Hibernation
+from gmproxy.client.idle import IdleClients
 from gmproxy.client.session import NEW, Session
-from gmproxy.system.descriptors import CLIENTS_PER_LANE
+from gmproxy.system.descriptors import CLIENTS_PER_CONNECTION
 from gmproxy.system.malloc import Apart, give_back_memory
 
 log = logging.getLogger("gmproxy")
@@ -30,7 +30,7 @@ _close = get_original("os", "close")
 APART = Apart()
 
 
-class Clients:
+class Sessions:
     """
     sessions       of those who are awake (a set of Session)
     bytes_read     what they said whose session has ended, and `bytes_written` what they were told, see `traffic`
@@ -41,13 +41,13 @@ class Clients:
         self.sessions = set()
         self.bytes_read = 0
         self.bytes_written = 0
-        self._hibernation = Hibernation(self._wake)
+        self._hibernation = IdleClients(self._wake)
         self._noted = 0               # clients that the process has counted
         self._when_over = self._over  # one object for all sessions
         self._round = []              # sessions that are still to be looked at
         self._next_round = 0.0        # loop time
         self._busy = 0                # how many of those looked at are
-        self._lane_of_new = 0
+        self._connection_index_of_new = 0
         self._fell_asleep = 0         # since memory was given back
 
     def __len__(self):
@@ -68,10 +68,10 @@ class Clients:
         self.bytes_written -= written
 
     def seat(self, fd, notes=NEW, softly=False):
-        """The client at the socket `fd`, which becomes ours, has a session from now on. `notes` and `softly`: see Hibernation. Called from
+        """The client at the socket `fd`, which becomes ours, has a session from now on. `notes` and `softly`: see IdleClients. Called from
         the loop. If it raises, the socket is still the caller's."""
         with APART:
-            session = Session(self._service, fd, self._lane_of_new, notes)
+            session = Session(self._service, fd, self._connection_index_of_new, notes)
             if softly:
                 session.leave(softly)
             session.start(self._when_over)  # last: from now on the session closes the socket
@@ -140,7 +140,7 @@ class Clients:
                 internal_errors.record("clients.tick")
                 continue
             if session.silent == 1:
-                session.lane = self._busy // CLIENTS_PER_LANE
+                session.connection_index = self._busy // CLIENTS_PER_CONNECTION
                 self._busy += 1
             laid_down += session.dozes
             if laid_down == LAID_DOWN:
@@ -151,7 +151,7 @@ class Clients:
             self._fell_asleep = 0
             give_back_memory()
         self._round = list(self.sessions)
-        self._lane_of_new = self._busy // CLIENTS_PER_LANE
+        self._connection_index_of_new = self._busy // CLIENTS_PER_CONNECTION
         self._busy = 0
 
     # -- all of them

@@ -155,13 +155,13 @@ def _ping(worker, words):
     return {"pid": os.getpid()}
 
 
-ORDERS = {
+COMMANDS = {
     "report": _report, "slow": _slow, "sample": _sample, "sampled": _sampled, "route": _route, "eject": _eject, "restore": _restore,
     "log-level": _log_level, "drain": _drain, "stats": _stats, "reset": _reset, "ping": _ping,
 }
 
 #: What an operator may ask for as it is.
-ASKED = ("report", "slow", "route", "eject", "restore", "log-level", "drain", "stats", "reset", "ping")
+PUBLIC = ("report", "slow", "route", "eject", "restore", "log-level", "drain", "stats", "reset", "ping")
 
 
 # -- what the workers' answers are together

@@ -87,10 +87,10 @@ class Sampler:
         """Look at `request`. Returns how many to skip before the next."""
         keys = request.keys
         key, weight = (request.key, 1) if keys is None else (random.choice(keys), len(keys))
-        self._keys.add((key, request.verb.name), weight * self._weight)
+        self._keys.add((key, request.command.name), weight * self._weight)
         if len(self._requests) < self._keep:
             self._requests.append({
-                "time": self._unix_time(), "pool": self._pool, "command": request.verb.name.decode(), "key": as_text(request.key),
+                "time": self._unix_time(), "pool": self._pool, "command": request.command.name.decode(), "key": as_text(request.key),
                 "keys": 1 if keys is None else len(keys), "bytes": len(request.line),
             })
         self._looked += 1

@@ -5,7 +5,7 @@ Nothing here reads a clock: it is told the time.
 
 from collections import deque
 
-from gmproxy.protocol.request import STAGES
+from gmproxy.protocol.request import ROLES
 
 #: Slow requests that are remembered.
 SLOW_KEPT = 200
@@ -25,8 +25,8 @@ class Slow:
     def note(self, pool, label, request, seconds):
         key = request.key if request.keys is None else request.keys[0]
         facts = {
-            "pool": pool, "backend": label, "key": as_text(key), "command": request.verb.name.decode(),
-            "seconds": round(seconds, 6), "stage": STAGES[request.stage], "time": self._clock(),
+            "pool": pool, "backend": label, "key": as_text(key), "command": request.command.name.decode(),
+            "seconds": round(seconds, 6), "stage": ROLES[request.role], "time": self._clock(),
         }
         self._requests.append(facts)
         untold = self._untold.setdefault((pool, label), [0, facts])

@@ -10,7 +10,7 @@ from gmproxy.placement.distributions import DISTRIBUTIONS as _TABLE
 from gmproxy.placement.distributions import Member, Settings
 from gmproxy.placement.hashes import HASHES
 from gmproxy.placement.labels import LABELS, parse_hosts, point_label
-from gmproxy.placement.locators import Only, PartOfKey
+from gmproxy.placement.locators import HashTagLocator, SingleServer
 from gmproxy.placement.profiles import PROFILES
 
 #: Distribution -> one sentence.
@@ -45,7 +45,7 @@ class Placement:
         self._prefix = prefix
         self._tag = tag
         # The usual key is hashed whole: no need to pass through this object on each request.
-        self.locator = PartOfKey(ring, self.hashed_part) if prefix or tag else ring
+        self.locator = HashTagLocator(ring, self.hashed_part) if prefix or tag else ring
         self.locate = self.locator.locate
 
     def hashed_part(self, key):
@@ -109,7 +109,7 @@ def build(
     settings = Settings(points, point_hash, weighted=any(server.weight != 1 for server in servers))
     members = _members(servers, live, label or chosen.label, server_order or chosen.order, parse_hosts(hosts))
     if len(members) == 1:
-        ring = Only(members[0].index)
+        ring = SingleServer(members[0].index)
     else:
         ring = chosen.build(members, hash_key, settings)
     return Placement(ring, distribution, hash, _as_bytes(unhashed_prefix), _parse_tag(hash_tag))

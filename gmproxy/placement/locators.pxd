@@ -9,12 +9,12 @@ cdef class Locator:
     cdef Py_ssize_t locate_in(self, const unsigned char *text, Py_ssize_t length) except -1
 
 
-cdef class PartOfKey(Locator):
+cdef class HashTagLocator(Locator):
     cdef readonly Locator inner
     cdef readonly object part
 
 
-cdef class Only(Locator):
+cdef class SingleServer(Locator):
     cdef readonly Py_ssize_t owner
 
 

@@ -38,7 +38,7 @@ class Locator:
         raise NotImplementedError
 
 
-class PartOfKey(Locator):
+class HashTagLocator(Locator):
     """Only a part of the key decides: ``part(key) -> bytes`` takes away a prefix or finds a hash tag."""
 
     __slots__ = ("inner", "part")
@@ -51,7 +51,7 @@ class PartOfKey(Locator):
         return self.inner.locate(self.part(text[:length]))
 
 
-class Only(Locator):
+class SingleServer(Locator):
     """One server takes everything; no program hashes then."""
 
     __slots__ = ("owner",)

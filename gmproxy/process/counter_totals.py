@@ -11,7 +11,7 @@ from gmproxy.monitoring import report
 COUNTED = {"report": (report.counted, report.merge), "stats": (stats.counted, lambda answers: stats.merge(answers, 0))}
 
 
-class Ledger:
+class CounterTotals:
     """What each worker has last told, as an answer in which only the counters are left. It lasts as long as the service."""
 
     def __init__(self):

@@ -22,7 +22,7 @@ ADMIN_BACKLOG = 64
 FIRST_DESCRIPTOR = 3
 
 
-class Places:
+class ListeningSockets:
     """
     sockets     {place: listening socket}
     activated   True if systemd chose them; a service without named pools then listens on these, whatever its settings say

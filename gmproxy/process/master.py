@@ -21,9 +21,9 @@ from gmproxy.monitoring import logging_setup
 from gmproxy.monitoring.control_commands import joined
 from gmproxy.monitoring.events import RECENT
 from gmproxy.process.control_server import Operators
-from gmproxy.process.counter_totals import Ledger
+from gmproxy.process.counter_totals import CounterTotals
 from gmproxy.process.peer import CLOSED, Peer
-from gmproxy.process.shared_memory import Share
+from gmproxy.process.shared_memory import WorkerContext
 from gmproxy.process.supervisor import LOOK_EVERY, SIGNALS, UPGRADE_TIMEOUT
 from gmproxy.system import bootstrap, control_socket, systemd
 from gmproxy.system.select_loop import Loop
@@ -67,7 +67,7 @@ class Master:
         self._children = {}        # pid -> Child
         self._failed = {}          # number -> how often in a row it has not begun
         self._questions = {}       # number -> Question
-        self._ledger = Ledger()
+        self._ledger = CounterTotals()
         self._numbers = itertools.count(1)
         self._everybody_was_ready = False
         self._put_off = []         # signals that came before
@@ -210,13 +210,13 @@ class Master:
         set_up_logs(self.steward.configs[0])
         try:
             from gmproxy.process.worker_process import (
-                Member,  # only here: gevent must not begin before the fork
+                WorkerProcess,  # only here: gevent must not begin before the fork
             )
         except ImportError as error:
             raise StartError(f"user {os.getuid()} cannot load the program: {error}") from None
-        share = Share(number, self._count, self._started_at, self._board)
+        share = WorkerContext(number, self._count, self._started_at, self._board)
         places = self.steward.places
-        Member(channel, share, set_up_logs).run(self.steward.configs, places.of_all(self.steward.configs), dict(places.sockets))
+        WorkerProcess(channel, share, set_up_logs).run(self.steward.configs, places.of_all(self.steward.configs), dict(places.sockets))
         return 0
 
     def _hear_worker(self, child, message):
@@ -288,7 +288,7 @@ class Master:
 
     def _bury(self, child, status):
         child.has_ended = True
-        internal_errors.guarded("master.last_words", child.peer.last_words)()
+        internal_errors.guarded("master.last_words", child.peer.read_rest)()
         attempts = Attempts("master.bury")
         attempts.make(child.peer.close)
         attempts.make(self._board.wipe, child.number)
@@ -333,7 +333,7 @@ class Master:
         """Ask every worker that serves, and those that have not begun yet if `beginners`. `then` gets the list of their answers,
         without those that do not come in time; `given` are sockets that go with the question."""
         asked = [child for child in self._children.values() if child.ready or beginners]
-        question = Question(next(self._numbers), command, arguments, {child.pid for child in asked}, then)
+        question = PendingReply(next(self._numbers), command, arguments, {child.pid for child in asked}, then)
         if command == "reset":
             self._ledger.clear()
         self._questions[question.number] = question
@@ -480,7 +480,7 @@ class Child:
         self.signal(signal.SIGKILL)
 
 
-class Question:
+class PendingReply:
     """One question to all workers, of which `waits_for` have not answered."""
 
     def __init__(self, number, command, arguments, waits_for, then):

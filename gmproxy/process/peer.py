@@ -24,7 +24,7 @@ class Peer:
     Called from the master's loop:
 
     heard(message)   for each message, a dict
-    lost(reason)     once, when nothing more can be heard or sent; what has come can still be read by `last_words`
+    lost(reason)     once, when nothing more can be heard or sent; what has come can still be read by `read_rest`
     ended(error)     if given: nothing more is heard, as the other end has said all (error is None) or what came is no message; answers can
                      still be sent. If not given, this peer is lost
     sent()           if given: all that had to wait has been sent
@@ -168,7 +168,7 @@ class Peer:
             self.unsent = 0
             self._lost(reason)
 
-    def last_words(self) -> None:
+    def read_rest(self) -> None:
         """Hear what has come until now; for one whose process has ended."""
         while True:
             try:

@@ -24,7 +24,7 @@ NOTHING, SOME, EVERYTHING = range(3)
 _NO_PARTS = bytes(PARTS)
 
 
-class Share:
+class WorkerContext:
     """
     number       of this worker, from 0
     workers      how many there are

@@ -24,7 +24,7 @@ class _Operators(Patient, StreamServer):
     """Operators at the control socket."""
 
 
-class Solo:
+class SingleProcess:
     """The crew of a `steward` whose only worker is in this process."""
 
     def __init__(self, steward, share, set_up_logs):

@@ -34,11 +34,11 @@ LOOK_EVERY = 1.0
 log = logging.getLogger("gmproxy")
 
 
-class Steward:
+class Supervisor:
     """
     source       conf.Source of the configuration
     configs      the Configs in force
-    places       gmproxy.process.listeners.Places, the listening sockets
+    places       gmproxy.process.listeners.ListeningSockets, the listening sockets
     notifier     gmproxy.system.systemd.Notifier
     waiting      gmproxy.system.daemon.Waiting, who waits to hear that we serve
     ejected      servers that an operator wants left alone, as they were named: a worker that is started later is told
@@ -252,7 +252,7 @@ class Steward:
             then(getattr(self, name)())
         elif name in ("hotkeys", "tail"):
             control_commands.sample(self.crew, name, arguments, then)
-        elif name in control_commands.ASKED:
+        elif name in control_commands.PUBLIC:
             self._prepare(name, arguments)
             self.crew.ask(name, arguments, functools.partial(self._answered, name, arguments, then))
         else:

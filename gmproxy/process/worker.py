@@ -192,9 +192,9 @@ class Worker:
         if name == "reopen":
             self.set_up_logs(self._configs[0])
             return {}
-        if name not in control_commands.ORDERS:
+        if name not in control_commands.COMMANDS:
             raise LookupError(f"there is no command {name!r}")
-        return control_commands.ORDERS[name](self, arguments)
+        return control_commands.COMMANDS[name](self, arguments)
 
     def measure(self):
         """From now on find out how long the servers take."""

@@ -24,7 +24,7 @@ ANSWER_TIMEOUT = 1.5
 log = logging.getLogger("gmproxy")
 
 
-class Member:
+class WorkerProcess:
     """`channel`, a control.Channel to the master, was made before gevent: it becomes ours in another shape."""
 
     def __init__(self, channel, share, set_up_logs):

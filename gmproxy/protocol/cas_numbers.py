@@ -18,16 +18,16 @@ UNMATCHED = 2**64 - 1
 
 def mark(request, of_set):
     """Mark the cas numbers in the answered `request` (a Request) as those of the set `of_set`, if it asked for any."""
-    verb = request.verb
-    if verb.name in (b"gets", b"gats"):
+    command = request.command
+    if command.name in (b"gets", b"gats"):
         reply = _mark_values(request.reply, of_set)
-    elif verb.meta and b" c" in request.line.partition(b"\r\n")[0]:
+    elif command.is_meta and b" c" in request.line.partition(b"\r\n")[0]:
         reply = _mark_meta(request.reply, of_set)
     else:
         return
     if reply is not request.reply:
         request.reply = reply
-        request.mapped = False  # the values are in other places now
+        request.has_value_offsets = False  # the values are in other places now
 
 
 def _mark_values(reply, of_set):
@@ -57,11 +57,11 @@ def _marked(number, of_set):
 def line_for(request, of_set):
     """The line of `request`, a change on the condition of a cas number, as the set `of_set` gets it: with its own number, or with one that
     matches nothing."""
-    command, end, block = request.line.partition(b"\r\n")
-    words = command.split(b" ")
-    if request.verb.name == b"cas":
+    head, end, block = request.line.partition(b"\r\n")
+    words = head.split(b" ")
+    if request.command.name == b"cas":
         words[5] = b"%d" % _number_for(words[5], of_set)
-    elif request.verb.meta:
+    elif request.command.is_meta:
         words = [b"C%d" % _number_for(word[1:], of_set) if at > 1 and word[:1] == b"C" else word for at, word in enumerate(words)]
     return b" ".join(words) + end + block
 

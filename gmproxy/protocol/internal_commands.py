@@ -4,11 +4,11 @@ base64, which only a meta command takes."""
 import time
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.request import META_DELETE, META_GET, META_SET_IF, VERBS
+from gmproxy.protocol.request import COMMANDS, META_DELETE, META_GET, META_SET_IF
 from gmproxy.protocol.text.meta import encoded, is_text
 
-ADD = VERBS[b"add"]
-DELETE = VERBS[b"delete"]
+ADD = COMMANDS[b"add"]
+DELETE = COMMANDS[b"delete"]
 
 #: The argument of a `stats` with which a proxy says over each connection to a backup that it copies to it. A gmproxy then passes nothing that
 #: comes over this connection on to its own backups; a memcached answers that it knows no such thing.

@@ -1,6 +1,6 @@
 cimport cython
 from gmproxy.placement.locators cimport Locator
-from gmproxy.protocol.recv_buffer cimport Stream
+from gmproxy.protocol.recv_buffer cimport RecvBuffer
 
 
 cdef struct Span:
@@ -16,7 +16,7 @@ cdef class Memory:
 
 
 @cython.final
-cdef class Keys:
+cdef class KeyList:
     cdef public Py_ssize_t next
     cdef readonly Py_ssize_t values
     cdef char *_text
@@ -30,25 +30,25 @@ cdef class Keys:
     cdef int _more_room(self, Py_ssize_t spans) except -1
 
     cpdef bytes line(self, bytes prefix)
-    cpdef Division divide(self, Locator locator, Py_ssize_t servers)
+    cpdef KeyPartition divide(self, Locator locator, Py_ssize_t servers)
     cpdef forget_values(self)
-    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef bint find(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop) noexcept
     cpdef note(self, Py_ssize_t end)
-    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before) noexcept
+    cpdef Py_ssize_t pass_plain(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t before) noexcept
 
 
-cdef class KeyReader:
-    cpdef Keys read(self, Stream stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest)
+cdef class KeyListParser:
+    cpdef KeyList read(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest)
 
 
 @cython.final
-cdef class Division:
+cdef class KeyPartition:
     cdef readonly list parts
     cdef readonly list owners
     cdef Memory _memory
     cdef int *_order
     cdef Py_ssize_t _count
 
-    cdef int _begin(self, Keys keys, list owners) except -1
-    cdef int _share_out(self, Keys keys, int *sizes, int groups) except -1
+    cdef int _begin(self, KeyList keys, list owners) except -1
+    cdef int _share_out(self, KeyList keys, int *sizes, int groups) except -1
     cpdef bytes merge(self, list requests)

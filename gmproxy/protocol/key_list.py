@@ -1,7 +1,7 @@
 """A get of many keys: its keys, how they are shared out to servers, and one answer made of theirs.
 
-    READER -> Keys --divide--> Division: a part of the Keys for each server --line--> what that one is sent
-    its Keys know where the values are in a server's reply                 --merge--> the client's answer
+    READER -> Keys --divide--> Division: a part of the KeyList for each server --line--> what that one is sent
+    its KeyList know where the values are in a server's reply                 --merge--> the client's answer
 
 This hot module is written twice: `_c/retrieval.pyx` does the same with C arrays and memcpy. A key costs some ten steps on its
 way, and as many Python integers, slices and bytes objects cost more than asking the servers. tests/unit/test_retrieval.py holds
@@ -12,7 +12,7 @@ END = b"END\r\n"
 CRLF = b"\r\n"
 
 
-class Keys(list):
+class KeyList(list):
     """The keys of one retrieval, or those of one server, in the client's order: a sequence of bytes. The reply reader notes where
     their values are.
 
@@ -32,7 +32,7 @@ class Keys(list):
         return prefix + b" ".join(self) + CRLF
 
     def divide(self, locator, servers):
-        """Shared out (Division) to those of so many `servers` that the `locator` says (gmproxy.placement.locators.Locator)."""
+        """Shared out (KeyPartition) to those of so many `servers` that the `locator` says (gmproxy.placement.locators.Locator)."""
         groups = [-1] * servers  # server -> its group
         owners = []
         order = []
@@ -42,7 +42,7 @@ class Keys(list):
                 group = groups[owner] = len(owners)
                 owners.append(owner)
             order.append(group)
-        return Division(self, order, owners)
+        return KeyPartition(self, order, owners)
 
     # -- their values
 
@@ -72,23 +72,23 @@ class Keys(list):
         return start
 
 
-class KeyReader:
+class KeyListParser:
     """Finds the keys in a client's line. (One object's method: in the compiled build to call it is a step in C.)"""
 
     __slots__ = ()
 
     def read(self, stream, start, stop, longest):
-        """The Keys that stand between blanks from `start` to before `stop`; None if one is longer than `longest` bytes."""
-        keys = Keys(filter(None, stream.cut(start, stop).split(b" ")))
+        """The KeyList that stand between blanks from `start` to before `stop`; None if one is longer than `longest` bytes."""
+        keys = KeyList(filter(None, stream.cut(start, stop).split(b" ")))
         return None if any(len(key) > longest for key in keys) else keys
 
 
-READER = KeyReader()
+READER = KeyListParser()
 
 
-class Division:
+class KeyPartition:
     """
-    parts    for each group its Keys
+    parts    for each group its KeyList
     owners   for each group the number of the server that is asked
     """
 
@@ -96,7 +96,7 @@ class Division:
 
     def __init__(self, keys, order, owners):
         """`order` says for each of the `keys` in which group it is."""
-        self.parts = [Keys() for _ in owners]
+        self.parts = [KeyList() for _ in owners]
         self.owners = owners
         self._order = order
         for key, group in zip(keys, order):

@@ -75,7 +75,7 @@ cdef int *take_scratch(Py_ssize_t numbers) except NULL:
 
 
 @cython.freelist(64)
-cdef class Keys:
+cdef class KeyList:
 
     # _text     the keys, each where its span says; _home is the memory that they are in
     # _spans    are in _memory, perhaps among those of others
@@ -154,8 +154,8 @@ cdef class Keys:
         to[0] = c"\n"
         return line
 
-    cpdef Division divide(self, Locator locator, Py_ssize_t servers):
-        cdef Division division = _new_division(self, [])
+    cpdef KeyPartition divide(self, Locator locator, Py_ssize_t servers):
+        cdef KeyPartition division = _new_division(self, [])
         cdef int *sizes = take_scratch(2 * servers)  # group -> how many keys it has
         cdef int *groups = sizes + servers           # server -> its group
         cdef int *order = division._order
@@ -185,7 +185,7 @@ cdef class Keys:
             self._spans[number].end = 0
         self.next = self.values = self._end = 0
 
-    cpdef bint find(self, Stream stream, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    cpdef bint find(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef const char *text = self._text
         cdef Py_ssize_t at = self.next
         cdef Span span
@@ -203,7 +203,7 @@ cdef class Keys:
         self._spans[self.next - 1].end = self._end = end
         self.values += 1
 
-    cpdef Py_ssize_t pass_plain(self, Stream stream, Py_ssize_t start, Py_ssize_t before) noexcept:
+    cpdef Py_ssize_t pass_plain(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t before) noexcept:
         """`VALUE <the next key> <flags> <length>[ <cas>]` CRLF, the data, CRLF."""
         cdef const char *keys = self._text
         cdef const char *text = stream._text
@@ -231,10 +231,10 @@ cdef class Keys:
         return start
 
 
-cdef class KeyReader:
+cdef class KeyListParser:
 
-    cpdef Keys read(self, Stream stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest):
-        cdef Keys keys = Keys.__new__(Keys)
+    cpdef KeyList read(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest):
+        cdef KeyList keys = KeyList.__new__(KeyList)
         cdef Py_ssize_t at = 0, size = max(min(stop, stream.end) - start, <Py_ssize_t>0), first, room = size // USUAL_KEY + 1
         cdef const char *text
         keys._make_room(room, size)
@@ -256,15 +256,15 @@ cdef class KeyReader:
         return keys
 
 
-READER = KeyReader()
+READER = KeyListParser()
 
 
 @cython.freelist(16)
-cdef class Division:
+cdef class KeyPartition:
 
     # _memory   the spans of all parts, one part after the other, and the _order
 
-    def __init__(self, Keys keys not None, list order not None, list owners not None):
+    def __init__(self, KeyList keys not None, list order not None, list owners not None):
         cdef Py_ssize_t number
         cdef int *sizes = take_scratch(len(owners))
         self._begin(keys, owners)
@@ -274,7 +274,7 @@ cdef class Division:
             sizes[self._order[number]] += 1
         self._share_out(keys, sizes, <int>len(owners))
 
-    cdef int _begin(self, Keys keys, list owners) except -1:
+    cdef int _begin(self, KeyList keys, list owners) except -1:
         self._count = keys._count
         self._memory = take_memory(self._count * <Py_ssize_t>(sizeof(Span) + sizeof(int)))
         self._order = <int *>(self._memory.at + self._count * sizeof(Span))
@@ -282,14 +282,14 @@ cdef class Division:
         self.owners = owners
         return 0
 
-    cdef int _share_out(self, Keys keys, int *sizes, int groups) except -1:
+    cdef int _share_out(self, KeyList keys, int *sizes, int groups) except -1:
         """Make the parts of `keys` by the _order. `sizes` says how many each group gets."""
         cdef Span *spans = <Span *>self._memory.at
         cdef int *order = self._order
         cdef int number, group, begin = 0
-        cdef Keys part
+        cdef KeyList part
         for group in range(groups):
-            part = Keys.__new__(Keys)
+            part = KeyList.__new__(KeyList)
             part._text = keys._text
             part._home = keys._home
             part._memory = self._memory
@@ -308,7 +308,7 @@ cdef class Division:
         cdef Py_ssize_t number, size = 0
         cdef Source *sources = <Source *>PyMem_Malloc(max(len(requests), 1) * sizeof(Source))
         cdef Request request
-        cdef Keys part
+        cdef KeyList part
         if sources == NULL:
             raise MemoryError
         try:
@@ -324,8 +324,8 @@ cdef class Division:
             PyMem_Free(sources)
 
 
-cdef Division _new_division(Keys keys, list owners):
-    cdef Division division = Division.__new__(Division)
+cdef KeyPartition _new_division(KeyList keys, list owners):
+    cdef KeyPartition division = KeyPartition.__new__(KeyPartition)
     division._begin(keys, owners)
     return division
 

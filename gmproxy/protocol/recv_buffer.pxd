@@ -18,7 +18,7 @@ cdef inline Py_ssize_t after_digits(const char *text, Py_ssize_t at, Py_ssize_t 
 
 cdef inline Py_ssize_t after_value_numbers(const char *text, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t *length) noexcept:
     """What follows the key in the header of a VALUE block, ` flags length` and perhaps ` cas`, from `at` on and before `stop`: the offset
-    after it, and the `length` of the data; or -1. The compiled half of `Stream.value_length`: nothing else reads such numbers."""
+    after it, and the `length` of the data; or -1. The compiled half of `RecvBuffer.value_length`: nothing else reads such numbers."""
     cdef Py_ssize_t first
     if at >= stop or text[at] != c" ":
         return -1
@@ -39,7 +39,7 @@ cdef inline Py_ssize_t after_value_numbers(const char *text, Py_ssize_t at, Py_s
 
 
 @cython.final
-cdef class Stream:
+cdef class RecvBuffer:
     cdef public Py_ssize_t pos
     cdef readonly Py_ssize_t end
     cdef public Py_ssize_t need

@@ -31,7 +31,7 @@ _buffer = bytearray(RECV_SIZE)
 _view = memoryview(_buffer)
 
 
-class Stream:
+class RecvBuffer:
     """
     pos      how far the parser has understood it: the parser moves this
     end      where what can be parsed ends; offsets count until the next `receive`, `feed` or `forget`

@@ -31,7 +31,7 @@ cdef enum:
 NOTHING = -1
 
 cdef char shared[RECV_SIZE]
-cdef Stream tenant = None  # whose bytes are in `shared`
+cdef RecvBuffer tenant = None  # whose bytes are in `shared`
 
 
 cdef inline Py_ssize_t find(const char *text, int byte, Py_ssize_t start, Py_ssize_t stop) noexcept:
@@ -43,7 +43,7 @@ cdef inline Py_ssize_t find(const char *text, int byte, Py_ssize_t start, Py_ssi
     return -1 if found == NULL else found - text
 
 
-cdef class Stream:
+cdef class RecvBuffer:
 
     # _text   the bytes, from offset 0 to `end`: those of `_own`, or in `shared`
     # _own    what holds them, if they are not in `shared`

@@ -4,10 +4,10 @@ import time
 
 from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import c_number
-from gmproxy.protocol.request import META_TOUCH, VERBS
+from gmproxy.protocol.request import COMMANDS, META_TOUCH
 
-SET = VERBS[b"set"]
-TOUCH = VERBS[b"touch"]
+SET = COMMANDS[b"set"]
+TOUCH = COMMANDS[b"touch"]
 
 #: Flags of a conditional meta command that are not copied: what it looks at, and what it wants to hear.
 _CONDITION = (b"C", b"E", b"c", b"k", b"O", b"t", b"v")
@@ -18,7 +18,7 @@ _ADDING_MODES = (b"MA", b"MP")
 
 def of_touch(request, key):
     """(verb, key, line) of what a retrieval does to the life of `key`: the backup need not send the value for that."""
-    if request.verb.meta:
+    if request.command.is_meta:
         words = request.line[:-2].split(b" ")
         kept = [word for word in words[2:] if word[:1] in (b"b", b"T")]
         return META_TOUCH, key, b" ".join([*words[:2], *kept]) + b"\r\n"
@@ -29,9 +29,9 @@ def of_touch(request, key):
 def changes_value(request):
     """True if the change `request` leaves another value than there was, or none. A retrieval only gives the item another life: it changes the
     value if that life is over already."""
-    if not request.verb.reads:
+    if not request.command.is_read:
         return True
-    if request.verb.meta:
+    if request.command.is_meta:
         lives = [word[1:] for word in request.line[:-2].split(b" ")[2:] if word[:1] == b"T"]
     else:
         lives = request.line.split(b" ", 2)[1:2]
@@ -45,15 +45,15 @@ def _is_over(word):
 
 def of_outcome(request):
     """(verb, key, line) of a change on a condition that the primary has made: the same, without the condition."""
-    command, _, block = request.line.partition(b"\r\n")
-    words = command.split(b" ")
-    if not request.verb.meta:
+    head, _, block = request.line.partition(b"\r\n")
+    words = head.split(b" ")
+    if not request.command.is_meta:
         return SET, request.key, b"set %b\r\n%b" % (b" ".join(words[1:5]), block)
     arguments = 3 if words[0] == b"ms" else 2
     kept = [word for word in words[arguments:] if word[:1] not in _CONDITION]
     if words[0] == b"ms":
         kept = [word for word in kept if word[:1] not in (b"I", b"M") or word in _ADDING_MODES]
-    return VERBS[words[0]], request.key, b" ".join(words[:arguments] + kept) + b"\r\n" + block
+    return COMMANDS[words[0]], request.key, b" ".join(words[:arguments] + kept) + b"\r\n" + block
 
 
 #: A backup whose answer begins so does not have the key: whatever the primary said, nothing old can be read there.
@@ -65,11 +65,11 @@ _HARMLESS = frozenset((b"delete", b"md", b"touch"))
 
 def differ(request, copy):
     """True if the two answers to a change and to its copy show that the backup has another value than the primary."""
-    if copy.verb.name in _HARMLESS or copy.reply.startswith(_ABSENT):
+    if copy.command.name in _HARMLESS or copy.reply.startswith(_ABSENT):
         return False
-    if request.verb.by_outcome and not copy.verb.depends:
-        return not copy.reply.startswith(copy.verb.done)
-    return _essence(request.reply) != _essence(copy.reply) if request.verb.meta else request.reply != copy.reply
+    if request.command.conditional and not copy.command.reads_old_value:
+        return not copy.reply.startswith(copy.command.success_prefixes)
+    return _essence(request.reply) != _essence(copy.reply) if request.command.is_meta else request.reply != copy.reply
 
 
 def _essence(reply):

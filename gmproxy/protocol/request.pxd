@@ -1,43 +1,43 @@
 cimport cython
-from gmproxy.protocol.recv_buffer cimport Stream
+from gmproxy.protocol.recv_buffer cimport RecvBuffer
 
 
 @cython.final
-cdef class Verb:
+cdef class Command:
     cdef readonly bytes name
     cdef readonly bytes prefix
     cdef readonly Py_ssize_t number
     cdef readonly str kind
-    cdef readonly Py_ssize_t least
-    cdef readonly bint stores
-    cdef readonly bint values
-    cdef readonly bint meta
-    cdef readonly bint reads
-    cdef readonly bint changes
-    cdef readonly bint depends
-    cdef readonly bint blind
-    cdef readonly bint by_outcome
-    cdef readonly bint repeatable
-    cdef readonly frozenset answers
-    cdef readonly tuple done
-    cdef readonly bytes miss
+    cdef readonly Py_ssize_t min_args
+    cdef readonly bint has_data_block
+    cdef readonly bint returns_values
+    cdef readonly bint is_meta
+    cdef readonly bint is_read
+    cdef readonly bint is_write
+    cdef readonly bint reads_old_value
+    cdef readonly bint overwrites
+    cdef readonly bint conditional
+    cdef readonly bint idempotent
+    cdef readonly frozenset valid_replies
+    cdef readonly tuple success_prefixes
+    cdef readonly bytes miss_reply
 
     @cython.locals(request=Request)
     cpdef Request request(self, bytes key, bytes line)
 
 
-cdef class Asker:
-    cpdef answered(self, Request request)
-    cpdef abandoned(self, Request request)
+cdef class ReplySink:
+    cpdef on_reply(self, Request request)
+    cpdef on_internal_error(self, Request request)
     cpdef resume(self)
 
 
-cdef class Edge:
+cdef class ReplyRenderer:
     cpdef bytes render(self, Request request)
 
 
-cdef class Parser:
-    cdef public Stream stream
+cdef class RequestParser:
+    cdef public RecvBuffer stream
     cdef public Py_ssize_t max_item_size
     cdef public object users
 
@@ -46,9 +46,9 @@ cdef class Parser:
     cpdef bint is_at_border(self) except -1
 
 
-cdef class Reader:
-    cdef public Stream stream
-    cdef public Py_ssize_t found
+cdef class ReplyParser:
+    cdef public RecvBuffer stream
+    cdef public Py_ssize_t values_found
     cdef public bint out_of_step
 
     cpdef bint is_at_border(self) except -1
@@ -57,26 +57,26 @@ cdef class Reader:
 
 @cython.final
 cdef class Request:
-    cdef public Verb verb
+    cdef public Command command
     cdef public bytes key
     cdef public object keys
     cdef public bytes line
     cdef public bint quiet
-    cdef public Edge edge
+    cdef public ReplyRenderer renderer
     cdef public bytes reply
-    cdef public bint mapped
-    cdef public Asker owner
-    cdef public Py_ssize_t lane
-    cdef public int stage
+    cdef public bint has_value_offsets
+    cdef public ReplySink sink
+    cdef public Py_ssize_t connection_index
+    cdef public int role
     cdef public bint retried
-    cdef public Request twin
-    cdef public str failure
-    cdef public long long start_mark
+    cdef public Request mirror
+    cdef public str error
+    cdef public long long sent_at_byte
 
-    cpdef begin(self, Verb verb, bytes key, bytes line)
-    @cython.locals(owner=Asker)
+    cpdef begin(self, Command command, bytes key, bytes line)
+    @cython.locals(owner=ReplySink)
     cpdef complete(self)
-    @cython.locals(owner=Asker)
+    @cython.locals(owner=ReplySink)
     cpdef abandon(self)
 
 

@@ -30,51 +30,51 @@ _ANSWERS = {
 _NUMBERS = {}
 
 
-class Verb:
+class Command:
     """What the proxy has to know of one command.
 
     name         as it stands on the wire
     prefix       the same and a blank
     number       its place in what is counted by command, see COMMANDS
     kind         how its words are read: the name of a method of the parser
-    least        number of words that memcached wants, the command itself included; what it does not know at the end, it ignores
-    stores       True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
-    values       True: the answer is VALUE blocks and END
-    meta         True: the answer is that of a meta command; neither: one line
-    reads        True: it asks for the item, so its answer is a hit or a miss, and another server may be asked instead
-    changes      True: it changes the item, so the backup hears of it too
-    depends      True: what it does depends on what the server has
-    blind        True: it changes the item, whatever the server has
-    by_outcome   True: the backup hears of it once it is known what came of it, since it could come to another result
-    repeatable   True: asking the same server twice does no harm, the answer included
-    answers      the lines it may be answered with, besides error lines and, for incr and decr, a number; for a meta command the
+    min_args     number of words that memcached wants, the command itself included; what it does not know at the end, it ignores
+    has_data_block  True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
+    returns_values  True: the answer is VALUE blocks and END
+    is_meta      True: the answer is that of a meta command; neither: one line
+    is_read      True: it asks for the item, so its answer is a hit or a miss, and another server may be asked instead
+    is_write     True: it changes the item, so the backup hears of it too
+    reads_old_value  True: what it does depends on what the server has
+    overwrites   True: it changes the item, whatever the server has
+    conditional  True: the backup hears of it once it is known what came of it, since it could come to another result
+    idempotent   True: asking the same server twice does no harm, the answer included
+    valid_replies  the lines it may be answered with, besides error lines and, for incr and decr, a number; for a meta command the
                  words with which its answer may begin
-    done         how the answer begins if a change by outcome was made (a tuple)
-    miss         what says "not found" where that is an honest answer to a read that failed; else None
+    success_prefixes  how the answer begins if a change by outcome was made (a tuple)
+    miss_reply   what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "prefix", "number", "kind", "least", "stores", "values", "meta", "reads", "changes", "depends", "blind", "by_outcome",
-                 "repeatable", "answers", "done", "miss")
+    __slots__ = ("name", "prefix", "number", "kind", "min_args", "has_data_block", "returns_values", "is_meta", "is_read", "is_write", "reads_old_value", "overwrites", "conditional",
+                 "idempotent", "valid_replies", "success_prefixes", "miss_reply")
 
-    def __init__(self, name, kind, least, values=False, reads=False, changes=False, depends=False, by_outcome=False,
-                 repeatable=False):
+    def __init__(self, name, kind, min_args, returns_values=False, is_read=False, is_write=False, reads_old_value=False, conditional=False,
+                 idempotent=False):
         self.name = name
         self.prefix = name + b" "
         self.number = _NUMBERS.setdefault(name, len(_NUMBERS))
         self.kind = kind
-        self.least = least
-        self.stores = kind == "store" and name != b"cas"
-        self.values = values
-        self.meta = kind.startswith("meta")
-        self.reads = reads or values
-        self.changes = changes
-        self.depends = depends or by_outcome
-        self.blind = changes and not self.reads and not self.depends
-        self.by_outcome = by_outcome
-        self.repeatable = repeatable
-        self.answers = _ANSWERS.get(name if self.meta else kind, frozenset())
-        self.done = (b"HD", b"VA") if self.meta else (b"STORED",)
-        self.miss = b"END\r\n" if values else b"EN\r\n" if b"EN" in self.answers else None
+        self.min_args = min_args
+        self.has_data_block = kind == "store" and name != b"cas"
+        self.returns_values = returns_values
+        self.is_meta = kind.startswith("meta")
+        self.is_read = is_read or returns_values
+        self.is_write = is_write
+        self.reads_old_value = reads_old_value or conditional
+        self.overwrites = is_write and not self.is_read and not self.reads_old_value
+        self.conditional = conditional
+        self.idempotent = idempotent
+        self.valid_replies = _ANSWERS.get(name if self.is_meta else kind, frozenset())
+        self.success_prefixes = (b"HD", b"VA") if self.is_meta else (b"STORED",)
+        self.miss_reply = b"END\r\n" if returns_values else b"EN\r\n" if b"EN" in self.valid_replies else None
 
     def request(self, key, line):
         """A new Request. In the compiled build, unlike a call of the class, this is a step in C."""
@@ -83,60 +83,60 @@ class Verb:
         return request
 
     def __repr__(self):
-        return f"<Verb {self.name.decode()}>"
+        return f"<Command {self.name.decode()}>"
 
 
-VERBS = {
-    verb.name: verb
-    for verb in (
-        Verb(b"get", "retrieve", 2, values=True, repeatable=True),
-        Verb(b"gets", "retrieve", 2, values=True, repeatable=True),
-        Verb(b"gat", "retrieve_and_touch", 3, values=True, changes=True, repeatable=True),
-        Verb(b"gats", "retrieve_and_touch", 3, values=True, changes=True, repeatable=True),
-        Verb(b"set", "store", 5, changes=True),
-        Verb(b"add", "store", 5, changes=True, by_outcome=True),
-        Verb(b"replace", "store", 5, changes=True, by_outcome=True),
-        Verb(b"append", "store", 5, changes=True, depends=True),
-        Verb(b"prepend", "store", 5, changes=True, depends=True),
-        Verb(b"cas", "store", 5, changes=True, by_outcome=True),
-        Verb(b"incr", "count", 3, changes=True, depends=True),
-        Verb(b"decr", "count", 3, changes=True, depends=True),
-        Verb(b"delete", "delete", 2, changes=True),
-        Verb(b"touch", "touch", 3, changes=True, depends=True, repeatable=True),
-        Verb(b"flush_all", "flush", 1),
-        Verb(b"version", "admin", 1),
-        Verb(b"stats", "admin", 1),
-        Verb(b"verbosity", "verbosity", 2),
-        Verb(b"quit", "admin", 1),
-        Verb(b"mg", "meta", 2, reads=True, repeatable=True),
-        Verb(b"ms", "meta_set", 2, changes=True),
-        Verb(b"md", "meta", 2, changes=True),
-        Verb(b"ma", "meta", 2, changes=True, depends=True),
-        Verb(b"me", "meta_debug", 1, repeatable=True),
-        Verb(b"mn", "meta_noop", 1),
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(b"get", "retrieve", 2, returns_values=True, idempotent=True),
+        Command(b"gets", "retrieve", 2, returns_values=True, idempotent=True),
+        Command(b"gat", "retrieve_and_touch", 3, returns_values=True, is_write=True, idempotent=True),
+        Command(b"gats", "retrieve_and_touch", 3, returns_values=True, is_write=True, idempotent=True),
+        Command(b"set", "store", 5, is_write=True),
+        Command(b"add", "store", 5, is_write=True, conditional=True),
+        Command(b"replace", "store", 5, is_write=True, conditional=True),
+        Command(b"append", "store", 5, is_write=True, reads_old_value=True),
+        Command(b"prepend", "store", 5, is_write=True, reads_old_value=True),
+        Command(b"cas", "store", 5, is_write=True, conditional=True),
+        Command(b"incr", "count", 3, is_write=True, reads_old_value=True),
+        Command(b"decr", "count", 3, is_write=True, reads_old_value=True),
+        Command(b"delete", "delete", 2, is_write=True),
+        Command(b"touch", "touch", 3, is_write=True, reads_old_value=True, idempotent=True),
+        Command(b"flush_all", "flush", 1),
+        Command(b"version", "admin", 1),
+        Command(b"stats", "admin", 1),
+        Command(b"verbosity", "verbosity", 2),
+        Command(b"quit", "admin", 1),
+        Command(b"mg", "meta", 2, is_read=True, idempotent=True),
+        Command(b"ms", "meta_set", 2, is_write=True),
+        Command(b"md", "meta", 2, is_write=True),
+        Command(b"ma", "meta", 2, is_write=True, reads_old_value=True),
+        Command(b"me", "meta_debug", 1, idempotent=True),
+        Command(b"mn", "meta_noop", 1),
     )
 }
 
-META_GET = VERBS[b"mg"]
-META_SET = VERBS[b"ms"]
-META_DELETE = VERBS[b"md"]
-META_COUNT = VERBS[b"ma"]
+META_GET = COMMANDS[b"mg"]
+META_SET = COMMANDS[b"ms"]
+META_DELETE = COMMANDS[b"md"]
+META_COUNT = COMMANDS[b"ma"]
 
 #: What a meta command becomes by its flags. A look that may win the right to recache is not to be repeated: the second time,
 #: the answer is that somebody else has won.
-META_TOUCH = Verb(b"mg", "meta", 2, reads=True, changes=True, repeatable=True)
-META_WIN = Verb(b"mg", "meta", 2, reads=True)
-META_WIN_AND_TOUCH = Verb(b"mg", "meta", 2, reads=True, changes=True)
-META_EXTEND = Verb(b"ms", "meta_set", 2, changes=True, depends=True)
-META_SET_IF = Verb(b"ms", "meta_set", 2, changes=True, by_outcome=True)
-META_DELETE_IF = Verb(b"md", "meta", 2, changes=True, by_outcome=True)
-META_COUNT_IF = Verb(b"ma", "meta", 2, changes=True, by_outcome=True)
+META_TOUCH = Command(b"mg", "meta", 2, is_read=True, is_write=True, idempotent=True)
+META_WIN = Command(b"mg", "meta", 2, is_read=True)
+META_WIN_AND_TOUCH = Command(b"mg", "meta", 2, is_read=True, is_write=True)
+META_EXTEND = Command(b"ms", "meta_set", 2, is_write=True, reads_old_value=True)
+META_SET_IF = Command(b"ms", "meta_set", 2, is_write=True, conditional=True)
+META_DELETE_IF = Command(b"md", "meta", 2, is_write=True, conditional=True)
+META_COUNT_IF = Command(b"ma", "meta", 2, is_write=True, conditional=True)
 
 #: A login with a wrong password. The `line` of its Request is the refusal, which the client gets after a delay (service.py).
-WRONG_PASSWORD = Verb(b"set", "wrong_password", 0, 0)
+WRONG_PASSWORD = Command(b"set", "wrong_password", 0, 0)
 
 #: The name of each command, by its number.
-COMMANDS = tuple([name.decode() for name in _NUMBERS])
+COMMAND_NAMES = tuple([name.decode() for name in _NUMBERS])
 
 #: The answer to a request that gmproxy itself failed to answer (gmproxy.internal_errors).
 INTERNAL_ERROR = b"SERVER_ERROR internal error\r\n"
@@ -144,22 +144,22 @@ INTERNAL_ERROR = b"SERVER_ERROR internal error\r\n"
 #: Where a request stands. PRIMARY and BACKUP name the server that is being asked, COPY is what the backup gets of a
 #: change that the primary also gets. UNREADY waits for its key to be refilled before the primary is asked.
 PRIMARY, BACKUP, COPY, UNREADY = range(4)
-STAGES = ("primary", "backup", "copy", "unready")
+ROLES = ("primary", "backup", "copy", "unready")
 
 
-class Asker:
+class ReplySink:
     """Whoever asks, and is told of the answer. What a class derives from this in the compiled build stands in its .pxd."""
 
     __slots__ = ()
 
-    def answered(self, request):
+    def on_reply(self, request):
         """`request.reply` is there. Returns the client session that waits for no more replies by this, or None. Called by
         Request.complete alone, once for each request."""
         raise NotImplementedError
 
-    def abandoned(self, request):
-        """Instead of `answered`: gmproxy itself failed on `request`, and there will be no reply. Answers INTERNAL_ERROR to whatever this
-        object asked `request` for. Returns the same as `answered`. It must not raise."""
+    def on_internal_error(self, request):
+        """Instead of `on_reply`: gmproxy itself failed on `request`, and there will be no reply. Answers INTERNAL_ERROR to whatever this
+        object asked `request` for. Returns the same as `on_reply`. It must not raise."""
         raise NotImplementedError
 
     def resume(self):
@@ -167,7 +167,7 @@ class Asker:
         raise NotImplementedError
 
 
-class Edge:
+class ReplyRenderer:
     """How the client that asked hears of an answer, where that is not the line the server gave. For the compiled build as above."""
 
     __slots__ = ()
@@ -177,11 +177,11 @@ class Edge:
         raise NotImplementedError
 
 
-class Parser:
+class RequestParser:
     """The requests of one client, in whatever dialect. For the compiled build as above.
 
     `stream.feed(chunk)` takes what arrived; `next_request()` gives the next whole request, or None while more bytes are needed.
-    Raises EndOfTalk when the client cannot be understood any more.
+    Raises ClientProtocolError when the client cannot be understood any more.
 
     max_item_size   longest value that is taken
     users           gmproxy.config.credentials.Users, if the client must be one of them before it may ask anything; else None
@@ -201,7 +201,7 @@ class Parser:
         raise NotImplementedError
 
 
-class Reader:
+class ReplyParser:
     """The replies on one link, in order, in whatever protocol. For the compiled build as above.
 
     `stream.feed(chunk)` takes what arrived; `read(request)`, for the oldest request that has no reply, gives the complete reply, or None
@@ -221,25 +221,25 @@ class Reader:
         raise NotImplementedError
 
 
-class EndOfTalk(Exception):
-    """Nothing that the client says from here on can be understood. It gets the `last_words`, and the connection is closed."""
+class ClientProtocolError(Exception):
+    """Nothing that the client says from here on can be understood. It gets the `reply`, and the connection is closed."""
 
-    last_words = b""
+    reply = b""
 
 
 class Request:
     """One question and, later, its answer.
 
-    verb      what is asked (a Verb); None for a request that is answered without asking anybody
+    verb      what is asked (a Command); None for a request that is answered without asking anybody
     key       the key, or the first of several that the client named; b"" if the command has none
     keys      all keys of a retrieval of more than one key, in the client's order, or those of them that one server is asked for; else None
     line      what the server gets: the command line, without noreply, and the data block if there is one, each with CRLF
     quiet     True: the client said noreply
-    edge      an Edge if the client gets the reply in another form; None: as it is
+    edge      an ReplyRenderer if the client gets the reply in another form; None: as it is
     reply     the complete answer of the server, or None while there is none
     mapped    for several keys: True if `reply` is as the server gave it, and `keys` know where in it their values are; False if it
               is an error, or was pieced together
-    owner     who asked (an Asker); None if nobody waits for the answer, or has it already
+    owner     who asked (an ReplySink); None if nobody waits for the answer, or has it already
     lane      which of a backend's links carries it (the same for all requests of one client, for their order)
     stage     PRIMARY, BACKUP, COPY or UNREADY
     retried   True once it was sent a second time
@@ -247,28 +247,28 @@ class Request:
     failure   the reason word, once a server failed on it
     """
 
-    __slots__ = ("verb", "key", "keys", "line", "quiet", "edge", "reply", "mapped", "owner", "lane", "stage", "retried", "twin",
-                 "failure", "start_mark")
+    __slots__ = ("command", "key", "keys", "line", "quiet", "renderer", "reply", "has_value_offsets", "sink", "connection_index", "role", "retried", "mirror",
+                 "error", "sent_at_byte")
 
-    def __init__(self, verb, key, line):
-        self.begin(verb, key, line)
+    def __init__(self, command, key, line):
+        self.begin(command, key, line)
 
-    def begin(self, verb, key, line):
-        self.verb = verb
+    def begin(self, command, key, line):
+        self.command = command
         self.key = key
         self.keys = None
         self.line = line
         self.quiet = False
-        self.edge = None
+        self.renderer = None
         self.reply = None
-        self.mapped = False
-        self.owner = None
-        self.lane = 0
-        self.stage = PRIMARY
+        self.has_value_offsets = False
+        self.sink = None
+        self.connection_index = 0
+        self.role = PRIMARY
         self.retried = False
-        self.twin = None
-        self.failure = None
-        self.start_mark = 0
+        self.mirror = None
+        self.error = None
+        self.sent_at_byte = 0
 
     def complete(self):
         """`reply` is there: give it to the owner. Returns the client session that waits for no more replies by this, or None.
@@ -276,30 +276,30 @@ class Request:
         The owner gets it once, however often this is called. If the owner fails, what it stands for is answered INTERNAL_ERROR. May be
         called from a callback of the loop; never waits.
         """
-        owner = self.owner
+        owner = self.sink
         if owner is None:
             return None
-        self.owner = None
+        self.sink = None
         try:
-            return owner.answered(self)
+            return owner.on_reply(self)
         except Exception:
             internal_errors.record("request.complete")
-            return owner.abandoned(self)
+            return owner.on_internal_error(self)
 
     def abandon(self):
         """gmproxy itself failed on this request: the owner gets INTERNAL_ERROR for it, unless it has a reply already. Returns the same as
         `complete`; may be called from where that may."""
-        owner = self.owner
+        owner = self.sink
         if owner is None:
             return None
-        self.owner = None
+        self.sink = None
         self.reply = INTERNAL_ERROR
-        self.mapped = False
-        return owner.abandoned(self)
+        self.has_value_offsets = False
+        return owner.on_internal_error(self)
 
     def __repr__(self):
-        name = self.verb.name.decode() if self.verb else "-"
-        return f"<Request {name} {self.key!r} stage={self.stage} reply={self.reply!r:.40}>"
+        name = self.command.name.decode() if self.command else "-"
+        return f"<Request {name} {self.key!r} stage={self.role} reply={self.reply!r:.40}>"
 
 
 class RequestQueue:

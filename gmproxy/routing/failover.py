@@ -8,7 +8,7 @@ import time
 
 from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import c_number
-from gmproxy.protocol.request import Asker
+from gmproxy.protocol.request import ReplySink
 
 #: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
 LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
@@ -47,28 +47,28 @@ class Detour:
     def _lodge(self, request, key, backend):
         backend.has_guest(key)
         if self.longest_life and request.keys is None:
-            request.line = shorten_life(request.verb, request.line, self.longest_life)
+            request.line = shorten_life(request.command, request.line, self.longest_life)
 
 
-class Straggler(Asker):
+class Straggler(ReplySink):
     """In the place of the owner of a change that was under way to `backend` when another became responsible for its key.
 
     What was noted then may have been deleted before this change was made, so it is noted again.
     """
 
-    __slots__ = ("owner", "backend")
+    __slots__ = ("sink", "backend")
 
     def __init__(self, owner, backend):
-        self.owner = owner
+        self.sink = owner
         self.backend = backend
 
-    def answered(self, request):
-        request.owner = self.owner
+    def on_reply(self, request):
+        request.sink = self.sink
         self.backend.missed_change(request)
         return request.complete()
 
-    def abandoned(self, request):
-        request.owner = self.owner
+    def on_internal_error(self, request):
+        request.sink = self.sink
         return request.abandon()
 
 
@@ -76,21 +76,21 @@ def follow_stragglers(backend, primary_of):
     """Find the changes that are under way to `backend` and have no business there any more: `primary_of(key)` is another."""
     for link in filter(None, backend.links):
         for request in link.waiting:
-            if request.verb.changes and any(primary_of(key) is not backend for key in request.keys or (request.key,)):
-                request.owner = Straggler(request.owner, backend)
+            if request.command.is_write and any(primary_of(key) is not backend for key in request.keys or (request.key,)):
+                request.sink = Straggler(request.sink, backend)
 
 
-def shorten_life(verb, line, longest):
+def shorten_life(command, line, longest):
     """The command `line` with a life of at most `longest` seconds. A life that is no number is left for the server to refuse: this
     raises nothing, whatever a client has written."""
-    command, end, block = line.partition(b"\r\n")
-    words = command.split(b" ")
-    if verb.meta:
+    head, end, block = line.partition(b"\r\n")
+    words = head.split(b" ")
+    if command.is_meta:
         words = [_shorter_flag(word, longest) if at > 1 else word for at, word in enumerate(words)]
-        if verb.name == b"ms" and not any(word[:1] == b"T" for word in words[3:]):
+        if command.name == b"ms" and not any(word[:1] == b"T" for word in words[3:]):
             words.append(b"T%d" % longest)
-    elif LIFE_AT.get(verb.name, len(words)) < len(words):
-        at = LIFE_AT[verb.name]
+    elif LIFE_AT.get(command.name, len(words)) < len(words):
+        at = LIFE_AT[command.name]
         words[at] = _shorter(words[at], longest)
     return b" ".join(words) + end + block
 

@@ -1,15 +1,15 @@
-from gmproxy.protocol.request cimport Asker, Request
+from gmproxy.protocol.request cimport ReplySink, Request
 
 
-cdef class Fetching(Asker):
+cdef class Fetching(ReplySink):
     cdef readonly Request request
     cdef object primary
     cdef object router
     cdef Py_ssize_t left
     cdef bint in_doubt
 
-    cpdef answered(self, Request question)
-    cpdef abandoned(self, Request question)
+    cpdef on_reply(self, Request question)
+    cpdef on_internal_error(self, Request question)
 
 
 cdef class Refill(Fetching):
@@ -18,8 +18,8 @@ cdef class Refill(Fetching):
 
 
 cdef class MetaRefill(Fetching):
-    cpdef answered(self, Request question)
+    cpdef on_reply(self, Request question)
 
 
 cdef class Fetch(Fetching):
-    cpdef abandoned(self, Request question)
+    cpdef on_internal_error(self, Request question)

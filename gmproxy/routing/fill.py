@@ -11,17 +11,17 @@ for all of them.
 """
 
 from gmproxy.protocol import internal_commands
-from gmproxy.protocol.request import BACKUP, META_GET, VERBS
+from gmproxy.protocol.request import BACKUP, COMMANDS, META_GET, ReplySink
 from gmproxy.protocol.value_blocks import END, blocks_by_key, in_order
 
-GET = VERBS[b"get"]
+GET = COMMANDS[b"get"]
 
 #: Given to a `gets` that the backup answered. The primary has another number for the item, so a `cas` with this
 #: one fails with EXISTS, and the client reads again: it never overwrites a change it has not seen.
 UNMATCHED_CAS = 2**64 - 1
 
 
-class Fetching:
+class Fetching(ReplySink):
     """Fetches values from the backups for `primary` on behalf of `request`.
 
     router     knows the backup of a key
@@ -49,20 +49,20 @@ class Fetching:
             session = self._ask(key, *internal_commands.look(key, tells_life)) or session
         return session
 
-    def _ask(self, key, verb, line):
-        question = verb.request(key, line)
-        question.owner = self
-        question.lane = self.request.lane
-        question.stage = BACKUP
+    def _ask(self, key, command, line):
+        question = command.request(key, line)
+        question.sink = self
+        question.connection_index = self.request.connection_index
+        question.role = BACKUP
         return self.router.backup_of(key).submit(question)
 
-    def answered(self, question):
+    def on_reply(self, question):
         reply = question.reply
-        if question.verb is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(question.key):
+        if question.command is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(question.key):
             return self._ask(question.key, GET, b"get %b\r\n" % question.key)
-        if question.failure is not None:
+        if question.error is not None:
             self.in_doubt = True
-        read = read_meta if question.verb is META_GET else read_plain
+        read = read_meta if question.command is META_GET else read_plain
         found = read(reply, self.primary.options.refill_ttl)
         if found is not None:
             self.found(question.key, *found)
@@ -75,10 +75,10 @@ class Fetching:
 
     def _add(self, key, flags, life, data):
         """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
-        verb, line = internal_commands.fill(key, flags, life, data)
-        refill = verb.request(key, line)
-        refill.lane = self.request.lane
-        refill.stage = BACKUP  # nobody waits for it and nobody else is asked if it fails
+        command, line = internal_commands.fill(key, flags, life, data)
+        refill = command.request(key, line)
+        refill.connection_index = self.request.connection_index
+        refill.role = BACKUP  # nobody waits for it and nobody else is asked if it fails
         self.router.fill(refill, self.primary)
 
     def found(self, key, flags, life, data):
@@ -88,7 +88,7 @@ class Fetching:
         """All questions are answered."""
         raise NotImplementedError
 
-    def abandoned(self, question):
+    def on_internal_error(self, question):
         """Nothing that was fetched for the request is added to the primary, and the request is abandoned."""
         for key in self.request.keys or (self.request.key,):
             if self.primary.fetches.get(key) is self:
@@ -114,7 +114,7 @@ class Refill(Fetching):
         return self.fetch(keys)
 
     def found(self, key, flags, life, data):
-        cas = b" %d" % UNMATCHED_CAS if self.request.verb.name in (b"gets", b"gats") else b""
+        cas = b" %d" % UNMATCHED_CAS if self.request.command.name in (b"gets", b"gats") else b""
         self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, len(data) - 2, cas, data)]
 
     def done(self):
@@ -123,7 +123,7 @@ class Refill(Fetching):
             asked = len(request.keys or (request.key,)) - self._had
             self.primary.lacked(asked, len(self.values) - self._had)
         request.reply = in_order(request.keys or [request.key], self.values)
-        request.mapped = False
+        request.has_value_offsets = False
         return request.complete()
 
 
@@ -135,18 +135,18 @@ class MetaRefill(Fetching):
 
     def ask(self):
         request = self.request
-        same = request.verb.request(request.key, request.line)
-        same.owner = self
-        same.lane = request.lane
-        same.stage = BACKUP
+        same = request.command.request(request.key, request.line)
+        same.sink = self
+        same.connection_index = request.connection_index
+        same.role = BACKUP
         return self.router.backup_of(request.key).submit(same)
 
-    def answered(self, question):
+    def on_reply(self, question):
         if self.left:
-            return Fetching.answered(self, question)
+            return Fetching.on_reply(self, question)
         request = self.request
         found = question.reply.startswith((b"HD", b"VA"))
-        if question.failure is None:
+        if question.error is None:
             self.primary.lacked(1, int(found))
         if found:
             request.reply = without_cas(question.reply)
@@ -168,9 +168,9 @@ class Fetch(Fetching):
     def done(self):
         return self.router.ready(self.request)
 
-    def abandoned(self, question):
+    def on_internal_error(self, question):
         self.router.never_ready(self.request)
-        return Fetching.abandoned(self, question)
+        return Fetching.on_internal_error(self, question)
 
 
 def read_meta(reply, life):

@@ -1,18 +1,18 @@
 cimport cython
-from gmproxy.protocol.request cimport Asker, Request
-from gmproxy.protocol.key_list cimport Division
+from gmproxy.protocol.request cimport ReplySink, Request
+from gmproxy.protocol.key_list cimport KeyPartition
 
 
-cdef class Gather(Asker):
+cdef class Gather(ReplySink):
     cdef readonly Request request
-    cdef Division division
+    cdef KeyPartition division
     cdef Py_ssize_t left
     cdef readonly list parts
 
-    cpdef begin(self, Request request, Division division)
+    cpdef begin(self, Request request, KeyPartition division)
     @cython.locals(request=Request)
-    cpdef answered(self, Request part)
-    cpdef abandoned(self, Request part)
+    cpdef on_reply(self, Request part)
+    cpdef on_internal_error(self, Request part)
     @cython.locals(parts=list, part=Request)
     cdef bytes _join(self)
     cdef bytes _piece_together(self)
@@ -20,13 +20,13 @@ cdef class Gather(Asker):
 
 cdef class Gatherer:
     @cython.locals(gather=Gather)
-    cpdef Gather gather(self, Request request, Division division)
+    cpdef Gather gather(self, Request request, KeyPartition division)
 
 
-cdef class FanOut(Asker):
+cdef class FanOut(ReplySink):
     cdef readonly Request request
     cdef Py_ssize_t left
     cdef object trouble
 
-    cpdef answered(self, Request part)
-    cpdef abandoned(self, Request part)
+    cpdef on_reply(self, Request part)
+    cpdef on_internal_error(self, Request part)

@@ -1,9 +1,10 @@
 """Many answers become one: of a retrieval that was split by server, and of a command that went to every server."""
 
+from gmproxy.protocol.request import ReplySink
 from gmproxy.protocol.value_blocks import END, blocks_by_key, in_order
 
 
-class Gather:
+class Gather(ReplySink):
     """Joins the answers to the parts of a retrieval: all their values, in the order asked, with one END.
 
     memcached answers in that order, and there are clients (Cache::Memcached::Fast) that lose what comes in another.
@@ -18,17 +19,17 @@ class Gather:
         self.left = len(division.owners)
         self.parts = []
 
-    def answered(self, part):
+    def on_reply(self, part):
         self.left -= 1
         if self.left:
             return None
         request = self.request
-        if request.owner is not None:  # else it was abandoned
+        if request.sink is not None:  # else it was abandoned
             request.reply = self._join()
         self.parts = None  # they refer to this object: let go, or only the garbage collector could
         return request.complete()
 
-    def abandoned(self, part):
+    def on_internal_error(self, part):
         return self.request.abandon()
 
     def _join(self):
@@ -36,7 +37,7 @@ class Gather:
         if len(parts) == 1:
             return parts[0].reply
         for part in parts:
-            if not part.mapped:
+            if not part.has_value_offsets:
                 return self._piece_together()
         return self.division.merge(parts)
 
@@ -44,7 +45,7 @@ class Gather:
         """Block by block: some of the answers are not as a server gave them."""
         found = {}
         for part in self.parts:
-            if part.failure is not None and not part.reply.endswith(END):
+            if part.error is not None and not part.reply.endswith(END):
                 return part.reply  # on_get_error = error: the client wants to know
         for part in self.parts:
             for key, blocks in blocks_by_key(part.reply).items():
@@ -66,7 +67,7 @@ class Gatherer:
 GATHERER = Gatherer()
 
 
-class FanOut:
+class FanOut(ReplySink):
     """One answer for a command that went to every server: OK if all of them said so, else the first that did not."""
 
     __slots__ = ("request", "left", "trouble")
@@ -76,7 +77,7 @@ class FanOut:
         self.left = left
         self.trouble = None
 
-    def answered(self, part):
+    def on_reply(self, part):
         self.left -= 1
         if part.reply != b"OK\r\n" and self.trouble is None:
             self.trouble = part.reply
@@ -85,5 +86,5 @@ class FanOut:
         self.request.reply = self.trouble or b"OK\r\n"
         return self.request.complete()
 
-    def abandoned(self, part):
+    def on_internal_error(self, part):
         return self.request.abandon()

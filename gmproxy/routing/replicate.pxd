@@ -1,5 +1,5 @@
 cimport cython
-from gmproxy.protocol.request cimport Asker, Request, Verb
+from gmproxy.protocol.request cimport ReplySink, Request, Command
 from gmproxy.placement.locators cimport Locator
 
 
@@ -17,20 +17,20 @@ cdef class Copies:
     cpdef send(self, Request request, object primary)
     cdef bint _is_same_server(self, bytes key, object primary) except -1
     @cython.locals(copy=Request)
-    cdef _send_twin(self, Request request, Verb verb, bytes line)
-    @cython.locals(reply=bytes, line=bytes, verb=Verb)
+    cdef _send_twin(self, Request request, Command command, bytes line)
+    @cython.locals(reply=bytes, line=bytes, command=Command)
     cdef _send_value(self, Request request)
     cdef _submit(self, Request copy)
     @cython.locals(copy=Request)
-    cpdef answered(self, Request request)
+    cpdef on_reply(self, Request request)
     cdef _copy_answered(self, Request copy, Request request)
     cdef _compare(self, Request request, Request copy)
 
 
-cdef class Outcome(Asker):
-    cdef Asker owner
+cdef class Outcome(ReplySink):
+    cdef ReplySink sink
     cdef Copies copies
     cdef public bint overtaken
 
-    cpdef answered(self, Request request)
-    cpdef abandoned(self, Request request)
+    cpdef on_reply(self, Request request)
+    cpdef on_internal_error(self, Request request)

@@ -15,7 +15,7 @@ its answer as soon as the primary's is there, with sync when both are. A primary
 from gmproxy.protocol import internal_commands, replica_commands
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
-from gmproxy.protocol.request import COPY, PRIMARY
+from gmproxy.protocol.request import COPY, PRIMARY, ReplySink
 
 
 class Copies:
@@ -57,17 +57,17 @@ class Copies:
         """`request`, a change, is about to be sent to `primary`."""
         if self._is_same_server(request.key, primary):
             return
-        if request.verb.by_outcome:
-            outcome = Outcome(request.owner, self)
-            request.owner = outcome
+        if request.command.conditional:
+            outcome = Outcome(request.sink, self)
+            request.sink = outcome
             self._undecided.setdefault(request.key, []).append(outcome)
             return
-        if request.verb.reads:
+        if request.command.is_read:
             self.send_touch(request, request.key, primary)
             return
         if self._undecided:
             self._overtake(request.key)
-        self._send_twin(request, request.verb, request.line)
+        self._send_twin(request, request.command, request.line)
 
     def send_touch(self, request, key, primary):
         """What a retrieval changes is the life of the item: the backup need not send the value for that."""
@@ -75,34 +75,34 @@ class Copies:
             return
         if self._undecided:
             self._overtake(key)
-        verb, key, line = replica_commands.of_touch(request, key)
-        self._submit(verb.request(key, line))
+        command, key, line = replica_commands.of_touch(request, key)
+        self._submit(command.request(key, line))
 
     def _is_same_server(self, key, primary):
         """True if `key` has its own primary for a backup, as some have where the lists overlap: what is made there twice is wrong."""
         return self.backup_of(key).label == primary.label
 
-    def _send_twin(self, request, verb, line):
-        copy = verb.request(request.key, line)
-        copy.twin = request
-        request.twin = copy
+    def _send_twin(self, request, command, line):
+        copy = command.request(request.key, line)
+        copy.mirror = request
+        request.mirror = copy
         self._submit(copy)
 
     def _submit(self, copy):
-        copy.stage = COPY
+        copy.role = COPY
         self.backup_of(copy.key).submit(copy)
 
     def _send_value(self, request):
         """The primary has stored what `request` says: so must the backup."""
-        verb, _, line = replica_commands.of_outcome(request)
+        command, _, line = replica_commands.of_outcome(request)
         reply, request.reply = request.reply, None  # should the copy fail at once, it is not yet that which is waited for
-        self._send_twin(request, verb, line)
+        self._send_twin(request, command, line)
         request.reply = reply
 
     def _forget(self, key):
         """Nobody knows what the backup has under `key`, so it had better have nothing."""
-        verb, line = internal_commands.forget(key)
-        self._submit(verb.request(key, line))
+        command, line = internal_commands.forget(key)
+        self._submit(command.request(key, line))
 
     def _overtake(self, key):
         for outcome in self._undecided.get(key, ()):
@@ -117,12 +117,12 @@ class Copies:
     def decided(self, outcome, request):
         """The primary has told what came of a change by outcome. Returns the session that waits for no more replies, if any."""
         self.forget_outcome(outcome, request.key)
-        if request.stage == PRIMARY and request.reply.startswith(request.verb.done):
+        if request.role == PRIMARY and request.reply.startswith(request.command.success_prefixes):
             if outcome.overtaken:
                 self._forget(request.key)
             else:
                 self._send_value(request)
-                if self.waited_for and request.twin.failure is None:
+                if self.waited_for and request.mirror.error is None:
                     return None
         return request.complete()
 
@@ -136,13 +136,13 @@ class Copies:
 
     # -- answers
 
-    def answered(self, request):
+    def on_reply(self, request):
         """One of two twins has its reply. Returns the session that waits for no more replies by this, if any."""
-        if request.stage == COPY:
-            return self._copy_answered(request, request.twin)
-        copy = request.twin
-        if copy.failure is not None:
-            request.twin = None
+        if request.role == COPY:
+            return self._copy_answered(request, request.mirror)
+        copy = request.mirror
+        if copy.error is not None:
+            request.mirror = None
         elif copy.reply is not None:
             self._compare(request, copy)
         elif self.waited_for:
@@ -150,8 +150,8 @@ class Copies:
         return request.complete()
 
     def _copy_answered(self, copy, request):
-        if request.failure is not None:
-            copy.twin = request.twin = None
+        if request.error is not None:
+            copy.mirror = request.mirror = None
             request.reply = copy.reply
             mark_cas_number(request, BACKUP_SET)
             return request.complete()
@@ -162,7 +162,7 @@ class Copies:
 
     def _compare(self, request, copy):
         """Both have answered: let them go of each other, and see to it that the backup has no value that the primary has not."""
-        copy.twin = request.twin = None
+        copy.mirror = request.mirror = None
         if copy.reply != request.reply and replica_commands.differ(request, copy):
             self.differed += 1
             self._forget(request.key)
@@ -171,12 +171,12 @@ class Copies:
 
     def primary_failed(self, request, primary):
         """`primary` failed on `request`, which has a twin: what the backup says of its copy is the answer."""
-        copy = request.twin
-        if copy.reply is None and copy.failure is None:
+        copy = request.mirror
+        if copy.reply is None and copy.error is None:
             return None
-        copy.twin = request.twin = None
-        if copy.failure is not None:
-            return self.router.give_up(request, primary, request.failure)
+        copy.mirror = request.mirror = None
+        if copy.error is not None:
+            return self.router.give_up(request, primary, request.error)
         request.reply = copy.reply
         mark_cas_number(request, BACKUP_SET)
         return request.complete()
@@ -184,37 +184,37 @@ class Copies:
     def copy_failed(self, copy, backup):
         """`backup` failed on `copy`, and has the key in its journal now."""
         self.lost += 1
-        request = copy.twin
-        copy.twin = None
+        request = copy.mirror
+        copy.mirror = None
         if request is None:
             return None
-        if request.failure is not None:
-            request.twin = None
-            return self.router.give_up(request, backup, request.failure)
+        if request.error is not None:
+            request.mirror = None
+            return self.router.give_up(request, backup, request.error)
         if request.reply is not None and self.waited_for:
-            request.twin = None
+            request.mirror = None
             return request.complete()
         return None
 
 
-class Outcome:
+class Outcome(ReplySink):
     """Stands between a change by outcome and whoever asked for it.
 
     overtaken   True once another change of the key went to the backup
     """
 
-    __slots__ = ("owner", "copies", "overtaken")
+    __slots__ = ("sink", "copies", "overtaken")
 
     def __init__(self, owner, copies):
-        self.owner = owner
+        self.sink = owner
         self.copies = copies
         self.overtaken = False
 
-    def answered(self, request):
-        request.owner = self.owner
+    def on_reply(self, request):
+        request.sink = self.sink
         return self.copies.decided(self, request)
 
-    def abandoned(self, request):
+    def on_internal_error(self, request):
         self.copies.forget_outcome(self, request.key)
-        request.owner = self.owner
+        request.sink = self.sink
         return request.abandon()

@@ -1,9 +1,9 @@
 cimport cython
 from gmproxy.backend.backend cimport Backend
 from gmproxy.routing.replicate cimport Copies
-from gmproxy.protocol.request cimport Asker, Request
+from gmproxy.protocol.request cimport ReplySink, Request
 from gmproxy.routing.multiget cimport Gather, Gatherer
-from gmproxy.protocol.key_list cimport Division, Keys
+from gmproxy.protocol.key_list cimport KeyPartition, KeyList
 from gmproxy.placement.locators cimport Locator
 
 cdef Gatherer GATHERER
@@ -38,20 +38,20 @@ cdef class Router:
     cdef bint _may_leave_guests(self, Request request) except -1
     cpdef fill(self, Request request, Backend backend)
     cpdef primary_of(self, bytes key)
-    @cython.locals(division=Division, keys=Keys, part=Request, gather=Gather, number=Py_ssize_t, parts=list, backend=Backend)
+    @cython.locals(division=KeyPartition, keys=KeyList, part=Request, gather=Gather, number=Py_ssize_t, parts=list, backend=Backend)
     cdef _split(self, Request request, list servers, Locator locator, int stage)
     @cython.locals(backend=Backend, key=bytes, index=Py_ssize_t, room=Py_ssize_t, changes=bint)
     cdef _divide_with_care(self, Request request, list servers, Locator locator)
     cpdef missed(self, Request request, Backend backend)
     cpdef failed(self, Request request, Backend backend, str reason)
-    @cython.locals(twin=Request)
-    cpdef abandoned(self, Request request)
+    @cython.locals(mirror=Request)
+    cpdef on_internal_error(self, Request request)
 
 
-cdef class Heir(Asker):
+cdef class Heir(ReplySink):
     cdef readonly Request request
 
     @cython.locals(request=Request)
-    cpdef answered(self, Request other)
+    cpdef on_reply(self, Request other)
     @cython.locals(request=Request)
-    cpdef abandoned(self, Request other)
+    cpdef on_internal_error(self, Request other)

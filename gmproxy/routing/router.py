@@ -17,8 +17,8 @@ import logging
 from gmproxy import internal_errors
 from gmproxy.errors import ConfigError
 from gmproxy.protocol import cas_numbers, replica_commands
-from gmproxy.protocol.key_list import Division
-from gmproxy.protocol.request import BACKUP, COPY, PRIMARY, UNREADY
+from gmproxy.protocol.key_list import KeyPartition
+from gmproxy.protocol.request import BACKUP, COPY, PRIMARY, UNREADY, ReplySink
 from gmproxy.routing.failover import Detour, follow_stragglers
 from gmproxy.routing.fill import Fetch, MetaRefill, Refill
 from gmproxy.routing.multiget import GATHERER, FanOut
@@ -123,21 +123,21 @@ class Router:
     def route(self, request):
         """Send `request` on its way. Its owner gets the answer once it is there, perhaps before this returns.
 
-        Called from a session's greenlet; never waits. The caller abandons the request if it raises (see `abandoned`).
+        Called from a session's greenlet; never waits. The caller abandons the request if it raises (see `on_internal_error`).
         """
         if self.sampler is not None:
             self._sample(request)
         if request.keys is not None:
-            if request.verb.changes:
+            if request.command.is_write:
                 self._touch_several(request)
-            self._split(request, self.backends, self.locator, request.stage)
+            self._split(request, self.backends, self.locator, request.role)
             return
         backend = self.backends[self.locator.locate(request.key)]
-        if not request.verb.changes:
+        if not request.command.is_write:
             backend.submit(request)
-        elif request.verb.depends and backend.ask_backup_on_miss and request.stage == PRIMARY:
+        elif request.command.reads_old_value and backend.ask_backup_on_miss and request.role == PRIMARY:
             self.unready += 1
-            request.stage = UNREADY
+            request.role = UNREADY
             Fetch(request, backend, self).ask()
         else:
             self._change(request, backend)
@@ -154,7 +154,7 @@ class Router:
             backend.fetches.pop(request.key, None)  # what is being fetched is about to be old
         if self.detour is not None:
             self.detour.take(request, request.key, backend)
-        if self.copying and request.stage == PRIMARY:
+        if self.copying and request.role == PRIMARY:
             self.copies.send(request, backend)
         session = backend.submit(request)
         if self._may_leave_guests(request):
@@ -163,21 +163,21 @@ class Router:
 
     def _may_leave_guests(self, request):
         """True if a change was sent to the primary alone, while the backup may have the key from when it stood in."""
-        return not self.copying and self.backups and request.stage == PRIMARY
+        return not self.copying and self.backups and request.role == PRIMARY
 
     def ready(self, request):
         """The key of `request` was refilled, if it could be. Returns the session that is ready by this, if any."""
-        if request.stage != UNREADY:
+        if request.role != UNREADY:
             return None  # it was abandoned
         self.unready -= 1
-        request.stage = PRIMARY
+        request.role = PRIMARY
         return self._change(request, self.primary_of(request.key))  # perhaps another than when it came
 
     def never_ready(self, request):
         """The key of `request` is not refilled, and the request abandoned."""
-        if request.stage == UNREADY:
+        if request.role == UNREADY:
             self.unready -= 1
-            request.stage = PRIMARY
+            request.role = PRIMARY
 
     def _touch_several(self, request):
         for key in request.keys:
@@ -186,7 +186,7 @@ class Router:
                 backend.fetches.pop(key, None)
             if self.detour is not None:
                 self.detour.take(request, key, backend)
-            if request.stage != PRIMARY:
+            if request.role != PRIMARY:
                 continue
             if self.copying:
                 self.copies.send_touch(request, key, backend)
@@ -209,15 +209,15 @@ class Router:
         self.copies.overtake_all()
         for backend in servers:
             backend.fetches.clear()
-            part = request.verb.request(b"", request.line)
-            part.owner = fan_out
-            part.lane = request.lane
-            part.stage = BACKUP  # there is nobody else to ask
+            part = request.command.request(b"", request.line)
+            part.sink = fan_out
+            part.connection_index = request.connection_index
+            part.role = BACKUP  # there is nobody else to ask
             backend.submit(part)
 
     def _split(self, request, servers, locator, stage):
         """Ask each of `servers` for its keys of `request`. Returns the session that is ready by this, if any."""
-        if request.verb.changes or some_may_be_old(servers):
+        if request.command.is_write or some_may_be_old(servers):
             division = self._divide_with_care(request, servers, locator)
         else:
             keys = request.keys
@@ -225,11 +225,11 @@ class Router:
         self.fragments += len(division.owners)
         gather = GATHERER.gather(request, division)
         for keys in division.parts:
-            part = request.verb.request(request.key, keys.line(request.line))
+            part = request.command.request(request.key, keys.line(request.line))
             part.keys = keys
-            part.owner = gather
-            part.lane = request.lane
-            part.stage = stage
+            part.sink = gather
+            part.connection_index = request.connection_index
+            part.role = stage
             gather.parts.append(part)
         session = None
         parts = gather.parts  # the gather drops them once it has all answers, perhaps before we are done
@@ -241,7 +241,7 @@ class Router:
     def _divide_with_care(self, request, servers, locator):
         """The keys that a server will refuse, since it has missed a change of them, go apart. And memcached gives up a long
         line that is no get."""
-        changes = request.verb.changes
+        changes = request.command.is_write
         groups = {}  # (server, whether it will refuse) -> the group that its next key joins
         owners = []
         order = []
@@ -258,7 +258,7 @@ class Router:
                 groups[place] = len(owners)
                 owners.append(index)
             order.append(groups[place])
-        return Division(request.keys, order, owners)
+        return KeyPartition(request.keys, order, owners)
 
     def primary_of(self, key):
         return self.backends[self.locator.locate(key)]
@@ -270,9 +270,9 @@ class Router:
 
     def missed(self, request, backend):
         """The primary has no value for a key of `request`, but that proves nothing: ask the backup."""
-        if request.stage != PRIMARY:
+        if request.role != PRIMARY:
             return request.complete()
-        if request.verb.meta:
+        if request.command.is_meta:
             return MetaRefill(request, backend, self).ask()
         return Refill(request, backend, self).ask()
 
@@ -280,64 +280,64 @@ class Router:
 
     def failed(self, request, backend, reason):
         """`backend` could not answer. Returns the session that waits for no more replies by this, if any."""
-        request.failure = reason
+        request.error = reason
         backend.errors[reason] += 1
-        if request.verb.changes or request.verb.kind == "flush":
+        if request.command.is_write or request.command.kind == "flush":
             backend.missed_change(request)
-        if request.stage == COPY:
+        if request.role == COPY:
             return self.copies.copy_failed(request, backend)
-        if request.stage == PRIMARY and self.backups:
-            if request.twin is not None:
+        if request.role == PRIMARY and self.backups:
+            if request.mirror is not None:
                 return self.copies.primary_failed(request, backend)
             return self._ask_backup(request, backend)
         return self.give_up(request, backend, reason)
 
     def _ask_backup(self, request, primary):
         if request.keys is not None:
-            question = request.verb.request(request.key, prefix_of(request))
+            question = request.command.request(request.key, prefix_of(request))
             question.keys = request.keys
-            question.owner = Heir(request)
-            question.lane = request.lane
+            question.sink = Heir(request)
+            question.connection_index = request.connection_index
             return self._split(question, self.copies.backups, self.copies.locator, BACKUP)
-        request.stage = BACKUP
+        request.role = BACKUP
         request.retried = False
         backup = self.backup_of(request.key)
-        if backup.label == primary.label and not request.verb.repeatable:
-            return self.give_up(request, primary, request.failure)  # there it may have been made already
-        if request.verb.changes and not self.copying:
+        if backup.label == primary.label and not request.command.idempotent:
+            return self.give_up(request, primary, request.error)  # there it may have been made already
+        if request.command.is_write and not self.copying:
             backup.has_guest(request.key)
-        if request.verb.by_outcome:
+        if request.command.conditional:
             request.line = cas_numbers.line_for(request, cas_numbers.BACKUP_SET)
         return backup.submit(request)
 
     def give_up(self, request, backend, reason):
         """Nobody can answer `request`; `backend` was the last that could not."""
-        if request.verb.miss is not None and self.options.on_get_error == "miss":
+        if request.command.miss_reply is not None and self.options.on_get_error == "miss":
             self.misses_for_errors += 1
-            request.reply = request.verb.miss
-            request.mapped = False
+            request.reply = request.command.miss_reply
+            request.has_value_offsets = False
         else:
             request.reply = b"SERVER_ERROR %b %b\r\n" % (reason.encode(), backend.label.encode())
         return request.complete()
 
     # -- internal errors
 
-    def abandoned(self, request):
+    def on_internal_error(self, request):
         """gmproxy itself failed on `request`: its owner gets INTERNAL_ERROR, once. Returns the session that waits for no more
         replies by this, if any. May be called from a callback of the loop or a session's greenlet; never raises.
 
         Nobody knows which servers have made a change, or will: its keys are deleted on all of them.
         """
-        twin = request.twin
-        request.twin = None
+        mirror = request.mirror
+        request.mirror = None
         session = request.abandon()
-        if twin is not None:
-            twin.twin = None
-            if request.stage == COPY:
-                session = twin.abandon() or session  # a change that waits for its copy
+        if mirror is not None:
+            mirror.mirror = None
+            if request.role == COPY:
+                session = mirror.abandon() or session  # a change that waits for its copy
         self.never_ready(request)
         try:
-            if request.verb.changes:
+            if request.command.is_write:
                 for key in request.keys or (request.key,):
                     self._is_unknown(key)
         except Exception:
@@ -353,11 +353,11 @@ class Router:
 
 def prefix_of(part):
     """What stands in the line of `part`, a request for several keys, before the first of them."""
-    words = 2 if part.verb.changes else 1  # gat EXPTIME
+    words = 2 if part.command.is_write else 1  # gat EXPTIME
     return b" ".join(part.line.split(b" ", words)[:words]) + b" "
 
 
-class Heir:
+class Heir(ReplySink):
     """Hands the answer of one request to another that could not get its own."""
 
     __slots__ = ("request",)
@@ -365,14 +365,14 @@ class Heir:
     def __init__(self, request):
         self.request = request
 
-    def answered(self, other):
+    def on_reply(self, other):
         request = self.request
         self.request = None  # it may refer to `other`, and that to this object
         request.reply = other.reply
-        request.mapped = False
+        request.has_value_offsets = False
         return request.complete()
 
-    def abandoned(self, other):
+    def on_internal_error(self, other):
         request = self.request
         self.request = None
         return request.abandon() if request is not None else None

@@ -26,7 +26,7 @@ FOR_SERVER = 2
 
 #: Busy clients that share a link to each server (clients.py) before the next ones get a second. Fewer links gather more requests in one
 #: send; more let a large value pass beside the small ones.
-CLIENTS_PER_LANE = 512
+CLIENTS_PER_CONNECTION = 512
 
 #: Clients that are turned away and have not yet read why (listener.py).
 MAX_FAREWELLS = 32
@@ -102,6 +102,6 @@ def _clients(configs: list, lanes: list[int], left: int) -> int:
     for used in range(2, max(*lanes, 2) + 1):
         room = left - sum(min(lane, used) * _servers(config) for config, lane in zip(configs, lanes))
         if used < max(lanes):
-            room = min(room, (used - 1) * CLIENTS_PER_LANE)
+            room = min(room, (used - 1) * CLIENTS_PER_CONNECTION)
         best = max(best, room)
     return best

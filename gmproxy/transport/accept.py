@@ -57,8 +57,8 @@ class Spare:
             except OSError:
                 self._fd = -1  # the next attempt begins with this
 
-    def turn_away(self, sock: Any, last_words: bytes) -> bool:
-        """Accept one connection at the listening socket `sock`, send it `last_words` as far as the kernel takes them at once, and close it.
+    def turn_away(self, sock: Any, refusal: bytes) -> bool:
+        """Accept one connection at the listening socket `sock`, send it `refusal` as far as the kernel takes them at once, and close it.
         False if there is no descriptor for it all the same. Raises BlockingIOError if no connection waits. Never waits: may be called from a
         loop callback."""
         self._reserve()
@@ -73,7 +73,7 @@ class Spare:
         except OSError:
             return False
         else:
-            say_and_close(fd, last_words)
+            say_and_close(fd, refusal)
             return True
         finally:
             self._reserve()
@@ -98,10 +98,10 @@ def say_and_close(fd: int, words: bytes) -> None:
 class Patient:
     """Stands before a gevent server among the bases of a class: its accept never raises, and goes on by itself after a pause.
 
-    `last_words`: what a connection gets that cannot be served for lack of descriptors; b"" for nothing.
+    `refusal`: what a connection gets that cannot be served for lack of descriptors; b"" for nothing.
     """
 
-    last_words = b""
+    refusal = b""
 
     _turned_away = 0
     _log_at = 0.0
@@ -149,7 +149,7 @@ class Patient:
         """False if no connection waited: accept asks for a descriptor before it looks for a connection."""
         turned_away = 0
         try:
-            while turned_away < TURNED_AWAY_AT_ONCE and SPARE.turn_away(self.socket, self.last_words):
+            while turned_away < TURNED_AWAY_AT_ONCE and SPARE.turn_away(self.socket, self.refusal):
                 turned_away += 1
         except BlockingIOError:
             return turned_away > 0

@@ -63,13 +63,13 @@ def _command(random):
 
 
 def _store(random):
-    verb = random.choice(STORES)
+    command = random.choice(STORES)
     value = random.choice(VALUES)
     length = b"%d" % len(value)
     if random.random() < 0.05:
         length = _odd_number(random)
-    words = [verb, _key(random), _number(random, (b"0", b"1", b"4294967295")), _number(random, EXPTIMES), length]
-    if verb == b"cas":
+    words = [command, _key(random), _number(random, (b"0", b"1", b"4294967295")), _number(random, EXPTIMES), length]
+    if command == b"cas":
         words.append(_number(random, (b"1", b"2", b"0", b"18446744073709551615")))
     data_end = b"\r\n" if random.random() < 0.95 else random.choice((b"", b"\n", b"\r", b"xx", b"x\r\n", b"\0\0"))
     return [_line(random, words), value + data_end]

@@ -54,8 +54,8 @@ def requests(parser, chunks):
             parser.stream.feed(chunk)
             while (request := parser.next_request()) is not None:
                 found.append(request)
-    except message.EndOfTalk as end:
-        return found, end.last_words
+    except message.ClientProtocolError as end:
+        return found, end.reply
     return found, None
 
 
@@ -63,7 +63,7 @@ def facts(found):
     requests_, last_words = found
     each = []
     for request in requests_:
-        name = request.verb and request.verb.name
+        name = request.command and request.command.name
         for one in request.keys if name == b"gets" and request.keys else [request.key]:
             each.append((name, one, None if name == b"gets" else request.line, request.quiet, request.reply))
     return each, last_words
@@ -86,19 +86,19 @@ def test_text_is_read_the_same_however_it_is_cut(data, cuts):
 
 def lines_of(request):
     """What a server gets for `request`: a whole command line, and the data block that it announces."""
-    command, end, block = request.line.partition(b"\r\n")
-    assert end and b"\n" not in command and b"\0" not in command
-    return command.split(b" "), block
+    head, end, block = request.line.partition(b"\r\n")
+    assert end and b"\n" not in head and b"\0" not in head
+    return head.split(b" "), block
 
 
 @thorough
 @given(data=binary_talk)
 def test_no_packet_can_smuggle_a_command_to_a_server(data):
     for request in requests(binary.BinaryParser(MAX_ITEM_SIZE), [data])[0]:
-        if request.verb is None or not request.key or request.keys is not None:
+        if request.command is None or not request.key or request.keys is not None:
             continue
         words, block = lines_of(request)
-        assert words[0] == request.verb.name and b"" not in words
+        assert words[0] == request.command.name and b"" not in words
         if words[0] == b"ms":
             assert len(block) == int(words[2]) + 2 and block.endswith(b"\r\n")
         else:
@@ -110,9 +110,9 @@ def test_no_packet_can_smuggle_a_command_to_a_server(data):
 @given(data=text_talk)
 def test_no_meta_command_can_smuggle_another_to_a_server(data):
     for request in requests(text.TextParser(MAX_ITEM_SIZE), [data])[0]:
-        if request.verb is not None and request.verb.meta:
+        if request.command is not None and request.command.is_meta:
             words, block = lines_of(request)
-            assert words[0] == request.verb.name and b"" not in words
+            assert words[0] == request.command.name and b"" not in words
             assert not any(flag.startswith(b"q") for flag in words[2:]), "a server that is quiet would be out of step"
             assert len(block) == (int(words[2]) + 2 if words[0] == b"ms" else 0)
 
@@ -129,9 +129,9 @@ def as_routed(request):
 def test_whatever_is_asked_of_a_binary_server_is_whole_packets_about_these_keys(data):
     parser = (binary.BinaryParser if data[:1] == b"\x80" else text.TextParser)(MAX_ITEM_SIZE)
     for request in requests(parser, [data])[0]:
-        if request.verb is None or not (request.key or request.verb.kind == "flush"):
+        if request.command is None or not (request.key or request.command.kind == "flush"):
             continue
-        said = binary_link.BinaryLink().encode(as_routed(request))
+        said = binary_link.BinaryReplyParser().encode(as_routed(request))
         while said:
             magic, _, key_length, extras_length, _, _, length, _, _ = REQUEST.unpack_from(said)
             body = said[REQUEST.size:REQUEST.size + length]
@@ -163,9 +163,9 @@ answer = st.one_of(meta_answer, values_answer, error_line, st.binary(max_size=20
 def test_whatever_a_server_says_a_client_gets_whole_packets_or_the_link_is_closed(data, answers):
     for request in requests(binary.BinaryParser(MAX_ITEM_SIZE), [data])[0]:
         for said in answers:
-            if request.edge is None or not request.key:
+            if request.renderer is None or not request.key:
                 continue
-            reader = reply.ReplyReader()
+            reader = reply.TextReplyParser()
             reader.stream.feed(said)
             try:
                 request.reply = reader.read(request)
@@ -173,7 +173,7 @@ def test_whatever_a_server_says_a_client_gets_whole_packets_or_the_link_is_close
                 assert error.reason == PROTOCOL
                 continue
             if request.reply is not None:
-                packets = taken_apart(request.edge.render(request))
+                packets = taken_apart(request.renderer.render(request))
                 assert len(packets) <= len(request.keys or [request.key])
 
 
@@ -182,9 +182,9 @@ def test_whatever_a_server_says_a_client_gets_whole_packets_or_the_link_is_close
 def test_and_in_text_a_whole_answer_or_nothing(data, answers):
     for request in requests(text.TextParser(MAX_ITEM_SIZE), [data])[0]:
         for said in answers:
-            if request.edge is None:
+            if request.renderer is None:
                 continue
-            reader = reply.ReplyReader()
+            reader = reply.TextReplyParser()
             reader.stream.feed(said)
             try:
                 request.reply = reader.read(request)
@@ -192,7 +192,7 @@ def test_and_in_text_a_whole_answer_or_nothing(data, answers):
                 assert error.reason == PROTOCOL
                 continue
             if request.reply is not None:
-                assert request.edge.render(request) in (b"", request.reply) or request.reply == b"EN\r\n"
+                assert request.renderer.render(request) in (b"", request.reply) or request.reply == b"EN\r\n"
 
 
 packet_answers = st.builds(
@@ -207,7 +207,7 @@ packet_answers = st.builds(
 @given(data=text_talk, answers=st.lists(st.one_of(packet_answers, st.binary(max_size=30)), min_size=1, max_size=4), cuts=cuts)
 def test_whatever_a_binary_server_says_is_read_the_same_however_it_is_cut(data, answers, cuts):
     for request in requests(text.TextParser(MAX_ITEM_SIZE), [data])[0]:
-        if request.verb is None or not request.key:
+        if request.command is None or not request.key:
             continue
         as_routed(request)
         told = [replies(request, chunks) for chunks in ([b"".join(answers)], pieces(b"".join(answers), cuts))]
@@ -217,7 +217,7 @@ def test_whatever_a_binary_server_says_is_read_the_same_however_it_is_cut(data, 
 
 def replies(request, chunks):
     """The reply of a binary server that says `chunks`, the reason why the link is closed, or None if more is to come."""
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     link.encode(request)
     try:
         for chunk in chunks:

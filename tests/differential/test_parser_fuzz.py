@@ -14,7 +14,7 @@ from gmproxy.compiled import BUILD
 from gmproxy.errors import PROTOCOL, BackendError
 from gmproxy.protocol import request as message
 from gmproxy.protocol.binary import requests as binary
-from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.key_list import KeyList
 from gmproxy.protocol.text import requests as text
 from gmproxy.protocol.text import responses as reply
 
@@ -79,8 +79,8 @@ def cut(data, rng):
 
 
 def facts(request):
-    verb = request.verb and request.verb.name
-    return verb, request.key, request.keys, request.line, request.quiet, request.edge is not None, request.reply
+    command = request.command and request.command.name
+    return command, request.key, request.keys, request.line, request.quiet, request.renderer is not None, request.reply
 
 
 def parse(chunks):
@@ -109,22 +109,22 @@ def _parse(parser, chunks):
                 found.append(facts(request))
                 assert len(found) <= sum(map(len, chunks)), "requests out of nothing"
             parser.stream.forget()
-    except message.EndOfTalk as end:
-        found.append(("the end", end.last_words))
+    except message.ClientProtocolError as end:
+        found.append(("the end", end.reply))
     return found
 
 
 def ask(number):
     words, keys, _ = QUESTIONS[number % len(QUESTIONS)]
     name, *flags = words.split(b" ")
-    request = message.Request(message.VERBS[name], keys[0], b" ".join([name, keys[0], *flags]) + b"\r\n")
-    request.keys = Keys(keys) if len(keys) > 1 else None
+    request = message.Request(message.COMMANDS[name], keys[0], b" ".join([name, keys[0], *flags]) + b"\r\n")
+    request.keys = KeyList(keys) if len(keys) > 1 else None
     return request
 
 
 def read(chunks):
     """What the reply reader makes of `chunks`, if QUESTIONS were asked over and over."""
-    reader = reply.ReplyReader()
+    reader = reply.TextReplyParser()
     found = []
     question = ask(0)
     try:

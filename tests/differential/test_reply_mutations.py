@@ -21,7 +21,7 @@ from gmproxy import compiled
 from gmproxy.errors import BackendError
 from gmproxy.protocol import request as message
 from gmproxy.protocol.binary import server_reader as binary_link
-from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.key_list import KeyList
 from gmproxy.protocol.text import responses as reply
 from gmproxy.routing import fill as values
 
@@ -48,15 +48,15 @@ BITS = [b"0", b"00000000", b"9", b"99999999999", b" ", b"\r", b"\n", b"\r\n", b"
 
 
 def ask(line, keys):
-    request = message.Request(message.VERBS[line.split()[0]], keys[0], line)
-    request.keys = Keys(keys) if len(keys) > 1 else None
+    request = message.Request(message.COMMANDS[line.split()[0]], keys[0], line)
+    request.keys = KeyList(keys) if len(keys) > 1 else None
     return request
 
 
 def read(line, keys, said, cut):
     """What the reader of this build makes of `said`, which comes in two pieces: the reply or the reason for closing the link, how
     many bytes it is, whether the reader is in step, and the value as a refill would take it."""
-    reader = reply.ReplyReader()
+    reader = reply.TextReplyParser()
     request = ask(line, keys)
     fed = 0
     for chunk in (said[:cut], said[cut:]):
@@ -67,14 +67,14 @@ def read(line, keys, said, cut):
             if answer is None:
                 continue
             taken = values.read_meta(answer, 0) or (values.read_plain(answer, 0) if len(keys) == 1 else None)
-            return answer, reader.found, fed - reader.stream.size(), reader.out_of_step, request.mapped, taken
+            return answer, reader.values_found, fed - reader.stream.size(), reader.out_of_step, request.has_value_offsets, taken
         return "refused"
     return "more"
 
 
 def read_binary(said, cut):
     """The same of a server of the binary protocol."""
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     request = ask(b"get a bb\r\n", [b"a", b"bb"])
     link.encode(request)
     fed = 0
@@ -85,7 +85,7 @@ def read_binary(said, cut):
             answer = link.read(request)
             if answer is None:
                 continue
-            return answer, link.found, fed - link.stream.size()
+            return answer, link.values_found, fed - link.stream.size()
         return "refused"
     return "more"
 

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from faults import values
 from faults.client import Client
 from faults.dialects import Binary, Meta, Text
-from faults.model import Ledger
+from faults.model import CounterTotals
 from faults.tally import Tally
-from faults.worker import Question, Rules, Worker
+from faults.worker import PendingReply, Rules, Worker
 
 KEYS_EACH = 12
 LISTS_EACH = 3
@@ -57,7 +57,7 @@ class Load:
             return [[f"{name}-{number}-{kind}-{key}".encode() for key in range(count)] for number in range(workers)]
 
         keys, lists, counting = named("key", KEYS_EACH), named("list", LISTS_EACH), named("counter", COUNTERS_EACH)
-        ledgers = {key: Ledger(key) for own in keys + lists + counting for key in own}
+        ledgers = {key: CounterTotals(key) for own in keys + lists + counting for key in own}
         counters = {
             key: values.Counter(index, 1 if index % 2 else -1) for index, key in enumerate((key for own in counting for key in own), 1)
         }
@@ -179,7 +179,7 @@ class LoadWorker(Worker):
             else:
                 self.wrong_reply(ledger, "delete", answer)
 
-        self.ask(Question(self._dialect().delete(ledger.key), f"delete number {number}", take, [ledger.key]))
+        self.ask(PendingReply(self._dialect().delete(ledger.key), f"delete number {number}", take, [ledger.key]))
 
     def _touch(self):
         ledger = self._ledgers[self._own_key()]
@@ -188,7 +188,7 @@ class LoadWorker(Worker):
             if answer not in (b"TOUCHED", b"NOT_FOUND"):
                 self.wrong_reply(ledger, "touch", answer)
 
-        self.ask(Question(self._dialect().touch(ledger.key, LIFE), "touch", take, [ledger.key]))
+        self.ask(PendingReply(self._dialect().touch(ledger.key, LIFE), "touch", take, [ledger.key]))
 
     def _count(self):
         """incr or decr, whichever the counter is for."""
@@ -202,7 +202,7 @@ class LoadWorker(Worker):
             elif answer != b"NOT_FOUND":
                 self.wrong_reply(ledger, verb.decode(), answer)
 
-        self.ask(Question(self._dialect().count(verb, ledger.key), f"{verb.decode()} number {number}", take, [ledger.key]))
+        self.ask(PendingReply(self._dialect().count(verb, ledger.key), f"{verb.decode()} number {number}", take, [ledger.key]))
 
     def _set_counter(self):
         self.ask(self._counter_storage(self._chance.choice(self._counting)))
@@ -249,11 +249,11 @@ class LoadWorker(Worker):
             else:
                 self.wrong_reply(ledger, verb.decode(), answer)
 
-        return Question(self._dialect().store(verb, ledger.key, data, cas), f"{verb.decode()} number {number}", take, [ledger.key])
+        return PendingReply(self._dialect().store(verb, ledger.key, data, cas), f"{verb.decode()} number {number}", take, [ledger.key])
 
     def _retrieval(self, keys, cas=False, life=None):
         dialect = self._dialect()
         floors = {key: self._ledgers[key].floor for key in keys}
         what = f"{dialect.name} {'get' if life is None else 'gat'}{'s' if cas else ''}"
-        question = Question(dialect.retrieve(keys, cas, life), what, lambda items: self.judge_items(question, items), keys, floors, life is not None)
+        question = PendingReply(dialect.retrieve(keys, cas, life), what, lambda items: self.judge_items(question, items), keys, floors, life is not None)
         return question

@@ -43,7 +43,7 @@ class Operation(NamedTuple):
     answer: str
 
 
-class Ledger:
+class CounterTotals:
     """What is known about one key."""
 
     def __init__(self, key):

@@ -4,7 +4,7 @@ from array import array
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-from faults.model import Ledger
+from faults.model import CounterTotals
 
 # Kinds of violation. Damage is one only where no wire damages data.
 WRONG_VALUE = "wrong values"
@@ -25,7 +25,7 @@ class Violation(NamedTuple):
     kind: str
     at: float           # time.monotonic()
     what: str
-    ledger: Ledger      # or None
+    ledger: CounterTotals      # or None
     operations: list    # of its ledger, until then
 
 

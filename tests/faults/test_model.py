@@ -1,12 +1,12 @@
 import pytest
 
 from faults import values
-from faults.model import FINE, IMPOSSIBLE, LOST, REFUSED, STALE, Ledger
+from faults.model import FINE, IMPOSSIBLE, LOST, REFUSED, STALE, CounterTotals
 
 
 @pytest.fixture
 def ledger():
-    return Ledger(b"key")
+    return CounterTotals(b"key")
 
 
 def found(ledger, number):

@@ -13,7 +13,7 @@ from support.servers import Memcached, Proxy
 from support.timing import PATIENCE, TICK, eventually
 
 from faults import values
-from faults.model import FINE, Ledger
+from faults.model import FINE, CounterTotals
 from faults.stage import OPTIONS
 
 memcache = pytest.importorskip("memcache")
@@ -168,7 +168,7 @@ class SteadyClient:
         self.requests = 0
         self.failures = 0   # writes that were not acknowledged, and misses
         self.troubles = []  # values that may not be
-        self._ledgers = [Ledger(f"{name}-{number}") for number in range(10)]
+        self._ledgers = [CounterTotals(f"{name}-{number}") for number in range(10)]
 
     def run(self, stop):
         while not stop.is_set():

@@ -13,7 +13,7 @@ from faults.tally import Tally
 _KIND = {model.STALE: tally.STALE, model.LOST: tally.STALE_CHANGE, model.REFUSED: tally.REFUSED, model.IMPOSSIBLE: tally.WRONG_VALUE}
 
 
-class Question(NamedTuple):
+class PendingReply(NamedTuple):
     """One request, and what its answer is judged by."""
 
     wire: Wire
@@ -44,7 +44,7 @@ class Late(NamedTuple):
     ended: float
     allowed: float
     what: str
-    ledger: model.Ledger
+    ledger: model.CounterTotals
 
 
 class Worker:

@@ -80,7 +80,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "backend.connect:_log_in_by_sasl", "backend.connect:_is_line", "transport.deadline:Deadline.wait_for",
     ),
     "a distribution that no pool of the scenario has; the one place that asks them, Locator.locate, is reached": (
-        "placement.locators:PartOfKey.locate_in", "placement.locators:Buckets.locate_in", "placement.locators:AbsoluteBuckets.locate_in", "placement.locators:FoldedBuckets.locate_in",
+        "placement.locators:HashTagLocator.locate_in", "placement.locators:Buckets.locate_in", "placement.locators:AbsoluteBuckets.locate_in", "placement.locators:FoldedBuckets.locate_in",
         "placement.locators:RandomOwner.locate_in", "placement.locators:Ring.at", "placement.locators:RingBelow.at", "placement.locators:RingBelow.locate_in", "placement.locators:MagentRing.locate_in",
         "placement.locators:Rendezvous.locate_in",
     ),
@@ -90,7 +90,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
         "backend.backend:Backend.fails_to_catch_up", "backend.health_check:Caretaker._catch_up_alone", "backend.health_check:Caretaker._ended", "system.control_socket:Channel.fileno", "routing.failover:Detour.fill",
         "routing.failover:Straggler.answered", "backend.health:Health.probe_failed", "backend.health:Health.succeeded", "backend.health:Health.suspect",
-        "backend.invalidations:Journal.not_deleted", "backend.connection:Link._read_out_and_fail", "backend.connection:Link.on_writable", "backend.key_set:ManyKeys.discard",
+        "backend.invalidations:Journal.not_deleted", "backend.connection:Link._read_out_and_fail", "backend.connection:Link.on_writable", "backend.key_set:KeySet.discard",
         "monitoring.slow_log:Slow.note", "backend.latency:Meter.slow", "backend.control_connection:_Binary.flush", "protocol.binary.requests:BinaryParser._get",
         "protocol.binary.requests:BinaryParser._mechanisms", "protocol.text.requests:TextParser._check_unfinished", "routing.fill:read_plain",
         "process.shared_memory:Board.clients_of", "process.shared_memory:Share.part_of",

@@ -8,9 +8,9 @@ def request_for(line, keys=None):
     name, *words = line.split(b"\r\n")[0].split(b" ")
     key = words[1] if name in (b"gat", b"gats") else words[0]
     flags = words[2:] if name == b"ms" else words[1:]
-    verb = message.VERBS[name]
-    if any(flag[:1] == b"C" for flag in flags) and verb.meta:
-        verb = {b"ms": message.META_SET_IF, b"md": message.META_DELETE_IF, b"ma": message.META_COUNT_IF}[name]
-    request = message.Request(verb, key, line)
+    command = message.COMMANDS[name]
+    if any(flag[:1] == b"C" for flag in flags) and command.is_meta:
+        command = {b"ms": message.META_SET_IF, b"md": message.META_DELETE_IF, b"ma": message.META_COUNT_IF}[name]
+    request = message.Request(command, key, line)
     request.keys = keys
     return request

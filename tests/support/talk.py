@@ -130,6 +130,6 @@ def value(key, data, flags=0):
     return b"VALUE %b %d %d\r\n%b\r\n" % (key, flags, len(data), data)
 
 
-def storage(verb, key, data, flags=0, exptime=0, more=b""):
+def storage(command, key, data, flags=0, exptime=0, more=b""):
     """A storage command with its data block."""
-    return b"%b %b %d %d %d%b\r\n%b\r\n" % (verb, key, flags, exptime, len(data), more, data)
+    return b"%b %b %d %d %d%b\r\n%b\r\n" % (command, key, flags, exptime, len(data), more, data)

@@ -33,7 +33,7 @@ def heard(data, reply):
     """The Answers that the client that said `data` gets when a server says `reply`."""
     request = understood(data)
     request.reply = reply
-    return taken_apart(request.edge.render(request))
+    return taken_apart(request.renderer.render(request))
 
 
 # -- in
@@ -69,30 +69,30 @@ def test_what_a_server_is_asked(data, line):
 
 
 @pytest.mark.parametrize("data, facts", [
-    (packet("get", b"a"), "reads repeatable"),
-    (packet("get", ODD), "reads repeatable"),
-    (touch("gat", b"a"), "reads changes repeatable"),
-    (touch("touch", b"a"), "reads changes repeatable"),
-    (store("set", b"a", b""), "changes"),
-    (store("add", b"a", b""), "changes by_outcome"),
-    (store("set", b"a", b"", cas=1), "changes by_outcome"),
-    (packet("append", b"a", b"x"), "changes"),
-    (packet("append", b"a", b"x", cas=1), "changes by_outcome"),
-    (packet("delete", b"a"), "changes"),
-    (packet("delete", b"a", cas=1), "changes by_outcome"),
-    (count("incr", b"a"), "changes"),
-    (count("incr", b"a", cas=1), "changes by_outcome"),
+    (packet("get", b"a"), "is_read idempotent"),
+    (packet("get", ODD), "is_read idempotent"),
+    (touch("gat", b"a"), "is_read is_write idempotent"),
+    (touch("touch", b"a"), "is_read is_write idempotent"),
+    (store("set", b"a", b""), "is_write"),
+    (store("add", b"a", b""), "is_write conditional"),
+    (store("set", b"a", b"", cas=1), "is_write conditional"),
+    (packet("append", b"a", b"x"), "is_write"),
+    (packet("append", b"a", b"x", cas=1), "is_write conditional"),
+    (packet("delete", b"a"), "is_write"),
+    (packet("delete", b"a", cas=1), "is_write conditional"),
+    (count("incr", b"a"), "is_write"),
+    (count("incr", b"a", cas=1), "is_write conditional"),
 ])
 def test_what_the_router_is_told(data, facts):
     request = understood(data)
-    assert [fact for fact in ("reads", "changes", "by_outcome", "repeatable") if getattr(request.verb, fact)] == facts.split()
+    assert [fact for fact in ("is_read", "is_write", "conditional", "idempotent") if getattr(request.command, fact)] == facts.split()
     assert request.key == data[24 + data[4]:24 + data[4] + data[3]]
 
 
 @pytest.mark.parametrize("name", ["version", "stat", "quit", "quitQ"])
 def test_what_the_proxy_answers_itself_is_the_command_of_the_text_protocol(name):
     request = understood(packet(name))
-    assert request.verb is message.VERBS[{"stat": b"stats", "quitQ": b"quit"}.get(name, name.encode())]
+    assert request.command is message.COMMANDS[{"stat": b"stats", "quitQ": b"quit"}.get(name, name.encode())]
     assert (request.key, request.keys) == (b"", [])
 
 
@@ -104,7 +104,7 @@ def test_stat_with_a_name():
 def test_what_needs_no_server(data):
     request = understood(data)
     (answer,) = taken_apart(request.reply)
-    assert request.verb is None and (answer.status, answer.value, answer.opaque) == (0, b"", b"abcd")
+    assert request.command is None and (answer.status, answer.value, answer.opaque) == (0, b"", b"abcd")
 
 
 # -- a run of quiet gets
@@ -114,7 +114,7 @@ def test_quiet_gets_that_arrived_together_are_one():
     run = packet("getQ", b"a") + packet("getkQ", b"b") + packet("getQ", b"a")
     one, noop = requests(run + packet("noop"))
     assert (one.line, one.keys, one.key) == (b"gets ", [b"a", b"b", b"a"], b"a")
-    assert noop.verb is None
+    assert noop.command is None
 
 
 def test_a_get_ends_the_run():
@@ -234,16 +234,16 @@ def test_statistics_are_packets_and_an_empty_one():
     (packet("delete", b"a", b"x"), 4), (b"\x80\0\0\5" + bytes(20), 0x81),
 ])
 def test_after_a_packet_that_is_not_right_nothing_can_be_trusted(data, status):
-    with pytest.raises(message.EndOfTalk) as caught:
+    with pytest.raises(message.ClientProtocolError) as caught:
         parser_of(data).next_request()
-    (answer,) = taken_apart(caught.value.last_words)
+    (answer,) = taken_apart(caught.value.reply)
     assert answer.status == status
 
 
 def test_another_magic_is_left_without_a_word():
-    with pytest.raises(message.EndOfTalk) as caught:
+    with pytest.raises(message.ClientProtocolError) as caught:
         parser_of(packet("noop", magic=0x81)).next_request()
-    assert caught.value.last_words == b""
+    assert caught.value.reply == b""
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"x" * 5000])
@@ -277,7 +277,7 @@ ALL = (
 
 
 def facts(request):
-    return request.verb and request.verb.name, request.key, request.line, request.quiet, request.reply
+    return request.command and request.command.name, request.key, request.line, request.quiet, request.reply
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 23, 24, 25, 100, 1000])

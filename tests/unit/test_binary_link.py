@@ -15,9 +15,9 @@ END = b"END\r\n"
 
 
 def ask(line, key, *keys):
-    request = message.Request(message.VERBS[line.split()[0]], key, line)
+    request = message.Request(message.COMMANDS[line.split()[0]], key, line)
     if keys:
-        request.keys = retrieval.Keys([key, *keys])
+        request.keys = retrieval.KeyList([key, *keys])
     return request
 
 
@@ -52,18 +52,18 @@ GOOD = [
 
 @pytest.mark.parametrize("asked, said, reply, found", GOOD)
 def test_whole(asked, said, reply, found):
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     request = asked()
     link.encode(request)
     assert link.read(request) is None
     link.stream.feed(said)
     assert link.read(request) == reply
-    assert (link.found, link.is_at_border(), link.out_of_step) == (found, True, False)
+    assert (link.values_found, link.is_at_border(), link.out_of_step) == (found, True, False)
 
 
 @pytest.mark.parametrize("asked, said, reply, found", GOOD)
 def test_byte_by_byte(asked, said, reply, found):
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     request = asked()
     link.encode(request)
     for offset in range(len(said) - 1):
@@ -72,11 +72,11 @@ def test_byte_by_byte(asked, said, reply, found):
         assert not link.is_at_border()
     link.stream.feed(said[-1:])
     assert link.read(request) == reply
-    assert (link.found, link.is_at_border()) == (found, True)
+    assert (link.values_found, link.is_at_border()) == (found, True)
 
 
 def test_one_after_the_other():
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     requests = [get_three(), get(b"x"), get(b"y")]
     said = b"".join(map(link.encode, requests))
     assert [number for _, number in numbers(said)] == [0, 1, 2, 3, 4, 5]
@@ -97,7 +97,7 @@ def numbers(said):
 
 
 def test_halfway_through_several_it_is_not_at_a_border():
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     request = get_three()
     link.encode(request)
     link.stream.feed(says(0, b"hello", flags=5, name="getQ"))
@@ -118,7 +118,7 @@ BAD = [
 
 @pytest.mark.parametrize("said", BAD)
 def test_what_is_no_answer(said):
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     request = get()
     link.encode(request)
     link.stream.feed(said)
@@ -130,7 +130,7 @@ def test_what_is_no_answer(said):
 @pytest.mark.parametrize("ask, left", [(get, 0), (get_three, 3)])
 def test_a_value_too_large_is_thrown_away_as_it_comes(ask, left):
     """A server announces 2 GB: nothing is kept for it, and the link stays in step."""
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     request = ask()
     link.encode(request)
     link.encode(get())
@@ -151,7 +151,7 @@ def test_a_value_too_large_is_thrown_away_as_it_comes(ask, left):
 
 
 def test_a_server_without_room_says_so_in_text():
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     request = get()
     link.encode(request)
     link.stream.feed(b"ERROR Too many open connections\r\n")
@@ -162,7 +162,7 @@ def test_a_server_without_room_says_so_in_text():
 
 def test_values_that_are_too_large_together(monkeypatch):
     monkeypatch.setattr(limits, "MAX_REPLY", 1000)
-    link = binary_link.BinaryLink()
+    link = binary_link.BinaryReplyParser()
     keys = [b"a"] * 6
     request = ask(b"get" + b" a" * 6 + b"\r\n", *keys)
     link.encode(request)

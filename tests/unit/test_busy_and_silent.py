@@ -9,17 +9,17 @@ from gevent import socket
 
 from gmproxy import internal_errors
 from gmproxy.client.context import Service
-from gmproxy.client.idle import Hibernation
-from gmproxy.client.sessions import CLIENTS_PER_LANE, LOOK_EVERY, LOOKED_AT
+from gmproxy.client.idle import IdleClients
+from gmproxy.client.sessions import CLIENTS_PER_CONNECTION, LOOK_EVERY, LOOKED_AT
 from gmproxy.config import configuration
-from gmproxy.process.shared_memory import Share
+from gmproxy.process.shared_memory import WorkerContext
 from gmproxy.routing.router import Router
 
 
 @pytest.fixture
 def clients():
     (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "--hibernate-after", "1"], {})
-    made = Service(options, Router(SimpleNamespace(**vars(options), lanes=1)), Share()).clients
+    made = Service(options, Router(SimpleNamespace(**vars(options), lanes=1)), WorkerContext()).clients
     yield made
     while made:
         made.leave(softly=False)
@@ -34,7 +34,7 @@ class Somebody:
 
     def __init__(self):
         self.silent = 0
-        self.lane = 7
+        self.connection_index = 7
 
     def doze(self, often_enough):
         self.silent += 1
@@ -46,15 +46,15 @@ def look_at_all(clients, now):
 
 
 def test_the_busy_ones_share_the_links(clients):
-    everybody = [Somebody() for _ in range(3 * CLIENTS_PER_LANE)]
+    everybody = [Somebody() for _ in range(3 * CLIENTS_PER_CONNECTION)]
     clients.sessions.update(everybody)
     look_at_all(clients, 10.0)
-    lanes = [one.lane for one in everybody]
-    assert [lanes.count(lane) for lane in range(3)] == [CLIENTS_PER_LANE] * 3
-    for busy in everybody[:CLIENTS_PER_LANE]:
+    lanes = [one.connection_index for one in everybody]
+    assert [lanes.count(connection_index) for connection_index in range(3)] == [CLIENTS_PER_CONNECTION] * 3
+    for busy in everybody[:CLIENTS_PER_CONNECTION]:
         busy.silent = 0
     look_at_all(clients, 10.0 + LOOK_EVERY)
-    assert {one.lane for one in everybody[:CLIENTS_PER_LANE]} == {0}, "the others are silent, and need none"
+    assert {one.connection_index for one in everybody[:CLIENTS_PER_CONNECTION]} == {0}, "the others are silent, and need none"
     clients.sessions.clear()
 
 
@@ -84,7 +84,7 @@ def test_who_cannot_be_laid_down_stays_awake(clients, monkeypatch, caplog):
     def no_room(*facts):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Hibernation, "add", no_room)
+    monkeypatch.setattr(IdleClients, "add", no_room)
     ours, theirs = socket.socketpair()
     with ours:
         clients.seat(theirs.detach())
@@ -169,7 +169,7 @@ def test_a_session_that_cannot_be_laid_down_is_closed(clients, trouble):
     with ours:
         clients.seat(theirs.detach())
         talk(ours, b"mn\r\n")
-        trouble(Hibernation, "add")
+        trouble(IdleClients, "add")
         let_time_pass(clients)
         ours.settimeout(10)
         assert ours.recv(100) == b""

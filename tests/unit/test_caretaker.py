@@ -13,7 +13,7 @@ from support.timing import TICK
 from gmproxy import internal_errors
 from gmproxy.backend import health_check
 from gmproxy.backend.health import EJECTED, PROBING, Health
-from gmproxy.backend.invalidations import Journal
+from gmproxy.backend.invalidations import PendingInvalidations
 from gmproxy.errors import CONNECTING, OVERLOAD, TIMEOUT, BackendError, LocalError
 
 LIMIT = 1000
@@ -32,7 +32,7 @@ class Server:
         self.told.append(len(keys))
         self.meanwhile(self)
 
-    def greet(self):
+    def ping(self):
         self.told.append("greet")
         self.meanwhile(self)
 
@@ -49,7 +49,7 @@ class Backend:
 
     def __init__(self):
         self.options = SimpleNamespace(on_miss="never", timeout=TIMEOUT_OF_A_REQUEST)
-        self.journal = Journal(LIMIT)
+        self.journal = PendingInvalidations(LIMIT)
         self.health = Health(3, 10.0)
         self.lingering = []
         self.behind = False
@@ -84,13 +84,13 @@ def backend():
 
 @pytest.fixture
 def keeper(backend, server):
-    keeper = health_check.Caretaker(backend)
+    keeper = health_check.HealthChecker(backend)
 
     @contextmanager
-    def converse(timeout=None):
+    def connect(timeout=None):
         yield server
 
-    keeper._converse = converse
+    keeper._converse = connect
     return keeper
 
 

@@ -28,11 +28,11 @@ def test_marks(line, reply, marked):
 
 def test_a_value_that_looks_like_a_header_is_left_as_it_is():
     request = request_for(b"gets a b\r\n", [b"a", b"b"])
-    request.mapped = True
+    request.has_value_offsets = True
     request.reply = b"VALUE a 0 15 5\r\nVALUE b 0 1 5\r\n\r\nVALUE b 0 1 6\r\ny\r\nEND\r\n"
     cas_numbers.mark(request, BACKUP_SET)
     assert request.reply == b"VALUE a 0 15 %d\r\nVALUE b 0 1 5\r\n\r\nVALUE b 0 1 %d\r\ny\r\nEND\r\n" % (FIVE, FIVE + 1)
-    assert request.mapped is False, "the values are in other places now"
+    assert request.has_value_offsets is False, "the values are in other places now"
 
 
 @pytest.mark.parametrize("line, sent", [

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy.placement.locators import Only
+from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol import request as message
-from gmproxy.protocol.request import COPY, VERBS, Request
+from gmproxy.protocol.request import COPY, COMMANDS, Request
 from gmproxy.routing import replicate as copies
 
 PRIMARY = SimpleNamespace(label="primary")
@@ -36,16 +36,16 @@ class Router:
 
     def give_up(self, request, backend, reason):
         request.reply = b"SERVER_ERROR %b\r\n" % reason.encode()
-        return request.owner.answered(request)
+        return request.sink.on_reply(request)
 
 
-class Client(message.Asker):
+class Client(message.ReplySink):
     """Who asked; hears of each answer."""
 
     def __init__(self):
         self.heard = []
 
-    def answered(self, request):
+    def on_reply(self, request):
         self.heard.append(request.reply)
         return "ready"
 
@@ -57,25 +57,25 @@ class Play:
         self.backup = Backup()
         self.client = Client()
         self.copies = copies.Copies(Router())
-        self.copies.serve([self.backup], Only(0), sync)
+        self.copies.serve([self.backup], SingleServer(0), sync)
 
     def ask(self, line, key=b"k"):
-        request = Request(VERBS[line.split()[0]], key, line)
-        request.owner = self.client
+        request = Request(COMMANDS[line.split()[0]], key, line)
+        request.sink = self.client
         self.copies.send(request, PRIMARY)
         return request
 
     def answer(self, request, reply):
         """As a Backend does."""
         request.reply = reply
-        if request.twin is not None:
-            return self.copies.answered(request)
-        return request.owner.answered(request) if request.owner is not None else None
+        if request.mirror is not None:
+            return self.copies.on_reply(request)
+        return request.sink.on_reply(request) if request.sink is not None else None
 
     def fail(self, request, reason="timeout"):
         """As Router.failed does of a request with a twin, or of a copy."""
-        request.failure = reason
-        if request.stage == COPY:
+        request.error = reason
+        if request.role == COPY:
             return self.copies.copy_failed(request, self.backup)
         return self.copies.primary_failed(request, PRIMARY)
 
@@ -115,7 +115,7 @@ def test_the_client_hears_once_and_as_soon_as_it_may(sync, primary, backup, prim
     at_once = primary_first and primary == "primary answers" and not sync
     assert heard == ([1, 1] if at_once else [0, 1])
     assert play.backup.sent == [copy]  # nothing more was to be said
-    assert copy.twin is None and (change.twin is None or change.twin.twin is None), "no circle is left"
+    assert copy.mirror is None and (change.mirror is None or change.mirror.mirror is None), "no circle is left"
 
 
 def test_a_backup_that_answers_otherwise():
@@ -143,7 +143,7 @@ def test_what_was_stored_is_copied(line, sync):
     assert play.client.heard == ([] if sync else [STORED])
     play.answer(play.backup.sent[0], STORED)
     assert play.client.heard == [STORED]
-    assert change.twin is None
+    assert change.mirror is None
 
 
 @pytest.mark.parametrize("reply", [b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n", b"SERVER_ERROR out of memory storing object\r\n"])
@@ -161,7 +161,7 @@ def test_what_another_change_overtook_is_deleted(other):
     if other == "flush":
         play.copies.overtake_all()
     elif other == "several":
-        play.copies.send_touch(Request(VERBS[b"gat"], b"j", b"gat 9 j k\r\n"), b"k", PRIMARY)
+        play.copies.send_touch(Request(COMMANDS[b"gat"], b"j", b"gat 9 j k\r\n"), b"k", PRIMARY)
     else:
         play.ask(other)
     play.answer(change, STORED)
@@ -180,7 +180,7 @@ def test_changes_of_other_keys_overtake_nothing():
 def test_what_the_backup_answered_itself_is_not_copied_to_it():
     play = Play()
     change = play.ask(b"add k 1 2 1\r\nx\r\n")
-    change.stage = message.BACKUP
+    change.role = message.BACKUP
     play.answer(change, STORED)
     assert (play.backup.sent, play.client.heard, play.copies.undecided()) == ([], [STORED], 0)
 

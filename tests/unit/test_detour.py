@@ -8,7 +8,7 @@ from support.requests import request_for
 
 from gmproxy.protocol import request as message
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
-from gmproxy.protocol.request import VERBS
+from gmproxy.protocol.request import COMMANDS
 from gmproxy.routing.failover import (
     LIFE_AT,
     Detour,
@@ -38,11 +38,11 @@ class Server:
         self.guests.append(key)
 
 
-class Owner(message.Asker):
+class Owner(message.ReplySink):
     def __init__(self):
         self.heard = []
 
-    def answered(self, request):
+    def on_reply(self, request):
         self.heard.append(request)
         return "ready"
 
@@ -53,7 +53,7 @@ class Owner(message.Asker):
 
 
 def shortened_to(line, longest=LONGEST):
-    return shorten_life(VERBS[line.split()[0]], line, longest)
+    return shorten_life(COMMANDS[line.split()[0]], line, longest)
 
 
 @pytest.mark.parametrize("line, shortened", [
@@ -152,7 +152,7 @@ def test_a_change_that_gives_no_life(home, other, line):
 
 
 def test_every_verb_that_gives_a_life_is_known():
-    assert set(LIFE_AT) == {verb.name for verb in VERBS.values() if verb.changes and not verb.meta} - {b"append", b"prepend", b"incr", b"decr", b"delete"}
+    assert set(LIFE_AT) == {command.name for command in COMMANDS.values() if command.is_write and not command.is_meta} - {b"append", b"prepend", b"incr", b"decr", b"delete"}
 
 
 # -- stragglers
@@ -164,10 +164,10 @@ def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_an
         request_for(b"set k 0 0 1\r\nx\r\n"), request_for(b"set mine 0 0 1\r\nx\r\n"), request_for(b"get k\r\n"), request_for(b"gat 9 mine\r\n", [b"mine", b"k"]),
     )
     for request in (change, stays, read, several):
-        request.owner = owner
+        request.sink = owner
     server = Server(change, stays, read, several)
     follow_stragglers(server, lambda key: server if key == b"mine" else None)
-    assert [type(request.owner) for request in (change, stays, read, several)] == [Straggler, Owner, Owner, Straggler]
+    assert [type(request.sink) for request in (change, stays, read, several)] == [Straggler, Owner, Owner, Straggler]
     assert server.missed == []
     assert change.complete() == "ready"
     assert server.missed == [b"k"]
@@ -182,5 +182,5 @@ def test_nobody_waits_for_a_refill():
     refill = request_for(b"add k 0 0 1\r\nx\r\n")
     server = Server(refill)
     follow_stragglers(server, lambda key: None)
-    assert refill.owner.answered(refill) is None
-    assert server.missed == [b"k"] and refill.owner is None
+    assert refill.sink.on_reply(refill) is None
+    assert server.missed == [b"k"] and refill.sink is None

@@ -11,12 +11,12 @@ from support.requests import request_for
 
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
-from gmproxy.backend.connection import Link
+from gmproxy.backend.connection import BackendConnection
 from gmproxy.backend.latency import Meter
 from gmproxy.config import configuration
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT
 from gmproxy.protocol import request as message
-from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.key_list import KeyList
 from gmproxy.protocol.request import INTERNAL_ERROR
 from gmproxy.routing.router import Router
 
@@ -28,29 +28,29 @@ def from_zero():
     internal_errors.forget()
 
 
-class Client(message.Asker):
+class Client(message.ReplySink):
     def __init__(self):
         self.replies = []
 
-    def answered(self, request):
+    def on_reply(self, request):
         self.replies.append(request.reply)
 
-    abandoned = answered
+    on_internal_error = on_reply
 
 
-class Raises(message.Asker):
+class Raises(message.ReplySink):
     """An owner between a request and `client` that fails as soon as it gets the reply."""
 
     def __init__(self, client):
         self.client = client
         self.times = 0
 
-    def answered(self, request):
+    def on_reply(self, request):
         self.times += 1
         raise KeyError("of our own")
 
-    def abandoned(self, request):
-        request.owner = self.client
+    def on_internal_error(self, request):
+        request.sink = self.client
         return request.abandon()
 
 
@@ -60,7 +60,7 @@ class Raises(message.Asker):
 def test_a_reply_reaches_the_owner_once():
     client = Client()
     request = request_for(b"get k\r\n")
-    request.owner = client
+    request.sink = client
     request.reply = b"END\r\n"
     request.complete()
     request.complete()
@@ -71,7 +71,7 @@ def test_a_reply_reaches_the_owner_once():
 def test_an_abandoned_request_is_not_answered_later():
     client = Client()
     request = request_for(b"get k\r\n")
-    request.owner = client
+    request.sink = client
     request.abandon()
     request.reply = b"END\r\n"
     request.complete()
@@ -81,7 +81,7 @@ def test_an_abandoned_request_is_not_answered_later():
 def test_for_an_owner_that_fails_its_client_gets_an_error():
     client = Client()
     request = request_for(b"get k\r\n")
-    request.owner = owner = Raises(client)
+    request.sink = owner = Raises(client)
     request.reply = b"END\r\n"
     request.complete()
     assert client.replies == [INTERNAL_ERROR] and owner.times == internal_errors.count() == 1
@@ -105,7 +105,7 @@ class Peer:
     def __init__(self):
         (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
         self.router, (self.backend,) = route_to(options)
-        self.link = Link(self.backend, 0, gevent.get_hub().loop, "text")
+        self.link = BackendConnection(self.backend, 0, gevent.get_hub().loop, "text")
         self.backend.links[0] = self.link
         self.server, ours = socket.socketpair()
         ours.setblocking(False)
@@ -114,7 +114,7 @@ class Peer:
 
     def ask(self, line, owner, keys=None):
         request = request_for(line, keys)
-        request.owner = owner
+        request.sink = owner
         self.router.route(request)
         return request
 
@@ -210,16 +210,16 @@ def test_a_read_is_sent_again_but_not_behind_a_change_of_its_key(peer):
 
 def test_nor_behind_a_change_of_one_of_its_keys(peer):
     several = request_for(b"get a b\r\n", [b"a", b"b"])
-    several.owner = Client()
+    several.sink = Client()
     peer.link.submit(several)
     assert sent_again(peer, b"delete b\r\n", b"get c\r\n") == [b"get c\r\n"]
 
 
 def test_nor_behind_a_flush(peer):
-    read, flush = request_for(b"get a\r\n"), message.Request(message.VERBS[b"flush_all"], b"", b"flush_all\r\n")
+    read, flush = request_for(b"get a\r\n"), message.Request(message.COMMANDS[b"flush_all"], b"", b"flush_all\r\n")
     for request in (read, flush):
-        request.owner = Client()
-        request.stage = message.BACKUP
+        request.sink = Client()
+        request.role = message.BACKUP
         peer.link.submit(request)
     peer.turn()
     peer.link.fail(RESET)
@@ -236,8 +236,8 @@ def test_of_a_retrieval_that_was_split_an_abandoned_part_is_the_end(order):
     router, backends = route_to(options)
     client = Client()
     request = request_for(b"get a b\r\n")
-    request.line, request.keys = b"get ", Keys([b"a", b"b"])
-    request.owner = client
+    request.line, request.keys = b"get ", KeyList([b"a", b"b"])
+    request.sink = client
     router.route(request)
     parts = [backend.links[0].waiting[0] for backend in backends]
     for backend in backends:

@@ -9,7 +9,7 @@ from gmproxy.client import context
 from gmproxy.client.session import BATCH_BYTES, NO_MEMORY
 from gmproxy.config import configuration
 from gmproxy.pool import Pool
-from gmproxy.process.shared_memory import HELD_STEP, Board, Share
+from gmproxy.process.shared_memory import HELD_STEP, Board, WorkerContext
 
 LONG = b"x" * 100_000
 LONGEST = b"x" * 1_000_000
@@ -17,7 +17,7 @@ VALUE = value(b"long", LONG) + b"END\r\n"
 
 
 def share_of(number=0, board=None):
-    share = Share(number, board.workers if board else 1, 0.0, board)
+    share = WorkerContext(number, board.workers if board else 1, 0.0, board)
     share.room = 1000
     return share
 

@@ -7,7 +7,7 @@ import pytest
 from gevent import socket
 
 from gmproxy import internal_errors
-from gmproxy.client.idle import WOKEN_AT_ONCE, Hibernation
+from gmproxy.client.idle import WOKEN_AT_ONCE, IdleClients
 
 TEXT, BINARY = (1, True), (2, False)
 
@@ -19,7 +19,7 @@ def woken():
 
 @pytest.fixture
 def hibernation(woken):
-    made = Hibernation(lambda *facts: woken.append(facts))
+    made = IdleClients(lambda *facts: woken.append(facts))
     yield made
     made.close()
 
@@ -130,7 +130,7 @@ def test_a_client_that_cannot_be_woken_costs_nobody_else(woken, pairs):
             raise RuntimeError("no session")
 
     internal_errors.forget()
-    hibernation = Hibernation(wake)
+    hibernation = IdleClients(wake)
     ends = pairs(3)
     for _, fd in ends:
         hibernation.add(fd, TEXT, False)

@@ -21,7 +21,7 @@ def request_for(line):
     parser = text.TextParser(1024 * 1024)
     parser.stream.feed(line)
     request = parser.next_request()
-    assert request.verb is not None, request.reply
+    assert request.command is not None, request.reply
     if request.keys:
         request.line = request.keys.line(request.line)
     return request
@@ -35,7 +35,7 @@ def numbered(number=0):
     return {"opaque": struct.pack(">I", number)}
 
 
-ASKED = [
+PUBLIC = [
     (b"get a\r\n", packet("get", b"a", **numbered())),
     (b"gets a\r\n", packet("get", b"a", **numbered())),
     (b"gat 100 a\r\n", touch("gat", b"a", 100, **numbered())),
@@ -90,7 +90,7 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize("line, said", ASKED, ids=[str(line) for line, _ in ASKED])
+@pytest.mark.parametrize("line, said", PUBLIC, ids=[str(line) for line, _ in PUBLIC])
 def test_what_a_server_is_asked(line, said):
     assert ask(line)[1] == said
 
@@ -109,7 +109,7 @@ def answered(line, *answers):
     question, _ = ask(line)
     replies = [question.take(*answer) for answer in answers]
     assert not any(replies[:-1])
-    return replies[-1], question.found
+    return replies[-1], question.values_found
 
 
 def number(value):
@@ -185,8 +185,8 @@ def test_a_failure_takes_the_place_of_all_values():
 
 def test_where_the_values_are_is_noted():
     """For the merging of several servers' answers."""
-    keys = retrieval.Keys([b"a", b"x", b"b", b"c", b"y"])
-    division = retrieval.Division(keys, [0, 1, 0, 0, 1], [0, 1])
+    keys = retrieval.KeyList([b"a", b"x", b"b", b"c", b"y"])
+    division = retrieval.KeyPartition(keys, [0, 1, 0, 0, 1], [0, 1])
     requests = [request_for(b"get a b c\r\n"), request_for(b"get x y\r\n")]
     answers = [[(0, OK, 7, 1, b"one"), (2, OK, 8, 0, b""), END_OF_THREE], [(0, OK, 0, 0, b"X"), (2, OK, 0, 0, b"")]]
     for request, part, taken in zip(requests, division.parts, answers):
@@ -194,7 +194,7 @@ def test_where_the_values_are_is_noted():
         question, _ = in_binary.ask(request, 0)
         for answer in taken:
             request.reply = question.take(*answer)
-        assert request.mapped
+        assert request.has_value_offsets
     assert division.merge(requests) == b"VALUE a 1 3\r\none\r\nVALUE x 0 1\r\nX\r\nVALUE c 0 0\r\n\r\n" + END
 
 
@@ -214,5 +214,5 @@ def test_what_ends_a_link(line, answers, reason):
 
 def test_a_packet_is_as_long_as_it_says():
     """Nothing of a key or value can be taken for another packet."""
-    for line, said in ASKED:
+    for line, said in PUBLIC:
         assert REQUEST.unpack_from(said)[6] == len(said) - REQUEST.size, line

@@ -4,8 +4,8 @@ from weakref import WeakSet
 
 import pytest
 
-from gmproxy.backend.invalidations import FEW, Journal
-from gmproxy.backend.key_set import ManyKeys
+from gmproxy.backend.invalidations import FEW, PendingInvalidations
+from gmproxy.backend.key_set import KeySet
 
 NOW = 100.0
 LIMIT = 5
@@ -13,7 +13,7 @@ LIMIT = 5
 
 @pytest.fixture
 def journal():
-    return Journal(LIMIT)
+    return PendingInvalidations(LIMIT)
 
 
 def test_empty(journal):
@@ -89,7 +89,7 @@ def test_a_new_memory_needs_nothing(journal):
 
 
 def many(count, name):
-    keys = ManyKeys()
+    keys = KeySet()
     for number in range(count):
         keys.add(b"%b%d" % (name, number))
     return keys
@@ -97,7 +97,7 @@ def many(count, name):
 
 @pytest.mark.parametrize("count", [3, FEW, 2 * FEW])
 def test_keys_that_come_together(count):
-    journal = Journal(10 * FEW)
+    journal = PendingInvalidations(10 * FEW)
     journal.note(b"a", NOW)
     assert journal.note_all(many(count, b"guest"), NOW + 1) is False
     assert journal and len(journal) == count + 1 and journal.last_at == NOW + 1
@@ -111,14 +111,14 @@ def test_keys_that_come_together(count):
 
 @pytest.mark.parametrize("count", [3, 2 * FEW])
 def test_too_many_that_come_together(count):
-    journal = Journal(count - 1)
+    journal = PendingInvalidations(count - 1)
     assert journal.note_all(many(count, b"guest"), NOW) is True
     assert journal.overflowed and len(journal) == 0
     assert journal.note_all(many(count, b"guest"), NOW) is False
 
 
 def test_what_comes_together_and_was_noted_before():
-    journal = Journal(10 * FEW)
+    journal = PendingInvalidations(10 * FEW)
     journal.note(b"guest1", NOW)
     journal.note_all(many(2 * FEW, b"guest"), NOW)
     found = 0
@@ -135,7 +135,7 @@ class Key(str):
 
 def test_what_is_thrown_away_is_freed_bit_by_bit():
     limit = 10_000
-    journal = Journal(limit)
+    journal = PendingInvalidations(limit)
     noted = WeakSet()
     for number in range(limit + 1):
         key = Key(number)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gmproxy.process.counter_totals import Ledger
+from gmproxy.process.counter_totals import CounterTotals
 
 STATS = "stats", ["default"]
 
@@ -19,7 +19,7 @@ def left(gets):
 @pytest.fixture
 def ledger():
     """It has heard of two workers."""
-    ledger = Ledger()
+    ledger = CounterTotals()
     ledger.heard(*STATS, 1, told(1, 10))
     ledger.heard(*STATS, 2, told(2, 200))
     return ledger

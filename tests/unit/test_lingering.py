@@ -6,12 +6,12 @@ import gevent
 import pytest
 from support.timing import PATIENCE, TICK
 
-from gmproxy.backend.half_closed import MAX_LINGERING, Lingering
+from gmproxy.backend.half_closed import MAX_LINGERING, HalfClosedConnections
 
 
 @pytest.fixture
 def lingering():
-    made = Lingering()
+    made = HalfClosedConnections()
     yield made
     made.cut_all()
 

@@ -14,7 +14,7 @@ LINE = b"get k\r\n"
 FOUND = b"VALUE k 0 1\r\nx\r\nEND\r\n"
 
 
-class Keeper(module.LinkKeeper):
+class Keeper(module.ConnectionOwner):
     """Notes what it is told."""
 
     label = "a:1"
@@ -26,7 +26,7 @@ class Keeper(module.LinkKeeper):
         self.replies = []
         self.failures = []
 
-    def answered(self, request, found):
+    def request_answered(self, request, found):
         self.replies.append(request.reply)
 
     def link_closed(self, link):
@@ -56,7 +56,7 @@ def ends():
 
 @pytest.fixture
 def link(keeper, ends):
-    link = module.Link(keeper, 0, gevent.get_hub().loop, "text")
+    link = module.BackendConnection(keeper, 0, gevent.get_hub().loop, "text")
     link.attach(ends[0])
     yield link
     if not link.closed:
@@ -65,7 +65,7 @@ def link(keeper, ends):
 
 def ask(link, now=NOW, line=LINE):
     """A request that is under way since `now`."""
-    link.submit(message.Request(message.VERBS[b"get"], b"k", line))
+    link.submit(message.Request(message.COMMANDS[b"get"], b"k", line))
     link.flush()
     link.check_late(now, TIMEOUT)
 

@@ -9,9 +9,9 @@ import pytest
 from gevent import socket
 
 from gmproxy import internal_errors
-from gmproxy.backend import connect
+from gmproxy.transport import tcp
 from gmproxy.client.listener import Farewells, Listener
-from gmproxy.process.shared_memory import Share
+from gmproxy.process.shared_memory import WorkerContext
 from gmproxy.system.descriptors import MAX_FAREWELLS
 from gmproxy.transport import accept
 
@@ -45,12 +45,12 @@ def next_client(listener, address):
 @pytest.mark.parametrize("keepalive", [True, False])
 def test_clients_have_the_options_of_the_service(place, keepalive):
     sock, address = place
-    listener = Listener(sock, Share())
+    listener = Listener(sock, WorkerContext())
     listener.serve(service(keepalive))
     with next_client(listener, address) as client:
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert bool(client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is keepalive
-        assert (client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == connect.KEEPALIVE_IDLE) is keepalive
+        assert (client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == tcp.KEEPALIVE_IDLE) is keepalive
         assert not os.get_blocking(client.fileno())
         assert not os.get_inheritable(client.fileno())
     listener.stop()
@@ -58,7 +58,7 @@ def test_clients_have_the_options_of_the_service(place, keepalive):
 
 def test_who_comes_after_a_reload_has_the_new_ones(place):
     sock, address = place
-    listener = Listener(sock, Share())
+    listener = Listener(sock, WorkerContext())
     for keepalive in True, False, True:
         listener.serve(service(keepalive))
         with next_client(listener, address) as client:
@@ -71,7 +71,7 @@ def test_a_unix_socket_has_none_of_that(tmp_path):
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(path)
     sock.listen()
-    listener = Listener(sock, Share())
+    listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
@@ -109,7 +109,7 @@ def is_closed(sock):
 
 def test_a_client_who_cannot_be_seated_is_closed_and_the_next_one_comes_in(place, internal_errors_counted):
     sock, address = place
-    listener = Listener(sock, Share())
+    listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
     seats = listener.service.clients = Trouble()
     with socket.create_connection(address) as first, socket.create_connection(address):
@@ -124,7 +124,7 @@ def test_a_client_who_cannot_be_seated_is_closed_and_the_next_one_comes_in(place
 
 def test_a_connection_that_cannot_be_used_is_closed(place, internal_errors_counted, monkeypatch):
     sock, address = place
-    listener = Listener(sock, Share())
+    listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
 
     def fail(*connection):
@@ -145,7 +145,7 @@ def test_a_connection_that_cannot_be_used_is_closed(place, internal_errors_count
 def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
     """Without a traceback on stderr; and where it is for a lack, at once only for what is turned away."""
     sock, address = place
-    listener = Listener(sock, Share())
+    listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
     server = listener._server
     real, failures = server.socket, [number]

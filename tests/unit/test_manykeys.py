@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from gmproxy.backend.key_set import PARTS, ManyKeys
+from gmproxy.backend.key_set import PARTS, KeySet
 
 
 @pytest.fixture
 def keys():
-    return ManyKeys()
+    return KeySet()
 
 
 def test_empty(keys):

@@ -7,11 +7,11 @@ import pytest
 from gmproxy.backend.latency import BOUNDS, Meter
 from gmproxy.monitoring.slow_log import LAG_WINDOW, SLOW_KEPT, Lag, Slow
 from gmproxy.protocol import request as message
-from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.key_list import KeyList
 
 
-def request(key=b"k", verb=b"get"):
-    return message.Request(message.VERBS[verb], key, b"get k\r\n")
+def request(key=b"k", command=b"get"):
+    return message.Request(message.COMMANDS[command], key, b"get k\r\n")
 
 
 @pytest.mark.parametrize("bucket, bound", list(enumerate(BOUNDS)))
@@ -53,7 +53,7 @@ def test_what_is_untold_is_told_once_with_the_slowest_of_each_server():
 
 def test_of_several_keys_the_first_that_this_server_was_asked_for_is_told():
     part = request(b"elsewhere")
-    part.keys = Keys([b"here", b"too"])
+    part.keys = KeyList([b"here", b"too"])
     slow = Slow(lambda: 0.0)
     slow.note("pool", "a:1", part, 1)
     assert slow.slowest()[0]["key"] == "here"

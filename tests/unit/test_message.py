@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmproxy.protocol import request as message
-from gmproxy.protocol.request import VERBS
+from gmproxy.protocol.request import COMMANDS
 from gmproxy.protocol.text import requests as text
 
-COMMANDS = (
+COMMAND_NAMES = (
     "get gets gat gats set add replace append prepend cas incr decr delete touch flush_all version stats verbosity quit "
     "mg ms md ma me mn".split()
 )
@@ -18,34 +18,34 @@ READS = {"get", "gets", "gat", "gats"}
 
 
 def names(predicate):
-    return {verb.name.decode() for verb in VERBS.values() if predicate(verb)}
+    return {command.name.decode() for command in COMMANDS.values() if predicate(command)}
 
 
 def test_all_commands_of_the_protocol_are_there_under_their_names():
-    assert [name.decode() for name in VERBS] == COMMANDS
-    assert all(verb.name == name for name, verb in VERBS.items())
+    assert [name.decode() for name in COMMANDS] == COMMAND_NAMES
+    assert all(command.name == name for name, command in COMMANDS.items())
 
 
 def test_what_answers_with_values():
-    assert names(lambda verb: verb.values) == READS
-    assert names(lambda verb: verb.reads) == READS | {"mg"}
+    assert names(lambda command: command.returns_values) == READS
+    assert names(lambda command: command.is_read) == READS | {"mg"}
 
 
 def test_what_the_backup_hears_of():
     silent = {"get", "gets", "flush_all", "version", "stats", "verbosity", "quit", "mg", "me", "mn"}
-    assert names(lambda verb: verb.changes) == set(COMMANDS) - silent
-    assert names(lambda verb: verb.by_outcome) == {"add", "replace", "cas"}
+    assert names(lambda command: command.is_write) == set(COMMAND_NAMES) - silent
+    assert names(lambda command: command.conditional) == {"add", "replace", "cas"}
 
 
 def test_what_may_be_asked_twice():
     """Not even delete: the second time, the answer would be NOT_FOUND."""
-    assert names(lambda verb: verb.repeatable) == READS | {"touch", "mg", "me"}
+    assert names(lambda command: command.idempotent) == READS | {"touch", "mg", "me"}
 
 
 def test_what_is_a_miss():
-    assert names(lambda verb: verb.miss == b"END\r\n") == READS
-    assert names(lambda verb: verb.miss == b"EN\r\n") == {"mg", "me"}
-    assert names(lambda verb: verb.miss is None) == set(COMMANDS) - READS - {"mg", "me"}
+    assert names(lambda command: command.miss_reply == b"END\r\n") == READS
+    assert names(lambda command: command.miss_reply == b"EN\r\n") == {"mg", "me"}
+    assert names(lambda command: command.miss_reply is None) == set(COMMAND_NAMES) - READS - {"mg", "me"}
 
 
 @pytest.mark.parametrize("name, line, known", [
@@ -54,14 +54,14 @@ def test_what_is_a_miss():
     (b"incr", b"NOT_FOUND\r\n", True), (b"incr", b"STORED\r\n", False), (b"flush_all", b"OK\r\n", True), (b"get", b"END\r\n", False),
 ])
 def test_answers(name, line, known):
-    assert (line in VERBS[name].answers) is known
+    assert (line in COMMANDS[name].valid_replies) is known
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS.values() if not verb.meta], ids=lambda verb: verb.name.decode())
-def test_how_many_words_it_takes(verb):
+@pytest.mark.parametrize("command", [command for command in COMMANDS.values() if not command.is_meta], ids=lambda command: command.name.decode())
+def test_how_many_words_it_takes(command):
     """With fewer it is a mistake, as in memcached; further ones mean nothing."""
-    words = [verb.name, b"1", b"0", b"0", b"0", b"0", b"x", b"y"]
-    least = 6 if verb.name == b"cas" else verb.least  # a cas without a number is read to its end: it has a data block
+    words = [command.name, b"1", b"0", b"0", b"0", b"0", b"x", b"y"]
+    least = 6 if command.name == b"cas" else command.min_args  # a cas without a number is read to its end: it has a data block
     for count in range(1, len(words) + 1):
         parser = text.TextParser(100)
         parser.stream.feed(b" ".join(words[:count]) + b"\r\n\r\n")
@@ -69,19 +69,19 @@ def test_how_many_words_it_takes(verb):
 
 
 def test_a_fresh_request():
-    request = message.Request(VERBS[b"get"], b"a", b"get a\r\n")
-    assert (request.verb, request.key, request.line) == (VERBS[b"get"], b"a", b"get a\r\n")
-    assert (request.keys, request.reply, request.owner, request.twin, request.failure) == (None,) * 5
-    assert (request.quiet, request.retried, request.stage, request.lane) == (False, False, message.PRIMARY, 0)
+    request = message.Request(COMMANDS[b"get"], b"a", b"get a\r\n")
+    assert (request.command, request.key, request.line) == (COMMANDS[b"get"], b"a", b"get a\r\n")
+    assert (request.keys, request.reply, request.sink, request.mirror, request.error) == (None,) * 5
+    assert (request.quiet, request.retried, request.role, request.connection_index) == (False, False, message.PRIMARY, 0)
 
 
 def test_a_local_reply_is_a_request_that_is_answered():
     request = message.local_reply(b"ERROR\r\n")
-    assert (request.verb, request.key, request.reply) == (None, b"", b"ERROR\r\n")
+    assert (request.command, request.key, request.reply) == (None, b"", b"ERROR\r\n")
 
 
 def test_repr_tells_the_state():
-    request = message.Request(VERBS[b"get"], b"a", b"get a\r\n")
+    request = message.Request(COMMANDS[b"get"], b"a", b"get a\r\n")
     assert repr(request) == "<Request get b'a' stage=0 reply=None>"
     assert "STORED" in repr(message.local_reply(b"STORED\r\n"))
 
@@ -95,7 +95,7 @@ def test_a_queue_is_a_deque(runs):
     queue, wanted = message.RequestQueue(), deque()
     for come, go in runs:
         for _ in range(come):
-            request = VERBS[b"get"].request(b"k", b"get k\r\n")
+            request = COMMANDS[b"get"].request(b"k", b"get k\r\n")
             queue.append(request)
             wanted.append(request)
         for _ in range(min(go, len(wanted))):

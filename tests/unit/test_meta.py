@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.request import VERBS
+from gmproxy.protocol.request import COMMANDS
 from gmproxy.protocol.text import meta
 from gmproxy.protocol.text import requests as text
 
@@ -20,7 +20,7 @@ def heard(line, reply):
     """What the client that said `line` hears of a server's `reply`."""
     request = understood(line)
     request.reply = reply
-    return reply if request.edge is None else request.edge.render(request)
+    return reply if request.renderer is None else request.renderer.render(request)
 
 
 # -- keys
@@ -68,27 +68,27 @@ def test_no_server_is_told_to_be_quiet(line, sent):
 
 
 @pytest.mark.parametrize("line, facts", [
-    (b"mg a v\r\n", "reads repeatable"),
-    (b"mg a T5\r\n", "reads changes repeatable"),
-    (b"mg a N5\r\n", "reads"),
-    (b"mg a R5 v\r\n", "reads"),
-    (b"mg a R5 T5 v\r\n", "reads changes"),
-    (b"ms a 1\r\nx\r\n", "changes"),
-    (b"ms a 1 MS\r\nx\r\n", "changes"),
-    (b"ms a 1 MA\r\nx\r\n", "changes"),
-    (b"ms a 1 ME\r\nx\r\n", "changes by_outcome"),
-    (b"ms a 1 MR\r\nx\r\n", "changes by_outcome"),
-    (b"ms a 1 C5\r\nx\r\n", "changes by_outcome"),
-    (b"md a\r\n", "changes"),
-    (b"md a C5\r\n", "changes by_outcome"),
-    (b"ma a\r\n", "changes"),
-    (b"ma a C5\r\n", "changes by_outcome"),
-    (b"me a\r\n", "repeatable"),
+    (b"mg a v\r\n", "is_read idempotent"),
+    (b"mg a T5\r\n", "is_read is_write idempotent"),
+    (b"mg a N5\r\n", "is_read"),
+    (b"mg a R5 v\r\n", "is_read"),
+    (b"mg a R5 T5 v\r\n", "is_read is_write"),
+    (b"ms a 1\r\nx\r\n", "is_write"),
+    (b"ms a 1 MS\r\nx\r\n", "is_write"),
+    (b"ms a 1 MA\r\nx\r\n", "is_write"),
+    (b"ms a 1 ME\r\nx\r\n", "is_write conditional"),
+    (b"ms a 1 MR\r\nx\r\n", "is_write conditional"),
+    (b"ms a 1 C5\r\nx\r\n", "is_write conditional"),
+    (b"md a\r\n", "is_write"),
+    (b"md a C5\r\n", "is_write conditional"),
+    (b"ma a\r\n", "is_write"),
+    (b"ma a C5\r\n", "is_write conditional"),
+    (b"me a\r\n", "idempotent"),
 ])
 def test_what_a_command_is_by_its_flags(line, facts):
-    verb = understood(line).verb
-    assert [fact for fact in ("reads", "changes", "by_outcome", "repeatable") if getattr(verb, fact)] == facts.split()
-    assert verb.meta and verb.name == line[:2]
+    command = understood(line).command
+    assert [fact for fact in ("is_read", "is_write", "conditional", "idempotent") if getattr(command, fact)] == facts.split()
+    assert command.is_meta and command.name == line[:2]
 
 
 def test_a_line_stays_shorter_than_what_a_server_reads_in_pieces():
@@ -135,7 +135,7 @@ def test_a_mode_is_one_letter(flag, sent):
     """As memcached 1.6.45 reads it; a backup must not read another one."""
     request = understood(b"ms a 1 %b C5\r\nx\r\n" % flag)
     assert request.line == b"ms a 1 %b C5\r\nx\r\n" % sent
-    assert understood(b"ms a 1 %b\r\nx\r\n" % flag).verb.depends
+    assert understood(b"ms a 1 %b\r\nx\r\n" % flag).command.reads_old_value
 
 
 @pytest.mark.parametrize("more, fits", [(limits.MAX_META_SET_WORDS - 3, True), (limits.MAX_META_SET_WORDS - 2, False)])
@@ -165,12 +165,12 @@ ODD = [
 def facts(line):
     """All there is to see of the request that `line` is understood as."""
     request = understood(line)
-    edge = request.edge
+    edge = request.renderer
     heard_of_miss = None
     if edge is not None:
         request.reply = b"EN\r\n"
         heard_of_miss = edge.render(request)
-    return (request.verb and (request.verb.name, request.verb.reads, request.verb.changes, request.verb.depends, request.verb.repeatable),
+    return (request.command and (request.command.name, request.command.is_read, request.command.is_write, request.command.reads_old_value, request.command.idempotent),
             request.key, request.line.replace(b" 001", b" 1"), request.reply, request.quiet, edge is None, heard_of_miss)
 
 
@@ -185,7 +185,7 @@ def test_a_command_in_a_form_that_is_known_means_what_it_meant_at_first(line):
 def test_the_form_of_a_usual_command_is_remembered(line):
     name, _, *rest = line.split(b"\r\n")[0].split(b" ")
     flags = b"".join([b" " + flag for flag in (rest[1:] if name == b"ms" else rest)])
-    assert meta.FORMS.of(VERBS[name], flags) is meta.FORMS.of(VERBS[name], flags) is not None
+    assert meta.FORMS.of(COMMANDS[name], flags) is meta.FORMS.of(COMMANDS[name], flags) is not None
 
 
 @pytest.mark.parametrize("name, flags", [
@@ -193,13 +193,13 @@ def test_the_form_of_a_usual_command_is_remembered(line):
     (b"mg", b" P" + b"p" * 64), (b"me", b""), (b"mn", b""),
 ])
 def test_a_form_that_is_odd_or_of_one_command_is_not(name, flags):
-    assert meta.FORMS.of(VERBS[name], flags) is None
+    assert meta.FORMS.of(COMMANDS[name], flags) is None
 
 
 def test_a_client_that_invents_forms_costs_no_memory():
-    forms = [meta.FORMS.of(VERBS[b"mg"], b" T%d" % number) for number in range(3 * meta.MAX_FORMS)]
+    forms = [meta.FORMS.of(COMMANDS[b"mg"], b" T%d" % number) for number in range(3 * meta.MAX_FORMS)]
     assert None not in forms
-    kept = sum(meta.FORMS.of(VERBS[b"mg"], b" T%d" % number) is form for number, form in reversed(list(enumerate(forms))))
+    kept = sum(meta.FORMS.of(COMMANDS[b"mg"], b" T%d" % number) is form for number, form in reversed(list(enumerate(forms))))
     assert 0 < kept <= meta.MAX_FORMS
 
 
@@ -235,4 +235,4 @@ def test_who_says_q_does_not_hear_what_was_to_be_expected(line, reply, gets):
     (b"mg a v O1 q\r\n", b""),
 ])
 def test_a_miss_that_no_server_gave_has_all_that_a_server_would_say(line, gets):
-    assert heard(line, VERBS[b"mg"].miss) == gets
+    assert heard(line, COMMANDS[b"mg"].miss_reply) == gets

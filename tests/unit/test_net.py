@@ -17,6 +17,7 @@ from gmproxy.backend import connect
 from gmproxy.backend.resolver import Names
 from gmproxy.errors import CONNECTING, OVERLOAD, BackendError, LocalError
 from gmproxy.placement.server_spec import Server
+from gmproxy.transport import tcp
 
 
 def options(sock):
@@ -35,7 +36,7 @@ def test_a_connection_over_tcp(keepalive):
             assert not sock.getblocking()
             found = options(sock)
             assert (bool(found["nodelay"]), bool(found["keepalive"])) == (True, keepalive)
-            assert (found["idle"] == connect.KEEPALIVE_IDLE) is keepalive
+            assert (found["idle"] == tcp.KEEPALIVE_IDLE) is keepalive
             peer.send(b"x")
             sock.settimeout(1)
             assert sock.recv(1) == b"x"
@@ -199,6 +200,7 @@ OF_PORTS = """
 import socket, sys
 from gmproxy.backend import connect as net
 from gmproxy.placement.server_spec import Server
+from gmproxy.transport import tcp
 from gmproxy.errors import BackendError
 
 listener = socket.create_server(("127.0.0.1", 15000), backlog=100)
@@ -242,7 +244,7 @@ def test_a_connection_that_comes_to_nothing_is_closed(monkeypatch, fails):
     def raise_(*arguments):
         raise ValueError("a fault of the test")
 
-    monkeypatch.setattr(connect, fails, raise_ if fails == "tune" else {"text": raise_})
+    monkeypatch.setattr(tcp if fails == "tune" else connect, fails, raise_ if fails == "tune" else {"text": raise_})
     user = type("Users", (), {"only": lambda self: (b"one", b"secret")})()
     with socket.create_server((HOST, 0)) as listener:
         before = descriptors()

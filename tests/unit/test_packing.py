@@ -12,9 +12,9 @@ from gmproxy.protocol import recv_buffer
 from gmproxy.protocol.binary import codec
 
 pure, pure_stream = from_source("protocol.binary.codec", "protocol.recv_buffer")
-Stream = pure_stream.Stream
+RecvBuffer = pure_stream.RecvBuffer
 compiled = codec if COMPILED else None
-new_compiled_stream = recv_buffer.Stream
+new_compiled_stream = recv_buffer.RecvBuffer
 
 #: magic, opcode, lengths of key and extras, data type, status, length of the body, opaque, cas: see memcached's protocol-binary.txt.
 HEADER = struct.Struct(">BBHBBHLLQ")
@@ -26,13 +26,13 @@ some_bytes = st.binary(max_size=40)
 
 @pytest.fixture(params=["pure", pytest.param("compiled", marks=needs_both)])
 def build(request):
-    """(the module, the Stream that its Header reads)"""
-    return (pure, Stream) if request.param == "pure" else (compiled, new_compiled_stream)
+    """(the module, the RecvBuffer that its Header reads)"""
+    return (pure, RecvBuffer) if request.param == "pure" else (compiled, new_compiled_stream)
 
 
 def for_both(check):
     """Run `check(module, new_stream)` for each build that there is."""
-    check(pure, Stream)
+    check(pure, RecvBuffer)
     if compiled is not None:
         check(compiled, new_compiled_stream)
 

@@ -169,7 +169,7 @@ def test_last_words(ends):
     one.other.close()
     one.peer.send({"a": 1})
     assert one.lost == [CLOSED]
-    one.peer.last_words()
+    one.peer.read_rest()
     assert one.heard == [{"failed": "why"}]
 
 

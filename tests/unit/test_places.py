@@ -10,7 +10,7 @@ import pytest
 from support.servers import HOST, environment, free_port
 
 from gmproxy.errors import StartError
-from gmproxy.process.listeners import HANDED_OVER, Places
+from gmproxy.process.listeners import HANDED_OVER, ListeningSockets
 
 
 def pool(name="", **settings):
@@ -20,7 +20,7 @@ def pool(name="", **settings):
 
 @pytest.fixture
 def places():
-    made = Places({})
+    made = ListeningSockets({})
     yield made
     made.close()
 
@@ -81,10 +81,10 @@ def test_files_go_unless_somebody_has_their_sockets(places, tmp_path, successor)
 
 TAKE_OVER = """
 import os, sys
-from gmproxy.process.listeners import Places
+from gmproxy.process.listeners import ListeningSockets
 if "LISTEN_FDS" in os.environ:
     os.environ["LISTEN_PID"] = str(os.getpid())
-places = Places(os.environ)
+places = ListeningSockets(os.environ)
 left = [name for name in os.environ if name.startswith("LISTEN_") or name == "GMPROXY_HANDED_OVER"]
 inheritable = [sock.get_inheritable() for sock in places.sockets.values()]
 print(list(places.sockets), places.activated, places.predecessor, places.control is not None, left, inheritable)
@@ -146,12 +146,12 @@ def test_systemd_hands_over(high):
 
 
 def test_what_was_meant_for_another_process_is_left_alone():
-    places = Places({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    places = ListeningSockets({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
     assert (places.sockets, places.activated) == ({}, False)
 
 
 def test_sockets_of_systemd_are_those_of_the_only_pool():
-    places = Places({})
+    places = ListeningSockets({})
     places.activated = True
     with socket.create_server((HOST, 0)) as sock:
         places.sockets = {"[::]:11211": sock}
@@ -165,7 +165,7 @@ def test_what_is_no_listening_socket_is_refused():
         facts = '{"sockets": {"a:1": %d}, "control": null, "activated": false, "report_to": %d, "pid": 1}'
         copy = os.dup(sock.fileno())
         with pytest.raises(StartError, match=f"descriptor {copy} was handed over and is no listening stream socket"):
-            Places({HANDED_OVER: facts % (copy, sock.fileno())})
+            ListeningSockets({HANDED_OVER: facts % (copy, sock.fileno())})
 
 
 def test_who_looks_after_the_service_is_let_in_to_the_end(places):

@@ -10,7 +10,7 @@ from gmproxy.routing import fill as refill
 
 def asked(name, keys, reply):
     """A request for `keys` that the primary answered with `reply`."""
-    request = message.Request(message.VERBS[name], keys[0], b"")
+    request = message.Request(message.COMMANDS[name], keys[0], b"")
     request.keys = keys if len(keys) > 1 else None
     request.reply = reply
     return request
@@ -49,20 +49,20 @@ def test_read_plain_takes_the_life_it_is_given(reply, read):
 # -- whom it tells
 
 
-class Owner(message.Asker):
+class Owner(message.ReplySink):
     """Who asked; hears of the answer."""
 
     def __init__(self):
         self.heard = []
 
-    def answered(self, request):
+    def on_reply(self, request):
         self.heard.append(request.reply)
 
 
 def test_nothing_is_missing_after_all():
     """A key that is asked twice may be found once and then no more: `gat -1 a a`. One answer to it is enough."""
     request = asked(b"gat", [b"a", b"a"], A + b"END\r\n")
-    owner = request.owner = Owner()
+    owner = request.sink = Owner()
     refill.Refill(request, None, None).ask()
     assert owner.heard == [A + b"END\r\n"]
 
@@ -111,22 +111,22 @@ class Play:
 
     def fetch(self, line=b"incr k 1\r\n"):
         """A change that needs to have `k` fetched first. Returns it."""
-        request = message.Request(message.VERBS[line.split()[0]], b"k", line)
+        request = message.Request(message.COMMANDS[line.split()[0]], b"k", line)
         refill.Fetch(request, self.primary, self.router).ask()
         return request
 
     def read(self, *keys):
         """A read that found none of `keys`. Returns it."""
         request = asked(b"get", list(keys), b"END\r\n")
-        request.owner = Owner()
+        request.sink = Owner()
         refill.Refill(request, self.primary, self.router).ask()
         return request
 
-    def answer(self, number, reply, failure=None):
+    def answer(self, number, reply, error=None):
         question = self.router.questions[number]
         question.reply = reply
-        question.failure = failure
-        question.owner.answered(question)
+        question.error = error
+        question.sink.on_reply(question)
 
 
 FIVE = b"VA 1 f7 t60\r\n5\r\n"
@@ -177,7 +177,7 @@ def test_of_several_who_ask_at_a_time_the_first_fills_for_all(play):
     """And before any of them is sent: each finds what it would have found."""
     first, second = play.fetch(), play.fetch(b"add k 0 0 1\r\nx\r\n")
     read = play.read(b"k")
-    owner = read.owner
+    owner = read.sink
     play.answer(0, FIVE)
     assert (play.router.filled, play.router.sent) == ([ADD_FIVE], [first])
     play.answer(1, FIVE)

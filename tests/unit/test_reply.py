@@ -5,7 +5,7 @@ import pytest
 from gmproxy.errors import PROTOCOL, BackendError
 from gmproxy.protocol import limits
 from gmproxy.protocol import request as message
-from gmproxy.protocol.key_list import Keys
+from gmproxy.protocol.key_list import KeyList
 from gmproxy.protocol.text import responses as reply
 
 VALUE_A = b"VALUE a 0 5\r\nhello\r\n"
@@ -15,9 +15,9 @@ VALUE_B = b"VALUE b 7 0\r\n\r\n"
 def ask(name, *keys):
     """A word with blanks is a meta command with its flags."""
     name, *flags = name.split(b" ")
-    request = message.Request(message.VERBS[name], keys[0] if keys else b"", b" ".join([name, *keys, *flags]) + b"\r\n")
+    request = message.Request(message.COMMANDS[name], keys[0] if keys else b"", b" ".join([name, *keys, *flags]) + b"\r\n")
     if len(keys) > 1:
-        request.keys = Keys(keys)
+        request.keys = KeyList(keys)
     return request
 
 
@@ -73,7 +73,7 @@ GOOD = [
 
 
 def reading(*chunks):
-    reader = reply.ReplyReader()
+    reader = reply.TextReplyParser()
     for chunk in chunks:
         reader.stream.feed(chunk)
     return reader
@@ -84,13 +84,13 @@ def test_whole(request_, said, found):
     reader = reading(said)
     assert reader.read(request_) == said
     assert reader.is_at_border()
-    if request_.verb.values:
-        assert reader.found == found
+    if request_.command.returns_values:
+        assert reader.values_found == found
 
 
 @pytest.mark.parametrize("request_, said, found", GOOD)
 def test_byte_by_byte(request_, said, found):
-    reader = reply.ReplyReader()
+    reader = reply.TextReplyParser()
     for offset in range(len(said) - 1):
         reader.stream.feed(said[offset:offset + 1])
         assert reader.read(request_) is None
@@ -216,14 +216,14 @@ def test_what_cannot_be_right_is_refused(request_, said):
 
 @pytest.mark.parametrize("request_, said", BAD)
 def test_the_same_byte_by_byte(request_, said):
-    reader = reply.ReplyReader()
+    reader = reply.TextReplyParser()
     with pytest.raises(BackendError):
         for offset in range(len(said)):
             reader.stream.feed(said[offset:offset + 1])
             assert reader.read(request_) is None
 
 
-@pytest.mark.parametrize("verb, said, out_of_step", [
+@pytest.mark.parametrize("command, said, out_of_step", [
     (b"set", b"ERROR\r\n", True),
     (b"set", b"CLIENT_ERROR bad command line format\r\n", True),
     (b"set", b"SERVER_ERROR object too large for cache\r\n", False),
@@ -237,14 +237,14 @@ def test_the_same_byte_by_byte(request_, said):
     (b"ms 2", b"SERVER_ERROR object too large for cache\r\n", False),
     (b"mg", b"ERROR\r\n", False),
 ])
-def test_after_some_refusals_a_data_block_would_be_taken_for_commands(verb, said, out_of_step):
+def test_after_some_refusals_a_data_block_would_be_taken_for_commands(command, said, out_of_step):
     reader = reading(said)
-    assert reader.read(ask(verb, b"a")) == said
+    assert reader.read(ask(command, b"a")) == said
     assert reader.out_of_step is out_of_step
 
 
 def test_what_is_asked_is_read_from_the_flags_alone():
-    request = message.Request(message.VERBS[b"ms"], b"k v", b"ms ayB2 5 b c\r\n v f \r\n")
+    request = message.Request(message.COMMANDS[b"ms"], b"k v", b"ms ayB2 5 b c\r\n v f \r\n")
     assert reading(b"HD c1\r\n").read(request) == b"HD c1\r\n"
     with pytest.raises(BackendError):
         reading(b"HD f1\r\n").read(request)
@@ -260,11 +260,11 @@ def test_what_is_asked_is_read_from_the_flags_alone():
     (ask(b"ms 2 s", b"a"), b"HD s2\r\n"),
     (ask(b"md x", b"a"), b"HD X\r\n"),
     (ask(b"ma E5 v", b"a"), b"HD\r\n"),
-    (message.Request(message.VERBS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kfoo\r\n1\r\n"),
-    (message.Request(message.VERBS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
-    (message.Request(message.VERBS[b"mg"], b"a b", b"mg YSBi b k O1\r\n"), b"EN kYSBi b O1\r\n"),
-    (message.Request(message.VERBS[b"mg"], b"foo", b"mg foo k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
-    (message.Request(message.VERBS[b"me"], b"a b", b"me YSBi b\r\n"), b"ME YSBi exp=-1\r\n"),
+    (message.Request(message.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kfoo\r\n1\r\n"),
+    (message.Request(message.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
+    (message.Request(message.COMMANDS[b"mg"], b"a b", b"mg YSBi b k O1\r\n"), b"EN kYSBi b O1\r\n"),
+    (message.Request(message.COMMANDS[b"mg"], b"foo", b"mg foo k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
+    (message.Request(message.COMMANDS[b"me"], b"a b", b"me YSBi b\r\n"), b"ME YSBi exp=-1\r\n"),
 ])
 def test_what_a_newer_server_says_is_handed_on(request_, said):
     assert reading(said).read(request_) == said
@@ -280,7 +280,7 @@ def test_what_a_newer_server_says_is_handed_on(request_, said):
 ])
 def test_a_value_too_large_is_thrown_away_as_it_comes(request_, header, end):
     """A server announces 4 GB: nothing is kept for it, and the link stays in step."""
-    reader = reply.ReplyReader()
+    reader = reply.TextReplyParser()
     reader.stream.feed(header)
     assert reader.read(request_) is None
     chunk = b"v" * 2**20
@@ -290,7 +290,7 @@ def test_a_value_too_large_is_thrown_away_as_it_comes(request_, header, end):
         assert reader.stream.size() == 0 and not reader.is_at_border()
     reader.stream.feed(chunk[1:] + end + b"END\r\n")
     assert reader.read(request_) == reply.REPLY_TOO_LARGE
-    assert not request_.mapped
+    assert not request_.has_value_offsets
     assert reader.read(GET_A) == b"END\r\n"
     assert reader.is_at_border()
 
@@ -299,7 +299,7 @@ def test_a_value_too_large_is_thrown_away_as_it_comes(request_, header, end):
 def test_a_value_too_large_must_end_in_crlf_too(monkeypatch, request_, header):
     monkeypatch.setattr(limits, "MAX_REPLY", 1000)
     for said in (header + b"v" * 2003, header + b"v" * 2000 + b"\rx"):
-        reader = reply.ReplyReader()
+        reader = reply.TextReplyParser()
         with pytest.raises(BackendError):
             for offset in range(len(said)):
                 reader.stream.feed(said[offset:offset + 1])
@@ -314,7 +314,7 @@ def test_a_value_too_large_of_a_key_that_nobody_asked_for():
 def test_a_large_value_in_many_chunks():
     data = b"v" * 1_000_000
     said = b"VALUE a 0 1000000\r\n%b\r\nEND\r\n" % data
-    reader = reply.ReplyReader()
+    reader = reply.TextReplyParser()
     answers = []
     for start in range(0, len(said), 1000):
         reader.stream.feed(said[start:start + 1000])

@@ -21,9 +21,9 @@ def understood(line):
 ])
 def test_of_a_retrieval_only_the_life(line, told):
     request = understood(line)
-    verb, key, copy = replica_commands.of_touch(request, request.key)
+    command, key, copy = replica_commands.of_touch(request, request.key)
     assert (key, copy) == (request.key, told)
-    assert verb.name == told.split(b" ")[0] and verb.changes and verb.repeatable
+    assert command.name == told.split(b" ")[0] and command.is_write and command.idempotent
 
 
 @pytest.mark.parametrize("line, told", [
@@ -40,7 +40,7 @@ def test_of_a_retrieval_only_the_life(line, told):
 ])
 def test_of_a_change_on_a_condition_its_outcome(line, told):
     request = understood(line)
-    assert request.verb.by_outcome
-    verb, key, copy = replica_commands.of_outcome(request)
+    assert request.command.conditional
+    command, key, copy = replica_commands.of_outcome(request)
     assert (key, copy) == (request.key, told)
-    assert verb.name == told.split(b" ")[0] and verb.changes and not verb.by_outcome
+    assert command.name == told.split(b" ")[0] and command.is_write and not command.conditional

@@ -33,11 +33,11 @@ def block(key, data=b"x", flags=0, cas=None):
 @each_build
 @given(words=st.lists(st.just(b"") | key, max_size=20))
 def test_keys_stand_between_blanks(module, streams, rings, messages, words):
-    stream = streams.Stream()
+    stream = streams.RecvBuffer()
     stream.feed(b"get " + b" ".join(words) + b"\r\n")
     keys = module.READER.read(stream, 4, stream.end - 2, LONGEST)
     wanted = [word for word in words if word]
-    assert list(keys) == wanted == list(module.Keys(wanted))
+    assert list(keys) == wanted == list(module.KeyList(wanted))
     assert len(keys) == len(wanted)
     assert [word in keys for word in wanted] == [True] * len(wanted)
     assert b" " not in keys
@@ -48,7 +48,7 @@ def test_keys_stand_between_blanks(module, streams, rings, messages, words):
 
 @each_build
 def test_one_key_that_is_too_long(module, streams, rings, messages):
-    stream = streams.Stream()
+    stream = streams.RecvBuffer()
     stream.feed(b"a bbb cc")
     assert list(module.READER.read(stream, 0, 8, 3)) == [b"a", b"bbb", b"cc"]
     assert module.READER.read(stream, 0, 8, 2) is None
@@ -56,7 +56,7 @@ def test_one_key_that_is_too_long(module, streams, rings, messages):
 
 @each_build
 def test_there_is_no_key_where_none_is(module, streams, rings, messages):
-    for keys, place in ((module.Keys(), 0), (module.Keys(), -1), (module.Keys([b"a"]), 1), (module.Keys([b"a"]), -2)):
+    for keys, place in ((module.KeyList(), 0), (module.KeyList(), -1), (module.KeyList([b"a"]), 1), (module.KeyList([b"a"]), -2)):
         with pytest.raises(IndexError):
             keys[place]
 
@@ -65,7 +65,7 @@ def test_there_is_no_key_where_none_is(module, streams, rings, messages):
 def test_many_short_keys(module, streams, rings, messages):
     """More of them than the length of the line would make one think."""
     words = [b"%c" % (97 + number % 26) for number in range(1000)]
-    stream = streams.Stream()
+    stream = streams.RecvBuffer()
     stream.feed(b" ".join(words))
     assert list(module.READER.read(stream, 0, stream.end, LONGEST)) == words
 
@@ -74,7 +74,7 @@ def test_many_short_keys(module, streams, rings, messages):
 @given(words=st.lists(key, min_size=1, max_size=60), servers=st.integers(1, 6))
 def test_each_server_is_asked_for_its_keys_in_their_order(module, streams, rings, messages, words, servers):
     locator = rings.Buckets(list(range(servers)), fnv1a_64)
-    division = module.Keys(words).divide(locator, servers)
+    division = module.KeyList(words).divide(locator, servers)
     for owner, part in zip(division.owners, division.parts):
         assert list(part) == [word for word in words if locator.locate(word) == owner]
         assert part.line(b"get ") == b"get " + b" ".join(part) + b"\r\n"
@@ -89,7 +89,7 @@ def test_keys_of_all_lengths_and_numbers(module, streams, rings, messages):
     kept = []
     for count in (2, 300, 9, 40, 100, 600, 60, 5) * 3:
         words = [b"%d" % number + b"k" * (number * 31 % 250) for number in range(count)]
-        stream = streams.Stream()
+        stream = streams.RecvBuffer()
         stream.feed(b"get " + b" ".join(words) + b"\r\n")
         keys = module.READER.read(stream, 4, stream.end - 2, 260)
         kept.append((words, keys, keys.divide(locator, 7)))
@@ -107,7 +107,7 @@ def test_keys_of_all_lengths_and_numbers(module, streams, rings, messages):
 def merged(module, messages, order, answers):
     """`answers`: for each server a list with, for each of its keys, its VALUE block or None."""
     owners = list(range(len(answers)))
-    division = module.Division(module.Keys([b"%d" % number for number in range(len(order))]), order, owners)
+    division = module.KeyPartition(module.KeyList([b"%d" % number for number in range(len(order))]), order, owners)
     requests = []
     for answer, keys in zip(answers, division.parts):
         reply = b""
@@ -140,7 +140,7 @@ def test_values_come_in_the_order_asked(module, streams, rings, messages, order,
 @each_build
 def test_values_are_noted_anew_for_each_reply(module, streams, rings, messages):
     """A request whose link failed is asked again."""
-    division = module.Division(module.Keys([b"a", b"b", b"c"]), [0, 0, 1], [0, 1])
+    division = module.KeyPartition(module.KeyList([b"a", b"b", b"c"]), [0, 0, 1], [0, 1])
     first, second = division.parts
     for ends in ([1, 2], [3]):
         first.forget_values()
@@ -177,9 +177,9 @@ def test_plain_blocks_are_passed_together(module, streams, rings, messages, word
             blocks.append((word, block(word, content, data.draw(st.integers(0, 2**32 - 1)), data.draw(st.none() | st.integers(0, 2**64 - 1)))))
     reply = b"".join(text for _, text in blocks) + data.draw(st.sampled_from([b"", b"END\r\n" + b"x" * 50, b"SERVER_ERROR no", b"VALUE odd"]))
     reply = reply[:data.draw(st.integers(0, len(reply)))]
-    stream = streams.Stream()
+    stream = streams.RecvBuffer()
     stream.feed(b"before" + reply)
-    keys = module.Keys(words)
+    keys = module.KeyList(words)
     end = keys.pass_plain(stream, 6, 1000) - 6
     ends = [0]
     for _, text in blocks:
@@ -198,6 +198,6 @@ def test_plain_blocks_are_passed_together(module, streams, rings, messages, word
     b"VALUE a 0 1 123456789012345678901\r\nx\r\n", b"END\r\n",
 ])
 def test_what_is_odd_is_left_to_the_reply_reader(module, streams, rings, messages, odd):
-    stream = streams.Stream()
+    stream = streams.RecvBuffer()
     stream.feed(odd + b"." * 100)
-    assert module.Keys([b"a"]).pass_plain(stream, 0, 0) == 0
+    assert module.KeyList([b"a"]).pass_plain(stream, 0, 0) == 0

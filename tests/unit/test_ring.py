@@ -82,7 +82,7 @@ def test_a_ring_needs_points():
 
 
 def test_only_asks_nothing():
-    assert ring.Only(7).locate(b"any") == 7
+    assert ring.SingleServer(7).locate(b"any") == 7
 
 
 @pytest.mark.parametrize("h, floored, absolute", [(7, 1, 1), (0, 0, 0), (-1, 2, 1), (-2, 1, 2), (-3, 0, 0)])

@@ -9,17 +9,17 @@ import pytest
 from gmproxy.backend.backend import Backend
 from gmproxy.config import configuration
 from gmproxy.protocol import request as message
-from gmproxy.protocol.request import VERBS, Request
+from gmproxy.protocol.request import COMMANDS, Request
 from gmproxy.routing.router import Router
 
 NOW = 1000.0
 
 
-class Client(message.Asker):
+class Client(message.ReplySink):
     def __init__(self):
         self.heard = []
 
-    def answered(self, request):
+    def on_reply(self, request):
         self.heard.append(request.reply)
 
 
@@ -49,8 +49,8 @@ class Ring:
         backend.restored()
 
     def request(self, line):
-        request = Request(VERBS[line.split()[0]], self.key, line)
-        request.owner = self.client
+        request = Request(COMMANDS[line.split()[0]], self.key, line)
+        request.sink = self.client
         return request
 
 
@@ -101,7 +101,7 @@ def test_a_change_that_waited_for_its_key_goes_to_who_has_it_then(ring):
     ring.restore(ring.home)
     question = ring.backup.links[0].waiting[0]
     question.reply = b"EN\r\n"
-    question.owner.answered(question)
+    question.sink.on_reply(question)
     assert ring.router.unready == 0
     assert (waiting(ring.home), waiting(ring.other)) == ([b"incr k 1\r\n"], [])
 
@@ -113,7 +113,7 @@ def test_a_change_under_way_when_the_ring_changes_is_noted_when_it_is_answered(r
     ring.restore(ring.home)
     ring.other.journal.clear()  # it was told to forget the key, before it knew it
     change.reply = b"STORED\r\n"
-    ring.other.answered(change, 0)
+    ring.other.request_answered(change, 0)
     assert ring.key in ring.other.journal
     assert ring.client.heard == [b"STORED\r\n"]
 

@@ -27,7 +27,7 @@ def test_what_cannot_be_told_is_over_all_the_same() -> None:
     other = pool(0.0)
     worker = SimpleNamespace(pools={"one": failing, "other": other})
     try:
-        control_commands.ORDERS["sampled"](worker, [])
+        control_commands.COMMANDS["sampled"](worker, [])
     except ValueError:
         pass
     assert failing.router.sampler is other.router.sampler is None

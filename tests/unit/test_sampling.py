@@ -34,7 +34,7 @@ def test_as_long_as_all_fit_the_counts_are_exact():
 
 
 def get(key, keys=None):
-    request = message.Request(message.VERBS[b"get"], key, b"get " + key + b"\r\n")
+    request = message.Request(message.COMMANDS[b"get"], key, b"get " + key + b"\r\n")
     request.keys = keys
     return request
 

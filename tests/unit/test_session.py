@@ -9,7 +9,7 @@ from gevent import socket
 from gmproxy.client.context import Service
 from gmproxy.client.session import MAX_AT_ONCE
 from gmproxy.config import configuration
-from gmproxy.process.shared_memory import Share
+from gmproxy.process.shared_memory import WorkerContext
 from gmproxy.routing.router import Router
 
 READ = 1
@@ -21,7 +21,7 @@ def client():
     (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
     ours, theirs = socket.socketpair()
     router = Router(SimpleNamespace(**vars(options), lanes=1))
-    clients = Service(options, router, Share()).clients
+    clients = Service(options, router, WorkerContext()).clients
     clients.seat(theirs.detach())
     with ours:
         yield ours

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy.backend.invalidations import Journal
-from gmproxy.backend.key_set import ManyKeys, part_of
+from gmproxy.backend.invalidations import PendingInvalidations
+from gmproxy.backend.key_set import KeySet, part_of
 from gmproxy.errors import StartError
 from gmproxy.placement.server_spec import parse_servers
 from gmproxy.process.shared_memory import (
@@ -15,7 +15,7 @@ from gmproxy.process.shared_memory import (
     MAX_SERVERS,
     NOTHING,
     Board,
-    Share,
+    WorkerContext,
     debtor,
 )
 
@@ -24,7 +24,7 @@ from gmproxy.process.shared_memory import (
     (20, 1, [20]), (20, 2, [10, 10]), (20, 3, [7, 7, 6]), (1, 3, [1, 1, 1]), (2, 3, [1, 1, 1]), (4, 3, [2, 1, 1]),
 ])
 def test_a_part(total, workers, parts):
-    assert [Share(number, workers).part_of(total) for number in range(workers)] == parts
+    assert [WorkerContext(number, workers).part_of(total) for number in range(workers)] == parts
 
 
 def test_the_sum_of_all_workers():
@@ -145,7 +145,7 @@ def test_a_journal_tells_what_is_in_it(debts):
     """Whatever is done to it: what is in it is seen, and nothing once it is empty."""
     one, other, _ = debts
     chance = random.Random(1)
-    journal = Journal(1500)
+    journal = PendingInvalidations(1500)
     journal.debts = one
     keys = [b"key-%d" % number for number in range(2000)]
     in_hand = False
@@ -154,7 +154,7 @@ def test_a_journal_tells_what_is_in_it(debts):
         if what == "note":
             journal.note(chance.choice(keys[:100]), 0.0)
         elif what == "guests":
-            guests = ManyKeys()
+            guests = KeySet()
             for key in keys[:chance.choice((10, 1200, 2000))]:
                 guests.add(key)
             journal.note_all(guests, 0.0)

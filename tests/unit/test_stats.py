@@ -20,7 +20,7 @@ def backend(label, asked=0, found=0, ejected=False, links=(None,)):
     )
 
 
-class Clients(list):
+class Sessions(list):
     """Three, of whom two are asleep."""
 
     def __init__(self):
@@ -42,7 +42,7 @@ def service():
         misses_for_errors=4, copies=SimpleNamespace(lost=3, differed=1, undecided=lambda: 4), unready=5,
     )
     return SimpleNamespace(
-        options=options, router=router, clients=Clients(), connections=30, rejected=2, dropped=1, auth_errors=8, held=12, flushes=6,
+        options=options, router=router, clients=Sessions(), connections=30, rejected=2, dropped=1, auth_errors=8, held=12, flushes=6,
         share=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None,
     )
 

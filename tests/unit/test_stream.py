@@ -22,7 +22,7 @@ offset = st.integers(0, 40)
 
 @pytest.fixture(params=["pure", pytest.param("compiled", marks=needs_both)])
 def new_stream(request):
-    return {"pure": pure, "compiled": compiled}[request.param].Stream
+    return {"pure": pure, "compiled": compiled}[request.param].RecvBuffer
 
 
 def with_bytes(new_stream, data, pos=0):
@@ -89,7 +89,7 @@ BOTH = pytest.mark.parametrize("module", [pure, pytest.param(compiled, marks=nee
 @given(lines, st.lists(st.integers(0, 60), max_size=6))
 def test_lines_are_the_same_however_they_are_cut(module, data, places):
     places = sorted(min(place, len(data)) for place in places)
-    stream = module.Stream()
+    stream = module.RecvBuffer()
     found = []
     for start, stop in zip([0, *places], [*places, len(data)]):
         stream.feed(data[start:stop])
@@ -163,7 +163,7 @@ def test_bytes_that_have_arrived(new_stream, ends):
 
 @BOTH
 def test_none_if_there_are_none_now(module, ends):
-    assert module.Stream().receive(ends[0].fileno()) == module.NOTHING
+    assert module.RecvBuffer().receive(ends[0].fileno()) == module.NOTHING
 
 
 def test_the_end(new_stream, ends):
@@ -210,7 +210,7 @@ def test_many_streams_at_once_keep_their_bytes(module, data):
         pairs = [socket.socketpair() for _ in range(3)]
         for end in sum(pairs, ()):
             stack.enter_context(end).setblocking(False)
-        streams = [module.Stream() for _ in pairs]
+        streams = [module.RecvBuffer() for _ in pairs]
         under_way = [b"" for _ in pairs]  # sent and not yet received
         expected = [b"" for _ in pairs]   # received and not yet understood
         for step in range(data.draw(st.integers(1, 25))):
@@ -277,7 +277,7 @@ def test_a_long_block_is_cut_out_where_it_was_received(ends):
     if compiled is None:
         pytest.skip("not compiled")
     ours, theirs = ends
-    stream = compiled.Stream()
+    stream = compiled.RecvBuffer()
     block = bytes(range(256)) * 4096
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(block))
     sent = theirs.send(block)
@@ -345,7 +345,7 @@ def test_what_may_be_a_key_of_the_text_protocol(new_stream, text, is_text):
 def test_both_builds_see_the_same(chunks, start, stop, text):
     views = []
     for module in (pure, compiled):
-        stream = module.Stream()
+        stream = module.RecvBuffer()
         for chunk in chunks:
             stream.feed(chunk)
         size = stream.size()
@@ -364,7 +364,7 @@ def test_both_builds_have_the_same_methods():
     def public(kind):
         return {name for name in dir(kind) if not name.startswith("_")}
 
-    assert public(pure.Stream) == public(compiled.Stream)
+    assert public(pure.RecvBuffer) == public(compiled.RecvBuffer)
 
 
 # -- numbers of a value's header

@@ -31,7 +31,7 @@ def only(*chunks):
 
 def test_a_request_of_one_key():
     request = only(b"get a\r\n")
-    assert (request.verb.name, request.key, request.keys, request.line) == (b"get", b"a", None, b"get a\r\n")
+    assert (request.command.name, request.key, request.keys, request.line) == (b"get", b"a", None, b"get a\r\n")
     assert (request.quiet, request.reply) == (False, None)
 
 
@@ -48,14 +48,14 @@ def test_a_request_with_a_block():
 
 def test_a_mistake_is_answered_without_a_verb():
     request = only(b"nonsense\r\n")
-    assert (request.verb, request.key, request.reply) == (None, b"", text.ERROR)
+    assert (request.command, request.key, request.reply) == (None, b"", text.ERROR)
 
 
 @pytest.mark.parametrize("command", [b"version", b"stats", b"quit", b"stats settings now"])
 def test_commands_for_the_proxy_keep_their_words(command):
     name, *words = command.split(b" ")
     request = only(command + b"\r\n")
-    assert (request.verb.name, request.keys, request.key) == (name, words, b"")
+    assert (request.command.name, request.keys, request.key) == (name, words, b"")
 
 
 @pytest.mark.parametrize("said, line", [
@@ -97,13 +97,13 @@ def test_the_longest_key():
 def test_the_largest_block():
     assert only(b"set a 0 0 1000\r\n", b"x" * 1000 + b"\r\n").reply is None
     delete, refusal = parse(b"set a 0 0 1001\r\n", b"x" * 1001 + b"\r\n")
-    assert (delete.verb.name, delete.key, delete.line, delete.quiet) == (b"delete", b"a", b"delete a\r\n", True)
+    assert (delete.command.name, delete.key, delete.line, delete.quiet) == (b"delete", b"a", b"delete a\r\n", True)
     assert (refusal.reply, refusal.quiet) == (text.TOO_LARGE, False)
 
 
-@pytest.mark.parametrize("verb", [b"add", b"replace", b"append", b"prepend"])
-def test_a_block_too_large_leaves_the_old_value_but_of_a_set(verb):
-    assert only(verb + b" a 0 0 1001\r\n", b"x" * 1001 + b"\r\n").reply == text.TOO_LARGE
+@pytest.mark.parametrize("command", [b"add", b"replace", b"append", b"prepend"])
+def test_a_block_too_large_leaves_the_old_value_but_of_a_set(command):
+    assert only(command + b" a 0 0 1001\r\n", b"x" * 1001 + b"\r\n").reply == text.TOO_LARGE
 
 
 def test_the_refusal_comes_after_the_block():
@@ -144,10 +144,10 @@ def test_a_line_without_end_is_given_up(start):
         parse(line, b"x")
 
 
-@pytest.mark.parametrize("verb", [b"get", b"gets", b"   get"])
-def test_a_get_may_be_long_but_not_for_ever(verb):
+@pytest.mark.parametrize("command", [b"get", b"gets", b"   get"])
+def test_a_get_may_be_long_but_not_for_ever(command):
     key = b" " + b"k" * 200
-    line = verb + key * 20_000
+    line = command + key * 20_000
     assert parse(line) == []
     assert len(only(line, b"\r\n").keys) == 20_000
     with pytest.raises(text.LineTooLong):

@@ -1,5 +1,5 @@
 cimport cython
-from gmproxy.protocol.request cimport Edge, Request, Verb
+from gmproxy.protocol.request cimport ReplyRenderer, Request, Command
 from gmproxy.protocol.binary.codec cimport Packer
 
 cdef bytes VALUE, END, CRLF
@@ -10,7 +10,7 @@ cdef int RESPONSE, OK, NOT_FOUND
 @cython.final
 cdef class Operation:
     cdef readonly str kind
-    cdef readonly Verb verb
+    cdef readonly Command command
     cdef readonly bytes mode
     cdef readonly tuple extras
     cdef readonly object keyed
@@ -24,7 +24,7 @@ cdef class Operation:
     cpdef answer(self, int opcode, unsigned int opaque)
 
 
-cdef class Answer(Edge):
+cdef class Answer(ReplyRenderer):
     cdef readonly Operation operation
     cdef readonly int opcode
     cdef readonly unsigned int opaque
@@ -44,7 +44,7 @@ cdef class Answer(Edge):
     cpdef bytes packet(self, int status=*, object cas=*, bytes extras=*, bytes key=*, bytes value=*)
 
 
-cdef class AnswersInOrder(Edge):
+cdef class AnswersInOrder(ReplyRenderer):
     cdef readonly list answers
 
     @cython.locals(reply=bytes, told=list, pos=Py_ssize_t, answer=Answer, key=bytes, key_end=Py_ssize_t, header_end=Py_ssize_t,

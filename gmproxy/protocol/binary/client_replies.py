@@ -20,7 +20,7 @@ from gmproxy.protocol.binary.packets import (
     TOO_LARGE,
     WORDS,
 )
-from gmproxy.protocol.request import VERBS
+from gmproxy.protocol.request import COMMANDS, ReplyRenderer
 
 VALUE = b"VALUE "
 END = b"END\r\n"
@@ -52,11 +52,11 @@ class Operation:
     not_stored  the status for NS
     """
 
-    __slots__ = ("kind", "verb", "mode", "extras", "keyed", "valued", "reads", "tells_key", "not_stored", "quiet")
+    __slots__ = ("kind", "command", "mode", "extras", "keyed", "valued", "reads", "tells_key", "not_stored", "quiet")
 
     def __init__(self, kind, quiet=False, mode=b"", extras=(0,), keyed=True, tells_key=False, not_stored=NOT_STORED):
         self.kind = kind
-        self.verb = VERBS.get({"stat": b"stats", "flush": b"flush_all"}.get(kind, kind.encode()))
+        self.command = COMMANDS.get({"stat": b"stats", "flush": b"flush_all"}.get(kind, kind.encode()))
         self.mode = mode
         self.extras = extras
         self.keyed = keyed
@@ -116,7 +116,7 @@ OPERATIONS = {
 UNKNOWN = Operation("")
 
 
-class Answer:
+class Answer(ReplyRenderer):
     """Renders the answer to one packet."""
 
     __slots__ = ("operation", "opcode", "opaque")
@@ -201,7 +201,7 @@ class Answer:
         return PACKER.packet(RESPONSE, self.opcode, status, self.opaque, cas % 2**64, extras, key, value)
 
 
-class AnswersInOrder:
+class AnswersInOrder(ReplyRenderer):
     """Renders the values of one gets as the answers to the packets that asked for its keys."""
 
     __slots__ = ("answers",)

@@ -1,4 +1,4 @@
-from gmproxy.protocol.recv_buffer cimport Stream
+from gmproxy.protocol.recv_buffer cimport RecvBuffer
 
 
 cdef class Header:
@@ -11,7 +11,7 @@ cdef class Header:
     cdef readonly unsigned int opaque
     cdef readonly unsigned long long cas
 
-    cpdef read(self, Stream stream, Py_ssize_t start)
+    cpdef read(self, RecvBuffer stream, Py_ssize_t start)
 
 
 cdef class Packer:

@@ -42,7 +42,7 @@ class Packer:
     def item(self, opcode, opaque, reply, start, stop, key):
         """The answer that tells the item of the VALUE block reply[start:stop], and `key` if that is not empty.
 
-        The block is one that a ReplyReader has let pass. A cas number of more than 20 digits cannot be true, but must not stop us.
+        The block is one that a TextReplyParser has let pass. A cas number of more than 20 digits cannot be true, but must not stop us.
         """
         header_end = reply.index(b"\r\n", start, stop - 2)
         _, _, flags, _, *cas = reply[start:header_end].split(b" ")

@@ -14,7 +14,7 @@ cdef enum:
 
 cdef class Header:
 
-    cpdef read(self, Stream stream, Py_ssize_t start):
+    cpdef read(self, RecvBuffer stream, Py_ssize_t start):
         if start < 0 or start + HEADER_SIZE > stream.end:
             raise IndexError("no whole header")
         cdef const unsigned char *at = <const unsigned char *>stream._text + start

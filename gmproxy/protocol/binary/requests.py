@@ -24,9 +24,10 @@ from gmproxy.protocol.binary.packets import (
     TOO_LARGE,
     UNKNOWN_COMMAND,
 )
-from gmproxy.protocol.key_list import Keys
-from gmproxy.protocol.recv_buffer import Stream
+from gmproxy.protocol.key_list import KeyList
+from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.request import (
+    COMMANDS,
     META_COUNT,
     META_COUNT_IF,
     META_DELETE,
@@ -36,14 +37,14 @@ from gmproxy.protocol.request import (
     META_SET,
     META_SET_IF,
     META_TOUCH,
-    VERBS,
     WRONG_PASSWORD,
-    EndOfTalk,
+    ClientProtocolError,
+    RequestParser,
     local_reply,
 )
 from gmproxy.protocol.text.meta import encoded, is_text
 
-GETS = VERBS[b"gets"]
+GETS = COMMANDS[b"gets"]
 CRLF = b"\r\n"
 
 MAX_KEY = limits.MAX_KEY
@@ -56,21 +57,21 @@ LOGIN = ("mechanisms", "login")
 OPEN_TO_ALL = ("mechanisms", "login", "version")
 
 
-class Unintelligible(EndOfTalk):
+class Unintelligible(ClientProtocolError):
     """A packet after which nothing can be trusted. memcached says a last word, or none."""
 
-    def __init__(self, last_words=b""):
+    def __init__(self, reply=b""):
         super().__init__()
-        self.last_words = last_words
+        self.reply = reply
 
 
-class BinaryParser:
+class BinaryParser(RequestParser):
     """The requests of one client (a message.Parser). Raises Unintelligible."""
 
     __slots__ = ("stream", "max_item_size", "users", "awaits_step", "skip", "after_skip", "_is_known", "_header")
 
     def __init__(self, max_item_size, users=None, is_known=False):
-        self.stream = Stream()
+        self.stream = RecvBuffer()
         self.max_item_size = max_item_size
         self.users = users
         self._is_known = is_known  # one of `users`
@@ -169,11 +170,11 @@ class BinaryParser:
                 pass
             if len(keys) > 1:
                 request = GETS.request(key, b"gets ")
-                request.keys = Keys(keys)
-                request.edge = AnswersInOrder(answers)
+                request.keys = KeyList(keys)
+                request.renderer = AnswersInOrder(answers)
                 return request
         request = GETS.request(key, b"gets " + key + CRLF)
-        request.edge = answer
+        request.renderer = answer
         return request
 
     def _take_get(self, answers, keys):
@@ -212,15 +213,15 @@ class BinaryParser:
         mode = answer.operation.mode
         if cas:  # then memcached looks at nothing else
             mode = b" C%d" % cas
-        verb = META_SET_IF if mode else META_SET
+        command = META_SET_IF if mode else META_SET
         told = b"" if answer.operation.quiet else b" c"
-        return _ask(verb, answer, b"ms", key, b" %d" % len(value), b"%b T%d F%d%b" % (mode, _exptime(exptime), flags, told), value)
+        return _ask(command, answer, b"ms", key, b" %d" % len(value), b"%b T%d F%d%b" % (mode, _exptime(exptime), flags, told), value)
 
     def _extend(self, answer, cas, extras, key, value):
-        verb = META_SET_IF if cas else META_EXTEND
+        command = META_SET_IF if cas else META_EXTEND
         condition = b" C%d" % cas if cas else b""
         told = b"" if answer.operation.quiet else b" c"
-        return _ask(verb, answer, b"ms", key, b" %d" % len(value), answer.operation.mode + condition + told, value)
+        return _ask(command, answer, b"ms", key, b" %d" % len(value), answer.operation.mode + condition + told, value)
 
     def _delete(self, answer, cas, extras, key, value):
         return _ask(META_DELETE_IF if cas else META_DELETE, answer, b"md", key, b"", b" C%d" % cas if cas else b"")
@@ -289,18 +290,18 @@ def _exptime(number):
 
 
 def _command(answer, line, words):
-    request = answer.operation.verb.request(b"", line)
+    request = answer.operation.command.request(b"", line)
     request.keys = words
-    request.edge = answer
+    request.renderer = answer
     return request
 
 
-def _ask(verb, answer, name, key, length, flags, value=None):
+def _ask(command, answer, name, key, length, flags, value=None):
     """The request for the meta command `name`; answered already if the key has no room in it."""
     word, flag = _word(key)
     if len(word) > MAX_KEY:
         return local_reply(answer.refusal(INVALID))
     line = b"%b %b%b%b%b\r\n" % (name, word, length, flag, flags)
-    request = verb.request(key, line if value is None else line + value + CRLF)
-    request.edge = answer
+    request = command.request(key, line if value is None else line + value + CRLF)
+    request.renderer = answer
     return request

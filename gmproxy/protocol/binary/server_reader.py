@@ -11,26 +11,27 @@ from gmproxy.protocol import limits
 from gmproxy.protocol.binary.codec import Header
 from gmproxy.protocol.binary.packets import HEADER_SIZE, NUMBER, OUT_OF_MEMORY, RESPONSE
 from gmproxy.protocol.binary.translate import NUMBERS, ask
-from gmproxy.protocol.recv_buffer import Stream
+from gmproxy.protocol.recv_buffer import RecvBuffer
+from gmproxy.protocol.request import ReplyParser
 from gmproxy.protocol.text.responses import is_error_line
 
 #: What a server would say that had no memory for an answer: the text protocol's line for it is made of this.
 NO_MEMORY = b"out of memory writing get response"
 
 
-class BinaryLink:
+class BinaryReplyParser(ReplyParser):
     """What a server is asked, and its replies (a message.Reader). Both are to be called in the order of the requests.
 
     out_of_step   always False: a packet says how long it is, so no refusal can be mistaken for anything else
     """
 
-    __slots__ = ("stream", "found", "out_of_step", "_asked", "_number", "_begun", "_header", "_skip", "_skipped")
+    __slots__ = ("stream", "values_found", "out_of_step", "_asked", "_number", "_begun", "_header", "_skip", "_skipped")
 
     def __init__(self):
-        self.stream = Stream()
-        self.found = 0
+        self.stream = RecvBuffer()
+        self.values_found = 0
         self.out_of_step = False
-        self._asked = deque()  # a Question for each request that has no reply
+        self._asked = deque()  # a PendingReply for each request that has no reply
         self._number = 0       # for the next packet
         self._begun = False    # part of the oldest reply was taken
         self._header = Header()
@@ -94,12 +95,12 @@ class BinaryLink:
         return None
 
     def _take(self, question, place, status, cas, flags, value):
-        """As Question.take; a whole reply ends the question."""
+        """As PendingReply.take; a whole reply ends the question."""
         reply = question.take(place, status, cas, flags, value)
         self._begun = reply is None
         if reply is not None:
             self._asked.popleft()
-            self.found = question.found
+            self.values_found = question.values_found
         return reply
 
     def _no_packet(self):

@@ -1,18 +1,18 @@
 cimport cython
 from gmproxy.protocol.request cimport Request
-from gmproxy.protocol.key_list cimport Keys
+from gmproxy.protocol.key_list cimport KeyList
 
 
-cdef class Question:
+cdef class PendingReply:
     cdef readonly int opcode
     cdef readonly long long first
     cdef readonly Py_ssize_t count
-    cdef readonly Py_ssize_t found
+    cdef readonly Py_ssize_t values_found
 
     cpdef bytes take(self, Py_ssize_t place, int status, object cas, object flags, bytes value)
 
 
-cdef class Values(Question):
+cdef class Values(PendingReply):
     cdef Request _request
     cdef bint _tells_cas
     cdef Py_ssize_t _next
@@ -24,16 +24,16 @@ cdef class Values(Question):
     cpdef bytes in_packets(self, bytes extras)
     @cython.locals(ends=bint)
     cpdef bytes take(self, Py_ssize_t place, int status, object cas, object flags, bytes value)
-    @cython.locals(number=bytes, block=bytes, keys=Keys)
+    @cython.locals(number=bytes, block=bytes, keys=KeyList)
     cdef _add(self, Py_ssize_t place, bytes key, object cas, object flags, bytes value)
     cdef bytes _whole(self)
 
 
-cdef class Line(Question):
+cdef class Line(PendingReply):
     cpdef bytes take(self, Py_ssize_t place, int status, object cas, object flags, bytes value)
 
 
-cdef class Meta(Question):
+cdef class Meta(PendingReply):
     cdef bytes _name
     cdef bytes _word
     cdef list _flags
@@ -46,7 +46,7 @@ cdef class Meta(Question):
     cdef bytes _told(self, bytes letters, object cas, object flags, Py_ssize_t size)
 
 
-cdef class Refusal(Question):
+cdef class Unsupported(PendingReply):
     cdef bytes _line
 
     cpdef bytes take(self, Py_ssize_t place, int status, object cas, object flags, bytes value)

@@ -78,7 +78,7 @@ STORES = (packets.SET, packets.ADD, packets.REPLACE, packets.APPEND, packets.PRE
 MAX_WORDS = 200
 
 
-class Unsayable(Exception):
+class UnsupportedInBinary(Exception):
     """No packet can say this. `line` is what the client gets."""
 
     def __init__(self, line):
@@ -86,7 +86,7 @@ class Unsayable(Exception):
         self.line = line
 
 
-class Question:
+class PendingReply:
     """What one request became, and what is known of its answer. What a class derives from this in the compiled build stands in its
     .pxd.
 
@@ -104,18 +104,18 @@ class Question:
         raise NotImplementedError
 
 
-class Values:
+class Values(PendingReply):
     """get, gets, gat, gats."""
 
-    __slots__ = ("opcode", "first", "count", "found", "_request", "_tells_cas", "_next", "_blocks", "_kept", "_error")
+    __slots__ = ("opcode", "first", "count", "values_found", "_request", "_tells_cas", "_next", "_blocks", "_kept", "_error")
 
     def __init__(self, request, opcode, first):
         self.opcode = opcode
         self.first = first
         self.count = 1
-        self.found = 0
+        self.values_found = 0
         self._request = request
-        self._tells_cas = request.verb.name.endswith(b"s")
+        self._tells_cas = request.command.name.endswith(b"s")
         self._next = 0     # the first packet that may still be answered: they are in the order asked
         self._blocks = []
         self._kept = 0     # bytes in them
@@ -147,7 +147,7 @@ class Values:
         return self._whole() if ends else None
 
     def _add(self, place, key, cas, flags, value):
-        self.found += 1
+        self.values_found += 1
         number = b" %d" % cas if self._tells_cas else b""
         block = b"VALUE %b %d %d%b\r\n%b\r\n" % (key, flags, len(value), number, value)
         self._kept += len(block)
@@ -163,23 +163,23 @@ class Values:
 
     def _whole(self):
         if self._error is not None:  # takes the place of all values, as in text
-            self.found = 0
+            self.values_found = 0
             return self._error
-        self._request.mapped = True
+        self._request.has_value_offsets = True
         self._blocks.append(END)
         return b"".join(self._blocks)
 
 
-class Line:
+class Line(PendingReply):
     """A classic command that is answered with one line."""
 
-    __slots__ = ("opcode", "first", "count", "found")
+    __slots__ = ("opcode", "first", "count", "values_found")
 
     def __init__(self, opcode, first):
         self.opcode = opcode
         self.first = first
         self.count = 1
-        self.found = 0
+        self.values_found = 0
 
     def take(self, place, status, cas, flags, value):
         opcode = self.opcode
@@ -190,16 +190,16 @@ class Line:
         return REFUSALS.get(status_in_text(opcode, status)) or error_line(opcode, status, value)
 
 
-class Meta:
+class Meta(PendingReply):
     """A meta command. The flags of its answer are those asked for, in that order."""
 
-    __slots__ = ("opcode", "first", "count", "found", "_name", "_word", "_flags", "_arguments")
+    __slots__ = ("opcode", "first", "count", "values_found", "_name", "_word", "_flags", "_arguments")
 
     def __init__(self, opcode, first, name, word, flags, arguments):
         self.opcode = opcode
         self.first = first
         self.count = 1
-        self.found = 0
+        self.values_found = 0
         self._name = name
         self._word = word        # the key as it stands in the line
         self._flags = flags
@@ -207,7 +207,7 @@ class Meta:
 
     def take(self, place, status, cas, flags, value):
         if status == OK:
-            self.found = 1
+            self.values_found = 1
             return self._hit(cas, flags, b"%d" % count_of(value) if self._name == b"ma" else value)
         status = status_in_text(self.opcode, status)
         if status not in META_CODES:
@@ -241,16 +241,16 @@ class Meta:
         return told
 
 
-class Refusal:
+class Unsupported(PendingReply):
     """What cannot be asked."""
 
-    __slots__ = ("opcode", "first", "count", "found", "_line")
+    __slots__ = ("opcode", "first", "count", "values_found", "_line")
 
     def __init__(self, first, line):
         self.opcode = packets.NOOP
         self.first = first
         self.count = 1
-        self.found = 0
+        self.values_found = 0
         self._line = line
 
     def take(self, place, status, cas, flags, value):
@@ -258,23 +258,23 @@ class Refusal:
 
 
 def ask(request, first):
-    """(Question, packets) for `request`; `first` is the number in the first packet."""
+    """(PendingReply, packets) for `request`; `first` is the number in the first packet."""
     try:
-        if request.verb.values:
+        if request.command.returns_values:
             return _values(request, first)
         end = request.line.index(CRLF)
         words = request.line[:end].split(b" ")
-        if request.verb.meta:
+        if request.command.is_meta:
             return _meta_command(request, first, words, request.line[end + 2:-2])
-        opcode, extras, cas = _CLASSIC[request.verb.kind](words)
+        opcode, extras, cas = _CLASSIC[request.command.kind](words)
         said = packets.request(opcode, request.key, extras, request.line[end + 2:-2], first, cas)
         return Line(opcode, first), said
-    except Unsayable as refusal:
-        return Refusal(first, refusal.line), packets.request(packets.NOOP, opaque=first)
+    except UnsupportedInBinary as refusal:
+        return Unsupported(first, refusal.line), packets.request(packets.NOOP, opaque=first)
 
 
 def _values(request, first):
-    opcode = OPCODES[request.verb.name]
+    opcode = OPCODES[request.command.name]
     question = Values(request, opcode, first)
     return question, question.in_packets(_until(request.line.split(b" ", 2)[1]) if opcode == packets.GAT else b"")
 
@@ -293,7 +293,7 @@ def _store(words):
 def _count(words):
     delta = c_number(words[2], 0, 2**64 - 1)
     if delta is None:
-        raise Unsayable(BAD_DELTA)
+        raise UnsupportedInBinary(BAD_DELTA)
     return OPCODES[words[0]], COUNT_EXTRAS.pack(delta, 0, NO_INITIAL), 0
 
 
@@ -319,13 +319,13 @@ _CLASSIC = {"store": _store, "count": _count, "touch": _touch, "delete": _delete
 def _meta_command(request, first, words, value):
     name = words[0]
     if name not in TOLD:
-        raise Unsayable(b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % name)
+        raise UnsupportedInBinary(b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % name)
     flags = words[3:] if name == b"ms" else words[2:]
     arguments = {}
     for flag in flags:
         letter = flag[:1]
         if letter not in KNOWN:
-            raise Unsayable(BAD_FLAG if name == b"ma" else INVALID_FLAG)
+            raise UnsupportedInBinary(BAD_FLAG if name == b"ma" else INVALID_FLAG)
         if letter in UNSAYABLE[name]:
             raise _no_flag(name, letter)
         arguments[letter] = flag[1:]
@@ -335,7 +335,7 @@ def _meta_command(request, first, words, value):
 
 
 def _no_flag(name, letter):
-    return Unsayable(b"CLIENT_ERROR the server speaks binary, which has no flag %b of %b\r\n" % (letter, name))
+    return UnsupportedInBinary(b"CLIENT_ERROR the server speaks binary, which has no flag %b of %b\r\n" % (letter, name))
 
 
 def _meta_get(arguments):
@@ -384,10 +384,10 @@ def _number(arguments, letter, default):
 
 
 def _seconds(word):
-    """An exptime as binary has it. Raises Unsayable if the word is no number."""
+    """An exptime as binary has it. Raises UnsupportedInBinary if the word is no number."""
     exptime = c_number(word, -2**63, 2**63 - 1)
     if exptime is None:
-        raise Unsayable(BAD_EXPTIME)
+        raise UnsupportedInBinary(BAD_EXPTIME)
     exptime = as_int32(exptime)
     return exptime if exptime >= 0 else LONG_AGO
 

@@ -1,5 +1,5 @@
 cimport cython
-from gmproxy.protocol.request cimport Edge, Request, Verb
+from gmproxy.protocol.request cimport ReplyRenderer, Request, Command
 
 
 cpdef bint is_text(bytes key) except -1
@@ -8,7 +8,7 @@ cpdef bytes encoded(bytes key)
 cpdef bytes decoded(bytes word)
 
 
-cdef class MetaEdge(Edge):
+cdef class MetaReplyRenderer(ReplyRenderer):
     cdef tuple nominal
     cdef bytes tail
 
@@ -38,21 +38,21 @@ cdef class MetaCommand:
     cdef _read(self, list flags)
     cdef bytes _read_number(self, bytes letter, bytes flag)
     cdef _judge(self)
-    cpdef Verb verb(self, Verb verb)
-    cpdef MetaEdge edge(self)
+    cpdef Command command(self, Command command)
+    cpdef MetaReplyRenderer renderer(self)
     cdef bytes _tail(self)
 
 
 @cython.final
 cdef class MetaForm:
-    cdef readonly Verb verb
+    cdef readonly Command command
     cdef readonly bint stores
     cdef readonly bint as_it_came
     cdef readonly bytes end
-    cdef MetaEdge _edge
+    cdef MetaReplyRenderer _edge
     cdef bint _tells_key
 
-    cpdef MetaEdge edge(self, bytes key)
+    cpdef MetaReplyRenderer renderer(self, bytes key)
 
 
 @cython.final
@@ -60,12 +60,12 @@ cdef class Forms:
     cdef dict _forms
 
     @cython.locals(forms=dict)
-    cpdef MetaForm of(self, Verb verb, bytes flags)
-    @cython.locals(words=list, command=MetaCommand)
-    cdef MetaForm _read(self, Verb verb, bytes flags, dict forms)
+    cpdef MetaForm of(self, Command command, bytes flags)
+    @cython.locals(words=list, parsed=MetaCommand)
+    cdef MetaForm _read(self, Command command, bytes flags, dict forms)
 
 
-@cython.locals(name=bytes, error=bytes, command=MetaCommand, request=Request)
-cpdef Request read(Verb verb, list words)
+@cython.locals(name=bytes, error=bytes, parsed=MetaCommand, request=Request)
+cpdef Request read(Command command, list words)
 @cython.locals(word=bytes, key=bytes)
-cpdef Request read_debug(Verb verb, list words)
+cpdef Request read_debug(Command command, list words)

@@ -22,6 +22,7 @@ from gmproxy.protocol.request import (
     META_TOUCH,
     META_WIN,
     META_WIN_AND_TOUCH,
+    ReplyRenderer,
     local_reply,
 )
 
@@ -116,7 +117,7 @@ def decoded(word):
     return a2b_base64(letters[:end].replace(b"=", b"A"))[:-missing] if missing < 3 else b""
 
 
-class MetaEdge:
+class MetaReplyRenderer(ReplyRenderer):
     """Keeps back what a client that said q does not want to hear, and completes a miss that no server gave.
 
     nominal   how the answers begin that are kept back (a tuple)
@@ -239,9 +240,9 @@ class MetaCommand:
         elif sum(map(len, self.kept)) > limits.MAX_META_FLAGS:
             self.error = LINE_TOO_LONG
 
-    def verb(self, verb):
-        """What `verb` becomes by the flags."""
-        if verb.reads:
+    def command(self, command):
+        """What `command` becomes by the flags."""
+        if command.is_read:
             if self.wins:
                 return META_WIN_AND_TOUCH if self.touches else META_WIN
             return META_TOUCH if self.touches else META_GET
@@ -249,14 +250,14 @@ class MetaCommand:
             return _CONDITIONAL[self.name]
         if self.mode in _ADDING_MODES and self.name == b"ms":
             return META_EXTEND
-        return verb
+        return command
 
-    def edge(self):
-        """The MetaEdge for it, or None if the client is to hear whatever the server says."""
+    def renderer(self):
+        """The MetaReplyRenderer for it, or None if the client is to hear whatever the server says."""
         tail = self._tail() if self.echoes and self.name == b"mg" else b""
         if not self.quiet and not tail:
             return None
-        return MetaEdge(_NOMINAL[self.name] if self.quiet else (), tail)
+        return MetaReplyRenderer(_NOMINAL[self.name] if self.quiet else (), tail)
 
     def _tail(self):
         key = self.word if self.key is self.word else self.word + b" b"
@@ -273,26 +274,26 @@ class MetaForm:
     """What the flags of a command come to, as long as each holds for whatever key. Most commands are in a form that was
     read before: to take each apart took most of what a meta command cost (the benchmark's curve of protocols).
 
-    verb        what the command is by them (a Verb)
+    verb        what the command is by them (a Command)
     stores      True for an ms
     as_it_came  True: the server gets them as the client wrote them
     end         what the server gets from the flags on: each with a blank before it, then CRLF
     """
 
-    __slots__ = ("verb", "stores", "as_it_came", "end", "_edge", "_tells_key")
+    __slots__ = ("command", "stores", "as_it_came", "end", "_edge", "_tells_key")
 
-    def __init__(self, verb, command):
-        """The form in which this `command` of `verb` is written."""
-        self.verb = command.verb(verb)
-        self.stores = verb.kind == "meta_set"
-        self.as_it_came = not (command.quiet or command.rewritten)
-        self.end = b"".join([b" " + flag for flag in command.kept]) + b"\r\n"
-        self._edge = command.edge()
-        self._tells_key = command.echoes and verb.name == b"mg"
+    def __init__(self, command, parsed):
+        """The form in which this `parsed` of `command` is written."""
+        self.command = parsed.command(command)
+        self.stores = command.kind == "meta_set"
+        self.as_it_came = not (parsed.quiet or parsed.rewritten)
+        self.end = b"".join([b" " + flag for flag in parsed.kept]) + b"\r\n"
+        self._edge = parsed.renderer()
+        self._tells_key = parsed.echoes and command.name == b"mg"
 
-    def edge(self, key):
-        """The MetaEdge for a command about `key`, or None."""
-        return MetaEdge(self._edge.nominal, b" k" + key) if self._tells_key else self._edge
+    def renderer(self, key):
+        """The MetaReplyRenderer for a command about `key`, or None."""
+        return MetaReplyRenderer(self._edge.nominal, b" k" + key) if self._tells_key else self._edge
 
 
 class Forms:
@@ -304,27 +305,27 @@ class Forms:
         # The name of a command -> its flags as they are written, from the blank before them on -> their MetaForm
         self._forms = {b"mg": {}, b"ms": {}, b"md": {}, b"ma": {}}
 
-    def of(self, verb, flags):
+    def of(self, command, flags):
         """The MetaForm for the `flags` of a command, each with one blank before it; None if they have to be looked at each time."""
-        forms = self._forms.get(verb.name)
+        forms = self._forms.get(command.name)
         if forms is None:
             return None
         form = forms.get(flags)
-        return self._read(verb, flags, forms) if form is None else form
+        return self._read(command, flags, forms) if form is None else form
 
-    def _read(self, verb, flags, forms):
+    def _read(self, command, flags, forms):
         """As `of`, and the form is in `forms` from now on."""
         if len(flags) > MAX_FORM_SIZE or _OF_ONE_COMMAND.search(flags):
             return None
         words = flags.split(b" ")[1:]
         if b"" in words:
             return None
-        command = MetaCommand(verb.name, b"key", words)
-        if command.error is not None or not command.known or len(words) > (limits.MAX_META_SET_WORDS - 3 if verb.name == b"ms" else limits.MAX_META_WORDS - 2):
+        parsed = MetaCommand(command.name, b"key", words)
+        if parsed.error is not None or not parsed.known or len(words) > (limits.MAX_META_SET_WORDS - 3 if command.name == b"ms" else limits.MAX_META_WORDS - 2):
             return None
         if len(forms) >= MAX_FORMS:
             forms.clear()
-        forms[flags] = MetaForm(verb, command)
+        forms[flags] = MetaForm(command, parsed)
         return forms[flags]
 
 
@@ -335,29 +336,29 @@ def line_of(*words):
     return b" ".join(words) + b"\r\n"
 
 
-def read(verb, words):
+def read(command, words):
     """The request for the `words` of an mg, md or ma; answered already if it is refused."""
-    name = verb.name
+    name = command.name
     if len(words[1]) > limits.MAX_KEY:
         return local_reply(BAD_FLAG if name == b"ma" else BAD_FORMAT)
     if len(words) > limits.MAX_META_WORDS:
         return local_reply(TOO_MANY_FLAGS)
-    command = MetaCommand(name, words[1], words[2:])
-    error = command.error
+    parsed = MetaCommand(name, words[1], words[2:])
+    error = parsed.error
     if error is not None:
-        flags_are_bad = name == b"ma" and not command.malformed and error not in (BAD_MODE % name, OPAQUE_TOO_LONG, LINE_TOO_LONG)
+        flags_are_bad = name == b"ma" and not parsed.malformed and error not in (BAD_MODE % name, OPAQUE_TOO_LONG, LINE_TOO_LONG)
         return local_reply(BAD_FLAG if flags_are_bad else error)
-    request = command.verb(verb).request(command.key, line_of(name, command.word, *command.kept))
-    request.edge = command.edge()
+    request = parsed.command(command).request(parsed.key, line_of(name, parsed.word, *parsed.kept))
+    request.renderer = parsed.renderer()
     return request
 
 
-def read_debug(verb, words):
+def read_debug(command, words):
     """The request for an me, which knows no flag but a b in the first place."""
     word = words[1] if len(words) > 1 else b""
     if len(word) > limits.MAX_KEY:
         return local_reply(BAD_FORMAT)
     if words[2:3] != [b"b"]:
-        return verb.request(word, line_of(verb.name, word)) if word else local_reply(BAD_FORMAT)
+        return command.request(word, line_of(command.name, word)) if word else local_reply(BAD_FORMAT)
     key = decoded(word)
-    return verb.request(key, line_of(verb.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)
+    return command.request(key, line_of(command.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)

@@ -13,10 +13,16 @@ border in a line than this parser did.
 
 from gmproxy.protocol import limits
 from gmproxy.protocol.internal_commands import deletion
-from gmproxy.protocol.key_list import READER, Keys
+from gmproxy.protocol.key_list import READER, KeyList
 from gmproxy.protocol.numbers import as_int32, c_number
-from gmproxy.protocol.recv_buffer import Stream
-from gmproxy.protocol.request import VERBS, WRONG_PASSWORD, EndOfTalk, local_reply
+from gmproxy.protocol.recv_buffer import RecvBuffer
+from gmproxy.protocol.request import (
+    COMMANDS,
+    WRONG_PASSWORD,
+    ClientProtocolError,
+    RequestParser,
+    local_reply,
+)
 from gmproxy.protocol.text.meta import FORMS, TOO_MANY_FLAGS, MetaCommand, line_of
 from gmproxy.protocol.text.meta import INVALID as INVALID_FLAG
 from gmproxy.protocol.text.meta import read as read_meta
@@ -37,8 +43,8 @@ TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 OK = b"OK\r\n"
 CRLF = b"\r\n"
 
-DELETE = VERBS[b"delete"]
-META_DELETE = VERBS[b"md"]
+DELETE = COMMANDS[b"delete"]
+META_DELETE = COMMANDS[b"md"]
 NOREPLY = b"noreply"
 HTTP = b"HTTP/"
 MAX_KEY = limits.MAX_KEY
@@ -49,22 +55,22 @@ MAX_FLAGS = 2**32 - 1
 MAX_EXPTIME = 2**31 - 1
 
 
-class LineTooLong(EndOfTalk):
+class LineTooLong(ClientProtocolError):
     """The client sends a line without an end. As memcached, we close the connection without an answer."""
 
 
-class HttpRequest(EndOfTalk):
+class HttpRequest(ClientProtocolError):
     """The client speaks HTTP: a browser that a web page has sent here, perhaps with commands in the body. As memcached, we close the
     connection without an answer, before anything else is read."""
 
 
-class TextParser:
+class TextParser(RequestParser):
     """The requests of one client (a message.Parser). Raises LineTooLong and HttpRequest. `users` is None once the client is known."""
 
     __slots__ = ("stream", "max_item_size", "users", "skip", "after_skip")
 
     def __init__(self, max_item_size, users=None):
-        self.stream = Stream()
+        self.stream = RecvBuffer()
         self.max_item_size = max_item_size
         self.users = users
         self.skip = 0           # bytes of a refused data block still to be thrown away
@@ -99,17 +105,17 @@ class TextParser:
         while start < stop and stream.byte(start) == 32:
             start += 1
         name_end = stream.word_end(start, stop)
-        verb = VERBS.get(stream.cut(start, name_end))
-        if verb is not None and verb.values and not verb.changes:
+        command = COMMANDS.get(stream.cut(start, name_end))
+        if command is not None and command.returns_values and not command.is_write:
             stream.pos = end + 1
-            return self._retrieve(verb, start, name_end, stop)
-        if verb is not None and verb.stores and start == stream.pos:
+            return self._retrieve(command, start, name_end, stop)
+        if command is not None and command.has_data_block and start == stream.pos:
             length = self._plain_length(name_end, stop)
             if length >= 0:
                 key = stream.cut(name_end + 1, stream.word_end(name_end + 1, stop))
-                return self._with_block(verb, key, None, length, False, end + 1)
-        if verb is not None and verb.meta and start == stream.pos:
-            form = self._plain_form(verb, name_end, stop)
+                return self._with_block(command, key, None, length, False, end + 1)
+        if command is not None and command.is_meta and start == stream.pos:
+            form = self._plain_form(command, name_end, stop)
             if form is not None:
                 return self._plain_meta(form, name_end, stop)
         return self._request(start, stop, end)
@@ -156,18 +162,18 @@ class TextParser:
             if size > limits.MAX_GET_LINE or not head.startswith((b"get ", b"gets ")):
                 raise LineTooLong
 
-    def _retrieve(self, verb, start, name_end, stop):
+    def _retrieve(self, command, start, name_end, stop):
         """get and gets, the most frequent and the longest commands: read without splitting the line first."""
         stream = self.stream
         pos = name_end + 1
         if 0 < stop - pos <= MAX_KEY and stream.word_end(pos, stop) == stop and stream.begins(stop, CRLF):
-            return verb.request(stream.cut(pos, stop), stream.cut(start, stop + 2))
+            return command.request(stream.cut(pos, stop), stream.cut(start, stop + 2))
         keys = READER.read(stream, pos, stop, MAX_KEY)
         if keys is None:
             return local_reply(BAD_FORMAT)
         if len(keys) == 1:
-            return verb.request(keys[0], b"%b %b\r\n" % (verb.name, keys[0]))
-        return self._retrieve_many(verb, keys, verb.prefix)
+            return command.request(keys[0], b"%b %b\r\n" % (command.name, keys[0]))
+        return self._retrieve_many(command, keys, command.prefix)
 
     def _plain_length(self, name_end, stop):
         """The length of the data block if what follows the name is `key flags exptime bytes` written so plainly that the
@@ -185,7 +191,7 @@ class TextParser:
         length = stream.number(exptime_end + 1, stop)
         return length if length <= MAX_LENGTH else -1
 
-    def _plain_form(self, verb, name_end, stop):
+    def _plain_form(self, command, name_end, stop):
         """The MetaForm of a meta command if what follows the name is `key flags`, or `key bytes flags` for an ms, written so
         plainly that the server may get it as it is; else None."""
         stream = self.stream
@@ -193,11 +199,11 @@ class TextParser:
         if not (1 <= key_end - name_end - 1 <= MAX_KEY and stream.begins(stop, CRLF)):
             return None
         flags_at = key_end
-        if verb.kind == "meta_set":
+        if command.kind == "meta_set":
             flags_at = stream.word_end(key_end + 1, stop)
             if not 0 <= stream.number(key_end + 1, flags_at) <= self.max_item_size:
                 return None
-        return FORMS.of(verb, stream.cut(flags_at, stop))
+        return FORMS.of(command, stream.cut(flags_at, stop))
 
     def _plain_meta(self, form, name_end, stop):
         """The request for such a command, or None if its data block has not all arrived."""
@@ -208,13 +214,13 @@ class TextParser:
         if form.stores:
             flags_at = stream.word_end(key_end + 1, stop)
             line = None if form.as_it_came else stream.cut(start, flags_at) + form.end
-            request = self._with_block(form.verb, key, line, stream.number(key_end + 1, flags_at), False, stop + 2)
+            request = self._with_block(form.command, key, line, stream.number(key_end + 1, flags_at), False, stop + 2)
         else:
             stream.pos = stop + 2
             line = stream.cut(start, stop + 2) if form.as_it_came else stream.cut(start, key_end) + form.end
-            request = form.verb.request(key, line)
+            request = form.command.request(key, line)
         if request is not None:
-            request.edge = form.edge(key)
+            request.renderer = form.renderer(key)
         return request
 
     def _request(self, start, stop, end):
@@ -224,31 +230,31 @@ class TextParser:
         words = stream.cut(start, stop).split(b" ")
         if b"" in words:
             words = [word for word in words if word]
-        verb = VERBS.get(words[0]) if words else None
+        command = COMMANDS.get(words[0]) if words else None
         if end - start > limits.MAX_LINE:
             raise LineTooLong
-        if verb is None and len(words) > 1 and words[-1].startswith(HTTP):
+        if command is None and len(words) > 1 and words[-1].startswith(HTTP):
             raise HttpRequest
-        if verb is None and words and end - stream.pos >= SHORTEST_LINE:
+        if command is None and words and end - stream.pos >= SHORTEST_LINE:
             return self._refuse(ERROR, words[-1] == NOREPLY, end + 1)
-        if verb is None or len(words) < verb.least:
+        if command is None or len(words) < command.min_args:
             return self._refuse(BAD_FORMAT, False, end + 1)
-        if verb.kind == "store":
-            return self._store(verb, words, end + 1)
-        if verb.kind == "meta_set":
-            return self._meta_set(verb, words, end + 1)
+        if command.kind == "store":
+            return self._store(command, words, end + 1)
+        if command.kind == "meta_set":
+            return self._meta_set(command, words, end + 1)
         stream.pos = end + 1
-        return getattr(self, "_" + verb.kind)(verb, words)
+        return getattr(self, "_" + command.kind)(command, words)
 
-    def _retrieve_many(self, verb, keys, prefix):
+    def _retrieve_many(self, command, keys, prefix):
         """A request for several keys; its `line` is only what stands before the keys: the router completes it."""
         if not keys:
             return local_reply(BAD_FORMAT)
-        request = verb.request(keys[0], prefix)
+        request = command.request(keys[0], prefix)
         request.keys = keys
         return request
 
-    def _retrieve_and_touch(self, verb, words):
+    def _retrieve_and_touch(self, command, words):
         exptime = c_number(words[1], -2**63, 2**63 - 1)
         if exptime is None:
             return local_reply(BAD_EXPTIME)
@@ -256,12 +262,12 @@ class TextParser:
         for key in keys:
             if len(key) > MAX_KEY:
                 return local_reply(BAD_FORMAT)
-        prefix = b"%b %d " % (verb.name, as_int32(exptime))
+        prefix = b"%b %d " % (command.name, as_int32(exptime))
         if len(keys) == 1:
-            return verb.request(keys[0], prefix + keys[0] + CRLF)
-        return self._retrieve_many(verb, Keys(keys), prefix)
+            return command.request(keys[0], prefix + keys[0] + CRLF)
+        return self._retrieve_many(command, KeyList(keys), prefix)
 
-    def _store(self, verb, words, pos):
+    def _store(self, command, words, pos):
         """A storage command whose `words` are not all plain; its data block begins at `pos`. A mistake in it is answered after the block,
         unless nobody knows how long that is."""
         length = c_number(words[4], 0, MAX_LENGTH) if len(words) > 4 else None
@@ -272,22 +278,22 @@ class TextParser:
         flags = c_number(words[2], 0, 2**64 - 1)
         exptime = c_number(words[3], -2**63, 2**63 - 1)
         cas = 0
-        if not verb.stores:  # it is a cas
+        if not command.has_data_block:  # it is a cas
             cas = c_number(words[5], 0, 2**64 - 1) if len(words) > 5 else None
         if flags is None or exptime is None or cas is None or len(key) > MAX_KEY:
             self._skip_block(length, pos, BAD_FORMAT, quiet)
             return self._skip_refused_block()
-        line = b"%b %b %d %d %d" % (verb.name, key, flags % 2**32, as_int32(exptime), length)
-        line += CRLF if verb.stores else b" %d\r\n" % cas
-        return self._with_block(verb, key, line, length, quiet, pos)
+        line = b"%b %b %d %d %d" % (command.name, key, flags % 2**32, as_int32(exptime), length)
+        line += CRLF if command.has_data_block else b" %d\r\n" % cas
+        return self._with_block(command, key, line, length, quiet, pos)
 
-    def _with_block(self, verb, key, line, length, quiet, pos):
+    def _with_block(self, command, key, line, length, quiet, pos):
         """A storage command with the data block of `length` bytes at `pos`, or None while that has not all arrived.
 
         `line` is how the server gets the command line; None: as it came, in one piece with the block.
         """
         if length > self.max_item_size:
-            delete = DELETE.request(key, deletion(key)) if verb.name == b"set" else None
+            delete = DELETE.request(key, deletion(key)) if command.name == b"set" else None
             return self._refuse_large(delete, quiet, length, pos)
         stream = self.stream
         after = pos + length + 2
@@ -299,7 +305,7 @@ class TextParser:
         if not stream.begins(after - 2, CRLF):
             return self._refuse(BAD_DATA, quiet, after)
         line = stream.cut(start, after) if line is None else line + stream.cut(pos, after)
-        request = verb.request(key, line)
+        request = command.request(key, line)
         request.quiet = quiet
         return request
 
@@ -331,7 +337,7 @@ class TextParser:
         self.skip -= self.stream.drop(self.skip)
         return self.after_skip if self.skip == 0 else None
 
-    def _meta_set(self, verb, words, pos):
+    def _meta_set(self, command, words, pos):
         """An ms; its data block begins at `pos`. A mistake in it is answered after the block, unless nobody knows how long that is."""
         length = c_number(words[2], 0, MAX_LENGTH) if len(words) > 2 else None
         if length is None:
@@ -339,80 +345,80 @@ class TextParser:
         if len(words[1]) > MAX_KEY or len(words) > limits.MAX_META_SET_WORDS:
             self._skip_block(length, pos, BAD_FORMAT if len(words[1]) > MAX_KEY else TOO_MANY_FLAGS, False)
             return self._skip_refused_block()
-        command = MetaCommand(verb.name, words[1], words[3:])
-        if command.error is not None:
-            self._skip_block(length, pos, command.error, False)
+        parsed = MetaCommand(command.name, words[1], words[3:])
+        if parsed.error is not None:
+            self._skip_block(length, pos, parsed.error, False)
             return self._skip_refused_block()
         if length > self.max_item_size:
-            flag = [b"b"] if command.key is not command.word else []
-            delete = META_DELETE.request(command.key, line_of(b"md", command.word, *flag))
+            flag = [b"b"] if parsed.key is not parsed.word else []
+            delete = META_DELETE.request(parsed.key, line_of(b"md", parsed.word, *flag))
             return self._refuse_large(delete, False, length, pos)
-        line = line_of(verb.name, command.word, b"%d" % length, *command.kept)
-        request = self._with_block(command.verb(verb), command.key, line, length, False, pos)
+        line = line_of(command.name, parsed.word, b"%d" % length, *parsed.kept)
+        request = self._with_block(parsed.command(command), parsed.key, line, length, False, pos)
         if request is None:
             return None
-        if request.verb is None and not command.known:  # a bad block; the flags are judged before it
+        if request.command is None and not parsed.known:  # a bad block; the flags are judged before it
             return local_reply(INVALID_FLAG)
-        request.edge = command.edge()
+        request.renderer = parsed.renderer()
         return request
 
-    def _meta(self, verb, words):
-        return read_meta(verb, words)
+    def _meta(self, command, words):
+        return read_meta(command, words)
 
-    def _meta_debug(self, verb, words):
-        return read_meta_debug(verb, words)
+    def _meta_debug(self, command, words):
+        return read_meta_debug(command, words)
 
-    def _meta_noop(self, verb, words):
+    def _meta_noop(self, command, words):
         """Every answer before it leaves before it, the quiet ones' too."""
         return local_reply(b"MN\r\n")
 
-    def _count(self, verb, words):
+    def _count(self, command, words):
         """The server judges the number, but must not take it for noreply: it would not answer, and the link be out of step."""
-        return self._line_about_key(verb, words, words[2], BAD_DELTA if words[2] == NOREPLY else None)
+        return self._line_about_key(command, words, words[2], BAD_DELTA if words[2] == NOREPLY else None)
 
-    def _touch(self, verb, words):
+    def _touch(self, command, words):
         """The number is judged here: an ejected server's keys may get a shorter life (detour.py), which is computed from it."""
         exptime = c_number(words[2], -2**63, 2**63 - 1)
         if exptime is None:
-            return self._line_about_key(verb, words, b"", BAD_EXPTIME)
-        return self._line_about_key(verb, words, b"%d" % as_int32(exptime), None)
+            return self._line_about_key(command, words, b"", BAD_EXPTIME)
+        return self._line_about_key(command, words, b"%d" % as_int32(exptime), None)
 
-    def _delete(self, verb, words):
+    def _delete(self, command, words):
         """No server may take the key for noreply: it would not answer, and the link be out of step (orders.deletion). A time to wait is
         refused, as by memcached 1.6.18, whose answer libmemcached's own tests expect; 1.6.45 ignores it and deletes at once."""
         if words[2:] not in ([], [b"0"], [NOREPLY], [b"0", NOREPLY]):
             return self._refuse(BAD_DELETE, words[-1] == NOREPLY, self.stream.pos)
-        return self._line_about_key(verb, words, b"0" if words[1] == NOREPLY else None, None)
+        return self._line_about_key(command, words, b"0" if words[1] == NOREPLY else None, None)
 
-    def _line_about_key(self, verb, words, number, error):
+    def _line_about_key(self, command, words, number, error):
         """A command of one line about a key and perhaps a `number`, unless there is an `error` in it. Further words mean nothing."""
         quiet = words[-1] == NOREPLY
         if len(words[1]) > MAX_KEY:
             error = BAD_FORMAT
         if error is not None:
             return self._refuse(error, quiet, self.stream.pos)
-        line = verb.prefix + words[1] + CRLF if number is None else b"%b %b %b\r\n" % (verb.name, words[1], number)
-        request = verb.request(words[1], line)
+        line = command.prefix + words[1] + CRLF if number is None else b"%b %b %b\r\n" % (command.name, words[1], number)
+        request = command.request(words[1], line)
         request.quiet = quiet
         return request
 
-    def _flush(self, verb, words):
+    def _flush(self, command, words):
         quiet = words[-1] == NOREPLY
         delay = 0
         if len(words) - quiet > 1:
             delay = c_number(words[1], -2**63, 2**63 - 1)
             if delay is None:
                 return self._refuse(BAD_EXPTIME, quiet, self.stream.pos)
-        request = verb.request(b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")
+        request = command.request(b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")
         request.quiet = quiet
         return request
 
-    def _verbosity(self, verb, words):
+    def _verbosity(self, command, words):
         """Accepted and ignored: what a proxy logs is not for its clients to say."""
         known = c_number(words[1], 0, 2**32 - 1) is not None
         return self._refuse(OK if known else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
 
-    def _admin(self, verb, words):
-        request = verb.request(b"", b"")
+    def _admin(self, command, words):
+        request = command.request(b"", b"")
         request.keys = words[1:]
         return request

@@ -12,7 +12,8 @@ import re
 
 from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
 from gmproxy.protocol import limits
-from gmproxy.protocol.recv_buffer import Stream
+from gmproxy.protocol.recv_buffer import RecvBuffer
+from gmproxy.protocol.request import ReplyParser
 from gmproxy.protocol.text.meta import encoded
 
 END = b"END\r\n"
@@ -73,17 +74,17 @@ NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS = letters_of(b" f s\r\n", 0), lett
 KEY, OPAQUE = b"kO"
 
 
-class ReplyReader:
+class TextReplyParser(ReplyParser):
     """The replies of a server of the text protocol (a message.Reader).
 
     `out_of_step` is set by any refusal of a storage command but SERVER_ERROR, before which memcached reads the data block away.
     """
 
-    __slots__ = ("stream", "found", "out_of_step", "_pieces", "_kept", "_skip")
+    __slots__ = ("stream", "values_found", "out_of_step", "_pieces", "_kept", "_skip")
 
     def __init__(self):
-        self.stream = Stream()
-        self.found = 0
+        self.stream = RecvBuffer()
+        self.values_found = 0
         self.out_of_step = False
         self._pieces = []   # VALUE blocks of a reply whose end has not arrived
         self._kept = 0      # bytes in them, and those that were thrown away because they were too many
@@ -98,11 +99,11 @@ class ReplyReader:
             return None
         if self._skip and not self._skip_block():
             return None
-        if request.verb.values:
+        if request.command.returns_values:
             return self._read_values(request)
-        if request.verb.meta:
+        if request.command.is_meta:
             return self._read_meta(request)
-        return self._read_line(request.verb)
+        return self._read_line(request.command)
 
     def _line_end(self, start):
         """The offset after the line that starts at `start`, or 0 while its end has not arrived."""
@@ -116,7 +117,7 @@ class ReplyReader:
             raise BackendError(PROTOCOL, "a line that does not end in CRLF")
         return end + 1
 
-    def _read_line(self, verb):
+    def _read_line(self, command):
         stream = self.stream
         after = self._line_end(stream.pos)
         if after == 0:
@@ -124,22 +125,22 @@ class ReplyReader:
             return None
         line = stream.cut(stream.pos, after)
         stream.pos = after
-        if line not in verb.answers:
-            self._check_odd_line(verb, line)
+        if line not in command.valid_replies:
+            self._check_odd_line(command, line)
         return line
 
-    def _check_odd_line(self, verb, line):
+    def _check_odd_line(self, command, line):
         if is_error_line(line):
-            self.out_of_step = verb.kind == "store" and not line.startswith(b"SERVER_ERROR")
-        elif verb.kind != "count" or PADDED_COUNT.fullmatch(line) is None:
-            raise BackendError(PROTOCOL, f"{verb.name.decode()} was answered {line[:60]!r}")
+            self.out_of_step = command.kind == "store" and not line.startswith(b"SERVER_ERROR")
+        elif command.kind != "count" or PADDED_COUNT.fullmatch(line) is None:
+            raise BackendError(PROTOCOL, f"{command.name.decode()} was answered {line[:60]!r}")
 
     def _read_values(self, request):
         stream = self.stream
         pos = stream.pos
         keys = request.keys
         if not self._kept:
-            self.found = 0
+            self.values_found = 0
             if keys is not None:
                 keys.forget_values()
         while True:
@@ -176,8 +177,8 @@ class ReplyReader:
         if self._kept:
             reply = self._join_pieces(reply)
         if keys is not None:
-            self.found = keys.values
-            request.mapped = reply is not REPLY_TOO_LARGE
+            self.values_found = keys.values
+            request.has_value_offsets = reply is not REPLY_TOO_LARGE
         return reply
 
     # -- data blocks that are too large
@@ -219,11 +220,11 @@ class ReplyReader:
     def _read_meta(self, request):
         """A meta answer: VA <length> <flags> and the data, or one line."""
         stream = self.stream
-        verb = request.verb
+        command = request.command
         start = stream.pos
         if self._kept:  # its data block was too large and has been thrown away
             self._kept = 0
-            self.found = 0
+            self.values_found = 0
             return REPLY_TOO_LARGE
         after = self._line_end(start)
         if after == 0:
@@ -231,8 +232,8 @@ class ReplyReader:
             return None
         told = start + 2
         code = stream.cut(start, told)
-        self.found = 0
-        if code not in verb.answers:
+        self.values_found = 0
+        if code not in command.valid_replies:
             return self._read_meta_error(request, after)
         if code == b"VA":
             told = stream.word_end(start + 3, after - 2)
@@ -251,10 +252,10 @@ class ReplyReader:
                 return None
             if not stream.begins(after - 2, CRLF):
                 raise BackendError(PROTOCOL, "a value without its line end")
-            if verb.name == b"ma" and not COUNT.fullmatch(stream.cut(block, after)):
+            if command.name == b"ma" and not COUNT.fullmatch(stream.cut(block, after)):
                 raise BackendError(PROTOCOL, f"a count that is no number: {stream.cut(start, after)[:60]!r}")
         if code == b"VA" or code == b"HD":
-            self.found = 1
+            self.values_found = 1
         stream.pos = after
         return stream.cut(start, after)
 
@@ -270,7 +271,7 @@ class ReplyReader:
             excluded = 0
         elif code == b"VA" and excluded & VALUE_FLAG:
             return False
-        elif code == b"HD" and asked & VALUE_FLAG and b"VA" in request.verb.answers:
+        elif code == b"HD" and asked & VALUE_FLAG and b"VA" in request.command.valid_replies:
             return False
         while at < stop:
             end = stream.word_end(at + 1, stop)
@@ -320,7 +321,7 @@ class ReplyReader:
         line = stream.cut(stream.pos, after)
         if not is_error_line(line):
             raise self._odd_meta(request, after)
-        self.out_of_step = request.verb.kind == "meta_set" and line.startswith(BLOCK_NOT_READ)
+        self.out_of_step = request.command.kind == "meta_set" and line.startswith(BLOCK_NOT_READ)
         stream.pos = after
         return line
 
@@ -333,9 +334,9 @@ class ReplyReader:
         """The server answers keys in the order asked: another one belongs to somebody else's request."""
         stream = self.stream
         if request.keys is None:
-            if self.found or not stream.equals(start, stop, request.key):
+            if self.values_found or not stream.equals(start, stop, request.key):
                 raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} for {request.key!r}")
-            self.found = 1
+            self.values_found = 1
         elif not request.keys.find(stream, start, stop):
             raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not asked for")
 
@@ -354,10 +355,10 @@ class ReplyReader:
         """An error line takes the place of all values, as in memcached."""
         line = self.stream.cut(pos, after)
         if not is_error_line(line):
-            raise BackendError(PROTOCOL, f"{request.verb.name.decode()} was answered {line[:60]!r}")
+            raise BackendError(PROTOCOL, f"{request.command.name.decode()} was answered {line[:60]!r}")
         self.stream.pos = after
-        request.mapped = False
+        request.has_value_offsets = False
         self._pieces = []
         self._kept = 0
-        self.found = 0
+        self.values_found = 0
         return line
