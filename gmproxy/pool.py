@@ -9,7 +9,7 @@ from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
 from gmproxy.backend.health import UP, WARMING
 from gmproxy.backend.latency import Meter
-from gmproxy.client.context import Service
+from gmproxy.client.context import PoolContext
 from gmproxy.config.configuration import UNNAMED, placement_for
 from gmproxy.config.diff import match
 from gmproxy.routing.router import Router
@@ -39,10 +39,10 @@ class Pool:
         self._placement = None  # (config, what `placement` gave for it)
         self._shares = None  # (locator, what `shares` gave for it)
         self._share = share
-        self._leaving = {}  # a Backend that was taken out -> when it was last seen busy
+        self._draining = {}  # a Backend that was taken out -> when it was last seen busy
         self.options = SimpleNamespace()
         self.router = Router(self.options)
-        self.service = Service(self.options, self.router, share)
+        self.service = PoolContext(self.options, self.router, share)
         self.backends = []
         self.reload(config)
 
@@ -56,7 +56,7 @@ class Pool:
             primaries, functools.partial(placement_for, config, config.server),
             backups, placement_for(config, config.backup).locator if backups else None,
         )
-        self._leaving.update(dict.fromkeys(left + more_left, float("inf")))  # only now: the router asks them no more
+        self._draining.update(dict.fromkeys(left + more_left, float("inf")))  # only now: the router asks them no more
         self.backends = primaries + backups
         self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
         if self._slow is not None:
@@ -99,23 +99,23 @@ class Pool:
                 internal_errors.record("backend.tick")
         try:
             self.service.clients.tick(now)
-            if self._leaving:
+            if self._draining:
                 self._see_off(now)
         except Exception:
             internal_errors.record("pool.tick")
 
     def _see_off(self, now):
         """Close the servers that were taken out and that nobody needs any more."""
-        for backend, busy_at in list(self._leaving.items()):
+        for backend, busy_at in list(self._draining.items()):
             try:
                 backend.tick(now)
             except Exception:
                 internal_errors.record("backend.tick")
             if backend.is_busy() or busy_at > now:
-                self._leaving[backend] = now
+                self._draining[backend] = now
             elif now - busy_at >= LAST_TIMEOUTS * self.options.timeout:
                 if backend.close():  # else at the next tick
-                    del self._leaving[backend]
+                    del self._draining[backend]
 
     # -- to be looked at
 
@@ -158,13 +158,13 @@ class Pool:
     def clients(self):
         return len(self.service.clients)
 
-    def leave(self, softly=False):
-        """Let every client go as soon as it has the answers it waits for, or `softly`: the next ones."""
-        self.service.clients.leave(softly)
+    def drain(self, after_next_reply=False):
+        """Let every client go as soon as it has the answers it waits for, or `after_next_reply`: the next ones."""
+        self.service.clients.drain(after_next_reply)
 
     def close(self):
         """Never raises."""
-        for part in (self.service.clients, *self.backends, *self._leaving):
+        for part in (self.service.clients, *self.backends, *self._draining):
             try:
                 part.close()
             except Exception:

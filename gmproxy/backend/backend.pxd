@@ -15,17 +15,17 @@ cdef class Backend(ConnectionOwner):
     cdef readonly bint backed
     cdef readonly bint is_backup
     cdef readonly object log
-    cdef readonly list links
+    cdef readonly list connections
     cdef readonly object health
-    cdef readonly object caretaker
-    cdef readonly object journal
+    cdef readonly object health_checker
+    cdef readonly object invalidations
     cdef public bint behind
     cdef readonly object debts
     cdef unsigned char[::1] _alarms
     cdef Py_ssize_t _number
     cdef readonly object guests
     cdef readonly dict fetches
-    cdef readonly object lingering
+    cdef readonly object half_closed
     cdef public bint ask_backup_on_miss
     cdef readonly dict errors
     cdef readonly str last_error
@@ -48,7 +48,7 @@ cdef class Backend(ConnectionOwner):
     cdef long long _unreported
     cdef double _report_at
 
-    @cython.locals(connection_index=Py_ssize_t, link=BackendConnection)
+    @cython.locals(connection_index=Py_ssize_t, connection=BackendConnection)
     cpdef submit(self, Request request)
     @cython.locals(asked=Py_ssize_t)
     cpdef request_answered(self, Request request, Py_ssize_t found)

@@ -9,7 +9,7 @@ import gevent
 from gmproxy import internal_errors
 from gmproxy.backend import connect
 from gmproxy.backend.connection import BackendConnection, ConnectionOwner
-from gmproxy.backend.control_connection import introduce
+from gmproxy.backend.control_connection import introduce_proxy
 from gmproxy.backend.half_closed import HalfClosedConnections
 from gmproxy.backend.health import Health
 from gmproxy.backend.health_check import HealthChecker
@@ -68,8 +68,8 @@ class Backend(ConnectionOwner):
     meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner
     """
 
-    __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "links", "health", "caretaker", "journal", "behind", "debts",
-                 "guests", "fetches", "lingering", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
+    __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "connections", "health", "health_checker", "invalidations", "behind", "debts",
+                 "guests", "fetches", "half_closed", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
                  "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
                  "keys_deleted", "flushes", "_connection_count", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
                  "_number", "_loop", "not_connected", "_unreported", "_report_at")
@@ -82,17 +82,17 @@ class Backend(ConnectionOwner):
         self.backed = backed
         self.is_backup = is_backup
         self.log = log
-        self.links = [None] * options.lanes
+        self.connections = [None] * options.lanes
         self._connection_count = options.lanes
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
-        self.journal = PendingInvalidations(options.journal_size)
+        self.invalidations = PendingInvalidations(options.journal_size)
         self.behind = False
         self.debts = None
         self._alarms = None  # of the debts, with our number among them
         self._number = 0
         self.guests = KeySet()
         self.fetches = {}
-        self.lingering = HalfClosedConnections()
+        self.half_closed = HalfClosedConnections()
         self.ask_backup_on_miss = False
         self.meter = None
         self.bytes_sent = 0
@@ -116,11 +116,11 @@ class Backend(ConnectionOwner):
         self._unreported = 0     # requests that failed for a reason that says nothing about the server, since the log last had it
         self._report_at = 0.0
         self._loop = gevent.get_hub().loop
-        self.caretaker = HealthChecker(self)
+        self.health_checker = HealthChecker(self)
 
     def __repr__(self):
-        links = sum(link is not None for link in self.links)
-        return f"<Backend {self.label} {self.health.state(monotonic())} links={links}>"
+        connections = sum(connection is not None for connection in self.connections)
+        return f"<Backend {self.label} {self.health.state(monotonic())} links={connections}>"
 
     # -- requests
 
@@ -129,15 +129,15 @@ class Backend(ConnectionOwner):
         if (self.behind or self._alarms is not None) and self._depends_on_the_old(request):
             return self.router.failed(request, self, self._last_reason)
         connection_index = request.connection_index % self._connection_count
-        link = self.links[connection_index]
-        if link is None or link.closed:  # closed: link_closed has failed, and nobody else may wait on it
+        connection = self.connections[connection_index]
+        if connection is None or connection.closed:  # closed: link_closed has failed, and nobody else may wait on it
             if self.health.ejected:
                 return self.router.failed(request, self, EJECTED)
-            link = self._open_link(connection_index)
-        elif link.waiting.count >= MAX_WAITING or link.backlog() > self._max_backlog:
+            connection = self._open_link(connection_index)
+        elif connection.waiting.count >= MAX_WAITING or connection.backlog() > self._max_backlog:
             self.failures += 1
             return self.router.failed(request, self, OVERLOAD)
-        link.submit(request)
+        connection.submit(request)
         return None
 
     def request_answered(self, request, found):
@@ -194,7 +194,7 @@ class Backend(ConnectionOwner):
     def may_be_old(self, key, changes):
         """True if `key` is in the journal or, for a request that only reads, in that of another worker. (A change that was refused for
         that would come into ours, and so be refused by the other, and so on.)"""
-        if self.behind and key in self.journal:
+        if self.behind and key in self.invalidations:
             return True
         return not changes and self._others_owe() and self.debts.others_owe(key)
 
@@ -212,7 +212,7 @@ class Backend(ConnectionOwner):
         """From now on other workers see what is in the journal, and we what is in theirs; or, with None, not any more."""
         if debts is None and self.debts is not None:
             self.debts.owe_only(())  # who comes back here begins anew
-        self.debts = self.journal.debts = debts
+        self.debts = self.invalidations.debts = debts
         self._alarms = None if debts is None else debts.alarms
         self._number = 0 if debts is None else debts.number
 
@@ -227,25 +227,25 @@ class Backend(ConnectionOwner):
     def missed_everything(self):
         self.behind = True
         self.fetches.clear()
-        self.journal.note_everything(monotonic())
+        self.invalidations.note_everything(monotonic())
 
     def missed_key(self, key):
         """What this server has under `key` may be old, until it was deleted."""
         self.behind = True
         self.fetches.pop(key, None)
-        if self.journal.note(key, monotonic()):
+        if self.invalidations.note(key, monotonic()):
             self._overflowed()
 
     def _overflowed(self):
-        self.log.warning("journal overflowed server=%s keys=%d", self.label, self.journal.limit)
+        self.log.warning("journal overflowed server=%s keys=%d", self.label, self.invalidations.limit)
 
     def has_guest(self, key):
         """`key` belongs to another server, which is away, and came here."""
-        if len(self.guests) < self.journal.limit:
+        if len(self.guests) < self.invalidations.limit:
             self.guests.add(key)
         elif not self._full_of_guests:
             self._full_of_guests = True
-            self.log.warning("guests overflowed server=%s keys=%d", self.label, self.journal.limit)
+            self.log.warning("guests overflowed server=%s keys=%d", self.label, self.invalidations.limit)
 
     def guest_leaves(self, key):
         """`key` changes where it belongs."""
@@ -259,7 +259,7 @@ class Backend(ConnectionOwner):
             self.missed_everything()
         if self.guests:
             self.behind = True
-            if self.journal.note_all(self.guests, monotonic()):
+            if self.invalidations.note_all(self.guests, monotonic()):
                 self._overflowed()
             self.guests = KeySet()
         self.fetches.clear()
@@ -272,50 +272,50 @@ class Backend(ConnectionOwner):
     # -- links
 
     def preconnect(self):
-        if self.links[0] is None:
+        if self.connections[0] is None:
             self._open_link(0)
 
     def _open_link(self, connection_index):
-        link = BackendConnection(self, connection_index, self._loop, self.options.backend_protocol)
-        self.links[connection_index] = link
-        gevent.spawn(self._connect, link)
-        return link
+        connection = BackendConnection(self, connection_index, self._loop, self.options.backend_protocol)
+        self.connections[connection_index] = connection
+        gevent.spawn(self._connect, connection)
+        return connection
 
-    def _connect(self, link):
-        """In a greenlet of its own: connect `link`, or have it fail."""
+    def _connect(self, connection):
+        """In a greenlet of its own: connect `connection`, or have it fail."""
         sock = None
         try:
             options = self.options
             # Who waits for this link waits no longer than `timeout`; then it is to be known why.
             timeout = min(options.connect_timeout, options.timeout)
-            sock = connect.connect(self.server, timeout, options.tcpkeepalive, options.server_auth_file, link.protocol)
-            if self.is_backup and introduce(sock, options) and not self._is_proxy:
+            sock = connect.connect(self.server, timeout, options.tcpkeepalive, options.server_auth_file, connection.protocol)
+            if self.is_backup and introduce_proxy(sock, options) and not self._is_proxy:
                 self._is_proxy = True
                 self.log.warning("backup is a gmproxy, which passes no copies on to its own backups server=%s", self.label)
-            if link.closed:
+            if connection.closed:
                 sock.close()
                 return
-            link.attach(sock)
-            self.log.debug("link opened server=%s lane=%d", self.label, link.connection_index)
-            self.caretaker.link_opened()
+            connection.attach(sock)
+            self.log.debug("link opened server=%s lane=%d", self.label, connection.connection_index)
+            self.health_checker.connection_opened()
         except BackendError as error:
             if sock is not None:
                 sock.close()
-            self._loop.run_callback(link.fail, error.reason, error.detail, not isinstance(error, LocalError))
+            self._loop.run_callback(connection.fail, error.reason, error.detail, not isinstance(error, LocalError))
         except Exception:
             internal_errors.record("backend.connect")
-            if sock is not None and not link.attached():
+            if sock is not None and not connection.attached():
                 sock.close()
-            self._loop.run_callback(link.fail, CONNECTING, "internal error", False)
+            self._loop.run_callback(connection.fail, CONNECTING, "internal error", False)
 
-    def link_closed(self, link):
-        self.log.debug("link closed server=%s lane=%d", self.label, link.connection_index)
-        if self.links[link.connection_index] is link:
-            self.links[link.connection_index] = None
-        self.caretaker.link_closed()
+    def connection_closed(self, connection):
+        self.log.debug("link closed server=%s lane=%d", self.label, connection.connection_index)
+        if self.connections[connection.connection_index] is connection:
+            self.connections[connection.connection_index] = None
+        self.health_checker.connection_closed()
 
-    def link_failed(self, link, reason, detail, lost, fault):
-        """`link` is closed and `lost` requests on it have no reply. A connection that ended idle is no failure. `fault`: False if the
+    def connection_failed(self, connection, reason, detail, lost, fault):
+        """`connection` is closed and `lost` requests on it have no reply. A connection that ended idle is no failure. `fault`: False if the
         server is not to blame."""
         if not lost:
             return
@@ -354,9 +354,9 @@ class Backend(ConnectionOwner):
         """The health says that it has failed too often."""
         self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
         self._tell_router()
-        for link in self.links:
-            if link is not None:
-                link.fail(EJECTED)
+        for connection in self.connections:
+            if connection is not None:
+                connection.fail(EJECTED)
 
     def _tell_router(self):
         """It was ejected, or restored."""
@@ -385,18 +385,18 @@ class Backend(ConnectionOwner):
         """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""
         options = self.options
         self._connection_count = options.lanes
-        self.links += [None] * (options.lanes - len(self.links))
+        self.connections += [None] * (options.lanes - len(self.connections))
         self.health.failure_limit = options.server_failure_limit
         self.health.probe_within(options.server_retry_timeout, monotonic())
         self.health.warming_time = options.warming_time
-        self.journal.limit = options.journal_size
+        self.invalidations.limit = options.journal_size
         self._max_backlog = MAX_BACKLOG + options.max_item_size
         self.backed = backed
-        self.caretaker.follow_options()
+        self.health_checker.follow_options()
 
     def is_busy(self):
         """True while somebody waits for an answer."""
-        return any(link is not None and link.waiting for link in self.links)
+        return any(connection is not None and connection.waiting for connection in self.connections)
 
     # -- the rest
 
@@ -404,14 +404,14 @@ class Backend(ConnectionOwner):
         """What is due: late links, idle links, whatever the caretaker has to do. Called a few times a timeout. `now`: monotonic seconds."""
         options = self.options
         counted = running.now()  # a pause of ours makes no server late
-        for link in self.links:
-            if link is not None:
-                link.check_late(counted, options.timeout)
-        for link in self.links:
-            if link is not None:
-                link.check_idle(counted, options.server_idle_timeout)
+        for connection in self.connections:
+            if connection is not None:
+                connection.check_late(counted, options.timeout)
+        for connection in self.connections:
+            if connection is not None:
+                connection.check_idle(counted, options.server_idle_timeout)
         try:
-            self.caretaker.tick(now)
+            self.health_checker.tick(now)
         except Exception:
             internal_errors.record("caretaker.tick")
 
@@ -437,7 +437,7 @@ class Backend(ConnectionOwner):
     def close(self):
         """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""
         done = True
-        for step in (self._close_links, self.caretaker.stop, self.lingering.cut_all, self._share_no_debts):
+        for step in (self._close_connections, self.health_checker.stop, self.half_closed.cut_all, self._share_no_debts):
             try:
                 step()
             except Exception:
@@ -445,10 +445,10 @@ class Backend(ConnectionOwner):
                 done = False
         return done
 
-    def _close_links(self):
-        for link in self.links:
-            if link is not None:
-                link.close()
+    def _close_connections(self):
+        for connection in self.connections:
+            if connection is not None:
+                connection.close()
 
     def _share_no_debts(self):
         self.share_debts(None)

@@ -146,7 +146,7 @@ class BackendConnection:
         except Exception:
             internal_errors.record("link.close")
         try:
-            self.backend.link_closed(self)
+            self.backend.connection_closed(self)
         except Exception:
             internal_errors.record("backend.link_closed")
 
@@ -158,21 +158,21 @@ class BackendConnection:
         begun = True  # unless it is known that nothing of the next reply has arrived
         sent = self._sent
         sock = self._sock
-        lingers = False
+        half_closes = False
         try:
             begun = not self._reader.is_at_border()
-            lingers = sock is not None and reason not in (CLOSED, RESET) and self._awaits_changes()
+            half_closes = sock is not None and reason not in (CLOSED, RESET) and self._awaits_changes()
         except Exception:
             internal_errors.record("link.fail")
-        if lingers:
+        if half_closes:
             self._sock = None
         self.close()
-        if lingers:
-            self._linger(sock)
+        if half_closes:
+            self._half_close(sock)
         waiting = self.waiting
         self.waiting = RequestQueue()
         try:
-            self.backend.link_failed(self, reason, detail, waiting.count, fault)
+            self.backend.connection_failed(self, reason, detail, waiting.count, fault)
         except Exception:
             internal_errors.record("backend.link_failed")
         self._fail_requests(waiting, reason, sent, begun)
@@ -209,9 +209,9 @@ class BackendConnection:
                 changed.update(keys)  # that of flush_all is b""
         return overtaken
 
-    def _linger(self, sock):
+    def _half_close(self, sock):
         try:
-            self.backend.lingering.add(sock)
+            self.backend.half_closed.add(sock)
         except Exception:
             internal_errors.record("lingering.add")
             sock.close()

@@ -25,11 +25,11 @@ def connect(server, options, connect_timeout, timeout):
     return (_BinaryConnection if options.backend_protocol == "binary" else _TextConnection)(sock, timeout)
 
 
-def introduce(sock, options):
+def introduce_proxy(sock, options):
     """Tell the backup at the connected, non-blocking `sock` that its client is a proxy that copies to it, lest it copies that again. Returns
     True if it is a gmproxy itself. In a greenlet. Raises BackendError, with `sock` still open."""
-    talk = (_BinaryConnection if options.backend_protocol == "binary" else _TextConnection)(sock, options.timeout)
-    return bool(talk.stats(internal_commands.WE_COPY_TO_YOU))
+    connection = (_BinaryConnection if options.backend_protocol == "binary" else _TextConnection)(sock, options.timeout)
+    return bool(connection.stats(internal_commands.WE_COPY_TO_YOU))
 
 
 class ControlConnection:
@@ -69,7 +69,7 @@ class ControlConnection:
         """See to it that the server has nothing."""
         raise NotImplementedError
 
-    def _ask(self, name, question, is_whole, rest=0.0):
+    def _exchange(self, name, question, is_whole, rest=0.0):
         """The answer, once it `is_whole`, to what stands in the log as `name`."""
         deadline = Deadline(self._timeout)
         try:
@@ -94,23 +94,23 @@ class ControlConnection:
 class _TextConnection(ControlConnection):
 
     def ping(self):
-        answer = self._ask("version", b"version\r\n", lambda answer: answer.endswith(b"\r\n"))
+        answer = self._exchange("version", b"version\r\n", lambda answer: answer.endswith(b"\r\n"))
         if not answer.startswith(b"VERSION "):
             raise BackendError(PROTOCOL, f"version was answered {answer[:60]!r}")
 
     def stats(self, arguments=b""):
         question = b"stats %b\r\n" % arguments if arguments else b"stats\r\n"
-        answer = self._ask("stats", question, lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n", b"RESET\r\n")) or answer.startswith(_ERRORS))
+        answer = self._exchange("stats", question, lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n", b"RESET\r\n")) or answer.startswith(_ERRORS))
         words = [line.split(b" ", 2) for line in answer.split(b"\r\n")]
         return [_fact(name, value) for what, name, value in (each for each in words if len(each) == 3) if what == b"STAT"]
 
     def delete(self, keys, rest=0.0):
-        answer = self._ask("delete", internal_commands.forget_all(keys), lambda answer: answer.count(b"\n") >= len(keys), rest)
+        answer = self._exchange("delete", internal_commands.forget_all(keys), lambda answer: answer.count(b"\n") >= len(keys), rest)
         for line in set(answer.splitlines()) - internal_commands.FORGOTTEN:
             raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
 
     def flush(self):
-        answer = self._ask("flush_all", b"flush_all\r\n", lambda answer: answer.endswith(b"\r\n"))
+        answer = self._exchange("flush_all", b"flush_all\r\n", lambda answer: answer.endswith(b"\r\n"))
         if answer != b"OK\r\n":
             raise BackendError(PROTOCOL, f"flush_all was answered {answer[:60]!r}")
 
@@ -124,7 +124,7 @@ class _BinaryConnection(ControlConnection):
         def is_whole(answers):
             return answers and not (answers[-1].key and answers[-1].status == packets.OK)
 
-        return [_fact(answer.key, answer.value) for answer in self._hear("stats", packets.request(packets.STAT, arguments), is_whole) if answer.key]
+        return [_fact(answer.key, answer.value) for answer in self._exchange_packets("stats", packets.request(packets.STAT, arguments), is_whole) if answer.key]
 
     def delete(self, keys, rest=0.0):
         self._do("delete", [packets.request(packets.DELETE, key) for key in keys], (packets.OK, packets.NOT_FOUND), rest)
@@ -133,14 +133,14 @@ class _BinaryConnection(ControlConnection):
         self._do("flush_all", [packets.request(packets.FLUSH)])
 
     def _do(self, name, questions, may_answer=(packets.OK,), rest=0.0):
-        for answer in self._hear(name, b"".join(questions), lambda answers: len(answers) >= len(questions), rest):
+        for answer in self._exchange_packets(name, b"".join(questions), lambda answers: len(answers) >= len(questions), rest):
             if answer.status not in may_answer:
                 raise BackendError(PROTOCOL, f"{name} was answered {answer.value[:60]!r}")
 
-    def _hear(self, name, question, are_all, rest=0.0):
+    def _exchange_packets(self, name, question, are_all, rest=0.0):
         """The Answers to `question`."""
         try:
-            return packets.answers(self._ask(name, question, lambda answer: are_all(packets.answers(answer)), rest))
+            return packets.answers(self._exchange(name, question, lambda answer: are_all(packets.answers(answer)), rest))
         except ValueError as error:
             raise BackendError(PROTOCOL, str(error)) from None
 

@@ -19,7 +19,7 @@ READ = 1
 LATE_SIZE = 64 * 1024
 
 #: For one server; beyond it the oldest is cut, and what was not delivered yet never will be.
-MAX_LINGERING = 64
+MAX_HALF_CLOSED = 64
 
 _CUT = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
@@ -40,7 +40,7 @@ class HalfClosedConnections:
         except OSError:
             sock.close()
             return
-        if len(self._watchers) >= MAX_LINGERING:
+        if len(self._watchers) >= MAX_HALF_CLOSED:
             self._cut(next(iter(self._watchers)))
         watcher = gevent.get_hub().loop.io(sock.fileno(), READ)
         self._watchers[sock] = watcher

@@ -71,11 +71,11 @@ class HealthChecker:
 
     # -- what it is told
 
-    def link_opened(self):
+    def connection_opened(self):
         self._identify_at = self._catch_up_at = 0.0
         self.tick(monotonic())
 
-    def link_closed(self):
+    def connection_closed(self):
         """When we come back it may be another process, with an empty memory."""
         self.identity = None
         self.backend.health.age_unknown()
@@ -86,7 +86,7 @@ class HealthChecker:
         """Do what is due."""
         backend = self.backend
         health = backend.health
-        backend.journal.sweep(SWEEP_AT_ONCE)
+        backend.invalidations.sweep(SWEEP_AT_ONCE)
         if self._asks_backup and backend.ask_backup_on_miss and self.identity is not None and not health.is_warming(now):
             backend.ask_backup_on_miss = False
             backend.log.info("backend warm server=%s", backend.label)
@@ -98,7 +98,7 @@ class HealthChecker:
             return
         elif backend.behind and now >= self._catch_up_at:
             self._work(self._catch_up_alone)
-        elif self._asks_backup and self.identity is None and any(backend.links) and now >= self._identify_at:
+        elif self._asks_backup and self.identity is None and any(backend.connections) and now >= self._identify_at:
             self._work(self._identify)
 
     def stop(self):
@@ -165,7 +165,7 @@ class HealthChecker:
     def _identify(self):
         """Ask the server, and make of the answer what it means for its memory. Without an answer nothing is known."""
         backend = self.backend
-        if not self._asks_backup and not backend.journal:
+        if not self._asks_backup and not backend.invalidations:
             return
         self._identify_at = monotonic() + IDENTIFY_AGAIN  # unless it succeeds, whatever goes wrong
         try:
@@ -178,8 +178,8 @@ class HealthChecker:
         self.identity = identity
         uptime = 0 if identity.uptime is None else identity.uptime
         now = monotonic()
-        if identity.uptime is not None and now - uptime - UPTIME_GRAIN > backend.journal.last_at and not backend.lingering:
-            backend.journal.clear()  # it has started since, with an empty memory
+        if identity.uptime is not None and now - uptime - UPTIME_GRAIN > backend.invalidations.last_at and not backend.half_closed:
+            backend.invalidations.clear()  # it has started since, with an empty memory
         backend.health.age_known(now, uptime)
         self._warms(now, f"pid={identity.pid} uptime={uptime}s")
 
@@ -216,24 +216,24 @@ class HealthChecker:
         What is noted meanwhile is left for the next time: where changes never cease there would be no end. It is not read before.
         """
         backend = self.backend
-        journal = backend.journal
+        invalidations = backend.invalidations
         keys = flushes = 0
-        if journal:
-            left = len(journal)
+        if invalidations:
+            left = len(invalidations)
             with self._converse() as server:
-                if journal.overflowed:
-                    self._outlast_lingering(server)
-                    journal.take_everything()
+                if invalidations.overflowed:
+                    self._outlast_half_closed(server)
+                    invalidations.take_everything()
                     self._delete(server.flush)
                     flushes = 1
-                while keys < left and not journal.overflowed:
-                    self._outlast_lingering(server)
-                    taken = journal.take(DELETE_AT_ONCE)
+                while keys < left and not invalidations.overflowed:
+                    self._outlast_half_closed(server)
+                    taken = invalidations.take(DELETE_AT_ONCE)
                     if not taken:
                         break  # while we waited they became too many
                     self._delete(server.delete, taken, REST)
                     keys += len(taken)
-        backend.behind = bool(journal)
+        backend.behind = bool(invalidations)
         if keys or flushes:
             backend.keys_deleted += keys
             backend.flushes += flushes
@@ -243,13 +243,13 @@ class HealthChecker:
 
     def _delete(self, how, *what):
         """What was taken from the journal, or put it back."""
-        journal = self.backend.journal
+        invalidations = self.backend.invalidations
         try:
             how(*what)
         except BaseException:
-            journal.not_deleted()
+            invalidations.not_deleted()
             raise
-        journal.deleted()
+        invalidations.deleted()
 
     def _tell(self, keys, flushes):
         now = monotonic()
@@ -259,30 +259,30 @@ class HealthChecker:
         self.backend.log.log(level, "backend caught up server=%s keys=%d flushes=%d", self.backend.label, keys, flushes)
         self.lost_keys(f"deleted={keys} flushes={flushes}", level)
 
-    def _outlast_lingering(self, server):
+    def _outlast_half_closed(self, server):
         """Wait until the server has read all that was ever sent to it, so that nothing we delete comes back. Raises BackendError.
 
         A connection that it does not end, since its packets are lost, is cut after a timeout. But a server that was stopped has what was
         delivered to it in its buffers, and reads that later, a cut or not: so it must answer before that timeout, and after it. (In a greenlet.)
         """
-        lingering = self.backend.lingering
+        half_closed = self.backend.half_closed
         for _ in range(MAX_ROUNDS):
-            given_up = set(lingering)
+            given_up = set(half_closed)
             if not given_up:
                 return
             server.ping()
             if self._ended(given_up):
                 continue
             server.ping()
-            lingering.cut(given_up)
-        if lingering:
+            half_closed.cut(given_up)
+        if half_closed:
             raise BackendError(TIMEOUT, "connections that were given up do not end")
 
     def _ended(self, given_up):
         """True if the server ends all these connections within the timeout."""
         glance = self.backend.options.timeout / GLANCES
         for _ in range(GLANCES):
-            if given_up.isdisjoint(self.backend.lingering):
+            if given_up.isdisjoint(self.backend.half_closed):
                 return True
             gevent.sleep(glance)
         return False

@@ -24,7 +24,7 @@ WRONG_PASSWORD_DELAY = 1.0
 FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 
 
-class Service:
+class PoolContext:
     """
     share         this process's part of the service
     clients       that are connected here (a gmproxy.client.sessions.Sessions)
@@ -37,7 +37,7 @@ class Service:
         self.options = options
         self.router = router
         self.share = share
-        self.insides = ServerStats(router, options)
+        self.server_stats = ServerStats(router, options)
         self.clients = Sessions(self)
         self.connections = 0
         self.rejected = 0
@@ -129,7 +129,7 @@ class Service:
     def _ask_servers(self, request):
         """In a greenlet of its own."""
         try:
-            heard = self.insides.ask(b" ".join(request.keys[:1]))
+            heard = self.server_stats.ask(b" ".join(request.keys[:1]))
             if self.share.ask is not None and stats.question(request.keys):
                 self._ask_workers(request, heard)
             else:

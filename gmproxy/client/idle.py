@@ -17,15 +17,15 @@ _new_epoll = get_original("select", "epoll")
 _close = get_original("os", "close")
 
 #: Clients that are woken before the loop looks at the others.
-WOKEN_AT_ONCE = 64
+MAX_WOKEN_AT_ONCE = 64
 
 #: The descriptor belongs to nobody who is here.
 ABSENT = 0
 
 
 class IdleClients:
-    """`wake(fd, notes, softly)` is called from the loop when a client speaks, or hangs up: it is no longer here then, and `fd` is the
-    callee's, also should that raise. Its `notes` are those of session.py, and `softly` is True if it is to leave after its next answer.
+    """`wake(fd, state, after_next_reply)` is called from the loop when a client speaks, or hangs up: it is no longer here then, and `fd` is the
+    callee's, also should that raise. Its `state` are those of session.py, and `after_next_reply` is True if it is to leave after its next answer.
 
     Whatever raises costs the client that it concerns, and no other: the descriptors that are watched and those that are known to be here
     stay the same.
@@ -36,32 +36,32 @@ class IdleClients:
         self._count = 0
         # Not a dict: a number for each client, made while others are made that live shorter, would hold the memory of these.
         self._kinds = bytearray()  # fd -> its kind, or ABSENT
-        self._facts = [None]       # kind -> (notes, softly): there are a few for all clients
+        self._facts = [None]       # kind -> (state, after_next_reply): there are a few for all clients
         self._epoll = _new_epoll()
         self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), READ)
         # Guarded: gevent never calls an io watcher again whose callback has raised, and then no sleeping client would be woken.
-        self._watcher.start(internal_errors.guarded("hibernation.wake", self._wake_some))
+        self._watcher.start(internal_errors.guarded("hibernation.wake", self._wake_ready))
 
     def __len__(self):
         return self._count
 
-    def add(self, fd, notes, softly):
+    def add(self, fd, state, after_next_reply):
         """The client at the socket `fd` is here from now on. Raises OSError where the kernel has no room: then it is not here."""
-        kind = self._kind(notes, softly)
+        kind = self._kind(state, after_next_reply)
         if fd >= len(self._kinds):
             self._kinds.extend(bytes(fd + 1))  # about twofold: seldom
         self._epoll.register(fd, EPOLLIN)
         self._kinds[fd] = kind
         self._count += 1
 
-    def _kind(self, notes, softly):
-        facts = notes, softly
+    def _kind(self, state, after_next_reply):
+        facts = state, after_next_reply
         if facts not in self._facts:
             self._facts.append(facts)
         return self._facts.index(facts)
 
-    def _take(self, fd):
-        """(notes, softly) of the client, who is no longer here; None if there is none."""
+    def _remove(self, fd):
+        """(state, after_next_reply) of the client, who is no longer here; None if there is none."""
         kind = self._kinds[fd] if fd < len(self._kinds) else ABSENT
         if kind != ABSENT:
             self._kinds[fd] = ABSENT
@@ -72,11 +72,11 @@ class IdleClients:
             internal_errors.record("hibernation.take")
         return self._facts[kind]
 
-    def _wake_some(self):
+    def _wake_ready(self):
         """Wake some of those who spoke. Returns how many."""
-        spoke = self._epoll.poll(0, WOKEN_AT_ONCE)
+        spoke = self._epoll.poll(0, MAX_WOKEN_AT_ONCE)
         for fd, _ in spoke:
-            facts = self._take(fd)
+            facts = self._remove(fd)
             if facts is None:
                 continue
             try:
@@ -85,24 +85,24 @@ class IdleClients:
                 internal_errors.record("hibernation.wake")
         return len(spoke)
 
-    def let_go_softly(self):
+    def drain_all(self):
         """All who are here are to leave after their next answer."""
-        softly = bytes([ABSENT, *(self._kind(notes, True) for notes, _ in self._facts[1:])])
-        self._kinds = self._kinds.translate(softly.ljust(256, b"\0"))
+        after_next_reply = bytes([ABSENT, *(self._kind(state, True) for state, _ in self._facts[1:])])
+        self._kinds = self._kinds.translate(after_next_reply.ljust(256, b"\0"))
 
-    def let_go(self):
+    def close_all(self):
         """Wake all who spoke, and close the others."""
-        while self._wake_some():
+        while self._wake_ready():
             pass
         for fd in [fd for fd, kind in enumerate(self._kinds) if kind != ABSENT]:
-            self._take(fd)
+            self._remove(fd)
             try:
                 _close(fd)
             except OSError:
                 internal_errors.record("hibernation.let_go")
 
     def close(self):
-        self.let_go()
+        self.close_all()
         self._watcher.stop()
         self._watcher.close()
         self._epoll.close()

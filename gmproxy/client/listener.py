@@ -110,7 +110,7 @@ class Listener:
                 log.warning("client turned away client=%s limit=%d", tcp.host_and_port(address), service.max_clients)
                 FAREWELLS.say(fd)
             else:
-                service.clients.seat(fd)
+                service.clients.start_session(fd)
         except Exception:
             internal_errors.record("listener.let_in")
             close(fd)

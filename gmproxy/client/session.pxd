@@ -2,8 +2,8 @@ cimport cython
 from gmproxy.protocol.request cimport ReplySink, RequestParser, Request
 from gmproxy.routing.router cimport Router
 
-cdef int REQUEST, NOTHING_YET, TEXT, BINARY, MAX_BATCH, STAYS_LONG, LAST_CONNECTION, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
-cdef Py_ssize_t LONG_ANSWER
+cdef int REQUEST, UNKNOWN, TEXT, BINARY, MAX_BATCH, BULK_BATCHES, LAST_CONNECTION, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
+cdef Py_ssize_t BULK_REPLY
 cdef Py_ssize_t HELD_STEP
 
 
@@ -16,9 +16,9 @@ cdef class Session(ReplySink):
     cdef public Py_ssize_t connection_index
     cdef readonly long long bytes_read
     cdef readonly long long bytes_written
-    cdef readonly int silent
-    cdef readonly bint dozes
-    cdef readonly bint asleep
+    cdef readonly int idle_rounds
+    cdef readonly bint will_hibernate
+    cdef readonly bint hibernating
     cdef Router _router
     cdef object _loop
     cdef object _wait
@@ -29,27 +29,27 @@ cdef class Session(ReplySink):
     cdef int _doing
     cdef bint _readable
     cdef RequestParser _parser
-    cdef int _speaks
+    cdef int _protocol
     cdef list _batch
     cdef Py_ssize_t _pending
     cdef bytes _out
     cdef Py_ssize_t _out_at
-    cdef bint _leaving
-    cdef bint _softly
+    cdef bint _draining
+    cdef bint _after_next_reply
     cdef bint _quit
-    cdef Request _delayed
-    cdef Py_ssize_t _holds
-    cdef Py_ssize_t _arrived
-    cdef Py_ssize_t _at_most
-    cdef int _long
+    cdef Request _blocked_request
+    cdef Py_ssize_t _accounted_bytes
+    cdef Py_ssize_t _reply_bytes
+    cdef Py_ssize_t _max_batch
+    cdef int _bulk_batches
     cdef set _looked_at
     cdef Py_ssize_t _looked_through
     cdef bint _from_proxy
 
-    cdef bint _may_leave(self, bint answered) except -1
-    cpdef doze(self, int often_enough)
-    cpdef tuple notes(self)
-    cdef _look_once_more(self)
+    cdef bint _is_drained(self, bint answered) except -1
+    cpdef maybe_hibernate(self, int idle_rounds)
+    cpdef tuple state(self)
+    cdef _run_soon(self)
     cpdef start(self, left)
     cpdef _serve(self)
     @cython.locals(count=Py_ssize_t)
@@ -59,7 +59,7 @@ cdef class Session(ReplySink):
     cdef RequestParser _new_parser(self, bint is_known)
     @cython.locals(at_once=Py_ssize_t)
     cdef _answer_requests(self)
-    cdef _give_way(self)
+    cdef _yield(self)
     @cython.locals(batch=list, request=Request, connection_index=Py_ssize_t, routing=bint)
     cdef bint _read_batch(self) except -1
     cdef bint _must_wait(self, Request request) except -1
@@ -71,7 +71,7 @@ cdef class Session(ReplySink):
     cdef _hold_reply(self, Request request)
     cpdef resume(self)
     cpdef give_up(self)
-    cdef bint _is_all(self) except -1
+    cdef bint _is_last_batch(self) except -1
     cdef bint _send_from_here(self) except -1
     cdef _send_replies(self)
     @cython.locals(batch=list, request=Request, data=bytes, count=Py_ssize_t)

@@ -41,8 +41,8 @@ MAX_AT_ONCE = 16
 
 #: A client that gets an answer of so many bytes has its requests sent, for so many batches, over the link that is for such clients: no
 #: small answer waits behind a long one. (Where a server has but one link, it is that one.)
-LONG_ANSWER = 128 * 1024
-STAYS_LONG = 64
+BULK_REPLY = 128 * 1024
+BULK_BATCHES = 64
 LAST_CONNECTION = -1
 
 #: Bytes of answers that one batch should have: a client whose answers are long gets fewer requests in flight, and its other requests wait
@@ -59,10 +59,10 @@ NO_MEMORY = b"SERVER_ERROR out of memory writing get response\r\n"
 RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 
 #: What a client speaks, before its first byte and after.
-NOTHING_YET, TEXT, BINARY = 0, 1, 2
+UNKNOWN, TEXT, BINARY = 0, 1, 2
 
-#: A client of which nobody knows anything yet, see Session.notes.
-NEW = NOTHING_YET, False, False
+#: A client of which nobody knows anything yet, see Session.state.
+NEW = UNKNOWN, False, False
 
 
 def keys_of(request):
@@ -74,27 +74,27 @@ class Session(ReplySink):
     service    what all sessions of a pool share: router, options, admin commands, counters
     fd         the client's socket, ours: it is closed at the end, unless the client is asleep
     lane       which link of a backend carries this client's requests; may be changed at any time
-    notes      what an earlier session of this client has left (see `notes`)
+    state      what an earlier session of this client has left (see `state`)
     bytes_read, bytes_written   so far
-    silent     times that `doze` was called since the client spoke last; `dozes`: True if that was often enough
-    asleep     True if it ended because the client was silent for long (see `doze`): the client is still there
+    silent     times that `maybe_hibernate` was called since the client spoke last; `will_hibernate`: True if that was often enough
+    asleep     True if it ended because the client was silent for long (see `maybe_hibernate`): the client is still there
     leaves_softly   True if the client is to leave after its next answer
     """
 
-    __slots__ = ("service", "fd", "connection_index", "bytes_read", "bytes_written", "silent", "dozes", "asleep", "_router", "_loop", "_wait", "_wake",
-                 "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_speaks", "_batch", "_pending", "_out", "_out_at",
-                 "_leaving", "_softly", "_quit", "_delayed", "_holds", "_arrived", "_at_most", "_long", "_looked_at", "_looked_through",
+    __slots__ = ("service", "fd", "connection_index", "bytes_read", "bytes_written", "idle_rounds", "will_hibernate", "hibernating", "_router", "_loop", "_wait", "_wake",
+                 "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_protocol", "_batch", "_pending", "_out", "_out_at",
+                 "_draining", "_after_next_reply", "_quit", "_blocked_request", "_accounted_bytes", "_reply_bytes", "_max_batch", "_bulk_batches", "_looked_at", "_looked_through",
                  "_from_proxy")
 
-    def __init__(self, service, fd, connection_index, notes=NEW):
+    def __init__(self, service, fd, connection_index, state=NEW):
         self.service = service
         self.fd = fd
         self.connection_index = connection_index
         self.bytes_read = 0
         self.bytes_written = 0
-        self.silent = 0
-        self.dozes = False
-        self.asleep = False
+        self.idle_rounds = 0
+        self.will_hibernate = False
+        self.hibernating = False
         self._router = service.router
         hub = gevent.get_hub()
         self._loop = hub.loop
@@ -106,53 +106,53 @@ class Session(ReplySink):
         self._watching = False
         self._doing = RUNNING
         self._readable = False  # more has come, and nobody has looked at it
-        self._speaks, is_known, self._from_proxy = notes
+        self._protocol, is_known, self._from_proxy = state
         self._parser = self._new_parser(is_known)
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
         self._out = b""        # answers that are being sent
         self._out_at = 0       # how far
-        self._leaving = False  # the proxy ends: close when all that has arrived is answered
-        self._softly = False
-        self._delayed = None      # a request that was parsed but must wait for the batch before it
+        self._draining = False  # the proxy ends: close when all that has arrived is answered
+        self._after_next_reply = False
+        self._blocked_request = None      # a request that was parsed but must wait for the batch before it
         self._looked_at = None    # keys that the batch reads, or changes depending on what is there; None until that matters
         self._looked_through = 0  # requests of the batch whose keys are among them
-        self._holds = 0        # bytes that wait for this client, see _hold
-        self._arrived = 0      # bytes of answers to the batch, which wait for the others
-        self._at_most = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
-        self._long = 0         # batches for which it is taken for one with long answers
+        self._accounted_bytes = 0        # bytes that wait for this client, see _hold
+        self._reply_bytes = 0      # bytes of answers to the batch, which wait for the others
+        self._max_batch = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
+        self._bulk_batches = 0         # batches for which it is taken for one with long answers
         self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
 
-    def leave(self, softly=False):
-        """Close the connection as soon as no answer is owed, or `softly`: after the next answer. Called from another greenlet."""
-        self._leaving = True
-        self._softly = softly
-        if self._doing == AWAITS_BYTES and not softly:
-            self._look_once_more()
+    def drain(self, after_next_reply=False):
+        """Close the connection as soon as no answer is owed, or `after_next_reply`: after the next answer. Called from another greenlet."""
+        self._draining = True
+        self._after_next_reply = after_next_reply
+        if self._doing == AWAITS_BYTES and not after_next_reply:
+            self._run_soon()
 
     @property
-    def leaves_softly(self):
-        return self._leaving and self._softly
+    def drains_after_next_reply(self):
+        return self._draining and self._after_next_reply
 
-    def doze(self, often_enough):
-        """Called now and then. When it was called `often_enough` (0: never) since the client spoke last, and nothing of what it said is
-        left to be done, the session ends, and another one can go on from its `notes`."""
-        self.silent += 1
-        if self.silent >= often_enough > 0 and self._doing == AWAITS_BYTES and self._parser.is_at_border():
-            self.dozes = True
-            self._look_once_more()
+    def maybe_hibernate(self, idle_rounds):
+        """Called now and then. When it was called `idle_rounds` (0: never) since the client spoke last, and nothing of what it said is
+        left to be done, the session ends, and another one can go on from its `state`."""
+        self.idle_rounds += 1
+        if self.idle_rounds >= idle_rounds > 0 and self._doing == AWAITS_BYTES and self._parser.is_at_border():
+            self.will_hibernate = True
+            self._run_soon()
 
-    def notes(self):
+    def state(self):
         """What another session must know to go on with this client: what it speaks, True if it has logged in or need not, and True if it is
         another proxy that copies to us (see `serve_proxy`)."""
-        return self._speaks, self._parser.is_known(), self._from_proxy
+        return self._protocol, self._parser.is_known(), self._from_proxy
 
     def serve_proxy(self):
         """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone. Were it copied
         to our backups, or looked up there, two proxies that are each other's backup would go on for ever."""
         self._from_proxy = True
 
-    def _look_once_more(self):
+    def _run_soon(self):
         """Have the greenlet run, which sees what there is to do."""
         self._doing = RUNNING
         self._readable = True  # perhaps
@@ -165,11 +165,11 @@ class Session(ReplySink):
         if parser.users is not None:  # who is in stays in
             parser.users = options.auth_file or None
 
-    def _may_leave(self, answered):
+    def _is_drained(self, answered):
         """Softly is only after an answer, and at a border: what has begun to arrive is waited for."""
-        if not self._leaving or self._readable:
+        if not self._draining or self._readable:
             return False
-        return not self._softly or (answered and not self._parser.stream.size())
+        return not self._after_next_reply or (answered and not self._parser.stream.size())
 
     def start(self, left):
         """Serve the client in a greenlet of its own until it leaves, or sleeps, and then call left(session).
@@ -191,7 +191,7 @@ class Session(ReplySink):
             try:
                 self._stop_watching()
             finally:
-                if not self.asleep:
+                if not self.hibernating:
                     if self.service.options.verbose:
                         log.debug("client left client=%s", tcp.peer_name(self.fd))
                     close(self.fd)
@@ -214,16 +214,16 @@ class Session(ReplySink):
                     break
                 if count > 0:
                     self.bytes_read += count
-                    self.silent = 0
-                    self.dozes = False
-                    if self._speaks == NOTHING_YET:
+                    self.idle_rounds = 0
+                    self.will_hibernate = False
+                    if self._protocol == UNKNOWN:
                         self._begin()
                     self._answer_requests()
                     self._parser.stream.forget()
-                if self._may_leave(count > 0):
+                if self._is_drained(count > 0):
                     break
-                if self.dozes and not self._readable:
-                    self.asleep = True
+                if self.will_hibernate and not self._readable:
+                    self.hibernating = True
                     break
         except OSError:
             pass  # the client is gone
@@ -231,14 +231,14 @@ class Session(ReplySink):
     def _begin(self):
         """The first byte tells the protocol, for the whole connection."""
         stream = self._parser.stream
-        self._speaks = BINARY if stream.byte(0) == REQUEST else TEXT
-        if self._speaks == BINARY:
+        self._protocol = BINARY if stream.byte(0) == REQUEST else TEXT
+        if self._protocol == BINARY:
             self._parser = self._new_parser(False)
             self._parser.stream = stream
 
     def _new_parser(self, is_known):
         options = self.service.options
-        if self._speaks == BINARY:
+        if self._protocol == BINARY:
             return BinaryParser(options.max_item_size, options.auth_file or None, is_known)
         return TextParser(options.max_item_size, None if is_known else options.auth_file or None)
 
@@ -256,10 +256,10 @@ class Session(ReplySink):
             if self._quit:
                 return
             if at_once >= MAX_AT_ONCE:
-                self._give_way()
+                self._yield()
                 at_once = 0
 
-    def _give_way(self):
+    def _yield(self):
         """Let the loop look at all other sockets before the next batch: perhaps there are many, and nobody to wait for, as where a server
         is down."""
         timer = self._loop.timer(0)  # a callback would come before them
@@ -274,17 +274,17 @@ class Session(ReplySink):
     def _read_batch(self):
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
-        connection_index = LAST_CONNECTION if self._long else self.connection_index  # nothing of the batch before is under way any more, so that the order stays
+        connection_index = LAST_CONNECTION if self._bulk_batches else self.connection_index  # nothing of the batch before is under way any more, so that the order stays
         routing = False
         try:
-            while len(batch) < (self._at_most if self._pending else MAX_AT_ONCE) and not self._quit:
-                request = self._delayed or self._parser.next_request()
+            while len(batch) < (self._max_batch if self._pending else MAX_AT_ONCE) and not self._quit:
+                request = self._blocked_request or self._parser.next_request()
                 if request is None:
                     break
                 if batch and self._must_wait(request):
-                    self._delayed = request
+                    self._blocked_request = request
                     break
-                self._delayed = None
+                self._blocked_request = None
                 batch.append(request)
                 if request.reply is None:
                     request.sink = self
@@ -351,8 +351,8 @@ class Session(ReplySink):
         """The reply to `request` is there. Returns this session if it waits for no other. It is counted last: should this raise, `on_internal_error`
         counts it."""
         if self._doing == AWAITS_REPLIES:
-            self._arrived += len(request.reply)
-            if self._arrived - self._holds >= HELD_STEP:
+            self._reply_bytes += len(request.reply)
+            if self._reply_bytes - self._accounted_bytes >= HELD_STEP:
                 self._hold_reply(request)
             self._pending -= 1
             return self if self._pending == 0 else None
@@ -368,19 +368,19 @@ class Session(ReplySink):
 
     def _hold_reply(self, request):
         """Count what has arrived for the batch. Where that is too much, this answer goes, and the client when it has the others."""
-        if self._at_most == 0 or not self._account(self._arrived + self._parser.stream.size()):
-            self._arrived -= len(request.reply)
-            self._account(self._arrived)
+        if self._max_batch == 0 or not self._account(self._reply_bytes + self._parser.stream.size()):
+            self._reply_bytes -= len(request.reply)
+            self._account(self._reply_bytes)
             request.reply = NO_MEMORY
             request.has_value_offsets = False
-            self._at_most = 0
+            self._max_batch = 0
             self._quit = True
 
     def resume(self):
         """All answers are there. Called from the loop's callbacks only: whoever calls from a greenlet is never switched back to."""
         if self._doing != AWAITS_REPLIES:
             return
-        if self._is_all() and self._send_from_here():
+        if self._is_last_batch() and self._send_from_here():
             self._doing = AWAITS_BYTES
             self._watch()
         else:
@@ -395,9 +395,9 @@ class Session(ReplySink):
             self._doing = RUNNING
             self._wake()
 
-    def _is_all(self):
+    def _is_last_batch(self):
         """True if the client awaits nothing more than the answers to this batch."""
-        return not (self._leaving or self._quit or self._delayed is not None or self._parser.stream.size())
+        return not (self._draining or self._quit or self._blocked_request is not None or self._parser.stream.size())
 
     def _send_from_here(self):
         """Send the answers outside the greenlet. False if it has to do that, or the rest of it: what goes wrong here goes wrong
@@ -413,7 +413,7 @@ class Session(ReplySink):
         if self._out:
             return False
         self._parser.stream.forget()
-        if self._holds:
+        if self._accounted_bytes:
             self._hold(0)
         return True
 
@@ -424,7 +424,7 @@ class Session(ReplySink):
         self._send_on()
         if self._out:
             self._send_slowly()
-        elif self._holds:
+        elif self._accounted_bytes:
             self._hold(0)
 
     def _render_replies(self):
@@ -439,25 +439,25 @@ class Session(ReplySink):
             ])
         batch.clear()
         self._looked_at = None
-        self._arrived = 0
+        self._reply_bytes = 0
         self._out = data
         self._out_at = 0
         self.bytes_written += len(data)
-        if len(data) >= LONG_ANSWER:
-            self._long = STAYS_LONG
-            if self._at_most:
-                self._at_most = min(max(BATCH_BYTES * count // len(data), 1), MAX_BATCH)
-        elif self._long:
-            self._long -= 1
-            self._at_most = min(self._at_most * 2, MAX_BATCH)
+        if len(data) >= BULK_REPLY:
+            self._bulk_batches = BULK_BATCHES
+            if self._max_batch:
+                self._max_batch = min(max(BATCH_BYTES * count // len(data), 1), MAX_BATCH)
+        elif self._bulk_batches:
+            self._bulk_batches -= 1
+            self._max_batch = min(self._max_batch * 2, MAX_BATCH)
 
     # -- the socket
 
     def _wait_for_bytes(self):
         """The watcher stays started from one wait to the next: to start it for each would be a system call each."""
-        if self._holds != self._parser.stream.size():
+        if self._accounted_bytes != self._parser.stream.size():
             self._hold(self._parser.stream.size())
-        if not self._readable and not (self._leaving and not self._softly):
+        if not self._readable and not (self._draining and not self._after_next_reply):
             self._doing = AWAITS_BYTES
             self._watch()
             self._wait()
@@ -496,7 +496,7 @@ class Session(ReplySink):
         """A client that does not read for `client_write_timeout` seconds is given up (OSError)."""
         try:
             while self._out:
-                if self._at_most:  # else it is to get what was counted as it arrived
+                if self._max_batch:  # else it is to get what was counted as it arrived
                     self._hold(len(self._out))
                 Deadline(self.service.options.client_write_timeout).wait_writable(self.fd)
                 self._send_on()
@@ -513,6 +513,6 @@ class Session(ReplySink):
 
     def _account(self, count):
         """The same; False if that is too much."""
-        more = count - self._holds
-        self._holds = count
+        more = count - self._accounted_bytes
+        self._accounted_bytes = count
         return self.service.hold(more, count)

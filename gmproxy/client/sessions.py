@@ -14,14 +14,14 @@ from gmproxy.system.malloc import Apart, give_back_memory
 log = logging.getLogger("gmproxy")
 
 #: Seconds between two looks at all who are awake: who has said nothing from one to the other is not busy.
-LOOK_EVERY = 1.0
+ROUND_INTERVAL = 1.0
 
 #: Of these, so many in one tick of the pool; or fewer, once so many fall asleep.
-LOOKED_AT = 2048
-LAID_DOWN = 128
+SESSIONS_PER_TICK = 2048
+MAX_HIBERNATED_AT_ONCE = 128
 
 #: When so many fell asleep, what they had goes back to the system.
-WORTH_GIVING_BACK = 256
+TRIM_AFTER = 256
 
 #: gevent's closes later if somebody waits for the descriptor; nobody does.
 _close = get_original("os", "close")
@@ -41,21 +41,21 @@ class Sessions:
         self.sessions = set()
         self.bytes_read = 0
         self.bytes_written = 0
-        self._hibernation = IdleClients(self._wake)
+        self._idle = IdleClients(self._wake)
         self._noted = 0               # clients that the process has counted
-        self._when_over = self._over  # one object for all sessions
+        self._when_closed = self._on_closed  # one object for all sessions
         self._round = []              # sessions that are still to be looked at
         self._next_round = 0.0        # loop time
         self._busy = 0                # how many of those looked at are
         self._connection_index_of_new = 0
-        self._fell_asleep = 0         # since memory was given back
+        self._hibernated_since_trim = 0         # since memory was given back
 
     def __len__(self):
-        return len(self.sessions) + self.asleep()
+        return len(self.sessions) + self.hibernating()
 
-    def asleep(self):
+    def hibernating(self):
         """How many are."""
-        return len(self._hibernation)
+        return len(self._idle)
 
     def traffic(self):
         """(bytes read from clients, bytes written to them)"""
@@ -67,45 +67,45 @@ class Sessions:
         self.bytes_read -= read
         self.bytes_written -= written
 
-    def seat(self, fd, notes=NEW, softly=False):
-        """The client at the socket `fd`, which becomes ours, has a session from now on. `notes` and `softly`: see IdleClients. Called from
+    def start_session(self, fd, state=NEW, after_next_reply=False):
+        """The client at the socket `fd`, which becomes ours, has a session from now on. `state` and `after_next_reply`: see IdleClients. Called from
         the loop. If it raises, the socket is still the caller's."""
         with APART:
-            session = Session(self._service, fd, self._connection_index_of_new, notes)
-            if softly:
-                session.leave(softly)
-            session.start(self._when_over)  # last: from now on the session closes the socket
+            session = Session(self._service, fd, self._connection_index_of_new, state)
+            if after_next_reply:
+                session.drain(after_next_reply)
+            session.start(self._when_closed)  # last: from now on the session closes the socket
         self.sessions.add(session)
         self._note()
 
-    def _wake(self, fd, notes, softly):
+    def _wake(self, fd, state, after_next_reply):
         """Called from the loop: the client at `fd`, who slept, speaks. Never raises."""
         try:
-            self.seat(fd, notes, softly)
+            self.start_session(fd, state, after_next_reply)
         except Exception:
             internal_errors.record("clients.wake")
             _close(fd)
             self._note()
 
-    def _over(self, session):
+    def _on_closed(self, session):
         """Called at the end of the session's greenlet. Never raises: nobody is there to hear of it."""
         self.sessions.discard(session)
         self.bytes_read += session.bytes_read
         self.bytes_written += session.bytes_written
-        if session.asleep:
-            self._lay_down(session)
+        if session.hibernating:
+            self._hibernate(session)
         self._note()
 
-    def _lay_down(self, session):
+    def _hibernate(self, session):
         fd = session.fd
         try:
-            facts = session.notes(), session.leaves_softly
+            facts = session.state(), session.drains_after_next_reply
             try:
-                self._hibernation.add(fd, *facts)
-                self._fell_asleep += 1
+                self._idle.add(fd, *facts)
+                self._hibernated_since_trim += 1
             except OSError as error:
                 log.warning("client kept awake error=%r", str(error))
-                self.seat(fd, *facts)
+                self.start_session(fd, *facts)
         except Exception:
             internal_errors.record("clients.lay_down")
             _close(fd)
@@ -127,28 +127,28 @@ class Sessions:
     def tick(self, now):
         """Look at some of the sessions. `now`: the loop's time."""
         if not self._round and now >= self._next_round:
-            self._next_round = now + LOOK_EVERY
+            self._next_round = now + ROUND_INTERVAL
             self._begin_round()
         patience = self._service.options.hibernate_after
-        often_enough = patience and math.ceil(patience / LOOK_EVERY) + 1  # the first time may have been just after it spoke
-        laid_down = 0
-        for _ in range(min(LOOKED_AT, len(self._round))):
+        idle_rounds = patience and math.ceil(patience / ROUND_INTERVAL) + 1  # the first time may have been just after it spoke
+        hibernated = 0
+        for _ in range(min(SESSIONS_PER_TICK, len(self._round))):
             session = self._round.pop()
             try:
-                session.doze(often_enough)
+                session.maybe_hibernate(idle_rounds)
             except Exception:
                 internal_errors.record("clients.tick")
                 continue
-            if session.silent == 1:
+            if session.idle_rounds == 1:
                 session.connection_index = self._busy // CLIENTS_PER_CONNECTION
                 self._busy += 1
-            laid_down += session.dozes
-            if laid_down == LAID_DOWN:
+            hibernated += session.will_hibernate
+            if hibernated == MAX_HIBERNATED_AT_ONCE:
                 break
 
     def _begin_round(self):
-        if self._fell_asleep >= WORTH_GIVING_BACK:
-            self._fell_asleep = 0
+        if self._hibernated_since_trim >= TRIM_AFTER:
+            self._hibernated_since_trim = 0
             give_back_memory()
         self._round = list(self.sessions)
         self._connection_index_of_new = self._busy // CLIENTS_PER_CONNECTION
@@ -163,19 +163,19 @@ class Sessions:
             except Exception:
                 internal_errors.record("clients.follow_options")
 
-    def leave(self, softly):
-        """Let every client go as soon as it has the answers it waits for, or `softly`: the next ones."""
-        if softly:
-            self._hibernation.let_go_softly()
+    def drain(self, after_next_reply):
+        """Let every client go as soon as it has the answers it waits for, or `after_next_reply`: the next ones."""
+        if after_next_reply:
+            self._idle.drain_all()
         else:
-            self._hibernation.let_go()
+            self._idle.close_all()
             self._note()
         for session in list(self.sessions):
             try:
-                session.leave(softly)
+                session.drain(after_next_reply)
             except Exception:
                 internal_errors.record("clients.leave")
 
     def close(self):
-        self._hibernation.close()
+        self._idle.close()
         self._note()

@@ -59,7 +59,7 @@ def general(service):
         ("rusage_system", usage.ru_stime),
         ("max_connections", service.max_clients),
         ("curr_connections", len(service.clients)),
-        ("sleeping_connections", service.clients.asleep()),
+        ("sleeping_connections", service.clients.hibernating()),
         ("total_connections", service.connections),
         ("rejected_connections", service.rejected),
         ("dropped_connections", service.dropped),
@@ -79,7 +79,7 @@ def general(service):
         ("backends_ejected", sum(backend.health.ejected for backend in everyone)),
         ("backend_requests", sum(backend.requests for backend in everyone)),
         ("backend_failures", sum(backend.failures for backend in everyone)),
-        ("backend_links", sum(link is not None for backend in everyone for link in backend.links)),
+        ("backend_links", sum(link is not None for backend in everyone for link in backend.connections)),
         ("links_lingering", sum(len(backend.lingering) for backend in everyone)),
         ("changes_undecided", router.unready + (router.copies.undecided() if router.copies else 0)),
         ("fetches", sum(len(backend.fetches) for backend in primaries)),
@@ -97,7 +97,7 @@ def general(service):
 
 def snapshot(service):
     """What this process has counted: JSON can hold it, and `merge` can join it with that of others."""
-    links = [[backend.label, sum(link is not None for link in backend.links)] for backend in service.router.backends]
+    links = [[backend.label, sum(link is not None for link in backend.connections)] for backend in service.router.backends]
     return {"general": dict(general(service)), "links": links}
 
 

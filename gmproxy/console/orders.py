@@ -1,27 +1,27 @@
 """What gmproxyctl tells the service to do. Each returns the exit status, and raises ConfigError, Refused."""
 
 from gmproxy.console import units
-from gmproxy.console.service import Parser, Service, print_json
+from gmproxy.console.service import Parser, ServiceClient, print_json
 
 LEVELS = ("debug", "info", "warning", "error")
 
 
 def eject(arguments):
     given = _of_servers("eject", arguments)
-    told = Service.of(given).ask("eject", *given.servers)
+    told = ServiceClient.of(given).ask("eject", *given.servers)
     return _say(given, told, f"ejected until restored: {', '.join(dict.fromkeys(told['ejected']))}")
 
 
 def restore(arguments):
     given = _of_servers("restore", arguments)
-    told = Service.of(given).ask("restore", *given.servers)
+    told = ServiceClient.of(given).ask("restore", *given.servers)
     restored = ", ".join(dict.fromkeys(told["restored"]))
     return _say(given, told, f"used again as soon as it answers a probe: {restored}" if restored else "was not ejected")
 
 
 def drain(arguments):
     given = Parser("drain").parse_args(arguments)
-    told = Service.of(given).ask("drain")
+    told = ServiceClient.of(given).ask("drain")
     return _say(given, told, f"nobody new is accepted; {units.count(told['clients'], 'client')} to leave")
 
 
@@ -29,13 +29,13 @@ def log_level(arguments):
     parser = Parser("log-level")
     parser.add_argument("level", nargs="?", choices=LEVELS)
     given = parser.parse_args(arguments)
-    told = Service.of(given).ask("log-level", *filter(None, [given.level]))
+    told = ServiceClient.of(given).ask("log-level", *filter(None, [given.level]))
     return _say(given, told, told["level"])
 
 
 def reload(arguments):
     given = Parser("reload").parse_args(arguments)
-    told = Service.of(given).ask("reload")
+    told = ServiceClient.of(given).ask("reload")
     lines = ["reloaded", *(f"{word}: {', '.join(told[word])}" for word in ("added", "removed") if told[word])]
     lines += [f"changed{f' in {pool}' if pool else ''}: {', '.join(names)}" for pool, names in told["changed"].items()]
     if told["needs_restart"]:

@@ -4,7 +4,7 @@ import sys
 import time
 
 from gmproxy.console import table, units
-from gmproxy.console.service import Parser, Service, print_json, seconds, whole
+from gmproxy.console.service import Parser, ServiceClient, print_json, seconds, whole
 
 #: Seconds for which requests are sampled if nothing is said, and at most.
 SAMPLE, LONGEST_SAMPLE = 5.0, 60.0
@@ -22,7 +22,7 @@ def stats(arguments):
     parser = Parser("stats")
     parser.add_argument("--pool")
     given = parser.parse_args(arguments)
-    told = Service.of(given).ask("stats", *filter(None, [given.pool]))["general"]
+    told = ServiceClient.of(given).ask("stats", *filter(None, [given.pool]))["general"]
     if given.json:
         print_json(told)
     else:
@@ -58,7 +58,7 @@ def tail(arguments):
 
 def _show(given, command, name, words, heads, row):
     """Ask, and print the list of that `name` in the answer: JSON, or a line made by `row` of each."""
-    listed = Service.of(given).ask(command, *words, patience=getattr(given, "seconds", 0.0))[name]
+    listed = ServiceClient.of(given).ask(command, *words, patience=getattr(given, "seconds", 0.0))[name]
     if given.json:
         print_json(listed)
     elif listed:

@@ -6,7 +6,7 @@ from gmproxy.config import configuration
 from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, option_name
 from gmproxy.console import check
 from gmproxy.console.placed import Routes, chosen, show
-from gmproxy.console.service import Service, print_json
+from gmproxy.console.service import ServiceClient, print_json
 from gmproxy.errors import ConfigError
 
 
@@ -45,7 +45,7 @@ def _of_service(given):
     for name in POOL_SETTINGS:
         if given[name] is not None:
             raise ConfigError(f"{option_name(SETTINGS[name])} beside --control: the running service has its own")
-    pools = Service(given["control"]).ask("route", *given["keys"])["pools"]
+    pools = ServiceClient(given["control"]).ask("route", *given["keys"])["pools"]
     if given["pool"] is not None and given["pool"] not in pools:
         raise ConfigError(f"there is no pool {given['pool']!r}; known: {', '.join(pools)}")
     wanted = pools if given["pool"] is None else [given["pool"]]

@@ -56,7 +56,7 @@ seconds = _number(float, "a number of seconds")
 whole = _number(int, "a whole number")
 
 
-class Service:
+class ServiceClient:
     """The service at `path`."""
 
     def __init__(self, path):

@@ -4,7 +4,7 @@ import sys
 
 from gmproxy.console import table, units
 from gmproxy.console.rates import Counted, is_down, primaries, quantile
-from gmproxy.console.service import Parser, Service, print_json
+from gmproxy.console.service import Parser, ServiceClient, print_json
 
 #: The exit status if a server is down.
 DOWN = 3
@@ -17,7 +17,7 @@ def status(arguments):
     parser = Parser("status")
     parser.add_argument("--pool")
     given = parser.parse_args(arguments)
-    report = Service.of(given).report(given.pool)
+    report = ServiceClient.of(given).report(given.pool)
     if given.json:
         print_json(report)
     else:

@@ -11,7 +11,7 @@ import tty
 
 from gmproxy.console import status, table, units
 from gmproxy.console.rates import Counted, primaries, quantile
-from gmproxy.console.service import Parser, Service, seconds, whole
+from gmproxy.console.service import Parser, ServiceClient, seconds, whole
 
 HEADS = ("STATE<", "SERVER<", "REQ/S", "HITS", "P50", "P99", "ERR/S", "OUT/S", "IN/S", "LINKS", "IN FLIGHT")
 
@@ -30,7 +30,7 @@ def top(arguments):
     parser.add_argument("--interval", type=seconds(0.1, 3600), default=1.0)
     parser.add_argument("--count", type=whole(1, 1_000_000_000))
     given = parser.parse_args(arguments)
-    service = Service.of(given)
+    service = ServiceClient.of(given)
     if given.json:
         for before, after in _looks(service, given, time.sleep):
             print(json.dumps(figures(before, after)), flush=True)

@@ -407,17 +407,17 @@ class Master:
             if "error" in answer:
                 log.error("log not reopened reason=%s", answer["error"])
 
-    def end(self, softly):
+    def end(self, after_next_reply):
         self._ending = True
         if self._operators is not None:
             self._operators.stop()
         for child in self._children.values():
-            if softly and child.ready:
+            if after_next_reply and child.ready:
                 self._send(child, {"ask": 0, "command": "end", "arguments": [True]})
             else:
                 child.signal(signal.SIGTERM)
         grace = self.steward.configs[0].grace
-        self._loop.after((2 * grace if softly else grace) + KILL_AFTER, self._kill_all)
+        self._loop.after((2 * grace if after_next_reply else grace) + KILL_AFTER, self._kill_all)
 
     def _kill_all(self):
         for child in self._children.values():

@@ -103,12 +103,12 @@ class SingleProcess:
     def reopen_logs(self, config):
         self._worker.set_up_logs(config)
 
-    def end(self, softly):
+    def end(self, after_next_reply):
         try:
             if self._listening is not None:
                 self._listening.close()
         finally:
-            self._worker.end(softly)
+            self._worker.end(after_next_reply)
 
     @staticmethod
     def after(seconds, what):

@@ -101,18 +101,18 @@ class Supervisor:
                 self._ending = True
                 self.crew.end(False)
 
-    def end(self, softly=False):
-        """Let clients go and end; `softly`: a successor serves already."""
+    def end(self, after_next_reply=False):
+        """Let clients go and end; `after_next_reply`: a successor serves already."""
         if self._ending:
             return
         self._ending = True
         attempts = internal_errors.Attempts("steward.end")
-        if not softly:
+        if not after_next_reply:
             attempts.make(self.notifier.tell, systemd.STOPPING)
         if self._successor is not None:
             attempts.make(_signal, self._successor, signal.SIGTERM)
-        attempts.make(self.places.close, softly)
-        self.crew.end(softly)
+        attempts.make(self.places.close, after_next_reply)
+        self.crew.end(after_next_reply)
 
     def gone(self):
         """The crew has ended, for whatever reason. Never raises: that would change the exit status."""
@@ -238,7 +238,7 @@ class Supervisor:
             return
         log.info("upgraded successor=%d", pid)
         self.notifier.tell(f"MAINPID={pid}")
-        self.end(softly=True)
+        self.end(after_next_reply=True)
 
     # -- orders and questions
 

@@ -61,7 +61,7 @@ class Worker:
         self._configs = []
         self._listeners = {}  # place -> Listener
         self._admin = None    # who serves metrics and the like (gmproxy.monitoring.http.Admin)
-        self._leaving = []    # pools that were taken out and still have clients
+        self._draining = []    # pools that were taken out and still have clients
         self.slow = Slow(time.time)
         self.lag = Lag()
         self.draining = False
@@ -72,7 +72,7 @@ class Worker:
         self._ticker = None
         self._interval = LONGEST_TICK
         self._ending = Event()
-        self._softly = False
+        self._after_next_reply = False
 
     def serve(self, configs, places, new):
         """Serve the pools `configs` from now on, each at its `places`, {name: list}. `new`: {place: listening socket} that are to be
@@ -111,7 +111,7 @@ class Worker:
         for place in set(self._listeners) - {place for name in places for place in places[name]}:
             attempts.make(self._listeners.pop(place).stop)
         for pool in gone.values():
-            self._leaving.append(pool)
+            self._draining.append(pool)
             attempts.make(pool.leave, True)
         self._tick_every(min(config.timeout for config in configs) / TICKS_PER_TIMEOUT)
         gc.collect(YOUNGEST)
@@ -156,7 +156,7 @@ class Worker:
         attempts = Attempts("worker.tick")
         attempts.make(running.tick, self._interval)
         now = self.now()
-        for pool in [*self.pools.values(), *self._leaving]:
+        for pool in [*self.pools.values(), *self._draining]:
             attempts.make(pool.tick, now)
         attempts.make(self.lag.tick, now, self._interval)
         if now >= self._sum_up_at:
@@ -165,10 +165,10 @@ class Worker:
         attempts.make(self._close_left_pools)
 
     def _close_left_pools(self):
-        for pool in self._leaving[:]:
-            pool.leave(softly=True)  # also who was just being let in when it was taken out
+        for pool in self._draining[:]:
+            pool.leave(after_next_reply=True)  # also who was just being let in when it was taken out
             if not pool.clients():
-                self._leaving.remove(pool)
+                self._draining.remove(pool)
                 pool.close()
 
     def _sum_up(self):
@@ -237,10 +237,10 @@ class Worker:
         self._ending.wait()
         self._finish()
 
-    def end(self, softly=False):
-        """Have `run` return: at once if nobody waits for an answer, and within the grace. `softly`: clients leave after the next answer
+    def end(self, after_next_reply=False):
+        """Have `run` return: at once if nobody waits for an answer, and within the grace. `after_next_reply`: clients leave after the next answer
         if that comes within the grace; only then is the rest asked to leave."""
-        self._softly = softly
+        self._after_next_reply = after_next_reply
         self._ending.set()
 
     def _finish(self):
@@ -251,25 +251,25 @@ class Worker:
             attempts.make(listener.stop)
         if self._admin is not None:
             attempts.make(self._admin.stop)
-        if self._softly:
+        if self._after_next_reply:
             attempts.make(self._see_off, True)
         attempts.make(self._see_off, False)
-        for pool in [*self.pools.values(), *self._leaving]:
+        for pool in [*self.pools.values(), *self._draining]:
             attempts.make(pool.close)
         self._ticker.close()
         attempts.make(running.stop)
 
-    def _see_off(self, softly):
+    def _see_off(self, after_next_reply):
         attempts = Attempts("worker.see_off")
         with gevent.Timeout(self._configs[0].grace, False):
             gevent.sleep(0)  # whose connection was accepted a moment ago is not known yet
             while self.clients():
-                for pool in [*self.pools.values(), *self._leaving]:
-                    attempts.make(pool.leave, softly)
+                for pool in [*self.pools.values(), *self._draining]:
+                    attempts.make(pool.leave, after_next_reply)
                 gevent.sleep(SHORTEST_TICK)
 
     def clients(self):
-        return sum(pool.clients() for pool in [*self.pools.values(), *self._leaving])
+        return sum(pool.clients() for pool in [*self.pools.values(), *self._draining])
 
 
 def every(seconds, call, *arguments):

@@ -86,7 +86,7 @@ class WorkerProcess:
             self._worker.serve(configs, facts["places"], dict(zip(facts["new"], sockets)))
             return {}
         if command == "end":
-            self._worker.end(softly=arguments[0])
+            self._worker.end(after_next_reply=arguments[0])
             return {}
         return self._worker.command(command, arguments)
 

@@ -74,7 +74,7 @@ class Straggler(ReplySink):
 
 def follow_stragglers(backend, primary_of):
     """Find the changes that are under way to `backend` and have no business there any more: `primary_of(key)` is another."""
-    for link in filter(None, backend.links):
+    for link in filter(None, backend.connections):
         for request in link.waiting:
             if request.command.is_write and any(primary_of(key) is not backend for key in request.keys or (request.key,)):
                 request.sink = Straggler(request.sink, backend)

@@ -116,7 +116,7 @@ class Router:
         """All of `backend` was deleted because some of it was old. The same server may also be there in another part."""
         for other in self.backends + self.backups:
             if other is not backend and other.label == backend.label:
-                other.caretaker.lost_keys("it was flushed")
+                other.health_checker.lost_keys("it was flushed")
 
     # -- requests
 

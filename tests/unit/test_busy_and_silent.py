@@ -8,9 +8,9 @@ import pytest
 from gevent import socket
 
 from gmproxy import internal_errors
-from gmproxy.client.context import Service
+from gmproxy.client.context import PoolContext
 from gmproxy.client.idle import IdleClients
-from gmproxy.client.sessions import CLIENTS_PER_CONNECTION, LOOK_EVERY, LOOKED_AT
+from gmproxy.client.sessions import CLIENTS_PER_CONNECTION, ROUND_INTERVAL, SESSIONS_PER_TICK
 from gmproxy.config import configuration
 from gmproxy.process.shared_memory import WorkerContext
 from gmproxy.routing.router import Router
@@ -19,10 +19,10 @@ from gmproxy.routing.router import Router
 @pytest.fixture
 def clients():
     (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "--hibernate-after", "1"], {})
-    made = Service(options, Router(SimpleNamespace(**vars(options), lanes=1)), WorkerContext()).clients
+    made = PoolContext(options, Router(SimpleNamespace(**vars(options), lanes=1)), WorkerContext()).clients
     yield made
     while made:
-        made.leave(softly=False)
+        made.drain(after_next_reply=False)
         gevent.sleep(0)
     made.close()
 
@@ -30,18 +30,18 @@ def clients():
 class Somebody:
     """A session, as far as it is looked at."""
 
-    dozes = False
+    will_hibernate = False
 
     def __init__(self):
-        self.silent = 0
+        self.idle_rounds = 0
         self.connection_index = 7
 
-    def doze(self, often_enough):
-        self.silent += 1
+    def maybe_hibernate(self, idle_rounds):
+        self.idle_rounds += 1
 
 
 def look_at_all(clients, now):
-    for _ in range(-(-len(clients.sessions) // LOOKED_AT)):
+    for _ in range(-(-len(clients.sessions) // SESSIONS_PER_TICK)):
         clients.tick(now)
 
 
@@ -52,8 +52,8 @@ def test_the_busy_ones_share_the_links(clients):
     lanes = [one.connection_index for one in everybody]
     assert [lanes.count(connection_index) for connection_index in range(3)] == [CLIENTS_PER_CONNECTION] * 3
     for busy in everybody[:CLIENTS_PER_CONNECTION]:
-        busy.silent = 0
-    look_at_all(clients, 10.0 + LOOK_EVERY)
+        busy.idle_rounds = 0
+    look_at_all(clients, 10.0 + ROUND_INTERVAL)
     assert {one.connection_index for one in everybody[:CLIENTS_PER_CONNECTION]} == {0}, "the others are silent, and need none"
     clients.sessions.clear()
 
@@ -63,9 +63,9 @@ def test_a_round_is_for_a_second_at_least(clients):
     clients.sessions.add(one)
     for now in (10.0, 10.1, 10.9):
         clients.tick(now)
-    assert one.silent == 1
+    assert one.idle_rounds == 1
     clients.tick(11.0)
-    assert one.silent == 2
+    assert one.idle_rounds == 2
     clients.sessions.clear()
 
 
@@ -87,11 +87,11 @@ def test_who_cannot_be_laid_down_stays_awake(clients, monkeypatch, caplog):
     monkeypatch.setattr(IdleClients, "add", no_room)
     ours, theirs = socket.socketpair()
     with ours:
-        clients.seat(theirs.detach())
+        clients.start_session(theirs.detach())
         assert talk(ours, b"mn\r\n") == b"MN\r\n"
         let_time_pass(clients)
         assert "client kept awake" in caplog.text
-        assert (len(clients), clients.asleep()) == (1, 0)
+        assert (len(clients), clients.hibernating()) == (1, 0)
         assert talk(ours, b"mn\r\n") == b"MN\r\n"
         assert clients.traffic() == (8, 8)
 
@@ -99,13 +99,13 @@ def test_who_cannot_be_laid_down_stays_awake(clients, monkeypatch, caplog):
 def test_what_a_sleeper_said_is_still_counted(clients):
     ours, theirs = socket.socketpair()
     with ours:
-        clients.seat(theirs.detach())
+        clients.start_session(theirs.detach())
         talk(ours, b"mn\r\n")
         let_time_pass(clients)
-        assert (len(clients), clients.asleep(), clients.traffic()) == (1, 1, (4, 4))
+        assert (len(clients), clients.hibernating(), clients.traffic()) == (1, 1, (4, 4))
         clients.reset_traffic()
         talk(ours, b"mn\r\n")
-        assert (clients.asleep(), clients.traffic()) == (0, (4, 4))
+        assert (clients.hibernating(), clients.traffic()) == (0, (4, 4))
 
 
 # -- whatever raises costs the client that it concerns
@@ -139,11 +139,11 @@ def test_a_sleeper_who_cannot_be_woken_is_closed(clients, trouble):
     """The other one is woken, and nobody is counted twice."""
     pairs = [socket.socketpair() for _ in range(2)]
     for _, theirs in pairs:
-        clients.seat(theirs.detach())
+        clients.start_session(theirs.detach())
     for ours, _ in pairs:
         talk(ours, b"mn\r\n")
     let_time_pass(clients)
-    assert (len(clients), clients.asleep()) == (2, 2)
+    assert (len(clients), clients.hibernating()) == (2, 2)
     (first, _), (second, _) = pairs
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gmproxy.client.sessions.Session", None)
@@ -159,7 +159,7 @@ def test_a_client_who_cannot_be_seated_is_the_callers(clients):
     with pytest.MonkeyPatch.context() as patch, ours:
         patch.setattr("gmproxy.client.sessions.Session", None)
         with pytest.raises(TypeError):
-            clients.seat(fd)
+            clients.start_session(fd)
         os.close(fd)
     assert (len(clients), clients._service.share.clients) == (0, 0)
 
@@ -167,7 +167,7 @@ def test_a_client_who_cannot_be_seated_is_the_callers(clients):
 def test_a_session_that_cannot_be_laid_down_is_closed(clients, trouble):
     ours, theirs = socket.socketpair()
     with ours:
-        clients.seat(theirs.detach())
+        clients.start_session(theirs.detach())
         talk(ours, b"mn\r\n")
         trouble(IdleClients, "add")
         let_time_pass(clients)
@@ -177,15 +177,15 @@ def test_a_session_that_cannot_be_laid_down_is_closed(clients, trouble):
 
 
 class Troublesome(Somebody):
-    def doze(self, often_enough):
+    def maybe_hibernate(self, idle_rounds):
         raise RuntimeError("trouble")
 
-    leave = follow_options = doze
+    leave = follow_options = maybe_hibernate
 
 
 def test_a_session_that_raises_when_looked_at_stops_nobody(clients, trouble):
     class Other(Somebody):
-        def leave(self, softly):
+        def drain(self, after_next_reply):
             self.left = True
 
         def follow_options(self):
@@ -195,8 +195,8 @@ def test_a_session_that_raises_when_looked_at_stops_nobody(clients, trouble):
     clients.sessions.update(others, [Troublesome()])
     look_at_all(clients, 10.0)
     clients.follow_options()
-    clients.leave(softly=True)
-    assert all(one.silent == 1 and one.left and one.followed for one in others)
+    clients.drain(after_next_reply=True)
+    assert all(one.idle_rounds == 1 and one.left and one.followed for one in others)
     assert internal_errors.count() == 3
     clients.sessions.clear()
 
@@ -208,7 +208,7 @@ def test_a_count_that_cannot_be_noted_costs_no_client(clients, trouble):
     clients._service.share.board = board
     ours, theirs = socket.socketpair()
     with ours:
-        clients.seat(theirs.detach())
+        clients.start_session(theirs.detach())
         assert talk(ours, b"mn\r\n") == b"MN\r\n"
         clients._service.share.board = None
     assert internal_errors.count() == 1

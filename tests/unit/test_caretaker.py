@@ -45,13 +45,13 @@ class Backend:
     label = "a:1"
     log = logging.getLogger("test")
     backed = False
-    links = [None]
+    connections = [None]
 
     def __init__(self):
         self.options = SimpleNamespace(on_miss="never", timeout=TIMEOUT_OF_A_REQUEST)
-        self.journal = PendingInvalidations(LIMIT)
+        self.invalidations = PendingInvalidations(LIMIT)
         self.health = Health(3, 10.0)
-        self.lingering = []
+        self.half_closed = []
         self.behind = False
         self.keys_deleted = self.flushes = 0
         self.router = SimpleNamespace(was_flushed=lambda backend: None)
@@ -60,7 +60,7 @@ class Backend:
     def misses(self, *keys):
         self.behind = True
         for key in keys:
-            self.journal.note(key, 0.0)
+            self.invalidations.note(key, 0.0)
 
     def fails_to_catch_up(self, reason):
         self.troubles.append(reason)
@@ -112,7 +112,7 @@ def test_many_at_once(backend, server, catch_up):
     backend.misses(*keys(health_check.DELETE_AT_ONCE + 7))
     catch_up()
     assert server.told == [health_check.DELETE_AT_ONCE, 7]
-    assert (backend.behind, len(backend.journal), backend.keys_deleted) == (False, 0, health_check.DELETE_AT_ONCE + 7)
+    assert (backend.behind, len(backend.invalidations), backend.keys_deleted) == (False, 0, health_check.DELETE_AT_ONCE + 7)
 
 
 def test_what_comes_meanwhile_is_left_for_the_next_time(backend, server, catch_up):
@@ -120,7 +120,7 @@ def test_what_comes_meanwhile_is_left_for_the_next_time(backend, server, catch_u
     server.meanwhile = lambda server: backend.misses(b"b%d" % len(server.told))
     catch_up()
     assert server.told == [1]
-    assert (backend.behind, len(backend.journal)) == (True, 1)
+    assert (backend.behind, len(backend.invalidations)) == (True, 1)
 
 
 def test_what_overflowed_is_flushed(backend, server, catch_up):
@@ -137,9 +137,9 @@ def test_what_overflows_meanwhile_is_flushed_the_next_time(backend, server, catc
     if when == "while it deletes":
         server.meanwhile = lambda server: backend.misses(*too_many)
     else:
-        backend.lingering = Draining(lambda: backend.misses(*too_many))
+        backend.half_closed = Draining(lambda: backend.misses(*too_many))
     catch_up()
-    assert backend.behind and backend.journal.overflowed and backend.troubles == []
+    assert backend.behind and backend.invalidations.overflowed and backend.troubles == []
     server.meanwhile = lambda server: None
     catch_up()
     assert server.told[-1] == "flush" and not backend.behind
@@ -169,14 +169,14 @@ def test_what_cannot_be_deleted_stays(backend, server, catch_up):
     backend.misses(b"a", b"b")
     server.meanwhile = refuse
     catch_up()
-    assert backend.behind and b"a" in backend.journal and b"b" in backend.journal
+    assert backend.behind and b"a" in backend.invalidations and b"b" in backend.invalidations
     assert backend.troubles == [TIMEOUT]
 
 
 def test_nothing_is_deleted_before_the_lingering_connections_have_ended(backend, server, catch_up):
     order = []
     backend.misses(b"a")
-    backend.lingering = Draining(lambda: order.append("ended"))
+    backend.half_closed = Draining(lambda: order.append("ended"))
     server.meanwhile = lambda server: order.append(server.told[-1])
     catch_up()
     assert order == ["greet", "ended", 1], "first it has to answer, last the key is deleted"
@@ -193,9 +193,9 @@ class Stuck(list):
 def test_they_are_not_waited_for_for_ever(backend, server, catch_up):
     """It answers before and after that: what it has not read by then was never delivered."""
     backend.misses(b"a")
-    backend.lingering = Stuck(["a connection"])
+    backend.half_closed = Stuck(["a connection"])
     catch_up()
-    assert server.told == ["greet", "greet", 1] and not backend.lingering
+    assert server.told == ["greet", "greet", 1] and not backend.half_closed
 
 
 @pytest.mark.parametrize("answers", [0, 1])
@@ -207,10 +207,10 @@ def test_a_server_that_hangs_may_read_them_later(backend, server, catch_up, answ
             raise BackendError(TIMEOUT, "no answer to version")
 
     backend.misses(b"a")
-    backend.lingering = Stuck(["a connection"])
+    backend.half_closed = Stuck(["a connection"])
     server.meanwhile = hang
     catch_up()
-    assert server.told == ["greet"] * (answers + 1) and backend.lingering and b"a" in backend.journal
+    assert server.told == ["greet"] * (answers + 1) and backend.half_closed and b"a" in backend.invalidations
     assert backend.troubles == [TIMEOUT]
 
 
@@ -221,9 +221,9 @@ def test_more_that_come_meanwhile_are_waited_for_in_turn(backend, server, catch_
             self.append(object())
 
     backend.misses(b"a")
-    backend.lingering = Growing(["a connection"])
+    backend.half_closed = Growing(["a connection"])
     catch_up()
-    assert b"a" in backend.journal and 1 not in server.told and backend.troubles == [TIMEOUT], "later, then"
+    assert b"a" in backend.invalidations and 1 not in server.told and backend.troubles == [TIMEOUT], "later, then"
 
 
 def test_in_the_log_once_in_a_while(backend, catch_up, caplog):
@@ -331,7 +331,7 @@ def test_for_want_of_a_descriptor_nothing_is_deleted_and_nobody_blamed(backend, 
     backend.misses(b"a")
     server.meanwhile = fails_with(LocalError(OVERLOAD, "Too many open files"))
     catch_up()
-    assert backend.behind and b"a" in backend.journal
+    assert backend.behind and b"a" in backend.invalidations
     assert backend.troubles == []
 
 
@@ -341,7 +341,7 @@ def test_a_fault_of_our_own_while_catching_up(backend, server, keeper, faults):
     server.meanwhile = fails_with(ValueError("a fault of the test"))
     tick(keeper)
     tick(keeper)
-    assert faults() == 1 and backend.behind and b"a" in backend.journal
+    assert faults() == 1 and backend.behind and b"a" in backend.invalidations
     server.meanwhile = lambda server: None
     gevent.sleep(health_check.CATCH_UP_AGAIN)
     tick(keeper)

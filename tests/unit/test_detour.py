@@ -26,7 +26,7 @@ class Server:
     def __init__(self, *under_way):
         self.missed = []
         self.guests = []
-        self.links = [None, SimpleNamespace(waiting=list(under_way))]
+        self.connections = [None, SimpleNamespace(waiting=list(under_way))]
 
     def missed_key(self, key):
         self.missed.append(key)

@@ -106,7 +106,7 @@ class Peer:
         (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
         self.router, (self.backend,) = route_to(options)
         self.link = BackendConnection(self.backend, 0, gevent.get_hub().loop, "text")
-        self.backend.links[0] = self.link
+        self.backend.connections[0] = self.link
         self.server, ours = socket.socketpair()
         ours.setblocking(False)
         self.link.attach(ours)
@@ -184,7 +184,7 @@ def test_many_replies_that_cannot_be_do_not_eject_a_server(peer):
     for number in range(5):
         client = Client()
         peer.ask(b"set k%d 0 0 1\r\nx\r\n" % number, client)
-        peer.backend.links[0].fail(PROTOCOL, "unexpected")
+        peer.backend.connections[0].fail(PROTOCOL, "unexpected")
         assert client.replies == [b"SERVER_ERROR protocol 127.0.0.1:1\r\n"]
     assert not peer.backend.health.ejected
     assert peer.backend.health.probe_is_due(gevent.get_hub().loop.now()), "it is probed at once"
@@ -200,7 +200,7 @@ def sent_again(peer, *lines):
         peer.ask(line, Client())
     peer.turn()
     peer.link.fail(RESET)
-    return [request.line for request in peer.backend.links[0].waiting]
+    return [request.line for request in peer.backend.connections[0].waiting]
 
 
 def test_a_read_is_sent_again_but_not_behind_a_change_of_its_key(peer):
@@ -223,7 +223,7 @@ def test_nor_behind_a_flush(peer):
         peer.link.submit(request)
     peer.turn()
     peer.link.fail(RESET)
-    assert peer.backend.links[0] is None and len(read.reply) and len(flush.reply)
+    assert peer.backend.connections[0] is None and len(read.reply) and len(flush.reply)
 
 
 # -- several keys
@@ -239,9 +239,9 @@ def test_of_a_retrieval_that_was_split_an_abandoned_part_is_the_end(order):
     request.line, request.keys = b"get ", KeyList([b"a", b"b"])
     request.sink = client
     router.route(request)
-    parts = [backend.links[0].waiting[0] for backend in backends]
+    parts = [backend.connections[0].waiting[0] for backend in backends]
     for backend in backends:
-        backend.links[0].closed or backend.close()
+        backend.connections[0].closed or backend.close()
     parts[order[0]].abandon()
     parts[order[1]].reply = b"END\r\n"
     parts[order[1]].complete()

@@ -33,7 +33,7 @@ def pools():
     made = []
     yield made.append
     for pool in made:
-        pool.leave()
+        pool.drain()
         soon(lambda pool=pool: not pool.clients())
         pool.close()
 
@@ -42,7 +42,7 @@ def join(pool):
     """A client of the pool."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    pool.service.clients.seat(theirs.detach())
+    pool.service.clients.start_session(theirs.detach())
     ours.settimeout(10)
     return ours
 

@@ -7,7 +7,7 @@ import pytest
 from gevent import socket
 
 from gmproxy import internal_errors
-from gmproxy.client.idle import WOKEN_AT_ONCE, IdleClients
+from gmproxy.client.idle import MAX_WOKEN_AT_ONCE, IdleClients
 
 TEXT, BINARY = (1, True), (2, False)
 
@@ -82,7 +82,7 @@ def test_a_descriptor_that_was_here_before_may_come_again(hibernation, woken, pa
 
 
 def test_all_are_woken_however_many(hibernation, woken, pairs):
-    ends = pairs(3 * WOKEN_AT_ONCE + 1)
+    ends = pairs(3 * MAX_WOKEN_AT_ONCE + 1)
     for _, fd in ends:
         hibernation.add(fd, TEXT, False)
     for speaks, _ in ends:
@@ -97,8 +97,8 @@ def test_who_is_here_can_be_told_to_leave_softly(hibernation, woken, pairs):
     (one, first), (two, second), (three, third) = pairs(3)
     hibernation.add(first, TEXT, False)
     hibernation.add(second, BINARY, True)
-    hibernation.let_go_softly()
-    hibernation.let_go_softly()
+    hibernation.drain_all()
+    hibernation.drain_all()
     hibernation.add(third, TEXT, False)
     assert len(hibernation) == 3
     for speaks in one, two, three:
@@ -114,7 +114,7 @@ def test_let_go_closes_the_silent_and_wakes_the_others(hibernation, woken, pairs
     for fd in one, two:
         hibernation.add(fd, TEXT, False)
     speaks.send(b"x")
-    hibernation.let_go()
+    hibernation.close_all()
     assert woken == [(one, TEXT, False)]
     assert len(hibernation) == 0
     assert silent.recv(10) == b""
@@ -167,7 +167,7 @@ def test_a_descriptor_that_somebody_else_closed_is_forgotten(hibernation, woken,
     speaks.send(b"x")
     soon()
     assert woken == [(two, TEXT, False)]
-    hibernation.let_go()
+    hibernation.close_all()
     assert len(hibernation) == 0
     assert internal_errors.count() == 2, "it was not in the set, and could not be closed"
     internal_errors.forget()

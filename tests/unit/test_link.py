@@ -19,7 +19,7 @@ class Keeper(module.ConnectionOwner):
 
     label = "a:1"
     meter = None
-    lingering = []
+    half_closed = []
 
     def __init__(self):
         self.bytes_sent = self.bytes_received = 0
@@ -29,10 +29,10 @@ class Keeper(module.ConnectionOwner):
     def request_answered(self, request, found):
         self.replies.append(request.reply)
 
-    def link_closed(self, link):
+    def connection_closed(self, link):
         pass
 
-    def link_failed(self, link, reason, detail, lost, fault):
+    def connection_failed(self, link, reason, detail, lost, fault):
         self.failures.append((reason, lost))
 
     def request_failed(self, request, reason, started, may_repeat):

@@ -22,7 +22,7 @@ def service(keepalive):
 
 
 class Seats(list):
-    seat = list.append
+    start_session = list.append
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def internal_errors_counted():
 class Trouble(Seats):
     """Raises for the first client."""
 
-    def seat(self, fd):
+    def start_session(self, fd):
         self.append(fd)
         if len(self) == 1:
             raise RuntimeError("no seat")

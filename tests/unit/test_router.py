@@ -55,7 +55,7 @@ class Ring:
 
 
 def waiting(backend):
-    return [request.line for link in backend.links if link is not None for request in link.waiting]
+    return [request.line for link in backend.connections if link is not None for request in link.waiting]
 
 
 @pytest.fixture
@@ -67,10 +67,10 @@ def test_while_it_is_ejected_another_has_its_keys(ring):
     ring.eject(ring.home)
     assert ring.router.primary_of(ring.key) is ring.other
     ring.router.route(ring.request(b"set k 0 0 1\r\nx\r\n"))
-    assert ring.key in ring.home.journal and ring.key in ring.other.guests
+    assert ring.key in ring.home.invalidations and ring.key in ring.other.guests
     ring.restore(ring.home)
     assert ring.router.primary_of(ring.key) is ring.home
-    assert ring.key in ring.other.journal and not ring.other.guests and ring.router.detour is None
+    assert ring.key in ring.other.invalidations and not ring.other.guests and ring.router.detour is None
 
 
 @pytest.mark.parametrize("away", [False, True])
@@ -99,7 +99,7 @@ def test_a_change_that_waited_for_its_key_goes_to_who_has_it_then(ring):
     ring.router.route(change)
     assert ring.router.unready == 1 and waiting(ring.other) == []
     ring.restore(ring.home)
-    question = ring.backup.links[0].waiting[0]
+    question = ring.backup.connections[0].waiting[0]
     question.reply = b"EN\r\n"
     question.sink.on_reply(question)
     assert ring.router.unready == 0
@@ -109,12 +109,12 @@ def test_a_change_that_waited_for_its_key_goes_to_who_has_it_then(ring):
 def test_a_change_under_way_when_the_ring_changes_is_noted_when_it_is_answered(ring):
     ring.eject(ring.home)
     ring.router.route(ring.request(b"set k 0 0 1\r\nx\r\n"))
-    change = ring.other.links[0].waiting[0]
+    change = ring.other.connections[0].waiting[0]
     ring.restore(ring.home)
-    ring.other.journal.clear()  # it was told to forget the key, before it knew it
+    ring.other.invalidations.clear()  # it was told to forget the key, before it knew it
     change.reply = b"STORED\r\n"
     ring.other.request_answered(change, 0)
-    assert ring.key in ring.other.journal
+    assert ring.key in ring.other.invalidations
     assert ring.client.heard == [b"STORED\r\n"]
 
 

@@ -6,7 +6,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from gmproxy.client.context import Service
+from gmproxy.client.context import PoolContext
 from gmproxy.client.session import MAX_AT_ONCE
 from gmproxy.config import configuration
 from gmproxy.process.shared_memory import WorkerContext
@@ -21,8 +21,8 @@ def client():
     (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
     ours, theirs = socket.socketpair()
     router = Router(SimpleNamespace(**vars(options), lanes=1))
-    clients = Service(options, router, WorkerContext()).clients
-    clients.seat(theirs.detach())
+    clients = PoolContext(options, router, WorkerContext()).clients
+    clients.start_session(theirs.detach())
     with ours:
         yield ours
         ours.shutdown(socket.SHUT_WR)

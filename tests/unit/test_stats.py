@@ -11,10 +11,10 @@ from gmproxy.client import stats
 from gmproxy.config import configuration
 
 
-def backend(label, asked=0, found=0, ejected=False, links=(None,)):
+def backend(label, asked=0, found=0, ejected=False, connections=(None,)):
     return SimpleNamespace(
-        label=label, keys_asked=asked, values_found=found, health=SimpleNamespace(ejected=ejected, ejections=1), links=list(links), requests=asked,
-        failures=1, refills=2, journal={b"k", b"l"}, behind=True, keys_deleted=7, flushes=1,
+        label=label, keys_asked=asked, values_found=found, health=SimpleNamespace(ejected=ejected, ejections=1), connections=list(connections), requests=asked,
+        failures=1, refills=2, invalidations={b"k", b"l"}, behind=True, keys_deleted=7, flushes=1,
         lingering=[object()], fetches={b"k": None},
         requests_by_command=lambda: {"get": asked, "set": 2, "cas": 1, "touch": 4},
     )
@@ -26,7 +26,7 @@ class Sessions(list):
     def __init__(self):
         super().__init__("abc")
 
-    def asleep(self):
+    def hibernating(self):
         return 2
 
     def traffic(self):
@@ -37,8 +37,8 @@ class Sessions(list):
 def service():
     (options,), _ = configuration.parse(["-s", "a:1", "-s", "b:2", "-b", "c:3", "-n", "77"], {})
     router = SimpleNamespace(
-        backends=[backend("a:1", 10, 7, links=(None, object())), backend("b:2", 5, 1, ejected=True)],
-        backups=[backend("c:3", 100, 100, links=(object(), object()))],
+        backends=[backend("a:1", 10, 7, connections=(None, object())), backend("b:2", 5, 1, ejected=True)],
+        backups=[backend("c:3", 100, 100, connections=(object(), object()))],
         misses_for_errors=4, copies=SimpleNamespace(lost=3, differed=1, undecided=lambda: 4), unready=5,
     )
     return SimpleNamespace(
