@@ -1,5 +1,6 @@
 cimport cython
 from gmproxy.backend.connection cimport BackendConnection, ConnectionOwner
+from gmproxy.backend.counters cimport BackendCounters
 from gmproxy.protocol.request cimport Request
 
 cdef Py_ssize_t MAX_WAITING
@@ -27,16 +28,7 @@ cdef class Backend(ConnectionOwner):
     cdef readonly dict fetches
     cdef readonly object half_closed
     cdef public bint ask_backup_on_miss
-    cdef readonly dict errors
-    cdef readonly str last_error
-    cdef readonly double last_error_at
-    cdef long long[::1] _counts
-    cdef readonly long long keys_asked
-    cdef readonly long long values_found
-    cdef readonly long long failures
-    cdef public long long refills
-    cdef public long long keys_deleted
-    cdef public long long flushes
+    cdef readonly BackendCounters counters
     cdef bint _full_of_guests
     cdef long long _max_backlog
     cdef Py_ssize_t _connection_count
@@ -44,13 +36,12 @@ cdef class Backend(ConnectionOwner):
     cdef str _last_reason
     cdef bint _is_proxy
     cdef object _loop
-    cdef readonly long long not_connected
     cdef long long _unreported
     cdef double _report_at
 
     @cython.locals(connection_index=Py_ssize_t, connection=BackendConnection)
     cpdef submit(self, Request request)
-    @cython.locals(asked=Py_ssize_t)
+    @cython.locals(asked=Py_ssize_t, counters=BackendCounters)
     cpdef request_answered(self, Request request, Py_ssize_t found)
     cpdef request_abandoned(self, Request request)
     cpdef bint has_old(self) except -1

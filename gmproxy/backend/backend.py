@@ -1,7 +1,5 @@
 """One memcached server: its links, its health, what it missed, and what was counted about it."""
 
-import time
-from array import array
 from time import monotonic
 
 import gevent
@@ -9,6 +7,7 @@ import gevent
 from gmproxy import internal_errors
 from gmproxy.backend import connect
 from gmproxy.backend.connection import BackendConnection, ConnectionOwner
+from gmproxy.backend.counters import BackendCounters
 from gmproxy.backend.control_connection import introduce_proxy
 from gmproxy.backend.half_closed import HalfClosedConnections
 from gmproxy.backend.health import Health
@@ -21,7 +20,6 @@ from gmproxy.errors import (
     EJECTED,
     OVERLOAD,
     PROTOCOL,
-    REASONS,
     RESET,
     TIMEOUT,
     BackendError,
@@ -29,7 +27,7 @@ from gmproxy.errors import (
 )
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
-from gmproxy.protocol.request import BACKUP, COMMAND_NAMES
+from gmproxy.protocol.request import BACKUP
 from gmproxy.system.clock import running
 
 END = b"END\r\n"
@@ -62,17 +60,14 @@ class Backend(ConnectionOwner):
     fetches       keys that are being fetched from the backups to fill it (refill.py)
     lingering     connections given up on which it may still make changes
     ask_backup_on_miss   True while a miss of this server proves nothing
-    errors        reason word -> requests that failed for it
-    not_connected   of the errors for overload, those for want of our own descriptors, memory or ports when a connection was to be made
-    last_error    the latest reason, with what is known of it; `last_error_at`: when (unix time, 0.0 if never)
+    counters      gmproxy.backend.counters.BackendCounters
     meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner
     """
 
     __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "connections", "health", "health_checker", "invalidations", "behind", "debts",
-                 "guests", "fetches", "half_closed", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "errors",
-                 "last_error", "last_error_at", "_counts", "keys_asked", "values_found", "failures", "refills",
-                 "keys_deleted", "flushes", "_connection_count", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
-                 "_number", "_loop", "not_connected", "_unreported", "_report_at")
+                 "guests", "fetches", "half_closed", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters",
+                 "_connection_count", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
+                 "_number", "_loop", "_unreported", "_report_at")
 
     def __init__(self, server, options, router, log, backed=False, is_backup=False):
         self.server = server
@@ -97,22 +92,12 @@ class Backend(ConnectionOwner):
         self.meter = None
         self.bytes_sent = 0
         self.bytes_received = 0
-        self.errors = dict.fromkeys(REASONS, 0)
-        self.last_error = ""
-        self.last_error_at = 0.0
-        self._counts = array("q", [0] * len(COMMAND_NAMES))  # answered requests, by the number of their verb
-        self.keys_asked = 0
-        self.values_found = 0
-        self.failures = 0
-        self.refills = 0
-        self.keys_deleted = 0
-        self.flushes = 0
+        self.counters = BackendCounters()
         self._full_of_guests = False
         self._max_backlog = MAX_BACKLOG + options.max_item_size
         self._troubled = False  # failed lately: tell the health of successes
         self._last_reason = EJECTED
         self._is_proxy = False  # a backup that has said so
-        self.not_connected = 0
         self._unreported = 0     # requests that failed for a reason that says nothing about the server, since the log last had it
         self._report_at = 0.0
         self._loop = gevent.get_hub().loop
@@ -135,21 +120,22 @@ class Backend(ConnectionOwner):
                 return self.router.failed(request, self, EJECTED)
             connection = self._open_link(connection_index)
         elif connection.waiting.count >= MAX_WAITING or connection.backlog() > self._max_backlog:
-            self.failures += 1
+            self.counters.failures += 1
             return self.router.failed(request, self, OVERLOAD)
         connection.submit(request)
         return None
 
     def request_answered(self, request, found):
         """A reply has come for `request`, with `found` values. Returns the session that waits for no more replies, if any."""
-        self._counts[request.command.number] += 1
+        counters = self.counters
+        counters.count_reply(request.command)
         if self._troubled:
             self.health.succeeded()
             self._troubled = False
         if request.command.is_read:
             asked = 1 if request.keys is None else len(request.keys)
-            self.keys_asked += asked
-            self.values_found += found
+            counters.keys_asked += asked
+            counters.values_found += found
             if self.ask_backup_on_miss and found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS)):
                 return self.router.missed(request, self)
         elif request.mirror is not None:
@@ -319,9 +305,7 @@ class Backend(ConnectionOwner):
         server is not to blame."""
         if not lost:
             return
-        self.failures += lost
-        self.last_error = f"{reason} {detail}".rstrip()
-        self.last_error_at = time.time()
+        self.counters.count_failures(lost, reason, detail)
         if not fault:
             self._report_local_trouble(reason, detail, lost)
             return
@@ -342,7 +326,7 @@ class Backend(ConnectionOwner):
 
     def _report_local_trouble(self, reason, detail, lost):
         if reason == OVERLOAD:
-            self.not_connected += lost
+            self.counters.not_connected += lost
         self._unreported += lost
         now = monotonic()
         if now >= self._report_at:
@@ -415,24 +399,11 @@ class Backend(ConnectionOwner):
         except Exception:
             internal_errors.record("caretaker.tick")
 
-    @property
-    def requests(self):
-        """Answered so far."""
-        return sum(self._counts)
-
-    def requests_by_command(self):
-        """{command: answered requests} of those that were asked."""
-        return {COMMAND_NAMES[number]: count for number, count in enumerate(self._counts) if count}
-
     def reset_counters(self):
-        for number in range(len(self._counts)):
-            self._counts[number] = 0
-        self.errors = dict.fromkeys(REASONS, 0)
+        self.counters.reset()
         self.bytes_sent = self.bytes_received = 0
         if self.meter is not None:
             self.meter.reset()
-        self.keys_asked = self.values_found = self.failures = self.refills = self.not_connected = 0
-        self.keys_deleted = self.flushes = 0
 
     def close(self):
         """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""

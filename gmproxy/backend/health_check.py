@@ -235,8 +235,8 @@ class HealthChecker:
                     keys += len(taken)
         backend.behind = bool(invalidations)
         if keys or flushes:
-            backend.keys_deleted += keys
-            backend.flushes += flushes
+            backend.counters.keys_deleted += keys
+            backend.counters.flushes += flushes
             self._tell(keys, flushes)
         if flushes:
             backend.router.was_flushed(backend)

@@ -47,7 +47,7 @@ def general(service):
     router = service.router
     primaries = router.backends
     everyone = primaries + router.backups
-    asked = [backend.requests_by_command() for backend in primaries]
+    asked = [backend.counters.replies_by_command() for backend in primaries]
     bytes_read, bytes_written = service.clients.traffic()
     return [
         ("pid", os.getpid()),
@@ -67,9 +67,9 @@ def general(service):
         ("bytes_held", service.held),
         ("bytes_read", bytes_read),
         ("bytes_written", bytes_written),
-        ("cmd_get", sum(backend.keys_asked for backend in primaries)),
-        ("get_hits", sum(backend.values_found for backend in primaries)),
-        ("get_misses", sum(backend.keys_asked - backend.values_found for backend in primaries)),
+        ("cmd_get", sum(backend.counters.keys_asked for backend in primaries)),
+        ("get_hits", sum(backend.counters.values_found for backend in primaries)),
+        ("get_misses", sum(backend.counters.keys_asked - backend.counters.values_found for backend in primaries)),
         ("cmd_set", sum(commands.get(name, 0) for commands in asked for name in STORES)),
         ("cmd_touch", sum(commands.get(name, 0) for commands in asked for name in TOUCHES)),
         ("cmd_flush", service.flushes),
@@ -77,21 +77,21 @@ def general(service):
         ("internal_errors", internal_errors.count()),
         ("backends", len(primaries)),
         ("backends_ejected", sum(backend.health.ejected for backend in everyone)),
-        ("backend_requests", sum(backend.requests for backend in everyone)),
-        ("backend_failures", sum(backend.failures for backend in everyone)),
+        ("backend_requests", sum(backend.counters.replies for backend in everyone)),
+        ("backend_failures", sum(backend.counters.failures for backend in everyone)),
         ("backend_links", sum(link is not None for backend in everyone for link in backend.connections)),
-        ("links_lingering", sum(len(backend.lingering) for backend in everyone)),
+        ("links_lingering", sum(len(backend.half_closed) for backend in everyone)),
         ("changes_undecided", router.unready + (router.copies.undecided() if router.copies else 0)),
         ("fetches", sum(len(backend.fetches) for backend in primaries)),
         ("get_errors_as_misses", router.misses_for_errors),
         ("backup_writes_lost", router.copies.lost),
         ("backup_writes_differed", router.copies.differed),
-        ("refills", sum(backend.refills for backend in primaries)),
+        ("refills", sum(backend.counters.fills for backend in primaries)),
         ("ejections", sum(backend.health.ejections for backend in everyone)),
         ("backends_behind", sum(backend.behind for backend in everyone)),
-        ("journal_keys", sum(len(backend.journal) for backend in everyone)),
-        ("journal_deleted", sum(backend.keys_deleted for backend in everyone)),
-        ("journal_flushes", sum(backend.flushes for backend in everyone)),
+        ("journal_keys", sum(len(backend.invalidations) for backend in everyone)),
+        ("journal_deleted", sum(backend.counters.keys_deleted for backend in everyone)),
+        ("journal_flushes", sum(backend.counters.flushes for backend in everyone)),
     ]
 
 

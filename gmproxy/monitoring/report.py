@@ -100,7 +100,7 @@ def _pool(pool, now):
 
 
 def _backend(pool, backend, role, share, now):
-    server, health, meter = backend.server, backend.health, backend.meter
+    server, health, meter, counters = backend.server, backend.health, backend.meter, backend.counters
     buckets = [0] * (len(BOUNDS) + 1) if meter is None else meter.buckets()
     connections = [link for link in backend.connections if link is not None]
     queues = [link.queues() for link in connections]
@@ -110,14 +110,14 @@ def _backend(pool, backend, role, share, now):
         "label": backend.label, "name": server.name or "", "address": server.label, "weight": server.weight, "role": role, "share": share,
         "state": state, "state_since": since, "by_hand": health.by_hand,
         "ejected_at": time.time() - (now - health.ejected_at) if health.ejections else 0.0,
-        "last_error": backend.last_error, "last_error_at": backend.last_error_at,
+        "last_error": counters.last_error, "last_error_at": counters.last_error_at,
         "identity": None if identity is None else identity._asdict(),
         "links": len(connections), "in_flight": sum(len(link.waiting) for link in connections), "backlog": sum(link.backlog() for link in connections),
         "unsent": sum(unsent for unsent, _ in queues), "bytes_waiting": sum(waiting for _, waiting in queues),
-        "requests": backend.requests_by_command(),
-        "keys": backend.keys_asked, "hits": backend.values_found, "refills": backend.refills,
-        "errors": dict(backend.errors), "failures": backend.failures, "ejections": health.ejections,
-        "journal": len(backend.invalidations), "journal_deleted": backend.keys_deleted, "journal_flushes": backend.flushes,
+        "requests": counters.replies_by_command(),
+        "keys": counters.keys_asked, "hits": counters.values_found, "refills": counters.fills,
+        "errors": dict(counters.errors), "failures": counters.failures, "ejections": health.ejections,
+        "journal": len(backend.invalidations), "journal_deleted": counters.keys_deleted, "journal_flushes": counters.flushes,
         "bytes_sent": backend.bytes_sent, "bytes_received": backend.bytes_received,
         "latency": {"count": sum(buckets), "sum": 0.0 if meter is None else meter.total, "buckets": buckets},
     }

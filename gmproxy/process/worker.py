@@ -178,7 +178,7 @@ class Worker:
             log.warning("slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r", slowest["backend"], count,
                         slowest["seconds"] * 1000, slowest["command"], slowest["key"])
         refused = {  # but those that were not connected are in the log already
-            backend: backend.errors[OVERLOAD] - backend.not_connected for pool in self.pools.values() for backend in pool.backends
+            backend: backend.counters.errors[OVERLOAD] - backend.counters.not_connected for pool in self.pools.values() for backend in pool.backends
         }
         for backend, count in refused.items():
             if count > self._overloaded.get(backend, 0):

@@ -199,7 +199,7 @@ class Router:
             return  # not any more
         if self.detour is not None:
             self.detour.fill(request, backend)
-        backend.refills += 1
+        backend.counters.fills += 1
         backend.submit(request)
 
     def flush_all(self, request):
@@ -281,7 +281,7 @@ class Router:
     def failed(self, request, backend, reason):
         """`backend` could not answer. Returns the session that waits for no more replies by this, if any."""
         request.error = reason
-        backend.errors[reason] += 1
+        backend.counters.errors[reason] += 1
         if request.command.is_write or request.command.kind == "flush":
             backend.missed_change(request)
         if request.role == COPY:

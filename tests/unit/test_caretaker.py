@@ -53,7 +53,7 @@ class Backend:
         self.health = Health(3, 10.0)
         self.half_closed = []
         self.behind = False
-        self.keys_deleted = self.flushes = 0
+        self.counters = SimpleNamespace(keys_deleted=0, flushes=0)
         self.router = SimpleNamespace(was_flushed=lambda backend: None)
         self.troubles = []
 
@@ -112,7 +112,7 @@ def test_many_at_once(backend, server, catch_up):
     backend.misses(*keys(health_check.DELETE_AT_ONCE + 7))
     catch_up()
     assert server.told == [health_check.DELETE_AT_ONCE, 7]
-    assert (backend.behind, len(backend.invalidations), backend.keys_deleted) == (False, 0, health_check.DELETE_AT_ONCE + 7)
+    assert (backend.behind, len(backend.invalidations), backend.counters.keys_deleted) == (False, 0, health_check.DELETE_AT_ONCE + 7)
 
 
 def test_what_comes_meanwhile_is_left_for_the_next_time(backend, server, catch_up):
@@ -127,7 +127,7 @@ def test_what_overflowed_is_flushed(backend, server, catch_up):
     backend.misses(*keys(LIMIT + 1))
     catch_up()
     assert server.told == ["flush"]
-    assert (backend.behind, backend.flushes) == (False, 1)
+    assert (backend.behind, backend.counters.flushes) == (False, 1)
 
 
 @pytest.mark.parametrize("when", ["while it deletes", "while it waits"])

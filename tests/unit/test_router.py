@@ -81,7 +81,7 @@ def test_who_lost_a_key_is_not_filled_with_it(ring, away):
     loser, finder = (ring.home, ring.other) if away else (ring.other, ring.home)
     for backend in (loser, finder):
         ring.router.fill(ring.request(b"add k 0 0 1\r\nx\r\n"), backend)
-    assert (loser.refills, finder.refills, waiting(loser), waiting(finder)) == (0, 1, [], [b"add k 0 0 1\r\nx\r\n"])
+    assert (loser.counters.fills, finder.counters.fills, waiting(loser), waiting(finder)) == (0, 1, [], [b"add k 0 0 1\r\nx\r\n"])
     assert (ring.key in finder.guests) == away
 
 

@@ -13,10 +13,11 @@ from gmproxy.config import configuration
 
 def backend(label, asked=0, found=0, ejected=False, connections=(None,)):
     return SimpleNamespace(
-        label=label, keys_asked=asked, values_found=found, health=SimpleNamespace(ejected=ejected, ejections=1), connections=list(connections), requests=asked,
-        failures=1, refills=2, invalidations={b"k", b"l"}, behind=True, keys_deleted=7, flushes=1,
-        lingering=[object()], fetches={b"k": None},
-        requests_by_command=lambda: {"get": asked, "set": 2, "cas": 1, "touch": 4},
+        label=label, health=SimpleNamespace(ejected=ejected, ejections=1), connections=list(connections), invalidations={b"k", b"l"},
+        behind=True, half_closed=[object()], fetches={b"k": None}, counters=SimpleNamespace(
+            keys_asked=asked, values_found=found, replies=asked, failures=1, fills=2, keys_deleted=7, flushes=1,
+            replies_by_command=lambda: {"get": asked, "set": 2, "cas": 1, "touch": 4},
+        ),
     )
 
 
