@@ -1,4 +1,4 @@
-"""Looks after one backend, beside the requests: probes it, finds out which process it is, has it forget what is old.
+"""Checks the health of one backend, beside the requests: probes it, finds out which process it is, and starts its recovery.
 
     ejected     a probe is answered -> identify -> delete what it missed -> restore
     up          but behind (some change failed)  -> delete what it missed
@@ -7,30 +7,21 @@
 One greenlet at a time does this for a backend, and only while there is something to do.
 """
 
-from logging import DEBUG, INFO
+from logging import INFO
 from time import monotonic
 
 import gevent
 
 from gmproxy import internal_errors
 from gmproxy.backend.control_connection import connect
-from gmproxy.errors import TIMEOUT, BackendError, LocalError
+from gmproxy.backend.recovery import Recovery
+from gmproxy.errors import BackendError, LocalError
 
 #: A server that did not say who it is is asked again after so many seconds.
 IDENTIFY_AGAIN = 10.0
 
-#: Keys deleted with one send, and seconds of rest before the next: clients shall hardly notice.
-DELETE_AT_ONCE = 200
-REST = 0.001
-
 #: Keys freed with one tick of those that are in no journal any more.
 SWEEP_AT_ONCE = 4000
-
-#: After a failure to delete what is old it is tried again after so many seconds.
-CATCH_UP_AGAIN = 0.2
-
-#: What is to be deleted is told in the log once in so many seconds: it may go on and on while others share a server's keys.
-TELL_AGAIN = 10.0
 
 #: uptime is told in whole seconds: the server may have started so much earlier than it says.
 UPTIME_GRAIN = 1.0
@@ -38,16 +29,10 @@ UPTIME_GRAIN = 1.0
 #: A server that is suspected to hang has this part of the timeout to answer a probe.
 SUSPICION = 4
 
-#: Looks in a timeout whether the server has ended the connections that linger.
-GLANCES = 50
-
-#: Times that it is waited for the connections that linger by then; if there are still more after that, it is tried again later.
-MAX_ROUNDS = 4
-
 
 class HealthChecker:
     """
-    backend    whom it looks after
+    backend    the Backend that is checked
     identity   of the process (gmproxy.backend.control_connection.Identity); None while it is not known
     """
 
@@ -56,8 +41,7 @@ class HealthChecker:
         self.identity = None
         self._at_work = None     # the greenlet
         self._identify_at = 0.0  # not before this time
-        self._catch_up_at = 0.0
-        self._tell_at = 0.0
+        self._recovery = Recovery(backend, lambda: self._converse(), self.lost_keys)
         self._asks_backup = False
         self._loop = gevent.get_hub().loop
         self.follow_options()
@@ -72,7 +56,8 @@ class HealthChecker:
     # -- what it is told
 
     def connection_opened(self):
-        self._identify_at = self._catch_up_at = 0.0
+        self._identify_at = 0.0
+        self._recovery.retry_now()
         self.tick(monotonic())
 
     def connection_closed(self):
@@ -96,7 +81,7 @@ class HealthChecker:
             self._work(self._probe)
         elif health.ejected:
             return
-        elif backend.behind and now >= self._catch_up_at:
+        elif self._recovery.is_due(now):
             self._work(self._catch_up_alone)
         elif self._asks_backup and self.identity is None and any(backend.connections) and now >= self._identify_at:
             self._work(self._identify)
@@ -145,9 +130,9 @@ class HealthChecker:
         with self._converse(None if health.ejected else self.backend.options.timeout / SUSPICION) as server:
             server.ping()
         if health.ejected:
-            self._tell_at = 0.0
+            self._recovery.log_next()
             self._identify()
-            self._catch_up()
+            self._recovery.catch_up()
 
     def _probe_answered(self):
         """Trust it again, if it was ejected."""
@@ -197,92 +182,5 @@ class HealthChecker:
         if backend.ask_backup_on_miss:
             backend.log.log(level, "backend warming server=%s %s", backend.label, cause)
 
-    # -- what it missed
-
     def _catch_up_alone(self):
-        backend = self.backend
-        try:
-            self._catch_up()
-        except BackendError as error:
-            backend.log.debug("catching up failed server=%s reason=%s", backend.label, error)
-            if not isinstance(error, LocalError):
-                self._loop.run_callback(backend.fails_to_catch_up, error.reason)
-        finally:
-            self._catch_up_at = monotonic() + CATCH_UP_AGAIN
-
-    def _catch_up(self):
-        """Delete on the server whatever may be old there at this moment. Raises BackendError.
-
-        What is noted meanwhile is left for the next time: where changes never cease there would be no end. It is not read before.
-        """
-        backend = self.backend
-        invalidations = backend.invalidations
-        keys = flushes = 0
-        if invalidations:
-            left = len(invalidations)
-            with self._converse() as server:
-                if invalidations.overflowed:
-                    self._outlast_half_closed(server)
-                    invalidations.take_everything()
-                    self._delete(server.flush)
-                    flushes = 1
-                while keys < left and not invalidations.overflowed:
-                    self._outlast_half_closed(server)
-                    taken = invalidations.take(DELETE_AT_ONCE)
-                    if not taken:
-                        break  # while we waited they became too many
-                    self._delete(server.delete, taken, REST)
-                    keys += len(taken)
-        backend.behind = bool(invalidations)
-        if keys or flushes:
-            backend.counters.keys_deleted += keys
-            backend.counters.flushes += flushes
-            self._tell(keys, flushes)
-        if flushes:
-            backend.router.was_flushed(backend)
-
-    def _delete(self, how, *what):
-        """What was taken from the journal, or put it back."""
-        invalidations = self.backend.invalidations
-        try:
-            how(*what)
-        except BaseException:
-            invalidations.not_deleted()
-            raise
-        invalidations.deleted()
-
-    def _tell(self, keys, flushes):
-        now = monotonic()
-        level = INFO if now >= self._tell_at else DEBUG
-        if level == INFO:
-            self._tell_at = now + TELL_AGAIN
-        self.backend.log.log(level, "backend caught up server=%s keys=%d flushes=%d", self.backend.label, keys, flushes)
-        self.lost_keys(f"deleted={keys} flushes={flushes}", level)
-
-    def _outlast_half_closed(self, server):
-        """Wait until the server has read all that was ever sent to it, so that nothing we delete comes back. Raises BackendError.
-
-        A connection that it does not end, since its packets are lost, is cut after a timeout. But a server that was stopped has what was
-        delivered to it in its buffers, and reads that later, a cut or not: so it must answer before that timeout, and after it. (In a greenlet.)
-        """
-        half_closed = self.backend.half_closed
-        for _ in range(MAX_ROUNDS):
-            given_up = set(half_closed)
-            if not given_up:
-                return
-            server.ping()
-            if self._ended(given_up):
-                continue
-            server.ping()
-            half_closed.cut(given_up)
-        if half_closed:
-            raise BackendError(TIMEOUT, "connections that were given up do not end")
-
-    def _ended(self, given_up):
-        """True if the server ends all these connections within the timeout."""
-        glance = self.backend.options.timeout / GLANCES
-        for _ in range(GLANCES):
-            if given_up.isdisjoint(self.backend.half_closed):
-                return True
-            gevent.sleep(glance)
-        return False
+        self._recovery.try_to_catch_up()

@@ -11,7 +11,7 @@ import pytest
 from support.timing import TICK
 
 from gmproxy import internal_errors
-from gmproxy.backend import health_check
+from gmproxy.backend import health_check, recovery
 from gmproxy.backend.health import EJECTED, PROBING, Health
 from gmproxy.backend.invalidations import PendingInvalidations
 from gmproxy.errors import CONNECTING, OVERLOAD, TIMEOUT, BackendError, LocalError
@@ -109,10 +109,10 @@ def keys(count, name=b"k"):
 
 
 def test_many_at_once(backend, server, catch_up):
-    backend.misses(*keys(health_check.DELETE_AT_ONCE + 7))
+    backend.misses(*keys(recovery.DELETE_AT_ONCE + 7))
     catch_up()
-    assert server.told == [health_check.DELETE_AT_ONCE, 7]
-    assert (backend.behind, len(backend.invalidations), backend.counters.keys_deleted) == (False, 0, health_check.DELETE_AT_ONCE + 7)
+    assert server.told == [recovery.DELETE_AT_ONCE, 7]
+    assert (backend.behind, len(backend.invalidations), backend.counters.keys_deleted) == (False, 0, recovery.DELETE_AT_ONCE + 7)
 
 
 def test_what_comes_meanwhile_is_left_for_the_next_time(backend, server, catch_up):
@@ -343,6 +343,6 @@ def test_a_fault_of_our_own_while_catching_up(backend, server, keeper, faults):
     tick(keeper)
     assert faults() == 1 and backend.behind and b"a" in backend.invalidations
     server.meanwhile = lambda server: None
-    gevent.sleep(health_check.CATCH_UP_AGAIN)
+    gevent.sleep(recovery.CATCH_UP_AGAIN)
     tick(keeper)
     assert not backend.behind
