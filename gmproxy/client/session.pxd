@@ -1,13 +1,11 @@
 cimport cython
 from gmproxy.protocol.request cimport ReplySink, RequestParser, Request
+from gmproxy.routing.ordering cimport BatchOrder
 from gmproxy.routing.router cimport Router
 
 cdef int REQUEST, UNKNOWN, TEXT, BINARY, MAX_BATCH, BULK_BATCHES, LAST_CONNECTION, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
 cdef Py_ssize_t BULK_REPLY
 cdef Py_ssize_t HELD_STEP
-
-
-cdef keys_of(Request request)
 
 
 cdef class Session(ReplySink):
@@ -42,8 +40,7 @@ cdef class Session(ReplySink):
     cdef Py_ssize_t _reply_bytes
     cdef Py_ssize_t _max_batch
     cdef int _bulk_batches
-    cdef set _looked_at
-    cdef Py_ssize_t _looked_through
+    cdef BatchOrder _order
     cdef bint _from_proxy
 
     cdef bint _is_drained(self, bint answered) except -1
@@ -63,8 +60,6 @@ cdef class Session(ReplySink):
     @cython.locals(batch=list, request=Request, connection_index=Py_ssize_t, routing=bint)
     cdef bint _read_batch(self) except -1
     cdef bint _must_wait(self, Request request) except -1
-    @cython.locals(earlier=Request, batch=list, number=Py_ssize_t)
-    cdef set _keys_looked_at(self)
     cdef _dispatch(self, Request request)
     cpdef on_reply(self, Request request)
     cpdef on_internal_error(self, Request request)

@@ -23,6 +23,7 @@ from gmproxy.protocol.request import (
     local_reply,
 )
 from gmproxy.protocol.text.requests import TextParser
+from gmproxy.routing.ordering import BatchOrder
 from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline
 
@@ -65,10 +66,6 @@ UNKNOWN, TEXT, BINARY = 0, 1, 2
 NEW = UNKNOWN, False, False
 
 
-def keys_of(request):
-    return request.keys if request.keys is not None else (request.key,)
-
-
 class Session(ReplySink):
     """
     service    what all sessions of a pool share: router, options, admin commands, counters
@@ -83,7 +80,7 @@ class Session(ReplySink):
 
     __slots__ = ("service", "fd", "connection_index", "bytes_read", "bytes_written", "idle_rounds", "will_hibernate", "hibernating", "_router", "_loop", "_wait", "_wake",
                  "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_protocol", "_batch", "_pending", "_out", "_out_at",
-                 "_draining", "_after_next_reply", "_quit", "_blocked_request", "_accounted_bytes", "_reply_bytes", "_max_batch", "_bulk_batches", "_looked_at", "_looked_through",
+                 "_draining", "_after_next_reply", "_quit", "_blocked_request", "_accounted_bytes", "_reply_bytes", "_max_batch", "_bulk_batches", "_order",
                  "_from_proxy")
 
     def __init__(self, service, fd, connection_index, state=NEW):
@@ -115,8 +112,7 @@ class Session(ReplySink):
         self._draining = False  # the proxy ends: close when all that has arrived is answered
         self._after_next_reply = False
         self._blocked_request = None      # a request that was parsed but must wait for the batch before it
-        self._looked_at = None    # keys that the batch reads, or changes depending on what is there; None until that matters
-        self._looked_through = 0  # requests of the batch whose keys are among them
+        self._order = None     # a BatchOrder, once there are backups
         self._accounted_bytes = 0        # bytes that wait for this client, see _hold
         self._reply_bytes = 0      # bytes of answers to the batch, which wait for the others
         self._max_batch = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
@@ -304,36 +300,14 @@ class Session(ReplySink):
         return len(batch) > 0
 
     def _must_wait(self, request):
-        """True if `request` must not be sent before the batch is answered.
-
-        That is a command about the whole service; and, where there are backups, a change of a key that the batch reads, or
-        changes depending on what is there: should the read have to be asked again on the backup, it must not find there what its
-        client wrote later, nor must a copy that is only made once the primary has agreed come after the next one. And nobody
-        overtakes a request that waits for its key to be refilled.
-        """
+        """True if `request` must not be sent before the batch is answered: for one without a key that is a command about the whole service."""
         if not request.key:
             return request.reply is None
         if not self._router.backups:
             return False
-        if request.command.is_write:
-            return not self._keys_looked_at().isdisjoint(keys_of(request))
-        return self._router.unready > 0 and not self._unready_keys().isdisjoint(keys_of(request))
-
-    def _keys_looked_at(self):
-        """Of the batch, as a set. Each key is put there once, however many changes follow."""
-        if self._looked_at is None:
-            self._looked_at = set()
-            self._looked_through = 0
-        batch = self._batch
-        for number in range(self._looked_through, len(batch)):
-            earlier = batch[number]
-            if earlier.command is not None and (earlier.command.is_read or earlier.command.reads_old_value):
-                self._looked_at.update(keys_of(earlier))
-        self._looked_through = len(batch)
-        return self._looked_at
-
-    def _unready_keys(self):
-        return {earlier.key for earlier in self._batch if earlier.role == UNREADY}
+        if self._order is None:
+            self._order = BatchOrder(self._router)
+        return self._order.must_wait(request, self._batch)
 
     def _dispatch(self, request):
         if request.key:
@@ -438,7 +412,8 @@ class Session(ReplySink):
                 request.reply if request.renderer is None else request.renderer.render(request) for request in batch if not request.quiet
             ])
         batch.clear()
-        self._looked_at = None
+        if self._order is not None:
+            self._order.clear()
         self._reply_bytes = 0
         self._out = data
         self._out_at = 0

@@ -1,0 +1,19 @@
+cimport cython
+from gmproxy.protocol.request cimport Request
+from gmproxy.routing.router cimport Router
+
+
+cdef keys_of(Request request)
+
+
+@cython.final
+cdef class BatchOrder:
+    cdef Router _router
+    cdef set _keys_read
+    cdef Py_ssize_t _seen
+
+    cpdef bint must_wait(self, Request request, list batch) except -1
+    cpdef clear(self)
+    @cython.locals(earlier=Request, number=Py_ssize_t)
+    cdef set _keys_of_reads(self, list batch)
+    cdef set _unready_keys(self, list batch)
