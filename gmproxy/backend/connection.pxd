@@ -1,7 +1,7 @@
 cimport cython
 from gmproxy.protocol.binary.server_reader cimport BinaryReplyParser
 from gmproxy.protocol.request cimport ReplySink, ReplyParser, Request, RequestQueue
-from gmproxy.backend.latency cimport Meter
+from gmproxy.backend.latency cimport Meter, ReplyTimer
 
 cdef Py_ssize_t LONG
 
@@ -43,9 +43,7 @@ cdef class BackendConnection:
     cdef object _marks
     cdef long long _idle_mark
     cdef double _idle_since
-    cdef object _flushes
-    cdef long long _timed
-    cdef double _heard_at
+    cdef ReplyTimer _timer
     cdef long long _received
     cdef long long _received_mark
 
@@ -71,8 +69,3 @@ cdef class BackendConnection:
     cpdef _read_on(self)
     @cython.locals(reader=ReplyParser, request=Request, reply=bytes, backend=ConnectionOwner, slow=bint, waiting=RequestQueue)
     cdef _take(self, Py_ssize_t count, list ready)
-    cdef _measure(self)
-    @cython.locals(meter=Meter, sent_at=double, asked=cython.longlong, reached=cython.longlong)
-    cdef _measure_flushes(self)
-    cdef bint _is_slow(self) except -1
-    cdef _note_slow(self, Request request)

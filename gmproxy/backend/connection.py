@@ -12,6 +12,7 @@ Everything here runs in the loop's own callbacks or for a moment in a client's g
 from collections import deque
 
 from gmproxy import internal_errors
+from gmproxy.backend.latency import ReplyTimer
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol.binary.server_reader import BinaryReplyParser
 from gmproxy.protocol.request import RequestQueue
@@ -70,7 +71,7 @@ class BackendConnection:
 
     __slots__ = ("backend", "connection_index", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out", "_queued",
                  "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_rest_timer", "_answered",
-                 "_marks", "_idle_mark", "_idle_since", "_flushes", "_timed", "_heard_at", "_received",
+                 "_marks", "_idle_mark", "_idle_since", "_timer", "_received",
                  "_received_mark")
 
     def __init__(self, backend, connection_index, loop, protocol):
@@ -97,11 +98,9 @@ class BackendConnection:
         self._marks = deque()    # (time, requests asked until then) of those that are not answered, see check_late
         self._idle_mark = 0      # see check_idle
         self._idle_since = 0.0
-        self._flushes = deque()  # as _marks, one for each flush while there is a meter, see _measure
-        self._timed = 0          # replies of which the meter knows
+        self._timer = ReplyTimer()
         self._received = 0       # bytes, in the life of this link
         self._received_mark = 0  # see check_late
-        self._heard_at = 0.0     # when the latest replies came, while there is a meter
 
     def __repr__(self):
         state = "closed" if self.closed else "opening" if self._sock is None else "open"
@@ -272,9 +271,7 @@ class BackendConnection:
         if self._sock is None or self._unsent is not None or not self._out:
             return
         if self.backend.meter is not None:
-            if not self._flushes:
-                self._timed = self._answered
-            self._flushes.append((self._loop.now(), self._answered + self.waiting.count))
+            self._timer.flushed(self._loop.now(), self._answered, self.waiting.count)
         while self._out and self._unsent is None:
             self._send(self._take_out(), 0)
 
@@ -346,8 +343,8 @@ class BackendConnection:
             count = self._reader.stream.receive(self._fd)
             if count > 0:
                 self._take(count, ready)
-                if self._flushes:
-                    self._measure()
+                if self._timer.is_running():
+                    self._timer.measure(self.backend.meter, self._answered)
                 if self._reader.stream.size() >= LONG:
                     self._rest()
             elif count == 0:
@@ -386,7 +383,7 @@ class BackendConnection:
         backend = self.backend
         backend.bytes_received += count
         self._received += count
-        slow = backend.meter is not None and self._is_slow()
+        slow = backend.meter is not None and self._timer.received(self._loop.now(), backend.meter)
         while waiting.count:
             request = waiting.first()
             reply = reader.read(request)
@@ -394,7 +391,7 @@ class BackendConnection:
                 return
             waiting.popleft()
             if slow:
-                self._note_slow(request)
+                self._timer.note_slow(request, backend.meter, self._answered)
             self._answered += 1
             request.reply = reply
             try:
@@ -409,47 +406,6 @@ class BackendConnection:
             raise BackendError(PROTOCOL, "bytes that nobody asked for")
 
     # -- time
-
-    def _measure(self):
-        """Have the meter count how long the latest replies took: the time from the flush that sent their requests to this turn of the loop.
-        What fails here concerns no request."""
-        try:
-            self._measure_flushes()
-        except Exception:
-            self._flushes.clear()
-            internal_errors.record("link.measure")
-
-    def _measure_flushes(self):
-        flushes = self._flushes
-        meter = self.backend.meter
-        if meter is None:
-            flushes.clear()
-            return
-        while flushes and self._timed < self._answered:
-            sent_at, asked = flushes[0]
-            reached = min(asked, self._answered)
-            meter.took(self._heard_at - sent_at, reached - self._timed)
-            self._timed = reached
-            if reached < asked:
-                return
-            flushes.popleft()
-
-    def _is_slow(self):
-        """True if the replies that come now are late enough to be told of one by one."""
-        self._heard_at = self._loop.now()
-        if not self._flushes:
-            return False
-        return self._heard_at - self._flushes[0][0] >= self.backend.meter.slow_threshold
-
-    def _note_slow(self, request):
-        """`request` is answered, and perhaps slowly."""
-        try:
-            self._measure_flushes()
-            if self._flushes:
-                self.backend.meter.slow(request, self._heard_at - self._flushes[0][0])
-        except Exception:
-            self._flushes.clear()
-            internal_errors.record("link.note_slow")
 
     def check_late(self, now, timeout):
         """Fail the link if a request waits for longer than `timeout` seconds. Called many times a timeout.

@@ -14,3 +14,18 @@ cdef class Meter:
     @cython.locals(bucket=Py_ssize_t)
     cpdef took(self, double seconds, long long count)
     cpdef slow(self, Request request, double seconds)
+
+
+@cython.final
+cdef class ReplyTimer:
+    cdef object _flushes
+    cdef long long _timed
+    cdef double _replied_at
+
+    cpdef bint is_running(self) except -1
+    cpdef flushed(self, double now, long long replied, long long pending)
+    cpdef bint received(self, double now, Meter meter) except -1
+    cpdef measure(self, Meter meter, long long replied)
+    cpdef note_slow(self, Request request, Meter meter, long long replied)
+    @cython.locals(sent_at=double, asked=cython.longlong, reached=cython.longlong)
+    cdef _measure(self, Meter meter, long long replied)

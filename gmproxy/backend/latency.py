@@ -1,6 +1,11 @@
-"""How long one server takes to answer. Hot: it hears of every batch of replies. It reads no clock, it is told the time."""
+"""How long one server takes to reply. Nothing here reads a clock: the caller says what time it is, so that one look at the clock serves a
+whole batch of replies.
+"""
 
 from array import array
+from collections import deque
+
+from gmproxy import internal_errors
 
 #: Upper bounds of the buckets of a latency histogram, seconds; what is longer falls into one more. Each is at most 2.5 times the one
 #: before, so that a percentile read from them is not far off.
@@ -8,7 +13,8 @@ BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 
 
 class Meter:
-    """
+    """A histogram of the latency of one server.
+
     slow_threshold   requests that take so many seconds are told to `tell`
     total            seconds that all requests took
     """
@@ -45,3 +51,67 @@ class Meter:
         self.total = 0.0
         for bucket in range(len(self._buckets)):
             self._buckets[bucket] = 0
+
+
+class ReplyTimer:
+    """Times the replies on one connection, while its server has a Meter.
+
+    A flush notes the time, and how many requests were sent until then. When so many have a reply, those since the flush before it have taken
+    as long as it was ago. No method raises: what fails here concerns no request.
+    """
+
+    __slots__ = ("_flushes", "_timed", "_replied_at")
+
+    def __init__(self):
+        self._flushes = deque()  # (time, requests sent until then, in the life of the connection), the oldest first
+        self._timed = 0          # replies that the meter has counted, of all in the life of the connection
+        self._replied_at = 0.0   # when the latest replies came
+
+    def is_running(self):
+        """True while there are replies to be timed."""
+        return len(self._flushes) > 0
+
+    def flushed(self, now, replied, pending):
+        """At `now`, seconds, `pending` requests are waiting; `replied` had a reply before, in the life of the connection."""
+        if not self._flushes:
+            self._timed = replied
+        self._flushes.append((now, replied + pending))
+
+    def received(self, now, meter):
+        """Replies come at `now`. True if they are so late that each of them is passed to `note_slow`."""
+        self._replied_at = now
+        if not self._flushes:
+            return False
+        return now - self._flushes[0][0] >= meter.slow_threshold
+
+    def measure(self, meter, replied):
+        """Have `meter` count the latest replies; `replied` in the life of the connection. `meter`: None if nobody measures by now."""
+        try:
+            self._measure(meter, replied)
+        except Exception:
+            self._flushes.clear()
+            internal_errors.record("link.measure")
+
+    def note_slow(self, request, meter, replied):
+        """`request` has its reply, the next after `replied` others, and is perhaps a slow one."""
+        try:
+            self._measure(meter, replied)
+            if self._flushes:
+                meter.slow(request, self._replied_at - self._flushes[0][0])
+        except Exception:
+            self._flushes.clear()
+            internal_errors.record("link.note_slow")
+
+    def _measure(self, meter, replied):
+        flushes = self._flushes
+        if meter is None:
+            flushes.clear()
+            return
+        while flushes and self._timed < replied:
+            sent_at, asked = flushes[0]
+            reached = min(asked, replied)
+            meter.took(self._replied_at - sent_at, reached - self._timed)
+            self._timed = reached
+            if reached < asked:
+                return
+            flushes.popleft()
