@@ -2,10 +2,12 @@
 # make test          the tests
 # make test-faults   those with failing servers, wires and workers, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1; with
 #                    GMPROXY_TEST_MEMCACHED=PATH every second server is that memcached
+# make lint          ruff (rules and format) and mypy
 # make bench         CPU per request beside twemproxy's nutcracker
 # make bench-report  the same and more, to docs/performance: BENCH_ARGUMENTS=--stored draws anew what was measured before
 # make build         the virtual environment and the compiled modules alone
 # make test-package  the Debian package, built, and installed in a clean Debian of its own
+# make format        put the code into the form that lint wants
 # make generated     what is made from the settings table: after every change of it
 #
 # Each installs what it needs first, on a fresh Debian too.
@@ -23,7 +25,9 @@ TEST_ARGUMENTS ?=
 FAULT_SECONDS ?= 180
 FAULT_SEED ?= 1
 
-.PHONY: run test test-faults bench bench-report build test-package generated clean
+LINTERS := $(VENV)/.linters
+
+.PHONY: run test lint format test-faults bench bench-report build test-package generated clean
 
 run: $(BUILT)
 	@exec $(BIN)/gmproxy --demo
@@ -33,6 +37,21 @@ test: $(BUILT)
 
 test-faults: $(BUILT)
 	FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(BIN)/python -m pytest tests/faults -v -s $(TEST_ARGUMENTS)
+
+lint: $(BUILT) $(LINTERS)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(LINTERS)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The versions are those of the extra `lint`: another ruff may format otherwise.
+$(LINTERS): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(shell sed -n 's/^lint = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d '",')
+	@touch $@
 
 bench: $(BUILT)
 	@./scripts/install-missing $(PYTHON) nutcracker:nutcracker gcc:gcc

@@ -1,14 +1,16 @@
 """One memcached server: its links, its health, what it missed, and what was counted about it."""
 
+import logging
 from time import monotonic
+from typing import Any
 
 import gevent
 
 from gmproxy import internal_errors
 from gmproxy.backend import connect
 from gmproxy.backend.connection import BackendConnection, ConnectionOwner
-from gmproxy.backend.counters import BackendCounters
 from gmproxy.backend.control_connection import introduce_proxy
+from gmproxy.backend.counters import BackendCounters
 from gmproxy.backend.half_closed import HalfClosedConnections
 from gmproxy.backend.health import Health
 from gmproxy.backend.health_check import HealthChecker
@@ -25,9 +27,10 @@ from gmproxy.errors import (
     BackendError,
     LocalError,
 )
+from gmproxy.placement.server_spec import Server
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
-from gmproxy.protocol.request import BACKUP
+from gmproxy.protocol.request import BACKUP, ReplySink, Request
 from gmproxy.system.clock import running
 
 END = b"END\r\n"
@@ -69,7 +72,7 @@ class Backend(ConnectionOwner):
                  "_connection_count", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
                  "_number", "_loop", "_unreported", "_report_at")
 
-    def __init__(self, server, options, router, log, backed=False, is_backup=False):
+    def __init__(self, server: Server, options: Any, router: Any, log: logging.Logger, backed: bool = False, is_backup: bool = False) -> None:
         self.server = server
         self.label = server.label
         self.options = options
@@ -77,7 +80,7 @@ class Backend(ConnectionOwner):
         self.backed = backed
         self.is_backup = is_backup
         self.log = log
-        self.connections = [None] * options.lanes
+        self.connections: list[BackendConnection | None] = [None] * options.lanes
         self._connection_count = options.lanes
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
         self.invalidations = PendingInvalidations(options.journal_size)
@@ -103,13 +106,13 @@ class Backend(ConnectionOwner):
         self._loop = gevent.get_hub().loop
         self.health_checker = HealthChecker(self)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         connections = sum(connection is not None for connection in self.connections)
         return f"<Backend {self.label} {self.health.state(monotonic())} links={connections}>"
 
     # -- requests
 
-    def submit(self, request):
+    def submit(self, request: Request) -> ReplySink | None:
         """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
         if (self.behind or self._alarms is not None) and self._depends_on_the_old(request):
             return self.router.failed(request, self, self._last_reason)
@@ -125,7 +128,7 @@ class Backend(ConnectionOwner):
         connection.submit(request)
         return None
 
-    def request_answered(self, request, found):
+    def request_answered(self, request: Request, found: int) -> ReplySink | None:
         """A reply has come for `request`, with `found` values. Returns the session that waits for no more replies, if any."""
         counters = self.counters
         counters.count_reply(request.command)
@@ -144,7 +147,7 @@ class Backend(ConnectionOwner):
             mark_cas_number(request, BACKUP_SET)
         return request.complete()
 
-    def request_failed(self, request, reason, started, may_repeat):
+    def request_failed(self, request: Request, reason: str, started: bool, may_repeat: bool) -> ReplySink | None:
         """A link failed before it had the reply to `request`. `started`: the server may have got something of it; `may_repeat`: if it is a
         request that may be repeated, then so may this one. Returns the session that waits for no more replies by this, if any.
 
@@ -157,12 +160,12 @@ class Backend(ConnectionOwner):
                 return self.submit(request)
         return self.router.failed(request, self, reason)
 
-    def request_abandoned(self, request):
+    def request_abandoned(self, request: Request) -> ReplySink | None:
         return self.router.on_internal_error(request)
 
     # -- what it missed
 
-    def _depends_on_the_old(self, request):
+    def _depends_on_the_old(self, request: Request) -> bool:
         """True if what the server would answer may come from a value that is old. To overwrite that is always welcome."""
         if request.command.overwrites or not request.key:
             return False
@@ -173,18 +176,18 @@ class Backend(ConnectionOwner):
             return any([self.may_be_old(key, changes) for key in request.keys])
         return self.may_be_old(request.key, changes)
 
-    def has_old(self):
+    def has_old(self) -> bool:
         """True if some of its keys may be old."""
         return self.behind or self._others_owe()
 
-    def may_be_old(self, key, changes):
+    def may_be_old(self, key: bytes, changes: bool) -> bool:
         """True if `key` is in the journal or, for a request that only reads, in that of another worker. (A change that was refused for
         that would come into ours, and so be refused by the other, and so on.)"""
         if self.behind and key in self.invalidations:
             return True
         return not changes and self._others_owe() and self.debts.others_owe(key)
 
-    def _others_owe(self):
+    def _others_owe(self) -> bool:
         """True if another worker has anything to delete here."""
         alarms = self._alarms
         if alarms is None:
@@ -194,7 +197,7 @@ class Backend(ConnectionOwner):
                 return True
         return False
 
-    def share_debts(self, debts):
+    def share_debts(self, debts: Any) -> None:
         """From now on other workers see what is in the journal, and we what is in theirs; or, with None, not any more."""
         if debts is None and self.debts is not None:
             self.debts.owe_only(())  # who comes back here begins anew
@@ -202,7 +205,7 @@ class Backend(ConnectionOwner):
         self._alarms = None if debts is None else debts.alarms
         self._number = 0 if debts is None else debts.number
 
-    def missed_change(self, request):
+    def missed_change(self, request: Request) -> None:
         """The change `request` did not reach this server, or perhaps did not."""
         if request.key:
             for key in request.keys or (request.key,):
@@ -210,22 +213,22 @@ class Backend(ConnectionOwner):
         else:  # flush_all
             self.missed_everything()
 
-    def missed_everything(self):
+    def missed_everything(self) -> None:
         self.behind = True
         self.fetches.clear()
         self.invalidations.note_everything(monotonic())
 
-    def missed_key(self, key):
+    def missed_key(self, key: bytes) -> None:
         """What this server has under `key` may be old, until it was deleted."""
         self.behind = True
         self.fetches.pop(key, None)
         if self.invalidations.note(key, monotonic()):
             self._overflowed()
 
-    def _overflowed(self):
+    def _overflowed(self) -> None:
         self.log.warning("journal overflowed server=%s keys=%d", self.label, self.invalidations.limit)
 
-    def has_guest(self, key):
+    def has_guest(self, key: bytes) -> None:
         """`key` belongs to another server, which is away, and came here."""
         if len(self.guests) < self.invalidations.limit:
             self.guests.add(key)
@@ -233,13 +236,13 @@ class Backend(ConnectionOwner):
             self._full_of_guests = True
             self.log.warning("guests overflowed server=%s keys=%d", self.label, self.invalidations.limit)
 
-    def guest_leaves(self, key):
+    def guest_leaves(self, key: bytes) -> None:
         """`key` changes where it belongs."""
         if key in self.guests or self._full_of_guests:
             self.guests.discard(key)
             self.missed_key(key)
 
-    def guests_leave(self, or_all=False):
+    def guests_leave(self, or_all: bool = False) -> None:
         """From now on other servers may be asked for them again. `or_all`: if not all are known, let all that is here go."""
         if self._full_of_guests and or_all:
             self.missed_everything()
@@ -251,23 +254,23 @@ class Backend(ConnectionOwner):
         self.fetches.clear()
         self._full_of_guests = False
 
-    def lacked(self, asked, found):
+    def lacked(self, asked: int, found: int) -> None:
         """Of `asked` keys that this server did not have, its backups had `found`."""
         self.health.lacked(monotonic(), asked, found)
 
     # -- links
 
-    def preconnect(self):
+    def preconnect(self) -> None:
         if self.connections[0] is None:
             self._open_link(0)
 
-    def _open_link(self, connection_index):
+    def _open_link(self, connection_index: int) -> BackendConnection:
         connection = BackendConnection(self, connection_index, self._loop, self.options.backend_protocol)
         self.connections[connection_index] = connection
         gevent.spawn(self._connect, connection)
         return connection
 
-    def _connect(self, connection):
+    def _connect(self, connection: BackendConnection) -> None:
         """In a greenlet of its own: connect `connection`, or have it fail."""
         sock = None
         try:
@@ -294,13 +297,13 @@ class Backend(ConnectionOwner):
                 sock.close()
             self._loop.run_callback(connection.fail, CONNECTING, "internal error", False)
 
-    def connection_closed(self, connection):
+    def connection_closed(self, connection: BackendConnection) -> None:
         self.log.debug("link closed server=%s lane=%d", self.label, connection.connection_index)
         if self.connections[connection.connection_index] is connection:
             self.connections[connection.connection_index] = None
         self.health_checker.connection_closed()
 
-    def connection_failed(self, connection, reason, detail, lost, fault):
+    def connection_failed(self, connection: BackendConnection, reason: str, detail: str, lost: int, fault: bool) -> None:
         """`connection` is closed and `lost` requests on it have no reply. A connection that ended idle is no failure. `fault`: False if the
         server is not to blame."""
         if not lost:
@@ -324,7 +327,7 @@ class Backend(ConnectionOwner):
         if ejected:
             self.ejected(reason)
 
-    def _report_local_trouble(self, reason, detail, lost):
+    def _report_local_trouble(self, reason: str, detail: str, lost: int) -> None:
         if reason == OVERLOAD:
             self.counters.not_connected += lost
         self._unreported += lost
@@ -334,7 +337,7 @@ class Backend(ConnectionOwner):
             self._report_at = now + LOCAL_TROUBLE_EVERY
             self._unreported = 0
 
-    def ejected(self, reason):
+    def ejected(self, reason: str) -> None:
         """The health says that it has failed too often."""
         self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
         self._tell_router()
@@ -342,30 +345,30 @@ class Backend(ConnectionOwner):
             if connection is not None:
                 connection.fail(EJECTED)
 
-    def _tell_router(self):
+    def _tell_router(self) -> None:
         """It was ejected, or restored."""
         try:
             self.router.health_changed()
         except Exception:
             internal_errors.record("router.health_changed")
 
-    def fails_to_catch_up(self, reason):
+    def fails_to_catch_up(self, reason: str) -> None:
         """It could not be told to forget what it missed."""
         self._troubled = True
         if self.health.failed(monotonic()):
             self.ejected(reason)
 
-    def eject(self):
+    def eject(self) -> None:
         """An operator wants it left alone. Called from the loop."""
         if self.health.eject_by_hand(monotonic()):
             self.ejected(EJECTED)
 
-    def restored(self):
+    def restored(self) -> None:
         """It is to be trusted again."""
         self._troubled = False
         self._tell_router()
 
-    def follow_options(self, backed):
+    def follow_options(self, backed: bool) -> None:
         """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""
         options = self.options
         self._connection_count = options.lanes
@@ -378,13 +381,13 @@ class Backend(ConnectionOwner):
         self.backed = backed
         self.health_checker.follow_options()
 
-    def is_busy(self):
+    def is_busy(self) -> bool:
         """True while somebody waits for an answer."""
         return any(connection is not None and connection.waiting for connection in self.connections)
 
     # -- the rest
 
-    def tick(self, now):
+    def tick(self, now: float) -> None:
         """What is due: late links, idle links, whatever the caretaker has to do. Called a few times a timeout. `now`: monotonic seconds."""
         options = self.options
         counted = running.now()  # a pause of ours makes no server late
@@ -399,13 +402,13 @@ class Backend(ConnectionOwner):
         except Exception:
             internal_errors.record("caretaker.tick")
 
-    def reset_counters(self):
+    def reset_counters(self) -> None:
         self.counters.reset()
         self.bytes_sent = self.bytes_received = 0
         if self.meter is not None:
             self.meter.reset()
 
-    def close(self):
+    def close(self) -> bool:
         """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""
         done = True
         for step in (self._close_connections, self.health_checker.stop, self.half_closed.cut_all, self._share_no_debts):
@@ -416,10 +419,10 @@ class Backend(ConnectionOwner):
                 done = False
         return done
 
-    def _close_connections(self):
+    def _close_connections(self) -> None:
         for connection in self.connections:
             if connection is not None:
                 connection.close()
 
-    def _share_no_debts(self):
+    def _share_no_debts(self) -> None:
         self.share_debts(None)

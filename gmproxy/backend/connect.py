@@ -3,9 +3,13 @@
 import errno
 import os
 import socket
+from collections.abc import Callable
+from typing import Any
 
 from gmproxy.backend.resolver import Address, names
+from gmproxy.config.credentials import Users
 from gmproxy.errors import CONNECTING, LOGIN, OVERLOAD, BackendError, LocalError
+from gmproxy.placement.server_spec import Server
 from gmproxy.protocol.binary import packets
 from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline, receive, send_all
@@ -22,7 +26,7 @@ _LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN}
 _IN_PROGRESS = {errno.EINPROGRESS, errno.EALREADY, errno.EINTR}
 
 
-def connect(server, timeout, keepalive=True, users=None, protocol="text"):
+def connect(server: Server, timeout: float, keepalive: bool = True, users: Users | None = None, protocol: str = "text") -> socket.socket:
     """A connected, non-blocking socket to `server` (gmproxy.placement.server_spec.Server). For greenlets.
 
     `timeout` seconds are for all of it: the lookup of the name, and the connection to whichever of its addresses answers. A login has as
@@ -49,17 +53,17 @@ def connect(server, timeout, keepalive=True, users=None, protocol="text"):
     return sock
 
 
-def _trouble(error):
+def _trouble(error: OSError) -> BackendError:
     """The BackendError that stands for an OSError."""
     detail = error.strerror or str(error)
     return LocalError(OVERLOAD, detail) if error.errno in _LACKS else BackendError(CONNECTING, detail)
 
 
-def _open(server, deadline):
+def _open(server: Server, deadline: Deadline) -> socket.socket:
     if server.unix_path:
         return _open_unix(server.unix_path, deadline)
     addresses = names.addresses(server.host, server.port, deadline)
-    trouble = None
+    trouble: OSError | BackendError = OSError(errno.EHOSTUNREACH, "no address")  # replaced: there is at least one
     for number, address in enumerate(addresses):
         try:
             sock = _open_tcp(address, deadline.share(len(addresses) - number))
@@ -131,7 +135,7 @@ class _Welcome:
         self._sock = sock
         self._deadline = deadline
 
-    def ask(self, question, is_whole):
+    def ask(self, question: bytes, is_whole: Callable[[bytes], object]) -> bytes:
         """The answer, once it `is_whole`. Raises OSError, BackendError."""
         send_all(self._sock, question, self._deadline)
         answer = b""
@@ -143,7 +147,7 @@ class _Welcome:
         return answer
 
 
-def _log_in(welcome, user, password):
+def _log_in(welcome: _Welcome, user: bytes, password: bytes) -> None:
     """Only a server that asks who we are is told: one that does not would keep the password as an item that anybody can read."""
     if welcome.ask(b"version\r\n", _is_line).startswith(b"VERSION "):
         return
@@ -153,7 +157,7 @@ def _log_in(welcome, user, password):
         raise BackendError(LOGIN, f"the server said {answer!r}")
 
 
-def _log_in_by_sasl(welcome, user, password):
+def _log_in_by_sasl(welcome: _Welcome, user: bytes, password: bytes) -> None:
     """Here, too, only a server that asks is told: one without SASL does not know of any mechanisms."""
     mechanisms = _ask_binary(welcome, packets.request(packets.SASL_MECHANISMS))
     if mechanisms.status == packets.UNKNOWN_COMMAND:
@@ -168,11 +172,11 @@ def _log_in_by_sasl(welcome, user, password):
 _LOGINS = {"text": _log_in, "binary": _log_in_by_sasl}
 
 
-def _is_line(answer):
+def _is_line(answer: bytes) -> bool:
     return answer.endswith(b"\r\n")
 
 
-def _ask_binary(welcome, question):
+def _ask_binary(welcome: _Welcome, question: bytes) -> Any:
     try:
         return packets.answers(welcome.ask(question, packets.answers))[0]
     except ValueError as error:

@@ -9,13 +9,15 @@ late reply can never be given to another request.
 Everything here runs in the loop's own callbacks or for a moment in a client's greenlet: nothing in this file waits.
 """
 
+import socket
 from collections import deque
+from typing import Any
 
 from gmproxy import internal_errors
 from gmproxy.backend.latency import ReplyTimer
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol.binary.server_reader import BinaryReplyParser
-from gmproxy.protocol.request import RequestQueue
+from gmproxy.protocol.request import ReplySink, Request, RequestQueue
 from gmproxy.protocol.text.responses import TextReplyParser
 
 #: Bytes: a request so long is handed to the kernel by itself, and an answer of which so many are here, and not all, lets others go first.
@@ -31,7 +33,7 @@ TIMEOUTS_FOR_LONG = 10
 READ, WRITE = 1, 2  # what a loop's io watcher can wait for
 
 
-def resume_all(ready):
+def resume_all(ready: list[ReplySink]) -> None:
     """Have each session of the list `ready` send its answers. Called from a callback of the loop; never raises."""
     for session in ready:
         try:
@@ -53,11 +55,11 @@ class ConnectionOwner:
 
     __slots__ = ()
 
-    def request_answered(self, request, found):
+    def request_answered(self, request: Request, found: int) -> ReplySink | None:
         """`request.reply` has come, with `values_found` values. Returns the session that waits for no more replies by this, or None."""
         raise NotImplementedError
 
-    def request_abandoned(self, request):
+    def request_abandoned(self, request: Request) -> ReplySink | None:
         """gmproxy itself failed on `request`. Returns the same, and never raises."""
         raise NotImplementedError
 
@@ -74,14 +76,14 @@ class BackendConnection:
                  "_marks", "_idle_mark", "_idle_since", "_timer", "_received",
                  "_received_mark")
 
-    def __init__(self, backend, connection_index, loop, protocol):
+    def __init__(self, backend: ConnectionOwner, connection_index: int, loop: Any, protocol: str) -> None:
         self.backend = backend
         self.connection_index = connection_index
         self.protocol = protocol
         self.waiting = RequestQueue()
         self.closed = False
         self._loop = loop
-        self._sock = None
+        self._sock: socket.socket | None = None
         self._fd = -1
         self._binary = BinaryReplyParser() if protocol == "binary" else None  # else the server gets a request's line
         self._reader = self._binary or TextReplyParser()
@@ -89,7 +91,7 @@ class BackendConnection:
         self._queued = 0         # bytes submitted, in the life of this link
         self._sent = 0           # of these, bytes the kernel took
         self._flush_due = False
-        self._unsent = None      # what the kernel did not take at the last send
+        self._unsent: bytes | None = None  # what the kernel did not take at the last send
         self._unsent_at = 0
         self._read_watcher = None
         self._write_watcher = None
@@ -102,13 +104,13 @@ class BackendConnection:
         self._received = 0       # bytes, in the life of this link
         self._received_mark = 0  # see check_late
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         state = "closed" if self.closed else "opening" if self._sock is None else "open"
         return f"<Link {self.backend.label} lane={self.connection_index} {state} waiting={len(self.waiting)}>"
 
     # -- opening and closing
 
-    def attach(self, sock):
+    def attach(self, sock: socket.socket) -> None:
         """Go to work over the connected, non-blocking socket `sock`."""
         self._sock = sock
         self._fd = sock.fileno()
@@ -119,11 +121,11 @@ class BackendConnection:
         if self._out:
             self.flush()
 
-    def attached(self):
+    def attached(self) -> bool:
         """True while it has a socket."""
         return self._sock is not None
 
-    def close(self):
+    def close(self) -> None:
         """Close the connection. Requests that still wait are the caller's business. Never raises."""
         self.closed = True
         watchers = [watcher for watcher in (self._read_watcher, self._write_watcher, self._rest_timer) if watcher is not None]
@@ -149,7 +151,7 @@ class BackendConnection:
         except Exception:
             internal_errors.record("backend.link_closed")
 
-    def fail(self, reason, detail="", fault=True):
+    def fail(self, reason: str, detail: str = "", fault: bool = True) -> None:
         """Close the link because of `reason`. The backend gets each request that is left without a reply, and whatever becomes of one of
         them, the others too. `fault`: False if the server is not to blame. Called from a callback of the loop; never raises."""
         if self.closed:
@@ -176,7 +178,7 @@ class BackendConnection:
             internal_errors.record("backend.link_failed")
         self._fail_requests(waiting, reason, sent, begun)
 
-    def _fail_requests(self, waiting, reason, sent, begun):
+    def _fail_requests(self, waiting: RequestQueue, reason: str, sent: int, begun: bool) -> None:
         """The requests in the queue `waiting` get no reply on this link. `sent`: bytes that the kernel took; `begun`: True if some of the
         first reply has arrived."""
         overtaken = self._overtaken(waiting, sent)
@@ -193,7 +195,7 @@ class BackendConnection:
                 ready.append(session)
         resume_all(ready)
 
-    def _overtaken(self, waiting, sent):
+    def _overtaken(self, waiting: RequestQueue, sent: int) -> set[Request]:
         """The requests behind which a change of one of their keys was sent, of which `sent` bytes reached the kernel. To repeat such a read
         could answer with what its client wrote after it."""
         overtaken = set()
@@ -208,20 +210,20 @@ class BackendConnection:
                 changed.update(keys)  # that of flush_all is b""
         return overtaken
 
-    def _half_close(self, sock):
+    def _half_close(self, sock: socket.socket) -> None:
         try:
             self.backend.half_closed.add(sock)
         except Exception:
             internal_errors.record("lingering.add")
             sock.close()
 
-    def _abandon(self, request, where):
+    def _abandon(self, request: Request, where: str) -> ReplySink | None:
         """`where` an exception was raised that is being handled: only `request` has no reply for that. Returns the session that waits for no
         more replies by this, or None."""
         internal_errors.record(where)
         return self.backend.request_abandoned(request)
 
-    def _awaits_changes(self):
+    def _awaits_changes(self) -> bool:
         """True if the server may yet make a change, or flush, that we have given up."""
         for request in self.waiting:
             if request.command.is_write or not request.command.idempotent:
@@ -230,7 +232,7 @@ class BackendConnection:
 
     # -- to the server
 
-    def submit(self, request):
+    def submit(self, request: Request) -> None:
         """Send `request` with the next flush; its reply will be the next after those it already waits for. If this raises, the link has
         nothing of it."""
         said = request.line if self._binary is None else self._binary.encode(request)
@@ -242,11 +244,11 @@ class BackendConnection:
             self._flush_due = True
             self._loop.run_callback(self.flush)
 
-    def backlog(self):
+    def backlog(self) -> int:
         """Bytes that the kernel has not taken."""
         return self._queued - self._sent
 
-    def queues(self):
+    def queues(self) -> tuple[int, int]:
         """(requests that are not wholly sent, bytes of all that are not answered)"""
         if not self.waiting.count:
             return 0, 0
@@ -259,7 +261,7 @@ class BackendConnection:
             end_mark = request.sent_at_byte
         return unsent, self._queued - self.waiting.first().sent_at_byte
 
-    def flush(self):
+    def flush(self) -> None:
         """Hand all that was submitted in this turn of the loop to the kernel, mostly in one piece. Never raises."""
         self._flush_due = False
         try:
@@ -267,7 +269,7 @@ class BackendConnection:
         except Exception:
             self._fail_internally("link.flush")
 
-    def _flush(self):
+    def _flush(self) -> None:
         if self._sock is None or self._unsent is not None or not self._out:
             return
         if self.backend.meter is not None:
@@ -275,12 +277,12 @@ class BackendConnection:
         while self._out and self._unsent is None:
             self._send(self._take_out(), 0)
 
-    def _fail_internally(self, where):
+    def _fail_internally(self, where: str) -> None:
         """An exception of our own is being handled after which nobody knows what the server was sent, or has answered."""
         internal_errors.record(where)
         self.fail(CLOSED, "internal error", False)
 
-    def _take_out(self):
+    def _take_out(self) -> bytes:
         """What is sent next, in one piece; a long one goes alone, so that it is not copied for that."""
         out = self._out
         end = 0
@@ -295,7 +297,7 @@ class BackendConnection:
             del out[:end]
         return data
 
-    def _send(self, data, offset):
+    def _send(self, data: bytes, offset: int) -> None:
         try:
             count = self._reader.stream.send(self._fd, data, offset)
         except OSError:
@@ -311,12 +313,12 @@ class BackendConnection:
                 self._write_watcher = self._loop.io(self._fd, WRITE)
                 self._write_watcher.start(self.on_writable)
 
-    def _read_out_and_fail(self):
+    def _read_out_and_fail(self) -> None:
         """Nothing can be sent any more, but answers to earlier requests may already be here."""
         self.on_readable()
         self.fail(RESET)
 
-    def on_writable(self):
+    def on_writable(self) -> None:
         """The loop says that the kernel takes more."""
         data = self._unsent
         if data is None:
@@ -334,7 +336,7 @@ class BackendConnection:
 
     # -- from the server
 
-    def on_readable(self):
+    def on_readable(self) -> None:
         """The loop says that bytes (or the end) have arrived: give the replies to whom they belong."""
         if self._sock is None:
             return
@@ -363,20 +365,20 @@ class BackendConnection:
             self.fail(CLOSED, "internal error", False)
         resume_all(ready)
 
-    def _rest(self):
+    def _rest(self) -> None:
         """More of a long answer is still to come: let the others have one turn of the loop to themselves."""
         if not self.closed:
             self._read_watcher.stop()
             self._rest_timer.start(self._read_on)  # at once, but after the sockets that are ready by then
 
-    def _read_on(self):
+    def _read_on(self) -> None:
         try:
             if self._read_watcher is not None:
                 self._read_watcher.start(self.on_readable)
         except Exception:
             self._fail_internally("link.read_on")
 
-    def _take(self, count, ready):
+    def _take(self, count: int, ready: list[ReplySink]) -> None:
         """Read the replies that end in the `count` bytes just received; adds to `ready` the sessions that have all their answers now."""
         reader = self._reader
         waiting = self.waiting
@@ -407,7 +409,7 @@ class BackendConnection:
 
     # -- time
 
-    def check_late(self, now, timeout):
+    def check_late(self, now: float, timeout: float) -> None:
         """Fail the link if a request waits for longer than `timeout` seconds. Called many times a timeout.
 
         No clock is read for a request. Each call leaves a mark: all that was asked before this moment. A mark that is not
@@ -443,7 +445,7 @@ class BackendConnection:
                 return False
         return True
 
-    def check_idle(self, now, idle_timeout):
+    def check_idle(self, now: float, idle_timeout: float) -> None:
         """Close the link if nothing was asked of it for `idle_timeout` seconds. `now` as for check_late."""
         if self.waiting.count or self._queued != self._idle_mark:
             self._idle_mark = self._queued

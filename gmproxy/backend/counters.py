@@ -4,7 +4,7 @@ import time
 from array import array
 
 from gmproxy.errors import REASONS
-from gmproxy.protocol.request import COMMAND_NAMES
+from gmproxy.protocol.request import COMMAND_NAMES, Command
 
 
 class BackendCounters:
@@ -22,13 +22,13 @@ class BackendCounters:
     __slots__ = ("keys_asked", "values_found", "failures", "errors", "not_connected", "fills", "keys_deleted", "flushes",
                  "last_error", "last_error_at", "_replies")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.last_error = ""
         self.last_error_at = 0.0
         self._replies = array("q", [0] * len(COMMAND_NAMES))  # by the number of the command
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Begin anew; only the latest failure is kept."""
         for number in range(len(self._replies)):
             self._replies[number] = 0
@@ -36,21 +36,21 @@ class BackendCounters:
         self.keys_asked = self.values_found = self.failures = self.not_connected = 0
         self.fills = self.keys_deleted = self.flushes = 0
 
-    def count_reply(self, command):
+    def count_reply(self, command: Command) -> None:
         """There is a reply to a request of `command` (a Command)."""
         self._replies[command.number] += 1
 
-    def count_failures(self, requests, reason, detail):
+    def count_failures(self, requests: int, reason: str, detail: str) -> None:
         """`requests` got no reply, because of `reason` and `detail`."""
         self.failures += requests
         self.last_error = f"{reason} {detail}".rstrip()
         self.last_error_at = time.time()
 
     @property
-    def replies(self):
+    def replies(self) -> int:
         """Requests that were replied to."""
         return sum(self._replies)
 
-    def replies_by_command(self):
+    def replies_by_command(self) -> dict[str, int]:
         """{name of a command: requests that were replied to}, without those of which there were none."""
         return {COMMAND_NAMES[number]: count for number, count in enumerate(self._replies) if count}

@@ -8,6 +8,8 @@ certain that no old change will be made any more.
 import os
 import socket
 import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import gevent
 
@@ -27,13 +29,13 @@ _CUT = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 class HalfClosedConnections:
     """The connections to one server that linger. `len()` of it: how many."""
 
-    def __init__(self):
-        self._watchers = {}  # socket -> its watcher
+    def __init__(self) -> None:
+        self._watchers: dict[socket.socket, Any] = {}  # socket -> its watcher
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._watchers)
 
-    def add(self, sock):
+    def add(self, sock: socket.socket) -> None:
         """Send no more over `sock`, which has been ours to write to, and wait for its end."""
         try:
             sock.shutdown(socket.SHUT_WR)
@@ -46,19 +48,19 @@ class HalfClosedConnections:
         self._watchers[sock] = watcher
         watcher.start(self._on_readable, sock)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[socket.socket]:
         return iter(self._watchers)
 
-    def cut(self, given_up):
+    def cut(self, given_up: Iterable[socket.socket]) -> None:
         """Do not wait for the connections `given_up` any longer: what was not delivered never will be."""
         for sock in given_up:
             if sock in self._watchers:
                 self._cut(sock)
 
-    def cut_all(self):
+    def cut_all(self) -> None:
         self.cut(list(self._watchers))
 
-    def _on_readable(self, sock):
+    def _on_readable(self, sock: socket.socket) -> None:
         """Called from the loop. Should it fail, the connection is closed: else it would be called again at once, for ever."""
         try:
             if os.read(sock.fileno(), LATE_SIZE):
@@ -71,14 +73,14 @@ class HalfClosedConnections:
             internal_errors.record("lingering.on_readable")
         self._forget(sock)
 
-    def _cut(self, sock):
+    def _cut(self, sock: socket.socket) -> None:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CUT)
         except OSError:
             pass  # it is cut already
         self._forget(sock)
 
-    def _forget(self, sock):
+    def _forget(self, sock: socket.socket) -> None:
         watcher = self._watchers.pop(sock)
         watcher.stop()
         watcher.close()

@@ -43,7 +43,7 @@ class Health:
     __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "by_hand", "ejected_at", "probe_at", "ejections", "_probing",
                  "_probed_at", "_suspected", "_delay", "_restored_at", "_young_until", "_holes_until", "_in_vain", "_in_vain_since")
 
-    def __init__(self, failure_limit, longest_delay, warming_time=0.0):
+    def __init__(self, failure_limit: int, longest_delay: float, warming_time: float = 0.0) -> None:
         self.failure_limit = failure_limit
         self.longest_delay = longest_delay
         self.warming_time = warming_time
@@ -61,9 +61,9 @@ class Health:
         self._young_until = math.inf   # warming because of its age, which is not known yet
         self._holes_until = -math.inf  # warming because of what was deleted on it
         self._in_vain = 0              # misses in a row of which the backups knew nothing either
-        self._in_vain_since = None
+        self._in_vain_since: float | None = None
 
-    def state(self, now):
+    def state(self, now: float) -> str:
         """One of STATES."""
         if self.ejected:
             return PROBING if self._probing else EJECTED
@@ -73,7 +73,7 @@ class Health:
 
     # -- failures
 
-    def failed(self, now, count=1, hangs=False):
+    def failed(self, now: float, count: int = 1, hangs: bool = False) -> bool:
         """`count` requests failed at once; `hangs`: for want of an answer. Returns True if this ejects the backend."""
         self.failures += count
         if self.ejected:
@@ -92,13 +92,13 @@ class Health:
         self._schedule(now)
         return True
 
-    def suspect(self, now):
+    def suspect(self, now: float) -> None:
         """It answered what could not be understood: a probe is due at once, but a server that was just probed has a moment of rest."""
         if not self.ejected and not self._suspected:
             self._suspected = True
             self.probe_at = max(now, self._probed_at + FIRST_PROBE_DELAY)
 
-    def eject_by_hand(self, now):
+    def eject_by_hand(self, now: float) -> bool:
         """Leave it alone until `release`. Returns True if this ejects it, False if it was ejected anyway."""
         self.by_hand = True
         if self.ejected:
@@ -109,26 +109,26 @@ class Health:
         self._suspected = False
         return True
 
-    def release(self, now):
+    def release(self, now: float) -> None:
         """A server that was ejected, by hand or not, is probed now and trusted again if it answers."""
         self.by_hand = False
         self._delay = FIRST_PROBE_DELAY
         self.probe_at = now
 
-    def succeeded(self):
+    def succeeded(self) -> None:
         self.failures = 0
         self._suspected = False
 
     # -- probes
 
-    def probe_is_due(self, now):
+    def probe_is_due(self, now: float) -> bool:
         return (self.ejected or self._suspected) and not self.by_hand and not self._probing and now >= self.probe_at
 
-    def probe_begins(self, now):
+    def probe_begins(self, now: float) -> None:
         self._probing = True
         self._probed_at = now
 
-    def probe_failed(self, now):
+    def probe_failed(self, now: float) -> bool:
         """The server did not answer. Returns True if this ejects it."""
         began = self._probed_at if self._probing else now
         self._probing = False
@@ -139,7 +139,7 @@ class Health:
             self._schedule(began)
         return False
 
-    def probe_void(self, now):
+    def probe_void(self, now: float) -> None:
         """The probe that is under way, if one is, has no result, through no fault of the server. The next one comes after the same delay
         as this one, and not at once: what we lack now we may lack for a moment."""
         if not self._probing:
@@ -150,7 +150,7 @@ class Health:
         else:
             self.probe_at = now + min(FIRST_PROBE_DELAY, self.longest_delay)
 
-    def probe_succeeded(self, now):
+    def probe_succeeded(self, now: float) -> None:
         """It answered: trust it again, if it was ejected, and do not suspect it. The failures of a server that is not ejected are
         forgiven by answers to requests only."""
         self._probing = False
@@ -160,36 +160,36 @@ class Health:
             self.failures = 0
             self._restored_at = now
 
-    def probe_within(self, longest_delay, now):
+    def probe_within(self, longest_delay: float, now: float) -> None:
         """`longest_delay` has changed: the next probe is not later than that."""
         self.longest_delay = longest_delay
         self.probe_at = min(self.probe_at, now + longest_delay)
 
-    def _schedule(self, since):
+    def _schedule(self, since: float) -> None:
         """The next probe comes `_delay` after `since`, when the last one began."""
         self._delay = min(self._delay, self.longest_delay)
         self.probe_at = since + self._delay * (1 - random.uniform(0, JITTER))
 
     # -- warming
 
-    def is_warming(self, now):
+    def is_warming(self, now: float) -> bool:
         return now < self._young_until or now < self._holes_until
 
-    def age_unknown(self):
+    def age_unknown(self) -> None:
         """It may be another process now."""
         self._young_until = math.inf
 
-    def age_known(self, now, uptime):
+    def age_known(self, now: float, uptime: float) -> None:
         """It has run for `uptime` seconds."""
         self._young_until = now + self.warming_time - uptime
         self._begin_anew()
 
-    def has_holes(self, now):
+    def has_holes(self, now: float) -> None:
         """Keys were deleted on it that the backups may have."""
         self._holes_until = now + self.warming_time
         self._begin_anew()
 
-    def lacked(self, now, asked, found):
+    def lacked(self, now: float, asked: int, found: int) -> None:
         """Of `asked` keys that it did not have, the backups had `found`."""
         if found:
             self._begin_anew()
@@ -200,6 +200,6 @@ class Health:
         elif self._in_vain >= MISSES_IN_VAIN and now - self._in_vain_since >= TIME_IN_VAIN and self._young_until < math.inf:
             self._young_until = self._holes_until = now
 
-    def _begin_anew(self):
+    def _begin_anew(self) -> None:
         self._in_vain = 0
         self._in_vain_since = None

@@ -7,13 +7,15 @@
 One greenlet at a time does this for a backend, and only while there is something to do.
 """
 
+from collections.abc import Callable
 from logging import INFO
 from time import monotonic
+from typing import Any
 
 import gevent
 
 from gmproxy import internal_errors
-from gmproxy.backend.control_connection import connect
+from gmproxy.backend.control_connection import ControlConnection, Identity, connect
 from gmproxy.backend.recovery import Recovery
 from gmproxy.errors import BackendError, LocalError
 
@@ -36,9 +38,9 @@ class HealthChecker:
     identity   of the process (gmproxy.backend.control_connection.Identity); None while it is not known
     """
 
-    def __init__(self, backend):
+    def __init__(self, backend: Any) -> None:
         self.backend = backend
-        self.identity = None
+        self.identity: Identity | None = None
         self._at_work = None     # the greenlet
         self._identify_at = 0.0  # not before this time
         self._recovery = Recovery(backend, lambda: self._converse(), self.lost_keys)
@@ -46,7 +48,7 @@ class HealthChecker:
         self._loop = gevent.get_hub().loop
         self.follow_options()
 
-    def follow_options(self):
+    def follow_options(self) -> None:
         """The options are new, or have changed: until the server has said who it is, its misses prove nothing."""
         backend = self.backend
         self._asks_backup = backend.backed and backend.options.on_miss == "warming"
@@ -55,19 +57,19 @@ class HealthChecker:
 
     # -- what it is told
 
-    def connection_opened(self):
+    def connection_opened(self) -> None:
         self._identify_at = 0.0
         self._recovery.retry_now()
         self.tick(monotonic())
 
-    def connection_closed(self):
+    def connection_closed(self) -> None:
         """When we come back it may be another process, with an empty memory."""
         self.identity = None
         self.backend.health.age_unknown()
         if self._asks_backup:
             self.backend.ask_backup_on_miss = True
 
-    def tick(self, now):
+    def tick(self, now: float) -> None:
         """Do what is due."""
         backend = self.backend
         health = backend.health
@@ -86,16 +88,16 @@ class HealthChecker:
         elif self._asks_backup and self.identity is None and any(backend.connections) and now >= self._identify_at:
             self._work(self._identify)
 
-    def stop(self):
+    def stop(self) -> None:
         if self._at_work is not None:
             self._at_work.kill(block=False)
 
     # -- what it does, each in a greenlet
 
-    def _work(self, task):
+    def _work(self, task: Callable[[], None]) -> None:
         self._at_work = gevent.spawn(self._run, task)
 
-    def _run(self, task):
+    def _run(self, task: Callable[[], None]) -> None:
         try:
             task()
         except Exception:  # a fault of our own: the next tick finds what is still to be done
@@ -103,11 +105,11 @@ class HealthChecker:
         finally:
             self._at_work = None
 
-    def _converse(self, timeout=None):
+    def _converse(self, timeout: float | None = None) -> ControlConnection:
         options = self.backend.options
         return connect(self.backend.server, options, options.connect_timeout, timeout or options.timeout)
 
-    def _probe(self):
+    def _probe(self) -> None:
         backend = self.backend
         health = backend.health
         health.probe_begins(monotonic())
@@ -124,7 +126,7 @@ class HealthChecker:
         finally:
             health.probe_void(monotonic())  # if it has no result yet: whatever ended it, the server is probed again
 
-    def _probe_and_catch_up(self):
+    def _probe_and_catch_up(self) -> None:
         """Ask for a sign of life and, of a server that is ejected, all that must be done before it serves. Raises BackendError."""
         health = self.backend.health
         with self._converse(None if health.ejected else self.backend.options.timeout / SUSPICION) as server:
@@ -134,7 +136,7 @@ class HealthChecker:
             self._identify()
             self._recovery.catch_up()
 
-    def _probe_answered(self):
+    def _probe_answered(self) -> None:
         """Trust it again, if it was ejected."""
         backend = self.backend
         health = backend.health
@@ -147,7 +149,7 @@ class HealthChecker:
 
     # -- who is it?
 
-    def _identify(self):
+    def _identify(self) -> None:
         """Ask the server, and make of the answer what it means for its memory. Without an answer nothing is known."""
         backend = self.backend
         if not self._asks_backup and not backend.invalidations:
@@ -168,13 +170,13 @@ class HealthChecker:
         backend.health.age_known(now, uptime)
         self._warms(now, f"pid={identity.pid} uptime={uptime}s")
 
-    def lost_keys(self, cause, level=INFO):
+    def lost_keys(self, cause: str, level: int = INFO) -> None:
         """Something was deleted on it that the backups may have."""
         now = monotonic()
         self.backend.health.has_holes(now)
         self._warms(now, cause, level)
 
-    def _warms(self, now, cause, level=INFO):
+    def _warms(self, now: float, cause: str, level: int = INFO) -> None:
         backend = self.backend
         if not self._asks_backup:
             return
@@ -182,5 +184,5 @@ class HealthChecker:
         if backend.ask_backup_on_miss:
             backend.log.log(level, "backend warming server=%s %s", backend.label, cause)
 
-    def _catch_up_alone(self):
+    def _catch_up_alone(self) -> None:
         self._recovery.try_to_catch_up()

@@ -26,24 +26,24 @@ class PendingInvalidations:
 
     __slots__ = ("limit", "overflowed", "last_at", "debts", "_lots", "_in_hand", "_flushing", "_thrown")
 
-    def __init__(self, limit):
+    def __init__(self, limit: int) -> None:
         self.limit = limit
         self.overflowed = False
         self.last_at = 0.0
         self.debts = None
         self._lots = [KeySet()]    # the first has what was noted one by one, each other what came together
-        self._in_hand = frozenset()  # being deleted at this moment
+        self._in_hand: frozenset[bytes] = frozenset()  # being deleted at this moment
         self._flushing = False       # being flushed at this moment
-        self._thrown = []            # dicts of keys that are of no use any more, to be freed bit by bit
+        self._thrown: list[dict[bytes, None]] = []            # dicts of keys that are of no use any more, to be freed bit by bit
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Keys to delete. One that came with two lots counts twice."""
         return sum(map(len, self._lots)) + len(self._in_hand)
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.overflowed or self._flushing or bool(self._in_hand) or any(self._lots)
 
-    def __contains__(self, key):
+    def __contains__(self, key: bytes) -> bool:
         if self.overflowed or self._flushing or key in self._in_hand:
             return True
         for lot in self._lots:
@@ -51,7 +51,7 @@ class PendingInvalidations:
                 return True
         return False
 
-    def note(self, key, now):
+    def note(self, key: bytes, now: float) -> bool:
         """`key` may be old there from now on. Returns True if this was one too many."""
         self.last_at = now
         if self._thrown:
@@ -63,10 +63,10 @@ class PendingInvalidations:
             self.debts.owe(part)
         return self._is_too_much(now)
 
-    def note_all(self, keys, now):
+    def note_all(self, keys: KeySet, now: float) -> bool:
         """So may all of these KeySet, which are ours from now on. Returns True if this was too much."""
         if len(keys) <= FEW:
-            return any([self.note(key, now) for key in keys])
+            return any([self.note(key, now) for key in keys])  # each of them, whatever came of the one before
         self.last_at = now
         if self.overflowed:
             self._throw(keys)
@@ -77,14 +77,14 @@ class PendingInvalidations:
                 self.debts.owe(part)
         return self._is_too_much(now)
 
-    def _is_too_much(self, now):
+    def _is_too_much(self, now: float) -> bool:
         lots = self._lots
         if (len(lots[0]) if len(lots) == 1 else sum(map(len, lots))) <= self.limit:
             return False
         self.note_everything(now)
         return True
 
-    def note_everything(self, now):
+    def note_everything(self, now: float) -> None:
         """Any key may be old there."""
         self.last_at = now
         self.overflowed = True
@@ -92,7 +92,7 @@ class PendingInvalidations:
             self.debts.owe_everything()
         self._throw_all()
 
-    def take(self, count):
+    def take(self, count: int) -> frozenset[bytes]:
         """Up to `count` keys to delete now. They stay in the journal until `deleted` says that it was done."""
         lot = self._lots[-1]
         if not lot and len(self._lots) > 1:
@@ -101,13 +101,13 @@ class PendingInvalidations:
         self._in_hand = frozenset(lot.take(count))
         return self._in_hand
 
-    def take_everything(self):
+    def take_everything(self) -> None:
         """The server is being flushed. What is noted from now on is noted for afterwards."""
         self.overflowed = False
         self._throw_all()
         self._flushing = True
 
-    def deleted(self):
+    def deleted(self) -> None:
         """What was taken is gone from the server. (What was noted again meanwhile stays.)"""
         gone, self._in_hand = self._in_hand, frozenset()
         flushed, self._flushing = self._flushing, False
@@ -118,7 +118,7 @@ class PendingInvalidations:
         else:
             self.debts.paid([part for part in set(map(part_of, gone)) if not any(part in lot.parts for lot in self._lots)])
 
-    def not_deleted(self):
+    def not_deleted(self) -> None:
         """What was taken may still be there."""
         for key in self._in_hand:
             self._lots[0].add(key)
@@ -126,22 +126,22 @@ class PendingInvalidations:
         self.overflowed = self.overflowed or self._flushing
         self._flushing = False
 
-    def clear(self):
+    def clear(self) -> None:
         """Nothing of this concerns the server any more: it has a new, empty memory."""
         self.take_everything()
         self.deleted()
 
     # -- what is of no use any more
 
-    def _throw_all(self):
+    def _throw_all(self) -> None:
         for lot in self._lots:
             self._throw(lot)
         self._lots = [KeySet()]
 
-    def _throw(self, keys):
+    def _throw(self, keys: KeySet) -> None:
         self._thrown += keys.parts.values()
 
-    def sweep(self, count):
+    def sweep(self, count: int) -> None:
         """Free up to `count` of the keys that were thrown away."""
         while self._thrown and count > 0:
             part = self._thrown[-1]

@@ -1,10 +1,11 @@
 """What the servers of a pool say of themselves: their answers to `stats`, for clients that ask the proxy.
 
-They are asked on connections of their own, all at once, and who does not answer soon is left out. What was heard is kept for a moment, so
+They are asked on connections of their own, all at once, and who does not answer soon is left out. What was replies is kept for a moment, so
 that clients who ask often cost the servers no more than one question a second.
 """
 
 from time import monotonic
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
@@ -12,23 +13,27 @@ from gevent.event import AsyncResult
 from gmproxy import internal_errors
 from gmproxy.backend.control_connection import connect
 from gmproxy.errors import BackendError
+from gmproxy.placement.server_spec import Server
 
 #: A client waits so long at most for all of them together; seconds.
 ANSWER_WITHIN = 0.25
 
-#: For so many seconds what was heard is told again.
+#: For so many seconds what was replies is told again.
 KEPT_FOR = 1.0
+
+#: The lines of a server's reply to `stats`: names and values.
+StatLines = list[tuple[str, str]]
 
 
 class ServerStats:
     """`router`: whose primaries are asked. Backups have copies: to count them too would count items twice."""
 
-    def __init__(self, router, options):
+    def __init__(self, router: Any, options: Any) -> None:
         self._router = router
         self._options = options
-        self._kept = {}  # arguments of stats -> (until when, AsyncResult)
+        self._kept: dict[bytes, tuple[float, AsyncResult]] = {}  # arguments of stats -> (until when, reply)
 
-    def ask(self, arguments):
+    def ask(self, arguments: bytes) -> dict[str, StatLines]:
         """{label: [(name, value)]} of those that answer `stats` with `arguments` (bytes). Waits, and raises nothing."""
         now = monotonic()
         until, answer = self._kept.get(arguments, (0.0, None))
@@ -38,20 +43,20 @@ class ServerStats:
             gevent.spawn(self._ask_all, arguments, answer)
         return answer.get()
 
-    def _ask_all(self, arguments, answer):
-        heard = {}
+    def _ask_all(self, arguments: bytes, answer: AsyncResult) -> None:
+        replies: dict[str, StatLines] = {}
         try:
             asked = {backend.label: backend.server for backend in self._router.backends if not backend.health.ejected}
             with gevent.Timeout(ANSWER_WITHIN, False):
-                gevent.joinall([gevent.spawn(self._ask_one, label, server, arguments, heard) for label, server in asked.items()])
-            heard = {label: heard[label] for label in asked if label in heard}  # in their order, and nothing comes later
+                gevent.joinall([gevent.spawn(self._ask_one, label, server, arguments, replies) for label, server in asked.items()])
+            replies = {label: replies[label] for label in asked if label in replies}  # in their order, and nothing comes later
         finally:
-            answer.set(heard)
+            answer.set(replies)
 
-    def _ask_one(self, label, server, arguments, heard):
+    def _ask_one(self, label: str, server: Server, arguments: bytes, replies: dict[str, StatLines]) -> None:
         try:
             with connect(server, self._options, ANSWER_WITHIN, ANSWER_WITHIN) as talk:
-                heard[label] = talk.stats(arguments)
+                replies[label] = talk.stats(arguments)
         except BackendError:
             pass  # its health is looked after by others
         except Exception:

@@ -10,10 +10,12 @@ from gmproxy import internal_errors
 from gmproxy.backend.connection import resume_all
 from gmproxy.backend.server_stats import ServerStats
 from gmproxy.client import stats
+from gmproxy.client.session import Session
 from gmproxy.client.sessions import Sessions
+from gmproxy.client.stats import ServerReplies
 from gmproxy.protocol import internal_commands
 from gmproxy.protocol.limits import MAX_HELD, MAX_HELD_BY_ONE
-from gmproxy.protocol.request import INTERNAL_ERROR
+from gmproxy.protocol.request import INTERNAL_ERROR, Request
 from gmproxy.transport import tcp
 
 log = logging.getLogger("gmproxy")
@@ -33,7 +35,7 @@ class PoolContext:
     auth_errors   logins with a wrong password
     """
 
-    def __init__(self, options, router, share):
+    def __init__(self, options: Any, router: Any, share: Any) -> None:
         self.options = options
         self.router = router
         self.share = share
@@ -47,12 +49,12 @@ class PoolContext:
         self.flushes = 0
 
     @property
-    def max_clients(self):
+    def max_clients(self) -> int:
         """At the same time, in all workers: as -n says, but no more than there are descriptors for."""
         room = self.share.room * self.share.workers
         return min(self.options.max_connections or room, room)
 
-    def is_full(self):
+    def is_full(self) -> bool:
         """True if another client must be turned away."""
         board = self.share.board
         clients = len(self.clients) if board is None else board.clients(self.options.name)
@@ -69,7 +71,7 @@ class PoolContext:
         log.warning("client dropped reason=memory held=%d bytes=%d", total, by_one)
         return False
 
-    def reset_counters(self):
+    def reset_counters(self) -> None:
         internal_errors.forget()
         self.connections = self.rejected = self.dropped = self.auth_errors = self.flushes = 0
         self.clients.reset_traffic()
@@ -77,7 +79,7 @@ class PoolContext:
         for backend in self.router.backends + self.router.backups:
             backend.reset_counters()
 
-    def answer_locally(self, request):
+    def answer_locally(self, request: Request) -> None:
         """Answer a request without a key, now or later."""
         kind = request.command.kind
         if kind == "flush" and not self.options.disable_flush_all:
@@ -126,35 +128,35 @@ class PoolContext:
         if session is not None:
             resume_all([session])
 
-    def _ask_servers(self, request):
+    def _ask_servers(self, request: Request) -> None:
         """In a greenlet of its own."""
         try:
-            heard = self.server_stats.ask(b" ".join(request.keys[:1]))
+            replies = self.server_stats.ask(b" ".join(request.keys[:1]))
             if self.share.ask is not None and stats.question(request.keys):
-                self._ask_workers(request, heard)
+                self._ask_workers(request, replies)
             else:
-                gevent.get_hub().loop.run_callback(self._told, request, heard, None)
+                gevent.get_hub().loop.run_callback(self._told, request, replies, None)
         except Exception:
             internal_errors.record("service.ask_servers")
             gevent.get_hub().loop.run_callback(self._resume, request.abandon())
 
-    def _ask_workers(self, request, heard):
-        self.share.ask(stats.question(request.keys), [self.options.name], functools.partial(self._told, request, heard))
+    def _ask_workers(self, request: Request, replies: ServerReplies) -> None:
+        self.share.ask(stats.question(request.keys), [self.options.name], functools.partial(self._told, request, replies))
 
-    def _told(self, request, heard, whole):
+    def _told(self, request: Request, replies: ServerReplies, whole: Any) -> None:
         """Called from the loop: `whole` is what all workers say together, or None if they do not answer in time."""
         try:
-            request.reply = stats.answer(self, request.keys, self._as_magent(), whole, heard)
+            request.reply = stats.answer(self, request.keys, self._as_magent(), whole, replies)
         except Exception:
             internal_errors.record("service.stats")
             request.reply = INTERNAL_ERROR
         self._resume(request.complete())
 
     @staticmethod
-    def _resume(session):
+    def _resume(session: Session) -> None:
         """Called from the loop: all answers that `session` waits for are there, if it is one."""
         if session is not None:
             resume_all([session])
 
-    def _as_magent(self):
+    def _as_magent(self) -> bool:
         return self.options.compat == "magent"

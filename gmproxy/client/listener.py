@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.server import StreamServer
@@ -11,6 +13,10 @@ from gmproxy import internal_errors
 from gmproxy.system.descriptors import ACCEPTED_AT_ONCE, MAX_FAREWELLS
 from gmproxy.transport import tcp
 from gmproxy.transport.accept import Patient, close, say_and_close
+from gmproxy.transport.tcp import SocketAddress
+
+if TYPE_CHECKING:
+    from gmproxy.client.context import PoolContext
 
 log = logging.getLogger("gmproxy")
 
@@ -81,14 +87,14 @@ FAREWELLS = Farewells()
 class Listener:
     """The clients of the listening socket `sock`, which becomes ours; for `service` as soon as `serve` says for which."""
 
-    def __init__(self, sock, share):
-        self.service = None
+    def __init__(self, sock: socket.socket, share: Any) -> None:
+        self.service: "PoolContext | None" = None  # until `serve`
         self._is_tcp = sock.family != socket.AF_UNIX
         green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         green.setblocking(False)
         self._server = _Server(green, self.let_in) if share.board is None else _FairServer(green, self.let_in, share)
 
-    def serve(self, service):
+    def serve(self, service: "PoolContext") -> None:
         """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
         self.service = service
         if self._is_tcp:
@@ -96,13 +102,14 @@ class Listener:
         if not self._server.started:
             self._server.start()
 
-    def stop(self):
+    def stop(self) -> None:
         """Accept nobody any more; those who are here stay."""
         self._server.close()
 
-    def let_in(self, fd, address):
+    def let_in(self, fd: int, address: SocketAddress) -> None:
         """Called from the loop for each client: nothing in it may wait, and whatever raises costs this client alone."""
         service = self.service
+        assert service is not None, "it accepts connections once it has a context"
         try:
             service.connections += 1
             if service.is_full():
@@ -125,12 +132,12 @@ class _Server(Patient, StreamServer):
     max_accept = ACCEPTED_AT_ONCE
     refusal = TOO_MANY
 
-    def accepted(self, fd, address):
+    def accepted(self, fd: int, address: SocketAddress) -> tuple[int, SocketAddress]:
         """To make a socket object of it, and to tune that, were eleven system calls."""
         os.set_blocking(fd, False)
         return fd, address
 
-    def do_handle(self, fd, address):
+    def do_handle(self, fd: int, address: SocketAddress) -> None:
         """Called from the loop. Never raises: what fails costs this connection."""
         try:
             self.loop.run_callback(self._handle, fd, address)  # when all else that has happened is seen: a client that left has freed a place
@@ -144,14 +151,14 @@ class _FairServer(_Server):
 
     max_accept = ACCEPTED_BESIDE_OTHERS
 
-    def __init__(self, sock, handle, share):
+    def __init__(self, sock: socket.socket, handle: Callable[..., None], share: Any) -> None:
         super().__init__(sock, handle)
         self._share = share
         self._taken = TAKEN_AFTER_THAT  # clients since we stood back
         self._left = 0                  # pauses in a row because we have no room
-        self._standing_back = None
+        self._standing_back: Any = None  # a timer
 
-    def full(self):
+    def full(self) -> bool:
         """Asked before each client. True: let the others have it, for a moment. Never raises: gevent would never accept again."""
         try:
             return self._lets_others_go_first()
@@ -159,7 +166,7 @@ class _FairServer(_Server):
             internal_errors.record("listener.full")
             return False
 
-    def _lets_others_go_first(self):
+    def _lets_others_go_first(self) -> bool:
         if self._share.is_nearly_full(ACCEPTED_BESIDE_OTHERS):
             if self._left < LEFT_TO_OTHERS and self._share.others_have_room(ACCEPTED_BESIDE_OTHERS):
                 self._left += 1
@@ -171,7 +178,7 @@ class _FairServer(_Server):
         self._taken = 0
         return self._stand_back()
 
-    def _stand_back(self):
+    def _stand_back(self) -> bool:
         self._standing_back = self.loop.timer(STAND_BACK)
         self._standing_back.start(self._start_accepting_if_started)
         return True

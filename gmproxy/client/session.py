@@ -7,6 +7,8 @@ is a twentieth of what a get costs.
 """
 
 import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.monkey import get_original
@@ -17,15 +19,19 @@ from gmproxy.protocol.binary.packets import REQUEST
 from gmproxy.protocol.binary.requests import BinaryParser
 from gmproxy.protocol.request import (
     BACKUP,
-    UNREADY,
     ClientProtocolError,
     ReplySink,
+    Request,
+    RequestParser,
     local_reply,
 )
 from gmproxy.protocol.text.requests import TextParser
 from gmproxy.routing.ordering import BatchOrder
 from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline
+
+if TYPE_CHECKING:
+    from gmproxy.client.context import PoolContext
 
 READ = 1
 
@@ -62,7 +68,10 @@ RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 #: What a client speaks, before its first byte and after.
 UNKNOWN, TEXT, BINARY = 0, 1, 2
 
-#: A client of which nobody knows anything yet, see Session.state.
+#: What is kept of a client between two sessions: the protocol, True if it has logged in or need not, True if it is another gmproxy.
+State = tuple[int, bool, bool]
+
+#: That of a client of which nothing is known yet.
 NEW = UNKNOWN, False, False
 
 
@@ -83,7 +92,7 @@ class Session(ReplySink):
                  "_draining", "_after_next_reply", "_quit", "_blocked_request", "_accounted_bytes", "_reply_bytes", "_max_batch", "_bulk_batches", "_order",
                  "_from_proxy")
 
-    def __init__(self, service, fd, connection_index, state=NEW):
+    def __init__(self, service: "PoolContext", fd: int, connection_index: int, state: State = NEW) -> None:
         self.service = service
         self.fd = fd
         self.connection_index = connection_index
@@ -97,8 +106,8 @@ class Session(ReplySink):
         self._loop = hub.loop
         # Not hub.switch, which first looks up whether our greenlet has a hook for this: a tenth of a microsecond, twice a request.
         self._wait = greenlet.switch.__get__(hub)   # leaves the session's greenlet, until somebody calls
-        self._wake = None                           # this
-        self._left = None                           # whom to tell of the end
+        self._wake: Callable[[], object] | None = None  # this
+        self._left: Callable[..., None] | None = None  # whom to tell of the end
         self._watcher = self._loop.io(fd, READ)
         self._watching = False
         self._doing = RUNNING
@@ -112,14 +121,14 @@ class Session(ReplySink):
         self._draining = False  # the proxy ends: close when all that has arrived is answered
         self._after_next_reply = False
         self._blocked_request = None      # a request that was parsed but must wait for the batch before it
-        self._order = None     # a BatchOrder, once there are backups
+        self._order: BatchOrder | None = None     # a BatchOrder, once there are backups
         self._accounted_bytes = 0        # bytes that wait for this client, see _hold
         self._reply_bytes = 0      # bytes of answers to the batch, which wait for the others
         self._max_batch = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
         self._bulk_batches = 0         # batches for which it is taken for one with long answers
         self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
 
-    def drain(self, after_next_reply=False):
+    def drain(self, after_next_reply: bool = False) -> None:
         """Close the connection as soon as no answer is owed, or `after_next_reply`: after the next answer. Called from another greenlet."""
         self._draining = True
         self._after_next_reply = after_next_reply
@@ -127,10 +136,10 @@ class Session(ReplySink):
             self._run_soon()
 
     @property
-    def drains_after_next_reply(self):
+    def drains_after_next_reply(self) -> bool:
         return self._draining and self._after_next_reply
 
-    def maybe_hibernate(self, idle_rounds):
+    def maybe_hibernate(self, idle_rounds: int) -> None:
         """Called now and then. When it was called `idle_rounds` (0: never) since the client spoke last, and nothing of what it said is
         left to be done, the session ends, and another one can go on from its `state`."""
         self.idle_rounds += 1
@@ -138,36 +147,36 @@ class Session(ReplySink):
             self.will_hibernate = True
             self._run_soon()
 
-    def state(self):
+    def state(self) -> State:
         """What another session must know to go on with this client: what it speaks, True if it has logged in or need not, and True if it is
         another proxy that copies to us (see `serve_proxy`)."""
         return self._protocol, self._parser.is_known(), self._from_proxy
 
-    def serve_proxy(self):
+    def serve_proxy(self) -> None:
         """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone. Were it copied
         to our backups, or looked up there, two proxies that are each other's backup would go on for ever."""
         self._from_proxy = True
 
-    def _run_soon(self):
+    def _run_soon(self) -> None:
         """Have the greenlet run, which sees what there is to do."""
         self._doing = RUNNING
         self._readable = True  # perhaps
         self._loop.run_callback(self._wake)
 
-    def follow_options(self):
+    def follow_options(self) -> None:
         options = self.service.options
         parser = self._parser
         parser.max_item_size = options.max_item_size
         if parser.users is not None:  # who is in stays in
             parser.users = options.auth_file or None
 
-    def _is_drained(self, answered):
+    def _is_drained(self, answered: bool) -> bool:
         """Softly is only after an answer, and at a border: what has begun to arrive is waited for."""
         if not self._draining or self._readable:
             return False
         return not self._after_next_reply or (answered and not self._parser.stream.size())
 
-    def start(self, left):
+    def start(self, left: "Callable[[Session], None]") -> None:
         """Serve the client in a greenlet of its own until it leaves, or sleeps, and then call left(session).
 
         A plain greenlet: gevent's Greenlet is half a KiB more for each client, and nobody joins or kills this one. Before the end it runs
@@ -178,7 +187,7 @@ class Session(ReplySink):
         self._watch()
         self._loop.run_callback(self._wake)
 
-    def _serve(self):
+    def _serve(self) -> None:
         try:
             self._run()
         except Exception:
@@ -193,14 +202,14 @@ class Session(ReplySink):
                     close(self.fd)
                 self._left(self)
 
-    def _stop_watching(self):
+    def _stop_watching(self) -> None:
         """Before the descriptor is closed, whatever has failed: the loop ends the process for a watcher of one that is not open."""
         self._doing = RUNNING  # replies that come now find nobody to wake
         self._watcher.stop()
         self._watcher.close()
         self._hold(0)
 
-    def _run(self):
+    def _run(self) -> None:
         """Serve the client until it leaves, or sleeps."""
         try:
             while not self._quit:
@@ -224,7 +233,7 @@ class Session(ReplySink):
         except OSError:
             pass  # the client is gone
 
-    def _begin(self):
+    def _begin(self) -> None:
         """The first byte tells the protocol, for the whole connection."""
         stream = self._parser.stream
         self._protocol = BINARY if stream.byte(0) == REQUEST else TEXT
@@ -232,13 +241,13 @@ class Session(ReplySink):
             self._parser = self._new_parser(False)
             self._parser.stream = stream
 
-    def _new_parser(self, is_known):
+    def _new_parser(self, is_known: bool) -> RequestParser:
         options = self.service.options
         if self._protocol == BINARY:
             return BinaryParser(options.max_item_size, options.auth_file or None, is_known)
         return TextParser(options.max_item_size, None if is_known else options.auth_file or None)
 
-    def _answer_requests(self):
+    def _answer_requests(self) -> None:
         """Answer every whole request that has arrived, a batch at a time."""
         at_once = 0  # requests that nobody had to be asked for, since the loop was last free
         while self._read_batch():
@@ -255,7 +264,7 @@ class Session(ReplySink):
                 self._yield()
                 at_once = 0
 
-    def _yield(self):
+    def _yield(self) -> None:
         """Let the loop look at all other sockets before the next batch: perhaps there are many, and nobody to wait for, as where a server
         is down."""
         timer = self._loop.timer(0)  # a callback would come before them
@@ -267,7 +276,7 @@ class Session(ReplySink):
 
     # -- a batch of requests
 
-    def _read_batch(self):
+    def _read_batch(self) -> bool:
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
         connection_index = LAST_CONNECTION if self._bulk_batches else self.connection_index  # nothing of the batch before is under way any more, so that the order stays
@@ -299,7 +308,7 @@ class Session(ReplySink):
             self._router.on_internal_error(batch[len(batch) - 1])
         return len(batch) > 0
 
-    def _must_wait(self, request):
+    def _must_wait(self, request: Request) -> bool:
         """True if `request` must not be sent before the batch is answered: for one without a key that is a command about the whole service."""
         if not request.key:
             return request.reply is None
@@ -309,7 +318,7 @@ class Session(ReplySink):
             self._order = BatchOrder(self._router)
         return self._order.must_wait(request, self._batch)
 
-    def _dispatch(self, request):
+    def _dispatch(self, request: Request) -> None:
         if request.key:
             if self._from_proxy:
                 request.role = BACKUP
@@ -321,7 +330,7 @@ class Session(ReplySink):
         else:
             self.service.answer_locally(request)
 
-    def on_reply(self, request):
+    def on_reply(self, request: Request) -> ReplySink | None:
         """The reply to `request` is there. Returns this session if it waits for no other. It is counted last: should this raise, `on_internal_error`
         counts it."""
         if self._doing == AWAITS_REPLIES:
@@ -333,14 +342,14 @@ class Session(ReplySink):
         self._pending -= 1
         return None
 
-    def on_internal_error(self, request):
+    def on_internal_error(self, request: Request) -> ReplySink | None:
         """The same, with an error for a reply."""
         self._pending -= 1
         if self._pending == 0 and self._doing == AWAITS_REPLIES:
             return self
         return None
 
-    def _hold_reply(self, request):
+    def _hold_reply(self, request: Request) -> None:
         """Count what has arrived for the batch. Where that is too much, this answer goes, and the client when it has the others."""
         if self._max_batch == 0 or not self._account(self._reply_bytes + self._parser.stream.size()):
             self._reply_bytes -= len(request.reply)
@@ -350,7 +359,7 @@ class Session(ReplySink):
             self._max_batch = 0
             self._quit = True
 
-    def resume(self):
+    def resume(self) -> None:
         """All answers are there. Called from the loop's callbacks only: whoever calls from a greenlet is never switched back to."""
         if self._doing != AWAITS_REPLIES:
             return
@@ -361,7 +370,7 @@ class Session(ReplySink):
             self._doing = RUNNING
             self._wake()
 
-    def give_up(self):
+    def give_up(self) -> None:
         """gmproxy itself failed in `resume`: let the client have its answers, if that can be, and the end. Called from the loop's callbacks
         only."""
         self._quit = True
@@ -369,11 +378,11 @@ class Session(ReplySink):
             self._doing = RUNNING
             self._wake()
 
-    def _is_last_batch(self):
+    def _is_last_batch(self) -> bool:
         """True if the client awaits nothing more than the answers to this batch."""
         return not (self._draining or self._quit or self._blocked_request is not None or self._parser.stream.size())
 
-    def _send_from_here(self):
+    def _send_from_here(self) -> bool:
         """Send the answers outside the greenlet. False if it has to do that, or the rest of it: what goes wrong here goes wrong
         there again, where somebody hears of it."""
         try:
@@ -391,7 +400,7 @@ class Session(ReplySink):
             self._hold(0)
         return True
 
-    def _send_replies(self):
+    def _send_replies(self) -> None:
         """Send the answers, and wait until the client has taken them."""
         if self._batch:
             self._render_replies()
@@ -401,7 +410,7 @@ class Session(ReplySink):
         elif self._accounted_bytes:
             self._hold(0)
 
-    def _render_replies(self):
+    def _render_replies(self) -> None:
         batch = self._batch
         count = len(batch)
         if count == 1:
@@ -428,7 +437,7 @@ class Session(ReplySink):
 
     # -- the socket
 
-    def _wait_for_bytes(self):
+    def _wait_for_bytes(self) -> None:
         """The watcher stays started from one wait to the next: to start it for each would be a system call each."""
         if self._accounted_bytes != self._parser.stream.size():
             self._hold(self._parser.stream.size())
@@ -438,12 +447,12 @@ class Session(ReplySink):
             self._wait()
         self._readable = False
 
-    def _watch(self):
+    def _watch(self) -> None:
         if not self._watching:
             self._watching = True
             self._watcher.start(self._on_readable)
 
-    def _on_readable(self):
+    def _on_readable(self) -> None:
         """Called from the loop. Never raises: gevent would not call it again, and the client would wait for ever."""
         try:
             if self._doing == AWAITS_BYTES:
@@ -460,14 +469,14 @@ class Session(ReplySink):
                 self._doing = RUNNING
                 self._wake()
 
-    def _send_on(self):
+    def _send_on(self) -> None:
         """Send of `_out` what the kernel takes now; if that is all, nothing is left there."""
         if self._out:
             self._out_at += self._parser.stream.send(self.fd, self._out, self._out_at)
             if self._out_at == len(self._out):
                 self._out = b""
 
-    def _send_slowly(self):
+    def _send_slowly(self) -> None:
         """A client that does not read for `client_write_timeout` seconds is given up (OSError)."""
         try:
             while self._out:
@@ -481,12 +490,12 @@ class Session(ReplySink):
         finally:
             self._hold(0)
 
-    def _hold(self, count):
+    def _hold(self, count: int) -> None:
         """`count` bytes wait for this client now. Raises OSError if that is too much, for it or for all clients together."""
         if not self._account(count):
             raise OSError("too much memory waits for clients")
 
-    def _account(self, count):
+    def _account(self, count: int) -> bool:
         """The same; False if that is too much."""
         more = count - self._accounted_bytes
         self._accounted_bytes = count

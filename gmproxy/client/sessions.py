@@ -2,14 +2,18 @@
 
 import logging
 import math
+from typing import TYPE_CHECKING
 
 from gevent.monkey import get_original
 
 from gmproxy import internal_errors
 from gmproxy.client.idle import IdleClients
-from gmproxy.client.session import NEW, Session
+from gmproxy.client.session import NEW, Session, State
 from gmproxy.system.descriptors import CLIENTS_PER_CONNECTION
 from gmproxy.system.malloc import Apart, give_back_memory
+
+if TYPE_CHECKING:
+    from gmproxy.client.context import PoolContext
 
 log = logging.getLogger("gmproxy")
 
@@ -36,38 +40,38 @@ class Sessions:
     bytes_read     what they said whose session has ended, and `bytes_written` what they were told, see `traffic`
     """
 
-    def __init__(self, service):
+    def __init__(self, service: "PoolContext") -> None:
         self._service = service
-        self.sessions = set()
+        self.sessions: set[Session] = set()
         self.bytes_read = 0
         self.bytes_written = 0
         self._idle = IdleClients(self._wake)
         self._noted = 0               # clients that the process has counted
         self._when_closed = self._on_closed  # one object for all sessions
-        self._round = []              # sessions that are still to be looked at
+        self._round: list[Session] = []              # sessions that are still to be looked at
         self._next_round = 0.0        # loop time
         self._busy = 0                # how many of those looked at are
         self._connection_index_of_new = 0
         self._hibernated_since_trim = 0         # since memory was given back
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sessions) + self.hibernating()
 
-    def hibernating(self):
+    def hibernating(self) -> int:
         """How many are."""
         return len(self._idle)
 
-    def traffic(self):
+    def traffic(self) -> tuple[int, int]:
         """(bytes read from clients, bytes written to them)"""
         return (self.bytes_read + sum(session.bytes_read for session in self.sessions),
                 self.bytes_written + sum(session.bytes_written for session in self.sessions))
 
-    def reset_traffic(self):
+    def reset_traffic(self) -> None:
         read, written = self.traffic()
         self.bytes_read -= read
         self.bytes_written -= written
 
-    def start_session(self, fd, state=NEW, after_next_reply=False):
+    def start_session(self, fd: int, state: State = NEW, after_next_reply: bool = False) -> None:
         """The client at the socket `fd`, which becomes ours, has a session from now on. `state` and `after_next_reply`: see IdleClients. Called from
         the loop. If it raises, the socket is still the caller's."""
         with APART:
@@ -78,7 +82,7 @@ class Sessions:
         self.sessions.add(session)
         self._note()
 
-    def _wake(self, fd, state, after_next_reply):
+    def _wake(self, fd: int, state: State, after_next_reply: bool) -> None:
         """Called from the loop: the client at `fd`, who slept, speaks. Never raises."""
         try:
             self.start_session(fd, state, after_next_reply)
@@ -87,7 +91,7 @@ class Sessions:
             _close(fd)
             self._note()
 
-    def _on_closed(self, session):
+    def _on_closed(self, session: Session) -> None:
         """Called at the end of the session's greenlet. Never raises: nobody is there to hear of it."""
         self.sessions.discard(session)
         self.bytes_read += session.bytes_read
@@ -96,7 +100,7 @@ class Sessions:
             self._hibernate(session)
         self._note()
 
-    def _hibernate(self, session):
+    def _hibernate(self, session: Session) -> None:
         fd = session.fd
         try:
             facts = session.state(), session.drains_after_next_reply
@@ -110,7 +114,7 @@ class Sessions:
             internal_errors.record("clients.lay_down")
             _close(fd)
 
-    def _note(self):
+    def _note(self) -> None:
         """Tell the process, and the other workers, how many clients we have. Never raises."""
         share = self._service.share
         count = len(self)
@@ -124,7 +128,7 @@ class Sessions:
 
     # -- who is busy, and who is silent
 
-    def tick(self, now):
+    def tick(self, now: float) -> None:
         """Look at some of the sessions. `now`: the loop's time."""
         if not self._round and now >= self._next_round:
             self._next_round = now + ROUND_INTERVAL
@@ -146,7 +150,7 @@ class Sessions:
             if hibernated == MAX_HIBERNATED_AT_ONCE:
                 break
 
-    def _begin_round(self):
+    def _begin_round(self) -> None:
         if self._hibernated_since_trim >= TRIM_AFTER:
             self._hibernated_since_trim = 0
             give_back_memory()
@@ -156,14 +160,14 @@ class Sessions:
 
     # -- all of them
 
-    def follow_options(self):
+    def follow_options(self) -> None:
         for session in self.sessions:
             try:
                 session.follow_options()
             except Exception:
                 internal_errors.record("clients.follow_options")
 
-    def drain(self, after_next_reply):
+    def drain(self, after_next_reply: bool) -> None:
         """Let every client go as soon as it has the answers it waits for, or `after_next_reply`: the next ones."""
         if after_next_reply:
             self._idle.drain_all()
@@ -176,6 +180,6 @@ class Sessions:
             except Exception:
                 internal_errors.record("clients.leave")
 
-    def close(self):
+    def close(self) -> None:
         self._idle.close()
         self._note()

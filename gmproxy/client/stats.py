@@ -4,11 +4,16 @@ import os
 import resource
 import struct
 import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from gmproxy import __version__, internal_errors
 from gmproxy.config.configuration import UNNAMED
 from gmproxy.config.settings import SETTINGS, render
 from gmproxy.protocol.numbers import plain_number
+
+if TYPE_CHECKING:
+    from gmproxy.client.context import PoolContext
 
 #: The memcached whose text protocol is spoken. libmemcached drops a server whose version does not begin with digits.
 PROTOCOL_VERSION = "1.6.18"
@@ -41,7 +46,17 @@ MERGED_BY = {"pid": max, "uptime": max, "time": max, "version": max, "pointer_si
 OF_NOW = ("curr_connections", "sleeping_connections", "bytes_held", "threads", "backend_links", "links_lingering", "changes_undecided", "fetches", "journal_keys")
 
 
-def general(service):
+#: Names and values of lines.
+Pairs = list[tuple[str, object]]
+
+#: What one process has counted, or several together, as JSON can hold it.
+Snapshot = dict[str, Any]
+
+#: Label of a server -> the names and values of its reply to `stats`.
+ServerReplies = dict[str, list[tuple[str, str]]]
+
+
+def general(service: "PoolContext") -> Pairs:
     """The lines of a plain `stats`: names and values."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     router = service.router
@@ -95,19 +110,19 @@ def general(service):
     ]
 
 
-def snapshot(service):
+def snapshot(service: "PoolContext") -> Snapshot:
     """What this process has counted: JSON can hold it, and `merge` can join it with that of others."""
     links = [[backend.label, sum(link is not None for link in backend.connections)] for backend in service.router.backends]
     return {"general": dict(general(service)), "links": links}
 
 
-def counted(snapshot):
+def counted(snapshot: Snapshot) -> Snapshot:
     """What stays of it when there is nothing more to be said of its process than what it has counted."""
     idle = [name for name, value in snapshot["general"].items() if name in OF_NOW or (name in MERGED_BY and not isinstance(value, str))]
     return {"general": snapshot["general"] | dict.fromkeys(idle, 0), "links": []}
 
 
-def merge(snapshots, pid):
+def merge(snapshots: list[Snapshot], pid: int) -> Snapshot:
     """One of many: the service speaks as the process `pid`. `snapshots` is not empty."""
     first = snapshots[0]
     whole = {name: MERGED_BY.get(name, sum)([each["general"][name] for each in snapshots]) for name in first["general"]}
@@ -115,7 +130,7 @@ def merge(snapshots, pid):
     return {"general": whole | {"pid": pid}, "links": links}
 
 
-def settings(service):
+def settings(service: "PoolContext") -> Pairs:
     return [(name, render(setting, getattr(service.options, name)) or "-") for name, setting in SETTINGS.items()]
 
 
@@ -123,30 +138,31 @@ def settings(service):
 _QUESTIONS = {(): "stats", (b"proxy",): "stats", (b"reset",): "reset", (b"pools",): "report", (b"backends",): "report"}
 
 
-def question(words):
+def question(words: list[bytes]) -> str | None:
     """The question to, or order for, all workers that `stats` with the arguments `words` is; or None."""
     return _QUESTIONS.get(tuple(words))
 
 
-def is_about_servers(words):
+def is_about_servers(words: list[bytes]) -> bool:
     return not words or words in [[word] for word in OF_SERVERS]
 
 
-def answer(service, words, as_magent=False, whole=None, heard=None):
+def answer(service: "PoolContext", words: list[bytes], as_magent: bool = False, whole: Snapshot | None = None,
+           replies: ServerReplies | None = None) -> bytes:
     """The reply to `stats` with the arguments `words` (list of bytes). `whole`: the answer of all workers, where there are several;
-    `heard`: {label: [(name, value)]}, that of the servers, where they were asked."""
+    `replies`: {label: [(name, value)]}, that of the servers, where they were asked."""
     if not words or words == [b"proxy"]:
         told = whole or snapshot(service)
         if as_magent and not words:
             return _as_magent(told["links"])
-        return _lines([*told["general"].items(), *sums(heard or {})])
+        return _lines([*told["general"].items(), *sums(replies or {})])
     if words in ([b"pools"], [b"backends"]):
         report = whole or service.share.report()
         return _lines(_of_pools(report) if words == [b"pools"] else _of_backends(report["pools"][service.options.name or UNNAMED]))
     if words[0] == b"settings":
         return _lines(settings(service))
     if words[0] in OF_SERVERS:
-        return _lines(_sizes(heard or {}) if words[0] == b"sizes" else _slabs(heard or {}))
+        return _lines(_sizes(replies or {}) if words[0] == b"sizes" else _slabs(replies or {}))
     if words[0] == b"conns":
         return END  # the proxy's clients are nobody's business
     if words[0] == b"reset":
@@ -158,17 +174,17 @@ def answer(service, words, as_magent=False, whole=None, heard=None):
 # -- of the servers
 
 
-def sums(heard):
+def sums(replies: ServerReplies) -> Pairs:
     """[(name, value)]: what the servers say of themselves, in sum, as far as they do."""
-    facts = [dict(pairs) for pairs in heard.values()]
+    facts = [dict(pairs) for pairs in replies.values()]
     return [(name, sum(plain_number(one.get(name, "")) or 0 for one in facts)) for name in SUMMED if any(name in one for one in facts)]
 
 
-def _slabs(heard):
+def _slabs(replies: ServerReplies) -> Pairs:
     """The lines of `stats items` or `stats slabs`: those about a slab class for each server by itself, the others in sum."""
-    lines = []
-    whole = {}
-    for number, pairs in enumerate(heard.values(), 1):
+    lines: Pairs = []
+    whole: dict[str, int] = {}
+    for number, pairs in enumerate(replies.values(), 1):
         for name, value in pairs:
             prefix, _, rest = name.rpartition(":")
             group, _, slab = prefix.rpartition(":")
@@ -180,23 +196,23 @@ def _slabs(heard):
     return [*lines, *whole.items()]
 
 
-def _sizes(heard):
+def _sizes(replies: ServerReplies) -> Pairs:
     """The lines of `stats sizes`: how many items of each size there are, on all servers."""
-    counts = {}
-    words = {}
-    for name, value in (pair for pairs in heard.values() for pair in pairs):
+    counts: dict[int, int] = {}
+    words: dict[str, str] = {}
+    for name, value in (pair for pairs in replies.values() for pair in pairs):
         size, count = plain_number(name), plain_number(value)
         if size is not None and count is not None:
             counts[size] = counts.get(size, 0) + count
         else:
             words[name] = value
-    return [*sorted(counts.items()), *words.items()]
+    return [*((str(size), count) for size, count in sorted(counts.items())), *words.items()]
 
 
 # -- of the report
 
 
-def _of_pools(report):
+def _of_pools(report: Snapshot) -> Iterator[tuple[str, object]]:
     for title, pool in report["pools"].items():
         backends = pool["backends"]
         facts = {
@@ -210,7 +226,7 @@ def _of_pools(report):
         yield from ((f"{_word(title)}:{name}", value) for name, value in facts.items())
 
 
-def _of_backends(pool):
+def _of_backends(pool: dict[str, Any]) -> Iterator[tuple[str, object]]:
     for number, one in enumerate(pool["backends"], 1):
         facts = {
             "address": one["label"], "name": _word(one["name"]) or "-", "role": one["role"], "state": one["state"], "links": one["links"],
@@ -221,7 +237,7 @@ def _of_backends(pool):
         yield from ((f"{number}:{name}", value) for name, value in facts.items())
 
 
-def _word(text):
+def _word(text: str) -> str:
     """`text` as one word of a line."""
     return "_".join(text.split())
 
@@ -229,15 +245,15 @@ def _word(text):
 # -- lines
 
 
-def _lines(pairs):
+def _lines(pairs: Iterable[tuple[str, object]]) -> bytes:
     return b"".join(f"STAT {name} {_number(value)}\r\n".encode() for name, value in pairs) + END
 
 
-def _number(value):
+def _number(value: object) -> object:
     return f"{value:.6f}" if isinstance(value, float) else value
 
 
-def _as_magent(links):
+def _as_magent(links: list[list[Any]]) -> bytes:
     """magent: one line for each primary, with the number of its open connections."""
     lines = [f"matrix {number} -> {label}, pool size {count}".encode() for number, (label, count) in enumerate(links, 1)]
     return b"\r\n".join([MAGENT_NAME, *lines]) + b"\r\n" + END

@@ -5,10 +5,13 @@ has it as a guest: once the rings change again that value is old there, and the 
 """
 
 import time
+from collections.abc import Callable
 
+from gmproxy.backend.backend import Backend
+from gmproxy.placement.locators import Locator
 from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import c_number
-from gmproxy.protocol.request import ReplySink
+from gmproxy.protocol.request import Command, ReplySink, Request
 
 #: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
 LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
@@ -24,27 +27,27 @@ class Detour:
     longest_life   seconds that a value lives on a server that is not its own; 0: as its client said
     """
 
-    def __init__(self, backends, home_locator, longest_life):
+    def __init__(self, backends: list[Backend], home_locator: Locator, longest_life: int) -> None:
         self.backends = backends
         self.home_locator = home_locator
         self.longest_life = longest_life
 
-    def take(self, request, key, backend):
+    def take(self, request: Request, key: bytes, backend: Backend) -> None:
         """`request` is about to change `key` on `backend`."""
         home = self._home_of(key)
         if home is not backend:
             home.missed_key(key)
             self._lodge(request, key, backend)
 
-    def fill(self, request, backend):
+    def fill(self, request: Request, backend: Backend) -> None:
         """`request` is about to copy a key to `backend`."""
         if self._home_of(request.key) is not backend:
             self._lodge(request, request.key, backend)
 
-    def _home_of(self, key):
+    def _home_of(self, key: bytes) -> Backend:
         return self.backends[self.home_locator.locate(key)]
 
-    def _lodge(self, request, key, backend):
+    def _lodge(self, request: Request, key: bytes, backend: Backend) -> None:
         backend.has_guest(key)
         if self.longest_life and request.keys is None:
             request.line = shorten_life(request.command, request.line, self.longest_life)
@@ -58,29 +61,31 @@ class Straggler(ReplySink):
 
     __slots__ = ("sink", "backend")
 
-    def __init__(self, owner, backend):
+    def __init__(self, owner: ReplySink | None, backend: Backend) -> None:
         self.sink = owner
         self.backend = backend
 
-    def on_reply(self, request):
+    def on_reply(self, request: Request) -> ReplySink | None:
         request.sink = self.sink
         self.backend.missed_change(request)
         return request.complete()
 
-    def on_internal_error(self, request):
+    def on_internal_error(self, request: Request) -> ReplySink | None:
         request.sink = self.sink
         return request.abandon()
 
 
-def follow_stragglers(backend, primary_of):
+def follow_stragglers(backend: Backend, primary_of: Callable[[bytes], Backend | None]) -> None:
     """Find the changes that are under way to `backend` and have no business there any more: `primary_of(key)` is another."""
-    for link in filter(None, backend.connections):
-        for request in link.waiting:
+    for connection in backend.connections:
+        if connection is None:
+            continue
+        for request in connection.waiting:
             if request.command.is_write and any(primary_of(key) is not backend for key in request.keys or (request.key,)):
                 request.sink = Straggler(request.sink, backend)
 
 
-def shorten_life(command, line, longest):
+def shorten_life(command: Command, line: bytes, longest: int) -> bytes:
     """The command `line` with a life of at most `longest` seconds. A life that is no number is left for the server to refuse: this
     raises nothing, whatever a client has written."""
     head, end, block = line.partition(b"\r\n")
@@ -95,11 +100,11 @@ def shorten_life(command, line, longest):
     return b" ".join(words) + end + block
 
 
-def _shorter_flag(word, longest):
+def _shorter_flag(word: bytes, longest: int) -> bytes:
     return word[:1] + _shorter(word[1:], longest) if word[:1] in META_LIVES else word
 
 
-def _shorter(word, longest):
+def _shorter(word: bytes, longest: int) -> bytes:
     life = c_number(word, -2**63, 2**63 - 1)
     if life is None:
         return word

@@ -10,8 +10,19 @@ primary says what is under way; a change takes its key out when it is sent. Seve
 for all of them.
 """
 
+from collections.abc import Collection
+from typing import Any
+
+from gmproxy.backend.backend import Backend
 from gmproxy.protocol import internal_commands
-from gmproxy.protocol.request import BACKUP, COMMANDS, META_GET, ReplySink
+from gmproxy.protocol.request import (
+    BACKUP,
+    COMMANDS,
+    META_GET,
+    Command,
+    ReplySink,
+    Request,
+)
 from gmproxy.protocol.value_blocks import END, blocks_by_key, in_order
 
 GET = COMMANDS[b"get"]
@@ -31,14 +42,14 @@ class Fetching(ReplySink):
 
     __slots__ = ("request", "primary", "router", "left", "in_doubt")
 
-    def __init__(self, request, primary, router):
+    def __init__(self, request: Request, primary: Backend, router: Any) -> None:
         self.request = request
         self.primary = primary
         self.router = router
         self.left = 0
         self.in_doubt = False
 
-    def fetch(self, keys):
+    def fetch(self, keys: Collection[bytes]) -> ReplySink | None:
         """Returns the session that waits for no more replies by this, if any."""
         self.left = len(keys)
         for key in keys:
@@ -49,14 +60,14 @@ class Fetching(ReplySink):
             session = self._ask(key, *internal_commands.look(key, tells_life)) or session
         return session
 
-    def _ask(self, key, command, line):
+    def _ask(self, key: bytes, command: Command, line: bytes) -> ReplySink | None:
         question = command.request(key, line)
         question.sink = self
         question.connection_index = self.request.connection_index
         question.role = BACKUP
         return self.router.backup_of(key).submit(question)
 
-    def on_reply(self, question):
+    def on_reply(self, question: Request) -> ReplySink | None:
         reply = question.reply
         if question.command is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(question.key):
             return self._ask(question.key, GET, b"get %b\r\n" % question.key)
@@ -73,7 +84,7 @@ class Fetching(ReplySink):
         self.left -= 1
         return None if self.left else self.done()
 
-    def _add(self, key, flags, life, data):
+    def _add(self, key: bytes, flags: int, life: int, data: bytes) -> None:
         """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
         command, line = internal_commands.fill(key, flags, life, data)
         refill = command.request(key, line)
@@ -81,14 +92,14 @@ class Fetching(ReplySink):
         refill.role = BACKUP  # nobody waits for it and nobody else is asked if it fails
         self.router.fill(refill, self.primary)
 
-    def found(self, key, flags, life, data):
+    def found(self, key: bytes, flags: int, life: int, data: bytes) -> None:
         """The backup has `key`."""
 
-    def done(self):
+    def done(self) -> ReplySink | None:
         """All questions are answered."""
         raise NotImplementedError
 
-    def on_internal_error(self, question):
+    def on_internal_error(self, question: Request) -> ReplySink | None:
         """Nothing that was fetched for the request is added to the primary, and the request is abandoned."""
         for key in self.request.keys or (self.request.key,):
             if self.primary.fetches.get(key) is self:
@@ -104,7 +115,7 @@ class Refill(Fetching):
 
     __slots__ = ("values", "_had")
 
-    def ask(self):
+    def ask(self) -> ReplySink | None:
         request = self.request
         self.values = blocks_by_key(request.reply)
         self._had = len(self.values)
@@ -113,11 +124,11 @@ class Refill(Fetching):
             return request.complete()
         return self.fetch(keys)
 
-    def found(self, key, flags, life, data):
+    def found(self, key: bytes, flags: int, life: int, data: bytes) -> None:
         cas = b" %d" % UNMATCHED_CAS if self.request.command.name in (b"gets", b"gats") else b""
         self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, len(data) - 2, cas, data)]
 
-    def done(self):
+    def done(self) -> ReplySink | None:
         request = self.request
         if not self.in_doubt:
             asked = len(request.keys or (request.key,)) - self._had
@@ -133,7 +144,7 @@ class MetaRefill(Fetching):
 
     __slots__ = ()
 
-    def ask(self):
+    def ask(self) -> ReplySink | None:
         request = self.request
         same = request.command.request(request.key, request.line)
         same.sink = self
@@ -141,7 +152,7 @@ class MetaRefill(Fetching):
         same.role = BACKUP
         return self.router.backup_of(request.key).submit(same)
 
-    def on_reply(self, question):
+    def on_reply(self, question: Request) -> ReplySink | None:
         if self.left:
             return Fetching.on_reply(self, question)
         request = self.request
@@ -153,7 +164,7 @@ class MetaRefill(Fetching):
             self.fetch([request.key])
         return request.complete()
 
-    def done(self):
+    def done(self) -> ReplySink | None:
         return None
 
 
@@ -162,18 +173,18 @@ class Fetch(Fetching):
 
     __slots__ = ()
 
-    def ask(self):
+    def ask(self) -> ReplySink | None:
         return self.fetch([self.request.key])
 
-    def done(self):
+    def done(self) -> ReplySink | None:
         return self.router.ready(self.request)
 
-    def on_internal_error(self, question):
+    def on_internal_error(self, question: Request) -> ReplySink | None:
         self.router.never_ready(self.request)
         return Fetching.on_internal_error(self, question)
 
 
-def read_meta(reply, life):
+def read_meta(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
     """(flags, life, data with CRLF) of an answer to `mg key f t v`, or None if there is no value; `life` if it does not tell."""
     if not reply.startswith(b"VA "):
         return None
@@ -187,7 +198,7 @@ def read_meta(reply, life):
     return flags, life, reply[end + 2:]
 
 
-def read_plain(reply, life):
+def read_plain(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
     """The same of an answer to `get key`, which does not tell the life."""
     if not reply.startswith(b"VALUE "):
         return None
@@ -195,7 +206,7 @@ def read_plain(reply, life):
     return int(reply[:end].split(b" ")[2]), life, reply[end + 2:-len(END)]
 
 
-def without_cas(reply):
+def without_cas(reply: bytes) -> bytes:
     """A meta answer of the backup with a number that no item of the primary has."""
     header, end, block = reply.partition(b"\r\n")
     words = [b"c%d" % UNMATCHED_CAS if word[:1] == b"c" else word for word in header.split(b" ")]

@@ -1,6 +1,7 @@
 """Many answers become one: of a retrieval that was split by server, and of a command that went to every server."""
 
-from gmproxy.protocol.request import ReplySink
+from gmproxy.protocol.key_list import KeyPartition
+from gmproxy.protocol.request import ReplySink, Request
 from gmproxy.protocol.value_blocks import END, blocks_by_key, in_order
 
 
@@ -12,14 +13,14 @@ class Gather(ReplySink):
 
     __slots__ = ("request", "division", "left", "parts")
 
-    def begin(self, request, division):
+    def begin(self, request: Request, division: KeyPartition) -> None:
         """Before anything else: a GATHERER makes it so."""
         self.request = request
         self.division = division
         self.left = len(division.owners)
         self.parts = []
 
-    def on_reply(self, part):
+    def on_reply(self, part: Request) -> ReplySink | None:
         self.left -= 1
         if self.left:
             return None
@@ -29,10 +30,10 @@ class Gather(ReplySink):
         self.parts = None  # they refer to this object: let go, or only the garbage collector could
         return request.complete()
 
-    def on_internal_error(self, part):
+    def on_internal_error(self, part: Request) -> ReplySink | None:
         return self.request.abandon()
 
-    def _join(self):
+    def _join(self) -> bytes:
         parts = self.parts
         if len(parts) == 1:
             return parts[0].reply
@@ -41,7 +42,7 @@ class Gather(ReplySink):
                 return self._piece_together()
         return self.division.merge(parts)
 
-    def _piece_together(self):
+    def _piece_together(self) -> bytes:
         """Block by block: some of the answers are not as a server gave them."""
         found = {}
         for part in self.parts:
@@ -58,7 +59,7 @@ class Gatherer:
 
     __slots__ = ()
 
-    def gather(self, request, division):
+    def gather(self, request: Request, division: KeyPartition) -> Gather:
         gather = Gather.__new__(Gather)
         gather.begin(request, division)
         return gather
@@ -72,12 +73,12 @@ class FanOut(ReplySink):
 
     __slots__ = ("request", "left", "trouble")
 
-    def __init__(self, request, left):
+    def __init__(self, request: Request, left: int) -> None:
         self.request = request
         self.left = left
         self.trouble = None
 
-    def on_reply(self, part):
+    def on_reply(self, part: Request) -> ReplySink | None:
         self.left -= 1
         if part.reply != b"OK\r\n" and self.trouble is None:
             self.trouble = part.reply
@@ -86,5 +87,5 @@ class FanOut(ReplySink):
         self.request.reply = self.trouble or b"OK\r\n"
         return self.request.complete()
 
-    def on_internal_error(self, part):
+    def on_internal_error(self, part: Request) -> ReplySink | None:
         return self.request.abandon()

@@ -5,10 +5,13 @@ over one connection, and so in order. With backups a request may be sent a secon
 was behind it must not be there first.
 """
 
-from gmproxy.protocol.request import UNREADY
+from collections.abc import Iterable
+
+from gmproxy.protocol.request import UNREADY, Request
+from gmproxy.routing.router import Router
 
 
-def keys_of(request):
+def keys_of(request: Request) -> Iterable[bytes]:
     return request.keys if request.keys is not None else (request.key,)
 
 
@@ -20,12 +23,12 @@ class BatchOrder:
 
     __slots__ = ("_router", "_keys_read", "_seen")
 
-    def __init__(self, router):
+    def __init__(self, router: Router) -> None:
         self._router = router
-        self._keys_read = None  # keys that the batch reads, or changes depending on the old value, as a set; None until that matters
+        self._keys_read: set[bytes] | None = None  # keys that the batch reads, or changes depending on the old value, as a set; None until that matters
         self._seen = 0          # requests of the batch whose keys are among them
 
-    def must_wait(self, request, batch):
+    def must_wait(self, request: Request, batch: list[Request]) -> bool:
         """True if `request` must not be sent before the requests in the list `batch` are answered.
 
         That is a change of a key that the batch reads, or changes depending on the old value: should the read have to be repeated on the
@@ -36,11 +39,11 @@ class BatchOrder:
             return not self._keys_of_reads(batch).isdisjoint(keys_of(request))
         return self._router.unready > 0 and not self._unready_keys(batch).isdisjoint(keys_of(request))
 
-    def clear(self):
+    def clear(self) -> None:
         """The batch is answered."""
         self._keys_read = None
 
-    def _keys_of_reads(self, batch):
+    def _keys_of_reads(self, batch: list[Request]) -> set[bytes]:
         """Each key is put there once, however many changes follow."""
         if self._keys_read is None:
             self._keys_read = set()
@@ -52,5 +55,5 @@ class BatchOrder:
         self._seen = len(batch)
         return self._keys_read
 
-    def _unready_keys(self, batch):
+    def _unready_keys(self, batch: list[Request]) -> set[bytes]:
         return {earlier.key for earlier in batch if earlier.role == UNREADY}

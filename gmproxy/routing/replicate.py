@@ -12,10 +12,14 @@ A change and its copy are twins: each refers to the other until both are answere
 its answer as soon as the primary's is there, with sync when both are. A primary that fails is answered for by the copy.
 """
 
+from typing import Any
+
+from gmproxy.backend.backend import Backend
+from gmproxy.placement.locators import Locator
 from gmproxy.protocol import internal_commands, replica_commands
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
-from gmproxy.protocol.request import COPY, PRIMARY, ReplySink
+from gmproxy.protocol.request import COPY, PRIMARY, Command, ReplySink, Request
 
 
 class Copies:
@@ -29,31 +33,31 @@ class Copies:
 
     __slots__ = ("router", "backups", "locator", "waited_for", "lost", "differed", "_undecided")
 
-    def __init__(self, router):
+    def __init__(self, router: Any) -> None:
         self.router = router
-        self.backups = []
-        self.locator = None
+        self.backups: list[Backend] = []
+        self.locator: Locator | None = None
         self.waited_for = False
         self.lost = 0
         self.differed = 0
         self._undecided = {}  # key -> the Outcomes that the primary has not told yet
 
-    def serve(self, backups, locator, waited_for):
+    def serve(self, backups: list[Backend], locator: Locator, waited_for: bool) -> None:
         """Copy to these from now on. What is on its way stays so."""
         self.backups = backups
         self.locator = locator
         self.waited_for = waited_for
 
-    def undecided(self):
+    def undecided(self) -> int:
         """How many changes by outcome are on their way."""
         return sum(map(len, self._undecided.values()))
 
-    def backup_of(self, key):
+    def backup_of(self, key: bytes) -> Backend:
         return self.backups[self.locator.locate(key)]
 
     # -- changes
 
-    def send(self, request, primary):
+    def send(self, request: Request, primary: Backend) -> None:
         """`request`, a change, is about to be sent to `primary`."""
         if self._is_same_server(request.key, primary):
             return
@@ -69,7 +73,7 @@ class Copies:
             self._overtake(request.key)
         self._send_twin(request, request.command, request.line)
 
-    def send_touch(self, request, key, primary):
+    def send_touch(self, request: Request, key: bytes, primary: Backend) -> None:
         """What a retrieval changes is the life of the item: the backup need not send the value for that."""
         if self._is_same_server(key, primary):
             return
@@ -78,43 +82,43 @@ class Copies:
         command, key, line = replica_commands.of_touch(request, key)
         self._submit(command.request(key, line))
 
-    def _is_same_server(self, key, primary):
+    def _is_same_server(self, key: bytes, primary: Backend) -> bool:
         """True if `key` has its own primary for a backup, as some have where the lists overlap: what is made there twice is wrong."""
         return self.backup_of(key).label == primary.label
 
-    def _send_twin(self, request, command, line):
+    def _send_twin(self, request: Request, command: Command, line: bytes) -> None:
         copy = command.request(request.key, line)
         copy.mirror = request
         request.mirror = copy
         self._submit(copy)
 
-    def _submit(self, copy):
+    def _submit(self, copy: Request) -> None:
         copy.role = COPY
         self.backup_of(copy.key).submit(copy)
 
-    def _send_value(self, request):
+    def _send_value(self, request: Request) -> None:
         """The primary has stored what `request` says: so must the backup."""
         command, _, line = replica_commands.of_outcome(request)
         reply, request.reply = request.reply, None  # should the copy fail at once, it is not yet that which is waited for
         self._send_twin(request, command, line)
         request.reply = reply
 
-    def _forget(self, key):
+    def _forget(self, key: bytes) -> None:
         """Nobody knows what the backup has under `key`, so it had better have nothing."""
         command, line = internal_commands.forget(key)
         self._submit(command.request(key, line))
 
-    def _overtake(self, key):
+    def _overtake(self, key: bytes) -> None:
         for outcome in self._undecided.get(key, ()):
             outcome.overtaken = True
 
-    def overtake_all(self):
+    def overtake_all(self) -> None:
         """All keys are about to be flushed."""
         for outcomes in self._undecided.values():
             for outcome in outcomes:
                 outcome.overtaken = True
 
-    def decided(self, outcome, request):
+    def decided(self, outcome: "Outcome", request: Request) -> ReplySink | None:
         """The primary has told what came of a change by outcome. Returns the session that waits for no more replies, if any."""
         self.forget_outcome(outcome, request.key)
         if request.role == PRIMARY and request.reply.startswith(request.command.success_prefixes):
@@ -126,7 +130,7 @@ class Copies:
                     return None
         return request.complete()
 
-    def forget_outcome(self, outcome, key):
+    def forget_outcome(self, outcome: "Outcome", key: bytes) -> None:
         """`outcome`, of a change of `key`, is not undecided any longer."""
         outcomes = self._undecided.get(key, [])
         if outcome in outcomes:
@@ -136,7 +140,7 @@ class Copies:
 
     # -- answers
 
-    def on_reply(self, request):
+    def on_reply(self, request: Request) -> ReplySink | None:
         """One of two twins has its reply. Returns the session that waits for no more replies by this, if any."""
         if request.role == COPY:
             return self._copy_answered(request, request.mirror)
@@ -149,7 +153,7 @@ class Copies:
             return None
         return request.complete()
 
-    def _copy_answered(self, copy, request):
+    def _copy_answered(self, copy: Request, request: Request) -> ReplySink | None:
         if request.error is not None:
             copy.mirror = request.mirror = None
             request.reply = copy.reply
@@ -160,7 +164,7 @@ class Copies:
         self._compare(request, copy)
         return request.complete() if self.waited_for else None
 
-    def _compare(self, request, copy):
+    def _compare(self, request: Request, copy: Request) -> None:
         """Both have answered: let them go of each other, and see to it that the backup has no value that the primary has not."""
         copy.mirror = request.mirror = None
         if copy.reply != request.reply and replica_commands.differ(request, copy):
@@ -169,7 +173,7 @@ class Copies:
 
     # -- failures
 
-    def primary_failed(self, request, primary):
+    def primary_failed(self, request: Request, primary: Backend) -> ReplySink | None:
         """`primary` failed on `request`, which has a twin: what the backup says of its copy is the answer."""
         copy = request.mirror
         if copy.reply is None and copy.error is None:
@@ -181,7 +185,7 @@ class Copies:
         mark_cas_number(request, BACKUP_SET)
         return request.complete()
 
-    def copy_failed(self, copy, backup):
+    def copy_failed(self, copy: Request, backup: Backend) -> ReplySink | None:
         """`backup` failed on `copy`, and has the key in its journal now."""
         self.lost += 1
         request = copy.mirror
@@ -205,16 +209,16 @@ class Outcome(ReplySink):
 
     __slots__ = ("sink", "copies", "overtaken")
 
-    def __init__(self, owner, copies):
+    def __init__(self, owner: ReplySink | None, copies: Copies) -> None:
         self.sink = owner
         self.copies = copies
         self.overtaken = False
 
-    def on_reply(self, request):
+    def on_reply(self, request: Request) -> ReplySink | None:
         request.sink = self.sink
         return self.copies.decided(self, request)
 
-    def on_internal_error(self, request):
+    def on_internal_error(self, request: Request) -> ReplySink | None:
         self.copies.forget_outcome(self, request.key)
         request.sink = self.sink
         return request.abandon()

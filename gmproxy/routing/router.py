@@ -13,12 +13,17 @@ missed goes into its journal (journal.py).
 """
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from gmproxy import internal_errors
+from gmproxy.backend.backend import Backend
 from gmproxy.errors import ConfigError
+from gmproxy.placement.builder import Placement
+from gmproxy.placement.locators import Locator
 from gmproxy.protocol import cas_numbers, replica_commands
 from gmproxy.protocol.key_list import KeyPartition
-from gmproxy.protocol.request import BACKUP, COPY, PRIMARY, UNREADY, ReplySink
+from gmproxy.protocol.request import BACKUP, COPY, PRIMARY, UNREADY, ReplySink, Request
 from gmproxy.routing.failover import Detour, follow_stragglers
 from gmproxy.routing.fill import Fetch, MetaRefill, Refill
 from gmproxy.routing.multiget import GATHERER, FanOut
@@ -30,7 +35,7 @@ log = logging.getLogger("gmproxy")
 LONGEST_GAT = 1900
 
 
-def some_may_be_old(servers):
+def some_may_be_old(servers: list[Backend]) -> bool:
     """True if one of them may have missed a change."""
     for backend in servers:
         if backend.has_old():
@@ -52,22 +57,22 @@ class Router:
     __slots__ = ("backends", "backups", "locator", "copies", "copying", "detour", "unready", "_place", "options",
                  "misses_for_errors", "sampler", "fragments", "_to_skip")
 
-    def __init__(self, options):
+    def __init__(self, options: Any) -> None:
         self.options = options
-        self.backends = []
-        self.backups = []
-        self.locator = None
+        self.backends: list[Backend] = []
+        self.backups: list[Backend] = []
+        self.locator: Locator | None = None
         self.copies = Copies(self)
         self.copying = False
-        self.detour = None
+        self.detour: Detour | None = None
         self.unready = 0
-        self._place = None
+        self._place: Callable[..., Placement] | None = None
         self.misses_for_errors = 0
         self.sampler = None
         self.fragments = 0
         self._to_skip = 0
 
-    def serve(self, backends, place, backups, backup_locator):
+    def serve(self, backends: list[Backend], place: Callable[..., Placement], backups: list[Backend], backup_locator: Locator) -> None:
         """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live.
 
         May be called again: requests in flight end where they are, and ask the last backups if there are none any more.
@@ -84,7 +89,7 @@ class Router:
         if any(backend.health.ejected for backend in backends):
             self.health_changed()
 
-    def health_changed(self):
+    def health_changed(self) -> None:
         """A server was ejected or restored: from now on others may be asked for a key than before.
 
         A ring that cannot be built of the servers that are left (weights that come to nothing without the ejected one) changes nothing: the
@@ -112,7 +117,7 @@ class Router:
             for backend in self.backends:
                 follow_stragglers(backend, self.primary_of)
 
-    def was_flushed(self, backend):
+    def was_flushed(self, backend: Backend) -> None:
         """All of `backend` was deleted because some of it was old. The same server may also be there in another part."""
         for other in self.backends + self.backups:
             if other is not backend and other.label == backend.label:
@@ -120,7 +125,7 @@ class Router:
 
     # -- requests
 
-    def route(self, request):
+    def route(self, request: Request) -> None:
         """Send `request` on its way. Its owner gets the answer once it is there, perhaps before this returns.
 
         Called from a session's greenlet; never waits. The caller abandons the request if it raises (see `on_internal_error`).
@@ -142,13 +147,13 @@ class Router:
         else:
             self._change(request, backend)
 
-    def _sample(self, request):
+    def _sample(self, request: Request) -> None:
         """The sampler says how many requests to skip until the next that it wants to see."""
         self._to_skip -= 1
         if self._to_skip < 0:
             self._to_skip = self.sampler.take(request)
 
-    def _change(self, request, backend):
+    def _change(self, request: Request, backend: Backend) -> ReplySink | None:
         """Everybody who has to know of a change hears of it, then the server."""
         if backend.fetches and replica_commands.changes_value(request):
             backend.fetches.pop(request.key, None)  # what is being fetched is about to be old
@@ -161,11 +166,11 @@ class Router:
             self.backup_of(request.key).guest_leaves(request.key)
         return session
 
-    def _may_leave_guests(self, request):
+    def _may_leave_guests(self, request: Request) -> bool:
         """True if a change was sent to the primary alone, while the backup may have the key from when it stood in."""
-        return not self.copying and self.backups and request.role == PRIMARY
+        return not self.copying and bool(self.backups) and request.role == PRIMARY
 
-    def ready(self, request):
+    def ready(self, request: Request) -> ReplySink | None:
         """The key of `request` was refilled, if it could be. Returns the session that is ready by this, if any."""
         if request.role != UNREADY:
             return None  # it was abandoned
@@ -173,13 +178,13 @@ class Router:
         request.role = PRIMARY
         return self._change(request, self.primary_of(request.key))  # perhaps another than when it came
 
-    def never_ready(self, request):
+    def never_ready(self, request: Request) -> None:
         """The key of `request` is not refilled, and the request abandoned."""
         if request.role == UNREADY:
             self.unready -= 1
             request.role = PRIMARY
 
-    def _touch_several(self, request):
+    def _touch_several(self, request: Request) -> None:
         for key in request.keys:
             backend = self.backends[self.locator.locate(key)]
             if backend.fetches and replica_commands.changes_value(request):
@@ -193,7 +198,7 @@ class Router:
             elif self.backups:
                 self.backup_of(key).guest_leaves(key)
 
-    def fill(self, request, backend):
+    def fill(self, request: Request, backend: Backend) -> None:
         """Give `backend` what the backups have of a key: `request` is an add."""
         if self.primary_of(request.key) is not backend:
             return  # not any more
@@ -202,7 +207,7 @@ class Router:
         backend.counters.fills += 1
         backend.submit(request)
 
-    def flush_all(self, request):
+    def flush_all(self, request: Request) -> None:
         """Ask every server and every backup."""
         servers = self.backends + self.backups
         fan_out = FanOut(request, len(servers))
@@ -215,7 +220,7 @@ class Router:
             part.role = BACKUP  # there is nobody else to ask
             backend.submit(part)
 
-    def _split(self, request, servers, locator, stage):
+    def _split(self, request: Request, servers: list[Backend], locator: Locator, stage: int) -> ReplySink | None:
         """Ask each of `servers` for its keys of `request`. Returns the session that is ready by this, if any."""
         if request.command.is_write or some_may_be_old(servers):
             division = self._divide_with_care(request, servers, locator)
@@ -238,7 +243,7 @@ class Router:
             session = backend.submit(parts[number]) or session
         return session
 
-    def _divide_with_care(self, request, servers, locator):
+    def _divide_with_care(self, request: Request, servers: list[Backend], locator: Locator) -> KeyPartition:
         """The keys that a server will refuse, since it has missed a change of them, go apart. And memcached gives up a long
         line that is no get."""
         changes = request.command.is_write
@@ -260,15 +265,15 @@ class Router:
             order.append(groups[place])
         return KeyPartition(request.keys, order, owners)
 
-    def primary_of(self, key):
+    def primary_of(self, key: bytes) -> Backend:
         return self.backends[self.locator.locate(key)]
 
     # -- backups
 
-    def backup_of(self, key):
+    def backup_of(self, key: bytes) -> Backend:
         return self.copies.backup_of(key)
 
-    def missed(self, request, backend):
+    def missed(self, request: Request, backend: Backend) -> ReplySink | None:
         """The primary has no value for a key of `request`, but that proves nothing: ask the backup."""
         if request.role != PRIMARY:
             return request.complete()
@@ -278,7 +283,7 @@ class Router:
 
     # -- failures
 
-    def failed(self, request, backend, reason):
+    def failed(self, request: Request, backend: Backend, reason: str) -> ReplySink | None:
         """`backend` could not answer. Returns the session that waits for no more replies by this, if any."""
         request.error = reason
         backend.counters.errors[reason] += 1
@@ -292,7 +297,7 @@ class Router:
             return self._ask_backup(request, backend)
         return self.give_up(request, backend, reason)
 
-    def _ask_backup(self, request, primary):
+    def _ask_backup(self, request: Request, primary: Backend) -> ReplySink | None:
         if request.keys is not None:
             question = request.command.request(request.key, prefix_of(request))
             question.keys = request.keys
@@ -310,7 +315,7 @@ class Router:
             request.line = cas_numbers.line_for(request, cas_numbers.BACKUP_SET)
         return backup.submit(request)
 
-    def give_up(self, request, backend, reason):
+    def give_up(self, request: Request, backend: Backend, reason: str) -> ReplySink | None:
         """Nobody can answer `request`; `backend` was the last that could not."""
         if request.command.miss_reply is not None and self.options.on_get_error == "miss":
             self.misses_for_errors += 1
@@ -322,7 +327,7 @@ class Router:
 
     # -- internal errors
 
-    def on_internal_error(self, request):
+    def on_internal_error(self, request: Request) -> ReplySink | None:
         """gmproxy itself failed on `request`: its owner gets INTERNAL_ERROR, once. Returns the session that waits for no more
         replies by this, if any. May be called from a callback of the loop or a session's greenlet; never raises.
 
@@ -344,14 +349,14 @@ class Router:
             internal_errors.record("router.abandoned")
         return session
 
-    def _is_unknown(self, key):
+    def _is_unknown(self, key: bytes) -> None:
         """Nobody knows what the servers have under `key`."""
         self.primary_of(key).missed_key(key)
         if self.backups:
             self.backup_of(key).missed_key(key)
 
 
-def prefix_of(part):
+def prefix_of(part: Request) -> bytes:
     """What stands in the line of `part`, a request for several keys, before the first of them."""
     words = 2 if part.command.is_write else 1  # gat EXPTIME
     return b" ".join(part.line.split(b" ", words)[:words]) + b" "
@@ -362,17 +367,17 @@ class Heir(ReplySink):
 
     __slots__ = ("request",)
 
-    def __init__(self, request):
+    def __init__(self, request: Request) -> None:
         self.request = request
 
-    def on_reply(self, other):
+    def on_reply(self, other: Request) -> ReplySink | None:
         request = self.request
         self.request = None  # it may refer to `other`, and that to this object
         request.reply = other.reply
         request.has_value_offsets = False
         return request.complete()
 
-    def on_internal_error(self, other):
+    def on_internal_error(self, other: Request) -> ReplySink | None:
         request = self.request
         self.request = None
         return request.abandon() if request is not None else None

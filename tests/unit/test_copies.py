@@ -9,7 +9,7 @@ import pytest
 
 from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol import request as message
-from gmproxy.protocol.request import COPY, COMMANDS, Request
+from gmproxy.protocol.request import COMMANDS, COPY, Request
 from gmproxy.routing import replicate as copies
 
 PRIMARY = SimpleNamespace(label="primary")

@@ -9,11 +9,10 @@ import pytest
 from gevent import socket
 
 from gmproxy import internal_errors
-from gmproxy.transport import tcp
 from gmproxy.client.listener import Farewells, Listener
 from gmproxy.process.shared_memory import WorkerContext
 from gmproxy.system.descriptors import MAX_FAREWELLS
-from gmproxy.transport import accept
+from gmproxy.transport import accept, tcp
 
 
 def service(keepalive):

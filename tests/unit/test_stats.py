@@ -143,20 +143,20 @@ HEARD = {
 
 
 def test_slab_classes_of_each_server_are_told_apart_and_the_rest_is_summed(service):
-    told = stats.answer(service, [b"items"], heard=HEARD).decode().split("\r\n")
+    told = stats.answer(service, [b"items"], replies=HEARD).decode().split("\r\n")
     assert {"STAT items:101:number 3", "STAT items:105:number 1", "STAT items:201:number 7"} <= set(told)
-    told = stats.answer(service, [b"slabs"], heard=HEARD).decode().split("\r\n")
+    told = stats.answer(service, [b"slabs"], replies=HEARD).decode().split("\r\n")
     assert {"STAT 101:chunk_size 96", "STAT 201:chunk_size 96", "STAT active_slabs 3"} <= set(told)
 
 
 def test_sizes_are_summed(service):
     heard = {label: [pair for pair in pairs if pair[0].isdigit() or pair[0] == "sizes_status"] for label, pairs in HEARD.items()}
-    assert stats.answer(service, [b"sizes"], heard=heard) == b"STAT 96 5\r\nSTAT 128 2\r\nSTAT sizes_status enabled\r\nEND\r\n"
+    assert stats.answer(service, [b"sizes"], replies=heard) == b"STAT 96 5\r\nSTAT 128 2\r\nSTAT sizes_status enabled\r\nEND\r\n"
 
 
 def test_what_servers_hold_is_a_sum_and_missing_if_nobody_says_it(service):
     heard = {"a:1": [("bytes", "10"), ("curr_items", "1"), ("pid", "5")], "b:2": [("bytes", "5"), ("curr_items", "odd")]}
-    told = facts(stats.answer(service, [], heard=heard))
+    told = facts(stats.answer(service, [], replies=heard))
     assert (told["bytes"], told["curr_items"]) == ("15", "1")
     assert "evictions" not in told
     assert "bytes" not in facts(stats.answer(service, []))
@@ -164,4 +164,4 @@ def test_what_servers_hold_is_a_sum_and_missing_if_nobody_says_it(service):
 
 @pytest.mark.parametrize("words", [[b"items"], [b"slabs"], [b"sizes"]])
 def test_servers_that_say_nothing(service, words):
-    assert stats.answer(service, words, heard={}) == b"END\r\n"
+    assert stats.answer(service, words, replies={}) == b"END\r\n"
