@@ -1,4 +1,4 @@
-"""The commands gmproxy and magent: the first instructions. All else is in startup.py, which takes a moment to import."""
+"""The commands gmproxy and magent: the first instructions. All else is in startup.py, which takes some time to import."""
 
 from gmproxy.system import bootstrap
 
@@ -9,12 +9,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def magent(arguments: list[str] | None = None) -> int:
-    """The command magent: the same program with magent's defaults and answers. Returns its exit status."""
+    """The command magent: the same program with magent's defaults and replies. Returns its exit status."""
     return _command("magent", arguments)
 
 
 def _command(program: str, arguments: list[str] | None) -> int:
-    bootstrap.keep_signals()
+    bootstrap.hold_signals()
     bootstrap.open_standard_descriptors()
-    from gmproxy import startup  # only now: a signal that comes meanwhile is kept
-    return startup.command(program, program, arguments)
+    from gmproxy import startup  # only now: a signal that comes meanwhile is held
+    return startup.run_command_line(program, program, arguments)

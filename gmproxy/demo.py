@@ -10,7 +10,7 @@ import time
 from gmproxy.errors import StartError
 from gmproxy.monitoring import logging_setup
 from gmproxy.placement.server_spec import Server
-from gmproxy.process.shared_memory import WorkerContext
+from gmproxy.process.worker_context import WorkerContext
 from gmproxy.system import bootstrap, sockets
 
 HOST = "127.0.0.1"
@@ -47,14 +47,14 @@ def run(config, program):
     children = []
     try:
         servers = [_start(memcached, children) for _ in range(3)]
-        config = dataclasses.replace(config, server=servers[:2], backup=servers[2:], daemon=False, admin=sockets.name_of(admin))
+        config = dataclasses.replace(config, server=servers[:2], backup=servers[2:], daemon=False, admin=sockets.address_of(admin))
         logging_setup.set_up(config, False)
         import gevent
 
         from gmproxy.process.worker import Worker
 
         host, port = bound.getsockname()
-        place = sockets.name_of(bound)
+        address = sockets.address_of(bound)
 
         def ready():
             print(BANNER.format(
@@ -63,10 +63,10 @@ def run(config, program):
             ), flush=True)
 
         worker = Worker(WorkerContext(started_at=time.monotonic()), lambda config: None)
-        worker.serve([config], {config.name: [place]}, {place: bound, config.admin: admin})
+        worker.reconfigure([config], {config.name: [address]}, {address: bound, config.admin: admin})
         for number in bootstrap.END_SIGNALS:
             gevent.signal_handler(number, worker.end)
-        if bootstrap.must_end():
+        if bootstrap.end_is_pending():
             worker.end()
         worker.run(ready)
     finally:
@@ -102,13 +102,13 @@ def _start(memcached, children):
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     children.append(child)
     deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline and child.poll() is None and not bootstrap.must_end():
+    while time.monotonic() < deadline and child.poll() is None and not bootstrap.end_is_pending():
         try:
             socket.create_connection((HOST, port), 1).close()
             return Server(HOST, port)
         except OSError:
             time.sleep(0.02)
-    if bootstrap.must_end():
+    if bootstrap.end_is_pending():
         raise StartError("ended by a signal at the start")
     raise StartError(f"memcached did not start on {HOST}:{port}")
 

@@ -31,18 +31,18 @@ class Pool:
     backends      primaries and backups
     """
 
-    def __init__(self, config, share):
+    def __init__(self, config, worker_context):
         self.title = config.name or UNNAMED
         self.states = {}
         self._log = PoolLog(config.name, self.title)
         self._slow = None    # see measure
         self._placement = None  # (config, what `placement` gave for it)
         self._shares = None  # (locator, what `shares` gave for it)
-        self._share = share
+        self._worker_context = worker_context
         self._draining = {}  # a Backend that was taken out -> when it was last seen busy
         self.options = SimpleNamespace()
         self.router = Router(self.options)
-        self.service = PoolContext(self.options, self.router, share)
+        self.service = PoolContext(self.options, self.router, worker_context)
         self.backends = []
         self.reload(config)
 
@@ -70,9 +70,9 @@ class Pool:
         """With backups one link to each server: then there is one order of changes for all clients (copies.py)."""
         if config.backup:
             return 1
-        if config.server_connections < self._share.workers and self._share.number == 0:
-            self._log.warning("server_connections is below workers server_connections=%d workers=%d", config.server_connections, self._share.workers)
-        return self._share.part_of(config.server_connections)
+        if config.server_connections < self._worker_context.workers and self._worker_context.number == 0:
+            self._log.warning("server_connections is below workers server_connections=%d workers=%d", config.server_connections, self._worker_context.workers)
+        return self._worker_context.part_of(config.server_connections)
 
     def _staff(self, servers, present, backed, is_backup):
         """A Backend for each of `servers`, of those `present` or new; and those that are left."""
@@ -83,10 +83,10 @@ class Pool:
                 backend = Backend(server, self.options, self.router, self._log, backed, is_backup)
             else:
                 backend.follow_options(backed)
-            backend.share_debts(self._share.debts(self.config.name, is_backup, server.label))
+            backend.share_invalidations(self._worker_context.server_invalidations(self.config.name, is_backup, server.label))
             staff.append(backend)
         for backend in left:
-            backend.share_debts(None)
+            backend.share_invalidations(None)
         return staff, left
 
     def tick(self, now):

@@ -8,25 +8,29 @@ import functools
 import os
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from gmproxy.config import configuration
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.monitoring import log_output, logging_setup
 from gmproxy.placement.profiles import PROFILES
 from gmproxy.process.listeners import ListeningSockets
-from gmproxy.process.shared_memory import Board, WorkerContext
 from gmproxy.process.supervisor import Supervisor
+from gmproxy.process.worker_context import WorkerContext
+from gmproxy.process.worker_group import WorkerGroup
 from gmproxy.system import bootstrap, daemon, descriptors, proctitle, sockets
 from gmproxy.system.systemd import Notifier
 
 
-def command(program, compat, arguments=None):
-    """Do what the `arguments` say, those of the process if None. Returns the exit status."""
+def run_command_line(program: str, compat: str, arguments: list[str] | None = None) -> int:
+    """Do what the `arguments` say, or those of the process if None. `compat`: the program that is emulated if none is configured. Returns the
+    exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    waiting = daemon.Waiting()
+    start_report = daemon.StartReport()
     try:
-        places = ListeningSockets(environment := dict(os.environ))
-        waiting.pipe = places.report_to
+        listening_sockets = ListeningSockets(environment := dict(os.environ))
+        start_report.pipe = listening_sockets.report_to
         source = configuration.Source(arguments, environment, program, compat)
         configs = source.read()
         if source.actions and "demo" not in source.actions:
@@ -42,83 +46,83 @@ def command(program, compat, arguments=None):
             demo.run(configs[0], program)
         else:
             proctitle.drop_interpreter()
-            _serve(Supervisor(source, configs, places, Notifier(source.environment), waiting), program)
+            _serve(Supervisor(source, configs, listening_sockets, Notifier(source.environment), start_report), program)
     except GmproxyError as error:
-        waiting.tell(f"{program}: {error}\n")
-        with contextlib.suppress(OSError):  # a dead stderr does not change the exit status
+        start_report.send(f"{program}: {error}\n")
+        with contextlib.suppress(OSError):  # a closed stderr does not change the exit status
             print(f"{program}: {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 1
     except Exception as error:
-        waiting.tell(f"{program}: {type(error).__name__}: {error}\n")
+        start_report.send(f"{program}: {type(error).__name__}: {error}\n")
         raise
     return 0
 
 
-def goes_to_background(config):
-    """magent does unless told otherwise, gmproxy only if told so."""
+def goes_to_background(config: Any) -> bool:
+    """True for magent unless its configuration says otherwise; for gmproxy only if its configuration says so."""
     if config.foreground or config.verbose:
         return config.daemon
     return config.daemon or config.compat == "magent"
 
 
-def _verdict(program, configs):
+def _verdict(program: str, configs: list[Any]) -> str:
     if configs[0].pools:
         return f"{program}: configuration file '{configs[0].pools}' syntax is ok: {len(configs)} pools"
     return f"{program}: configuration is valid: servers: {len(configs[0].server)}, backups: {len(configs[0].backup)}"
 
 
-def _serve(steward, program):
-    """Bind, go to the background, write the pid file, become the user, and serve. Raises StartError, and leaves no file behind.
+def _serve(supervisor: Supervisor, program: str) -> None:
+    """Bind, go to the background, write the pid file, change the user, and serve. Raises StartError, and leaves no file behind.
 
-    A signal that ends the service is looked for between two steps: until the crew serves, signals are only kept.
+    Between two steps it checks for a signal that ends the service: until the workers serve, signals are only held.
     """
-    places, waiting = steward.places, steward.waiting
-    config = steward.configs[0]  # every pool's knows what holds for the process
+    listening_sockets, start_report = supervisor.listening_sockets, supervisor.start_report
+    config = supervisor.configs[0]  # the settings of the process are the same in every pool's
     in_background = goes_to_background(config)
     try:
-        places.open(steward.configs)
+        listening_sockets.bind_new(supervisor.configs)
         if config.control:
-            places.open_control(config.control, daemon.owner(config.user, config.group))
-        if bootstrap.must_end():
+            listening_sockets.open_control(config.control, daemon.user_ids(config.user, config.group))
+        if bootstrap.end_is_pending():
             return
-        if in_background and waiting.pipe is None:
-            waiting.pipe = daemon.go_to_background()
+        if in_background and start_report.pipe is None:
+            start_report.pipe = daemon.go_to_background()
         stderr = log_output.open_stderr()  # as long as we may be root
-        descriptors.make_room(steward.configs)
+        descriptors.reserve(supervisor.configs)
         set_up_logs = functools.partial(logging_setup.set_up, in_background=in_background)
         with daemon.acting_as(config.user, config.group):
             set_up_logs(config)
-        if config.pid_file and places.predecessor is None:
+        if config.pid_file and listening_sockets.predecessor is None:
             daemon.write_pid_file(config.pid_file)
-        daemon.become(config.user, config.group)
-        if bootstrap.must_end():
-            waiting.tell(f"{program}: ended by a signal at the start\n")
+        daemon.drop_privileges(config.user, config.group)
+        if bootstrap.end_is_pending():
+            start_report.send(f"{program}: ended by a signal at the start\n")
             return
-        names = ", ".join(place for place in places.sockets if place not in sockets.for_admin(config))
+        names = ", ".join(address for address in listening_sockets.sockets if address not in sockets.admin_addresses(config))
         sys.stderr = log_output.Stderr(stderr)
 
-        def ready():
+        def ready() -> None:
             print(f"{program}: serving on {names}", file=sys.stderr)
 
-        _crew(steward, set_up_logs).run(ready)
+        _worker_group(supervisor, set_up_logs).run(ready)
     finally:
         bootstrap.ignore_signals()
-        steward.gone()
+        supervisor.clean_up()
 
 
-def _crew(steward, set_up_logs):
-    """This process alone, or a master of several."""
-    wanted = steward.configs[0].workers
-    count = daemon.cpus() if wanted == "auto" else wanted
+def _worker_group(supervisor: Supervisor, set_up_logs: Callable[..., Any]) -> WorkerGroup:
+    """A single process, or the master of several workers. Raises StartError."""
+    wanted = supervisor.configs[0].workers
+    count = daemon.usable_cpus() if wanted == "auto" else wanted
     if count > 1:
         from gmproxy.process.master import Master
-        return Master(steward, count, Board(count), set_up_logs)
+        return Master(supervisor, count, set_up_logs)
     try:
         from gmproxy.process.single_process import (
-            SingleProcess,  # only here: gevent must not begin before the fork
+            SingleProcess,  # only here: gevent must not start before the fork
         )
     except ImportError as error:
-        raise StartError(f"user {steward.configs[0].user or os.getuid()} cannot load the program: {error}") from None
-    return SingleProcess(steward, WorkerContext(started_at=time.monotonic()), set_up_logs)
+        raise StartError(f"user {supervisor.configs[0].user or os.getuid()} cannot load the program: {error}") from None
+    return SingleProcess(supervisor, WorkerContext(started_at=time.monotonic()), set_up_logs)

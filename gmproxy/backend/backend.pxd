@@ -21,9 +21,9 @@ cdef class Backend(ConnectionOwner):
     cdef readonly object health_checker
     cdef readonly object invalidations
     cdef public bint behind
-    cdef readonly object debts
-    cdef unsigned char[::1] _alarms
-    cdef Py_ssize_t _number
+    cdef readonly object shared_invalidations
+    cdef unsigned char[::1] _invalidation_states
+    cdef Py_ssize_t _worker_number
     cdef readonly object guests
     cdef readonly dict fetches
     cdef readonly object half_closed
@@ -47,4 +47,4 @@ cdef class Backend(ConnectionOwner):
     cpdef bint has_old(self) except -1
     cpdef bint may_be_old(self, bytes key, bint changes) except -1
     @cython.locals(number=Py_ssize_t)
-    cdef bint _others_owe(self) except -1
+    cdef bint _others_have_any(self) except -1

@@ -58,7 +58,7 @@ class Backend(ConnectionOwner):
     health        gmproxy.backend.health.Health
     caretaker     probes it, finds out who it is, and has it forget what is old
     journal       keys that may be old there; `behind` is True while there are any
-    debts         what other workers have to delete on it (gmproxy.process.shared_memory.Debts), or None
+    shared_invalidations  what other workers have to delete on it (gmproxy.process.shared_memory.ServerInvalidations), or None
     guests        keys that others took to it for a server that is ejected
     fetches       keys that are being fetched from the backups to fill it (refill.py)
     lingering     connections given up on which it may still make changes
@@ -67,10 +67,10 @@ class Backend(ConnectionOwner):
     meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner
     """
 
-    __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "connections", "health", "health_checker", "invalidations", "behind", "debts",
+    __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "connections", "health", "health_checker", "invalidations", "behind", "shared_invalidations",
                  "guests", "fetches", "half_closed", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters",
-                 "_connection_count", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_alarms",
-                 "_number", "_loop", "_unreported", "_report_at")
+                 "_connection_count", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_invalidation_states",
+                 "_worker_number", "_loop", "_unreported", "_report_at")
 
     def __init__(self, server: Server, options: Any, router: Any, log: logging.Logger, backed: bool = False, is_backup: bool = False) -> None:
         self.server = server
@@ -85,9 +85,9 @@ class Backend(ConnectionOwner):
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
         self.invalidations = PendingInvalidations(options.journal_size)
         self.behind = False
-        self.debts = None
-        self._alarms = None  # of the debts, with our number among them
-        self._number = 0
+        self.shared_invalidations = None
+        self._invalidation_states = None  # of all workers
+        self._worker_number = 0
         self.guests = KeySet()
         self.fetches = {}
         self.half_closed = HalfClosedConnections()
@@ -114,7 +114,7 @@ class Backend(ConnectionOwner):
 
     def submit(self, request: Request) -> ReplySink | None:
         """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
-        if (self.behind or self._alarms is not None) and self._depends_on_the_old(request):
+        if (self.behind or self._invalidation_states is not None) and self._depends_on_the_old(request):
             return self.router.failed(request, self, self._last_reason)
         connection_index = request.connection_index % self._connection_count
         connection = self.connections[connection_index]
@@ -170,7 +170,7 @@ class Backend(ConnectionOwner):
         if request.command.overwrites or not request.key:
             return False
         changes = request.command.is_write
-        if not self.behind and (changes or not self._others_owe()):
+        if not self.behind and (changes or not self._others_have_any()):
             return False
         if request.keys is not None:
             return any([self.may_be_old(key, changes) for key in request.keys])
@@ -178,32 +178,32 @@ class Backend(ConnectionOwner):
 
     def has_old(self) -> bool:
         """True if some of its keys may be old."""
-        return self.behind or self._others_owe()
+        return self.behind or self._others_have_any()
 
     def may_be_old(self, key: bytes, changes: bool) -> bool:
         """True if `key` is in the journal or, for a request that only reads, in that of another worker. (A change that was refused for
         that would come into ours, and so be refused by the other, and so on.)"""
         if self.behind and key in self.invalidations:
             return True
-        return not changes and self._others_owe() and self.debts.others_owe(key)
+        return not changes and self._others_have_any() and self.shared_invalidations.others_have(key)
 
-    def _others_owe(self) -> bool:
+    def _others_have_any(self) -> bool:
         """True if another worker has anything to delete here."""
-        alarms = self._alarms
-        if alarms is None:
+        states = self._invalidation_states
+        if states is None:
             return False
-        for number in range(len(alarms)):
-            if alarms[number] and number != self._number:
+        for number in range(len(states)):
+            if states[number] and number != self._worker_number:
                 return True
         return False
 
-    def share_debts(self, debts: Any) -> None:
+    def share_invalidations(self, shared: Any) -> None:
         """From now on other workers see what is in the journal, and we what is in theirs; or, with None, not any more."""
-        if debts is None and self.debts is not None:
-            self.debts.owe_only(())  # who comes back here begins anew
-        self.debts = self.invalidations.debts = debts
-        self._alarms = None if debts is None else debts.alarms
-        self._number = 0 if debts is None else debts.number
+        if shared is None and self.shared_invalidations is not None:
+            self.shared_invalidations.replace_parts(())  # who comes back here begins anew
+        self.shared_invalidations = self.invalidations.shared = shared
+        self._invalidation_states = None if shared is None else shared.states
+        self._worker_number = 0 if shared is None else shared.worker
 
     def missed_change(self, request: Request) -> None:
         """The change `request` did not reach this server, or perhaps did not."""
@@ -411,7 +411,7 @@ class Backend(ConnectionOwner):
     def close(self) -> bool:
         """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""
         done = True
-        for step in (self._close_connections, self.health_checker.stop, self.half_closed.cut_all, self._share_no_debts):
+        for step in (self._close_connections, self.health_checker.stop, self.half_closed.cut_all, self._stop_sharing_invalidations):
             try:
                 step()
             except Exception:
@@ -424,5 +424,5 @@ class Backend(ConnectionOwner):
             if connection is not None:
                 connection.close()
 
-    def _share_no_debts(self) -> None:
-        self.share_debts(None)
+    def _stop_sharing_invalidations(self) -> None:
+        self.share_invalidations(None)

@@ -21,16 +21,16 @@ class PendingInvalidations:
     limit       number of keys kept at most
     overflowed  True: any key of the server may be old, so it has to be flushed
     last_at     when the last entry was made (monotonic seconds)
-    debts       where other workers see what is in it (gmproxy.process.shared_memory.Debts), or None
+    shared      where other workers see what is in it (gmproxy.process.shared_memory.ServerInvalidations), or None
     """
 
-    __slots__ = ("limit", "overflowed", "last_at", "debts", "_lots", "_in_hand", "_flushing", "_thrown")
+    __slots__ = ("limit", "overflowed", "last_at", "shared", "_lots", "_in_hand", "_flushing", "_thrown")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.overflowed = False
         self.last_at = 0.0
-        self.debts = None
+        self.shared = None
         self._lots = [KeySet()]    # the first has what was noted one by one, each other what came together
         self._in_hand: frozenset[bytes] = frozenset()  # being deleted at this moment
         self._flushing = False       # being flushed at this moment
@@ -59,8 +59,8 @@ class PendingInvalidations:
         if self.overflowed:
             return False
         part = self._lots[0].add(key)
-        if self.debts is not None:
-            self.debts.owe(part)
+        if self.shared is not None:
+            self.shared.add_part(part)
         return self._is_too_much(now)
 
     def note_all(self, keys: KeySet, now: float) -> bool:
@@ -72,9 +72,9 @@ class PendingInvalidations:
             self._throw(keys)
             return False
         self._lots.append(keys)
-        if self.debts is not None:
+        if self.shared is not None:
             for part in keys.parts:
-                self.debts.owe(part)
+                self.shared.add_part(part)
         return self._is_too_much(now)
 
     def _is_too_much(self, now: float) -> bool:
@@ -88,8 +88,8 @@ class PendingInvalidations:
         """Any key may be old there."""
         self.last_at = now
         self.overflowed = True
-        if self.debts is not None:
-            self.debts.owe_everything()
+        if self.shared is not None:
+            self.shared.add_everything()
         self._throw_all()
 
     def take(self, count: int) -> frozenset[bytes]:
@@ -111,12 +111,12 @@ class PendingInvalidations:
         """What was taken is gone from the server. (What was noted again meanwhile stays.)"""
         gone, self._in_hand = self._in_hand, frozenset()
         flushed, self._flushing = self._flushing, False
-        if self.debts is None or self.overflowed:
+        if self.shared is None or self.overflowed:
             return
         if flushed or not self:
-            self.debts.owe_only({part for lot in self._lots for part in lot.parts})
+            self.shared.replace_parts({part for lot in self._lots for part in lot.parts})
         else:
-            self.debts.paid([part for part in set(map(part_of, gone)) if not any(part in lot.parts for lot in self._lots)])
+            self.shared.remove_parts([part for part in set(map(part_of, gone)) if not any(part in lot.parts for lot in self._lots)])
 
     def not_deleted(self) -> None:
         """What was taken may still be there."""

@@ -28,17 +28,17 @@ FLUSH_REFUSED = b"CLIENT_ERROR flush_all not allowed\r\n"
 
 class PoolContext:
     """
-    share         this process's part of the service
+    worker_context  this process's part of the service
     clients       that are connected here (a gmproxy.client.sessions.Sessions)
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
     auth_errors   logins with a wrong password
     """
 
-    def __init__(self, options: Any, router: Any, share: Any) -> None:
+    def __init__(self, options: Any, router: Any, worker_context: Any) -> None:
         self.options = options
         self.router = router
-        self.share = share
+        self.worker_context = worker_context
         self.server_stats = ServerStats(router, options)
         self.clients = Sessions(self)
         self.connections = 0
@@ -51,20 +51,20 @@ class PoolContext:
     @property
     def max_clients(self) -> int:
         """At the same time, in all workers: as -n says, but no more than there are descriptors for."""
-        room = self.share.room * self.share.workers
+        room = self.worker_context.max_clients * self.worker_context.workers
         return min(self.options.max_connections or room, room)
 
     def is_full(self) -> bool:
         """True if another client must be turned away."""
-        board = self.share.board
-        clients = len(self.clients) if board is None else board.clients(self.options.name)
-        return clients >= self.max_clients or self.share.is_full()
+        counts = self.worker_context.client_counts
+        clients = len(self.clients) if counts is None else counts.clients_of_pool(self.options.name)
+        return clients >= self.max_clients or self.worker_context.is_full()
 
     def hold(self, more: int, by_one: int) -> bool:
         """`more` bytes, or fewer if negative, wait for a client, for which `by_one` wait by now. False if that is too much, and the client
         must be closed. Never raises; called from sessions and from loop callbacks."""
         self.held += more
-        total = self.share.hold(more)
+        total = self.worker_context.add_held_bytes(more)
         if more <= 0 or (total <= MAX_HELD and by_one <= MAX_HELD_BY_ONE):
             return True
         self.dropped += 1
@@ -99,7 +99,7 @@ class PoolContext:
         elif stats.is_about_servers(request.keys) and not self._as_magent():
             gevent.spawn(self._ask_servers, request)
             return
-        elif self.share.ask is not None and stats.question(request.keys):
+        elif self.worker_context.call_workers is not None and stats.question(request.keys):
             self._ask_workers(request, {})
             return
         else:
@@ -132,7 +132,7 @@ class PoolContext:
         """In a greenlet of its own."""
         try:
             replies = self.server_stats.ask(b" ".join(request.keys[:1]))
-            if self.share.ask is not None and stats.question(request.keys):
+            if self.worker_context.call_workers is not None and stats.question(request.keys):
                 self._ask_workers(request, replies)
             else:
                 gevent.get_hub().loop.run_callback(self._told, request, replies, None)
@@ -141,7 +141,7 @@ class PoolContext:
             gevent.get_hub().loop.run_callback(self._resume, request.abandon())
 
     def _ask_workers(self, request: Request, replies: ServerReplies) -> None:
-        self.share.ask(stats.question(request.keys), [self.options.name], functools.partial(self._told, request, replies))
+        self.worker_context.call_workers(stats.question(request.keys), [self.options.name], functools.partial(self._told, request, replies))
 
     def _told(self, request: Request, replies: ServerReplies, whole: Any) -> None:
         """Called from the loop: `whole` is what all workers say together, or None if they do not answer in time."""

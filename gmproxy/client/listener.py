@@ -87,12 +87,12 @@ FAREWELLS = Farewells()
 class Listener:
     """The clients of the listening socket `sock`, which becomes ours; for `service` as soon as `serve` says for which."""
 
-    def __init__(self, sock: socket.socket, share: Any) -> None:
+    def __init__(self, sock: socket.socket, worker_context: Any) -> None:
         self.service: "PoolContext | None" = None  # until `serve`
         self._is_tcp = sock.family != socket.AF_UNIX
         green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         green.setblocking(False)
-        self._server = _Server(green, self.let_in) if share.board is None else _FairServer(green, self.let_in, share)
+        self._server = _Server(green, self.let_in) if worker_context.client_counts is None else _FairServer(green, self.let_in, worker_context)
 
     def serve(self, service: "PoolContext") -> None:
         """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
@@ -151,9 +151,9 @@ class _FairServer(_Server):
 
     max_accept = ACCEPTED_BESIDE_OTHERS
 
-    def __init__(self, sock: socket.socket, handle: Callable[..., None], share: Any) -> None:
+    def __init__(self, sock: socket.socket, handle: Callable[..., None], worker_context: Any) -> None:
         super().__init__(sock, handle)
-        self._share = share
+        self._worker_context = worker_context
         self._taken = TAKEN_AFTER_THAT  # clients since we stood back
         self._left = 0                  # pauses in a row because we have no room
         self._standing_back: Any = None  # a timer
@@ -167,13 +167,13 @@ class _FairServer(_Server):
             return False
 
     def _lets_others_go_first(self) -> bool:
-        if self._share.is_nearly_full(ACCEPTED_BESIDE_OTHERS):
-            if self._left < LEFT_TO_OTHERS and self._share.others_have_room(ACCEPTED_BESIDE_OTHERS):
+        if self._worker_context.is_nearly_full(ACCEPTED_BESIDE_OTHERS):
+            if self._left < LEFT_TO_OTHERS and self._worker_context.others_have_room(ACCEPTED_BESIDE_OTHERS):
                 self._left += 1
                 return self._stand_back()
         self._left = 0
         self._taken += 1
-        if self._taken <= TAKEN_AFTER_THAT or not self._share.board.is_ahead(self._share.number):
+        if self._taken <= TAKEN_AFTER_THAT or not self._worker_context.client_counts.has_most_clients(self._worker_context.number):
             return False
         self._taken = 0
         return self._stand_back()

@@ -10,7 +10,7 @@ from gmproxy import internal_errors
 from gmproxy.client.idle import IdleClients
 from gmproxy.client.session import NEW, Session, State
 from gmproxy.system.descriptors import CLIENTS_PER_CONNECTION
-from gmproxy.system.malloc import Apart, give_back_memory
+from gmproxy.system.malloc import CHeapObjects, trim_heap
 
 if TYPE_CHECKING:
     from gmproxy.client.context import PoolContext
@@ -31,7 +31,7 @@ TRIM_AFTER = 256
 _close = get_original("os", "close")
 
 #: Where sessions and greenlets are made, so that it can.
-APART = Apart()
+C_HEAP_OBJECTS = CHeapObjects()
 
 
 class Sessions:
@@ -74,7 +74,7 @@ class Sessions:
     def start_session(self, fd: int, state: State = NEW, after_next_reply: bool = False) -> None:
         """The client at the socket `fd`, which becomes ours, has a session from now on. `state` and `after_next_reply`: see IdleClients. Called from
         the loop. If it raises, the socket is still the caller's."""
-        with APART:
+        with C_HEAP_OBJECTS:
             session = Session(self._service, fd, self._connection_index_of_new, state)
             if after_next_reply:
                 session.drain(after_next_reply)
@@ -116,13 +116,13 @@ class Sessions:
 
     def _note(self) -> None:
         """Tell the process, and the other workers, how many clients we have. Never raises."""
-        share = self._service.share
+        context = self._service.worker_context
         count = len(self)
-        share.clients += count - self._noted
+        context.clients += count - self._noted
         self._noted = count
         try:
-            if share.board is not None:
-                share.board.note(share.number, self._service.options.name, count)
+            if context.client_counts is not None:
+                context.client_counts.set_clients(context.number, self._service.options.name, count)
         except Exception:
             internal_errors.record("clients.note")
 
@@ -153,7 +153,7 @@ class Sessions:
     def _begin_round(self) -> None:
         if self._hibernated_since_trim >= TRIM_AFTER:
             self._hibernated_since_trim = 0
-            give_back_memory()
+            trim_heap()
         self._round = list(self.sessions)
         self._connection_index_of_new = self._busy // CLIENTS_PER_CONNECTION
         self._busy = 0

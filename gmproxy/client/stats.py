@@ -66,7 +66,7 @@ def general(service: "PoolContext") -> Pairs:
     bytes_read, bytes_written = service.clients.traffic()
     return [
         ("pid", os.getpid()),
-        ("uptime", int(time.monotonic() - service.share.started_at)),
+        ("uptime", int(time.monotonic() - service.worker_context.started_at)),
         ("time", int(time.time())),
         ("version", f"{PROTOCOL_VERSION} gmproxy-{__version__}"),
         ("pointer_size", struct.calcsize("P") * 8),
@@ -157,7 +157,7 @@ def answer(service: "PoolContext", words: list[bytes], as_magent: bool = False, 
             return _as_magent(told["links"])
         return _lines([*told["general"].items(), *sums(replies or {})])
     if words in ([b"pools"], [b"backends"]):
-        report = whole or service.share.report()
+        report = whole or service.worker_context.report()
         return _lines(_of_pools(report) if words == [b"pools"] else _of_backends(report["pools"][service.options.name or UNNAMED]))
     if words[0] == b"settings":
         return _lines(settings(service))

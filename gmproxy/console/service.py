@@ -70,7 +70,7 @@ class ServiceClient:
     def ask(self, command, *arguments, patience=0.0):
         """Its answer, a dict; it is given `patience` seconds more than others. Raises Refused."""
         try:
-            answer = control_socket.ask(self.path, command, *arguments, timeout=PATIENCE + patience)
+            answer = control_socket.send_command(self.path, command, *arguments, timeout=PATIENCE + patience)
         except TimeoutError:
             raise Refused(f"the service at {self.path} does not answer within {PATIENCE + patience:g} s") from None
         except PermissionError:

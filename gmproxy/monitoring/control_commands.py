@@ -244,7 +244,7 @@ def _number(words, place, default, kind, least, most):
     return number
 
 
-def sample(crew, name, words, then):
+def sample(workers, name, words, then):
     """`hotkeys [SECONDS]` and `tail [COUNT [SECONDS]]`: sample the requests of all workers for some seconds. `then` gets the answer."""
     try:
         kept = count_of(words, 0, 20) if name == "tail" else 0
@@ -258,7 +258,7 @@ def sample(crew, name, words, then):
             if trouble := next((answer for answer in answers if "error" in answer), None):
                 then(trouble)
             else:
-                crew.after(seconds, functools.partial(crew.ask, "sampled", [], ended))
+                workers.call_later(seconds, functools.partial(workers.call_workers, "sampled", [], ended))
         except Exception as error:
             internal_errors.record("operations.sample")
             then({"error": repr(error)})
@@ -273,4 +273,4 @@ def sample(crew, name, words, then):
             told = {"error": repr(error)}
         then(told)
 
-    crew.ask("sample", [str(kept)], begun)
+    workers.call_workers("sample", [str(kept)], begun)

@@ -131,15 +131,15 @@ class Admin:
 
     def _ask(self, command, words=()):
         """What all workers answer together; or this one, if the others do not in time."""
-        ask = self._worker.share.ask
-        if ask is not None:
+        call_workers = self._worker.context.call_workers
+        if call_workers is not None:
             answer = AsyncResult()
-            ask(command, list(words), answer.set)
+            call_workers(command, list(words), answer.set)
             with gevent.Timeout(ANSWER_TIMEOUT, False):
                 told = answer.get()
                 if told is not None:
                     return told
-        return control_commands.joined(command, [self._worker.command(command, list(words))])
+        return control_commands.joined(command, [self._worker.run_command(command, list(words))])
 
     def _report(self):
         return self._kept.get()
@@ -187,10 +187,10 @@ class Admin:
         return "200 OK", "text/html; charset=utf-8", PAGE.read_bytes()
 
     def _metrics(self, query):
-        return "200 OK", prometheus.CONTENT_TYPE, self._render("/metrics", lambda told: prometheus.render(told, self._worker.share.workers))
+        return "200 OK", prometheus.CONTENT_TYPE, self._render("/metrics", lambda told: prometheus.render(told, self._worker.context.workers))
 
     def _health(self, query):
-        troubles = report.troubles(self._report(), self._worker.share.workers)
+        troubles = report.troubles(self._report(), self._worker.context.workers)
         if troubles:
             return "503 Service Unavailable", TEXT, "".join(f"{trouble}\n" for trouble in troubles).encode()
         return "200 OK", TEXT, b"ok\n"
@@ -209,7 +209,7 @@ class Admin:
         keys = query.get("key", [])
         if not 1 <= len(keys) <= MAX_KEYS:
             return "400 Bad Request", TEXT, f"ask /route?key=KEY, with up to {MAX_KEYS} keys\n".encode()
-        return "200 OK", JSON, json.dumps(self._worker.command("route", keys)).encode()
+        return "200 OK", JSON, json.dumps(self._worker.run_command("route", keys)).encode()
 
     # -- twemproxy's port
 

@@ -60,7 +60,7 @@ def of_worker(worker, now):
     """`now`: the time of the loop, by which health is told."""
     return {
         "pid": os.getpid(), "version": __version__, "build": BUILD, "workers": [os.getpid()],
-        "started": time.time() - (time.monotonic() - worker.share.started_at), "time": time.time(),
+        "started": time.time() - (time.monotonic() - worker.context.started_at), "time": time.time(),
         "process": _process(),
         "loop_lag": round(worker.lag.seconds, 6),
         "draining": worker.draining,

@@ -1,4 +1,8 @@
-"""The control socket of a service with several workers: operators ask, the steward answers, and none of them can hold up the master."""
+"""The operators' connections to the control socket, in the master and in a single process alike.
+
+They share all but the accepting, as the two loops differ where no descriptor is free: in the master's an operator waits in the backlog
+(ControlListener); in a single process, where clients are accepted by gevent's servers, it is disconnected as they are (single_process.py).
+"""
 
 import logging
 import socket
@@ -9,46 +13,80 @@ from typing import Any
 from gmproxy import internal_errors
 from gmproxy.process.peer import CLOSED, Peer
 from gmproxy.system import control_socket
-from gmproxy.system.select_loop import Loop
+from gmproxy.system.control_socket import Message
+from gmproxy.system.select_loop import EventLoop, SelectLoop
 
-#: Operators connected at once. One more, and the one who has been idle for longest is disconnected: the tools ask and go, so these are
-#: connections that were forgotten.
+#: Operators connected at once. For one more the one that has been idle longest is disconnected: the tools send a command and disconnect, so
+#: idle connections are forgotten ones.
 MAX_OPERATORS = 64
 
-#: Questions of one operator under way at once; further ones are read when these are answered.
-MAX_QUESTIONS = 16
+#: Commands of one operator under way at once; further ones are read when these have their results.
+MAX_COMMANDS = 16
 
-#: Bytes of answers that may wait for one operator, beside the first: a report of a few hundred servers has some 100 KiB.
+#: Bytes of results that may wait for one operator, beside the first: a report of a few hundred servers has some 100 KiB.
 MAX_UNSENT = 4 * 1024 * 1024
 
-#: Seconds after which an operator who takes nothing of an answer is disconnected.
+#: Seconds after which an operator that reads nothing of a result is disconnected.
 PATIENCE = 10.0
 
 log = logging.getLogger("gmproxy")
 
-Answer = Callable[[dict], Any]
+#: What is called with the result of a command.
+Then = Callable[[Message], Any]
 
 
-class Operators:
-    """Accepts operators on the socket `listening`, which stays the caller's. `command(name, arguments, then)` answers a question: it calls
-    `then` with a dict, at once or later. Everything is called from the loop."""
+class ControlServer:
+    """Serves operators. `run_command(name, arguments, then)` runs a command: it calls `then` with the result, at once or later. It is called as a
+    task of the loop (EventLoop.run_task): in a single process it may wait, and then only the same operator's next commands wait for it."""
 
-    def __init__(self, loop: Loop, listening: socket.socket, command: Callable[[str, list[str], Answer], Any]) -> None:
+    def __init__(self, loop: EventLoop, run_command: Callable[[str, list[str], Then], Any]) -> None:
+        self._loop = loop
+        self._run_command = run_command
+        self._operators: dict[Operator, None] = {}  # the one that sent a command most recently last
+
+    def accept(self, sock: socket.socket) -> None:
+        """Serve the operator at `sock`, which becomes ours. Called from the loop; does not wait."""
+        if len(self._operators) >= MAX_OPERATORS:
+            idle = next((operator for operator in self._operators if operator.is_idle()), None)
+            log.warning("too many operators limit=%d", MAX_OPERATORS)
+            if idle is None:
+                sock.close()
+                return
+            idle.close()
+        self._operators[Operator(self._loop, sock, self)] = None
+
+    def close_in_child(self) -> None:
+        """In a process that was forked: see Peer.close_in_child."""
+        for operator in self._operators:
+            operator.peer.close_in_child()
+
+    def run(self, operator: "Operator", name: str, arguments: list[str], then: Then) -> None:
+        """Run a command of `operator`. An Exception that this raises is recorded, and is the result."""
+        self._operators[operator] = self._operators.pop(operator, None)
+        try:
+            self._run_command(name, arguments, then)
+        except Exception as error:
+            internal_errors.record("operators.ask")
+            then({"error": repr(error)})
+
+    def remove(self, operator: "Operator") -> None:
+        """`operator` is disconnected."""
+        self._operators.pop(operator, None)
+
+
+class ControlListener:
+    """Accepts operators at the socket `listening`, which stays the caller's, in the master's loop."""
+
+    def __init__(self, loop: SelectLoop, listening: socket.socket, server: ControlServer) -> None:
         self._loop = loop
         self._listening = listening
-        self._command = command
-        self._all: dict[Operator, None] = {}  # the one heard most recently last
+        self._server = server
         listening.setblocking(False)
-        loop.watch(listening, self._accept)
+        loop.add_reader(listening, self._accept)
 
     def stop(self) -> None:
-        """Accept nobody from now on; those who are connected still get their answers."""
-        self._loop.forget(self._listening)
-
-    def abandon(self) -> None:
-        """In a process that was forked: see Peer.abandon."""
-        for operator in self._all:
-            operator.peer.abandon()
+        """Accept no more operators; those that are connected are still served."""
+        self._loop.remove(self._listening)
 
     def _accept(self) -> None:
         try:
@@ -59,99 +97,101 @@ class Operators:
             log.warning("operator not accepted error='%s'", error)
             self._loop.pause(self._listening)
             return
-        if len(self._all) >= MAX_OPERATORS:
-            idle = next((operator for operator in self._all if operator.is_idle()), None)
-            log.warning("too many operators limit=%d", MAX_OPERATORS)
-            if idle is None:
-                sock.close()
-                return
-            idle.close()
-        operator = Operator(self._loop, sock, self)
-        self._all[operator] = None
-
-    def ask(self, operator: "Operator", message: dict, then: Answer) -> None:
-        """Raises ValueError for what is no question."""
-        self._all[operator] = self._all.pop(operator, None)
-        name, arguments = control_socket.question(message)
-        try:
-            self._command(name, arguments, then)
-        except Exception as error:
-            internal_errors.record("operators.ask")
-            then({"error": repr(error)})
-
-    def left(self, operator: "Operator") -> None:
-        self._all.pop(operator, None)
+        self._server.accept(sock)
 
 
 class Operator:
-    """One at the control socket."""
+    """One connection to the control socket."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, operators: Operators) -> None:
-        self._operators = operators
-        self._unasked: deque[dict] = deque()  # what was read and is not asked yet: no more than was read at once
-        self._waits_for = 0
-        self._is_leaving = False
-        self._is_asking = False
-        self.peer = Peer(loop, sock, self._heard, self._lost, ended=self._ended, sent=self._ask_more, limit=control_socket.MAX_QUESTION,
-                         max_unsent=MAX_UNSENT, patience=PATIENCE)
+    def __init__(self, loop: EventLoop, sock: socket.socket, server: ControlServer) -> None:
+        self._loop = loop
+        self._server = server
+        self._received: deque[Message] = deque()  # read and not started yet: no more than was read at once
+        self._running = 0                         # commands without a result
+        self._is_ending = False                   # nothing more is read
+        self._is_starting = False                 # a task starts what was received
+        self.peer = Peer(loop, sock, self._on_message, self._on_lost, on_end=self._on_end, on_drained=self._start_commands,
+                         limit=control_socket.MAX_COMMAND, max_unsent=MAX_UNSENT, patience=PATIENCE)
 
     def is_idle(self) -> bool:
-        return not self._waits_for and not self._unasked and not self.peer.unsent
+        return not self._running and not self._received and not self.peer.unsent
 
     def close(self) -> None:
+        """Disconnect; results that come later are dropped."""
         self.peer.close()
-        self._unasked.clear()
-        self._operators.left(self)
+        self._received.clear()
+        self._server.remove(self)
 
-    def _heard(self, message: dict) -> None:
-        self._unasked.append(message)
-        self._ask_more()
+    def _on_message(self, message: Message) -> None:
+        self._received.append(message)
+        self._start_commands()
 
-    def _ask_more(self) -> None:
-        """Ask what may be asked now, and hear more only when all of that is under way."""
-        if self._is_asking:
-            return  # called by an answer that was there at once
-        self._is_asking = True
+    def _start_commands(self) -> None:
+        """Start what may be started now. More is read only when all of it is under way."""
+        if self._is_starting:  # the task that starts commands waits in one of them, or has called this with a result
+            self.peer.pause_reading()
+            return
+        if not self._received or not self._has_room():
+            self._settle()
+            return
+        self._is_starting = True
         try:
-            while self._unasked and self._has_room():
-                self._ask(self._unasked.popleft())
+            self._loop.run_task(self._start_received)
+        except Exception:
+            self._is_starting = False
+            raise
+
+    def _start_received(self) -> None:
+        try:
+            while self._received and self._has_room():
+                self._start(self._received.popleft())
+        except Exception:
+            internal_errors.record("operators.start")
+            self.peer.lose("internal error")
+            return
         finally:
-            self._is_asking = False
-        if self._unasked or not self._has_room():
-            self.peer.pause()
-        elif not self._is_leaving:
-            self.peer.listen()
-        elif self.is_idle():
+            self._is_starting = False
+        self._settle()
+
+    def _settle(self) -> None:
+        """Nothing more can be started now: go on reading, wait for results, or disconnect."""
+        if self._received or self._is_ending or not self._has_room():
+            self.peer.pause_reading()
+        else:
+            self.peer.resume_reading()
+        if self._is_ending and self.is_idle():
             self.close()
 
-    def _ask(self, message: dict) -> None:
-        self._waits_for += 1
-        then = _Once(self._answer)
+    def _start(self, message: Message) -> None:
+        self._running += 1
+        then = _Once(self._on_result)
         try:
-            self._operators.ask(self, message, then)
+            name, arguments = control_socket.parse_command(message)
         except ValueError as error:
-            self._unasked.clear()
-            self._is_leaving = True
+            self._received.clear()
+            self._is_ending = True
             then({"error": str(error)})
+            return
+        self._server.run(self, name, arguments, then)
 
     def _has_room(self) -> bool:
-        return self._waits_for < MAX_QUESTIONS and not self.peer.unsent and not self.peer.is_lost
+        return self._running < MAX_COMMANDS and not self.peer.unsent and not self.peer.is_lost
 
-    def _answer(self, answer: dict) -> None:
-        self._waits_for -= 1
-        self.peer.send(answer)
-        self._ask_more()
+    def _on_result(self, result: Message) -> None:
+        self._running -= 1
+        self.peer.send(result)
+        self._start_commands()
 
-    def _ended(self, error: str | None) -> None:
-        """It says no more; what was asked before is still answered."""
-        self._is_leaving = True
+    def _on_end(self, error: str | None) -> None:
+        """The operator sends no more commands; those sent before still get their results."""
+        self._is_ending = True
         if error is not None:
-            self._waits_for += 1
-            self._answer({"error": error})
+            self._running += 1
+            self._on_result({"error": error})
         else:
-            self._ask_more()
+            self._start_commands()
 
-    def _lost(self, reason: str) -> None:
+    def _on_lost(self, reason: str) -> None:
         if reason != CLOSED:
             log.warning("operator disconnected reason='%s'", reason)
         self.close()
@@ -160,10 +200,10 @@ class Operator:
 class _Once:
     """Calls `then` the first time only."""
 
-    def __init__(self, then: Answer) -> None:
-        self._then: Answer | None = then
+    def __init__(self, then: Then) -> None:
+        self._then: Then | None = then
 
-    def __call__(self, answer: dict) -> None:
+    def __call__(self, result: Message) -> None:
         then, self._then = self._then, None
         if then is not None:
-            then(answer)
+            then(result)

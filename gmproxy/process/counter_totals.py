@@ -1,47 +1,57 @@
-"""What workers had counted that do not answer any more.
+"""Counters of workers that have died or do not respond.
 
-Without it a sum over all workers would fall when one of them dies or hangs; and what reads counters (Prometheus, a script over `stats`) takes
-that for a service that has begun anew, and all that is left for a burst.
+Without them a sum over all workers would decrease when one of them dies or hangs; and what reads counters (Prometheus, a script over
+`stats`) takes that for a restart of the service, and all that is left for a burst.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 from gmproxy.client import stats
 from gmproxy.monitoring import report
+from gmproxy.process.worker_group import Result
 
-#: question -> (what of an answer counts, many answers -> one)
-COUNTED = {"report": (report.counted, report.merge), "stats": (stats.counted, lambda answers: stats.merge(answers, 0))}
+#: command -> (the counters of a result, many results -> one)
+COUNTED: dict[str, tuple[Callable[[Result], Result], Callable[[list[Result]], Result]]] = {
+    "report": (report.counted, report.merge), "stats": (stats.counted, lambda results: stats.merge(results, 0)),
+}
+
+#: A command with its arguments.
+Call = tuple[Any, ...]
 
 
 class CounterTotals:
-    """What each worker has last told, as an answer in which only the counters are left. It lasts as long as the service."""
+    """The last result of each worker, reduced to its counters. Lives as long as the service."""
 
-    def __init__(self):
-        self._told = {}  # question with its arguments -> pid -> answer
-        self._gone = {}  # question with its arguments -> the answers of all that have died, as one
+    def __init__(self) -> None:
+        self._last: dict[Call, dict[int, Result]] = {}  # by call and pid
+        self._of_dead: dict[Call, Result] = {}          # of all workers that have died, merged
 
-    def heard(self, command, arguments, pid, answer):
-        """The worker `pid` has answered."""
-        if command in COUNTED and "error" not in answer:
+    def record(self, command: str, arguments: list[Any], pid: int, result: Result) -> None:
+        """`result` is that of the worker `pid`."""
+        if command in COUNTED and "error" not in result:
             counted, _ = COUNTED[command]
-            self._told.setdefault((command, *arguments), {})[pid] = counted(answer)
+            self._last.setdefault((command, *arguments), {})[pid] = counted(result)
 
-    def died(self, pid):
-        for question, told in self._told.items():
-            last = told.pop(pid, None)
+    def on_death(self, pid: int) -> None:
+        """The worker `pid` has ended."""
+        for call, results in self._last.items():
+            last = results.pop(pid, None)
             if last is not None:
-                _, merge = COUNTED[question[0]]
-                self._gone[question] = merge([self._gone[question], last]) if question in self._gone else last
+                _, merge = COUNTED[call[0]]
+                self._of_dead[call] = merge([self._of_dead[call], last]) if call in self._of_dead else last
 
-    def completed(self, command, arguments, answers):
-        """The `answers` (pid -> answer) as a list, and at its end what those had counted that have not answered."""
-        told = list(answers.values())
-        if command in COUNTED and any("error" not in answer for answer in told):
-            question = (command, *arguments)
-            told += [answer for pid, answer in self._told.get(question, {}).items() if pid not in answers]
-            if question in self._gone:
-                told.append(self._gone[question])
-        return told
+    def complete(self, command: str, arguments: list[Any], results: dict[int, Result]) -> list[Result]:
+        """The `results`, {pid: result}, as a list, and after them the counters of the workers that are missing in it."""
+        completed = list(results.values())
+        if command in COUNTED and any("error" not in result for result in completed):
+            call = (command, *arguments)
+            completed += [result for pid, result in self._last.get(call, {}).items() if pid not in results]
+            if call in self._of_dead:
+                completed.append(self._of_dead[call])
+        return completed
 
-    def clear(self):
-        """All counters begin anew."""
-        self._told.clear()
-        self._gone.clear()
+    def clear(self) -> None:
+        """All counters start from zero."""
+        self._last.clear()
+        self._of_dead.clear()

@@ -1,6 +1,6 @@
-"""The listening sockets of the service, by place: those bound here, and those that were handed over.
+"""The listening sockets of the service, by address: those bound here, and those that were handed over.
 
-A place is written `127.0.0.1:11211`, `[::1]:11211` or `/path`. Sockets are handed over by systemd (socket activation) or by the process
+An address is written `127.0.0.1:11211`, `[::1]:11211` or `/path`. Sockets are handed over by systemd (socket activation) or by the process
 before this one, at an upgrade: then the kernel goes on queueing clients, and none is refused.
 """
 
@@ -8,11 +8,13 @@ import contextlib
 import json
 import os
 import socket
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from typing import Any
 
 from gmproxy.errors import StartError
 from gmproxy.system import control_socket, daemon, sockets
 
-#: The environment variable in which a process tells its successor what it hands over.
+#: The environment variable that describes to a successor what is handed over to it.
 HANDED_OVER = "GMPROXY_HANDED_OVER"
 
 #: Connections for metrics and the status page that may wait to be accepted.
@@ -24,149 +26,155 @@ FIRST_DESCRIPTOR = 3
 
 class ListeningSockets:
     """
-    sockets     {place: listening socket}
-    activated   True if systemd chose them; a service without named pools then listens on these, whatever its settings say
-    control     the control socket, or None
-    report_to   descriptor on which the process before this one waits to hear that we serve, or None
-    predecessor its process number, or None
+    sockets       {address: listening socket}
+    activated     True if they are from systemd; a service without named pools then listens on these, whatever its settings say
+    control       the control socket, or None
+    report_to     descriptor of the pipe on which the predecessor waits for the start report, or None
+    predecessor   pid of the process that this one replaces, or None
+
+    The methods do not wait, but for the kernel. To bind a socket may look up a host name, which waits: from a loop callback of gevent it must
+    not be called.
     """
 
-    def __init__(self, environment):
-        """Take over what `environment` tells of, and take that out of it: it does not concern our children. Raises StartError."""
-        self.sockets = {}
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        """Take over what `environment` describes, and remove that from it: it is not for child processes. Raises StartError."""
+        self.sockets: dict[str, socket.socket] = {}
         self.activated = False
-        self.control = None
+        self.control: socket.socket | None = None
         self._control_path = ""
-        self._not_ours = set()  # places whose files are for others to remove
-        self.report_to = None
-        self.predecessor = None
-        told = environment.pop(HANDED_OVER, "")
+        self._not_ours: set[str] = set()  # addresses whose files are for others to remove
+        self.report_to: int | None = None
+        self.predecessor: int | None = None
+        handed_over = environment.pop(HANDED_OVER, "")
         names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
         owner, count, _ = (environment.pop(name, "") for name in names)
-        if told:
-            self._take_over(json.loads(told))
+        if handed_over:
+            self._take_over(json.loads(handed_over))
         elif owner == str(os.getpid()) and count.isdigit():
             self.activated = int(count) > 0
             for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)):
                 sock = _adopt(descriptor)
-                self.sockets[sockets.name_of(sock)] = sock
+                self.sockets[sockets.address_of(sock)] = sock
         self._not_ours.update(self.sockets)
         if self.control is not None:
             self._not_ours.add(self._control_path)
 
-    def become_owner(self):
-        """We serve: from now on it is for us to remove the files that a predecessor made."""
+    def become_owner(self) -> None:
+        """This process serves: from now on it removes the files that a predecessor made."""
         if not self.activated:
             self._not_ours.clear()
         elif self.control is not None:
             self._not_ours.discard(self._control_path)
 
-    def _take_over(self, facts):
+    def _take_over(self, facts: dict[str, Any]) -> None:
         self.activated = facts["activated"]
         self.report_to = facts["report_to"]
         self.predecessor = facts["pid"]
-        os.set_inheritable(self.report_to, False)
-        for place, descriptor in facts["sockets"].items():
-            self.sockets[place] = _adopt(descriptor)
+        os.set_inheritable(facts["report_to"], False)
+        for address, descriptor in facts["sockets"].items():
+            self.sockets[address] = _adopt(descriptor)
         if facts["control"] is not None:
             self.control = _adopt(facts["control"])
-            # The name that the kernel knows may be another: see sockets.bind_unix. Version 0.1.0 does not tell it.
+            # The name that the kernel knows may be another: see sockets.bind_unix. Version 0.1.0 does not send it.
             self._control_path = facts.get("control_path") or self.control.getsockname()
 
-    def of(self, config):
-        """The places at which clients of the pool `config` connect."""
+    def addresses_of(self, config: Any) -> list[str]:
+        """The addresses at which clients of the pool `config` (a Config) connect."""
         if self.activated and not config.name:
-            return [place for place in self.sockets if place not in sockets.for_admin(config)]
-        return sockets.places(config)
+            return [address for address in self.sockets if address not in sockets.admin_addresses(config)]
+        return sockets.listen_addresses(config)
 
-    def of_all(self, configs):
-        """{name of the pool: its places}"""
-        return {config.name: self.of(config) for config in configs}
+    def all_addresses(self, configs: Sequence[Any]) -> dict[str, list[str]]:
+        """{name of a pool: its addresses}"""
+        return {config.name: self.addresses_of(config) for config in configs}
 
-    def open(self, configs):
-        """Bind what `configs` ask for and is not open yet. Returns that, {place: socket}. Raises StartError, with none of it left open."""
-        new = {}
+    def bind_new(self, configs: Sequence[Any]) -> dict[str, socket.socket]:
+        """Bind the addresses of `configs` that are not bound yet. Returns the new sockets by address. Raises StartError, with none of them left
+        open."""
+        new: dict[str, socket.socket] = {}
         try:
             for config in configs:
-                for place in self.of(config):
-                    if place in self.sockets:
-                        self.sockets[place].listen(config.backlog)  # it may have another length now
-                    elif place not in new:
-                        new[place] = sockets.bind(config, place)
-            for place in sockets.for_admin(configs[0]):
-                if place not in self.sockets and place not in new:
-                    new[place] = _bind_for_admin(configs[0], place)
+                for address in self.addresses_of(config):
+                    if address in self.sockets:
+                        self.sockets[address].listen(config.backlog)  # it may have another length now
+                    elif address not in new:
+                        new[address] = sockets.bind(config, address)
+            for address in sockets.admin_addresses(configs[0]):
+                if address not in self.sockets and address not in new:
+                    new[address] = _bind_for_admin(configs[0], address)
         except BaseException:
-            for place, sock in new.items():
-                self._close(place, sock)
+            for address, sock in new.items():
+                self._close(address, sock)
             raise
         self.sockets.update(new)
         return new
 
-    def forget(self, new):
-        """Take back what `open` returned."""
-        for place in new:
-            self._close(place, self.sockets.pop(place))
+    def discard(self, new: Iterable[str]) -> None:
+        """Undo `bind_new`, which returned `new`."""
+        for address in new:
+            self._close(address, self.sockets.pop(address))
 
-    def close_unused(self, configs):
-        wanted = {*sockets.for_admin(configs[0]), *(place for config in configs for place in self.of(config))}
-        for place in set(self.sockets) - wanted:
-            self._close(place, self.sockets.pop(place))
+    def close_unused(self, configs: Sequence[Any]) -> None:
+        """Close the sockets that `configs` do not use."""
+        wanted = {*sockets.admin_addresses(configs[0]), *(address for config in configs for address in self.addresses_of(config))}
+        for address in set(self.sockets) - wanted:
+            self._close(address, self.sockets.pop(address))
 
-    def _close(self, place, sock):
+    def _close(self, address: str, sock: socket.socket) -> None:
         sock.close()
-        if place not in self._not_ours:
-            sockets.remove_file(place)
+        if address not in self._not_ours:
+            sockets.remove_unix_socket(address)
 
-    def close_to_clients(self, config):
-        """Let no client in any more, but who looks after the service."""
-        for place in set(self.sockets) - set(sockets.for_admin(config)):
-            self._close(place, self.sockets.pop(place))
+    def close_to_clients(self, config: Any) -> None:
+        """Close all but the admin addresses of `config`."""
+        for address in set(self.sockets) - set(sockets.admin_addresses(config)):
+            self._close(address, self.sockets.pop(address))
 
-    def open_control(self, path, owner):
-        """Listen for operators at `path`. Raises StartError."""
+    def open_control(self, path: str, owner: tuple[int, int]) -> None:
+        """Open the control socket at `path`, for `owner` (user and group number). Raises StartError."""
         if self.control is None:
             self.control = control_socket.listen(path, owner)
             self._control_path = path
 
-    def close(self, successor=False):
-        """Let nobody in any more. With a `successor`, who has the same sockets, their files stay."""
+    def close(self, successor: bool = False) -> None:
+        """Close all. With a `successor`, which has the same sockets, their files stay."""
         if self.control is not None:
             self.sockets[self._control_path] = self.control
         if successor:
             self._not_ours.update(self.sockets)
-        for place, sock in self.sockets.items():
-            self._close(place, sock)
+        for address, sock in self.sockets.items():
+            self._close(address, sock)
         self.sockets = {}
         self.control = None
 
     @contextlib.contextmanager
-    def handing_over(self, report_to):
-        """The environment variable, as a dict, that lets a process started inside of this `with` take over. It reports to the
-        descriptor `report_to`."""
+    def handing_over(self, report_to: int) -> Iterator[dict[str, str]]:
+        """The environment variable, as a dict, with which a process started inside of this `with` takes over. It sends its start report to
+        the descriptor `report_to`."""
+        descriptors = {address: sock.fileno() for address, sock in self.sockets.items()}
+        control = self.control.fileno() if self.control else None
         facts = {
-            "sockets": {place: sock.fileno() for place, sock in self.sockets.items()},
-            "control": self.control and self.control.fileno(), "control_path": self._control_path,
+            "sockets": descriptors, "control": control, "control_path": self._control_path,
             "activated": self.activated, "report_to": report_to, "pid": os.getpid(),
         }
-        given = [report_to, *facts["sockets"].values()] + ([facts["control"]] if self.control else [])
+        inherited = [report_to, *descriptors.values()] + ([control] if control is not None else [])
         try:
-            for descriptor in given:
+            for descriptor in inherited:
                 os.set_inheritable(descriptor, True)
             yield {HANDED_OVER: json.dumps(facts)}
         finally:
-            for descriptor in given:
+            for descriptor in inherited:
                 os.set_inheritable(descriptor, False)
 
 
-def _bind_for_admin(config, place):
-    if place.startswith("/"):
-        return control_socket.listen(place, daemon.owner(config.user, config.group))
-    host, _, port = place.rpartition(":")
+def _bind_for_admin(config: Any, address: str) -> socket.socket:
+    if address.startswith("/"):
+        return control_socket.listen(address, daemon.user_ids(config.user, config.group))
+    host, _, port = address.rpartition(":")
     return sockets.bind_tcp(host, int(port), ADMIN_BACKLOG)
 
 
-def _adopt(descriptor):
+def _adopt(descriptor: int) -> socket.socket:
     try:
         os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)

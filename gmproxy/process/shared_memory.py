@@ -1,227 +1,190 @@
-"""What one process has of the service, where several workers serve it together."""
+"""What the workers of a service know of each other, in memory that they share from the fork on.
+
+Each table has a row for each pool or server, and in a row a column for each worker. A worker writes only in its own column, so no lock is
+needed. Only the master assigns rows; workers get a copy of `rows` when that changes.
+"""
 
 import mmap
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from gmproxy.backend.key_set import PARTS, part_of
 from gmproxy.errors import StartError
 
-#: Pools in one service; each has a place on the board.
+#: Pools in one service; each has a row.
 MAX_POOLS = 4096
 
-SIZE = 4  # bytes of a number of clients on the board
-HELD_SIZE = 8  # bytes of a number of bytes there
+CLIENTS_SIZE = 4  # bytes of a number of clients
+BYTES_SIZE = 8  # bytes of a number of bytes
 
-#: A worker notes on the board what waits for its clients when that has changed by this many bytes: what the others know of it is at most
-#: so much too low.
+#: A worker writes its held bytes to the table when they have changed by this much: what the other workers know is at most so much too low.
 HELD_STEP = 1024 * 1024
 
-#: Servers, in all pools and since the start, of which the workers warn each other.
+#: Servers, in all pools and since the start, whose invalidations the workers share.
 MAX_SERVERS = 4096
 
-#: What a worker owes a server (see Debts).
+#: Which keys a worker still has to delete on a server (ServerInvalidations): none, those in certain parts, any key.
 NOTHING, SOME, EVERYTHING = range(3)
 
 _NO_PARTS = bytes(PARTS)
 
 
-class WorkerContext:
-    """
-    number       of this worker, from 0
-    workers      how many there are
-    started_at   when the service was started (monotonic seconds)
-    board        where the workers note how many clients they have, or None for a single process
-    ask          ask(command, arguments, then): put a question to all workers; None for a single process
-    report       report(): what this worker has counted and measured (gmproxy.monitoring.report)
-    room         clients of all pools for whom this process may open descriptors
-    clients      of all pools that this process has
-    held         bytes that wait for them
+class ClientCounts:
+    """The number of clients of each pool in each worker, and the bytes held for them.
+
+    workers   number of workers
+    rows      {name of a pool: its row}
+
+    Two workers that read at the same time may both admit the last client: the service may exceed its limit by the number of workers, less
+    one. The methods do not wait; but for `assign_rows` they raise nothing.
     """
 
-    def __init__(self, number=0, workers=1, started_at=0.0, board=None):
-        self.number = number
+    def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.started_at = started_at
-        self.board = board
-        self.ask = None
-        self.report = None
-        self.room = 0
-        self.clients = 0
-        self.held = 0
-        self._noted = 0  # of `held`, on the board
+        self.rows: dict[str, int] = {}
+        self._clients = memoryview(mmap.mmap(-1, workers * MAX_POOLS * CLIENTS_SIZE)).cast("I")
+        self._held_bytes = memoryview(mmap.mmap(-1, workers * BYTES_SIZE)).cast("Q")
 
-    # -- what all clients share
-
-    def is_full(self) -> bool:
-        """True if there is no descriptor for another client in this process."""
-        return self.clients >= self.room
-
-    def is_nearly_full(self, more: int) -> bool:
-        """True if there is no room for `more` clients."""
-        return self.clients + more > self.room
-
-    def others_have_room(self, more: int) -> bool:
-        """True if another worker has room for `more` clients; all have as much room as we."""
-        return any(
-            self.board.clients_of(number) + more <= self.room for number in range(self.workers) if number != self.number
-        )
-
-    def hold(self, more: int) -> int:
-        """`more` bytes wait for clients of this process, or fewer if it is negative. Returns how many wait in all workers. Never raises;
-        called from sessions and from loop callbacks."""
-        self.held += more
-        if self.board is None:
-            return self.held
-        if abs(self.held - self._noted) >= HELD_STEP:
-            self._noted = max(self.held, 0)
-            self.board.note_held(self.number, self._noted)
-        return self.board.held() - self._noted + self.held
-
-    # -- what is divided among the workers
-
-    def part_of(self, total):
-        """This worker's part of `total`, at least 1: so where `total` is below the number of workers, the parts make up more."""
-        return max(total // self.workers + (self.number < total % self.workers), 1)
-
-    def debts(self, pool, is_backup, label):
-        """The Debts of a server, or None."""
-        return None if self.board is None else self.board.debts(self.number, debtor(pool, is_backup, label))
-
-
-def debtor(pool, is_backup, label):
-    """The name of a server on the board: what it missed in one pool and part is no matter of another."""
-    return f"{pool} {'backup' if is_backup else 'primary'} {label}"
-
-
-class Board:
-    """The number of clients of each pool in each worker, and of bytes held for them, in memory that they share from the fork on.
-
-    Everybody writes only in the own column, so no lock is needed. Two workers that look at the same time may both let in the last
-    client: the service may have as many too many as there are workers, less one.
-    """
-
-    def __init__(self, workers):
-        self.workers = workers
-        self.slots = {}  # pool -> row
-        self.places = {}  # of servers: debtor -> row
-        self._counts = memoryview(mmap.mmap(-1, workers * MAX_POOLS * SIZE)).cast("I")
-        self._held = memoryview(mmap.mmap(-1, workers * HELD_SIZE)).cast("Q")
-        self._alarms = memoryview(mmap.mmap(-1, workers * MAX_SERVERS))
-        self._parts = memoryview(mmap.mmap(-1, workers * MAX_SERVERS * PARTS))
-
-    def assign(self, names):
-        """Give each pool of `names` a row, and take back those of others. Only the master does; workers get its `slots`.
+    def assign_rows(self, names: Sequence[str]) -> None:
+        """Give each pool of `names` a row, and reuse the rows of pools that are not among them. For the master only.
 
         Raises StartError if there are too many.
         """
         if len(names) > MAX_POOLS:
             raise StartError(f"{len(names)} pools: at most {MAX_POOLS} can be served")
-        kept = {name: slot for name, slot in self.slots.items() if name in names}
+        kept = {name: row for name, row in self.rows.items() if name in names}
         free = iter(sorted(set(range(MAX_POOLS)) - set(kept.values())))
-        self.slots = dict(kept)
+        self.rows = dict(kept)
         for name in names:
             if name not in kept:
-                self.slots[name] = slot = next(free)
-                for number in range(self.workers):
-                    self._counts[slot * self.workers + number] = 0
+                self.rows[name] = row = next(free)
+                for worker in range(self.workers):
+                    self._clients[row * self.workers + worker] = 0
 
-    def note(self, number, name, clients):
-        slot = self.slots.get(name)
-        if slot is not None:  # else the pool was removed and its last clients leave
-            self._counts[slot * self.workers + number] = clients
+    def set_clients(self, worker: int, name: str, clients: int) -> None:
+        """The number of clients of the pool `name` in `worker`."""
+        row = self.rows.get(name)
+        if row is not None:  # else the pool was removed and its last clients leave
+            self._clients[row * self.workers + worker] = clients
 
-    def clients(self, name):
-        """Of the pool `name`, in all workers; 0 if it was removed."""
-        slot = self.slots.get(name)
-        return 0 if slot is None else sum(self._counts[slot * self.workers:(slot + 1) * self.workers])
+    def clients_of_pool(self, name: str) -> int:
+        """In all workers; 0 if the pool was removed."""
+        row = self.rows.get(name)
+        return 0 if row is None else sum(self._clients[row * self.workers:(row + 1) * self.workers])
 
-    def clients_of(self, number: int) -> int:
-        """Of all pools, in the worker `number`."""
-        return sum(self._counts[slot * self.workers + number] for slot in self.slots.values())
+    def clients_of_worker(self, worker: int) -> int:
+        """Of all pools."""
+        return sum(self._clients[row * self.workers + worker] for row in self.rows.values())
 
-    def note_held(self, number: int, count: int) -> None:
-        """`count` bytes wait for clients of the worker `number`."""
-        self._held[number] = count
+    def has_most_clients(self, worker: int) -> bool:
+        """True if `worker` has more clients than the average, by more than one."""
+        own = total = 0
+        for row in self.rows.values():
+            clients = self._clients[row * self.workers:(row + 1) * self.workers]
+            own += clients[worker]
+            total += sum(clients)
+        return (own - 1) * self.workers > total
 
-    def held(self) -> int:
+    def set_held_bytes(self, worker: int, count: int) -> None:
+        """The bytes that wait for clients of `worker`."""
+        self._held_bytes[worker] = count
+
+    def held_bytes(self) -> int:
         """Bytes that wait for clients of all workers."""
-        return sum(self._held)
+        return sum(self._held_bytes)
 
-    def is_ahead(self, number):
-        """True if the worker `number` has more clients than the average, by more than one."""
-        mine = everybody = 0
-        for slot in self.slots.values():
-            row = self._counts[slot * self.workers:(slot + 1) * self.workers]
-            mine += row[number]
-            everybody += sum(row)
-        return (mine - 1) * self.workers > everybody
+    def clear_worker(self, worker: int) -> None:
+        """`worker` has died."""
+        for row in self.rows.values():
+            self._clients[row * self.workers + worker] = 0
+        self._held_bytes[worker] = 0
 
-    def wipe(self, number):
-        """The worker `number` is gone, its clients and journals with it."""
-        for slot in self.slots.values():
-            self._counts[slot * self.workers + number] = 0
-        self._held[number] = 0
-        for row in self.places.values():
-            self._alarms[row * self.workers + number] = NOTHING
 
-    # -- what servers missed
+class SharedInvalidations:
+    """Which keys the workers still have to delete on servers that missed their changes.
 
-    def enroll(self, configs):
-        """Give each server of `configs` a row, for good. Only the master does; workers get its `places`."""
+    rows   {server_key: row of the server}; a row is never reused
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.rows: dict[str, int] = {}
+        self._states = memoryview(mmap.mmap(-1, workers * MAX_SERVERS))
+        self._parts = memoryview(mmap.mmap(-1, workers * MAX_SERVERS * PARTS))
+
+    def assign_rows(self, configs: Iterable[Any]) -> None:
+        """Give each server of `configs` a row, as far as there are rows. For the master only."""
         for config in configs:
             for is_backup, servers in (False, config.server), (True, config.backup):
                 for server in servers:
-                    if len(self.places) < MAX_SERVERS:
-                        self.places.setdefault(debtor(config.name, is_backup, server.label), len(self.places))
+                    if len(self.rows) < MAX_SERVERS:
+                        self.rows.setdefault(server_key(config.name, is_backup, server.label), len(self.rows))
 
-    def debts(self, number, name):
-        """The Debts of the server `name` as the worker `number` has and sees them, or None."""
-        row = self.places.get(name)
+    def of_server(self, worker: int, key: str) -> "ServerInvalidations | None":
+        """Those of the server with the server_key `key`, for use in `worker`. None if the server has no row."""
+        row = self.rows.get(key)
         if row is None:
             return None
         begin, end = row * self.workers, (row + 1) * self.workers
-        parts = [self._parts[place * PARTS:(place + 1) * PARTS] for place in range(begin, end)]
-        return Debts(number, self._alarms[begin:end], parts)
+        parts = [self._parts[cell * PARTS:(cell + 1) * PARTS] for cell in range(begin, end)]
+        return ServerInvalidations(worker, self._states[begin:end], parts)
+
+    def clear_worker(self, worker: int) -> None:
+        """`worker` has died, and its pending invalidations with it."""
+        for row in self.rows.values():
+            self._states[row * self.workers + worker] = NOTHING
 
 
-class Debts:
-    """What the workers have still to delete on one server. None of them reads there what another one owes.
+def server_key(pool: str, is_backup: bool, label: str) -> str:
+    """A server in SharedInvalidations: what it missed in one pool and role is independent of another."""
+    return f"{pool} {'backup' if is_backup else 'primary'} {label}"
 
-    Each tells in which parts (manykeys.py) the keys of its journal lie. A key in such a part may be another one: then it is taken for
-    old in vain, which is seldom while the journal is short.
 
-    number   of this worker
-    alarms   what each worker owes: NOTHING, SOME or EVERYTHING
+class ServerInvalidations:
+    """What the workers have still to delete on one server. A worker serves no key from there that another one has to delete.
+
+    Each worker publishes in which parts (backend/key_set.py) its keys lie. Another key may be in the same part: then it is taken for old
+    without need, which is rare while there are few keys.
+
+    worker   number of this worker
+    states   of each worker: NOTHING, SOME or EVERYTHING
+
+    Nothing here waits or raises: may be called from a loop callback or a greenlet.
     """
 
-    def __init__(self, number, alarms, parts):
-        self.number = number
-        self.alarms = alarms
-        self._parts = parts  # of each worker, a byte for a part: 1 if there are keys in it; valid while it owes SOME
-        self._mine = parts[number]
+    def __init__(self, worker: int, states: memoryview, parts: list[memoryview]) -> None:
+        self.worker = worker
+        self.states = states
+        self._parts = parts  # of each worker, one byte per part: 1 if there are keys in it; valid while its state is SOME
+        self._own_parts = parts[worker]
 
-    def owe(self, part):
-        if self.alarms[self.number] == NOTHING:
-            self.owe_only((part,))
+    def add_part(self, part: int) -> None:
+        """This worker has a key to delete in `part`."""
+        if self.states[self.worker] == NOTHING:
+            self.replace_parts((part,))
         else:
-            self._mine[part] = 1
+            self._own_parts[part] = 1
 
-    def owe_everything(self):
-        self.alarms[self.number] = EVERYTHING
+    def add_everything(self) -> None:
+        """This worker has to flush the server."""
+        self.states[self.worker] = EVERYTHING
 
-    def owe_only(self, parts):
-        """These and no others."""
-        self._mine[:] = _NO_PARTS
+    def replace_parts(self, parts: Collection[int]) -> None:
+        """This worker has keys to delete in `parts` and nowhere else."""
+        self._own_parts[:] = _NO_PARTS
         for part in parts:
-            self._mine[part] = 1
-        self.alarms[self.number] = SOME if parts else NOTHING
+            self._own_parts[part] = 1
+        self.states[self.worker] = SOME if parts else NOTHING
 
-    def paid(self, parts):
+    def remove_parts(self, parts: Iterable[int]) -> None:
+        """This worker has no more keys to delete in `parts`."""
         for part in parts:
-            self._mine[part] = 0
+            self._own_parts[part] = 0
 
-    def others_owe(self, key):
+    def others_have(self, key: bytes) -> bool:
+        """True if another worker may have to delete `key`."""
         part = part_of(key)
-        for number, alarm in enumerate(self.alarms):
-            if number != self.number and (alarm == EVERYTHING or alarm == SOME and self._parts[number][part]):
+        for worker, state in enumerate(self.states):
+            if worker != self.worker and (state == EVERYTHING or state == SOME and self._parts[worker][part]):
                 return True
         return False

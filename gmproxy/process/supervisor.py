@@ -1,7 +1,7 @@
-"""Looks after the service as a whole: what signals, the control socket, the configuration files and systemd ask for.
+"""Supervises the service: acts on signals, commands from the control socket, changed configuration files, and for systemd.
 
-A Steward is told what happened and has its crew do it: in a single process that is the worker in it (solo.py), else the workers that the
-master has forked (master.py). It waits for nothing and needs no gevent.
+A Supervisor decides what is to be done and has its WorkerGroup do it: in a single process that is the worker in it (single_process.py), else
+the workers that the master has forked (master.py). It waits for nothing and needs no gevent.
 """
 
 import contextlib
@@ -10,140 +10,139 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from gmproxy import internal_errors
-from gmproxy.config import diff
+from gmproxy.config import configuration, diff
 from gmproxy.config.settings import TYPED_IN
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.monitoring import control_commands, logging_setup
-from gmproxy.system import systemd
-from gmproxy.system.daemon import remove_pid_file, write_pid_file
-from gmproxy.system.file_watch import Watch
+from gmproxy.process.listeners import ListeningSockets
+from gmproxy.process.worker_group import UPGRADE_TIMEOUT, Result, WorkerGroup
+from gmproxy.system import bootstrap, systemd
+from gmproxy.system.daemon import READY, StartReport, remove_pid_file, write_pid_file
+from gmproxy.system.file_watch import FileWatch
 
-#: What each signal asks for: the name of a method.
+#: The method that each signal calls.
 SIGNALS = {
-    signal.SIGTERM: "end", signal.SIGINT: "end", signal.SIGHUP: "reload", signal.SIGUSR1: "reopen_logs", signal.SIGUSR2: "upgrade",
+    signal.SIGTERM: "shut_down", signal.SIGINT: "shut_down", signal.SIGHUP: "reload", signal.SIGUSR1: "reopen_logs", signal.SIGUSR2: "upgrade",
 }
 
-#: A successor that does not serve after so many seconds is ended.
-UPGRADE_TIMEOUT = 30
-
-#: Seconds between two looks at what only time tells.
-LOOK_EVERY = 1.0
+#: Seconds between two calls of Supervisor.poll.
+POLL_INTERVAL = 1.0
 
 log = logging.getLogger("gmproxy")
+
+#: What is called with the result of a command.
+Then = Callable[[Result], Any]
 
 
 class Supervisor:
     """
-    source       conf.Source of the configuration
-    configs      the Configs in force
-    places       gmproxy.process.listeners.ListeningSockets, the listening sockets
-    notifier     gmproxy.system.systemd.Notifier
-    waiting      gmproxy.system.daemon.Waiting, who waits to hear that we serve
-    ejected      servers that an operator wants left alone, as they were named: a worker that is started later is told
-    crew         who serves. It has
-                     serve(configs, places, new, then) places: {name of a pool: its places}, new: {place: listening socket}; then() is called when it is done
-                     ask(command, arguments, then)     then(list of answers) is called at once or later
-                     reopen_logs(config)               raises StartError
-                     end(softly)
-                     wait_for(descriptor, pid, then)   then(text) with what comes until its end, or None if that takes too long
-                     pids()                            of the workers
-                     workers()                         how many there are to be
-                     after(seconds, what)              what() is called then
+    source              configuration.Source of the configuration
+    configs             the Configs in force
+    listening_sockets   of the service
+    notifier            notifies systemd
+    start_report        for the process that waits until clients are served
+    ejected             servers that an operator has ejected, as they were named: for workers that are started later
+    workers             the worker processes; each WorkerGroup sets it
+
+    May be called from the master's loop or a greenlet: nothing here waits, but for the workers' part of a command in a single process.
     """
 
-    def __init__(self, source, configs, places, notifier, waiting):
+    def __init__(self, source: configuration.Source, configs: list[Any], listening_sockets: ListeningSockets,
+                 notifier: systemd.Notifier, start_report: StartReport) -> None:
         self.source = source
         self.configs = configs
-        self.places = places
+        self.listening_sockets = listening_sockets
         self.notifier = notifier
-        self.waiting = waiting
-        self.crew = None
-        self.ejected = set()
-        self._watch = Watch(source.files)
-        self._successor = None
+        self.start_report = start_report
+        self.ejected: set[str] = set()
+        self.workers: WorkerGroup
+        self._watch = FileWatch(source.files)
+        self._successor: int | None = None  # its pid
         self._reloading = False
         self._ending = False
-        self._warned_of = set()  # pools
+        self._warned_of: set[str] = set()  # pools
 
-    # -- the beginning and the end
+    # -- start and end
 
-    def ready(self, announce=lambda: None):
-        """Clients are served: `announce` it, and tell who waits for that. Only now the pid file of a predecessor is ours. Raises StartError.
+    def on_ready(self, announce: Callable[[], Any] = lambda: None) -> None:
+        """Clients are served: call `announce`, and report it. Only now the pid file of a predecessor is replaced. Raises StartError.
 
-        A predecessor ends as soon as it knows, so that comes last, when nothing else can fail.
+        A predecessor ends as soon as it gets the report, so that comes last, when nothing else can fail.
         """
-        if self.configs[0].pid_file and self.places.predecessor is not None:
-            write_pid_file(self.configs[0].pid_file, self.places.predecessor)
+        if self.configs[0].pid_file and self.listening_sockets.predecessor is not None:
+            write_pid_file(self.configs[0].pid_file, self.listening_sockets.predecessor)
         self._warn_of_workers_with_backups()
-        self.places.become_owner()
-        self.notifier.tell(systemd.READY)
+        self.listening_sockets.become_owner()
+        self.notifier.notify(systemd.READY)
         internal_errors.guarded("steward.announce", announce)()
-        self.waiting.tell("ready")
+        self.start_report.send(READY)
 
-    def _warn_of_workers_with_backups(self):
-        """Once for each pool that has come to it, at the start or by a reload."""
-        workers = self.crew.workers()
+    def _warn_of_workers_with_backups(self) -> None:
+        """Once for each pool that gets both, at the start or by a reload."""
+        workers = self.workers.count()
         concerned = {config.name or "-" for config in self.configs if config.backup and workers > 1}
         for name in sorted(concerned - self._warned_of):
             log.warning("several workers with backups pool=%s workers=%d: each worker orders the changes of a key for itself, so a primary and its "
                         "backup may be left with different values (docs/failures.md, \"What can still go wrong\")", name, workers)
         self._warned_of = concerned
 
-    def signal(self, number):
-        """Do what the signal asks for. May be called from the master's loop or a greenlet."""
+    def on_signal(self, number: int) -> None:
+        """Do what the signal `number` asks for. Raises nothing."""
         try:
-            getattr(self, SIGNALS[number])()
+            getattr(self, SIGNALS[signal.Signals(number)])()
         except Exception:
             internal_errors.record("steward.signal")
-            if SIGNALS[number] == "end":  # it does end, whatever else fails
+            if number in bootstrap.END_SIGNALS:  # it does end, whatever else fails
                 self._ending = True
-                self.crew.end(False)
+                self.workers.end_all(after_next_reply=False)
 
-    def end(self, after_next_reply=False):
-        """Let clients go and end; `after_next_reply`: a successor serves already."""
+    def shut_down(self, upgraded: bool = False) -> None:
+        """Disconnect the clients and end; `upgraded`: a successor serves already."""
         if self._ending:
             return
         self._ending = True
         attempts = internal_errors.Attempts("steward.end")
-        if not after_next_reply:
-            attempts.make(self.notifier.tell, systemd.STOPPING)
+        if not upgraded:
+            attempts.make(self.notifier.notify, systemd.STOPPING)
         if self._successor is not None:
             attempts.make(_signal, self._successor, signal.SIGTERM)
-        attempts.make(self.places.close, after_next_reply)
-        self.crew.end(after_next_reply)
+        attempts.make(self.listening_sockets.close, upgraded)
+        self.workers.end_all(after_next_reply=upgraded)
 
-    def gone(self):
-        """The crew has ended, for whatever reason. Never raises: that would change the exit status."""
+    def clean_up(self) -> None:
+        """The workers have ended, for whatever reason. Never raises: that would change the exit status."""
         try:
-            self.places.close()
+            self.listening_sockets.close()
         except Exception:
             internal_errors.record("steward.gone")
         finally:
             if self.configs[0].pid_file:
                 remove_pid_file(self.configs[0].pid_file)
 
-    def look(self):
-        """To be called every LOOK_EVERY seconds."""
+    def poll(self) -> None:
+        """To be called every POLL_INTERVAL seconds."""
         logging_setup.sum_up()
-        if self.configs[0].watch and not self._ending and self._watch.changed():
+        if self.configs[0].watch and not self._ending and self._watch.has_changed():
             log.info("configuration changed files=%s", ",".join(self.source.files))
             self.reload()
 
-    # -- other settings
+    # -- reload
 
-    def reload(self, then=lambda told: None):
-        """Read the configuration again and go on under it; if it cannot be used, as before. `then` gets what is to be told, a dict."""
+    def reload(self, then: Then = lambda result: None) -> None:
+        """Read the configuration again and apply it; if it is not valid, keep the one in force. `then` gets the result."""
         if self._ending or self._reloading:
             then({"error": "the service ends" if self._ending else "a reload is under way"})
             return
         self._reloading = True
-        self.notifier.reloading()
+        self.notifier.notify_reloading()
         files = self.source.files
-        self._watch = Watch(files)  # as they are before they are read
+        self._watch = FileWatch(files)  # as they are before they are read
         try:
-            self._follow(self.source.read(), then)
+            self._apply(self.source.read(), then)
         except GmproxyError as error:
             log.error("reload refused reason=%s", error)
             self._reloaded({"error": str(error)}, then)
@@ -151,30 +150,30 @@ class Supervisor:
             internal_errors.record("steward.reload")
             self._reloaded({"error": repr(error)}, then)
         if self.source.files != files:
-            self._watch = Watch(self.source.files)
+            self._watch = FileWatch(self.source.files)
 
-    def _reloaded(self, told, then):
+    def _reloaded(self, result: Result, then: Then) -> None:
         self._reloading = False
         try:
-            self.notifier.tell(systemd.READY)
+            self.notifier.notify(systemd.READY)
         except Exception:
             internal_errors.record("steward.reloaded")
-        then(told)
+        then(result)
 
-    def _follow(self, configs, then):
+    def _apply(self, configs: Sequence[Any], then: Then) -> None:
         plan = diff.compare(self.configs, configs)
-        new = self.places.open(plan.configs)
+        new = self.listening_sockets.bind_new(plan.configs)
         try:
-            self.crew.reopen_logs(plan.configs[0])
-            places = self.places.of_all(plan.configs)
+            self.workers.reopen_logs(plan.configs[0])
+            addresses = self.listening_sockets.all_addresses(plan.configs)
         except Exception:
-            self.places.forget(new)  # nobody would accept clients there
+            self.listening_sockets.discard(new)  # no worker would accept clients there
             raise
         self.configs = plan.configs
-        internal_errors.guarded("steward.close_unused", self.places.close_unused)(plan.configs)
-        self.crew.serve(plan.configs, places, new, functools.partial(self._followed, plan, then))
+        internal_errors.guarded("steward.close_unused", self.listening_sockets.close_unused)(plan.configs)
+        self.workers.reconfigure(plan.configs, addresses, new, functools.partial(self._on_applied, plan, then))
 
-    def _followed(self, plan, then):
+    def _on_applied(self, plan: Any, then: Then) -> None:
         try:
             for name in plan.refused:
                 log.warning("setting needs a restart setting=%s", name)
@@ -182,25 +181,27 @@ class Supervisor:
             self._warn_of_workers_with_backups()
             log.info("reloaded pools=%d added=%d removed=%d changed=%s", len(plan.configs), len(plan.added), len(plan.removed),
                      ",".join(changed) or "-")
-            told = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
+            result = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
         except Exception as error:  # else no reload could follow: this one would be under way for ever
             internal_errors.record("steward.followed")
-            told = {"error": repr(error)}
-        self._reloaded(told, then)
+            result = {"error": repr(error)}
+        self._reloaded(result, then)
 
-    def reopen_logs(self):
+    def reopen_logs(self) -> Result:
+        """Returns the result of the command."""
         try:
-            self.crew.reopen_logs(self.configs[0])
+            self.workers.reopen_logs(self.configs[0])
         except StartError as error:
             log.error("log not reopened reason=%s", error)
             return {"error": str(error)}
         log.info("log reopened")
         return {}
 
-    # -- another program
+    # -- upgrade
 
-    def upgrade(self):
-        """Start the program anew, with our sockets. When it serves we end; if it cannot, we stay. Returns what is to be told."""
+    def upgrade(self) -> Result:
+        """Start the program again and hand over the sockets. When it serves, this process ends; if it cannot, this one stays. Returns the
+        result of the command."""
         if self._successor is not None or self._ending:
             return {"error": "an upgrade is under way"}
         try:
@@ -217,77 +218,77 @@ class Supervisor:
         finally:
             os.close(writing)
         log.info("upgrading successor=%d", self._successor)
-        self.crew.wait_for(reading, self._successor, self._successor_said)
+        self.workers.wait_for_successor(reading, self._successor, self._on_successor_report)
         return {"successor": self._successor}
 
-    def _start_successor(self, report_to):
-        """The pid of the program, typed again in the same place."""
+    def _start_successor(self, report_to: int) -> int:
+        """Run the command line again in the same directory. Returns the pid. Raises OSError."""
         command = [sys.executable, *sys.orig_argv[1:]]
-        with self.places.handing_over(report_to) as told, _standing_in(TYPED_IN):
-            return os.posix_spawn(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **told})
+        with self.listening_sockets.handing_over(report_to) as handed_over, _working_directory(TYPED_IN):
+            return os.posix_spawn(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
 
-    def _successor_said(self, said):
+    def _on_successor_report(self, report: str | None) -> None:
         pid, self._successor = self._successor, None
-        if self._ending:
+        if self._ending or pid is None:
             return
-        if said != "ready":
-            if said is None:
+        if report != READY:
+            if report is None:
                 _signal(pid, signal.SIGKILL)
-                said = f"not ready within {UPGRADE_TIMEOUT} s"
-            log.error("upgrade refused reason=%s", said.strip() or "the new program died at the start")
+                report = f"not ready within {UPGRADE_TIMEOUT} s"
+            log.error("upgrade refused reason=%s", report.strip() or "the new program died at the start")
             return
         log.info("upgraded successor=%d", pid)
-        self.notifier.tell(f"MAINPID={pid}")
-        self.end(after_next_reply=True)
+        self.notifier.notify(f"MAINPID={pid}")
+        self.shut_down(upgraded=True)
 
-    # -- orders and questions
+    # -- commands from the control socket
 
-    def command(self, name, arguments, then):
-        """What the control socket asks for; `then` gets the answer, a dict, now or later."""
+    def run_command(self, name: str, arguments: list[str], then: Then) -> None:
+        """Run a command of an operator; `then` gets the result, at once or later."""
         if name == "pids":
-            then({"pid": os.getpid(), "workers": self.crew.pids()})
+            then({"pid": os.getpid(), "workers": self.workers.pids()})
         elif name == "reload":
             self.reload(then)
         elif name in ("reopen_logs", "upgrade"):
             then(getattr(self, name)())
         elif name in ("hotkeys", "tail"):
-            control_commands.sample(self.crew, name, arguments, then)
+            control_commands.sample(self.workers, name, arguments, then)
         elif name in control_commands.PUBLIC:
             self._prepare(name, arguments)
-            self.crew.ask(name, arguments, functools.partial(self._answered, name, arguments, then))
+            self.workers.call_workers(name, arguments, functools.partial(self._on_results, name, arguments, then))
         else:
             then({"error": f"there is no command {name!r}"})
 
-    def _answered(self, name, arguments, then, answers):
+    def _on_results(self, name: str, arguments: list[str], then: Then, results: list[Result]) -> None:
         try:
-            told = control_commands.joined(name, answers)
+            result = control_commands.joined(name, results)
         except Exception as error:
             internal_errors.record("steward.answer")
-            told = {"error": repr(error)}
-        if "error" not in told and name == "eject":
+            result = {"error": repr(error)}
+        if "error" not in result and name == "eject":
             self.ejected.update(arguments)
-        elif "error" not in told and name == "restore":
+        elif "error" not in result and name == "restore":
             self.ejected.difference_update(arguments)
-        then(told)
+        then(result)
 
-    def _prepare(self, name, arguments):
-        """What an order means for this process, beside the workers."""
+    def _prepare(self, name: str, arguments: list[str]) -> None:
+        """What this process does for the command itself, beside the workers."""
         if name == "drain":
             log.warning("draining")
-            self.places.close_to_clients(self.configs[0])
+            self.listening_sockets.close_to_clients(self.configs[0])
         elif name == "log-level":
-            with contextlib.suppress(LookupError):  # the workers say so, too
+            with contextlib.suppress(LookupError):  # the workers report that, too
                 control_commands.set_log_level(arguments)
 
 
-def _signal(pid, number):
+def _signal(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 @contextlib.contextmanager
-def _standing_in(directory):
-    """As far as we may go there."""
+def _working_directory(directory: str) -> Iterator[None]:
+    """Unchanged if this process may not enter `directory`."""
     here = os.getcwd()
     with contextlib.suppress(OSError):
         os.chdir(directory)

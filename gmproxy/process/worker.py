@@ -1,4 +1,4 @@
-"""One serving process: makes the pools from their Configs, looks after them, changes them at a reload, and ends them in order."""
+"""One serving process: creates the pools from their Configs, drives their timers, changes them at a reload, and ends them in order."""
 
 from gevent import monkey
 
@@ -8,26 +8,28 @@ import functools  # noqa: E402
 import gc  # noqa: E402
 import logging  # noqa: E402
 import time  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
+from socket import socket  # noqa: E402
+from typing import Any, NoReturn  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
-from gmproxy import internal_errors
+from gmproxy import internal_errors  # noqa: E402
 from gmproxy.client.listener import Listener  # noqa: E402
 from gmproxy.compiled import BUILD  # noqa: E402
 from gmproxy.errors import OVERLOAD  # noqa: E402
 from gmproxy.internal_errors import Attempts  # noqa: E402
-from gmproxy.monitoring import control_commands
+from gmproxy.monitoring import control_commands  # noqa: E402
 from gmproxy.monitoring.slow_log import Lag, Slow  # noqa: E402
 from gmproxy.pool import Pool  # noqa: E402
-from gmproxy.system import (
-    descriptors,
-    sockets,  # noqa: E402
-)
+from gmproxy.process.worker_context import WorkerContext  # noqa: E402
+from gmproxy.process.worker_group import Addresses, Result  # noqa: E402
+from gmproxy.system import descriptors, sockets  # noqa: E402
 from gmproxy.system.clock import running  # noqa: E402
 from gmproxy.system.malloc import keep_freed_memory  # noqa: E402
 
-#: Backends are looked after so many times in the shortest timeout: a late answer is noticed at most this part too late.
+#: Ticks in the shortest timeout: a late reply is noticed at most this part of it too late.
 TICKS_PER_TIMEOUT = 20
 SHORTEST_TICK, LONGEST_TICK = 0.01, 0.05  # seconds
 
@@ -46,44 +48,44 @@ log = logging.getLogger("gmproxy")
 
 class Worker:
     """
-    share         this process's part of the service
-    set_up_logs   set_up_logs(config) opens the log anew, as `config` says
+    context       this process's part of the service
+    set_up_logs   set_up_logs(config) opens the log again, as `config` says
     pools         {name: Pool}
-    slow          the latest slow requests, while somebody measures (gmproxy.monitoring.slow_log.Slow)
+    slow          the latest slow requests, while requests are measured (gmproxy.monitoring.slow_log.Slow)
     lag           how late the loop is (gmproxy.monitoring.slow_log.Lag)
-    draining      True once nobody is let in any more, and clients are let go
+    draining      True once no client is accepted any more, and clients are disconnected after their next reply
     """
 
-    def __init__(self, share, set_up_logs):
-        self.share = share
+    def __init__(self, context: WorkerContext, set_up_logs: Callable[..., Any]) -> None:
+        self.context = context
         self.set_up_logs = set_up_logs
-        self.pools = {}
-        self._configs = []
-        self._listeners = {}  # place -> Listener
-        self._admin = None    # who serves metrics and the like (gmproxy.monitoring.http.Admin)
-        self._draining = []    # pools that were taken out and still have clients
+        self.pools: dict[str, Pool] = {}
+        self._configs: Sequence[Any] = []
+        self._listeners: dict[str, Listener] = {}  # by address
+        self._admin: Any = None                    # serves metrics and the like (gmproxy.monitoring.http.Admin)
+        self._draining: list[Pool] = []             # that were removed and still have clients
         self.slow = Slow(time.time)
         self.lag = Lag()
         self.draining = False
         self._measuring = False
-        share.report = functools.partial(self.command, "report", [])
+        context.report = functools.partial(self.run_command, "report", [])
         self._sum_up_at = 0.0
-        self._overloaded = {}  # backend -> requests that were refused for it when we last looked
-        self._ticker = None
+        self._overloaded: dict[Any, int] = {}      # backend -> requests that were refused for it when that was last logged
+        self._ticker: Any = None
         self._interval = LONGEST_TICK
         self._ending = Event()
         self._after_next_reply = False
 
-    def serve(self, configs, places, new):
-        """Serve the pools `configs` from now on, each at its `places`, {name: list}. `new`: {place: listening socket} that are to be
-        used from now on and become ours. Called again at a reload: what stays is not disturbed.
+    def reconfigure(self, configs: Sequence[Any], addresses: Addresses, new: dict[str, socket]) -> None:
+        """Serve the pools `configs` from now on, each at its `addresses`. `new`: {address: listening socket} that are used from now on and become
+        ours. Called at the start and at a reload, in a greenlet: what stays is not disturbed.
 
-        Raises StartError. If a new pool cannot be made, everything is as before; what fails after that is recorded, and the rest is done."""
-        fresh = {}
+        Raises StartError. If a new pool cannot be created, everything is as before; what fails after that is recorded, and the rest is done."""
+        fresh: dict[str, Pool] = {}
         try:
             for config in configs:
                 if config.name not in self.pools:
-                    fresh[config.name] = Pool(config, self.share)
+                    fresh[config.name] = Pool(config, self.context)
         except Exception:
             for sock in new.values():
                 sock.close()
@@ -92,67 +94,67 @@ class Worker:
             raise
         self._configs = configs
         self.draining = False
-        gone = {name: pool for name, pool in self.pools.items() if name not in places}
+        gone = {name: pool for name, pool in self.pools.items() if name not in addresses}
         known = {**self.pools, **fresh}
         self.pools = {config.name: known[config.name] for config in configs}
         attempts = Attempts("worker.serve")
-        attempts.make(self._make_room, configs)
+        attempts.make(self._reserve_descriptors, configs)
         attempts.make(self._serve_admin, configs[0], new)
-        for place, sock in new.items():
-            attempts.make(self._listen, place, sock)
+        for address, sock in new.items():
+            attempts.make(self._listen, address, sock)
         for config in configs:
             if config.name not in fresh:
                 attempts.make(self.pools[config.name].reload, config)
         if self._measuring or configs[0].admin:
             attempts.make(self.measure)
-        for name in places:
-            for place in places[name]:
-                attempts.make(self._open_to_clients, place, self.pools[name])
-        for place in set(self._listeners) - {place for name in places for place in places[name]}:
-            attempts.make(self._listeners.pop(place).stop)
+        for name in addresses:
+            for address in addresses[name]:
+                attempts.make(self._open_to_clients, address, self.pools[name])
+        for address in set(self._listeners) - {address for name in addresses for address in addresses[name]}:
+            attempts.make(self._listeners.pop(address).stop)
         for pool in gone.values():
             self._draining.append(pool)
-            attempts.make(pool.leave, True)
+            attempts.make(pool.drain, True)
         self._tick_every(min(config.timeout for config in configs) / TICKS_PER_TIMEOUT)
         gc.collect(YOUNGEST)
         attempts.end()
 
-    def _listen(self, place, sock):
-        self._listeners[place] = Listener(sock, self.share)
+    def _listen(self, address: str, sock: socket) -> None:
+        self._listeners[address] = Listener(sock, self.context)
 
-    def _open_to_clients(self, place, pool):
-        self._listeners[place].serve(pool.service)
+    def _open_to_clients(self, address: str, pool: Pool) -> None:
+        self._listeners[address].serve(pool.service)
 
-    def _serve_admin(self, config, new):
-        """Take the sockets for metrics and the like out of `new`: the first worker serves them, for all."""
-        given = {place: new.pop(place) for place in sockets.for_admin(config) if place in new}
-        if self.share.number:
-            for sock in given.values():
+    def _serve_admin(self, config: Any, new: dict[str, socket]) -> None:
+        """Take the admin sockets out of `new`: the first worker serves them, for all workers."""
+        admin = {address: new.pop(address) for address in sockets.admin_addresses(config) if address in new}
+        if self.context.number:
+            for sock in admin.values():
                 sock.close()
             return
-        if given and self._admin is None:
+        if admin and self._admin is None:
             from gmproxy.monitoring.http import (
-                Admin,  # only where it is wanted: it needs more memory than the rest of us
+                Admin,  # only where it is configured: it needs more memory than the rest of the process
             )
             self._admin = Admin(self)
         if self._admin is not None:
-            self._admin.serve(config, given)
+            self._admin.serve(config, admin)
 
-    def _make_room(self, configs):
-        room = descriptors.make_room(configs, self.share.workers)
-        self.share.room = room.clients
-        if room.limit < room.wanted:
-            log.warning("limit of open files is low limit=%d wanted=%d clients=%d", room.limit, room.wanted, room.clients)
+    def _reserve_descriptors(self, configs: Sequence[Any]) -> None:
+        files = descriptors.reserve(list(configs), self.context.workers)
+        self.context.max_clients = files.clients
+        if files.limit < files.wanted:
+            log.warning("limit of open files is low limit=%d wanted=%d clients=%d", files.limit, files.wanted, files.clients)
 
-    def _tick_every(self, interval):
+    def _tick_every(self, interval: float) -> None:
         if self._ticker is not None:
             self._ticker.close()
         self._interval = interval = min(max(interval, SHORTEST_TICK), LONGEST_TICK)
         self._ticker = gevent.get_hub().loop.timer(interval, interval)
         self._ticker.start(self._tick)
 
-    def _tick(self):
-        """In the loop's callback, not in a greenlet: what fails here wakes clients, and they do not come back to a greenlet."""
+    def _tick(self) -> None:
+        """Called from the loop, not in a greenlet: what fails here wakes clients, and they do not come back to a greenlet."""
         attempts = Attempts("worker.tick")
         attempts.make(running.tick, self._interval)
         now = self.now()
@@ -164,15 +166,15 @@ class Worker:
             attempts.make(self._sum_up)
         attempts.make(self._close_left_pools)
 
-    def _close_left_pools(self):
+    def _close_left_pools(self) -> None:
         for pool in self._draining[:]:
-            pool.leave(after_next_reply=True)  # also who was just being let in when it was taken out
+            pool.drain(after_next_reply=True)  # also who was just being let in when it was taken out
             if not pool.clients():
                 self._draining.remove(pool)
                 pool.close()
 
-    def _sum_up(self):
-        """Log what would be too much to be logged for each request; and end what somebody began and forgot."""
+    def _sum_up(self) -> None:
+        """Log summaries of what would be too much for one line per request; and end samplings that were started and never ended."""
         control_commands.end_late_samples(self.pools.values(), self.now())
         for count, slowest in self.slow.untold():
             log.warning("slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r", slowest["backend"], count,
@@ -185,10 +187,10 @@ class Worker:
                 backend.log.warning("backend overloaded server=%s requests=%d", backend.label, count - self._overloaded.get(backend, 0))
         self._overloaded = refused
 
-    # -- orders and questions
+    # -- commands
 
-    def command(self, name, arguments):
-        """Do what the service is told, or answer what it is asked: this process's part, as a dict. Raises LookupError, StartError."""
+    def run_command(self, name: str, arguments: list[Any]) -> Result:
+        """Run a command in this process. Returns its result. Raises LookupError, StartError. May wait: for a greenlet."""
         if name == "reopen":
             self.set_up_logs(self._configs[0])
             return {}
@@ -196,36 +198,36 @@ class Worker:
             raise LookupError(f"there is no command {name!r}")
         return control_commands.COMMANDS[name](self, arguments)
 
-    def measure(self):
-        """From now on find out how long the servers take."""
+    def measure(self) -> None:
+        """Measure from now on how long the servers take."""
         self._measuring = True
         for pool in self.pools.values():
             pool.measure(self.slow)
 
-    def drain(self):
-        """Let nobody in any more, and have clients leave after their next answer. A reload lets them in again."""
+    def drain(self) -> None:
+        """Accept no more clients, and disconnect each after its next reply. A reload accepts clients again."""
         self.draining = True
         attempts = Attempts("worker.drain")
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():
             attempts.make(listener.stop)
         for pool in self.pools.values():
-            attempts.make(pool.leave, True)
+            attempts.make(pool.drain, True)
 
     @staticmethod
-    def now():
+    def now() -> float:
         """Monotonic seconds, by which everything here is scheduled: the loop's time follows the machine's clock when that is set."""
         return time.monotonic()
 
     @staticmethod
-    def soon(what):
-        """Have `what` called from the loop: there clients may be woken."""
-        gevent.get_hub().loop.run_callback(what)
+    def soon(callback: Callable[[], Any]) -> None:
+        """Have `callback` called from the loop: only there clients may be woken."""
+        gevent.get_hub().loop.run_callback(callback)
 
-    # -- the end
+    # -- start and end
 
-    def run(self, ready):
-        """Serve until `end` is called; `ready` is called first, when clients are accepted."""
+    def run(self, ready: Callable[[], Any]) -> None:
+        """Serve until `end` is called, in a greenlet; `ready` is called first, when clients are accepted."""
         gevent.get_hub().print_exception = _record_exception
         Attempts("worker.run").make(keep_freed_memory)  # it is better with that, but not worth to end for
         gc.collect()
@@ -237,13 +239,13 @@ class Worker:
         self._ending.wait()
         self._finish()
 
-    def end(self, after_next_reply=False):
-        """Have `run` return: at once if nobody waits for an answer, and within the grace. `after_next_reply`: clients leave after the next answer
-        if that comes within the grace; only then is the rest asked to leave."""
+    def end(self, after_next_reply: bool = False) -> None:
+        """Have `run` return: at once if no client waits for a reply, else within the grace period. `after_next_reply`: clients are disconnected
+        after their next reply if that comes within the grace period; only then the others are. Does not wait."""
         self._after_next_reply = after_next_reply
         self._ending.set()
 
-    def _finish(self):
+    def _finish(self) -> None:
         """Whatever fails of it, the rest is done, and the process ends."""
         attempts = Attempts("worker.finish")
         attempts.make(lambda: log.info("ending clients=%d", self.clients()))
@@ -252,36 +254,37 @@ class Worker:
         if self._admin is not None:
             attempts.make(self._admin.stop)
         if self._after_next_reply:
-            attempts.make(self._see_off, True)
-        attempts.make(self._see_off, False)
+            attempts.make(self._disconnect_clients, True)
+        attempts.make(self._disconnect_clients, False)
         for pool in [*self.pools.values(), *self._draining]:
             attempts.make(pool.close)
         self._ticker.close()
         attempts.make(running.stop)
 
-    def _see_off(self, after_next_reply):
+    def _disconnect_clients(self, after_next_reply: bool) -> None:
         attempts = Attempts("worker.see_off")
         with gevent.Timeout(self._configs[0].grace, False):
             gevent.sleep(0)  # whose connection was accepted a moment ago is not known yet
             while self.clients():
                 for pool in [*self.pools.values(), *self._draining]:
-                    attempts.make(pool.leave, after_next_reply)
+                    attempts.make(pool.drain, after_next_reply)
                 gevent.sleep(SHORTEST_TICK)
 
-    def clients(self):
+    def clients(self) -> int:
+        """The number of clients connected to this process."""
         return sum(pool.clients() for pool in [*self.pools.values(), *self._draining])
 
 
-def every(seconds, call, *arguments):
-    """For a greenlet: call `call` every `seconds`, also after it has raised an Exception, which is recorded."""
+def every(seconds: float, call: Callable[..., Any], *arguments: Any) -> NoReturn:
+    """Call `call` every `seconds`, in a greenlet, also after it has raised an Exception, which is recorded."""
     call = internal_errors.guarded(f"every.{call.__name__}", call)
     while True:
         call(*arguments)
         gevent.sleep(seconds)
 
 
-def _record_exception(context, kind, error, traceback):
-    """What a greenlet or a callback of the loop did not catch: gevent would print it to stderr, and wait if that is a full pipe."""
+def _record_exception(context: Any, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    """Record what a greenlet or a callback of the loop did not catch: gevent would print it to stderr, and wait if that is a full pipe."""
     try:
         raise error.with_traceback(traceback)
     except BaseException:  # a gevent.Timeout is no Exception

@@ -1,9 +1,12 @@
-"""A worker among several, in a process of its own. It hears from the master over a channel, and asks the master what concerns all."""
+"""One of several workers, in a process of its own. It takes commands from the master over a channel, and calls all workers through it."""
 
 import contextlib
 import itertools
 import logging
 import signal
+from collections.abc import Callable, Mapping, Sequence
+from socket import socket
+from typing import Any
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -13,95 +16,105 @@ from gmproxy.config import configuration
 from gmproxy.errors import GmproxyError
 from gmproxy.monitoring import logging_setup
 from gmproxy.process.worker import Worker, every
+from gmproxy.process.worker_context import WorkerContext
+from gmproxy.process.worker_group import Addresses, Result
 from gmproxy.system import bootstrap, control_socket
+from gmproxy.system.control_socket import Message
 
-#: Seconds between two looks whether a burst in the log is over.
-LOOK_EVERY = 1.0
+#: Seconds between two checks whether a burst in the log is over.
+SUM_UP_INTERVAL = 1.0
 
-#: A question to all workers that is not answered after so many seconds is answered by this one alone.
-ANSWER_TIMEOUT = 1.5
+#: A call of all workers that has no result after this many seconds is given up; the caller then answers for this worker alone.
+CALL_TIMEOUT = 1.5
 
 log = logging.getLogger("gmproxy")
 
 
 class WorkerProcess:
-    """`channel`, a control.Channel to the master, was made before gevent: it becomes ours in another shape."""
+    """`channel`, to the master, was created before gevent was imported: its socket is taken over."""
 
-    def __init__(self, channel, share, set_up_logs):
+    def __init__(self, channel: control_socket.Channel, context: WorkerContext, set_up_logs: Callable[..., Any]) -> None:
         self._channel = control_socket.Channel(gevent.socket.socket(fileno=channel.sock.detach()), takes_sockets=True)
         self._sending = BoundedSemaphore()  # one message after the other
-        self._worker = Worker(share, set_up_logs)
-        self._asked = {}  # number of a question -> (whom to tell, its timer)
+        self._context = context
+        self._worker = Worker(context, set_up_logs)
+        self._calls: dict[int, tuple[Callable[[Any], Any], Any]] = {}  # number -> (then, timer)
         self._numbers = itertools.count(1)
         self._loop = gevent.get_hub().loop
-        share.ask = self.ask
+        context.call_workers = self.call_workers
 
-    def run(self, configs, places, listening):
-        """Serve until the master says that it is enough, or is gone."""
+    def run(self, configs: Sequence[Any], addresses: Addresses, listening: dict[str, socket]) -> None:
+        """Serve until the master sends "end", or is gone. Raises StartError."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._worker.end)
-        if bootstrap.must_end():
+        if bootstrap.end_is_pending():
             self._worker.end()
-        self._worker.serve(configs, places, listening)
-        gevent.spawn(self._hear)
-        gevent.spawn(every, LOOK_EVERY, logging_setup.sum_up)
+        self._worker.reconfigure(configs, addresses, listening)
+        gevent.spawn(self._receive_messages)
+        gevent.spawn(every, SUM_UP_INTERVAL, logging_setup.sum_up)
         self._worker.run(lambda: self._send({"ready": True}))
 
-    def _send(self, message):
-        with self._sending, contextlib.suppress(OSError):  # a master that is gone is seen by `_hear`
+    def _send(self, message: Message) -> None:
+        with self._sending, contextlib.suppress(OSError):  # that the master is gone is noticed by `_receive_messages`
             self._channel.send(message)
 
-    def _hear(self):
+    def _receive_messages(self) -> None:
         try:
             while True:
-                for message, sockets in self._channel.receive():
-                    internal_errors.guarded("member.take", self._take)(message, sockets)
+                for message, passed in self._channel.receive():
+                    internal_errors.guarded("member.take", self._on_message)(message, passed)
         except (EOFError, OSError):
             log.error("master gone, ending")
-        except Exception:  # what comes next cannot be understood either: the master starts another worker
+        except Exception:  # what follows cannot be understood either: the master starts another worker
             internal_errors.record("member.hear")
         finally:
             self._worker.end()
 
-    def _take(self, message, sockets):
+    def _on_message(self, message: Message, passed: list[socket]) -> None:
         if "answer" in message:
-            self._loop.run_callback(internal_errors.guarded("member.answered", self._answered), message["answer"], message["told"])
+            self._loop.run_callback(internal_errors.guarded("member.answered", self._on_result), message["answer"], message["result"])
             return
         try:
-            answer = self._obey(message["command"], message["arguments"], sockets)
+            result = self._run_command(message["command"], message["arguments"], passed)
         except (LookupError, GmproxyError) as error:
-            answer = {"error": str(error)}
+            result = {"error": str(error)}
         except Exception as error:
             internal_errors.record("member.command", f"command={message['command']}")
-            answer = {"error": repr(error)}
-        self._send({"answer": message["ask"], "told": answer})
+            result = {"error": repr(error)}
+        self._send({"answer": message["ask"], "result": result})
 
-    def _obey(self, command, arguments, sockets):
+    def _run_command(self, command: str, arguments: list[Any], passed: list[socket]) -> Result:
         if command == "serve":
-            facts = arguments[0]
-            board = self._worker.share.board
-            board.slots, board.places = facts["slots"], facts["servers"]
-            configs = [configuration.from_plain(plain) for plain in facts["configs"]]
-            self._worker.set_up_logs(configs[0])
-            self._worker.serve(configs, facts["places"], dict(zip(facts["new"], sockets)))
+            self._reconfigure(arguments[0], passed)
             return {}
         if command == "end":
             self._worker.end(after_next_reply=arguments[0])
             return {}
-        return self._worker.command(command, arguments)
+        return self._worker.run_command(command, arguments)
 
-    # -- questions to all workers
+    def _reconfigure(self, facts: Mapping[str, Any], passed: list[socket]) -> None:
+        """The master's Master.reconfigure has sent `facts`, and `passed` the new listening sockets."""
+        if self._context.client_counts is not None and self._context.invalidations is not None:
+            self._context.client_counts.rows = facts["client_rows"]
+            self._context.invalidations.rows = facts["server_rows"]
+        configs = [configuration.from_plain(plain) for plain in facts["configs"]]
+        self._worker.set_up_logs(configs[0])
+        self._worker.reconfigure(configs, facts["addresses"], dict(zip(facts["new"], passed)))
 
-    def ask(self, command, arguments, then):
-        """`then` is called from the loop, with the joined answer of all workers, or None if it takes too long."""
+    # -- calls of all workers
+
+    def call_workers(self, command: str, arguments: list[Any], then: Callable[[Result | None], Any]) -> None:
+        """Run a command in all workers. `then` is called from the loop, with their joined result, or None if that takes too long. May wait until
+        the master reads: for a greenlet."""
         number = next(self._numbers)
-        timer = self._loop.timer(ANSWER_TIMEOUT)
-        self._asked[number] = then, timer
-        timer.start(internal_errors.guarded("member.answered", self._answered), number, None)
+        timer = self._loop.timer(CALL_TIMEOUT)
+        self._calls[number] = then, timer
+        timer.start(internal_errors.guarded("member.answered", self._on_result), number, None)
         self._send({"ask": number, "command": command, "arguments": arguments})
 
-    def _answered(self, number, told):
-        then, timer = self._asked.pop(number, (None, None))
-        if then is not None:
+    def _on_result(self, number: int, result: Result | None) -> None:
+        call = self._calls.pop(number, None)
+        if call is not None:
+            then, timer = call
             timer.close()
-            then(None if told is not None and "error" in told else told)
+            then(None if result is not None and "error" in result else result)

@@ -1,7 +1,7 @@
 """The first instructions of a command: descriptors 0, 1 and 2, and the signals that come before anybody can act on them.
 
-Imports next to nothing, so that it takes effect as soon as Python has started. From `keep_signals` on no signal of the service ends the
-process by itself: each is kept, and the service does what it asks for once it serves.
+Imports next to nothing, so that it takes effect as soon as Python has started. From `hold_signals` on no signal of the service ends the
+process by itself: each is held, and the service does what it asks for once it serves.
 """
 
 import os
@@ -16,7 +16,7 @@ END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 STANDARD_DESCRIPTORS = (0, 1, 2)
 
-_kept: list[int] = []
+_held: list[int] = []
 
 
 def open_standard_descriptors() -> None:
@@ -33,36 +33,36 @@ def open_standard_descriptors() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False, errors="backslashreplace")
 
 
-def keep_signals() -> None:
-    """From now on a signal of the service is kept, each once, until `kept_signals` is asked."""
+def hold_signals() -> None:
+    """From now on a signal of the service is held, each once, until `take_held_signals` is called."""
     for number in SERVICE_SIGNALS:
-        signal.signal(number, _keep)
+        signal.signal(number, _hold)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE_SIGNALS)  # who started us may have blocked them
 
 
-def _keep(number: int, frame: object) -> None:
-    if number not in _kept:
-        _kept.append(number)
+def _hold(number: int, frame: object) -> None:
+    if number not in _held:
+        _held.append(number)
 
 
-def kept_signals() -> list[int]:
-    """The signals that came since it was last asked, in order."""
-    kept = _kept[:]
-    _kept.clear()
-    return kept
+def take_held_signals() -> list[int]:
+    """The signals that arrived since the last call, in order."""
+    held = _held[:]
+    _held.clear()
+    return held
 
 
-def must_end() -> bool:
-    """True if one of those kept ends the service."""
-    return any(number in END_SIGNALS for number in _kept)
+def end_is_pending() -> bool:
+    """True if one of the signals held ends the service."""
+    return any(number in END_SIGNALS for number in _held)
 
 
 def default_signals() -> None:
-    """For a command that does not serve: signals end it as they end every program, also those that were kept."""
+    """For a command that does not serve: signals end it as they end every program, also those that were held."""
     for number in SERVICE_SIGNALS:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    for number in kept_signals():
-        signal.raise_signal(number)
+    for held in take_held_signals():
+        signal.raise_signal(held)
 
 
 def ignore_signals() -> None:

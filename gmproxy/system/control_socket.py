@@ -1,9 +1,9 @@
-"""Messages between the processes of the service, and from a local operator: one JSON object a line, perhaps with sockets.
+"""Messages between the processes of the service, and from a local operator: one JSON object per line, optionally with sockets.
 
-    {"command": "stats", "arguments": []}     a question: what is asked, of whom or how
-    {...}                                     its answer; {"error": "..."} if there is none
+    {"command": "stats", "arguments": []}     a command
+    {...}                                     its result; {"error": "..."} if there is none
 
-Between master and workers a question has a number, `ask`, and its answer the same number, `answer`.
+Between master and workers a command has a number, `ask`, and its result the same number, `answer`.
 """
 
 import array
@@ -12,15 +12,18 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 from gmproxy.system import sockets
 
-#: Whoever is on the other side and does not take what we send within so many seconds is given up. In a greenlet there is no such
-#: bound: it alone waits.
+#: A JSON object.
+Message = dict[str, Any]
+
+#: A blocking send fails if the other end reads nothing for this many seconds. In a greenlet there is no such limit: it alone waits.
 SEND_TIMEOUT = 1
 
-#: A question from outside is no longer than this; bytes.
-MAX_QUESTION = 64 * 1024
+#: Bytes of a command from an operator, at most.
+MAX_COMMAND = 64 * 1024
 
 #: Sockets in one message: the kernel's bound (SCM_MAX_FD).
 MAX_SOCKETS = 253
@@ -28,7 +31,7 @@ MAX_SOCKETS = 253
 #: Who may connect to the control socket: the service's user and group.
 MODE = "0660"
 
-#: Operators who may wait to be accepted: twice as many as may be connected (operators.MAX_OPERATORS). One more is refused by the kernel and tries again.
+#: Operators who may wait to be accepted: twice as many as may be connected (process.control_server.MAX_OPERATORS). One more is refused by the kernel and tries again.
 BACKLOG = 128
 
 _RECEIVE = 64 * 1024
@@ -37,10 +40,11 @@ _RECEIVE = 64 * 1024
 class Channel:
     """One end of a connected stream socket, of which this becomes the owner.
 
-    limit           bytes of the longest message taken; None for what comes from our own processes
-    takes_sockets   True if sockets may come with a message. Else the kernel closes what is passed to us, as nobody asks for it
+    limit           maximum length of a message, bytes; None for messages of our own processes
+    takes_sockets   True if sockets may come with a message. Else the kernel closes what is passed to us
 
-    The methods wait as the socket does: a blocking one the caller, one of gevent its greenlet, a non-blocking one not at all.
+    The methods wait as the socket does: a blocking socket blocks the thread, one of gevent its greenlet, a non-blocking one raises
+    BlockingIOError.
     """
 
     def __init__(self, sock: socket.socket, limit: int | None = None, takes_sockets: bool = False) -> None:
@@ -48,7 +52,7 @@ class Channel:
         self._limit = limit
         self._takes_sockets = takes_sockets
         self._unread = b""
-        self._sockets: list[socket.socket] = []  # that came, and whose message has not ended yet
+        self._sockets: list[socket.socket] = []  # received, and whose message is not complete yet
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_TIMEOUT, 0))
 
     def fileno(self) -> int:
@@ -59,50 +63,55 @@ class Channel:
             self._sockets.pop().close()
         self.sock.close()
 
-    def send(self, message: dict, given: Sequence[socket.socket] = ()) -> None:
-        """Send `message`, and the sockets `given` (they stay open here). Raises OSError."""
-        data = json.dumps({**message, "sockets": len(given)} if given else message).encode() + b"\n"
-        if given:
-            numbers = array.array("i", [sock.fileno() for sock in given])
-            count = self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)])
+    def send(self, message: Message, passed: Sequence[socket.socket] = ()) -> None:
+        """Send `message`, and pass the sockets `passed` (they stay open here). Raises OSError."""
+        data = encode(message, len(passed))
+        if passed:
+            descriptors = array.array("i", [sock.fileno() for sock in passed])
+            count = self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
             data = data[count:]
         self.sock.sendall(data)
 
-    def receive(self) -> list[tuple[dict, list[socket.socket]]]:
-        """The next messages, each with its sockets, after waiting for something to come. Raises EOFError at the end, OSError, and
-        ValueError for what is no message."""
+    def receive(self) -> list[tuple[Message, list[socket.socket]]]:
+        """The next messages, each with its sockets, after one read; empty if none is complete yet. Raises EOFError at the end of the
+        connection, OSError, and ValueError for what is not a message."""
         data = self._receive_with_sockets() if self._takes_sockets else self.sock.recv(_RECEIVE)
         if not data:
             raise EOFError
         *lines, self._unread = (self._unread + data).split(b"\n")
         if self._limit is not None and max(map(len, (self._unread, *lines))) > self._limit:
             raise ValueError("the message is too long")
-        return [self._read(line) for line in lines]
+        return [self._decode(line) for line in lines]
 
     def _receive_with_sockets(self) -> bytes:
-        numbers = array.array("i")
-        data, ancillary, _, _ = self.sock.recvmsg(_RECEIVE, socket.CMSG_SPACE(MAX_SOCKETS * numbers.itemsize))
+        descriptors = array.array("i")
+        data, ancillary, _, _ = self.sock.recvmsg(_RECEIVE, socket.CMSG_SPACE(MAX_SOCKETS * descriptors.itemsize))
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                numbers.frombytes(content[:len(content) - len(content) % numbers.itemsize])
-        for place, number in enumerate(numbers):
+                descriptors.frombytes(content[:len(content) - len(content) % descriptors.itemsize])
+        for index, descriptor in enumerate(descriptors):
             try:
-                os.set_inheritable(number, False)
-                self._sockets.append(socket.socket(fileno=number))
-            except OSError:  # it is no socket: the message cannot be what it should be, and none of the rest may stay open
-                for left in numbers[place:]:
-                    os.close(left)
+                os.set_inheritable(descriptor, False)
+                self._sockets.append(socket.socket(fileno=descriptor))
+            except OSError:  # not a socket: the message cannot be valid, and none of the rest may stay open
+                for unused in descriptors[index:]:
+                    os.close(unused)
                 raise
         return data
 
-    def _read(self, line: bytes) -> tuple[dict, list[socket.socket]]:
-        message = _parsed(line)
+    def _decode(self, line: bytes) -> tuple[Message, list[socket.socket]]:
+        message = _parse(line)
         count = message.pop("sockets", 0) if self._takes_sockets else 0
-        taken, self._sockets = self._sockets[:count], self._sockets[count:]
-        return message, taken
+        passed, self._sockets = self._sockets[:count], self._sockets[count:]
+        return message, passed
 
 
-def _parsed(line: bytes) -> dict:
+def encode(message: Message, sockets: int = 0) -> bytes:
+    """The line for `message`, with which so many sockets are passed. Raises TypeError, ValueError for what JSON cannot express."""
+    return json.dumps({**message, "sockets": sockets} if sockets else message).encode() + b"\n"
+
+
+def _parse(line: bytes) -> Message:
     """Raises ValueError."""
     try:
         message = json.loads(line)
@@ -115,8 +124,8 @@ def _parsed(line: bytes) -> dict:
     return message
 
 
-def question(message: dict) -> tuple[str, list[str]]:
-    """(command, arguments) of a question from outside. Raises ValueError."""
+def parse_command(message: Message) -> tuple[str, list[str]]:
+    """(command, arguments) of an operator's message. Raises ValueError."""
     command, arguments = message.get("command"), message.get("arguments", [])
     if not isinstance(command, str) or not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
         raise ValueError('expected {"command": "...", "arguments": ["...", ...]}')
@@ -130,14 +139,15 @@ def listen(path: str, owner: tuple[int, int]) -> socket.socket:
     return sockets.bind_unix(path, BACKLOG, MODE, owner)
 
 
-def ask(path, command, *arguments, timeout=10.0):
-    """Ask the service whose control socket is at `path`. Returns its answer, a dict. Raises OSError, ValueError, EOFError."""
+def send_command(path: str, command: str, *arguments: str, timeout: float = 10.0) -> Message:
+    """Send a command to the service whose control socket is at `path`. Returns the result. Each wait takes up to `timeout` seconds.
+    Raises OSError, ValueError, EOFError."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(timeout)
         sock.connect(path)
         channel = Channel(sock)
         channel.send({"command": command, "arguments": list(arguments)})
-        messages = []
+        messages: list[tuple[Message, list[socket.socket]]] = []
         while not messages:
             messages = channel.receive()
         return messages[0][0]

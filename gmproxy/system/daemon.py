@@ -20,26 +20,29 @@ UMASK = 0o022
 PID_FILE_MODE = 0o644
 LONGEST_NUMBER = 32
 
+#: What is reported once clients are served.
+READY = "ready"
+
 #: A word of the command line of a process that is one of ours, and how many words there may be before it.
 OUR_COMMAND = re.compile(rb"(^|/)(gmproxy|magent)$|gmproxy\.cli")
 WORDS_LOOKED_AT = 6
 
 
-def go_to_background():
-    """Returns in a new process without terminal; the one that called leaves with status 0.
+def go_to_background() -> int:
+    """Fork into the background. Returns in a new process without a terminal; the calling process waits for its report and exits: with
+    status 0 once the service is ready, else with the error on stderr and status 1.
 
-    The child tells the parent over a pipe when it is ready or what went wrong, so that whoever typed the command sees it: returns
-    that pipe's write end, for `Waiting`.
+    Returns the write end of the pipe for that report, for `StartReport`. Raises OSError.
     """
     reading, writing = os.pipe()
     if os.fork():
         os.close(writing)
         bootstrap.default_signals()  # to end the command that waits is not to end the service
         with os.fdopen(reading, "rb") as pipe:
-            trouble = pipe.read().decode(errors="replace")
-        if trouble != "ready":
+            report = pipe.read().decode(errors="replace")
+        if report != READY:
             with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(trouble or "the background process died at the start\n")
+                sys.stderr.write(report or "the background process died at the start\n")
                 sys.stderr.flush()
             os._exit(1)
         os._exit(0)
@@ -57,22 +60,25 @@ def go_to_background():
     return writing
 
 
-class Waiting:
-    """Who waits at the other end of `pipe` to hear how the start went: the command that was typed, or the process before this one."""
+class StartReport:
+    """Reports the result of the start to the process that waits for it: the command in the terminal, or this one's predecessor.
 
-    def __init__(self, pipe=None):
+    pipe    descriptor to write to, or None if no process waits, or the report was sent
+    """
+
+    def __init__(self, pipe: int | None = None) -> None:
         self.pipe = pipe
 
-    def tell(self, message):
-        """"ready", or one line about what went wrong. The reader of one does not wait for more. Never raises: a reader that has gone
-        meanwhile, killed or with its terminal, is no reason not to serve."""
+    def send(self, message: str) -> None:
+        """Send READY, or one line about what went wrong; only the first message is sent. Never raises: a reader that has ended meanwhile,
+        killed or with its terminal, is no reason not to serve."""
         if self.pipe is not None:
             with contextlib.suppress(OSError):
                 os.write(self.pipe, message.encode("utf-8", "backslashreplace"))
-            self.leave_it()
+            self.discard()
 
-    def leave_it(self):
-        """To say nothing; in a child, for example, that is not the one who says it."""
+    def discard(self) -> None:
+        """Report nothing; for a child process that has inherited the pipe."""
         if self.pipe is not None:
             os.close(self.pipe)
             self.pipe = None
@@ -126,7 +132,7 @@ def remove_pid_file(path: str) -> None:
             os.unlink(name, dir_fd=directory)
 
 
-def _is_one_of_ours(pid):
+def _is_one_of_ours(pid: int) -> bool:
     """Is there a process `pid`, and is it gmproxy? A number is soon given to another after a crash or a restart of the machine."""
     try:
         os.kill(pid, 0)
@@ -144,8 +150,8 @@ def _is_one_of_ours(pid):
 
 @contextlib.contextmanager
 def acting_as(user: str, group: str) -> Iterator[None]:
-    """What is opened inside, root opens with no more rights than `user` and `group` will have (as for `become`). Raises StartError."""
-    uid, gid = owner(user, group)
+    """What is opened inside, root opens with no more rights than `user` and `group` will have (as for `drop_privileges`). Raises StartError."""
+    uid, gid = user_ids(user, group)
     if os.getuid() != 0 or (uid, gid) == (-1, -1):
         yield
         return
@@ -162,45 +168,52 @@ def acting_as(user: str, group: str) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def cpus():
-    """How many this process may use."""
+def usable_cpus() -> int:
+    """The number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def become(user, group):
-    """Take on `user` and `group`, each a name or a number; "" keeps what is. Raises StartError.
+def drop_privileges(user: str, group: str) -> None:
+    """Change to `user` and `group`, each a name or a number; "" changes nothing. Raises StartError.
 
     Groups first, the user last: after it the process may not change anything any more.
     """
     if not user and not group:
         return
-    account = _find(pwd.getpwnam, pwd.getpwuid, "user", user) if user else None
-    if group:
-        gid = _find(grp.getgrnam, grp.getgrgid, "group", group).gr_gid
-    else:
-        gid = account.pw_gid
+    account = _account(user) if user else None
+    uid, gid = user_ids(user, group)
     if os.getuid() != 0:
-        if (account is None or account.pw_uid == os.getuid()) and gid == os.getgid():
+        if uid in (-1, os.getuid()) and gid == os.getgid():
             return
         raise StartError("only root can change user or group (-u, -g)")
     try:
         os.setgroups(os.getgrouplist(account.pw_name, gid) if account else [gid])
         os.setgid(gid)
         if account is not None:
-            os.setuid(account.pw_uid)
+            os.setuid(uid)
     except OSError as error:
         raise StartError(f"cannot become user {user or '-'} group {group or '-'}: {error.strerror}") from None
 
 
-def owner(user, group):
-    """(user number, group number) that `become` would give us; -1 for what stays."""
-    account = _find(pwd.getpwnam, pwd.getpwuid, "user", user) if user else None
-    gid = _find(grp.getgrnam, grp.getgrgid, "group", group).gr_gid if group else account.pw_gid if account else -1
+def user_ids(user: str, group: str) -> tuple[int, int]:
+    """(user number, group number) that `drop_privileges` would change to; -1 for what does not change. Raises StartError."""
+    account = _account(user) if user else None
+    if group:
+        gid = _group(group).gr_gid
+    else:
+        gid = account.pw_gid if account else -1
     return (account.pw_uid if account else -1), gid
 
 
-def _find(by_name, by_number, what, wanted):
+def _account(user: str) -> pwd.struct_passwd:
     try:
-        return by_number(int(wanted)) if wanted.isdigit() else by_name(wanted)
+        return pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:
-        raise StartError(f"there is no {what} {wanted!r}") from None
+        raise StartError(f"there is no user {user!r}") from None
+
+
+def _group(group: str) -> grp.struct_group:
+    try:
+        return grp.getgrgid(int(group)) if group.isdigit() else grp.getgrnam(group)
+    except KeyError:
+        raise StartError(f"there is no group {group!r}") from None

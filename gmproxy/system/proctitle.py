@@ -7,11 +7,11 @@ import sys
 ARG_START, ARG_END = 45, 46
 
 
-def drop_interpreter():
+def drop_interpreter() -> None:
     """Have `/usr/bin/python3 /usr/bin/magent -D` shown as `/usr/bin/magent -D`.
 
-    Old scripts find their process with pidof, which looks at the first word alone, or with killall, which looks at the name. Nothing
-    changes if the program was not started as a script (python -m gmproxy), or where the system does not allow it.
+    Old scripts find their process with pidof, which compares the first word only, or with killall, which compares the name. Nothing
+    changes if the program was not started as a script (python -m gmproxy), or where the system does not allow it. Raises nothing.
     """
     try:
         with open("/proc/self/cmdline", "rb") as file:

@@ -28,6 +28,7 @@ def parent(path: str) -> Iterator[tuple[int, str]]:
     Raises OSError: ELOOP where a link of another user is in the way.
     """
     here, name = _walk(path, follow_last=False)
+    assert here is not None, "only the last link, if followed, leads to one of our own descriptors"
     try:
         yield here, name
     finally:
@@ -53,6 +54,7 @@ def is_safe(path: str) -> bool:
     others. Raises OSError."""
     seen: list[os.stat_result] = []
     here, _ = _walk(path, follow_last=False, seen=seen)
+    assert here is not None
     os.close(here)
     return all(facts.st_uid in (0, os.geteuid()) and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for facts in seen)
 

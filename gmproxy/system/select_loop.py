@@ -1,163 +1,206 @@
-"""A loop over descriptors and timers for a process without gevent: the master's.
+"""Event loops: the interface that the code of the control socket is written for, and the loop of a process without gevent, the master.
 
-What it calls may raise: the exception is recorded as an internal error, and the loop goes on.
+A single process, which has gevent, offers the same interface (process/gevent_loop.py).
 """
 
 import selectors
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from gmproxy import internal_errors
 
-#: The loop looks up at least every so many seconds.
+#: The loop runs through at least once in this many seconds.
 LONGEST_WAIT = 60.0
 
-#: A descriptor whose callback raised, or that cannot be served at the moment, is looked at again after this time, in seconds: it is likely to be
+#: A descriptor whose callback raised, or that cannot be served at the moment, is not watched for this time, in seconds: it is likely to be
 #: readable still, and the loop would do nothing else.
 PAUSE = 1.0
 
-Call = Callable[[], Any]
+Callback = Callable[[], Any]
 
 
-class Loop:
+class EventLoop(ABC):
+    """Watches descriptors and timers. A source is a socket or the number of a descriptor.
+
+    A callback of a descriptor must not wait. One that raises costs nothing else: the exception is recorded as an internal error. The methods may
+    be called from callbacks; none of them waits.
+    """
+
+    @abstractmethod
+    def add_reader(self, source: Any, callback: Callback, on_error: Callback) -> None:
+        """Have `callback` called when `source` can be read. If a callback for `source` raises, `on_error` is called, which has to remove it."""
+
+    @abstractmethod
+    def add_writer(self, source: Any, callback: Callback) -> None:
+        """Have `callback` called when `source` can be written."""
+
+    @abstractmethod
+    def remove_reader(self, source: Any) -> None:
+        """Does nothing if there is none."""
+
+    @abstractmethod
+    def remove_writer(self, source: Any) -> None:
+        """Does nothing if there is none."""
+
+    @abstractmethod
+    def remove(self, source: Any) -> None:
+        """Remove reader and writer, if there are any. The source may have been closed already."""
+
+    @abstractmethod
+    def call_later(self, seconds: float, callback: Callback) -> Any:
+        """Have `callback` called once. Returns a timer for `cancel`."""
+
+    @abstractmethod
+    def cancel(self, timer: Any) -> None:
+        """A timer that has expired, or None, is ignored."""
+
+    @abstractmethod
+    def run_task(self, task: Callback) -> None:
+        """Call `task`, which may wait where a greenlet may: at once in a loop that has no greenlets, else in a greenlet of its own."""
+
+
+class SelectLoop(EventLoop):
+    """A loop over a selector. Call `run_once` again and again."""
+
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, _Watched] = {}  # by number of the descriptor
         self._timers: list[_Timer] = []  # unsorted: there are only a few
 
-    def turn(self) -> None:
-        """Wait for something to come or to be due, and call what is to be called. An Exception that this raises is recorded."""
+    def run_once(self) -> None:
+        """Wait for an event or a timer, and call the callbacks that are due."""
         due = min((timer.when for timer in self._timers), default=time.monotonic() + LONGEST_WAIT)
         for key, events in self._selector.select(max(0.0, due - time.monotonic())):
-            watched = key.data
+            watched: _Watched = key.data
             for event in (selectors.EVENT_WRITE, selectors.EVENT_READ):
-                # not if it was taken out by what came before it
-                if events & event and self._watched.get(key.fd) is watched and event in watched.calls:
-                    self._run(watched, watched.calls[event])
+                # not if a callback before it has removed it
+                if events & event and self._watched.get(key.fd) is watched and event in watched.callbacks:
+                    self._run(watched, watched.callbacks[event])
         now = time.monotonic()
         for timer in [timer for timer in self._timers if timer.when <= now]:
             if timer in self._timers:
                 self._timers.remove(timer)
-                internal_errors.guarded("loop.timer", timer.call)()
+                internal_errors.guarded("loop.timer", timer.callback)()
 
-    def _run(self, watched: "_Watched", call: Call) -> None:
+    def _run(self, watched: "_Watched", callback: Callback) -> None:
         try:
-            call()
+            callback()
         except Exception:
             internal_errors.record("loop.callback")
-            if watched.failed is None:
+            if watched.on_error is None:
                 self.pause(watched.source)
             else:
-                internal_errors.guarded("loop.failed", watched.failed)()
+                internal_errors.guarded("loop.failed", watched.on_error)()
 
     # -- descriptors
 
-    def watch(self, source: Any, call: Call, failed: Call | None = None) -> None:
-        """Have `call` called when `source`, a socket or the number of a descriptor, can be read.
+    def add_reader(self, source: Any, callback: Callback, on_error: Callback | None = None) -> None:
+        """Without `on_error` a source whose callback raised is paused."""
+        watched = self._add(source, selectors.EVENT_READ, callback)
+        watched.on_error = on_error
 
-        Should a callback for `source` raise, `failed` is called, whose part it is to forget it; without one it is paused.
-        """
-        watched = self._add(source, selectors.EVENT_READ, call)
-        watched.failed = failed
+    def add_writer(self, source: Any, callback: Callback) -> None:
+        self._add(source, selectors.EVENT_WRITE, callback)
 
-    def watch_writing(self, source: Any, call: Call) -> None:
-        """Have `call` called when `source` can be written."""
-        self._add(source, selectors.EVENT_WRITE, call)
-
-    def forget(self, source: Any) -> None:
-        """Before it is closed, or after; no matter what was watched."""
+    def remove(self, source: Any) -> None:
         try:
             key = self._selector.unregister(source)
         except (KeyError, ValueError):
             return
         self._watched.pop(key.fd, None)
 
-    def forget_reading(self, source: Any) -> None:
-        self._remove(source, selectors.EVENT_READ)
+    def remove_reader(self, source: Any) -> None:
+        self._remove_event(source, selectors.EVENT_READ)
 
-    def forget_writing(self, source: Any) -> None:
-        self._remove(source, selectors.EVENT_WRITE)
+    def remove_writer(self, source: Any) -> None:
+        self._remove_event(source, selectors.EVENT_WRITE)
 
     def pause(self, source: Any) -> None:
-        """Do not look at `source` for PAUSE seconds."""
+        """Do not watch `source` for PAUSE seconds."""
         try:
             watched = self._selector.get_key(source).data
         except (KeyError, ValueError):
             return
-        self.forget(source)
+        self.remove(source)
 
-        def again() -> None:
-            if watched.number not in self._watched and not _is_closed(source):
-                for event, call in watched.calls.items():
-                    self._add(source, event, call).failed = watched.failed
+        def resume() -> None:
+            if watched.descriptor not in self._watched and not _is_closed(source):
+                for event, callback in watched.callbacks.items():
+                    self._add(source, event, callback).on_error = watched.on_error
 
-        self.after(PAUSE, again)
+        self.call_later(PAUSE, resume)
 
     def sources(self) -> list[Any]:
+        """What is watched at the moment."""
         return [watched.source for watched in self._watched.values()]
 
     def close(self) -> None:
+        """Close the selector; the sources stay open."""
         self._selector.close()
 
-    def _add(self, source: Any, event: int, call: Call) -> "_Watched":
+    def _add(self, source: Any, event: int, callback: Callback) -> "_Watched":
         try:
             watched = self._selector.get_key(source).data
         except KeyError:
             key = self._selector.register(source, event, _Watched(source))
             watched = key.data
-            watched.number = key.fd
+            watched.descriptor = key.fd
             self._watched[key.fd] = watched
-        watched.calls[event] = call
-        self._selector.modify(source, sum(watched.calls), watched)
+        watched.callbacks[event] = callback
+        self._selector.modify(source, sum(watched.callbacks), watched)
         return watched
 
-    def _remove(self, source: Any, event: int) -> None:
+    def _remove_event(self, source: Any, event: int) -> None:
         try:
             watched = self._selector.get_key(source).data
         except (KeyError, ValueError):
             return
-        watched.calls.pop(event, None)
-        if watched.calls:
-            self._selector.modify(source, sum(watched.calls), watched)
+        watched.callbacks.pop(event, None)
+        if watched.callbacks:
+            self._selector.modify(source, sum(watched.callbacks), watched)
         else:
-            self.forget(source)
+            self.remove(source)
 
     # -- time
 
-    def after(self, seconds: float, call: Call) -> "_Timer":
-        """Have `call` called once. Returns what `cancel` takes."""
-        timer = _Timer(time.monotonic() + seconds, call)
+    def call_later(self, seconds: float, callback: Callback) -> "_Timer":
+        timer = _Timer(time.monotonic() + seconds, callback)
         self._timers.append(timer)
         return timer
 
-    def every(self, seconds: float, call: Call) -> None:
-        """Have `call` called again and again, also after it has raised."""
-        def again() -> None:
-            self.after(seconds, again)
-            call()
+    def call_every(self, seconds: float, callback: Callback) -> None:
+        """Have `callback` called again and again, also after it has raised."""
 
-        self.after(seconds, again)
+        def call_again() -> None:
+            self.call_later(seconds, call_again)
+            callback()
+
+        self.call_later(seconds, call_again)
 
     def cancel(self, timer: "_Timer | None") -> None:
         if timer in self._timers:
             self._timers.remove(timer)
 
+    def run_task(self, task: Callback) -> None:
+        task()
+
 
 class _Watched:
-    """A descriptor: what is called for each kind of event."""
+    """A source, and its callback for each kind of event."""
 
     def __init__(self, source: Any) -> None:
         self.source = source
-        self.number = -1
-        self.calls: dict[int, Call] = {}
-        self.failed: Call | None = None
+        self.descriptor = -1
+        self.callbacks: dict[int, Callback] = {}
+        self.on_error: Callback | None = None
 
 
 class _Timer:
-    def __init__(self, when: float, call: Call) -> None:
-        self.when = when
-        self.call = call
+    def __init__(self, when: float, callback: Callback) -> None:
+        self.when = when  # monotonic seconds
+        self.callback = callback
 
 
 def _is_closed(source: Any) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import stat
+from typing import Any
 
 from gmproxy.errors import StartError
 from gmproxy.system import safe_files
@@ -15,8 +16,8 @@ LONGEST_PATH = 107
 PROBE_TIMEOUT = 1
 
 
-def places(config):
-    """Where clients of the pool `config` connect: "127.0.0.1:11211", "[::1]:11211" or a path; each once, in the order given."""
+def listen_addresses(config: Any) -> list[str]:
+    """Where clients of the pool `config` (a Config) connect: "127.0.0.1:11211", "[::1]:11211" or a path; each once, in the order given."""
     found = []
     if config.port:
         hosts = (host.strip().strip("[]") for host in config.listen.split(","))
@@ -26,20 +27,21 @@ def places(config):
     return list(dict.fromkeys(found))
 
 
-def for_admin(config):
-    """Where those connect who look after the service; as `places`."""
-    return [place for place in (config.admin, config.stats_port) if place]
+def admin_addresses(config: Any) -> list[str]:
+    """Where metrics, health and the status page of the service are served; in the form of `listen_addresses`."""
+    return [address for address in (config.admin, config.stats_port) if address]
 
 
-def bind(config, place):
-    """The listening socket for one of the places of `config`. Raises StartError."""
-    if place == config.unix_socket:
-        return bind_unix(place, config.backlog, config.unix_mode)
-    host, _, port = place.rpartition(":")
+def bind(config: Any, address: str) -> socket.socket:
+    """A listening socket for one of the `listen_addresses` of `config`. Raises StartError."""
+    if address == config.unix_socket:
+        return bind_unix(address, config.backlog, config.unix_mode)
+    host, _, port = address.rpartition(":")
     return bind_tcp(host, int(port), config.backlog)
 
 
-def bind_tcp(host, port, backlog):
+def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
+    """A listening socket at `host` ("" for all addresses) and `port`. Raises StartError."""
     host = host.strip("[]")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -72,14 +74,14 @@ def bind_unix(path: str, backlog: int, mode: str = "", owner: tuple[int, int] = 
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with safe_files.parent(path) as (directory, name):
-            is_stale = _look_for_another(directory, name, path)
+            is_stale = _is_stale(directory, name, path)
             if os.geteuid() == 0 and not safe_files.is_safe(path):
                 _bind_privately(sock, directory, name, mode, owner)
             else:
                 if is_stale:
                     os.unlink(name, dir_fd=directory)
                 sock.bind(path)
-                _give(directory, name, mode, owner)
+                _set_owner(directory, name, mode, owner)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
@@ -95,7 +97,7 @@ def _bind_privately(sock: socket.socket, directory: int, name: str, mode: str, o
     with safe_files.private_directory(directory) as (inside, _):
         sock.bind(f"{safe_files.OWN_DESCRIPTORS}{inside}/{name}")
         try:
-            _give(inside, name, mode, owner)
+            _set_owner(inside, name, mode, owner)
             os.rename(name, name, src_dir_fd=inside, dst_dir_fd=directory)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -103,22 +105,22 @@ def _bind_privately(sock: socket.socket, directory: int, name: str, mode: str, o
             raise
 
 
-def _give(directory: int, name: str, mode: str, owner: tuple[int, int]) -> None:
+def _set_owner(directory: int, name: str, mode: str, owner: tuple[int, int]) -> None:
     if mode:
         os.chmod(name, int(mode, 8), dir_fd=directory)
     if owner != (-1, -1):
         os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
 
 
-def remove_file(place: str) -> None:
-    """Leave no unix socket behind. Another user may not be allowed to, which is no fault: the next start does it."""
-    if place.startswith("/"):
-        with contextlib.suppress(OSError), safe_files.parent(place) as (directory, name):
+def remove_unix_socket(address: str) -> None:
+    """Remove the unix socket at `address`, if that is a path. Another user may not be allowed to, which is no fault: the next start does it."""
+    if address.startswith("/"):
+        with contextlib.suppress(OSError), safe_files.parent(address) as (directory, name):
             if safe_files.kind(directory, name) == stat.S_IFSOCK:
                 os.unlink(name, dir_fd=directory)
 
 
-def _look_for_another(directory: int, name: str, path: str) -> bool:
+def _is_stale(directory: int, name: str, path: str) -> bool:
     """True if an earlier process left a socket at `name`. Raises StartError if somebody listens on it, or it is no socket."""
     found = safe_files.kind(directory, name)
     if found is None:
@@ -138,8 +140,8 @@ def _look_for_another(directory: int, name: str, path: str) -> bool:
     raise StartError(f"cannot listen on {path}: Address already in use")
 
 
-def name_of(sock):
-    """host:port or the path, for the log."""
+def address_of(sock: socket.socket) -> str:
+    """The address at which `sock` listens, in the form of `listen_addresses`."""
     address = sock.getsockname()
     if isinstance(address, tuple):
         return f"[{address[0]}]:{address[1]}" if sock.family == socket.AF_INET6 else f"{address[0]}:{address[1]}"

@@ -1,8 +1,9 @@
-"""Tells systemd how the service is (sd_notify), where systemd asked for it by NOTIFY_SOCKET. Else nothing is told."""
+"""Reports the state of the service to systemd (sd_notify), where systemd asked for it by NOTIFY_SOCKET. Otherwise does nothing."""
 
 import os
 import socket
 import time
+from collections.abc import MutableMapping
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
@@ -11,25 +12,28 @@ WATCHDOG = "WATCHDOG=1"
 
 class Notifier:
     """
-    watchdog    systemd must hear WATCHDOG at least every so many seconds; None if it does not wait for that
+    watchdog_interval    systemd expects WATCHDOG at least once in this many seconds; None if its watchdog is off
+
+    The methods may be called from a loop callback or a greenlet: they do not wait, and raise nothing.
     """
 
-    def __init__(self, environment):
-        """Takes what it needs out of `environment`: our children shall not speak for us."""
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        """Removes its variables from `environment`, so that child processes do not notify in place of this one."""
         self._address = environment.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
         usec = environment.pop("WATCHDOG_USEC", "")
         pid = environment.pop("WATCHDOG_PID", "")
-        self.watchdog = int(usec) / 1e6 if usec.isdigit() and pid in ("", str(os.getpid())) and self._address else None
+        is_on = usec.isdigit() and pid in ("", str(os.getpid())) and bool(self._address)
+        self.watchdog_interval = int(usec) / 1e6 if is_on else None
 
-    def environment(self):
-        """For a successor, which shall speak to the same."""
+    def environment(self) -> dict[str, str]:
+        """The variables for a successor, which notifies the same systemd."""
         if not self._address:
             return {}
-        usec = {"WATCHDOG_USEC": str(round(self.watchdog * 1e6))} if self.watchdog else {}
+        usec = {"WATCHDOG_USEC": str(round(self.watchdog_interval * 1e6))} if self.watchdog_interval else {}
         return {"NOTIFY_SOCKET": self._address.replace("\0", "@", 1), **usec}
 
-    def tell(self, *lines):
-        """systemd may be gone or full: that is no reason to stop."""
+    def notify(self, *lines: str) -> None:
+        """Send `lines` such as READY. If systemd cannot be reached or its queue is full they are dropped."""
         if not self._address:
             return
         try:
@@ -39,5 +43,5 @@ class Notifier:
         except OSError:
             pass
 
-    def reloading(self):
-        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+    def notify_reloading(self) -> None:
+        self.notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")

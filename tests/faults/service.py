@@ -42,7 +42,7 @@ class Service:
 
     def order(self, *words: str) -> dict:
         """A command at the control socket, and its answer. Raises OSError or gmproxy.errors.GmproxyError if there is none."""
-        return control_socket.ask(self._path, *words)
+        return control_socket.send_command(self._path, *words)
 
     def refresh_pids(self) -> None:
         """A worker may have been replaced."""

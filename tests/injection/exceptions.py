@@ -93,7 +93,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "backend.invalidations:Journal.not_deleted", "backend.connection:Link._read_out_and_fail", "backend.connection:Link.on_writable", "backend.key_set:KeySet.discard",
         "monitoring.slow_log:Slow.note", "backend.latency:Meter.slow", "backend.control_connection:_Binary.flush", "protocol.binary.requests:BinaryParser._get",
         "protocol.binary.requests:BinaryParser._mechanisms", "protocol.text.requests:TextParser._check_unfinished", "routing.fill:read_plain",
-        "process.shared_memory:Board.clients_of", "process.shared_memory:Share.part_of",
+        "process.shared_memory:ClientCounts.clients_of_worker", "process.shared_memory:Share.part_of",
     ),
 }
 

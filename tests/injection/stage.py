@@ -162,7 +162,7 @@ class Stage:
         return actor
 
     def order(self, *words: str) -> dict:
-        return control_socket.ask(str(self.control), *words, timeout=HUNG_AFTER)
+        return control_socket.send_command(str(self.control), *words, timeout=HUNG_AFTER)
 
     def new_log(self) -> str:
         """What was logged since this was last asked."""

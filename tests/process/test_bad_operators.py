@@ -10,7 +10,7 @@ import pytest
 from support.service import order
 from support.timing import eventually
 
-from gmproxy.process.control_server import MAX_OPERATORS, MAX_QUESTIONS
+from gmproxy.process.control_server import MAX_OPERATORS, MAX_COMMANDS
 
 workers = pytest.mark.parametrize("workers", [1, 2])
 
@@ -96,7 +96,7 @@ def test_many_questions_at_once_are_all_answered(service, operator, workers):
     """To one who reads them late, but does."""
     process = service(workers)
     sock = operator(process)
-    count = 10 * MAX_QUESTIONS
+    count = 10 * MAX_COMMANDS
     sock.sendall(REPORT * count)
     sock.shutdown(socket.SHUT_WR)
     answers = rest(sock).splitlines()

@@ -136,6 +136,6 @@ def test_all_in_a_directory_of_the_user_without_any_link(directories, memcached)
         modes = {name: stat.S_IMODE(os.lstat(theirs / name).st_mode) for name in os.listdir(theirs)}
         assert modes == {"sock": 0o620, "control": 0o660, "pid": 0o644, "log": 0o644}
         assert os.lstat(theirs / "control").st_gid == 1
-        assert control_socket.ask(str(theirs / "control"), "pids")["pid"] == process.pid
+        assert control_socket.send_command(str(theirs / "control"), "pids")["pid"] == process.pid
         assert process.stop() == 0
         assert os.listdir(theirs) == ["log"]

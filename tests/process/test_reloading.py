@@ -381,9 +381,9 @@ def test_in_the_background_with_a_file_named_from_here(memcached, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     try:
         (tmp_path / "a.conf").write_text(servers(other) + "\n")
-        assert control_socket.ask(str(tmp_path / "control"), "reload")["changed"] == {"": ["server"]}
+        assert control_socket.send_command(str(tmp_path / "control"), "reload")["changed"] == {"": ["server"]}
         (tmp_path / "a.conf").write_text("nonsense\n")
-        assert "a.conf:1: " in control_socket.ask(str(tmp_path / "control"), "reload")["error"]
+        assert "a.conf:1: " in control_socket.send_command(str(tmp_path / "control"), "reload")["error"]
         with Talk(port) as talk:
             talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
         with other.talk() as talk:

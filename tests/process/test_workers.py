@@ -28,7 +28,7 @@ def service(memcached, proxy, tmp_path):
 
 
 def pids(process):
-    return control_socket.ask(str(process.control), "pids")["workers"]
+    return control_socket.send_command(str(process.control), "pids")["workers"]
 
 
 def served_by(talk, process):
@@ -100,14 +100,14 @@ def test_no_counter_falls_when_a_worker_dies(service):
     other = clients[survivor][0]
 
     def counted():
-        (backend,) = control_socket.ask(str(process.control), "report")["pools"]["default"]["backends"]
+        (backend,) = control_socket.send_command(str(process.control), "report")["pools"]["default"]["backends"]
         return backend["requests"].get("get", 0), read_stats(other)["cmd_get"]
 
     assert counted() == (10, 10)
     os.kill(victim, signal.SIGKILL)
     eventually(lambda: len(pids(process)) == 1, what="one worker is gone")
     assert counted() == (10, 10)
-    assert control_socket.ask(str(process.control), "report")["pools"]["default"]["clients"]["current"] == len(clients[survivor])
+    assert control_socket.send_command(str(process.control), "report")["pools"]["default"]["clients"]["current"] == len(clients[survivor])
     eventually(lambda: len(set(pids(process)) - {victim}) == 2, what="another one has taken its place")
     other.expect(b"get k\r\n", b"END\r\n")
     eventually(lambda: counted() == (11, 11), what="all count on")

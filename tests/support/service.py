@@ -10,7 +10,7 @@ from support.timing import eventually
 
 def order(process, *words):
     """Ask the control socket of `process` (a Proxy that was given --control)."""
-    return control_socket.ask(process.control, *words)
+    return control_socket.send_command(process.control, *words)
 
 
 def reloaded(process, times=1):

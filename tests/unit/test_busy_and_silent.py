@@ -12,7 +12,7 @@ from gmproxy.client.context import PoolContext
 from gmproxy.client.idle import IdleClients
 from gmproxy.client.sessions import CLIENTS_PER_CONNECTION, ROUND_INTERVAL, SESSIONS_PER_TICK
 from gmproxy.config import configuration
-from gmproxy.process.shared_memory import WorkerContext
+from gmproxy.process.worker_context import WorkerContext
 from gmproxy.routing.router import Router
 
 
@@ -149,7 +149,7 @@ def test_a_sleeper_who_cannot_be_woken_is_closed(clients, trouble):
         patch.setattr("gmproxy.client.sessions.Session", None)
         first.sendall(b"mn\r\n")
         assert is_closed(first)
-    assert (len(clients), clients._service.share.clients, internal_errors.count()) == (1, 1, 1)
+    assert (len(clients), clients._service.worker_context.clients, internal_errors.count()) == (1, 1, 1)
     assert talk(second, b"mn\r\n") == b"MN\r\n"
 
 
@@ -161,7 +161,7 @@ def test_a_client_who_cannot_be_seated_is_the_callers(clients):
         with pytest.raises(TypeError):
             clients.start_session(fd)
         os.close(fd)
-    assert (len(clients), clients._service.share.clients) == (0, 0)
+    assert (len(clients), clients._service.worker_context.clients) == (0, 0)
 
 
 def test_a_session_that_cannot_be_laid_down_is_closed(clients, trouble):
@@ -173,7 +173,7 @@ def test_a_session_that_cannot_be_laid_down_is_closed(clients, trouble):
         let_time_pass(clients)
         ours.settimeout(10)
         assert ours.recv(100) == b""
-    assert (len(clients), clients._service.share.clients, internal_errors.count()) == (0, 0, 1)
+    assert (len(clients), clients._service.worker_context.clients, internal_errors.count()) == (0, 0, 1)
 
 
 class Troublesome(Somebody):
@@ -203,12 +203,12 @@ def test_a_session_that_raises_when_looked_at_stops_nobody(clients, trouble):
 
 def test_a_count_that_cannot_be_noted_costs_no_client(clients, trouble):
     """The socket belongs to the session by then: nobody may close it."""
-    board = SimpleNamespace(note=None)
-    trouble(board, "note")
-    clients._service.share.board = board
+    counts = SimpleNamespace(set_clients=None)
+    trouble(counts, "set_clients")
+    clients._service.worker_context.client_counts = counts
     ours, theirs = socket.socketpair()
     with ours:
         clients.start_session(theirs.detach())
         assert talk(ours, b"mn\r\n") == b"MN\r\n"
-        clients._service.share.board = None
+        clients._service.worker_context.client_counts = None
     assert internal_errors.count() == 1

@@ -109,13 +109,13 @@ def test_nobody_outside_sends_sockets():
     ({"command": "ping"}, ("ping", [])), ({"command": "stats", "arguments": ["alpha"]}, ("stats", ["alpha"])),
 ])
 def test_a_question(message, wanted):
-    assert control_socket.question(message) == wanted
+    assert control_socket.parse_command(message) == wanted
 
 
 @pytest.mark.parametrize("message", [{}, {"command": 1}, {"command": "x", "arguments": "y"}, {"command": "x", "arguments": [1]}])
 def test_what_is_no_question(message):
     with pytest.raises(ValueError, match="expected"):
-        control_socket.question(message)
+        control_socket.parse_command(message)
 
 
 def test_an_operator_asks(tmp_path):
@@ -124,14 +124,14 @@ def test_an_operator_asks(tmp_path):
         assert (tmp_path / "control").stat().st_mode & 0o777 == 0o660
 
         def answer():
-            channel = control_socket.Channel(listening.accept()[0], control_socket.MAX_QUESTION)
+            channel = control_socket.Channel(listening.accept()[0], control_socket.MAX_COMMAND)
             ((message, _),) = channel.receive()
             channel.send({"heard": message})
             channel.close()
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert control_socket.ask(path, "stats", "alpha") == {"heard": json.loads('{"command": "stats", "arguments": ["alpha"]}')}
+        assert control_socket.send_command(path, "stats", "alpha") == {"heard": json.loads('{"command": "stats", "arguments": ["alpha"]}')}
         thread.join()
 
 
@@ -151,8 +151,8 @@ def test_what_is_nested_too_deeply_is_no_message(pair, line):
 
 def test_half_a_surrogate_pair_is_no_text():
     with pytest.raises(ValueError, match="surrogates"):
-        control_socket.question({"command": "route", "arguments": ["\ud800"]})
-    control_socket.question({"command": "route", "arguments": ["\udc80"]})  # a byte of the command line that is no text
+        control_socket.parse_command({"command": "route", "arguments": ["\ud800"]})
+    control_socket.parse_command({"command": "route", "arguments": ["\udc80"]})  # a byte of the command line that is no text
 
 
 def test_descriptors_are_not_taken_from_anybody_else():

@@ -43,25 +43,25 @@ def as_nobody(monkeypatch):
 
 @pytest.mark.parametrize("user", ["nobody", str(NOBODY.pw_uid)])
 def test_groups_first_and_the_user_last(as_root, user):
-    daemon.become(user, "")
+    daemon.drop_privileges(user, "")
     gid = NOBODY.pw_gid
     assert as_root == [("setgroups", os.getgrouplist("nobody", gid)), ("setgid", gid), ("setuid", NOBODY.pw_uid)]
 
 
 def test_a_group_of_its_own(as_root):
-    daemon.become("nobody", "daemon")
+    daemon.drop_privileges("nobody", "daemon")
     gid = grp.getgrnam("daemon").gr_gid
     assert as_root == [("setgroups", os.getgrouplist("nobody", gid)), ("setgid", gid), ("setuid", NOBODY.pw_uid)]
 
 
 def test_only_a_group(as_root):
-    daemon.become("", "daemon")
+    daemon.drop_privileges("", "daemon")
     gid = grp.getgrnam("daemon").gr_gid
     assert as_root == [("setgroups", [gid]), ("setgid", gid)]
 
 
 def test_nothing_is_asked(as_root):
-    daemon.become("", "")
+    daemon.drop_privileges("", "")
     assert as_root == []
 
 
@@ -71,20 +71,20 @@ def test_nothing_is_asked(as_root):
 ])
 def test_nobody_of_that_name(as_root, user, group, why):
     with pytest.raises(StartError, match=why):
-        daemon.become(user, group)
+        daemon.drop_privileges(user, group)
     assert as_root == []
 
 
 def test_only_root_can_become_another(as_nobody):
     for user, group in (("root", ""), ("", "daemon"), ("nobody", "daemon")):
         with pytest.raises(StartError, match="only root can change user or group"):
-            daemon.become(user, group)
+            daemon.drop_privileges(user, group)
     assert as_nobody == []
 
 
 def test_to_be_who_one_is_takes_no_root(as_nobody):
-    daemon.become("nobody", "")
-    daemon.become("", NOBODY.pw_gid and str(NOBODY.pw_gid))
+    daemon.drop_privileges("nobody", "")
+    daemon.drop_privileges("", NOBODY.pw_gid and str(NOBODY.pw_gid))
     assert as_nobody == []
 
 
@@ -94,7 +94,7 @@ def test_a_refusal_is_fatal(as_root, monkeypatch):
 
     monkeypatch.setattr(os, "setgid", refuse)
     with pytest.raises(StartError, match="cannot become user nobody group -: Operation not permitted"):
-        daemon.become("nobody", "")
+        daemon.drop_privileges("nobody", "")
     assert ("setuid", NOBODY.pw_uid) not in as_root
 
 
@@ -157,10 +157,10 @@ def test_another_one_of_another_user_is_running(tmp_path, monkeypatch, sleeper):
 
 
 def test_the_owner_of_what_we_make(monkeypatch):
-    assert daemon.owner("", "") == (-1, -1)
-    assert daemon.owner("nobody", "") == (NOBODY.pw_uid, NOBODY.pw_gid)
-    assert daemon.owner("nobody", "daemon") == (NOBODY.pw_uid, grp.getgrnam("daemon").gr_gid)
-    assert daemon.owner("", "daemon") == (-1, grp.getgrnam("daemon").gr_gid)
+    assert daemon.user_ids("", "") == (-1, -1)
+    assert daemon.user_ids("nobody", "") == (NOBODY.pw_uid, NOBODY.pw_gid)
+    assert daemon.user_ids("nobody", "daemon") == (NOBODY.pw_uid, grp.getgrnam("daemon").gr_gid)
+    assert daemon.user_ids("", "daemon") == (-1, grp.getgrnam("daemon").gr_gid)
 
 
 def dead_process():
@@ -243,7 +243,7 @@ pipe = daemon.go_to_background()
 with open(sys.argv[1], "w") as file:
     file.write(f"{os.getcwd()} {os.getsid(0) != os.getpid()} {[os.readlink(f'/proc/self/fd/{number}') for number in (0, 1, 2)]}")
 print("not seen by anybody")
-daemon.Waiting(pipe).tell(sys.argv[2])
+daemon.StartReport(pipe).send(sys.argv[2])
 """
 
 
@@ -270,10 +270,10 @@ def test_death_in_the_background_is_told_too(tmp_path):
 def test_whoever_waited_has_gone():
     reading, writing = os.pipe()
     os.close(reading)
-    waiting = daemon.Waiting(writing)
-    waiting.tell("ready")
-    waiting.tell("ready")
-    assert waiting.pipe is None
+    report = daemon.StartReport(writing)
+    report.send("ready")
+    report.send("ready")
+    assert report.pipe is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")

@@ -32,7 +32,7 @@ class Limits:
 ])
 def test_as_many_open_files_as_may_be(monkeypatch, soft, hard, root, wanted, result):
     limits = Limits(monkeypatch, soft, hard, root)
-    assert descriptors.allow(wanted) == result[0]
+    assert descriptors.raise_limit(wanted) == result[0]
     assert limits.now == result
 
 
@@ -43,7 +43,7 @@ def configs(*arguments, servers=2):
 
 def room(monkeypatch, limit, *arguments, servers=2, workers=1):
     Limits(monkeypatch, limit, limit, False)
-    return descriptors.make_room(configs(*arguments, servers=servers), workers)
+    return descriptors.reserve(configs(*arguments, servers=servers), workers)
 
 
 def test_links_listeners_and_the_rest_come_first(monkeypatch):

@@ -16,20 +16,20 @@ def run(code, **options):
 
 
 def test_signals_are_kept_once_each_and_in_order():
-    done = run("bootstrap.keep_signals()\nfor number in (1, 12, 1, 15): os.kill(os.getpid(), number)\n"
-               "print(bootstrap.must_end(), bootstrap.kept_signals(), bootstrap.kept_signals(), bootstrap.must_end())")
+    done = run("bootstrap.hold_signals()\nfor number in (1, 12, 1, 15): os.kill(os.getpid(), number)\n"
+               "print(bootstrap.end_is_pending(), bootstrap.take_held_signals(), bootstrap.take_held_signals(), bootstrap.end_is_pending())")
     assert done.stdout == "True [1, 12, 15] [] False\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_command_that_does_not_serve_is_ended_by_what_was_kept(number):
-    done = run(f"bootstrap.keep_signals(); os.kill(os.getpid(), {int(number)}); print(1, flush=True); bootstrap.default_signals(); print(2)")
+    done = run(f"bootstrap.hold_signals(); os.kill(os.getpid(), {int(number)}); print(1, flush=True); bootstrap.default_signals(); print(2)")
     assert (done.returncode, done.stdout) == (-number, "1\n")
 
 
 def test_at_the_end_all_are_ignored():
-    done = run("bootstrap.keep_signals(); bootstrap.ignore_signals()\nfor number in bootstrap.SERVICE_SIGNALS: os.kill(os.getpid(), number)\n"
-               "print(bootstrap.kept_signals())")
+    done = run("bootstrap.hold_signals(); bootstrap.ignore_signals()\nfor number in bootstrap.SERVICE_SIGNALS: os.kill(os.getpid(), number)\n"
+               "print(bootstrap.take_held_signals())")
     assert (done.returncode, done.stdout) == (0, "[]\n")
 
 

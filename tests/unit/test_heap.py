@@ -49,14 +49,14 @@ def test_elsewhere_nothing_is_said(monkeypatch):
     """musl has no mallopt, nor malloc_trim."""
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
     malloc.keep_freed_memory()
-    malloc.give_back_memory()
+    malloc.trim_heap()
 
 
 #: Makes many objects for a while, of which one in a thousand stays; says how many KiB that leaves behind.
 MANY = """
 import contextlib, resource, sys
 from gmproxy.system import malloc as heap
-where = heap.Apart() if sys.argv[1:] else contextlib.nullcontext()
+where = heap.CHeapObjects() if sys.argv[1:] else contextlib.nullcontext()
 def resident():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize() // 1024
@@ -64,13 +64,13 @@ def make():
     with where:
         return [b"%0100d" % number for number in range(200_000)]
 make()
-heap.give_back_memory()
+heap.trim_heap()
 before = resident()
 many = make()
 few = many[::1000]
 again = [one + b"x" for one in many]  # and so objects made as usual live beside them
 del many, again
-heap.give_back_memory()
+heap.trim_heap()
 print(resident() - before)
 """
 

@@ -9,22 +9,23 @@ from gmproxy.client import context
 from gmproxy.client.session import BATCH_BYTES, NO_MEMORY
 from gmproxy.config import configuration
 from gmproxy.pool import Pool
-from gmproxy.process.shared_memory import HELD_STEP, Board, WorkerContext
+from gmproxy.process.shared_memory import HELD_STEP, ClientCounts
+from gmproxy.process.worker_context import WorkerContext
 
 LONG = b"x" * 100_000
 LONGEST = b"x" * 1_000_000
 VALUE = value(b"long", LONG) + b"END\r\n"
 
 
-def share_of(number=0, board=None):
-    share = WorkerContext(number, board.workers if board else 1, 0.0, board)
-    share.room = 1000
-    return share
+def context_of(number=0, counts=None):
+    made = WorkerContext(number, counts.workers if counts else 1, 0.0, counts)
+    made.max_clients = 1000
+    return made
 
 
-def pool_at(server, share, *options):
+def pool_at(server, worker_context, *options):
     (config,), _ = configuration.parse(["-s", server.address, *options], {})
-    return Pool(config, share)
+    return Pool(config, worker_context)
 
 
 @pytest.fixture
@@ -71,54 +72,54 @@ def soon(predicate):
 
 
 def test_it_is_one_sum_for_all_pools(memcached, pools):
-    server, share = memcached(), share_of()
-    several = [pool_at(server, share) for _ in range(3)]
+    server, worker_context = memcached(), context_of()
+    several = [pool_at(server, worker_context) for _ in range(3)]
     for pool in several:
         pools(pool)
     clients = [join(pool) for pool in several]
     for client in clients:
         client.sendall(b"set k 0 0 1000000\r\n" + b"x" * 50_000)
-    soon(lambda: share.held > 150_000)
-    assert [pool.service.held for pool in several] == [share.held // 3] * 3
+    soon(lambda: worker_context.held_bytes > 150_000)
+    assert [pool.service.held for pool in several] == [worker_context.held_bytes // 3] * 3
     for client in clients:
         client.close()
-    soon(lambda: share.held == 0)
+    soon(lambda: worker_context.held_bytes == 0)
 
 
 def test_it_is_one_sum_for_all_workers():
-    board = Board(3)
-    shares = [share_of(number, board) for number in range(3)]
-    assert shares[0].hold(5 * HELD_STEP) == 5 * HELD_STEP
-    assert shares[1].hold(10) == 5 * HELD_STEP + 10
-    assert shares[1].hold(3 * HELD_STEP) == 8 * HELD_STEP + 10
-    assert shares[2].hold(0) == 8 * HELD_STEP + 10
-    assert shares[0].hold(-5 * HELD_STEP) == 3 * HELD_STEP + 10
-    board.wipe(1)
-    assert shares[0].hold(0) == 0, "the dead hold nothing"
+    counts = ClientCounts(3)
+    contexts = [context_of(number, counts) for number in range(3)]
+    assert contexts[0].add_held_bytes(5 * HELD_STEP) == 5 * HELD_STEP
+    assert contexts[1].add_held_bytes(10) == 5 * HELD_STEP + 10
+    assert contexts[1].add_held_bytes(3 * HELD_STEP) == 8 * HELD_STEP + 10
+    assert contexts[2].add_held_bytes(0) == 8 * HELD_STEP + 10
+    assert contexts[0].add_held_bytes(-5 * HELD_STEP) == 3 * HELD_STEP + 10
+    counts.clear_worker(1)
+    assert contexts[0].add_held_bytes(0) == 0, "the dead hold nothing"
 
 
 def test_who_holds_too_much_is_closed_also_if_it_is_in_another_pool(memcached, pools, monkeypatch, caplog):
     monkeypatch.setattr(context, "MAX_HELD", 120_000)
-    server, share = memcached(), share_of()
-    one, other = (pool_at(server, share) for _ in range(2))
+    server, worker_context = memcached(), context_of()
+    one, other = (pool_at(server, worker_context) for _ in range(2))
     pools(one)
     pools(other)
     first, second = join(one), join(other)
     first.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
-    soon(lambda: share.held > 100_000)
+    soon(lambda: worker_context.held_bytes > 100_000)
     second.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
     assert end_of(second)
     assert (one.service.dropped, other.service.dropped) == (0, 1)
     assert "client dropped reason=memory" in caplog.text
     first.close()
-    soon(lambda: share.held == 0)
+    soon(lambda: worker_context.held_bytes == 0)
 
 
 @pytest.mark.parametrize("bound", ["MAX_HELD", "MAX_HELD_BY_ONE"])
 def test_answers_that_arrive_count_before_the_last_is_there(bound, memcached, pools, monkeypatch):
     """64 long answers to one client: it gets those for which there is memory, and is closed."""
-    server, share = memcached(), share_of()
-    pool = pool_at(server, share)
+    server, worker_context = memcached(), context_of()
+    pool = pool_at(server, worker_context)
     pools(pool)
     client = join(pool)
     client.sendall(storage(b"set", b"long", LONG))
@@ -130,14 +131,14 @@ def test_answers_that_arrive_count_before_the_last_is_there(bound, memcached, po
     assert 18 <= found <= 20
     assert answers == VALUE * found + NO_MEMORY * (64 - found)
     soon(lambda: not pool.clients())
-    assert share.held == pool.service.held == 0
+    assert worker_context.held_bytes == pool.service.held == 0
     assert pool.service.dropped == 1
 
 
 def test_who_gets_long_answers_has_few_requests_in_flight(memcached, pools):
     """It asks for 100 MB and reads slowly after the first batch: what waits for it is what one batch may have."""
-    server, share = memcached(), share_of()
-    pool = pool_at(server, share)
+    server, worker_context = memcached(), context_of()
+    pool = pool_at(server, worker_context)
     pools(pool)
     client = join(pool)
     client.sendall(storage(b"set", b"long", LONGEST))
@@ -145,20 +146,20 @@ def test_who_gets_long_answers_has_few_requests_in_flight(memcached, pools):
     client.sendall(b"get long\r\n" * 100)
     size = len(value(b"long", LONGEST) + b"END\r\n")
     read(client, 66 * size)
-    soon(lambda: share.held)
+    soon(lambda: worker_context.held_bytes)
     most = 0
     for _ in range(20):
         read(client, size)
         gevent.sleep(0.005)
-        most = max(most, share.held)
+        most = max(most, worker_context.held_bytes)
     assert 0 < most <= BATCH_BYTES + size
     client.close()
-    soon(lambda: share.held == 0)
+    soon(lambda: worker_context.held_bytes == 0)
 
 
 def test_short_answers_have_many_requests_in_flight_again(memcached, pools):
-    server, share = memcached(), share_of()
-    pool = pool_at(server, share)
+    server, worker_context = memcached(), context_of()
+    pool = pool_at(server, worker_context)
     pools(pool)
     client = join(pool)
     client.sendall(storage(b"set", b"long", LONGEST) + b"get long\r\n" * 70)
@@ -166,5 +167,5 @@ def test_short_answers_have_many_requests_in_flight_again(memcached, pools):
     for _ in range(100):
         client.sendall(b"get none\r\n" * 64)
         assert read(client, 64 * 5) == b"END\r\n" * 64
-    assert share.held == 0
+    assert worker_context.held_bytes == 0
     client.close()

@@ -17,50 +17,50 @@ def left(gets):
 
 
 @pytest.fixture
-def ledger():
+def totals():
     """It has heard of two workers."""
-    ledger = CounterTotals()
-    ledger.heard(*STATS, 1, told(1, 10))
-    ledger.heard(*STATS, 2, told(2, 200))
-    return ledger
+    totals = CounterTotals()
+    totals.record(*STATS, 1, told(1, 10))
+    totals.record(*STATS, 2, told(2, 200))
+    return totals
 
 
-def test_who_answers_speaks_for_himself(ledger):
+def test_who_answers_speaks_for_himself(totals):
     answers = {1: told(1, 11), 2: told(2, 222)}
-    assert ledger.completed(*STATS, answers) == list(answers.values())
+    assert totals.complete(*STATS, answers) == list(answers.values())
 
 
-def test_who_is_silent_has_counted_what_he_last_told(ledger):
-    assert ledger.completed(*STATS, {1: told(1, 11)}) == [told(1, 11), left(200)]
-    ledger.heard(*STATS, 2, told(2, 201))
-    assert ledger.completed(*STATS, {1: told(1, 11)}) == [told(1, 11), left(201)]
+def test_who_is_silent_has_counted_what_he_last_told(totals):
+    assert totals.complete(*STATS, {1: told(1, 11)}) == [told(1, 11), left(200)]
+    totals.record(*STATS, 2, told(2, 201))
+    assert totals.complete(*STATS, {1: told(1, 11)}) == [told(1, 11), left(201)]
 
 
-def test_the_dead_are_remembered_as_one(ledger):
+def test_the_dead_are_remembered_as_one(totals):
     for pid in (2, 3, 4):
-        ledger.heard(*STATS, pid, told(pid, pid * 100))
-        ledger.died(pid)
-    ledger.died(5)  # of whom nothing was heard
-    assert ledger.completed(*STATS, {1: told(1, 11)}) == [told(1, 11), left(900)]
+        totals.record(*STATS, pid, told(pid, pid * 100))
+        totals.on_death(pid)
+    totals.on_death(5)  # of whom nothing was heard
+    assert totals.complete(*STATS, {1: told(1, 11)}) == [told(1, 11), left(900)]
 
 
-def test_each_pool_by_itself(ledger):
-    assert ledger.completed("stats", ["other"], {1: told(1, 11)}) == [told(1, 11)]
+def test_each_pool_by_itself(totals):
+    assert totals.complete("stats", ["other"], {1: told(1, 11)}) == [told(1, 11)]
 
 
-def test_what_is_not_counted_is_not_remembered(ledger):
-    ledger.heard("slow", [], 2, {"slow": []})
-    assert ledger.completed("slow", [], {1: {"slow": []}}) == [{"slow": []}]
-    ledger.heard(*STATS, 2, {"error": "no"})
-    assert ledger.completed(*STATS, {1: told(1, 11)}) == [told(1, 11), left(200)]
+def test_what_is_not_counted_is_not_remembered(totals):
+    totals.record("slow", [], 2, {"slow": []})
+    assert totals.complete("slow", [], {1: {"slow": []}}) == [{"slow": []}]
+    totals.record(*STATS, 2, {"error": "no"})
+    assert totals.complete(*STATS, {1: told(1, 11)}) == [told(1, 11), left(200)]
 
 
 @pytest.mark.parametrize("answers", [{}, {1: {"error": "no"}}])
-def test_nobody_speaks_for_the_silent_alone(ledger, answers):
-    assert ledger.completed(*STATS, answers) == list(answers.values())
+def test_nobody_speaks_for_the_silent_alone(totals, answers):
+    assert totals.complete(*STATS, answers) == list(answers.values())
 
 
-def test_counters_begin_anew(ledger):
-    ledger.died(2)
-    ledger.clear()
-    assert ledger.completed(*STATS, {1: told(1, 0)}) == [told(1, 0)]
+def test_counters_begin_anew(totals):
+    totals.on_death(2)
+    totals.clear()
+    assert totals.complete(*STATS, {1: told(1, 0)}) == [told(1, 0)]

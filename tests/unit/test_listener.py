@@ -10,7 +10,7 @@ from gevent import socket
 
 from gmproxy import internal_errors
 from gmproxy.client.listener import Farewells, Listener
-from gmproxy.process.shared_memory import WorkerContext
+from gmproxy.process.worker_context import WorkerContext
 from gmproxy.system.descriptors import MAX_FAREWELLS
 from gmproxy.transport import accept, tcp
 

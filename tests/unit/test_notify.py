@@ -18,17 +18,17 @@ def systemd(tmp_path):
 
 def test_nobody_wants_to_know():
     notifier = Notifier({"WATCHDOG_USEC": "1000000"})
-    notifier.tell(READY)
-    assert (notifier.watchdog, notifier.environment()) == (None, {})
+    notifier.notify(READY)
+    assert (notifier.watchdog_interval, notifier.environment()) == (None, {})
 
 
 def test_it_is_told(systemd):
     environment = {"NOTIFY_SOCKET": systemd.getsockname(), "HOME": "/"}
     notifier = Notifier(environment)
     assert environment == {"HOME": "/"}
-    notifier.tell(READY, "MAINPID=7")
+    notifier.notify(READY, "MAINPID=7")
     assert systemd.recv(1000) == b"READY=1\nMAINPID=7"
-    notifier.reloading()
+    notifier.notify_reloading()
     assert systemd.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
 
 
@@ -37,13 +37,13 @@ def test_an_abstract_address():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind("\0" + name)
         notifier = Notifier({"NOTIFY_SOCKET": "@" + name})
-        notifier.tell(READY)
+        notifier.notify(READY)
         assert listener.recv(1000) == b"READY=1"
         assert notifier.environment() == {"NOTIFY_SOCKET": "@" + name}
 
 
 def test_systemd_is_gone(tmp_path):
-    Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).tell(READY)
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).notify(READY)
 
 
 @pytest.mark.parametrize("usec, pid, seconds", [
@@ -51,5 +51,5 @@ def test_systemd_is_gone(tmp_path):
 ])
 def test_the_watchdog(tmp_path, usec, pid, seconds):
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path), "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid})
-    assert notifier.watchdog == seconds
+    assert notifier.watchdog_interval == seconds
     assert notifier.environment().get("WATCHDOG_USEC") == (usec if seconds else None)

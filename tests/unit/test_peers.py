@@ -10,7 +10,7 @@ import pytest
 from gmproxy import internal_errors
 from gmproxy.process import control_server
 from gmproxy.process.peer import CLOSED, Peer
-from gmproxy.system.select_loop import Loop
+from gmproxy.system.select_loop import SelectLoop
 
 MAX_UNSENT = 100_000
 PATIENCE = 0.05
@@ -18,7 +18,7 @@ PATIENCE = 0.05
 
 @pytest.fixture
 def loop():
-    made = Loop()
+    made = SelectLoop()
     internal_errors.forget()
     yield made
     made.close()
@@ -27,8 +27,8 @@ def loop():
 
 def turn(loop):
     """One turn, which does not wait."""
-    loop.after(0, lambda: None)
-    loop.turn()
+    loop.call_later(0, lambda: None)
+    loop.run_once()
 
 
 class Ends:
@@ -78,7 +78,7 @@ def test_messages_go_and_come(loop, ends):
 
 def test_what_has_to_wait_is_sent_when_it_is_taken(loop, ends):
     sent = []
-    one = ends(patience=60, sent=lambda: sent.append(True))
+    one = ends(patience=60, on_drained=lambda: sent.append(True))
     one.fill()
     one.peer.send({"last": True})
     came = b""
@@ -93,7 +93,7 @@ def test_one_who_takes_nothing_is_lost(loop, ends):
     one = ends()
     one.fill()
     while not one.lost:
-        loop.turn()
+        loop.run_once()
     assert one.lost == ["it takes nothing"]
     one.peer.send({"more": True})
     assert (one.peer.unsent, one.lost) == (0, ["it takes nothing"])
@@ -106,7 +106,7 @@ def test_one_who_takes_a_little_at_a_time_is_not(loop, ends):
     timers = 0
     while one.peer.unsent and timers < 100:
         one.other.recv(1 << 16)
-        loop.turn()
+        loop.run_once()
         timers += 1
     assert one.lost == []
 
@@ -136,7 +136,7 @@ def test_one_who_says_what_is_no_message_is_lost(loop, ends, line):
     one.other.setblocking(True)
     one.other.sendall(line)
     while not one.lost:
-        loop.turn()
+        loop.run_once()
     assert one.lost[0] != CLOSED and one.heard == []
 
 
@@ -155,7 +155,7 @@ def test_a_fault_in_what_hears_it_costs_that_peer_alone(loop, ends):
     def fail(message):
         raise KeyError("x")
 
-    one.peer._heard = fail
+    one.peer._on_message = fail
     one.other.send(b"{}\n")
     other.other.send(b"{}\n")
     turn(loop)
@@ -173,7 +173,7 @@ def test_last_words(ends):
     assert one.heard == [{"failed": "why"}]
 
 
-@pytest.mark.parametrize("end", ["close", "abandon"])
+@pytest.mark.parametrize("end", ["close", "close_in_child"])
 def test_sockets_that_were_to_go_along_are_closed(ends, end):
     one = ends(patience=60)
     one.fill()
@@ -197,14 +197,15 @@ class Asked:
         self.listening.bind(path)
         self.listening.listen(100)
         self.path = path
-        self.operators = control_server.Operators(loop, self.listening, lambda *question: self.questions.append(question))
+        self.server = control_server.ControlServer(loop, lambda *question: self.questions.append(question))
+        self.listener = control_server.ControlListener(loop, self.listening, self.server)
 
 
 @pytest.fixture
 def asked(loop, tmp_path):
     made = Asked(loop, str(tmp_path / "control"))
     yield made
-    made.operators.abandon()
+    made.server.close_in_child()
     made.listening.close()
 
 
@@ -227,19 +228,19 @@ QUESTION = b'{"command": "ping"}\n'
 
 def test_further_questions_wait_until_some_are_answered(loop, asked, connect):
     sock = connect()
-    sock.send(QUESTION * (control_server.MAX_QUESTIONS + 5))
+    sock.send(QUESTION * (control_server.MAX_COMMANDS + 5))
     turn(loop)
-    assert len(asked.questions) == control_server.MAX_QUESTIONS
+    assert len(asked.questions) == control_server.MAX_COMMANDS
     asked.questions[0][2]({"first": True})
-    assert len(asked.questions) == control_server.MAX_QUESTIONS + 1
+    assert len(asked.questions) == control_server.MAX_COMMANDS + 1
     asked.questions[0][2]({"again": True})  # an answer counts once
-    assert len(asked.questions) == control_server.MAX_QUESTIONS + 1
+    assert len(asked.questions) == control_server.MAX_COMMANDS + 1
     assert sock.recv(1000) == b'{"first": true}\n'
     sock.send(QUESTION)
     for _, _, then in asked.questions:
         then({})
     turn(loop)
-    while len(asked.questions) < control_server.MAX_QUESTIONS + 6:
+    while len(asked.questions) < control_server.MAX_COMMANDS + 6:
         asked.questions[-1][2]({})
         turn(loop)
 
@@ -248,7 +249,7 @@ def test_a_fault_of_ours_is_told_to_the_one_who_asks(loop, asked, connect):
     def fail(*question):
         raise KeyError("x")
 
-    asked.operators._command = fail
+    asked.server._run_command = fail
     one, other = connect(), connect()
     one.send(QUESTION * 2)
     turn(loop)
@@ -270,7 +271,7 @@ def test_no_descriptor_is_free(loop, asked, connect, monkeypatch):
         def fileno(self):
             return self._sock.fileno()
 
-    monkeypatch.setattr(asked.operators, "_listening", Refusing(asked.listening))
+    monkeypatch.setattr(asked.listener, "_listening", Refusing(asked.listening))
     sock = connect()
     assert asked.listening not in loop.sources()
     with pytest.raises(BlockingIOError):
@@ -285,4 +286,4 @@ def test_answers_after_the_operator_has_gone(loop, asked, connect):
     for _, _, then in asked.questions:
         then({})
     turn(loop)
-    assert not asked.operators._all
+    assert not asked.server._operators

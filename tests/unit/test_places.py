@@ -1,4 +1,4 @@
-"""Listening sockets by place: bound, kept over a change of the configuration, handed from one process to the next."""
+"""Listening sockets by address: bound, kept over a change of the configuration, handed from one process to the next."""
 
 import os
 import socket
@@ -19,14 +19,14 @@ def pool(name="", **settings):
 
 
 @pytest.fixture
-def places():
+def listening_sockets():
     made = ListeningSockets({})
     yield made
     made.close()
 
 
-def answers(place):
-    host, _, port = place.rpartition(":")
+def answers(address):
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), 1).close()
     except OSError:
@@ -34,46 +34,46 @@ def answers(place):
     return True
 
 
-def test_what_is_asked_for_is_opened(places, tmp_path):
+def test_what_is_asked_for_is_opened(listening_sockets, tmp_path):
     ports = free_port(), free_port()
     one = pool("one", listen=f"{HOST}, 127.0.0.2", port=ports[0], unix_socket=str(tmp_path / "sock"))
     two = pool("two", port=ports[1])
-    new = places.open([one, two])
+    new = listening_sockets.bind_new([one, two])
     assert list(new) == [f"{HOST}:{ports[0]}", f"127.0.0.2:{ports[0]}", str(tmp_path / "sock"), f"{HOST}:{ports[1]}"]
-    assert places.of_all([one, two]) == {"one": list(new)[:3], "two": list(new)[3:]}
-    assert places.open([one, two]) == {}
+    assert listening_sockets.all_addresses([one, two]) == {"one": list(new)[:3], "two": list(new)[3:]}
+    assert listening_sockets.bind_new([one, two]) == {}
 
 
-def test_one_refusal_and_none_is_left_open(places):
+def test_one_refusal_and_none_is_left_open(listening_sockets):
     port = free_port()
     with socket.create_server((HOST, 0)) as taken:
         with pytest.raises(StartError, match="Address already in use"):
-            places.open([pool("one", port=port), pool("two", port=taken.getsockname()[1])])
+            listening_sockets.bind_new([pool("one", port=port), pool("two", port=taken.getsockname()[1])])
     assert not answers(f"{HOST}:{port}")
-    assert places.sockets == {}
+    assert listening_sockets.sockets == {}
 
 
-def test_what_is_no_longer_asked_for_is_closed(places, tmp_path):
+def test_what_is_no_longer_asked_for_is_closed(listening_sockets, tmp_path):
     first, second = pool(port=free_port(), unix_socket=str(tmp_path / "sock")), pool(port=free_port())
-    places.open([first])
-    places.open([second])
-    places.close_unused([second])
+    listening_sockets.bind_new([first])
+    listening_sockets.bind_new([second])
+    listening_sockets.close_unused([second])
     assert not answers(f"{HOST}:{first.port}") and answers(f"{HOST}:{second.port}")
     assert not (tmp_path / "sock").exists()
 
 
-def test_new_ones_can_be_taken_back(places):
+def test_new_ones_can_be_taken_back(listening_sockets):
     first, second = pool(port=free_port()), pool(port=free_port())
-    places.open([first])
-    places.forget(places.open([second]))
+    listening_sockets.bind_new([first])
+    listening_sockets.discard(listening_sockets.bind_new([second]))
     assert answers(f"{HOST}:{first.port}") and not answers(f"{HOST}:{second.port}")
 
 
 @pytest.mark.parametrize("successor", [False, True])
-def test_files_go_unless_somebody_has_their_sockets(places, tmp_path, successor):
-    places.open([pool(unix_socket=str(tmp_path / "sock"))])
-    places.open_control(str(tmp_path / "control"), (-1, -1))
-    places.close(successor)
+def test_files_go_unless_somebody_has_their_sockets(listening_sockets, tmp_path, successor):
+    listening_sockets.bind_new([pool(unix_socket=str(tmp_path / "sock"))])
+    listening_sockets.open_control(str(tmp_path / "control"), (-1, -1))
+    listening_sockets.close(successor)
     assert [(tmp_path / name).exists() for name in ("sock", "control")] == [successor] * 2
 
 
@@ -84,33 +84,33 @@ import os, sys
 from gmproxy.process.listeners import ListeningSockets
 if "LISTEN_FDS" in os.environ:
     os.environ["LISTEN_PID"] = str(os.getpid())
-places = ListeningSockets(os.environ)
+listening_sockets = ListeningSockets(os.environ)
 left = [name for name in os.environ if name.startswith("LISTEN_") or name == "GMPROXY_HANDED_OVER"]
-inheritable = [sock.get_inheritable() for sock in places.sockets.values()]
-print(list(places.sockets), places.activated, places.predecessor, places.control is not None, left, inheritable)
-for sock in places.sockets.values():
+inheritable = [sock.get_inheritable() for sock in listening_sockets.sockets.values()]
+print(list(listening_sockets.sockets), listening_sockets.activated, listening_sockets.predecessor, listening_sockets.control is not None, left, inheritable)
+for sock in listening_sockets.sockets.values():
     sock.setblocking(True)
     sock.accept()[0].sendall(b"here")
-if places.report_to:
-    os.write(places.report_to, b"ready")
+if listening_sockets.report_to:
+    os.write(listening_sockets.report_to, b"ready")
 """
 
 
-def test_a_successor_takes_over(places, tmp_path):
+def test_a_successor_takes_over(listening_sockets, tmp_path):
     config = pool(port=free_port())
-    (place,) = places.open([config])
-    places.open_control(str(tmp_path / "control"), (-1, -1))
+    (address,) = listening_sockets.bind_new([config])
+    listening_sockets.open_control(str(tmp_path / "control"), (-1, -1))
     reading, writing = os.pipe()
-    with places.handing_over(writing) as told:
+    with listening_sockets.handing_over(writing) as told:
         child = subprocess.Popen([sys.executable, "-c", TAKE_OVER], env=environment(**told), stdout=subprocess.PIPE, text=True, close_fds=False)
     os.close(writing)
     with socket.create_connection((HOST, config.port)) as client:  # waits in the queue that both have
-        places.close(successor=True)
+        listening_sockets.close(successor=True)
         assert client.recv(4) == b"here"
     with open(reading) as pipe:
         assert pipe.read() == "ready"
-    assert child.communicate()[0] == f"{[place]} False {os.getpid()} True [] [False]\n"
-    assert not places.sockets
+    assert child.communicate()[0] == f"{[address]} False {os.getpid()} True [] [False]\n"
+    assert not listening_sockets.sockets
 
 
 def activated(*listening):
@@ -146,18 +146,18 @@ def test_systemd_hands_over(high):
 
 
 def test_what_was_meant_for_another_process_is_left_alone():
-    places = ListeningSockets({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
-    assert (places.sockets, places.activated) == ({}, False)
+    listening_sockets = ListeningSockets({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    assert (listening_sockets.sockets, listening_sockets.activated) == ({}, False)
 
 
 def test_sockets_of_systemd_are_those_of_the_only_pool():
-    places = ListeningSockets({})
-    places.activated = True
+    listening_sockets = ListeningSockets({})
+    listening_sockets.activated = True
     with socket.create_server((HOST, 0)) as sock:
-        places.sockets = {"[::]:11211": sock}
-        assert places.of(pool(port=12000)) == ["[::]:11211"]
-        assert places.of(pool("alpha", port=12000)) == [f"{HOST}:12000"]
-        assert places.open([pool(port=12000)]) == {}
+        listening_sockets.sockets = {"[::]:11211": sock}
+        assert listening_sockets.addresses_of(pool(port=12000)) == ["[::]:11211"]
+        assert listening_sockets.addresses_of(pool("alpha", port=12000)) == [f"{HOST}:12000"]
+        assert listening_sockets.bind_new([pool(port=12000)]) == {}
 
 
 def test_what_is_no_listening_socket_is_refused():
@@ -168,11 +168,11 @@ def test_what_is_no_listening_socket_is_refused():
             ListeningSockets({HANDED_OVER: facts % (copy, sock.fileno())})
 
 
-def test_who_looks_after_the_service_is_let_in_to_the_end(places):
+def test_who_looks_after_the_service_is_let_in_to_the_end(listening_sockets):
     client, admin = free_port(), f"{HOST}:{free_port()}"
     config = pool(port=client, admin=admin)
-    assert set(places.open([config])) == {f"{HOST}:{client}", admin}
-    assert places.of(config) == [f"{HOST}:{client}"]
-    places.close_to_clients(config)
-    assert set(places.sockets) == {admin}
+    assert set(listening_sockets.bind_new([config])) == {f"{HOST}:{client}", admin}
+    assert listening_sockets.addresses_of(config) == [f"{HOST}:{client}"]
+    listening_sockets.close_to_clients(config)
+    assert set(listening_sockets.sockets) == {admin}
     assert answers(admin) and not answers(f"{HOST}:{client}")

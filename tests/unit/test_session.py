@@ -9,7 +9,7 @@ from gevent import socket
 from gmproxy.client.context import PoolContext
 from gmproxy.client.session import MAX_AT_ONCE
 from gmproxy.config import configuration
-from gmproxy.process.shared_memory import WorkerContext
+from gmproxy.process.worker_context import WorkerContext
 from gmproxy.routing.router import Router
 
 READ = 1

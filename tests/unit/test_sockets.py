@@ -44,7 +44,7 @@ def has_ipv6():
 def test_ipv6_in_brackets_or_not(host):
     with sockets.bind_tcp(host, 0, 5) as sock:
         assert sock.family == socket.AF_INET6
-        assert sockets.name_of(sock) == f"[::1]:{sock.getsockname()[1]}"
+        assert sockets.address_of(sock) == f"[::1]:{sock.getsockname()[1]}"
 
 
 def test_a_port_in_use():
@@ -120,14 +120,14 @@ def test_a_path_that_cannot_be(path):
 
 
 def test_the_places_of_a_pool():
-    assert sockets.places(wanted(listen=f"{HOST}, [::1],::", port=1, unix_socket="/s")) == [f"{HOST}:1", "[::1]:1", "[::]:1", "/s"]
-    assert sockets.places(wanted(listen=f"{HOST},{HOST}", port=1)) == [f"{HOST}:1"]
-    assert sockets.places(wanted(unix_socket="/s")) == ["/s"]
+    assert sockets.listen_addresses(wanted(listen=f"{HOST}, [::1],::", port=1, unix_socket="/s")) == [f"{HOST}:1", "[::1]:1", "[::]:1", "/s"]
+    assert sockets.listen_addresses(wanted(listen=f"{HOST},{HOST}", port=1)) == [f"{HOST}:1"]
+    assert sockets.listen_addresses(wanted(unix_socket="/s")) == ["/s"]
 
 
 def test_each_place_can_be_bound(tmp_path):
     config = wanted(listen=f"{HOST}, 127.0.0.2", port=free_port(), unix_socket=str(tmp_path / "sock"))
-    for place in sockets.places(config):
+    for place in sockets.listen_addresses(config):
         with sockets.bind(config, place) as sock:
             assert accepts(sock, place if place.startswith("/") else None)
 
@@ -140,7 +140,7 @@ def test_the_same_where_only_root_may_write(tmp_path, monkeypatch):
     sockets.bind_unix(path, 5).close()
     with sockets.bind_unix(path, 5, "0620", (65534, 65534)) as sock:
         assert accepts(sock)
-        assert sockets.name_of(sock) == path
+        assert sockets.address_of(sock) == path
     facts = os.stat(path)
     assert (stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid) == (0o620, 65534, 65534)
 
@@ -148,10 +148,10 @@ def test_the_same_where_only_root_may_write(tmp_path, monkeypatch):
 def test_what_is_no_socket_is_not_removed(tmp_path):
     path = tmp_path / "data"
     path.write_text("precious")
-    sockets.remove_file(str(path))
+    sockets.remove_unix_socket(str(path))
     link = tmp_path / "link"
     link.symlink_to(path)
-    sockets.remove_file(str(link))
+    sockets.remove_unix_socket(str(link))
     assert path.exists() and link.is_symlink()
     with pytest.raises(StartError, match="there is a file that is no socket"):
         sockets.bind_unix(str(link), 5)

@@ -44,7 +44,7 @@ def service():
     )
     return SimpleNamespace(
         options=options, router=router, clients=Sessions(), connections=30, rejected=2, dropped=1, auth_errors=8, held=12, flushes=6,
-        share=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None,
+        worker_context=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None,
     )
 
 

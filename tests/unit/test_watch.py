@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gmproxy.system.file_watch import Watch
+from gmproxy.system.file_watch import FileWatch
 
 
 @pytest.fixture
@@ -16,11 +16,11 @@ def file(tmp_path):
 
 @pytest.fixture
 def watch(file):
-    return Watch([str(file)])
+    return FileWatch([str(file)])
 
 
 def looks(watch, count):
-    return [watch.changed() for _ in range(count)]
+    return [watch.has_changed() for _ in range(count)]
 
 
 def test_nothing_changes(watch):
@@ -35,7 +35,7 @@ def test_a_change_counts_once_and_when_it_is_over(watch, file):
 def test_a_file_that_is_being_written_has_not_changed_yet(watch, file):
     for text in ("a longer text", "an even longer text"):
         file.write_text(text)
-        assert not watch.changed()
+        assert not watch.has_changed()
     assert looks(watch, 2) == [True, False]
 
 
@@ -62,7 +62,7 @@ def test_what_is_behind_a_link(tmp_path):
         (tmp_path / name / "file").write_text("text")
     link = tmp_path / "now"
     link.symlink_to("one")
-    watch = Watch([str(link / "file")])
+    watch = FileWatch([str(link / "file")])
     other = tmp_path / "next"
     other.symlink_to("two")
     other.rename(link)
@@ -72,10 +72,10 @@ def test_what_is_behind_a_link(tmp_path):
 def test_one_of_many(watch, file, tmp_path):
     other = tmp_path / "other"
     other.write_text("x")
-    watch = Watch([str(file), str(other)])
+    watch = FileWatch([str(file), str(other)])
     other.write_text("longer")
     assert looks(watch, 3) == [False, True, False]
 
 
 def test_no_file_at_all():
-    assert looks(Watch([]), 2) == [False, False]
+    assert looks(FileWatch([]), 2) == [False, False]

@@ -81,12 +81,12 @@ def escape(data):
 
 def describe(request):
     """A parsed request as it stands in a sample."""
-    if request.verb is None:
+    if request.command is None:
         words = ["answer"] if request.quiet else ["answer", f"[{escape(request.reply)}]"]
     else:
         keys = request.keys or ([request.key] if request.key else [])
         command, end, block = request.line.partition(b"\n")
-        words = [escape(b" ".join([request.verb.name, *keys])), f"[{escape(command + end)}]"]
+        words = [escape(b" ".join([request.command.name, *keys])), f"[{escape(command + end)}]"]
         if block:
             words.append(f"[{escape(block)}]")
     return " ".join(words + ["quiet"] * request.quiet)
