@@ -33,7 +33,7 @@ DIRECTIVES = {
     "nonecheck": False,
     "binding": False,
     "auto_pickle": False,
-    "annotation_typing": False,  # types in C are what the .pxd says; annotations are for readers and type checkers
+    "annotation_typing": False,  # annotations are for readers and mypy; C types stand in the .pxd
 }
 
 

@@ -159,12 +159,12 @@ def _log_in(welcome: _Welcome, user: bytes, password: bytes) -> None:
 
 def _log_in_by_sasl(welcome: _Welcome, user: bytes, password: bytes) -> None:
     """Here, too, only a server that asks is told: one without SASL does not know of any mechanisms."""
-    mechanisms = _ask_binary(welcome, packets.request(packets.SASL_MECHANISMS))
+    mechanisms = _ask_binary(welcome, packets.request_packet(packets.SASL_MECHANISMS))
     if mechanisms.status == packets.UNKNOWN_COMMAND:
         return
     if packets.PLAIN not in mechanisms.value.split():
         raise BackendError(LOGIN, f"the server lets nobody in by {packets.PLAIN.decode()}, but by {mechanisms.value!r}")
-    answer = _ask_binary(welcome, packets.request(packets.SASL_AUTH, packets.PLAIN, value=b"\0%b\0%b" % (user, password)))
+    answer = _ask_binary(welcome, packets.request_packet(packets.SASL_AUTH, packets.PLAIN, value=b"\0%b\0%b" % (user, password)))
     if answer.status != packets.OK:
         raise BackendError(LOGIN, f"the server said {answer.value!r}")
 
@@ -178,6 +178,6 @@ def _is_line(answer: bytes) -> bool:
 
 def _ask_binary(welcome: _Welcome, question: bytes) -> Any:
     try:
-        return packets.answers(welcome.ask(question, packets.answers))[0]
+        return packets.parse_packets(welcome.ask(question, packets.answers))[0]
     except ValueError as error:
         raise BackendError(LOGIN, str(error)) from None

@@ -2,7 +2,9 @@ cimport cython
 from gmproxy.protocol.binary.server_reader cimport BinaryReplyParser
 from gmproxy.protocol.request cimport ReplySink, ReplyParser, Request, RequestQueue
 from gmproxy.backend.latency cimport Meter, ReplyTimer
+from gmproxy.transport.plain cimport PlainTransport
 
+cdef PlainTransport PLAIN
 cdef Py_ssize_t LONG
 
 

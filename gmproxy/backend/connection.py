@@ -19,6 +19,7 @@ from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol.binary.server_reader import BinaryReplyParser
 from gmproxy.protocol.request import ReplySink, Request, RequestQueue
 from gmproxy.protocol.text.responses import TextReplyParser
+from gmproxy.transport.plain import PLAIN
 
 #: Bytes: a request so long is handed to the kernel by itself, and an answer of which so many are here, and not all, lets others go first.
 LONG = 64 * 1024
@@ -161,7 +162,7 @@ class BackendConnection:
         sock = self._sock
         half_closes = False
         try:
-            begun = not self._reader.is_at_border()
+            begun = not self._reader.is_between_messages()
             half_closes = sock is not None and reason not in (CLOSED, RESET) and self._awaits_changes()
         except Exception:
             internal_errors.record("link.fail")
@@ -299,7 +300,7 @@ class BackendConnection:
 
     def _send(self, data: bytes, offset: int) -> None:
         try:
-            count = self._reader.stream.send(self._fd, data, offset)
+            count = PLAIN.send(self._fd, data, offset)
         except OSError:
             self._loop.run_callback(self._read_out_and_fail)
             return
@@ -388,7 +389,7 @@ class BackendConnection:
         slow = backend.meter is not None and self._timer.received(self._loop.now(), backend.meter)
         while waiting.count:
             request = waiting.first()
-            reply = reader.read(request)
+            reply = reader.parse_reply(request)
             if reply is None:
                 return
             waiting.popleft()
@@ -404,7 +405,7 @@ class BackendConnection:
                 ready.append(session)
             if reader.out_of_step:
                 raise BackendError(PROTOCOL, f"a storage command was answered {reply!r}")
-        if not reader.is_at_border():
+        if not reader.is_between_messages():
             raise BackendError(PROTOCOL, "bytes that nobody asked for")
 
     # -- time

@@ -109,8 +109,8 @@ class _TextConnection(ControlConnection):
         return [_fact(name, value) for what, name, value in (each for each in words if len(each) == 3) if what == b"STAT"]
 
     def delete(self, keys: Collection[bytes], rest: float = 0.0) -> None:
-        answer = self._exchange("delete", internal_commands.forget_all(keys), lambda answer: answer.count(b"\n") >= len(keys), rest)
-        for line in set(answer.splitlines()) - internal_commands.FORGOTTEN:
+        answer = self._exchange("delete", internal_commands.delete_all(keys), lambda answer: answer.count(b"\n") >= len(keys), rest)
+        for line in set(answer.splitlines()) - internal_commands.DELETED_REPLIES:
             raise BackendError(PROTOCOL, f"delete was answered {line[:60]!r}")
 
     def flush(self) -> None:
@@ -122,19 +122,19 @@ class _TextConnection(ControlConnection):
 class _BinaryConnection(ControlConnection):
 
     def ping(self) -> None:
-        self._do("version", [packets.request(packets.VERSION)])
+        self._do("version", [packets.request_packet(packets.VERSION)])
 
     def stats(self, arguments: bytes = b"") -> list[tuple[str, str]]:
         def is_whole(answers: list[Any]) -> bool:
             return bool(answers) and not (answers[-1].key and answers[-1].status == packets.OK)
 
-        return [_fact(answer.key, answer.value) for answer in self._exchange_packets("stats", packets.request(packets.STAT, arguments), is_whole) if answer.key]
+        return [_fact(answer.key, answer.value) for answer in self._exchange_packets("stats", packets.request_packet(packets.STAT, arguments), is_whole) if answer.key]
 
     def delete(self, keys: Collection[bytes], rest: float = 0.0) -> None:
-        self._do("delete", [packets.request(packets.DELETE, key) for key in keys], (packets.OK, packets.NOT_FOUND), rest)
+        self._do("delete", [packets.request_packet(packets.DELETE, key) for key in keys], (packets.OK, packets.NOT_FOUND), rest)
 
     def flush(self) -> None:
-        self._do("flush_all", [packets.request(packets.FLUSH)])
+        self._do("flush_all", [packets.request_packet(packets.FLUSH)])
 
     def _do(self, name: str, questions: list[bytes], may_answer: tuple[int, ...] = (packets.OK,), rest: float = 0.0) -> None:
         for answer in self._exchange_packets(name, b"".join(questions), lambda answers: len(answers) >= len(questions), rest):
@@ -144,7 +144,7 @@ class _BinaryConnection(ControlConnection):
     def _exchange_packets(self, name: str, question: bytes, are_all: Callable[[list[Any]], object], rest: float = 0.0) -> list[Any]:
         """The Answers to `question`."""
         try:
-            return packets.answers(self._exchange(name, question, lambda answer: are_all(packets.answers(answer)), rest))
+            return packets.parse_packets(self._exchange(name, question, lambda answer: are_all(packets.parse_packets(answer)), rest))
         except ValueError as error:
             raise BackendError(PROTOCOL, str(error)) from None
 

@@ -1,5 +1,5 @@
 cimport cython
-from gmproxy.protocol.request cimport Command
+from gmproxy.protocol.commands cimport Command
 
 
 @cython.final

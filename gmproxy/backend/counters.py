@@ -4,7 +4,7 @@ import time
 from array import array
 
 from gmproxy.errors import REASONS
-from gmproxy.protocol.request import COMMAND_NAMES, Command
+from gmproxy.protocol.commands import COMMAND_NAMES, Command
 
 
 class BackendCounters:

@@ -2,7 +2,9 @@ cimport cython
 from gmproxy.protocol.request cimport ReplySink, RequestParser, Request
 from gmproxy.routing.ordering cimport BatchOrder
 from gmproxy.routing.router cimport Router
+from gmproxy.transport.plain cimport PlainTransport
 
+cdef PlainTransport PLAIN
 cdef int REQUEST, UNKNOWN, TEXT, BINARY, MAX_BATCH, BULK_BATCHES, LAST_CONNECTION, RUNNING, AWAITS_BYTES, AWAITS_REPLIES
 cdef Py_ssize_t BULK_REPLY
 cdef Py_ssize_t HELD_STEP
@@ -53,7 +55,7 @@ cdef class Session(ReplySink):
     cdef _run(self)
     cdef _stop_watching(self)
     cdef _begin(self)
-    cdef RequestParser _new_parser(self, bint is_known)
+    cdef RequestParser _new_parser(self, bint is_authenticated)
     @cython.locals(at_once=Py_ssize_t)
     cdef _answer_requests(self)
     cdef _yield(self)

@@ -29,6 +29,7 @@ from gmproxy.protocol.text.requests import TextParser
 from gmproxy.routing.ordering import BatchOrder
 from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline
+from gmproxy.transport.plain import PLAIN
 
 if TYPE_CHECKING:
     from gmproxy.client.context import PoolContext
@@ -112,8 +113,8 @@ class Session(ReplySink):
         self._watching = False
         self._doing = RUNNING
         self._readable = False  # more has come, and nobody has looked at it
-        self._protocol, is_known, self._from_proxy = state
-        self._parser = self._new_parser(is_known)
+        self._protocol, is_authenticated, self._from_proxy = state
+        self._parser = self._new_parser(is_authenticated)
         self._batch = []
         self._pending = 0      # requests of the batch without an answer
         self._out = b""        # answers that are being sent
@@ -143,14 +144,14 @@ class Session(ReplySink):
         """Called now and then. When it was called `idle_rounds` (0: never) since the client spoke last, and nothing of what it said is
         left to be done, the session ends, and another one can go on from its `state`."""
         self.idle_rounds += 1
-        if self.idle_rounds >= idle_rounds > 0 and self._doing == AWAITS_BYTES and self._parser.is_at_border():
+        if self.idle_rounds >= idle_rounds > 0 and self._doing == AWAITS_BYTES and self._parser.is_between_messages():
             self.will_hibernate = True
             self._run_soon()
 
     def state(self) -> State:
         """What another session must know to go on with this client: what it speaks, True if it has logged in or need not, and True if it is
         another proxy that copies to us (see `serve_proxy`)."""
-        return self._protocol, self._parser.is_known(), self._from_proxy
+        return self._protocol, self._parser.is_authenticated(), self._from_proxy
 
     def serve_proxy(self) -> None:
         """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone. Were it copied
@@ -224,7 +225,7 @@ class Session(ReplySink):
                     if self._protocol == UNKNOWN:
                         self._begin()
                     self._answer_requests()
-                    self._parser.stream.forget()
+                    self._parser.stream.release_memory()
                 if self._is_drained(count > 0):
                     break
                 if self.will_hibernate and not self._readable:
@@ -236,16 +237,16 @@ class Session(ReplySink):
     def _begin(self) -> None:
         """The first byte tells the protocol, for the whole connection."""
         stream = self._parser.stream
-        self._protocol = BINARY if stream.byte(0) == REQUEST else TEXT
+        self._protocol = BINARY if stream.byte_at(0) == REQUEST else TEXT
         if self._protocol == BINARY:
             self._parser = self._new_parser(False)
             self._parser.stream = stream
 
-    def _new_parser(self, is_known: bool) -> RequestParser:
+    def _new_parser(self, is_authenticated: bool) -> RequestParser:
         options = self.service.options
         if self._protocol == BINARY:
-            return BinaryParser(options.max_item_size, options.auth_file or None, is_known)
-        return TextParser(options.max_item_size, None if is_known else options.auth_file or None)
+            return BinaryParser(options.max_item_size, options.auth_file or None, is_authenticated)
+        return TextParser(options.max_item_size, None if is_authenticated else options.auth_file or None)
 
     def _answer_requests(self) -> None:
         """Answer every whole request that has arrived, a batch at a time."""
@@ -395,7 +396,7 @@ class Session(ReplySink):
             return False
         if self._out:
             return False
-        self._parser.stream.forget()
+        self._parser.stream.release_memory()
         if self._accounted_bytes:
             self._hold(0)
         return True
@@ -472,7 +473,7 @@ class Session(ReplySink):
     def _send_on(self) -> None:
         """Send of `_out` what the kernel takes now; if that is all, nothing is left there."""
         if self._out:
-            self._out_at += self._parser.stream.send(self.fd, self._out, self._out_at)
+            self._out_at += PLAIN.send(self.fd, self._out, self._out_at)
             if self._out_at == len(self._out):
                 self._out = b""
 

@@ -6,6 +6,10 @@ server's own numbers reach; and a number that is sent to a backup must have that
 by one that no item has: the answer is then the backup's own EXISTS, EX, NOT_FOUND or NF.
 """
 
+from gmproxy.protocol.meta_header import replace_cas
+from gmproxy.protocol.request import Request
+from gmproxy.protocol.value_blocks import values_in
+
 SHIFT = 56
 MARKS = 0x7F << SHIFT
 
@@ -16,13 +20,13 @@ BACKUP_SET = 1
 UNMATCHED = 2**64 - 1
 
 
-def mark(request, of_set):
-    """Mark the cas numbers in the answered `request` (a Request) as those of the set `of_set`, if it asked for any."""
+def mark(request: Request, of_set: int) -> None:
+    """Mark the cas numbers in the reply of `request` as those of the set `of_set`, if it asked for any."""
     command = request.command
     if command.name in (b"gets", b"gats"):
         reply = _mark_values(request.reply, of_set)
     elif command.is_meta and b" c" in request.line.partition(b"\r\n")[0]:
-        reply = _mark_meta(request.reply, of_set)
+        reply = replace_cas(request.reply, lambda number: _marked(number, of_set))
     else:
         return
     if reply is not request.reply:
@@ -30,31 +34,25 @@ def mark(request, of_set):
         request.has_value_offsets = False  # the values are in other places now
 
 
-def _mark_values(reply, of_set):
+def _mark_values(reply: bytes, of_set: int) -> bytes:
     pieces = []
-    pos = 0
-    while reply.startswith(b"VALUE ", pos):
-        header_end = reply.index(b"\r\n", pos)
-        words = reply[pos:header_end].split(b" ")
-        after = header_end + 2 + int(words[3]) + 2
-        if len(words) > 4:
-            words[4] = b"%d" % _marked(int(words[4]), of_set)
-        pieces += [b" ".join(words), reply[header_end:after]]
-        pos = after
-    return b"".join(pieces) + reply[pos:] if pieces else reply
+    start = 0
+    for header in values_in(reply):
+        if header.has_cas:
+            before_cas = reply[start:header.data_start].rpartition(b" ")[0]
+            pieces.append(b"%b %d\r\n" % (before_cas, _marked(header.cas, of_set)))
+            pieces.append(reply[header.data_start:header.end])
+        else:
+            pieces.append(reply[start:header.end])
+        start = header.end
+    return b"".join(pieces) + reply[start:] if pieces else reply
 
 
-def _mark_meta(reply, of_set):
-    header, end, block = reply.partition(b"\r\n")
-    words = [b"c%d" % _marked(int(word[1:]), of_set) if word[:1] == b"c" and word[1:].isdigit() else word for word in header.split(b" ")]
-    return b" ".join(words) + end + block
-
-
-def _marked(number, of_set):
+def _marked(number: int, of_set: int) -> int:
     return number & ~MARKS | of_set << SHIFT
 
 
-def line_for(request, of_set):
+def line_for(request: Request, of_set: int) -> bytes:
     """The line of `request`, a change on the condition of a cas number, as the set `of_set` gets it: with its own number, or with one that
     matches nothing."""
     head, end, block = request.line.partition(b"\r\n")
@@ -66,6 +64,6 @@ def line_for(request, of_set):
     return b" ".join(words) + end + block
 
 
-def _number_for(word, of_set):
+def _number_for(word: bytes, of_set: int) -> int:
     number = int(word) if word.isdigit() else UNMATCHED
     return number & ~MARKS if number >> SHIFT == of_set else UNMATCHED

@@ -4,7 +4,7 @@ base64, which only a meta command takes."""
 import time
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.request import COMMANDS, META_DELETE, META_GET, META_SET_IF
+from gmproxy.protocol.commands import COMMANDS, META_DELETE, META_GET, META_SET_IF
 from gmproxy.protocol.text.meta import encoded, is_text
 
 ADD = COMMANDS[b"add"]
@@ -16,16 +16,16 @@ WE_COPY_TO_YOU = b"gmproxy-backup"
 NOREPLY = b"noreply"
 
 #: What `forget` is answered if all is well.
-FORGOTTEN = frozenset((b"DELETED", b"NOT_FOUND", b"HD", b"NF"))
+DELETED_REPLIES = frozenset((b"DELETED", b"NOT_FOUND", b"HD", b"NF"))
 
 
-def look(key, tells_life=True):
+def fetch(key, tells_life=True):
     """(verb, line): the value of `key` with its flags and, if the server `tells_life`, the rest of its life."""
     life = b" t" if tells_life else b""
     return META_GET, b"mg %b f%b v\r\n" % (key, life) if is_text(key) else b"mg %b b f%b v\r\n" % (encoded(key), life)
 
 
-def fill(key, flags, life, data):
+def add_if_absent(key, flags, life, data):
     """(verb, line): let `key` have the value `data`, which ends in CRLF, for `life` seconds (0: for ever), unless it has one."""
     length = len(data) - 2
     if life > limits.LONGEST_RELATIVE_LIFE:
@@ -35,18 +35,18 @@ def fill(key, flags, life, data):
     return META_SET_IF, b"ms %b %d b ME F%d T%d\r\n%b" % (encoded(key), length, flags, life, data)
 
 
-def deletion(key):
+def delete_line(key):
     """The line that deletes `key`, which is text. memcached 1.6.45 does not answer `delete noreply`: it takes the key for noreply, too."""
     return b"delete %b 0\r\n" % key if key == NOREPLY else b"delete %b\r\n" % key
 
 
-def forget(key):
+def delete(key):
     """(verb, line): let `key` have no value."""
-    return (DELETE, deletion(key)) if is_text(key) else (META_DELETE, b"md %b b\r\n" % encoded(key))
+    return (DELETE, delete_line(key)) if is_text(key) else (META_DELETE, b"md %b b\r\n" % encoded(key))
 
 
-def forget_all(keys):
+def delete_all(keys):
     """The lines: let none of `keys` have a value."""
     if NOREPLY not in keys and is_text(b"".join(keys)):
         return b"delete %b\r\n" % b"\r\ndelete ".join(keys)
-    return b"".join([forget(key)[1] for key in keys])
+    return b"".join([delete(key)[1] for key in keys])

@@ -29,16 +29,16 @@ cdef class KeyList:
     cdef int _make_room(self, Py_ssize_t spans, Py_ssize_t text) except -1
     cdef int _more_room(self, Py_ssize_t spans) except -1
 
-    cpdef bytes line(self, bytes prefix)
-    cpdef KeyPartition divide(self, Locator locator, Py_ssize_t servers)
-    cpdef forget_values(self)
-    cpdef bint find(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop) noexcept
-    cpdef note(self, Py_ssize_t end)
-    cpdef Py_ssize_t pass_plain(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t before) noexcept
+    cpdef bytes command_line(self, bytes prefix)
+    cpdef KeyPartition partition(self, Locator locator, Py_ssize_t servers)
+    cpdef clear_values(self)
+    cpdef bint match_next(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cpdef record_value(self, Py_ssize_t end)
+    cpdef Py_ssize_t record_whole_values(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t before) noexcept
 
 
 cdef class KeyListParser:
-    cpdef KeyList read(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest)
+    cpdef KeyList parse_keys(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest)
 
 
 @cython.final
@@ -51,4 +51,4 @@ cdef class KeyPartition:
 
     cdef int _begin(self, KeyList keys, list owners) except -1
     cdef int _share_out(self, KeyList keys, int *sizes, int groups) except -1
-    cpdef bytes merge(self, list requests)
+    cpdef bytes merge_replies(self, list requests)

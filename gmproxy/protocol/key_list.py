@@ -1,6 +1,6 @@
 """A get of many keys: its keys, how they are shared out to servers, and one answer made of theirs.
 
-    READER -> Keys --divide--> Division: a part of the KeyList for each server --line--> what that one is sent
+    KEY_LIST_PARSER -> Keys --partition--> Division: a part of the KeyList for each server --line--> what that one is sent
     its KeyList know where the values are in a server's reply                 --merge--> the client's answer
 
 This hot module is written twice: `_c/retrieval.pyx` does the same with C arrays and memcpy. A key costs some ten steps on its
@@ -25,13 +25,13 @@ class KeyList(list):
 
     def __init__(self, keys=()):
         list.__init__(self, keys)
-        self.forget_values()
+        self.clear_values()
 
-    def line(self, prefix):
+    def command_line(self, prefix):
         """The command line that asks for them: `prefix` ends in a blank."""
         return prefix + b" ".join(self) + CRLF
 
-    def divide(self, locator, servers):
+    def partition(self, locator, servers):
         """Shared out (KeyPartition) to those of so many `servers` that the `locator` says (gmproxy.placement.locators.Locator)."""
         groups = [-1] * servers  # server -> its group
         owners = []
@@ -46,12 +46,12 @@ class KeyList(list):
 
     # -- their values
 
-    def forget_values(self):
+    def clear_values(self):
         """A reply begins."""
         self.next = self.values = 0
         self._ends = {}  # place of a key -> the offset in the reply where its VALUE block ends
 
-    def find(self, stream, start, stop):
+    def match_next(self, stream, start, stop):
         """True if the next value may be that of the key from `start` to before `stop`, after which is the `next`."""
         key = stream.cut(start, stop)
         try:
@@ -60,12 +60,12 @@ class KeyList(list):
             return False
         return True
 
-    def note(self, end):
+    def record_value(self, end):
         """The block of the key before the `next` goes as far as offset `end` of the reply."""
         self._ends[self.next - 1] = end
         self.values += 1
 
-    def pass_plain(self, stream, start, before):
+    def record_whole_values(self, stream, start, before):
         """Note, from offset `start` of the stream on, the blocks that are whole and written in the usual way; returns where they end.
         `before` bytes of the reply came before the offset 0. What is odd, or of another key, is left to the reply reader, and
         in this build everything."""
@@ -77,13 +77,13 @@ class KeyListParser:
 
     __slots__ = ()
 
-    def read(self, stream, start, stop, longest):
+    def parse_keys(self, stream, start, stop, longest):
         """The KeyList that stand between blanks from `start` to before `stop`; None if one is longer than `longest` bytes."""
         keys = KeyList(filter(None, stream.cut(start, stop).split(b" ")))
         return None if any(len(key) > longest for key in keys) else keys
 
 
-READER = KeyListParser()
+KEY_LIST_PARSER = KeyListParser()
 
 
 class KeyPartition:
@@ -102,7 +102,7 @@ class KeyPartition:
         for key, group in zip(keys, order):
             self.parts[group].append(key)
 
-    def merge(self, requests):
+    def merge_replies(self, requests):
         """All values and one END, as a server would answer that had all the keys. `requests`: one for each of the parts, whose reply
         is VALUE blocks and END."""
         asked = [0] * len(requests)  # group -> how many of its keys have been passed

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The C half of gmproxy/protocol/retrieval.py: see there.
+"""The compiled half of gmproxy/protocol/key_list.py: see there.
 
 A key is never a Python object here, but a span of the line that the client sent: 100 keys took 29 µs as objects (the
 benchmark's rows multi-get), of which the servers' system calls are not a part. And what is known of them lies in memory that goes from
@@ -12,9 +12,11 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from gmproxy.protocol.request cimport Request
-from gmproxy.protocol.recv_buffer cimport after_value_numbers
+from gmproxy.protocol.value_header cimport ValueHeader
 
 cdef bytes END = b"END\r\n"
+
+cdef ValueHeader header = ValueHeader()  # for one value after the other
 
 cdef enum:
     BLOCK = 4096     # bytes: enough for what is known of 100 keys
@@ -126,7 +128,7 @@ cdef class KeyList:
     def __repr__(self):
         return repr(list(self))
 
-    cpdef bytes line(self, bytes prefix):
+    cpdef bytes command_line(self, bytes prefix):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(prefix) + self._count + 1, number
         cdef const char *key
         cdef bytes line
@@ -154,7 +156,7 @@ cdef class KeyList:
         to[0] = c"\n"
         return line
 
-    cpdef KeyPartition divide(self, Locator locator, Py_ssize_t servers):
+    cpdef KeyPartition partition(self, Locator locator, Py_ssize_t servers):
         cdef KeyPartition division = _new_division(self, [])
         cdef int *sizes = take_scratch(2 * servers)  # group -> how many keys it has
         cdef int *groups = sizes + servers           # server -> its group
@@ -179,13 +181,13 @@ cdef class KeyList:
 
     # -- their values
 
-    cpdef forget_values(self):
+    cpdef clear_values(self):
         cdef Py_ssize_t number
         for number in range(self._count):
             self._spans[number].end = 0
         self.next = self.values = self._end = 0
 
-    cpdef bint find(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    cpdef bint match_next(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef const char *text = self._text
         cdef Py_ssize_t at = self.next
         cdef Span span
@@ -197,33 +199,31 @@ cdef class KeyList:
                 return True
         return False
 
-    cpdef note(self, Py_ssize_t end):
+    cpdef record_value(self, Py_ssize_t end):
         if not 0 < self.next <= self._count:
             raise IndexError("no key has been found")
         self._spans[self.next - 1].end = self._end = end
         self.values += 1
 
-    cpdef Py_ssize_t pass_plain(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t before) noexcept:
-        """`VALUE <the next key> <flags> <length>[ <cas>]` CRLF, the data, CRLF."""
+    cpdef Py_ssize_t record_whole_values(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t before) noexcept:
         cdef const char *keys = self._text
         cdef const char *text = stream._text
-        cdef Py_ssize_t number = self.next, at, end = stream.end, length
+        cdef Py_ssize_t number = self.next, at, end = stream.end
         cdef Span span
         while number < self._count:
             span = self._spans[number]
             at = start + LABEL_SIZE + span.length
-            if end - at < LONGEST_NUMBERS or memcmp(text + start, <const char *>b"VALUE ", LABEL_SIZE) != 0:
+            if at >= end or memcmp(text + start, <const char *>b"VALUE ", LABEL_SIZE) != 0:
                 return start
             if text[at] != c" " or memcmp(text + start + LABEL_SIZE, keys + span.start, span.length) != 0:
                 number += 1  # the server does not have this one
                 continue
-            at = after_value_numbers(text, at, end, &length)
-            if at < 0 or text[at] != c"\r" or text[at + 1] != c"\n":
+            if not header.parse(<const unsigned char *>text, at, end) or header.end > end:
                 return start
-            at += 2 + length
-            if end - at < 2 or text[at] != c"\r" or text[at + 1] != c"\n":
+            at = header.end
+            if text[at - 2] != c"\r" or text[at - 1] != c"\n":
                 return start
-            start = at + 2
+            start = at
             self._spans[number].end = self._end = before + start
             self.values += 1
             number += 1
@@ -233,7 +233,7 @@ cdef class KeyList:
 
 cdef class KeyListParser:
 
-    cpdef KeyList read(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest):
+    cpdef KeyList parse_keys(self, RecvBuffer stream, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t longest):
         cdef KeyList keys = KeyList.__new__(KeyList)
         cdef Py_ssize_t at = 0, size = max(min(stop, stream.end) - start, <Py_ssize_t>0), first, room = size // USUAL_KEY + 1
         cdef const char *text
@@ -256,7 +256,7 @@ cdef class KeyListParser:
         return keys
 
 
-READER = KeyListParser()
+KEY_LIST_PARSER = KeyListParser()
 
 
 @cython.freelist(16)
@@ -304,7 +304,7 @@ cdef class KeyPartition:
             sizes[group] += 1
         return 0
 
-    cpdef bytes merge(self, list requests):
+    cpdef bytes merge_replies(self, list requests):
         cdef Py_ssize_t number, size = 0
         cdef Source *sources = <Source *>PyMem_Malloc(max(len(requests), 1) * sizeof(Source))
         cdef Request request
@@ -358,4 +358,3 @@ cdef enum:
     USUAL_KEY = 8         # bytes, with its blank: for so many there is room at once
     MOVED_AT_ONCE = 16    # bytes
     LABEL_SIZE = 6        # of "VALUE "
-    LONGEST_NUMBERS = 48  # more than all there can be after the key up to the data: a header that ends here is left to the reply reader

@@ -1,31 +1,18 @@
-"""The bytes of one connection that have arrived and are not yet understood, and the few ways to look at them.
+"""The bytes of one connection that have been received and not yet parsed, and the few ways to look at them.
 
-This hot module is written twice: `_c/stream.pyx` does the same with C pointers. Where a message ends is decided in text.py and
-reply.py, of which there is one source, but for the numbers in the header of a value (`value_length`): the compiled retrieval.pyx
-asks for them, too, in the same C function. tests/unit/test_stream.py and tests/differential/test_reply_mutations.py hold both
-builds to one behaviour.
+This hot module is written twice: recv_buffer.pyx does the same with C pointers, so that nothing is copied before a message is cut out. The
+sockets belong to gmproxy.transport. Where a message ends is decided by the parsers, and where a value ends by value_header.py, of which there
+is one source. tests/unit/test_stream.py and tests/differential/test_reply_mutations.py hold both builds to one behaviour.
 
 Both parsers, of clients' requests and of servers' replies, read from one of these. Time stays linear however the bytes are cut:
 a search for a line end goes on where the last one stopped, and a long data block in many chunks is joined once.
 """
 
-import os
-import re
-
 from gmproxy.protocol.limits import NOT_TEXT
+from gmproxy.transport.plain import PLAIN
 
-#: What `receive` says if nothing has arrived.
-NOTHING = -1
-
-#: Bytes taken at once.
+#: Bytes received at once.
 RECV_SIZE = 64 * 1024
-
-#: Bytes sent at once: then others have their turn. What the kernel has not got, it cannot send on by itself as the peer takes it.
-SEND_AT_ONCE = 1024 * 1024
-
-#: What follows the key in the header of a VALUE block: flags (32 bits, so at most 10 digits), length of the data (the same), and
-#: after `gets` the cas number (64 bits, so at most 20 digits). memcached never sends more digits, and none is trusted.
-_VALUE_NUMBERS = re.compile(rb" [0-9]{1,10} ([0-9]{1,10})(?: [0-9]{1,20})?")
 
 _buffer = bytearray(RECV_SIZE)
 _view = memoryview(_buffer)
@@ -50,24 +37,12 @@ class RecvBuffer:
         self._have = 0      # bytes in them
 
     def receive(self, fd):
-        """Take what has arrived at the socket `fd`: returns how many bytes, 0 once the peer has closed, NOTHING if there are
-        none now. Raises OSError when the connection is broken."""
-        try:
-            count = os.readv(fd, (_buffer,))
-        except BlockingIOError:
-            return NOTHING
-        if count:
+        """Receive what has arrived at the socket `fd`: returns how many bytes, 0 once the peer has closed, -1 if there are none now. Raises
+        OSError if the connection is broken. May be called from a loop callback or a greenlet; never waits."""
+        count = PLAIN.recv_into(fd, _buffer, RECV_SIZE)
+        if count > 0:
             self.feed(bytes(_view[:count]))
         return count
-
-    @staticmethod
-    def send(fd, data, offset):
-        """The other way: send data[offset:], or the beginning of it. Returns how many bytes were taken, 0 if the kernel can take none
-        now. Raises OSError when the connection is broken."""
-        try:
-            return os.write(fd, memoryview(data)[offset:offset + SEND_AT_ONCE] if len(data) > SEND_AT_ONCE else data[offset:])
-        except BlockingIOError:
-            return 0
 
     def feed(self, chunk):
         """Take the bytes that arrived next."""
@@ -95,18 +70,18 @@ class RecvBuffer:
         """Bytes that wait to be understood."""
         return self._have + self.end - self.pos
 
-    def forget(self):
+    def release_memory(self):
         """Hold on to no memory if all bytes are understood: an idle connection is to cost little."""
         if self.pos == self.end:
             self._data = b""
             self.pos = self.end = 0
             self._searched = 0
 
-    def ready(self):
+    def has_news(self):
         """True if the parser has something new to look at."""
         return self.pos < self.end
 
-    def byte(self, at):
+    def byte_at(self, at):
         """The byte at offset `at`, as a number."""
         return self._data[at]
 
@@ -134,7 +109,7 @@ class RecvBuffer:
         """The bytes from `start` to before `stop`."""
         return self._data[start:stop]
 
-    def begins(self, start, text):
+    def starts_with(self, start, text):
         """True if `text` stands at offset `start`."""
         return self._data.startswith(text, start)
 
@@ -142,28 +117,26 @@ class RecvBuffer:
         """True if `text` is all there is from `start` to before `stop`."""
         return self._data[start:stop] == text
 
-    def number(self, start, stop):
+    def parse_number(self, start, stop):
         """The number written from `start` to before `stop`, or -1 if that is not 1 to 10 digits and nothing else."""
         text = self._data[start:stop]
         return int(text) if len(text) <= 10 and text.isdigit() else -1
 
-    def cas_number(self, start, stop):
+    def is_cas_number(self, start, stop):
         """True if from `start` to before `stop` there are 1 to 20 digits and nothing else."""
         text = self._data[start:stop]
         return len(text) <= 20 and text.isdigit()
 
-    def value_length(self, start, stop):
-        """The length of the data block that a VALUE header announces, whose ` flags length` or ` flags length cas` stands from `start`
-        to before `stop`; -1 if something else stands there. This alone defines what such a header may look like."""
-        match = _VALUE_NUMBERS.fullmatch(self._data, start, stop)
-        return -1 if match is None else int(match[1])
+    def parse_value_header(self, header, key_end, stop):
+        """As ValueHeader.parse, of the bytes in this buffer."""
+        return header.parse(self._data, key_end, min(stop, self.end))
 
     def wait_for(self, start, need):
         """Nothing can be done before `need` bytes from offset `start` on are there."""
         self.pos = start
         self.need = need
 
-    def drop(self, count):
+    def discard(self, count):
         """Throw away up to `count` bytes; returns how many were there."""
         available = self.end - self.pos
         if available > count:

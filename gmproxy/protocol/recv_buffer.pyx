@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The C half of gmproxy/protocol/stream.py: see there.
+"""The compiled half of gmproxy/protocol/recv_buffer.py: see there.
 
 What arrives is looked at where the kernel put it, in one buffer that all streams share; what is cut out of it is the only copy.
 A stream that has not understood all of its bytes by the time another one needs the buffer moves them out first. Of a long
@@ -8,27 +8,21 @@ copies before (the benchmark's row value-16k).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_SetFromErrno
-from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-cdef extern from "<sys/types.h>" nogil:
-    ctypedef long ssize_t
-
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t c_recv "recv"(int fd, void *data, size_t size, int flags)
-    ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
-    enum:
-        MSG_NOSIGNAL
+from gmproxy.protocol.value_header cimport ValueHeader
+from gmproxy.transport.plain cimport PlainTransport
+from gmproxy.transport.plain import PLAIN
 
 cdef enum:
     RECV_SIZE = 262144          # the shared buffer
     AT_ONCE = 131072            # so much is received in one call: then others have their turn
-    SEND_AT_ONCE = 1048576      # and sent: what the kernel has not got, it cannot send on by itself as the peer takes it
     SHORT = 4096                # a message so short is not worth a buffer of its own
     TRUSTED = 8 * 1024 * 1024   # so much is made room for at once where a message announces that it is long
+    MAX_NUMBER_DIGITS = 10      # of 32 bits
+    MAX_CAS_DIGITS = 20         # of 64 bits
 
-NOTHING = -1
+cdef PlainTransport transport = PLAIN
 
 cdef char shared[RECV_SIZE]
 cdef RecvBuffer tenant = None  # whose bytes are in `shared`
@@ -41,6 +35,17 @@ cdef inline Py_ssize_t find(const char *text, int byte, Py_ssize_t start, Py_ssi
         return -1
     found = <const char *>memchr(text + start, byte, stop - start)
     return -1 if found == NULL else found - text
+
+
+cdef inline bint are_digits(const char *text, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t most) noexcept:
+    """True if 1 to `most` digits and nothing else stand in text[start:stop]."""
+    if stop <= start or stop - start > most:
+        return False
+    while start < stop:
+        if not c"0" <= text[start] <= c"9":
+            return False
+        start += 1
+    return True
 
 
 cdef class RecvBuffer:
@@ -61,16 +66,10 @@ cdef class RecvBuffer:
     cpdef Py_ssize_t receive(self, int fd) except -2:
         cdef Py_ssize_t room = 0
         cdef bint waits = self.pos < self.end
-        cdef ssize_t count
         cdef char *place = self._make_room(&room)
-        while True:
-            count = c_recv(fd, place, room, 0)
-            if count >= 0:
-                break
-            if errno == EAGAIN:
-                return NOTHING
-            if errno != EINTR:
-                PyErr_SetFromErrno(OSError)
+        cdef Py_ssize_t count = transport.recv_into(fd, place, room)
+        if count < 0:
+            return count
         self.end += count
         self._held = waits and self.end - self.pos < self.need
         return count
@@ -132,18 +131,6 @@ cdef class RecvBuffer:
             tenant = None
         return 0
 
-    cpdef Py_ssize_t send(self, int fd, bytes data, Py_ssize_t offset) except -1:
-        cdef Py_ssize_t size = min(PyBytes_GET_SIZE(data) - offset, <Py_ssize_t>SEND_AT_ONCE)
-        cdef ssize_t count
-        while True:
-            count = c_send(fd, PyBytes_AS_STRING(data) + offset, size, MSG_NOSIGNAL)
-            if count >= 0:
-                return count
-            if errno == EAGAIN:
-                return 0
-            if errno != EINTR:
-                PyErr_SetFromErrno(OSError)
-
     cpdef feed(self, bytes chunk):
         global tenant
         cdef Py_ssize_t left = self.end - self.pos, count = PyBytes_GET_SIZE(chunk)
@@ -167,17 +154,17 @@ cdef class RecvBuffer:
     cpdef Py_ssize_t size(self) noexcept:
         return self.end - self.pos
 
-    cpdef forget(self):
+    cpdef release_memory(self):
         if self.pos == self.end:
             self.pos = self.end = self._searched = 0
             self._text = shared
             self._own = None
             self._room = 0
 
-    cpdef bint ready(self) noexcept:
+    cpdef bint has_news(self) noexcept:
         return self.pos < self.end and not self._held
 
-    cpdef int byte(self, Py_ssize_t at) noexcept:
+    cpdef int byte_at(self, Py_ssize_t at) noexcept:
         return <unsigned char>self._text[at]
 
     cpdef Py_ssize_t line_end(self, Py_ssize_t start) noexcept:
@@ -207,36 +194,33 @@ cdef class RecvBuffer:
             return self._own  # nothing is ever written there any more: it is full
         return PyBytes_FromStringAndSize(self._text + start, stop - start if stop > start else 0)
 
-    cpdef bint begins(self, Py_ssize_t start, bytes text) noexcept:
+    cpdef bint starts_with(self, Py_ssize_t start, bytes text) noexcept:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(text)
         return start + size <= self.end and memcmp(self._text + start, PyBytes_AS_STRING(text), size) == 0
 
     cpdef bint equals(self, Py_ssize_t start, Py_ssize_t stop, bytes text) noexcept:
-        return stop - start == PyBytes_GET_SIZE(text) and self.begins(start, text)
+        return stop - start == PyBytes_GET_SIZE(text) and self.starts_with(start, text)
 
-    cpdef long long number(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    cpdef long long parse_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
         cdef long long number = 0
-        if stop <= start or stop - start > MAX_NUMBER_DIGITS:
+        if not are_digits(self._text, start, stop, MAX_NUMBER_DIGITS):
             return -1
         while start < stop:
-            if not c"0" <= self._text[start] <= c"9":
-                return -1
             number = number * 10 + (self._text[start] - c"0")
             start += 1
         return number
 
-    cpdef bint cas_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
-        return start < stop and after_digits(self._text, start, stop, MAX_CAS_DIGITS) == stop
+    cpdef bint is_cas_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
+        return are_digits(self._text, start, stop, MAX_CAS_DIGITS)
 
-    cpdef long long value_length(self, Py_ssize_t start, Py_ssize_t stop) noexcept:
-        cdef Py_ssize_t length = 0
-        return length if after_value_numbers(self._text, start, min(stop, self.end), &length) == stop else -1
+    cpdef bint parse_value_header(self, ValueHeader header, Py_ssize_t key_end, Py_ssize_t stop) noexcept:
+        return header.parse(<const unsigned char *>self._text, key_end, min(stop, self.end))
 
     cpdef wait_for(self, Py_ssize_t start, Py_ssize_t need):
         self.pos = start
         self.need = need
 
-    cpdef Py_ssize_t drop(self, Py_ssize_t count) noexcept:
+    cpdef Py_ssize_t discard(self, Py_ssize_t count) noexcept:
         cdef Py_ssize_t available = self.end - self.pos
         if self._held:
             return 0

@@ -3,8 +3,9 @@
 import time
 
 from gmproxy.protocol import limits
+from gmproxy.protocol.commands import COMMANDS, META_TOUCH
+from gmproxy.protocol.meta_header import MetaHeader
 from gmproxy.protocol.numbers import c_number
-from gmproxy.protocol.request import COMMANDS, META_TOUCH
 
 SET = COMMANDS[b"set"]
 TOUCH = COMMANDS[b"touch"]
@@ -16,7 +17,7 @@ _CONDITION = (b"C", b"E", b"c", b"k", b"O", b"t", b"v")
 _ADDING_MODES = (b"MA", b"MP")
 
 
-def of_touch(request, key):
+def touch_command(request, key):
     """(verb, key, line) of what a retrieval does to the life of `key`: the backup need not send the value for that."""
     if request.command.is_meta:
         words = request.line[:-2].split(b" ")
@@ -43,7 +44,7 @@ def _is_over(word):
     return life is None or life < 0 or limits.LONGEST_RELATIVE_LIFE < life <= time.time()
 
 
-def of_outcome(request):
+def unconditional_write(request):
     """(verb, key, line) of a change on a condition that the primary has made: the same, without the condition."""
     head, _, block = request.line.partition(b"\r\n")
     words = head.split(b" ")
@@ -63,7 +64,7 @@ _ABSENT = (b"NOT_FOUND", b"NOT_STORED", b"NF", b"NS")
 _HARMLESS = frozenset((b"delete", b"md", b"touch"))
 
 
-def differ(request, copy):
+def replies_differ(request, copy):
     """True if the two answers to a change and to its copy show that the backup has another value than the primary."""
     if copy.command.name in _HARMLESS or copy.reply.startswith(_ABSENT):
         return False
@@ -72,7 +73,8 @@ def differ(request, copy):
     return _essence(request.reply) != _essence(copy.reply) if request.command.is_meta else request.reply != copy.reply
 
 
-def _essence(reply):
-    """How a meta answer begins, and its value, without what else the client asked for."""
-    header, _, block = reply.partition(b"\r\n")
-    return header[:2], block
+def _essence(reply: bytes) -> tuple[bytes, bytes]:
+    """The code of a meta reply, and its value, without what else the client asked for."""
+    header = MetaHeader()
+    header.parse(reply)
+    return header.code, reply[header.data_start:]

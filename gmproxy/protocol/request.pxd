@@ -1,29 +1,6 @@
 cimport cython
+from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.recv_buffer cimport RecvBuffer
-
-
-@cython.final
-cdef class Command:
-    cdef readonly bytes name
-    cdef readonly bytes prefix
-    cdef readonly Py_ssize_t number
-    cdef readonly str kind
-    cdef readonly Py_ssize_t min_args
-    cdef readonly bint has_data_block
-    cdef readonly bint returns_values
-    cdef readonly bint is_meta
-    cdef readonly bint is_read
-    cdef readonly bint is_write
-    cdef readonly bint reads_old_value
-    cdef readonly bint overwrites
-    cdef readonly bint conditional
-    cdef readonly bint idempotent
-    cdef readonly frozenset valid_replies
-    cdef readonly tuple success_prefixes
-    cdef readonly bytes miss_reply
-
-    @cython.locals(request=Request)
-    cpdef Request request(self, bytes key, bytes line)
 
 
 cdef class ReplySink:
@@ -42,8 +19,8 @@ cdef class RequestParser:
     cdef public object users
 
     cpdef Request next_request(self)
-    cpdef bint is_known(self) except -1
-    cpdef bint is_at_border(self) except -1
+    cpdef bint is_authenticated(self) except -1
+    cpdef bint is_between_messages(self) except -1
 
 
 cdef class ReplyParser:
@@ -51,8 +28,8 @@ cdef class ReplyParser:
     cdef public Py_ssize_t values_found
     cdef public bint out_of_step
 
-    cpdef bint is_at_border(self) except -1
-    cpdef bytes read(self, Request request)
+    cpdef bint is_between_messages(self) except -1
+    cpdef bytes parse_reply(self, Request request)
 
 
 @cython.final
@@ -96,3 +73,5 @@ cdef class RequestQueue:
 
 @cython.locals(request=Request)
 cpdef Request local_reply(bytes reply)
+@cython.locals(request=Request)
+cpdef Request new_request(Command command, bytes key, bytes line)

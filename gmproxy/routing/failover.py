@@ -11,7 +11,8 @@ from gmproxy.backend.backend import Backend
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol import limits
 from gmproxy.protocol.numbers import c_number
-from gmproxy.protocol.request import Command, ReplySink, Request
+from gmproxy.protocol.commands import Command
+from gmproxy.protocol.request import ReplySink, Request
 
 #: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
 LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}

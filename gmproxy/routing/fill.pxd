@@ -1,4 +1,4 @@
-from gmproxy.protocol.request cimport ReplySink, Request
+from gmproxy.protocol.request cimport ReplySink, Request, new_request
 
 
 cdef class Fetching(ReplySink):

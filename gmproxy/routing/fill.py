@@ -15,15 +15,11 @@ from typing import Any
 
 from gmproxy.backend.backend import Backend
 from gmproxy.protocol import internal_commands
-from gmproxy.protocol.request import (
-    BACKUP,
-    COMMANDS,
-    META_GET,
-    Command,
-    ReplySink,
-    Request,
-)
-from gmproxy.protocol.value_blocks import END, blocks_by_key, in_order
+from gmproxy.protocol.commands import COMMANDS, META_GET, Command
+from gmproxy.protocol.meta_header import MetaHeader, replace_cas
+from gmproxy.protocol.request import BACKUP, ReplySink, Request, new_request
+from gmproxy.protocol.value_blocks import blocks_by_key, in_order
+from gmproxy.protocol.value_header import ValueHeader
 
 GET = COMMANDS[b"get"]
 
@@ -57,11 +53,11 @@ class Fetching(ReplySink):
         tells_life = self.primary.options.backend_protocol == "text"
         session = None
         for key in keys:
-            session = self._ask(key, *internal_commands.look(key, tells_life)) or session
+            session = self._ask(key, *internal_commands.fetch(key, tells_life)) or session
         return session
 
     def _ask(self, key: bytes, command: Command, line: bytes) -> ReplySink | None:
-        question = command.request(key, line)
+        question = new_request(command, key, line)
         question.sink = self
         question.connection_index = self.request.connection_index
         question.role = BACKUP
@@ -73,8 +69,8 @@ class Fetching(ReplySink):
             return self._ask(question.key, GET, b"get %b\r\n" % question.key)
         if question.error is not None:
             self.in_doubt = True
-        read = read_meta if question.command is META_GET else read_plain
-        found = read(reply, self.primary.options.refill_ttl)
+        parse = parse_meta_get if question.command is META_GET else parse_get
+        found = parse(reply, self.primary.options.refill_ttl)
         if found is not None:
             self.found(question.key, *found)
         if self.primary.fetches.get(question.key) is self:
@@ -86,8 +82,8 @@ class Fetching(ReplySink):
 
     def _add(self, key: bytes, flags: int, life: int, data: bytes) -> None:
         """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
-        command, line = internal_commands.fill(key, flags, life, data)
-        refill = command.request(key, line)
+        command, line = internal_commands.add_if_absent(key, flags, life, data)
+        refill = new_request(command, key, line)
         refill.connection_index = self.request.connection_index
         refill.role = BACKUP  # nobody waits for it and nobody else is asked if it fails
         self.router.fill(refill, self.primary)
@@ -146,7 +142,7 @@ class MetaRefill(Fetching):
 
     def ask(self) -> ReplySink | None:
         request = self.request
-        same = request.command.request(request.key, request.line)
+        same = new_request(request.command, request.key, request.line)
         same.sink = self
         same.connection_index = request.connection_index
         same.role = BACKUP
@@ -184,30 +180,26 @@ class Fetch(Fetching):
         return Fetching.on_internal_error(self, question)
 
 
-def read_meta(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
-    """(flags, life, data with CRLF) of an answer to `mg key f t v`, or None if there is no value; `life` if it does not tell."""
-    if not reply.startswith(b"VA "):
+def parse_meta_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
+    """(flags, life, data with CRLF) of a reply to `mg key f t v`, or None if there is no value; `life` if it does not tell."""
+    header = MetaHeader()
+    header.parse(reply)
+    if header.code != b"VA":
         return None
-    end = reply.index(b"\r\n")
-    flags = 0
-    for word in reply[:end].split(b" ")[2:]:
-        if word[:1] == b"f":
-            flags = int(word[1:])
-        elif word[:1] == b"t":
-            life = max(int(word[1:]), 0)  # -1: for ever
-    return flags, life, reply[end + 2:]
+    for flag in header.flags:
+        if flag[:1] == b"t":
+            life = max(int(flag[1:]), 0)  # -1: for ever
+    return header.number(b"f", 0), life, reply[header.data_start:]
 
 
-def read_plain(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
-    """The same of an answer to `get key`, which does not tell the life."""
-    if not reply.startswith(b"VALUE "):
+def parse_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
+    """The same of a reply to `get key`, which does not tell the life."""
+    header = ValueHeader()
+    if not header.parse_value(reply, 0):
         return None
-    end = reply.index(b"\r\n")
-    return int(reply[:end].split(b" ")[2]), life, reply[end + 2:-len(END)]
+    return header.flags, life, reply[header.data_start:header.end]
 
 
 def without_cas(reply: bytes) -> bytes:
-    """A meta answer of the backup with a number that no item of the primary has."""
-    header, end, block = reply.partition(b"\r\n")
-    words = [b"c%d" % UNMATCHED_CAS if word[:1] == b"c" else word for word in header.split(b" ")]
-    return b" ".join(words) + end + block
+    """A meta reply of the backup with a number that no item of the primary has."""
+    return replace_cas(reply, lambda number: UNMATCHED_CAS)

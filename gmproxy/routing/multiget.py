@@ -40,7 +40,7 @@ class Gather(ReplySink):
         for part in parts:
             if not part.has_value_offsets:
                 return self._piece_together()
-        return self.division.merge(parts)
+        return self.division.merge_replies(parts)
 
     def _piece_together(self) -> bytes:
         """Block by block: some of the answers are not as a server gave them."""

@@ -1,5 +1,6 @@
 cimport cython
-from gmproxy.protocol.request cimport ReplySink, Request, Command
+from gmproxy.protocol.commands cimport Command
+from gmproxy.protocol.request cimport ReplySink, Request, new_request
 from gmproxy.placement.locators cimport Locator
 
 

@@ -19,7 +19,8 @@ from gmproxy.placement.locators import Locator
 from gmproxy.protocol import internal_commands, replica_commands
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
-from gmproxy.protocol.request import COPY, PRIMARY, Command, ReplySink, Request
+from gmproxy.protocol.commands import Command
+from gmproxy.protocol.request import COPY, PRIMARY, ReplySink, Request, new_request
 
 
 class Copies:
@@ -79,15 +80,15 @@ class Copies:
             return
         if self._undecided:
             self._overtake(key)
-        command, key, line = replica_commands.of_touch(request, key)
-        self._submit(command.request(key, line))
+        command, key, line = replica_commands.touch_command(request, key)
+        self._submit(new_request(command, key, line))
 
     def _is_same_server(self, key: bytes, primary: Backend) -> bool:
         """True if `key` has its own primary for a backup, as some have where the lists overlap: what is made there twice is wrong."""
         return self.backup_of(key).label == primary.label
 
     def _send_twin(self, request: Request, command: Command, line: bytes) -> None:
-        copy = command.request(request.key, line)
+        copy = new_request(command, request.key, line)
         copy.mirror = request
         request.mirror = copy
         self._submit(copy)
@@ -98,15 +99,15 @@ class Copies:
 
     def _send_value(self, request: Request) -> None:
         """The primary has stored what `request` says: so must the backup."""
-        command, _, line = replica_commands.of_outcome(request)
+        command, _, line = replica_commands.unconditional_write(request)
         reply, request.reply = request.reply, None  # should the copy fail at once, it is not yet that which is waited for
         self._send_twin(request, command, line)
         request.reply = reply
 
     def _forget(self, key: bytes) -> None:
         """Nobody knows what the backup has under `key`, so it had better have nothing."""
-        command, line = internal_commands.forget(key)
-        self._submit(command.request(key, line))
+        command, line = internal_commands.delete(key)
+        self._submit(new_request(command, key, line))
 
     def _overtake(self, key: bytes) -> None:
         for outcome in self._undecided.get(key, ()):
@@ -167,7 +168,7 @@ class Copies:
     def _compare(self, request: Request, copy: Request) -> None:
         """Both have answered: let them go of each other, and see to it that the backup has no value that the primary has not."""
         copy.mirror = request.mirror = None
-        if copy.reply != request.reply and replica_commands.differ(request, copy):
+        if copy.reply != request.reply and replica_commands.replies_differ(request, copy):
             self.differed += 1
             self._forget(request.key)
 

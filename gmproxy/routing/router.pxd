@@ -1,7 +1,7 @@
 cimport cython
 from gmproxy.backend.backend cimport Backend
 from gmproxy.routing.replicate cimport Copies
-from gmproxy.protocol.request cimport ReplySink, Request
+from gmproxy.protocol.request cimport ReplySink, Request, new_request
 from gmproxy.routing.multiget cimport Gather, Gatherer
 from gmproxy.protocol.key_list cimport KeyPartition, KeyList
 from gmproxy.placement.locators cimport Locator

@@ -23,7 +23,15 @@ from gmproxy.placement.builder import Placement
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol import cas_numbers, replica_commands
 from gmproxy.protocol.key_list import KeyPartition
-from gmproxy.protocol.request import BACKUP, COPY, PRIMARY, UNREADY, ReplySink, Request
+from gmproxy.protocol.request import (
+    BACKUP,
+    COPY,
+    PRIMARY,
+    UNREADY,
+    ReplySink,
+    Request,
+    new_request,
+)
 from gmproxy.routing.failover import Detour, follow_stragglers
 from gmproxy.routing.fill import Fetch, MetaRefill, Refill
 from gmproxy.routing.multiget import GATHERER, FanOut
@@ -214,7 +222,7 @@ class Router:
         self.copies.overtake_all()
         for backend in servers:
             backend.fetches.clear()
-            part = request.command.request(b"", request.line)
+            part = new_request(request.command, b"", request.line)
             part.sink = fan_out
             part.connection_index = request.connection_index
             part.role = BACKUP  # there is nobody else to ask
@@ -226,11 +234,11 @@ class Router:
             division = self._divide_with_care(request, servers, locator)
         else:
             keys = request.keys
-            division = keys.divide(locator, len(servers))
+            division = keys.partition(locator, len(servers))
         self.fragments += len(division.owners)
         gather = GATHERER.gather(request, division)
         for keys in division.parts:
-            part = request.command.request(request.key, keys.line(request.line))
+            part = new_request(request.command, request.key, keys.command_line(request.line))
             part.keys = keys
             part.sink = gather
             part.connection_index = request.connection_index
@@ -299,7 +307,7 @@ class Router:
 
     def _ask_backup(self, request: Request, primary: Backend) -> ReplySink | None:
         if request.keys is not None:
-            question = request.command.request(request.key, prefix_of(request))
+            question = new_request(request.command, request.key, prefix_of(request))
             question.keys = request.keys
             question.sink = Heir(request)
             question.connection_index = request.connection_index

@@ -120,7 +120,7 @@ def test_no_meta_command_can_smuggle_another_to_a_server(data):
 def as_routed(request):
     """`request` as a server is asked it: the router completes the line of one for several keys."""
     if request.keys:
-        request.line = request.keys.line(request.line)
+        request.line = request.keys.command_line(request.line)
     return request
 
 
@@ -168,7 +168,7 @@ def test_whatever_a_server_says_a_client_gets_whole_packets_or_the_link_is_close
             reader = reply.TextReplyParser()
             reader.stream.feed(said)
             try:
-                request.reply = reader.read(request)
+                request.reply = reader.parse_reply(request)
             except BackendError as error:
                 assert error.reason == PROTOCOL
                 continue
@@ -187,7 +187,7 @@ def test_and_in_text_a_whole_answer_or_nothing(data, answers):
             reader = reply.TextReplyParser()
             reader.stream.feed(said)
             try:
-                request.reply = reader.read(request)
+                request.reply = reader.parse_reply(request)
             except BackendError as error:
                 assert error.reason == PROTOCOL
                 continue
@@ -222,7 +222,7 @@ def replies(request, chunks):
     try:
         for chunk in chunks:
             link.stream.feed(chunk)
-            if (told := link.read(request)) is not None:
+            if (told := link.parse_reply(request)) is not None:
                 return told
     except BackendError as error:
         return error.reason

@@ -12,6 +12,7 @@ from support.servers import environment
 
 from gmproxy.compiled import BUILD
 from gmproxy.errors import PROTOCOL, BackendError
+from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 from gmproxy.protocol.binary import requests as binary
 from gmproxy.protocol.key_list import KeyList
@@ -108,7 +109,7 @@ def _parse(parser, chunks):
             while (request := parser.next_request()) is not None:
                 found.append(facts(request))
                 assert len(found) <= sum(map(len, chunks)), "requests out of nothing"
-            parser.stream.forget()
+            parser.stream.release_memory()
     except message.ClientProtocolError as end:
         found.append(("the end", end.reply))
     return found
@@ -117,7 +118,7 @@ def _parse(parser, chunks):
 def ask(number):
     words, keys, _ = QUESTIONS[number % len(QUESTIONS)]
     name, *flags = words.split(b" ")
-    request = message.Request(message.COMMANDS[name], keys[0], b" ".join([name, keys[0], *flags]) + b"\r\n")
+    request = message.Request(commands.COMMANDS[name], keys[0], b" ".join([name, keys[0], *flags]) + b"\r\n")
     request.keys = KeyList(keys) if len(keys) > 1 else None
     return request
 
@@ -130,7 +131,7 @@ def read(chunks):
     try:
         for chunk in chunks:
             reader.stream.feed(chunk)
-            while (answer := reader.read(question)) is not None:
+            while (answer := reader.parse_reply(question)) is not None:
                 assert answer, "an empty reply"
                 found.append((answer, reader.out_of_step))
                 question = ask(len(found))

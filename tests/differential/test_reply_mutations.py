@@ -1,11 +1,10 @@
-"""Where a reply ends is one question with one answer, in both builds: every reply of a corpus, mutated and cut at each byte, is read the
+"""Where a reply ends is one question with one answer, in both builds: every reply of a corpus, mutated and cut at each byte, is parsed the
 same by the build of this process and by the other one. Two readers that disagree would give one client what belongs to another.
 
 The other build runs in a process of its own and is asked case by case.
 """
 
 import ast
-import itertools
 import os
 import random
 import subprocess
@@ -19,10 +18,16 @@ from support.servers import environment
 
 from gmproxy import compiled
 from gmproxy.errors import BackendError
+from gmproxy.protocol import cas_numbers, commands
 from gmproxy.protocol import request as message
+from gmproxy.protocol.binary import packets
 from gmproxy.protocol.binary import server_reader as binary_link
-from gmproxy.protocol.key_list import KeyList
+from gmproxy.protocol.binary.client_replies import OPERATIONS, PacketSequenceRenderer, new_renderer
+from gmproxy.protocol.key_list import KEY_LIST_PARSER, KeyList, KeyPartition
+from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.text import responses as reply
+from gmproxy.protocol.value_blocks import blocks_by_key
+from gmproxy.protocol.value_header import ValueHeader
 from gmproxy.routing import fill as values
 
 MUTATIONS = 60  # of each reply
@@ -48,46 +53,92 @@ BITS = [b"0", b"00000000", b"9", b"99999999999", b" ", b"\r", b"\n", b"\r\n", b"
 
 
 def ask(line, keys):
-    request = message.Request(message.COMMANDS[line.split()[0]], keys[0], line)
-    request.keys = KeyList(keys) if len(keys) > 1 else None
-    return request
+    """(the request, the KeyPartition of which it is the only part; None for one key)"""
+    request = message.Request(commands.COMMANDS[line.split()[0]], keys[0], line)
+    if len(keys) == 1:
+        return request, None
+    partition = KeyPartition(KeyList(keys), [0] * len(keys), [0])
+    request.keys = partition.parts[0]
+    return request, partition
 
 
 def read(line, keys, said, cut):
-    """What the reader of this build makes of `said`, which comes in two pieces: the reply or the reason for closing the link, how
-    many bytes it is, whether the reader is in step, and the value as a refill would take it."""
+    """What the parser of this build makes of `said`, which comes in two pieces: the reply or the reason for closing the connection, how
+    many bytes it is, whether the parser is in step, and what all others who look into the reply make of it."""
     reader = reply.TextReplyParser()
-    request = ask(line, keys)
+    request, partition = ask(line, keys)
     fed = 0
     for chunk in (said[:cut], said[cut:]):
         reader.stream.feed(chunk)
         fed += len(chunk)
         with suppress(BackendError):
-            answer = reader.read(request)
+            answer = reader.parse_reply(request)
             if answer is None:
                 continue
-            taken = values.read_meta(answer, 0) or (values.read_plain(answer, 0) if len(keys) == 1 else None)
-            return answer, reader.values_found, fed - reader.stream.size(), reader.out_of_step, request.has_value_offsets, taken
+            request.reply = answer
+            state = reader.values_found, fed - reader.stream.size(), reader.out_of_step, request.has_value_offsets
+            return answer, *state, uses_of(request, partition)
         return "refused"
     return "more"
+
+
+def uses_of(request, partition):
+    """What each place that looks into a complete reply finds in it: the same values as the parser."""
+    reply = request.reply
+    merged = partition.merge_replies([request]) if partition is not None and request.has_value_offsets else None
+    filled = values.parse_meta_get(reply, 0) if request.command.is_meta else values.parse_get(reply, 0) if partition is None else None
+    rendered = renderer_for(request).render(request)
+    blocks = [(key, block) for key, found in blocks_by_key(reply).items() for block in found]
+    cas_numbers.mark(request, cas_numbers.BACKUP_SET)
+    return merged, filled, rendered, blocks, request.reply
+
+
+def renderer_for(request):
+    """As a client of the binary protocol would receive the reply."""
+    if request.keys is not None:
+        return PacketSequenceRenderer([new_renderer(OPERATIONS[packets.GETK], packets.GETK, place) for place in range(len(request.keys))])
+    opcode = {b"ms": packets.SET, b"ma": packets.INCREMENT}.get(request.command.name, packets.GETK)
+    return new_renderer(OPERATIONS[opcode], opcode, 7)
 
 
 def read_binary(said, cut):
     """The same of a server of the binary protocol."""
     link = binary_link.BinaryReplyParser()
-    request = ask(b"get a bb\r\n", [b"a", b"bb"])
+    request, _ = ask(b"get a bb\r\n", [b"a", b"bb"])
     link.encode(request)
     fed = 0
     for chunk in (said[:cut], said[cut:]):
         link.stream.feed(chunk)
         fed += len(chunk)
         with suppress(BackendError):
-            answer = link.read(request)
+            answer = link.parse_reply(request)
             if answer is None:
                 continue
             return answer, link.values_found, fed - link.stream.size()
         return "refused"
     return "more"
+
+
+def look(data, start, stop):
+    """What the ways to look at bytes, and the headers, find in data[start:stop]."""
+    stream = RecvBuffer()
+    stream.feed(data)
+    stop = min(stop, len(data))
+    header = ValueHeader()
+    found = header.parse_value(data, start) and (header.key_start, header.key_end, header.flags, header.length, header.cas, header.has_cas, header.end)
+    in_stream = stream.parse_value_header(header, start, stop) and (header.flags, header.length, header.cas, header.has_cas, header.data_start, header.end)
+    return (
+        found, in_stream, stream.parse_number(start, stop), stream.is_cas_number(start, stop), stream.word_end(start, stop), stream.find_nul(start, stop),
+        stream.is_text(start, stop), stream.line_end(start),
+    )
+
+
+def keys_of(data, start, stop):
+    """The keys that a client's line names."""
+    stream = RecvBuffer()
+    stream.feed(data)
+    keys = KEY_LIST_PARSER.parse_keys(stream, start, min(stop, len(data)), 20)
+    return keys if keys is None else (list(keys), keys.command_line(b"get ") if keys else b"")
 
 
 def mutated(said, random):
@@ -191,6 +242,17 @@ def test_any_mutation(other, one, data):
     check(other, "read", [(*one, cut)])
 
 
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(one=any_reply, data=st.data())
+def test_any_look_at_any_bytes(other, one, data):
+    text = one[2]
+    spans = [sorted((data.draw(st.integers(0, len(text))), data.draw(st.integers(0, len(text))))) for _ in range(5)]
+    cases = [(text, start, stop) for start, stop in spans]
+    cases += [(text, at, len(text)) for at in range(len(text)) if text[at:at + 1] == b" "]  # where the numbers of a value begin
+    check(other, "look", cases)
+    check(other, "keys_of", cases)
+
+
 PACKETS = [
     bytes.fromhex("810000000400000000000009000000000000000000000005") + b"\0\0\0\5hello",
     bytes.fromhex("810900000400000000000009000000000000000000000005") + b"\0\0\0\5hello" + bytes.fromhex("810a00000000000000000000000000020000000000000000"),
@@ -210,7 +272,11 @@ def test_packets(other):
     assert {type(one) for one in told} == {str, tuple}
 
 
-def test_a_value_is_taken_apart_as_it_was_read():
-    """What a refill takes from a reply is what the reader saw."""
-    for line, keys, said in itertools.islice(CORPUS, 2):
-        assert read(line, keys, said, 0)[-1][-1] == said[said.index(b"\r\n") + 2:-len(b"END\r\n")]
+def test_all_find_the_values_that_the_parser_found():
+    for line, keys, said in CORPUS[:4]:
+        merged, filled, rendered, blocks, _ = read(line, keys, said, 0)[-1]
+        assert merged in (said, None)
+        assert b"".join(block for _, block in sorted(blocks, key=lambda one: said.index(one[1]))) + b"END\r\n" == said
+        assert len(rendered) == sum(24 + 4 + len(key) + len(block) - block.index(b"\r\n") - 4 for key, block in blocks) + (24 + 2) * (len(keys) - len(blocks))
+        if len(keys) == 1:
+            assert filled[-1] == said[said.index(b"\r\n") + 2:-len(b"END\r\n")]

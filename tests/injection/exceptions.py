@@ -10,6 +10,7 @@ NOT_INJECTED = {
     "compiled": "imports",
     "errors": "exceptions have no behaviour",
     "internal_errors": "what an injected exception is reported with",
+    "transport.plain": "written in Python and in Cython; its callers are points",
     "protocol.recv_buffer": "written in Python and in Cython; its callers are points",
     "protocol.key_list": "written in Python and in Cython; its callers are points",
     "protocol.binary.codec": "written in Python and in Cython; its callers are points",
@@ -92,7 +93,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "routing.failover:Straggler.answered", "backend.health:Health.probe_failed", "backend.health:Health.succeeded", "backend.health:Health.suspect",
         "backend.invalidations:Journal.not_deleted", "backend.connection:Link._read_out_and_fail", "backend.connection:Link.on_writable", "backend.key_set:KeySet.discard",
         "monitoring.slow_log:Slow.note", "backend.latency:Meter.slow", "backend.control_connection:_Binary.flush", "protocol.binary.requests:BinaryParser._get",
-        "protocol.binary.requests:BinaryParser._mechanisms", "protocol.text.requests:TextParser._check_unfinished", "routing.fill:read_plain",
+        "protocol.binary.requests:BinaryParser._mechanisms", "protocol.text.requests:TextParser._check_unfinished", "routing.fill:parse_get",
         "process.shared_memory:ClientCounts.clients_of_worker", "process.shared_memory:Share.part_of",
     ),
 }

@@ -10,7 +10,7 @@ import pytest
 from support.service import order
 from support.timing import eventually
 
-from gmproxy.process.control_server import MAX_OPERATORS, MAX_COMMANDS
+from gmproxy.process.control_server import MAX_COMMANDS, MAX_OPERATORS
 
 workers = pytest.mark.parametrize("workers", [1, 2])
 

@@ -3,7 +3,7 @@
 import pytest
 from support.packets import Answer, count, packet, store, taken_apart, touch
 
-from gmproxy.protocol import limits
+from gmproxy.protocol import commands, limits
 from gmproxy.protocol import request as message
 from gmproxy.protocol.binary import requests as binary
 
@@ -92,7 +92,7 @@ def test_what_the_router_is_told(data, facts):
 @pytest.mark.parametrize("name", ["version", "stat", "quit", "quitQ"])
 def test_what_the_proxy_answers_itself_is_the_command_of_the_text_protocol(name):
     request = understood(packet(name))
-    assert request.command is message.COMMANDS[{"stat": b"stats", "quitQ": b"quit"}.get(name, name.encode())]
+    assert request.command is commands.COMMANDS[{"stat": b"stats", "quitQ": b"quit"}.get(name, name.encode())]
     assert (request.key, request.keys) == (b"", [])
 
 

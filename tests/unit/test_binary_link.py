@@ -6,8 +6,8 @@ import pytest
 from support.packets import REQUEST, packet
 
 from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
+from gmproxy.protocol import commands, limits
 from gmproxy.protocol import key_list as retrieval
-from gmproxy.protocol import limits
 from gmproxy.protocol import request as message
 from gmproxy.protocol.binary import server_reader as binary_link
 
@@ -15,7 +15,7 @@ END = b"END\r\n"
 
 
 def ask(line, key, *keys):
-    request = message.Request(message.COMMANDS[line.split()[0]], key, line)
+    request = message.Request(commands.COMMANDS[line.split()[0]], key, line)
     if keys:
         request.keys = retrieval.KeyList([key, *keys])
     return request
@@ -55,10 +55,10 @@ def test_whole(asked, said, reply, found):
     link = binary_link.BinaryReplyParser()
     request = asked()
     link.encode(request)
-    assert link.read(request) is None
+    assert link.parse_reply(request) is None
     link.stream.feed(said)
-    assert link.read(request) == reply
-    assert (link.values_found, link.is_at_border(), link.out_of_step) == (found, True, False)
+    assert link.parse_reply(request) == reply
+    assert (link.values_found, link.is_between_messages(), link.out_of_step) == (found, True, False)
 
 
 @pytest.mark.parametrize("asked, said, reply, found", GOOD)
@@ -68,11 +68,11 @@ def test_byte_by_byte(asked, said, reply, found):
     link.encode(request)
     for offset in range(len(said) - 1):
         link.stream.feed(said[offset:offset + 1])
-        assert link.read(request) is None
-        assert not link.is_at_border()
+        assert link.parse_reply(request) is None
+        assert not link.is_between_messages()
     link.stream.feed(said[-1:])
-    assert link.read(request) == reply
-    assert (link.values_found, link.is_at_border()) == (found, True)
+    assert link.parse_reply(request) == reply
+    assert (link.values_found, link.is_between_messages()) == (found, True)
 
 
 def test_one_after_the_other():
@@ -81,11 +81,11 @@ def test_one_after_the_other():
     said = b"".join(map(link.encode, requests))
     assert [number for _, number in numbers(said)] == [0, 1, 2, 3, 4, 5]
     link.stream.feed(THREE + says(4, b"X") + says(5, b"Y"))
-    assert link.read(requests[0]).startswith(b"VALUE a 5 5\r\n")
-    assert not link.is_at_border()
-    assert link.read(requests[1]) == b"VALUE x 0 1\r\nX\r\n" + END
-    assert link.read(requests[2]) == b"VALUE y 0 1\r\nY\r\n" + END
-    assert link.is_at_border()
+    assert link.parse_reply(requests[0]).startswith(b"VALUE a 5 5\r\n")
+    assert not link.is_between_messages()
+    assert link.parse_reply(requests[1]) == b"VALUE x 0 1\r\nX\r\n" + END
+    assert link.parse_reply(requests[2]) == b"VALUE y 0 1\r\nY\r\n" + END
+    assert link.is_between_messages()
 
 
 def numbers(said):
@@ -101,8 +101,8 @@ def test_halfway_through_several_it_is_not_at_a_border():
     request = get_three()
     link.encode(request)
     link.stream.feed(says(0, b"hello", flags=5, name="getQ"))
-    assert link.read(request) is None
-    assert not link.is_at_border()
+    assert link.parse_reply(request) is None
+    assert not link.is_between_messages()
 
 
 def with_header(said, offset, data):
@@ -123,7 +123,7 @@ def test_what_is_no_answer(said):
     link.encode(request)
     link.stream.feed(said)
     with pytest.raises(BackendError) as caught:
-        link.read(request)
+        link.parse_reply(request)
     assert caught.value.reason == PROTOCOL
 
 
@@ -136,18 +136,18 @@ def test_a_value_too_large_is_thrown_away_as_it_comes(ask, left):
     link.encode(get())
     size = 2**31 - 1
     link.stream.feed(with_header(ONE, 8, b"\x7f\xff\xff\xff"))
-    assert link.read(request) is None
+    assert link.parse_reply(request) is None
     size -= len(ONE) - 24
     chunk = b"v" * 2**20
     while size > len(chunk):
         link.stream.feed(chunk)
         size -= len(chunk)
-        assert link.read(request) is None
-        assert link.stream.size() == 0 and not link.is_at_border()
+        assert link.parse_reply(request) is None
+        assert link.stream.size() == 0 and not link.is_between_messages()
     link.stream.feed(chunk[:size] + (says(left, name="noop") if left else b"") + says(left + 1, b"hello", flags=5))
-    assert link.read(request) == b"SERVER_ERROR out of memory writing get response\r\n"
-    assert link.read(get()) == b"VALUE a 5 5\r\nhello\r\nEND\r\n"
-    assert link.is_at_border()
+    assert link.parse_reply(request) == b"SERVER_ERROR out of memory writing get response\r\n"
+    assert link.parse_reply(get()) == b"VALUE a 5 5\r\nhello\r\nEND\r\n"
+    assert link.is_between_messages()
 
 
 def test_a_server_without_room_says_so_in_text():
@@ -156,7 +156,7 @@ def test_a_server_without_room_says_so_in_text():
     link.encode(request)
     link.stream.feed(b"ERROR Too many open connections\r\n")
     with pytest.raises(BackendError) as caught:
-        link.read(request)
+        link.parse_reply(request)
     assert caught.value.reason == OVERLOAD
 
 
@@ -169,6 +169,6 @@ def test_values_that_are_too_large_together(monkeypatch):
     value = bytes(200)
     for number in range(6):
         link.stream.feed(says(number, value, name="getQ"))
-        assert link.read(request) is None
+        assert link.parse_reply(request) is None
     link.stream.feed(says(6, name="noop"))
-    assert link.read(request) == b"SERVER_ERROR out of memory writing get response\r\n"
+    assert link.parse_reply(request) == b"SERVER_ERROR out of memory writing get response\r\n"

@@ -9,7 +9,8 @@ import pytest
 
 from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol import request as message
-from gmproxy.protocol.request import COMMANDS, COPY, Request
+from gmproxy.protocol.commands import COMMANDS
+from gmproxy.protocol.request import COPY, Request
 from gmproxy.routing import replicate as copies
 
 PRIMARY = SimpleNamespace(label="primary")

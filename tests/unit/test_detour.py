@@ -7,8 +7,8 @@ import pytest
 from support.requests import request_for
 
 from gmproxy.protocol import request as message
+from gmproxy.protocol.commands import COMMANDS
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
-from gmproxy.protocol.request import COMMANDS
 from gmproxy.routing.failover import (
     LIFE_AT,
     Detour,

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from gmproxy.errors import REASONS
 from gmproxy.monitoring.prometheus import METRICS
-from gmproxy.protocol.request import COMMANDS
+from gmproxy.protocol.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "gmproxy"

@@ -15,6 +15,7 @@ from gmproxy.backend.connection import BackendConnection
 from gmproxy.backend.latency import Meter
 from gmproxy.config import configuration
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT
+from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 from gmproxy.protocol.key_list import KeyList
 from gmproxy.protocol.request import INTERNAL_ERROR
@@ -216,7 +217,7 @@ def test_nor_behind_a_change_of_one_of_its_keys(peer):
 
 
 def test_nor_behind_a_flush(peer):
-    read, flush = request_for(b"get a\r\n"), message.Request(message.COMMANDS[b"flush_all"], b"", b"flush_all\r\n")
+    read, flush = request_for(b"get a\r\n"), message.Request(commands.COMMANDS[b"flush_all"], b"", b"flush_all\r\n")
     for request in (read, flush):
         request.sink = Client()
         request.role = message.BACKUP

@@ -7,7 +7,7 @@ from support.packets import REQUEST, count, packet, store, touch
 
 from gmproxy.errors import LOGIN, PROTOCOL, BackendError
 from gmproxy.protocol import key_list as retrieval
-from gmproxy.protocol.binary import translate as in_binary
+from gmproxy.protocol.binary import server_requests
 from gmproxy.protocol.binary.packets import EXISTS, NOT_FOUND, NOT_STORED, OK
 from gmproxy.protocol.text import requests as text
 
@@ -23,12 +23,12 @@ def request_for(line):
     request = parser.next_request()
     assert request.command is not None, request.reply
     if request.keys:
-        request.line = request.keys.line(request.line)
+        request.line = request.keys.command_line(request.line)
     return request
 
 
 def ask(line, first=0):
-    return in_binary.ask(request_for(line), first)
+    return server_requests.encode_request(request_for(line), first)
 
 
 def numbered(number=0):
@@ -96,8 +96,8 @@ def test_what_a_server_is_asked(line, said):
 
 
 def test_for_several_keys_it_is_asked_quietly_and_with_an_end():
-    question, said = ask(b"gets a b a\r\n", 2**32 - 2)
-    assert question.count == 4
+    pending, said = ask(b"gets a b a\r\n", 2**32 - 2)
+    assert pending.count == 4
     assert said == (packet("getQ", b"a", **numbered(2**32 - 2)) + packet("getQ", b"b", **numbered(2**32 - 1))
                     + packet("getQ", b"a", **numbered(0)) + packet("noop", **numbered(1)))
     _, said = ask(b"gat 5 a b\r\n")
@@ -106,10 +106,10 @@ def test_for_several_keys_it_is_asked_quietly_and_with_an_end():
 
 def answered(line, *answers):
     """The reply once the server has given `answers`, each of (place, status, cas, flags, value)."""
-    question, _ = ask(line)
-    replies = [question.take(*answer) for answer in answers]
+    pending, _ = ask(line)
+    replies = [pending.on_packet(*answer) for answer in answers]
     assert not any(replies[:-1])
-    return replies[-1], question.values_found
+    return replies[-1], pending.values_found
 
 
 def number(value):
@@ -191,11 +191,11 @@ def test_where_the_values_are_is_noted():
     answers = [[(0, OK, 7, 1, b"one"), (2, OK, 8, 0, b""), END_OF_THREE], [(0, OK, 0, 0, b"X"), (2, OK, 0, 0, b"")]]
     for request, part, taken in zip(requests, division.parts, answers):
         request.keys = part
-        question, _ = in_binary.ask(request, 0)
+        pending, _ = server_requests.encode_request(request, 0)
         for answer in taken:
-            request.reply = question.take(*answer)
+            request.reply = pending.on_packet(*answer)
         assert request.has_value_offsets
-    assert division.merge(requests) == b"VALUE a 1 3\r\none\r\nVALUE x 0 1\r\nX\r\nVALUE c 0 0\r\n\r\n" + END
+    assert division.merge_replies(requests) == b"VALUE a 1 3\r\none\r\nVALUE x 0 1\r\nX\r\nVALUE c 0 0\r\n\r\n" + END
 
 
 @pytest.mark.parametrize("line, answers, reason", [

@@ -6,6 +6,7 @@ import gevent
 import pytest
 
 from gmproxy.backend import connection as module
+from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 
 TIMEOUT = 1.0
@@ -65,7 +66,7 @@ def link(keeper, ends):
 
 def ask(link, now=NOW, line=LINE):
     """A request that is under way since `now`."""
-    link.submit(message.Request(message.COMMANDS[b"get"], b"k", line))
+    link.submit(message.Request(commands.COMMANDS[b"get"], b"k", line))
     link.flush()
     link.check_late(now, TIMEOUT)
 

@@ -6,12 +6,13 @@ import pytest
 
 from gmproxy.backend.latency import BOUNDS, Meter
 from gmproxy.monitoring.slow_log import LAG_WINDOW, SLOW_KEPT, Lag, Slow
+from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 from gmproxy.protocol.key_list import KeyList
 
 
 def request(key=b"k", command=b"get"):
-    return message.Request(message.COMMANDS[command], key, b"get k\r\n")
+    return message.Request(commands.COMMANDS[command], key, b"get k\r\n")
 
 
 @pytest.mark.parametrize("bucket, bound", list(enumerate(BOUNDS)))

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmproxy.protocol import request as message
-from gmproxy.protocol.request import COMMANDS
+from gmproxy.protocol.commands import COMMANDS
+from gmproxy.protocol.request import new_request
 from gmproxy.protocol.text import requests as text
 
 COMMAND_NAMES = (
@@ -95,7 +96,7 @@ def test_a_queue_is_a_deque(runs):
     queue, wanted = message.RequestQueue(), deque()
     for come, go in runs:
         for _ in range(come):
-            request = COMMANDS[b"get"].request(b"k", b"get k\r\n")
+            request = new_request(COMMANDS[b"get"], b"k", b"get k\r\n")
             queue.append(request)
             wanted.append(request)
         for _ in range(min(go, len(wanted))):

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.request import COMMANDS
+from gmproxy.protocol.commands import COMMANDS
 from gmproxy.protocol.text import meta
 from gmproxy.protocol.text import requests as text
 
@@ -185,7 +185,7 @@ def test_a_command_in_a_form_that_is_known_means_what_it_meant_at_first(line):
 def test_the_form_of_a_usual_command_is_remembered(line):
     name, _, *rest = line.split(b"\r\n")[0].split(b" ")
     flags = b"".join([b" " + flag for flag in (rest[1:] if name == b"ms" else rest)])
-    assert meta.FORMS.of(COMMANDS[name], flags) is meta.FORMS.of(COMMANDS[name], flags) is not None
+    assert meta.META_FORMS.form_for(COMMANDS[name], flags) is meta.META_FORMS.form_for(COMMANDS[name], flags) is not None
 
 
 @pytest.mark.parametrize("name, flags", [
@@ -193,13 +193,13 @@ def test_the_form_of_a_usual_command_is_remembered(line):
     (b"mg", b" P" + b"p" * 64), (b"me", b""), (b"mn", b""),
 ])
 def test_a_form_that_is_odd_or_of_one_command_is_not(name, flags):
-    assert meta.FORMS.of(COMMANDS[name], flags) is None
+    assert meta.META_FORMS.form_for(COMMANDS[name], flags) is None
 
 
 def test_a_client_that_invents_forms_costs_no_memory():
-    forms = [meta.FORMS.of(COMMANDS[b"mg"], b" T%d" % number) for number in range(3 * meta.MAX_FORMS)]
+    forms = [meta.META_FORMS.form_for(COMMANDS[b"mg"], b" T%d" % number) for number in range(3 * meta.MAX_FORMS)]
     assert None not in forms
-    kept = sum(meta.FORMS.of(COMMANDS[b"mg"], b" T%d" % number) is form for number, form in reversed(list(enumerate(forms))))
+    kept = sum(meta.META_FORMS.form_for(COMMANDS[b"mg"], b" T%d" % number) is form for number, form in reversed(list(enumerate(forms))))
     assert 0 < kept <= meta.MAX_FORMS
 
 

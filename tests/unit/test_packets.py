@@ -16,26 +16,26 @@ def test_opcodes(name):
 
 
 def test_a_request():
-    asked = packets.request(packets.SET, b"key", bytes(8), b"value", 0x61626364, 7)
+    asked = packets.request_packet(packets.SET, b"key", bytes(8), b"value", 0x61626364, 7)
     assert asked == packet("set", b"key", b"value", bytes(8), 7, b"abcd")
-    assert packets.request(packets.NOOP) == packet("noop", opaque=bytes(4))
+    assert packets.request_packet(packets.NOOP) == packet("noop", opaque=bytes(4))
 
 
 def test_answers():
-    answers = packets.answers(STATS)
+    answers = packets.parse_packets(STATS)
     assert answers == [(0, b"pid", b"123"), (0, b"uptime", b""), (0, b"", b"")]
     flags = packet("get", b"", b"hello", bytes(4), magic=0x81)
-    assert packets.answers(flags) == [(0, b"", b"hello")]
+    assert packets.parse_packets(flags) == [(0, b"", b"hello")]
 
 
 @pytest.mark.parametrize("missing", range(1, len(STATS)))
 def test_answers_of_which_the_end_is_missing(missing):
     cut = STATS[:-missing]
-    assert packets.answers(cut) == packets.answers(STATS)[:len(packets.answers(cut))]
-    assert len(packets.answers(cut)) < 3
+    assert packets.parse_packets(cut) == packets.parse_packets(STATS)[:len(packets.parse_packets(cut))]
+    assert len(packets.parse_packets(cut)) < 3
 
 
 @pytest.mark.parametrize("said", [b"ERROR\r\n", b"\x80", packet("noop"), STATS + b"x"])
 def test_no_answers(said):
     with pytest.raises(ValueError, match="no packet of the binary protocol"):
-        packets.answers(said)
+        packets.parse_packets(said)

@@ -10,6 +10,7 @@ from support.builds import from_source, needs_both
 from gmproxy.compiled import COMPILED
 from gmproxy.protocol import recv_buffer
 from gmproxy.protocol.binary import codec
+from gmproxy.protocol.value_header import ValueHeader
 
 pure, pure_stream = from_source("protocol.binary.codec", "protocol.recv_buffer")
 RecvBuffer = pure_stream.RecvBuffer
@@ -30,6 +31,12 @@ def build(request):
     return (pure, RecvBuffer) if request.param == "pure" else (compiled, new_compiled_stream)
 
 
+def header_of(reply, start):
+    header = ValueHeader()
+    assert header.parse_value(reply, start)
+    return header
+
+
 def for_both(check):
     """Run `check(module, new_stream)` for each build that there is."""
     check(pure, RecvBuffer)
@@ -42,8 +49,8 @@ def test_a_header_is_taken_apart(magic, opcode, key_length, extras_length, data_
     def check(module, new_stream):
         stream = new_stream()
         stream.feed(b"x" * before + HEADER.pack(magic, opcode, key_length, extras_length, data_type, status, body_length, opaque, cas) + b"y")
-        header = module.Header()
-        header.read(stream, before)
+        header = module.PacketHeader()
+        header.parse(stream, before)
         told = tuple(getattr(header, name) for name in NUMBERS)
         assert told == (magic, opcode, key_length, extras_length, status, body_length, opaque, cas)
 
@@ -56,7 +63,7 @@ def test_a_header_that_is_not_all_there_is_not_read(build):
     stream.feed(bytes(HEADER.size))
     for start in (1, HEADER.size, 1000):
         with pytest.raises((IndexError, struct.error)):
-            module.Header().read(stream, start)
+            module.PacketHeader().parse(stream, start)
 
 
 @given(byte, byte, two_bytes, four_bytes, eight_bytes, some_bytes, some_bytes, some_bytes)
@@ -80,26 +87,28 @@ def test_an_item(key, flags, cas, value, opcode, opaque, has_cas, is_named):
     told += struct.pack(">L", flags) + named + value
     reply = b"VALUE x 1 1\r\n1\r\n" + block + block + b"END\r\n"
     start = reply.index(block)
-    for_both(lambda module, _: check_equal(module.PACKER.item(opcode, opaque, reply, start, start + len(block), named), told))
+    header = header_of(reply, start)
+    for_both(lambda module, _: check_equal(module.PACKER.value_packet(opcode, opaque, reply, header, named), told))
 
 
 @pytest.mark.parametrize("written, told", [
-    (b"18446744073709551615", 2**64 - 1), (b"18446744073709551616", 0), (b"99999999999999999999", 99999999999999999999 % 2**64),
-    (b"1844674407370955161500000", 2**64 - 1), (b"0", 0),
+    (b"18446744073709551615", 2**64 - 1), (b"18446744073709551616", 0), (b"99999999999999999999", 99999999999999999999 % 2**64), (b"0", 0),
 ])
 def test_a_cas_number_that_cannot_be_true_does_not_stop_us(build, written, told):
-    packet = build[0].PACKER.item(0, 0, b"VALUE a 0 1 %b\r\nx\r\n" % written, 0, len(b"VALUE a 0 1 \r\nx\r\n") + len(written), b"")
+    reply = b"VALUE a 0 1 %b\r\nx\r\n" % written
+    packet = build[0].PACKER.value_packet(0, 0, reply, header_of(reply, 0), b"")
     assert HEADER.unpack(packet[:HEADER.size])[-1] == told
 
 
-@pytest.mark.parametrize("block", [b"", b"VALUE", b"VALUE a", b"VALUE a 0 1", b"VALUE a 0 1\r\n"])
-def test_what_is_no_block_is_refused(build, block):
+@pytest.mark.parametrize("reply", [b"", b"VALUE a 0 1\r\nx\r", b"VALUE a 0 1\r\n"])
+def test_a_value_that_is_not_whole_is_refused(build, reply):
+    header = header_of(b"VALUE a 0 1\r\nx\r\n", 0)
     with pytest.raises(ValueError):
-        build[0].PACKER.item(0, 0, block, 0, len(block), b"")
+        build[0].PACKER.value_packet(0, 0, reply, header, b"")
 
 
 @needs_both
 def test_both_builds_have_the_same_methods():
-    for name in ("Header", "Packer"):
+    for name in ("PacketHeader", "Packer"):
         ours, theirs = [{method for method in dir(getattr(module, name)) if not method.startswith("_")} for module in (pure, compiled)]
         assert ours == theirs

@@ -10,5 +10,5 @@ from gmproxy.protocol import internal_commands
 ])
 def test_forget(key, line):
     """memcached 1.6.45 does not answer `delete noreply`: a server that must forget this key would never be read again."""
-    assert internal_commands.forget(key)[1] == line
-    assert internal_commands.forget_all([b"x", key]) == b"delete x\r\n" + line
+    assert internal_commands.delete(key)[1] == line
+    assert internal_commands.delete_all([b"x", key]) == b"delete x\r\n" + line

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 from gmproxy.routing import fill as refill
 
 
 def asked(name, keys, reply):
     """A request for `keys` that the primary answered with `reply`."""
-    request = message.Request(message.COMMANDS[name], keys[0], b"")
+    request = message.Request(commands.COMMANDS[name], keys[0], b"")
     request.keys = keys if len(keys) > 1 else None
     request.reply = reply
     return request
@@ -32,7 +33,7 @@ A = b"VALUE a 0 1\r\n1\r\n"
     (b"VA 2\r\nhi\r\n", (0, 99, b"hi\r\n")),
 ])
 def test_read_meta_takes_the_life_it_is_given_where_none_is_told(reply, read):
-    assert refill.read_meta(reply, 99) == read
+    assert refill.parse_meta_get(reply, 99) == read
 
 
 @pytest.mark.parametrize("reply, read", [
@@ -43,7 +44,7 @@ def test_read_meta_takes_the_life_it_is_given_where_none_is_told(reply, read):
     (b"VALUE a 0 5\r\nEND\r\n\r\nEND\r\n", (0, 99, b"END\r\n\r\n")),
 ])
 def test_read_plain_takes_the_life_it_is_given(reply, read):
-    assert refill.read_plain(reply, 99) == read
+    assert refill.parse_get(reply, 99) == read
 
 
 # -- whom it tells
@@ -111,7 +112,7 @@ class Play:
 
     def fetch(self, line=b"incr k 1\r\n"):
         """A change that needs to have `k` fetched first. Returns it."""
-        request = message.Request(message.COMMANDS[line.split()[0]], b"k", line)
+        request = message.Request(commands.COMMANDS[line.split()[0]], b"k", line)
         refill.Fetch(request, self.primary, self.router).ask()
         return request
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gmproxy.errors import PROTOCOL, BackendError
-from gmproxy.protocol import limits
+from gmproxy.protocol import commands, limits
 from gmproxy.protocol import request as message
 from gmproxy.protocol.key_list import KeyList
 from gmproxy.protocol.text import responses as reply
@@ -15,7 +15,7 @@ VALUE_B = b"VALUE b 7 0\r\n\r\n"
 def ask(name, *keys):
     """A word with blanks is a meta command with its flags."""
     name, *flags = name.split(b" ")
-    request = message.Request(message.COMMANDS[name], keys[0] if keys else b"", b" ".join([name, *keys, *flags]) + b"\r\n")
+    request = message.Request(commands.COMMANDS[name], keys[0] if keys else b"", b" ".join([name, *keys, *flags]) + b"\r\n")
     if len(keys) > 1:
         request.keys = KeyList(keys)
     return request
@@ -82,8 +82,8 @@ def reading(*chunks):
 @pytest.mark.parametrize("request_, said, found", GOOD)
 def test_whole(request_, said, found):
     reader = reading(said)
-    assert reader.read(request_) == said
-    assert reader.is_at_border()
+    assert reader.parse_reply(request_) == said
+    assert reader.is_between_messages()
     if request_.command.returns_values:
         assert reader.values_found == found
 
@@ -93,20 +93,20 @@ def test_byte_by_byte(request_, said, found):
     reader = reply.TextReplyParser()
     for offset in range(len(said) - 1):
         reader.stream.feed(said[offset:offset + 1])
-        assert reader.read(request_) is None
-        assert not reader.is_at_border()
+        assert reader.parse_reply(request_) is None
+        assert not reader.is_between_messages()
     reader.stream.feed(said[-1:])
-    assert reader.read(request_) == said
-    assert reader.is_at_border()
+    assert reader.parse_reply(request_) == said
+    assert reader.is_between_messages()
 
 
 @pytest.mark.parametrize("request_, said, found", GOOD)
 def test_two_in_one_chunk(request_, said, found):
     reader = reading(said + said)
-    assert reader.read(request_) == said
-    assert not reader.is_at_border()
-    assert reader.read(request_) == said
-    assert reader.read(request_) is None
+    assert reader.parse_reply(request_) == said
+    assert not reader.is_between_messages()
+    assert reader.parse_reply(request_) == said
+    assert reader.parse_reply(request_) is None
 
 
 BAD = [
@@ -210,7 +210,7 @@ BAD = [
 @pytest.mark.parametrize("request_, said", BAD)
 def test_what_cannot_be_right_is_refused(request_, said):
     with pytest.raises(BackendError) as caught:
-        reading(said).read(request_)
+        reading(said).parse_reply(request_)
     assert caught.value.reason == PROTOCOL
 
 
@@ -220,7 +220,7 @@ def test_the_same_byte_by_byte(request_, said):
     with pytest.raises(BackendError):
         for offset in range(len(said)):
             reader.stream.feed(said[offset:offset + 1])
-            assert reader.read(request_) is None
+            assert reader.parse_reply(request_) is None
 
 
 @pytest.mark.parametrize("command, said, out_of_step", [
@@ -239,15 +239,15 @@ def test_the_same_byte_by_byte(request_, said):
 ])
 def test_after_some_refusals_a_data_block_would_be_taken_for_commands(command, said, out_of_step):
     reader = reading(said)
-    assert reader.read(ask(command, b"a")) == said
+    assert reader.parse_reply(ask(command, b"a")) == said
     assert reader.out_of_step is out_of_step
 
 
 def test_what_is_asked_is_read_from_the_flags_alone():
-    request = message.Request(message.COMMANDS[b"ms"], b"k v", b"ms ayB2 5 b c\r\n v f \r\n")
-    assert reading(b"HD c1\r\n").read(request) == b"HD c1\r\n"
+    request = message.Request(commands.COMMANDS[b"ms"], b"k v", b"ms ayB2 5 b c\r\n v f \r\n")
+    assert reading(b"HD c1\r\n").parse_reply(request) == b"HD c1\r\n"
     with pytest.raises(BackendError):
-        reading(b"HD f1\r\n").read(request)
+        reading(b"HD f1\r\n").parse_reply(request)
 
 
 @pytest.mark.parametrize("request_, said", [
@@ -260,14 +260,14 @@ def test_what_is_asked_is_read_from_the_flags_alone():
     (ask(b"ms 2 s", b"a"), b"HD s2\r\n"),
     (ask(b"md x", b"a"), b"HD X\r\n"),
     (ask(b"ma E5 v", b"a"), b"HD\r\n"),
-    (message.Request(message.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kfoo\r\n1\r\n"),
-    (message.Request(message.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
-    (message.Request(message.COMMANDS[b"mg"], b"a b", b"mg YSBi b k O1\r\n"), b"EN kYSBi b O1\r\n"),
-    (message.Request(message.COMMANDS[b"mg"], b"foo", b"mg foo k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
-    (message.Request(message.COMMANDS[b"me"], b"a b", b"me YSBi b\r\n"), b"ME YSBi exp=-1\r\n"),
+    (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kfoo\r\n1\r\n"),
+    (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
+    (message.Request(commands.COMMANDS[b"mg"], b"a b", b"mg YSBi b k O1\r\n"), b"EN kYSBi b O1\r\n"),
+    (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg foo k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
+    (message.Request(commands.COMMANDS[b"me"], b"a b", b"me YSBi b\r\n"), b"ME YSBi exp=-1\r\n"),
 ])
 def test_what_a_newer_server_says_is_handed_on(request_, said):
-    assert reading(said).read(request_) == said
+    assert reading(said).parse_reply(request_) == said
 
 
 # -- what is announced and too large
@@ -282,17 +282,17 @@ def test_a_value_too_large_is_thrown_away_as_it_comes(request_, header, end):
     """A server announces 4 GB: nothing is kept for it, and the link stays in step."""
     reader = reply.TextReplyParser()
     reader.stream.feed(header)
-    assert reader.read(request_) is None
+    assert reader.parse_reply(request_) is None
     chunk = b"v" * 2**20
     for _ in range(2**32 // len(chunk) - 1):
         reader.stream.feed(chunk)
-        assert reader.read(request_) is None
-        assert reader.stream.size() == 0 and not reader.is_at_border()
+        assert reader.parse_reply(request_) is None
+        assert reader.stream.size() == 0 and not reader.is_between_messages()
     reader.stream.feed(chunk[1:] + end + b"END\r\n")
-    assert reader.read(request_) == reply.REPLY_TOO_LARGE
+    assert reader.parse_reply(request_) == reply.REPLY_TOO_LARGE
     assert not request_.has_value_offsets
-    assert reader.read(GET_A) == b"END\r\n"
-    assert reader.is_at_border()
+    assert reader.parse_reply(GET_A) == b"END\r\n"
+    assert reader.is_between_messages()
 
 
 @pytest.mark.parametrize("request_, header", [(GET_A, b"VALUE a 0 2000\r\n"), (ask(b"mg v", b"a"), b"VA 2000\r\n")])
@@ -303,12 +303,12 @@ def test_a_value_too_large_must_end_in_crlf_too(monkeypatch, request_, header):
         with pytest.raises(BackendError):
             for offset in range(len(said)):
                 reader.stream.feed(said[offset:offset + 1])
-                assert reader.read(request_) is None
+                assert reader.parse_reply(request_) is None
 
 
 def test_a_value_too_large_of_a_key_that_nobody_asked_for():
     with pytest.raises(BackendError):
-        reading(b"VALUE b 0 4294967295\r\n").read(GET_A)
+        reading(b"VALUE b 0 4294967295\r\n").parse_reply(GET_A)
 
 
 def test_a_large_value_in_many_chunks():
@@ -318,7 +318,7 @@ def test_a_large_value_in_many_chunks():
     answers = []
     for start in range(0, len(said), 1000):
         reader.stream.feed(said[start:start + 1000])
-        answers.append(reader.read(GET_A))
+        answers.append(reader.parse_reply(GET_A))
     assert answers[-1] == said
     assert not any(answers[:-1])
 

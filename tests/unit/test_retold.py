@@ -21,7 +21,7 @@ def understood(line):
 ])
 def test_of_a_retrieval_only_the_life(line, told):
     request = understood(line)
-    command, key, copy = replica_commands.of_touch(request, request.key)
+    command, key, copy = replica_commands.touch_command(request, request.key)
     assert (key, copy) == (request.key, told)
     assert command.name == told.split(b" ")[0] and command.is_write and command.idempotent
 
@@ -41,6 +41,6 @@ def test_of_a_retrieval_only_the_life(line, told):
 def test_of_a_change_on_a_condition_its_outcome(line, told):
     request = understood(line)
     assert request.command.conditional
-    command, key, copy = replica_commands.of_outcome(request)
+    command, key, copy = replica_commands.unconditional_write(request)
     assert (key, copy) == (request.key, told)
     assert command.name == told.split(b" ")[0] and command.is_write and not command.conditional

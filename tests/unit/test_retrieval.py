@@ -35,7 +35,7 @@ def block(key, data=b"x", flags=0, cas=None):
 def test_keys_stand_between_blanks(module, streams, rings, messages, words):
     stream = streams.RecvBuffer()
     stream.feed(b"get " + b" ".join(words) + b"\r\n")
-    keys = module.READER.read(stream, 4, stream.end - 2, LONGEST)
+    keys = module.KEY_LIST_PARSER.parse_keys(stream, 4, stream.end - 2, LONGEST)
     wanted = [word for word in words if word]
     assert list(keys) == wanted == list(module.KeyList(wanted))
     assert len(keys) == len(wanted)
@@ -43,15 +43,15 @@ def test_keys_stand_between_blanks(module, streams, rings, messages, words):
     assert b" " not in keys
     if wanted:
         assert (keys[0], keys[-1]) == (wanted[0], wanted[-1])
-        assert keys.line(b"gets ") == b"gets " + b" ".join(wanted) + b"\r\n"
+        assert keys.command_line(b"gets ") == b"gets " + b" ".join(wanted) + b"\r\n"
 
 
 @each_build
 def test_one_key_that_is_too_long(module, streams, rings, messages):
     stream = streams.RecvBuffer()
     stream.feed(b"a bbb cc")
-    assert list(module.READER.read(stream, 0, 8, 3)) == [b"a", b"bbb", b"cc"]
-    assert module.READER.read(stream, 0, 8, 2) is None
+    assert list(module.KEY_LIST_PARSER.parse_keys(stream, 0, 8, 3)) == [b"a", b"bbb", b"cc"]
+    assert module.KEY_LIST_PARSER.parse_keys(stream, 0, 8, 2) is None
 
 
 @each_build
@@ -67,17 +67,17 @@ def test_many_short_keys(module, streams, rings, messages):
     words = [b"%c" % (97 + number % 26) for number in range(1000)]
     stream = streams.RecvBuffer()
     stream.feed(b" ".join(words))
-    assert list(module.READER.read(stream, 0, stream.end, LONGEST)) == words
+    assert list(module.KEY_LIST_PARSER.parse_keys(stream, 0, stream.end, LONGEST)) == words
 
 
 @each_build
 @given(words=st.lists(key, min_size=1, max_size=60), servers=st.integers(1, 6))
 def test_each_server_is_asked_for_its_keys_in_their_order(module, streams, rings, messages, words, servers):
     locator = rings.Buckets(list(range(servers)), fnv1a_64)
-    division = module.KeyList(words).divide(locator, servers)
+    division = module.KeyList(words).partition(locator, servers)
     for owner, part in zip(division.owners, division.parts):
         assert list(part) == [word for word in words if locator.locate(word) == owner]
-        assert part.line(b"get ") == b"get " + b" ".join(part) + b"\r\n"
+        assert part.command_line(b"get ") == b"get " + b" ".join(part) + b"\r\n"
     assert sum(map(len, division.parts)) == len(words)
     assert len(set(division.owners)) == len(division.owners)
 
@@ -91,14 +91,14 @@ def test_keys_of_all_lengths_and_numbers(module, streams, rings, messages):
         words = [b"%d" % number + b"k" * (number * 31 % 250) for number in range(count)]
         stream = streams.RecvBuffer()
         stream.feed(b"get " + b" ".join(words) + b"\r\n")
-        keys = module.READER.read(stream, 4, stream.end - 2, 260)
-        kept.append((words, keys, keys.divide(locator, 7)))
+        keys = module.KEY_LIST_PARSER.parse_keys(stream, 4, stream.end - 2, 260)
+        kept.append((words, keys, keys.partition(locator, 7)))
         if len(kept) > 12:
             del kept[::2]
         for words, keys, division in kept[-3:]:
             assert list(keys) == words
             for owner, part in zip(division.owners, division.parts):
-                assert part.line(b"gets ") == b"gets " + b" ".join(word for word in words if locator.locate(word) == owner) + b"\r\n"
+                assert part.command_line(b"gets ") == b"gets " + b" ".join(word for word in words if locator.locate(word) == owner) + b"\r\n"
 
 
 # -- values
@@ -111,14 +111,14 @@ def merged(module, messages, order, answers):
     requests = []
     for answer, keys in zip(answers, division.parts):
         reply = b""
-        keys.forget_values()
+        keys.clear_values()
         for place, value in enumerate(answer):
             if value is not None:
                 reply += value
                 keys.next = place + 1
-                keys.note(len(reply))
+                keys.record_value(len(reply))
         requests.append(messages.local_reply(reply + b"END\r\n"))
-    return division.merge(requests)
+    return division.merge_replies(requests)
 
 
 @each_build
@@ -143,13 +143,13 @@ def test_values_are_noted_anew_for_each_reply(module, streams, rings, messages):
     division = module.KeyPartition(module.KeyList([b"a", b"b", b"c"]), [0, 0, 1], [0, 1])
     first, second = division.parts
     for ends in ([1, 2], [3]):
-        first.forget_values()
+        first.clear_values()
         for place, end in enumerate(ends):
             first.next = place + 1
-            first.note(end)
-    second.forget_values()
+            first.record_value(end)
+    second.clear_values()
     assert first.values == 1
-    assert division.merge([messages.local_reply(b"one"), messages.local_reply(b"")]) == b"oneEND\r\n"
+    assert division.merge_replies([messages.local_reply(b"one"), messages.local_reply(b"")]) == b"oneEND\r\n"
 
 
 @each_build
@@ -180,7 +180,7 @@ def test_plain_blocks_are_passed_together(module, streams, rings, messages, word
     stream = streams.RecvBuffer()
     stream.feed(b"before" + reply)
     keys = module.KeyList(words)
-    end = keys.pass_plain(stream, 6, 1000) - 6
+    end = keys.record_whole_values(stream, 6, 1000) - 6
     ends = [0]
     for _, text in blocks:
         ends.append(ends[-1] + len(text))
@@ -200,4 +200,4 @@ def test_plain_blocks_are_passed_together(module, streams, rings, messages, word
 def test_what_is_odd_is_left_to_the_reply_reader(module, streams, rings, messages, odd):
     stream = streams.RecvBuffer()
     stream.feed(odd + b"." * 100)
-    assert module.KeyList([b"a"]).pass_plain(stream, 0, 0) == 0
+    assert module.KeyList([b"a"]).record_whole_values(stream, 0, 0) == 0

@@ -9,7 +9,8 @@ import pytest
 from gmproxy.backend.backend import Backend
 from gmproxy.config import configuration
 from gmproxy.protocol import request as message
-from gmproxy.protocol.request import COMMANDS, Request
+from gmproxy.protocol.commands import COMMANDS
+from gmproxy.protocol.request import Request
 from gmproxy.routing.router import Router
 
 NOW = 1000.0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gmproxy.monitoring import sampling
 from gmproxy.monitoring.sampling import Sampler, SpaceSaving
+from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 
 
@@ -34,7 +35,7 @@ def test_as_long_as_all_fit_the_counts_are_exact():
 
 
 def get(key, keys=None):
-    request = message.Request(message.COMMANDS[b"get"], key, b"get " + key + b"\r\n")
+    request = message.Request(commands.COMMANDS[b"get"], key, b"get " + key + b"\r\n")
     request.keys = keys
     return request
 

@@ -1,7 +1,10 @@
-"""What binary packets ask, by their opcodes, and the answers of servers as packets: what a client of the binary protocol hears.
+"""The operations that binary packets ask for, by their opcodes, and the replies of servers as packets: what a client of the binary protocol
+receives.
 
-Servers answer in text: VALUE blocks for a get, a meta command's answer for everything else.
+Servers reply in text: values for a get, the reply to a meta command for everything else.
 """
+
+from collections.abc import Sequence
 
 from gmproxy.protocol.binary import packets
 from gmproxy.protocol.binary.codec import PACKER
@@ -20,9 +23,11 @@ from gmproxy.protocol.binary.packets import (
     TOO_LARGE,
     WORDS,
 )
-from gmproxy.protocol.request import COMMANDS, ReplyRenderer
+from gmproxy.protocol.commands import COMMANDS
+from gmproxy.protocol.meta_header import MetaHeader, number_of
+from gmproxy.protocol.request import ReplyRenderer, Request
+from gmproxy.protocol.value_header import VALUE, ValueHeader
 
-VALUE = b"VALUE "
 END = b"END\r\n"
 CRLF = b"\r\n"
 
@@ -37,40 +42,40 @@ _STATUS_OF_LINE = (
 
 _STATUS_OF_META = {b"EN": NOT_FOUND, b"NF": NOT_FOUND, b"EX": EXISTS}
 
+#: For one reply after the other: nothing waits while it is rendered.
+_VALUE_HEADER = ValueHeader()
+_META_HEADER = MetaHeader()
+
 
 class Operation:
     """What there is to know of an opcode.
 
-    kind      the name of a method of the parser
-    verb      of the text protocol, for the commands that the proxy answers itself
-    mode      the flags of the meta command that make the difference to others of this kind
-    extras    how many bytes of extras it may have
-    keyed     True: it has a key; False: it has none; None: as it likes
-    valued    True: behind the key comes a value
-    reads     True: quiet means that it does not tell a miss; else, that it does not tell success
-    tells_key True: the answer has the key
+    kind        the name of a method of the parser
+    command     of the text protocol, for the commands that the proxy answers itself
+    mode        the flags of the meta command that make the difference to others of this kind
+    extras      how many bytes of extras it may have
+    has_key     True or False; None: either
+    has_value   True: behind the key comes a value
+    is_read     True: quiet means no reply to a miss; else, no reply to success
+    returns_key True: the reply has the key
     not_stored  the status for NS
+    quiet       True: some results have no reply
     """
 
-    __slots__ = ("kind", "command", "mode", "extras", "keyed", "valued", "reads", "tells_key", "not_stored", "quiet")
+    __slots__ = ("kind", "command", "mode", "extras", "has_key", "has_value", "is_read", "returns_key", "not_stored", "quiet")
 
-    def __init__(self, kind, quiet=False, mode=b"", extras=(0,), keyed=True, tells_key=False, not_stored=NOT_STORED):
+    def __init__(self, kind: str, quiet: bool = False, mode: bytes = b"", extras: tuple[int, ...] = (0,), has_key: bool | None = True,
+                 returns_key: bool = False, not_stored: int = NOT_STORED) -> None:
         self.kind = kind
         self.command = COMMANDS.get({"stat": b"stats", "flush": b"flush_all"}.get(kind, kind.encode()))
         self.mode = mode
         self.extras = extras
-        self.keyed = keyed
-        self.valued = kind in ("store", "extend", "login")
-        self.reads = kind in ("get", "touch")
-        self.tells_key = tells_key
+        self.has_key = has_key
+        self.has_value = kind in ("store", "extend", "login")
+        self.is_read = kind in ("get", "touch")
+        self.returns_key = returns_key
         self.not_stored = not_stored
         self.quiet = quiet
-
-    def answer(self, opcode, opaque):
-        """A new Answer to a packet with this `opcode`. In the compiled build, unlike a call of the class, this is a step in C."""
-        answer = Answer.__new__(Answer)
-        answer.begin(self, opcode, opaque)
-        return answer
 
 
 OPERATIONS = {
@@ -81,154 +86,153 @@ OPERATIONS = {
     packets.DELETE: Operation("delete"),
     packets.INCREMENT: Operation("count", mode=b" MI", extras=(20,)),
     packets.DECREMENT: Operation("count", mode=b" MD", extras=(20,)),
-    packets.QUIT: Operation("quit", keyed=False),
-    packets.FLUSH: Operation("flush", extras=(0, 4), keyed=False),
+    packets.QUIT: Operation("quit", has_key=False),
+    packets.FLUSH: Operation("flush", extras=(0, 4), has_key=False),
     packets.GETQ: Operation("get", quiet=True),
-    packets.NOOP: Operation("noop", keyed=False),
-    packets.VERSION: Operation("version", keyed=False),
-    packets.GETK: Operation("get", tells_key=True),
-    packets.GETKQ: Operation("get", tells_key=True, quiet=True),
+    packets.NOOP: Operation("noop", has_key=False),
+    packets.VERSION: Operation("version", has_key=False),
+    packets.GETK: Operation("get", returns_key=True),
+    packets.GETKQ: Operation("get", returns_key=True, quiet=True),
     packets.APPEND: Operation("extend", mode=b" MA"),
     packets.PREPEND: Operation("extend", mode=b" MP"),
-    packets.STAT: Operation("stat", keyed=None),
+    packets.STAT: Operation("stat", has_key=None),
     packets.SETQ: Operation("store", extras=(8,), quiet=True),
     packets.ADDQ: Operation("store", mode=b" ME", extras=(8,), not_stored=EXISTS, quiet=True),
     packets.REPLACEQ: Operation("store", mode=b" MR", extras=(8,), not_stored=NOT_FOUND, quiet=True),
     packets.DELETEQ: Operation("delete", quiet=True),
     packets.INCREMENTQ: Operation("count", mode=b" MI", extras=(20,), quiet=True),
     packets.DECREMENTQ: Operation("count", mode=b" MD", extras=(20,), quiet=True),
-    packets.QUITQ: Operation("quit", keyed=False, quiet=True),
-    packets.FLUSHQ: Operation("flush", extras=(0, 4), keyed=False, quiet=True),
+    packets.QUITQ: Operation("quit", has_key=False, quiet=True),
+    packets.FLUSHQ: Operation("flush", extras=(0, 4), has_key=False, quiet=True),
     packets.APPENDQ: Operation("extend", mode=b" MA", quiet=True),
     packets.PREPENDQ: Operation("extend", mode=b" MP", quiet=True),
-    packets.VERBOSITY: Operation("verbosity", extras=(4,), keyed=False),
+    packets.VERBOSITY: Operation("verbosity", extras=(4,), has_key=False),
     packets.TOUCH: Operation("touch", extras=(4,)),
     packets.GAT: Operation("touch", mode=b" v", extras=(4,)),
     packets.GATQ: Operation("touch", mode=b" v", extras=(4,), quiet=True),
-    packets.SASL_MECHANISMS: Operation("mechanisms", keyed=False),
+    packets.SASL_MECHANISMS: Operation("mechanisms", has_key=False),
     packets.SASL_AUTH: Operation("login", mode=b"auth"),
     packets.SASL_STEP: Operation("login", mode=b"step"),
-    packets.GATK: Operation("touch", mode=b" v", extras=(4,), tells_key=True),
-    packets.GATKQ: Operation("touch", mode=b" v", extras=(4,), tells_key=True, quiet=True),
+    packets.GATK: Operation("touch", mode=b" v", extras=(4,), returns_key=True),
+    packets.GATKQ: Operation("touch", mode=b" v", extras=(4,), returns_key=True, quiet=True),
 }
 
 #: Whatever has any other opcode.
 UNKNOWN = Operation("")
 
 
-class Answer(ReplyRenderer):
-    """Renders the answer to one packet."""
+class PacketRenderer(ReplyRenderer):
+    """Renders the reply to one packet."""
 
     __slots__ = ("operation", "opcode", "opaque")
 
-    def begin(self, operation, opcode, opaque):
+    def begin(self, operation: Operation, opcode: int, opaque: int) -> None:
         self.operation = operation
         self.opcode = opcode
         self.opaque = opaque
 
-    def render(self, request):
+    def render(self, request: Request) -> bytes:
         reply = request.reply
-        if reply.startswith(VALUE):
-            return self.of_value(reply, 0, len(reply) - len(END), request.key)
+        if reply.startswith(VALUE) and _VALUE_HEADER.parse(reply, len(VALUE) + len(request.key), len(reply)):
+            return self.value_packet(reply, _VALUE_HEADER, request.key)
         kind = self.operation.kind
         if kind == "stat":
-            return self._stats(reply)
+            return self._render_stats(reply)
         if kind == "version":
             return self.packet(value=reply[len(b"VERSION "):-2])
-        return self.of_line(reply, request.key)
+        return self.render_line(reply, request.key)
 
-    def of_value(self, reply, start, end, key):
-        """The packet for the VALUE block reply[start:end]."""
-        return PACKER.item(self.opcode, self.opaque, reply, start, end, key if self.operation.tells_key else b"")
+    def value_packet(self, reply: bytes, header: ValueHeader, key: bytes) -> bytes:
+        """The packet for the value in `reply` that has this `header`."""
+        return PACKER.value_packet(self.opcode, self.opaque, reply, header, key if self.operation.returns_key else b"")
 
-    def of_line(self, reply, key):
-        """The packet for the `reply` of a server about `key`, which has no value."""
+    def render_line(self, reply: bytes, key: bytes) -> bytes:
+        """The packet for the `reply` of a server about `key`, which is not that to a get with a value."""
         code = reply[:2]
         if code == b"VA" or code == b"HD":
-            return self._of_meta(reply, key)
+            return self._render_meta(reply, key)
         if code == b"OK" or not reply:
             return b"" if self.operation.quiet else self.packet()
         if code == b"NS":
-            return self.refusal(self.operation.not_stored)
+            return self.error_packet(self.operation.not_stored)
         status = NOT_FOUND if reply == END else _STATUS_OF_META.get(code, OK)
-        if status == NOT_FOUND and self.operation.reads:
-            return self.miss(key)
-        return self.refusal(status) if status else self._of_error(reply)
+        if status == NOT_FOUND and self.operation.is_read:
+            return self.miss_packet(key)
+        return self.error_packet(status) if status else self._render_error_line(reply)
 
-    def _of_meta(self, reply, key):
+    def _render_meta(self, reply: bytes, key: bytes) -> bytes:
         operation = self.operation
-        if operation.quiet and not operation.reads:
+        if operation.quiet and not operation.is_read:
             return b""
-        header_end = reply.index(CRLF)
-        flags = cas = 0
-        for word in reply[:header_end].split(b" "):
-            if word[:1] == b"c":
-                cas = _number(word[1:])
-            elif word[:1] == b"f":
-                flags = _number(word[1:])
-        value = reply[header_end + 2:-2]
+        header = _META_HEADER
+        header.parse(reply)
+        cas = header.number(b"c", 0)
+        value = reply[header.data_start:-2]
         if operation.kind == "count":
-            return self.packet(OK, cas, b"", b"", LONG_NUMBER.pack(_number(value) % 2**64))
-        if operation.reads:
-            return self.packet(OK, cas, NUMBER.pack(flags % 2**32), key if operation.tells_key else b"", value)
+            return self.packet(OK, cas, b"", b"", LONG_NUMBER.pack(number_of(value) % 2**64))
+        if operation.is_read:
+            flags = header.number(b"f", 0)
+            return self.packet(OK, cas, NUMBER.pack(flags % 2**32), key if operation.returns_key else b"", value)
         return self.packet(OK, cas)
 
-    def miss(self, key):
+    def miss_packet(self, key: bytes) -> bytes:
+        """The packet for a miss; b"" if the client is not to receive one."""
         if self.operation.quiet:
             return b""
-        return self.packet(NOT_FOUND, 0, b"", key) if self.operation.tells_key else self.refusal(NOT_FOUND)
+        return self.packet(NOT_FOUND, 0, b"", key) if self.operation.returns_key else self.error_packet(NOT_FOUND)
 
-    def _of_error(self, line):
-        for beginning, status in _STATUS_OF_LINE:
-            if line.startswith(beginning):
-                return self.refusal(status)
+    def _render_error_line(self, line: bytes) -> bytes:
+        for prefix, status in _STATUS_OF_LINE:
+            if line.startswith(prefix):
+                return self.error_packet(status)
         return self.packet(INTERNAL_ERROR, value=line.rstrip().removeprefix(b"SERVER_ERROR "))
 
-    def _stats(self, reply):
+    def _render_stats(self, reply: bytes) -> bytes:
         if not reply.endswith((END, b"RESET\r\n")):
-            return self.refusal(NOT_FOUND)
-        told = []
+            return self.error_packet(NOT_FOUND)
+        rendered = []
         for line in reply.split(CRLF)[:-2]:
             name, _, value = line.removeprefix(b"STAT ").partition(b" ")
-            told.append(self.packet(key=name, value=value))
-        told.append(self.packet())
-        return b"".join(told)
+            rendered.append(self.packet(key=name, value=value))
+        rendered.append(self.packet())
+        return b"".join(rendered)
 
-    def refusal(self, status):
+    def error_packet(self, status: int) -> bytes:
+        """The packet with this status and memcached's words for it."""
         return self.packet(status, 0, b"", b"", WORDS[status])
 
-    def packet(self, status=OK, cas=0, extras=b"", key=b"", value=b""):
+    def packet(self, status: int = OK, cas: int = 0, extras: bytes = b"", key: bytes = b"", value: bytes = b"") -> bytes:
+        """A packet of the reply."""
         return PACKER.packet(RESPONSE, self.opcode, status, self.opaque, cas % 2**64, extras, key, value)
 
 
-class AnswersInOrder(ReplyRenderer):
-    """Renders the values of one gets as the answers to the packets that asked for its keys."""
+def new_renderer(operation: Operation, opcode: int, opaque: int) -> PacketRenderer:
+    """A new PacketRenderer for a packet with this `opcode`. In the compiled build, unlike a call of the class, this is a step in C."""
+    renderer = PacketRenderer.__new__(PacketRenderer)
+    renderer.begin(operation, opcode, opaque)
+    return renderer
 
-    __slots__ = ("answers",)
 
-    def __init__(self, answers):
-        self.answers = answers
+class PacketSequenceRenderer(ReplyRenderer):
+    """Renders the values of one gets as the replies to the packets that asked for its keys."""
 
-    def render(self, request):
+    __slots__ = ("renderers",)
+
+    def __init__(self, renderers: Sequence[PacketRenderer]) -> None:
+        self.renderers = renderers
+
+    def render(self, request: Request) -> bytes:
         reply = request.reply
-        told = []
-        pos = 0
         if not reply.endswith(END):
-            return b"".join([answer.of_line(reply, key) for answer, key in zip(self.answers, request.keys)])
-        for answer, key in zip(self.answers, request.keys):
-            key_end = pos + 6 + len(key)
-            if reply.startswith(VALUE, pos) and reply.startswith(key, pos + 6) and reply.startswith(b" ", key_end):
-                header_end = reply.index(CRLF, key_end)
-                length = int(reply[key_end:header_end].split(b" ")[2])
-                end = header_end + 2 + length + 2
-                told.append(answer.of_value(reply, pos, end, key))
-                pos = end
+            return b"".join([renderer.render_line(reply, key) for renderer, key in zip(self.renderers, request.keys)])
+        header = _VALUE_HEADER
+        rendered = []
+        start = 0
+        for renderer, key in zip(self.renderers, request.keys):
+            key_end = start + len(VALUE) + len(key)
+            if reply.startswith(VALUE, start) and reply.startswith(key, start + len(VALUE)) and header.parse(reply, key_end, len(reply)):
+                rendered.append(renderer.value_packet(reply, header, key))
+                start = header.end
             else:
-                told.append(answer.miss(key))
-        return b"".join(told)
-
-
-def _number(word):
-    """What a server says may have too many digits to be true, or none, but must not stop us."""
-    digits = word[:20].strip()
-    return int(digits) if digits.isdigit() else 0
+                rendered.append(renderer.miss_packet(key))
+        return b"".join(rendered)

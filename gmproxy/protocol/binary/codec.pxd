@@ -1,7 +1,8 @@
 from gmproxy.protocol.recv_buffer cimport RecvBuffer
+from gmproxy.protocol.value_header cimport ValueHeader
 
 
-cdef class Header:
+cdef class PacketHeader:
     cdef readonly int magic
     cdef readonly int opcode
     cdef readonly Py_ssize_t key_length
@@ -11,9 +12,9 @@ cdef class Header:
     cdef readonly unsigned int opaque
     cdef readonly unsigned long long cas
 
-    cpdef read(self, RecvBuffer stream, Py_ssize_t start)
+    cpdef parse(self, RecvBuffer stream, Py_ssize_t start)
 
 
 cdef class Packer:
     cpdef bytes packet(self, int magic, int opcode, int status, unsigned int opaque, unsigned long long cas, bytes extras, bytes key, bytes value)
-    cpdef bytes item(self, int opcode, unsigned int opaque, bytes reply, Py_ssize_t start, Py_ssize_t stop, bytes key)
+    cpdef bytes value_packet(self, int opcode, unsigned int opaque, bytes reply, ValueHeader header, bytes key)

@@ -1,20 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The C half of gmproxy/protocol/packing.py: see there."""
+"""The compiled half of gmproxy/protocol/binary/codec.py: see there."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memchr, memcpy
+from libc.string cimport memcpy
 
 cdef enum:
     HEADER_SIZE = 24
     FLAGS_SIZE = 4
     RESPONSE = 0x81
-    LABEL_SIZE = 6   # of "VALUE "
-    MOST_DIGITS = 20
 
 
-cdef class Header:
+cdef class PacketHeader:
 
-    cpdef read(self, RecvBuffer stream, Py_ssize_t start):
+    cpdef parse(self, RecvBuffer stream, Py_ssize_t start):
         if start < 0 or start + HEADER_SIZE > stream.end:
             raise IndexError("no whole header")
         cdef const unsigned char *at = <const unsigned char *>stream._text + start
@@ -43,36 +41,21 @@ cdef class Packer:
         memcpy(to, PyBytes_AS_STRING(value), value_length)
         return made
 
-    cpdef bytes item(self, int opcode, unsigned int opaque, bytes reply, Py_ssize_t start, Py_ssize_t stop, bytes key):
-        cdef const char *text = PyBytes_AS_STRING(reply)
-        cdef unsigned long long flags = 0, length = 0, cas = 0
-        cdef Py_ssize_t at = start + LABEL_SIZE, key_length = PyBytes_GET_SIZE(key), value_length
-        cdef const char *found
+    cpdef bytes value_packet(self, int opcode, unsigned int opaque, bytes reply, ValueHeader header, bytes key):
+        cdef Py_ssize_t key_length = PyBytes_GET_SIZE(key), length = header.length
         cdef bytes made
         cdef unsigned char *to
-        if not 0 <= start < stop <= PyBytes_GET_SIZE(reply) or at >= stop:
-            raise ValueError("no such block")
-        found = <const char *>memchr(text + at, c" ", stop - at)
-        if found == NULL:
-            raise ValueError("no flags")
-        at = read_digits(text, found - text + 1, stop, &flags)
-        at = read_digits(text, at + 1, stop, &length)
-        if at < stop and text[at] == c" ":
-            read_digits(text, at + 1, stop, &cas)
-        found = <const char *>memchr(text + at, c"\n", stop - at) if at < stop else NULL
-        if found == NULL or found - text + 1 > stop - 2:
-            raise ValueError("no value")
-        at = found - text + 1
-        value_length = stop - 2 - at
-        made = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + FLAGS_SIZE + key_length + value_length)
+        if not 0 < header.data_start < header.end <= PyBytes_GET_SIZE(reply):
+            raise ValueError("the header is not of this reply")
+        made = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + FLAGS_SIZE + key_length + length)
         to = <unsigned char *>PyBytes_AS_STRING(made)
-        put_header(to, RESPONSE, opcode, key_length, FLAGS_SIZE, 0, FLAGS_SIZE + key_length + value_length, opaque, cas)
+        put_header(to, RESPONSE, opcode, key_length, FLAGS_SIZE, 0, FLAGS_SIZE + key_length + length, opaque, header.cas)
         to += HEADER_SIZE
-        put(to, flags, FLAGS_SIZE)
+        put(to, header.flags, FLAGS_SIZE)
         to += FLAGS_SIZE
         memcpy(to, PyBytes_AS_STRING(key), key_length)
         to += key_length
-        memcpy(to, text + at, value_length)
+        memcpy(to, PyBytes_AS_STRING(reply) + header.data_start, length)
         return made
 
 
@@ -108,13 +91,3 @@ cdef inline void put_header(unsigned char *to, int magic, int opcode, Py_ssize_t
     put(to + 8, body_length, 4)
     put(to + 12, opaque, 4)
     put(to + 16, cas, 8)
-
-
-cdef inline Py_ssize_t read_digits(const char *text, Py_ssize_t at, Py_ssize_t stop, unsigned long long *number) noexcept:
-    """The number at offset `at`, of its first 20 digits, in so many bits as there are; returns the offset after all of its digits."""
-    cdef Py_ssize_t last = at + MOST_DIGITS
-    while at < stop and c"0" <= text[at] <= c"9":
-        if at < last:
-            number[0] = number[0] * 10 + (text[at] - c"0")
-        at += 1
-    return at

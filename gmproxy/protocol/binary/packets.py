@@ -1,7 +1,7 @@
 """The packets of memcached's binary protocol, as its protocol-binary.txt has them: what clients and servers that speak it share."""
 
 import struct
-from collections import namedtuple
+from typing import NamedTuple
 
 from gmproxy.protocol.binary.codec import PACKER
 from gmproxy.protocol.binary.layout import HEADER
@@ -46,18 +46,22 @@ WORDS = {
 }
 
 
-def request(opcode, key=b"", extras=b"", value=b"", opaque=0, cas=0):
+def request_packet(opcode: int, key: bytes = b"", extras: bytes = b"", value: bytes = b"", opaque: int = 0, cas: int = 0) -> bytes:
     """The packet that asks a server for something."""
     return PACKER.packet(REQUEST, opcode, 0, opaque, cas, extras, key, value)
 
 
-#: What a server says, taken apart.
-Answer = namedtuple("Answer", "status key value")
+class ReplyPacket(NamedTuple):
+    """A packet of a server."""
+
+    status: int
+    key: bytes
+    value: bytes
 
 
-def answers(data):
-    """The whole packets that `data` begins with, as Answers. Raises ValueError if it begins with something else."""
-    found = []
+def parse_packets(data: bytes) -> list[ReplyPacket]:
+    """The whole packets that `data` begins with. Raises ValueError if it begins with something else."""
+    parsed = []
     start = 0
     while len(data) > start:
         if data[start] != RESPONSE:
@@ -69,5 +73,5 @@ def answers(data):
         start += HEADER_SIZE + body_length
         if start > len(data):
             break
-        found.append(Answer(status, data[key_start:key_start + key_length], data[key_start + key_length:start]))
-    return found
+        parsed.append(ReplyPacket(status, data[key_start:key_start + key_length], data[key_start + key_length:start]))
+    return parsed

@@ -1,5 +1,6 @@
 cimport cython
-from gmproxy.protocol.request cimport ReplyRenderer, Request, Command
+from gmproxy.protocol.commands cimport Command
+from gmproxy.protocol.request cimport ReplyRenderer, Request, new_request
 
 
 cpdef bint is_text(bytes key) except -1
@@ -56,11 +57,11 @@ cdef class MetaForm:
 
 
 @cython.final
-cdef class Forms:
+cdef class MetaForms:
     cdef dict _forms
 
     @cython.locals(forms=dict)
-    cpdef MetaForm of(self, Command command, bytes flags)
+    cpdef MetaForm form_for(self, Command command, bytes flags)
     @cython.locals(words=list, parsed=MetaCommand)
     cdef MetaForm _read(self, Command command, bytes flags, dict forms)
 

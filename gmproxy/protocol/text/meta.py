@@ -12,8 +12,7 @@ import re
 from binascii import a2b_base64, b2a_base64
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.numbers import as_int32, c_number
-from gmproxy.protocol.request import (
+from gmproxy.protocol.commands import (
     META_COUNT_IF,
     META_DELETE_IF,
     META_EXTEND,
@@ -22,9 +21,9 @@ from gmproxy.protocol.request import (
     META_TOUCH,
     META_WIN,
     META_WIN_AND_TOUCH,
-    ReplyRenderer,
-    local_reply,
 )
+from gmproxy.protocol.numbers import as_int32, c_number
+from gmproxy.protocol.request import ReplyRenderer, local_reply, new_request
 
 BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
 BAD_TOKEN = b"CLIENT_ERROR bad token in command line format\r\n"
@@ -83,7 +82,7 @@ _NOMINAL = {b"mg": (b"EN",), b"ms": (b"HD",), b"md": (b"HD",), b"ma": (b"HD", b"
 
 _CONDITIONAL = {b"ms": META_SET_IF, b"md": META_DELETE_IF, b"ma": META_COUNT_IF}
 
-#: Forms that are remembered for each command; a client says the same few again and again. And the bytes of flags in one.
+#: MetaForms that are remembered for each command; a client says the same few again and again. And the bytes of flags in one.
 MAX_FORMS = 256
 MAX_FORM_SIZE = 64
 
@@ -296,7 +295,7 @@ class MetaForm:
         return MetaReplyRenderer(self._edge.nominal, b" k" + key) if self._tells_key else self._edge
 
 
-class Forms:
+class MetaForms:
     """The forms of commands that were read before."""
 
     __slots__ = ("_forms",)
@@ -305,7 +304,7 @@ class Forms:
         # The name of a command -> its flags as they are written, from the blank before them on -> their MetaForm
         self._forms = {b"mg": {}, b"ms": {}, b"md": {}, b"ma": {}}
 
-    def of(self, command, flags):
+    def form_for(self, command, flags):
         """The MetaForm for the `flags` of a command, each with one blank before it; None if they have to be looked at each time."""
         forms = self._forms.get(command.name)
         if forms is None:
@@ -329,7 +328,7 @@ class Forms:
         return forms[flags]
 
 
-FORMS = Forms()
+META_FORMS = MetaForms()
 
 
 def line_of(*words):
@@ -348,7 +347,7 @@ def read(command, words):
     if error is not None:
         flags_are_bad = name == b"ma" and not parsed.malformed and error not in (BAD_MODE % name, OPAQUE_TOO_LONG, LINE_TOO_LONG)
         return local_reply(BAD_FLAG if flags_are_bad else error)
-    request = parsed.command(command).request(parsed.key, line_of(name, parsed.word, *parsed.kept))
+    request = new_request(parsed.command(command), parsed.key, line_of(name, parsed.word, *parsed.kept))
     request.renderer = parsed.renderer()
     return request
 
@@ -359,6 +358,6 @@ def read_debug(command, words):
     if len(word) > limits.MAX_KEY:
         return local_reply(BAD_FORMAT)
     if words[2:3] != [b"b"]:
-        return command.request(word, line_of(command.name, word)) if word else local_reply(BAD_FORMAT)
+        return new_request(command, word, line_of(command.name, word)) if word else local_reply(BAD_FORMAT)
     key = decoded(word)
-    return command.request(key, line_of(command.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)
+    return new_request(command, key, line_of(command.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)

@@ -1,14 +1,15 @@
 cimport cython
-from gmproxy.protocol.request cimport RequestParser, Request, Command
-from gmproxy.protocol.text.meta cimport Forms, MetaCommand, MetaForm
+from gmproxy.protocol.commands cimport Command
+from gmproxy.protocol.request cimport Request, RequestParser, new_request
+from gmproxy.protocol.text.meta cimport MetaForms, MetaCommand, MetaForm
 from gmproxy.protocol.key_list cimport KeyListParser, KeyList
 from gmproxy.protocol.recv_buffer cimport RecvBuffer
 
 cdef dict COMMANDS
 cdef bytes CRLF
 cdef Command WRONG_PASSWORD
-cdef Forms FORMS
-cdef KeyListParser READER
+cdef MetaForms META_FORMS
+cdef KeyListParser KEY_LIST_PARSER
 cdef Py_ssize_t MAX_KEY, MAX_LENGTH
 cdef long long MAX_FLAGS, MAX_EXPTIME
 
@@ -17,8 +18,8 @@ cdef class TextParser(RequestParser):
     cdef Py_ssize_t skip
     cdef Request after_skip
 
-    cpdef bint is_known(self) except -1
-    cpdef bint is_at_border(self) except -1
+    cpdef bint is_authenticated(self) except -1
+    cpdef bint is_between_messages(self) except -1
     @cython.locals(stream=RecvBuffer, start=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, nul=Py_ssize_t,
                    name_end=Py_ssize_t, command=Command, length=Py_ssize_t, key=bytes, form=MetaForm)
     cpdef Request next_request(self)

@@ -12,19 +12,19 @@ border in a line than this parser did.
 """
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.internal_commands import deletion
-from gmproxy.protocol.key_list import READER, KeyList
+from gmproxy.protocol.commands import COMMANDS, WRONG_PASSWORD
+from gmproxy.protocol.internal_commands import delete_line
+from gmproxy.protocol.key_list import KEY_LIST_PARSER, KeyList
 from gmproxy.protocol.numbers import as_int32, c_number
 from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.request import (
-    COMMANDS,
-    WRONG_PASSWORD,
     ClientProtocolError,
     RequestParser,
     local_reply,
+    new_request,
 )
-from gmproxy.protocol.text.meta import FORMS, TOO_MANY_FLAGS, MetaCommand, line_of
 from gmproxy.protocol.text.meta import INVALID as INVALID_FLAG
+from gmproxy.protocol.text.meta import META_FORMS, TOO_MANY_FLAGS, MetaCommand, line_of
 from gmproxy.protocol.text.meta import read as read_meta
 from gmproxy.protocol.text.meta import read_debug as read_meta_debug
 
@@ -76,17 +76,17 @@ class TextParser(RequestParser):
         self.skip = 0           # bytes of a refused data block still to be thrown away
         self.after_skip = None  # the answer once they are gone
 
-    def is_known(self):
+    def is_authenticated(self):
         return self.users is None
 
-    def is_at_border(self):
+    def is_between_messages(self):
         return self.skip == 0 and self.stream.size() == 0
 
     def next_request(self):
         stream = self.stream
         if self.skip:
             return self._skip_refused_block()
-        if not stream.ready():
+        if not stream.has_news():
             return None
         if self.users is not None:
             return self._log_in()
@@ -97,12 +97,12 @@ class TextParser(RequestParser):
             self._check_unfinished(start)
             return None
         stop = end
-        if stop > start and stream.byte(stop - 1) == 13:
+        if stop > start and stream.byte_at(stop - 1) == 13:
             stop -= 1
         nul = stream.find_nul(start, stop)
         if nul >= 0:
             stop = nul  # memcached reads the line as a C string
-        while start < stop and stream.byte(start) == 32:
+        while start < stop and stream.byte_at(start) == 32:
             start += 1
         name_end = stream.word_end(start, stop)
         command = COMMANDS.get(stream.cut(start, name_end))
@@ -145,13 +145,13 @@ class TextParser(RequestParser):
             stream.need = after - start
             return None
         stream.pos = after
-        if not stream.begins(after - 2, CRLF):
+        if not stream.starts_with(after - 2, CRLF):
             return local_reply(BAD_TERMINATION)
         words = [word for word in stream.cut(end + 1, after - 2).split(b" ") if word]
         if len(words) < 2:
             return local_reply(BAD_LOGIN)
         if not self.users.allow(words[0], words[1]):
-            return WRONG_PASSWORD.request(b"", WRONG_LOGIN)
+            return new_request(WRONG_PASSWORD, b"", WRONG_LOGIN)
         self.users = None
         return local_reply(STORED)
 
@@ -166,13 +166,13 @@ class TextParser(RequestParser):
         """get and gets, the most frequent and the longest commands: read without splitting the line first."""
         stream = self.stream
         pos = name_end + 1
-        if 0 < stop - pos <= MAX_KEY and stream.word_end(pos, stop) == stop and stream.begins(stop, CRLF):
-            return command.request(stream.cut(pos, stop), stream.cut(start, stop + 2))
-        keys = READER.read(stream, pos, stop, MAX_KEY)
+        if 0 < stop - pos <= MAX_KEY and stream.word_end(pos, stop) == stop and stream.starts_with(stop, CRLF):
+            return new_request(command, stream.cut(pos, stop), stream.cut(start, stop + 2))
+        keys = KEY_LIST_PARSER.parse_keys(stream, pos, stop, MAX_KEY)
         if keys is None:
             return local_reply(BAD_FORMAT)
         if len(keys) == 1:
-            return command.request(keys[0], b"%b %b\r\n" % (command.name, keys[0]))
+            return new_request(command, keys[0], b"%b %b\r\n" % (command.name, keys[0]))
         return self._retrieve_many(command, keys, command.prefix)
 
     def _plain_length(self, name_end, stop):
@@ -182,13 +182,13 @@ class TextParser(RequestParser):
         key_end = stream.word_end(name_end + 1, stop)
         flags_end = stream.word_end(key_end + 1, stop)
         exptime_end = stream.word_end(flags_end + 1, stop)
-        flags = stream.number(key_end + 1, flags_end)
-        exptime = stream.number(flags_end + 1, exptime_end)
-        if not (0 <= flags <= MAX_FLAGS and 0 <= exptime <= MAX_EXPTIME and stream.begins(stop, CRLF)):
+        flags = stream.parse_number(key_end + 1, flags_end)
+        exptime = stream.parse_number(flags_end + 1, exptime_end)
+        if not (0 <= flags <= MAX_FLAGS and 0 <= exptime <= MAX_EXPTIME and stream.starts_with(stop, CRLF)):
             return -1
         if not 1 <= key_end - name_end - 1 <= MAX_KEY:
             return -1
-        length = stream.number(exptime_end + 1, stop)
+        length = stream.parse_number(exptime_end + 1, stop)
         return length if length <= MAX_LENGTH else -1
 
     def _plain_form(self, command, name_end, stop):
@@ -196,14 +196,14 @@ class TextParser(RequestParser):
         plainly that the server may get it as it is; else None."""
         stream = self.stream
         key_end = stream.word_end(name_end + 1, stop)
-        if not (1 <= key_end - name_end - 1 <= MAX_KEY and stream.begins(stop, CRLF)):
+        if not (1 <= key_end - name_end - 1 <= MAX_KEY and stream.starts_with(stop, CRLF)):
             return None
         flags_at = key_end
         if command.kind == "meta_set":
             flags_at = stream.word_end(key_end + 1, stop)
-            if not 0 <= stream.number(key_end + 1, flags_at) <= self.max_item_size:
+            if not 0 <= stream.parse_number(key_end + 1, flags_at) <= self.max_item_size:
                 return None
-        return FORMS.of(command, stream.cut(flags_at, stop))
+        return META_FORMS.form_for(command, stream.cut(flags_at, stop))
 
     def _plain_meta(self, form, name_end, stop):
         """The request for such a command, or None if its data block has not all arrived."""
@@ -214,11 +214,11 @@ class TextParser(RequestParser):
         if form.stores:
             flags_at = stream.word_end(key_end + 1, stop)
             line = None if form.as_it_came else stream.cut(start, flags_at) + form.end
-            request = self._with_block(form.command, key, line, stream.number(key_end + 1, flags_at), False, stop + 2)
+            request = self._with_block(form.command, key, line, stream.parse_number(key_end + 1, flags_at), False, stop + 2)
         else:
             stream.pos = stop + 2
             line = stream.cut(start, stop + 2) if form.as_it_came else stream.cut(start, key_end) + form.end
-            request = form.command.request(key, line)
+            request = new_request(form.command, key, line)
         if request is not None:
             request.renderer = form.renderer(key)
         return request
@@ -250,7 +250,7 @@ class TextParser(RequestParser):
         """A request for several keys; its `line` is only what stands before the keys: the router completes it."""
         if not keys:
             return local_reply(BAD_FORMAT)
-        request = command.request(keys[0], prefix)
+        request = new_request(command, keys[0], prefix)
         request.keys = keys
         return request
 
@@ -264,7 +264,7 @@ class TextParser(RequestParser):
                 return local_reply(BAD_FORMAT)
         prefix = b"%b %d " % (command.name, as_int32(exptime))
         if len(keys) == 1:
-            return command.request(keys[0], prefix + keys[0] + CRLF)
+            return new_request(command, keys[0], prefix + keys[0] + CRLF)
         return self._retrieve_many(command, KeyList(keys), prefix)
 
     def _store(self, command, words, pos):
@@ -293,7 +293,7 @@ class TextParser(RequestParser):
         `line` is how the server gets the command line; None: as it came, in one piece with the block.
         """
         if length > self.max_item_size:
-            delete = DELETE.request(key, deletion(key)) if command.name == b"set" else None
+            delete = new_request(DELETE, key, delete_line(key)) if command.name == b"set" else None
             return self._refuse_large(delete, quiet, length, pos)
         stream = self.stream
         after = pos + length + 2
@@ -302,10 +302,10 @@ class TextParser(RequestParser):
             return None
         start = stream.pos
         stream.pos = after
-        if not stream.begins(after - 2, CRLF):
+        if not stream.starts_with(after - 2, CRLF):
             return self._refuse(BAD_DATA, quiet, after)
         line = stream.cut(start, after) if line is None else line + stream.cut(pos, after)
-        request = command.request(key, line)
+        request = new_request(command, key, line)
         request.quiet = quiet
         return request
 
@@ -334,7 +334,7 @@ class TextParser(RequestParser):
 
     def _skip_refused_block(self):
         self.stream.need = 0
-        self.skip -= self.stream.drop(self.skip)
+        self.skip -= self.stream.discard(self.skip)
         return self.after_skip if self.skip == 0 else None
 
     def _meta_set(self, command, words, pos):
@@ -351,7 +351,7 @@ class TextParser(RequestParser):
             return self._skip_refused_block()
         if length > self.max_item_size:
             flag = [b"b"] if parsed.key is not parsed.word else []
-            delete = META_DELETE.request(parsed.key, line_of(b"md", parsed.word, *flag))
+            delete = new_request(META_DELETE, parsed.key, line_of(b"md", parsed.word, *flag))
             return self._refuse_large(delete, False, length, pos)
         line = line_of(command.name, parsed.word, b"%d" % length, *parsed.kept)
         request = self._with_block(parsed.command(command), parsed.key, line, length, False, pos)
@@ -384,7 +384,7 @@ class TextParser(RequestParser):
         return self._line_about_key(command, words, b"%d" % as_int32(exptime), None)
 
     def _delete(self, command, words):
-        """No server may take the key for noreply: it would not answer, and the link be out of step (orders.deletion). A time to wait is
+        """No server may take the key for noreply: it would not answer, and the link be out of step (orders.delete_line). A time to wait is
         refused, as by memcached 1.6.18, whose answer libmemcached's own tests expect; 1.6.45 ignores it and deletes at once."""
         if words[2:] not in ([], [b"0"], [NOREPLY], [b"0", NOREPLY]):
             return self._refuse(BAD_DELETE, words[-1] == NOREPLY, self.stream.pos)
@@ -398,7 +398,7 @@ class TextParser(RequestParser):
         if error is not None:
             return self._refuse(error, quiet, self.stream.pos)
         line = command.prefix + words[1] + CRLF if number is None else b"%b %b %b\r\n" % (command.name, words[1], number)
-        request = command.request(words[1], line)
+        request = new_request(command, words[1], line)
         request.quiet = quiet
         return request
 
@@ -409,7 +409,7 @@ class TextParser(RequestParser):
             delay = c_number(words[1], -2**63, 2**63 - 1)
             if delay is None:
                 return self._refuse(BAD_EXPTIME, quiet, self.stream.pos)
-        request = command.request(b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")
+        request = new_request(command, b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")
         request.quiet = quiet
         return request
 
@@ -419,6 +419,6 @@ class TextParser(RequestParser):
         return self._refuse(OK if known else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
 
     def _admin(self, command, words):
-        request = command.request(b"", b"")
+        request = new_request(command, b"", b"")
         request.keys = words[1:]
         return request

@@ -1,7 +1,9 @@
 cimport cython
-from gmproxy.protocol.request cimport ReplyParser, Request, Command
+from gmproxy.protocol.commands cimport Command
+from gmproxy.protocol.request cimport ReplyParser, Request
 from gmproxy.protocol.key_list cimport KeyList
 from gmproxy.protocol.recv_buffer cimport RecvBuffer
+from gmproxy.protocol.value_header cimport ValueHeader
 
 
 cdef bytes VALUE, END, CRLF
@@ -18,6 +20,7 @@ cpdef unsigned long long letters_of(bytes line, Py_ssize_t start) except? 0
 
 @cython.final
 cdef class TextReplyParser(ReplyParser):
+    cdef ValueHeader _header
     cdef list _pieces
     cdef Py_ssize_t _kept
     cdef Py_ssize_t _skip
@@ -27,8 +30,8 @@ cdef class TextReplyParser(ReplyParser):
     @cython.locals(stream=RecvBuffer, after=Py_ssize_t, line=bytes)
     cdef bytes _read_line(self, Command command)
     cdef _check_odd_line(self, Command command, bytes line)
-    @cython.locals(stream=RecvBuffer, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, flags_end=Py_ssize_t, length_end=Py_ssize_t,
-                   length=cython.longlong, ends=Py_ssize_t, keys=KeyList, reply=bytes)
+    @cython.locals(stream=RecvBuffer, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, header=ValueHeader, ends=Py_ssize_t,
+                   keys=KeyList, reply=bytes)
     cdef bytes _read_values(self, Request request)
     @cython.locals(stream=RecvBuffer)
     cdef bytes _begin_to_skip(self, Py_ssize_t after, Py_ssize_t length)

@@ -15,9 +15,9 @@ from gmproxy.protocol import limits
 from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.request import ReplyParser
 from gmproxy.protocol.text.meta import encoded
+from gmproxy.protocol.value_blocks import END
+from gmproxy.protocol.value_header import VALUE, ValueHeader
 
-END = b"END\r\n"
-VALUE = b"VALUE "
 CRLF = b"\r\n"
 COUNT = re.compile(rb"[0-9]{1,20}\r\n")
 #: The answer to incr and decr; old servers fill a number that has become shorter up with blanks.
@@ -80,22 +80,23 @@ class TextReplyParser(ReplyParser):
     `out_of_step` is set by any refusal of a storage command but SERVER_ERROR, before which memcached reads the data block away.
     """
 
-    __slots__ = ("stream", "values_found", "out_of_step", "_pieces", "_kept", "_skip")
+    __slots__ = ("stream", "values_found", "out_of_step", "_header", "_pieces", "_kept", "_skip")
 
     def __init__(self):
         self.stream = RecvBuffer()
         self.values_found = 0
         self.out_of_step = False
+        self._header = ValueHeader()
         self._pieces = []   # VALUE blocks of a reply whose end has not arrived
         self._kept = 0      # bytes in them, and those that were thrown away because they were too many
         self._skip = 0      # bytes of such a data block, its CRLF included, that are still to be thrown away
 
-    def is_at_border(self):
+    def is_between_messages(self):
         """True if not a byte has arrived after the last complete reply."""
         return self.stream.size() == 0 and not self._kept
 
-    def read(self, request):
-        if not self.stream.ready():
+    def parse_reply(self, request):
+        if not self.stream.has_news():
             return None
         if self._skip and not self._skip_block():
             return None
@@ -113,7 +114,7 @@ class TextReplyParser(ReplyParser):
             if stream.end - start > limits.MAX_REPLY_LINE:
                 raise BackendError(PROTOCOL, "a line without end")
             return 0
-        if end == start or stream.byte(end - 1) != 13:
+        if end == start or stream.byte_at(end - 1) != 13:
             raise BackendError(PROTOCOL, "a line that does not end in CRLF")
         return end + 1
 
@@ -138,39 +139,39 @@ class TextReplyParser(ReplyParser):
     def _read_values(self, request):
         stream = self.stream
         pos = stream.pos
+        header = self._header
         keys = request.keys
         if not self._kept:
             self.values_found = 0
             if keys is not None:
-                keys.forget_values()
+                keys.clear_values()
         while True:
             if keys is not None:
-                pos = keys.pass_plain(stream, pos, self._kept - stream.pos)
+                pos = keys.record_whole_values(stream, pos, self._kept - stream.pos)
             after = self._line_end(pos)
             if after == 0:
                 return self._keep_blocks(pos, 0)
-            if not stream.begins(pos, VALUE):
+            if not stream.starts_with(pos, VALUE):
                 break
             key_end = stream.word_end(pos + 6, after - 2)
-            length = stream.value_length(key_end, after - 2)
-            if length < 0:
+            if not stream.parse_value_header(header, key_end, after):
                 raise BackendError(PROTOCOL, f"a bad header {stream.cut(pos, pos + 60)!r}")
-            after += length + 2
+            after = header.end
             if after > stream.end:
                 if self._kept + after - stream.pos > limits.MAX_REPLY:
                     self._check_key(request, pos + 6, key_end)
                     if keys is not None:
-                        keys.note(self._kept + after - stream.pos)
-                    return self._begin_to_skip(after, length)
-                ends = len(END) if keys is None and length > LONG else 0  # then all of the reply comes to one place
+                        keys.record_value(self._kept + after - stream.pos)
+                    return self._begin_to_skip(after, header.length)
+                ends = len(END) if keys is None and header.length > LONG else 0  # then all of the reply comes to one place
                 return self._keep_blocks(pos, after - pos + ends)
-            if not stream.begins(after - 2, CRLF):
+            if not stream.starts_with(after - 2, CRLF):
                 raise BackendError(PROTOCOL, "a value without its line end")
             self._check_key(request, pos + 6, key_end)
             if keys is not None:
-                keys.note(self._kept + after - stream.pos)
+                keys.record_value(self._kept + after - stream.pos)
             pos = after
-        if not stream.begins(pos, END):
+        if not stream.starts_with(pos, END):
             return self._error_instead(request, pos, after)
         reply = stream.cut(stream.pos, after)
         stream.pos = after
@@ -197,13 +198,13 @@ class TextReplyParser(ReplyParser):
         """True once all of such a data block has come. Raises BackendError if no CRLF follows it."""
         stream = self.stream
         stream.need = 0
-        self._skip -= stream.drop(self._skip - len(CRLF))
+        self._skip -= stream.discard(self._skip - len(CRLF))
         if self._skip > len(CRLF):
             return False
         if stream.end - stream.pos < len(CRLF):
             stream.need = len(CRLF)
             return False
-        if not stream.begins(stream.pos, CRLF):
+        if not stream.starts_with(stream.pos, CRLF):
             raise BackendError(PROTOCOL, "a value without its line end")
         self._skip = 0
         stream.pos += len(CRLF)
@@ -237,8 +238,8 @@ class TextReplyParser(ReplyParser):
             return self._read_meta_error(request, after)
         if code == b"VA":
             told = stream.word_end(start + 3, after - 2)
-            length = stream.number(start + 3, told)
-            if length < 0 or stream.byte(start + 2) != BLANK:
+            length = stream.parse_number(start + 3, told)
+            if length < 0 or stream.byte_at(start + 2) != BLANK:
                 raise self._odd_meta(request, after)
         if not self._is_asked_for(request, code, told, after - 2):
             raise self._odd_meta(request, after)
@@ -250,7 +251,7 @@ class TextReplyParser(ReplyParser):
                     return self._begin_to_skip(after, length)
                 stream.need = after - start
                 return None
-            if not stream.begins(after - 2, CRLF):
+            if not stream.starts_with(after - 2, CRLF):
                 raise BackendError(PROTOCOL, "a value without its line end")
             if command.name == b"ma" and not COUNT.fullmatch(stream.cut(block, after)):
                 raise BackendError(PROTOCOL, f"a count that is no number: {stream.cut(start, after)[:60]!r}")
@@ -264,7 +265,7 @@ class TextReplyParser(ReplyParser):
         returns what was asked for and, without being asked, of the right to recache, of stale items, and what we do not know yet."""
         stream = self.stream
         if code == b"ME":
-            return stream.byte(at) == BLANK and self._is_key(request, at + 1, stream.word_end(at + 1, stop))
+            return stream.byte_at(at) == BLANK and self._is_key(request, at + 1, stream.word_end(at + 1, stop))
         asked = letters_of(request.line, len(request.key) + 3)
         excluded = ON_REQUEST & ~asked
         if asked & ~KNOWN_EFFECT:
@@ -275,7 +276,7 @@ class TextReplyParser(ReplyParser):
             return False
         while at < stop:
             end = stream.word_end(at + 1, stop)
-            if stream.byte(at) != BLANK or not self._may_be_told(request, at + 1, end, excluded):
+            if stream.byte_at(at) != BLANK or not self._may_be_told(request, at + 1, end, excluded):
                 return False
             at = end
         return True
@@ -283,7 +284,7 @@ class TextReplyParser(ReplyParser):
     def _may_be_told(self, request, start, stop, excluded):
         """True if from `start` to before `stop` is a flag that is not `excluded`, and behind it what may stand there."""
         stream = self.stream
-        letter = stream.byte(start)
+        letter = stream.byte_at(start)
         if not A <= letter <= z:
             return False
         flag = A_FLAG << (letter - A)
@@ -291,13 +292,13 @@ class TextReplyParser(ReplyParser):
             return False
         start += 1
         if flag & NUMBERS:
-            return stream.number(start, stop) >= 0
+            return stream.parse_number(start, stop) >= 0
         if flag & LONG_NUMBERS:
-            return stream.cas_number(start, stop)
+            return stream.is_cas_number(start, stop)
         if flag & SIGNED_NUMBERS:
-            return stream.number(start + 1 if stream.byte(start) == MINUS else start, stop) >= 0
+            return stream.parse_number(start + 1 if stream.byte_at(start) == MINUS else start, stop) >= 0
         if flag & TRUTHS:
-            return stop - start == 1 and 0 <= stream.number(start, stop) <= 1
+            return stop - start == 1 and 0 <= stream.parse_number(start, stop) <= 1
         if letter == KEY:
             return self._is_key(request, start, stop)
         if letter == OPAQUE:
@@ -337,7 +338,7 @@ class TextReplyParser(ReplyParser):
             if self.values_found or not stream.equals(start, stop, request.key):
                 raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} for {request.key!r}")
             self.values_found = 1
-        elif not request.keys.find(stream, start, stop):
+        elif not request.keys.match_next(stream, start, stop):
             raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not asked for")
 
     def _keep_blocks(self, pos, need):

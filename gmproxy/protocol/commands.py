@@ -1,0 +1,124 @@
+"""The commands of the memcached protocol, and what the proxy has to know of each: is it a read or a write, may it be repeated, how is it answered."""
+
+_STORED = frozenset((b"STORED\r\n", b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n"))
+
+#: By the name of a meta command, else by the kind of the verb.
+_ANSWERS = {
+    b"mg": frozenset((b"HD", b"VA", b"EN")),
+    b"ms": frozenset((b"HD", b"NS", b"EX", b"NF")),
+    b"md": frozenset((b"HD", b"EX", b"NF")),
+    b"ma": frozenset((b"HD", b"VA", b"NS", b"EX", b"NF")),
+    b"me": frozenset((b"ME", b"EN")),
+    "store": _STORED,
+    "count": frozenset((b"NOT_FOUND\r\n",)),
+    "delete": frozenset((b"DELETED\r\n", b"NOT_FOUND\r\n")),
+    "touch": frozenset((b"TOUCHED\r\n", b"NOT_FOUND\r\n")),
+    "flush": frozenset((b"OK\r\n",)),
+}
+
+
+#: Name of a command -> its number, given in the order in which they appear.
+_NUMBERS = {}
+
+
+class Command:
+    """What the proxy has to know of one command.
+
+    name         as it stands on the wire
+    prefix       the same and a blank
+    number       its place in what is counted by command, see COMMANDS
+    kind         how its words are read: the name of a method of the parser
+    min_args     number of words that memcached wants, the command itself included; what it does not know at the end, it ignores
+    has_data_block  True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
+    returns_values  True: the answer is VALUE blocks and END
+    is_meta      True: the answer is that of a meta command; neither: one line
+    is_read      True: it asks for the item, so its answer is a hit or a miss, and another server may be asked instead
+    is_write     True: it changes the item, so the backup hears of it too
+    reads_old_value  True: what it does depends on what the server has
+    overwrites   True: it changes the item, whatever the server has
+    conditional  True: the backup hears of it once it is known what came of it, since it could come to another result
+    idempotent   True: asking the same server twice does no harm, the answer included
+    valid_replies  the lines it may be answered with, besides error lines and, for incr and decr, a number; for a meta command the
+                 words with which its answer may begin
+    success_prefixes  how the answer begins if a change by outcome was made (a tuple)
+    miss_reply   what says "not found" where that is an honest answer to a read that failed; else None
+    """
+
+    __slots__ = ("name", "prefix", "number", "kind", "min_args", "has_data_block", "returns_values", "is_meta", "is_read", "is_write", "reads_old_value", "overwrites", "conditional",
+                 "idempotent", "valid_replies", "success_prefixes", "miss_reply")
+
+    def __init__(self, name, kind, min_args, returns_values=False, is_read=False, is_write=False, reads_old_value=False, conditional=False,
+                 idempotent=False):
+        self.name = name
+        self.prefix = name + b" "
+        self.number = _NUMBERS.setdefault(name, len(_NUMBERS))
+        self.kind = kind
+        self.min_args = min_args
+        self.has_data_block = kind == "store" and name != b"cas"
+        self.returns_values = returns_values
+        self.is_meta = kind.startswith("meta")
+        self.is_read = is_read or returns_values
+        self.is_write = is_write
+        self.reads_old_value = reads_old_value or conditional
+        self.overwrites = is_write and not self.is_read and not self.reads_old_value
+        self.conditional = conditional
+        self.idempotent = idempotent
+        self.valid_replies = _ANSWERS.get(name if self.is_meta else kind, frozenset())
+        self.success_prefixes = (b"HD", b"VA") if self.is_meta else (b"STORED",)
+        self.miss_reply = b"END\r\n" if returns_values else b"EN\r\n" if b"EN" in self.valid_replies else None
+
+    def __repr__(self):
+        return f"<Command {self.name.decode()}>"
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(b"get", "retrieve", 2, returns_values=True, idempotent=True),
+        Command(b"gets", "retrieve", 2, returns_values=True, idempotent=True),
+        Command(b"gat", "retrieve_and_touch", 3, returns_values=True, is_write=True, idempotent=True),
+        Command(b"gats", "retrieve_and_touch", 3, returns_values=True, is_write=True, idempotent=True),
+        Command(b"set", "store", 5, is_write=True),
+        Command(b"add", "store", 5, is_write=True, conditional=True),
+        Command(b"replace", "store", 5, is_write=True, conditional=True),
+        Command(b"append", "store", 5, is_write=True, reads_old_value=True),
+        Command(b"prepend", "store", 5, is_write=True, reads_old_value=True),
+        Command(b"cas", "store", 5, is_write=True, conditional=True),
+        Command(b"incr", "count", 3, is_write=True, reads_old_value=True),
+        Command(b"decr", "count", 3, is_write=True, reads_old_value=True),
+        Command(b"delete", "delete", 2, is_write=True),
+        Command(b"touch", "touch", 3, is_write=True, reads_old_value=True, idempotent=True),
+        Command(b"flush_all", "flush", 1),
+        Command(b"version", "admin", 1),
+        Command(b"stats", "admin", 1),
+        Command(b"verbosity", "verbosity", 2),
+        Command(b"quit", "admin", 1),
+        Command(b"mg", "meta", 2, is_read=True, idempotent=True),
+        Command(b"ms", "meta_set", 2, is_write=True),
+        Command(b"md", "meta", 2, is_write=True),
+        Command(b"ma", "meta", 2, is_write=True, reads_old_value=True),
+        Command(b"me", "meta_debug", 1, idempotent=True),
+        Command(b"mn", "meta_noop", 1),
+    )
+}
+
+META_GET = COMMANDS[b"mg"]
+META_SET = COMMANDS[b"ms"]
+META_DELETE = COMMANDS[b"md"]
+META_COUNT = COMMANDS[b"ma"]
+
+#: What a meta command becomes by its flags. A look that may win the right to recache is not to be repeated: the second time,
+#: the answer is that somebody else has won.
+META_TOUCH = Command(b"mg", "meta", 2, is_read=True, is_write=True, idempotent=True)
+META_WIN = Command(b"mg", "meta", 2, is_read=True)
+META_WIN_AND_TOUCH = Command(b"mg", "meta", 2, is_read=True, is_write=True)
+META_EXTEND = Command(b"ms", "meta_set", 2, is_write=True, reads_old_value=True)
+META_SET_IF = Command(b"ms", "meta_set", 2, is_write=True, conditional=True)
+META_DELETE_IF = Command(b"md", "meta", 2, is_write=True, conditional=True)
+META_COUNT_IF = Command(b"ma", "meta", 2, is_write=True, conditional=True)
+
+#: A login with a wrong password. The `line` of its Request is the refusal, which the client gets after a delay (service.py).
+WRONG_PASSWORD = Command(b"set", "wrong_password", 0, 0)
+
+#: The name of each command, by its number.
+COMMAND_NAMES = tuple([name.decode() for name in _NUMBERS])

@@ -1,0 +1,42 @@
+"""Receiving from and sending to a connected socket without encryption. Nothing else touches a socket on the path of a request.
+
+This hot module is written twice, since a system call whose buffer is a C pointer cannot be written in Python: plain.pyx calls recv(2) and
+send(2) on memory that its callers own, where Python's `socket` makes an object for each chunk. tests/unit/test_plain_transport.py holds both
+to one behaviour.
+"""
+
+import os
+
+#: The result of `recv_into` if nothing has arrived.
+NOTHING = -1
+
+#: Bytes sent at once: then others have their turn. What the kernel has not got, it cannot send on by itself as the peer takes it.
+SEND_AT_ONCE = 1024 * 1024
+
+
+class PlainTransport:
+    """The two system calls. It is an object, and there is one, since the compiled build calls the methods of objects without a detour.
+
+    Sockets are given by their file descriptors, and are not blocking. May be called from a loop callback or a greenlet; never waits.
+    """
+
+    __slots__ = ()
+
+    def recv_into(self, fd: int, buffer: bytearray, size: int) -> int:
+        """Receive at most `size` bytes, which is the size of `buffer`, into it: returns how many bytes, 0 once the peer has closed, NOTHING if
+        there are none now. Raises OSError if the connection is broken."""
+        try:
+            return os.readv(fd, (buffer,))
+        except BlockingIOError:
+            return NOTHING
+
+    def send(self, fd: int, data: bytes, offset: int) -> int:
+        """Send data[offset:], or the beginning of it: returns how many bytes the kernel took, 0 if it can take none now. Raises OSError if the
+        connection is broken."""
+        try:
+            return os.write(fd, memoryview(data)[offset:offset + SEND_AT_ONCE] if len(data) > SEND_AT_ONCE else data[offset:])
+        except BlockingIOError:
+            return 0
+
+
+PLAIN = PlainTransport()

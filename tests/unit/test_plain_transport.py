@@ -1,0 +1,66 @@
+"""The system calls on the path of a request, in both builds of the module: one behaviour. Receiving is tested in test_stream.py."""
+
+import socket
+
+import pytest
+from support.builds import from_source, needs_both
+
+from gmproxy.compiled import COMPILED
+from gmproxy.transport import plain
+
+(pure,) = from_source("transport.plain")
+compiled = plain if COMPILED else None
+
+
+@pytest.fixture(params=["pure", pytest.param("compiled", marks=needs_both)])
+def transport(request):
+    return {"pure": pure, "compiled": compiled}[request.param].PLAIN
+
+
+@pytest.fixture
+def ends():
+    """Two sockets that are connected and never wait."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        yield ours, theirs
+
+
+def test_send_returns_how_many_bytes_were_taken(transport, ends):
+    ours, theirs = ends
+    assert transport.send(ours.fileno(), b"hello", 0) == 5
+    assert transport.send(ours.fileno(), b"hello", 2) == 3
+    assert theirs.recv(100) == b"hellollo"
+
+
+def test_no_more_than_so_much_is_sent_at_once(transport, ends):
+    ours, _ = ends
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * plain.SEND_AT_ONCE)
+    assert transport.send(ours.fileno(), bytes(4 * plain.SEND_AT_ONCE), 0) <= plain.SEND_AT_ONCE
+
+
+def test_zero_if_the_kernel_takes_none_now(transport, ends):
+    ours, theirs = ends
+    while transport.send(ours.fileno(), b"x" * 100_000, 0):
+        pass
+    theirs.recv(1 << 20)
+    assert transport.send(ours.fileno(), b"x", 0) == 1
+
+
+def test_a_peer_that_is_gone(transport, ends):
+    """As an error, not as a signal that ends the process."""
+    ours, theirs = ends
+    theirs.close()
+    with pytest.raises(BrokenPipeError):
+        transport.send(ours.fileno(), b"x", 0)
+
+
+def test_no_descriptor(transport):
+    with pytest.raises(OSError):
+        transport.send(-1, b"x", 0)
+
+
+@needs_both
+def test_both_builds_have_the_same_constants():
+    assert (pure.NOTHING, pure.SEND_AT_ONCE) == (compiled.NOTHING, compiled.SEND_AT_ONCE)
