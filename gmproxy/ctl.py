@@ -1,4 +1,4 @@
-"""gmproxyctl: what an operator asks the running service, and tells it, over its control socket.
+"""gmproxyctl: commands of an operator to the running service, over its control socket.
 
 Exit status: 0 fine, 1 the service is not there or says no, or keys do not match (route --check), 2 what was typed makes no sense,
 3 a server is down (status).
@@ -8,9 +8,10 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 
-from gmproxy.console import orders, questions, route, status, top
-from gmproxy.console.service import DEFAULT_PATH, Refused
+from gmproxy.console import actions, queries, route, status, top
+from gmproxy.console.service_client import DEFAULT_PATH, ServiceError
 from gmproxy.errors import ConfigError, GmproxyError
 from gmproxy.system import bootstrap
 
@@ -48,14 +49,15 @@ Without a running service:
                    from it unless -s is given. Prints how many keys match.
 """
 
-COMMANDS = {
-    "status": status.status, "top": top.top, "stats": questions.stats, "route": route.route, "hotkeys": questions.hotkeys,
-    "slow": questions.slow, "tail": questions.tail, "eject": orders.eject, "restore": orders.restore, "reload": orders.reload,
-    "log-level": orders.log_level, "drain": orders.drain,
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "status": status.status, "top": top.top, "stats": queries.stats, "route": route.route, "hotkeys": queries.hotkeys,
+    "slow": queries.slow, "tail": queries.tail, "eject": actions.eject, "restore": actions.restore, "reload": actions.reload,
+    "log-level": actions.log_level, "drain": actions.drain,
 }
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command of `arguments`, by default those of the process. Returns the exit status."""
     if arguments is None:
         arguments = sys.argv[1:]
         bootstrap.open_standard_descriptors()
@@ -67,14 +69,14 @@ def main(arguments=None):
     try:
         if arguments[0] not in COMMANDS:
             raise ConfigError(f"there is no command {arguments[0]!r}: see gmproxyctl --help")
-        ended = COMMANDS[arguments[0]](arguments[1:])
+        status_code = COMMANDS[arguments[0]](arguments[1:])
         sys.stdout.flush()
-        return ended
+        return status_code
     except GmproxyError as error:
         with contextlib.suppress(OSError):  # a dead stderr does not change the exit status
             print(f"gmproxyctl: {error}", file=sys.stderr, flush=True)
-        return 1 if isinstance(error, Refused) else 2
-    except BrokenPipeError:  # who reads has read enough
+        return 1 if isinstance(error, ServiceError) else 2
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

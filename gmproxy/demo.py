@@ -6,7 +6,9 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 
+from gmproxy.config.configuration import Config
 from gmproxy.errors import StartError
 from gmproxy.monitoring import logging_setup
 from gmproxy.placement.server_spec import Server
@@ -37,16 +39,16 @@ BANNER = """
 """
 
 
-def run(config, program):
+def run(config: Config, program: str) -> None:
     """Serve until Ctrl-C, then stop the servers too. Raises StartError."""
     memcached = shutil.which("memcached")
     if memcached is None:
         raise StartError("the demo needs memcached: apt install memcached")
     bound = _bind(config, program)
     admin = _bind_admin(config)
-    children = []
+    children: list[subprocess.Popen[bytes]] = []
     try:
-        servers = [_start(memcached, children) for _ in range(3)]
+        servers = [_start_memcached(memcached, children) for _ in range(3)]
         config = dataclasses.replace(config, server=servers[:2], backup=servers[2:], daemon=False, admin=sockets.address_of(admin))
         logging_setup.set_up(config, False)
         import gevent
@@ -56,7 +58,7 @@ def run(config, program):
         host, port = bound.getsockname()
         address = sockets.address_of(bound)
 
-        def ready():
+        def print_banner() -> None:
             print(BANNER.format(
                 proxy=f"{host}:{port}", admin=config.admin, servers=f"{servers[0].label}, {servers[1].label}", backup=servers[2].label,
                 host=host, port=port, pid=children[0].pid,
@@ -68,14 +70,14 @@ def run(config, program):
             gevent.signal_handler(number, worker.end)
         if bootstrap.end_is_pending():
             worker.end()
-        worker.run(ready)
+        worker.run(print_banner)
     finally:
         bootstrap.ignore_signals()
-        _stop(children)
+        _stop_memcached(children)
 
 
-def _bind(config, program):
-    """Our port, or a free one if it is taken."""
+def _bind(config: Config, program: str) -> socket.socket:
+    """The port of `config`, or a free one if it is taken."""
     try:
         return sockets.bind_tcp(HOST, config.port, config.backlog)
     except StartError as error:
@@ -84,7 +86,7 @@ def _bind(config, program):
         return bound
 
 
-def _bind_admin(config):
+def _bind_admin(config: Config) -> socket.socket:
     """Where --admin says, the usual port, or a free one."""
     try:
         host, _, port = (config.admin or f"{HOST}:{ADMIN_PORT}").rpartition(":")
@@ -93,7 +95,8 @@ def _bind_admin(config):
         return sockets.bind_tcp(HOST, 0, config.backlog)
 
 
-def _start(memcached, children):
+def _start_memcached(memcached: str, children: list[subprocess.Popen[bytes]]) -> Server:
+    """Start memcached on a free port, and wait until it accepts connections. Raises StartError."""
     port = _free_port()
     command = [memcached, "-l", HOST, "-p", str(port), "-U", "0", "-m", str(MEMORY_MB)]
     if os.getuid() == 0:
@@ -113,13 +116,13 @@ def _start(memcached, children):
     raise StartError(f"memcached did not start on {HOST}:{port}")
 
 
-def _free_port():
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
 
 
-def _stop(children):
+def _stop_memcached(children: Sequence[subprocess.Popen[bytes]]) -> None:
     for child in children:
         child.terminate()
     for child in children:

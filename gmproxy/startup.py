@@ -31,8 +31,8 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
     try:
         listening_sockets = ListeningSockets(environment := dict(os.environ))
         start_report.pipe = listening_sockets.report_to
-        source = configuration.Source(arguments, environment, program, compat)
-        configs = source.read()
+        source = configuration.ConfigSource(arguments, environment, program, compat)
+        configs = source.load()
         if source.actions and "demo" not in source.actions:
             bootstrap.default_signals()
         if "list_profiles" in source.actions:
@@ -48,14 +48,14 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
             proctitle.drop_interpreter()
             _serve(Supervisor(source, configs, listening_sockets, Notifier(source.environment), start_report), program)
     except GmproxyError as error:
-        start_report.send(f"{program}: {error}\n")
+        start_report.report(f"{program}: {error}\n")
         with contextlib.suppress(OSError):  # a closed stderr does not change the exit status
             print(f"{program}: {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 1
     except Exception as error:
-        start_report.send(f"{program}: {type(error).__name__}: {error}\n")
+        start_report.report(f"{program}: {type(error).__name__}: {error}\n")
         raise
     return 0
 
@@ -98,10 +98,10 @@ def _serve(supervisor: Supervisor, program: str) -> None:
             daemon.write_pid_file(config.pid_file)
         daemon.drop_privileges(config.user, config.group)
         if bootstrap.end_is_pending():
-            start_report.send(f"{program}: ended by a signal at the start\n")
+            start_report.report(f"{program}: ended by a signal at the start\n")
             return
         names = ", ".join(address for address in listening_sockets.sockets if address not in sockets.admin_addresses(config))
-        sys.stderr = log_output.Stderr(stderr)
+        sys.stderr = log_output.NonBlockingStderr(stderr)
 
         def ready() -> None:
             print(f"{program}: serving on {names}", file=sys.stderr)

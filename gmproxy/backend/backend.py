@@ -8,14 +8,13 @@ import gevent
 
 from gmproxy import internal_errors
 from gmproxy.backend import connect
-from gmproxy.backend.connection import BackendConnection, ConnectionOwner
+from gmproxy.backend.connection import BackendConnection
 from gmproxy.backend.control_connection import introduce_proxy
 from gmproxy.backend.counters import BackendCounters
 from gmproxy.backend.half_closed import HalfClosedConnections
 from gmproxy.backend.health import Health
 from gmproxy.backend.health_check import HealthChecker
-from gmproxy.backend.invalidations import PendingInvalidations
-from gmproxy.backend.key_set import KeySet
+from gmproxy.backend.missed_writes import MissedWrites
 from gmproxy.errors import (
     CLOSED,
     CONNECTING,
@@ -47,56 +46,41 @@ MAX_BACKLOG = 64 * 1024 * 1024
 LOCAL_TROUBLE_EVERY = 10.0
 
 
-class Backend(ConnectionOwner):
+class Backend(MissedWrites):
     """
     server        where it is (gmproxy.placement.server_spec.Server)
-    label         its name in logs and replies
     router        hears of every failed request and, while `ask_backup_on_miss`, of every miss
     backed        True for a primary that has backups
     is_backup     True for a backup
-    links         one place for each lane; None where no link is open
+    connections   by index; None where none is open
     health        gmproxy.backend.health.Health
-    caretaker     probes it, finds out who it is, and has it forget what is old
-    journal       keys that may be old there; `behind` is True while there are any
-    shared_invalidations  what other workers have to delete on it (gmproxy.process.shared_memory.ServerInvalidations), or None
-    guests        keys that others took to it for a server that is ejected
-    fetches       keys that are being fetched from the backups to fill it (refill.py)
-    lingering     connections given up on which it may still make changes
+    health_checker   probes it, finds out which process it is, and starts its recovery
+    half_closed   connections given up on which it may still make changes
     ask_backup_on_miss   True while a miss of this server proves nothing
     counters      gmproxy.backend.counters.BackendCounters
-    meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner
+    meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner; for what it missed, see MissedWrites
     """
 
-    __slots__ = ("server", "label", "options", "router", "backed", "is_backup", "log", "connections", "health", "health_checker", "invalidations", "behind", "shared_invalidations",
-                 "guests", "fetches", "half_closed", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters",
-                 "_connection_count", "_full_of_guests", "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_invalidation_states",
-                 "_worker_number", "_loop", "_unreported", "_report_at")
+    __slots__ = ("server", "options", "router", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
+                 "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "_connection_count",
+                 "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")
 
     def __init__(self, server: Server, options: Any, router: Any, log: logging.Logger, backed: bool = False, is_backup: bool = False) -> None:
+        super().__init__(server.label, log, options.journal_size)
         self.server = server
-        self.label = server.label
         self.options = options
         self.router = router
         self.backed = backed
         self.is_backup = is_backup
-        self.log = log
         self.connections: list[BackendConnection | None] = [None] * options.lanes
         self._connection_count = options.lanes
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
-        self.invalidations = PendingInvalidations(options.journal_size)
-        self.behind = False
-        self.shared_invalidations = None
-        self._invalidation_states = None  # of all workers
-        self._worker_number = 0
-        self.guests = KeySet()
-        self.fetches = {}
         self.half_closed = HalfClosedConnections()
         self.ask_backup_on_miss = False
         self.meter = None
         self.bytes_sent = 0
         self.bytes_received = 0
         self.counters = BackendCounters()
-        self._full_of_guests = False
         self._max_backlog = MAX_BACKLOG + options.max_item_size
         self._troubled = False  # failed lately: tell the health of successes
         self._last_reason = EJECTED
@@ -114,7 +98,7 @@ class Backend(ConnectionOwner):
 
     def submit(self, request: Request) -> ReplySink | None:
         """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
-        if (self.behind or self._invalidation_states is not None) and self._depends_on_the_old(request):
+        if (self.behind or self._states is not None) and self._may_read_stale(request):
             return self.router.failed(request, self, self._last_reason)
         connection_index = request.connection_index % self._connection_count
         connection = self.connections[connection_index]
@@ -162,97 +146,6 @@ class Backend(ConnectionOwner):
 
     def request_abandoned(self, request: Request) -> ReplySink | None:
         return self.router.on_internal_error(request)
-
-    # -- what it missed
-
-    def _depends_on_the_old(self, request: Request) -> bool:
-        """True if what the server would answer may come from a value that is old. To overwrite that is always welcome."""
-        if request.command.overwrites or not request.key:
-            return False
-        changes = request.command.is_write
-        if not self.behind and (changes or not self._others_have_any()):
-            return False
-        if request.keys is not None:
-            return any([self.may_be_old(key, changes) for key in request.keys])
-        return self.may_be_old(request.key, changes)
-
-    def has_old(self) -> bool:
-        """True if some of its keys may be old."""
-        return self.behind or self._others_have_any()
-
-    def may_be_old(self, key: bytes, changes: bool) -> bool:
-        """True if `key` is in the journal or, for a request that only reads, in that of another worker. (A change that was refused for
-        that would come into ours, and so be refused by the other, and so on.)"""
-        if self.behind and key in self.invalidations:
-            return True
-        return not changes and self._others_have_any() and self.shared_invalidations.others_have(key)
-
-    def _others_have_any(self) -> bool:
-        """True if another worker has anything to delete here."""
-        states = self._invalidation_states
-        if states is None:
-            return False
-        for number in range(len(states)):
-            if states[number] and number != self._worker_number:
-                return True
-        return False
-
-    def share_invalidations(self, shared: Any) -> None:
-        """From now on other workers see what is in the journal, and we what is in theirs; or, with None, not any more."""
-        if shared is None and self.shared_invalidations is not None:
-            self.shared_invalidations.replace_parts(())  # who comes back here begins anew
-        self.shared_invalidations = self.invalidations.shared = shared
-        self._invalidation_states = None if shared is None else shared.states
-        self._worker_number = 0 if shared is None else shared.worker
-
-    def missed_change(self, request: Request) -> None:
-        """The change `request` did not reach this server, or perhaps did not."""
-        if request.key:
-            for key in request.keys or (request.key,):
-                self.missed_key(key)
-        else:  # flush_all
-            self.missed_everything()
-
-    def missed_everything(self) -> None:
-        self.behind = True
-        self.fetches.clear()
-        self.invalidations.note_everything(monotonic())
-
-    def missed_key(self, key: bytes) -> None:
-        """What this server has under `key` may be old, until it was deleted."""
-        self.behind = True
-        self.fetches.pop(key, None)
-        if self.invalidations.note(key, monotonic()):
-            self._overflowed()
-
-    def _overflowed(self) -> None:
-        self.log.warning("journal overflowed server=%s keys=%d", self.label, self.invalidations.limit)
-
-    def has_guest(self, key: bytes) -> None:
-        """`key` belongs to another server, which is away, and came here."""
-        if len(self.guests) < self.invalidations.limit:
-            self.guests.add(key)
-        elif not self._full_of_guests:
-            self._full_of_guests = True
-            self.log.warning("guests overflowed server=%s keys=%d", self.label, self.invalidations.limit)
-
-    def guest_leaves(self, key: bytes) -> None:
-        """`key` changes where it belongs."""
-        if key in self.guests or self._full_of_guests:
-            self.guests.discard(key)
-            self.missed_key(key)
-
-    def guests_leave(self, or_all: bool = False) -> None:
-        """From now on other servers may be asked for them again. `or_all`: if not all are known, let all that is here go."""
-        if self._full_of_guests and or_all:
-            self.missed_everything()
-        if self.guests:
-            self.behind = True
-            if self.invalidations.note_all(self.guests, monotonic()):
-                self._overflowed()
-            self.guests = KeySet()
-        self.fetches.clear()
-        self._full_of_guests = False
 
     def lacked(self, asked: int, found: int) -> None:
         """Of `asked` keys that this server did not have, its backups had `found`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gmproxy.backend.resolver import Address, names
-from gmproxy.config.credentials import Users
+from gmproxy.config.credentials import Credentials
 from gmproxy.errors import CONNECTING, LOGIN, OVERLOAD, BackendError, LocalError
 from gmproxy.placement.server_spec import Server
 from gmproxy.protocol.binary import packets
@@ -26,11 +26,11 @@ _LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN}
 _IN_PROGRESS = {errno.EINPROGRESS, errno.EALREADY, errno.EINTR}
 
 
-def connect(server: Server, timeout: float, keepalive: bool = True, users: Users | None = None, protocol: str = "text") -> socket.socket:
+def connect(server: Server, timeout: float, keepalive: bool = True, users: Credentials | None = None, protocol: str = "text") -> socket.socket:
     """A connected, non-blocking socket to `server` (gmproxy.placement.server_spec.Server). For greenlets.
 
     `timeout` seconds are for all of it: the lookup of the name, and the connection to whichever of its addresses answers. A login has as
-    long again. `users`, a gmproxy.config.credentials.Users with one user, says who we are where the server wants to know; by SASL where the
+    long again. `users`, a gmproxy.config.credentials.Credentials with one user, says who we are where the server wants to know; by SASL where the
     `protocol` is binary.
 
     Raises BackendError("connecting") or ("login"), and LocalError ("connecting", or "overload" for what we lack) where the server
@@ -42,7 +42,7 @@ def connect(server: Server, timeout: float, keepalive: bool = True, users: Users
             if not server.unix_path:
                 tcp.tune(sock, keepalive)
             if users:
-                _LOGINS[protocol](_Welcome(sock, Deadline(timeout)), *users.only())
+                _LOGINS[protocol](_Welcome(sock, Deadline(timeout)), *users.single())
         except BaseException:
             sock.close()
             raise
@@ -178,6 +178,6 @@ def _is_line(answer: bytes) -> bool:
 
 def _ask_binary(welcome: _Welcome, question: bytes) -> Any:
     try:
-        return packets.parse_packets(welcome.ask(question, packets.answers))[0]
+        return packets.parse_packets(welcome.ask(question, packets.parse_packets))[0]
     except ValueError as error:
         raise BackendError(LOGIN, str(error)) from None

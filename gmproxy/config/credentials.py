@@ -1,63 +1,66 @@
 """Files of users and passwords: a line USER:PASSWORD for each, as for memcached -Y.
 
-A password is kept in memory alone: `str()` and `repr()` of Users, which reach logs and --print-config, name the file.
+Passwords stay in memory: `str()` and `repr()` of Credentials, which reach logs and --print-config, name the file.
 """
 
 import hmac
 import os
 import stat
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 #: Bytes. memcached reads eight lines of 256.
 MAX_FILE = 64 * 1024
 
 
-class Users:
-    """Who may come in.
+class Credentials:
+    """Users and their passwords.
 
-    path   the file they are from
+    path   the file that they were read from
     """
 
     __slots__ = ("path", "_passwords")
 
-    def __init__(self, path, passwords):
+    def __init__(self, path: str, passwords: Mapping[bytes, bytes]) -> None:
         self.path = path
         self._passwords = passwords
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.path
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Users {self.path}>"
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._passwords)
 
-    def __eq__(self, other):
-        return isinstance(other, Users) and (self.path, self._passwords) == (other.path, other._passwords)
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Credentials) and (self.path, self._passwords) == (other.path, other._passwords)
 
-    def as_plain(self):
-        """What JSON can hold, for `from_plain`: for another process of ours alone."""
+    def as_plain(self) -> list[Any]:
+        """What can be written as JSON, for `from_plain` in another process of the service. It contains the passwords."""
         return [self.path, [[user.decode("latin-1"), password.decode("latin-1")] for user, password in self._passwords.items()]]
 
-    def allow(self, user, password):
+    def allow(self, user: bytes, password: bytes) -> bool:
         """True if `password` (bytes) is that of `user` (bytes). An unknown user takes as long."""
         known = self._passwords.get(user)
         matches = hmac.compare_digest(password, password if known is None else known)
         return matches and known is not None
 
-    def only(self):
-        """(user, password) of the one there is."""
+    def single(self) -> tuple[bytes, bytes]:
+        """(user, password) of the only user. Raises ValueError if there are more."""
         ((user, password),) = self._passwords.items()
         return user, password
 
 
-def from_plain(plain):
+def from_plain(plain: Sequence[Any]) -> Credentials:
+    """The Credentials of which `as_plain` made `plain`."""
     path, passwords = plain
-    return Users(path, {user.encode("latin-1"): password.encode("latin-1") for user, password in passwords})
+    return Credentials(path, {user.encode("latin-1"): password.encode("latin-1") for user, password in passwords})
 
 
-def read(path):
-    """The Users in the file `path`. Raises ValueError."""
+def read_file(path: str) -> Credentials:
+    """The Credentials in the file `path`. Raises ValueError."""
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IROTH:
@@ -67,7 +70,7 @@ def read(path):
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     if len(text) > MAX_FILE:
         raise ValueError(f"{path} is larger than {MAX_FILE} bytes")
-    passwords = {}
+    passwords: dict[bytes, bytes] = {}
     for number, line in enumerate(text.splitlines(), 1):
         user, colon, password = line.partition(b":")
         if not line:
@@ -79,14 +82,14 @@ def read(path):
         passwords[user] = password
     if not passwords:
         raise ValueError(f"{path} has no USER:PASSWORD")
-    return Users(path, passwords)
+    return Credentials(path, passwords)
 
 
-def read_one(path):
-    """The same of a file with one user, whose name and password can be said."""
-    users = read(path)
+def read_single(path: str) -> Credentials:
+    """The same of a file with one user, whose name and password contain no zero byte. Raises ValueError."""
+    users = read_file(path)
     if len(users) != 1:
         raise ValueError(f"{path} has {len(users)} users: one is needed")
-    if any(b"\0" in word for word in users.only()):
+    if any(b"\0" in word for word in users.single()):
         raise ValueError(f"{path}: a zero byte can be said in no protocol")
     return users

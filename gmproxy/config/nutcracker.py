@@ -1,18 +1,19 @@
 """twemproxy's nutcracker.yml: many pools, each a listen address with its own servers, read as it is.
 
 A pool may also set anything of our own settings table that is not a matter of the whole process, under its own name. Every mistake is
-told with file, line and pool: the file is read as a tree of nodes that know where they stand.
+reported with file, line and pool: the file is read as a tree of nodes that know their line.
 """
 
 import dataclasses
+from typing import Any, NoReturn
 
 import yaml
 
 from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, servers, yes_or_no
 from gmproxy.errors import ConfigError
-from gmproxy.placement.server_spec import parse_servers
+from gmproxy.placement.server_spec import Server, parse_servers
 
-#: What twemproxy does where a pool says nothing and our own default is another. Its timeout is "for ever": ours stays.
+#: twemproxy's defaults, where they differ from ours. Its timeout is "for ever": ours stays.
 TWEMPROXY_DEFAULTS = {
     "hash": "fnv1a_64",
     "distribution": "ketama",
@@ -22,7 +23,7 @@ TWEMPROXY_DEFAULTS = {
     "server_failure_limit": 2,
 }
 
-#: twemproxy takes any whole number for these. What lies outside our bounds is brought to the nearest.
+#: twemproxy takes any whole number for these. A value outside our bounds becomes the nearest bound.
 TWEMPROXY_NUMBERS = {
     "timeout": (1, 86_400_000),
     "backlog": (1, 65535),
@@ -41,7 +42,7 @@ REDIS_KEYS = ("redis_auth", "redis_db")
 TWEMPROXY_DISTRIBUTIONS = ("ketama", "modula", "random")
 
 
-def read(path):
+def read_pools(path: str) -> list["PoolReader"]:
     """The pools of the file `path`: each has a `name` and `settings`, {name: value} without what it leaves to our defaults, and
     can `refuse` them. Raises ConfigError."""
     try:
@@ -55,8 +56,8 @@ def read(path):
         raise ConfigError(f"{where}: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
         raise ConfigError(f"{path}: no pools: expected 'NAME:' and, below it, listen, servers, ...")
-    pools = []
-    listening = {}
+    pools: list[PoolReader] = []
+    addresses: dict[tuple[Any, ...], str] = {}
     for name_node, node in root.value:
         line = name_node.start_mark.line + 1
         if not isinstance(name_node, yaml.ScalarNode):
@@ -64,50 +65,50 @@ def read(path):
         name = name_node.value
         if name in [pool.name for pool in pools]:
             raise ConfigError(f"{path}:{line}: pool {name}: there are two of this name")
-        pool = _Pool(path, name, node)
+        pool = PoolReader(path, name, node)
         pools.append(pool)
-        place = tuple(pool.settings[setting] for setting in ("listen", "port", "unix_socket") if setting in pool.settings)
-        if place in listening:
-            pool.refuse(pool.listen_node, f"listen: {pool.listen_node.value}: pool {listening[place]} listens there")
-        listening[place] = name
+        address = tuple(pool.settings[setting] for setting in ("listen", "port", "unix_socket") if setting in pool.settings)
+        if address in addresses:
+            pool.refuse(pool.listen_node, f"listen: {pool.listen_node.value}: pool {addresses[address]} listens there")
+        addresses[address] = name
     return pools
 
 
-class _Pool:
-    """Reads one pool; knows how to say where a mistake is."""
+class PoolReader:
+    """One pool of the file; reports mistakes with their line."""
 
-    def __init__(self, path, name, node):
+    def __init__(self, path: str, name: str, node: yaml.Node) -> None:
         self.path = path
         self.name = name
         self.node = node
         self.listen_node = node
-        self.settings = self._read()
+        self.settings = self._read_settings()
 
-    def _read(self):
+    def _read_settings(self) -> dict[str, Any]:
         if not isinstance(self.node, yaml.MappingNode):
             self.refuse(self.node, "expected keys such as listen and servers")
-        found = dict(TWEMPROXY_DEFAULTS)
-        seen = set()
+        settings: dict[str, Any] = dict(TWEMPROXY_DEFAULTS)
+        seen: set[str] = set()
         for key_node, node in self.node.value:
             key = self._scalar(key_node)
             if key in seen:
                 self.refuse(key_node, f"{key} is set twice")
             seen.add(key)
-            self._take(key, key_node, node, found)
+            self._read_key(key, key_node, node, settings)
         for key in ("listen", "servers"):
             if key not in seen:
                 self.refuse(self.node, f"{key} is missing")
         if "profile" in seen:  # it brings its own
             for name in {"hash", "distribution"} - seen:
-                found[name] = ""
-        elif "distribution" in seen and "hash" not in seen and found["distribution"] not in TWEMPROXY_DISTRIBUTIONS:
-            found["hash"] = ""
-        return found
+                settings[name] = ""
+        elif "distribution" in seen and "hash" not in seen and settings["distribution"] not in TWEMPROXY_DISTRIBUTIONS:
+            settings["hash"] = ""
+        return settings
 
-    def _take(self, key, key_node, node, found):
+    def _read_key(self, key: str, key_node: yaml.Node, node: yaml.Node, settings: dict[str, Any]) -> None:
         if key == "listen":
             self.listen_node = node
-            self._listen(node, found)
+            self._read_listen(node, settings)
         elif key == "redis":
             if yes_or_no(self._scalar(node)):
                 self.refuse(node, "redis: gmproxy serves memcached pools only; leave this one to twemproxy")
@@ -117,37 +118,37 @@ class _Pool:
             name = RENAMED.get(key, key)
             if name not in POOL_SETTINGS or key in ("server", "backup", "port", "unix_socket"):
                 self.refuse(key_node, f"there is no key {key!r}")
-            found[name] = self._servers(key, node) if SETTINGS[name].parse is servers else self._value(name, node)
+            settings[name] = self._read_servers(key, node) if SETTINGS[name].parse is servers else self._read_value(name, node)
 
-    def _listen(self, node, found):
+    def _read_listen(self, node: yaml.Node, settings: dict[str, Any]) -> None:
         """address:port, name:port, or a path with or without permissions."""
         text = self._scalar(node)
         if text.startswith("/"):
             path, _, mode = text.partition(" ")
-            found.update(port=0, unix_socket=path, unix_mode=self._parsed("unix_mode", mode.strip(), node))
+            settings.update(port=0, unix_socket=path, unix_mode=self._parse("unix_mode", mode.strip(), node))
             return
         host, colon, port = text.rpartition(":")
         if not colon or not host:
             self.refuse(node, f"listen: {text!r} is neither address:port nor /path")
-        found.update(listen=host, port=self._parsed("port", port, node))
-        if found["port"] == 0:
+        settings.update(listen=host, port=self._parse("port", port, node))
+        if settings["port"] == 0:
             self.refuse(node, f"listen: {text!r} has no port")
 
-    def _servers(self, key, node):
+    def _read_servers(self, key: str, node: yaml.Node) -> list[Server]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             self.refuse(node, f"{key}: expected a list of - host:port:weight [name]")
-        found = []
-        names = set()
+        pool_servers: list[Server] = []
+        names: set[str] = set()
         for item in node.value:
-            server = self._server(self._scalar(item), item)
+            server = self._read_server(self._scalar(item), item)
             name = server.name or server.label  # as twemproxy: one address may be there under two names
             if name in names:
                 self.refuse(item, f"{key}: {name} is there twice")
             names.add(name)
-            found.append(server)
-        return found
+            pool_servers.append(server)
+        return pool_servers
 
-    def _server(self, text, node):
+    def _read_server(self, text: str, node: yaml.Node) -> Server:
         """host:port:weight [name], split from the end as twemproxy does: the host may be an IPv6 address without brackets, and
         the name may be any one word."""
         address, _, name = text.strip().partition(" ")
@@ -166,24 +167,24 @@ class _Pool:
             self.refuse(node, f"server: bad server {text!r}: a name is one word")
         return dataclasses.replace(server, name=name or None)
 
-    def _value(self, name, node):
+    def _read_value(self, name: str, node: yaml.Node) -> Any:
         text = self._scalar(node)
         if name in TWEMPROXY_NUMBERS and text.isascii() and text.isdigit():
             text = str(min(max(int(text), TWEMPROXY_NUMBERS[name][0]), TWEMPROXY_NUMBERS[name][1]))
-        return self._parsed(name, text, node)
+        return self._parse(name, text, node)
 
-    def _parsed(self, name, text, node):
+    def _parse(self, name: str, text: str, node: yaml.Node) -> Any:
         try:
             return SETTINGS[name].parse(text)
         except ValueError as error:
             self.refuse(node, f"{name}: {error}")
 
-    def _scalar(self, node):
+    def _scalar(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode):
             self.refuse(node, "expected one value (text such as {} needs quotes)")
         return node.value
 
-    def refuse(self, node, why):
-        """Raises ConfigError that tells where `node` is; None: the pool."""
+    def refuse(self, node: yaml.Node | None, why: object) -> NoReturn:
+        """Raises ConfigError with file and line of `node`; None: of the pool."""
         node = node or self.node
         raise ConfigError(f"{self.path}:{node.start_mark.line + 1}: pool {self.name}: {why}")

@@ -3,39 +3,42 @@ configuration are all made from this table."""
 
 import os
 import re
-from collections import namedtuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from gmproxy.config import credentials
 from gmproxy.placement.builder import DISTRIBUTIONS, HASHES, PROFILES
 from gmproxy.placement.builder import SETTINGS as PLACEMENT
 from gmproxy.placement.labels import LABELS
-from gmproxy.placement.server_spec import parse_servers
+from gmproxy.placement.server_spec import Server, parse_servers
 from gmproxy.protocol.limits import DEFAULT_MAX_ITEM_SIZE
 
-# -- what a value may be: text -> value, or ValueError with what was expected
+# -- types of values: text -> value. All of them raise ValueError with what was expected
 
 
-def text(value):
+def text(value: str) -> str:
+    """Any text."""
     return value
 
 
-def _working_directory():
+def _working_directory() -> str:
     try:
         return os.getcwd()
-    except FileNotFoundError:  # somebody removed it
+    except FileNotFoundError:  # it was removed
         return "/"
 
 
-#: Where the command was typed. The process may go elsewhere, and read the same names again.
+#: The directory in which the command was typed. The process may change its own, and read the same names again at a reload.
 TYPED_IN = _working_directory()
 
 
-def path(value):
-    """A file, as seen from where the command was typed."""
+def path(value: str) -> str:
+    """A file, relative to the directory in which the command was typed."""
     return os.path.normpath(os.path.join(TYPED_IN, value)) if value else ""
 
 
-def yes_or_no(value):
+def yes_or_no(value: str) -> bool:
+    """yes, true, on, 1; or no, false, off, 0."""
     if value.lower() in ("yes", "true", "on", "1"):
         return True
     if value.lower() in ("no", "false", "off", "0"):
@@ -43,10 +46,10 @@ def yes_or_no(value):
     raise ValueError(f"{value!r} is neither yes nor no")
 
 
-def whole(least, most):
+def whole(least: int, most: int) -> Callable[[str], int]:
     """Any whole number from `least` to `most`."""
 
-    def parse(value):
+    def parse(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= most:
             raise ValueError(f"{value!r} is not a whole number from {least} to {most}")
         return int(value)
@@ -54,16 +57,17 @@ def whole(least, most):
     return parse
 
 
-def milliseconds(value):
+def milliseconds(value: str) -> float:
     """Written in milliseconds, as twemproxy does; kept in seconds."""
     return whole(1, 86_400_000)(value) / 1000
 
 
-def number_of_workers(value):
+def number_of_workers(value: str) -> int | str:
+    """1 to 64, or "auto"."""
     return value if value == "auto" else whole(1, 64)(value)
 
 
-def size(value):
+def size(value: str) -> int:
     """Bytes, with k or m for KiB or MiB, as memcached -I."""
     match = re.fullmatch(r"([0-9]{1,10})([kKmM]?)", value)
     number = int(match[1]) << {"": 0, "k": 10, "m": 20}[match[2].lower()] if match else 0
@@ -72,50 +76,53 @@ def size(value):
     return number
 
 
-def one_of(*words):
-    def parse(value):
-        if value not in words:
-            raise ValueError(f"{value!r} is not one of {', '.join(filter(None, words))}")
+class OneOf:
+    """One of the words `choices`; "" among them means that none is set."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def __call__(self, value: str) -> str:
+        if value not in self.choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(filter(None, self.choices))}")
         return value
 
-    parse.choices = words
-    return parse
 
-
-def servers(value):
+def servers(value: str) -> list[Server]:
     """host:port[:weight][ name], [v6]:port, unix:/path; several split by comma or semicolon."""
     return parse_servers(value)
 
 
-def users_of(value):
+def credentials_file(value: str) -> credentials.Credentials | str:
     """The users.Users in a file, or "" for none."""
-    return credentials.read(path(value)) if value else ""
+    return credentials.read_file(path(value)) if value else ""
 
 
-def user_of(value):
-    """The same, of a file with one."""
-    return credentials.read_one(path(value)) if value else ""
+def single_credentials_file(value: str) -> credentials.Credentials | str:
+    """The same, of a file with one user."""
+    return credentials.read_single(path(value)) if value else ""
 
 
-def octal_mode(value):
+def octal_mode(value: str) -> str:
     """File permissions as in chmod, octal."""
     if not re.fullmatch(r"(0o?)?[0-7]{1,4}|", value):
         raise ValueError(f"{value!r} are no permissions such as 0660")
     return value
 
 
-def hash_tag(value):
+def hash_tag(value: str) -> str:
+    """Two characters, or none."""
     if len(value) not in (0, 2):
         raise ValueError(f"{value!r} is not two characters, such as {{}}")
     return value
 
 
-#: Where monitoring connects if only a port is said.
+#: The host of an admin address that is a port only.
 ADMIN_HOST = "127.0.0.1"
 
 
-def place(value):
-    """address:port, [v6]:port, a port alone, or unix:/path: kept as gmproxy.system.sockets writes a place; "" for none."""
+def admin_address(value: str) -> str:
+    """address:port, [v6]:port, a port alone, or unix:/path: kept as gmproxy.system.sockets writes an address; "" for none."""
     if not value:
         return ""
     if value.startswith("unix:"):
@@ -136,16 +143,30 @@ def host_names(value: str) -> str:
     return ",".join(dict.fromkeys(names))
 
 
-#: name      as in the configuration file; with dashes the long option, with GMPROXY_ and in capitals the environment variable
-#: flag      the short option, or ""
-#: parse     text -> value
-#: default   as it would be written
-#: metavar   what stands for the value in the help; "" for a setting that is switched on by its mere name
-#: sentence  what it does
-#: group     the heading it stands under; what stands under "Process" holds for the process, all else for a pool
-Setting = namedtuple("Setting", "name flag parse default metavar sentence group")
+Parse = Callable[[str], Any]
 
-_TABLE = {
+
+class Setting(NamedTuple):
+    """
+    name      as in the configuration file; with dashes the long option, with GMPROXY_ and in capitals the environment variable
+    flag      the short option, or ""
+    parse     text -> value. Raises ValueError
+    default   as it would be written
+    metavar   what stands for the value in the help; "" for a setting that is switched on by its mere name
+    sentence  what it does
+    group     the heading it stands under; what stands under "Process" holds for the process, all else for a pool
+    """
+
+    name: str
+    flag: str
+    parse: Parse
+    default: str
+    metavar: str
+    sentence: str
+    group: str
+
+
+_TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
     "Servers": (
         ("server", "-s", servers, "", "HOST:PORT",
          "memcached server: host:port[:weight][ name], [v6]:port or unix:/path; may be repeated, or a list with commas"),
@@ -162,15 +183,15 @@ _TABLE = {
     ),
     "Which server has a key": (
         ("ketama", "-k", yes_or_no, "no", "", "place keys as magent -k was meant to: ketama with the whole hash"),
-        ("distribution", "", one_of("", *DISTRIBUTIONS), "", "NAME", "how servers share the keys; magent's modulo if nothing is said"),
-        ("hash", "", one_of("", *HASHES), "", "NAME", "hash of the keys; if nothing is said, the one of the distribution"),
+        ("distribution", "", OneOf("", *DISTRIBUTIONS), "", "NAME", "how servers share the keys; magent's modulo if nothing is said"),
+        ("hash", "", OneOf("", *HASHES), "", "NAME", "hash of the keys; if nothing is said, the one of the distribution"),
         ("hash_tag", "", hash_tag, "", "XY", "two characters, such as {}: only what stands between them is hashed"),
-        ("profile", "", one_of("", *PROFILES), "", "NAME", "place keys as this client library or proxy does (gmproxy --list-profiles)"),
+        ("profile", "", OneOf("", *PROFILES), "", "NAME", "place keys as this client library or proxy does (gmproxy --list-profiles)"),
         ("unhashed_prefix", "", text, "", "TEXT", PLACEMENT["unhashed_prefix"]),
-        ("label", "", one_of("", *LABELS), "", "NAME", PLACEMENT["label"]),
+        ("label", "", OneOf("", *LABELS), "", "NAME", PLACEMENT["label"]),
         ("points", "", whole(0, 100_000), "0", "N", PLACEMENT["points"]),
-        ("point_hash", "", one_of("", *HASHES), "", "NAME", PLACEMENT["point_hash"]),
-        ("server_order", "", one_of("", "given", "name", "host"), "", "HOW", PLACEMENT["server_order"]),
+        ("point_hash", "", OneOf("", *HASHES), "", "NAME", PLACEMENT["point_hash"]),
+        ("server_order", "", OneOf("", "given", "name", "host"), "", "HOW", PLACEMENT["server_order"]),
         ("hosts", "", text, "", "NAME=ADDRESS", PLACEMENT["hosts"]),
     ),
     "Links to the servers": (
@@ -180,9 +201,9 @@ _TABLE = {
         ("server_failure_limit", "", whole(1, 1_000_000), "3", "N", "failures in a row after which a server is left alone until a probe succeeds"),
         ("server_retry_timeout", "", milliseconds, "30000", "MS", "longest time between two probes of such a server"),
         ("server_idle_timeout", "", milliseconds, "300000", "MS", "a connection to a server that was not used for so long is closed"),
-        ("backend_protocol", "", one_of("text", "binary"), "text", "NAME",
+        ("backend_protocol", "", OneOf("text", "binary"), "text", "NAME",
          "what the servers are spoken to in: text; or binary, where they understand nothing else, as memcached -S"),
-        ("server_auth_file", "", user_of, "", "FILE",
+        ("server_auth_file", "", single_credentials_file, "", "FILE",
          "log in to servers with the USER:PASSWORD in this file, as to memcached -Y, or -S in binary; nobody else may read it"),
         ("tcpkeepalive", "", yes_or_no, "yes", "", "let the kernel find out that a silent server or client is gone"),
         ("preconnect", "", yes_or_no, "no", "", "connect to all servers at the start, not at the first request"),
@@ -191,12 +212,12 @@ _TABLE = {
         ("auto_eject_hosts", "", yes_or_no, "no", "", "give the keys of a server that is left alone to the others, as twemproxy does"),
         ("failover_ttl", "", whole(0, 30 * 86400), "0", "S",
          "longest life of an item that another server takes for one that is left alone (auto_eject_hosts); 0: as the client said"),
-        ("backup_writes", "", one_of("async", "sync", "off"), "async", "HOW",
+        ("backup_writes", "", OneOf("async", "sync", "off"), "async", "HOW",
          "copy changes to the backup: async, sync (the client waits for both), or off (only while the server is down)"),
         ("journal_size", "", whole(0, 10_000_000), "100000", "N",
          "keys remembered for a server that missed changes, to delete them when it is back; if there are more, it is flushed"),
-        ("on_get_error", "", one_of("miss", "error"), "miss", "WHAT", "what a client gets for a key that no server could be asked for: miss or error"),
-        ("on_miss", "", one_of("warming", "always", "never"), "warming", "WHEN",
+        ("on_get_error", "", OneOf("miss", "error"), "miss", "WHAT", "what a client gets for a key that no server could be asked for: miss or error"),
+        ("on_miss", "", OneOf("warming", "always", "never"), "warming", "WHEN",
          "when a miss is looked up on the backup: while the server's memory is new or has holes (warming), always, or never"),
         ("warming_time", "", whole(1, 30 * 86400), "3600", "S", "seconds after its start, or its return, during which a server is warming"),
         ("refill_ttl", "", whole(0, 30 * 86400), "3600", "S",
@@ -207,7 +228,7 @@ _TABLE = {
         ("client_write_timeout", "", milliseconds, "30000", "MS", "a client that takes nothing of its answers for so long is closed"),
         ("hibernate_after", "", whole(0, 86400), "10", "S",
          "a client that says nothing for so many seconds is kept with next to no memory until it speaks; 0: never"),
-        ("auth_file", "", users_of, "", "FILE",
+        ("auth_file", "", credentials_file, "", "FILE",
          "let in only who has a USER:PASSWORD of this file, by SASL PLAIN or as memcached -Y; not everybody may be able to read it"),
         ("slow_threshold", "", milliseconds, "100", "MS", "requests for which a server needs so long are logged and kept to be shown, while it is measured"),
         ("disable_flush_all", "-F", yes_or_no, "no", "", "refuse flush_all, as memcached -F"),
@@ -222,14 +243,14 @@ _TABLE = {
         ("pid_file", "", path, "", "PATH", "write the process number here"),
         ("log_file", "", path, "", "PATH", "write the log here; else to stderr, or in the background to syslog"),
         ("control", "", path, "", "PATH", "unix socket on which the service takes orders, such as reload, from its user and group"),
-        ("admin", "", place, "", "ADDRESS:PORT", "serve metrics, health and the status page over HTTP here; or unix:/path"),
+        ("admin", "", admin_address, "", "ADDRESS:PORT", "serve metrics, health and the status page over HTTP here; or unix:/path"),
         ("admin_host", "", host_names, "", "NAME",
          "answer at the admin address also to who asks for this host name, beside addresses and localhost; several with commas"),
-        ("stats_port", "", place, "", "[ADDRESS:]PORT", "tell counters as JSON to whoever connects here, as twemproxy does on port 22222"),
+        ("stats_port", "", admin_address, "", "[ADDRESS:]PORT", "tell counters as JSON to whoever connects here, as twemproxy does on port 22222"),
         ("watch", "", yes_or_no, "no", "", "reload when the configuration file has changed"),
         ("verbose", "-v", yes_or_no, "no", "", "log more"),
         ("grace", "", milliseconds, "5000", "MS", "at the end, wait for clients' requests in flight for so long"),
-        ("compat", "", one_of("gmproxy", "magent"), "gmproxy", "WHOM", "whose manners to have: magent goes to the background and answers stats and version in its own way"),
+        ("compat", "", OneOf("gmproxy", "magent"), "gmproxy", "WHOM", "whose manners to have: magent goes to the background and answers stats and version in its own way"),
     ),
 }
 
@@ -248,14 +269,15 @@ POOL_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.grou
 LISTS = ("server", "backup")
 
 #: Settings that are users.Users, or "".
-USERS = ("auth_file", "server_auth_file")
+CREDENTIALS = ("auth_file", "server_auth_file")
 
 
-def option_name(setting):
+def option_name(setting: Setting) -> str:
+    """The long option of the command line."""
     return "--" + setting.name.replace("_", "-")
 
 
-def render(setting, value):
+def render(setting: Setting, value: Any) -> str:
     """`value` as it would be written in the file."""
     if setting.parse is servers:
         return ", ".join(map(_render_server, value))
@@ -263,12 +285,12 @@ def render(setting, value):
         return str(round(value * 1000))
     if setting.parse is yes_or_no:
         return "yes" if value else "no"
-    if setting.parse is place and value.startswith("/"):
+    if setting.parse is admin_address and value.startswith("/"):
         return f"unix:{value}"
     return str(value)
 
 
-def _render_server(server):
+def _render_server(server: Server) -> str:
     weight = f":{server.weight}" if server.weight != 1 else ""
     name = f" {server.name}" if server.name else ""
     return f"{server.label}{weight}{name}"

@@ -1,10 +1,11 @@
-"""From the counters of a report, or of two, to what they say. docs/monitoring.md tells what a report is."""
+"""Sums, rates and quantiles from the counters of one report or two. docs/monitoring.md explains the report."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 
-class Counted(NamedTuple):
-    """What servers have counted; `buckets`: of the latency histogram."""
+class ServerCounters(NamedTuple):
+    """What servers have counted since the start; `buckets`: of the latency histogram."""
 
     requests: int
     errors: int
@@ -12,11 +13,11 @@ class Counted(NamedTuple):
     hits: int
     sent: int
     received: int
-    buckets: tuple
+    buckets: tuple[int, ...]
 
     @classmethod
-    def by(cls, backends):
-        """By all of `backends` of a report together."""
+    def total(cls, backends: Sequence[dict[str, Any]]) -> "ServerCounters":
+        """The sum over `backends` of a report."""
         return cls(
             sum(sum(backend["requests"].values()) for backend in backends),
             sum(sum(backend["errors"].values()) for backend in backends),
@@ -27,35 +28,41 @@ class Counted(NamedTuple):
             tuple(map(sum, zip(*(backend["latency"]["buckets"] for backend in backends)))),
         )
 
-    def since(self, before):
-        """What was counted since then, or None if the counters began anew."""
-        buckets = tuple(now - then for now, then in zip(self.buckets, before.buckets))
-        counts = [now - then for now, then in zip(self[:-1], before[:-1])]
-        return Counted(*counts, buckets) if min(counts) >= 0 else None
+    def since(self, before: "ServerCounters") -> "ServerCounters | None":
+        """What was counted since `before`, or None if the counters began anew."""
+        counters = ServerCounters(
+            self.requests - before.requests, self.errors - before.errors, self.keys - before.keys, self.hits - before.hits,
+            self.sent - before.sent, self.received - before.received,
+            tuple(now - then for now, then in zip(self.buckets, before.buckets)),
+        )
+        return counters if min(counters[:-1]) >= 0 else None
 
     @property
-    def hit_ratio(self):
+    def hit_ratio(self) -> float | None:
+        """Part of the keys that were found, 0 to 1; None if none was read."""
         return self.hits / self.keys if self.keys else None
 
 
-def quantile(bounds, buckets, part):
-    """Seconds within which this `part` of all answers came, as if they were spread evenly within a bucket; None if there are none.
-    What lies beyond the last bound counts as that."""
+def quantile(bounds: Sequence[float], buckets: Sequence[int], part: float) -> float | None:
+    """Seconds within which this `part` (0 to 1) of all replies came, as if they were spread evenly within a bucket; None if there are none.
+    Replies beyond the last bound count as that bound."""
     total = sum(buckets)
     if not total:
         return None
-    below, least = 0, 0.0
+    below, lower_bound = 0, 0.0
     for bound, count in zip(bounds, buckets):
         if count and below + count >= part * total:
-            return least + (bound - least) * (part * total - below) / count
+            return lower_bound + (bound - lower_bound) * (part * total - below) / count
         below += count
-        least = bound
+        lower_bound = bound
     return bounds[-1]
 
 
-def primaries(pool):
+def primaries(pool: dict[str, Any]) -> list[dict[str, Any]]:
+    """The backends of a pool in a report that are no backups."""
     return [backend for backend in pool["backends"] if backend["role"] != "backup"]
 
 
-def is_down(backend):
+def is_down(backend: dict[str, Any]) -> bool:
+    """True if no request is sent to the backend of a report."""
     return backend["state"] in ("ejected", "probing")

@@ -1,10 +1,12 @@
 """gmproxyctl status: the service, its pools and its servers, at this moment and since the counters began."""
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from gmproxy.console import table, units
-from gmproxy.console.rates import Counted, is_down, primaries, quantile
-from gmproxy.console.service import Parser, ServiceClient, print_json
+from gmproxy.console.rates import ServerCounters, is_down, primaries, quantile
+from gmproxy.console.service_client import CommandParser, ServiceClient, print_json
 
 #: The exit status if a server is down.
 DOWN = 3
@@ -12,31 +14,31 @@ DOWN = 3
 HEADS = ("STATE<", "FOR<", "SERVER<", "SHARE", "LINKS", "IN FLIGHT", "REQUESTS", "HITS", "P50", "P99", "ERRORS", "LAST ERROR<")
 
 
-def status(arguments):
-    """Returns the exit status. Raises ConfigError, Refused."""
-    parser = Parser("status")
+def status(arguments: Sequence[str]) -> int:
+    """Returns the exit status. Raises ConfigError, ServiceError."""
+    parser = CommandParser("status")
     parser.add_argument("--pool")
-    given = parser.parse_args(arguments)
-    report = ServiceClient.of(given).report(given.pool)
-    if given.json:
+    parsed = parser.parse_args(arguments)
+    report = ServiceClient.from_arguments(parsed).fetch_report(parsed.pool)
+    if parsed.json:
         print_json(report)
     else:
-        print("\n".join(shown(report, table.wants_colour(sys.stdout))))
+        print("\n".join(format_report(report, table.wants_colour(sys.stdout))))
     return DOWN if any(is_down(backend) for pool in report["pools"].values() for backend in pool["backends"]) else 0
 
 
-def shown(report, coloured=False):
-    """The lines of it."""
-    lines = [table.paint(head(report), "bold", coloured)]
+def format_report(report: dict[str, Any], coloured: bool = False) -> list[str]:
+    """The report as lines for a terminal."""
+    lines = [table.paint(service_line(report), "bold", coloured)]
     for name, pool in report["pools"].items():
-        lines += ["", about(name, pool), *table.lines(HEADS, [_row(report, backend) for backend in pool["backends"]], coloured)]
+        lines += ["", pool_line(name, pool), *table.format_table(HEADS, [_row(report, backend) for backend in pool["backends"]], coloured)]
         down = sum(map(is_down, pool["backends"]))
         if down:
             lines.append(table.paint(f"{down} of {units.count(len(pool['backends']), 'server')} down", "ejected", coloured))
     return lines
 
 
-def head(report):
+def service_line(report: dict[str, Any]) -> str:
     process = report["process"]
     words = [
         f"gmproxy {report['version']} ({report['build']})", f"pid {report['pid']}", units.count(len(report["workers"]), "worker"),
@@ -48,18 +50,18 @@ def head(report):
     return table.plain(", ".join(words))
 
 
-def about(name, pool):
-    counted, read = Counted.by(pool["backends"]), Counted.by(primaries(pool))
+def pool_line(name: str, pool: dict[str, Any]) -> str:
+    counters, reads = ServerCounters.total(pool["backends"]), ServerCounters.total(primaries(pool))
     clients = pool["clients"]
     limit = f" of {clients['limit']}" if clients["limit"] else ""
     return table.plain(
-        f"pool {name}: {clients['current']}{limit} clients, {units.number(counted.requests)} requests, "
-        f"{units.percent(read.hit_ratio)} hits, {units.number(counted.errors)} errors"
+        f"pool {name}: {clients['current']}{limit} clients, {units.number(counters.requests)} requests, "
+        f"{units.percent(reads.hit_ratio)} hits, {units.number(counters.errors)} errors"
     )
 
 
-def server(backend):
-    """What a server is called."""
+def server_name(backend: dict[str, Any]) -> str:
+    """The name or address of a server, with its weight and role if they are not the usual ones."""
     words = [f"{backend['name']} ({backend['address']})" if backend["name"] else backend["label"]]
     if backend["weight"] != 1:
         words.append(f"weight {backend['weight']}")
@@ -68,20 +70,20 @@ def server(backend):
     return " ".join(words)
 
 
-def state(backend):
+def state_cell(backend: dict[str, Any]) -> table.Cell:
     word = f"{backend['state']} by hand" if backend.get("by_hand") else backend["state"]
     return table.Cell(word, backend["state"] if backend["state"] in table.COLOURS else None)
 
 
-def _row(report, backend):
-    counted = Counted.by([backend])
+def _row(report: dict[str, Any], backend: dict[str, Any]) -> tuple[str, ...]:
+    counters = ServerCounters.total([backend])
     last = ""
     if backend["last_error"]:
         last = f"{backend['last_error']}, {units.age(report['time'] - backend['last_error_at'])} ago"
     return (
-        state(backend), units.age(report["time"] - backend["state_since"]), server(backend),
+        state_cell(backend), units.age(report["time"] - backend["state_since"]), server_name(backend),
         units.percent(backend["share"]) if backend["role"] != "backup" else "", str(backend["links"]), str(backend["in_flight"]),
-        units.number(counted.requests), units.percent(counted.hit_ratio),
-        *(units.duration(quantile(report["latency_bounds"], counted.buckets, part)) for part in (0.5, 0.99)),
-        units.number(counted.errors), last,
+        units.number(counters.requests), units.percent(counters.hit_ratio),
+        *(units.duration(quantile(report["latency_bounds"], counters.buckets, part)) for part in (0.5, 0.99)),
+        units.number(counters.errors), last,
     )

@@ -1,6 +1,8 @@
-"""Words in columns, coloured where somebody looks at a terminal."""
+"""Text in columns, coloured on a terminal."""
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
 
 COLOURS = {
     "up": "\x1b[32m", "failing": "\x1b[33m", "ejected": "\x1b[31m", "probing": "\x1b[35m", "warming": "\x1b[36m",
@@ -11,7 +13,7 @@ _PLAIN = "\x1b[0m"
 _GAP = "  "
 
 
-def wants_colour(stream, environment=os.environ):
+def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
     """True for a terminal, unless its user wants none (no-color.org)."""
     return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
@@ -19,30 +21,33 @@ def wants_colour(stream, environment=os.environ):
 class Cell(str):
     """Text, with the name of one of COLOURS."""
 
-    def __new__(cls, text, colour=None):
-        made = super().__new__(cls, text)
-        made.colour = colour
-        return made
+    colour: str | None
+
+    def __new__(cls, text: str, colour: str | None = None) -> "Cell":
+        cell = super().__new__(cls, text)
+        cell.colour = colour
+        return cell
 
 
-def plain(text):
-    """`text` without what a terminal would obey: keys and names come from outside."""
+def plain(text: str) -> str:
+    """`text` with control characters escaped: keys and names come from outside."""
     return text if text.isprintable() else "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def paint(text, colour, coloured):
+def paint(text: str, colour: str | None, coloured: bool) -> str:
+    """`text` in one of COLOURS, if `coloured`."""
     return f"{COLOURS[colour]}{text}{_PLAIN}" if coloured and colour else text
 
 
-def lines(heads, rows, coloured=False):
-    """A line for the heads and for each row. A head that ends with < stands, as its column, on the left."""
+def format_table(heads: Sequence[str], rows: Iterable[Sequence[str]], coloured: bool = False) -> list[str]:
+    """A line for the heads and for each row. A column whose head ends with < is aligned to the left."""
     left = [head.endswith("<") for head in heads]
     shown = [[Cell(head.rstrip("<"), "head") for head in heads]]
     shown += [[Cell(plain(cell), getattr(cell, "colour", None)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown)]
-    made = []
+    lines = []
     for row in shown:
-        padded = [cell.ljust(width) if to_the_left else cell.rjust(width) for cell, width, to_the_left in zip(row, widths, left)]
+        padded = [cell.ljust(width) if align_left else cell.rjust(width) for cell, width, align_left in zip(row, widths, left)]
         padded[-1] = padded[-1].rstrip()
-        made.append(_GAP.join(paint(text, cell.colour, coloured) for text, cell in zip(padded, row)).rstrip())
-    return made
+        lines.append(_GAP.join(paint(text, cell.colour, coloured) for text, cell in zip(padded, row)).rstrip())
+    return lines

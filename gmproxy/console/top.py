@@ -1,5 +1,6 @@
-"""gmproxyctl top: what happens now, in rates, looked at again and again."""
+"""gmproxyctl top: the rates of the service, live."""
 
+import argparse
 import json
 import os
 import select
@@ -8,10 +9,12 @@ import sys
 import termios
 import time
 import tty
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from gmproxy.console import status, table, units
-from gmproxy.console.rates import Counted, primaries, quantile
-from gmproxy.console.service import Parser, ServiceClient, seconds, whole
+from gmproxy.console.rates import ServerCounters, primaries, quantile
+from gmproxy.console.service_client import CommandParser, ServiceClient, seconds, whole
 
 HEADS = ("STATE<", "SERVER<", "REQ/S", "HITS", "P50", "P99", "ERR/S", "OUT/S", "IN/S", "LINKS", "IN FLIGHT")
 
@@ -23,40 +26,42 @@ _KEYS, _HELD = "q ends, space holds", "held: space goes on, q ends"
 _END_OF_INPUT = b"\x04"
 
 
-def top(arguments):
-    """Returns the exit status. Raises ConfigError, Refused."""
-    parser = Parser("top")
+def top(arguments: Sequence[str]) -> int:
+    """Returns the exit status. Raises ConfigError, ServiceError."""
+    parser = CommandParser("top")
     parser.add_argument("--pool")
     parser.add_argument("--interval", type=seconds(0.1, 3600), default=1.0)
     parser.add_argument("--count", type=whole(1, 1_000_000_000))
-    given = parser.parse_args(arguments)
-    service = ServiceClient.of(given)
-    if given.json:
-        for before, after in _looks(service, given, time.sleep):
-            print(json.dumps(figures(before, after)), flush=True)
+    parsed = parser.parse_args(arguments)
+    service = ServiceClient.from_arguments(parsed)
+    if parsed.json:
+        for before, after in _report_pairs(service, parsed, time.sleep):
+            print(json.dumps(rates_between(before, after)), flush=True)
     elif sys.stdin.isatty() and sys.stdout.isatty():
         with _Screen() as screen:
-            for before, after in _looks(service, given, screen.wait):
-                screen.show(shown(before, after, table.wants_colour(sys.stdout)))
+            for before, after in _report_pairs(service, parsed, screen.wait):
+                screen.show(format_rates(before, after, table.wants_colour(sys.stdout)))
     else:
-        for before, after in _looks(service, given, time.sleep):
-            print("\n".join(shown(before, after)), end="\n\n", flush=True)
+        for before, after in _report_pairs(service, parsed, time.sleep):
+            print("\n".join(format_rates(before, after)), end="\n\n", flush=True)
     return 0
 
 
-def _looks(service, given, wait):
-    """(report, next report) again and again; `wait(seconds)` is true when it is enough."""
-    before = service.report(given.pool)
+def _report_pairs(
+    service: ServiceClient, parsed: argparse.Namespace, wait: Callable[[float], bool | None]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(report, next report) again and again, until `wait(seconds)` returns True. Raises ServiceError, ConfigError."""
+    before = service.fetch_report(parsed.pool)
     number = 0
-    while number != given.count and not wait(given.interval):
-        after = service.report(given.pool)
+    while number != parsed.count and not wait(parsed.interval):
+        after = service.fetch_report(parsed.pool)
         yield before, after
         before = after
         number += 1
 
 
-def figures(before, after):
-    """What happened between two reports, in rates: JSON can hold it."""
+def rates_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """What happened between two reports, in rates; can be written as JSON."""
     elapsed = after["time"] - before["time"]
     if sorted(before["workers"]) != sorted(after["workers"]):  # one that is new, or was too busy to answer, makes the sums jump
         before = {"pools": {}}
@@ -77,32 +82,34 @@ def figures(before, after):
     return {"time": after["time"], "seconds": elapsed, "pools": pools}
 
 
-def _rates(before, after, elapsed, bounds):
-    """Of some backends together; None is what cannot be told, as if there were nobody `before`."""
-    counted = Counted.by(after).since(Counted.by(before)) if before and after and elapsed > 0 else None
+def _rates(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], elapsed: float, bounds: Sequence[float]
+) -> dict[str, float | None]:
+    """Of some backends together; None is what is not known, as when there is no backend `before`."""
+    counters = ServerCounters.total(after).since(ServerCounters.total(before)) if before and after and elapsed > 0 else None
     names = ("requests", "errors", "sent", "received")
-    if counted is None:
+    if counters is None:
         return dict.fromkeys((*(f"{name}_per_second" for name in names), "hit_ratio", "p50", "p99"))
-    rates = {f"{name}_per_second": getattr(counted, name) / elapsed for name in names}
-    return rates | {"hit_ratio": counted.hit_ratio, "p50": quantile(bounds, counted.buckets, 0.5), "p99": quantile(bounds, counted.buckets, 0.99)}
+    rates = {f"{name}_per_second": getattr(counters, name) / elapsed for name in names}
+    return rates | {"hit_ratio": counters.hit_ratio, "p50": quantile(bounds, counters.buckets, 0.5), "p99": quantile(bounds, counters.buckets, 0.99)}
 
 
-def shown(before, after, coloured=False):
-    """The lines of it."""
-    lines = [table.paint(status.head(after), "bold", coloured)]
-    for name, pool in figures(before, after)["pools"].items():
+def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool = False) -> list[str]:
+    """The rates as lines for a terminal."""
+    lines = [table.paint(status.service_line(after), "bold", coloured)]
+    for name, pool in rates_between(before, after)["pools"].items():
         lines += [
             "", table.plain(f"pool {name}: {pool['clients']} clients, {units.number(pool['requests_per_second'])} requests/s, "
                             f"{units.percent(pool['hit_ratio'])} hits, {units.number(pool['errors_per_second'])} errors/s, "
                             f"99 % within {units.duration(pool['p99'])}"),
-            *table.lines(HEADS, [_row(backend) for backend in pool["backends"]], coloured),
+            *table.format_table(HEADS, [_row(backend) for backend in pool["backends"]], coloured),
         ]
     return lines
 
 
-def _row(backend):
+def _row(backend: dict[str, Any]) -> tuple[str, ...]:
     return (
-        status.state(backend), status.server(backend), units.number(backend["requests_per_second"]), units.percent(backend["hit_ratio"]),
+        status.state_cell(backend), status.server_name(backend), units.number(backend["requests_per_second"]), units.percent(backend["hit_ratio"]),
         units.duration(backend["p50"]), units.duration(backend["p99"]), units.number(backend["errors_per_second"]),
         units.size(backend["sent_per_second"]), units.size(backend["received_per_second"]), str(backend["links"]), str(backend["in_flight"]),
     )
@@ -111,39 +118,39 @@ def _row(backend):
 class _Screen:
     """The terminal while it shows nothing but `top`. Use it in a `with`."""
 
-    def __enter__(self):
+    def __enter__(self) -> "_Screen":
         self._input = sys.stdin.fileno()
         self._settings = termios.tcgetattr(self._input)
         tty.setcbreak(self._input)
-        self._write(_OTHER_SCREEN + _HOME + "Looking ..." + _BELOW)
+        self._print(_OTHER_SCREEN + _HOME + "Looking ..." + _BELOW)
         return self
 
-    def __exit__(self, *failure):
-        self._write(_FIRST_SCREEN)
+    def __exit__(self, *failure: object) -> None:
+        self._print(_FIRST_SCREEN)
         termios.tcsetattr(self._input, termios.TCSADRAIN, self._settings)
 
-    def show(self, lines):
+    def show(self, lines: Sequence[str]) -> None:
         """As much of `lines` as there is room for."""
         height = shutil.get_terminal_size().lines
         shown = "\r\n".join(line + _END_OF_LINE for line in lines[:height - 1])
-        self._write(_HOME + _NO_WRAP + shown + _BELOW + _LAST_LINE % height + _KEYS + _WRAP)
+        self._print(_HOME + _NO_WRAP + shown + _BELOW + _LAST_LINE % height + _KEYS + _WRAP)
 
-    def wait(self, duration):
-        """Wait so many seconds, and longer while it is held. True if that is enough."""
+    def wait(self, duration: float) -> bool:
+        """Wait `duration` seconds, and longer while the display is held. True if the user has ended it."""
         until = time.monotonic() + duration
-        held = False
-        while held or time.monotonic() < until:
-            left = None if held else max(0.0, until - time.monotonic())
+        is_held = False
+        while is_held or time.monotonic() < until:
+            left = None if is_held else max(0.0, until - time.monotonic())
             if select.select([self._input], [], [], left)[0]:
                 keys = os.read(self._input, 64)
                 if not keys or b"q" in keys.lower() or _END_OF_INPUT in keys:
                     return True
                 if keys.count(b" ") % 2:
-                    held = not held
-                    self._write(_LAST_LINE % shutil.get_terminal_size().lines + (_HELD if held else _KEYS) + _END_OF_LINE)
+                    is_held = not is_held
+                    self._print(_LAST_LINE % shutil.get_terminal_size().lines + (_HELD if is_held else _KEYS) + _END_OF_LINE)
         return False
 
     @staticmethod
-    def _write(text):
+    def _print(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -1,22 +1,36 @@
-"""What operators ask of a worker, or have it do, beyond what a client can ask: its part of the answer, and how the parts become one.
+"""Commands of operators to a worker, beyond what a client can send: the worker's response, and how the responses of all become one.
 
-Every answer is bounded, and no order waits for anything.
+Every response is bounded, and no command waits for anything.
 """
 
 import functools
 import logging
 import os
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gmproxy import internal_errors
 from gmproxy.client import stats
 from gmproxy.monitoring import events, report, sampling
+from gmproxy.monitoring.interfaces import (
+    CallableWorkers,
+    MonitoredPool,
+    MonitoredWorker,
+    OnResponse,
+    Response,
+)
+
+if TYPE_CHECKING:
+    from gmproxy.backend.backend import Backend
+
+Number = TypeVar("Number", int, float)
 
 #: Levels that the log can have, by what an operator calls them.
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
-#: Slow requests told of.
-SLOW_TOLD = 50
+#: Slow requests in a response.
+MAX_SLOW_REPORTED = 50
 
 #: Seconds for which requests may be sampled.
 LONGEST_SAMPLE = 60.0
@@ -27,52 +41,52 @@ SAMPLE_GRACE = 5.0
 log = logging.getLogger("gmproxy")
 
 
-# -- what a worker does. Each takes the Worker and a list of words, and gives a dict; a LookupError is told to who asks
+# -- in a worker. Each takes the worker and a list of arguments, and returns a dict; a LookupError becomes an error response
 
 
-def _report(worker, words):
+def _report(worker: MonitoredWorker, arguments: list[str]) -> Response:
     worker.measure()
-    return report.of_worker(worker, worker.now())
+    return report.worker_report(worker, worker.now())
 
 
-def _slow(worker, words):
+def _slow(worker: MonitoredWorker, arguments: list[str]) -> Response:
     worker.measure()
-    return {"slow": worker.slow.slowest()[:SLOW_TOLD]}
+    return {"slow": worker.slow.slowest()[:MAX_SLOW_REPORTED]}
 
 
-def _sample(worker, words):
-    """Begin to sample; `words`: how many requests are to be kept."""
+def _begin_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    """Begin to sample; `arguments`: how many requests are to be kept."""
     if any(pool.router.sampler is not None for pool in worker.pools.values()):
         raise LookupError("requests are being sampled already")
-    samplers = {pool: sampling.Sampler(pool.title, int(words[0]), worker.now, time.time) for pool in worker.pools.values()}
+    samplers = {pool: sampling.Sampler(pool.title, int(arguments[0]), worker.now, time.time) for pool in worker.pools.values()}
     for pool, sampler in samplers.items():
         pool.router.sampler = sampler
     return {}
 
 
-def _sampled(worker, words):
-    """End that, and tell."""
+def _end_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    """End that, and return the samples."""
     samplers = []
     for pool in worker.pools.values():
         samplers.append(pool.router.sampler)
         pool.router.sampler = None
-    return {"samples": [sampler.told() for sampler in samplers if sampler is not None]}
+    return {"samples": [sampler.results() for sampler in samplers if sampler is not None]}
 
 
-def end_late_samples(pools, now):
-    """Take the samplers out that nobody has asked to end: who began that is gone, or could not. `pools`: of the worker; `now`: its time."""
+def end_late_samples(pools: Iterable[MonitoredPool], now: float) -> None:
+    """Remove the samplers that nobody has ended in time. `pools`: of the worker; `now`: its time in seconds. Called from the loop."""
     for pool in pools:
         sampler = pool.router.sampler
         if sampler is not None and now - sampler.began_at > LONGEST_SAMPLE + SAMPLE_GRACE:
             pool.router.sampler = None
 
 
-def _route(worker, words):
-    """Where the keys `words` go now, in each pool."""
-    return {"pools": {pool.title: [_way(pool, os.fsencode(word), worker.now()) for word in words] for pool in worker.pools.values()}}
+def _route(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    """Where the keys `arguments` go now, in each pool."""
+    return {"pools": {pool.title: [_route_key(pool, os.fsencode(key), worker.now()) for key in arguments] for pool in worker.pools.values()}}
 
 
-def _way(pool, key, now):
+def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
     router, config = pool.router, pool.config
     placement = pool.placement()
     index = placement.locate(key)
@@ -86,155 +100,157 @@ def _way(pool, key, now):
     }
 
 
-def _eject(worker, words):
-    found = _found(worker, words)
-    for backend in found:
+def _eject(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    backends = _find_backends(worker, arguments)
+    for backend in backends:
         backend.log.warning("ejecting by hand server=%s", backend.label)
         worker.soon(backend.eject)
-    return {"ejected": [backend.label for backend in found]}
+    return {"ejected": [backend.label for backend in backends]}
 
 
-def _restore(worker, words):
-    found = [backend for backend in _found(worker, words) if backend.health.ejected]
-    for backend in found:
+def _restore(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    backends = [backend for backend in _find_backends(worker, arguments) if backend.health.ejected]
+    for backend in backends:
         backend.log.warning("restoring by hand server=%s", backend.label)
         backend.health.release(worker.now())
-    return {"restored": [backend.label for backend in found]}
+    return {"restored": [backend.label for backend in backends]}
 
 
-def _found(worker, words):
-    """The backends that are meant by address or name. Raises LookupError."""
-    found = []
-    for word in words:
-        here = [backend for pool in worker.pools.values() for backend in pool.backends if word in (backend.label, backend.server.name)]
+def _find_backends(worker: MonitoredWorker, names: list[str]) -> "list[Backend]":
+    """The backends with these addresses or names. Raises LookupError."""
+    found: list[Backend] = []
+    for name in names:
+        here = [backend for pool in worker.pools.values() for backend in pool.backends if name in (backend.label, backend.server.name)]
         if not here:
-            raise LookupError(f"there is no server {word!r}")
+            raise LookupError(f"there is no server {name!r}")
         found += here
     return found
 
 
-def _log_level(worker, words):
-    set_log_level(words)
+def _log_level(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    set_log_level(arguments)
     return {"level": log_level()}
 
 
-def set_log_level(words):
+def set_log_level(arguments: Sequence[str]) -> None:
     """Raises LookupError."""
-    if words and words[0] not in LEVELS:
-        raise LookupError(f"there is no log level {words[0]!r}; known: {', '.join(LEVELS)}")
-    if words:
-        log.setLevel(LEVELS[words[0]])
+    if arguments and arguments[0] not in LEVELS:
+        raise LookupError(f"there is no log level {arguments[0]!r}; known: {', '.join(LEVELS)}")
+    if arguments:
+        log.setLevel(LEVELS[arguments[0]])
 
 
-def log_level():
+def log_level() -> str:
     return next((name for name, level in LEVELS.items() if level >= log.getEffectiveLevel()), "error")
 
 
-def _drain(worker, words):
+def _drain(worker: MonitoredWorker, arguments: list[str]) -> Response:
     worker.drain()
     return {"clients": worker.clients()}
 
 
-def _stats(worker, words):
-    return stats.snapshot(_pool(worker, words).service)
+def _stats(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    return stats.snapshot(_find_pool(worker, arguments).context)
 
 
-def _reset(worker, words):
-    _pool(worker, words).service.reset_counters()
+def _reset(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    _find_pool(worker, arguments).context.reset_counters()
     return {}
 
 
-def _pool(worker, words):
-    name = words[0] if words else next(iter(worker.pools))
+def _find_pool(worker: MonitoredWorker, arguments: Sequence[str]) -> MonitoredPool:
+    name = arguments[0] if arguments else next(iter(worker.pools))
     if name not in worker.pools:
         raise LookupError(f"there is no pool {name!r}")
     return worker.pools[name]
 
 
-def _ping(worker, words):
+def _ping(worker: MonitoredWorker, arguments: list[str]) -> Response:
     return {"pid": os.getpid()}
 
 
-COMMANDS = {
-    "report": _report, "slow": _slow, "sample": _sample, "sampled": _sampled, "route": _route, "eject": _eject, "restore": _restore,
+COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
+    "report": _report, "slow": _slow, "sample": _begin_sample, "sampled": _end_sample, "route": _route, "eject": _eject, "restore": _restore,
     "log-level": _log_level, "drain": _drain, "stats": _stats, "reset": _reset, "ping": _ping,
 }
 
-#: What an operator may ask for as it is.
+#: Commands that an operator may send.
 PUBLIC = ("report", "slow", "route", "eject", "restore", "log-level", "drain", "stats", "reset", "ping")
 
 
-# -- what the workers' answers are together
+# -- the responses of all workers as one
 
 
-def joined(name, answers):
-    """The answers of all workers to the question `name`, as one."""
-    right = [answer for answer in answers if "error" not in answer]
+def merge_responses(name: str, responses: Sequence[Response]) -> Response:
+    """The responses of all workers to the command `name`, as one."""
+    right = [response for response in responses if "error" not in response]
     if not right:
-        return answers[0] if answers else {"error": "no worker answers"}
-    return _JOINED.get(name, _first)(right)
+        return responses[0] if responses else {"error": "no worker answers"}
+    return _MERGED_BY.get(name, _first)(right)
 
 
-def _first(answers):
-    return answers[0]
+def _first(responses: Sequence[Response]) -> Response:
+    return responses[0]
 
 
-def _join_labels(answers):
+def _merge_labels(responses: Sequence[Response]) -> Response:
     """Each server once, in order; a worker may know of others, or have found them in another state."""
-    return {name: list(dict.fromkeys(label for answer in answers for label in answer[name])) for name in answers[0]}
+    return {name: list(dict.fromkeys(label for response in responses for label in response[name])) for name in responses[0]}
 
 
-def _join_reports(answers):
-    if any(answer["pid"] == os.getpid() for answer in answers):
-        return report.merge(answers, os.getpid())
-    whole = report.merge(answers, os.getpid(), events.merge([events.RECENT.told()]))
+def _merge_reports(responses: Sequence[Response]) -> Response:
+    if any(response["pid"] == os.getpid() for response in responses):
+        return report.merge(responses, os.getpid())
+    whole = report.merge(responses, os.getpid(), events.merge([events.RECENT_EVENTS.as_list()]))
     whole["process"]["internal_errors"] += internal_errors.count()  # of the master, which is none of the workers
     return whole
 
 
-def _join_stats(answers):
-    whole = stats.merge(answers, os.getpid())
-    if all(answer["general"]["pid"] != os.getpid() for answer in answers):
+def _merge_stats(responses: Sequence[Response]) -> Response:
+    whole = stats.merge(responses, os.getpid())
+    if all(response["general"]["pid"] != os.getpid() for response in responses):
         whole["general"]["internal_errors"] += internal_errors.count()
     return whole
 
 
-def _join_slow(answers):
-    return {"slow": sorted((each for answer in answers for each in answer["slow"]), key=lambda each: -each["seconds"])[:SLOW_TOLD]}
+def _merge_slow(responses: Sequence[Response]) -> Response:
+    return {"slow": sorted((each for response in responses for each in response["slow"]), key=lambda each: -each["seconds"])[:MAX_SLOW_REPORTED]}
 
 
-def _join_samples(answers):
-    samples = [sample for answer in answers for sample in answer["samples"]]
+def _merge_samples(responses: Sequence[Response]) -> Response:
+    samples = [sample for response in responses for sample in response["samples"]]
     return {"keys": sampling.merge_keys(samples), "requests": sampling.merge_requests(samples, sampling.TAIL_KEPT)}
 
 
-_JOINED = {
-    "stats": _join_stats,
-    "ping": lambda answers: {"workers": answers},
-    "reset": lambda answers: {},
-    "report": _join_reports,
-    "eject": _join_labels,
-    "restore": _join_labels,
-    "slow": _join_slow,
-    "sampled": _join_samples,
-    "drain": lambda answers: {"clients": sum(answer["clients"] for answer in answers)},
+_MERGED_BY: dict[str, Callable[[Sequence[Response]], Response]] = {
+    "stats": _merge_stats,
+    "ping": lambda responses: {"workers": responses},
+    "reset": lambda responses: {},
+    "report": _merge_reports,
+    "eject": _merge_labels,
+    "restore": _merge_labels,
+    "slow": _merge_slow,
+    "sampled": _merge_samples,
+    "drain": lambda responses: {"clients": sum(response["clients"] for response in responses)},
 }
 
 
-# -- what takes time
+# -- commands that take time
 
 
-def seconds_of(words, default):
-    """The number of seconds that stands first in `words`. Raises LookupError."""
-    return _number(words, 0, default, float, 0.1, LONGEST_SAMPLE)
+def parse_seconds(arguments: Sequence[str], default: float) -> float:
+    """The number of seconds that stands first in `arguments`. Raises LookupError."""
+    return _parse_number(arguments, 0, default, float, 0.1, LONGEST_SAMPLE)
 
 
-def count_of(words, place, default):
-    return _number(words, place, default, int, 1, sampling.TAIL_KEPT)
+def parse_count(arguments: Sequence[str], index: int, default: int) -> int:
+    return _parse_number(arguments, index, default, int, 1, sampling.TAIL_KEPT)
 
 
-def _number(words, place, default, kind, least, most):
-    text = words[place] if len(words) > place else str(default)
+def _parse_number(
+    arguments: Sequence[str], index: int, default: Number, kind: Callable[[str], Number], least: Number, most: Number
+) -> Number:
+    text = arguments[index] if len(arguments) > index else str(default)
     try:
         number = kind(text)
     except ValueError:
@@ -244,33 +260,34 @@ def _number(words, place, default, kind, least, most):
     return number
 
 
-def sample(workers, name, words, then):
-    """`hotkeys [SECONDS]` and `tail [COUNT [SECONDS]]`: sample the requests of all workers for some seconds. `then` gets the answer."""
+def sample(workers: CallableWorkers, name: str, arguments: Sequence[str], then: OnResponse) -> None:
+    """`hotkeys [SECONDS]` and `tail [COUNT [SECONDS]]`: sample the requests of all workers for some seconds. `then` is called
+    from the loop with the response, or at once for bad arguments."""
     try:
-        kept = count_of(words, 0, 20) if name == "tail" else 0
-        seconds = seconds_of(words[1:] if name == "tail" else words, 1.0 if name == "tail" else 5.0)
+        kept = parse_count(arguments, 0, 20) if name == "tail" else 0
+        seconds = parse_seconds(arguments[1:] if name == "tail" else arguments, 1.0 if name == "tail" else 5.0)
     except LookupError as error:
         then({"error": str(error)})
         return
 
-    def begun(answers):
+    def on_begun(responses: Sequence[Response]) -> None:
         try:
-            if trouble := next((answer for answer in answers if "error" in answer), None):
-                then(trouble)
+            if failed := next((response for response in responses if "error" in response), None):
+                then(failed)
             else:
-                workers.call_later(seconds, functools.partial(workers.call_workers, "sampled", [], ended))
+                workers.call_later(seconds, functools.partial(workers.call_workers, "sampled", [], on_ended))
         except Exception as error:
             internal_errors.record("operations.sample")
             then({"error": repr(error)})
 
-    def ended(answers):
+    def on_ended(responses: Sequence[Response]) -> None:
         try:
-            told = joined("sampled", answers)
-            if "error" not in told:
-                told = {"seconds": seconds, "requests": told["requests"][:kept]} if name == "tail" else {"seconds": seconds, "keys": told["keys"]}
+            result = merge_responses("sampled", responses)
+            if "error" not in result:
+                result = {"seconds": seconds, "requests": result["requests"][:kept]} if name == "tail" else {"seconds": seconds, "keys": result["keys"]}
         except Exception as error:
             internal_errors.record("operations.sample")
-            told = {"error": repr(error)}
-        then(told)
+            result = {"error": repr(error)}
+        then(result)
 
-    workers.call_workers("sample", [str(kept)], begun)
+    workers.call_workers("sample", [str(kept)], on_begun)

@@ -1,4 +1,4 @@
-"""The latest events of this process: what it has logged, kept to be shown.
+"""The latest events of this process: what it has logged, for reports.
 
 A log line is a sentence and then values, `backend ejected server=10.0.0.1:11211 reason=timeout`. The sentence says what happened; the
 server, and the pool, stand on their own; the rest is the detail.
@@ -7,26 +7,28 @@ server, and the pool, stand on their own; the rest is the detail.
 import logging
 import re
 from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-#: Events that are kept.
-KEPT = 200
+#: Number of events kept.
+MAX_EVENTS = 200
 
-#: What happens again to the same within so many seconds is the same event.
+#: Seconds within which the same line about the same server counts as the same event.
 SAME_WITHIN = 1.0
 
 _VALUE = re.compile(r"(\w+)=('[^']*'|\"[^\"]*\"|\S+)")
 
 
-class Recent(logging.Handler):
+class RecentEvents(logging.Handler):
     """Keeps what is logged, from INFO on."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._events = deque(maxlen=KEPT)
+        self._events: deque[dict[str, Any]] = deque(maxlen=MAX_EVENTS)
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            event = read(record)
+            event = parse_record(record)
         except Exception:  # a line that cannot be formatted is our own fault, not the caller's
             return
         for known in reversed(self._events):
@@ -37,21 +39,21 @@ class Recent(logging.Handler):
                 return
         self._events.append(event)
 
-    def told(self):
+    def as_list(self) -> list[dict[str, Any]]:
         """[{"time", "level", "what", "pool", "server", "detail", "times"}], the oldest first."""
         return [dict(event) for event in self._events]
 
-    def clear(self):
-        """A process that was forked has nothing to do with what happened before."""
+    def clear(self) -> None:
+        """Forget all events: called in a process that was just forked."""
         self._events.clear()
 
 
 #: Of this process, as there is one log.
-RECENT = Recent()
+RECENT_EVENTS = RecentEvents()
 
 
-def read(record):
-    """The event that a log record tells of."""
+def parse_record(record: logging.LogRecord) -> dict[str, Any]:
+    """The event of which `record` is the log line. Raises what formatting the line raises."""
     line = record.getMessage().partition("\n")[0]
     first = _VALUE.search(line)
     what, values = (line, "") if first is None else (line[:first.start()].rstrip(), line[first.start():])
@@ -67,14 +69,14 @@ def read(record):
     }
 
 
-def _is_same(one, other):
+def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one["what"] == other["what"] and one["pool"] == other["pool"] and one["server"] == other["server"]
 
 
-def merge(lists):
-    """The events of several processes in time order, the newest KEPT. What happened to several within SAME_WITHIN seconds is one event,
+def merge(lists: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The events of several processes in time order, the newest MAX_EVENTS. What happened to several within SAME_WITHIN seconds is one event,
     with the number of `workers`."""
-    merged = []
+    merged: list[tuple[dict[str, Any], set[int]]] = []
     for number, event in sorted(((number, event) for number, events in enumerate(lists) for event in events), key=lambda pair: pair[1]["time"]):
         for known, numbers in reversed(merged):
             if event["time"] - known["time"] > SAME_WITHIN:
@@ -85,4 +87,4 @@ def merge(lists):
                 break
         else:
             merged.append((dict(event), {number}))
-    return [event | {"workers": len(numbers)} for event, numbers in merged][-KEPT:]
+    return [event | {"workers": len(numbers)} for event, numbers in merged][-MAX_EVENTS:]

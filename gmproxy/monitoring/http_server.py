@@ -42,22 +42,24 @@ _RECEIVED_AT_ONCE = 4096
 log = logging.getLogger("gmproxy")
 
 
-class Refused(Exception):
+class HeaderRefused(Exception):
     """The header of a request is too long or too late. The only argument is the status. The connection ends."""
 
 
-class Connections(Patient, Limited, StreamServer):
-    """Calls a function for each connection: Connections(listening socket, handle)."""
+class ConnectionServer(Patient, Limited, StreamServer):
+    """Calls a function for each connection: ConnectionServer(listening socket, handle)."""
 
 
-class Handler(WSGIHandler):
+class HttpHandler(WSGIHandler):
     """One connection. The whole header of a request is read, within the limits, before pywsgi parses it; no body is ever read."""
+
+    path: str
 
     def handle_one_request(self) -> bool | None:
         """True if another request may follow. Raises OSError, and what pywsgi or the application should not have raised."""
         try:
             result = super().handle_one_request()
-        except Refused as refused:
+        except HeaderRefused as refused:
             result = refused.args
         self.server.note_activity()
         if result is True:
@@ -77,11 +79,11 @@ class Handler(WSGIHandler):
         self.socket.sendall(f"HTTP/1.1 {line}\r\nContent-Length: {len(line) + 1}\r\nConnection: close\r\n\r\n{line}\n".encode())
 
     def read_requestline(self) -> str:
-        """The next request line; "" if none comes. Raises OSError, Refused."""
+        """The next request line; "" if none comes. Raises OSError, HeaderRefused."""
         self.socket.settimeout(IDLE_TIMEOUT)
         if not self.rfile.peek(1):
             return ""
-        with gevent.Timeout(HEADER_TIMEOUT, Refused(408)):
+        with gevent.Timeout(HEADER_TIMEOUT, HeaderRefused(408)):
             line = self._read_header()
         self.socket.settimeout(WRITE_TIMEOUT)
         return line
@@ -92,7 +94,7 @@ class Handler(WSGIHandler):
         while line := self.rfile.readline(left + 1):
             left -= len(line)
             if left < 0:
-                raise Refused(431)
+                raise HeaderRefused(431)
             if line not in (b"\r\n", b"\n"):
                 lines.append(line)
             elif lines:  # empty lines before a request are skipped
@@ -137,10 +139,10 @@ class Handler(WSGIHandler):
         raise v
 
 
-class Server(Patient, Limited, WSGIServer):
+class HttpServer(Patient, Limited, WSGIServer):
     """HTTP on the listening socket `sock`, which becomes ours. `application` is one of WSGI; it is called in a greenlet."""
 
-    handler_class = Handler
+    handler_class = HttpHandler
 
     def __init__(self, sock: Any, application: Callable) -> None:
         # Without a name pywsgi would ask the resolver for it, and everybody would wait.

@@ -33,8 +33,8 @@ MODE = 0o666
 STDERR = 2
 
 
-class Output(logging.Handler):
-    """A handler that formats a record and hands it to `write`. May be called from a loop callback, a greenlet or before either.
+class LogOutput(logging.Handler):
+    """A handler that formats a record and hands it to `write_line`. May be called from a loop callback, a greenlet or before either.
 
     It has no lock: nothing in it switches to another greenlet, and gmproxy logs from one thread.
 
@@ -61,25 +61,25 @@ class Output(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.report_dropped()
-        if not self._take(record):
+        if not self._try_write(record):
             self.dropped += 1
 
     def report_dropped(self) -> None:
         """Log how many lines were dropped, if that can be written now."""
         if self.dropped:
-            told = logging.LogRecord("gmproxy", logging.WARNING, "", 0, "log lines dropped count=%d", (self.dropped,), None)
-            if self._take(told):
+            record = logging.LogRecord("gmproxy", logging.WARNING, "", 0, "log lines dropped count=%d", (self.dropped,), None)
+            if self._try_write(record):
                 self.dropped = 0
 
-    def _take(self, record: logging.LogRecord) -> bool:
-        return self.write(self.format(record).encode("utf-8", "backslashreplace"), record.levelno)
+    def _try_write(self, record: logging.LogRecord) -> bool:
+        return self.write_line(self.format(record).encode("utf-8", "backslashreplace"), record.levelno)
 
-    def write(self, line: bytes, level: int) -> bool:
+    def write_line(self, line: bytes, level: int) -> bool:
         """Write `line`, which has no line end, without waiting. False if it could not be written. Never raises OSError."""
         raise NotImplementedError
 
 
-class Stream(Output):
+class StreamOutput(LogOutput):
     """Writes to an open descriptor: a pipe, a socket, a terminal or a file. It stays open at `close` unless it is `owned`."""
 
     def __init__(self, descriptor: int, owned: bool = False) -> None:
@@ -88,7 +88,7 @@ class Stream(Output):
         self._owned = owned
         self._torn = False  # the latest line was written in part
 
-    def write(self, line: bytes, level: int = logging.INFO) -> bool:
+    def write_line(self, line: bytes, level: int = logging.INFO) -> bool:
         data = memoryview((b"\n" if self._torn else b"") + line + b"\n")
         sent = 0
         with contextlib.suppress(OSError):  # the reader is gone, the disk is full ...
@@ -105,7 +105,7 @@ class Stream(Output):
             os.close(self.descriptor)
 
 
-class Syslog(Output):
+class SyslogOutput(LogOutput):
     """Sends to the syslog socket at `path`. Connects again when the daemon was restarted; while there is none, lines are dropped."""
 
     def __init__(self, path: str, ident: str) -> None:
@@ -115,7 +115,7 @@ class Syslog(Output):
         self._socket: Any = None
         self._connect()
 
-    def write(self, line: bytes, level: int) -> bool:
+    def write_line(self, line: bytes, level: int) -> bool:
         severity = next(severity for least, severity in SEVERITIES if level >= least)
         message = f"<{LOG_DAEMON << 3 | severity}>{self._ident}".encode() + line[:LONGEST_SYSLOG_MESSAGE] + b"\0"
         if self._socket is not None:
@@ -162,7 +162,7 @@ class Syslog(Output):
         self._disconnect()
 
 
-class Stderr:
+class NonBlockingStderr:
     """Stands in for sys.stderr in a serving process: what is printed there neither waits nor raises."""
 
     encoding, errors = "utf-8", "backslashreplace"
@@ -204,14 +204,14 @@ def open_stderr() -> int:
     return _stderr
 
 
-def open_file(path: str) -> Stream:
+def open_file(path: str) -> StreamOutput:
     """The log file `path`, created if need be, and no symbolic link that another user made. Raises OSError."""
     descriptor = safe_files.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, MODE)
     facts = os.fstat(descriptor)
     if os.geteuid() == 0 and stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:  # perhaps a user's link to a file of root
         os.close(descriptor)
         raise OSError(errno.EMLINK, "root does not write to a file with several hard links")
-    return Stream(descriptor, owned=True)
+    return StreamOutput(descriptor, owned=True)
 
 
 def _write_now(descriptor: int, data: memoryview) -> int:

@@ -1,22 +1,34 @@
-"""The report as Prometheus reads it.
+"""The report in the text format of Prometheus.
 
 One table has every name with its sentence; a test holds docs/monitoring.md, the dashboard and the alert rules against it.
 """
 
-from prometheus_client import CollectorRegistry, generate_latest
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Metric,
+    generate_latest,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
 )
 
-from gmproxy.monitoring.report import GRAVITY
+from gmproxy.monitoring.interfaces import Report
+from gmproxy.monitoring.report import STATES_BY_SEVERITY
+
+#: Of what `render` returns.
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _POOL = ("pool",)
 _BACKEND = ("pool", "backend", "role")
 
 #: name without gmproxy_ -> (class, labels, sentence). Counters get _total.
-METRICS = {
+METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "info": (GaugeMetricFamily, ("version", "build"), "Always 1"),
     "start_time_seconds": (GaugeMetricFamily, (), "When the service was started, unix time"),
     "workers": (GaugeMetricFamily, (), "Workers that answer"),
@@ -62,7 +74,7 @@ METRICS = {
     "backend_latency_seconds": (HistogramMetricFamily, _BACKEND, "From the send of a request to its answer"),
 }
 
-#: metric -> field of the report, where nothing is to be thought about.
+#: metric -> field of the report, where the value is taken as it is.
 _OF_CLIENTS = {
     "clients": "current", "clients_asleep": "asleep", "clients_limit": "limit", "clients_accepted": "accepted",
     "clients_rejected": "rejected", "clients_auth_errors": "auth_errors", "clients_dropped": "dropped", "clients_held_bytes": "held", "clients_read_bytes": "bytes_read",
@@ -80,71 +92,71 @@ _OF_BACKEND = {
 }
 
 
-def render(report, workers):
-    """Bytes of CONTENT_TYPE. `workers`: how many there should be."""
+def render(report: Report, workers: int) -> bytes:
+    """Text of CONTENT_TYPE. `workers`: how many there should be."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(report, workers))
     return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, report, workers):
+    def __init__(self, report: Report, workers: int) -> None:
         self._report = report
         self._workers = workers
-        self._families = {name: kind(f"gmproxy_{name}", sentence, labels=labels) for name, (kind, labels, sentence) in METRICS.items()}
+        self._families: dict[str, Any] = {name: kind(f"gmproxy_{name}", sentence, labels=labels) for name, (kind, labels, sentence) in METRICS.items()}
 
-    def collect(self):
+    def collect(self) -> Iterable[Metric]:
         report = self._report
         process = report["process"]
-        self._add("info", (report["version"], report["build"]), 1)
-        self._add("start_time_seconds", (), report["started"])
-        self._add("workers", (), len(report["workers"]))
-        self._add("workers_wanted", (), self._workers)
-        self._add("draining", (), int(report["draining"]))
-        self._add("loop_lag_seconds", (), report["loop_lag"])
-        self._add("process_cpu_seconds", ("user",), process["cpu_user"])
-        self._add("process_cpu_seconds", ("system",), process["cpu_system"])
-        self._add("process_resident_bytes", (), process["resident"])
-        self._add("process_open_files", (), process["open_files"])
-        self._add("internal_errors", (), process["internal_errors"])
+        self._add_sample("info", (report["version"], report["build"]), 1)
+        self._add_sample("start_time_seconds", (), report["started"])
+        self._add_sample("workers", (), len(report["workers"]))
+        self._add_sample("workers_wanted", (), self._workers)
+        self._add_sample("draining", (), int(report["draining"]))
+        self._add_sample("loop_lag_seconds", (), report["loop_lag"])
+        self._add_sample("process_cpu_seconds", ("user",), process["cpu_user"])
+        self._add_sample("process_cpu_seconds", ("system",), process["cpu_system"])
+        self._add_sample("process_resident_bytes", (), process["resident"])
+        self._add_sample("process_open_files", (), process["open_files"])
+        self._add_sample("internal_errors", (), process["internal_errors"])
         for title, pool in report["pools"].items():
-            self._pool(title, pool)
+            self._add_pool(title, pool)
         return self._families.values()
 
-    def _add(self, name, labels, value):
+    def _add_sample(self, name: str, labels: Sequence[str], value: float) -> None:
         self._families[name].add_metric(labels, value)
 
-    def _pool(self, title, pool):
+    def _add_pool(self, title: str, pool: dict[str, Any]) -> None:
         for name, field in _OF_CLIENTS.items():
-            self._add(name, (title,), pool["clients"][field])
+            self._add_sample(name, (title,), pool["clients"][field])
         for name, field in _OF_POOL.items():
-            self._add(name, (title,), pool[field])
-        seen = set()
+            self._add_sample(name, (title,), pool[field])
+        seen: set[tuple[str, str, str]] = set()
         for backend in pool["backends"]:
             labels = title, backend["label"], backend["role"]
             if labels not in seen:  # a server may stand in a list twice; it cannot in Prometheus
                 seen.add(labels)
-                self._backend(labels, backend)
+                self._add_backend(labels, backend)
 
-    def _backend(self, labels, backend):
+    def _add_backend(self, labels: tuple[str, str, str], backend: dict[str, Any]) -> None:
         for name, field in _OF_BACKEND.items():
-            self._add(name, labels, backend[field])
-        self._add("backend_misses", labels, backend["keys"] - backend["hits"])
-        self._add("backend_up", labels, int(backend["state"] not in ("ejected", "probing")))
-        for state in GRAVITY:
-            self._add("backend_state", (*labels, state), int(backend["state"] == state))
+            self._add_sample(name, labels, backend[field])
+        self._add_sample("backend_misses", labels, backend["keys"] - backend["hits"])
+        self._add_sample("backend_up", labels, int(backend["state"] not in ("ejected", "probing")))
+        for state in STATES_BY_SEVERITY:
+            self._add_sample("backend_state", (*labels, state), int(backend["state"] == state))
         for command, count in backend["requests"].items():
-            self._add("backend_requests", (*labels, command), count)
+            self._add_sample("backend_requests", (*labels, command), count)
         for reason, count in backend["errors"].items():
-            self._add("backend_errors", (*labels, reason), count)
-        self._families["backend_latency_seconds"].add_metric(labels, self._buckets(backend["latency"]), backend["latency"]["sum"])
+            self._add_sample("backend_errors", (*labels, reason), count)
+        self._families["backend_latency_seconds"].add_metric(labels, self._cumulative_buckets(backend["latency"]), backend["latency"]["sum"])
 
-    def _buckets(self, latency):
+    def _cumulative_buckets(self, latency: dict[str, Any]) -> list[tuple[str, int]]:
         """As Prometheus wants them: each with those before it."""
         bounds = [*map(str, self._report["latency_bounds"]), "+Inf"]
         total = 0
-        found = []
+        buckets = []
         for bound, count in zip(bounds, latency["buckets"]):
             total += count
-            found.append((bound, total))
-        return found
+            buckets.append((bound, total))
+        return buckets

@@ -7,7 +7,8 @@ of those that the workers see, since each of them has links of its own.
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from gmproxy import __version__, internal_errors
 from gmproxy.backend.health import EJECTED, FAILING, PROBING, UP, WARMING
@@ -15,15 +16,19 @@ from gmproxy.backend.latency import BOUNDS
 from gmproxy.compiled import BUILD
 from gmproxy.config.settings import SETTINGS, render
 from gmproxy.monitoring import events
+from gmproxy.monitoring.interfaces import MonitoredPool, MonitoredWorker, Report
+
+if TYPE_CHECKING:
+    from gmproxy.backend.backend import Backend
 
 OPEN_FILES_OF = "/proc/self/fd"
 
 #: The worst last.
-GRAVITY = (UP, WARMING, FAILING, PROBING, EJECTED)
+STATES_BY_SEVERITY = (UP, WARMING, FAILING, PROBING, EJECTED)
 
 #: What of a backend is a sum over the workers; what of that is no counter.
-OF_NOW = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "journal")
-SUMS = (*OF_NOW, "keys", "hits", "refills", "failures", "ejections", "journal_deleted", "journal_flushes", "bytes_sent", "bytes_received")
+GAUGES = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "journal")
+SUMS = (*GAUGES, "keys", "hits", "refills", "failures", "ejections", "journal_deleted", "journal_flushes", "bytes_sent", "bytes_received")
 
 
 #: Seconds between two listings of this process's open files: with 50,000 of them that takes 25 ms.
@@ -56,21 +61,21 @@ class OpenFiles:
 OPEN_FILES = OpenFiles()
 
 
-def of_worker(worker, now):
-    """`now`: the time of the loop, by which health is told."""
+def worker_report(worker: MonitoredWorker, now: float) -> Report:
+    """The report of one worker. `now`: its time in seconds, by which the health of servers is judged. Never waits."""
     return {
         "pid": os.getpid(), "version": __version__, "build": BUILD, "workers": [os.getpid()],
         "started": time.time() - (time.monotonic() - worker.context.started_at), "time": time.time(),
-        "process": _process(),
+        "process": _process_report(),
         "loop_lag": round(worker.lag.seconds, 6),
         "draining": worker.draining,
-        "pools": {pool.title: _pool(pool, now) for pool in worker.pools.values()},
+        "pools": {pool.title: _pool_report(pool, now) for pool in worker.pools.values()},
         "latency_bounds": list(BOUNDS),
-        "events": events.merge([events.RECENT.told()]),
+        "events": events.merge([events.RECENT_EVENTS.as_list()]),
     }
 
 
-def _process():
+def _process_report() -> dict[str, Any]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     with open("/proc/self/statm") as statm:
         pages = int(statm.read().split()[1])
@@ -80,26 +85,26 @@ def _process():
     }
 
 
-def _pool(pool, now):
-    service, router = pool.service, pool.router
-    bytes_read, bytes_written = service.clients.traffic()
-    shares = pool.shares()
+def _pool_report(pool: MonitoredPool, now: float) -> dict[str, Any]:
+    context, router = pool.context, pool.router
+    bytes_read, bytes_written = context.clients.traffic()
+    shares = pool.key_shares()
     return {
         "clients": {
-            "current": len(service.clients), "asleep": service.clients.asleep(), "accepted": service.connections,
-            "rejected": service.rejected, "dropped": service.dropped, "limit": service.max_clients, "held": service.held,
-            "auth_errors": service.auth_errors,
+            "current": len(context.clients), "asleep": context.clients.hibernating(), "accepted": context.connections,
+            "rejected": context.rejected, "dropped": context.dropped, "limit": context.max_clients, "held": context.held,
+            "auth_errors": context.auth_errors,
             "bytes_read": bytes_read, "bytes_written": bytes_written,
         },
         "misses_for_errors": router.misses_for_errors, "backup_writes_lost": router.copies.lost,
-        "backup_writes_differed": router.copies.differed, "flushes": service.flushes, "fragments": router.fragments,
+        "backup_writes_differed": router.copies.differed, "flushes": context.flushes, "fragments": router.fragments,
         "options": {name: render(setting, getattr(pool.config, name)) for name, setting in SETTINGS.items()},
-        "backends": [_backend(pool, backend, "primary", share, now) for backend, share in zip(router.backends, shares)]
-        + [_backend(pool, backend, "backup", 0.0, now) for backend in router.backups],
+        "backends": [_backend_report(pool, backend, "primary", share, now) for backend, share in zip(router.backends, shares)]
+        + [_backend_report(pool, backend, "backup", 0.0, now) for backend in router.backups],
     }
 
 
-def _backend(pool, backend, role, share, now):
+def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: float, now: float) -> dict[str, Any]:
     server, health, meter, counters = backend.server, backend.health, backend.meter, backend.counters
     buckets = [0] * (len(BOUNDS) + 1) if meter is None else meter.buckets()
     connections = [link for link in backend.connections if link is not None]
@@ -126,15 +131,15 @@ def _backend(pool, backend, role, share, now):
 # -- of all
 
 
-def counted(report):
-    """What stays of a worker's report when there is nothing more to be said of it than what it has counted."""
+def counters_only(report: Report) -> Report:
+    """What stays of the report of a worker that has ended: its counters."""
     return report | {
         "workers": [], "process": report["process"] | {"resident": 0, "open_files": 0}, "loop_lag": 0.0, "draining": False, "events": [],
         "pools": {
             title: pool | {
                 "clients": pool["clients"] | dict.fromkeys(("current", "asleep", "held"), 0),
                 "backends": [
-                    backend | dict.fromkeys(OF_NOW, 0) | {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None}
+                    backend | dict.fromkeys(GAUGES, 0) | {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None}
                     for backend in pool["backends"]
                 ],
             }
@@ -143,12 +148,12 @@ def counted(report):
     }
 
 
-def merge(reports, pid=None, other_events=()):
-    """One of many, which speaks as the process `pid`; `reports` is not empty. Those of which only what is `counted` is left come last,
-    and add to what the others know of. `other_events`: of a process that serves nobody."""
+def merge(reports: Sequence[Report], pid: int | None = None, other_events: Sequence[dict[str, Any]] = ()) -> Report:
+    """One report of many, as that of the process `pid`; `reports` is not empty. Those that are `counters_only` come last, and add to the
+    servers that the others know. `other_events`: of a process that serves no clients."""
     first = reports[0]
     known = [report for report in reports if report["workers"]] or reports
-    told = [report["events"] for report in reports] + ([other_events] if other_events else [])
+    event_lists = [report["events"] for report in reports] + ([other_events] if other_events else [])
     return first | {
         "pid": first["pid"] if pid is None else pid,
         "workers": [number for report in reports for number in report["workers"]],
@@ -162,15 +167,15 @@ def merge(reports, pid=None, other_events=()):
             )
             for title in dict.fromkeys(title for report in known for title in report["pools"])
         },
-        "events": events.merge(told),
+        "events": events.merge(event_lists),
     }
 
 
-def _sum(dicts):
+def _sum(dicts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {name: sum(each.get(name, 0) for each in dicts) for name in dict.fromkeys(name for each in dicts for name in each)}
 
 
-def _merge_pools(pools, known):
+def _merge_pools(pools: Sequence[dict[str, Any]], known: int) -> dict[str, Any]:
     """The first `known` of them say which servers there are."""
     counters = ("misses_for_errors", "backup_writes_lost", "backup_writes_differed", "flushes", "fragments")
     return pools[0] | _sum([{name: pool[name] for name in counters} for pool in pools]) | {
@@ -179,22 +184,22 @@ def _merge_pools(pools, known):
     }
 
 
-def _same_backends(pools, known):
-    """For each server, what the workers say of it. A server may stand there twice, and a worker may know others for a moment."""
-    found = {}
+def _same_backends(pools: Sequence[dict[str, Any]], known: int) -> Iterable[list[dict[str, Any]]]:
+    """For each server, what the workers report of it. A server may be listed twice, and a worker may know others for a moment."""
+    by_server: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for number, pool in enumerate(pools):
-        seen = {}
+        seen: dict[tuple[str, str], int] = {}
         for backend in pool["backends"]:
             name = backend["role"], backend["label"]
             seen[name] = seen.get(name, 0) + 1
-            place = (*name, seen[name])
-            if number < known or place in found:
-                found.setdefault(place, []).append(backend)
-    return found.values()
+            server = (*name, seen[name])
+            if number < known or server in by_server:
+                by_server.setdefault(server, []).append(backend)
+    return by_server.values()
 
 
-def _merge_backends(backends):
-    worst = max(backends, key=lambda backend: (GRAVITY.index(backend["state"]), backend["state_since"]))
+def _merge_backends(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    worst = max(backends, key=lambda backend: (STATES_BY_SEVERITY.index(backend["state"]), backend["state_since"]))
     latest = max(backends, key=lambda backend: backend["last_error_at"])
     latencies = [backend["latency"] for backend in backends]
     return backends[0] | _sum([{name: backend[name] for name in SUMS} for backend in backends]) | {
@@ -211,17 +216,17 @@ def _merge_backends(backends):
     }
 
 
-# -- what it says of the service
+# -- health
 
 
-def troubles(report, workers=1):
+def health_problems(report: Report, workers: int = 1) -> list[str]:
     """Why the service is not healthy: a list of sentences, empty if it is. `workers`: how many there should be."""
-    found = []
+    problems = []
     if report["draining"]:
-        found.append("it lets its clients go")
+        problems.append("it lets its clients go")
     if len(report["workers"]) < workers:
-        found.append(f"{len(report['workers'])} of {workers} workers answer")
+        problems.append(f"{len(report['workers'])} of {workers} workers answer")
     for title, pool in report["pools"].items():
         if all(backend["state"] in (EJECTED, PROBING) for backend in pool["backends"]):
-            found.append(f"pool {title}: all servers are ejected")
-    return found
+            problems.append(f"pool {title}: all servers are ejected")
+    return problems

@@ -1,7 +1,10 @@
-"""The report as twemproxy tells it on its stats port, so that what reads twemproxy's counters reads ours."""
+"""The report in the format of twemproxy's stats port, so that what reads twemproxy's counters reads ours."""
 
 import json
 import socket
+from typing import Any
+
+from gmproxy.monitoring.interfaces import Report
 
 #: Why requests failed, as twemproxy sorts it; what is not here is a server_err.
 EOF_REASONS, TIMEOUT_REASONS = ("closed",), ("timeout",)
@@ -10,8 +13,8 @@ EOF_REASONS, TIMEOUT_REASONS = ("closed",), ("timeout",)
 NOT_SENT = ("ejected", "overload")
 
 
-def render(report):
-    """Bytes of JSON without line breaks."""
+def render(report: Report) -> bytes:
+    """JSON without line breaks."""
     pools = {title: _pool(pool) for title, pool in report["pools"].items()}
     clients = [pool["clients"] for pool in report["pools"].values()]
     return json.dumps({
@@ -22,22 +25,22 @@ def render(report):
     }).encode()
 
 
-def _pool(pool):
+def _pool(pool: dict[str, Any]) -> dict[str, Any]:
     clients, backends = pool["clients"], pool["backends"]
-    servers = {}
+    servers: dict[str, dict[str, Any]] = {}
     for backend in backends:
         name = backend["name"] or backend["label"]
         servers[name if name not in servers else f"{name} {backend['role']}"] = _server(backend)
-    gone = clients["accepted"] - clients["current"] - clients["rejected"] - clients["dropped"]
+    ended = clients["accepted"] - clients["current"] - clients["rejected"] - clients["dropped"]
     return {
-        "client_eof": max(gone, 0), "client_err": clients["dropped"], "client_connections": clients["current"],
+        "client_eof": max(ended, 0), "client_err": clients["dropped"], "client_connections": clients["current"],
         "server_ejects": sum(backend["ejections"] for backend in backends),
         "forward_error": sum(sum(backend["errors"].values()) for backend in backends), "fragments": pool["fragments"],
         **servers,
     }
 
 
-def _server(backend):
+def _server(backend: dict[str, Any]) -> dict[str, Any]:
     errors = backend["errors"]
     requests = sum(backend["requests"].values())
     failed = sum(count for reason, count in errors.items() if reason not in NOT_SENT)

@@ -60,7 +60,7 @@ class ControlServer:
         for operator in self._operators:
             operator.peer.close_in_child()
 
-    def run(self, operator: "Operator", name: str, arguments: list[str], then: Then) -> None:
+    def start_command(self, operator: "Operator", name: str, arguments: list[str], then: Then) -> None:
         """Run a command of `operator`. An Exception that this raises is recorded, and is the result."""
         self._operators[operator] = self._operators.pop(operator, None)
         try:
@@ -84,7 +84,7 @@ class ControlListener:
         listening.setblocking(False)
         loop.add_reader(listening, self._accept)
 
-    def stop(self) -> None:
+    def stop_accepting(self) -> None:
         """Accept no more operators; those that are connected are still served."""
         self._loop.remove(self._listening)
 
@@ -118,9 +118,11 @@ class Operator:
 
     def close(self) -> None:
         """Disconnect; results that come later are dropped."""
-        self.peer.close()
-        self._received.clear()
-        self._server.remove(self)
+        try:
+            self.peer.close()
+        finally:
+            self._received.clear()
+            self._server.remove(self)
 
     def _on_message(self, message: Message) -> None:
         self._received.append(message)
@@ -172,7 +174,7 @@ class Operator:
             self._is_ending = True
             then({"error": str(error)})
             return
-        self._server.run(self, name, arguments, then)
+        self._server.start_command(self, name, arguments, then)
 
     def _has_room(self) -> bool:
         return self._running < MAX_COMMANDS and not self.peer.unsent and not self.peer.is_lost

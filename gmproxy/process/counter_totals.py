@@ -13,7 +13,7 @@ from gmproxy.process.worker_group import Result
 
 #: command -> (the counters of a result, many results -> one)
 COUNTED: dict[str, tuple[Callable[[Result], Result], Callable[[list[Result]], Result]]] = {
-    "report": (report.counted, report.merge), "stats": (stats.counted, lambda results: stats.merge(results, 0)),
+    "report": (report.counters_only, report.merge), "stats": (stats.counted, lambda results: stats.merge(results, 0)),
 }
 
 #: A command with its arguments.

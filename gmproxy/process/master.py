@@ -19,7 +19,7 @@ from gmproxy.config.configuration import as_plain
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.internal_errors import Attempts
 from gmproxy.monitoring import logging_setup
-from gmproxy.monitoring.events import RECENT
+from gmproxy.monitoring.events import RECENT_EVENTS
 from gmproxy.process.control_server import ControlListener, ControlServer
 from gmproxy.process.shared_memory import ClientCounts, SharedInvalidations
 from gmproxy.process.supervisor import POLL_INTERVAL, SIGNALS, Supervisor
@@ -175,7 +175,7 @@ class Master(WorkerGroup):
         try:
             ours.close()
             self._close_inherited()
-            RECENT.clear()
+            RECENT_EVENTS.clear()
             logging_setup.forget_dropped()
             internal_errors.forget()
             bootstrap.take_held_signals()
@@ -350,7 +350,7 @@ class Master(WorkerGroup):
     def end_all(self, after_next_reply: bool) -> None:
         self._ending = True
         if self._control_listener is not None:
-            self._control_listener.stop()
+            self._control_listener.stop_accepting()
         for child in self._children.values():
             if after_next_reply and child.ready:
                 child.send_command("end", [True])

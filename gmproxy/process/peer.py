@@ -62,13 +62,13 @@ class Peer:
     def resume_reading(self) -> None:
         """Receive messages, from now on or again."""
         if not self.is_lost and not self._has_ended:
-            self._loop.add_reader(self.channel.sock, self._read, lambda: self.lose("internal error"))
+            self._loop.add_reader(self.channel.sock, self._on_readable, lambda: self.lose("internal error"))
 
     def pause_reading(self) -> None:
         """Receive nothing until `resume_reading`: what arrives waits in the kernel, and then at the other end."""
         self._loop.remove_reader(self.channel.sock)
 
-    def _read(self) -> None:
+    def _on_readable(self) -> None:
         try:
             messages = self.channel.receive()
         except BlockingIOError:
@@ -109,9 +109,9 @@ class Peer:
             return
         self._queue.append((data, [os.dup(sock.fileno()) for sock in passed]))
         self.unsent += len(data)
-        self._flush()
+        self._send_queue()
 
-    def _flush(self) -> None:
+    def _send_queue(self) -> None:
         try:
             while self._queue:
                 data, descriptors = self._queue[0]
@@ -126,7 +126,7 @@ class Peer:
                     self._queue.popleft()
         except BlockingIOError:
             self._is_blocked = True
-            self._loop.add_writer(self.channel.sock, self._flush)
+            self._loop.add_writer(self.channel.sock, self._send_queue)
             self._start_timer()
             return
         except OSError as error:
@@ -147,7 +147,7 @@ class Peer:
 
             def check() -> None:
                 self._timer = None
-                self._flush()  # the kernel reports a unix socket as writable only when three quarters of it are free
+                self._send_queue()  # the kernel reports a unix socket as writable only when three quarters of it are free
                 if self.is_lost or not self._queue:
                     return
                 if self._sent == sent:
@@ -164,12 +164,14 @@ class Peer:
         if not self.is_lost:
             self.is_lost = True
             self._loop.remove(self.channel.sock)
-            self._loop.cancel(self._timer)
-            for _, descriptors in self._queue:
-                _close_all(descriptors)
-            self._queue.clear()
-            self.unsent = 0
-            self._on_lost(reason)
+            try:
+                self._loop.cancel(self._timer)
+            finally:
+                for _, descriptors in self._queue:
+                    _close_all(descriptors)
+                self._queue.clear()
+                self.unsent = 0
+                self._on_lost(reason)
 
     def read_rest(self) -> None:
         """Receive what has arrived until now; for one whose process has ended."""
@@ -190,8 +192,10 @@ class Peer:
     def close(self) -> None:
         """Without a call of `on_lost`."""
         self._on_lost = lambda reason: None
-        self.lose(CLOSED)
-        self.channel.close()
+        try:
+            self.lose(CLOSED)
+        finally:
+            self.channel.close()
 
 
 def _close_all(descriptors: list[int]) -> None:

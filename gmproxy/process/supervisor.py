@@ -40,7 +40,7 @@ Then = Callable[[Result], Any]
 
 class Supervisor:
     """
-    source              configuration.Source of the configuration
+    source              configuration.ConfigSource of the configuration
     configs             the Configs in force
     listening_sockets   of the service
     notifier            notifies systemd
@@ -51,7 +51,7 @@ class Supervisor:
     May be called from the master's loop or a greenlet: nothing here waits, but for the workers' part of a command in a single process.
     """
 
-    def __init__(self, source: configuration.Source, configs: list[Any], listening_sockets: ListeningSockets,
+    def __init__(self, source: configuration.ConfigSource, configs: list[Any], listening_sockets: ListeningSockets,
                  notifier: systemd.Notifier, start_report: StartReport) -> None:
         self.source = source
         self.configs = configs
@@ -79,7 +79,7 @@ class Supervisor:
         self.listening_sockets.become_owner()
         self.notifier.notify(systemd.READY)
         internal_errors.guarded("steward.announce", announce)()
-        self.start_report.send(READY)
+        self.start_report.report(READY)
 
     def _warn_of_workers_with_backups(self) -> None:
         """Once for each pool that gets both, at the start or by a reload."""
@@ -142,7 +142,7 @@ class Supervisor:
         files = self.source.files
         self._watch = FileWatch(files)  # as they are before they are read
         try:
-            self._apply(self.source.read(), then)
+            self._apply(self.source.load(), then)
         except GmproxyError as error:
             log.error("reload refused reason=%s", error)
             self._reloaded({"error": str(error)}, then)
@@ -261,7 +261,7 @@ class Supervisor:
 
     def _on_results(self, name: str, arguments: list[str], then: Then, results: list[Result]) -> None:
         try:
-            result = control_commands.joined(name, results)
+            result = control_commands.merge_responses(name, results)
         except Exception as error:
             internal_errors.record("steward.answer")
             result = {"error": repr(error)}

@@ -21,7 +21,7 @@ from gmproxy.compiled import BUILD  # noqa: E402
 from gmproxy.errors import OVERLOAD  # noqa: E402
 from gmproxy.internal_errors import Attempts  # noqa: E402
 from gmproxy.monitoring import control_commands  # noqa: E402
-from gmproxy.monitoring.slow_log import Lag, Slow  # noqa: E402
+from gmproxy.monitoring.slow_log import LoopLag, SlowLog  # noqa: E402
 from gmproxy.pool import Pool  # noqa: E402
 from gmproxy.process.worker_context import WorkerContext  # noqa: E402
 from gmproxy.process.worker_group import Addresses, Result  # noqa: E402
@@ -51,8 +51,8 @@ class Worker:
     context       this process's part of the service
     set_up_logs   set_up_logs(config) opens the log again, as `config` says
     pools         {name: Pool}
-    slow          the latest slow requests, while requests are measured (gmproxy.monitoring.slow_log.Slow)
-    lag           how late the loop is (gmproxy.monitoring.slow_log.Lag)
+    slow          the latest slow requests, while requests are measured (gmproxy.monitoring.slow_log.SlowLog)
+    lag           how late the loop is (gmproxy.monitoring.slow_log.LoopLag)
     draining      True once no client is accepted any more, and clients are disconnected after their next reply
     """
 
@@ -62,10 +62,10 @@ class Worker:
         self.pools: dict[str, Pool] = {}
         self._configs: Sequence[Any] = []
         self._listeners: dict[str, Listener] = {}  # by address
-        self._admin: Any = None                    # serves metrics and the like (gmproxy.monitoring.http.Admin)
+        self._admin: Any = None                    # serves metrics and the like (gmproxy.monitoring.admin_server.AdminServer)
         self._draining: list[Pool] = []             # that were removed and still have clients
-        self.slow = Slow(time.time)
-        self.lag = Lag()
+        self.slow = SlowLog(time.time)
+        self.lag = LoopLag()
         self.draining = False
         self._measuring = False
         context.report = functools.partial(self.run_command, "report", [])
@@ -90,7 +90,7 @@ class Worker:
             for sock in new.values():
                 sock.close()
             for pool in fresh.values():
-                pool.close()
+                pool.shut_down()
             raise
         self._configs = configs
         self.draining = False
@@ -123,7 +123,7 @@ class Worker:
         self._listeners[address] = Listener(sock, self.context)
 
     def _open_to_clients(self, address: str, pool: Pool) -> None:
-        self._listeners[address].serve(pool.service)
+        self._listeners[address].serve(pool.context)
 
     def _serve_admin(self, config: Any, new: dict[str, socket]) -> None:
         """Take the admin sockets out of `new`: the first worker serves them, for all workers."""
@@ -133,12 +133,12 @@ class Worker:
                 sock.close()
             return
         if admin and self._admin is None:
-            from gmproxy.monitoring.http import (
-                Admin,  # only where it is configured: it needs more memory than the rest of the process
+            from gmproxy.monitoring.admin_server import (
+                AdminServer,  # only where it is configured: it needs more memory than the rest of the process
             )
-            self._admin = Admin(self)
+            self._admin = AdminServer(self)
         if self._admin is not None:
-            self._admin.serve(config, admin)
+            self._admin.follow_config(config, admin)
 
     def _reserve_descriptors(self, configs: Sequence[Any]) -> None:
         files = descriptors.reserve(list(configs), self.context.workers)
@@ -159,8 +159,8 @@ class Worker:
         attempts.make(running.tick, self._interval)
         now = self.now()
         for pool in [*self.pools.values(), *self._draining]:
-            attempts.make(pool.tick, now)
-        attempts.make(self.lag.tick, now, self._interval)
+            attempts.make(pool.run_due_tasks, now)
+        attempts.make(self.lag.observe, now, self._interval)
         if now >= self._sum_up_at:
             self._sum_up_at = now + SUM_UP_EVERY
             attempts.make(self._sum_up)
@@ -168,15 +168,15 @@ class Worker:
 
     def _close_left_pools(self) -> None:
         for pool in self._draining[:]:
-            pool.drain(after_next_reply=True)  # also who was just being let in when it was taken out
+            pool.drain(after_next_reply=True)  # also clients that were being accepted when it was removed
             if not pool.clients():
                 self._draining.remove(pool)
-                pool.close()
+                pool.shut_down()
 
     def _sum_up(self) -> None:
         """Log summaries of what would be too much for one line per request; and end samplings that were started and never ended."""
         control_commands.end_late_samples(self.pools.values(), self.now())
-        for count, slowest in self.slow.untold():
+        for count, slowest in self.slow.take_unreported():
             log.warning("slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r", slowest["backend"], count,
                         slowest["seconds"] * 1000, slowest["command"], slowest["key"])
         refused = {  # but those that were not connected are in the log already
@@ -252,12 +252,12 @@ class Worker:
         for listener in self._listeners.values():
             attempts.make(listener.stop)
         if self._admin is not None:
-            attempts.make(self._admin.stop)
+            attempts.make(self._admin.close_listeners)
         if self._after_next_reply:
             attempts.make(self._disconnect_clients, True)
         attempts.make(self._disconnect_clients, False)
         for pool in [*self.pools.values(), *self._draining]:
-            attempts.make(pool.close)
+            attempts.make(pool.shut_down)
         self._ticker.close()
         attempts.make(running.stop)
 

@@ -59,7 +59,7 @@ class WorkerGroup(ABC):
         """The number of workers that the service should have."""
 
     def call_later(self, seconds: float, callback: Callback) -> None:
-        """Have `callback` called after so many seconds; in a greenlet, if this process has greenlets."""
+        """Have `callback` called after `seconds`; in a greenlet, if this process has greenlets."""
         self.loop.call_later(seconds, callback)
 
     def wait_for_successor(self, descriptor: int, pid: int, then: Callable[[str | None], Any]) -> None:

@@ -1,7 +1,7 @@
 """The master's remote procedure calls: commands to its workers, and the results of all workers for whoever called.
 
 A message is {"ask": number, "command": name, "arguments": [...]}, its result {"answer": number, "result": {...}}. Workers call in the same
-form, and get the joined result of all workers. A worker reports its start with {"ready": true} or {"failed": reason}.
+form, and get the merge_responses result of all workers. A worker reports its start with {"ready": true} or {"failed": reason}.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 
 from gmproxy import internal_errors
 from gmproxy.internal_errors import Attempts
-from gmproxy.monitoring.control_commands import joined
+from gmproxy.monitoring.control_commands import merge_responses
 from gmproxy.process.counter_totals import CounterTotals
 from gmproxy.process.peer import CLOSED, Peer
 from gmproxy.process.worker_group import Result
@@ -128,7 +128,7 @@ class WorkerRpc:
 
     @staticmethod
     def _forward(child: Child, message: Message, results: list[Result]) -> None:
-        child.peer.send({"answer": message["ask"], "result": joined(message["command"], results)})
+        child.peer.send({"answer": message["ask"], "result": merge_responses(message["command"], results)})
 
     def on_death(self, child: Child) -> None:
         """`child` has ended: no call waits for it any longer, and what it has counted is kept. Raises nothing."""

@@ -55,7 +55,7 @@ class RequestParser:
     Raises ClientProtocolError when the client cannot be understood any more.
 
     max_item_size   longest value that is taken
-    users           gmproxy.config.credentials.Users, if the client must be one of them before it may ask anything; else None
+    users           gmproxy.config.credentials.Credentials, if the client must be one of them before it may ask anything; else None
     """
 
     __slots__ = ()

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from gmproxy.backend.backend import Backend
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol import limits
-from gmproxy.protocol.numbers import c_number
 from gmproxy.protocol.commands import Command
+from gmproxy.protocol.numbers import c_number
 from gmproxy.protocol.request import ReplySink, Request
 
 #: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.

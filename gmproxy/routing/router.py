@@ -159,7 +159,7 @@ class Router:
         """The sampler says how many requests to skip until the next that it wants to see."""
         self._to_skip -= 1
         if self._to_skip < 0:
-            self._to_skip = self.sampler.take(request)
+            self._to_skip = self.sampler.sample_request(request)
 
     def _change(self, request: Request, backend: Backend) -> ReplySink | None:
         """Everybody who has to know of a change hears of it, then the server."""

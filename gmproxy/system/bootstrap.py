@@ -37,7 +37,7 @@ def hold_signals() -> None:
     """From now on a signal of the service is held, each once, until `take_held_signals` is called."""
     for number in SERVICE_SIGNALS:
         signal.signal(number, _hold)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE_SIGNALS)  # who started us may have blocked them
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE_SIGNALS)  # the parent process may have blocked them
 
 
 def _hold(number: int, frame: object) -> None:

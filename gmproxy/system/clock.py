@@ -1,7 +1,7 @@
 """The time by which timeouts are measured: it stands still while this process does not run.
 
 A process may be stopped (SIGSTOP, a debugger), starved of CPU, paused with its virtual machine, or busy in one long step. Meanwhile
-answers arrive and nobody reads them, and requests wait that nobody sends: for that no server and no client is late. So the worker calls
+replies arrive and are not read, and requests wait and are not sent: no server and no client is late because of that. So the worker calls
 `tick` at short intervals, and a gap between two ticks that is much longer than the interval does not count.
 
 It is monotonic, unlike the time of the loop (`loop.now()`), which follows the clock of the machine when that is set: what is
@@ -26,7 +26,7 @@ class RunningClock:
     def __init__(self, read: Callable[[], float] = time.monotonic) -> None:
         self._read = read
         self._paused = 0.0                        # seconds that did not count so far
-        self._last_tick: float | None = None      # None while nobody ticks: then all time counts
+        self._last_tick: float | None = None      # None while there are no ticks: then all time counts
         self._counted = 0.0                       # seconds after a tick that count
 
     def now(self) -> float:
@@ -43,7 +43,7 @@ class RunningClock:
         return read - self._paused
 
     def stop(self) -> None:
-        """Nobody will tick any longer: from now on all time counts."""
+        """There are no more ticks: from now on all time counts."""
         self._paused += self._overdue(self._read())
         self._last_tick = None
 

@@ -31,7 +31,8 @@ MAX_SOCKETS = 253
 #: Who may connect to the control socket: the service's user and group.
 MODE = "0660"
 
-#: Operators who may wait to be accepted: twice as many as may be connected (process.control_server.MAX_OPERATORS). One more is refused by the kernel and tries again.
+#: Operators that may wait to be accepted: twice as many as may be connected (process.control_server.MAX_OPERATORS). For more the kernel
+#: refuses the connection, and the tools try again.
 BACKLOG = 128
 
 _RECEIVE = 64 * 1024
@@ -107,7 +108,7 @@ class Channel:
 
 
 def encode(message: Message, sockets: int = 0) -> bytes:
-    """The line for `message`, with which so many sockets are passed. Raises TypeError, ValueError for what JSON cannot express."""
+    """The line for `message`, with which `sockets` sockets are passed. Raises TypeError, ValueError for what JSON cannot express."""
     return json.dumps({**message, "sockets": sockets} if sockets else message).encode() + b"\n"
 
 

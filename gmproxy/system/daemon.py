@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from gmproxy.errors import StartError
 from gmproxy.system import bootstrap, safe_files
 
-#: What a process in the background creates is written by nobody else.
+#: Only the owner may write to what a process in the background creates.
 UMASK = 0o022
 
 #: Permissions of the pid file, and bytes of it that are read: more than the longest number.
@@ -69,7 +69,7 @@ class StartReport:
     def __init__(self, pipe: int | None = None) -> None:
         self.pipe = pipe
 
-    def send(self, message: str) -> None:
+    def report(self, message: str) -> None:
         """Send READY, or one line about what went wrong; only the first message is sent. Never raises: a reader that has ended meanwhile,
         killed or with its terminal, is no reason not to serve."""
         if self.pipe is not None:
@@ -85,8 +85,8 @@ class StartReport:
 
 
 def write_pid_file(path: str, predecessor: int | None = None) -> None:
-    """Write our number to `path`. Raises StartError if another living process of ours holds the file, unless it is `predecessor`, who
-    leaves it to us; or if there is something else than a regular file."""
+    """Write our number to `path`. Raises StartError if another living process of ours holds the file, unless it is `predecessor`, which
+    leaves it to us; or if it is not a regular file."""
     what = "read"
     try:
         with safe_files.parent(path) as (directory, name):
@@ -115,7 +115,7 @@ def _number_in(directory: int, name: str, path: str) -> int | None:
 
 
 def _write_number(directory: int, name: str) -> None:
-    """A new file takes the place of the old one, whose contents nobody touches. Raises OSError."""
+    """Replace the old file, whose contents are not touched, by a new one. Raises OSError."""
     data = b"%d\n" % os.getpid()
     try:
         safe_files.replace(directory, name, data, PID_FILE_MODE)

@@ -168,13 +168,13 @@ def overwrite(directory: int, name: str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def private_directory(directory: int) -> Iterator[tuple[int, str]]:
-    """(descriptor, name) of a new directory in `directory` that nobody else may enter; it is removed at the end. Raises OSError."""
+    """(descriptor, name) of a new directory in `directory` that no other user may enter; it is removed at the end. Raises OSError."""
     name = f".{secrets.token_hex(8)}"
     os.mkdir(name, 0o700, dir_fd=directory)
     try:
         inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
-            facts = os.fstat(inside)  # who owns `directory` may have put another one in its place
+            facts = os.fstat(inside)  # the owner of `directory` may have put another one in its place
             if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
                 raise OSError(errno.EPERM, "another user has replaced a directory", name)
             yield inside, name

@@ -93,7 +93,7 @@ def bind_unix(path: str, backlog: int, mode: str = "", owner: tuple[int, int] = 
 
 
 def _bind_privately(sock: socket.socket, directory: int, name: str, mode: str, owner: tuple[int, int]) -> None:
-    """Where others may write: the socket is made in a directory that only we may enter, and moved into place as it should be."""
+    """In a directory where other users may write: create the socket in a directory that only we may enter, set its owner, and move it."""
     with safe_files.private_directory(directory) as (inside, _):
         sock.bind(f"{safe_files.OWN_DESCRIPTORS}{inside}/{name}")
         try:
@@ -121,7 +121,7 @@ def remove_unix_socket(address: str) -> None:
 
 
 def _is_stale(directory: int, name: str, path: str) -> bool:
-    """True if an earlier process left a socket at `name`. Raises StartError if somebody listens on it, or it is no socket."""
+    """True if an earlier process left a socket at `name`. Raises StartError if a process listens on it, or it is not a socket."""
     found = safe_files.kind(directory, name)
     if found is None:
         return False

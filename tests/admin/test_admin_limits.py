@@ -9,7 +9,7 @@ from support.servers import HOST, free_port
 from support.talk import Talk
 from support.timing import PATIENCE, Stopwatch, eventually
 
-from gmproxy.monitoring.http import REPORT_KEPT
+from gmproxy.monitoring.admin_server import REPORT_KEPT
 from gmproxy.monitoring.http_server import HEADER_TIMEOUT, MAX_HEADER
 from gmproxy.monitoring.logging_setup import BURST
 from gmproxy.system.descriptors import ADMIN_CONNECTIONS

@@ -8,7 +8,7 @@ import threading
 import pytest
 from support.timing import TICK
 
-from gmproxy.console import service as asking
+from gmproxy.console import service_client
 from gmproxy.system import control_socket
 
 NOBODY = 65534
@@ -59,7 +59,7 @@ def test_the_nearest_wins(gmproxyctl, sockets, tmp_path, monkeypatch):
     paths = {name: sockets(name, level(name)) for name in ("option", "environment", "file", "default")}
     file = tmp_path / "gmproxy.conf"
     file.write_text(f"server = 10.0.0.1\ncontrol = {paths['file']}\n")
-    monkeypatch.setattr(asking, "DEFAULT_PATH", paths["default"])
+    monkeypatch.setattr(service_client, "DEFAULT_PATH", paths["default"])
     assert gmproxyctl("log-level").out == "default\n"
     assert gmproxyctl("log-level", "-c", file).out == "file\n"
     monkeypatch.setenv("GMPROXY_CONFIG", str(file))
@@ -123,7 +123,7 @@ def test_what_it_may_answer(answer, says, gmproxyctl, sockets):
 
 
 def test_it_does_not_answer(gmproxyctl, sockets, monkeypatch):
-    monkeypatch.setattr(asking, "PATIENCE", TICK)
+    monkeypatch.setattr(service_client, "RESPONSE_TIMEOUT", TICK)
     assert "does not answer within" in gmproxyctl("status", "--control", sockets("control", None)).refusal
 
 

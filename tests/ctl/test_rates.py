@@ -3,7 +3,7 @@
 import pytest
 from support.reports import BOUNDS, backend
 
-from gmproxy.console.rates import Counted, quantile
+from gmproxy.console.rates import ServerCounters, quantile
 
 
 @pytest.mark.parametrize("buckets, part, expected", [
@@ -19,19 +19,19 @@ def test_quantiles(buckets, part, expected):
 
 
 def test_several_servers_together():
-    both = Counted.by([backend("a"), backend("b", hits=250, errors={"timeout": 2, "reset": 1})])
+    both = ServerCounters.total([backend("a"), backend("b", hits=250, errors={"timeout": 2, "reset": 1})])
     assert (both.requests, both.errors, both.keys, both.hit_ratio) == (2000, 3, 2000, 0.5)
     assert both.buckets == (1000, 980, 20, 0, 0)
 
 
 def test_no_servers():
-    assert Counted.by([]).hit_ratio is None
+    assert ServerCounters.total([]).hit_ratio is None
 
 
 def test_what_was_counted_since():
-    since = Counted.by([backend("a", keys=1100, hits=760)]).since(Counted.by([backend("a")]))
+    since = ServerCounters.total([backend("a", keys=1100, hits=760)]).since(ServerCounters.total([backend("a")]))
     assert (since.requests, since.keys, since.hits, since.buckets) == (0, 100, 10, (0, 0, 0, 0, 0))
 
 
 def test_counters_that_began_anew():
-    assert Counted.by([backend("a", hits=3)]).since(Counted.by([backend("a")])) is None
+    assert ServerCounters.total([backend("a", hits=3)]).since(ServerCounters.total([backend("a")])) is None

@@ -8,7 +8,7 @@ from gmproxy.console import table, units
 
 
 def test_columns():
-    assert table.lines(("NAME<", "COUNT", "LAST<"), [("one", "12", "x"), ("two and a half", "3", "")]) == [
+    assert table.format_table(("NAME<", "COUNT", "LAST<"), [("one", "12", "x"), ("two and a half", "3", "")]) == [
         "NAME            COUNT  LAST",
         "one                12  x",
         "two and a half      3",
@@ -17,15 +17,15 @@ def test_columns():
 
 def test_colours_do_not_move_columns():
     rows = [(table.Cell("up", "up"), "1"), (table.Cell("ejected", "ejected"), "2")]
-    lines = table.lines(("STATE<", "N"), rows, coloured=True)
+    lines = table.format_table(("STATE<", "N"), rows, coloured=True)
     assert lines[2] == "\x1b[31mejected\x1b[0m  2"
     for colour in table.COLOURS.values():
         lines = [line.replace(colour, "") for line in lines]
-    assert [line.replace("\x1b[0m", "") for line in lines] == table.lines(("STATE<", "N"), rows)
+    assert [line.replace("\x1b[0m", "") for line in lines] == table.format_table(("STATE<", "N"), rows)
 
 
 def test_what_a_terminal_would_obey_is_shown_instead():
-    assert table.lines(("KEY<",), [("a\x1b[2Jb\n",)])[1] == r"a\x1b[2Jb\n"
+    assert table.format_table(("KEY<",), [("a\x1b[2Jb\n",)])[1] == r"a\x1b[2Jb\n"
 
 
 @pytest.mark.parametrize("terminal, environment, wanted", [

@@ -31,7 +31,7 @@ def two_looks():
 
 
 def test_rates():
-    pool = top.figures(*two_looks())["pools"]["default"]
+    pool = top.rates_between(*two_looks())["pools"]["default"]
     first, second, _ = pool["backends"]
     assert (first["requests_per_second"], first["hit_ratio"], first["sent_per_second"]) == (50, 0.25, 1500)
     assert (second["errors_per_second"], second["hit_ratio"], second["p99"]) == (4, None, None)
@@ -39,7 +39,7 @@ def test_rates():
 
 
 def test_what_it_shows():
-    assert top.shown(*two_looks())[2:] == [
+    assert top.format_rates(*two_looks())[2:] == [
         "pool default: 3 clients, 50 requests/s, 25.0 % hits, 4 errors/s, 99 % within 991 us",
         "STATE    SERVER                 REQ/S    HITS     P50     P99  ERR/S    OUT/S  IN/S  LINKS  IN FLIGHT",
         "up       10.0.0.1:11211            50  25.0 %  550 us  991 us      0  1.50 kB   0 B      2          0",
@@ -52,14 +52,14 @@ def test_a_server_that_is_new_and_counters_that_begin_anew():
     before, after = two_looks()
     before["pools"]["default"]["backends"].pop(0)
     after["pools"]["default"]["backends"][1]["hits"] = 0
-    new, reset, _ = top.figures(before, after)["pools"]["default"]["backends"]
+    new, reset, _ = top.rates_between(before, after)["pools"]["default"]["backends"]
     assert new["requests_per_second"] is None and reset["requests_per_second"] is None
 
 
 def test_a_worker_that_could_not_answer_makes_no_jump():
     before, after = two_looks()
     before["workers"] = [4711, 4712]
-    assert top.figures(before, after)["pools"]["default"]["requests_per_second"] is None
+    assert top.rates_between(before, after)["pools"]["default"]["requests_per_second"] is None
 
 
 def test_without_a_terminal_it_prints_look_after_look(service, ask):

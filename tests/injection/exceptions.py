@@ -14,7 +14,7 @@ NOT_INJECTED = {
     "protocol.recv_buffer": "written in Python and in Cython; its callers are points",
     "protocol.key_list": "written in Python and in Cython; its callers are points",
     "protocol.binary.codec": "written in Python and in Cython; its callers are points",
-    "placement.server_spec": "reads the configuration: conf.Source.read is a point",
+    "placement.server_spec": "reads the configuration: config.configuration:ConfigSource.load is a point",
     "config.configuration": "reads the configuration: steward.reload and cli catch what it raises, see the unit tests",
     "config.settings": "reads the configuration",
     "config.nutcracker": "reads the configuration",
@@ -23,19 +23,19 @@ NOT_INJECTED = {
     "placement.distributions": "places servers when a configuration is loaded: placement is a point",
     "placement.hashes": "arithmetic in C under Locator.locate, which is a point",
     "placement.hashes_utf16": "arithmetic in C under Locator.locate, which is a point",
-    "system.control_socket:ask": "what gmproxyctl asks with",
+    "system.control_socket:send_command": "what gmproxyctl asks with",
     "client.listener:Listener.stop": "calls gevent's close and nothing else",
-    "backend.connection:Link.backlog": "arithmetic in C, declared noexcept",
+    "backend.connection:BackendConnection.backlog": "arithmetic in C, declared noexcept",
     "process.worker:Worker._listen": "makes a Listener. Where that fails at a reload the operator is told, and the new place is served after a restart",
     "process.worker:Worker.drain": "makes each of its steps, whatever became of the others",
-    "client.context:Service._resume": "calls resume_all and nothing else",
+    "client.context:PoolContext._resume": "calls resume_all and nothing else",
     "backend.connection:resume_all": "catches what each of the sessions raises, and does nothing else",
 }
 
 #: Modules and functions whose faults are not logged. Nobody suffers, all the same.
 NOT_LOGGED = {
-    "monitoring.http_server:Handler.read_request": "what fails while a request is read is taken for a request that is none: 400",
-    "monitoring.http_server:Handler.MessageClass": "called by read_request",
+    "monitoring.http_server:HttpHandler.read_request": "what fails while a request is read is taken for a request that is none: 400",
+    "monitoring.http_server:HttpHandler.MessageClass": "called by read_request",
     "transport.accept:Limited.note_activity": "called by read_request",
     "monitoring.events": "the log itself: keeps the latest lines",
     "monitoring.log_output": "the log itself: writes the lines",
@@ -43,38 +43,39 @@ NOT_LOGGED = {
 }
 
 #: Points that end all clients of one worker: what comes over the channel to its master cannot be trusted any more, so it is replaced.
-ENDS_A_WORKER = ("system.control_socket:Channel.receive", "system.control_socket:Channel._read", "system.select_loop:Loop._run")
+ENDS_A_WORKER = ("system.control_socket:Channel.receive", "system.control_socket:Channel._decode", "system.select_loop:SelectLoop._run")
 
 #: Points that no part of the scenario reaches, or only now and then: {reason: names}.
 _SELDOM: dict[str, tuple[str, ...]] = {
     "no descriptor is left, or more connections than there may be: tests/process/test_bad_operators.py and those of exhaustion": (
-        "transport.accept:Spare.turn_away", "transport.accept:Limited._end", "process.shared_memory:Share.others_have_room", "process.single_process:Operator.is_idle",
+        "transport.accept:Spare.turn_away", "transport.accept:Limited._end", "process.worker_context:WorkerContext.others_have_room", "process.control_server:Operator.is_idle",
     ),
     "at the start, the end or an upgrade: test_start_and_end.py": (
-        "monitoring.http:Admin.stop", "transport.accept:Limited.stop", "client.sessions:Clients.close", "system.clock:RunningClock.stop", "system.control_socket:listen",
-        "system.daemon:Waiting.tell", "system.daemon:owner", "system.bootstrap:_keep", "system.safe_files:kind", "client.idle:Hibernation.let_go",
-        "client.idle:Hibernation.close", "system.select_loop:Loop.every", "process.master:Master.run", "process.master:Master.end", "process.master:Master._kill_all",
-        "process.master:Master.wait_for", "process.master:Master.wait_for.read", "system.systemd:Notifier.environment", "process.control_server:Operators.stop",
-        "process.listeners:Places.become_owner", "process.listeners:Places.forget", "process.listeners:Places.open_control", "process.listeners:Places.close",
-        "process.listeners:Places.handing_over", "pool:Pool.close", "process.single_process:Solo.run", "process.single_process:Solo.run.serving", "process.single_process:Solo.end", "process.single_process:Solo.wait_for",
-        "process.single_process:Solo._wait_for", "startup:command", "startup:_serve", "startup:_serve.ready", "process.supervisor:Steward.ready", "process.supervisor:Steward.end",
-        "process.supervisor:Steward.gone", "process.supervisor:Steward.upgrade", "process.supervisor:Steward._start_successor", "process.supervisor:Steward._successor_said", "process.supervisor:_signal",
-        "process.worker:Worker.end", "process.worker:Worker._see_off",
+        "monitoring.admin_server:AdminServer.close_listeners", "transport.accept:Limited.stop", "client.sessions:Sessions.close", "system.clock:RunningClock.stop", "system.control_socket:listen",
+        "system.daemon:StartReport.report", "system.daemon:user_ids", "system.bootstrap:_hold", "system.safe_files:kind", "client.idle:IdleClients.close_all",
+        "client.idle:IdleClients.close", "system.select_loop:SelectLoop.call_every", "process.master:Master.run", "process.master:Master.end_all", "process.master:Master._kill_all",
+        "process.worker_group:WorkerGroup.wait_for_successor", "process.worker_group:WorkerGroup.wait_for_successor.read", "system.systemd:Notifier.environment", "process.control_server:ControlListener.stop_accepting",
+        "process.listeners:ListeningSockets.become_owner", "process.listeners:ListeningSockets.discard", "process.listeners:ListeningSockets.open_control", "process.listeners:ListeningSockets.close",
+        "process.listeners:ListeningSockets.handing_over", "pool:Pool.shut_down", "process.single_process:SingleProcess.run", "process.single_process:SingleProcess.run.serving", "process.single_process:SingleProcess.end_all", "process.single_process:SingleProcess.wait_for_successor",
+        "process.single_process:SingleProcess.wait_for_successor.finish", "startup:_serve", "startup:_serve.ready", "process.supervisor:Supervisor.on_ready", "process.supervisor:Supervisor.shut_down",
+        "process.supervisor:Supervisor.clean_up", "process.supervisor:Supervisor.upgrade", "process.supervisor:Supervisor._start_successor", "process.supervisor:Supervisor._on_successor_report", "process.supervisor:_signal",
+        "process.worker:Worker.end", "process.worker:Worker._disconnect_clients",
     ),
     "only after another fault: tests/unit/test_exactly_once.py": (
-        "client.session:Session.give_up", "monitoring.http_server:Handler._refuse", "monitoring.http_server:Handler.handle_error",
-        "backend.backend:Backend.abandoned", "routing.replicate:Outcome.abandoned", "routing.failover:Straggler.abandoned", "routing.multiget:Gather.abandoned",
-        "routing.multiget:FanOut.abandoned", "backend.connection:Link.attached", "system.select_loop:Loop.pause", "system.select_loop:Loop.pause.again", "backend.resolver:_trouble",
-        "process.control_server:Operator._lost", "protocol.request:Request.abandon", "routing.fill:Fetching.abandoned", "routing.fill:Fetch.abandoned",
-        "routing.router:Router.never_ready", "routing.router:Router.abandoned", "routing.router:Heir.abandoned", "client.session:Session.abandoned",
+        "client.session:Session.give_up", "monitoring.http_server:HttpHandler._refuse", "monitoring.http_server:HttpHandler.handle_error",
+        "backend.backend:Backend.request_abandoned", "routing.replicate:Outcome.on_internal_error", "routing.failover:Straggler.on_internal_error", "routing.multiget:Gather.on_internal_error",
+        "routing.multiget:FanOut.on_internal_error", "backend.connection:BackendConnection.attached", "system.select_loop:SelectLoop.pause", "system.select_loop:SelectLoop.pause.resume", "backend.resolver:_trouble",
+        "process.control_server:Operator._on_lost", "protocol.request:Request.abandon", "routing.fill:Fetching.on_internal_error", "routing.fill:Fetch.on_internal_error",
+        "routing.router:Router.never_ready", "routing.router:Router.on_internal_error", "routing.router:Heir.on_internal_error", "client.session:Session.on_internal_error",
         "process.worker:_record_exception",
     ),
     "the log to syslog, or to a stderr that is no file": (
-        "monitoring.log_output:Syslog.write", "monitoring.log_output:Syslog._connect", "monitoring.log_output:Syslog.close", "monitoring.log_output:Stderr.write",
-        "monitoring.log_output:Stderr.flush", "monitoring.log_output:Stderr.fileno",
+        "monitoring.log_output:SyslogOutput.write_line", "monitoring.log_output:SyslogOutput._connect", "monitoring.log_output:SyslogOutput.close", "monitoring.log_output:NonBlockingStderr.write",
+        "monitoring.log_output:NonBlockingStderr.flush", "monitoring.log_output:NonBlockingStderr.fileno",
     ),
     "an operator or a worker that takes its messages late: tests/unit/test_peers.py": (
-        "system.select_loop:Loop.watch_writing", "system.select_loop:Loop.forget_writing", "process.peer:Peer._wait.look",
+        "system.select_loop:SelectLoop.add_writer", "system.select_loop:SelectLoop.remove_writer", "process.gevent_loop:GeventLoop.add_writer",
+        "process.gevent_loop:GeventLoop.remove_writer", "process.peer:Peer._start_timer.check",
     ),
     "servers by name, or with a password: tests/unit/test_net.py, tests/proxy/test_login.py": (
         "backend.resolver:Names._name", "backend.resolver:Names._run_lookup", "backend.resolver:_ask_system", "backend.resolver:_outcome", "backend.connect:_Welcome.ask", "backend.connect:_log_in",
@@ -89,12 +90,12 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "client.session:Session.serve_proxy",
     ),
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
-        "backend.backend:Backend.fails_to_catch_up", "backend.health_check:Caretaker._catch_up_alone", "backend.health_check:Caretaker._ended", "system.control_socket:Channel.fileno", "routing.failover:Detour.fill",
-        "routing.failover:Straggler.answered", "backend.health:Health.probe_failed", "backend.health:Health.succeeded", "backend.health:Health.suspect",
-        "backend.invalidations:Journal.not_deleted", "backend.connection:Link._read_out_and_fail", "backend.connection:Link.on_writable", "backend.key_set:KeySet.discard",
-        "monitoring.slow_log:Slow.note", "backend.latency:Meter.slow", "backend.control_connection:_Binary.flush", "protocol.binary.requests:BinaryParser._get",
+        "backend.backend:Backend.fails_to_catch_up", "backend.recovery:Recovery.try_to_catch_up", "backend.recovery:Recovery._ended", "system.control_socket:Channel.fileno", "routing.failover:Detour.fill",
+        "routing.failover:Straggler.on_reply", "backend.health:Health.probe_failed", "backend.health:Health.succeeded", "backend.health:Health.suspect",
+        "backend.invalidations:PendingInvalidations.not_deleted", "backend.connection:BackendConnection._read_out_and_fail", "backend.connection:BackendConnection.on_writable", "backend.key_set:KeySet.discard",
+        "monitoring.slow_log:SlowLog.record_request", "backend.latency:Meter.slow", "backend.control_connection:_BinaryConnection.flush", "protocol.binary.requests:BinaryParser._get",
         "protocol.binary.requests:BinaryParser._mechanisms", "protocol.text.requests:TextParser._check_unfinished", "routing.fill:parse_get",
-        "process.shared_memory:ClientCounts.clients_of_worker", "process.shared_memory:Share.part_of",
+        "process.shared_memory:ClientCounts.clients_of_worker", "process.worker_context:WorkerContext.part_of",
     ),
 }
 

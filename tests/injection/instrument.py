@@ -27,13 +27,13 @@ BUILD_TIMEOUT = 900
 #: {module: {constant: its value in the copy}}, seconds.
 QUICKER = {
     "client.sessions": {"LOOK_EVERY": 0.05},
-    "process.supervisor": {"LOOK_EVERY": 0.1},
-    "process.worker_process": {"LOOK_EVERY": 0.1},
+    "process.supervisor": {"POLL_INTERVAL": 0.1},
+    "process.worker_process": {"SUM_UP_INTERVAL": 0.1},
     "process.worker": {"SUM_UP_EVERY": 0.1},
     "backend.health": {"FIRST_PROBE_DELAY": 0.05},
     "backend.health_check": {"IDENTIFY_AGAIN": 0.2},
     "monitoring.logging_setup": {"WINDOW": 0.5},
-    "monitoring.http": {"REPORT_KEPT": 0.0},
+    "monitoring.admin_server": {"REPORT_KEPT": 0.0},
     "backend.server_stats": {"KEPT_FOR": 0.0},
     "process.master": {"STEADY": 0.0},
     "monitoring.control_commands": {"LONGEST_SAMPLE": 0.2, "SAMPLE_GRACE": 0.2},

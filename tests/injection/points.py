@@ -95,6 +95,8 @@ def _derives_from_outside(classes: set[str], node: ast.ClassDef) -> bool:
 
 
 def _is_abstract(node: Function) -> bool:
+    if any(getattr(decorator, "id", "") == "abstractmethod" for decorator in node.decorator_list):
+        return True
     body = node.body[1:] if ast.get_docstring(node) is not None else node.body
     return len(body) == 1 and isinstance(body[0], ast.Raise) and getattr(body[0].exc, "id", "") == "NotImplementedError"
 

@@ -47,7 +47,7 @@ def test_what_the_rules_find() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["link:Link.on_readable", "worker:Worker._tick", "operations:_eject", "master:Master._hear_worker",
+@pytest.mark.parametrize("name", ["link:Link.on_readable", "process.worker:Worker._tick", "operations:_eject", "process.master:Master._on_message",
                                   "copies:Outcome.answered", "hibernation:Hibernation._wake_some", "health:Health.failed"])
 def test_some_that_must_be_among_them(name: str) -> None:
     assert name in map(str, find(sources()))

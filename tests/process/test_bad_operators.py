@@ -116,7 +116,7 @@ def test_connections_that_were_forgotten(service, operator, workers):
     assert "WARNING too many operators limit=64" in process.log()
     for sock in forgotten:
         sock.close()
-    eventually(lambda: process.descriptors() == before, what="all are gone")
+    eventually(lambda: process.descriptors() <= before, what="all are gone")  # a probe of the server may have been open
 
 
 @workers

@@ -243,7 +243,7 @@ pipe = daemon.go_to_background()
 with open(sys.argv[1], "w") as file:
     file.write(f"{os.getcwd()} {os.getsid(0) != os.getpid()} {[os.readlink(f'/proc/self/fd/{number}') for number in (0, 1, 2)]}")
 print("not seen by anybody")
-daemon.StartReport(pipe).send(sys.argv[2])
+daemon.StartReport(pipe).report(sys.argv[2])
 """
 
 
@@ -271,8 +271,8 @@ def test_whoever_waited_has_gone():
     reading, writing = os.pipe()
     os.close(reading)
     report = daemon.StartReport(writing)
-    report.send("ready")
-    report.send("ready")
+    report.report("ready")
+    report.report("ready")
     assert report.pipe is None
 
 

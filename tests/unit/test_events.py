@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from gmproxy.monitoring import events
-from gmproxy.monitoring.events import KEPT, Recent
+from gmproxy.monitoring.events import MAX_EVENTS, RecentEvents
 
 
 def record(line, created=1000.0, level=logging.WARNING, pool=None):
@@ -24,39 +24,39 @@ def record(line, created=1000.0, level=logging.WARNING, pool=None):
     ("reload failed\nTraceback", "reload failed", "", ""),
 ])
 def test_a_line_is_a_sentence_and_values(line, what, server, detail):
-    event = events.read(record(line, pool="p"))
+    event = events.parse_record(record(line, pool="p"))
     assert event == {"time": 1000.0, "level": "warning", "what": what, "pool": "p", "server": server, "detail": detail, "times": 1}
 
 
 def test_the_same_within_a_second_is_one_event():
-    recent = Recent()
+    recent = RecentEvents()
     for created, server in ((0.0, "a"), (0.5, "b"), (0.9, "a"), (3.0, "a")):
         recent.handle(record(f"backend failed server={server} reason=closed", created))
-    assert [(event["server"], event["times"]) for event in recent.told()] == [("a", 2), ("b", 1), ("a", 1)]
+    assert [(event["server"], event["times"]) for event in recent.as_list()] == [("a", 2), ("b", 1), ("a", 1)]
 
 
 def test_only_the_latest_are_kept():
-    recent = Recent()
-    for number in range(KEPT + 5):
+    recent = RecentEvents()
+    for number in range(MAX_EVENTS + 5):
         recent.handle(record(f"event{number}", number * 10.0))
-    assert [event["what"] for event in recent.told()] == [f"event{number}" for number in range(5, KEPT + 5)]
+    assert [event["what"] for event in recent.as_list()] == [f"event{number}" for number in range(5, MAX_EVENTS + 5)]
 
 
 def test_debug_lines_are_no_events():
     logger = logging.Logger("events", logging.DEBUG)
-    recent = Recent()
+    recent = RecentEvents()
     logger.addHandler(recent)
     logger.debug("link opened")
     logger.info("reloaded")
-    assert [event["what"] for event in recent.told()] == ["reloaded"]
+    assert [event["what"] for event in recent.as_list()] == ["reloaded"]
 
 
 def test_what_several_workers_saw_is_one_event_in_the_order_of_time():
     def seen(*lines):
-        recent = Recent()
+        recent = RecentEvents()
         for line, created in lines:
             recent.handle(record(line, created))
-        return recent.told()
+        return recent.as_list()
 
     one = seen(("ejected server=a", 1.0), ("restored server=a", 9.0))
     two = seen(("ejected server=a", 1.4), ("ejected server=b", 1.5))

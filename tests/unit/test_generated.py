@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gmproxy.config.configuration import configs, parser_for, read_arguments
+from gmproxy.config.configuration import make_configs, parser_for, read_arguments
 from gmproxy.config.settings import SETTINGS
 from gmproxy.ctl import USAGE
 
@@ -31,7 +31,7 @@ def read(name):
 
 
 def config_of(file):
-    (config,) = configs(read_arguments(parser_for("gmproxy"), ["-c", str(file)], {}))
+    (config,) = make_configs(read_arguments(parser_for("gmproxy"), ["-c", str(file)], {}))
     return config
 
 

@@ -36,14 +36,14 @@ def pools():
     for pool in made:
         pool.drain()
         soon(lambda pool=pool: not pool.clients())
-        pool.close()
+        pool.shut_down()
 
 
 def join(pool):
     """A client of the pool."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    pool.service.clients.start_session(theirs.detach())
+    pool.context.clients.start_session(theirs.detach())
     ours.settimeout(10)
     return ours
 
@@ -80,7 +80,7 @@ def test_it_is_one_sum_for_all_pools(memcached, pools):
     for client in clients:
         client.sendall(b"set k 0 0 1000000\r\n" + b"x" * 50_000)
     soon(lambda: worker_context.held_bytes > 150_000)
-    assert [pool.service.held for pool in several] == [worker_context.held_bytes // 3] * 3
+    assert [pool.context.held for pool in several] == [worker_context.held_bytes // 3] * 3
     for client in clients:
         client.close()
     soon(lambda: worker_context.held_bytes == 0)
@@ -109,7 +109,7 @@ def test_who_holds_too_much_is_closed_also_if_it_is_in_another_pool(memcached, p
     soon(lambda: worker_context.held_bytes > 100_000)
     second.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
     assert end_of(second)
-    assert (one.service.dropped, other.service.dropped) == (0, 1)
+    assert (one.context.dropped, other.context.dropped) == (0, 1)
     assert "client dropped reason=memory" in caplog.text
     first.close()
     soon(lambda: worker_context.held_bytes == 0)
@@ -131,8 +131,8 @@ def test_answers_that_arrive_count_before_the_last_is_there(bound, memcached, po
     assert 18 <= found <= 20
     assert answers == VALUE * found + NO_MEMORY * (64 - found)
     soon(lambda: not pool.clients())
-    assert worker_context.held_bytes == pool.service.held == 0
-    assert pool.service.dropped == 1
+    assert worker_context.held_bytes == pool.context.held == 0
+    assert pool.context.dropped == 1
 
 
 def test_who_gets_long_answers_has_few_requests_in_flight(memcached, pools):

@@ -9,7 +9,7 @@ import pytest
 
 from gmproxy import internal_errors
 from gmproxy.monitoring import http_server
-from gmproxy.monitoring.http import Admin, is_known
+from gmproxy.monitoring.admin_server import AdminServer, is_known
 
 PATIENCE = 30
 CLOSES = "Connection: close"
@@ -17,7 +17,7 @@ CLOSES = "Connection: close"
 
 @pytest.fixture
 def server():
-    """An http.Server that does not accept; `asked`: what its application was asked, [(method, path, query, Host)]."""
+    """An HttpServer that does not accept; `asked`: what its application was asked, [(method, path, query, Host)]."""
 
     def application(environ, start_response):
         made.asked.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"], environ.get("HTTP_HOST")))
@@ -29,7 +29,7 @@ def server():
     listening = gevent.socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
-    made = http_server.Server(listening, application)
+    made = http_server.HttpServer(listening, application)
     made.asked = []
     yield made
     made.stop()
@@ -175,7 +175,7 @@ def test_what_the_application_raises_ends_the_connection_and_is_counted(server, 
 
 
 def test_a_fault_behind_a_path_is_answered_500_without_its_traceback(server, caplog):
-    admin = Admin(None)
+    admin = AdminServer(None)
     admin._config = SimpleNamespace(admin="127.0.0.1:1", admin_host="")
     admin._paths["/fault"] = lambda query: 1 / 0
     server.application = admin._application

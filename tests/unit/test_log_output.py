@@ -50,7 +50,7 @@ def fill(handler, line="x" * 1000):
 
 def test_a_full_pipe_and_the_count_of_what_was_dropped(pipe):
     reading, writing = pipe
-    handler = log_output.Stream(writing)
+    handler = log_output.StreamOutput(writing)
     fill(handler)
     for _ in range(10):
         handler.handle(record("lost"))
@@ -65,7 +65,7 @@ def test_a_full_pipe_and_the_count_of_what_was_dropped(pipe):
 
 def test_the_count_is_logged_although_nothing_else_is(pipe):
     reading, writing = pipe
-    handler = log_output.Stream(writing)
+    handler = log_output.StreamOutput(writing)
     fill(handler)
     handler.report_dropped()
     read_all(reading)
@@ -76,7 +76,7 @@ def test_the_count_is_logged_although_nothing_else_is(pipe):
 
 def test_a_long_line_that_is_cut_does_not_run_into_the_next(pipe):
     reading, writing = pipe
-    handler = log_output.Stream(writing)
+    handler = log_output.StreamOutput(writing)
     handler.handle(record("x" * (1 << 20)))
     assert handler.dropped == 1
     assert set(read_all(reading)) == {ord("x")}
@@ -87,7 +87,7 @@ def test_a_long_line_that_is_cut_does_not_run_into_the_next(pipe):
 def test_a_dead_pipe(pipe):
     reading, writing = pipe
     os.close(reading)
-    handler = log_output.Stream(writing)
+    handler = log_output.StreamOutput(writing)
     handler.handle(record("nobody"))
     assert handler.dropped == 1
 
@@ -95,7 +95,7 @@ def test_a_dead_pipe(pipe):
 def test_a_socket():
     one, other = socket.socketpair()
     with one, other:
-        handler = log_output.Stream(one.fileno())
+        handler = log_output.StreamOutput(one.fileno())
         handler.handle(record("here"))
         assert other.recv(100) == b"here\n"
         fill(handler)
@@ -107,7 +107,7 @@ def test_a_socket():
 
 def test_a_terminal_that_is_gone():
     master, terminal = os.openpty()
-    handler = log_output.Stream(terminal)
+    handler = log_output.StreamOutput(terminal)
     handler.handle(record("here"))
     assert os.read(master, 100) == b"here\r\n"
     os.close(master)
@@ -119,7 +119,7 @@ def test_a_terminal_that_is_gone():
 def test_a_closed_descriptor(pipe):
     _, writing = pipe
     os.close(writing)
-    handler = log_output.Stream(writing)
+    handler = log_output.StreamOutput(writing)
     handler.handle(record("nowhere"))
     assert handler.dropped == 1
 
@@ -127,7 +127,7 @@ def test_a_closed_descriptor(pipe):
 @pytest.mark.parametrize("wrong", [record("%d", logging.INFO, "no number"), record("%s %s", logging.INFO, 1)])
 def test_a_line_that_cannot_be_formatted(pipe, wrong):
     reading, writing = pipe
-    handler = log_output.Stream(writing)
+    handler = log_output.StreamOutput(writing)
     handler.handle(wrong)
     handler.handle(record("right"))
     assert read_all(reading) == b"log lines dropped count=1\nright\n"
@@ -135,7 +135,7 @@ def test_a_line_that_cannot_be_formatted(pipe, wrong):
 
 def test_what_is_no_text(pipe):
     reading, writing = pipe
-    log_output.Stream(writing).handle(record("half a pair \ud800"))
+    log_output.StreamOutput(writing).handle(record("half a pair \ud800"))
     assert read_all(reading) == b"half a pair \\ud800\n"
 
 
@@ -167,13 +167,13 @@ def daemon(tmp_path):
                                              (logging.CRITICAL, 27)])
 def test_priorities(daemon, level, priority):
     listening = daemon()
-    log_output.Syslog(daemon.path, "gmproxy[1]: ").handle(record("line", level))
+    log_output.SyslogOutput(daemon.path, "gmproxy[1]: ").handle(record("line", level))
     assert listening.recv(100) == b"<%d>gmproxy[1]: line\0" % priority
 
 
 def test_a_daemon_that_does_not_read(daemon):
     listening = daemon()
-    handler = log_output.Syslog(daemon.path, "")
+    handler = log_output.SyslogOutput(daemon.path, "")
     fill(handler)
     listening.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -185,7 +185,7 @@ def test_a_daemon_that_does_not_read(daemon):
 
 def test_a_daemon_that_is_restarted(daemon):
     first = daemon()
-    handler = log_output.Syslog(daemon.path, "")
+    handler = log_output.SyslogOutput(daemon.path, "")
     first.close()
     handler.handle(record("nobody"))
     second = daemon()
@@ -197,7 +197,7 @@ def test_a_daemon_that_is_restarted(daemon):
 def test_a_daemon_of_streams(daemon):
     listening = daemon(socket.SOCK_STREAM)
     listening.listen()
-    handler = log_output.Syslog(daemon.path, "")
+    handler = log_output.SyslogOutput(daemon.path, "")
     handler.handle(record("here"))
     accepted, _ = listening.accept()
     with accepted:
@@ -208,7 +208,7 @@ def test_a_daemon_of_streams(daemon):
 
 def test_a_long_message_is_cut(daemon):
     listening = daemon()
-    log_output.Syslog(daemon.path, "").handle(record("x" * 1_000_000))
+    log_output.SyslogOutput(daemon.path, "").handle(record("x" * 1_000_000))
     assert len(listening.recv(1 << 20)) == log_output.LONGEST_SYSLOG_MESSAGE + len("<30>\0")
 
 

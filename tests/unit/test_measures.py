@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from gmproxy.backend.latency import BOUNDS, Meter
-from gmproxy.monitoring.slow_log import LAG_WINDOW, SLOW_KEPT, Lag, Slow
+from gmproxy.monitoring.slow_log import LAG_WINDOW, SLOW_KEPT, LoopLag, SlowLog
 from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 from gmproxy.protocol.key_list import KeyList
@@ -29,52 +29,52 @@ def test_a_bucket_has_what_took_as_long_as_its_bound_and_not_longer(bucket, boun
 
 
 def test_only_what_reaches_the_threshold_is_slow():
-    slow = Slow(lambda: 1000.0)
-    meter = Meter(0.1, functools.partial(slow.note, "pool", "a:1"))
+    slow = SlowLog(lambda: 1000.0)
+    meter = Meter(0.1, functools.partial(slow.record_request, "pool", "a:1"))
     meter.slow(request(b"quick"), 0.0999)
     meter.slow(request(b"late"), 0.1)
     assert slow.slowest() == [{"pool": "pool", "backend": "a:1", "key": "late", "command": "get", "seconds": 0.1, "stage": "primary", "time": 1000.0}]
 
 
 def test_the_slowest_come_first_and_only_so_many_are_kept():
-    slow = Slow(lambda: 0.0)
+    slow = SlowLog(lambda: 0.0)
     for number in range(SLOW_KEPT + 10):
-        slow.note("pool", "a:1", request(), number)
+        slow.record_request("pool", "a:1", request(), number)
     seconds = [one["seconds"] for one in slow.slowest()]
     assert seconds == list(range(SLOW_KEPT + 9, 9, -1))
 
 
 def test_what_is_untold_is_told_once_with_the_slowest_of_each_server():
-    slow = Slow(lambda: 0.0)
+    slow = SlowLog(lambda: 0.0)
     for label, seconds in (("a:1", 0.2), ("a:1", 0.5), ("b:2", 0.3), ("a:1", 0.4)):
-        slow.note("pool", label, request(), seconds)
-    assert [(count, one["backend"], one["seconds"]) for count, one in slow.untold()] == [(3, "a:1", 0.5), (1, "b:2", 0.3)]
-    assert slow.untold() == []
+        slow.record_request("pool", label, request(), seconds)
+    assert [(count, one["backend"], one["seconds"]) for count, one in slow.take_unreported()] == [(3, "a:1", 0.5), (1, "b:2", 0.3)]
+    assert slow.take_unreported() == []
 
 
 def test_of_several_keys_the_first_that_this_server_was_asked_for_is_told():
     part = request(b"elsewhere")
     part.keys = KeyList([b"here", b"too"])
-    slow = Slow(lambda: 0.0)
-    slow.note("pool", "a:1", part, 1)
+    slow = SlowLog(lambda: 0.0)
+    slow.record_request("pool", "a:1", part, 1)
     assert slow.slowest()[0]["key"] == "here"
 
 
 def test_a_key_that_is_no_text_can_be_sent():
-    slow = Slow(lambda: 0.0)
-    slow.note("pool", "a:1", request(b"\xff\xfe"), 1)
+    slow = SlowLog(lambda: 0.0)
+    slow.record_request("pool", "a:1", request(b"\xff\xfe"), 1)
     assert slow.slowest()[0]["key"] == "\\xff\\xfe"
 
 
 def test_lag_is_the_worst_of_the_last_second_or_two():
-    lag = Lag()
+    lag = LoopLag()
     assert lag.seconds == 0
     now = 0.0
     for wait in (0.05, 0.05, 0.35, 0.05):
         now += wait
-        lag.tick(now, 0.05)
+        lag.observe(now, 0.05)
     assert lag.seconds == pytest.approx(0.3)
     for _ in range(round(2 * LAG_WINDOW / 0.05) + 2):
         now += 0.05
-        lag.tick(now, 0.05)
+        lag.observe(now, 0.05)
     assert lag.seconds == pytest.approx(0, abs=1e-6)

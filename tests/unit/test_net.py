@@ -245,7 +245,7 @@ def test_a_connection_that_comes_to_nothing_is_closed(monkeypatch, fails):
         raise ValueError("a fault of the test")
 
     monkeypatch.setattr(tcp if fails == "tune" else connect, fails, raise_ if fails == "tune" else {"text": raise_})
-    user = type("Users", (), {"only": lambda self: (b"one", b"secret")})()
+    user = type("Credentials", (), {"single": lambda self: (b"one", b"secret")})()
     with socket.create_server((HOST, 0)) as listener:
         before = descriptors()
         with pytest.raises(ValueError):

@@ -22,7 +22,7 @@ def pools(tmp_path, **servers):
 
 def test_nothing_changes():
     plan = diff.compare(configs(), configs())
-    assert plan == diff.Plan(configs(), [], [], {}, [])
+    assert plan == diff.ReloadPlan(configs(), [], [], {}, [])
 
 
 @pytest.mark.parametrize("arguments, changed", [
@@ -61,7 +61,7 @@ class Backend:
 
 def matched(present, wanted):
     backends = [Backend(label) for label in present.split()]
-    kept, left = diff.match(backends, parse_servers(wanted))
+    kept, left = diff.match_backends(backends, parse_servers(wanted))
     return [backend and backends.index(backend) for backend in kept], [backends.index(backend) for backend in left]
 
 

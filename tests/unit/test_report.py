@@ -99,9 +99,9 @@ def test_pools_of_any_name_and_those_that_only_one_worker_knows():
 
 def test_what_a_worker_had_counted_counts_on():
     lost = backend(state="ejected", state_since=99.0, by_hand=True, last_error="timeout", last_error_at=3.0)
-    gone = report.counted(of_worker(2, lost, backend("removed:1"), loop_lag=7.0, draining=True, events=[{"what": "it began"}]))
+    gone = report.counters_only(of_worker(2, lost, backend("removed:1"), loop_lag=7.0, draining=True, events=[{"what": "it began"}]))
     gone["pools"]["removed"] = copy.deepcopy(gone["pools"]["default"])
-    for silent in ([gone], [report.merge([gone, report.counted(of_worker(3))])]):
+    for silent in ([gone], [report.merge([gone, report.counters_only(of_worker(3))])]):
         whole = report.merge([of_worker(1, backend(state_since=5.0)), *silent])
         assert (whole["workers"], whole["loop_lag"], whole["draining"], whole["events"]) == ([1], 0.1, False, [])
         assert (whole["process"]["resident"], whole["process"]["open_files"]) == (1000, 10)
@@ -122,7 +122,7 @@ def test_a_merge_can_be_sent_and_merged_again():
 
 def test_troubles():
     well = of_worker(1, backend(), backend("b:2", state="ejected"))
-    assert report.troubles(well) == []
-    assert report.troubles(well, workers=2) == ["1 of 2 workers answer"]
-    assert report.troubles(well | {"draining": True}) == ["it lets its clients go"]
-    assert report.troubles(of_worker(1, backend(state="probing"))) == ["pool default: all servers are ejected"]
+    assert report.health_problems(well) == []
+    assert report.health_problems(well, workers=2) == ["1 of 2 workers answer"]
+    assert report.health_problems(well | {"draining": True}) == ["it lets its clients go"]
+    assert report.health_problems(of_worker(1, backend(state="probing"))) == ["pool default: all servers are ejected"]

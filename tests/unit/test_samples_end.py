@@ -19,7 +19,7 @@ def test_only_what_is_late_ends() -> None:
 
 def test_what_cannot_be_told_is_over_all_the_same() -> None:
     class Failing(Sampler):
-        def told(self) -> dict:
+        def results(self) -> dict:
             raise ValueError
 
     failing = pool(0.0)

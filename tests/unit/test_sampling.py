@@ -18,20 +18,20 @@ def test_counts_are_never_told_too_high_and_frequent_keys_are_never_lost(seen, c
     sketch = SpaceSaving(counters)
     truth = Counter()
     for key, weight in seen:
-        sketch.add(key, weight)
+        sketch.increment(key, weight)
         truth[key] += weight
-    told = dict(sketch.most(counters))
-    assert len(told) <= counters
+    results = dict(sketch.most_frequent(counters))
+    assert len(results) <= counters
     assert sketch.total == truth.total()
-    assert all(count <= truth[key] for key, count in told.items())
-    assert {key for key, count in truth.items() if count > truth.total() / counters} <= told.keys()
+    assert all(count <= truth[key] for key, count in results.items())
+    assert {key for key, count in truth.items() if count > truth.total() / counters} <= results.keys()
 
 
 def test_as_long_as_all_fit_the_counts_are_exact():
     sketch = SpaceSaving(10)
     for key in "abacabad":
-        sketch.add(key)
-    assert sketch.most(3) == [("a", 4), ("b", 2), ("c", 1)]
+        sketch.increment(key)
+    assert sketch.most_frequent(3) == [("a", 4), ("b", 2), ("c", 1)]
 
 
 def get(key, keys=None):
@@ -47,7 +47,7 @@ def shown(sampler, requests):
         if skip:
             skip -= 1
         else:
-            skip = sampler.take(request)
+            skip = sampler.sample_request(request)
             looked += 1
     return looked
 
@@ -58,28 +58,28 @@ def test_under_much_traffic_few_are_looked_at_and_stand_for_the_rest():
     hot, cold = get(b"hot"), [get(b"cold%d" % number) for number in range(100)]
     requests = [hot if number % 4 == 0 else random.choice(cold) for number in range(200_000)]
     assert shown(sampler, requests) < 2000
-    told = sampler.told()
-    assert told["total"] == pytest.approx(200_000, rel=0.2)
-    assert told["keys"][0][:2] == ["hot", "get"]
-    assert told["keys"][0][2] / told["total"] == pytest.approx(0.25, abs=0.1)
+    results = sampler.results()
+    assert results["total"] == pytest.approx(200_000, rel=0.2)
+    assert results["keys"][0][:2] == ["hot", "get"]
+    assert results["keys"][0][2] / results["total"] == pytest.approx(0.25, abs=0.1)
 
 
 def test_with_little_traffic_all_are_looked_at():
     clock = iter(range(10_000))
     sampler = Sampler("pool", 3, lambda: next(clock), lambda: 7.0)
     assert shown(sampler, [get(b"k%d" % number) for number in range(500)]) == 500
-    told = sampler.told()
-    assert told["total"] == 500
-    assert [request["key"] for request in told["requests"]] == ["k0", "k1", "k2"]
+    results = sampler.results()
+    assert results["total"] == 500
+    assert [request["key"] for request in results["requests"]] == ["k0", "k1", "k2"]
 
 
 def test_a_get_of_many_keys_counts_for_all_of_them():
     sampler = Sampler("pool", 1, lambda: 0.0, lambda: 7.0)
-    sampler.take(get(b"a", [b"a", b"b"]))
-    told = sampler.told()
-    assert told["total"] == 2
-    assert told["keys"][0][2] == 2
-    assert told["requests"] == [{"time": 7.0, "pool": "pool", "command": "get", "key": "a", "keys": 2, "bytes": 7}]
+    sampler.sample_request(get(b"a", [b"a", b"b"]))
+    results = sampler.results()
+    assert results["total"] == 2
+    assert results["keys"][0][2] == 2
+    assert results["requests"] == [{"time": 7.0, "pool": "pool", "command": "get", "key": "a", "keys": 2, "bytes": 7}]
 
 
 def test_samples_of_several_workers_add_up():

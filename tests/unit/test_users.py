@@ -21,7 +21,7 @@ def write(tmp_path):
 
 
 def test_who_may_come_in(write):
-    found = credentials.read(write(b"one:secret\ntwo:a b:c \xff\r\n\n"))
+    found = credentials.read_file(write(b"one:secret\ntwo:a b:c \xff\r\n\n"))
     assert found.allow(b"one", b"secret")
     assert found.allow(b"two", b"a b:c \xff")
     assert len(found) == 2
@@ -31,16 +31,16 @@ def test_who_may_come_in(write):
 
 def test_a_password_is_never_shown(write):
     path = write(b"one:secret\n")
-    found = credentials.read(path)
+    found = credentials.read_file(path)
     assert (str(found), repr(found)) == (path, f"<Users {path}>")
 
 
 def test_they_can_be_sent_and_compared(write):
-    found = credentials.read(write(b"one:secret\ntwo:\xff\n"))
+    found = credentials.read_file(write(b"one:secret\ntwo:\xff\n"))
     sent = credentials.from_plain(json.loads(json.dumps(found.as_plain())))
     assert sent == found
     assert sent.allow(b"two", b"\xff")
-    assert found != credentials.read(write(b"one:secret\ntwo:other\n"))
+    assert found != credentials.read_file(write(b"one:secret\ntwo:other\n"))
     assert found != "" and found != "users"
 
 
@@ -49,9 +49,9 @@ def test_not_everybody_may_be_able_to_read_it(write, mode, refused):
     path = write(b"one:secret\n", mode)
     if refused:
         with pytest.raises(ValueError, match="can be read by everybody: chmod o-r"):
-            credentials.read(path)
+            credentials.read_file(path)
     else:
-        assert credentials.read(path).allow(b"one", b"secret")
+        assert credentials.read_file(path).allow(b"one", b"secret")
 
 
 @pytest.mark.parametrize("text, complaint", [
@@ -61,19 +61,19 @@ def test_not_everybody_may_be_able_to_read_it(write, mode, refused):
 ])
 def test_what_is_no_such_file(write, text, complaint):
     with pytest.raises(ValueError) as caught:
-        credentials.read(write(text))
+        credentials.read_file(write(text))
     assert complaint in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there():
     with pytest.raises(ValueError, match="cannot read /no/where: No such file"):
-        credentials.read("/no/where")
+        credentials.read_file("/no/where")
 
 
 @pytest.mark.parametrize("text, complaint", [(b"a:b\nc:d\n", "2 users: one is needed"), (b"a:b\0c\n", "a zero byte"), (b"a\0b:c\n", "a zero byte")])
 def test_who_we_are_to_a_server_is_one_and_can_be_said(write, text, complaint):
-    assert credentials.read_one(write(b"one:secret\n")).only() == (b"one", b"secret")
-    assert credentials.read_one(write(b"one:my secret\n")).only() == (b"one", b"my secret")
+    assert credentials.read_single(write(b"one:secret\n")).single() == (b"one", b"secret")
+    assert credentials.read_single(write(b"one:my secret\n")).single() == (b"one", b"my secret")
     with pytest.raises(ValueError, match=complaint):
-        credentials.read_one(write(text))
+        credentials.read_single(write(text))

@@ -1,16 +1,17 @@
 """Metrics, health and the status page, over HTTP; and twemproxy's JSON on a port of its own.
 
-Runs in the first worker, beside its clients, and speaks for all workers. It only looks: orders are for the control socket.
+Runs in the first worker, beside its clients, and reports on all workers. It is read-only: commands that change something are for the control socket.
 """
 
 import ipaddress
 import json
 import logging
 import re
+import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qs
 
 import gevent
@@ -18,20 +19,27 @@ from gevent.event import AsyncResult
 
 from gmproxy import internal_errors
 from gmproxy.config import configuration
+from gmproxy.config.configuration import Config
 from gmproxy.monitoring import (
     control_commands,
     http_server,
     prometheus,
-    report,
     twemproxy_stats,
 )
+from gmproxy.monitoring.interfaces import MonitoredWorker, Report, Response
+from gmproxy.monitoring.report import health_problems
+
+#: (status, type, body)
+HttpResponse = tuple[str, str, bytes]
+
+Result = TypeVar("Result")
 
 PAGE = Path(__file__).with_name("page.html")
 
-#: Keys in one question where they go.
+#: Keys in one request for their routes.
 MAX_KEYS = 100
 
-#: How long the other workers may take; they are left out of an answer sooner.
+#: Seconds within which the other workers must answer; then this worker answers alone.
 ANSWER_TIMEOUT = 3.0
 
 #: Seconds for which a report is kept and served again: making one takes milliseconds in every worker.
@@ -64,28 +72,29 @@ def is_known(host: str | None, names: Iterable[str]) -> bool:
     return True
 
 
-class Kept:
-    """What make() gives, for all who ask within `seconds`. One make() is under way at a time, in a greenlet of its own: it goes on when one
-    of those who wait for it is gone."""
+class CachedResult(Generic[Result]):
+    """The result of make(), kept for `seconds`. One make() runs at a time, in a greenlet of its own: it goes on when one of the greenlets that
+    wait for it ends."""
 
-    def __init__(self, make: Callable[[], Any], seconds: float) -> None:
+    def __init__(self, make: Callable[[], Result], seconds: float) -> None:
         self._make = make
         self._seconds = seconds
-        self._value: Any = None
+        self._value: Result | None = None
         self._until = 0.0
-        self._making: Any = None
+        self._making: gevent.Greenlet | None = None
 
-    def get(self) -> Any:
+    def get(self) -> Result:
         """Called in a greenlet; may wait as long as make() does, and ANSWER_TIMEOUT more at most. Raises LookupError if that failed."""
         if time.monotonic() >= self._until:
-            if self._making is None:
-                self._making = gevent.spawn(self._run)
-            self._making.join(2 * ANSWER_TIMEOUT)
+            making = self._making
+            if making is None:
+                making = self._making = gevent.spawn(self._make_now)
+            making.join(2 * ANSWER_TIMEOUT)
         if self._value is None:
             raise LookupError("no report")
         return self._value
 
-    def _run(self) -> None:
+    def _make_now(self) -> None:
         try:
             self._value = self._make()
             self._until = time.monotonic() + self._seconds
@@ -96,62 +105,66 @@ class Kept:
             self._making = None
 
 
-class Admin:
-    """`worker`: the gmproxy.process.worker.Worker that we run in."""
+class AdminServer:
+    """The admin listener, and the one with twemproxy's counters. `worker`: the one that this runs in."""
 
-    def __init__(self, worker):
+    def __init__(self, worker: MonitoredWorker) -> None:
         self._worker = worker
-        self._servers = {}  # place -> http.Connections
-        self._config = None
-        self._kept = Kept(lambda: self._ask("report"), REPORT_KEPT)
-        self._rendered = (None, {})  # (report, {path: the rendered response})
-        self._paths = {
-            "/": self._page, "/metrics": self._metrics, "/healthz": self._health, "/stats.json": self._twemproxy_stats,
+        self._servers: dict[str, http_server.HttpServer | http_server.ConnectionServer] = {}  # by address
+        self._config: Config
+        self._cached_report: CachedResult[Report] = CachedResult(lambda: self._command_all("report"), REPORT_KEPT)
+        self._rendered: tuple[Report | None, dict[str, bytes]] = (None, {})  # (report, {path: the rendered response})
+        self._paths: dict[str, Callable[[dict[str, list[str]]], HttpResponse]] = {
+            "/": self._page, "/metrics": self._metrics, "/healthz": self._health, "/stats.json": self._twemproxy_counters,
             "/config": self._configuration, "/report.json": self._report_as_json, "/route": self._route,
         }
 
-    def serve(self, config, new):
-        """Serve at the places that `config` names; `new`: {place: listening socket} of those that are not served yet, now ours."""
+    def follow_config(self, config: Config, new: Mapping[str, socket.socket]) -> None:
+        """Serve at the addresses that `config` names, and at no others. `new`: {address: listening socket} of those that are not served yet; the
+        sockets become ours. Called at the start and at a reload, from a greenlet."""
         self._config = config
-        for place in [place for place in self._servers if place not in (config.admin, config.stats_port)]:
-            self._servers.pop(place).stop()
-        for place, sock in new.items():
+        for address in [address for address in self._servers if address not in (config.admin, config.stats_port)]:
+            self._servers.pop(address).stop()
+        for address, sock in new.items():
             green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
             green.setblocking(False)
-            server = http_server.Server(green, self._application) if place == config.admin else http_server.Connections(green, self._tell)
+            server = (
+                http_server.HttpServer(green, self._application) if address == config.admin
+                else http_server.ConnectionServer(green, self._send_counters)
+            )
             server.start()
-            self._servers[place] = server
+            self._servers[address] = server
 
-    def stop(self):
+    def close_listeners(self) -> None:
         for server in self._servers.values():
             server.stop()
         self._servers = {}
 
-    # -- what the service says
+    # -- the report
 
-    def _ask(self, command, words=()):
-        """What all workers answer together; or this one, if the others do not in time."""
+    def _command_all(self, command: str, arguments: Sequence[str] = ()) -> Response:
+        """The response of all workers; or of this one, if the others do not answer within ANSWER_TIMEOUT. Waits."""
         call_workers = self._worker.context.call_workers
         if call_workers is not None:
-            answer = AsyncResult()
-            call_workers(command, list(words), answer.set)
+            pending = AsyncResult()
+            call_workers(command, list(arguments), pending.set)
             with gevent.Timeout(ANSWER_TIMEOUT, False):
-                told = answer.get()
-                if told is not None:
-                    return told
-        return control_commands.joined(command, [self._worker.run_command(command, list(words))])
+                response = pending.get()
+                if response is not None:
+                    return response
+        return control_commands.merge_responses(command, [self._worker.run_command(command, list(arguments))])
 
-    def _report(self):
-        return self._kept.get()
+    def _report(self) -> Report:
+        return self._cached_report.get()
 
-    def _render(self, path: str, render: Callable[[dict], bytes]) -> bytes:
+    def _render(self, path: str, render: Callable[[Report], bytes]) -> bytes:
         """`render(report)`, bytes, once for each report."""
-        told = self._report()
-        if self._rendered[0] is not told:
-            self._rendered = told, {}
+        report = self._report()
+        if self._rendered[0] is not report:
+            self._rendered = report, {}
         rendered = self._rendered[1]
         if path not in rendered:
-            rendered[path] = render(told)
+            rendered[path] = render(report)
         return rendered[path]
 
     # -- HTTP
@@ -169,11 +182,12 @@ class Admin:
         start_response(status, fields)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
-    def _answer(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:
+    def _answer(self, environ: dict[str, Any]) -> HttpResponse:
         """(status, type, body)"""
-        path, host = environ["PATH_INFO"] or "/", environ.get("HTTP_HOST")
+        path: str = environ["PATH_INFO"] or "/"
+        host: str | None = environ.get("HTTP_HOST")
         if not (self._config.admin.startswith("/") or is_known(host, self._config.admin_host.split(","))):
-            log.warning("admin host refused host=%r", host[:MAX_HOST])
+            log.warning("admin host refused host=%r", (host or "")[:MAX_HOST])
             return "403 Forbidden", TEXT, b"this name is not known: see --admin-host\n"
         if path not in self._paths:
             return "404 Not Found", TEXT, f"there is {', '.join(self._paths)}\n".encode()
@@ -181,31 +195,31 @@ class Admin:
             return "405 Method Not Allowed", TEXT, b"ask with GET\n"
         return self._paths[path](parse_qs(environ["QUERY_STRING"]))
 
-    def _page(self, query):
+    def _page(self, query: dict[str, list[str]]) -> HttpResponse:
         if not PAGE.exists():
             return "404 Not Found", TEXT, b"the status page is not installed\n"
         return "200 OK", "text/html; charset=utf-8", PAGE.read_bytes()
 
-    def _metrics(self, query):
-        return "200 OK", prometheus.CONTENT_TYPE, self._render("/metrics", lambda told: prometheus.render(told, self._worker.context.workers))
+    def _metrics(self, query: dict[str, list[str]]) -> HttpResponse:
+        return "200 OK", prometheus.CONTENT_TYPE, self._render("/metrics", lambda report: prometheus.render(report, self._worker.context.workers))
 
-    def _health(self, query):
-        troubles = report.troubles(self._report(), self._worker.context.workers)
-        if troubles:
-            return "503 Service Unavailable", TEXT, "".join(f"{trouble}\n" for trouble in troubles).encode()
+    def _health(self, query: dict[str, list[str]]) -> HttpResponse:
+        problems = health_problems(self._report(), self._worker.context.workers)
+        if problems:
+            return "503 Service Unavailable", TEXT, "".join(f"{problem}\n" for problem in problems).encode()
         return "200 OK", TEXT, b"ok\n"
 
-    def _twemproxy_stats(self, query):
+    def _twemproxy_counters(self, query: dict[str, list[str]]) -> HttpResponse:
         return "200 OK", JSON, self._render("/stats.json", twemproxy_stats.render)
 
-    def _configuration(self, query):
+    def _configuration(self, query: dict[str, list[str]]) -> HttpResponse:
         configs = [pool.config for pool in self._worker.pools.values()]
         return "200 OK", TEXT, f"{configuration.describe(configs)}\n".encode()
 
-    def _report_as_json(self, query):
-        return "200 OK", JSON, self._render("/report.json", lambda told: json.dumps(told).encode())
+    def _report_as_json(self, query: dict[str, list[str]]) -> HttpResponse:
+        return "200 OK", JSON, self._render("/report.json", lambda report: json.dumps(report).encode())
 
-    def _route(self, query):
+    def _route(self, query: dict[str, list[str]]) -> HttpResponse:
         keys = query.get("key", [])
         if not 1 <= len(keys) <= MAX_KEYS:
             return "400 Bad Request", TEXT, f"ask /route?key=KEY, with up to {MAX_KEYS} keys\n".encode()
@@ -213,7 +227,7 @@ class Admin:
 
     # -- twemproxy's port
 
-    def _tell(self, sock, address):
-        """The counters, and then the end."""
+    def _send_counters(self, sock: Any, address: Any) -> None:
+        """Send the counters; the connection is closed then. Raises OSError if they are not read."""
         with gevent.Timeout(http_server.WRITE_TIMEOUT, OSError("the answer is not read")):
             sock.sendall(self._render("/stats.json", twemproxy_stats.render) + b"\n")

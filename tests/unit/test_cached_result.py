@@ -4,7 +4,7 @@ import gevent
 import pytest
 
 from gmproxy import internal_errors
-from gmproxy.monitoring.http import Kept
+from gmproxy.monitoring.admin_server import CachedResult
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ class Maker:
 
 def test_one_is_made_at_a_time_and_kept_for_a_moment():
     make = Maker()
-    kept = Kept(make, 60)
+    kept = CachedResult(make, 60)
     askers = [gevent.spawn(kept.get) for _ in range(20)]
     assert [asker.get(timeout=10) for asker in askers] == [{"number": 1}] * 20
     assert kept.get() is askers[0].value
@@ -39,12 +39,12 @@ def test_one_is_made_at_a_time_and_kept_for_a_moment():
 
 
 def test_afterwards_there_is_another():
-    kept = Kept(Maker(), 0)
+    kept = CachedResult(Maker(), 0)
     assert [kept.get()["number"] for _ in range(3)] == [1, 2, 3]
 
 
 def test_who_asks_and_goes_takes_nothing_from_the_others():
-    kept = Kept(Maker(), 60)
+    kept = CachedResult(Maker(), 60)
     first, second = gevent.spawn(kept.get), gevent.spawn(kept.get)
     gevent.sleep(0)
     first.kill()
@@ -53,7 +53,7 @@ def test_who_asks_and_goes_takes_nothing_from_the_others():
 
 def test_where_it_cannot_be_made_those_who_asked_hear_of_it_and_the_next_one_is_tried():
     make = Maker()
-    kept = Kept(make, 60)
+    kept = CachedResult(make, 60)
     make.trouble = RuntimeError("trouble")
     for _ in range(2):
         with pytest.raises(LookupError):

@@ -1,0 +1,58 @@
+"""The worker, its pools and the workers of the service, as far as monitoring uses them. They are built above this package."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from gmproxy.backend.backend import Backend
+    from gmproxy.client.context import PoolContext
+    from gmproxy.config.configuration import Config
+    from gmproxy.monitoring.slow_log import LoopLag, SlowLog
+    from gmproxy.placement.builder import Placement
+    from gmproxy.routing.router import Router
+
+#: What a command returns, and what a report is: can be written as JSON. docs/monitoring.md explains the fields.
+Response = dict[str, Any]
+Report = dict[str, Any]
+
+#: Called once, with the response to a command.
+OnResponse = Callable[[Response], object]
+
+
+class MonitoredPool(Protocol):
+    """gmproxy.pool.Pool"""
+
+    title: str
+    config: "Config"
+    router: "Router"
+    context: "PoolContext"
+    backends: "list[Backend]"
+
+    def state(self, backend: "Backend", now: float) -> tuple[str, float]: ...
+    def key_shares(self) -> list[float]: ...
+    def placement(self) -> "Placement": ...
+
+
+class MonitoredWorker(Protocol):
+    """gmproxy.process.worker.Worker"""
+
+    context: Any  # gmproxy.process.worker_context.WorkerContext
+    slow: "SlowLog"
+    lag: "LoopLag"
+    draining: bool
+
+    @property
+    def pools(self) -> Mapping[str, MonitoredPool]: ...
+    def now(self) -> float: ...
+    def soon(self, what: Callable[[], object]) -> None: ...
+    def measure(self) -> None: ...
+    def drain(self) -> None: ...
+    def clients(self) -> int: ...
+    def run_command(self, name: str, arguments: list[str]) -> Response: ...
+
+
+class CallableWorkers(Protocol):
+    """All workers of the service: a gmproxy.process.worker_group.WorkerGroup"""
+
+    def call_workers(self, command: str, arguments: list[str], then: Callable[[list[Response]], object]) -> object: ...
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> object: ...
