@@ -70,7 +70,7 @@ class Pool:
         self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
         if self._slow is not None:
             self.measure(self._slow)
-        self.context.clients.follow_options()
+        self.context.clients.apply_options()
         if config.preconnect:
             for backend in self.backends:
                 backend.preconnect()
@@ -171,9 +171,9 @@ class Pool:
         """How many clients are connected."""
         return len(self.context.clients)
 
-    def drain(self, after_next_reply: bool = False) -> None:
+    def drain_clients(self, after_next_reply: bool = False) -> None:
         """Close every client as soon as it has the replies it waits for, or `after_next_reply`: after its next one."""
-        self.context.clients.drain(after_next_reply)
+        self.context.clients.drain_all(after_next_reply)
 
     def shut_down(self) -> None:
         """Close all clients and connections at once. Never raises."""

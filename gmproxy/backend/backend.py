@@ -304,7 +304,7 @@ class Backend(MissedWrites):
     def close(self) -> bool:
         """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""
         done = True
-        for step in (self._close_connections, self.health_checker.stop, self.half_closed.cut_all, self._stop_sharing_invalidations):
+        for step in (self._close_connections, self.health_checker.kill, self.half_closed.cut_all, self._stop_sharing_invalidations):
             try:
                 step()
             except Exception:

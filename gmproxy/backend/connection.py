@@ -347,7 +347,7 @@ class BackendConnection:
             if count > 0:
                 self._take(count, ready)
                 if self._timer.is_running():
-                    self._timer.measure(self.backend.meter, self._answered)
+                    self._timer.count_replies(self.backend.meter, self._answered)
                 if self._reader.stream.size() >= LONG:
                     self._rest()
             elif count == 0:

@@ -88,7 +88,7 @@ class HealthChecker:
         elif self._asks_backup and self.identity is None and any(backend.connections) and now >= self._identify_at:
             self._work(self._identify)
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         if self._at_work is not None:
             self._at_work.kill(block=False)
 

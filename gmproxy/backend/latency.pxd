@@ -25,7 +25,7 @@ cdef class ReplyTimer:
     cpdef bint is_running(self) except -1
     cpdef flushed(self, double now, long long replied, long long pending)
     cpdef bint received(self, double now, Meter meter) except -1
-    cpdef measure(self, Meter meter, long long replied)
+    cpdef count_replies(self, Meter meter, long long replied)
     cpdef note_slow(self, Request request, Meter meter, long long replied)
     @cython.locals(sent_at=double, asked=cython.longlong, reached=cython.longlong)
-    cdef _measure(self, Meter meter, long long replied)
+    cdef _count_replies(self, Meter meter, long long replied)

@@ -86,10 +86,10 @@ class ReplyTimer:
             return False
         return now - self._flushes[0][0] >= meter.slow_threshold
 
-    def measure(self, meter: Meter | None, replied: int) -> None:
+    def count_replies(self, meter: Meter | None, replied: int) -> None:
         """Have `meter` count the latest replies; `replied` in the life of the connection. `meter`: None if nobody measures by now."""
         try:
-            self._measure(meter, replied)
+            self._count_replies(meter, replied)
         except Exception:
             self._flushes.clear()
             internal_errors.record("link.measure")
@@ -97,14 +97,14 @@ class ReplyTimer:
     def note_slow(self, request: Request, meter: Meter | None, replied: int) -> None:
         """`request` has its reply, the next after `replied` others, and is perhaps a slow one."""
         try:
-            self._measure(meter, replied)
+            self._count_replies(meter, replied)
             if self._flushes:
                 meter.slow(request, self._replied_at - self._flushes[0][0])
         except Exception:
             self._flushes.clear()
             internal_errors.record("link.note_slow")
 
-    def _measure(self, meter: Meter | None, replied: int) -> None:
+    def _count_replies(self, meter: Meter | None, replied: int) -> None:
         flushes = self._flushes
         if meter is None:
             flushes.clear()

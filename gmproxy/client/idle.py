@@ -89,7 +89,7 @@ class IdleClients:
                 internal_errors.record("hibernation.wake")
         return len(spoke)
 
-    def drain_all(self) -> None:
+    def drain_waiting(self) -> None:
         """All who are here are to leave after their next answer."""
         after_next_reply = bytes([ABSENT, *(self._kind(state, True) for state, _ in self._facts[1:])])
         self._kinds = self._kinds.translate(after_next_reply.ljust(256, b"\0"))

@@ -47,7 +47,7 @@ cdef class Session(ReplySink):
 
     cdef bint _is_drained(self, bint answered) except -1
     cpdef maybe_hibernate(self, int idle_rounds)
-    cpdef tuple state(self)
+    cpdef tuple client_state(self)
     cdef _run_soon(self)
     cpdef start(self, left)
     cpdef _serve(self)

@@ -81,7 +81,7 @@ class Session(ReplySink):
     service    what all sessions of a pool share: router, options, admin commands, counters
     fd         the client's socket, ours: it is closed at the end, unless the client is asleep
     lane       which link of a backend carries this client's requests; may be changed at any time
-    state      what an earlier session of this client has left (see `state`)
+    state      what an earlier session of this client has left (see `client_state`)
     bytes_read, bytes_written   so far
     silent     times that `maybe_hibernate` was called since the client spoke last; `will_hibernate`: True if that was often enough
     asleep     True if it ended because the client was silent for long (see `maybe_hibernate`): the client is still there
@@ -142,13 +142,13 @@ class Session(ReplySink):
 
     def maybe_hibernate(self, idle_rounds: int) -> None:
         """Called now and then. When it was called `idle_rounds` (0: never) since the client spoke last, and nothing of what it said is
-        left to be done, the session ends, and another one can go on from its `state`."""
+        left to be done, the session ends, and another one can go on from its `client_state`."""
         self.idle_rounds += 1
         if self.idle_rounds >= idle_rounds > 0 and self._doing == AWAITS_BYTES and self._parser.is_between_messages():
             self.will_hibernate = True
             self._run_soon()
 
-    def state(self) -> State:
+    def client_state(self) -> State:
         """What another session must know to go on with this client: what it speaks, True if it has logged in or need not, and True if it is
         another proxy that copies to us (see `serve_proxy`)."""
         return self._protocol, self._parser.is_authenticated(), self._from_proxy
@@ -164,7 +164,7 @@ class Session(ReplySink):
         self._readable = True  # perhaps
         self._loop.run_callback(self._wake)
 
-    def follow_options(self) -> None:
+    def apply_options(self) -> None:
         options = self.service.options
         parser = self._parser
         parser.max_item_size = options.max_item_size
@@ -423,7 +423,7 @@ class Session(ReplySink):
             ])
         batch.clear()
         if self._order is not None:
-            self._order.clear()
+            self._order.finish_batch()
         self._reply_bytes = 0
         self._out = data
         self._out_at = 0

@@ -103,7 +103,7 @@ class Sessions:
     def _hibernate(self, session: Session) -> None:
         fd = session.fd
         try:
-            facts = session.state(), session.drains_after_next_reply
+            facts = session.client_state(), session.drains_after_next_reply
             try:
                 self._idle.add(fd, *facts)
                 self._hibernated_since_trim += 1
@@ -160,17 +160,17 @@ class Sessions:
 
     # -- all of them
 
-    def follow_options(self) -> None:
+    def apply_options(self) -> None:
         for session in self.sessions:
             try:
-                session.follow_options()
+                session.apply_options()
             except Exception:
                 internal_errors.record("clients.follow_options")
 
-    def drain(self, after_next_reply: bool) -> None:
+    def drain_all(self, after_next_reply: bool) -> None:
         """Let every client go as soon as it has the answers it waits for, or `after_next_reply`: the next ones."""
         if after_next_reply:
-            self._idle.drain_all()
+            self._idle.drain_waiting()
         else:
             self._idle.close_all()
             self._note()

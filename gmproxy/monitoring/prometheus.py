@@ -77,8 +77,8 @@ METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
 #: metric -> field of the report, where the value is taken as it is.
 _OF_CLIENTS = {
     "clients": "current", "clients_asleep": "asleep", "clients_limit": "limit", "clients_accepted": "accepted",
-    "clients_rejected": "rejected", "clients_auth_errors": "auth_errors", "clients_dropped": "dropped", "clients_held_bytes": "held", "clients_read_bytes": "bytes_read",
-    "clients_written_bytes": "bytes_written",
+    "clients_rejected": "rejected", "clients_auth_errors": "auth_errors", "clients_dropped": "dropped",
+    "clients_held_bytes": "held", "clients_read_bytes": "bytes_read", "clients_written_bytes": "bytes_written",
 }
 _OF_POOL = {
     "get_errors_as_misses": "misses_for_errors", "backup_writes_lost": "backup_writes_lost",

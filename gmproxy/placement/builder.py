@@ -6,12 +6,18 @@
 Everything here is pure: same servers and settings, same answer, on every machine (but for ``random``).
 """
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
 from gmproxy.placement.distributions import DISTRIBUTIONS as _TABLE
-from gmproxy.placement.distributions import Member, Settings
+from gmproxy.placement.distributions import Distribution, Member, Settings
 from gmproxy.placement.hashes import HASHES
-from gmproxy.placement.labels import LABELS, parse_hosts, point_label
-from gmproxy.placement.locators import HashTagLocator, SingleServer
+from gmproxy.placement.labels import LABELS, Hosts, parse_hosts, point_label
+from gmproxy.placement.locators import HashTagLocator, Locator, SingleServer
 from gmproxy.placement.profiles import PROFILES
+from gmproxy.placement.server_spec import Server
+
+T = TypeVar("T")
 
 #: Distribution -> one sentence.
 DISTRIBUTIONS = {name: distribution.sentence for name, distribution in _TABLE.items()}
@@ -38,7 +44,7 @@ class Placement:
 
     __slots__ = ("locate", "locator", "distribution", "hash_name", "_hash", "_prefix", "_tag")
 
-    def __init__(self, ring, distribution, hash_name, prefix, tag):
+    def __init__(self, ring: Locator, distribution: str, hash_name: str, prefix: bytes, tag: tuple[bytes, bytes] | None) -> None:
         self.distribution = distribution
         self.hash_name = hash_name
         self._hash = HASHES[hash_name]
@@ -48,7 +54,7 @@ class Placement:
         self.locator = HashTagLocator(ring, self.hashed_part) if prefix or tag else ring
         self.locate = self.locator.locate
 
-    def hashed_part(self, key):
+    def hashed_part(self, key: bytes) -> bytes:
         """The part of ``key`` that decides: without the unhashed prefix, and what the hash tag encloses."""
         if self._prefix and key.startswith(self._prefix):
             key = key[len(self._prefix) :]
@@ -60,29 +66,29 @@ class Placement:
                 return key[start:end]
         return key
 
-    def hash(self, key):
+    def hash(self, key: bytes) -> int:
         """The key's hash, to be shown; a distribution may look at part of it only."""
         return self._hash(self.hashed_part(key))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Placement {self.distribution} of {self.hash_name}>"
 
 
 def build(
-    servers,
-    distribution="",
-    hash="",
-    hash_tag="",
+    servers: Sequence[Server],
+    distribution: str = "",
+    hash: str = "",
+    hash_tag: str | bytes = "",
     *,
-    profile="",
-    live=None,
-    unhashed_prefix="",
-    label="",
-    points=0,
-    point_hash="",
-    server_order="",
-    hosts="",
-):
+    profile: str = "",
+    live: Collection[int] | None = None,
+    unhashed_prefix: str | bytes = "",
+    label: str = "",
+    points: int = 0,
+    point_hash: str = "",
+    server_order: str = "",
+    hosts: str = "",
+) -> Placement:
     """A `Placement` of keys on ``servers``, a list of `gmproxy.placement.server_spec.Server`.
 
     ``profile`` fills in what is left empty; without one the distribution is `DEFAULT_DISTRIBUTION`, and the hash the
@@ -92,13 +98,13 @@ def build(
     Raises ValueError, with the known names where a name is unknown.
     """
     if profile:
-        chosen = _look_up("profile", profile, PROFILES)
+        chosen_profile = _look_up("profile", profile, PROFILES)
         # A hash or setting of the profile fits its own distribution only.
-        if distribution in ("", chosen.distribution):
-            distribution = chosen.distribution
-            hash = hash or chosen.hash
-            label = label or chosen.settings.get("label", "")
-            points = points or chosen.settings.get("points", 0)
+        if distribution in ("", chosen_profile.distribution):
+            distribution = chosen_profile.distribution
+            hash = hash or chosen_profile.hash
+            label = label or chosen_profile.settings.get("label", "")
+            points = points or chosen_profile.settings.get("points", 0)
     distribution = distribution or DEFAULT_DISTRIBUTION
     chosen = _look_up("distribution", distribution, _TABLE)
     hash = hash or chosen.hash
@@ -109,29 +115,29 @@ def build(
     settings = Settings(points, point_hash, weighted=any(server.weight != 1 for server in servers))
     members = _members(servers, live, label or chosen.label, server_order or chosen.order, parse_hosts(hosts))
     if len(members) == 1:
-        ring = SingleServer(members[0].index)
+        ring: Locator = SingleServer(members[0].index)
     else:
         ring = chosen.build(members, hash_key, settings)
     return Placement(ring, distribution, hash, _as_bytes(unhashed_prefix), _parse_tag(hash_tag))
 
 
-def _look_up(kind, name, table):
+def _look_up(kind: str, name: str, table: Mapping[str, T]) -> T:
     if name not in table:
         raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(table)}")
     return table[name]
 
 
-def _check_settings(distribution, chosen, **settings):
-    for name, value in settings.items():
+def _check_settings(distribution: str, chosen: Distribution, points: int, point_hash: str) -> None:
+    for name, value in (("points", points), ("point_hash", point_hash)):
         if value and name not in chosen.settings:
             raise ValueError(f"distribution {distribution} has no setting {name}")
-    if settings["points"] < 0:
-        raise ValueError(f"points must be positive, not {settings['points']}")
-    if settings["point_hash"]:
-        _look_up("point_hash", settings["point_hash"], HASHES)
+    if points < 0:
+        raise ValueError(f"points must be positive, not {points}")
+    if point_hash:
+        _look_up("point_hash", point_hash, HASHES)
 
 
-def _members(servers, live, label_format, order, hosts):
+def _members(servers: Sequence[Server], live: Collection[int] | None, label_format: str, order: str, hosts: Hosts) -> list[Member]:
     """The servers that take part, as `Member`, in the order the distribution wants."""
     _look_up("label", label_format, LABELS)
     sort_key = _look_up("server_order", order, _SORT_KEYS)
@@ -147,19 +153,19 @@ def _members(servers, live, label_format, order, hosts):
 
 
 # twemproxy compares names by length first, so server2 stands before server10.
-_SORT_KEYS = {
+_SORT_KEYS: dict[str, Callable[[Server, Member], Any] | None] = {
     "given": None,
     "name": lambda server, member: (len(member.label.encode()), member.label.encode()),
     "host": lambda server, member: (server.host.encode(), server.port),
 }
 
 
-def _parse_tag(tag):
-    tag = _as_bytes(tag)
+def _parse_tag(text: str | bytes) -> tuple[bytes, bytes] | None:
+    tag = _as_bytes(text)
     if tag and len(tag) != 2:
         raise ValueError(f"bad hash tag {tag.decode(errors='replace')!r}: expected two characters, like {{}}")
     return (tag[:1], tag[1:]) if tag else None
 
 
-def _as_bytes(text):
+def _as_bytes(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text

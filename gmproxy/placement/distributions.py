@@ -1,25 +1,25 @@
 """Builders of the distributions: how many points each server gets, from which text, and in which order.
 
-Every builder takes ``(members, hash_key, settings)`` and returns an object of ``ring.py``:
+Every builder takes ``(members, hash_key, settings)`` and returns an object of ``locators.py``:
 
 * ``members``: the live servers as `Member`, already in the order the program would put them;
-* ``hash_key``: the key hash, a function of ``hashing.py``;
+* ``hash_key``: the key hash, a function of ``hashes.py``;
 * ``settings``: a `Settings`.
 
 The number of points follows each program's own arithmetic, rounding included: 25 equal servers get 39 labels each
 from libmemcached, because 1/25 is a little too small in single precision.
 """
 
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from math import floor, trunc
 from struct import Struct
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
-from gmproxy.placement import hashes as _hashing
-from gmproxy.placement import locators as _ring
+from gmproxy.placement import hashes, locators
 from gmproxy.placement.hashes import HASHES, md5_words
-from gmproxy.placement.locators import Buckets, Ring
+from gmproxy.placement.locators import Buckets, HashKey, Locator, Ring
 
 # Keeps a mistyped weight from eating the memory: a list of so many entries takes 32 MB.
 MAX_ENTRIES = 4_000_000
@@ -28,48 +28,54 @@ MAX_ENTRIES = 4_000_000
 class Member(NamedTuple):
     """A server that takes part: its index in the operator's list, the text of its points, its weight."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     label: str
     weight: float
 
 
 class Settings(NamedTuple):
-    """What a distribution can be told beyond the key hash; empty means the program's own choice."""
+    """The settings of a distribution beyond the key hash; empty means the program's own choice."""
 
     points: int = 0
     point_hash: str = ""
     weighted: bool = False  # not a choice: some server, live or not, has a weight other than 1
 
 
+Members = Sequence[Member]
+
+#: The points of a label.
+Words = Callable[[bytes], Sequence[int]]
+
+
 # -- modulo ------------------------------------------------------------------------------------------------------------
 
 
-def modulo(members, hash_key, settings):
+def modulo(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     return Buckets([member.index for member in members], hash_key)
 
 
-def buckets(members, hash_key, settings):
+def buckets(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     return Buckets(_weighted(members), hash_key)
 
 
-def buckets_absolute(members, hash_key, settings):
-    return _ring.AbsoluteBuckets(_weighted(members), hash_key)
+def buckets_absolute(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
+    return locators.AbsoluteBuckets(_weighted(members), hash_key)
 
 
-def buckets_folded(members, hash_key, settings):
-    return _ring.FoldedBuckets(_weighted(members), hash_key)
+def buckets_folded(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
+    return locators.FoldedBuckets(_weighted(members), hash_key)
 
 
-def random_owner(members, hash_key, settings):
-    return _ring.RandomOwner([member.index for member in members])
+def random_owner(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
+    return locators.RandomOwner([member.index for member in members])
 
 
-def perl_fast(members, hash_key, settings):
+def perl_fast(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     """Cache::Memcached::Fast without ketama: fractional weights share the range 0..0xffffffff.
 
     The boundaries shrink with each server added and are cut to whole numbers each time.
     """
-    boundaries = []
+    boundaries: list[int] = []
     total = 0.0
     for member in members:
         total += member.weight
@@ -83,7 +89,7 @@ def perl_fast(members, hash_key, settings):
     return Buckets([shares.at(trunc(b / total * 0xFFFFFFFF + 0.5) + 1) for b in range(count)], hash_key)
 
 
-def _weighted(members):
+def _weighted(members: Members) -> list[int]:
     """Each server as often as its weight says, in order."""
     for member in members:
         if member.weight != int(member.weight):
@@ -95,10 +101,10 @@ def _weighted(members):
 # -- rings -------------------------------------------------------------------------------------------------------------
 
 
-def continuum(members, labels_each, words, separator="-"):
+def continuum(members: Members, labels_each: Sequence[int], words: Words, separator: str = "-") -> tuple[list[int], list[int]]:
     """Points and, beside them, their owners: ``words(label)`` for each of a server's ``LABEL-0``, ``LABEL-1``, ..."""
-    points = []
-    owners = []
+    points: list[int] = []
+    owners: list[int] = []
     _check_entries(sum(labels_each))
     for member, count in zip(members, labels_each):
         prefix = (member.label + separator).encode()
@@ -109,24 +115,24 @@ def continuum(members, labels_each, words, separator="-"):
     return points, owners
 
 
-def single(hash_label):
+def single(hash_label: HashKey) -> Words:
     """One point a label: the hash of the label."""
     return lambda label: (hash_label(label),)
 
 
-def equal(members, count):
+def equal(members: Members, count: int) -> list[int]:
     return [count] * len(members)
 
 
 _float32 = Struct("<f")
 
 
-def f32(x):
+def f32(x: float) -> float:
     """``x`` rounded to IEEE single precision."""
     return _float32.unpack(_float32.pack(x))[0]
 
 
-def labels_f32(members, average):
+def labels_f32(members: Members, average: int) -> list[int]:
     """Labels per server in proportion to its weight, ``average`` on average, in C's single precision.
 
     libmemcached and twemproxy write it as weight / total * 160 / 4 * n + 1e-10; 160 / 4 is exact, so it equals 40, and
@@ -136,39 +142,39 @@ def labels_f32(members, average):
     return [floor(f32(f32(f32(f32(m.weight) / total) * average) * len(members))) for m in members]
 
 
-def labels_f64(members, average):
+def labels_f64(members: Members, average: int) -> list[int]:
     """The same in double precision, multiplied before it is divided: dalli, com.danga and com.whalin."""
     total = sum(member.weight for member in members)
     return [floor(len(members) * average * member.weight / total) for member in members]
 
 
-def ketama(members, hash_key, settings):
+def ketama(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     return Ring(*continuum(members, labels_f32(members, 40), md5_words), hash_key)
 
 
-def ketama_unweighted(members, hash_key, settings):
+def ketama_unweighted(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     hash_of_points = HASHES[settings.point_hash] if settings.point_hash else hash_key
     return Ring(*continuum(members, equal(members, 100), single(hash_of_points)), hash_key)
 
 
-def libmemcached_consistent(members, hash_key, settings):
+def libmemcached_consistent(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     # libmemcached turns to weighted points as soon as it sees a weight above 1, and stays there.
     return (ketama if settings.weighted else ketama_unweighted)(members, hash_key, settings)
 
 
-def libketama(members, hash_key, settings):
+def libketama(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     # ketama.c: pct is a float, the rest of the product a double.
     total = f32(sum(member.weight for member in members))
     labels_each = [floor(f32(f32(f32(m.weight) / total) * 40.0 * len(members))) for m in members]
     return Ring(*continuum(members, labels_each, md5_words), hash_key)
 
 
-def magent_ketama(members, hash_key, settings, mask=0xFFFFFFFF):
+def magent_ketama(members: Members, hash_key: HashKey, settings: Settings, mask: int = 0xFFFFFFFF) -> Locator:
     points, owners = continuum(members, labels_f32(members, 500), md5_words)
-    return _ring.MagentRing(points, owners, hash_key, mask, _weighted(members))
+    return locators.MagentRing(points, owners, hash_key, mask, _weighted(members))
 
 
-def magent_ketama_06(members, hash_key, settings):
+def magent_ketama_06(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     # 0.6 keeps the hash in a char: every point lies above it, and the owner of the lowest point gets nearly all keys.
     return magent_ketama(members, hash_key, settings, mask=0xFF)
 
@@ -177,18 +183,18 @@ PHP_SLOTS = 1024
 PHP_SLOT_STEP = 0xFFFFFFFF // PHP_SLOTS
 
 
-def php_memcache_consistent(members, hash_key, settings):
+def php_memcache_consistent(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     labels_each = [trunc(160 * member.weight) for member in members]
     ring = Ring(*continuum(members, labels_each, single(hash_key)), hash_key)
     return Buckets([ring.at(slot * PHP_SLOT_STEP) for slot in range(PHP_SLOTS)], hash_key)
 
 
-def perl_fast_ketama(members, hash_key, settings):
+def perl_fast_ketama(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     """Cache::Memcached::Fast with ketama_points: each point is the CRC of the label and of the point before it."""
     labels_each = [trunc((settings.points or 150) * member.weight + 0.5) for member in members]
     _check_entries(sum(labels_each))
-    points = []
-    owners = []
+    points: list[int] = []
+    owners: list[int] = []
     for member, count in zip(members, labels_each):
         base = crc32(member.label.encode())
         point = 0
@@ -199,17 +205,17 @@ def perl_fast_ketama(members, hash_key, settings):
     return Ring(points, owners, hash_key)
 
 
-def dalli(members, hash_key, settings):
-    return _ring.RingBelow(*continuum(members, labels_f64(members, 160), _sha1_head, ":"), hash_key)
+def dalli(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
+    return locators.RingBelow(*continuum(members, labels_f64(members, 160), _sha1_head, ":"), hash_key)
 
 
-def _sha1_head(label):
+def _sha1_head(label: bytes) -> Sequence[int]:
     """The first eight hexadecimal digits of SHA-1 as the one point of a label."""
     return (int.from_bytes(sha1(label).digest()[:4], "big"),)
 
 
-def hashring(members, hash_key, settings, words_each=4):
-    digest_words = _hashing.sha1_words if hash_key is HASHES["sha1"] else md5_words
+def hashring(members: Members, hash_key: HashKey, settings: Settings, words_each: int = 4) -> Locator:
+    digest_words = hashes.sha1_words if hash_key is HASHES["sha1"] else md5_words
     # hashring multiplies in this order, in doubles: 7 or 14 equal servers get 39 labels.
     total = sum(member.weight for member in members)
     average = settings.points or 40
@@ -217,11 +223,11 @@ def hashring(members, hash_key, settings, words_each=4):
     return Ring(*continuum(members, labels_each, lambda label: digest_words(label)[:words_each]), hash_key)
 
 
-def hash_ring(members, hash_key, settings):
+def hash_ring(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     return hashring(members, hash_key, settings, words_each=3)
 
 
-def spymemcached_ketama(members, hash_key, settings):
+def spymemcached_ketama(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     if settings.weighted:
         points, owners = continuum(members, labels_f32(members, 40), md5_words)
     elif hash_key is HASHES["md5"]:
@@ -232,19 +238,19 @@ def spymemcached_ketama(members, hash_key, settings):
     return Ring(points[::-1], owners[::-1], hash_key)
 
 
-def whalin_consistent(members, hash_key, settings):
+def whalin_consistent(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     return Ring(*continuum(members, labels_f64(members, 40), md5_words), hash_key)
 
 
-def rendezvous(members, hash_key, settings, quote_key=False):
-    return _ring.Rendezvous([member.label for member in members], [member.index for member in members], quote_key)
+def rendezvous(members: Members, hash_key: HashKey, settings: Settings, quote_key: bool = False) -> Locator:
+    return locators.Rendezvous([member.label for member in members], [member.index for member in members], quote_key)
 
 
-def rendezvous_quoted(members, hash_key, settings):
+def rendezvous_quoted(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
     return rendezvous(members, hash_key, settings, quote_key=True)
 
 
-def _check_entries(count):
+def _check_entries(count: float) -> None:
     if count > MAX_ENTRIES:
         raise ValueError(f"the weights add up to {count} entries, more than {MAX_ENTRIES}: use smaller weights")
 
@@ -256,12 +262,12 @@ class Distribution(NamedTuple):
     """One way to place keys.  Every field that has a default keeps it where it does not matter."""
 
     sentence: str
-    build: Callable
+    build: Callable[..., Locator]
     hash: str  # the key hash where none is asked for
     label: str = "short"  # format of the point labels, see labels.py
     order: str = "given"  # "given", "name" (twemproxy) or "host" (libmemcached's OPT_SORT_HOSTS)
-    settings: tuple = ()  # what else it can be told: fields of `Settings`
-    hashes: tuple = ()  # the only key hashes that make sense; empty = any
+    settings: tuple[str, ...] = ()  # its other settings: fields of `Settings`
+    hashes: tuple[str, ...] = ()  # the only key hashes that make sense; empty = any
 
 
 DISTRIBUTIONS = {

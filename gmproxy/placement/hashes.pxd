@@ -1,7 +1,7 @@
 cimport cython
 
 # The names of constants above 2^31: Cython takes such literals for Python objects.
-cdef unsigned int M32, _BEEF, _MIX_1, _MIX_2, _END_1, _END_2
+cdef unsigned int M32, _BEEF
 
 @cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
 cdef unsigned int _one_at_a_time(const unsigned char *text, Py_ssize_t length) noexcept
@@ -18,13 +18,6 @@ cdef unsigned int _last_word(const unsigned char *text, Py_ssize_t at, Py_ssize_
 cdef unsigned int _hsieh(const unsigned char *text, Py_ssize_t length) noexcept
 @cython.locals(h=cython.uint, k=cython.uint, at=Py_ssize_t, whole=Py_ssize_t)
 cdef unsigned int _murmur(const unsigned char *text, Py_ssize_t length) noexcept
-@cython.locals(k=cython.uint)
-cpdef list murmur3_words(bytes data)
-@cython.locals(k=cython.uint)
-cpdef object murmur3_tail(bytes data)
-@cython.locals(k=cython.uint)
-cpdef unsigned int murmur3_stir(unsigned int h, list words) except? 0
-cpdef unsigned int murmur3_end(unsigned int h, unsigned int tail, unsigned int length) noexcept
 cdef unsigned int _rotate(unsigned int x, int bits) noexcept
 @cython.locals(a=cython.uint, b=cython.uint, c=cython.uint, at=Py_ssize_t, last=Py_ssize_t)
 cdef unsigned int _jenkins(const unsigned char *text, Py_ssize_t length) noexcept
@@ -33,7 +26,7 @@ cdef unsigned int _djb(const unsigned char *text, Py_ssize_t length) noexcept
 
 
 cdef class QuickHash:
-    cdef unsigned int of(self, const unsigned char *text, Py_ssize_t length) except? 0
+    cdef unsigned int hash_bytes(self, const unsigned char *text, Py_ssize_t length) except? 0
 
 
 cdef class QuickFunction(QuickHash):

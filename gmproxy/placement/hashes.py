@@ -7,14 +7,15 @@ programs named, for their stored keys would be lost otherwise.  Two quirks run t
 * the 64-bit FNV hashes are cut to 32 bits.  The low half of a product depends on the low halves alone, and of the
   64-bit prime 0x100000001b3 the low half is 0x1b3, so 32-bit arithmetic gives the same result.
 
-The hashes of Java and JavaScript are in ``texthash.py``.
+The hashes of Java and JavaScript are in ``hashes_utf16.py``, MurmurHash3 in ``murmur3.py``.
 """
 
+from collections.abc import Callable
 from hashlib import sha1
-from struct import Struct, unpack
+from struct import Struct
 from zlib import crc32
 
-from gmproxy.placement import hashes_utf16 as _texthash
+from gmproxy.placement import hashes_utf16, murmur3
 
 try:
     # Python's own MD5 costs half of OpenSSL's on a short key and is there on FIPS machines as well.
@@ -25,51 +26,47 @@ except ImportError:
 # Constants above 2**31 have names, so that the compiled build can keep them in C: as literals they would be objects.
 M32 = 0xFFFFFFFF
 _BEEF = 0xDEADBEEF
-_MIX_1 = 0xCC9E2D51
-_MIX_2 = 0xE6546B64
-_END_1 = 0x85EBCA6B
-_END_2 = 0xC2B2AE35
 
 _four_words = Struct("<4I").unpack
 _four_words_of_five = Struct("<4I4x").unpack
 
 
-def md5_words(data):
+def md5_words(data: bytes) -> tuple[int, ...]:
     """MD5 as four little-endian 32-bit words: the points one ketama label contributes."""
     return _four_words(md5(data).digest())
 
 
-def sha1_words(data):
+def sha1_words(data: bytes) -> tuple[int, ...]:
     """The first four little-endian 32-bit words of SHA-1; the fifth is never used."""
     return _four_words_of_five(sha1(data).digest())
 
 
-def md5_hash(key):
+def md5_hash(key: bytes) -> int:
     """First little-endian word of MD5: twemproxy, libmemcached, ketama."""
     return _four_words(md5(key).digest())[0]
 
 
-def md5_byte(key):
+def md5_byte(key: bytes) -> int:
     """First byte of MD5 only: what magent 0.6 -k keeps of it."""
     return md5(key).digest()[0]
 
 
-def sha1_hash(key):
+def sha1_hash(key: bytes) -> int:
     """First little-endian word of SHA-1: npm hashring with algorithm sha1."""
     return sha1_words(key)[0]
 
 
-def crc32_upper(key):
+def crc32_upper(key: bytes) -> int:
     """Bits 16..30 of CRC-32: twemproxy's `crc32`, libmemcached's `crc`, python-memcached, Cache::Memcached."""
     return (crc32(key) >> 16) & 0x7FFF
 
 
-def crc32a(key):
+def crc32a(key: bytes) -> int:
     """All 32 bits of CRC-32."""
     return crc32(key)
 
 
-def _crc16_table():
+def _crc16_table() -> tuple[int, ...]:
     """Table of the CCITT polynomial 0x1021, most significant bit first."""
     table = []
     for byte in range(256):
@@ -83,7 +80,7 @@ def _crc16_table():
 _CRC16 = _crc16_table()
 
 
-def crc16(key):
+def crc16(key: bytes) -> int:
     """CRC-16 CCITT whose register is never cut to 16 bits, so old bytes stay in the upper half."""
     c = 0
     for byte in key:
@@ -91,7 +88,7 @@ def crc16(key):
     return c
 
 
-def one_at_a_time(key):
+def one_at_a_time(key: bytes) -> int:
     """Bob Jenkins' one-at-a-time over signed bytes; libmemcached's "default"."""
     return _one_at_a_time(key, len(key))
 
@@ -101,7 +98,7 @@ def one_at_a_time(key):
 # byte took a fifth longer.
 
 
-def _one_at_a_time(text, length):
+def _one_at_a_time(text: bytes, length: int) -> int:
     mask = 0xFFFFFFFF
     h = 0
     for at in range(length):
@@ -115,7 +112,7 @@ def _one_at_a_time(text, length):
     return (h * 32769) & M32
 
 
-def _fnv1(text, length, h, prime):
+def _fnv1(text: bytes, length: int, h: int, prime: int) -> int:
     """FNV-1 over signed bytes: multiply, then xor."""
     mask = 0xFFFFFFFF
     for at in range(length):
@@ -126,7 +123,7 @@ def _fnv1(text, length, h, prime):
     return h
 
 
-def _fnv1a(text, length, h, prime):
+def _fnv1a(text: bytes, length: int, h: int, prime: int) -> int:
     """FNV-1a over signed bytes: xor, then multiply."""
     mask = 0xFFFFFFFF
     for at in range(length):
@@ -137,32 +134,32 @@ def _fnv1a(text, length, h, prime):
     return h
 
 
-def fnv1_32(key):
+def fnv1_32(key: bytes) -> int:
     """FNV-1, 32 bits, signed bytes."""
     return _fnv1(key, len(key), 0x811C9DC5, 0x01000193)
 
 
-def fnv1a_32(key):
+def fnv1a_32(key: bytes) -> int:
     """FNV-1a, 32 bits, signed bytes; PECL memcache's `fnv`."""
     return _fnv1a(key, len(key), 0x811C9DC5, 0x01000193)
 
 
-def fnv1_64(key):
+def fnv1_64(key: bytes) -> int:
     """Lower half of FNV-1 with 64 bits, signed bytes."""
     return _fnv1(key, len(key), 0x84222325, 0x1B3)
 
 
-def fnv1a_64(key):
+def fnv1a_64(key: bytes) -> int:
     """Lower half of FNV-1a with 64 bits, signed bytes."""
     return _fnv1a(key, len(key), 0x84222325, 0x1B3)
 
 
-def _word(text, at):
+def _word(text: bytes, at: int) -> int:
     """The little-endian word of 32 bits there."""
     return text[at] | text[at + 1] << 8 | text[at + 2] << 16 | text[at + 3] << 24
 
 
-def _last_word(text, at, length):
+def _last_word(text: bytes, at: int, length: int) -> int:
     """The last, shorter word, with zeros behind it; 0 if there is none."""
     word = 0
     for place in range(at, length):
@@ -170,7 +167,7 @@ def _last_word(text, at, length):
     return word
 
 
-def _hsieh(text, length):
+def _hsieh(text: bytes, length: int) -> int:
     whole = length & ~3
     h = 0
     for at in range(0, whole, 4):
@@ -202,12 +199,12 @@ def _hsieh(text, length):
     return (h + (h >> 6)) & M32
 
 
-def hsieh(key):
+def hsieh(key: bytes) -> int:
     """Paul Hsieh's SuperFastHash, start 0; of a tail of three bytes the last is signed."""
     return _hsieh(key, len(key))
 
 
-def _murmur(text, length):
+def _murmur(text: bytes, length: int) -> int:
     whole = length & ~3
     h = ((_BEEF * length) ^ length) & M32
     for at in range(0, whole, 4):
@@ -220,62 +217,16 @@ def _murmur(text, length):
     return h ^ (h >> 15)
 
 
-def murmur(key):
+def murmur(key: bytes) -> int:
     """MurmurHash2, 32 bits, seed 0xdeadbeef * length."""
     return _murmur(key, len(key))
 
 
-def murmur3_words(data):
-    """MurmurHash3 x86_32, step 1: the whole 4-byte words of ``data``, scrambled; needs no state."""
-    words = []
-    for k in unpack("<%dI" % (len(data) >> 2), data[: len(data) & ~3]):
-        k = (k * _MIX_1) & M32
-        words.append((((k << 15) | (k >> 17)) * 0x1B873593) & M32)
-    return words
-
-
-def murmur3_tail(data):
-    """Step 1 for what is left behind the whole words; 0 if nothing is."""
-    k = (int.from_bytes(data[len(data) & ~3 :], "little") * _MIX_1) & M32
-    return (((k << 15) | (k >> 17)) * 0x1B873593) & M32
-
-
-def murmur3_stir(h, words):
-    """Step 2: stir scrambled words into the state ``h``, the seed to begin with."""
-    for k in words:
-        h ^= k
-        h = ((h << 13) | (h >> 19)) & M32
-        h = (h * 5 + _MIX_2) & M32
-    return h
-
-
-def murmur3_end(h, tail, length):
-    """Step 3: the hash, from the state, the scrambled tail and the length of the whole text in bytes."""
-    h ^= tail ^ length
-    h = ((h ^ (h >> 16)) * _END_1) & M32
-    h = ((h ^ (h >> 13)) * _END_2) & M32
-    return h ^ (h >> 16)
-
-
-def _murmur3(key, seed):
-    return murmur3_end(murmur3_stir(seed, murmur3_words(key)), murmur3_tail(key), len(key))
-
-
-def murmur3(key):
-    """MurmurHash3 x86_32, seed 0xdeadbeef * length: libmemcached's."""
-    return _murmur3(key, (_BEEF * len(key)) & M32)
-
-
-def murmur3_32(key):
-    """MurmurHash3 x86_32, seed 0: pymemcache's."""
-    return _murmur3(key, 0)
-
-
-def _rotate(x, bits):
+def _rotate(x: int, bits: int) -> int:
     return ((x << bits) | (x >> (32 - bits))) & M32
 
 
-def _jenkins(text, length):
+def _jenkins(text: bytes, length: int) -> int:
     a = b = c = (_BEEF + 13 + length) & M32
     if length == 0:
         return c
@@ -309,17 +260,17 @@ def _jenkins(text, length):
     return ((c ^ b) - _rotate(b, 24)) & M32
 
 
-def jenkins(key):
+def jenkins(key: bytes) -> int:
     """Bob Jenkins' lookup3 (hashlittle), initial value 13, result c."""
     return _jenkins(key, len(key))
 
 
-def djb(key):
+def djb(key: bytes) -> int:
     """magent: h * 33 + signed byte from 5381, 31 bits."""
     return _djb(key, len(key))
 
 
-def _djb(text, length):
+def _djb(text: bytes, length: int) -> int:
     h = 5381
     for at in range(length):
         byte = text[at]
@@ -330,7 +281,7 @@ def _djb(text, length):
 
 
 # Name -> function.  The first twelve are twemproxy's, under twemproxy's names.
-HASHES = {
+HASHES: dict[str, Callable[[bytes], int]] = {
     "one_at_a_time": one_at_a_time,
     "md5": md5_hash,
     "crc16": crc16,
@@ -344,19 +295,19 @@ HASHES = {
     "murmur": murmur,
     "jenkins": jenkins,
     "djb": djb,
-    "java": _texthash.java,
-    "java_signed": _texthash.java_signed,
+    "java": hashes_utf16.java,
+    "java_signed": hashes_utf16.java_signed,
     "md5_byte": md5_byte,
-    "murmur3": murmur3,
-    "murmur3_32": murmur3_32,
-    "nodeproxy": _texthash.nodeproxy,
+    "murmur3": murmur3.libmemcached,
+    "murmur3_32": murmur3.seed_0,
+    "nodeproxy": hashes_utf16.nodeproxy,
     "sha1": sha1_hash,
-    "spy_fnv1_32": _texthash.spy_fnv1_32,
-    "spy_fnv1_64": _texthash.spy_fnv1_64,
-    "spy_fnv1a_32": _texthash.spy_fnv1a_32,
-    "spy_fnv1a_64": _texthash.spy_fnv1a_64,
-    "whalin_old": _texthash.whalin_old,
-    "whalin_old_64": _texthash.whalin_old_64,
+    "spy_fnv1_32": hashes_utf16.spy_fnv1_32,
+    "spy_fnv1_64": hashes_utf16.spy_fnv1_64,
+    "spy_fnv1a_32": hashes_utf16.spy_fnv1a_32,
+    "spy_fnv1a_64": hashes_utf16.spy_fnv1a_64,
+    "whalin_old": hashes_utf16.whalin_old,
+    "whalin_old_64": hashes_utf16.whalin_old_64,
 }
 
 
@@ -365,20 +316,20 @@ class QuickHash:
 
     __slots__ = ()
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         """The hash of text[:length]."""
         raise NotImplementedError
 
 
 class QuickFunction(QuickHash):
-    """Whose function wants the key as an object."""
+    """A hash whose function takes the key as an object."""
 
     __slots__ = ("hash_key",)
 
-    def __init__(self, hash_key):
+    def __init__(self, hash_key: Callable[[bytes], int]) -> None:
         self.hash_key = hash_key
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         return self.hash_key(text[:length])
 
 
@@ -386,11 +337,11 @@ class QuickFnv1(QuickHash):
 
     __slots__ = ("start", "prime")
 
-    def __init__(self, start, prime):
+    def __init__(self, start: int, prime: int) -> None:
         self.start = start
         self.prime = prime
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         return _fnv1(text, length, self.start, self.prime)
 
 
@@ -398,7 +349,7 @@ class QuickFnv1a(QuickFnv1):
 
     __slots__ = ()
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         return _fnv1a(text, length, self.start, self.prime)
 
 
@@ -406,7 +357,7 @@ class QuickOneAtATime(QuickHash):
 
     __slots__ = ()
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         return _one_at_a_time(text, length)
 
 
@@ -414,7 +365,7 @@ class QuickHsieh(QuickHash):
 
     __slots__ = ()
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         return _hsieh(text, length)
 
 
@@ -422,7 +373,7 @@ class QuickMurmur(QuickHash):
 
     __slots__ = ()
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         return _murmur(text, length)
 
 
@@ -430,7 +381,7 @@ class QuickJenkins(QuickHash):
 
     __slots__ = ()
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         return _jenkins(text, length)
 
 
@@ -438,14 +389,14 @@ class QuickDjb(QuickHash):
 
     __slots__ = ()
 
-    def of(self, text, length):
+    def hash_bytes(self, text: bytes, length: int) -> int:
         return _djb(text, length)
 
 
-#: Whose results are signed, or without a bound.
+#: Hashes whose results are signed, or without a bound.
 _WIDE = ("java_signed", "whalin_old", "whalin_old_64", "nodeproxy")
 
-_QUICK = {hash_key: QuickFunction(hash_key) for name, hash_key in HASHES.items() if name not in _WIDE} | {
+_QUICK: dict[Callable[[bytes], int], QuickHash] = {hash_key: QuickFunction(hash_key) for name, hash_key in HASHES.items() if name not in _WIDE} | {
     fnv1_32: QuickFnv1(0x811C9DC5, 0x01000193),
     fnv1a_32: QuickFnv1a(0x811C9DC5, 0x01000193),
     fnv1_64: QuickFnv1(0x84222325, 0x1B3),
@@ -458,6 +409,6 @@ _QUICK = {hash_key: QuickFunction(hash_key) for name, hash_key in HASHES.items()
 }
 
 
-def quick_hash(hash_key):
+def quick_hash(hash_key: Callable[[bytes], int]) -> QuickHash | None:
     """The QuickHash for a function of this module, or None if there is none."""
     return _QUICK.get(hash_key)

@@ -1,16 +1,17 @@
 """Key hashes of programs that hash characters and not bytes, Java's and JavaScript's: ``key: bytes -> int``.
 
-They see UTF-16 code units, and on the wire there is UTF-8, so a key is decoded first.  See ``hashing.py``, which has the
+They see UTF-16 code units, and on the wire there is UTF-8, so a key is decoded first.  See ``hashes.py``, which has the
 table of all hashes.
 """
 
+from collections.abc import Sequence
 from struct import unpack
 
 # Has a name so that the compiled build can keep it in C: as a literal it would be an object.
 M32 = 0xFFFFFFFF
 
 
-def utf16_units(key):
+def utf16_units(key: bytes) -> Sequence[int]:
     """The UTF-16 code units of a UTF-8 key, as Java and JavaScript see it; bad bytes become U+FFFD."""
     if key.isascii():
         return key
@@ -18,29 +19,29 @@ def utf16_units(key):
     return unpack("<%dH" % (len(text) >> 1), text)
 
 
-def _java_polynomial(key, base):
+def _java_polynomial(key: bytes, base: int) -> int:
     h = 0
     for unit in utf16_units(key):
         h = (h * base + unit) & M32
     return h
 
 
-def java(key):
+def java(key: bytes) -> int:
     """Java String.hashCode taken as unsigned: spymemcached's NATIVE_HASH."""
     return _java_polynomial(key, 31)
 
 
-def java_signed(key):
+def java_signed(key: bytes) -> int:
     """Java String.hashCode as Java prints it: signed 32 bits."""
     return (_java_polynomial(key, 31) ^ 0x80000000) - 0x80000000
 
 
-def whalin_old(key):
+def whalin_old(key: bytes) -> int:
     """OLD_COMPAT_HASH of com.danga 1.x: h * 33 + unit from 0, signed 32 bits."""
     return (_java_polynomial(key, 33) ^ 0x80000000) - 0x80000000
 
 
-def whalin_old_64(key):
+def whalin_old_64(key: bytes) -> int:
     """OLD_COMPAT_HASH of com.danga 2.0 and later: the same in signed 64 bits."""
     h = 0
     for unit in utf16_units(key):
@@ -48,39 +49,39 @@ def whalin_old_64(key):
     return (h ^ 0x8000000000000000) - 0x8000000000000000
 
 
-def _spy_fnv1(key, h, prime):
+def _spy_fnv1(key: bytes, h: int, prime: int) -> int:
     for unit in utf16_units(key):
         h = ((h * prime) & M32) ^ unit
     return h
 
 
-def _spy_fnv1a(key, h, prime):
+def _spy_fnv1a(key: bytes, h: int, prime: int) -> int:
     for unit in utf16_units(key):
         h = ((h ^ unit) * prime) & M32
     return h
 
 
-def spy_fnv1_32(key):
+def spy_fnv1_32(key: bytes) -> int:
     """spymemcached's FNV1_32_HASH: over UTF-16 units; differs from fnv1_32 on non-ASCII keys only."""
     return _spy_fnv1(key, 0x811C9DC5, 0x01000193)
 
 
-def spy_fnv1a_32(key):
+def spy_fnv1a_32(key: bytes) -> int:
     """spymemcached's FNV1A_32_HASH: over UTF-16 units."""
     return _spy_fnv1a(key, 0x811C9DC5, 0x01000193)
 
 
-def spy_fnv1_64(key):
+def spy_fnv1_64(key: bytes) -> int:
     """spymemcached's FNV1_64_HASH: over UTF-16 units, lower half."""
     return _spy_fnv1(key, 0x84222325, 0x1B3)
 
 
-def spy_fnv1a_64(key):
+def spy_fnv1a_64(key: bytes) -> int:
     """spymemcached's FNV1A_64_HASH: over UTF-16 units, lower half."""
     return _spy_fnv1a(key, 0x84222325, 0x1B3)
 
 
-def nodeproxy(key):
+def nodeproxy(key: bytes) -> int:
     """nodeproxy's broken hashCode, in doubles: negative values grow without bound and lose digits.
 
     Result: any integer.  A long key can reach -Infinity, on which nodeproxy dies; here it counts as 0.

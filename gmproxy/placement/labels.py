@@ -4,41 +4,45 @@ A label format is a name in `LABELS`.  A server that was given a name is known b
 operator can keep the old text whatever the address is now.
 """
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 
-from gmproxy.placement.server_spec import DEFAULT_PORT
+from gmproxy.placement.server_spec import DEFAULT_PORT, Server
+
+#: {host name: address}
+Hosts = Mapping[str, str]
 
 
-def _full(server, hosts):
+def _full(server: Server, hosts: Hosts) -> str:
     return server.host if server.unix_path else f"{server.host}:{server.port}"
 
 
-def _short(server, hosts):
+def _short(server: Server, hosts: Hosts) -> str:
     return _shorten(server.host, server.port)
 
 
-def _shorten(host, port):
+def _shorten(host: str, port: int) -> str:
     return host if port == DEFAULT_PORT else f"{host}:{port}"
 
 
-def _twemproxy(server, hosts):
+def _twemproxy(server: Server, hosts: Hosts) -> str:
     # nutcracker cuts "path:weight" behind the colon.
     return f"{server.host}:" if server.unix_path else _short(server, hosts)
 
 
-def _dash(server, hosts):
+def _dash(server: Server, hosts: Hosts) -> str:
     return f"{server.host}-{server.port}"
 
 
-def _slash(server, hosts):
+def _slash(server: Server, hosts: Hosts) -> str:
     return f"/{server.host}:{server.port}"
 
 
-def _zero(server, hosts):
+def _zero(server: Server, hosts: Hosts) -> str:
     return f"{server.host}\0{server.port}"
 
 
-def _spymemcached(server, hosts):
+def _spymemcached(server: Server, hosts: Hosts) -> str:
     if _is_address(server.host) or server.unix_path:
         return _full(server, hosts)
     if server.host not in hosts:
@@ -49,14 +53,14 @@ def _spymemcached(server, hosts):
     return f"{server.host}/{hosts[server.host]}:{server.port}"
 
 
-def _spymemcached_short(server, hosts):
+def _spymemcached_short(server: Server, hosts: Hosts) -> str:
     for name, address in hosts.items():
         if address == server.host:
             return _shorten(name, server.port)
     return _short(server, hosts)
 
 
-def _is_address(host):
+def _is_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:
@@ -77,14 +81,14 @@ LABELS = {
 }
 
 
-def point_label(server, label_format, hosts):
+def point_label(server: Server, label_format: str, hosts: Hosts) -> str:
     """The label of ``server`` in the format of that name; ``hosts`` maps host names to addresses."""
     if server.name:
         return server.name
     return LABELS[label_format][1](server, hosts)
 
 
-def parse_hosts(text):
+def parse_hosts(text: str) -> dict[str, str]:
     """``name=address, name=address`` as a dict; ValueError quotes an item that is not of this form."""
     hosts = {}
     for item in filter(None, (item.strip() for item in text.replace(";", ",").split(","))):

@@ -2,6 +2,7 @@
 
 cimport cython
 from gmproxy.placement.hashes cimport QuickHash
+from gmproxy.placement.murmur3 cimport finish, mix_words, scrambled_tail, scrambled_words
 
 
 cdef class Locator:

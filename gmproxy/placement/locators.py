@@ -7,17 +7,15 @@ order the operator gave them.  ``owners`` always holds such indexes.  Who builds
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from random import random
 
-from gmproxy.placement.hashes import (
-    djb,
-    murmur3_end,
-    murmur3_stir,
-    murmur3_tail,
-    murmur3_words,
-    quick_hash,
-)
+from gmproxy.placement.hashes import djb, quick_hash
+from gmproxy.placement.murmur3 import finish, mix_words, scrambled_tail, scrambled_words
+
+#: The hash of a key.
+HashKey = Callable[[bytes], int]
 
 #: Of the hashes that the positions on most rings are.
 HASH_BITS = 32
@@ -25,15 +23,15 @@ TOP = 2**HASH_BITS - 1
 
 
 class Locator:
-    """Says which server a key belongs to."""
+    """Which server a key belongs to. May be called from a loop callback or a greenlet."""
 
     __slots__ = ()
 
-    def locate(self, key):
+    def locate(self, key: bytes) -> int:
         """Index into the servers, in the order the operator gave them."""
         return self.locate_in(key, len(key))
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         """As `locate`, for the key text[:length]: in the compiled build wherever it stands in memory."""
         raise NotImplementedError
 
@@ -43,11 +41,11 @@ class HashTagLocator(Locator):
 
     __slots__ = ("inner", "part")
 
-    def __init__(self, inner, part):
+    def __init__(self, inner: Locator, part: Callable[[bytes], bytes]) -> None:
         self.inner = inner
         self.part = part
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         return self.inner.locate(self.part(text[:length]))
 
 
@@ -56,10 +54,10 @@ class SingleServer(Locator):
 
     __slots__ = ("owner",)
 
-    def __init__(self, owner):
+    def __init__(self, owner: int) -> None:
         self.owner = owner
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         return self.owner
 
 
@@ -71,19 +69,19 @@ class Buckets(Locator):
 
     __slots__ = ("owners", "count", "hash_key", "quick")
 
-    def __init__(self, owners, hash_key):
+    def __init__(self, owners: Sequence[int], hash_key: HashKey) -> None:
         self.owners = array("i", owners)
         self.count = len(owners)
         self.hash_key = hash_key
         self.quick = quick_hash(hash_key)
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         quick = self.quick
         if quick is None:
             return self._locate_slowly(text[:length])
-        return self.owners[quick.of(text, length) % self.count]
+        return self.owners[quick.hash_bytes(text, length) % self.count]
 
-    def _locate_slowly(self, key):
+    def _locate_slowly(self, key: bytes) -> int:
         """Apart from the quick way, which would have to make room for the objects that this one needs."""
         return self.owners[self.hash_key(key) % self.count]
 
@@ -93,7 +91,7 @@ class AbsoluteBuckets(Buckets):
 
     __slots__ = ()
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         return self.owners[abs(self.hash_key(text[:length])) % self.count]
 
 
@@ -102,7 +100,7 @@ class FoldedBuckets(Buckets):
 
     __slots__ = ()
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         h = (self.hash_key(text[:length]) >> 16) & 0x7FFF
         if h == 0:
             h = 1
@@ -114,11 +112,11 @@ class RandomOwner(Locator):
 
     __slots__ = ("owners", "count")
 
-    def __init__(self, owners):
+    def __init__(self, owners: list[int]) -> None:
         self.owners = owners
         self.count = len(owners)
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         return self.owners[int(random() * self.count)]
 
 
@@ -130,7 +128,7 @@ class Ring(Locator):
 
     __slots__ = ("points", "owners", "hash_key", "quick", "_steps", "_places", "_shift", "_owners")
 
-    def __init__(self, points, owners, hash_key):
+    def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: HashKey) -> None:
         if not points:
             raise ValueError("the weights are too small: no server gets a point on the ring")
         order = sorted(range(len(points)), key=points.__getitem__)
@@ -143,7 +141,7 @@ class Ring(Locator):
         if self.quick is not None:
             self._divide()
 
-    def _divide(self):
+    def _divide(self) -> None:
         """Cut the circle into equal parts, about two to a point, and note how many points lie below each: most look-ups are done then."""
         bits = min(len(self.points).bit_length() + 1, HASH_BITS)
         self._shift = HASH_BITS - bits
@@ -154,20 +152,20 @@ class Ring(Locator):
         self._steps = array("q", [*self.points, TOP + 2])  # the last is above whatever is looked for
         self._owners = array("i", self.owners)
 
-    def _below(self, h):
+    def _below(self, h: int) -> int:
         """How many points lie below ``h``, for 0 <= h <= TOP + 1."""
         at = self._places[h >> self._shift]
         while self._steps[at] < h:
             at += 1
         return at
 
-    def at(self, h):
+    def at(self, h: int) -> int:
         """Owner of the position ``h``."""
         return self.owners[bisect_left(self.points, h)]
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         if self.quick is not None:
-            return self._owners[self._below(self.quick.of(text, length))]
+            return self._owners[self._below(self.quick.hash_bytes(text, length))]
         return self.at(self.hash_key(text[:length]))
 
 
@@ -176,17 +174,17 @@ class RingBelow(Ring):
 
     __slots__ = ()
 
-    def __init__(self, points, owners, hash_key):
+    def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: HashKey) -> None:
         Ring.__init__(self, points, owners, hash_key)
         self.owners.insert(0, self.owners[-2])
         self._owners = array("i", self.owners)
 
-    def at(self, h):
+    def at(self, h: int) -> int:
         return self.owners[bisect_right(self.points, h)]
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         if self.quick is not None:
-            h = self.quick.of(text, length)
+            h = self.quick.hash_bytes(text, length)
             return self._owners[self._below(h + 1)]
         return self.at(self.hash_key(text[:length]))
 
@@ -196,12 +194,12 @@ class MagentRing(Ring):
 
     __slots__ = ("mask", "buckets")
 
-    def __init__(self, points, owners, hash_key, mask, buckets):
+    def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: HashKey, mask: int, buckets: Sequence[int]) -> None:
         Ring.__init__(self, points, owners, hash_key)
         self.mask = mask
         self.buckets = Buckets(buckets, djb)
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         h = self.hash_key(text[:length]) & self.mask
         if h == 0:
             return self.buckets.locate_in(text, length)
@@ -218,21 +216,21 @@ class Rendezvous(Locator):
 
     __slots__ = ("groups", "owners", "quote_key")
 
-    def __init__(self, labels, owners, quote_key):
+    def __init__(self, labels: Sequence[str], owners: Sequence[int], quote_key: bool) -> None:
         self.quote_key = quote_key
         # The whole words of "label-" are stirred in once.  The rest, up to three characters, joins each key; servers
         # with the same rest, mostly all of them, share the scrambled words of rest and key.
-        groups = {}
+        groups: dict[bytes, list[tuple[int, int, int]]] = {}
         ranked = sorted(zip(labels, owners))
         for rank, (label, _) in enumerate(ranked):
             head = low_bytes(label + "-")
             whole = len(head) & ~3
-            state = murmur3_stir(0, murmur3_words(head[:whole]))
+            state = mix_words(0, scrambled_words(head[:whole]))
             groups.setdefault(head[whole:], []).append((state, len(head), rank))
         self.groups = list(groups.items())
         self.owners = [owner for _, owner in ranked]
 
-    def locate_in(self, text, length):
+    def locate_in(self, text: bytes, length: int) -> int:
         key = text[:length]
         if self.quote_key:
             key = repr(key).encode()
@@ -242,16 +240,16 @@ class Rendezvous(Locator):
         winner = 0
         for rest, heads in self.groups:
             whole = rest + key
-            words = murmur3_words(whole)
-            tail = murmur3_tail(whole)
+            words = scrambled_words(whole)
+            tail = scrambled_tail(whole)
             for state, length, rank in heads:
-                score = murmur3_end(murmur3_stir(state, words), tail, length + len(key))
+                score = finish(mix_words(state, words), tail, length + len(key))
                 if score > best or (score == best and rank > winner):
                     best = score
                     winner = rank
         return self.owners[winner]
 
 
-def low_bytes(text):
+def low_bytes(text: str) -> bytes:
     """The characters of ``text`` cut to their low 8 bits."""
     return bytes([ord(character) & 0xFF for character in text])

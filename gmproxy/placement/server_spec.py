@@ -36,7 +36,7 @@ class Server:
     unix_path: str | None = None
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Canonical address for logs and statistics: ``host:port``, ``[v6]:port`` or ``unix:/path``."""
         if self.unix_path is not None:
             return f"unix:{self.unix_path}"
@@ -44,11 +44,11 @@ class Server:
             return f"[{self.host}]:{self.port}"
         return f"{self.host}:{self.port}"
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.label} {self.name}" if self.name else self.label
 
 
-def parse_servers(text, default_weight=1):
+def parse_servers(text: str, default_weight: int | float = 1) -> list[Server]:
     """Return the list of `Server` in ``text``, in the order written.
 
     Raises ValueError that quotes the faulty item and says what was expected.
@@ -56,7 +56,7 @@ def parse_servers(text, default_weight=1):
     return [_parse_server(item.strip(), default_weight) for item in re.split("[,;]", text)]
 
 
-def _parse_server(item, default_weight):
+def _parse_server(item: str, default_weight: int | float) -> Server:
     if not item:
         raise ValueError(f"empty server: {EXPECTED}")
     address, name = _split_name(item)
@@ -75,7 +75,7 @@ def _parse_server(item, default_weight):
     )
 
 
-def _split_name(item):
+def _split_name(item: str) -> tuple[str, str | None]:
     """The name is the one word after the address, if there is a blank at all."""
     address, *names = item.split()
     if len(names) > 1:
@@ -87,7 +87,7 @@ def _split_name(item):
     return address, names[0]
 
 
-def _split_bracket(item, address):
+def _split_bracket(item: str, address: str) -> tuple[str, str]:
     host, bracket, rest = address[1:].partition("]")
     if not bracket:
         raise _bad(item, "the closing bracket is missing")
@@ -100,7 +100,7 @@ def _split_bracket(item, address):
     return host, _without_colon(item, rest)
 
 
-def _split_host(item, address):
+def _split_host(item: str, address: str) -> tuple[str, str]:
     if "]" in address:
         raise _bad(item, "the opening bracket is missing")
     if "::" in address or address.count(":") > 2:
@@ -115,13 +115,13 @@ def _split_host(item, address):
     return host, _without_colon(item, colon + rest)
 
 
-def _without_colon(item, rest):
+def _without_colon(item: str, rest: str) -> str:
     if rest == ":":
         raise _bad(item, "the port is empty")
     return rest[1:]
 
 
-def _parse_unix(item, path, name, default_weight):
+def _parse_unix(item: str, path: str, name: str | None, default_weight: int | float) -> Server:
     weight = default_weight
     head, colon, tail = path.rpartition(":")
     # A path may hold colons of its own: only a number after the last one is a weight.
@@ -132,7 +132,7 @@ def _parse_unix(item, path, name, default_weight):
     return Server(host=path, port=0, weight=weight, name=name, unix_path=path)
 
 
-def _parse_port(item, text):
+def _parse_port(item: str, text: str) -> int:
     # int() alone would also take "+1", "1_0" and digits of other scripts.
     if not re.fullmatch("[0-9]+", text):
         raise _bad(item, f"port {text!r} is not a number")
@@ -141,7 +141,7 @@ def _parse_port(item, text):
     return int(text)
 
 
-def _parse_weight(item, text):
+def _parse_weight(item: str, text: str) -> int | float:
     if not _NUMBER.fullmatch(text):
         raise _bad(item, f"weight {text!r} is not a positive number")
     weight = float(text)
@@ -150,5 +150,5 @@ def _parse_weight(item, text):
     return int(weight) if weight.is_integer() else weight
 
 
-def _bad(item, reason):
+def _bad(item: str, reason: str) -> ValueError:
     return ValueError(f"bad server {item!r}: {reason}; {EXPECTED}")

@@ -209,7 +209,7 @@ class Master(WorkerGroup):
             if isinstance(source, int):
                 os.close(source)
         self.loop.close()
-        self._supervisor.start_report.discard()
+        self._supervisor.start_report.close_pipe()
 
     def _serve(self, number: int, channel: control_socket.Channel) -> None:
         set_up_logs = functools.partial(self._set_up_logs, worker=str(number + 1))

@@ -114,7 +114,7 @@ class Worker:
             attempts.make(self._listeners.pop(address).stop)
         for pool in gone.values():
             self._draining.append(pool)
-            attempts.make(pool.drain, True)
+            attempts.make(pool.drain_clients, True)
         self._tick_every(min(config.timeout for config in configs) / TICKS_PER_TIMEOUT)
         gc.collect(YOUNGEST)
         attempts.end()
@@ -156,7 +156,7 @@ class Worker:
     def _tick(self) -> None:
         """Called from the loop, not in a greenlet: what fails here wakes clients, and they do not come back to a greenlet."""
         attempts = Attempts("worker.tick")
-        attempts.make(running.tick, self._interval)
+        attempts.make(running.advance, self._interval)
         now = self.now()
         for pool in [*self.pools.values(), *self._draining]:
             attempts.make(pool.run_due_tasks, now)
@@ -168,7 +168,7 @@ class Worker:
 
     def _close_left_pools(self) -> None:
         for pool in self._draining[:]:
-            pool.drain(after_next_reply=True)  # also clients that were being accepted when it was removed
+            pool.drain_clients(after_next_reply=True)  # also clients that were being accepted when it was removed
             if not pool.clients():
                 self._draining.remove(pool)
                 pool.shut_down()
@@ -212,7 +212,7 @@ class Worker:
         for listener in listeners.values():
             attempts.make(listener.stop)
         for pool in self.pools.values():
-            attempts.make(pool.drain, True)
+            attempts.make(pool.drain_clients, True)
 
     @staticmethod
     def now() -> float:
@@ -267,7 +267,7 @@ class Worker:
             gevent.sleep(0)  # whose connection was accepted a moment ago is not known yet
             while self.clients():
                 for pool in [*self.pools.values(), *self._draining]:
-                    attempts.make(pool.drain, after_next_reply)
+                    attempts.make(pool.drain_clients, after_next_reply)
                 gevent.sleep(SHORTEST_TICK)
 
     def clients(self) -> int:

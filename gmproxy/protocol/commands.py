@@ -2,8 +2,8 @@
 
 _STORED = frozenset((b"STORED\r\n", b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n"))
 
-#: By the name of a meta command, else by the kind of the verb.
-_ANSWERS = {
+#: By the name of a meta command, else by the kind of the command: `valid_replies`.
+_VALID_REPLIES = {
     b"mg": frozenset((b"HD", b"VA", b"EN")),
     b"ms": frozenset((b"HD", b"NS", b"EX", b"NF")),
     b"md": frozenset((b"HD", b"EX", b"NF")),
@@ -18,7 +18,7 @@ _ANSWERS = {
 
 
 #: Name of a command -> its number, given in the order in which they appear.
-_NUMBERS = {}
+_NUMBERS: dict[bytes, int] = {}
 
 
 class Command:
@@ -30,25 +30,25 @@ class Command:
     kind         how its words are read: the name of a method of the parser
     min_args     number of words that memcached wants, the command itself included; what it does not know at the end, it ignores
     has_data_block  True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
-    returns_values  True: the answer is VALUE blocks and END
-    is_meta      True: the answer is that of a meta command; neither: one line
-    is_read      True: it asks for the item, so its answer is a hit or a miss, and another server may be asked instead
-    is_write     True: it changes the item, so the backup hears of it too
+    returns_values  True: the reply is VALUE blocks and END
+    is_meta      True: the reply is that of a meta command; neither: one line
+    is_read      True: it asks for the item, so its reply is a hit or a miss, and another server may be asked instead
+    is_write     True: it changes the item, so the backup receives it, too
     reads_old_value  True: what it does depends on what the server has
     overwrites   True: it changes the item, whatever the server has
-    conditional  True: the backup hears of it once it is known what came of it, since it could come to another result
-    idempotent   True: asking the same server twice does no harm, the answer included
+    conditional  True: the backup receives it once the primary's result is known, since its own could be another
+    idempotent   True: to send it to the same server twice does no harm, the reply included
     valid_replies  the lines it may be answered with, besides error lines and, for incr and decr, a number; for a meta command the
-                 words with which its answer may begin
-    success_prefixes  how the answer begins if a change by outcome was made (a tuple)
+                 words with which its reply may begin
+    success_prefixes  how the reply begins if a conditional write was made (a tuple)
     miss_reply   what says "not found" where that is an honest answer to a read that failed; else None
     """
 
-    __slots__ = ("name", "prefix", "number", "kind", "min_args", "has_data_block", "returns_values", "is_meta", "is_read", "is_write", "reads_old_value", "overwrites", "conditional",
-                 "idempotent", "valid_replies", "success_prefixes", "miss_reply")
+    __slots__ = ("name", "prefix", "number", "kind", "min_args", "has_data_block", "returns_values", "is_meta", "is_read", "is_write",
+                 "reads_old_value", "overwrites", "conditional", "idempotent", "valid_replies", "success_prefixes", "miss_reply")
 
-    def __init__(self, name, kind, min_args, returns_values=False, is_read=False, is_write=False, reads_old_value=False, conditional=False,
-                 idempotent=False):
+    def __init__(self, name: bytes, kind: str, min_args: int, returns_values: bool = False, is_read: bool = False, is_write: bool = False,
+                 reads_old_value: bool = False, conditional: bool = False, idempotent: bool = False) -> None:
         self.name = name
         self.prefix = name + b" "
         self.number = _NUMBERS.setdefault(name, len(_NUMBERS))
@@ -63,11 +63,11 @@ class Command:
         self.overwrites = is_write and not self.is_read and not self.reads_old_value
         self.conditional = conditional
         self.idempotent = idempotent
-        self.valid_replies = _ANSWERS.get(name if self.is_meta else kind, frozenset())
+        self.valid_replies = _VALID_REPLIES.get(name if self.is_meta else kind, frozenset())
         self.success_prefixes = (b"HD", b"VA") if self.is_meta else (b"STORED",)
         self.miss_reply = b"END\r\n" if returns_values else b"EN\r\n" if b"EN" in self.valid_replies else None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Command {self.name.decode()}>"
 
 
@@ -107,8 +107,8 @@ META_SET = COMMANDS[b"ms"]
 META_DELETE = COMMANDS[b"md"]
 META_COUNT = COMMANDS[b"ma"]
 
-#: What a meta command becomes by its flags. A look that may win the right to recache is not to be repeated: the second time,
-#: the answer is that somebody else has won.
+#: What a meta command becomes by its flags. A get that may win the right to recache is not to be repeated: the second reply
+#: would be that another client has won.
 META_TOUCH = Command(b"mg", "meta", 2, is_read=True, is_write=True, idempotent=True)
 META_WIN = Command(b"mg", "meta", 2, is_read=True)
 META_WIN_AND_TOUCH = Command(b"mg", "meta", 2, is_read=True, is_write=True)
@@ -117,8 +117,8 @@ META_SET_IF = Command(b"ms", "meta_set", 2, is_write=True, conditional=True)
 META_DELETE_IF = Command(b"md", "meta", 2, is_write=True, conditional=True)
 META_COUNT_IF = Command(b"ma", "meta", 2, is_write=True, conditional=True)
 
-#: A login with a wrong password. The `line` of its Request is the refusal, which the client gets after a delay (service.py).
-WRONG_PASSWORD = Command(b"set", "wrong_password", 0, 0)
+#: A login with a wrong password. The `line` of its Request is the refusal, which the client gets after a delay (client/context.py).
+WRONG_PASSWORD = Command(b"set", "wrong_password", 0)
 
 #: The name of each command, by its number.
 COMMAND_NAMES = tuple([name.decode() for name in _NUMBERS])

@@ -64,7 +64,7 @@ cdef Py_ssize_t scratch_size = 0
 
 
 cdef int *take_scratch(Py_ssize_t numbers) except NULL:
-    """Room for so many: one division after the other uses the same."""
+    """Room for so many: one partition after the other uses the same."""
     global scratch, scratch_size
     cdef int *more
     if scratch == NULL or numbers > scratch_size:
@@ -157,10 +157,10 @@ cdef class KeyList:
         return line
 
     cpdef KeyPartition partition(self, Locator locator, Py_ssize_t servers):
-        cdef KeyPartition division = _new_division(self, [])
+        cdef KeyPartition partition = _new_partition(self, [])
         cdef int *sizes = take_scratch(2 * servers)  # group -> how many keys it has
         cdef int *groups = sizes + servers           # server -> its group
-        cdef int *order = division._order
+        cdef int *order = partition._order
         cdef Span *spans = self._spans
         cdef const unsigned char *text = <const unsigned char *>self._text
         cdef Py_ssize_t number, owner
@@ -173,11 +173,11 @@ cdef class KeyList:
                 group = groups[owner] = count
                 sizes[group] = 0
                 count += 1
-                division.owners.append(owner)
+                partition.owners.append(owner)
             sizes[group] += 1
             order[number] = group
-        division._share_out(self, sizes, count)
-        return division
+        partition._share_out(self, sizes, count)
+        return partition
 
     # -- their values
 
@@ -218,7 +218,7 @@ cdef class KeyList:
             if text[at] != c" " or memcmp(text + start + LABEL_SIZE, keys + span.start, span.length) != 0:
                 number += 1  # the server does not have this one
                 continue
-            if not header.parse(<const unsigned char *>text, at, end) or header.end > end:
+            if not header.parse_after_key(<const unsigned char *>text, at, end) or header.end > end:
                 return start
             at = header.end
             if text[at - 2] != c"\r" or text[at - 1] != c"\n":
@@ -324,10 +324,10 @@ cdef class KeyPartition:
             PyMem_Free(sources)
 
 
-cdef KeyPartition _new_division(KeyList keys, list owners):
-    cdef KeyPartition division = KeyPartition.__new__(KeyPartition)
-    division._begin(keys, owners)
-    return division
+cdef KeyPartition _new_partition(KeyList keys, list owners):
+    cdef KeyPartition partition = KeyPartition.__new__(KeyPartition)
+    partition._begin(keys, owners)
+    return partition
 
 
 cdef struct Source:

@@ -16,7 +16,7 @@ def plain_number(text: str) -> int | None:
     return int(text) if _PLAIN_NUMBER.fullmatch(text) else None
 
 
-def c_number(word, least, most):
+def c_number(word: bytes, least: int, most: int) -> int | None:
     """The number that memcached reads from `word`, or None if it refuses it or it is not in [least, most]."""
     match = _C_NUMBER.match(word)
     if match is None:
@@ -27,6 +27,6 @@ def c_number(word, least, most):
     return number if least <= number <= most else None
 
 
-def as_int32(number):
+def as_int32(number: int) -> int:
     """What is left of a number when memcached stores it in 32 signed bits."""
     return (number + 2**31) % 2**32 - 2**31

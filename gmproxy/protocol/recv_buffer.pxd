@@ -33,5 +33,5 @@ cdef class RecvBuffer:
     cpdef long long parse_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept
     cpdef bint is_cas_number(self, Py_ssize_t start, Py_ssize_t stop) noexcept
     cpdef bint parse_value_header(self, ValueHeader header, Py_ssize_t key_end, Py_ssize_t stop) noexcept
-    cpdef wait_for(self, Py_ssize_t start, Py_ssize_t need)
+    cpdef require(self, Py_ssize_t start, Py_ssize_t need)
     cpdef Py_ssize_t discard(self, Py_ssize_t count) noexcept

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The compiled half of gmproxy/protocol/recv_buffer.py: see there.
 
-What arrives is looked at where the kernel put it, in one buffer that all streams share; what is cut out of it is the only copy.
-A stream that has not understood all of its bytes by the time another one needs the buffer moves them out first. Of a long
+What arrives is looked at where the kernel put it, in one buffer that all connections share; what is cut out of it is the only copy.
+A RecvBuffer that has bytes left when another one needs the shared buffer moves them out first. Of a long
 message the rest is received at its final place, and what is cut out then is that place itself: 16 KiB values took three
 copies before (the benchmark's row value-16k).
 """
@@ -25,16 +25,16 @@ cdef enum:
 cdef PlainTransport transport = PLAIN
 
 cdef char shared[RECV_SIZE]
-cdef RecvBuffer tenant = None  # whose bytes are in `shared`
+cdef RecvBuffer tenant = None  # the one whose bytes are in `shared`
 
 
 cdef inline Py_ssize_t find(const char *text, int byte, Py_ssize_t start, Py_ssize_t stop) noexcept:
     """The offset of `byte` in text[start:stop], or -1."""
-    cdef const char *found
+    cdef const char *match
     if start >= stop:
         return -1
-    found = <const char *>memchr(text + start, byte, stop - start)
-    return -1 if found == NULL else found - text
+    match = <const char *>memchr(text + start, byte, stop - start)
+    return -1 if match == NULL else match - text
 
 
 cdef inline bint are_digits(const char *text, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t most) noexcept:
@@ -109,7 +109,7 @@ cdef class RecvBuffer:
         return shared + left
 
     cdef int _move_out(self) except -1:
-        """Somebody else needs the shared buffer."""
+        """Another one needs the shared buffer."""
         if self.pos == self.end:
             self.pos = self.end = self._searched = 0
             return 0
@@ -214,9 +214,9 @@ cdef class RecvBuffer:
         return are_digits(self._text, start, stop, MAX_CAS_DIGITS)
 
     cpdef bint parse_value_header(self, ValueHeader header, Py_ssize_t key_end, Py_ssize_t stop) noexcept:
-        return header.parse(<const unsigned char *>self._text, key_end, min(stop, self.end))
+        return header.parse_after_key(<const unsigned char *>self._text, key_end, min(stop, self.end))
 
-    cpdef wait_for(self, Py_ssize_t start, Py_ssize_t need):
+    cpdef require(self, Py_ssize_t start, Py_ssize_t need):
         self.pos = start
         self.need = need
 

@@ -51,9 +51,9 @@ cdef class Request:
     cdef public long long sent_at_byte
 
     cpdef begin(self, Command command, bytes key, bytes line)
-    @cython.locals(owner=ReplySink)
+    @cython.locals(sink=ReplySink)
     cpdef complete(self)
-    @cython.locals(owner=ReplySink)
+    @cython.locals(sink=ReplySink)
     cpdef abandon(self)
 
 

@@ -1,13 +1,18 @@
-"""A request, and the place for its reply: what travels between a client session and a backend link.
+"""A request, and the place for its reply: what travels between a client's session and a connection to a backend; and the interfaces of the
+classes that it meets on the way.
 
-One object is both the question and its reply slot, so a link's queue of unanswered requests and a session's batch of
-replies-to-come hold the same objects and nothing has to be looked up when an answer arrives.
+One object is both the request and its reply slot, so a connection's queue of unanswered requests and a session's batch of replies to come hold
+the same objects, and nothing has to be looked up when a reply arrives.
 
-Exactly once: code that has a reply, or a failure, for a request calls `complete`; code that catches an exception of our own on the way of a
-request calls `abandon`. Whichever comes first is what the owner gets.
+Exactly once: code that has a reply, or a failure, for a request calls `complete`; code that catches an exception of gmproxy's own on the way of a
+request calls `abandon`. Whichever comes first is what the sink gets.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from gmproxy import internal_errors
+from gmproxy.protocol.commands import Command
+from gmproxy.protocol.recv_buffer import RecvBuffer
 
 #: The answer to a request that gmproxy itself failed to answer (gmproxy.internal_errors).
 INTERNAL_ERROR = b"SERVER_ERROR internal error\r\n"
@@ -19,32 +24,32 @@ ROLES = ("primary", "backup", "copy", "unready")
 
 
 class ReplySink:
-    """Whoever asks, and is told of the answer. What a class derives from this in the compiled build stands in its .pxd."""
+    """What gets the reply to a request. What a class derives from this in the compiled build stands in its .pxd."""
 
     __slots__ = ()
 
-    def on_reply(self, request):
+    def on_reply(self, request: "Request") -> "ReplySink | None":
         """`request.reply` is there. Returns the client session that waits for no more replies by this, or None. Called by
         Request.complete alone, once for each request."""
         raise NotImplementedError
 
-    def on_internal_error(self, request):
+    def on_internal_error(self, request: "Request") -> "ReplySink | None":
         """Instead of `on_reply`: gmproxy itself failed on `request`, and there will be no reply. Answers INTERNAL_ERROR to whatever this
         object asked `request` for. Returns the same as `on_reply`. It must not raise."""
         raise NotImplementedError
 
-    def resume(self):
+    def resume(self) -> None:
         """What a client session does that was returned so. Called from the loop's callbacks only."""
         raise NotImplementedError
 
 
 class ReplyRenderer:
-    """How the client that asked hears of an answer, where that is not the line the server gave. For the compiled build as above."""
+    """The form in which the client gets a reply, where that is not the server's. For the compiled build as above."""
 
     __slots__ = ()
 
-    def render(self, request):
-        """The bytes that the client gets for the answered `request`; b"" if it is not to hear of it."""
+    def render(self, request: "Request") -> bytes:
+        """The bytes that the client gets for the answered `request`; b"" for none. Called from a greenlet or a loop callback; must not wait."""
         raise NotImplementedError
 
 
@@ -60,35 +65,45 @@ class RequestParser:
 
     __slots__ = ()
 
-    def next_request(self):
+    if TYPE_CHECKING:  # a class that derives from this has them among its slots
+        stream: RecvBuffer
+        max_item_size: int
+        users: Any
+
+    def next_request(self) -> "Request | None":
         raise NotImplementedError
 
-    def is_authenticated(self):
-        """True if the client need not say any more who it is."""
+    def is_authenticated(self) -> bool:
+        """True if the client has logged in, or need not."""
         raise NotImplementedError
 
-    def is_between_messages(self):
-        """True if all that the client has begun to say is understood: what is left of it is `is_authenticated` alone."""
+    def is_between_messages(self) -> bool:
+        """True if all bytes of the client are parsed: the only state that is left is `is_authenticated`."""
         raise NotImplementedError
 
 
 class ReplyParser:
     """The replies on one link, in order, in whatever protocol. For the compiled build as above.
 
-    `stream.feed(chunk)` takes what arrived; `read(request)`, for the oldest request that has no reply, gives the complete reply, or None
+    `stream.feed(chunk)` takes what arrived; `parse_reply(request)`, for the oldest request that has no reply, returns the complete reply, or None
     while some of it has not arrived. Raises BackendError when the server cannot be understood any more.
 
-    found         values in the reply just read
+    values_found  values in the reply just parsed
     out_of_step   set by an answer after which the server takes a data block for commands, so that nothing more can be trusted
     """
 
     __slots__ = ()
 
-    def is_between_messages(self):
+    if TYPE_CHECKING:
+        stream: RecvBuffer
+        values_found: int
+        out_of_step: bool
+
+    def is_between_messages(self) -> bool:
         """True if not a byte has arrived after the last complete reply."""
         raise NotImplementedError
 
-    def parse_reply(self, request):
+    def parse_reply(self, request: "Request") -> bytes | None:
         raise NotImplementedError
 
 
@@ -101,76 +116,77 @@ class ClientProtocolError(Exception):
 class Request:
     """One question and, later, its answer.
 
-    verb      what is asked (a Command); None for a request that is answered without asking anybody
+    command   None for a request that is answered without asking a server
     key       the key, or the first of several that the client named; b"" if the command has none
     keys      all keys of a retrieval of more than one key, in the client's order, or those of them that one server is asked for; else None
     line      what the server gets: the command line, without noreply, and the data block if there is one, each with CRLF
     quiet     True: the client said noreply
-    edge      an ReplyRenderer if the client gets the reply in another form; None: as it is
+    renderer  the ReplyRenderer if the client gets the reply in another form; None: as it is
     reply     the complete answer of the server, or None while there is none
-    mapped    for several keys: True if `reply` is as the server gave it, and `keys` know where in it their values are; False if it
+    has_value_offsets  for several keys: True if `reply` is as the server gave it, and `keys` know where in it their values are; False if it
               is an error, or was pieced together
-    owner     who asked (an ReplySink); None if nobody waits for the answer, or has it already
-    lane      which of a backend's links carries it (the same for all requests of one client, for their order)
-    stage     PRIMARY, BACKUP, COPY or UNREADY
+    sink      the ReplySink that gets the reply; None if none waits for it, or it has it already
+    connection_index  which of a backend's connections carries it (the same for all requests of one client, for their order)
+    role      PRIMARY, BACKUP, COPY or UNREADY
     retried   True once it was sent a second time
-    twin      for a change that also goes to a backup: that request, and for that one the change itself (copies.py)
-    failure   the reason word, once a server failed on it
+    mirror    for a write that also goes to a backup: that request, and for that one the write itself (routing/replicate.py)
+    error     the reason word, once a server failed on it
+    sent_at_byte  how many bytes the connection had queued before it
     """
 
     __slots__ = ("command", "key", "keys", "line", "quiet", "renderer", "reply", "has_value_offsets", "sink", "connection_index", "role", "retried", "mirror",
                  "error", "sent_at_byte")
 
-    def __init__(self, command, key, line):
+    def __init__(self, command: Command | None, key: bytes, line: bytes) -> None:
         self.begin(command, key, line)
 
-    def begin(self, command, key, line):
-        self.command = command
+    def begin(self, command: Command | None, key: bytes, line: bytes) -> None:
+        self.command: Any = command
         self.key = key
-        self.keys = None
+        self.keys: Any = None
         self.line = line
         self.quiet = False
-        self.renderer = None
-        self.reply = None
+        self.renderer: ReplyRenderer | None = None
+        self.reply: Any = None
         self.has_value_offsets = False
-        self.sink = None
+        self.sink: ReplySink | None = None
         self.connection_index = 0
         self.role = PRIMARY
         self.retried = False
-        self.mirror = None
-        self.error = None
+        self.mirror: Request | None = None
+        self.error: str | None = None
         self.sent_at_byte = 0
 
-    def complete(self):
-        """`reply` is there: give it to the owner. Returns the client session that waits for no more replies by this, or None.
+    def complete(self) -> ReplySink | None:
+        """`reply` is there: give it to the sink. Returns the client session that waits for no more replies by this, or None.
 
-        The owner gets it once, however often this is called. If the owner fails, what it stands for is answered INTERNAL_ERROR. May be
+        The sink gets it once, however often this is called. If the sink fails, what it stands for is answered INTERNAL_ERROR. May be
         called from a callback of the loop; never waits.
         """
-        owner = self.sink
-        if owner is None:
+        sink = self.sink
+        if sink is None:
             return None
         self.sink = None
         try:
-            return owner.on_reply(self)
+            return sink.on_reply(self)
         except Exception:
             internal_errors.record("request.complete")
-            return owner.on_internal_error(self)
+            return sink.on_internal_error(self)
 
-    def abandon(self):
-        """gmproxy itself failed on this request: the owner gets INTERNAL_ERROR for it, unless it has a reply already. Returns the same as
+    def abandon(self) -> ReplySink | None:
+        """gmproxy itself failed on this request: the sink gets INTERNAL_ERROR for it, unless it has a reply already. Returns the same as
         `complete`; may be called from where that may."""
-        owner = self.sink
-        if owner is None:
+        sink = self.sink
+        if sink is None:
             return None
         self.sink = None
         self.reply = INTERNAL_ERROR
         self.has_value_offsets = False
-        return owner.on_internal_error(self)
+        return sink.on_internal_error(self)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         name = self.command.name.decode() if self.command else "-"
-        return f"<Request {name} {self.key!r} stage={self.role} reply={self.reply!r:.40}>"
+        return f"<Request {name} {self.key!r} role={self.role} reply={self.reply!r:.40}>"
 
 
 class RequestQueue:
@@ -181,32 +197,32 @@ class RequestQueue:
 
     __slots__ = ("count", "_ring", "_mask", "_at")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count = 0
-        self._ring = [None] * 16  # as long as a power of 2
+        self._ring: list[Any] = [None] * 16  # as long as a power of 2
         self._mask = len(self._ring) - 1
         self._at = 0              # the place of the oldest
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Request:
         """The oldest is 0."""
         if not 0 <= index < self.count:
             raise IndexError("not so many requests")
         return self._ring[(self._at + index) & self._mask]
 
-    def first(self):
+    def first(self) -> Request | None:
         """The oldest, or None."""
         return self._ring[self._at]
 
-    def append(self, request):
+    def append(self, request: Request) -> None:
         if self.count > self._mask:
             self._grow()
         self._ring[(self._at + self.count) & self._mask] = request
         self.count += 1
 
-    def popleft(self):
+    def popleft(self) -> Request:
         request = self._ring[self._at]
         if request is None:
             raise IndexError("no request")
@@ -215,20 +231,20 @@ class RequestQueue:
         self.count -= 1
         return request
 
-    def _grow(self):
+    def _grow(self) -> None:
         self._ring = self._ring[self._at:] + self._ring[:self._at] + [None] * self.count
         self._mask = len(self._ring) - 1
         self._at = 0
 
 
-def local_reply(reply):
+def local_reply(reply: bytes) -> Request:
     """A request that needs no server: it is already answered with the bytes `reply`."""
     request = Request(None, b"", b"")
     request.reply = reply
     return request
 
 
-def new_request(command, key, line):
+def new_request(command: Command, key: bytes, line: bytes) -> Request:
     """A new Request. In the compiled build, unlike a call of the class, this is a step in C."""
     request = Request.__new__(Request)
     request.begin(command, key, line)

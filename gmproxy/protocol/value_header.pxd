@@ -17,7 +17,7 @@ cdef class ValueHeader:
     cdef unsigned long long _number
 
     @cython.locals(at=Py_ssize_t)
-    cdef bint parse(self, const unsigned char *text, Py_ssize_t key_end, Py_ssize_t stop) noexcept
+    cdef bint parse_after_key(self, const unsigned char *text, Py_ssize_t key_end, Py_ssize_t stop) noexcept
     @cython.locals(first=Py_ssize_t, number=cython.ulonglong)
     cdef Py_ssize_t _parse_number(self, const unsigned char *text, Py_ssize_t at, Py_ssize_t stop, Py_ssize_t max_digits) noexcept
     cpdef bint parse_value(self, bytes reply, Py_ssize_t start) except -1

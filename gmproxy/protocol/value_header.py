@@ -16,7 +16,7 @@ UINT64 = 2**64 - 1
 
 
 class ValueHeader:
-    """What `parse` or `parse_value` has found; any number of headers after one another.
+    """What `parse_after_key` or `parse_value` has found; any number of headers after one another.
 
     flags, length, cas  the numbers; `cas` is 0 if there is none
     has_cas             True if there is a cas number
@@ -30,7 +30,7 @@ class ValueHeader:
     # The bytes are written as numbers, 32 for a blank and 48 to 57 for digits, since they are constants then in the compiled build, too. There
     # `text` is a pointer, so that a header is parsed where it was received.
 
-    def parse(self, text: bytes, key_end: int, stop: int) -> bool:
+    def parse_after_key(self, text: bytes, key_end: int, stop: int) -> bool:
         """Parse what follows the key, ` flags length` or ` flags length cas` and CRLF, from offset `key_end` on. False if it is not that, or
         does not end before `stop`; the data may do so or not."""
         at = self._parse_number(text, key_end, stop, MAX_NUMBER_DIGITS)
@@ -75,4 +75,4 @@ class ValueHeader:
             return False
         self.key_start = start + 6
         self.key_end = reply.find(b" ", self.key_start)
-        return self.key_end > self.key_start and self.parse(reply, self.key_end, len(reply)) and self.end <= len(reply)
+        return self.key_end > self.key_start and self.parse_after_key(reply, self.key_end, len(reply)) and self.end <= len(reply)

@@ -13,7 +13,7 @@ cdef class BatchOrder:
     cdef Py_ssize_t _seen
 
     cpdef bint must_wait(self, Request request, list batch) except -1
-    cpdef clear(self)
+    cpdef finish_batch(self)
     @cython.locals(earlier=Request, number=Py_ssize_t)
     cdef set _keys_of_reads(self, list batch)
     cdef set _unready_keys(self, list batch)

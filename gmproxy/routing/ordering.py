@@ -39,7 +39,7 @@ class BatchOrder:
             return not self._keys_of_reads(batch).isdisjoint(keys_of(request))
         return self._router.unready > 0 and not self._unready_keys(batch).isdisjoint(keys_of(request))
 
-    def clear(self) -> None:
+    def finish_batch(self) -> None:
         """The batch is answered."""
         self._keys_read = None
 

@@ -15,7 +15,7 @@ cdef class Copies:
 
     cpdef backup_of(self, bytes key)
     @cython.locals(outcome=Outcome)
-    cpdef send(self, Request request, object primary)
+    cpdef mirror_write(self, Request request, object primary)
     cdef bint _is_same_server(self, bytes key, object primary) except -1
     @cython.locals(copy=Request)
     cdef _send_twin(self, Request request, Command command, bytes line)

@@ -58,7 +58,7 @@ class Copies:
 
     # -- changes
 
-    def send(self, request: Request, primary: Backend) -> None:
+    def mirror_write(self, request: Request, primary: Backend) -> None:
         """`request`, a change, is about to be sent to `primary`."""
         if self._is_same_server(request.key, primary):
             return

@@ -168,7 +168,7 @@ class Router:
         if self.detour is not None:
             self.detour.take(request, request.key, backend)
         if self.copying and request.role == PRIMARY:
-            self.copies.send(request, backend)
+            self.copies.mirror_write(request, backend)
         session = backend.submit(request)
         if self._may_leave_guests(request):
             self.backup_of(request.key).guest_leaves(request.key)

@@ -2,7 +2,7 @@
 
 A process may be stopped (SIGSTOP, a debugger), starved of CPU, paused with its virtual machine, or busy in one long step. Meanwhile
 replies arrive and are not read, and requests wait and are not sent: no server and no client is late because of that. So the worker calls
-`tick` at short intervals, and a gap between two ticks that is much longer than the interval does not count.
+`advance` at short intervals, and a gap between two ticks that is much longer than the interval does not count.
 
 It is monotonic, unlike the time of the loop (`loop.now()`), which follows the clock of the machine when that is set: what is
 scheduled by that time may come an hour late.
@@ -34,7 +34,7 @@ class RunningClock:
         read = self._read()
         return read - self._paused - self._overdue(read)
 
-    def tick(self, interval: float) -> float:
+    def advance(self, interval: float) -> float:
         """The process runs, and will call this again in `interval` seconds. Returns `now()`."""
         read = self._read()
         self._paused += self._overdue(read)

@@ -75,9 +75,9 @@ class StartReport:
         if self.pipe is not None:
             with contextlib.suppress(OSError):
                 os.write(self.pipe, message.encode("utf-8", "backslashreplace"))
-            self.discard()
+            self.close_pipe()
 
-    def discard(self) -> None:
+    def close_pipe(self) -> None:
         """Report nothing; for a child process that has inherited the pipe."""
         if self.pipe is not None:
             os.close(self.pipe)

@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.socket
@@ -103,6 +103,13 @@ class Patient:
 
     refusal = b""
 
+    if TYPE_CHECKING:  # of the gevent server
+        socket: Any
+        address: Any
+        loop: Any
+        stop_accepting: Any
+        _start_accepting_if_started: Any
+
     _turned_away = 0
     _log_at = 0.0
 
@@ -131,7 +138,7 @@ class Patient:
     def do_handle(self, *connection: Any) -> None:
         """Called from the loop. gevent closes a connection for which no greenlet can be made."""
         try:
-            super().do_handle(*connection)
+            super().do_handle(*connection)  # type: ignore[misc]
         except Exception:
             internal_errors.record("accepting.do_handle")
 
@@ -169,6 +176,10 @@ class Limited:
 
     `handle(sock, address)` is called in a greenlet for each connection; the socket is closed when it returns.
     """
+
+    if TYPE_CHECKING:  # of the gevent server, and of the class that derives from both
+        close: Any
+        handle: Any
 
     max_connections = ADMIN_CONNECTIONS
     max_accept = 4  # one turn of the loop: clients of the proxy come first

@@ -22,7 +22,11 @@ from gmproxy.protocol import cas_numbers, commands
 from gmproxy.protocol import request as message
 from gmproxy.protocol.binary import packets
 from gmproxy.protocol.binary import server_reader as binary_link
-from gmproxy.protocol.binary.client_replies import OPERATIONS, PacketSequenceRenderer, new_renderer
+from gmproxy.protocol.binary.client_replies import (
+    OPERATIONS,
+    PacketSequenceRenderer,
+    new_renderer,
+)
 from gmproxy.protocol.key_list import KEY_LIST_PARSER, KeyList, KeyPartition
 from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.text import responses as reply

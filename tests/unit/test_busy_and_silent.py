@@ -22,7 +22,7 @@ def clients():
     made = PoolContext(options, Router(SimpleNamespace(**vars(options), lanes=1)), WorkerContext()).clients
     yield made
     while made:
-        made.drain(after_next_reply=False)
+        made.drain_all(after_next_reply=False)
         gevent.sleep(0)
     made.close()
 
@@ -188,14 +188,14 @@ def test_a_session_that_raises_when_looked_at_stops_nobody(clients, trouble):
         def drain(self, after_next_reply):
             self.left = True
 
-        def follow_options(self):
+        def apply_options(self):
             self.followed = True
 
     others = [Other() for _ in range(5)]
     clients.sessions.update(others, [Troublesome()])
     look_at_all(clients, 10.0)
-    clients.follow_options()
-    clients.drain(after_next_reply=True)
+    clients.apply_options()
+    clients.drain_all(after_next_reply=True)
     assert all(one.idle_rounds == 1 and one.left and one.followed for one in others)
     assert internal_errors.count() == 3
     clients.sessions.clear()

@@ -35,33 +35,33 @@ def test_without_ticks_all_time_counts(clock, time):
 
 
 def test_ticks_in_time_change_nothing(clock, time):
-    before = clock.tick(INTERVAL)
+    before = clock.advance(INTERVAL)
     for _ in range(100):
         time.now += INTERVAL * 1.5
-        clock.tick(INTERVAL)
+        clock.advance(INTERVAL)
     assert clock.now() == pytest.approx(before + 100 * INTERVAL * 1.5)
 
 
 def test_a_pause_does_not_count(clock, time):
     """Not while it lasts, nor afterwards; what passes until it is taken for one does."""
-    before = clock.tick(INTERVAL)
+    before = clock.advance(INTERVAL)
     time.now += 1.5
     assert clock.now() == pytest.approx(before + INTERVAL * INTERVALS_COUNTED)
-    assert clock.tick(INTERVAL) == clock.now() == pytest.approx(before + INTERVAL * INTERVALS_COUNTED)
+    assert clock.advance(INTERVAL) == clock.now() == pytest.approx(before + INTERVAL * INTERVALS_COUNTED)
     time.now += INTERVAL
-    assert clock.tick(INTERVAL) == pytest.approx(before + INTERVAL * INTERVALS_COUNTED + INTERVAL)
+    assert clock.advance(INTERVAL) == pytest.approx(before + INTERVAL * INTERVALS_COUNTED + INTERVAL)
 
 
 def test_it_never_goes_back(clock, time):
-    seen = [clock.tick(INTERVAL)]
+    seen = [clock.advance(INTERVAL)]
     for number in range(500):
         time.now += INTERVAL / 7
-        seen.append(clock.tick(INTERVAL) if number % 37 == 0 else clock.now())
+        seen.append(clock.advance(INTERVAL) if number % 37 == 0 else clock.now())
     assert all(later >= earlier - 1e-9 for earlier, later in zip(seen, seen[1:]))  # but for what is rounded
 
 
 def test_once_nobody_ticks_all_time_counts_again(clock, time):
-    clock.tick(INTERVAL)
+    clock.advance(INTERVAL)
     time.now += 10
     clock.stop()
     before = clock.now()

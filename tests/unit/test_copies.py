@@ -63,7 +63,7 @@ class Play:
     def ask(self, line, key=b"k"):
         request = Request(COMMANDS[line.split()[0]], key, line)
         request.sink = self.client
-        self.copies.send(request, PRIMARY)
+        self.copies.mirror_write(request, PRIMARY)
         return request
 
     def answer(self, request, reply):

@@ -34,7 +34,7 @@ def pools():
     made = []
     yield made.append
     for pool in made:
-        pool.drain()
+        pool.drain_clients()
         soon(lambda pool=pool: not pool.clients())
         pool.shut_down()
 

@@ -97,8 +97,8 @@ def test_who_is_here_can_be_told_to_leave_softly(hibernation, woken, pairs):
     (one, first), (two, second), (three, third) = pairs(3)
     hibernation.add(first, TEXT, False)
     hibernation.add(second, BINARY, True)
-    hibernation.drain_all()
-    hibernation.drain_all()
+    hibernation.drain_waiting()
+    hibernation.drain_waiting()
     hibernation.add(third, TEXT, False)
     assert len(hibernation) == 3
     for speaks in one, two, three:

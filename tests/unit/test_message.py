@@ -83,7 +83,7 @@ def test_a_local_reply_is_a_request_that_is_answered():
 
 def test_repr_tells_the_state():
     request = message.Request(COMMANDS[b"get"], b"a", b"get a\r\n")
-    assert repr(request) == "<Request get b'a' stage=0 reply=None>"
+    assert repr(request) == "<Request get b'a' role=0 reply=None>"
     assert "STORED" in repr(message.local_reply(b"STORED\r\n"))
 
 

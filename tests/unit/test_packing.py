@@ -12,7 +12,7 @@ from gmproxy.protocol import recv_buffer
 from gmproxy.protocol.binary import codec
 from gmproxy.protocol.value_header import ValueHeader
 
-pure, pure_stream = from_source("protocol.binary.codec", "protocol.recv_buffer")
+pure, pure_stream = from_source("protocol.binary.codec", "protocol.recv_buffer", "protocol.value_header", "transport.plain")[:2]
 RecvBuffer = pure_stream.RecvBuffer
 compiled = codec if COMPILED else None
 new_compiled_stream = recv_buffer.RecvBuffer

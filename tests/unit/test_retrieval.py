@@ -10,7 +10,10 @@ from gmproxy.placement import locators
 from gmproxy.placement.hashes import fnv1a_64
 from gmproxy.protocol import key_list, recv_buffer, request
 
-in_python, *others, _ = from_source("protocol.key_list", "protocol.recv_buffer", "placement.locators", "protocol.request", "placement.hashes")
+in_python, *others = from_source(
+    "protocol.key_list", "protocol.recv_buffer", "placement.locators", "protocol.request", "protocol.commands", "protocol.value_header",
+    "placement.hashes", "placement.murmur3", "transport.plain",
+)[:4]
 BUILDS = [pytest.param(in_python, *others, id="pure")]
 if COMPILED:
     BUILDS.append(pytest.param(key_list, recv_buffer, locators, request, id="compiled"))

@@ -102,7 +102,7 @@ def test_lines_are_the_same_however_they_are_cut(module, data, places):
 
 def test_a_needed_block_is_joined_when_it_is_there(new_stream):
     stream = with_bytes(new_stream, b"line\n01", pos=5)
-    stream.wait_for(5, 6)
+    stream.require(5, 6)
     for chunk, size in ((b"2", 3), (b"34", 5)):
         stream.feed(chunk)
         assert not stream.has_news()
@@ -114,7 +114,7 @@ def test_a_needed_block_is_joined_when_it_is_there(new_stream):
 
 def test_wait_for_leaves_out_what_stands_before(new_stream):
     stream = with_bytes(new_stream, b"done|rest")
-    stream.wait_for(5, 6)
+    stream.require(5, 6)
     assert stream.size() == 4
     stream.feed(b"of it")
     assert left(stream) == b"restof it"
@@ -233,7 +233,7 @@ def test_many_streams_at_once_keep_their_bytes(module, data):
                 if data.draw(st.booleans()):
                     stream.release_memory()
             elif stream.has_news():
-                stream.wait_for(stream.pos, block)
+                stream.require(stream.pos, block)
                 assert left(stream) == expected[number]
 
 
@@ -250,7 +250,7 @@ def test_a_long_block_is_cut_out_where_it_was_received(ends):
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(block))
     sent = theirs.send(block)
     stream.receive(ours.fileno())
-    stream.wait_for(0, len(block))
+    stream.require(0, len(block))
     while stream.size() < len(block):
         sent += send(theirs, block[sent:])
         stream.receive(ours.fileno())

@@ -5,6 +5,7 @@ Servers reply in text: values for a get, the reply to a meta command for everyth
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from gmproxy.protocol.binary import packets
 from gmproxy.protocol.binary.codec import PACKER
@@ -67,7 +68,7 @@ class Operation:
     def __init__(self, kind: str, quiet: bool = False, mode: bytes = b"", extras: tuple[int, ...] = (0,), has_key: bool | None = True,
                  returns_key: bool = False, not_stored: int = NOT_STORED) -> None:
         self.kind = kind
-        self.command = COMMANDS.get({"stat": b"stats", "flush": b"flush_all"}.get(kind, kind.encode()))
+        self.command: Any = COMMANDS.get({"stat": b"stats", "flush": b"flush_all"}.get(kind, kind.encode()))
         self.mode = mode
         self.extras = extras
         self.has_key = has_key
@@ -133,7 +134,7 @@ class PacketRenderer(ReplyRenderer):
 
     def render(self, request: Request) -> bytes:
         reply = request.reply
-        if reply.startswith(VALUE) and _VALUE_HEADER.parse(reply, len(VALUE) + len(request.key), len(reply)):
+        if reply.startswith(VALUE) and _VALUE_HEADER.parse_after_key(reply, len(VALUE) + len(request.key), len(reply)):
             return self.value_packet(reply, _VALUE_HEADER, request.key)
         kind = self.operation.kind
         if kind == "stat":
@@ -230,7 +231,7 @@ class PacketSequenceRenderer(ReplyRenderer):
         start = 0
         for renderer, key in zip(self.renderers, request.keys):
             key_end = start + len(VALUE) + len(key)
-            if reply.startswith(VALUE, start) and reply.startswith(key, start + len(VALUE)) and header.parse(reply, key_end, len(reply)):
+            if reply.startswith(VALUE, start) and reply.startswith(key, start + len(VALUE)) and header.parse_after_key(reply, key_end, len(reply)):
                 rendered.append(renderer.value_packet(reply, header, key))
                 start = header.end
             else:

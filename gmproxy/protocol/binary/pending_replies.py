@@ -4,6 +4,7 @@ One object stands for each request that has been sent (server_requests.py), and 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gmproxy.errors import LOGIN, PROTOCOL, BackendError
 from gmproxy.protocol import limits
@@ -52,6 +53,12 @@ class PendingReply:
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+        opcode: int
+        first: int
+        count: int
+        values_found: int
 
     def on_packet(self, place: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
         """Packet number `first + place` is answered. Returns the whole reply to the request, or None if more is to come. Raises

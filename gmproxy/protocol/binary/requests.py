@@ -90,7 +90,7 @@ class BinaryParser(RequestParser):
         self._is_authenticated = is_authenticated  # one of `users`
         self.awaits_step = False  # a mechanism was agreed on, but not a word of it said
         self.skip = 0           # bytes of a refused body still to be thrown away
-        self.reply_after_skip = None  # once they are gone
+        self.reply_after_skip: Request | None = None  # once they are gone
         self._header = PacketHeader()
 
     def is_authenticated(self) -> bool:

@@ -204,7 +204,7 @@ _META = {b"mg": _meta_get, b"ms": _meta_set, b"md": _meta_delete, b"ma": _meta_c
 
 def _number(arguments: Arguments, letter: bytes, default: int) -> int:
     """That of a flag, which its parser has checked."""
-    return c_number(arguments[letter], 0, 2**64 - 1) if letter in arguments else default
+    return c_number(arguments[letter], 0, 2**64 - 1) or 0 if letter in arguments else default
 
 
 def _seconds(word: bytes) -> int:

@@ -10,7 +10,7 @@ cpdef bytes decoded(bytes word)
 
 
 cdef class MetaReplyRenderer(ReplyRenderer):
-    cdef tuple nominal
+    cdef tuple suppressed
     cdef bytes tail
 
     @cython.locals(reply=bytes)
@@ -22,23 +22,23 @@ cdef class MetaCommand:
     cdef readonly bytes name
     cdef readonly bytes word
     cdef readonly bytes key
-    cdef readonly list kept
+    cdef readonly list flags
     cdef readonly bytes error
     cdef readonly bytes mode
     cdef readonly bint quiet
-    cdef bint checks
+    cdef bint has_cas
     cdef bint touches
-    cdef bint wins
+    cdef bint may_recache
     cdef bint opaque_too_long
-    cdef readonly bint echoes
-    cdef readonly bint known
+    cdef readonly bint returns_key_or_opaque
+    cdef readonly bint is_known
     cdef readonly bint rewritten
     cdef readonly bint malformed
 
     @cython.locals(seen=set, flag=bytes, letter=bytes)
-    cdef _read(self, list flags)
-    cdef bytes _read_number(self, bytes letter, bytes flag)
-    cdef _judge(self)
+    cdef _parse_flags(self, list flags)
+    cdef bytes _parse_number_flag(self, bytes letter, bytes flag)
+    cdef _validate(self)
     cpdef Command command(self, Command command)
     cpdef MetaReplyRenderer renderer(self)
     cdef bytes _tail(self)
@@ -47,11 +47,11 @@ cdef class MetaCommand:
 @cython.final
 cdef class MetaForm:
     cdef readonly Command command
-    cdef readonly bint stores
-    cdef readonly bint as_it_came
+    cdef readonly bint is_store
+    cdef readonly bint is_unchanged
     cdef readonly bytes end
-    cdef MetaReplyRenderer _edge
-    cdef bint _tells_key
+    cdef MetaReplyRenderer _renderer
+    cdef bint _returns_key
 
     cpdef MetaReplyRenderer renderer(self, bytes key)
 
@@ -63,10 +63,10 @@ cdef class MetaForms:
     @cython.locals(forms=dict)
     cpdef MetaForm form_for(self, Command command, bytes flags)
     @cython.locals(words=list, parsed=MetaCommand)
-    cdef MetaForm _read(self, Command command, bytes flags, dict forms)
+    cdef MetaForm _parse_form(self, Command command, bytes flags, dict forms)
 
 
 @cython.locals(name=bytes, error=bytes, parsed=MetaCommand, request=Request)
-cpdef Request read(Command command, list words)
+cpdef Request parse_meta_command(Command command, list words)
 @cython.locals(word=bytes, key=bytes)
-cpdef Request read_debug(Command command, list words)
+cpdef Request parse_meta_debug(Command command, list words)

@@ -1,8 +1,8 @@
 """The meta commands: the words of a line in, a request out.
 
-They belong to the text protocol and stand among its commands, so text.py reads the line and the data block of `ms`. The server gets
-the flags as the client wrote them, but for `q`: a quiet command is answered like any other, and what the client is not to hear is
-kept back on its way to it. So the answer, opaque and key included, is the server's own.
+They belong to the text protocol and stand among its commands, so requests.py parses the line and the data block of `ms`. The server gets
+the flags as the client wrote them, but for `q`: a quiet command is answered like any other, and a reply that the client does not
+want is suppressed on its way to it. So the reply, opaque and key included, is the server's own.
 
 What no memcached accepts is refused here, in the words of 1.6.45 and before the server is asked; a number that only 1.6.18 accepts is
 written plainly. What some servers do not know, as 1.6.18 does not know E and x, and flags that nobody knows yet, are for the server to judge.
@@ -10,6 +10,7 @@ written plainly. What some servers do not know, as 1.6.18 does not know E and x,
 
 import re
 from binascii import a2b_base64, b2a_base64
+from typing import Any
 
 from gmproxy.protocol import limits
 from gmproxy.protocol.commands import (
@@ -21,9 +22,10 @@ from gmproxy.protocol.commands import (
     META_TOUCH,
     META_WIN,
     META_WIN_AND_TOUCH,
+    Command,
 )
 from gmproxy.protocol.numbers import as_int32, c_number
-from gmproxy.protocol.request import ReplyRenderer, local_reply, new_request
+from gmproxy.protocol.request import ReplyRenderer, Request, local_reply, new_request
 
 BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
 BAD_TOKEN = b"CLIENT_ERROR bad token in command line format\r\n"
@@ -77,8 +79,8 @@ _CONDITIONAL_MODES = (b"E", b"R")
 #: Modes of ms that add to what is there.
 _ADDING_MODES = (b"A", b"P")
 
-#: How the answers begin that a client does not hear of if it says q.
-_NOMINAL = {b"mg": (b"EN",), b"ms": (b"HD",), b"md": (b"HD",), b"ma": (b"HD", b"VA")}
+#: How the replies begin that a client does not get if it says q.
+_SUPPRESSED = {b"mg": (b"EN",), b"ms": (b"HD",), b"md": (b"HD",), b"ma": (b"HD", b"VA")}
 
 _CONDITIONAL = {b"ms": META_SET_IF, b"md": META_DELETE_IF, b"ma": META_COUNT_IF}
 
@@ -93,17 +95,17 @@ _OF_ONE_COMMAND = re.compile(rb" [bCEO]")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]")
 
 
-def is_text(key):
+def is_text(key: bytes) -> bool:
     """True if `key` may stand in a line as it is."""
     return limits.NOT_TEXT.search(key) is None
 
 
-def encoded(key):
+def encoded(key: bytes) -> bytes:
     """`key` in base64."""
     return b2a_base64(key, newline=False)
 
 
-def decoded(word):
+def decoded(word: bytes) -> bytes:
     """The key that memcached reads from a `word` in base64, or b"" if it reads none. It stops after the first padding."""
     letters = _NOT_BASE64.sub(b"", word)
     if len(letters) % 4:
@@ -117,21 +119,21 @@ def decoded(word):
 
 
 class MetaReplyRenderer(ReplyRenderer):
-    """Keeps back what a client that said q does not want to hear, and completes a miss that no server gave.
+    """Suppresses the replies that a client that said q does not want, and completes a miss that no server gave.
 
-    nominal   how the answers begin that are kept back (a tuple)
-    tail      what memcached says after the EN of a miss: the opaque and the key, if they were asked for
+    suppressed  how the replies begin that are suppressed (a tuple)
+    tail        what memcached says after the EN of a miss: the opaque and the key, if they were asked for
     """
 
-    __slots__ = ("nominal", "tail")
+    __slots__ = ("suppressed", "tail")
 
-    def __init__(self, nominal, tail):
-        self.nominal = nominal
+    def __init__(self, suppressed: tuple[bytes, ...], tail: bytes) -> None:
+        self.suppressed = suppressed
         self.tail = tail
 
-    def render(self, request):
+    def render(self, request: Request) -> bytes:
         reply = request.reply
-        if reply.startswith(self.nominal):
+        if reply.startswith(self.suppressed):
             return b""
         return b"EN%b\r\n" % self.tail if self.tail and reply == MISS else reply
 
@@ -141,39 +143,39 @@ class MetaCommand:
 
     word      the key as it stands in the line, in base64 if that is another
     key       the key as the server stores it
-    kept      the flags that the server gets
+    flags     those that the server gets
     error     what memcached says of it, or None
     """
 
-    __slots__ = ("name", "word", "key", "kept", "error", "mode", "quiet", "checks", "touches", "wins", "opaque_too_long", "echoes",
-                 "known", "rewritten", "malformed")
+    __slots__ = ("name", "word", "key", "flags", "error", "mode", "quiet", "has_cas", "touches", "may_recache", "opaque_too_long",
+                 "returns_key_or_opaque", "is_known", "rewritten", "malformed")
 
-    def __init__(self, name, word, flags):
+    def __init__(self, name: bytes, word: bytes, flags: list[bytes]) -> None:
         self.name = name
         self.word = word
         self.key = word
-        self.kept = []
-        self.error = None
+        self.flags: list[bytes] = []
+        self.error: bytes | None = None
         self.mode = b""
         self.quiet = False
-        self.checks = False   # has a cas number that must be the item's
+        self.has_cas = False    # has a cas number that must be the item's
         self.touches = False
-        self.wins = False     # may be told to recache
+        self.may_recache = False  # a reply may give it the right to recache
         self.opaque_too_long = False
-        self.echoes = False   # the answer has an opaque or the key
-        self.known = True     # memcached 1.6.45 knows all its flags
-        self.rewritten = False  # some of `kept` are not as the client wrote them
+        self.returns_key_or_opaque = False  # the reply has an opaque or the key
+        self.is_known = True    # memcached 1.6.45 knows all its flags
+        self.rewritten = False  # some of `flags` are not as the client wrote them
         self.malformed = False  # has a word that cannot be a flag
-        self._read(flags)
+        self._parse_flags(flags)
         if self.error is None:
-            self._judge()
+            self._validate()
         if self.malformed:
             self.error = BAD_FORMAT
-        elif self.error is not None and not self.known:
+        elif self.error is not None and not self.is_known:
             self.error = INVALID
 
-    def _read(self, flags):
-        seen = set()
+    def _parse_flags(self, flags: list[bytes]) -> None:
+        seen: set[bytes] = set()
         for flag in flags:
             letter = flag[:1]
             if letter not in _MAY_BE_FLAGS:
@@ -188,27 +190,27 @@ class MetaCommand:
                 self.quiet = True
                 continue
             if letter in _NUMBERS:
-                flag = self._read_number(letter, flag)
+                flag = self._parse_number_flag(letter, flag)
             elif letter == b"M" and len(flag) != MODE_SIZE:
                 self.rewritten = True
                 flag = flag[:MODE_SIZE]
-            self.kept.append(flag)
+            self.flags.append(flag)
             if letter == b"b":
                 self.key = decoded(self.word)
                 self.word = encoded(self.key)
                 if not self.key:
                     self.error = BAD_KEY
             elif letter == b"O":
-                self.echoes = True
+                self.returns_key_or_opaque = True
                 self.opaque_too_long = len(flag) > limits.MAX_OPAQUE
             elif letter == b"k":
-                self.echoes = True
+                self.returns_key_or_opaque = True
             elif letter == b"M":
                 self.mode = flag[1:] or NO_MODE  # a server looks at no more than one letter
             elif letter not in _KNOWN:
-                self.known = False
+                self.is_known = False
 
-    def _read_number(self, letter, flag):
+    def _parse_number_flag(self, letter: bytes, flag: bytes) -> bytes:
         """`flag` as the server gets it: its number written plainly, so that the server, and code that computes with it here, reads it as this
         does."""
         least, most, error = _NUMBERS[letter]
@@ -226,73 +228,73 @@ class MetaCommand:
         if letter == b"T":
             self.touches = True
         elif letter in (b"N", b"R"):
-            self.wins = True
+            self.may_recache = True
         elif letter == b"C":
-            self.checks = True
+            self.has_cas = True
         return flag
 
-    def _judge(self):
+    def _validate(self) -> None:
         if self.mode not in _MODES.get(self.name, (self.mode,)):
             self.error = BAD_MODE % self.name
         elif self.opaque_too_long:
             self.error = OPAQUE_TOO_LONG
-        elif sum(map(len, self.kept)) > limits.MAX_META_FLAGS:
+        elif sum(map(len, self.flags)) > limits.MAX_META_FLAGS:
             self.error = LINE_TOO_LONG
 
-    def command(self, command):
+    def command(self, command: Command) -> Command:
         """What `command` becomes by the flags."""
         if command.is_read:
-            if self.wins:
+            if self.may_recache:
                 return META_WIN_AND_TOUCH if self.touches else META_WIN
             return META_TOUCH if self.touches else META_GET
-        if self.checks or (self.name == b"ms" and self.mode in _CONDITIONAL_MODES):
+        if self.has_cas or (self.name == b"ms" and self.mode in _CONDITIONAL_MODES):
             return _CONDITIONAL[self.name]
         if self.mode in _ADDING_MODES and self.name == b"ms":
             return META_EXTEND
         return command
 
-    def renderer(self):
-        """The MetaReplyRenderer for it, or None if the client is to hear whatever the server says."""
-        tail = self._tail() if self.echoes and self.name == b"mg" else b""
+    def renderer(self) -> MetaReplyRenderer | None:
+        """The MetaReplyRenderer for it, or None if the client gets the server's reply as it is."""
+        tail = self._tail() if self.returns_key_or_opaque and self.name == b"mg" else b""
         if not self.quiet and not tail:
             return None
-        return MetaReplyRenderer(_NOMINAL[self.name] if self.quiet else (), tail)
+        return MetaReplyRenderer(_SUPPRESSED[self.name] if self.quiet else (), tail)
 
-    def _tail(self):
+    def _tail(self) -> bytes:
         key = self.word if self.key is self.word else self.word + b" b"
-        told = b""
-        for flag in self.kept:
+        tail = b""
+        for flag in self.flags:
             if flag[:1] == b"k":
-                told += b" k" + key
+                tail += b" k" + key
             elif flag[:1] == b"O":
-                told += b" " + flag
-        return told
+                tail += b" " + flag
+        return tail
 
 
 class MetaForm:
     """What the flags of a command come to, as long as each holds for whatever key. Most commands are in a form that was
     read before: to take each apart took most of what a meta command cost (the benchmark's curve of protocols).
 
-    verb        what the command is by them (a Command)
-    stores      True for an ms
-    as_it_came  True: the server gets them as the client wrote them
+    command     what the command is by them (a Command)
+    is_store    True for an ms
+    is_unchanged  True: the server gets them as the client wrote them
     end         what the server gets from the flags on: each with a blank before it, then CRLF
     """
 
-    __slots__ = ("command", "stores", "as_it_came", "end", "_edge", "_tells_key")
+    __slots__ = ("command", "is_store", "is_unchanged", "end", "_renderer", "_returns_key")
 
-    def __init__(self, command, parsed):
+    def __init__(self, command: Command, parsed: MetaCommand) -> None:
         """The form in which this `parsed` of `command` is written."""
         self.command = parsed.command(command)
-        self.stores = command.kind == "meta_set"
-        self.as_it_came = not (parsed.quiet or parsed.rewritten)
-        self.end = b"".join([b" " + flag for flag in parsed.kept]) + b"\r\n"
-        self._edge = parsed.renderer()
-        self._tells_key = parsed.echoes and command.name == b"mg"
+        self.is_store = command.kind == "meta_set"
+        self.is_unchanged = not (parsed.quiet or parsed.rewritten)
+        self.end = b"".join([b" " + flag for flag in parsed.flags]) + b"\r\n"
+        self._renderer: Any = parsed.renderer()
+        self._returns_key = parsed.returns_key_or_opaque and command.name == b"mg"
 
-    def renderer(self, key):
+    def renderer(self, key: bytes) -> MetaReplyRenderer | None:
         """The MetaReplyRenderer for a command about `key`, or None."""
-        return MetaReplyRenderer(self._edge.nominal, b" k" + key) if self._tells_key else self._edge
+        return MetaReplyRenderer(self._renderer.suppressed, b" k" + key) if self._returns_key else self._renderer
 
 
 class MetaForms:
@@ -300,27 +302,28 @@ class MetaForms:
 
     __slots__ = ("_forms",)
 
-    def __init__(self):
+    def __init__(self) -> None:
         # The name of a command -> its flags as they are written, from the blank before them on -> their MetaForm
-        self._forms = {b"mg": {}, b"ms": {}, b"md": {}, b"ma": {}}
+        self._forms: dict[bytes, dict[bytes, MetaForm]] = {b"mg": {}, b"ms": {}, b"md": {}, b"ma": {}}
 
-    def form_for(self, command, flags):
+    def form_for(self, command: Command, flags: bytes) -> MetaForm | None:
         """The MetaForm for the `flags` of a command, each with one blank before it; None if they have to be looked at each time."""
         forms = self._forms.get(command.name)
         if forms is None:
             return None
         form = forms.get(flags)
-        return self._read(command, flags, forms) if form is None else form
+        return self._parse_form(command, flags, forms) if form is None else form
 
-    def _read(self, command, flags, forms):
-        """As `of`, and the form is in `forms` from now on."""
+    def _parse_form(self, command: Command, flags: bytes, forms: dict[bytes, MetaForm]) -> MetaForm | None:
+        """As `form_for`, and the form is in `forms` from now on."""
         if len(flags) > MAX_FORM_SIZE or _OF_ONE_COMMAND.search(flags):
             return None
         words = flags.split(b" ")[1:]
         if b"" in words:
             return None
         parsed = MetaCommand(command.name, b"key", words)
-        if parsed.error is not None or not parsed.known or len(words) > (limits.MAX_META_SET_WORDS - 3 if command.name == b"ms" else limits.MAX_META_WORDS - 2):
+        max_words = limits.MAX_META_SET_WORDS - 3 if command.name == b"ms" else limits.MAX_META_WORDS - 2
+        if parsed.error is not None or not parsed.is_known or len(words) > max_words:
             return None
         if len(forms) >= MAX_FORMS:
             forms.clear()
@@ -331,11 +334,11 @@ class MetaForms:
 META_FORMS = MetaForms()
 
 
-def line_of(*words):
+def join_words(*words: bytes) -> bytes:
     return b" ".join(words) + b"\r\n"
 
 
-def read(command, words):
+def parse_meta_command(command: Command, words: list[bytes]) -> Request:
     """The request for the `words` of an mg, md or ma; answered already if it is refused."""
     name = command.name
     if len(words[1]) > limits.MAX_KEY:
@@ -347,17 +350,17 @@ def read(command, words):
     if error is not None:
         flags_are_bad = name == b"ma" and not parsed.malformed and error not in (BAD_MODE % name, OPAQUE_TOO_LONG, LINE_TOO_LONG)
         return local_reply(BAD_FLAG if flags_are_bad else error)
-    request = new_request(parsed.command(command), parsed.key, line_of(name, parsed.word, *parsed.kept))
+    request = new_request(parsed.command(command), parsed.key, join_words(name, parsed.word, *parsed.flags))
     request.renderer = parsed.renderer()
     return request
 
 
-def read_debug(command, words):
+def parse_meta_debug(command: Command, words: list[bytes]) -> Request:
     """The request for an me, which knows no flag but a b in the first place."""
     word = words[1] if len(words) > 1 else b""
     if len(word) > limits.MAX_KEY:
         return local_reply(BAD_FORMAT)
     if words[2:3] != [b"b"]:
-        return new_request(command, word, line_of(command.name, word)) if word else local_reply(BAD_FORMAT)
+        return new_request(command, word, join_words(command.name, word)) if word else local_reply(BAD_FORMAT)
     key = decoded(word)
-    return new_request(command, key, line_of(command.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)
+    return new_request(command, key, join_words(command.name, encoded(key), b"b")) if key else local_reply(BAD_FORMAT)

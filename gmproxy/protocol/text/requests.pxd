@@ -16,7 +16,7 @@ cdef long long MAX_FLAGS, MAX_EXPTIME
 
 cdef class TextParser(RequestParser):
     cdef Py_ssize_t skip
-    cdef Request after_skip
+    cdef Request reply_after_skip
 
     cpdef bint is_authenticated(self) except -1
     cpdef bint is_between_messages(self) except -1
@@ -37,7 +37,7 @@ cdef class TextParser(RequestParser):
                    exptime=cython.longlong, length=cython.longlong)
     cdef Py_ssize_t _plain_length(self, Py_ssize_t name_end, Py_ssize_t stop) except -2
     @cython.locals(stream=RecvBuffer, key_end=Py_ssize_t, flags_at=Py_ssize_t)
-    cdef MetaForm _plain_form(self, Command command, Py_ssize_t name_end, Py_ssize_t stop)
+    cdef MetaForm _plain_meta_form(self, Command command, Py_ssize_t name_end, Py_ssize_t stop)
     @cython.locals(stream=RecvBuffer, start=Py_ssize_t, key_end=Py_ssize_t, flags_at=Py_ssize_t, key=bytes, line=bytes, request=Request)
     cdef Request _plain_meta(self, MetaForm form, Py_ssize_t name_end, Py_ssize_t stop)
     @cython.locals(quiet=bint, key=bytes, line=bytes)

@@ -11,22 +11,31 @@ answer and a link is always in step, and odd numbers and blanks are written plai
 border in a line than this parser did.
 """
 
+from typing import Any
+
 from gmproxy.protocol import limits
-from gmproxy.protocol.commands import COMMANDS, WRONG_PASSWORD
+from gmproxy.protocol.commands import COMMANDS, WRONG_PASSWORD, Command
 from gmproxy.protocol.internal_commands import delete_line
 from gmproxy.protocol.key_list import KEY_LIST_PARSER, KeyList
 from gmproxy.protocol.numbers import as_int32, c_number
 from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.request import (
     ClientProtocolError,
+    Request,
     RequestParser,
     local_reply,
     new_request,
 )
 from gmproxy.protocol.text.meta import INVALID as INVALID_FLAG
-from gmproxy.protocol.text.meta import META_FORMS, TOO_MANY_FLAGS, MetaCommand, line_of
-from gmproxy.protocol.text.meta import read as read_meta
-from gmproxy.protocol.text.meta import read_debug as read_meta_debug
+from gmproxy.protocol.text.meta import (
+    META_FORMS,
+    TOO_MANY_FLAGS,
+    MetaCommand,
+    MetaForm,
+    join_words,
+    parse_meta_command,
+    parse_meta_debug,
+)
 
 ERROR = b"ERROR\r\n"
 BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
@@ -65,24 +74,24 @@ class HttpRequest(ClientProtocolError):
 
 
 class TextParser(RequestParser):
-    """The requests of one client (a message.Parser). Raises LineTooLong and HttpRequest. `users` is None once the client is known."""
+    """The requests of one client (a RequestParser). Raises LineTooLong and HttpRequest. `users` is None once the client is known."""
 
-    __slots__ = ("stream", "max_item_size", "users", "skip", "after_skip")
+    __slots__ = ("stream", "max_item_size", "users", "skip", "reply_after_skip")
 
-    def __init__(self, max_item_size, users=None):
+    def __init__(self, max_item_size: int, users: Any = None) -> None:
         self.stream = RecvBuffer()
         self.max_item_size = max_item_size
         self.users = users
         self.skip = 0           # bytes of a refused data block still to be thrown away
-        self.after_skip = None  # the answer once they are gone
+        self.reply_after_skip: Request | None = None  # once they are gone
 
-    def is_authenticated(self):
+    def is_authenticated(self) -> bool:
         return self.users is None
 
-    def is_between_messages(self):
+    def is_between_messages(self) -> bool:
         return self.skip == 0 and self.stream.size() == 0
 
-    def next_request(self):
+    def next_request(self) -> Request | None:
         stream = self.stream
         if self.skip:
             return self._skip_refused_block()
@@ -115,12 +124,12 @@ class TextParser(RequestParser):
                 key = stream.cut(name_end + 1, stream.word_end(name_end + 1, stop))
                 return self._with_block(command, key, None, length, False, end + 1)
         if command is not None and command.is_meta and start == stream.pos:
-            form = self._plain_form(command, name_end, stop)
+            form = self._plain_meta_form(command, name_end, stop)
             if form is not None:
                 return self._plain_meta(form, name_end, stop)
         return self._request(start, stop, end)
 
-    def _log_in(self):
+    def _log_in(self) -> Request | None:
         """The one command of a client that nobody knows yet: a set, of whatever key, with `USER PASSWORD` as its value. As
         memcached -Y has it."""
         stream = self.stream
@@ -155,14 +164,14 @@ class TextParser(RequestParser):
         self.users = None
         return local_reply(STORED)
 
-    def _check_unfinished(self, start):
+    def _check_unfinished(self, start: int) -> None:
         size = self.stream.end - start
         if size > limits.MAX_UNFINISHED_LINE:
             head = self.stream.cut(start, start + 104).lstrip(b" ")
             if size > limits.MAX_GET_LINE or not head.startswith((b"get ", b"gets ")):
                 raise LineTooLong
 
-    def _retrieve(self, command, start, name_end, stop):
+    def _retrieve(self, command: Command, start: int, name_end: int, stop: int) -> Request:
         """get and gets, the most frequent and the longest commands: read without splitting the line first."""
         stream = self.stream
         pos = name_end + 1
@@ -175,7 +184,7 @@ class TextParser(RequestParser):
             return new_request(command, keys[0], b"%b %b\r\n" % (command.name, keys[0]))
         return self._retrieve_many(command, keys, command.prefix)
 
-    def _plain_length(self, name_end, stop):
+    def _plain_length(self, name_end: int, stop: int) -> int:
         """The length of the data block if what follows the name is `key flags exptime bytes` written so plainly that the
         server may get the line as it is; else -1."""
         stream = self.stream
@@ -191,7 +200,7 @@ class TextParser(RequestParser):
         length = stream.parse_number(exptime_end + 1, stop)
         return length if length <= MAX_LENGTH else -1
 
-    def _plain_form(self, command, name_end, stop):
+    def _plain_meta_form(self, command: Command, name_end: int, stop: int) -> MetaForm | None:
         """The MetaForm of a meta command if what follows the name is `key flags`, or `key bytes flags` for an ms, written so
         plainly that the server may get it as it is; else None."""
         stream = self.stream
@@ -205,25 +214,25 @@ class TextParser(RequestParser):
                 return None
         return META_FORMS.form_for(command, stream.cut(flags_at, stop))
 
-    def _plain_meta(self, form, name_end, stop):
+    def _plain_meta(self, form: MetaForm, name_end: int, stop: int) -> Request | None:
         """The request for such a command, or None if its data block has not all arrived."""
         stream = self.stream
         start = stream.pos
         key_end = stream.word_end(name_end + 1, stop)
         key = stream.cut(name_end + 1, key_end)
-        if form.stores:
+        if form.is_store:
             flags_at = stream.word_end(key_end + 1, stop)
-            line = None if form.as_it_came else stream.cut(start, flags_at) + form.end
+            line = None if form.is_unchanged else stream.cut(start, flags_at) + form.end
             request = self._with_block(form.command, key, line, stream.parse_number(key_end + 1, flags_at), False, stop + 2)
         else:
             stream.pos = stop + 2
-            line = stream.cut(start, stop + 2) if form.as_it_came else stream.cut(start, key_end) + form.end
+            line = stream.cut(start, stop + 2) if form.is_unchanged else stream.cut(start, key_end) + form.end
             request = new_request(form.command, key, line)
         if request is not None:
             request.renderer = form.renderer(key)
         return request
 
-    def _request(self, start, stop, end):
+    def _request(self, start: int, stop: int, end: int) -> Request | None:
         """The request whose command is data[start:stop], in a line that ends at `end`, or None if its data block has not all
         arrived."""
         stream = self.stream
@@ -246,7 +255,7 @@ class TextParser(RequestParser):
         stream.pos = end + 1
         return getattr(self, "_" + command.kind)(command, words)
 
-    def _retrieve_many(self, command, keys, prefix):
+    def _retrieve_many(self, command: Command, keys: KeyList, prefix: bytes) -> Request:
         """A request for several keys; its `line` is only what stands before the keys: the router completes it."""
         if not keys:
             return local_reply(BAD_FORMAT)
@@ -254,7 +263,7 @@ class TextParser(RequestParser):
         request.keys = keys
         return request
 
-    def _retrieve_and_touch(self, command, words):
+    def _retrieve_and_touch(self, command: Command, words: list[bytes]) -> Request:
         exptime = c_number(words[1], -2**63, 2**63 - 1)
         if exptime is None:
             return local_reply(BAD_EXPTIME)
@@ -267,7 +276,7 @@ class TextParser(RequestParser):
             return new_request(command, keys[0], prefix + keys[0] + CRLF)
         return self._retrieve_many(command, KeyList(keys), prefix)
 
-    def _store(self, command, words, pos):
+    def _store(self, command: Command, words: list[bytes], pos: int) -> Request | None:
         """A storage command whose `words` are not all plain; its data block begins at `pos`. A mistake in it is answered after the block,
         unless nobody knows how long that is."""
         length = c_number(words[4], 0, MAX_LENGTH) if len(words) > 4 else None
@@ -277,7 +286,7 @@ class TextParser(RequestParser):
         key = words[1]
         flags = c_number(words[2], 0, 2**64 - 1)
         exptime = c_number(words[3], -2**63, 2**63 - 1)
-        cas = 0
+        cas: int | None = 0
         if not command.has_data_block:  # it is a cas
             cas = c_number(words[5], 0, 2**64 - 1) if len(words) > 5 else None
         if flags is None or exptime is None or cas is None or len(key) > MAX_KEY:
@@ -287,7 +296,7 @@ class TextParser(RequestParser):
         line += CRLF if command.has_data_block else b" %d\r\n" % cas
         return self._with_block(command, key, line, length, quiet, pos)
 
-    def _with_block(self, command, key, line, length, quiet, pos):
+    def _with_block(self, command: Command, key: bytes, line: bytes | None, length: int, quiet: bool, pos: int) -> Request | None:
         """A storage command with the data block of `length` bytes at `pos`, or None while that has not all arrived.
 
         `line` is how the server gets the command line; None: as it came, in one piece with the block.
@@ -309,14 +318,14 @@ class TextParser(RequestParser):
         request.quiet = quiet
         return request
 
-    def _refuse(self, error, quiet, pos):
-        """Answer `error` and go on reading at `pos`. A client that said noreply hears nothing, as from memcached."""
+    def _refuse(self, error: bytes, quiet: bool, pos: int) -> Request:
+        """Answer `error` and go on reading at `pos`. A client that said noreply gets no reply, as from memcached."""
         self.stream.pos = pos
         request = local_reply(error)
         request.quiet = quiet
         return request
 
-    def _refuse_large(self, delete, quiet, length, pos):
+    def _refuse_large(self, delete: Request | None, quiet: bool, length: int, pos: int) -> Request | None:
         """The data block is too large. For a set, memcached also drops the old value, as the request `delete` does: the client
         must not go on reading what it wanted to replace."""
         self._skip_block(length, pos, TOO_LARGE, quiet)
@@ -325,19 +334,19 @@ class TextParser(RequestParser):
         delete.quiet = True
         return delete
 
-    def _skip_block(self, length, pos, error, quiet):
+    def _skip_block(self, length: int, pos: int, error: bytes, quiet: bool) -> None:
         """Throw the data block of `length` bytes at `pos` away as it comes, and answer the error after it."""
         self.stream.pos = pos
         self.skip = length + 2
-        self.after_skip = local_reply(error)
-        self.after_skip.quiet = quiet
+        self.reply_after_skip = local_reply(error)
+        self.reply_after_skip.quiet = quiet
 
-    def _skip_refused_block(self):
+    def _skip_refused_block(self) -> Request | None:
         self.stream.need = 0
         self.skip -= self.stream.discard(self.skip)
-        return self.after_skip if self.skip == 0 else None
+        return self.reply_after_skip if self.skip == 0 else None
 
-    def _meta_set(self, command, words, pos):
+    def _meta_set(self, command: Command, words: list[bytes], pos: int) -> Request | None:
         """An ms; its data block begins at `pos`. A mistake in it is answered after the block, unless nobody knows how long that is."""
         length = c_number(words[2], 0, MAX_LENGTH) if len(words) > 2 else None
         if length is None:
@@ -351,46 +360,46 @@ class TextParser(RequestParser):
             return self._skip_refused_block()
         if length > self.max_item_size:
             flag = [b"b"] if parsed.key is not parsed.word else []
-            delete = new_request(META_DELETE, parsed.key, line_of(b"md", parsed.word, *flag))
+            delete = new_request(META_DELETE, parsed.key, join_words(b"md", parsed.word, *flag))
             return self._refuse_large(delete, False, length, pos)
-        line = line_of(command.name, parsed.word, b"%d" % length, *parsed.kept)
+        line = join_words(command.name, parsed.word, b"%d" % length, *parsed.flags)
         request = self._with_block(parsed.command(command), parsed.key, line, length, False, pos)
         if request is None:
             return None
-        if request.command is None and not parsed.known:  # a bad block; the flags are judged before it
+        if request.command is None and not parsed.is_known:  # a bad block; the flags are judged before it
             return local_reply(INVALID_FLAG)
         request.renderer = parsed.renderer()
         return request
 
-    def _meta(self, command, words):
-        return read_meta(command, words)
+    def _meta(self, command: Command, words: list[bytes]) -> Request:
+        return parse_meta_command(command, words)
 
-    def _meta_debug(self, command, words):
-        return read_meta_debug(command, words)
+    def _meta_debug(self, command: Command, words: list[bytes]) -> Request:
+        return parse_meta_debug(command, words)
 
-    def _meta_noop(self, command, words):
+    def _meta_noop(self, command: Command, words: list[bytes]) -> Request:
         """Every answer before it leaves before it, the quiet ones' too."""
         return local_reply(b"MN\r\n")
 
-    def _count(self, command, words):
+    def _count(self, command: Command, words: list[bytes]) -> Request:
         """The server judges the number, but must not take it for noreply: it would not answer, and the link be out of step."""
         return self._line_about_key(command, words, words[2], BAD_DELTA if words[2] == NOREPLY else None)
 
-    def _touch(self, command, words):
-        """The number is judged here: an ejected server's keys may get a shorter life (detour.py), which is computed from it."""
+    def _touch(self, command: Command, words: list[bytes]) -> Request:
+        """The number is judged here: an ejected server's keys may get a shorter life (routing/failover.py), which is computed from it."""
         exptime = c_number(words[2], -2**63, 2**63 - 1)
         if exptime is None:
             return self._line_about_key(command, words, b"", BAD_EXPTIME)
         return self._line_about_key(command, words, b"%d" % as_int32(exptime), None)
 
-    def _delete(self, command, words):
-        """No server may take the key for noreply: it would not answer, and the link be out of step (orders.delete_line). A time to wait is
+    def _delete(self, command: Command, words: list[bytes]) -> Request:
+        """No server may take the key for noreply: it would not answer, and the link be out of step (internal_commands.delete_line). A time to wait is
         refused, as by memcached 1.6.18, whose answer libmemcached's own tests expect; 1.6.45 ignores it and deletes at once."""
         if words[2:] not in ([], [b"0"], [NOREPLY], [b"0", NOREPLY]):
             return self._refuse(BAD_DELETE, words[-1] == NOREPLY, self.stream.pos)
         return self._line_about_key(command, words, b"0" if words[1] == NOREPLY else None, None)
 
-    def _line_about_key(self, command, words, number, error):
+    def _line_about_key(self, command: Command, words: list[bytes], number: bytes | None, error: bytes | None) -> Request:
         """A command of one line about a key and perhaps a `number`, unless there is an `error` in it. Further words mean nothing."""
         quiet = words[-1] == NOREPLY
         if len(words[1]) > MAX_KEY:
@@ -402,9 +411,9 @@ class TextParser(RequestParser):
         request.quiet = quiet
         return request
 
-    def _flush(self, command, words):
+    def _flush(self, command: Command, words: list[bytes]) -> Request:
         quiet = words[-1] == NOREPLY
-        delay = 0
+        delay: int | None = 0
         if len(words) - quiet > 1:
             delay = c_number(words[1], -2**63, 2**63 - 1)
             if delay is None:
@@ -413,12 +422,12 @@ class TextParser(RequestParser):
         request.quiet = quiet
         return request
 
-    def _verbosity(self, command, words):
+    def _verbosity(self, command: Command, words: list[bytes]) -> Request:
         """Accepted and ignored: what a proxy logs is not for its clients to say."""
         known = c_number(words[1], 0, 2**32 - 1) is not None
         return self._refuse(OK if known else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
 
-    def _admin(self, command, words):
+    def _admin(self, command: Command, words: list[bytes]) -> Request:
         request = new_request(command, b"", b"")
         request.keys = words[1:]
         return request

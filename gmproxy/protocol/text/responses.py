@@ -12,8 +12,9 @@ import re
 
 from gmproxy.errors import OVERLOAD, PROTOCOL, BackendError
 from gmproxy.protocol import limits
+from gmproxy.protocol.commands import Command
 from gmproxy.protocol.recv_buffer import RecvBuffer
-from gmproxy.protocol.request import ReplyParser
+from gmproxy.protocol.request import ReplyParser, Request
 from gmproxy.protocol.text.meta import encoded
 from gmproxy.protocol.value_blocks import END
 from gmproxy.protocol.value_header import VALUE, ValueHeader
@@ -35,7 +36,7 @@ FULL = b"ERROR Too many open connections"
 REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
 
 
-def is_error_line(line):
+def is_error_line(line: bytes) -> bool:
     """True for memcached's three kinds of error line. A memcached that has no room for another connection also says ERROR,
     to nobody in particular, and closes: raises BackendError("overload")."""
     if line.startswith(FULL):
@@ -43,7 +44,7 @@ def is_error_line(line):
     return line.startswith((b"SERVER_ERROR", b"CLIENT_ERROR", b"ERROR"))
 
 
-def letters_of(line, start):
+def letters_of(line: bytes, start: int) -> int:
     """Which letters the flags of a meta command begin with: a bit for each, the lowest for A. They are in the `line` from offset
     `start` on."""
     letters = 0
@@ -75,38 +76,38 @@ KEY, OPAQUE = b"kO"
 
 
 class TextReplyParser(ReplyParser):
-    """The replies of a server of the text protocol (a message.Reader).
+    """The replies of a server of the text protocol (a ReplyParser).
 
     `out_of_step` is set by any refusal of a storage command but SERVER_ERROR, before which memcached reads the data block away.
     """
 
-    __slots__ = ("stream", "values_found", "out_of_step", "_header", "_pieces", "_kept", "_skip")
+    __slots__ = ("stream", "values_found", "out_of_step", "_header", "_pieces", "_saved", "_skip")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stream = RecvBuffer()
         self.values_found = 0
         self.out_of_step = False
         self._header = ValueHeader()
-        self._pieces = []   # VALUE blocks of a reply whose end has not arrived
-        self._kept = 0      # bytes in them, and those that were thrown away because they were too many
+        self._pieces: list[bytes] = []  # VALUE blocks of a reply whose end has not arrived
+        self._saved = 0     # bytes in them, and those that were thrown away because they were too many
         self._skip = 0      # bytes of such a data block, its CRLF included, that are still to be thrown away
 
-    def is_between_messages(self):
+    def is_between_messages(self) -> bool:
         """True if not a byte has arrived after the last complete reply."""
-        return self.stream.size() == 0 and not self._kept
+        return self.stream.size() == 0 and not self._saved
 
-    def parse_reply(self, request):
+    def parse_reply(self, request: Request) -> bytes | None:
         if not self.stream.has_news():
             return None
         if self._skip and not self._skip_block():
             return None
         if request.command.returns_values:
-            return self._read_values(request)
+            return self._parse_values(request)
         if request.command.is_meta:
-            return self._read_meta(request)
-        return self._read_line(request.command)
+            return self._parse_meta(request)
+        return self._parse_line(request.command)
 
-    def _line_end(self, start):
+    def _line_end(self, start: int) -> int:
         """The offset after the line that starts at `start`, or 0 while its end has not arrived."""
         stream = self.stream
         end = stream.line_end(start)
@@ -118,7 +119,7 @@ class TextReplyParser(ReplyParser):
             raise BackendError(PROTOCOL, "a line that does not end in CRLF")
         return end + 1
 
-    def _read_line(self, command):
+    def _parse_line(self, command: Command) -> bytes | None:
         stream = self.stream
         after = self._line_end(stream.pos)
         if after == 0:
@@ -127,30 +128,30 @@ class TextReplyParser(ReplyParser):
         line = stream.cut(stream.pos, after)
         stream.pos = after
         if line not in command.valid_replies:
-            self._check_odd_line(command, line)
+            self._check_uncommon_line(command, line)
         return line
 
-    def _check_odd_line(self, command, line):
+    def _check_uncommon_line(self, command: Command, line: bytes) -> None:
         if is_error_line(line):
             self.out_of_step = command.kind == "store" and not line.startswith(b"SERVER_ERROR")
         elif command.kind != "count" or PADDED_COUNT.fullmatch(line) is None:
             raise BackendError(PROTOCOL, f"{command.name.decode()} was answered {line[:60]!r}")
 
-    def _read_values(self, request):
+    def _parse_values(self, request: Request) -> bytes | None:
         stream = self.stream
         pos = stream.pos
         header = self._header
         keys = request.keys
-        if not self._kept:
+        if not self._saved:
             self.values_found = 0
             if keys is not None:
                 keys.clear_values()
         while True:
             if keys is not None:
-                pos = keys.record_whole_values(stream, pos, self._kept - stream.pos)
+                pos = keys.record_whole_values(stream, pos, self._saved - stream.pos)
             after = self._line_end(pos)
             if after == 0:
-                return self._keep_blocks(pos, 0)
+                return self._save_values(pos, 0)
             if not stream.starts_with(pos, VALUE):
                 break
             key_end = stream.word_end(pos + 6, after - 2)
@@ -158,24 +159,24 @@ class TextReplyParser(ReplyParser):
                 raise BackendError(PROTOCOL, f"a bad header {stream.cut(pos, pos + 60)!r}")
             after = header.end
             if after > stream.end:
-                if self._kept + after - stream.pos > limits.MAX_REPLY:
+                if self._saved + after - stream.pos > limits.MAX_REPLY:
                     self._check_key(request, pos + 6, key_end)
                     if keys is not None:
-                        keys.record_value(self._kept + after - stream.pos)
+                        keys.record_value(self._saved + after - stream.pos)
                     return self._begin_to_skip(after, header.length)
                 ends = len(END) if keys is None and header.length > LONG else 0  # then all of the reply comes to one place
-                return self._keep_blocks(pos, after - pos + ends)
+                return self._save_values(pos, after - pos + ends)
             if not stream.starts_with(after - 2, CRLF):
                 raise BackendError(PROTOCOL, "a value without its line end")
             self._check_key(request, pos + 6, key_end)
             if keys is not None:
-                keys.record_value(self._kept + after - stream.pos)
+                keys.record_value(self._saved + after - stream.pos)
             pos = after
         if not stream.starts_with(pos, END):
-            return self._error_instead(request, pos, after)
+            return self._parse_error_line(request, pos, after)
         reply = stream.cut(stream.pos, after)
         stream.pos = after
-        if self._kept:
+        if self._saved:
             reply = self._join_pieces(reply)
         if keys is not None:
             self.values_found = keys.values
@@ -184,17 +185,17 @@ class TextReplyParser(ReplyParser):
 
     # -- data blocks that are too large
 
-    def _begin_to_skip(self, after, length):
+    def _begin_to_skip(self, after: int, length: int) -> bytes | None:
         """The data block of `length` bytes that ends, with its CRLF, at offset `after` has not all arrived and is too large to be kept: throw
         it away as it comes, and what there is of the reply. A length is only announced: no memory is taken for it."""
         self._pieces.clear()
-        self._kept += after - self.stream.pos
+        self._saved += after - self.stream.pos
         self._skip = length + 2
         self.stream.pos = after - self._skip
         self._skip_block()
         return None
 
-    def _skip_block(self):
+    def _skip_block(self) -> bool:
         """True once all of such a data block has come. Raises BackendError if no CRLF follows it."""
         stream = self.stream
         stream.need = 0
@@ -210,39 +211,39 @@ class TextReplyParser(ReplyParser):
         stream.pos += len(CRLF)
         return True
 
-    def _join_pieces(self, last):
-        fits = self._kept <= limits.MAX_REPLY
+    def _join_pieces(self, last: bytes) -> bytes:
+        fits = self._saved <= limits.MAX_REPLY
         self._pieces.append(last)
         reply = b"".join(self._pieces) if fits else REPLY_TOO_LARGE
         self._pieces = []
-        self._kept = 0
+        self._saved = 0
         return reply
 
-    def _read_meta(self, request):
+    def _parse_meta(self, request: Request) -> bytes | None:
         """A meta answer: VA <length> <flags> and the data, or one line."""
         stream = self.stream
         command = request.command
         start = stream.pos
-        if self._kept:  # its data block was too large and has been thrown away
-            self._kept = 0
+        if self._saved:  # its data block was too large and has been thrown away
+            self._saved = 0
             self.values_found = 0
             return REPLY_TOO_LARGE
         after = self._line_end(start)
         if after == 0:
             stream.need = 0
             return None
-        told = start + 2
-        code = stream.cut(start, told)
+        code_end = start + 2
+        code = stream.cut(start, code_end)
         self.values_found = 0
         if code not in command.valid_replies:
-            return self._read_meta_error(request, after)
+            return self._parse_meta_error(request, after)
         if code == b"VA":
-            told = stream.word_end(start + 3, after - 2)
-            length = stream.parse_number(start + 3, told)
+            code_end = stream.word_end(start + 3, after - 2)
+            length = stream.parse_number(start + 3, code_end)
             if length < 0 or stream.byte_at(start + 2) != BLANK:
-                raise self._odd_meta(request, after)
-        if not self._is_asked_for(request, code, told, after - 2):
-            raise self._odd_meta(request, after)
+                raise self._unexpected_meta(request, after)
+        if not self._can_answer(request, code, code_end, after - 2):
+            raise self._unexpected_meta(request, after)
         if code == b"VA":
             block = after
             after += length + 2
@@ -260,28 +261,28 @@ class TextReplyParser(ReplyParser):
         stream.pos = after
         return stream.cut(start, after)
 
-    def _is_asked_for(self, request, code, at, stop):
+    def _can_answer(self, request: Request, code: bytes, at: int, stop: int) -> bool:
         """True if a server may answer `request` by `code` and then what stands from `at` to before `stop`; else it answers another one. A server
-        returns what was asked for and, without being asked, of the right to recache, of stale items, and what we do not know yet."""
+        returns what was requested for and, without being requested, of the right to recache, of stale items, and what we do not know yet."""
         stream = self.stream
         if code == b"ME":
             return stream.byte_at(at) == BLANK and self._is_key(request, at + 1, stream.word_end(at + 1, stop))
-        asked = letters_of(request.line, len(request.key) + 3)
-        excluded = ON_REQUEST & ~asked
-        if asked & ~KNOWN_EFFECT:
+        requested = letters_of(request.line, len(request.key) + 3)
+        excluded = ON_REQUEST & ~requested
+        if requested & ~KNOWN_EFFECT:
             excluded = 0
         elif code == b"VA" and excluded & VALUE_FLAG:
             return False
-        elif code == b"HD" and asked & VALUE_FLAG and b"VA" in request.command.valid_replies:
+        elif code == b"HD" and requested & VALUE_FLAG and b"VA" in request.command.valid_replies:
             return False
         while at < stop:
             end = stream.word_end(at + 1, stop)
-            if stream.byte_at(at) != BLANK or not self._may_be_told(request, at + 1, end, excluded):
+            if stream.byte_at(at) != BLANK or not self._is_valid_flag(request, at + 1, end, excluded):
                 return False
             at = end
         return True
 
-    def _may_be_told(self, request, start, stop, excluded):
+    def _is_valid_flag(self, request: Request, start: int, stop: int, excluded: int) -> bool:
         """True if from `start` to before `stop` is a flag that is not `excluded`, and behind it what may stand there."""
         stream = self.stream
         letter = stream.byte_at(start)
@@ -305,54 +306,54 @@ class TextReplyParser(ReplyParser):
             return self._is_opaque(request, start - 1, stop)
         return True
 
-    def _is_key(self, request, start, stop):
+    def _is_key(self, request: Request, start: int, stop: int) -> bool:
         """True if the key of `request` stands from `start` to before `stop`: as it is or in base64, whichever of them the request has. memcached
         1.6.18 returns it as the item was stored."""
         stream = self.stream
         return stream.equals(start, stop, request.key) or stream.cut(start, stop) == encoded(request.key)
 
-    def _is_opaque(self, request, start, stop):
+    def _is_opaque(self, request: Request, start: int, stop: int) -> bool:
         """True if the flag from `start` to before `stop` stands in the command line of `request`, too."""
         words = request.line[:request.line.index(CRLF)].split(b" ")
         return self.stream.cut(start, stop) in words[2:]
 
-    def _read_meta_error(self, request, after):
+    def _parse_meta_error(self, request: Request, after: int) -> bytes:
         """A line that is no answer to a meta command."""
         stream = self.stream
         line = stream.cut(stream.pos, after)
         if not is_error_line(line):
-            raise self._odd_meta(request, after)
+            raise self._unexpected_meta(request, after)
         self.out_of_step = request.command.kind == "meta_set" and line.startswith(BLOCK_NOT_READ)
         stream.pos = after
         return line
 
-    def _odd_meta(self, request, after):
+    def _unexpected_meta(self, request: Request, after: int) -> BackendError:
         """What to raise if a line that ends at `after` cannot be the answer."""
         line = self.stream.cut(self.stream.pos, min(after, self.stream.pos + 60))
         return BackendError(PROTOCOL, f"{request.line[:60]!r} was answered {line!r}")
 
-    def _check_key(self, request, start, stop):
-        """The server answers keys in the order asked: another one belongs to somebody else's request."""
+    def _check_key(self, request: Request, start: int, stop: int) -> None:
+        """The server answers keys in the order requested: another one belongs to somebody else's request."""
         stream = self.stream
         if request.keys is None:
             if self.values_found or not stream.equals(start, stop, request.key):
                 raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} for {request.key!r}")
             self.values_found = 1
         elif not request.keys.match_next(stream, start, stop):
-            raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not asked for")
+            raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not requested for")
 
-    def _keep_blocks(self, pos, need):
+    def _save_values(self, pos: int, need: int) -> bytes | None:
         """The reply goes on: put its complete VALUE blocks aside, so that they are not looked at again."""
         stream = self.stream
         if pos > stream.pos:
             self._pieces.append(stream.cut(stream.pos, pos))
-            self._kept += pos - stream.pos
-            if self._kept > limits.MAX_REPLY:
+            self._saved += pos - stream.pos
+            if self._saved > limits.MAX_REPLY:
                 self._pieces.clear()
-        stream.wait_for(pos, need)
+        stream.require(pos, need)
         return None
 
-    def _error_instead(self, request, pos, after):
+    def _parse_error_line(self, request: Request, pos: int, after: int) -> bytes:
         """An error line takes the place of all values, as in memcached."""
         line = self.stream.cut(pos, after)
         if not is_error_line(line):
@@ -360,6 +361,6 @@ class TextReplyParser(ReplyParser):
         self.stream.pos = after
         request.has_value_offsets = False
         self._pieces = []
-        self._kept = 0
+        self._saved = 0
         self.values_found = 0
         return line
