@@ -31,12 +31,12 @@ class StartError(GmproxyError):
 class BackendError(GmproxyError):
     """A memcached server failed. `reason` is one of REASONS, `detail` says more for the log."""
 
-    def __init__(self, reason, detail=""):
+    def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 

@@ -135,13 +135,15 @@ class Pool:
         """From now on measure the latency of the servers, and record slow requests in `slow`."""
         self._slow = slow
         for backend in self.backends:
-            if backend.meter is None:
-                backend.meter = Meter(self.options.slow_threshold, functools.partial(slow.record_request, self.title, backend.label))
-            backend.meter.slow_threshold = self.options.slow_threshold
+            meter = backend.meter
+            if meter is None:
+                meter = backend.meter = Meter(self.options.slow_threshold, functools.partial(slow.record_request, self.title, backend.label))
+            meter.slow_threshold = self.options.slow_threshold
 
     def key_shares(self) -> list[float]:
         """The part of all keys, 0 to 1, that each primary has now, in their order: found with KEYS_TRIED keys."""
         locator = self.router.locator
+        assert locator is not None, "the pool is loaded"
         if self._key_shares is None or self._key_shares[0] is not locator:
             counts = [0] * len(self.router.backends)
             for number in range(KEYS_TRIED):
@@ -177,9 +179,9 @@ class Pool:
 
     def shut_down(self) -> None:
         """Close all clients and connections at once. Never raises."""
-        for part in (self.context.clients, *self.backends, *self._draining):
+        for close in (self.context.clients.close, *(backend.close for backend in [*self.backends, *self._draining])):
             try:
-                part.close()
+                close()
             except Exception:
                 internal_errors.record("pool.close")
 

@@ -14,6 +14,7 @@ from gmproxy.backend.counters import BackendCounters
 from gmproxy.backend.half_closed import HalfClosedConnections
 from gmproxy.backend.health import Health
 from gmproxy.backend.health_check import HealthChecker
+from gmproxy.backend.latency import Meter
 from gmproxy.backend.missed_writes import MissedWrites
 from gmproxy.errors import (
     CLOSED,
@@ -65,7 +66,7 @@ class Backend(MissedWrites):
                  "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "_connection_count",
                  "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")
 
-    def __init__(self, server: Server, options: Any, router: Any, log: logging.Logger, backed: bool = False, is_backup: bool = False) -> None:
+    def __init__(self, server: Server, options: Any, router: Any, log: logging.Logger | logging.LoggerAdapter, backed: bool = False, is_backup: bool = False) -> None:
         super().__init__(server.label, log, options.journal_size)
         self.server = server
         self.options = options
@@ -77,7 +78,7 @@ class Backend(MissedWrites):
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
         self.half_closed = HalfClosedConnections()
         self.ask_backup_on_miss = False
-        self.meter = None
+        self.meter: Meter | None = None
         self.bytes_sent = 0
         self.bytes_received = 0
         self.counters = BackendCounters()

@@ -10,12 +10,11 @@ from gmproxy import internal_errors
 from gmproxy.backend.connection import resume_all
 from gmproxy.backend.server_stats import ServerStats
 from gmproxy.client import stats
-from gmproxy.client.session import Session
 from gmproxy.client.sessions import Sessions
 from gmproxy.client.stats import ServerReplies
 from gmproxy.protocol import internal_commands
 from gmproxy.protocol.limits import MAX_HELD, MAX_HELD_BY_ONE
-from gmproxy.protocol.request import INTERNAL_ERROR, Request
+from gmproxy.protocol.request import INTERNAL_ERROR, ReplySink, Request
 from gmproxy.transport import tcp
 
 log = logging.getLogger("gmproxy")
@@ -153,7 +152,7 @@ class PoolContext:
         self._resume(request.complete())
 
     @staticmethod
-    def _resume(session: Session) -> None:
+    def _resume(session: ReplySink | None) -> None:
         """Called from the loop: all answers that `session` waits for are there, if it is one."""
         if session is not None:
             resume_all([session])

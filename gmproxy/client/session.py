@@ -121,7 +121,7 @@ class Session(ReplySink):
         self._out_at = 0       # how far
         self._draining = False  # the proxy ends: close when all that has arrived is answered
         self._after_next_reply = False
-        self._blocked_request = None      # a request that was parsed but must wait for the batch before it
+        self._blocked_request: Request | None = None  # a request that was parsed but must wait for the batch before it
         self._order: BatchOrder | None = None     # a BatchOrder, once there are backups
         self._accounted_bytes = 0        # bytes that wait for this client, see _hold
         self._reply_bytes = 0      # bytes of answers to the batch, which wait for the others

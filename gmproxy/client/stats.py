@@ -4,7 +4,7 @@ import os
 import resource
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gmproxy import __version__, internal_errors
@@ -122,7 +122,7 @@ def counted(snapshot: Snapshot) -> Snapshot:
     return {"general": snapshot["general"] | dict.fromkeys(idle, 0), "links": []}
 
 
-def merge(snapshots: list[Snapshot], pid: int) -> Snapshot:
+def merge(snapshots: Sequence[Snapshot], pid: int) -> Snapshot:
     """One of many: the service speaks as the process `pid`. `snapshots` is not empty."""
     first = snapshots[0]
     whole = {name: MERGED_BY.get(name, sum)([each["general"][name] for each in snapshots]) for name in first["general"]}

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import configargparse
@@ -212,7 +212,7 @@ def _switched_off(environment: Mapping[str, str]) -> list[str]:
             if setting.parse is yes_or_no and environment.get("GMPROXY_" + name.upper()) == _switch(False)]
 
 
-def placement_for(config: Config, servers: Sequence[Server], live: Iterable[int] | None = None) -> builder.Placement:
+def placement_for(config: Config, servers: Sequence[Server], live: Collection[int] | None = None) -> builder.Placement:
     """The gmproxy.placement.builder.Placement of keys on `servers`, of which only the indexes `live` take part. Raises ConfigError."""
     distribution = "magent-ketama" if config.ketama else config.distribution
     try:

@@ -66,7 +66,7 @@ def _begin_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 def _end_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
     """End that, and return the samples."""
-    samplers = []
+    samplers: list[sampling.Sampler | None] = []
     for pool in worker.pools.values():
         samplers.append(pool.router.sampler)
         pool.router.sampler = None
@@ -91,11 +91,13 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
     placement = pool.placement()
     index = placement.locate(key)
     owner = router.backends[index]
+    locator = router.locator
+    assert locator is not None, "the pool is loaded"
     backup = router.backup_of(key) if router.backups else None
     return {
         "key": os.fsdecode(key), "hash": placement.hash(key), "distribution": placement.distribution, "hash_name": placement.hash_name,
         "server": str(config.server[index]), "state": pool.state(owner, now)[0],
-        "goes_to": str(config.server[router.locator.locate(key)]),  # another one while servers are ejected and auto_eject_hosts is set
+        "goes_to": str(config.server[locator.locate(key)]),  # another one while servers are ejected and auto_eject_hosts is set
         "backup": None if backup is None else str(backup.server), "backup_state": None if backup is None else pool.state(backup, now)[0],
     }
 

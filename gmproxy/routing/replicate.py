@@ -43,7 +43,7 @@ class Copies:
         self.differed = 0
         self._undecided = {}  # key -> the Outcomes that the primary has not told yet
 
-    def serve(self, backups: list[Backend], locator: Locator, waited_for: bool) -> None:
+    def serve(self, backups: list[Backend], locator: Locator | None, waited_for: bool) -> None:
         """Copy to these from now on. What is on its way stays so."""
         self.backups = backups
         self.locator = locator

@@ -76,11 +76,11 @@ class Router:
         self.unready = 0
         self._place: Callable[..., Placement] | None = None
         self.misses_for_errors = 0
-        self.sampler = None
+        self.sampler: Any = None  # a gmproxy.monitoring.sampling.Sampler
         self.fragments = 0
         self._to_skip = 0
 
-    def serve(self, backends: list[Backend], place: Callable[..., Placement], backups: list[Backend], backup_locator: Locator) -> None:
+    def serve(self, backends: list[Backend], place: Callable[..., Placement], backups: list[Backend], backup_locator: Locator | None) -> None:
         """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live.
 
         May be called again: requests in flight end where they are, and ask the last backups if there are none any more.
