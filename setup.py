@@ -1,8 +1,8 @@
 """Compiles the hot modules (gmproxy/compiled.py says which); all else stands in pyproject.toml.
 
-    GMPROXY_BUILD=auto      compile if it can be done, else install the pure Python build (default)
-    GMPROXY_BUILD=require   a failure to compile is a failure
-    GMPROXY_BUILD=pure      do not compile
+GMPROXY_BUILD=auto      compile if it can be done, else install the pure Python build (default)
+GMPROXY_BUILD=require   a failure to compile is a failure
+GMPROXY_BUILD=pure      do not compile
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ CPUS = len(os.sched_getaffinity(0))
 
 DIRECTIVES = {
     "language_level": 3,
-    "boundscheck": False,      # offsets are checked where they come from the wire
+    "boundscheck": False,  # offsets are checked where they come from the wire
     "wraparound": True,
     "nonecheck": False,
     "binding": False,

@@ -16,9 +16,7 @@ QUICK_RUNS = 2
 
 
 def new_parser(description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
     option("--runs", type=positive, metavar="N", help=f"counted runs per row and proxy (default: {RUNS})")
     option("--quick", action="store_true", help=f"{QUICK_RUNS} short runs: a smoke test, not a measurement")

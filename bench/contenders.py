@@ -74,7 +74,9 @@ class Nutcracker(Contender):
 
     def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
         conf = directory / "nutcracker.yml"
-        conf.write_text(NUTCRACKER_POOL.format(port=port, distribution=self.distribution) + "".join(f"   - {server}:1\n" for server in servers))
+        conf.write_text(
+            NUTCRACKER_POOL.format(port=port, distribution=self.distribution) + "".join(f"   - {server}:1\n" for server in servers)
+        )
         # Its stats port cannot be switched off, and its default pid file and log are those of the system's nutcracker.
         own = f"-a 127.0.0.1 -s {free_port()} -p {directory}/nutcracker.pid -o {directory}/nutcracker.out"
         return ["nutcracker", "-c", str(conf), *own.split()]
@@ -94,8 +96,7 @@ class Watched(Contender):
     def watching(self, directory: Path) -> Iterator[None]:
         over = threading.Event()
         watchers = [
-            threading.Thread(target=watch, args=(over, str(directory / path)))
-            for watch, path in ((scrape, "admin"), (sample, "control"))
+            threading.Thread(target=watch, args=(over, str(directory / path))) for watch, path in ((scrape, "admin"), (sample, "control"))
         ]
         for watcher in watchers:
             watcher.start()

@@ -22,7 +22,7 @@ FOUND = b"VALUE bench-idle 0 %d\r\n%s\r\nEND\r\n" % (len(VALUE), VALUE)
 def measure_idle(row: IdleRow, contender: Contender) -> dict:
     """One sample, of a proxy of its own: memory that former clients have left behind would be used again."""
     with running([contender], SERVERS) as stage:
-        proxy, = stage.proxies
+        (proxy,) = stage.proxies
         with ExitStack() as stack:
             first = connect(proxy, stack)
             first.sendall(SET)

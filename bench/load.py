@@ -95,9 +95,7 @@ class LoadGenerator:
             *shlex.split(load), *shlex.split(options),
         ]  # fmt: skip
         pipe = subprocess.PIPE
-        with subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        ) as generator:
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as generator:
             try:
                 yield Run(generator, proxy, f"{load} through {proxy.name}")
             except BaseException:

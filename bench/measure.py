@@ -50,7 +50,7 @@ class Bench:
 
     def _measure_idle(self, rows: list[IdleRow]) -> dict[AnyRow, Samples]:
         contenders = self._arguments.contenders
-        return {row: self._rounds(row, contenders, lambda contender, _: measure_idle(row, contender)) for row in rows}
+        return {row: self._rounds(row, contenders, lambda contender, _, row=row: measure_idle(row, contender)) for row in rows}
 
     def _measure_row(self, row: Row, stage: Stage) -> Samples:
         ops = row.ops // QUICK_SHARE if self._arguments.quick else row.ops

@@ -50,9 +50,7 @@ def proxies_of(curve: Curve, arguments: Namespace, servers: int) -> Iterator[dic
         yield {proxy.name: proxy for proxy in stage.proxies}
 
 
-def measure_once(
-    curve: Curve, x: int, proxies: dict[str, Server], seed: int, generator: LoadGenerator
-) -> Iterator[tuple[str, float]]:
+def measure_once(curve: Curve, x: int, proxies: dict[str, Server], seed: int, generator: LoadGenerator) -> Iterator[tuple[str, float]]:
     """The name of each series, and its cost at x."""
     load = curve.load(x)
     generator.preload(curve.preload or load, proxies[GMPROXY])

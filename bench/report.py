@@ -161,8 +161,7 @@ def as_text(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if heading in TEXT_COLUMNS else cell.rjust(width)
-            for heading, cell, width in zip(lines[0], line, widths)
+            cell.ljust(width) if heading in TEXT_COLUMNS else cell.rjust(width) for heading, cell, width in zip(lines[0], line, widths)
         ).rstrip()
         for line in lines
     )

@@ -17,4 +17,5 @@ def _command(program: str, arguments: list[str] | None) -> int:
     bootstrap.hold_signals()
     bootstrap.open_standard_descriptors()
     from gmproxy import startup  # only now: a signal that comes meanwhile is held
+
     return startup.run_command_line(program, program, arguments)

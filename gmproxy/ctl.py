@@ -50,9 +50,18 @@ Without a running service:
 """
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "status": status.status, "top": top.top, "stats": queries.stats, "route": route.route, "hotkeys": queries.hotkeys,
-    "slow": queries.slow, "tail": queries.tail, "eject": actions.eject, "restore": actions.restore, "reload": actions.reload,
-    "log-level": actions.log_level, "drain": actions.drain,
+    "status": status.status,
+    "top": top.top,
+    "stats": queries.stats,
+    "route": route.route,
+    "hotkeys": queries.hotkeys,
+    "slow": queries.slow,
+    "tail": queries.tail,
+    "eject": actions.eject,
+    "restore": actions.restore,
+    "reload": actions.reload,
+    "log-level": actions.log_level,
+    "drain": actions.drain,
 }
 
 

@@ -59,10 +59,18 @@ def run(config: Config, program: str) -> None:
         address = sockets.address_of(bound)
 
         def print_banner() -> None:
-            print(BANNER.format(
-                proxy=f"{host}:{port}", admin=config.admin, servers=f"{servers[0].label}, {servers[1].label}", backup=servers[2].label,
-                host=host, port=port, pid=children[0].pid,
-            ), flush=True)
+            print(
+                BANNER.format(
+                    proxy=f"{host}:{port}",
+                    admin=config.admin,
+                    servers=f"{servers[0].label}, {servers[1].label}",
+                    backup=servers[2].label,
+                    host=host,
+                    port=port,
+                    pid=children[0].pid,
+                ),
+                flush=True,
+            )
 
         worker = Worker(WorkerContext(started_at=time.monotonic()), lambda config: None)
         worker.reconfigure([config], {config.name: [address]}, {address: bound, config.admin: admin})

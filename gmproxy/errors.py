@@ -5,13 +5,13 @@ A client's own mistakes are no exceptions: they are answered with memcached's er
 
 #: Why a backend could not answer. The same word stands in the log, the counter, the reply and the test.
 CONNECTING = "connecting"  # no connection could be made
-TIMEOUT = "timeout"        # it did not answer in time
-CLOSED = "closed"          # it closed the connection
-RESET = "reset"            # the connection was cut
-PROTOCOL = "protocol"      # it answered something that is not the memcached protocol
-OVERLOAD = "overload"      # too much is already waiting for it
-EJECTED = "ejected"        # it failed too often and is left alone until a probe succeeds
-LOGIN = "login"            # it did not accept our user and password
+TIMEOUT = "timeout"  # it did not answer in time
+CLOSED = "closed"  # it closed the connection
+RESET = "reset"  # the connection was cut
+PROTOCOL = "protocol"  # it answered something that is not the memcached protocol
+OVERLOAD = "overload"  # too much is already waiting for it
+EJECTED = "ejected"  # it failed too often and is left alone until a probe succeeds
+LOGIN = "login"  # it did not accept our user and password
 
 REASONS = (CONNECTING, TIMEOUT, CLOSED, RESET, PROTOCOL, OVERLOAD, EJECTED, LOGIN)
 

@@ -62,8 +62,10 @@ class Pool:
         primaries, left = self._make_backends(config.server, self.router.backends, bool(config.backup), False)
         backups, more_left = self._make_backends(config.backup, self.router.backups, False, True)
         self.router.serve(
-            primaries, functools.partial(placement_for, config, config.server),
-            backups, placement_for(config, config.backup).locator if backups else None,
+            primaries,
+            functools.partial(placement_for, config, config.server),
+            backups,
+            placement_for(config, config.backup).locator if backups else None,
         )
         self._draining.update(dict.fromkeys(left + more_left, float("inf")))  # only now: the router sends them no more requests
         self.backends = primaries + backups
@@ -80,7 +82,11 @@ class Pool:
         if config.backup:
             return 1
         if config.server_connections < self._worker_context.workers and self._worker_context.number == 0:
-            self._log.warning("server_connections is below workers server_connections=%d workers=%d", config.server_connections, self._worker_context.workers)
+            self._log.warning(
+                "server_connections is below workers server_connections=%d workers=%d",
+                config.server_connections,
+                self._worker_context.workers,
+            )
         return self._worker_context.part_of(config.server_connections)
 
     def _make_backends(
@@ -137,7 +143,9 @@ class Pool:
         for backend in self.backends:
             meter = backend.meter
             if meter is None:
-                meter = backend.meter = Meter(self.options.slow_threshold, functools.partial(slow.record_request, self.title, backend.label))
+                meter = backend.meter = Meter(
+                    self.options.slow_threshold, functools.partial(slow.record_request, self.title, backend.label)
+                )
             meter.slow_threshold = self.options.slow_threshold
 
     def key_shares(self) -> list[float]:

@@ -43,6 +43,7 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
             print(configuration.describe(configs))
         elif "demo" in source.actions:
             from gmproxy import demo
+
             demo.run(configs[0], program)
         else:
             proctitle.drop_interpreter()
@@ -118,11 +119,10 @@ def _worker_group(supervisor: Supervisor, set_up_logs: Callable[..., Any]) -> Wo
     count = daemon.usable_cpus() if wanted == "auto" else wanted
     if count > 1:
         from gmproxy.process.master import Master
+
         return Master(supervisor, count, set_up_logs)
     try:
-        from gmproxy.process.single_process import (
-            SingleProcess,  # only here: gevent must not start before the fork
-        )
+        from gmproxy.process.single_process import SingleProcess  # only here: gevent must not start before the fork
     except ImportError as error:
         raise StartError(f"user {supervisor.configs[0].user or os.getuid()} cannot load the program: {error}") from None
     return SingleProcess(supervisor, WorkerContext(started_at=time.monotonic()), set_up_logs)

@@ -16,17 +16,7 @@ from gmproxy.backend.health import Health
 from gmproxy.backend.health_check import HealthChecker
 from gmproxy.backend.latency import Meter
 from gmproxy.backend.missed_writes import MissedWrites
-from gmproxy.errors import (
-    CLOSED,
-    CONNECTING,
-    EJECTED,
-    OVERLOAD,
-    PROTOCOL,
-    RESET,
-    TIMEOUT,
-    BackendError,
-    LocalError,
-)
+from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, RESET, TIMEOUT, BackendError, LocalError
 from gmproxy.placement.server_spec import Server
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
@@ -64,9 +54,17 @@ class Backend(MissedWrites):
 
     __slots__ = ("server", "options", "router", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
                  "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "_connection_count",
-                 "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")
+                 "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")  # fmt: skip
 
-    def __init__(self, server: Server, options: Any, router: Any, log: logging.Logger | logging.LoggerAdapter, backed: bool = False, is_backup: bool = False) -> None:
+    def __init__(
+        self,
+        server: Server,
+        options: Any,
+        router: Any,
+        log: logging.Logger | logging.LoggerAdapter,
+        backed: bool = False,
+        is_backup: bool = False,
+    ) -> None:
         super().__init__(server.label, log, options.journal_size)
         self.server = server
         self.options = options
@@ -86,7 +84,7 @@ class Backend(MissedWrites):
         self._troubled = False  # failed lately: tell the health of successes
         self._last_reason = EJECTED
         self._is_proxy = False  # a backup that has said so
-        self._unreported = 0     # requests that failed for a reason that says nothing about the server, since the log last had it
+        self._unreported = 0  # requests that failed for a reason that says nothing about the server, since the log last had it
         self._report_at = 0.0
         self._loop = gevent.get_hub().loop
         self.health_checker = HealthChecker(self)
@@ -227,7 +225,9 @@ class Backend(MissedWrites):
         self._unreported += lost
         now = monotonic()
         if now >= self._report_at:
-            self.log.warning("backend not connected server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, self._unreported)
+            self.log.warning(
+                "backend not connected server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, self._unreported
+            )
             self._report_at = now + LOCAL_TROUBLE_EVERY
             self._unreported = 0
 

@@ -26,7 +26,9 @@ _LACKS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN}
 _IN_PROGRESS = {errno.EINPROGRESS, errno.EALREADY, errno.EINTR}
 
 
-def connect(server: Server, timeout: float, keepalive: bool = True, users: Credentials | None = None, protocol: str = "text") -> socket.socket:
+def connect(
+    server: Server, timeout: float, keepalive: bool = True, users: Credentials | None = None, protocol: str = "text"
+) -> socket.socket:
     """A connected, non-blocking socket to `server` (gmproxy.placement.server_spec.Server). For greenlets.
 
     `timeout` seconds are for all of it: the lookup of the name, and the connection to whichever of its addresses answers. A login has as

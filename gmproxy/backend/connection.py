@@ -72,10 +72,10 @@ class BackendConnection:
     waiting   requests without a reply, the oldest first (a RequestQueue)
     """
 
-    __slots__ = ("backend", "connection_index", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out", "_queued",
-                 "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher", "_rest_timer", "_answered",
-                 "_marks", "_idle_mark", "_idle_since", "_timer", "_received",
-                 "_received_mark")
+    __slots__ = ("backend", "connection_index", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out",
+                 "_queued", "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher",
+                 "_rest_timer", "_answered", "_marks", "_idle_mark", "_idle_since", "_timer", "_received",
+                 "_received_mark")  # fmt: skip
 
     def __init__(self, backend: ConnectionOwner, connection_index: int, loop: Any, protocol: str) -> None:
         self.backend = backend
@@ -88,21 +88,21 @@ class BackendConnection:
         self._fd = -1
         self._binary = BinaryReplyParser() if protocol == "binary" else None  # else the server gets a request's line
         self._reader = self._binary or TextReplyParser()
-        self._out = []           # pieces not yet handed to the kernel
-        self._queued = 0         # bytes submitted, in the life of this link
-        self._sent = 0           # of these, bytes the kernel took
+        self._out = []  # pieces not yet handed to the kernel
+        self._queued = 0  # bytes submitted, in the life of this link
+        self._sent = 0  # of these, bytes the kernel took
         self._flush_due = False
         self._unsent: bytes | None = None  # what the kernel did not take at the last send
         self._unsent_at = 0
         self._read_watcher = None
         self._write_watcher = None
         self._rest_timer = None
-        self._answered = 0       # replies, in the life of this link
-        self._marks = deque()    # (time, requests asked until then) of those that are not answered, see check_late
-        self._idle_mark = 0      # see check_idle
+        self._answered = 0  # replies, in the life of this link
+        self._marks = deque()  # (time, requests asked until then) of those that are not answered, see check_late
+        self._idle_mark = 0  # see check_idle
         self._idle_since = 0.0
         self._timer = ReplyTimer()
-        self._received = 0       # bytes, in the life of this link
+        self._received = 0  # bytes, in the life of this link
         self._received_mark = 0  # see check_late
 
     def __repr__(self) -> str:

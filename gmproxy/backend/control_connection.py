@@ -96,7 +96,6 @@ class ControlConnection:
 
 
 class _TextConnection(ControlConnection):
-
     def ping(self) -> None:
         answer = self._exchange("version", b"version\r\n", lambda answer: answer.endswith(b"\r\n"))
         if not answer.startswith(b"VERSION "):
@@ -104,7 +103,9 @@ class _TextConnection(ControlConnection):
 
     def stats(self, arguments: bytes = b"") -> list[tuple[str, str]]:
         question = b"stats %b\r\n" % arguments if arguments else b"stats\r\n"
-        answer = self._exchange("stats", question, lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n", b"RESET\r\n")) or answer.startswith(_ERRORS))
+        answer = self._exchange(
+            "stats", question, lambda answer: answer.endswith((b"END\r\n", b"ERROR\r\n", b"RESET\r\n")) or answer.startswith(_ERRORS)
+        )
         words = [line.split(b" ", 2) for line in answer.split(b"\r\n")]
         return [_fact(name, value) for what, name, value in (each for each in words if len(each) == 3) if what == b"STAT"]
 
@@ -120,7 +121,6 @@ class _TextConnection(ControlConnection):
 
 
 class _BinaryConnection(ControlConnection):
-
     def ping(self) -> None:
         self._do("version", [packets.request_packet(packets.VERSION)])
 
@@ -128,7 +128,11 @@ class _BinaryConnection(ControlConnection):
         def is_whole(answers: list[Any]) -> bool:
             return bool(answers) and not (answers[-1].key and answers[-1].status == packets.OK)
 
-        return [_fact(answer.key, answer.value) for answer in self._exchange_packets("stats", packets.request_packet(packets.STAT, arguments), is_whole) if answer.key]
+        return [
+            _fact(answer.key, answer.value)
+            for answer in self._exchange_packets("stats", packets.request_packet(packets.STAT, arguments), is_whole)
+            if answer.key
+        ]
 
     def delete(self, keys: Collection[bytes], rest: float = 0.0) -> None:
         self._do("delete", [packets.request_packet(packets.DELETE, key) for key in keys], (packets.OK, packets.NOT_FOUND), rest)

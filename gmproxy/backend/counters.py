@@ -20,7 +20,7 @@ class BackendCounters:
     """
 
     __slots__ = ("keys_asked", "values_found", "failures", "errors", "not_connected", "fills", "keys_deleted", "flushes",
-                 "last_error", "last_error_at", "_replies")
+                 "last_error", "last_error_at", "_replies")  # fmt: skip
 
     def __init__(self) -> None:
         self.last_error = ""

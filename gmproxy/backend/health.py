@@ -23,8 +23,8 @@ import random
 UP, FAILING, EJECTED, PROBING, WARMING = STATES = ("up", "failing", "ejected", "probing", "warming")
 
 FIRST_PROBE_DELAY = 0.2  # seconds from ejection to the first probe
-JITTER = 0.25            # a delay is up to this part shorter
-STEADY = 60.0            # seconds after which a server that came back is no longer thought to flap
+JITTER = 0.25  # a delay is up to this part shorter
+STEADY = 60.0  # seconds after which a server that came back is no longer thought to flap
 
 #: A backup that knew none of so many keys in a row that a warming primary did not have, over so many seconds, has nothing to add.
 MISSES_IN_VAIN = 1000
@@ -40,8 +40,9 @@ class Health:
     ejections      so far
     """
 
-    __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "by_hand", "ejected_at", "probe_at", "ejections", "_probing",
-                 "_probed_at", "_suspected", "_delay", "_restored_at", "_young_until", "_holes_until", "_in_vain", "_in_vain_since")
+    __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "by_hand", "ejected_at", "probe_at",
+                 "ejections", "_probing", "_probed_at", "_suspected", "_delay", "_restored_at", "_young_until",
+                 "_holes_until", "_in_vain", "_in_vain_since")  # fmt: skip
 
     def __init__(self, failure_limit: int, longest_delay: float, warming_time: float = 0.0) -> None:
         self.failure_limit = failure_limit
@@ -54,13 +55,13 @@ class Health:
         self.probe_at = 0.0
         self.ejections = 0
         self._probing = False
-        self._probed_at = -math.inf    # when the last probe began
+        self._probed_at = -math.inf  # when the last probe began
         self._suspected = False
-        self._delay = 0.0              # before the last probe
+        self._delay = 0.0  # before the last probe
         self._restored_at = -math.inf
-        self._young_until = math.inf   # warming because of its age, which is not known yet
+        self._young_until = math.inf  # warming because of its age, which is not known yet
         self._holes_until = -math.inf  # warming because of what was deleted on it
-        self._in_vain = 0              # misses in a row of which the backups knew nothing either
+        self._in_vain = 0  # misses in a row of which the backups knew nothing either
         self._in_vain_since: float | None = None
 
     def state(self, now: float) -> str:

@@ -41,7 +41,7 @@ class HealthChecker:
     def __init__(self, backend: Any) -> None:
         self.backend = backend
         self.identity: Identity | None = None
-        self._at_work = None     # the greenlet
+        self._at_work = None  # the greenlet
         self._identify_at = 0.0  # not before this time
         self._recovery = Recovery(backend, lambda: self._converse(), self.lost_keys)
         self._asks_backup = False

@@ -66,8 +66,8 @@ class ReplyTimer:
 
     def __init__(self) -> None:
         self._flushes = deque()  # (time, requests sent until then, in the life of the connection), the oldest first
-        self._timed = 0          # replies that the meter has counted, of all in the life of the connection
-        self._replied_at = 0.0   # when the latest replies came
+        self._timed = 0  # replies that the meter has counted, of all in the life of the connection
+        self._replied_at = 0.0  # when the latest replies came
 
     def is_running(self) -> bool:
         """True while there are replies to be timed."""

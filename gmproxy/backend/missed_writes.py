@@ -23,7 +23,7 @@ class MissedWrites(ConnectionOwner):
     """
 
     __slots__ = ("label", "log", "invalidations", "behind", "shared_invalidations", "guests", "fetches", "_states", "_worker_number",
-                 "_full_of_guests")
+                 "_full_of_guests")  # fmt: skip
 
     def __init__(self, label: str, log: Any, journal_size: int) -> None:
         self.label = label

@@ -39,13 +39,14 @@ class Recovery:
     have: what it is that was deleted, and the level at which that is logged.
     """
 
-    def __init__(self, backend: Any, connect: Callable[[], AbstractContextManager[ControlConnection]],
-                 on_deleted: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, backend: Any, connect: Callable[[], AbstractContextManager[ControlConnection]], on_deleted: Callable[[str, int], None]
+    ) -> None:
         self._backend = backend
         self._connect = connect
         self._on_deleted = on_deleted
         self._retry_at = 0.0  # monotonic: not before
-        self._log_at = 0.0    # monotonic: at debug level before
+        self._log_at = 0.0  # monotonic: at debug level before
         self._loop = gevent.get_hub().loop
 
     def is_due(self, now: float) -> bool:

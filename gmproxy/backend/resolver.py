@@ -55,13 +55,13 @@ class _Name:
     __slots__ = ("addresses", "known_at", "failed_at", "error", "lookup", "hangs", "reached")
 
     def __init__(self) -> None:
-        self.addresses: list[Address] = []     # with port 0
-        self.known_at = -LAST_KNOWN_FOR        # monotonic seconds
+        self.addresses: list[Address] = []  # with port 0
+        self.known_at = -LAST_KNOWN_FOR  # monotonic seconds
         self.failed_at = -RETRY_AFTER
         self.error: BaseException | None = None
-        self.lookup: Event | None = None       # set when the lookup that is under way ends
-        self.hangs = False                     # somebody has waited in vain: until there is an answer nobody waits
-        self.reached: Address | None = None    # the address that was connected to last
+        self.lookup: Event | None = None  # set when the lookup that is under way ends
+        self.hangs = False  # somebody has waited in vain: until there is an answer nobody waits
+        self.reached: Address | None = None  # the address that was connected to last
 
 
 class Names:

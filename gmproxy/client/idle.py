@@ -40,7 +40,7 @@ class IdleClients:
         self._count = 0
         # Not a dict: a number for each client, made while others are made that live shorter, would hold the memory of these.
         self._kinds = bytearray()  # fd -> its kind, or ABSENT
-        self._facts: list[Any] = [None]       # kind -> (state, after_next_reply): there are a few for all clients
+        self._facts: list[Any] = [None]  # kind -> (state, after_next_reply): there are a few for all clients
         self._epoll = _new_epoll()
         self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), READ)
         # Guarded: gevent never calls an io watcher again whose callback has raised, and then no sleeping client would be woken.

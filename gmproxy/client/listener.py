@@ -88,11 +88,13 @@ class Listener:
     """The clients of the listening socket `sock`, which becomes ours; for `service` as soon as `serve` says for which."""
 
     def __init__(self, sock: socket.socket, worker_context: Any) -> None:
-        self.service: "PoolContext | None" = None  # until `serve`
+        self.service: PoolContext | None = None  # until `serve`
         self._is_tcp = sock.family != socket.AF_UNIX
         green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         green.setblocking(False)
-        self._server = _Server(green, self.let_in) if worker_context.client_counts is None else _FairServer(green, self.let_in, worker_context)
+        self._server = (
+            _Server(green, self.let_in) if worker_context.client_counts is None else _FairServer(green, self.let_in, worker_context)
+        )
 
     def serve(self, service: "PoolContext") -> None:
         """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
@@ -140,7 +142,9 @@ class _Server(Patient, StreamServer):
     def do_handle(self, fd: int, address: SocketAddress) -> None:
         """Called from the loop. Never raises: what fails costs this connection."""
         try:
-            self.loop.run_callback(self._handle, fd, address)  # when all else that has happened is seen: a client that left has freed a place
+            self.loop.run_callback(
+                self._handle, fd, address
+            )  # when all else that has happened is seen: a client that left has freed a place
         except Exception:
             internal_errors.record("listener.do_handle")
             close(fd)
@@ -155,7 +159,7 @@ class _FairServer(_Server):
         super().__init__(sock, handle)
         self._worker_context = worker_context
         self._taken = TAKEN_AFTER_THAT  # clients since we stood back
-        self._left = 0                  # pauses in a row because we have no room
+        self._left = 0  # pauses in a row because we have no room
         self._standing_back: Any = None  # a timer
 
     def full(self) -> bool:

@@ -17,14 +17,7 @@ from greenlet import greenlet
 from gmproxy import internal_errors
 from gmproxy.protocol.binary.packets import REQUEST
 from gmproxy.protocol.binary.requests import BinaryParser
-from gmproxy.protocol.request import (
-    BACKUP,
-    ClientProtocolError,
-    ReplySink,
-    Request,
-    RequestParser,
-    local_reply,
-)
+from gmproxy.protocol.request import BACKUP, ClientProtocolError, ReplySink, Request, RequestParser, local_reply
 from gmproxy.protocol.text.requests import TextParser
 from gmproxy.routing.ordering import BatchOrder
 from gmproxy.transport import tcp
@@ -88,10 +81,11 @@ class Session(ReplySink):
     leaves_softly   True if the client is to leave after its next answer
     """
 
-    __slots__ = ("service", "fd", "connection_index", "bytes_read", "bytes_written", "idle_rounds", "will_hibernate", "hibernating", "_router", "_loop", "_wait", "_wake",
-                 "_left", "_watcher", "_watching", "_doing", "_readable", "_parser", "_protocol", "_batch", "_pending", "_out", "_out_at",
-                 "_draining", "_after_next_reply", "_quit", "_blocked_request", "_accounted_bytes", "_reply_bytes", "_max_batch", "_bulk_batches", "_order",
-                 "_from_proxy")
+    __slots__ = ("service", "fd", "connection_index", "bytes_read", "bytes_written", "idle_rounds", "will_hibernate", "hibernating",
+                 "_router", "_loop", "_wait", "_wake", "_left", "_watcher", "_watching", "_doing", "_readable",
+                 "_parser", "_protocol", "_batch", "_pending", "_out", "_out_at", "_draining", "_after_next_reply",
+                 "_quit", "_blocked_request", "_accounted_bytes", "_reply_bytes", "_max_batch", "_bulk_batches",
+                 "_order", "_from_proxy")  # fmt: skip
 
     def __init__(self, service: "PoolContext", fd: int, connection_index: int, state: State = NEW) -> None:
         self.service = service
@@ -106,7 +100,7 @@ class Session(ReplySink):
         hub = gevent.get_hub()
         self._loop = hub.loop
         # Not hub.switch, which first looks up whether our greenlet has a hook for this: a tenth of a microsecond, twice a request.
-        self._wait = greenlet.switch.__get__(hub)   # leaves the session's greenlet, until somebody calls
+        self._wait = greenlet.switch.__get__(hub)  # leaves the session's greenlet, until somebody calls
         self._wake: Callable[[], object] | None = None  # this
         self._left: Callable[..., None] | None = None  # whom to tell of the end
         self._watcher = self._loop.io(fd, READ)
@@ -116,18 +110,18 @@ class Session(ReplySink):
         self._protocol, is_authenticated, self._from_proxy = state
         self._parser = self._new_parser(is_authenticated)
         self._batch = []
-        self._pending = 0      # requests of the batch without an answer
-        self._out = b""        # answers that are being sent
-        self._out_at = 0       # how far
+        self._pending = 0  # requests of the batch without an answer
+        self._out = b""  # answers that are being sent
+        self._out_at = 0  # how far
         self._draining = False  # the proxy ends: close when all that has arrived is answered
         self._after_next_reply = False
         self._blocked_request: Request | None = None  # a request that was parsed but must wait for the batch before it
-        self._order: BatchOrder | None = None     # a BatchOrder, once there are backups
-        self._accounted_bytes = 0        # bytes that wait for this client, see _hold
-        self._reply_bytes = 0      # bytes of answers to the batch, which wait for the others
+        self._order: BatchOrder | None = None  # a BatchOrder, once there are backups
+        self._accounted_bytes = 0  # bytes that wait for this client, see _hold
+        self._reply_bytes = 0  # bytes of answers to the batch, which wait for the others
         self._max_batch = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
-        self._bulk_batches = 0         # batches for which it is taken for one with long answers
-        self._quit = False     # the client ends, or cannot be understood: close when this batch is answered
+        self._bulk_batches = 0  # batches for which it is taken for one with long answers
+        self._quit = False  # the client ends, or cannot be understood: close when this batch is answered
 
     def drain(self, after_next_reply: bool = False) -> None:
         """Close the connection as soon as no answer is owed, or `after_next_reply`: after the next answer. Called from another greenlet."""
@@ -280,7 +274,9 @@ class Session(ReplySink):
     def _read_batch(self) -> bool:
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
-        connection_index = LAST_CONNECTION if self._bulk_batches else self.connection_index  # nothing of the batch before is under way any more, so that the order stays
+        connection_index = (
+            LAST_CONNECTION if self._bulk_batches else self.connection_index
+        )  # nothing of the batch before is under way any more, so that the order stays
         routing = False
         try:
             while len(batch) < (self._max_batch if self._pending else MAX_AT_ONCE) and not self._quit:
@@ -418,9 +414,9 @@ class Session(ReplySink):
             request = batch[0]
             data = b"" if request.quiet else request.reply if request.renderer is None else request.renderer.render(request)
         else:
-            data = b"".join([
-                request.reply if request.renderer is None else request.renderer.render(request) for request in batch if not request.quiet
-            ])
+            data = b"".join(
+                [request.reply if request.renderer is None else request.renderer.render(request) for request in batch if not request.quiet]
+            )
         batch.clear()
         if self._order is not None:
             self._order.finish_batch()

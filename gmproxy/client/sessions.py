@@ -46,13 +46,13 @@ class Sessions:
         self.bytes_read = 0
         self.bytes_written = 0
         self._idle = IdleClients(self._wake)
-        self._noted = 0               # clients that the process has counted
+        self._noted = 0  # clients that the process has counted
         self._when_closed = self._on_closed  # one object for all sessions
-        self._round: list[Session] = []              # sessions that are still to be looked at
-        self._next_round = 0.0        # loop time
-        self._busy = 0                # how many of those looked at are
+        self._round: list[Session] = []  # sessions that are still to be looked at
+        self._next_round = 0.0  # loop time
+        self._busy = 0  # how many of those looked at are
         self._connection_index_of_new = 0
-        self._hibernated_since_trim = 0         # since memory was given back
+        self._hibernated_since_trim = 0  # since memory was given back
 
     def __len__(self) -> int:
         return len(self.sessions) + self.hibernating()
@@ -63,8 +63,10 @@ class Sessions:
 
     def traffic(self) -> tuple[int, int]:
         """(bytes read from clients, bytes written to them)"""
-        return (self.bytes_read + sum(session.bytes_read for session in self.sessions),
-                self.bytes_written + sum(session.bytes_written for session in self.sessions))
+        return (
+            self.bytes_read + sum(session.bytes_read for session in self.sessions),
+            self.bytes_written + sum(session.bytes_written for session in self.sessions),
+        )
 
     def reset_traffic(self) -> None:
         read, written = self.traffic()

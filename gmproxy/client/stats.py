@@ -39,11 +39,30 @@ OF_SERVERS = (b"items", b"slabs", b"sizes")
 SLABS = 100
 
 #: How the lines of several workers become one, where they are not summed up.
-MERGED_BY = {"pid": max, "uptime": max, "time": max, "version": max, "pointer_size": max, "max_connections": max, "backends": max,
-             "backends_ejected": max, "backends_behind": max}
+MERGED_BY = {
+    "pid": max,
+    "uptime": max,
+    "time": max,
+    "version": max,
+    "pointer_size": max,
+    "max_connections": max,
+    "backends": max,
+    "backends_ejected": max,
+    "backends_behind": max,
+}
 
 #: What is no counter among the lines that are summed up.
-OF_NOW = ("curr_connections", "sleeping_connections", "bytes_held", "threads", "backend_links", "links_lingering", "changes_undecided", "fetches", "journal_keys")
+OF_NOW = (
+    "curr_connections",
+    "sleeping_connections",
+    "bytes_held",
+    "threads",
+    "backend_links",
+    "links_lingering",
+    "changes_undecided",
+    "fetches",
+    "journal_keys",
+)
 
 
 #: Names and values of lines.
@@ -147,8 +166,9 @@ def is_about_servers(words: list[bytes]) -> bool:
     return not words or words in [[word] for word in OF_SERVERS]
 
 
-def answer(service: "PoolContext", words: list[bytes], as_magent: bool = False, whole: Snapshot | None = None,
-           replies: ServerReplies | None = None) -> bytes:
+def answer(
+    service: "PoolContext", words: list[bytes], as_magent: bool = False, whole: Snapshot | None = None, replies: ServerReplies | None = None
+) -> bytes:
     """The reply to `stats` with the arguments `words` (list of bytes). `whole`: the answer of all workers, where there are several;
     `replies`: {label: [(name, value)]}, that of the servers, where they were asked."""
     if not words or words == [b"proxy"]:
@@ -216,12 +236,16 @@ def _of_pools(report: Snapshot) -> Iterator[tuple[str, object]]:
     for title, pool in report["pools"].items():
         backends = pool["backends"]
         facts = {
-            "curr_connections": pool["clients"]["current"], "total_connections": pool["clients"]["accepted"],
-            "rejected_connections": pool["clients"]["rejected"], "bytes_read": pool["clients"]["bytes_read"],
+            "curr_connections": pool["clients"]["current"],
+            "total_connections": pool["clients"]["accepted"],
+            "rejected_connections": pool["clients"]["rejected"],
+            "bytes_read": pool["clients"]["bytes_read"],
             "bytes_written": pool["clients"]["bytes_written"],
-            "backends": sum(one["role"] == "primary" for one in backends), "backups": sum(one["role"] == "backup" for one in backends),
+            "backends": sum(one["role"] == "primary" for one in backends),
+            "backups": sum(one["role"] == "backup" for one in backends),
             "backends_ejected": sum(one["state"] in ("ejected", "probing") for one in backends),
-            "requests": sum(sum(one["requests"].values()) for one in backends), "errors": sum(sum(one["errors"].values()) for one in backends),
+            "requests": sum(sum(one["requests"].values()) for one in backends),
+            "errors": sum(sum(one["errors"].values()) for one in backends),
         }
         yield from ((f"{_word(title)}:{name}", value) for name, value in facts.items())
 
@@ -229,10 +253,20 @@ def _of_pools(report: Snapshot) -> Iterator[tuple[str, object]]:
 def _of_backends(pool: dict[str, Any]) -> Iterator[tuple[str, object]]:
     for number, one in enumerate(pool["backends"], 1):
         facts = {
-            "address": one["label"], "name": _word(one["name"]) or "-", "role": one["role"], "state": one["state"], "links": one["links"],
-            "in_flight": one["in_flight"], "requests": sum(one["requests"].values()), "errors": sum(one["errors"].values()),
-            "get_hits": one["hits"], "get_misses": one["keys"] - one["hits"], "bytes_sent": one["bytes_sent"],
-            "bytes_received": one["bytes_received"], "ejections": one["ejections"], "journal_keys": one["journal"],
+            "address": one["label"],
+            "name": _word(one["name"]) or "-",
+            "role": one["role"],
+            "state": one["state"],
+            "links": one["links"],
+            "in_flight": one["in_flight"],
+            "requests": sum(one["requests"].values()),
+            "errors": sum(one["errors"].values()),
+            "get_hits": one["hits"],
+            "get_misses": one["keys"] - one["hits"],
+            "bytes_sent": one["bytes_sent"],
+            "bytes_received": one["bytes_received"],
+            "ejections": one["ejections"],
+            "journal_keys": one["journal"],
         }
         yield from ((f"{number}:{name}", value) for name, value in facts.items())
 

@@ -78,9 +78,7 @@ def parse(
 class ConfigSource:
     """What the process was started with, to be read again at a reload: the same command line and environment, the files as they are then."""
 
-    def __init__(
-        self, arguments: Iterable[str], environment: Mapping[str, str], program: str = "gmproxy", compat: str = "gmproxy"
-    ) -> None:
+    def __init__(self, arguments: Iterable[str], environment: Mapping[str, str], program: str = "gmproxy", compat: str = "gmproxy") -> None:
         self._arguments = list(arguments)
         self.environment = dict(environment)
         self._program = program
@@ -208,8 +206,11 @@ def _switch(value: bool) -> str:
 
 def _switched_off(environment: Mapping[str, str]) -> list[str]:
     """The names of the switches to which `environment`, after _plain_switches, says no."""
-    return [name for name, setting in SETTINGS.items()
-            if setting.parse is yes_or_no and environment.get("GMPROXY_" + name.upper()) == _switch(False)]
+    return [
+        name
+        for name, setting in SETTINGS.items()
+        if setting.parse is yes_or_no and environment.get("GMPROXY_" + name.upper()) == _switch(False)
+    ]
 
 
 def placement_for(config: Config, servers: Sequence[Server], live: Collection[int] | None = None) -> builder.Placement:
@@ -217,7 +218,12 @@ def placement_for(config: Config, servers: Sequence[Server], live: Collection[in
     distribution = "magent-ketama" if config.ketama else config.distribution
     try:
         return builder.build(
-            servers, distribution, config.hash, config.hash_tag, profile=config.profile, live=live,
+            servers,
+            distribution,
+            config.hash,
+            config.hash_tag,
+            profile=config.profile,
+            live=live,
             **{name: getattr(config, name) for name in builder.SETTINGS},
         )
     except ValueError as error:
@@ -233,7 +239,9 @@ def _check(config: Config, servers_needed: bool = True) -> None:
     if config.ketama and (config.distribution or config.profile):
         raise ConfigError("ketama (-k) is a choice of distribution itself: it cannot stand beside distribution or profile")
     if config.server_auth_file and config.backend_protocol == "text" and any(b" " in word for word in config.server_auth_file.single()):
-        raise ConfigError(f"{config.server_auth_file}: a blank in a user or password cannot be said in text: server_auth_file, backend_protocol")
+        raise ConfigError(
+            f"{config.server_auth_file}: a blank in a user or password cannot be said in text: server_auth_file, backend_protocol"
+        )
     for listed in filter(None, (config.server, config.backup)):
         placement_for(config, listed)
 
@@ -325,8 +333,13 @@ def parser_for(program: str) -> ArgumentParser:
     section.add_argument("--print-config", action="store_true", help="print the effective configuration and exit")
     section.add_argument("--list-profiles", action="store_true", help="print what --profile can be and exit")
     section.add_argument("--demo", action="store_true", help="start three local memcached servers and a proxy over them")
-    section.add_argument("-V", "--version", action="version", version=f"gmproxy {__version__} ({BUILD} build)",
-                         help="print the version and which build of the hot modules answers")
+    section.add_argument(
+        "-V",
+        "--version",
+        action="version",
+        version=f"gmproxy {__version__} ({BUILD} build)",
+        help="print the version and which build of the hot modules answers",
+    )
     section.add_argument("-h", "--help", action="help", help="print this and exit")
     return parser
 

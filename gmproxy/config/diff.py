@@ -48,8 +48,9 @@ def compare(old: Sequence[Config], new: Sequence[Config]) -> ReloadPlan:
         configs=configs,
         added=[name for name in after if name not in before],
         removed=[name for name in before if name not in after],
-        changed={name: differing(before[name], config) for name, config in after.items()
-                 if name in before and differing(before[name], config)},
+        changed={
+            name: differing(before[name], config) for name, config in after.items() if name in before and differing(before[name], config)
+        },
         refused=refused,
     )
 

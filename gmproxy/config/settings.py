@@ -126,7 +126,7 @@ def admin_address(value: str) -> str:
     if not value:
         return ""
     if value.startswith("unix:"):
-        return path(value[len("unix:"):])
+        return path(value[len("unix:") :])
     host, _, port = value.rpartition(":")
     host = host.strip("[]") or ADMIN_HOST
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535 or re.search(r"\s", host):
@@ -166,6 +166,7 @@ class Setting(NamedTuple):
     group: str
 
 
+# fmt: off
 _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
     "Servers": (
         ("server", "-s", servers, "", "HOST:PORT",
@@ -178,7 +179,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
         ("port", "-p", whole(0, 65535), "11211", "PORT", "TCP port to listen on; 0: no TCP"),
         ("unix_socket", "-f", path, "", "PATH", "unix socket to listen on"),
         ("unix_mode", "", octal_mode, "", "MODE", "permissions of the unix socket, octal"),
-        ("max_connections", "-n", whole(0, 1_000_000), "4096", "N", "clients at the same time, at most as many as open files allow beside connections to servers; 0: that many"),
+        ("max_connections", "-n", whole(0, 1_000_000), "4096", "N",
+         "clients at the same time, at most as many as open files allow beside connections to servers; 0: that many"),
         ("backlog", "", whole(1, 65535), "1024", "N", "connections that may wait to be accepted"),
     ),
     "Which server has a key": (
@@ -195,10 +197,13 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
         ("hosts", "", text, "", "NAME=ADDRESS", PLACEMENT["hosts"]),
     ),
     "Links to the servers": (
-        ("server_connections", "-i", whole(1, 1024), "20", "N", "connections to one server at most, in all workers together; each worker has at least one, and exactly one where there are backups"),
+        ("server_connections", "-i", whole(1, 1024), "20", "N",
+         "connections to one server at most, in all workers together; each worker has at least one, and exactly one where there are backups"),
         ("timeout", "", milliseconds, "1000", "MS", "a server must answer within this time"),
-        ("connect_timeout", "", milliseconds, "500", "MS", "a connection to a server must be made within this time, the lookup of its name included; a login may take as long again"),
-        ("server_failure_limit", "", whole(1, 1_000_000), "3", "N", "failures in a row after which a server is left alone until a probe succeeds"),
+        ("connect_timeout", "", milliseconds, "500", "MS",
+         "a connection to a server must be made within this time, the lookup of its name included; a login may take as long again"),
+        ("server_failure_limit", "", whole(1, 1_000_000), "3", "N",
+         "failures in a row after which a server is left alone until a probe succeeds"),
         ("server_retry_timeout", "", milliseconds, "30000", "MS", "longest time between two probes of such a server"),
         ("server_idle_timeout", "", milliseconds, "300000", "MS", "a connection to a server that was not used for so long is closed"),
         ("backend_protocol", "", OneOf("text", "binary"), "text", "NAME",
@@ -216,7 +221,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
          "copy changes to the backup: async, sync (the client waits for both), or off (only while the server is down)"),
         ("journal_size", "", whole(0, 10_000_000), "100000", "N",
          "keys remembered for a server that missed changes, to delete them when it is back; if there are more, it is flushed"),
-        ("on_get_error", "", OneOf("miss", "error"), "miss", "WHAT", "what a client gets for a key that no server could be asked for: miss or error"),
+        ("on_get_error", "", OneOf("miss", "error"), "miss", "WHAT",
+         "what a client gets for a key that no server could be asked for: miss or error"),
         ("on_miss", "", OneOf("warming", "always", "never"), "warming", "WHEN",
          "when a miss is looked up on the backup: while the server's memory is new or has holes (warming), always, or never"),
         ("warming_time", "", whole(1, 30 * 86400), "3600", "S", "seconds after its start, or its return, during which a server is warming"),
@@ -230,7 +236,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
          "a client that says nothing for so many seconds is kept with next to no memory until it speaks; 0: never"),
         ("auth_file", "", credentials_file, "", "FILE",
          "let in only who has a USER:PASSWORD of this file, by SASL PLAIN or as memcached -Y; not everybody may be able to read it"),
-        ("slow_threshold", "", milliseconds, "100", "MS", "requests for which a server needs so long are logged and kept to be shown, while it is measured"),
+        ("slow_threshold", "", milliseconds, "100", "MS",
+         "requests for which a server needs so long are logged and kept to be shown, while it is measured"),
         ("disable_flush_all", "-F", yes_or_no, "no", "", "refuse flush_all, as memcached -F"),
     ),
     "Process": (
@@ -246,19 +253,18 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
         ("admin", "", admin_address, "", "ADDRESS:PORT", "serve metrics, health and the status page over HTTP here; or unix:/path"),
         ("admin_host", "", host_names, "", "NAME",
          "answer at the admin address also to who asks for this host name, beside addresses and localhost; several with commas"),
-        ("stats_port", "", admin_address, "", "[ADDRESS:]PORT", "tell counters as JSON to whoever connects here, as twemproxy does on port 22222"),
+        ("stats_port", "", admin_address, "", "[ADDRESS:]PORT",
+         "tell counters as JSON to whoever connects here, as twemproxy does on port 22222"),
         ("watch", "", yes_or_no, "no", "", "reload when the configuration file has changed"),
         ("verbose", "-v", yes_or_no, "no", "", "log more"),
         ("grace", "", milliseconds, "5000", "MS", "at the end, wait for clients' requests in flight for so long"),
-        ("compat", "", OneOf("gmproxy", "magent"), "gmproxy", "WHOM", "whose manners to have: magent goes to the background and answers stats and version in its own way"),
+        ("compat", "", OneOf("gmproxy", "magent"), "gmproxy", "WHOM",
+         "whose manners to have: magent goes to the background and answers stats and version in its own way"),
     ),
 }
+# fmt: on
 
-SETTINGS = {
-    row[0]: Setting(*row, group)
-    for group, rows in _TABLE.items()
-    for row in rows
-}
+SETTINGS = {row[0]: Setting(*row, group) for group, rows in _TABLE.items() for row in rows}
 
 GROUPS = tuple(_TABLE)
 

@@ -10,13 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gmproxy.console import table, units
-from gmproxy.console.service_client import (
-    CommandParser,
-    ServiceClient,
-    print_json,
-    seconds,
-    whole,
-)
+from gmproxy.console.service_client import CommandParser, ServiceClient, print_json, seconds, whole
 
 #: Seconds for which requests are sampled: the default, and at most.
 SAMPLE, LONGEST_SAMPLE = 5.0, 60.0
@@ -46,15 +40,37 @@ def hotkeys(arguments: Sequence[str]) -> int:
     parser = CommandParser("hotkeys")
     parser.add_argument("seconds", nargs="?", type=seconds(0.1, LONGEST_SAMPLE), default=SAMPLE)
     parsed = parser.parse_args(arguments)
-    return _show(parsed, "hotkeys", "keys", [f"{parsed.seconds:g}"], HOT, lambda key: (
-        units.number(key["count"]), units.percent(key["share"]), key["command"], key["key"],
-    ))
+    return _show(
+        parsed,
+        "hotkeys",
+        "keys",
+        [f"{parsed.seconds:g}"],
+        HOT,
+        lambda key: (
+            units.number(key["count"]),
+            units.percent(key["share"]),
+            key["command"],
+            key["key"],
+        ),
+    )
 
 
 def slow(arguments: Sequence[str]) -> int:
-    return _show(CommandParser("slow").parse_args(arguments), "slow", "slow", [], SLOW, lambda request: (
-        units.duration(request["seconds"]), request["stage"], request["command"], request["backend"], _clock(request["time"]), request["key"],
-    ))
+    return _show(
+        CommandParser("slow").parse_args(arguments),
+        "slow",
+        "slow",
+        [],
+        SLOW,
+        lambda request: (
+            units.duration(request["seconds"]),
+            request["stage"],
+            request["command"],
+            request["backend"],
+            _clock(request["time"]),
+            request["key"],
+        ),
+    )
 
 
 def tail(arguments: Sequence[str]) -> int:
@@ -62,13 +78,29 @@ def tail(arguments: Sequence[str]) -> int:
     parser.add_argument("count", nargs="?", type=whole(1, MOST_SHOWN), default=TAIL_SHOWN)
     parser.add_argument("seconds", nargs="?", type=seconds(0.1, LONGEST_SAMPLE), default=TAIL_WAITS)
     parsed = parser.parse_args(arguments)
-    return _show(parsed, "tail", "requests", [str(parsed.count), f"{parsed.seconds:g}"], TAIL, lambda request: (
-        _clock(request["time"]), request["pool"], request["command"], str(request["keys"]), str(request["bytes"]), request["key"],
-    ))
+    return _show(
+        parsed,
+        "tail",
+        "requests",
+        [str(parsed.count), f"{parsed.seconds:g}"],
+        TAIL,
+        lambda request: (
+            _clock(request["time"]),
+            request["pool"],
+            request["command"],
+            str(request["keys"]),
+            str(request["bytes"]),
+            request["key"],
+        ),
+    )
 
 
 def _show(
-    parsed: argparse.Namespace, command: str, name: str, words: Sequence[str], heads: Sequence[str],
+    parsed: argparse.Namespace,
+    command: str,
+    name: str,
+    words: Sequence[str],
+    heads: Sequence[str],
     row: Callable[[dict[str, Any]], Sequence[str]],
 ) -> int:
     """Send `command`, and print the list `name` in the response: as JSON, or a line made by `row` of each. Raises ServiceError."""

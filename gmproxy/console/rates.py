@@ -31,8 +31,12 @@ class ServerCounters(NamedTuple):
     def since(self, before: "ServerCounters") -> "ServerCounters | None":
         """What was counted since `before`, or None if the counters began anew."""
         counters = ServerCounters(
-            self.requests - before.requests, self.errors - before.errors, self.keys - before.keys, self.hits - before.hits,
-            self.sent - before.sent, self.received - before.received,
+            self.requests - before.requests,
+            self.errors - before.errors,
+            self.keys - before.keys,
+            self.hits - before.hits,
+            self.sent - before.sent,
+            self.received - before.received,
             tuple(now - then for now, then in zip(self.buckets, before.buckets)),
         )
         return counters if min(counters[:-1]) >= 0 else None

@@ -71,7 +71,9 @@ class ServiceClient:
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> "ServiceClient":
         """The one meant by the `arguments` of a CommandParser, and by the environment. Raises ConfigError."""
-        return cls(arguments.control or environment.get("GMPROXY_CONTROL") or _configured_path(arguments.config, environment) or DEFAULT_PATH)
+        return cls(
+            arguments.control or environment.get("GMPROXY_CONTROL") or _configured_path(arguments.config, environment) or DEFAULT_PATH
+        )
 
     def send_command(self, command: str, *arguments: str, extra_time: float = 0.0) -> dict[str, Any]:
         """Send `command`, and wait for the response: RESPONSE_TIMEOUT and `extra_time` seconds at most. Raises ServiceError."""

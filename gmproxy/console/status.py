@@ -41,8 +41,11 @@ def format_report(report: dict[str, Any], coloured: bool = False) -> list[str]:
 def service_line(report: dict[str, Any]) -> str:
     process = report["process"]
     words = [
-        f"gmproxy {report['version']} ({report['build']})", f"pid {report['pid']}", units.count(len(report["workers"]), "worker"),
-        f"up {units.age(report['time'] - report['started'])}", f"memory {units.size(process['resident'])}",
+        f"gmproxy {report['version']} ({report['build']})",
+        f"pid {report['pid']}",
+        units.count(len(report["workers"]), "worker"),
+        f"up {units.age(report['time'] - report['started'])}",
+        f"memory {units.size(process['resident'])}",
         f"loop lag {units.duration(report['loop_lag'])}",
     ]
     if report.get("draining"):
@@ -81,9 +84,15 @@ def _row(report: dict[str, Any], backend: dict[str, Any]) -> tuple[str, ...]:
     if backend["last_error"]:
         last = f"{backend['last_error']}, {units.age(report['time'] - backend['last_error_at'])} ago"
     return (
-        state_cell(backend), units.age(report["time"] - backend["state_since"]), server_name(backend),
-        units.percent(backend["share"]) if backend["role"] != "backup" else "", str(backend["links"]), str(backend["in_flight"]),
-        units.number(counters.requests), units.percent(counters.hit_ratio),
+        state_cell(backend),
+        units.age(report["time"] - backend["state_since"]),
+        server_name(backend),
+        units.percent(backend["share"]) if backend["role"] != "backup" else "",
+        str(backend["links"]),
+        str(backend["in_flight"]),
+        units.number(counters.requests),
+        units.percent(counters.hit_ratio),
         *(units.duration(quantile(report["latency_bounds"], counters.buckets, part)) for part in (0.5, 0.99)),
-        units.number(counters.errors), last,
+        units.number(counters.errors),
+        last,
     )

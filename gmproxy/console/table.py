@@ -5,8 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 COLOURS = {
-    "up": "\x1b[32m", "failing": "\x1b[33m", "ejected": "\x1b[31m", "probing": "\x1b[35m", "warming": "\x1b[36m",
-    "head": "\x1b[2m", "bold": "\x1b[1m",
+    "up": "\x1b[32m",
+    "failing": "\x1b[33m",
+    "ejected": "\x1b[31m",
+    "probing": "\x1b[35m",
+    "warming": "\x1b[36m",
+    "head": "\x1b[2m",
+    "bold": "\x1b[1m",
 }
 _PLAIN = "\x1b[0m"
 

@@ -74,8 +74,17 @@ def rates_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, An
             **_rates(then["backends"], pool["backends"], elapsed, after["latency_bounds"]),
             "hit_ratio": _rates(primaries(then), primaries(pool), elapsed, after["latency_bounds"])["hit_ratio"],
             "backends": [
-                {name: backend[name] for name in ("label", "name", "address", "weight", "role", "state", "by_hand", "links", "in_flight") if name in backend}
-                | _rates([known[key]] if (key := (backend["role"], backend["label"])) in known else [], [backend], elapsed, after["latency_bounds"])
+                {
+                    name: backend[name]
+                    for name in ("label", "name", "address", "weight", "role", "state", "by_hand", "links", "in_flight")
+                    if name in backend
+                }
+                | _rates(
+                    [known[key]] if (key := (backend["role"], backend["label"])) in known else [],
+                    [backend],
+                    elapsed,
+                    after["latency_bounds"],
+                )
                 for backend in pool["backends"]
             ],
         }
@@ -91,7 +100,11 @@ def _rates(
     if counters is None:
         return dict.fromkeys((*(f"{name}_per_second" for name in names), "hit_ratio", "p50", "p99"))
     rates = {f"{name}_per_second": getattr(counters, name) / elapsed for name in names}
-    return rates | {"hit_ratio": counters.hit_ratio, "p50": quantile(bounds, counters.buckets, 0.5), "p99": quantile(bounds, counters.buckets, 0.99)}
+    return rates | {
+        "hit_ratio": counters.hit_ratio,
+        "p50": quantile(bounds, counters.buckets, 0.5),
+        "p99": quantile(bounds, counters.buckets, 0.99),
+    }
 
 
 def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool = False) -> list[str]:
@@ -99,9 +112,12 @@ def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool =
     lines = [table.paint(status.service_line(after), "bold", coloured)]
     for name, pool in rates_between(before, after)["pools"].items():
         lines += [
-            "", table.plain(f"pool {name}: {pool['clients']} clients, {units.number(pool['requests_per_second'])} requests/s, "
-                            f"{units.percent(pool['hit_ratio'])} hits, {units.number(pool['errors_per_second'])} errors/s, "
-                            f"99 % within {units.duration(pool['p99'])}"),
+            "",
+            table.plain(
+                f"pool {name}: {pool['clients']} clients, {units.number(pool['requests_per_second'])} requests/s, "
+                f"{units.percent(pool['hit_ratio'])} hits, {units.number(pool['errors_per_second'])} errors/s, "
+                f"99 % within {units.duration(pool['p99'])}"
+            ),
             *table.format_table(HEADS, [_row(backend) for backend in pool["backends"]], coloured),
         ]
     return lines
@@ -109,9 +125,17 @@ def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool =
 
 def _row(backend: dict[str, Any]) -> tuple[str, ...]:
     return (
-        status.state_cell(backend), status.server_name(backend), units.number(backend["requests_per_second"]), units.percent(backend["hit_ratio"]),
-        units.duration(backend["p50"]), units.duration(backend["p99"]), units.number(backend["errors_per_second"]),
-        units.size(backend["sent_per_second"]), units.size(backend["received_per_second"]), str(backend["links"]), str(backend["in_flight"]),
+        status.state_cell(backend),
+        status.server_name(backend),
+        units.number(backend["requests_per_second"]),
+        units.percent(backend["hit_ratio"]),
+        units.duration(backend["p50"]),
+        units.duration(backend["p99"]),
+        units.number(backend["errors_per_second"]),
+        units.size(backend["sent_per_second"]),
+        units.size(backend["received_per_second"]),
+        str(backend["links"]),
+        str(backend["in_flight"]),
     )
 
 
@@ -132,7 +156,7 @@ class _Screen:
     def show(self, lines: Sequence[str]) -> None:
         """As much of `lines` as there is room for."""
         height = shutil.get_terminal_size().lines
-        shown = "\r\n".join(line + _END_OF_LINE for line in lines[:height - 1])
+        shown = "\r\n".join(line + _END_OF_LINE for line in lines[: height - 1])
         self._print(_HOME + _NO_WRAP + shown + _BELOW + _LAST_LINE % height + _KEYS + _WRAP)
 
     def wait(self, duration: float) -> bool:

@@ -20,12 +20,7 @@ from gevent.event import AsyncResult
 from gmproxy import internal_errors
 from gmproxy.config import configuration
 from gmproxy.config.configuration import Config
-from gmproxy.monitoring import (
-    control_commands,
-    http_server,
-    prometheus,
-    twemproxy_stats,
-)
+from gmproxy.monitoring import control_commands, http_server, prometheus, twemproxy_stats
 from gmproxy.monitoring.interfaces import MonitoredWorker, Report, Response
 from gmproxy.monitoring.report import health_problems
 
@@ -115,8 +110,13 @@ class AdminServer:
         self._cached_report: CachedResult[Report] = CachedResult(lambda: self._command_all("report"), REPORT_KEPT)
         self._rendered: tuple[Report | None, dict[str, bytes]] = (None, {})  # (report, {path: the rendered response})
         self._paths: dict[str, Callable[[dict[str, list[str]]], HttpResponse]] = {
-            "/": self._page, "/metrics": self._metrics, "/healthz": self._health, "/stats.json": self._twemproxy_counters,
-            "/config": self._configuration, "/report.json": self._report_as_json, "/route": self._route,
+            "/": self._page,
+            "/metrics": self._metrics,
+            "/healthz": self._health,
+            "/stats.json": self._twemproxy_counters,
+            "/config": self._configuration,
+            "/report.json": self._report_as_json,
+            "/route": self._route,
         }
 
     def follow_config(self, config: Config, new: Mapping[str, socket.socket]) -> None:
@@ -129,7 +129,8 @@ class AdminServer:
             green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
             green.setblocking(False)
             server = (
-                http_server.HttpServer(green, self._application) if address == config.admin
+                http_server.HttpServer(green, self._application)
+                if address == config.admin
                 else http_server.ConnectionServer(green, self._send_counters)
             )
             server.start()
@@ -176,7 +177,12 @@ class AdminServer:
         except Exception:
             internal_errors.record("admin.answer")
             status, kind, body = "500 Internal Server Error", TEXT, b"internal error, see the log\n"
-        fields = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+        fields = [
+            ("Content-Type", kind),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
         if status.startswith("405 "):
             fields.append(("Allow", "GET, HEAD"))
         start_response(status, fields)
@@ -201,7 +207,11 @@ class AdminServer:
         return "200 OK", "text/html; charset=utf-8", PAGE.read_bytes()
 
     def _metrics(self, query: dict[str, list[str]]) -> HttpResponse:
-        return "200 OK", prometheus.CONTENT_TYPE, self._render("/metrics", lambda report: prometheus.render(report, self._worker.context.workers))
+        return (
+            "200 OK",
+            prometheus.CONTENT_TYPE,
+            self._render("/metrics", lambda report: prometheus.render(report, self._worker.context.workers)),
+        )
 
     def _health(self, query: dict[str, list[str]]) -> HttpResponse:
         problems = health_problems(self._report(), self._worker.context.workers)

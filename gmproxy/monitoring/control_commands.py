@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gmproxy import internal_errors
 from gmproxy.client import stats
 from gmproxy.monitoring import events, report, sampling
-from gmproxy.monitoring.interfaces import (
-    CallableWorkers,
-    MonitoredPool,
-    MonitoredWorker,
-    OnResponse,
-    Response,
-)
+from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, MonitoredWorker, OnResponse, Response
 
 if TYPE_CHECKING:
     from gmproxy.backend.backend import Backend
@@ -83,7 +77,9 @@ def end_late_samples(pools: Iterable[MonitoredPool], now: float) -> None:
 
 def _route(worker: MonitoredWorker, arguments: list[str]) -> Response:
     """Where the keys `arguments` go now, in each pool."""
-    return {"pools": {pool.title: [_route_key(pool, os.fsencode(key), worker.now()) for key in arguments] for pool in worker.pools.values()}}
+    return {
+        "pools": {pool.title: [_route_key(pool, os.fsencode(key), worker.now()) for key in arguments] for pool in worker.pools.values()}
+    }
 
 
 def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
@@ -95,10 +91,15 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
     assert locator is not None, "the pool is loaded"
     backup = router.backup_of(key) if router.backups else None
     return {
-        "key": os.fsdecode(key), "hash": placement.hash(key), "distribution": placement.distribution, "hash_name": placement.hash_name,
-        "server": str(config.server[index]), "state": pool.state(owner, now)[0],
+        "key": os.fsdecode(key),
+        "hash": placement.hash(key),
+        "distribution": placement.distribution,
+        "hash_name": placement.hash_name,
+        "server": str(config.server[index]),
+        "state": pool.state(owner, now)[0],
         "goes_to": str(config.server[locator.locate(key)]),  # another one while servers are ejected and auto_eject_hosts is set
-        "backup": None if backup is None else str(backup.server), "backup_state": None if backup is None else pool.state(backup, now)[0],
+        "backup": None if backup is None else str(backup.server),
+        "backup_state": None if backup is None else pool.state(backup, now)[0],
     }
 
 
@@ -172,8 +173,18 @@ def _ping(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
-    "report": _report, "slow": _slow, "sample": _begin_sample, "sampled": _end_sample, "route": _route, "eject": _eject, "restore": _restore,
-    "log-level": _log_level, "drain": _drain, "stats": _stats, "reset": _reset, "ping": _ping,
+    "report": _report,
+    "slow": _slow,
+    "sample": _begin_sample,
+    "sampled": _end_sample,
+    "route": _route,
+    "eject": _eject,
+    "restore": _restore,
+    "log-level": _log_level,
+    "drain": _drain,
+    "stats": _stats,
+    "reset": _reset,
+    "ping": _ping,
 }
 
 #: Commands that an operator may send.
@@ -216,7 +227,9 @@ def _merge_stats(responses: Sequence[Response]) -> Response:
 
 
 def _merge_slow(responses: Sequence[Response]) -> Response:
-    return {"slow": sorted((each for response in responses for each in response["slow"]), key=lambda each: -each["seconds"])[:MAX_SLOW_REPORTED]}
+    return {
+        "slow": sorted((each for response in responses for each in response["slow"]), key=lambda each: -each["seconds"])[:MAX_SLOW_REPORTED]
+    }
 
 
 def _merge_samples(responses: Sequence[Response]) -> Response:
@@ -286,7 +299,11 @@ def sample(workers: CallableWorkers, name: str, arguments: Sequence[str], then: 
         try:
             result = merge_responses("sampled", responses)
             if "error" not in result:
-                result = {"seconds": seconds, "requests": result["requests"][:kept]} if name == "tail" else {"seconds": seconds, "keys": result["keys"]}
+                result = (
+                    {"seconds": seconds, "requests": result["requests"][:kept]}
+                    if name == "tail"
+                    else {"seconds": seconds, "keys": result["keys"]}
+                )
         except Exception as error:
             internal_errors.record("operations.sample")
             result = {"error": repr(error)}

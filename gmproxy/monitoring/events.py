@@ -56,7 +56,7 @@ def parse_record(record: logging.LogRecord) -> dict[str, Any]:
     """The event of which `record` is the log line. Raises what formatting the line raises."""
     line = record.getMessage().partition("\n")[0]
     first = _VALUE.search(line)
-    what, values = (line, "") if first is None else (line[:first.start()].rstrip(), line[first.start():])
+    what, values = (line, "") if first is None else (line[: first.start()].rstrip(), line[first.start() :])
     server, details = "", []
     for match in _VALUE.finditer(values):
         if match[1] == "server" and not server:
@@ -64,8 +64,13 @@ def parse_record(record: logging.LogRecord) -> dict[str, Any]:
         elif match[1] != "pool":
             details.append(match[0])
     return {
-        "time": record.created, "level": record.levelname.lower(), "what": what, "pool": getattr(record, "pool", ""),
-        "server": server, "detail": " ".join(details), "times": 1,
+        "time": record.created,
+        "level": record.levelname.lower(),
+        "what": what,
+        "pool": getattr(record, "pool", ""),
+        "server": server,
+        "detail": " ".join(details),
+        "times": 1,
     }
 
 
@@ -77,7 +82,9 @@ def merge(lists: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The events of several processes in time order, the newest MAX_EVENTS. What happened to several within SAME_WITHIN seconds is one event,
     with the number of `workers`."""
     merged: list[tuple[dict[str, Any], set[int]]] = []
-    for number, event in sorted(((number, event) for number, events in enumerate(lists) for event in events), key=lambda pair: pair[1]["time"]):
+    for number, event in sorted(
+        ((number, event) for number, events in enumerate(lists) for event in events), key=lambda pair: pair[1]["time"]
+    ):
         for known, numbers in reversed(merged):
             if event["time"] - known["time"] > SAME_WITHIN:
                 merged.append((dict(event), {number}))

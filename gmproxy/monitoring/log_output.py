@@ -93,7 +93,7 @@ class StreamOutput(LogOutput):
         sent = 0
         with contextlib.suppress(OSError):  # the reader is gone, the disk is full ...
             while sent < len(data):
-                sent += _write_now(self.descriptor, data[sent:sent + PIPE_BUF])
+                sent += _write_now(self.descriptor, data[sent : sent + PIPE_BUF])
         if sent:
             self._torn = sent < len(data)
         return sent == len(data)

@@ -6,17 +6,8 @@ One table has every name with its sentence; a test holds docs/monitoring.md, the
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Metric,
-    generate_latest,
-)
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from gmproxy.monitoring.interfaces import Report
 from gmproxy.monitoring.report import STATES_BY_SEVERITY
@@ -76,19 +67,37 @@ METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 #: metric -> field of the report, where the value is taken as it is.
 _OF_CLIENTS = {
-    "clients": "current", "clients_asleep": "asleep", "clients_limit": "limit", "clients_accepted": "accepted",
-    "clients_rejected": "rejected", "clients_auth_errors": "auth_errors", "clients_dropped": "dropped",
-    "clients_held_bytes": "held", "clients_read_bytes": "bytes_read", "clients_written_bytes": "bytes_written",
+    "clients": "current",
+    "clients_asleep": "asleep",
+    "clients_limit": "limit",
+    "clients_accepted": "accepted",
+    "clients_rejected": "rejected",
+    "clients_auth_errors": "auth_errors",
+    "clients_dropped": "dropped",
+    "clients_held_bytes": "held",
+    "clients_read_bytes": "bytes_read",
+    "clients_written_bytes": "bytes_written",
 }
 _OF_POOL = {
-    "get_errors_as_misses": "misses_for_errors", "backup_writes_lost": "backup_writes_lost",
-    "backup_writes_differed": "backup_writes_differed", "flushes": "flushes",
+    "get_errors_as_misses": "misses_for_errors",
+    "backup_writes_lost": "backup_writes_lost",
+    "backup_writes_differed": "backup_writes_differed",
+    "flushes": "flushes",
 }
 _OF_BACKEND = {
-    "backend_key_share": "share", "backend_links": "links", "backend_in_flight": "in_flight", "backend_backlog_bytes": "backlog",
-    "backend_keys": "keys", "backend_hits": "hits", "backend_refills": "refills", "backend_ejections": "ejections",
-    "backend_journal_keys": "journal", "backend_journal_deleted": "journal_deleted", "backend_journal_flushes": "journal_flushes",
-    "backend_sent_bytes": "bytes_sent", "backend_received_bytes": "bytes_received",
+    "backend_key_share": "share",
+    "backend_links": "links",
+    "backend_in_flight": "in_flight",
+    "backend_backlog_bytes": "backlog",
+    "backend_keys": "keys",
+    "backend_hits": "hits",
+    "backend_refills": "refills",
+    "backend_ejections": "ejections",
+    "backend_journal_keys": "journal",
+    "backend_journal_deleted": "journal_deleted",
+    "backend_journal_flushes": "journal_flushes",
+    "backend_sent_bytes": "bytes_sent",
+    "backend_received_bytes": "bytes_received",
 }
 
 
@@ -103,7 +112,9 @@ class _Collector:
     def __init__(self, report: Report, workers: int) -> None:
         self._report = report
         self._workers = workers
-        self._families: dict[str, Any] = {name: kind(f"gmproxy_{name}", sentence, labels=labels) for name, (kind, labels, sentence) in METRICS.items()}
+        self._families: dict[str, Any] = {
+            name: kind(f"gmproxy_{name}", sentence, labels=labels) for name, (kind, labels, sentence) in METRICS.items()
+        }
 
     def collect(self) -> Iterable[Metric]:
         report = self._report
@@ -149,7 +160,9 @@ class _Collector:
             self._add_sample("backend_requests", (*labels, command), count)
         for reason, count in backend["errors"].items():
             self._add_sample("backend_errors", (*labels, reason), count)
-        self._families["backend_latency_seconds"].add_metric(labels, self._cumulative_buckets(backend["latency"]), backend["latency"]["sum"])
+        self._families["backend_latency_seconds"].add_metric(
+            labels, self._cumulative_buckets(backend["latency"]), backend["latency"]["sum"]
+        )
 
     def _cumulative_buckets(self, latency: dict[str, Any]) -> list[tuple[str, int]]:
         """As Prometheus wants them: each with those before it."""

@@ -64,8 +64,12 @@ OPEN_FILES = OpenFiles()
 def worker_report(worker: MonitoredWorker, now: float) -> Report:
     """The report of one worker. `now`: its time in seconds, by which the health of servers is judged. Never waits."""
     return {
-        "pid": os.getpid(), "version": __version__, "build": BUILD, "workers": [os.getpid()],
-        "started": time.time() - (time.monotonic() - worker.context.started_at), "time": time.time(),
+        "pid": os.getpid(),
+        "version": __version__,
+        "build": BUILD,
+        "workers": [os.getpid()],
+        "started": time.time() - (time.monotonic() - worker.context.started_at),
+        "time": time.time(),
         "process": _process_report(),
         "loop_lag": round(worker.lag.seconds, 6),
         "draining": worker.draining,
@@ -80,8 +84,11 @@ def _process_report() -> dict[str, Any]:
     with open("/proc/self/statm") as statm:
         pages = int(statm.read().split()[1])
     return {
-        "cpu_user": usage.ru_utime, "cpu_system": usage.ru_stime, "resident": pages * resource.getpagesize(),
-        "open_files": OPEN_FILES.count(), "internal_errors": internal_errors.count(),
+        "cpu_user": usage.ru_utime,
+        "cpu_system": usage.ru_stime,
+        "resident": pages * resource.getpagesize(),
+        "open_files": OPEN_FILES.count(),
+        "internal_errors": internal_errors.count(),
     }
 
 
@@ -91,13 +98,22 @@ def _pool_report(pool: MonitoredPool, now: float) -> dict[str, Any]:
     shares = pool.key_shares()
     return {
         "clients": {
-            "current": len(context.clients), "asleep": context.clients.hibernating(), "accepted": context.connections,
-            "rejected": context.rejected, "dropped": context.dropped, "limit": context.max_clients, "held": context.held,
+            "current": len(context.clients),
+            "asleep": context.clients.hibernating(),
+            "accepted": context.connections,
+            "rejected": context.rejected,
+            "dropped": context.dropped,
+            "limit": context.max_clients,
+            "held": context.held,
             "auth_errors": context.auth_errors,
-            "bytes_read": bytes_read, "bytes_written": bytes_written,
+            "bytes_read": bytes_read,
+            "bytes_written": bytes_written,
         },
-        "misses_for_errors": router.misses_for_errors, "backup_writes_lost": router.copies.lost,
-        "backup_writes_differed": router.copies.differed, "flushes": context.flushes, "fragments": router.fragments,
+        "misses_for_errors": router.misses_for_errors,
+        "backup_writes_lost": router.copies.lost,
+        "backup_writes_differed": router.copies.differed,
+        "flushes": context.flushes,
+        "fragments": router.fragments,
         "options": {name: render(setting, getattr(pool.config, name)) for name, setting in SETTINGS.items()},
         "backends": [_backend_report(pool, backend, "primary", share, now) for backend, share in zip(router.backends, shares)]
         + [_backend_report(pool, backend, "backup", 0.0, now) for backend in router.backups],
@@ -112,18 +128,36 @@ def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: f
     state, since = pool.state(backend, now)
     identity = backend.health_checker.identity
     return {
-        "label": backend.label, "name": server.name or "", "address": server.label, "weight": server.weight, "role": role, "share": share,
-        "state": state, "state_since": since, "by_hand": health.by_hand,
+        "label": backend.label,
+        "name": server.name or "",
+        "address": server.label,
+        "weight": server.weight,
+        "role": role,
+        "share": share,
+        "state": state,
+        "state_since": since,
+        "by_hand": health.by_hand,
         "ejected_at": time.time() - (now - health.ejected_at) if health.ejections else 0.0,
-        "last_error": counters.last_error, "last_error_at": counters.last_error_at,
+        "last_error": counters.last_error,
+        "last_error_at": counters.last_error_at,
         "identity": None if identity is None else identity._asdict(),
-        "links": len(connections), "in_flight": sum(len(link.waiting) for link in connections), "backlog": sum(link.backlog() for link in connections),
-        "unsent": sum(unsent for unsent, _ in queues), "bytes_waiting": sum(waiting for _, waiting in queues),
+        "links": len(connections),
+        "in_flight": sum(len(link.waiting) for link in connections),
+        "backlog": sum(link.backlog() for link in connections),
+        "unsent": sum(unsent for unsent, _ in queues),
+        "bytes_waiting": sum(waiting for _, waiting in queues),
         "requests": counters.replies_by_command(),
-        "keys": counters.keys_asked, "hits": counters.values_found, "refills": counters.fills,
-        "errors": dict(counters.errors), "failures": counters.failures, "ejections": health.ejections,
-        "journal": len(backend.invalidations), "journal_deleted": counters.keys_deleted, "journal_flushes": counters.flushes,
-        "bytes_sent": backend.bytes_sent, "bytes_received": backend.bytes_received,
+        "keys": counters.keys_asked,
+        "hits": counters.values_found,
+        "refills": counters.fills,
+        "errors": dict(counters.errors),
+        "failures": counters.failures,
+        "ejections": health.ejections,
+        "journal": len(backend.invalidations),
+        "journal_deleted": counters.keys_deleted,
+        "journal_flushes": counters.flushes,
+        "bytes_sent": backend.bytes_sent,
+        "bytes_received": backend.bytes_received,
         "latency": {"count": sum(buckets), "sum": 0.0 if meter is None else meter.total, "buckets": buckets},
     }
 
@@ -134,9 +168,14 @@ def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: f
 def counters_only(report: Report) -> Report:
     """What stays of the report of a worker that has ended: its counters."""
     return report | {
-        "workers": [], "process": report["process"] | {"resident": 0, "open_files": 0}, "loop_lag": 0.0, "draining": False, "events": [],
+        "workers": [],
+        "process": report["process"] | {"resident": 0, "open_files": 0},
+        "loop_lag": 0.0,
+        "draining": False,
+        "events": [],
         "pools": {
-            title: pool | {
+            title: pool
+            | {
                 "clients": pool["clients"] | dict.fromkeys(("current", "asleep", "held"), 0),
                 "backends": [
                     backend | dict.fromkeys(GAUGES, 0) | {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None}
@@ -157,13 +196,15 @@ def merge(reports: Sequence[Report], pid: int | None = None, other_events: Seque
     return first | {
         "pid": first["pid"] if pid is None else pid,
         "workers": [number for report in reports for number in report["workers"]],
-        "started": min(report["started"] for report in reports), "time": max(report["time"] for report in reports),
+        "started": min(report["started"] for report in reports),
+        "time": max(report["time"] for report in reports),
         "process": _sum([report["process"] for report in reports]),
         "loop_lag": max(report["loop_lag"] for report in reports),
         "draining": any(report["draining"] for report in reports),
         "pools": {
             title: _merge_pools(
-                [report["pools"][title] for report in reports if title in report["pools"]], sum(title in report["pools"] for report in known)
+                [report["pools"][title] for report in reports if title in report["pools"]],
+                sum(title in report["pools"] for report in known),
             )
             for title in dict.fromkeys(title for report in known for title in report["pools"])
         },
@@ -178,10 +219,14 @@ def _sum(dicts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _merge_pools(pools: Sequence[dict[str, Any]], known: int) -> dict[str, Any]:
     """The first `known` of them say which servers there are."""
     counters = ("misses_for_errors", "backup_writes_lost", "backup_writes_differed", "flushes", "fragments")
-    return pools[0] | _sum([{name: pool[name] for name in counters} for pool in pools]) | {
-        "clients": _sum([pool["clients"] for pool in pools]) | {"limit": max(pool["clients"]["limit"] for pool in pools[:known])},
-        "backends": [_merge_backends(same) for same in _same_backends(pools, known)],
-    }
+    return (
+        pools[0]
+        | _sum([{name: pool[name] for name in counters} for pool in pools])
+        | {
+            "clients": _sum([pool["clients"] for pool in pools]) | {"limit": max(pool["clients"]["limit"] for pool in pools[:known])},
+            "backends": [_merge_backends(same) for same in _same_backends(pools, known)],
+        }
+    )
 
 
 def _same_backends(pools: Sequence[dict[str, Any]], known: int) -> Iterable[list[dict[str, Any]]]:
@@ -202,18 +247,28 @@ def _merge_backends(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
     worst = max(backends, key=lambda backend: (STATES_BY_SEVERITY.index(backend["state"]), backend["state_since"]))
     latest = max(backends, key=lambda backend: backend["last_error_at"])
     latencies = [backend["latency"] for backend in backends]
-    return backends[0] | _sum([{name: backend[name] for name in SUMS} for backend in backends]) | {
-        "state": worst["state"], "state_since": worst["state_since"], "by_hand": any(backend["by_hand"] for backend in backends),
-        "ejected_at": max(backend["ejected_at"] for backend in backends),
-        "last_error": latest["last_error"], "last_error_at": latest["last_error_at"],
-        "identity": max((backend["identity"] for backend in backends if backend["identity"]), key=lambda one: one["uptime"] or 0, default=None),
-        "requests": _sum([backend["requests"] for backend in backends]),
-        "errors": _sum([backend["errors"] for backend in backends]),
-        "latency": {
-            "count": sum(latency["count"] for latency in latencies), "sum": sum(latency["sum"] for latency in latencies),
-            "buckets": [sum(counts) for counts in zip(*(latency["buckets"] for latency in latencies))],
-        },
-    }
+    return (
+        backends[0]
+        | _sum([{name: backend[name] for name in SUMS} for backend in backends])
+        | {
+            "state": worst["state"],
+            "state_since": worst["state_since"],
+            "by_hand": any(backend["by_hand"] for backend in backends),
+            "ejected_at": max(backend["ejected_at"] for backend in backends),
+            "last_error": latest["last_error"],
+            "last_error_at": latest["last_error_at"],
+            "identity": max(
+                (backend["identity"] for backend in backends if backend["identity"]), key=lambda one: one["uptime"] or 0, default=None
+            ),
+            "requests": _sum([backend["requests"] for backend in backends]),
+            "errors": _sum([backend["errors"] for backend in backends]),
+            "latency": {
+                "count": sum(latency["count"] for latency in latencies),
+                "sum": sum(latency["sum"] for latency in latencies),
+                "buckets": [sum(counts) for counts in zip(*(latency["buckets"] for latency in latencies))],
+            },
+        }
+    )
 
 
 # -- health

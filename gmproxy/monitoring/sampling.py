@@ -44,7 +44,7 @@ class SpaceSaving(Generic[Key]):
 
     def __init__(self, counters: int = COUNTERS) -> None:
         self._counters = counters
-        self._counts: dict[Key, list[int]] = {}    # key -> [count, of which were taken over]
+        self._counts: dict[Key, list[int]] = {}  # key -> [count, of which were taken over]
         self._rarest: list[tuple[int, Key]] = []  # heap of (count, key), where the count may have grown since
         self.total = 0
 
@@ -94,8 +94,8 @@ class Sampler:
         self._unix_time = unix_time
         self._keys: SpaceSaving[tuple[bytes, bytes]] = SpaceSaving()
         self._requests: list[dict[str, Any]] = []
-        self._gap = 1          # one request of this many is sampled
-        self._weight = 1       # for how many requests the next one stands
+        self._gap = 1  # one request of this many is sampled
+        self._weight = 1  # for how many requests the next one stands
         self._looked = 0
         self.began_at = self._looked_at = clock()
 
@@ -105,10 +105,16 @@ class Sampler:
         key, weight = (request.key, 1) if keys is None else (random.choice(keys), len(keys))
         self._keys.increment((key, request.command.name), weight * self._weight)
         if len(self._requests) < self._keep:
-            self._requests.append({
-                "time": self._unix_time(), "pool": self._pool, "command": request.command.name.decode(), "key": as_text(request.key),
-                "keys": 1 if keys is None else len(keys), "bytes": len(request.line),
-            })
+            self._requests.append(
+                {
+                    "time": self._unix_time(),
+                    "pool": self._pool,
+                    "command": request.command.name.decode(),
+                    "key": as_text(request.key),
+                    "keys": 1 if keys is None else len(keys),
+                    "bytes": len(request.line),
+                }
+            )
         self._looked += 1
         if self._looked == ADAPT_AFTER:
             self._adapt()

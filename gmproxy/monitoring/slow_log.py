@@ -31,8 +31,13 @@ class SlowLog:
         """Keep what is shown of `request`, for which the server `label` of `pool` needed `seconds`. Called from the loop."""
         key = request.key if request.keys is None else request.keys[0]
         facts = {
-            "pool": pool, "backend": label, "key": as_text(key), "command": request.command.name.decode(),
-            "seconds": round(seconds, 6), "stage": ROLES[request.role], "time": self._clock(),
+            "pool": pool,
+            "backend": label,
+            "key": as_text(key),
+            "command": request.command.name.decode(),
+            "seconds": round(seconds, 6),
+            "stage": ROLES[request.role],
+            "time": self._clock(),
         }
         self._requests.append(facts)
         count, slowest = self._unreported.get((pool, label), (0, facts))

@@ -144,9 +144,7 @@ def _members(servers: Sequence[Server], live: Collection[int] | None, label_form
     taking_part = [(i, server) for i, server in enumerate(servers) if live is None or i in live]
     if not taking_part:
         raise ValueError("no server is live" if servers else "no servers")
-    members = [
-        (server, Member(i, point_label(server, label_format, hosts), server.weight)) for i, server in taking_part
-    ]
+    members = [(server, Member(i, point_label(server, label_format, hosts), server.weight)) for i, server in taking_part]
     if sort_key:
         members.sort(key=lambda pair: sort_key(*pair))
     return [member for _, member in members]

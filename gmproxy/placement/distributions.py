@@ -342,9 +342,7 @@ DISTRIBUTIONS = {
         label="zero",
         settings=("points",),
     ),
-    "dalli": Distribution(
-        "dalli: 160 SHA-1 points a server, the last point at or below the hash", dalli, "crc32a", label="full"
-    ),
+    "dalli": Distribution("dalli: 160 SHA-1 points a server, the last point at or below the hash", dalli, "crc32a", label="full"),
     "hashring": Distribution(
         "npm hashring under memcached: 40 (`points`) labels x 4 points of MD5 or SHA-1",
         hashring,

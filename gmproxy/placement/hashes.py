@@ -334,7 +334,6 @@ class QuickFunction(QuickHash):
 
 
 class QuickFnv1(QuickHash):
-
     __slots__ = ("start", "prime")
 
     def __init__(self, start: int, prime: int) -> None:
@@ -346,7 +345,6 @@ class QuickFnv1(QuickHash):
 
 
 class QuickFnv1a(QuickFnv1):
-
     __slots__ = ()
 
     def hash_bytes(self, text: bytes, length: int) -> int:
@@ -354,7 +352,6 @@ class QuickFnv1a(QuickFnv1):
 
 
 class QuickOneAtATime(QuickHash):
-
     __slots__ = ()
 
     def hash_bytes(self, text: bytes, length: int) -> int:
@@ -362,7 +359,6 @@ class QuickOneAtATime(QuickHash):
 
 
 class QuickHsieh(QuickHash):
-
     __slots__ = ()
 
     def hash_bytes(self, text: bytes, length: int) -> int:
@@ -370,7 +366,6 @@ class QuickHsieh(QuickHash):
 
 
 class QuickMurmur(QuickHash):
-
     __slots__ = ()
 
     def hash_bytes(self, text: bytes, length: int) -> int:
@@ -378,7 +373,6 @@ class QuickMurmur(QuickHash):
 
 
 class QuickJenkins(QuickHash):
-
     __slots__ = ()
 
     def hash_bytes(self, text: bytes, length: int) -> int:
@@ -386,7 +380,6 @@ class QuickJenkins(QuickHash):
 
 
 class QuickDjb(QuickHash):
-
     __slots__ = ()
 
     def hash_bytes(self, text: bytes, length: int) -> int:
@@ -396,7 +389,9 @@ class QuickDjb(QuickHash):
 #: Hashes whose results are signed, or without a bound.
 _WIDE = ("java_signed", "whalin_old", "whalin_old_64", "nodeproxy")
 
-_QUICK: dict[Callable[[bytes], int], QuickHash] = {hash_key: QuickFunction(hash_key) for name, hash_key in HASHES.items() if name not in _WIDE} | {
+_QUICK: dict[Callable[[bytes], int], QuickHash] = {
+    hash_key: QuickFunction(hash_key) for name, hash_key in HASHES.items() if name not in _WIDE
+} | {
     fnv1_32: QuickFnv1(0x811C9DC5, 0x01000193),
     fnv1a_32: QuickFnv1a(0x811C9DC5, 0x01000193),
     fnv1_64: QuickFnv1(0x84222325, 0x1B3),

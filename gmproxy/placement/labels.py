@@ -47,8 +47,7 @@ def _spymemcached(server: Server, hosts: Hosts) -> str:
         return _full(server, hosts)
     if server.host not in hosts:
         raise ValueError(
-            f"server {server.label!r}: spymemcached hashes the address of a host name too; "
-            f"give it as hosts: {server.host}=ADDRESS"
+            f"server {server.label!r}: spymemcached hashes the address of a host name too; give it as hosts: {server.host}=ADDRESS"
         )
     return f"{server.host}/{hosts[server.host]}:{server.port}"
 

@@ -25,28 +25,16 @@ PROFILES = {
     "java-hashcode": Profile("String.hashCode and floorMod: what nodeproxy was meant to do", "modulo", "java_signed"),
     # libmemcached and the clients built on it
     "libmemcached": Profile("libmemcached's default", "modulo", "one_at_a_time"),
-    "libmemcached-consistent": Profile(
-        "libmemcached with DISTRIBUTION consistent or KETAMA", "libmemcached-consistent", "one_at_a_time"
-    ),
-    "libmemcached-ketama-weighted": Profile(
-        "libmemcached with KETAMA_WEIGHTED", "libmemcached-ketama-weighted", "md5"
-    ),
-    "libmemcached-ketama-spy": Profile(
-        "libmemcached with KETAMA_SPY", "libmemcached-consistent", "md5", {"label": "slash"}
-    ),
+    "libmemcached-consistent": Profile("libmemcached with DISTRIBUTION consistent or KETAMA", "libmemcached-consistent", "one_at_a_time"),
+    "libmemcached-ketama-weighted": Profile("libmemcached with KETAMA_WEIGHTED", "libmemcached-ketama-weighted", "md5"),
+    "libmemcached-ketama-spy": Profile("libmemcached with KETAMA_SPY", "libmemcached-consistent", "md5", {"label": "slash"}),
     "libketama": Profile("the original ketama library", "libketama", "md5"),
     "pylibmc": Profile("pylibmc's default", "modulo", "one_at_a_time"),
-    "pylibmc-ketama": Profile(
-        "pylibmc with ketama or distribution consistent", "libmemcached-consistent", "one_at_a_time"
-    ),
+    "pylibmc-ketama": Profile("pylibmc with ketama or distribution consistent", "libmemcached-consistent", "one_at_a_time"),
     "pylibmc-ketama-weighted": Profile("pylibmc with ketama_weighted", "libmemcached-ketama-weighted", "md5"),
     "php-memcached": Profile("PHP Memcached's default", "modulo", "one_at_a_time"),
-    "php-memcached-consistent": Profile(
-        "PHP Memcached with DISTRIBUTION_CONSISTENT", "libmemcached-consistent", "one_at_a_time"
-    ),
-    "php-memcached-libketama": Profile(
-        "PHP Memcached with OPT_LIBKETAMA_COMPATIBLE", "libmemcached-ketama-weighted", "md5"
-    ),
+    "php-memcached-consistent": Profile("PHP Memcached with DISTRIBUTION_CONSISTENT", "libmemcached-consistent", "one_at_a_time"),
+    "php-memcached-libketama": Profile("PHP Memcached with OPT_LIBKETAMA_COMPATIBLE", "libmemcached-ketama-weighted", "md5"),
     # PECL memcache
     "php-memcache": Profile("PECL memcache's default: consistent, crc32", "php-memcache-consistent", "crc32a"),
     "php-memcache-fnv": Profile("PECL memcache, consistent, fnv", "php-memcache-consistent", "fnv1a_32"),

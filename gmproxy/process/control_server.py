@@ -107,11 +107,20 @@ class Operator:
         self._loop = loop
         self._server = server
         self._received: deque[Message] = deque()  # read and not started yet: no more than was read at once
-        self._running = 0                         # commands without a result
-        self._is_ending = False                   # nothing more is read
-        self._is_starting = False                 # a task starts what was received
-        self.peer = Peer(loop, sock, self._on_message, self._on_lost, on_end=self._on_end, on_drained=self._start_commands,
-                         limit=control_socket.MAX_COMMAND, max_unsent=MAX_UNSENT, patience=PATIENCE)
+        self._running = 0  # commands without a result
+        self._is_ending = False  # nothing more is read
+        self._is_starting = False  # a task starts what was received
+        self.peer = Peer(
+            loop,
+            sock,
+            self._on_message,
+            self._on_lost,
+            on_end=self._on_end,
+            on_drained=self._start_commands,
+            limit=control_socket.MAX_COMMAND,
+            max_unsent=MAX_UNSENT,
+            patience=PATIENCE,
+        )
 
     def is_idle(self) -> bool:
         return not self._running and not self._received and not self.peer.unsent

@@ -13,7 +13,8 @@ from gmproxy.process.worker_group import Result
 
 #: command -> (the counters of a result, many results -> one)
 COUNTED: dict[str, tuple[Callable[[Result], Result], Callable[[list[Result]], Result]]] = {
-    "report": (report.counters_only, report.merge), "stats": (stats.counted, lambda results: stats.merge(results, 0)),
+    "report": (report.counters_only, report.merge),
+    "stats": (stats.counted, lambda results: stats.merge(results, 0)),
 }
 
 #: A command with its arguments.
@@ -25,7 +26,7 @@ class CounterTotals:
 
     def __init__(self) -> None:
         self._last: dict[Call, dict[int, Result]] = {}  # by call and pid
-        self._of_dead: dict[Call, Result] = {}          # of all workers that have died, merged
+        self._of_dead: dict[Call, Result] = {}  # of all workers that have died, merged
 
     def record(self, command: str, arguments: list[Any], pid: int, result: Result) -> None:
         """`result` is that of the worker `pid`."""

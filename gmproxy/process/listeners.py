@@ -154,8 +154,12 @@ class ListeningSockets:
         descriptors = {address: sock.fileno() for address, sock in self.sockets.items()}
         control = self.control.fileno() if self.control else None
         facts = {
-            "sockets": descriptors, "control": control, "control_path": self._control_path,
-            "activated": self.activated, "report_to": report_to, "pid": os.getpid(),
+            "sockets": descriptors,
+            "control": control,
+            "control_path": self._control_path,
+            "activated": self.activated,
+            "report_to": report_to,
+            "pid": os.getpid(),
         }
         inherited = [report_to, *descriptors.values()] + ([control] if control is not None else [])
         try:

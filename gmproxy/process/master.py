@@ -65,7 +65,7 @@ class Master(WorkerGroup):
         self._started_at = time.monotonic()
         self._children: dict[int, Child] = {}  # by pid
         self._rpc = WorkerRpc(self.loop, self._children)
-        self._failed: dict[int, int] = {}      # worker -> how often in a row it has failed to start
+        self._failed: dict[int, int] = {}  # worker -> how often in a row it has failed to start
         self._all_were_ready = False
         self._deferred_signals: list[int] = []  # that came before
         self._ready: Callable[[], None] = lambda: None
@@ -215,9 +215,7 @@ class Master(WorkerGroup):
         set_up_logs = functools.partial(self._set_up_logs, worker=str(number + 1))
         set_up_logs(self._supervisor.configs[0])
         try:
-            from gmproxy.process.worker_process import (
-                WorkerProcess,  # only here: gevent must not start before the fork
-            )
+            from gmproxy.process.worker_process import WorkerProcess  # only here: gevent must not start before the fork
         except ImportError as error:
             raise StartError(f"user {os.getuid()} cannot load the program: {error}") from None
         context = WorkerContext(number, self._count, self._started_at, self._client_counts, self._invalidations)
@@ -323,8 +321,11 @@ class Master(WorkerGroup):
     def reconfigure(self, configs: Sequence[Any], addresses: Addresses, new: Mapping[str, socket.socket], then: Callable[[], None]) -> None:
         self._assign_rows(configs)
         facts = {
-            "configs": [as_plain(config) for config in configs], "addresses": addresses,
-            "new": list(new), "client_rows": self._client_counts.rows, "server_rows": self._invalidations.rows,
+            "configs": [as_plain(config) for config in configs],
+            "addresses": addresses,
+            "new": list(new),
+            "client_rows": self._client_counts.rows,
+            "server_rows": self._invalidations.rows,
         }
 
         def finish(results: list[Result]) -> None:

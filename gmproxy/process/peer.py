@@ -36,9 +36,19 @@ class Peer:
     The methods do not wait: they may be called from a callback of the loop or a greenlet.
     """
 
-    def __init__(self, loop: EventLoop, sock: socket.socket, on_message: Callable[[Message], Any], on_lost: Callable[[str], Any], *,
-                 max_unsent: int, patience: float, limit: int | None = None, on_end: Callable[[str | None], Any] | None = None,
-                 on_drained: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        sock: socket.socket,
+        on_message: Callable[[Message], Any],
+        on_lost: Callable[[str], Any],
+        *,
+        max_unsent: int,
+        patience: float,
+        limit: int | None = None,
+        on_end: Callable[[str | None], Any] | None = None,
+        on_drained: Callable[[], Any] | None = None,
+    ) -> None:
         sock.setblocking(False)
         self.channel = control_socket.Channel(sock, limit)
         self.is_lost = False

@@ -70,7 +70,7 @@ class ClientCounts:
     def clients_of_pool(self, name: str) -> int:
         """In all workers; 0 if the pool was removed."""
         row = self.rows.get(name)
-        return 0 if row is None else sum(self._clients[row * self.workers:(row + 1) * self.workers])
+        return 0 if row is None else sum(self._clients[row * self.workers : (row + 1) * self.workers])
 
     def clients_of_worker(self, worker: int) -> int:
         """Of all pools."""
@@ -80,7 +80,7 @@ class ClientCounts:
         """True if `worker` has more clients than the average, by more than one."""
         own = total = 0
         for row in self.rows.values():
-            clients = self._clients[row * self.workers:(row + 1) * self.workers]
+            clients = self._clients[row * self.workers : (row + 1) * self.workers]
             own += clients[worker]
             total += sum(clients)
         return (own - 1) * self.workers > total
@@ -126,7 +126,7 @@ class SharedInvalidations:
         if row is None:
             return None
         begin, end = row * self.workers, (row + 1) * self.workers
-        parts = [self._parts[cell * PARTS:(cell + 1) * PARTS] for cell in range(begin, end)]
+        parts = [self._parts[cell * PARTS : (cell + 1) * PARTS] for cell in range(begin, end)]
         return ServerInvalidations(worker, self._states[begin:end], parts)
 
     def clear_worker(self, worker: int) -> None:

@@ -75,9 +75,12 @@ class SingleProcess(WorkerGroup):
 
     # -- what the supervisor directs
 
-    def reconfigure(self, configs: Sequence[Any], addresses: Addresses, new: Mapping[str, socket.socket],
-                    then: Callable[[], None] = lambda: None) -> None:
-        own = {address: sock.dup() for address, sock in new.items()}  # the worker closes its own, the supervisor keeps those that it hands over
+    def reconfigure(
+        self, configs: Sequence[Any], addresses: Addresses, new: Mapping[str, socket.socket], then: Callable[[], None] = lambda: None
+    ) -> None:
+        own = {
+            address: sock.dup() for address, sock in new.items()
+        }  # the worker closes its own, the supervisor keeps those that it hands over
         self._worker.reconfigure(configs, addresses, own)
         then()
 

@@ -26,7 +26,11 @@ from gmproxy.system.file_watch import FileWatch
 
 #: The method that each signal calls.
 SIGNALS = {
-    signal.SIGTERM: "shut_down", signal.SIGINT: "shut_down", signal.SIGHUP: "reload", signal.SIGUSR1: "reopen_logs", signal.SIGUSR2: "upgrade",
+    signal.SIGTERM: "shut_down",
+    signal.SIGINT: "shut_down",
+    signal.SIGHUP: "reload",
+    signal.SIGUSR1: "reopen_logs",
+    signal.SIGUSR2: "upgrade",
 }
 
 #: Seconds between two calls of Supervisor.poll.
@@ -51,8 +55,14 @@ class Supervisor:
     May be called from the master's loop or a greenlet: nothing here waits, but for the workers' part of a command in a single process.
     """
 
-    def __init__(self, source: configuration.ConfigSource, configs: list[Any], listening_sockets: ListeningSockets,
-                 notifier: systemd.Notifier, start_report: StartReport) -> None:
+    def __init__(
+        self,
+        source: configuration.ConfigSource,
+        configs: list[Any],
+        listening_sockets: ListeningSockets,
+        notifier: systemd.Notifier,
+        start_report: StartReport,
+    ) -> None:
         self.source = source
         self.configs = configs
         self.listening_sockets = listening_sockets
@@ -86,8 +96,12 @@ class Supervisor:
         workers = self.workers.count()
         concerned = {config.name or "-" for config in self.configs if config.backup and workers > 1}
         for name in sorted(concerned - self._warned_of):
-            log.warning("several workers with backups pool=%s workers=%d: each worker orders the changes of a key for itself, so a primary and its "
-                        "backup may be left with different values (docs/failures.md, \"What can still go wrong\")", name, workers)
+            log.warning(
+                "several workers with backups pool=%s workers=%d: each worker orders the changes of a key for itself, so a primary and its "
+                'backup may be left with different values (docs/failures.md, "What can still go wrong")',
+                name,
+                workers,
+            )
         self._warned_of = concerned
 
     def on_signal(self, number: int) -> None:
@@ -179,8 +193,13 @@ class Supervisor:
                 log.warning("setting needs a restart setting=%s", name)
             changed = sorted({name for names in plan.changed.values() for name in names})
             self._warn_of_workers_with_backups()
-            log.info("reloaded pools=%d added=%d removed=%d changed=%s", len(plan.configs), len(plan.added), len(plan.removed),
-                     ",".join(changed) or "-")
+            log.info(
+                "reloaded pools=%d added=%d removed=%d changed=%s",
+                len(plan.configs),
+                len(plan.added),
+                len(plan.removed),
+                ",".join(changed) or "-",
+            )
             result = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
         except Exception as error:  # else no reload could follow: this one would be under way for ever
             internal_errors.record("steward.followed")

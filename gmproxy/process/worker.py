@@ -62,15 +62,15 @@ class Worker:
         self.pools: dict[str, Pool] = {}
         self._configs: Sequence[Any] = []
         self._listeners: dict[str, Listener] = {}  # by address
-        self._admin: Any = None                    # serves metrics and the like (gmproxy.monitoring.admin_server.AdminServer)
-        self._draining: list[Pool] = []             # that were removed and still have clients
+        self._admin: Any = None  # serves metrics and the like (gmproxy.monitoring.admin_server.AdminServer)
+        self._draining: list[Pool] = []  # that were removed and still have clients
         self.slow = SlowLog(time.time)
         self.lag = LoopLag()
         self.draining = False
         self._measuring = False
         context.report = functools.partial(self.run_command, "report", [])
         self._sum_up_at = 0.0
-        self._overloaded: dict[Any, int] = {}      # backend -> requests that were refused for it when that was last logged
+        self._overloaded: dict[Any, int] = {}  # backend -> requests that were refused for it when that was last logged
         self._ticker: Any = None
         self._interval = LONGEST_TICK
         self._ending = Event()
@@ -136,6 +136,7 @@ class Worker:
             from gmproxy.monitoring.admin_server import (
                 AdminServer,  # only where it is configured: it needs more memory than the rest of the process
             )
+
             self._admin = AdminServer(self)
         if self._admin is not None:
             self._admin.follow_config(config, admin)
@@ -177,10 +178,18 @@ class Worker:
         """Log summaries of what would be too much for one line per request; and end samplings that were started and never ended."""
         control_commands.end_late_samples(self.pools.values(), self.now())
         for count, slowest in self.slow.take_unreported():
-            log.warning("slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r", slowest["backend"], count,
-                        slowest["seconds"] * 1000, slowest["command"], slowest["key"])
+            log.warning(
+                "slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r",
+                slowest["backend"],
+                count,
+                slowest["seconds"] * 1000,
+                slowest["command"],
+                slowest["key"],
+            )
         refused = {  # but those that were not connected are in the log already
-            backend: backend.counters.errors[OVERLOAD] - backend.counters.not_connected for pool in self.pools.values() for backend in pool.backends
+            backend: backend.counters.errors[OVERLOAD] - backend.counters.not_connected
+            for pool in self.pools.values()
+            for backend in pool.backends
         }
         for backend, count in refused.items():
             if count > self._overloaded.get(backend, 0):

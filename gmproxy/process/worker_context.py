@@ -3,13 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from gmproxy.process.shared_memory import (
-    HELD_STEP,
-    ClientCounts,
-    ServerInvalidations,
-    SharedInvalidations,
-    server_key,
-)
+from gmproxy.process.shared_memory import HELD_STEP, ClientCounts, ServerInvalidations, SharedInvalidations, server_key
 
 
 class WorkerContext:
@@ -28,8 +22,14 @@ class WorkerContext:
     The methods do not wait: they may be called from a loop callback or a greenlet.
     """
 
-    def __init__(self, number: int = 0, workers: int = 1, started_at: float = 0.0, client_counts: ClientCounts | None = None,
-                 invalidations: SharedInvalidations | None = None) -> None:
+    def __init__(
+        self,
+        number: int = 0,
+        workers: int = 1,
+        started_at: float = 0.0,
+        client_counts: ClientCounts | None = None,
+        invalidations: SharedInvalidations | None = None,
+    ) -> None:
         self.number = number
         self.workers = workers
         self.started_at = started_at

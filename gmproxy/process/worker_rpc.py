@@ -105,7 +105,9 @@ class WorkerRpc:
         self._numbers = itertools.count(1)
         self._totals = CounterTotals()
 
-    def call(self, command: str, arguments: list[Any], then: Then, passed: Sequence[socket.socket] = (), starting_too: bool = False) -> None:
+    def call(
+        self, command: str, arguments: list[Any], then: Then, passed: Sequence[socket.socket] = (), starting_too: bool = False
+    ) -> None:
         """Run a command in every worker that is ready, and in those that still start if `starting_too`. `then` gets the list of their results,
         without those that are not there in time. The sockets `passed` are passed with the command."""
         called = [child for child in self._children.values() if child.ready or starting_too]

@@ -39,11 +39,11 @@ def _mark_values(reply: bytes, of_set: int) -> bytes:
     start = 0
     for header in values_in(reply):
         if header.has_cas:
-            before_cas = reply[start:header.data_start].rpartition(b" ")[0]
+            before_cas = reply[start : header.data_start].rpartition(b" ")[0]
             pieces.append(b"%b %d\r\n" % (before_cas, _marked(header.cas, of_set)))
-            pieces.append(reply[header.data_start:header.end])
+            pieces.append(reply[header.data_start : header.end])
         else:
-            pieces.append(reply[start:header.end])
+            pieces.append(reply[start : header.end])
         start = header.end
     return b"".join(pieces) + reply[start:] if pieces else reply
 

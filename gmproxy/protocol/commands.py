@@ -45,10 +45,20 @@ class Command:
     """
 
     __slots__ = ("name", "prefix", "number", "kind", "min_args", "has_data_block", "returns_values", "is_meta", "is_read", "is_write",
-                 "reads_old_value", "overwrites", "conditional", "idempotent", "valid_replies", "success_prefixes", "miss_reply")
+                 "reads_old_value", "overwrites", "conditional", "idempotent", "valid_replies", "success_prefixes", "miss_reply")  # fmt: skip
 
-    def __init__(self, name: bytes, kind: str, min_args: int, returns_values: bool = False, is_read: bool = False, is_write: bool = False,
-                 reads_old_value: bool = False, conditional: bool = False, idempotent: bool = False) -> None:
+    def __init__(
+        self,
+        name: bytes,
+        kind: str,
+        min_args: int,
+        returns_values: bool = False,
+        is_read: bool = False,
+        is_write: bool = False,
+        reads_old_value: bool = False,
+        conditional: bool = False,
+        idempotent: bool = False,
+    ) -> None:
         self.name = name
         self.prefix = name + b" "
         self.number = _NUMBERS.setdefault(name, len(_NUMBERS))

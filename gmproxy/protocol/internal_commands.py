@@ -5,13 +5,7 @@ import time
 from collections.abc import Collection
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.commands import (
-    COMMANDS,
-    META_DELETE,
-    META_GET,
-    META_SET_IF,
-    Command,
-)
+from gmproxy.protocol.commands import COMMANDS, META_DELETE, META_GET, META_SET_IF, Command
 from gmproxy.protocol.text.meta import encoded, is_text
 
 ADD = COMMANDS[b"add"]

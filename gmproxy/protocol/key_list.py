@@ -113,8 +113,8 @@ class KeyPartition:
         passed = [0] * len(requests)  # group -> how many of its keys have been passed
         copied = [0] * len(requests)  # group -> how many bytes of its reply have been copied
         pieces = []
-        last = -1                     # the group of the piece that is being collected: what lies together in one reply
-        start = end = 0               # is copied in one piece, from `start` to `end`
+        last = -1  # the group of the piece that is being collected: what lies together in one reply
+        start = end = 0  # is copied in one piece, from `start` to `end`
         for group in self._order:
             place = passed[group]
             passed[group] = place + 1

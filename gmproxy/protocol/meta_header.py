@@ -24,7 +24,7 @@ class MetaHeader:
         header_end = reply.index(CRLF)
         words = reply[:header_end].split(b" ")
         self.code = words[0]
-        self.flags = words[2 if self.code == b"VA" else 1:]
+        self.flags = words[2 if self.code == b"VA" else 1 :]
         self.data_start = header_end + 2
 
     def number(self, letter: bytes, default: int) -> int:

@@ -35,7 +35,7 @@ class RecvBuffer:
         self._data = b""
         self._searched = 0  # no line end in `_data` before this offset
         self._parts: list[bytes] = []  # chunks that wait to be joined with `_data`
-        self._have = 0      # bytes in them
+        self._have = 0  # bytes in them
 
     def receive(self, fd: int) -> int:
         """Receive what has arrived at the socket `fd`: returns how many bytes, 0 once the peer has closed, -1 if there are none now. Raises
@@ -55,7 +55,7 @@ class RecvBuffer:
                 self.end = len(chunk)
                 self._searched = 0
                 return
-            self._parts.append(self._data[self.pos:])
+            self._parts.append(self._data[self.pos :])
             self._have = self.end - self.pos
             self._data = b""
             self.pos = self.end = 0

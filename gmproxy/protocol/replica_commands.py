@@ -41,7 +41,7 @@ def changes_value(request: Request) -> bool:
 
 
 def _is_over(word: bytes) -> bool:
-    life = c_number(word, -2**63, 2**63 - 1)
+    life = c_number(word, -(2**63), 2**63 - 1)
     return life is None or life < 0 or limits.LONGEST_RELATIVE_LIFE < life <= time.time()
 
 
@@ -78,4 +78,4 @@ def _essence(reply: bytes) -> tuple[bytes, bytes]:
     """The code of a meta reply, and its value, without what else the client asked for."""
     header = MetaHeader()
     header.parse(reply)
-    return header.code, reply[header.data_start:]
+    return header.code, reply[header.data_start :]

@@ -134,8 +134,8 @@ class Request:
     sent_at_byte  how many bytes the connection had queued before it
     """
 
-    __slots__ = ("command", "key", "keys", "line", "quiet", "renderer", "reply", "has_value_offsets", "sink", "connection_index", "role", "retried", "mirror",
-                 "error", "sent_at_byte")
+    __slots__ = ("command", "key", "keys", "line", "quiet", "renderer", "reply", "has_value_offsets", "sink", "connection_index",
+                 "role", "retried", "mirror", "error", "sent_at_byte")  # fmt: skip
 
     def __init__(self, command: Command | None, key: bytes, line: bytes) -> None:
         self.begin(command, key, line)
@@ -201,7 +201,7 @@ class RequestQueue:
         self.count = 0
         self._ring: list[Any] = [None] * 16  # as long as a power of 2
         self._mask = len(self._ring) - 1
-        self._at = 0              # the place of the oldest
+        self._at = 0  # the place of the oldest
 
     def __len__(self) -> int:
         return self.count
@@ -232,7 +232,7 @@ class RequestQueue:
         return request
 
     def _grow(self) -> None:
-        self._ring = self._ring[self._at:] + self._ring[:self._at] + [None] * self.count
+        self._ring = self._ring[self._at :] + self._ring[: self._at] + [None] * self.count
         self._mask = len(self._ring) - 1
         self._at = 0
 

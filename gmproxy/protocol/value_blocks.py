@@ -25,7 +25,7 @@ def blocks_by_key(reply: bytes) -> dict[bytes, list[bytes]]:
     blocks: dict[bytes, list[bytes]] = {}
     start = 0
     for header in values_in(reply):
-        blocks.setdefault(reply[header.key_start:header.key_end], []).append(reply[start:header.end])
+        blocks.setdefault(reply[header.key_start : header.key_end], []).append(reply[start : header.end])
         start = header.end
     return blocks
 

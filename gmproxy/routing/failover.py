@@ -106,7 +106,7 @@ def _shorter_flag(word: bytes, longest: int) -> bytes:
 
 
 def _shorter(word: bytes, longest: int) -> bytes:
-    life = c_number(word, -2**63, 2**63 - 1)
+    life = c_number(word, -(2**63), 2**63 - 1)
     if life is None:
         return word
     left = life - time.time() if life > limits.LONGEST_RELATIVE_LIFE else life

@@ -189,7 +189,7 @@ def parse_meta_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
     for flag in header.flags:
         if flag[:1] == b"t":
             life = max(int(flag[1:]), 0)  # -1: for ever
-    return header.number(b"f", 0), life, reply[header.data_start:]
+    return header.number(b"f", 0), life, reply[header.data_start :]
 
 
 def parse_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
@@ -197,7 +197,7 @@ def parse_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
     header = ValueHeader()
     if not header.parse_value(reply, 0):
         return None
-    return header.flags, life, reply[header.data_start:header.end]
+    return header.flags, life, reply[header.data_start : header.end]
 
 
 def without_cas(reply: bytes) -> bytes:

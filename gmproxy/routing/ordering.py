@@ -25,8 +25,10 @@ class BatchOrder:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._keys_read: set[bytes] | None = None  # keys that the batch reads, or changes depending on the old value, as a set; None until that matters
-        self._seen = 0          # requests of the batch whose keys are among them
+        self._keys_read: set[bytes] | None = (
+            None  # keys that the batch reads, or changes depending on the old value, as a set; None until that matters
+        )
+        self._seen = 0  # requests of the batch whose keys are among them
 
     def must_wait(self, request: Request, batch: list[Request]) -> bool:
         """True if `request` must not be sent before the requests in the list `batch` are answered.

@@ -23,15 +23,7 @@ from gmproxy.placement.builder import Placement
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol import cas_numbers, replica_commands
 from gmproxy.protocol.key_list import KeyPartition
-from gmproxy.protocol.request import (
-    BACKUP,
-    COPY,
-    PRIMARY,
-    UNREADY,
-    ReplySink,
-    Request,
-    new_request,
-)
+from gmproxy.protocol.request import BACKUP, COPY, PRIMARY, UNREADY, ReplySink, Request, new_request
 from gmproxy.routing.failover import Detour, follow_stragglers
 from gmproxy.routing.fill import Fetch, MetaRefill, Refill
 from gmproxy.routing.multiget import GATHERER, FanOut
@@ -63,7 +55,7 @@ class Router:
     """
 
     __slots__ = ("backends", "backups", "locator", "copies", "copying", "detour", "unready", "_place", "options",
-                 "misses_for_errors", "sampler", "fragments", "_to_skip")
+                 "misses_for_errors", "sampler", "fragments", "_to_skip")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -80,7 +72,9 @@ class Router:
         self.fragments = 0
         self._to_skip = 0
 
-    def serve(self, backends: list[Backend], place: Callable[..., Placement], backups: list[Backend], backup_locator: Locator | None) -> None:
+    def serve(
+        self, backends: list[Backend], place: Callable[..., Placement], backups: list[Backend], backup_locator: Locator | None
+    ) -> None:
         """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live.
 
         May be called again: requests in flight end where they are, and ask the last backups if there are none any more.

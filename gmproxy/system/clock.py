@@ -25,9 +25,9 @@ class RunningClock:
 
     def __init__(self, read: Callable[[], float] = time.monotonic) -> None:
         self._read = read
-        self._paused = 0.0                        # seconds that did not count so far
-        self._last_tick: float | None = None      # None while there are no ticks: then all time counts
-        self._counted = 0.0                       # seconds after a tick that count
+        self._paused = 0.0  # seconds that did not count so far
+        self._last_tick: float | None = None  # None while there are no ticks: then all time counts
+        self._counted = 0.0  # seconds after a tick that count
 
     def now(self) -> float:
         """The seconds that count, also within a gap that has not ended yet."""

@@ -89,7 +89,7 @@ class Channel:
         data, ancillary, _, _ = self.sock.recvmsg(_RECEIVE, socket.CMSG_SPACE(MAX_SOCKETS * descriptors.itemsize))
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.frombytes(content[:len(content) - len(content) % descriptors.itemsize])
+                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
         for index, descriptor in enumerate(descriptors):
             try:
                 os.set_inheritable(descriptor, False)

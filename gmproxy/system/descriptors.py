@@ -88,7 +88,12 @@ def _fixed(configs: list) -> int:
     admin = len(sockets.admin_addresses(configs[0]))
     servers = sum(map(_servers, configs))
     return (
-        OWN + MAX_FAREWELLS + ACCEPTED_AT_ONCE * listening + FOR_LISTENER * (listening + admin) + ADMIN_CONNECTIONS * admin + FOR_SERVER * servers
+        OWN
+        + MAX_FAREWELLS
+        + ACCEPTED_AT_ONCE * listening
+        + FOR_LISTENER * (listening + admin)
+        + ADMIN_CONNECTIONS * admin
+        + FOR_SERVER * servers
     )
 
 

@@ -28,10 +28,21 @@ close = get_original("os", "close")
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 #: accept(2) hands on what happened to a connection that was waiting: the next one may be well.
-CONNECTION_FAILED = frozenset((
-    errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH,
-    errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EPERM, errno.EINTR,
-))
+CONNECTION_FAILED = frozenset(
+    (
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.EPERM,
+        errno.EINTR,
+    )
+)
 
 #: Seconds until the next attempt.
 RETRY_AFTER = 0.1

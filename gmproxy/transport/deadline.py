@@ -84,7 +84,7 @@ def send_all(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
     unsent = memoryview(data)
     while unsent:
         try:
-            unsent = unsent[sock.send(unsent):]
+            unsent = unsent[sock.send(unsent) :]
         except BlockingIOError:
             deadline.wait_writable(sock.fileno())
 

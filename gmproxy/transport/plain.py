@@ -34,7 +34,7 @@ class PlainTransport:
         """Send data[offset:], or the beginning of it: returns how many bytes the kernel took, 0 if it can take none now. Raises OSError if the
         connection is broken."""
         try:
-            return os.write(fd, memoryview(data)[offset:offset + SEND_AT_ONCE] if len(data) > SEND_AT_ONCE else data[offset:])
+            return os.write(fd, memoryview(data)[offset : offset + SEND_AT_ONCE] if len(data) > SEND_AT_ONCE else data[offset:])
         except BlockingIOError:
             return 0
 

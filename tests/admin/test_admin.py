@@ -34,8 +34,14 @@ class Service:
         self.servers = [memcached(), memcached()]
         self.port, self.stats_port = free_port(), free_port()
         self.process = proxy(
-            *(part for server in self.servers for part in ("-s", server.address)), "--admin", f"{HOST}:{self.port}",
-            "--stats-port", self.stats_port, "--control", path, *arguments,
+            *(part for server in self.servers for part in ("-s", server.address)),
+            "--admin",
+            f"{HOST}:{self.port}",
+            "--stats-port",
+            self.stats_port,
+            "--control",
+            path,
+            *arguments,
         )
         self.process.control = str(path)
 
@@ -56,7 +62,8 @@ class Service:
         assert status == 200
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(body.decode()) for sample in family.samples
+            for family in text_string_to_metric_families(body.decode())
+            for sample in family.samples
         }
 
     def metric(self, name, backend=None, **labels):
@@ -153,8 +160,19 @@ def test_twemproxys_structure(service):
     assert {"client_eof", "client_err", "client_connections", "server_ejects", "forward_error", "fragments"} < pool.keys()
     server = pool[service.servers[0].address]
     assert server.keys() == {
-        "server_eof", "server_err", "server_timedout", "server_connections", "server_ejected_at", "requests", "request_bytes",
-        "responses", "response_bytes", "in_queue", "in_queue_bytes", "out_queue", "out_queue_bytes",
+        "server_eof",
+        "server_err",
+        "server_timedout",
+        "server_connections",
+        "server_ejected_at",
+        "requests",
+        "request_bytes",
+        "responses",
+        "response_bytes",
+        "in_queue",
+        "in_queue_bytes",
+        "out_queue",
+        "out_queue_bytes",
     }
     assert server["requests"] == server["responses"] == 60
     assert server["server_connections"] >= 1
@@ -203,6 +221,6 @@ def test_a_unix_socket(memcached, proxy, tmp_path):
         sock.connect(str(path))
         sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         answer = b"".join(iter(lambda: sock.recv(65536), b""))
-    assert answer.startswith(b"HTTP/1.0 200 OK") or answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.startswith((b"HTTP/1.0 200 OK", b"HTTP/1.1 200 OK"))
     assert answer.endswith(b"\r\n\r\nok\n")
     assert path.stat().st_mode & 0o777 == 0o660

@@ -65,7 +65,11 @@ def told():
     from support.servers import Memcached, Proxy
 
     port = free_port()
-    with Memcached() as server, Memcached() as backup, Proxy("-s", server.address, "-b", backup.address, "--admin", f"{HOST}:{port}") as proxy:
+    with (
+        Memcached() as server,
+        Memcached() as backup,
+        Proxy("-s", server.address, "-b", backup.address, "--admin", f"{HOST}:{port}") as proxy,
+    ):
         with proxy.talk() as talk:
             talk.expect(b"set k 0 0 1\r\n1\r\n", b"STORED\r\n")
 
@@ -83,7 +87,7 @@ def test_the_expressions_are_read_right():
     expression = 'sum by (le, pool) (rate(gmproxy_x_bucket{job="$job", role!="backup"}[5m] offset 1d)) > 0.5 and up == 1e3'
     assert metrics_in(expression) == {"gmproxy_x_bucket", "up"}
     assert labels_in(expression) == {"le", "pool", "job", "role"}
-    assert metrics_in("label_values(gmproxy_info{job=\"$job\"}, instance)") == {"gmproxy_info"}
+    assert metrics_in('label_values(gmproxy_info{job="$job"}, instance)') == {"gmproxy_info"}
     assert len(list(expressions())) > 40
 
 
@@ -102,8 +106,12 @@ def test_every_alert_says_what_it_means():
 
 
 def test_every_alert_is_tried():
-    tried = {check["alertname"] for test in yaml.safe_load((ROOT / "tests/admin/alerts.yml").read_text())["tests"]
-             for check in test["alert_rule_test"] if check.get("exp_alerts")}
+    tried = {
+        check["alertname"]
+        for test in yaml.safe_load((ROOT / "tests/admin/alerts.yml").read_text())["tests"]
+        for check in test["alert_rule_test"]
+        if check.get("exp_alerts")
+    }
     assert tried == {alert["alert"] for alert in alerts()}
 
 

@@ -6,8 +6,16 @@ import pytest
 from support.reports import THEN, backend, event, pool, report
 from support.timing import eventually
 
-TROUBLE = backend("10.0.0.2:11211", state="ejected", state_since=THEN - 90, last_error="timeout no answer within 1.0 s", last_error_at=THEN - 5,
-                  links=0, ejections=1, journal=42)
+TROUBLE = backend(
+    "10.0.0.2:11211",
+    state="ejected",
+    state_since=THEN - 90,
+    last_error="timeout no answer within 1.0 s",
+    last_error_at=THEN - 5,
+    links=0,
+    ejections=1,
+    journal=42,
+)
 
 
 def later(before, seconds, **counted):
@@ -25,8 +33,22 @@ def later(before, seconds, **counted):
 
 def way(key, server, pool="default", **more):
     """What /route says of a key."""
-    return {"pools": {pool: [{"key": key, "hash": 4711, "hash_name": "md5", "distribution": "ketama", "server": server, "goes_to": server,
-                              "backup": None} | more]}}
+    return {
+        "pools": {
+            pool: [
+                {
+                    "key": key,
+                    "hash": 4711,
+                    "hash_name": "md5",
+                    "distribution": "ketama",
+                    "server": server,
+                    "goes_to": server,
+                    "backup": None,
+                }
+                | more
+            ]
+        }
+    }
 
 
 def rows(browser):
@@ -59,12 +81,15 @@ def test_a_server_that_is_down_is_told_in_words_shape_and_colour(browser, site):
     assert "backend ejected 10.0.0.2:11211" in browser.text("#events")
 
 
-@pytest.mark.parametrize("states, verdict", [
-    (("ejected", "probing"), "No server can be asked"),
-    (("up", "probing"), "1 of 2 servers is ejected"),
-    (("up", "failing"), "1 server failing: 10.0.0.2:11211"),
-    (("warming", "up"), "All servers answer, 10.0.0.1:11211 is warming up"),
-])
+@pytest.mark.parametrize(
+    "states, verdict",
+    [
+        (("ejected", "probing"), "No server can be asked"),
+        (("up", "probing"), "1 of 2 servers is ejected"),
+        (("up", "failing"), "1 server failing: 10.0.0.2:11211"),
+        (("warming", "up"), "All servers answer, 10.0.0.1:11211 is warming up"),
+    ],
+)
 def test_the_worst_is_said_first(states, verdict, browser, site):
     site.report = report({"default": pool(*(backend(f"10.0.0.{number}:11211", state=state) for number, state in enumerate(states, 1)))})
     browser.open(site.url)
@@ -244,8 +269,14 @@ def test_a_proxy_that_never_answered(browser, site):
 def test_what_comes_from_outside_stays_text(browser, site):
     nasty = "<img src=x onerror=alert(1)><script>console.error(1)</script>"
     site.report = report(
-        {nasty: pool(backend(nasty, name=nasty, last_error=nasty, state="failing"), backend("b", state="failing"), options={nasty: nasty}), "b": pool()},
-        [event(nasty, nasty, pool=nasty, detail=nasty)], version=nasty,
+        {
+            nasty: pool(
+                backend(nasty, name=nasty, last_error=nasty, state="failing"), backend("b", state="failing"), options={nasty: nasty}
+            ),
+            "b": pool(),
+        },
+        [event(nasty, nasty, pool=nasty, detail=nasty)],
+        version=nasty,
     )
     site.route = way(nasty, nasty, pool=nasty, goes_to="b", hash_name=nasty)
     browser.open(site.url + "#" + "<img src=x onerror=alert(1)>")
@@ -263,7 +294,10 @@ def test_nobody_else_is_asked_for_anything(browser, site):
     browser.run("document.querySelector('#key').value = 'k'; document.querySelector('#ask button').click()")
     browser.reads("#answer", "10.0.0.1")
     assert {address.split("?")[0] for address in browser.requests if not address.startswith("data:")} == {
-        site.url, f"{site.url}report.json", f"{site.url}route"}
+        site.url,
+        f"{site.url}report.json",
+        f"{site.url}route",
+    }
 
 
 # -- for everybody
@@ -288,8 +322,10 @@ CONTRAST = """(() => {
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_word_can_be_read_in_the_light_and_in_the_dark(dark, browser, site):
     states = ("up", "failing", "ejected", "probing", "warming")
-    site.report = report({"default": pool(*(backend(f"10.0.0.{number}:11211", state=state) for number, state in enumerate(states, 1)))},
-                         [event("backend ejected", "10.0.0.3:11211")])
+    site.report = report(
+        {"default": pool(*(backend(f"10.0.0.{number}:11211", state=state) for number, state in enumerate(states, 1)))},
+        [event("backend ejected", "10.0.0.3:11211")],
+    )
     browser.look(dark=dark)
     browser.open(site.url)
     browser.reads("#verdict", "ejected")
@@ -299,7 +335,10 @@ def test_every_word_can_be_read_in_the_light_and_in_the_dark(dark, browser, site
 
 
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, site):
-    site.report = report({"default": pool(backend("a-rather-long-name-of-a-server.example.org:11211"), TROUBLE)}, [event("backend ejected", TROUBLE["label"])])
+    site.report = report(
+        {"default": pool(backend("a-rather-long-name-of-a-server.example.org:11211"), TROUBLE)},
+        [event("backend ejected", TROUBLE["label"])],
+    )
     browser.look(width=320, height=640)
     browser.open(site.url)
     browser.reads("#verdict", "1 of 2")

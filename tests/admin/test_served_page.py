@@ -8,7 +8,9 @@ from support.servers import HOST, free_port
 from support.service import Load
 from support.timing import eventually
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("gmproxy.monitoring.prometheus") is None, reason="this gmproxy has no admin listener")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("gmproxy.monitoring.prometheus") is None, reason="this gmproxy has no admin listener"
+)
 
 
 @pytest.fixture
@@ -38,7 +40,10 @@ def test_a_service_under_load(workers, served, browser):
         eventually(lambda: (browser.run("(now(chosenPool, ALL) || {}).requests") or 0) > 0, what="requests on the page")
         eventually(lambda: browser.run("now(chosenPool, ALL).p99"), what="latency on the page")
         assert browser.run("now(chosenPool, ALL).hits") == 1
-    assert {address.split("?")[0] for address in browser.requests if not address.startswith("data:")} == {running.url, f"{running.url}report.json"}
+    assert {address.split("?")[0] for address in browser.requests if not address.startswith("data:")} == {
+        running.url,
+        f"{running.url}report.json",
+    }
 
 
 def test_where_a_key_goes(served, browser):

@@ -10,7 +10,9 @@ from support.servers import Memcached, Proxy
 def start(stack, backends="text"):
     primaries = [stack.enter_context(Memcached()) for _ in range(2)]
     backup = stack.enter_context(Memcached())
-    proxy = stack.enter_context(Proxy("-s", primaries[0].address, "-s", primaries[1].address, "-b", backup.address, "--backend-protocol", backends))
+    proxy = stack.enter_context(
+        Proxy("-s", primaries[0].address, "-s", primaries[1].address, "-b", backup.address, "--backend-protocol", backends)
+    )
     return SimpleNamespace(proxy=proxy, primaries=primaries, backup=backup)
 
 

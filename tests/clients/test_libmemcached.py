@@ -13,7 +13,9 @@ def run(tool, *arguments, status=0, folder=None):
     path = shutil.which(tool)
     if path is None:
         pytest.skip(f"{tool} is not installed (libmemcached-tools)")
-    done = subprocess.run([path, *map(str, arguments)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT)
+    done = subprocess.run(
+        [path, *map(str, arguments)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT
+    )
     assert done.returncode == status, done.stdout
     return done.stdout
 
@@ -73,10 +75,20 @@ def test_memcflush(servers, file):
     run("memcexist", servers, file.name, status=1)
 
 
-@pytest.mark.parametrize("options", [
-    ["--test=get"], ["--test=set"], ["--test=mget"], ["--test=set", "--noreply"], ["--test=set", "--buffer"], ["--test=get", "--non-blocking"],
-    ["--test=get", "--binary"], ["--test=set", "--binary"], ["--test=mget", "--binary"],
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--test=get"],
+        ["--test=set"],
+        ["--test=mget"],
+        ["--test=set", "--noreply"],
+        ["--test=set", "--buffer"],
+        ["--test=get", "--non-blocking"],
+        ["--test=get", "--binary"],
+        ["--test=set", "--binary"],
+        ["--test=mget", "--binary"],
+    ],
+)
 def test_memcslap(shop, servers, options):
     said = run("memcslap", servers, *options, "--concurrency=8", "--execute-number=200", "--flush")
     assert "Time total" in said

@@ -10,31 +10,65 @@ TIMEOUT = 30
 
 #: name: (command that succeeds where it is installed, command that ends well if it was let in). Both get host, port, user, password.
 CLIENTS = {
-    "python-binary-memcached": ([sys.executable, "-c", "import bmemcached"], [sys.executable, "-c", """
+    "python-binary-memcached": (
+        [sys.executable, "-c", "import bmemcached"],
+        [
+            sys.executable,
+            "-c",
+            """
 import sys, bmemcached
 host, port, user, password = sys.argv[1:]
 m = bmemcached.Client((f"{host}:{port}",), user, password)
 assert m.set("login", "x") and m.get("login") == "x"
-"""]),
-    "pylibmc": (["/usr/bin/python3", "-c", "import pylibmc"], ["/usr/bin/python3", "-c", """
+""",
+        ],
+    ),
+    "pylibmc": (
+        ["/usr/bin/python3", "-c", "import pylibmc"],
+        [
+            "/usr/bin/python3",
+            "-c",
+            """
 import sys, pylibmc
 host, port, user, password = sys.argv[1:]
 m = pylibmc.Client([f"{host}:{port}"], binary=True, username=user, password=password)
 assert m.set("login", "x") and m.get("login") == "x"
-"""]),
-    "php-memcached": (["php", "-r", "exit(Memcached::HAVE_SASL ? 0 : 1);"], ["php", "-r", """
+""",
+        ],
+    ),
+    "php-memcached": (
+        ["php", "-r", "exit(Memcached::HAVE_SASL ? 0 : 1);"],
+        [
+            "php",
+            "-r",
+            """
 $m = new Memcached();
 $m->setOption(Memcached::OPT_BINARY_PROTOCOL, true);
 $m->addServer($argv[1], (int)$argv[2]);
 $m->setSaslAuthData($argv[3], $argv[4]);
 exit($m->set('login', 'x') && $m->get('login') === 'x' ? 0 : 1);
-""", "--"]),
-    "dalli": (["ruby", "-e", "require 'dalli'"], ["ruby", "-e", """
+""",
+            "--",
+        ],
+    ),
+    "dalli": (
+        ["ruby", "-e", "require 'dalli'"],
+        [
+            "ruby",
+            "-e",
+            """
 require 'dalli'
 m = Dalli::Client.new("#{ARGV[0]}:#{ARGV[1]}", protocol: :binary, username: ARGV[2], password: ARGV[3])
 exit(m.set('login', 'x') && m.get('login') == 'x' ? 0 : 1)
-"""]),
-    "memjs": (["node", "-e", "require('memjs')"], ["node", "-e", """
+""",
+        ],
+    ),
+    "memjs": (
+        ["node", "-e", "require('memjs')"],
+        [
+            "node",
+            "-e",
+            """
 const memjs = require('memjs');
 const [host, port, username, password] = process.argv.slice(1);
 const m = memjs.Client.create(`${host}:${port}`, { username, password, retries: 1 });
@@ -43,7 +77,9 @@ const m = memjs.Client.create(`${host}:${port}`, { username, password, retries: 
     m.close();
     process.exit(there ? 0 : 1);
 })().catch(() => process.exit(1));
-"""]),
+""",
+        ],
+    ),
 }
 
 

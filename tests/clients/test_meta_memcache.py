@@ -4,14 +4,7 @@ import pytest
 
 pytest.importorskip("meta_memcache")
 
-from meta_memcache import (  # noqa: E402
-    CacheClient,
-    Key,
-    RecachePolicy,
-    ServerAddress,
-    ServerVersion,
-    StalePolicy,
-)
+from meta_memcache import CacheClient, Key, RecachePolicy, ServerAddress, ServerVersion, StalePolicy  # noqa: E402
 from meta_memcache.configuration import connection_pool_factory_builder  # noqa: E402
 
 TTL = 1000

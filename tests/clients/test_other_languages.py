@@ -162,10 +162,15 @@ def run(shop, *command):
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name, program", [
-    ("Memcached", PHP_MEMCACHED.replace("SPEAKS_BINARY", "false")), ("Memcached", PHP_MEMCACHED.replace("SPEAKS_BINARY", "true")),
-    ("Memcache", PHP_MEMCACHE),
-], ids=["Memcached text", "Memcached binary", "Memcache"])
+@pytest.mark.parametrize(
+    "name, program",
+    [
+        ("Memcached", PHP_MEMCACHED.replace("SPEAKS_BINARY", "false")),
+        ("Memcached", PHP_MEMCACHED.replace("SPEAKS_BINARY", "true")),
+        ("Memcache", PHP_MEMCACHE),
+    ],
+    ids=["Memcached text", "Memcached binary", "Memcache"],
+)
 def test_php(shop, name, program):
     if not has_class(name):
         pytest.skip(f"PHP's class {name} is not installed")

@@ -43,6 +43,9 @@ def interpreter():
 @pytest.mark.parametrize("protocol", ["text", "binary"])
 def test_pylibmc(shop, interpreter, protocol):
     done = subprocess.run(
-        [interpreter, "-c", PROGRAM, shop.proxy.host, str(shop.proxy.port), protocol], capture_output=True, text=True, timeout=TIMEOUT,
+        [interpreter, "-c", PROGRAM, shop.proxy.host, str(shop.proxy.port), protocol],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
     )
     assert (done.returncode, done.stderr) == (0, "")

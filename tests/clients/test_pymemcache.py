@@ -9,12 +9,7 @@ pymemcache = pytest.importorskip("pymemcache")
 
 from pymemcache.client.base import Client, PooledClient  # noqa: E402
 from pymemcache.client.hash import HashClient  # noqa: E402
-from pymemcache.exceptions import (  # noqa: E402
-    MemcacheClientError,
-    MemcacheError,
-    MemcacheServerError,
-    MemcacheUnknownCommandError,
-)
+from pymemcache.exceptions import MemcacheClientError, MemcacheError, MemcacheServerError, MemcacheUnknownCommandError  # noqa: E402
 
 THREADS = 16
 ROUNDS = 60

@@ -24,7 +24,21 @@ def client(shop, capfd):
     made.disconnect_all()
 
 
-VALUES = ["text", "smörgåsbord \N{SNOWMAN}", b"bytes \0\r\nEND\r\n\xff", 42, -7, 2**70, 3.5, None, True, {"a": [1, 2, (3,)]}, "", b"", "x" * 100_000]
+VALUES = [
+    "text",
+    "smörgåsbord \N{SNOWMAN}",
+    b"bytes \0\r\nEND\r\n\xff",
+    42,
+    -7,
+    2**70,
+    3.5,
+    None,
+    True,
+    {"a": [1, 2, (3,)]},
+    "",
+    b"",
+    "x" * 100_000,
+]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=[f"{number}_{type(value).__name__}" for number, value in enumerate(VALUES)])

@@ -112,12 +112,15 @@ def test_no_permission(gmproxyctl, tmp_path):
     assert f"no permission for {path}: it is for the user root and the group root" in said.refusal
 
 
-@pytest.mark.parametrize("answer, says", [
-    (b'{"error": "there is no such thing"}\n', "gmproxyctl: there is no such thing"),
-    (b"", "no answer from"),
-    (b"hello\n", "no answer from"),
-    (b"[]\n", "a message is a JSON object"),
-])
+@pytest.mark.parametrize(
+    "answer, says",
+    [
+        (b'{"error": "there is no such thing"}\n', "gmproxyctl: there is no such thing"),
+        (b"", "no answer from"),
+        (b"hello\n", "no answer from"),
+        (b"[]\n", "a message is a JSON object"),
+    ],
+)
 def test_what_it_may_answer(answer, says, gmproxyctl, sockets):
     assert says in gmproxyctl("status", "--control", sockets("control", answer)).refusal
 
@@ -130,15 +133,18 @@ def test_it_does_not_answer(gmproxyctl, sockets, monkeypatch):
 # -- what makes no sense
 
 
-@pytest.mark.parametrize("words, says", [
-    (("status", "--colour"), "--colour"),
-    (("eject",), "SERVER"),
-    (("log-level", "loud"), "'loud'"),
-    (("hotkeys", "0"), "'0' is not a number of seconds from 0.1 to 60"),
-    (("tail", "many"), "'many' is not a whole number from 1 to 1000"),
-    (("top", "--interval", "nan"), "'nan' is not a number of seconds"),
-    (("status", "--control"), "--control"),
-])
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (("status", "--colour"), "--colour"),
+        (("eject",), "SERVER"),
+        (("log-level", "loud"), "'loud'"),
+        (("hotkeys", "0"), "'0' is not a number of seconds from 0.1 to 60"),
+        (("tail", "many"), "'many' is not a whole number from 1 to 1000"),
+        (("top", "--interval", "nan"), "'nan' is not a number of seconds"),
+        (("status", "--control"), "--control"),
+    ],
+)
 def test_what_makes_no_sense(words, says, gmproxyctl):
     complaint = gmproxyctl(*words).complaint
     assert says in complaint and "gmproxyctl --help" in complaint

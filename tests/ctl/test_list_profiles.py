@@ -23,10 +23,27 @@ def test_names_stand_apart_from_sentences():
     assert max(map(len, PROFILES)) < 40
 
 
-@pytest.mark.parametrize("program", [
-    "magent", "twemproxy", "nodeproxy", "libmemcached", "libketama", "pylibmc", "php-memcached", "php-memcache", "python-memcached",
-    "pymemcache", "perl-cache-memcached", "perl-cache-memcached-fast", "dalli", "node-memcached", "spymemcached", "whalin",
-])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "magent",
+        "twemproxy",
+        "nodeproxy",
+        "libmemcached",
+        "libketama",
+        "pylibmc",
+        "php-memcached",
+        "php-memcache",
+        "python-memcached",
+        "pymemcache",
+        "perl-cache-memcached",
+        "perl-cache-memcached-fast",
+        "dalli",
+        "node-memcached",
+        "spymemcached",
+        "whalin",
+    ],
+)
 def test_every_program_is_there(program, listed):
     assert program in dict(listed)
 

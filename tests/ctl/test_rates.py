@@ -6,14 +6,17 @@ from support.reports import BOUNDS, backend
 from gmproxy.console.rates import ServerCounters, quantile
 
 
-@pytest.mark.parametrize("buckets, part, expected", [
-    ([0, 0, 0, 0, 0], 0.5, None),
-    ([10, 0, 0, 0, 0], 0.5, 0.00005),
-    ([0, 10, 0, 0, 0], 1.0, 0.001),
-    ([50, 50, 0, 0, 0], 0.5, 0.0001),
-    ([50, 0, 50, 0, 0], 0.75, 0.0055),
-    ([0, 0, 0, 0, 7], 0.5, 0.1),
-])
+@pytest.mark.parametrize(
+    "buckets, part, expected",
+    [
+        ([0, 0, 0, 0, 0], 0.5, None),
+        ([10, 0, 0, 0, 0], 0.5, 0.00005),
+        ([0, 10, 0, 0, 0], 1.0, 0.001),
+        ([50, 50, 0, 0, 0], 0.5, 0.0001),
+        ([50, 0, 50, 0, 0], 0.75, 0.0055),
+        ([0, 0, 0, 0, 7], 0.5, 0.1),
+    ],
+)
 def test_quantiles(buckets, part, expected):
     assert quantile(BOUNDS, buckets, part) == pytest.approx(expected)
 

@@ -54,30 +54,30 @@ def test_a_line_for_each_key_in_the_order_asked(route):
     assert (said.status, said.err) == (0, "")
 
 
-@pytest.mark.parametrize("options, distribution", [
-    ((), {"distribution": "magent"}),
-    (("-k",), {"distribution": "magent-ketama"}),
-    (("--distribution", "ketama"), {"distribution": "ketama"}),
-    (("--distribution", "modula", "--hash", "crc32a"), {"distribution": "modula", "hash": "crc32a"}),
-    (("--profile", "dalli"), {"profile": "dalli"}),
-    (("--profile", "php-memcached", "--hash", "fnv1_32"), {"profile": "php-memcached", "hash": "fnv1_32"}),
-    (("--hash-tag", "{}"), {"hash_tag": "{}"}),
-    (("--unhashed-prefix", "user:"), {"unhashed_prefix": "user:"}),
-    (("--distribution", "hashring", "--points", "7"), {"distribution": "hashring", "points": 7}),
-    (("--distribution", "ketama", "--label", "full"), {"distribution": "ketama", "label": "full"}),
-    (("--profile", "libmemcached", "--server-order", "host"), {"profile": "libmemcached", "server_order": "host"}),
-    (("--distribution", "libmemcached-ketama", "--point-hash", "md5"),
-     {"distribution": "libmemcached-ketama", "point_hash": "md5"}),
-    (("--profile", "spymemcached-ketama", "--hosts", "cache=10.0.0.9"),
-     {"profile": "spymemcached-ketama", "hosts": "cache=10.0.0.9"}),
-])
+@pytest.mark.parametrize(
+    "options, distribution",
+    [
+        ((), {"distribution": "magent"}),
+        (("-k",), {"distribution": "magent-ketama"}),
+        (("--distribution", "ketama"), {"distribution": "ketama"}),
+        (("--distribution", "modula", "--hash", "crc32a"), {"distribution": "modula", "hash": "crc32a"}),
+        (("--profile", "dalli"), {"profile": "dalli"}),
+        (("--profile", "php-memcached", "--hash", "fnv1_32"), {"profile": "php-memcached", "hash": "fnv1_32"}),
+        (("--hash-tag", "{}"), {"hash_tag": "{}"}),
+        (("--unhashed-prefix", "user:"), {"unhashed_prefix": "user:"}),
+        (("--distribution", "hashring", "--points", "7"), {"distribution": "hashring", "points": 7}),
+        (("--distribution", "ketama", "--label", "full"), {"distribution": "ketama", "label": "full"}),
+        (("--profile", "libmemcached", "--server-order", "host"), {"profile": "libmemcached", "server_order": "host"}),
+        (("--distribution", "libmemcached-ketama", "--point-hash", "md5"), {"distribution": "libmemcached-ketama", "point_hash": "md5"}),
+        (("--profile", "spymemcached-ketama", "--hosts", "cache=10.0.0.9"), {"profile": "spymemcached-ketama", "hosts": "cache=10.0.0.9"}),
+    ],
+)
 def test_every_option_of_placement_counts(options, distribution, route):
     servers = "cache:11211:2,10.0.0.2:11211,10.0.0.3:1"
     placement = build(parse_servers(servers), **distribution)
     keys = ["plain", "user:{17}:name", "user:18"]
     assert route("-s", servers, *options, *keys).lines == [
-        f"key={key} hash={placement.hash(key.encode())} server={parse_servers(servers)[placement.locate(key.encode())]}"
-        for key in keys
+        f"key={key} hash={placement.hash(key.encode())} server={parse_servers(servers)[placement.locate(key.encode())]}" for key in keys
     ]
 
 
@@ -85,15 +85,18 @@ def test_a_server_is_shown_with_its_name(route):
     assert route("-s", "unix:/run/a.sock one", "k").lines == [f"key=k hash={HASHES['djb'](b'k')} server=unix:/run/a.sock one"]
 
 
-@pytest.mark.parametrize("key, shown", [
-    (b"caf\xc3\xa9", "café"),
-    (b"{a}'\"", "{a}'\""),
-    (b"two words", "b'two words'"),
-    (b"bell\x07", r"b'bell\x07'"),
-    (b"\xff\x00"[:1], r"b'\xff'"),
-    (b"", ""),
-    (b"k" * 300, "k" * 300),
-])
+@pytest.mark.parametrize(
+    "key, shown",
+    [
+        (b"caf\xc3\xa9", "café"),
+        (b"{a}'\"", "{a}'\""),
+        (b"two words", "b'two words'"),
+        (b"bell\x07", r"b'bell\x07'"),
+        (b"\xff\x00"[:1], r"b'\xff'"),
+        (b"", ""),
+        (b"k" * 300, "k" * 300),
+    ],
+)
 def test_any_key_can_be_asked_and_shown(key, shown, route):
     assert route(*TWO, "--", os.fsdecode(key)).lines[0].startswith(f"key={shown} hash={HASHES['djb'](key)} ")
 
@@ -151,24 +154,30 @@ def test_no_such_pool(route, pools):
 # -- what cannot be answered
 
 
-@pytest.mark.parametrize("arguments, says", [
-    (("key",), "no server"),
-    (TWO, "which key?"),
-    ((*TWO, "--profile", "perl", "key"), "'perl' is not one of magent, "),
-    (("-s", "a:b", "key"), "port 'b' is not a number"),
-    (("-s", "cache1,cache2", "--profile", "spymemcached-ketama", "key"), "hosts: cache1=ADDRESS"),
-    (("--pools", "/no/such/file.yml", "key"), "cannot read /no/such/file.yml: No such file or directory"),
-    (("-c", "/no/such/file.conf", "key"), "/no/such/file.conf"),
-    ((*TWO, "--nonsense", "key"), "--nonsense"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("key",), "no server"),
+        (TWO, "which key?"),
+        ((*TWO, "--profile", "perl", "key"), "'perl' is not one of magent, "),
+        (("-s", "a:b", "key"), "port 'b' is not a number"),
+        (("-s", "cache1,cache2", "--profile", "spymemcached-ketama", "key"), "hosts: cache1=ADDRESS"),
+        (("--pools", "/no/such/file.yml", "key"), "cannot read /no/such/file.yml: No such file or directory"),
+        (("-c", "/no/such/file.conf", "key"), "/no/such/file.conf"),
+        ((*TWO, "--nonsense", "key"), "--nonsense"),
+    ],
+)
 def test_what_cannot_be_answered(arguments, says, route):
     assert says in route(*arguments).complaint
 
 
-@pytest.mark.parametrize("arguments, says", [
-    (("rout", "key"), "there is no command 'rout'"),
-    (("--check", "file"), "there is no command '--check'"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("rout", "key"), "there is no command 'rout'"),
+        (("--check", "file"), "there is no command '--check'"),
+    ],
+)
 def test_no_such_command(arguments, says, gmproxyctl):
     assert says in gmproxyctl(*arguments).complaint
 

@@ -134,7 +134,7 @@ def test_servers_given_stand_in_for_those_of_the_file(check):
 
 
 def test_backups_of_the_file_do_not_stand_beside_servers_given(check):
-    more = facts(backups=SERVERS, backup_keys={key: 0 for key in KEYS})
+    more = facts(backups=SERVERS, backup_keys=dict.fromkeys(KEYS, 0))
     assert check(more, "-s", ",".join(SERVERS)) == (0, "60 of 60 match\n", "")
 
 
@@ -166,25 +166,28 @@ def test_a_directory(route, tmp_path):
     assert "Is a directory" in route("--check", tmp_path).complaint
 
 
-@pytest.mark.parametrize("content, says", [
-    (b"", "is not JSON"),
-    (b"{", "is not JSON"),
-    (b"\xff\xfe", "is not JSON"),
-    (b"[]", "expected an object with servers and keys"),
-    (b'{"keys": {}}', "expected an object with servers and keys"),
-    (b'{"servers": "a,b"}', "expected an object with servers and keys"),
-    (b'{"servers": [], "keys": {"a": 0}}', "no server"),
-    (b'{"servers": ["a:b"], "keys": {"a": 0}}', "bad servers"),
-    (b'{"servers": ["a", "b"], "weights": [2], "keys": {"a": 0}}', "bad servers"),
-    (b'{"servers": ["a", "b"], "weights": [0, 1], "keys": {"a": 0}}', "bad servers"),
-    (b'{"servers": ["a", "b"], "names": ["x"], "keys": {"a": 0}}', "bad servers"),
-    (b'{"servers": ["a"], "keys": ["a"]}', "bad keys"),
-    (b'{"servers": ["a"], "keys": {"a": "first"}}', "bad keys"),
-    (b'{"servers": ["a"], "keys": {"a": null}}', "bad keys"),
-    (b'{"servers": ["a"], "keys": {"\\ud800": 0}}', "bad keys"),
-    (b'{"servers": ["a"], "keys_b64": {"a": 0}}', "bad keys"),
-    (b'{"servers": ["a"], "backups": ["b:c"], "keys": {"a": 0}}', "bad backups"),
-])
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"", "is not JSON"),
+        (b"{", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[]", "expected an object with servers and keys"),
+        (b'{"keys": {}}', "expected an object with servers and keys"),
+        (b'{"servers": "a,b"}', "expected an object with servers and keys"),
+        (b'{"servers": [], "keys": {"a": 0}}', "no server"),
+        (b'{"servers": ["a:b"], "keys": {"a": 0}}', "bad servers"),
+        (b'{"servers": ["a", "b"], "weights": [2], "keys": {"a": 0}}', "bad servers"),
+        (b'{"servers": ["a", "b"], "weights": [0, 1], "keys": {"a": 0}}', "bad servers"),
+        (b'{"servers": ["a", "b"], "names": ["x"], "keys": {"a": 0}}', "bad servers"),
+        (b'{"servers": ["a"], "keys": ["a"]}', "bad keys"),
+        (b'{"servers": ["a"], "keys": {"a": "first"}}', "bad keys"),
+        (b'{"servers": ["a"], "keys": {"a": null}}', "bad keys"),
+        (b'{"servers": ["a"], "keys": {"\\ud800": 0}}', "bad keys"),
+        (b'{"servers": ["a"], "keys_b64": {"a": 0}}', "bad keys"),
+        (b'{"servers": ["a"], "backups": ["b:c"], "keys": {"a": 0}}', "bad backups"),
+    ],
+)
 def test_a_file_that_cannot_be_used(content, says, route, tmp_path):
     path = tmp_path / "facts.json"
     path.write_bytes(content)

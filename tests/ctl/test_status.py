@@ -10,8 +10,18 @@ from gmproxy.console import status
 
 def test_what_it_shows():
     named = backend("10.0.0.1:11211", name="one", weight=2, in_flight=7, share=0.75)
-    down = backend("10.0.0.2:11211", state="ejected", by_hand=True, state_since=THEN - 90, last_error="timeout", last_error_at=THEN - 100,
-                   errors={"timeout": 3}, share=0.25, keys=0, hits=0)
+    down = backend(
+        "10.0.0.2:11211",
+        state="ejected",
+        by_hand=True,
+        state_since=THEN - 90,
+        last_error="timeout",
+        last_error_at=THEN - 100,
+        errors={"timeout": 3},
+        share=0.25,
+        keys=0,
+        hits=0,
+    )
     spare = backend("10.0.0.9:11211", role="backup", share=0)
     assert status.format_report(report({"default": pool(named, down, spare)})) == [
         "gmproxy 0.1.0 (pure), pid 4711, 1 worker, up 60 min, memory 40.0 MB, loop lag 1.00 ms",

@@ -16,7 +16,9 @@ from gmproxy.console import top
 
 
 def two_looks():
-    before = report({"default": pool(backend("10.0.0.1:11211"), backend("10.0.0.2:11211", state="ejected"), backend("10.0.0.9:11211", role="backup"))})
+    before = report(
+        {"default": pool(backend("10.0.0.1:11211"), backend("10.0.0.2:11211", state="ejected"), backend("10.0.0.9:11211", role="backup"))}
+    )
     after = copy.deepcopy(before)
     after["time"] += 2
     first, second, spare = after["pools"]["default"]["backends"]
@@ -80,14 +82,16 @@ class Terminal:
 
     def __init__(self, *words):
         self._ours, theirs = pty.openpty()
-        self.process = subprocess.Popen([sys.executable, "-m", "gmproxy.ctl", *words], stdin=theirs, stdout=theirs, stderr=theirs,
-                                        env=environment(TERM="xterm"))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gmproxy.ctl", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="xterm")
+        )
         os.close(theirs)
         os.set_blocking(self._ours, False)
         self.shown = ""
 
     def shows(self, words, times=1):
         """Wait until it has written `words` so often."""
+
         def there():
             try:
                 self.shown += os.read(self._ours, 1 << 16).decode()

@@ -1,16 +1,7 @@
 """What a client of the binary protocol might say, as in conversations.py: here a piece is a packet."""
 
 from differential.conversations import KEYS, MARK, ODD_KEYS, VALUES
-from support.packets import (
-    HEADER_SIZE,
-    OPCODES,
-    REQUEST,
-    count,
-    packet,
-    store,
-    taken_apart,
-    touch,
-)
+from support.packets import HEADER_SIZE, OPCODES, REQUEST, count, packet, store, taken_apart, touch
 
 #: Quiet or not, as it comes.
 STORES = ("set", "set", "add", "replace")
@@ -52,7 +43,7 @@ class Binary:
         while pos < len(said):
             _, opcode, key_length, extras_length, _, _, body_length, _, _ = REQUEST.unpack_from(said, pos)
             key_start = pos + HEADER_SIZE + extras_length
-            if opcode in (OPCODES["flush"], OPCODES["flushQ"]) or (key_length and mark not in said[key_start:key_start + key_length]):
+            if opcode in (OPCODES["flush"], OPCODES["flushQ"]) or (key_length and mark not in said[key_start : key_start + key_length]):
                 return True
             pos += HEADER_SIZE + body_length
         return False
@@ -75,7 +66,9 @@ def _piece(random):
 
 def _store(random, options):
     name = random.choice(STORES) + random.choice(("", "Q"))
-    return store(name, _key(random), random.choice(VALUES), random.choice(FLAGS), random.choice(EXPTIMES), cas=random.choice(CAS), **options)
+    return store(
+        name, _key(random), random.choice(VALUES), random.choice(FLAGS), random.choice(EXPTIMES), cas=random.choice(CAS), **options
+    )
 
 
 def _extend(random, options):
@@ -102,18 +95,32 @@ def _count(random, options):
 
 
 def _keyless(random, options):
-    return random.choice((packet("noop", **options), packet("flush", **options), packet("flushQ", extras=bytes(4), **options), packet(0x77, **options)))
+    return random.choice(
+        (packet("noop", **options), packet("flush", **options), packet("flushQ", extras=bytes(4), **options), packet(0x77, **options))
+    )
 
 
 def _odd(random, options):
     """What ends the conversation, and what nearly does."""
     key = _key(random)
-    return random.choice((
-        packet("get", **options), packet("getQ", b"k" * 251, **options), packet("set", key, b"x", **options), store("add", b"", b"x", **options),
-        packet("get", key, b"value", **options), packet("noop", key, **options), packet("touch", key, **options), packet("incr", key, **options),
-        packet(0x77, value=b"xyz", **options), packet("append", key, b"x", b"1234", **options),
-        packet("quit", **options), packet("quitQ", **options), packet("flush", extras=bytes(3), **options), packet("mechanisms", **options),
-    ))
+    return random.choice(
+        (
+            packet("get", **options),
+            packet("getQ", b"k" * 251, **options),
+            packet("set", key, b"x", **options),
+            store("add", b"", b"x", **options),
+            packet("get", key, b"value", **options),
+            packet("noop", key, **options),
+            packet("touch", key, **options),
+            packet("incr", key, **options),
+            packet(0x77, value=b"xyz", **options),
+            packet("append", key, b"x", b"1234", **options),
+            packet("quit", **options),
+            packet("quitQ", **options),
+            packet("flush", extras=bytes(3), **options),
+            packet("mechanisms", **options),
+        )
+    )
 
 
 _WEIGHTS = {_store: 30, _extend: 8, _read: 40, _touch: 12, _delete: 10, _count: 15, _keyless: 3, _odd: 2}

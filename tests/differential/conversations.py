@@ -18,15 +18,66 @@ ODD_KEYS = (b"\x01" + MARK, b"\r" + MARK, MARK + b"\x7f{}", b"noreply")
 
 EXPTIMES = (b"0", b"0", b"0", b"100", b"2592000", b"-1", b"9999999999")
 ODD_NUMBERS = (
-    b"x", b"-", b"+", b"", b"+5", b"-5", b"-0", b"00", b"007", b"0x1f", b"1e3", b"1.5", b"5x", b"x5", b"\t5", b"5\t", b"\r5",
-    b"5\r", b"5\x0b6", b"1_0", b"\xd9\xa1", b"65536", b"2147483647", b"2147483648", b"-2147483648", b"-2147483649",
-    b"4294967295", b"4294967296", b"-4294967296", b"9223372036854775807", b"9223372036854775808", b"-9223372036854775808",
-    b"-9223372036854775809", b"18446744073709551615", b"18446744073709551616", b"99999999999999999999999", b"-1",
+    b"x",
+    b"-",
+    b"+",
+    b"",
+    b"+5",
+    b"-5",
+    b"-0",
+    b"00",
+    b"007",
+    b"0x1f",
+    b"1e3",
+    b"1.5",
+    b"5x",
+    b"x5",
+    b"\t5",
+    b"5\t",
+    b"\r5",
+    b"5\r",
+    b"5\x0b6",
+    b"1_0",
+    b"\xd9\xa1",
+    b"65536",
+    b"2147483647",
+    b"2147483648",
+    b"-2147483648",
+    b"-2147483649",
+    b"4294967295",
+    b"4294967296",
+    b"-4294967296",
+    b"9223372036854775807",
+    b"9223372036854775808",
+    b"-9223372036854775808",
+    b"-9223372036854775809",
+    b"18446744073709551615",
+    b"18446744073709551616",
+    b"99999999999999999999999",
+    b"-1",
 )
 
 #: None is white space alone: memcached 1.6.18 counts up from such a value by reading on in memory that is not the item's.
-VALUES = (b"", b"0", b"1", b"10", b"99", b"007", b"-1", b" 5", b"5 ", b"18446744073709551615", b"18446744073709551616",
-          b"abc", b"END\r\n", b"\r\n\0", b"\0", b"get a\r\n", b"v" * 1500, b"VALUE a 0 1\r\n1\r\nEND\r\n")
+VALUES = (
+    b"",
+    b"0",
+    b"1",
+    b"10",
+    b"99",
+    b"007",
+    b"-1",
+    b" 5",
+    b"5 ",
+    b"18446744073709551615",
+    b"18446744073709551616",
+    b"abc",
+    b"END\r\n",
+    b"\r\n\0",
+    b"\0",
+    b"get a\r\n",
+    b"v" * 1500,
+    b"VALUE a 0 1\r\n1\r\nEND\r\n",
+)
 DELTAS = (b"0", b"1", b"9", b"100", b"18446744073709551615")
 
 #: A mark is digits, which base64 has too: these are base64 as they stand, with the mark in what they say, or nearly so.
@@ -36,16 +87,96 @@ META_READS = (b"v", b"c", b"f", b"h", b"k", b"s", b"t", b"u", b"l", b"q")
 META_WINS = (b"N30", b"N0", b"N-1", b"R10", b"R1000", b"T0", b"T100", b"T-1", b"T2592001")
 META_STORES = (b"c", b"k", b"q", b"F5", b"F4294967295", b"F0", b"T0", b"T100", b"T-1", b"I", b"C1", b"C0", b"C18446744073709551615")
 META_MODES = (b"ME", b"MA", b"MP", b"MR", b"MS")
-META_COUNTS = (b"MI", b"M+", b"MD", b"M-", b"D2", b"D18446744073709551615", b"J13", b"J0", b"N0", b"N100", b"T100", b"C1", b"c", b"k", b"t", b"v")
-ODD_FLAGS = (b"M", b"MX", b"ME2", b"T", b"Tx", b"N", b"C", b"Cx", b"C-1", b"F", b"F-1", b"J-", b"Dx", b"x", b"E5", b"S3", b"!", b"\x7f", b"\xff", b"noreply",
-             b"vv", b"Pathhint", b"L/a/b", b"T5\t", b"F+5", b"F4294967296", b"D18446744073709551616")
+META_COUNTS = (
+    b"MI",
+    b"M+",
+    b"MD",
+    b"M-",
+    b"D2",
+    b"D18446744073709551615",
+    b"J13",
+    b"J0",
+    b"N0",
+    b"N100",
+    b"T100",
+    b"C1",
+    b"c",
+    b"k",
+    b"t",
+    b"v",
+)
+ODD_FLAGS = (
+    b"M",
+    b"MX",
+    b"ME2",
+    b"T",
+    b"Tx",
+    b"N",
+    b"C",
+    b"Cx",
+    b"C-1",
+    b"F",
+    b"F-1",
+    b"J-",
+    b"Dx",
+    b"x",
+    b"E5",
+    b"S3",
+    b"!",
+    b"\x7f",
+    b"\xff",
+    b"noreply",
+    b"vv",
+    b"Pathhint",
+    b"L/a/b",
+    b"T5\t",
+    b"F+5",
+    b"F4294967296",
+    b"D18446744073709551616",
+)
 STRAYS = (b"noreply", b"foo", b"0", b"1", b"-1", b"\t", b"noreply noreply", b"foo noreply", b"noreply foo", b"0 noreply")
 NONSENSE = (
-    b"", b" ", b"\r", b"\t", b"get", b"gets ", b"gat", b"gat 0", b"gats 0 ", b"gat x", b"set", b"set a", b"foo", b"foo bar",
-    b"GET a", b"g", b"s", b"getx a", b"\0", b"get\0 a", b"\xff\xfe", b"touch", b"touch a", b"incr", b"incr a", b"delete",
-    b"cas a 0 0 1", b"flush_all x", b"set  ", b"noreply", b"delete noreply", b"gat 0 0 0 0", b"get " + b"x " * 900,
-    b"foo " * 100, b"touch a b c d", b"incr a 1 noreply x", b"decr a x noreply", b"flush_all 0 0", b"flush_all noreply noreply",
-    b"flush_all 0 noreply", b"flush_all -1 noreply x",
+    b"",
+    b" ",
+    b"\r",
+    b"\t",
+    b"get",
+    b"gets ",
+    b"gat",
+    b"gat 0",
+    b"gats 0 ",
+    b"gat x",
+    b"set",
+    b"set a",
+    b"foo",
+    b"foo bar",
+    b"GET a",
+    b"g",
+    b"s",
+    b"getx a",
+    b"\0",
+    b"get\0 a",
+    b"\xff\xfe",
+    b"touch",
+    b"touch a",
+    b"incr",
+    b"incr a",
+    b"delete",
+    b"cas a 0 0 1",
+    b"flush_all x",
+    b"set  ",
+    b"noreply",
+    b"delete noreply",
+    b"gat 0 0 0 0",
+    b"get " + b"x " * 900,
+    b"foo " * 100,
+    b"touch a b c d",
+    b"incr a 1 noreply x",
+    b"decr a x noreply",
+    b"flush_all 0 0",
+    b"flush_all noreply noreply",
+    b"flush_all 0 noreply",
+    b"flush_all -1 noreply x",
 )
 
 
@@ -124,7 +255,12 @@ def _meta_count(random):
 
 
 def _meta_other(random):
-    return [random.choice((b"mn", b"mn", b"mn q", b"me " + _key(random), b"mx", b"m", b"mg", b"ms", b"ma", b"md", b"me", b"me AAA" + MARK + b" b")) + b"\r\n"]
+    return [
+        random.choice(
+            (b"mn", b"mn", b"mn q", b"me " + _key(random), b"mx", b"m", b"mg", b"ms", b"ma", b"md", b"me", b"me AAA" + MARK + b" b")
+        )
+        + b"\r\n"
+    ]
 
 
 def _meta_line(random, name, words, *choices):
@@ -145,8 +281,19 @@ def _meta_line(random, name, words, *choices):
 
 
 _WEIGHTS = {
-    _store: 30, _read: 20, _touching_read: 8, _count: 12, _delete: 8, _touch: 8, _flush: 2, _nonsense: 8,
-    _meta_get: 16, _meta_set: 16, _meta_delete: 5, _meta_count: 8, _meta_other: 4,
+    _store: 30,
+    _read: 20,
+    _touching_read: 8,
+    _count: 12,
+    _delete: 8,
+    _touch: 8,
+    _flush: 2,
+    _nonsense: 8,
+    _meta_get: 16,
+    _meta_set: 16,
+    _meta_delete: 5,
+    _meta_count: 8,
+    _meta_other: 4,
 }
 
 

@@ -23,15 +23,51 @@ number = st.one_of(st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**64 - 1]), st.inte
 
 packets = st.builds(
     packet,
-    name=st.one_of(st.sampled_from(sorted(OPCODES)), st.integers(0, 255)), key=key, value=st.binary(max_size=400),
+    name=st.one_of(st.sampled_from(sorted(OPCODES)), st.integers(0, 255)),
+    key=key,
+    value=st.binary(max_size=400),
     extras=st.sampled_from([b"", bytes(4), b"\xff" * 4, bytes(8), b"\xff" * 8, bytes(20), b"\xff" * 20, b"123"]),
-    cas=number, opaque=st.binary(min_size=4, max_size=4), magic=st.sampled_from([0x80] * 20 + [0, 0x81]),
+    cas=number,
+    opaque=st.binary(min_size=4, max_size=4),
+    magic=st.sampled_from([0x80] * 20 + [0, 0x81]),
 )
 binary_talk = st.one_of(st.lists(packets, max_size=5).map(b"".join), st.binary(max_size=100))
 
 word = st.one_of(
-    st.sampled_from([b"mg", b"ms", b"md", b"ma", b"me", b"mn", b"get", b"gets", b"gat", b"set", b"cas", b"incr", b"touch", b"delete", b"Zm9v", b"a",
-                     b"b", b"q", b"k", b"v", b"O1", b"T5", b"C1", b"ME", b"N0", b"J5", b"2", b"5", b"noreply", b"flush_all"]),
+    st.sampled_from(
+        [
+            b"mg",
+            b"ms",
+            b"md",
+            b"ma",
+            b"me",
+            b"mn",
+            b"get",
+            b"gets",
+            b"gat",
+            b"set",
+            b"cas",
+            b"incr",
+            b"touch",
+            b"delete",
+            b"Zm9v",
+            b"a",
+            b"b",
+            b"q",
+            b"k",
+            b"v",
+            b"O1",
+            b"T5",
+            b"C1",
+            b"ME",
+            b"N0",
+            b"J5",
+            b"2",
+            b"5",
+            b"noreply",
+            b"flush_all",
+        ]
+    ),
     st.binary(max_size=4),
 )
 line = st.builds(lambda words, end: b" ".join(words) + end, st.lists(word, max_size=7), st.sampled_from([b"\r\n", b"\n", b" \r\n"]))
@@ -134,27 +170,35 @@ def test_whatever_is_asked_of_a_binary_server_is_whole_packets_about_these_keys(
         said = binary_link.BinaryReplyParser().encode(as_routed(request))
         while said:
             magic, _, key_length, extras_length, _, _, length, _, _ = REQUEST.unpack_from(said)
-            body = said[REQUEST.size:REQUEST.size + length]
+            body = said[REQUEST.size : REQUEST.size + length]
             assert magic == 0x80 and len(body) == length
-            assert body[extras_length:extras_length + key_length] in [*(request.keys or [request.key]), b""]
-            said = said[REQUEST.size + length:]
+            assert body[extras_length : extras_length + key_length] in [*(request.keys or [request.key]), b""]
+            said = said[REQUEST.size + length :]
 
 
 # -- what servers say
 
-flag = st.sampled_from([b"f0", b"f9999999999", b"c1", b"c99999999999999999999", b"t-1", b"W", b"X", b"kfoo", b"O1", b"b", b"s5", b"q", b"c", b"f-1"])
+flag = st.sampled_from(
+    [b"f0", b"f9999999999", b"c1", b"c99999999999999999999", b"t-1", b"W", b"X", b"kfoo", b"O1", b"b", b"s5", b"q", b"c", b"f-1"]
+)
 code = st.sampled_from([b"HD", b"VA 0", b"VA 2", b"VA 5", b"EN", b"NF", b"NS", b"EX", b"ME a", b"MN"])
 meta_answer = st.builds(
-    lambda code, flags, block: b" ".join([code, *flags]) + b"\r\n" + block, code, st.lists(flag, max_size=3),
+    lambda code, flags, block: b" ".join([code, *flags]) + b"\r\n" + block,
+    code,
+    st.lists(flag, max_size=3),
     st.sampled_from([b"", b"\r\n", b"12\r\n", b"ab\r\n", b"hello\r\n"]),
 )
 value_block = st.builds(
     lambda key, flags, cas, data: b"VALUE %b %b %d%b\r\n%b\r\n" % (key, flags, len(data), cas, data),
-    st.sampled_from([b"a", b"b", b"k" * 250]), st.sampled_from([b"0", b"4294967295", b"9999999999"]),
-    st.sampled_from([b"", b" 7", b" 18446744073709551615", b" " + b"9" * 21, b" " + b"9" * 5000]), st.binary(max_size=5),
+    st.sampled_from([b"a", b"b", b"k" * 250]),
+    st.sampled_from([b"0", b"4294967295", b"9999999999"]),
+    st.sampled_from([b"", b" 7", b" 18446744073709551615", b" " + b"9" * 21, b" " + b"9" * 5000]),
+    st.binary(max_size=5),
 )
 values_answer = st.builds(lambda blocks: b"".join(blocks) + b"END\r\n", st.lists(value_block, max_size=4))
-error_line = st.sampled_from([b"ERROR\r\n", b"SERVER_ERROR x\r\n", b"CLIENT_ERROR bad data chunk\r\n", b"SERVER_ERROR\r\n", b"OK\r\n", b"STORED\r\n"])
+error_line = st.sampled_from(
+    [b"ERROR\r\n", b"SERVER_ERROR x\r\n", b"CLIENT_ERROR bad data chunk\r\n", b"SERVER_ERROR\r\n", b"OK\r\n", b"STORED\r\n"]
+)
 answer = st.one_of(meta_answer, values_answer, error_line, st.binary(max_size=20))
 
 
@@ -196,9 +240,14 @@ def test_and_in_text_a_whole_answer_or_nothing(data, answers):
 
 
 packet_answers = st.builds(
-    lambda status, number, extras, value, cas, magic: REQUEST.pack(magic, 0, 0, len(extras), 0, status, len(extras + value), number, cas) + extras + value,
-    st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 6, 0x20, 0x81, 0x82, 0x99]), st.integers(0, 3).map(lambda number: bytes([0, 0, 0, number])),
-    st.sampled_from([b"", bytes(4), b"\xff" * 4, bytes(2)]), st.one_of(st.binary(max_size=10), st.just(bytes(8))), number,
+    lambda status, number, extras, value, cas, magic: (
+        REQUEST.pack(magic, 0, 0, len(extras), 0, status, len(extras + value), number, cas) + extras + value
+    ),
+    st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 6, 0x20, 0x81, 0x82, 0x99]),
+    st.integers(0, 3).map(lambda number: bytes([0, 0, 0, number])),
+    st.sampled_from([b"", bytes(4), b"\xff" * 4, bytes(2)]),
+    st.one_of(st.binary(max_size=10), st.just(bytes(8))),
+    number,
     st.sampled_from([0x81] * 20 + [0x80]),
 )
 

@@ -24,10 +24,53 @@ CASES = 20_000
 
 #: Words and fragments that take a parser further than random bytes would.
 REQUEST_FRAGMENTS = [
-    b"get ", b"gets ", b"gat 0 ", b"set ", b"add ", b"cas ", b"append ", b"incr ", b"touch ", b"delete ", b"flush_all", b"version",
-    b"quit", b"stats ", b"verbosity ", b"a ", b"b ", b"0 ", b"5 ", b"-1 ", b"9999 ", b"99999999999 ", b"noreply", b"k" * 251, b" ",
-    b"\r\n", b"\r\n", b"\n", b"\r", b"\0", b"hello\r\n", b"x" * 90,
-    b"mg ", b"ms a 5 ", b"md ", b"ma ", b"me ", b"mn", b"v ", b"q ", b"b ", b"k ", b"O1 ", b"T5 ", b"C1 ", b"ME ", b"Zm9v ",
+    b"get ",
+    b"gets ",
+    b"gat 0 ",
+    b"set ",
+    b"add ",
+    b"cas ",
+    b"append ",
+    b"incr ",
+    b"touch ",
+    b"delete ",
+    b"flush_all",
+    b"version",
+    b"quit",
+    b"stats ",
+    b"verbosity ",
+    b"a ",
+    b"b ",
+    b"0 ",
+    b"5 ",
+    b"-1 ",
+    b"9999 ",
+    b"99999999999 ",
+    b"noreply",
+    b"k" * 251,
+    b" ",
+    b"\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"hello\r\n",
+    b"x" * 90,
+    b"mg ",
+    b"ms a 5 ",
+    b"md ",
+    b"ma ",
+    b"me ",
+    b"mn",
+    b"v ",
+    b"q ",
+    b"b ",
+    b"k ",
+    b"O1 ",
+    b"T5 ",
+    b"C1 ",
+    b"ME ",
+    b"Zm9v ",
 ]
 #: What is asked, over and over, and answers to it; the pieces of which a wrong answer may be made.
 QUESTIONS = [
@@ -42,8 +85,31 @@ QUESTIONS = [
     (b"delete", [b"a"], [b"DELETED\r\n", b"NOT_FOUND\r\n", b"CLIENT_ERROR bad command line format\r\n"]),
 ]
 ANSWER_FRAGMENTS = [
-    b"VALUE a 0 5\r\nhello\r\n", b"VALUE b 0 0\r\n\r\n", b"VALUE ", b"a ", b"b ", b"0 ", b"5", b"-1", b"99999999999", b"END\r\n",
-    b"STORED\r\n", b"12\r\n", b"ERROR\r\n", b"EN\r\n", b"VA ", b"HD ", b"NF", b"k", b"c1 ", b"\r\n", b"\n", b"\r", b" ", b"\0", b"x" * 8200,
+    b"VALUE a 0 5\r\nhello\r\n",
+    b"VALUE b 0 0\r\n\r\n",
+    b"VALUE ",
+    b"a ",
+    b"b ",
+    b"0 ",
+    b"5",
+    b"-1",
+    b"99999999999",
+    b"END\r\n",
+    b"STORED\r\n",
+    b"12\r\n",
+    b"ERROR\r\n",
+    b"EN\r\n",
+    b"VA ",
+    b"HD ",
+    b"NF",
+    b"k",
+    b"c1 ",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b"\0",
+    b"x" * 8200,
 ]
 
 
@@ -155,7 +221,7 @@ def test_noise(understand):
     rng = random.Random(2)
     for _ in range(CASES // 10):
         noise = rng.randbytes(rng.randint(1, 200))
-        assert understand([noise[i:i + 1] for i in range(len(noise))]) == understand([noise]), noise
+        assert understand([noise[i : i + 1] for i in range(len(noise))]) == understand([noise]), noise
 
 
 def digest():

@@ -22,11 +22,7 @@ from gmproxy.protocol import cas_numbers, commands
 from gmproxy.protocol import request as message
 from gmproxy.protocol.binary import packets
 from gmproxy.protocol.binary import server_reader as binary_link
-from gmproxy.protocol.binary.client_replies import (
-    OPERATIONS,
-    PacketSequenceRenderer,
-    new_renderer,
-)
+from gmproxy.protocol.binary.client_replies import OPERATIONS, PacketSequenceRenderer, new_renderer
 from gmproxy.protocol.key_list import KEY_LIST_PARSER, KeyList, KeyPartition
 from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.text import responses as reply
@@ -53,7 +49,24 @@ CORPUS = [
 ]
 
 #: What is put into a reply, or in the place of some of it.
-BITS = [b"0", b"00000000", b"9", b"99999999999", b" ", b"\r", b"\n", b"\r\n", b"-", b"+", b"\0", b"VALUE a 0 1\r\n", b"END\r\n", b" 1", b"x", b"\xd9\xa1"]
+BITS = [
+    b"0",
+    b"00000000",
+    b"9",
+    b"99999999999",
+    b" ",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"-",
+    b"+",
+    b"\0",
+    b"VALUE a 0 1\r\n",
+    b"END\r\n",
+    b" 1",
+    b"x",
+    b"\xd9\xa1",
+]
 
 
 def ask(line, keys):
@@ -129,11 +142,32 @@ def look(data, start, stop):
     stream.feed(data)
     stop = min(stop, len(data))
     header = ValueHeader()
-    found = header.parse_value(data, start) and (header.key_start, header.key_end, header.flags, header.length, header.cas, header.has_cas, header.end)
-    in_stream = stream.parse_value_header(header, start, stop) and (header.flags, header.length, header.cas, header.has_cas, header.data_start, header.end)
+    found = header.parse_value(data, start) and (
+        header.key_start,
+        header.key_end,
+        header.flags,
+        header.length,
+        header.cas,
+        header.has_cas,
+        header.end,
+    )
+    in_stream = stream.parse_value_header(header, start, stop) and (
+        header.flags,
+        header.length,
+        header.cas,
+        header.has_cas,
+        header.data_start,
+        header.end,
+    )
     return (
-        found, in_stream, stream.parse_number(start, stop), stream.is_cas_number(start, stop), stream.word_end(start, stop), stream.find_nul(start, stop),
-        stream.is_text(start, stop), stream.line_end(start),
+        found,
+        in_stream,
+        stream.parse_number(start, stop),
+        stream.is_cas_number(start, stop),
+        stream.word_end(start, stop),
+        stream.find_nul(start, stop),
+        stream.is_text(start, stop),
+        stream.line_end(start),
     )
 
 
@@ -149,7 +183,7 @@ def mutated(said, random):
     """`said` with a few changes."""
     for _ in range(random.choice((0, 1, 1, 1, 2, 3))):
         at = random.randrange(len(said) + 1)
-        said = said[:at] + random.choice(BITS) + said[at + random.choice((0, 0, 1, 2)):]
+        said = said[:at] + random.choice(BITS) + said[at + random.choice((0, 0, 1, 2)) :]
     return said
 
 
@@ -160,7 +194,10 @@ class OtherBuild:
         pure = "" if compiled.PURE_ASKED else "1"
         code = "from differential import test_reply_mutations as one; one.serve()"
         self._child = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env=environment() | {"PYTHONPATH": os.pathsep.join(sys.path), "GMPROXY_PURE": pure},
         )
         self.build = self._child.stdout.readline().strip()
@@ -235,7 +272,9 @@ def test_so_have_flags_and_a_cas_number_twenty(other, field, digits):
 
 any_reply = st.builds(
     lambda entry, seed, noise: (entry[0], entry[1], mutated(entry[2], random.Random(seed)) + noise),
-    st.sampled_from(CORPUS), st.integers(0, 2**32), st.binary(max_size=3),
+    st.sampled_from(CORPUS),
+    st.integers(0, 2**32),
+    st.binary(max_size=3),
 )
 
 
@@ -252,14 +291,16 @@ def test_any_look_at_any_bytes(other, one, data):
     text = one[2]
     spans = [sorted((data.draw(st.integers(0, len(text))), data.draw(st.integers(0, len(text))))) for _ in range(5)]
     cases = [(text, start, stop) for start, stop in spans]
-    cases += [(text, at, len(text)) for at in range(len(text)) if text[at:at + 1] == b" "]  # where the numbers of a value begin
+    cases += [(text, at, len(text)) for at in range(len(text)) if text[at : at + 1] == b" "]  # where the numbers of a value begin
     check(other, "look", cases)
     check(other, "keys_of", cases)
 
 
 PACKETS = [
     bytes.fromhex("810000000400000000000009000000000000000000000005") + b"\0\0\0\5hello",
-    bytes.fromhex("810900000400000000000009000000000000000000000005") + b"\0\0\0\5hello" + bytes.fromhex("810a00000000000000000000000000020000000000000000"),
+    bytes.fromhex("810900000400000000000009000000000000000000000005")
+    + b"\0\0\0\5hello"
+    + bytes.fromhex("810a00000000000000000000000000020000000000000000"),
 ]
 
 
@@ -270,7 +311,7 @@ def test_packets(other):
         for _ in range(MUTATIONS):
             changed = bytearray(said)
             for at in rng.sample(range(len(said)), rng.choice((0, 1, 1, 2))):
-                changed[at] = rng.choice((0, 1, 4, 9, 0x81, 0xff, rng.randrange(256)))
+                changed[at] = rng.choice((0, 1, 4, 9, 0x81, 0xFF, rng.randrange(256)))
             cases += [(bytes(changed), cut) for cut in range(0, len(said) + 1, 3)]
     told = check(other, "read_binary", cases)
     assert {type(one) for one in told} == {str, tuple}
@@ -281,6 +322,8 @@ def test_all_find_the_values_that_the_parser_found():
         merged, filled, rendered, blocks, _ = read(line, keys, said, 0)[-1]
         assert merged in (said, None)
         assert b"".join(block for _, block in sorted(blocks, key=lambda one: said.index(one[1]))) + b"END\r\n" == said
-        assert len(rendered) == sum(24 + 4 + len(key) + len(block) - block.index(b"\r\n") - 4 for key, block in blocks) + (24 + 2) * (len(keys) - len(blocks))
+        assert len(rendered) == sum(24 + 4 + len(key) + len(block) - block.index(b"\r\n") - 4 for key, block in blocks) + (24 + 2) * (
+            len(keys) - len(blocks)
+        )
         if len(keys) == 1:
-            assert filled[-1] == said[said.index(b"\r\n") + 2:-len(b"END\r\n")]
+            assert filled[-1] == said[said.index(b"\r\n") + 2 : -len(b"END\r\n")]

@@ -107,7 +107,7 @@ class Comparison:
     def _shortest(self, pieces, seed):
         """As few of `pieces` as still make a difference."""
         for index in range(len(pieces)):
-            fewer = pieces[:index] + pieces[index + 1:]
+            fewer = pieces[:index] + pieces[index + 1 :]
             try:
                 self._compare(fewer, seed)
             except Difference:

@@ -38,7 +38,9 @@ class Bystander:
         self.waits = {"before": array("d")}  # phase -> seconds
         self._phase = "before"
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "faults.bystander", str(proxy.port), key.decode()], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "faults.bystander", str(proxy.port), key.decode()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))},
         )
         self._told = 0
@@ -69,8 +71,10 @@ class Bystander:
         assert self._child.wait() == 0, "the bystander was not served as it should"
         calm = p99(self.waits["before"])
         for phase, waits in self.waits.items():
-            print(f"a bystander {phase}: {len(waits)} requests, p99 {p99(waits) * 1000:.2f} ms = {p99(waits) / calm:.1f} of that before, "
-                  f"longest {max(waits) * 1000:.1f} ms")
+            print(
+                f"a bystander {phase}: {len(waits)} requests, p99 {p99(waits) * 1000:.2f} ms = {p99(waits) / calm:.1f} of that before, "
+                f"longest {max(waits) * 1000:.1f} ms"
+            )
 
     def _listen(self):
         """It is told a little late, which matters to nobody: a phase is long."""

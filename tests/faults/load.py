@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from faults import values
 from faults.client import Client
 from faults.dialects import Binary, Meta, Text
-from faults.model import CounterTotals
+from faults.model import Ledger
 from faults.tally import Tally
-from faults.worker import PendingReply, Rules, Worker
+from faults.worker import Question, Rules, Worker
 
 KEYS_EACH = 12
 LISTS_EACH = 3
@@ -47,7 +47,7 @@ class Load:
     `name` is what all keys begin with: two loads on the same servers need two. `workers` has the LoadWorkers.
     """
 
-    def __init__(self, port: int, name: str = "load", workers: int = 6, seed: int | str = 1, rules: Rules = Rules()) -> None:
+    def __init__(self, port: int, name: str = "load", workers: int = 6, seed: int | str = 1, rules: Rules | None = None) -> None:
         self.tally = Tally()
         self._stop = threading.Event()
         self._threads = ThreadPoolExecutor(workers)
@@ -57,13 +57,23 @@ class Load:
             return [[f"{name}-{number}-{kind}-{key}".encode() for key in range(count)] for number in range(workers)]
 
         keys, lists, counting = named("key", KEYS_EACH), named("list", LISTS_EACH), named("counter", COUNTERS_EACH)
-        ledgers = {key: CounterTotals(key) for own in keys + lists + counting for key in own}
+        ledgers = {key: Ledger(key) for own in keys + lists + counting for key in own}
         counters = {
             key: values.Counter(index, 1 if index % 2 else -1) for index, key in enumerate((key for own in counting for key in own), 1)
         }
         self.workers = [
-            LoadWorker(f"client {number}", Client(port), keys[number], lists[number], counting[number], ledgers, counters, rules,
-                       random.Random(f"{seed} {number}"), [Binary()] if (workers - number) % BINARY_EVERY == 1 else [Text(), Meta()])
+            LoadWorker(
+                f"client {number}",
+                Client(port),
+                keys[number],
+                lists[number],
+                counting[number],
+                ledgers,
+                counters,
+                rules or Rules(),
+                random.Random(f"{seed} {number}"),
+                [Binary()] if (workers - number) % BINARY_EVERY == 1 else [Text(), Meta()],
+            )
             for number in range(workers)
         ]
 
@@ -102,12 +112,22 @@ class LoadWorker(Worker):
     def run(self, stop: threading.Event) -> None:
         """One operation after the other until `stop` is set."""
         operations, weights = zip(
-            (self._get_one, 28), (self._get_many, 20), (self._pipeline, 8), (self._set, 15), (self._set_quietly, 3), (self._delete, 6),
-            (self._add, 5), (self._read_and_change, 6), (self._count, 9), (self._append, 7), (self._set_counter, 3), (self._set_list, 2),
+            (self._get_one, 28),
+            (self._get_many, 20),
+            (self._pipeline, 8),
+            (self._set, 15),
+            (self._set_quietly, 3),
+            (self._delete, 6),
+            (self._add, 5),
+            (self._read_and_change, 6),
+            (self._count, 9),
+            (self._append, 7),
+            (self._set_counter, 3),
+            (self._set_list, 2),
             (self._touch, 3),
         )
         while not stop.is_set():
-            operation, = self._chance.choices(operations, weights)
+            (operation,) = self._chance.choices(operations, weights)
             operation()
             time.sleep(self._chance.random() * LONGEST_REST)
 
@@ -165,7 +185,7 @@ class LoadWorker(Worker):
     def _read_and_change(self):
         """gets, and cas with the number it gave."""
         key = self._own_key()
-        answer, = self.ask(self._retrieval([key], cas=True))
+        (answer,) = self.ask(self._retrieval([key], cas=True))
         for item in answer or []:
             self.ask(self._storage(b"cas", key, item.cas))
 
@@ -179,7 +199,7 @@ class LoadWorker(Worker):
             else:
                 self.wrong_reply(ledger, "delete", answer)
 
-        self.ask(PendingReply(self._dialect().delete(ledger.key), f"delete number {number}", take, [ledger.key]))
+        self.ask(Question(self._dialect().delete(ledger.key), f"delete number {number}", take, [ledger.key]))
 
     def _touch(self):
         ledger = self._ledgers[self._own_key()]
@@ -188,7 +208,7 @@ class LoadWorker(Worker):
             if answer not in (b"TOUCHED", b"NOT_FOUND"):
                 self.wrong_reply(ledger, "touch", answer)
 
-        self.ask(PendingReply(self._dialect().touch(ledger.key, LIFE), "touch", take, [ledger.key]))
+        self.ask(Question(self._dialect().touch(ledger.key, LIFE), "touch", take, [ledger.key]))
 
     def _count(self):
         """incr or decr, whichever the counter is for."""
@@ -202,7 +222,7 @@ class LoadWorker(Worker):
             elif answer != b"NOT_FOUND":
                 self.wrong_reply(ledger, verb.decode(), answer)
 
-        self.ask(PendingReply(self._dialect().count(verb, ledger.key), f"{verb.decode()} number {number}", take, [ledger.key]))
+        self.ask(Question(self._dialect().count(verb, ledger.key), f"{verb.decode()} number {number}", take, [ledger.key]))
 
     def _set_counter(self):
         self.ask(self._counter_storage(self._chance.choice(self._counting)))
@@ -249,11 +269,13 @@ class LoadWorker(Worker):
             else:
                 self.wrong_reply(ledger, verb.decode(), answer)
 
-        return PendingReply(self._dialect().store(verb, ledger.key, data, cas), f"{verb.decode()} number {number}", take, [ledger.key])
+        return Question(self._dialect().store(verb, ledger.key, data, cas), f"{verb.decode()} number {number}", take, [ledger.key])
 
     def _retrieval(self, keys, cas=False, life=None):
         dialect = self._dialect()
         floors = {key: self._ledgers[key].floor for key in keys}
         what = f"{dialect.name} {'get' if life is None else 'gat'}{'s' if cas else ''}"
-        question = PendingReply(dialect.retrieve(keys, cas, life), what, lambda items: self.judge_items(question, items), keys, floors, life is not None)
+        question = Question(
+            dialect.retrieve(keys, cas, life), what, lambda items: self.judge_items(question, items), keys, floors, life is not None
+        )
         return question

@@ -29,21 +29,21 @@ from typing import NamedTuple
 REMEMBERED = 60
 
 FINE = "fine"
-STALE = "stale"            # older than an acknowledged change
-LOST = "lost"              # of a list: an acknowledged change before its last one is not in it
-REFUSED = "refused"        # of a write that was answered with a no
+STALE = "stale"  # older than an acknowledged change
+LOST = "lost"  # of a list: an acknowledged change before its last one is not in it
+REFUSED = "refused"  # of a write that was answered with a no
 IMPOSSIBLE = "impossible"  # nobody ever wrote that
 
 
 class Operation(NamedTuple):
-    sent: float      # time.monotonic()
+    sent: float  # time.monotonic()
     answered: float
     who: str
     what: str
     answer: str
 
 
-class CounterTotals:
+class Ledger:
     """What is known about one key."""
 
     def __init__(self, key):

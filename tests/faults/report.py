@@ -30,9 +30,11 @@ class Latency:
             events = [event for event in self._events if event.fault == name]
             during = [wait for event in events for wait in self._on_their_way(event.begun, event.ended)]
             yield (
-                name, len(events),
+                name,
+                len(events),
                 p99([wait for event in events for wait in self._within(event.begun - AROUND, event.begun)]),
-                p99(during), max(during, default=None),
+                p99(during),
+                max(during, default=None),
                 p99([wait for event in events for wait in self._within(event.ended, event.ended + AROUND)]),
             )
 
@@ -43,7 +45,7 @@ class Latency:
         return [wait for end, wait in self._ended(start, stop) if end - wait >= start]
 
     def _ended(self, start, stop):
-        return self._requests[bisect_left(self._requests, (start,)):bisect_left(self._requests, (stop,))]
+        return self._requests[bisect_left(self._requests, (start,)) : bisect_left(self._requests, (stop,))]
 
 
 def table(title, seconds, tally, events, before, after, paused=0.0, excused=frozenset()):
@@ -51,7 +53,9 @@ def table(title, seconds, tally, events, before, after, paused=0.0, excused=froz
     answered; `excused` as of `complaint`."""
     errors = ", ".join(f"{reason} {count}" for reason, count in tally.errors.most_common()) or "none"
     lines = [
-        "", f"== {title}", "",
+        "",
+        f"== {title}",
+        "",
         f"{tally.requests} requests in {seconds:.0f} s; {tally.hits} values found, {tally.misses} missed; errors: {errors}",
         f"{tally.cut_off} connections ended with their worker; pauses of {paused:.1f} s; the slowest of the late requests took "
         f"{tally.longest:.3f} s beside them",

@@ -17,8 +17,14 @@ from faults.service import Service
 #: How the proxy is started, beside its servers: a server that fails is noticed soon, and often asked how it is.
 TIMEOUT = 2 * TICK
 OPTIONS = (
-    "--timeout", milliseconds(2), "--connect-timeout", milliseconds(2), "--server-retry-timeout", milliseconds(8),
-    "--server-failure-limit", "3",
+    "--timeout",
+    milliseconds(2),
+    "--connect-timeout",
+    milliseconds(2),
+    "--server-retry-timeout",
+    milliseconds(8),
+    "--server-failure-limit",
+    "3",
 )
 
 
@@ -35,10 +41,10 @@ class Node:
 class Footprint(NamedTuple):
     """What the proxy holds when it has no client but one, who asks."""
 
-    links: int            # to servers
-    unfinished: int       # changes, refills and given-up connections that somebody still waits for, and keys to be deleted
-    descriptors: int      # open files, of all its processes
-    memory: int           # bytes, of all its processes
+    links: int  # to servers
+    unfinished: int  # changes, refills and given-up connections that somebody still waits for, and keys to be deleted
+    descriptors: int  # open files, of all its processes
+    memory: int  # bytes, of all its processes
     internal_errors: int
 
     @classmethod
@@ -112,4 +118,3 @@ def _memory(pid, name):
             if line.startswith(name + ":"):
                 return int(line.split()[1]) * 1024
     raise AssertionError(f"process {pid} has no {name}")
-

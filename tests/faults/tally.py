@@ -4,7 +4,7 @@ from array import array
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-from faults.model import CounterTotals
+from faults.model import Ledger
 
 # Kinds of violation. Damage is one only where no wire damages data.
 WRONG_VALUE = "wrong values"
@@ -23,10 +23,10 @@ KEPT = 3
 
 class Violation(NamedTuple):
     kind: str
-    at: float           # time.monotonic()
+    at: float  # time.monotonic()
     what: str
-    ledger: CounterTotals      # or None
-    operations: list    # of its ledger, until then
+    ledger: Ledger  # or None
+    operations: list  # of its ledger, until then
 
 
 class Tally:

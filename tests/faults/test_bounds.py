@@ -22,9 +22,9 @@ from faults.stage import Stage, most_resident
 KIB, MIB = 1024, 1024 * 1024
 
 # Limits of the proxy (docs/protocol.md), which say what it may hold.
-MAX_ITEM = 1 * MIB          # --max-item-size
-MAX_BATCH = 64              # requests of one client in flight
-MAX_BACKLOG = 64 * MIB      # bytes that wait to be sent on one connection to a server
+MAX_ITEM = 1 * MIB  # --max-item-size
+MAX_BATCH = 64  # requests of one client in flight
+MAX_BACKLOG = 64 * MIB  # bytes that wait to be sent on one connection to a server
 
 #: A request, or an answer, may be there twice for a moment: as it arrived, and as it is sent on.
 COPIES = 2
@@ -196,20 +196,24 @@ def test_100_megabytes_that_are_stored(memcached, proxy):
 def write(talk, keys, data):
     """As one who writes much in little time."""
     for start in range(0, len(keys), 1000):
-        talk.send(b"".join(storage(b"set", key, data, more=b" noreply") for key in keys[start:start + 1000]))
+        talk.send(b"".join(storage(b"set", key, data, more=b" noreply") for key in keys[start : start + 1000]))
         talk.in_step()
 
 
-@pytest.mark.parametrize("kept, backups, options, forgets", [
-    (JOURNAL_KEYS + OTHER_KEYS, 0, (), "each"),
-    (JOURNAL_KEYS + OTHER_KEYS, 1, (), "each"),
-    (JOURNAL_KEYS + OTHER_KEYS, 1, ("--backup-writes", "off"), "each"),
-    (JOURNAL_KEYS // 10, 0, (), "everything"),
-], ids=["it_forgets_each", "the_backup_has_them", "the_backup_forgets_them_too", "it_forgets_everything"])
+@pytest.mark.parametrize(
+    "kept, backups, options, forgets",
+    [
+        (JOURNAL_KEYS + OTHER_KEYS, 0, (), "each"),
+        (JOURNAL_KEYS + OTHER_KEYS, 1, (), "each"),
+        (JOURNAL_KEYS + OTHER_KEYS, 1, ("--backup-writes", "off"), "each"),
+        (JOURNAL_KEYS // 10, 0, (), "everything"),
+    ],
+    ids=["it_forgets_each", "the_backup_has_them", "the_backup_forgets_them_too", "it_forgets_everything"],
+)
 def test_many_keys_that_a_server_missed(kept, backups, options, forgets):
     """It forgets each of them or, where they are more than are remembered, everything. The others are on another server."""
     keys = [b"{%b}%d" % (THEIRS, number) for number in range(JOURNAL_KEYS)]
-    sample = keys[::JOURNAL_KEYS // 100]
+    sample = keys[:: JOURNAL_KEYS // 100]
     journals = 2 if "off" in options else 1
     with Stage(primaries=2, backups=backups, options=("--journal-size", kept, "--hash-tag", "{}", *options)) as stage:
         proxy, away = stage.proxy, stage.primaries[1]
@@ -225,8 +229,11 @@ def test_many_keys_that_a_server_missed(kept, backups, options, forgets):
                 bystander.is_served()
             with bystander.phase("while it forgets them"):
                 away.server.resume()
-                eventually(lambda: proxy.log().count("backend caught up") >= journals and not proxy.stats()["journal_keys"],
-                           PATIENCE + journals * JOURNAL_KEYS * TIME_FOR_A_KEY, what="its keys are forgotten")
+                eventually(
+                    lambda: proxy.log().count("backend caught up") >= journals and not proxy.stats()["journal_keys"],
+                    PATIENCE + journals * JOURNAL_KEYS * TIME_FOR_A_KEY,
+                    what="its keys are forgotten",
+                )
             bystander.is_served()
             stage.wait_until_whole()
             talk.send(b"get %b\r\n" % b" ".join(sample))

@@ -61,7 +61,7 @@ def test_every_dialect_reads_the_same_answers(server, dialect):
     client = Client(server.port)
 
     def ask(wire):
-        answer, = client.ask_all(wire.data, [wire.read])
+        (answer,) = client.ask_all(wire.data, [wire.read])
         return answer
 
     assert ask(dialect.retrieve([KEY, OTHER])) == []
@@ -112,12 +112,15 @@ def test_a_value_that_nobody_wrote_is_wrong(server):
         eventually(lambda: put(server, COUNTER, b"1599999999") or seen(load, tally.WRONG_VALUE), what="a worker sees it")
 
 
-@pytest.mark.parametrize("kind, seen_as", [
-    (damage.a_byte_of_a_value, tally.DAMAGED),
-    (damage.another_key, tally.WRONG_REPLY),
-    (damage.another_status, tally.WRONG_REPLY),
-    (damage.another_line_end, tally.WRONG_REPLY),
-])
+@pytest.mark.parametrize(
+    "kind, seen_as",
+    [
+        (damage.a_byte_of_a_value, tally.DAMAGED),
+        (damage.another_key, tally.WRONG_REPLY),
+        (damage.another_status, tally.WRONG_REPLY),
+        (damage.another_line_end, tally.WRONG_REPLY),
+    ],
+)
 def test_damage_is_seen(server, kind, seen_as):
     """What the proxy must not let through, for here is none."""
     chance = random.Random(1)

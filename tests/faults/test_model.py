@@ -1,12 +1,12 @@
 import pytest
 
 from faults import values
-from faults.model import FINE, IMPOSSIBLE, LOST, REFUSED, STALE, CounterTotals
+from faults.model import FINE, IMPOSSIBLE, LOST, REFUSED, STALE, Ledger
 
 
 @pytest.fixture
 def ledger():
-    return CounterTotals(b"key")
+    return Ledger(b"key")
 
 
 def found(ledger, number):
@@ -158,7 +158,7 @@ class TestLists:
 class TestHistory:
     def test_tells_who_asked_what_and_when(self, ledger):
         ledger.record(1.5, "client 1", "set number 1", "STORED")
-        operation, = ledger.operations
+        (operation,) = ledger.operations
         assert operation[0] == 1.5 and operation[2:] == ("client 1", "set number 1", "STORED")
 
     def test_is_bounded(self, ledger):
@@ -178,7 +178,7 @@ class TestValues:
     def test_damage_anywhere_is_seen(self):
         data = values.compose(b"some-key", 17, 50)
         for at in range(len(data)):
-            assert values.read(data[:at] + b"#" + data[at + 1:]) is None
+            assert values.read(data[:at] + b"#" + data[at + 1 :]) is None
             assert values.read(data[:at]) is None
             assert values.read(data[:at] + b"#" + data[at:]) is None
 

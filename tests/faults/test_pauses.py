@@ -9,16 +9,19 @@ from support.timing import eventually
 from faults.pauses import Pauses, Watch, waits_for_processor
 
 
-@pytest.mark.parametrize("intervals, within", [
-    ([], 0),
-    ([(0, 1)], 0),
-    ([(0, 12)], 2),
-    ([(11, 12), (14, 15)], 2),
-    ([(14, 15), (11, 12)], 2),
-    ([(11, 15), (12, 13), (14, 16)], 5),
-    ([(19, 30)], 1),
-    ([(5, 30), (11, 12)], 10),
-])
+@pytest.mark.parametrize(
+    "intervals, within",
+    [
+        ([], 0),
+        ([(0, 1)], 0),
+        ([(0, 12)], 2),
+        ([(11, 12), (14, 15)], 2),
+        ([(14, 15), (11, 12)], 2),
+        ([(11, 15), (12, 13), (14, 16)], 5),
+        ([(19, 30)], 1),
+        ([(5, 30), (11, 12)], 10),
+    ],
+)
 def test_what_counts_of_them(intervals, within):
     pauses = Pauses()
     for interval in intervals:

@@ -85,6 +85,7 @@ def keys_with(found, data):
 
 def leave_alone(stage, node):
     """`node` fails from now on: ask its keys until the proxy leaves it alone."""
+
     def left_alone():
         read_all(stage)
         with stage.proxy.talk() as talk:  # a backup is only asked by changes

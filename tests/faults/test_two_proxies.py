@@ -13,7 +13,7 @@ from support.servers import Memcached, Proxy
 from support.timing import PATIENCE, TICK, eventually
 
 from faults import values
-from faults.model import FINE, CounterTotals
+from faults.model import FINE, Ledger
 from faults.stage import OPTIONS
 
 memcache = pytest.importorskip("memcache")
@@ -60,7 +60,8 @@ class Pair:
         """A client of the proxies of these machines; of both if nothing is said."""
         return memcache.Client(
             [f"{machine.proxy.host}:{machine.proxy.port}" for machine in machines or self.machines],
-            dead_retry=DEAD_RETRY, socket_timeout=PATIENCE,
+            dead_retry=DEAD_RETRY,
+            socket_timeout=PATIENCE,
         )
 
 
@@ -166,9 +167,9 @@ class SteadyClient:
     def __init__(self, client, name):
         self.client = client
         self.requests = 0
-        self.failures = 0   # writes that were not acknowledged, and misses
+        self.failures = 0  # writes that were not acknowledged, and misses
         self.troubles = []  # values that may not be
-        self._ledgers = [CounterTotals(f"{name}-{number}") for number in range(10)]
+        self._ledgers = [Ledger(f"{name}-{number}") for number in range(10)]
 
     def run(self, stop):
         while not stop.is_set():

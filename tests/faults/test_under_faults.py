@@ -16,15 +16,7 @@ from typing import NamedTuple
 import pytest
 from support.timing import PATIENCE, Stopwatch, eventually
 
-from faults.driver import (
-    SERVER_FAULTS,
-    SERVICE_FAULTS,
-    STOPPED,
-    TWO_AT_ONCE,
-    WIRE_FAULTS,
-    WORKER_FAULTS,
-    Driver,
-)
+from faults.driver import SERVER_FAULTS, SERVICE_FAULTS, STOPPED, TWO_AT_ONCE, WIRE_FAULTS, WORKER_FAULTS, Driver
 from faults.load import Load
 from faults.pauses import Watch
 from faults.promises import excused
@@ -57,17 +49,20 @@ class Scenario(NamedTuple):
     def excused(self) -> frozenset[str]:
         """Kinds of violation that do not fail it."""
         return excused(
-            workers=self.stage["workers"], elsewhere=self.stage["backups"] > 0 or "--auto-eject-hosts" in self.stage["options"],
-            workers_die=bool(set(self.faults) & set(WORKER_FAULTS)), damages=any(fault.name == "corrupted" for fault in self.faults),
+            workers=self.stage["workers"],
+            elsewhere=self.stage["backups"] > 0 or "--auto-eject-hosts" in self.stage["options"],
+            workers_die=bool(set(self.faults) & set(WORKER_FAULTS)),
+            damages=any(fault.name == "corrupted" for fault in self.faults),
         )
 
 
 #: The long form is asked for by saying how long.
 IS_LONG = "FAULT_SECONDS" in os.environ
 
+
 def stage(primaries: int, backups: int, *options: str, wires: bool = False, workers: int = 1) -> dict:
     """What Stage wants, in one line."""
-    return dict(primaries=primaries, backups=backups, options=options, wires=wires, workers=workers)
+    return {"primaries": primaries, "backups": backups, "options": options, "wires": wires, "workers": workers}
 
 
 SCENARIOS = [
@@ -102,7 +97,11 @@ def is_left_as_found(staged, before):
     """To each server one link, and one for long answers, of each worker; no more other files than at first; nothing unfinished."""
     now = Footprint.of(staged.service)
     workers = max(1, len(staged.service.pids()) - 1)
-    return now.links <= 2 * len(staged.nodes) * workers and now.descriptors - now.links <= before.descriptors - before.links and now.unfinished == 0
+    return (
+        now.links <= 2 * len(staged.nodes) * workers
+        and now.descriptors - now.links <= before.descriptors - before.links
+        and now.unfinished == 0
+    )
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.name for scenario in SCENARIOS])

@@ -13,15 +13,15 @@ from faults.tally import Tally
 _KIND = {model.STALE: tally.STALE, model.LOST: tally.STALE_CHANGE, model.REFUSED: tally.REFUSED, model.IMPOSSIBLE: tally.WRONG_VALUE}
 
 
-class PendingReply(NamedTuple):
+class Question(NamedTuple):
     """One request, and what its answer is judged by."""
 
     wire: Wire
-    what: str             # for the record
-    take: Callable        # what is done with the answer: a line, or a list of Item
-    keys: list            # those it is about
-    floors: dict | None = None   # of a retrieval: key -> the floor when it was made
-    changes: bool = False        # of a retrieval: the proxy takes it for a change, of the life
+    what: str  # for the record
+    take: Callable  # what is done with the answer: a line, or a list of Item
+    keys: list  # those it is about
+    floors: dict | None = None  # of a retrieval: key -> the floor when it was made
+    changes: bool = False  # of a retrieval: the proxy takes it for a change, of the life
 
 
 class Rules(NamedTuple):
@@ -44,7 +44,7 @@ class Late(NamedTuple):
     ended: float
     allowed: float
     what: str
-    ledger: model.CounterTotals
+    ledger: model.Ledger
 
 
 class Worker:
@@ -69,7 +69,9 @@ class Worker:
         """
         sent = time.monotonic()
         try:
-            answers = self.client.ask_all(b"".join(question.wire.data for question in questions), [question.wire.read for question in questions])
+            answers = self.client.ask_all(
+                b"".join(question.wire.data for question in questions), [question.wire.read for question in questions]
+            )
         except Lost as error:
             answers = self._nobody_knows(tally.CONNECTION_LOST, questions, error)
         except NoAnswer as error:
@@ -130,8 +132,10 @@ class Worker:
             wait = late.ended - late.sent - self._rules.pauses.within(late.sent, late.ended)
             self.tally.longest = max(self.tally.longest, wait)
             if wait > late.allowed:
-                words = (f"{self.name}: {late.what} took {late.ended - late.sent:.3f} s, {wait:.3f} s of it without a pause; "
-                         f"allowed are {late.allowed:.3f} s")
+                words = (
+                    f"{self.name}: {late.what} took {late.ended - late.sent:.3f} s, {wait:.3f} s of it without a pause; "
+                    f"allowed are {late.allowed:.3f} s"
+                )
                 self.tally.violated(tally.HUNG, late.ended, words, late.ledger)
 
     # -- judging
@@ -163,8 +167,12 @@ class Worker:
             verdict = ledger.judge_list(numbers, floor)
             if verdict != model.FINE:
                 kind = tally.STALE_CHANGE if verdict == model.STALE and question.changes else _KIND[verdict]
-                self.violated(kind, ledger, f"{self.name} found number {_short(numbers)} by {question.what}; when it asked, {floor} was "
-                              f"acknowledged; up to {ledger.ceiling} were asked for")
+                self.violated(
+                    kind,
+                    ledger,
+                    f"{self.name} found number {_short(numbers)} by {question.what}; when it asked, {floor} was "
+                    f"acknowledged; up to {ledger.ceiling} were asked for",
+                )
 
     def _origin(self, item: Item):
         """The key that a value belongs to and the numbers of the writes it comes from; None for these if nothing can be read."""
@@ -184,8 +192,11 @@ class Worker:
         verdict = model.IMPOSSIBLE if number is None else ledger.counted(number)
         if verdict != model.FINE:
             kind = tally.STALE_CHANGE if verdict == model.STALE else _KIND[verdict]
-            self.violated(kind, ledger, f"{what} was answered {answer.decode()}, number {number}; {floor} was acknowledged; up to {ledger.ceiling} "
-                          "were asked for")
+            self.violated(
+                kind,
+                ledger,
+                f"{what} was answered {answer.decode()}, number {number}; {floor} was acknowledged; up to {ledger.ceiling} were asked for",
+            )
 
     def wrong_reply(self, ledger, what, answer):
         self.violated(tally.WRONG_REPLY, ledger, f"{what} was answered {answer[:100]!r}")

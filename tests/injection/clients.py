@@ -163,7 +163,7 @@ class Bystander(Actor):
         while rest.startswith(b"VALUE "):
             line, _, rest = rest.partition(b"\r\n")
             _, key, _, length = line.split()
-            data, rest = rest[:int(length)], rest[int(length) + 2:]
+            data, rest = rest[: int(length)], rest[int(length) + 2 :]
             if key not in keys or data not in self._allowed[key]:
                 raise Wrong(f"{key!r} is {data!r}, and may be {self._allowed.get(key)}")
         if rest != b"END\r\n" and not rest.startswith(b"SERVER_ERROR "):

@@ -11,15 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from injection.points import (
-    PACKAGE,
-    Function,
-    Point,
-    find,
-    functions,
-    module_name,
-    sources,
-)
+from injection.points import PACKAGE, Function, Point, find, functions, module_name, sources
 
 #: A whole build of the extensions, seconds.
 BUILD_TIMEOUT = 900
@@ -101,8 +93,12 @@ def _compile(target: Path) -> None:
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(root / name, target / name)
     done = subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_ext", "--inplace", "-j", str(os.cpu_count() or 1)], cwd=target,
-        env=os.environ | {"CFLAGS": "-O0 -g0", "GMPROXY_BUILD": "require"}, capture_output=True, text=True, timeout=BUILD_TIMEOUT,
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace", "-j", str(os.cpu_count() or 1)],
+        cwd=target,
+        env=os.environ | {"CFLAGS": "-O0 -g0", "GMPROXY_BUILD": "require"},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT,
     )
     assert done.returncode == 0, f"the copy cannot be compiled:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 

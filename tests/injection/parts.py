@@ -25,14 +25,49 @@ LARGEST = 1024 * 1024 - 1024
 SOME = [b"some%d" % number for number in range(8)]
 
 TEXT = (
-    storage(b"set", b"t1", b"one"), storage(b"add", b"t2", b"two"), storage(b"replace", b"t1", b"uno"), storage(b"append", b"t1", b"!"),
-    storage(b"prepend", b"t1", b"!"), storage(b"cas", b"t1", b"x", more=b" 1"), storage(b"set", b"n", b"1"),
-    b"get t1\r\n", b"gets t1\r\n", b"get t1 t2 t3 n\r\n", b"gat 60 t1\r\n", b"gats 60 t1 t2 t3 n\r\n", b"incr n 2\r\n", b"decr n 1\r\n",
-    b"touch t1 60\r\n", b"delete t2\r\n", b"get absent\r\n", b"incr absent 1\r\n", b"touch absent 9\r\n",
-    b"ms m1 3 T60 F1\r\nabc\r\n", b"mg m1 t f v k\r\n", b"mg m1 c\r\n", b"mg absent v\r\n", b"ma n\r\n", b"md m1 q\r\nmn\r\n", b"me n\r\n", b"mn\r\n", b"md t1\r\n",
-    b"ms bTI= 1 b\r\nx\r\n", b"mg bTI= b v\r\n",
-    b"version\r\n", b"verbosity 1\r\n", b"stats\r\n", b"stats settings\r\n", b"stats proxy\r\n", b"stats pools\r\n", b"stats backends\r\n", b"stats items\r\n",
-    b"get\r\n", b"set t1 0 0 2000000 noreply\r\n" + bytes(2000000) + b"\r\nversion\r\n", b"nonsense\r\n", b"set t1 0 0 x\r\n", b"flush_all 1000\r\n",
+    storage(b"set", b"t1", b"one"),
+    storage(b"add", b"t2", b"two"),
+    storage(b"replace", b"t1", b"uno"),
+    storage(b"append", b"t1", b"!"),
+    storage(b"prepend", b"t1", b"!"),
+    storage(b"cas", b"t1", b"x", more=b" 1"),
+    storage(b"set", b"n", b"1"),
+    b"get t1\r\n",
+    b"gets t1\r\n",
+    b"get t1 t2 t3 n\r\n",
+    b"gat 60 t1\r\n",
+    b"gats 60 t1 t2 t3 n\r\n",
+    b"incr n 2\r\n",
+    b"decr n 1\r\n",
+    b"touch t1 60\r\n",
+    b"delete t2\r\n",
+    b"get absent\r\n",
+    b"incr absent 1\r\n",
+    b"touch absent 9\r\n",
+    b"ms m1 3 T60 F1\r\nabc\r\n",
+    b"mg m1 t f v k\r\n",
+    b"mg m1 c\r\n",
+    b"mg absent v\r\n",
+    b"ma n\r\n",
+    b"md m1 q\r\nmn\r\n",
+    b"me n\r\n",
+    b"mn\r\n",
+    b"md t1\r\n",
+    b"ms bTI= 1 b\r\nx\r\n",
+    b"mg bTI= b v\r\n",
+    b"version\r\n",
+    b"verbosity 1\r\n",
+    b"stats\r\n",
+    b"stats settings\r\n",
+    b"stats proxy\r\n",
+    b"stats pools\r\n",
+    b"stats backends\r\n",
+    b"stats items\r\n",
+    b"get\r\n",
+    b"set t1 0 0 2000000 noreply\r\n" + bytes(2000000) + b"\r\nversion\r\n",
+    b"nonsense\r\n",
+    b"set t1 0 0 x\r\n",
+    b"flush_all 1000\r\n",
 )
 
 
@@ -48,14 +83,32 @@ def asking(stage: Stage) -> None:
             actor.say(b"quit\r\n")
     for pool in ("alpha", "beta"):
         with stage.actor(pool) as actor:
-            actor.ask_packets(b"".join((
-                packets.store("set", b"b1", b"one"), packets.packet("get", b"b1"), packets.packet("getkQ", b"absent"), packets.packet("getk", b"absent"),
-                packets.store("set", b"b2", bytes(2000000)), packets.packet("mechanisms"),
-                packets.store("add", b"b1", b"two"), packets.store("replace", b"b1", b"two"), packets.packet("append", b"b1", b"!"),
-                packets.count("incr", b"bn", 1, 5), packets.count("incr", b"bn"), packets.touch("touch", b"b1", 60), packets.touch("gat", b"b1", 60),
-                packets.packet("delete", b"b1"), packets.packet("delete", b"b1"), packets.packet("version"), packets.packet("stat"),
-                packets.packet("flush", extras=(1000).to_bytes(4, "big")), packets.packet("verbosity", extras=bytes(4)), packets.packet(0x77),
-            )))
+            actor.ask_packets(
+                b"".join(
+                    (
+                        packets.store("set", b"b1", b"one"),
+                        packets.packet("get", b"b1"),
+                        packets.packet("getkQ", b"absent"),
+                        packets.packet("getk", b"absent"),
+                        packets.store("set", b"b2", bytes(2000000)),
+                        packets.packet("mechanisms"),
+                        packets.store("add", b"b1", b"two"),
+                        packets.store("replace", b"b1", b"two"),
+                        packets.packet("append", b"b1", b"!"),
+                        packets.count("incr", b"bn", 1, 5),
+                        packets.count("incr", b"bn"),
+                        packets.touch("touch", b"b1", 60),
+                        packets.touch("gat", b"b1", 60),
+                        packets.packet("delete", b"b1"),
+                        packets.packet("delete", b"b1"),
+                        packets.packet("version"),
+                        packets.packet("stat"),
+                        packets.packet("flush", extras=(1000).to_bytes(4, "big")),
+                        packets.packet("verbosity", extras=bytes(4)),
+                        packets.packet(0x77),
+                    )
+                )
+            )
             actor.say(packets.packet("quit"))
     with stage.actor() as actor:
         actor.say(b"get " + b"x" * 3000)
@@ -132,7 +185,9 @@ def hanging(stage: Stage) -> None:
 def dying(stage: Stage) -> None:
     """A server dies, and comes back with an empty memory."""
     for pool, server, keys in (
-        ("alpha", stage.servers.primaries[1], stage.keys[1]), ("beta", stage.servers.others[0], SOME), ("gamma", stage.servers.others[2], SOME),
+        ("alpha", stage.servers.primaries[1], stage.keys[1]),
+        ("beta", stage.servers.others[0], SOME),
+        ("gamma", stage.servers.others[2], SOME),
         ("delta", stage.servers.others[4], SOME),
     ):
         with stage.actor(pool) as actor:
@@ -178,8 +233,22 @@ def ordering(stage: Stage) -> None:
     """All that an operator can ask for over the control socket, but for what ends clients."""
     label = stage.servers.primaries[2].address
     for words in (
-        ("pids",), ("report",), ("slow",), ("route", "key1"), ("eject", label), ("restore", label), ("log-level",), ("log-level", "info"),
-        ("stats", "alpha"), ("ping",), ("hotkeys", "0.1"), ("tail", "10", "0.1"), ("reopen_logs",), ("nonsense",), ("eject", "nobody"), ("tail", "x"),
+        ("pids",),
+        ("report",),
+        ("slow",),
+        ("route", "key1"),
+        ("eject", label),
+        ("restore", label),
+        ("log-level",),
+        ("log-level", "info"),
+        ("stats", "alpha"),
+        ("ping",),
+        ("hotkeys", "0.1"),
+        ("tail", "10", "0.1"),
+        ("reopen_logs",),
+        ("nonsense",),
+        ("eject", "nobody"),
+        ("tail", "x"),
     ):
         with suppress(OSError, EOFError, ValueError):  # a connection that is closed; that an answer comes is seen by the settling
             stage.order(*words)
@@ -241,9 +310,22 @@ def losing_a_worker(stage: Stage) -> None:
 
 #: In the order in which a point looks for one that reaches it.
 PARTS: dict[str, Part] = {
-    part.__name__: part for part in (
-        asking, looking, ordering, resetting, reloading, asking_for_much, crowding, dying, hanging, losing_a_backup, removing_a_server, draining,
-        losing_a_worker, sleeping,
+    part.__name__: part
+    for part in (
+        asking,
+        looking,
+        ordering,
+        resetting,
+        reloading,
+        asking_for_much,
+        crowding,
+        dying,
+        hanging,
+        losing_a_backup,
+        removing_a_server,
+        draining,
+        losing_a_worker,
+        sleeping,
     )
 }
 

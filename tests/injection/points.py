@@ -70,8 +70,17 @@ def find(trees: dict[str, ast.Module]) -> list[Point]:
         named, overrides = _methods_of(tree, _looks_up_its_own), _methods_of(tree, functools.partial(_derives_from_outside, classes))
         for name, node in functions(tree):
             is_method = "." in name
-            rule = ("callback" if node.name in values else "hook" if is_method and node.name in hooks
-                    else "named" if node in named else "override" if node in overrides else None)
+            rule = (
+                "callback"
+                if node.name in values
+                else "hook"
+                if is_method and node.name in hooks
+                else "named"
+                if node in named
+                else "override"
+                if node in overrides
+                else None
+            )
             if rule and not node.name.startswith("__") and not _is_abstract(node) and not left_out(f"{module}:{name}"):
                 points.append(Point(module, name, rule))
     return points
@@ -79,13 +88,20 @@ def find(trees: dict[str, ast.Module]) -> list[Point]:
 
 def _methods_of(tree: ast.Module, which: Callable[[ast.ClassDef], bool]) -> set[Function]:
     """The methods of those classes."""
-    return {method for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and which(node)
-            for method in node.body if isinstance(method, Function)}
+    return {
+        method
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and which(node)
+        for method in node.body
+        if isinstance(method, Function)
+    }
 
 
 def _looks_up_its_own(node: ast.ClassDef) -> bool:
-    return any(isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "getattr" and _is_self(call.args[0])
-               for call in ast.walk(node))
+    return any(
+        isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "getattr" and _is_self(call.args[0])
+        for call in ast.walk(node)
+    )
 
 
 def _derives_from_outside(classes: set[str], node: ast.ClassDef) -> bool:
@@ -115,7 +131,9 @@ def _values(trees: dict[str, ast.Module]) -> set[str]:
 def _hooks(trees: dict[str, ast.Module]) -> set[str]:
     """Names of what is called on other objects than `self`."""
     return {
-        node.func.attr for tree in trees.values() for node in ast.walk(tree)
+        node.func.attr
+        for tree in trees.values()
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not _is_self(node.func.value)
     }
 

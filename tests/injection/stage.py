@@ -33,8 +33,14 @@ LOGIN = storage(b"set", b"login", b"user secret")
 
 #: Of all pools. The timeouts are short so that the scenario is; a server is ejected at its first failure.
 COMMON = {
-    "hash": "md5", "distribution": "ketama", "timeout": 200, "connect_timeout": 200, "server_failure_limit": 1,
-    "server_retry_timeout": 100, "hibernate_after": 1, "slow_threshold": 1,
+    "hash": "md5",
+    "distribution": "ketama",
+    "timeout": 200,
+    "connect_timeout": 200,
+    "server_failure_limit": 1,
+    "server_retry_timeout": 100,
+    "hibernate_after": 1,
+    "slow_threshold": 1,
 }
 
 
@@ -86,12 +92,32 @@ class Stage:
         self.configure()
         self.actors: list[Actor] = []
         name = f"bystander{self.admin}"  # the servers may have values of the stage before
-        self.bystanders = [Bystander(f"{name}-{number}", self.connector(pool), self.login(pool))
-                           for number, pool in enumerate(("alpha", "alpha", "beta", "gamma"))]
-        self.arguments = ("--pools", self.file, "--control", self.control, "--admin", f"{HOST}:{self.admin}",
-                          "--stats-port", f"{HOST}:{self.stats_port}", "--pid-file", self.pid_file, "--grace", "500", "--watch", *options)
-        self.launch = lambda: Proxy(*self.arguments, port=self.ports["alpha"], cwd=copy,
-                                    variables={"PYTHONPATH": str(copy), **injector.variables, **WATCHDOG, "NOTIFY_SOCKET": str(folder / "notify")})
+        self.bystanders = [
+            Bystander(f"{name}-{number}", self.connector(pool), self.login(pool))
+            for number, pool in enumerate(("alpha", "alpha", "beta", "gamma"))
+        ]
+        self.arguments = (
+            "--pools",
+            self.file,
+            "--control",
+            self.control,
+            "--admin",
+            f"{HOST}:{self.admin}",
+            "--stats-port",
+            f"{HOST}:{self.stats_port}",
+            "--pid-file",
+            self.pid_file,
+            "--grace",
+            "500",
+            "--watch",
+            *options,
+        )
+        self.launch = lambda: Proxy(
+            *self.arguments,
+            port=self.ports["alpha"],
+            cwd=copy,
+            variables={"PYTHONPATH": str(copy), **injector.variables, **WATCHDOG, "NOTIFY_SOCKET": str(folder / "notify")},
+        )
         self.proxy: Proxy | None = None
         self._log_seen = 0
         self.descriptors_at_rest = 0
@@ -125,14 +151,37 @@ class Stage:
         """Write the configuration file; `changes` to the pool delta, where no bystander is: servers that come back
         with a reload have old values."""
         address = [f"{HOST}:{self.ports[name]}" for name in self.POOLS]
-        primaries, backups, others = ([f"{server.address}:1" for server in group]
-                                      for group in (self.servers.primaries, self.servers.backups, self.servers.others))
+        primaries, backups, others = (
+            [f"{server.address}:1" for server in group] for group in (self.servers.primaries, self.servers.backups, self.servers.others)
+        )
         pools = {
-            "alpha": {"listen": address[0], "servers": primaries, "backups": backups, "auto_eject_hosts": True, "failover_ttl": 60, **COMMON},
+            "alpha": {
+                "listen": address[0],
+                "servers": primaries,
+                "backups": backups,
+                "auto_eject_hosts": True,
+                "failover_ttl": 60,
+                **COMMON,
+            },
             "beta": {"listen": address[1], "servers": others[:1], "backups": others[1:2], "backend_protocol": "binary", **COMMON},
-            "gamma": {"listen": address[2], "servers": others[2:3], "backups": others[3:4], "backup_writes": "sync", "max_connections": 8,
-                      "auth_file": str(self.folder / "users"), **COMMON, "server_failure_limit": 3},
-            "delta": {"listen": address[3], "servers": others[4:5], "backups": others[5:], "backup_writes": "off", "preconnect": True, **COMMON},
+            "gamma": {
+                "listen": address[2],
+                "servers": others[2:3],
+                "backups": others[3:4],
+                "backup_writes": "sync",
+                "max_connections": 8,
+                "auth_file": str(self.folder / "users"),
+                **COMMON,
+                "server_failure_limit": 3,
+            },
+            "delta": {
+                "listen": address[3],
+                "servers": others[4:5],
+                "backups": others[5:],
+                "backup_writes": "off",
+                "preconnect": True,
+                **COMMON,
+            },
         }
         pools["delta"].update(changes)
         self.file.write_text(yaml.safe_dump(pools, sort_keys=False))
@@ -167,7 +216,7 @@ class Stage:
     def new_log(self) -> str:
         """What was logged since this was last asked."""
         log = self.proxy.log()
-        new, self._log_seen = log[self._log_seen:], len(log)
+        new, self._log_seen = log[self._log_seen :], len(log)
         return new
 
     def stats(self, pool: str) -> dict:
@@ -241,8 +290,11 @@ class Stage:
 
     def _wait_for_bystanders(self) -> None:
         counts = {bystander: bystander.answered + ENOUGH for bystander in self.bystanders}
-        eventually(lambda: self.troubles() or all(bystander.answered >= count for bystander, count in counts.items()),
-                   within=2 * HUNG_AFTER, what="bystanders are served")
+        eventually(
+            lambda: self.troubles() or all(bystander.answered >= count for bystander, count in counts.items()),
+            within=2 * HUNG_AFTER,
+            what="bystanders are served",
+        )
 
     def told_of(self, number: int) -> str | None:
         """Where the injected exception was caught, as the log tells; None if it does not."""

@@ -18,7 +18,22 @@ from injection.theatre import Theatre
 POINTS = find(sources())
 
 #: Modules that run otherwise, or only, where there are several workers.
-OF_SEVERAL = ("monitoring.admin_server", "system.control_socket", "process.counter_totals", "client.listener", "system.select_loop", "process.master", "process.worker_rpc", "process.worker_process", "monitoring.control_commands", "client.context", "process.shared_memory", "process.worker_context", "process.supervisor", "process.worker")
+OF_SEVERAL = (
+    "monitoring.admin_server",
+    "system.control_socket",
+    "process.counter_totals",
+    "client.listener",
+    "system.select_loop",
+    "process.master",
+    "process.worker_rpc",
+    "process.worker_process",
+    "monitoring.control_commands",
+    "client.context",
+    "process.shared_memory",
+    "process.worker_context",
+    "process.supervisor",
+    "process.worker",
+)
 
 
 #: Further rehearsals for points that were not reached.

@@ -42,18 +42,35 @@ def begin(loop, request, other):
 def test_what_the_rules_find() -> None:
     found = {point.function: point.rule for point in find({"module": ast.parse(PROGRAM)})}
     assert found == {
-        "tick": "callback", "begin.again": "callback", "Owner.answered": "hook", "Plain.hook": "hook", "Owner.private": "named",
-        "Owner.by_name": "named", "Server.do_read": "override",
+        "tick": "callback",
+        "begin.again": "callback",
+        "Owner.answered": "hook",
+        "Plain.hook": "hook",
+        "Owner.private": "named",
+        "Owner.by_name": "named",
+        "Server.do_read": "override",
     }
 
 
-@pytest.mark.parametrize("name", ["link:Link.on_readable", "process.worker:Worker._tick", "operations:_eject", "process.master:Master._on_message",
-                                  "copies:Outcome.answered", "hibernation:Hibernation._wake_some", "health:Health.failed"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "link:Link.on_readable",
+        "process.worker:Worker._tick",
+        "operations:_eject",
+        "process.master:Master._on_message",
+        "copies:Outcome.answered",
+        "hibernation:Hibernation._wake_some",
+        "health:Health.failed",
+    ],
+)
 def test_some_that_must_be_among_them(name: str) -> None:
     assert name in map(str, find(sources()))
 
 
-@pytest.mark.parametrize("name, reason", [*exceptions.NOT_INJECTED.items(), *exceptions.NOT_LOGGED.items(), *exceptions.NOT_REACHED.items()])
+@pytest.mark.parametrize(
+    "name, reason", [*exceptions.NOT_INJECTED.items(), *exceptions.NOT_LOGGED.items(), *exceptions.NOT_REACHED.items()]
+)
 def test_exceptions_exist_and_have_a_reason(name: str, reason: str) -> None:
     module, _, function = name.partition(":")
     paths = {module_name(path, PACKAGE): path for path in PACKAGE.rglob("*.py")}

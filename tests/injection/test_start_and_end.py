@@ -21,7 +21,21 @@ from injection.stage import Servers, Stage
 CREWS = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "several"])
 
 #: Modules that begin, end or hand over a service. The others have to do with clients, which the parts of the scenario are for.
-CONCERNED = ("cli", "control", "daemon", "listener", "master", "member", "notify", "places", "solo", "sockets", "start", "steward", "worker")
+CONCERNED = (
+    "cli",
+    "control",
+    "daemon",
+    "listener",
+    "master",
+    "member",
+    "notify",
+    "places",
+    "solo",
+    "sockets",
+    "start",
+    "steward",
+    "worker",
+)
 
 
 class Beginning:
@@ -63,7 +77,9 @@ class Beginning:
 
 
 @pytest.fixture
-def beginning(instrumented: Instrumented, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Beginning]:
+def beginning(
+    instrumented: Instrumented, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[tuple[str, ...]], Beginning]:
     return lambda options: Beginning(instrumented, servers, lambda: tmp_path_factory.mktemp("stage"), options)
 
 
@@ -82,7 +98,10 @@ def end_or_ended(stage: Stage) -> int | None:
 def upgrade(stage: Stage) -> None:
     """Wait until it is decided which of the two serves."""
     stage.proxy.signal(signal.SIGUSR2)
-    eventually(lambda: any(word in stage.proxy.log() for word in ("upgraded successor", "upgrade refused", "internal error")), within=2 * HUNG_AFTER)
+    eventually(
+        lambda: any(word in stage.proxy.log() for word in ("upgraded successor", "upgrade refused", "internal error")),
+        within=2 * HUNG_AFTER,
+    )
 
 
 def is_served(stage: Stage) -> bool:

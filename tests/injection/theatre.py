@@ -90,7 +90,9 @@ class Theatre:
             assert stage.proxy.is_running, f"the proxy ended: {stage.proxy.log()[-3000:]}"
             stage.settle()
             assert not stage.troubles(), stage.troubles()
-            assert name in CLOSING or str(point) in ENDS_A_WORKER or stage.victims() <= 1, f"{stage.victims()} clients were cut off, or told of an internal error"
+            assert name in CLOSING or str(point) in ENDS_A_WORKER or stage.victims() <= 1, (
+                f"{stage.victims()} clients were cut off, or told of an internal error"
+            )
             assert not raised or not is_logged(str(point)) or stage.told_of(number), "the log does not tell of it as an internal error"
         return raised
 

@@ -79,9 +79,7 @@ def test_the_rest_is_placed_as_if_the_dead_had_never_been(name):
     assert owners(build(FIVE, name, live={0, 2, 3})) == renumbered
 
 
-@pytest.mark.parametrize(
-    "name", ["ketama", "libmemcached-ketama", "libmemcached-ketama-weighted", "magent-ketama", "dalli", "rendezvous"]
-)
+@pytest.mark.parametrize("name", ["ketama", "libmemcached-ketama", "libmemcached-ketama-weighted", "magent-ketama", "dalli", "rendezvous"])
 def test_a_ring_keeps_the_keys_of_the_living(name):
     before = owners(build(FIVE, name))
     after = owners(build(FIVE, name, live={0, 1, 2, 4}))

@@ -49,11 +49,14 @@ def test_the_configuration_that_is_printed_gives_the_same(path, tmp_path):
             assert setting == "pools" or getattr(again[name], setting) == getattr(config, setting), setting
 
 
-@pytest.mark.parametrize("disguise", [
-    pytest.param(lambda data: data.replace(b"\n", b"\r\n"), id="crlf"),
-    pytest.param(lambda data: b"\xef\xbb\xbf" + data, id="byte-order-mark"),
-    pytest.param(lambda data: b"---\n" + data + b"...\n", id="document"),
-])
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        pytest.param(lambda data: data.replace(b"\n", b"\r\n"), id="crlf"),
+        pytest.param(lambda data: b"\xef\xbb\xbf" + data, id="byte-order-mark"),
+        pytest.param(lambda data: b"---\n" + data + b"...\n", id="document"),
+    ],
+)
 def test_the_same_in_another_editor(disguise, tmp_path):
     original = HERE / "accepted" / "every-key.yml"
     copy = tmp_path / "copy.yml"
@@ -70,7 +73,8 @@ def test_every_key_means_what_it_says():
     assert (config.tcpkeepalive, config.preconnect, config.server_connections) == (True, True, 2)
     assert (config.auto_eject_hosts, config.server_retry_timeout, config.server_failure_limit) == (True, 2, 1)
     assert [(server.label, server.weight, server.name) for server in config.server] == [
-        ("127.0.0.1:11212", 1, "server1"), ("127.0.0.1:11213", 3, "server2"),
+        ("127.0.0.1:11212", 1, "server1"),
+        ("127.0.0.1:11213", 3, "server2"),
     ]
 
 
@@ -91,8 +95,10 @@ def test_every_hash_and_distribution():
 
 
 def test_places_to_listen():
-    found = {name: (config.listen, config.port, config.unix_socket, config.unix_mode)
-             for name, config in read(HERE / "accepted" / "listen.yml").items()}
+    found = {
+        name: (config.listen, config.port, config.unix_socket, config.unix_mode)
+        for name, config in read(HERE / "accepted" / "listen.yml").items()
+    }
     assert found["everywhere"][:3] == ("0.0.0.0", 22121, "")
     assert found["by_name"][:3] == ("localhost", 22122, "")
     assert found["ipv6"][:3] == ("::1", 22123, "")
@@ -116,21 +122,24 @@ def test_servers():
 # -- our own keys
 
 
-@pytest.mark.parametrize("lines, settings", [
-    ("on_miss: always", {"on_miss": "always"}),
-    ("on_get_error: error", {"on_get_error": "error"}),
-    ("connect_timeout: 250", {"connect_timeout": 0.25}),
-    ("max_item_size: 2m", {"max_item_size": 2 << 20}),
-    ("disable_flush_all: true", {"disable_flush_all": True}),
-    ("warming_time: 60", {"warming_time": 60}),
-    ("hash_tag: '$$'", {"hash_tag": "$$"}),
-    ("unhashed_prefix: 'app:'", {"unhashed_prefix": "app:"}),
-    ("server_order: host", {"server_order": "host"}),
-    ("distribution: hashring\n  points: 7", {"points": 7, "distribution": "hashring", "hash": ""}),
-    ("profile: dalli", {"profile": "dalli", "hash": "", "distribution": ""}),
-    ("profile: libmemcached\n  hash: md5", {"profile": "libmemcached", "hash": "md5", "distribution": ""}),
-    ("profile: spymemcached-ketama\n  hosts: cache=10.0.0.1", {"hosts": "cache=10.0.0.1"}),
-])
+@pytest.mark.parametrize(
+    "lines, settings",
+    [
+        ("on_miss: always", {"on_miss": "always"}),
+        ("on_get_error: error", {"on_get_error": "error"}),
+        ("connect_timeout: 250", {"connect_timeout": 0.25}),
+        ("max_item_size: 2m", {"max_item_size": 2 << 20}),
+        ("disable_flush_all: true", {"disable_flush_all": True}),
+        ("warming_time: 60", {"warming_time": 60}),
+        ("hash_tag: '$$'", {"hash_tag": "$$"}),
+        ("unhashed_prefix: 'app:'", {"unhashed_prefix": "app:"}),
+        ("server_order: host", {"server_order": "host"}),
+        ("distribution: hashring\n  points: 7", {"points": 7, "distribution": "hashring", "hash": ""}),
+        ("profile: dalli", {"profile": "dalli", "hash": "", "distribution": ""}),
+        ("profile: libmemcached\n  hash: md5", {"profile": "libmemcached", "hash": "md5", "distribution": ""}),
+        ("profile: spymemcached-ketama\n  hosts: cache=10.0.0.1", {"hosts": "cache=10.0.0.1"}),
+    ],
+)
 def test_our_own_keys(lines, settings, tmp_path):
     path = tmp_path / "pools.yml"
     path.write_text(f"alpha:\n  listen: 127.0.0.1:22121\n  {lines}\n  servers:\n    - 127.0.0.1:11212:1\n    - 127.0.0.1:11213:1\n")
@@ -153,9 +162,17 @@ def test_the_rest_of_the_configuration_stands_beside_it(tmp_path):
     assert {(config.grace, config.verbose) for config in found.values()} == {(0.1, True)}
 
 
-@pytest.mark.parametrize("beside", [
-    ("-s", "a:1"), ("-b", "a:1"), ("-p", "1"), ("--timeout", "5"), ("-k",), ("--profile", "dalli"),
-])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        ("-s", "a:1"),
+        ("-b", "a:1"),
+        ("-p", "1"),
+        ("--timeout", "5"),
+        ("-k",),
+        ("--profile", "dalli"),
+    ],
+)
 def test_what_a_pool_must_say_itself(beside):
     with pytest.raises(ConfigError, match="cannot stand beside a file of pools: it belongs into each pool"):
         configuration.parse(["--pools", str(HERE / "accepted" / "typical.yml"), *beside], {})
@@ -174,18 +191,21 @@ def test_refused(path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content, says", [
-    (b"", "no pools"),
-    (b"# nothing\n", "no pools"),
-    (b"- alpha\n", "no pools"),
-    (b"alpha\n", "no pools"),
-    (b"{}", "no pools"),
-    (b"alpha:\n  listen: caf\xe9\n", "'utf-8' codec can't decode"),
-    (b"alpha:\n  listen: a\x00b\n", ""),
-    (b"alpha: &a\n  <<: *a\n", ""),
-    pytest.param(b"? [1, 2]\n: x\n", ""),
-    pytest.param(b"alpha:\n  ? [1, 2]\n  : x\n", ""),
-])
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"", "no pools"),
+        (b"# nothing\n", "no pools"),
+        (b"- alpha\n", "no pools"),
+        (b"alpha\n", "no pools"),
+        (b"{}", "no pools"),
+        (b"alpha:\n  listen: caf\xe9\n", "'utf-8' codec can't decode"),
+        (b"alpha:\n  listen: a\x00b\n", ""),
+        (b"alpha: &a\n  <<: *a\n", ""),
+        pytest.param(b"? [1, 2]\n: x\n", ""),
+        pytest.param(b"alpha:\n  ? [1, 2]\n  : x\n", ""),
+    ],
+)
 def test_files_without_sense(content, says, tmp_path):
     path = tmp_path / "pools.yml"
     path.write_bytes(content)

@@ -36,11 +36,13 @@ def served_by(*servers, **keys):
 def test_each_pool_has_servers_of_its_own(serve, memcached, tmp_path):
     first, second, third = memcached(), memcached(), memcached()
     other_port = free_port()
-    process = serve({
-        "alpha": served_by(first),
-        "beta": served_by(second, listen=f"{HOST}:{other_port}"),
-        "gamma": served_by(third, listen=str(tmp_path / "socket")),
-    })
+    process = serve(
+        {
+            "alpha": served_by(first),
+            "beta": served_by(second, listen=f"{HOST}:{other_port}"),
+            "gamma": served_by(third, listen=str(tmp_path / "socket")),
+        }
+    )
     talks = [process.talk(), Talk(other_port), Talk(path=tmp_path / "socket")]
     for talk, data in zip(talks, (b"one", b"two", b"three")):
         talk.expect(storage(b"set", b"k", data), b"STORED\r\n")
@@ -65,10 +67,12 @@ def test_permissions_of_a_socket(mode, serve, memcached, tmp_path):
 
 def test_trouble_in_one_pool_is_none_in_another(serve, memcached, tmp_path):
     dead, alive = memcached(), memcached()
-    process = serve({
-        "alpha": served_by(dead, server_failure_limit=1, on_get_error="error"),
-        "beta": served_by(alive, listen=str(tmp_path / "socket")),
-    })
+    process = serve(
+        {
+            "alpha": served_by(dead, server_failure_limit=1, on_get_error="error"),
+            "beta": served_by(alive, listen=str(tmp_path / "socket")),
+        }
+    )
     dead.kill()
     with process.talk() as talk, Talk(path=tmp_path / "socket") as other:
         eventually(lambda: talk.ask(b"get k\r\n") == b"SERVER_ERROR ejected %b\r\n" % dead.address.encode())
@@ -78,10 +82,12 @@ def test_trouble_in_one_pool_is_none_in_another(serve, memcached, tmp_path):
 
 def test_each_pool_has_its_own_bound_of_clients(serve, memcached, tmp_path):
     server = memcached()
-    process = serve({
-        "alpha": served_by(server),
-        "beta": served_by(server, listen=str(tmp_path / "socket"), client_connections=1),
-    })
+    process = serve(
+        {
+            "alpha": served_by(server),
+            "beta": served_by(server, listen=str(tmp_path / "socket"), client_connections=1),
+        }
+    )
     with Talk(path=tmp_path / "socket") as only, Talk(path=tmp_path / "socket") as refused:
         only.in_step()
         assert refused.read_line() == b"SERVER_ERROR too many connections\r\n"
@@ -92,10 +98,12 @@ def test_each_pool_has_its_own_bound_of_clients(serve, memcached, tmp_path):
 
 def test_backups_of_a_pool(serve, memcached, tmp_path):
     primary, backup, other = memcached(), memcached(), memcached()
-    process = serve({
-        "alpha": served_by(primary, backups=[f"{backup.address}:1"], on_miss="always"),
-        "beta": served_by(other, listen=str(tmp_path / "socket")),
-    })
+    process = serve(
+        {
+            "alpha": served_by(primary, backups=[f"{backup.address}:1"], on_miss="always"),
+            "beta": served_by(other, listen=str(tmp_path / "socket")),
+        }
+    )
     with process.talk() as talk, primary.talk() as direct:
         talk.expect(storage(b"set", b"k", b"x"), b"STORED\r\n")
         direct.expect(b"delete k\r\n", b"DELETED\r\n")
@@ -117,10 +125,12 @@ def test_what_a_pool_says_when_nobody_answers(on_get_error, answer, serve, memca
 
 def test_preconnect(serve, memcached, tmp_path):
     eager, lazy = memcached(), memcached()
-    serve({
-        "alpha": served_by(eager, preconnect=True),
-        "beta": served_by(lazy, listen=str(tmp_path / "socket"), preconnect=False),
-    })
+    serve(
+        {
+            "alpha": served_by(eager, preconnect=True),
+            "beta": served_by(lazy, listen=str(tmp_path / "socket"), preconnect=False),
+        }
+    )
 
     def is_connected():
         return eager.stats()["curr_connections"] == lazy.stats()["curr_connections"] + 1
@@ -133,12 +143,20 @@ def test_preconnect(serve, memcached, tmp_path):
 def test_two_pools_cannot_listen_on_one_port(memcached, tmp_path):
     port = free_port()
     file = tmp_path / "nutcracker.yml"
-    file.write_text(yaml.safe_dump({
-        "alpha": served_by(memcached(), listen=f"{HOST}:{port}"),
-        "beta": served_by(memcached(), listen=f"{HOST}:{port}"),
-    }))
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "alpha": served_by(memcached(), listen=f"{HOST}:{port}"),
+                "beta": served_by(memcached(), listen=f"{HOST}:{port}"),
+            }
+        )
+    )
     done = run("--pools", file)
-    assert done.returncode == 2 and f"pool beta: listen: {HOST}:{port}: pool alpha listens there" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and f"pool beta: listen: {HOST}:{port}: pool alpha listens there" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_all_pools_end_together(serve, memcached, tmp_path):

@@ -46,11 +46,23 @@ def rest(sock):
 
 
 @workers
-@pytest.mark.parametrize("line", [
-    b"[" * 60_000, b'{"command":' * 5_000, b'{"command": "route", "arguments": ["\\ud800"]}', b'{"command": "\\udfff\\ud800"}',
-    b'{"command": "ping", "arguments": [' + b"9" * 5000 + b"]}", b"\xff\xfe{\x00}\x00", b"\x00", b'{"command": ["ping"]}',
-    b'{"ask": 1, "command": "ping", "arguments": {}}', b"NaN", b"",
-], ids=["nested", "nested_objects", "half_a_pair", "half_pairs", "long_number", "utf_16", "zero", "list", "of_a_worker", "nan", "empty"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 60_000,
+        b'{"command":' * 5_000,
+        b'{"command": "route", "arguments": ["\\ud800"]}',
+        b'{"command": "\\udfff\\ud800"}',
+        b'{"command": "ping", "arguments": [' + b"9" * 5000 + b"]}",
+        b"\xff\xfe{\x00}\x00",
+        b"\x00",
+        b'{"command": ["ping"]}',
+        b'{"ask": 1, "command": "ping", "arguments": {}}',
+        b"NaN",
+        b"",
+    ],
+    ids=["nested", "nested_objects", "half_a_pair", "half_pairs", "long_number", "utf_16", "zero", "list", "of_a_worker", "nan", "empty"],
+)
 def test_what_is_no_question_is_answered_as_an_error(service, operator, workers, line):
     process = service(workers)
     before = order(process, "pids")
@@ -63,8 +75,21 @@ def test_what_is_no_question_is_answered_as_an_error(service, operator, workers,
 
 
 @workers
-@pytest.mark.parametrize("words", [["tail", "x"], ["hotkeys", "nan"], ["hotkeys", "1e999"], ["log-level", "\n"], ["eject", "\udc80"], ["stats", "\0"],
-                                   ["sample", "x"], ["sampled"], ["serve", "x"], ["end"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tail", "x"],
+        ["hotkeys", "nan"],
+        ["hotkeys", "1e999"],
+        ["log-level", "\n"],
+        ["eject", "\udc80"],
+        ["stats", "\0"],
+        ["sample", "x"],
+        ["sampled"],
+        ["serve", "x"],
+        ["end"],
+    ],
+)
 def test_arguments_that_make_no_sense(service, workers, words):
     process = service(workers)
     assert "error" in order(process, *words)
@@ -84,8 +109,10 @@ def test_operators_who_do_not_read(service, operator, workers):
     if workers > 1:
         victim = order(process, "pids")["workers"][0]
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: set(order(process, "pids")["workers"]) - {victim} and len(order(process, "pids")["workers"]) == workers,
-                   what="another worker")
+        eventually(
+            lambda: set(order(process, "pids")["workers"]) - {victim} and len(order(process, "pids")["workers"]) == workers,
+            what="another worker",
+        )
     with process.talk() as talk:
         talk.expect(b"get k\r\n", b"END\r\n")
     assert process.stop() == 0

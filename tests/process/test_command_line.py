@@ -33,8 +33,9 @@ def complaint(*arguments, status, program="gmproxy"):
 def test_the_line_from_the_field(memcached, proxy):
     first, second, backup = memcached(), memcached(), memcached()
     port = free_port()
-    process = proxy("-u", "root", "-n", "51200", "-l", HOST, "-p", port, "-s", first.address, "-s", second.address,
-                    "-b", backup.address, port=port)
+    process = proxy(
+        "-u", "root", "-n", "51200", "-l", HOST, "-p", port, "-s", first.address, "-s", second.address, "-b", backup.address, port=port
+    )
     with process.talk() as talk:
         talk.expect(storage(b"set", b"key1", b"hello"), b"STORED\r\n")
         talk.expect(b"get key1\r\n", value(b"key1", b"hello") + b"END\r\n")
@@ -49,17 +50,27 @@ def test_the_line_from_the_field(memcached, proxy):
 
 def test_every_option_of_magent(memcached, proxy, tmp_path):
     server = memcached()
-    process = proxy("-s", server.address, "-b", memcached().address, "-n", "100", "-i", "3", "-k", "-D", "-v",
-                    "-f", tmp_path / "socket", *NEVER_EJECT)
+    process = proxy(
+        "-s", server.address, "-b", memcached().address, "-n", "100", "-i", "3", "-k", "-D", "-v", "-f", tmp_path / "socket", *NEVER_EJECT
+    )
     with process.talk() as talk:
         talk.expect(storage(b"set", b"k", b"x"), b"STORED\r\n")
         talk.in_step()
 
 
-@pytest.mark.parametrize("servers", [
-    ("-s", "{0},{1}"), ("-s", "{0};{1}"), ("-s", "{0}, {1}"), ("-s", "{0}", "-s", "{1}"), ("--server", "{0}", "--server", "{1}"),
-    ("--server={0}", "--server={1}"), ("-s{0}", "-s{1}"), ("-s", "{0}:1 first", "-s", "{1}:2 second"),
-])
+@pytest.mark.parametrize(
+    "servers",
+    [
+        ("-s", "{0},{1}"),
+        ("-s", "{0};{1}"),
+        ("-s", "{0}, {1}"),
+        ("-s", "{0}", "-s", "{1}"),
+        ("--server", "{0}", "--server", "{1}"),
+        ("--server={0}", "--server={1}"),
+        ("-s{0}", "-s{1}"),
+        ("-s", "{0}:1 first", "-s", "{1}:2 second"),
+    ],
+)
 def test_servers_may_be_written_in_many_ways(servers, memcached, proxy):
     addresses = memcached().address, memcached().address
     process = proxy(*(part.format(*addresses) for part in servers))
@@ -92,41 +103,44 @@ def test_help_names_every_option():
 # -- usage: status 2
 
 
-@pytest.mark.parametrize("arguments, says", [
-    ((), "no server"),
-    (("-p", "12000"), "no server"),
-    (("-s",), "-s"),
-    (("-s", ""), "empty server"),
-    (("-s", "a:b"), "port 'b' is not a number"),
-    (("-s", "a:70000"), "port 70000 is not within"),
-    (("-s", "a:1,,b:1"), "empty server"),
-    (("-s", "::1:11211"), "an IPv6 address needs brackets"),
-    (("-s", "unix:relative"), "absolute path"),
-    (("-b", "a:b", *SERVER), "port 'b' is not a number"),
-    (("-p", "70000", *SERVER), "'70000' is not a whole number"),
-    (("-p", "http", *SERVER), "'http' is not a whole number"),
-    (("-p", "-1", *SERVER), "-p"),
-    (("-n", "1_000", *SERVER), "'1_000' is not a whole number"),
-    (("-n", "١٢", *SERVER), "is not a whole number"),
-    (("-i", "many", *SERVER), "'many' is not a whole number"),
-    (("-I", "1", *SERVER), "is not a size"),
-    (("-I", "1g", *SERVER), "is not a size"),
-    (("--timeout", "1.5", *SERVER), "'1.5' is not a whole number"),
-    (("--timeout", "0", *SERVER), "'0' is not a whole number"),
-    (("--distribution", "rnd", *SERVER), "'rnd' is not one of"),
-    (("--hash", "sha512", *SERVER), "'sha512' is not one of"),
-    (("--hash-tag", "{", *SERVER), "'{' is not two characters"),
-    (("--on-miss", "perhaps", *SERVER), "'perhaps' is not one of"),
-    (("--compat", "mcrouter", *SERVER), "'mcrouter' is not one of"),
-    (("-k", "--distribution", "modula", *SERVER), "ketama"),
-    (("-p", "0", *SERVER), "nothing to listen on"),
-    (("--nonsense", *SERVER), "--nonsense"),
-    (("-X", *SERVER), "-X"),
-    (("--serve", "a:1"), "--serve"),  # no abbreviation: tomorrow it might mean two
-    (("stray", *SERVER), "stray"),
-    (("-c", "/no/such/file"), "/no/such/file"),
-    (("-c", "/"), "/"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ((), "no server"),
+        (("-p", "12000"), "no server"),
+        (("-s",), "-s"),
+        (("-s", ""), "empty server"),
+        (("-s", "a:b"), "port 'b' is not a number"),
+        (("-s", "a:70000"), "port 70000 is not within"),
+        (("-s", "a:1,,b:1"), "empty server"),
+        (("-s", "::1:11211"), "an IPv6 address needs brackets"),
+        (("-s", "unix:relative"), "absolute path"),
+        (("-b", "a:b", *SERVER), "port 'b' is not a number"),
+        (("-p", "70000", *SERVER), "'70000' is not a whole number"),
+        (("-p", "http", *SERVER), "'http' is not a whole number"),
+        (("-p", "-1", *SERVER), "-p"),
+        (("-n", "1_000", *SERVER), "'1_000' is not a whole number"),
+        (("-n", "١٢", *SERVER), "is not a whole number"),
+        (("-i", "many", *SERVER), "'many' is not a whole number"),
+        (("-I", "1", *SERVER), "is not a size"),
+        (("-I", "1g", *SERVER), "is not a size"),
+        (("--timeout", "1.5", *SERVER), "'1.5' is not a whole number"),
+        (("--timeout", "0", *SERVER), "'0' is not a whole number"),
+        (("--distribution", "rnd", *SERVER), "'rnd' is not one of"),
+        (("--hash", "sha512", *SERVER), "'sha512' is not one of"),
+        (("--hash-tag", "{", *SERVER), "'{' is not two characters"),
+        (("--on-miss", "perhaps", *SERVER), "'perhaps' is not one of"),
+        (("--compat", "mcrouter", *SERVER), "'mcrouter' is not one of"),
+        (("-k", "--distribution", "modula", *SERVER), "ketama"),
+        (("-p", "0", *SERVER), "nothing to listen on"),
+        (("--nonsense", *SERVER), "--nonsense"),
+        (("-X", *SERVER), "-X"),
+        (("--serve", "a:1"), "--serve"),  # no abbreviation: tomorrow it might mean two
+        (("stray", *SERVER), "stray"),
+        (("-c", "/no/such/file"), "/no/such/file"),
+        (("-c", "/"), "/"),
+    ],
+)
 def test_wrong_usage(arguments, says):
     assert says in complaint(*arguments, status=2)
 
@@ -154,17 +168,20 @@ def test_a_port_in_use(memcached):
     assert f"{HOST}:{port}" in line and "Address already in use" in line
 
 
-@pytest.mark.parametrize("arguments, says", [
-    (("-l", "no-such-host.invalid"), "no-such-host.invalid"),
-    (("-l", "192.0.2.1"), "192.0.2.1"),  # an address for documentation: nobody has it
-    (("-l", "127.0.0.1,192.0.2.1"), "192.0.2.1"),
-    (("-u", "no-such-user"), "there is no user 'no-such-user'"),
-    (("-g", "no-such-group"), "there is no group 'no-such-group'"),
-    (("--pid-file", "/no/such/directory/pid"), "/no/such/directory/pid"),
-    (("--log-file", "/no/such/directory/log"), "/no/such/directory/log"),
-    (("-f", "/no/such/directory/socket"), "/no/such/directory/socket"),
-    (("-f", "/etc/passwd"), "no socket"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("-l", "no-such-host.invalid"), "no-such-host.invalid"),
+        (("-l", "192.0.2.1"), "192.0.2.1"),  # an address for documentation: nobody has it
+        (("-l", "127.0.0.1,192.0.2.1"), "192.0.2.1"),
+        (("-u", "no-such-user"), "there is no user 'no-such-user'"),
+        (("-g", "no-such-group"), "there is no group 'no-such-group'"),
+        (("--pid-file", "/no/such/directory/pid"), "/no/such/directory/pid"),
+        (("--log-file", "/no/such/directory/log"), "/no/such/directory/log"),
+        (("-f", "/no/such/directory/socket"), "/no/such/directory/socket"),
+        (("-f", "/etc/passwd"), "no socket"),
+    ],
+)
 @pytest.mark.parametrize("program", ["gmproxy", "magent"])
 def test_the_machine_refuses(arguments, says, program):
     """Also in the background: whoever typed it hears of it."""

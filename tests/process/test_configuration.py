@@ -40,7 +40,9 @@ def complaint(*arguments, **variables):
 
 def test_a_file(write):
     file = write(
-        "# a comment", "; another", "",
+        "# a comment",
+        "; another",
+        "",
         "server = 10.0.0.1:11211, 10.0.0.2:11211:3 second",
         "server = unix:/run/memcached.sock",
         "backup=10.0.0.3",
@@ -58,19 +60,22 @@ def test_a_file(write):
     assert (found["ketama"], found["timeout"], found["user"]) == ("yes", "250", "")
 
 
-@pytest.mark.parametrize("line, says", [
-    ("wrokers = 3", "there is no setting 'wrokers'"),
-    ("config = /etc/other", "there is no setting 'config'"),
-    ("test_conf = yes", "there is no setting 'test_conf'"),
-    ("[section]", "there is no setting '[section]'"),
-    ("port", "port has no value"),
-    ("port = many", "'many' is not a whole number"),
-    ("port = 70000", "'70000' is not a whole number"),
-    ("backup = a:b", "port 'b' is not a number"),
-    ("ketama = perhaps", "'perhaps' is neither yes nor no"),
-    ("distribution = rnd", "'rnd' is not one of"),
-    ("listen = 10.0.0.1\nlisten = 10.0.0.2", "listen is set twice"),
-])
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("wrokers = 3", "there is no setting 'wrokers'"),
+        ("config = /etc/other", "there is no setting 'config'"),
+        ("test_conf = yes", "there is no setting 'test_conf'"),
+        ("[section]", "there is no setting '[section]'"),
+        ("port", "port has no value"),
+        ("port = many", "'many' is not a whole number"),
+        ("port = 70000", "'70000' is not a whole number"),
+        ("backup = a:b", "port 'b' is not a number"),
+        ("ketama = perhaps", "'perhaps' is neither yes nor no"),
+        ("distribution = rnd", "'rnd' is not one of"),
+        ("listen = 10.0.0.1\nlisten = 10.0.0.2", "listen is set twice"),
+    ],
+)
 def test_a_mistake_in_the_file_is_told_with_its_place(write, line, says):
     file = write("# the first line", "server = a:1", line)
     number = 3 + line.count("\n")
@@ -96,11 +101,14 @@ def test_the_environment():
     assert (found["server"], found["port"], found["ketama"], found["verbose"]) == ("a:1, b:2", "12000", "yes", "no")
 
 
-@pytest.mark.parametrize("variable, text, says", [
-    ("GMPROXY_PORT", "many", "'many' is not a whole number"),
-    ("GMPROXY_SERVER", "a:b", "port 'b' is not a number"),
-    ("GMPROXY_KETAMA", "perhaps", "'perhaps' is neither yes nor no"),
-])
+@pytest.mark.parametrize(
+    "variable, text, says",
+    [
+        ("GMPROXY_PORT", "many", "'many' is not a whole number"),
+        ("GMPROXY_SERVER", "a:b", "port 'b' is not a number"),
+        ("GMPROXY_KETAMA", "perhaps", "'perhaps' is neither yes nor no"),
+    ],
+)
 def test_a_mistake_in_the_environment(variable, text, says):
     assert says in complaint(**{"GMPROXY_SERVER": "a:1", variable: text})
 
@@ -137,13 +145,16 @@ def test_a_switch_can_be_turned_off_by_who_is_nearer(write):
 # -- what is printed can be used
 
 
-@pytest.mark.parametrize("arguments", [
-    ("-s", "a:1"),
-    ("-s", "a:1:3 first,[::1]:2,unix:/run/m.sock:2 third", "-b", "b", "-k", "-n", "51200", "-p", "0", "-f", "/run/gmproxy.sock"),
-    ("-s", "a:1", "--timeout", "250", "-I", "4m", "--hash-tag", "{}", "--distribution", "ketama", "--hash", "md5", "-D", "-v", "-F"),
-    ("-s", "a:1", "-s", "b:2", "--profile", "python-memcached", "--on-get-error", "error", "--on-miss", "always", "-u", "nobody"),
-    ("-s", "a:1", "--hash-tag", "##"),
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-s", "a:1"),
+        ("-s", "a:1:3 first,[::1]:2,unix:/run/m.sock:2 third", "-b", "b", "-k", "-n", "51200", "-p", "0", "-f", "/run/gmproxy.sock"),
+        ("-s", "a:1", "--timeout", "250", "-I", "4m", "--hash-tag", "{}", "--distribution", "ketama", "--hash", "md5", "-D", "-v", "-F"),
+        ("-s", "a:1", "-s", "b:2", "--profile", "python-memcached", "--on-get-error", "error", "--on-miss", "always", "-u", "nobody"),
+        ("-s", "a:1", "--hash-tag", "##"),
+    ],
+)
 def test_the_printed_configuration_gives_the_same(arguments, write):
     printed = run(*arguments, "--print-config")
     assert (printed.returncode, printed.stderr) == (0, "")

@@ -24,9 +24,25 @@ class Service:
         self.control = str(folder / "control")
         self.pid_file = folder / "pid"
         self.child = subprocess.Popen(
-            [*COMMANDS["gmproxy"], "-l", HOST, "-p", str(self.port), "-s", server, "--control", self.control, "--pid-file", str(self.pid_file),
-             *map(str, arguments)],
-            env=environment(), stderr=stderr, stdin=subprocess.DEVNULL, start_new_session=True)
+            [
+                *COMMANDS["gmproxy"],
+                "-l",
+                HOST,
+                "-p",
+                str(self.port),
+                "-s",
+                server,
+                "--control",
+                self.control,
+                "--pid-file",
+                str(self.pid_file),
+                *map(str, arguments),
+            ],
+            env=environment(),
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def serves(self):
         eventually(self._answers, what="the service answers")

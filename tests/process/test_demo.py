@@ -15,8 +15,10 @@ FOUND = value(b"key1", b"hello") + b"END\r\n"
 def read_banner(process):
     """The ports in the banner: (proxy, servers, backup)."""
     banner = eventually(lambda: "Ctrl-C" in process.output() and process.output(), what="the banner")
-    ports = {name: [int(port) for port in re.findall(rf"{HOST}:(\d+)", line)]
-             for name, line in re.findall(r"^ +(proxy|servers|backup) +(.*)$", banner, re.MULTILINE)}
+    ports = {
+        name: [int(port) for port in re.findall(rf"{HOST}:(\d+)", line)]
+        for name, line in re.findall(r"^ +(proxy|servers|backup) +(.*)$", banner, re.MULTILINE)
+    }
     return ports["proxy"][0], ports["servers"], ports["backup"][0]
 
 

@@ -153,14 +153,17 @@ def nobody_can_run_python():
 
 
 @needs_root
-@pytest.mark.parametrize("arguments, user, group", [
-    (("-u", "nobody"), "65534", "65534"),
-    (("-u", "65534"), "65534", "65534"),
-    (("-u", "nobody", "-g", "daemon"), "65534", "1"),
-    (("-g", "daemon"), "0", "1"),
-    (("-u", "root"), "0", "0"),
-    ((), "0", "0"),
-])
+@pytest.mark.parametrize(
+    "arguments, user, group",
+    [
+        (("-u", "nobody"), "65534", "65534"),
+        (("-u", "65534"), "65534", "65534"),
+        (("-u", "nobody", "-g", "daemon"), "65534", "1"),
+        (("-g", "daemon"), "0", "1"),
+        (("-u", "root"), "0", "0"),
+        ((), "0", "0"),
+    ],
+)
 def test_it_becomes_another_user(memcached, proxy, arguments, user, group):
     if user != "0" and not nobody_can_run_python():
         pytest.skip("another user cannot read this Python")

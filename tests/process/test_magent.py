@@ -77,8 +77,22 @@ def test_compat_magent_is_magent(memcached, background):
 
 def test_paths_are_those_of_the_place_where_it_was_typed(memcached, tmp_path):
     port = free_port()
-    done = run("-s", memcached().address, "-l", HOST, "-p", port, "--pid-file", "run.pid", "--log-file", "run.log",
-               "-f", "run.sock", program="magent", cwd=tmp_path)
+    done = run(
+        "-s",
+        memcached().address,
+        "-l",
+        HOST,
+        "-p",
+        port,
+        "--pid-file",
+        "run.pid",
+        "--log-file",
+        "run.log",
+        "-f",
+        "run.sock",
+        program="magent",
+        cwd=tmp_path,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     pid = int((tmp_path / "run.pid").read_text())
     try:

@@ -17,8 +17,18 @@ KEYS = keys_by_server(2, 3)
 def service(request, memcached, proxy, tmp_path):
     servers = [memcached(), memcached()]
     process = proxy(
-        "-s", f"{servers[0].address} first", "-s", servers[1].address, "--workers", request.param, "--control", tmp_path / "control",
-        "--slow-threshold", milliseconds(2), "--timeout", milliseconds(100),
+        "-s",
+        f"{servers[0].address} first",
+        "-s",
+        servers[1].address,
+        "--workers",
+        request.param,
+        "--control",
+        tmp_path / "control",
+        "--slow-threshold",
+        milliseconds(2),
+        "--timeout",
+        milliseconds(100),
     )
     process.control = str(tmp_path / "control")
     process.servers = servers
@@ -101,7 +111,9 @@ def test_hot_keys_are_found(service):
 
 def test_two_cannot_sample_at_once(service):
     told = []
-    asking = [threading.Thread(target=lambda words=words: told.append(order(service, *words))) for words in (("tail", "5", "1"), ("hotkeys", "1"))]
+    asking = [
+        threading.Thread(target=lambda words=words: told.append(order(service, *words))) for words in (("tail", "5", "1"), ("hotkeys", "1"))
+    ]
     for thread in asking:
         thread.start()
     for thread in asking:

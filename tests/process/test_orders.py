@@ -44,14 +44,17 @@ def test_questions(service, workers):
 
 
 @workers
-@pytest.mark.parametrize("line, error", [
-    (b"nonsense\n", "Expecting value"),
-    (b"{}\n", "expected"),
-    (b'{"command": "stats", "arguments": [1]}\n', "expected"),
-    (b'{"command": "dance"}\n', "there is no command 'dance'"),
-    (b'{"command": "stats", "arguments": ["nowhere"]}\n', "there is no pool 'nowhere'"),
-    (b"x" * 70_000, "too long"),
-])
+@pytest.mark.parametrize(
+    "line, error",
+    [
+        (b"nonsense\n", "Expecting value"),
+        (b"{}\n", "expected"),
+        (b'{"command": "stats", "arguments": [1]}\n', "expected"),
+        (b'{"command": "dance"}\n', "there is no command 'dance'"),
+        (b'{"command": "stats", "arguments": ["nowhere"]}\n', "there is no pool 'nowhere'"),
+        (b"x" * 70_000, "too long"),
+    ],
+)
 def test_what_cannot_be_done(service, workers, line, error):
     process = service(workers)
     assert error in json.loads(raw(process, line))["error"]

@@ -85,17 +85,21 @@ def test_a_link_that_comes_and_goes(directories, option):
     path = theirs / "it"
     with swapping(path, roots / "file"):
         for _ in range(STARTS):
-            done = run("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "-u", "nobody", "--unix-mode", "0777", option, path,
-                       cwd="/")
+            done = run("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "-u", "nobody", "--unix-mode", "0777", option, path, cwd="/")
             assert done.returncode == 1  # the link is refused, or nobody may not read this Python
             assert facts(roots) == before
     assert (roots / "file").read_text() == "precious"
 
 
-@pytest.mark.parametrize("option, why", [
-    ("--control", "there is a file that is no socket"), ("--unix-socket", "there is a file that is no socket"), ("--pid-file", "a symbolic link"),
-    ("--log-file", "cannot write log file"),
-])
+@pytest.mark.parametrize(
+    "option, why",
+    [
+        ("--control", "there is a file that is no socket"),
+        ("--unix-socket", "there is a file that is no socket"),
+        ("--pid-file", "a symbolic link"),
+        ("--log-file", "cannot write log file"),
+    ],
+)
 @pytest.mark.parametrize("target", ["file", "new"])
 def test_a_link_that_is_there(directories, option, why, target):
     theirs, roots = directories
@@ -131,8 +135,22 @@ def test_roots_log_is_not_written_into_a_file_with_another_name(directories):
 def test_all_in_a_directory_of_the_user_without_any_link(directories, memcached):
     """As the init script has it; here the service stays root."""
     theirs, _ = directories
-    with Proxy("-s", memcached().address, "-f", theirs / "sock", "--unix-mode", "0620", "--control", theirs / "control", "-g", "daemon",
-               "--pid-file", theirs / "pid", "--log-file", theirs / "log") as process:
+    with Proxy(
+        "-s",
+        memcached().address,
+        "-f",
+        theirs / "sock",
+        "--unix-mode",
+        "0620",
+        "--control",
+        theirs / "control",
+        "-g",
+        "daemon",
+        "--pid-file",
+        theirs / "pid",
+        "--log-file",
+        theirs / "log",
+    ) as process:
         modes = {name: stat.S_IMODE(os.lstat(theirs / name).st_mode) for name in os.listdir(theirs)}
         assert modes == {"sock": 0o620, "control": 0o660, "pid": 0o644, "log": 0o644}
         assert os.lstat(theirs / "control").st_gid == 1

@@ -52,9 +52,9 @@ def pools(proxy, tmp_path):
     file = tmp_path / "pools.yml"
 
     def write(pools):
-        file.write_text("".join(
-            f"{name}:\n  listen: {HOST}:{port}\n  servers:\n   - {server.address}:1\n" for name, (port, server) in pools.items()
-        ))
+        file.write_text(
+            "".join(f"{name}:\n  listen: {HOST}:{port}\n  servers:\n   - {server.address}:1\n" for name, (port, server) in pools.items())
+        )
 
     def start(pools, workers=1):
         write(pools)
@@ -243,13 +243,16 @@ def test_command_line_and_environment_still_win(memcached, configured):
 # -- refused
 
 
-@pytest.mark.parametrize("line, reason", [
-    ("wrokers = 3", "there is no setting 'wrokers'"),
-    ("timeout = never", "'never' is not a whole number"),
-    ("server = :", "bad server"),
-    ("unix_socket = /no/such/place", "cannot listen on /no/such/place"),
-    ("log_file = /no/such/place", "cannot write log file"),
-])
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("wrokers = 3", "there is no setting 'wrokers'"),
+        ("timeout = never", "'never' is not a whole number"),
+        ("server = :", "bad server"),
+        ("unix_socket = /no/such/place", "cannot listen on /no/such/place"),
+        ("log_file = /no/such/place", "cannot write log file"),
+    ],
+)
 @workers
 def test_a_bad_configuration_changes_nothing(memcached, configured, workers, line, reason):
     server = memcached()

@@ -53,9 +53,34 @@ def test_in_the_background_with_descriptors_closed(memcached, tmp_path, program,
     port, pid_file, log = free_port(), tmp_path / "pid", tmp_path / "log"
     script = f'exec "$@" {CLOSED[closed]}'
     done = subprocess.run(
-        ["sh", "-c", script, "sh", *COMMANDS[program], "-l", HOST, "-p", str(port), "-s", memcached().address, "-f", tmp_path / "sock",
-         "--pid-file", pid_file, "--log-file", log, "--control", tmp_path / "control", "--daemon"],
-        env=environment(), timeout=PATIENCE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        [
+            "sh",
+            "-c",
+            script,
+            "sh",
+            *COMMANDS[program],
+            "-l",
+            HOST,
+            "-p",
+            str(port),
+            "-s",
+            memcached().address,
+            "-f",
+            tmp_path / "sock",
+            "--pid-file",
+            pid_file,
+            "--log-file",
+            log,
+            "--control",
+            tmp_path / "control",
+            "--daemon",
+        ],
+        env=environment(),
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     pid = int(pid_file.read_text())
     try:
@@ -71,9 +96,26 @@ def test_in_the_background_with_descriptors_closed(memcached, tmp_path, program,
 @workers
 def test_in_the_foreground_with_descriptors_closed(memcached, started, tmp_path, closed, workers):
     port, log = free_port(), tmp_path / "log"
-    command = [*COMMANDS["gmproxy"], "-l", HOST, "-p", str(port), "-s", memcached().address, "--log-file", str(log), "--workers", str(workers)]
-    child = subprocess.Popen(["sh", "-c", f'exec "$@" {CLOSED[closed]}', "sh", *command], env=environment(), stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [
+        *COMMANDS["gmproxy"],
+        "-l",
+        HOST,
+        "-p",
+        str(port),
+        "-s",
+        memcached().address,
+        "--log-file",
+        str(log),
+        "--workers",
+        str(workers),
+    ]
+    child = subprocess.Popen(
+        ["sh", "-c", f'exec "$@" {CLOSED[closed]}', "sh", *command],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         eventually(lambda: answers(port), what="the service answers")
         child.send_signal(signal.SIGTERM)
@@ -105,8 +147,22 @@ def test_sigterm_as_soon_as_the_port_is_open(memcached, started, tmp_path, worke
     server = memcached().address
     for _ in range(8):
         port = free_port()
-        child = started("-l", HOST, "-p", port, "-s", server, "-f", tmp_path / "sock", "--pid-file", tmp_path / "pid",
-                        "--control", tmp_path / "control", "--workers", workers)
+        child = started(
+            "-l",
+            HOST,
+            "-p",
+            port,
+            "-s",
+            server,
+            "-f",
+            tmp_path / "sock",
+            "--pid-file",
+            tmp_path / "pid",
+            "--control",
+            tmp_path / "control",
+            "--workers",
+            workers,
+        )
         eventually(lambda: is_open(port), what="the port is open")
         child.send_signal(signal.SIGTERM)
         assert child.wait(PATIENCE) == 0
@@ -122,8 +178,9 @@ def is_open(port):
 
 
 @workers
-@pytest.mark.parametrize("number, said", [(signal.SIGHUP, "INFO reloaded"), (signal.SIGUSR1, "INFO log reopened"),
-                                          (signal.SIGUSR2, "INFO upgraded")])
+@pytest.mark.parametrize(
+    "number, said", [(signal.SIGHUP, "INFO reloaded"), (signal.SIGUSR1, "INFO log reopened"), (signal.SIGUSR2, "INFO upgraded")]
+)
 def test_a_signal_as_soon_as_the_pid_file_is_there(memcached, started, tmp_path, workers, number, said):
     """It is done as soon as clients are served."""
     port, pid_file, log = free_port(), tmp_path / "pid", tmp_path / "log"
@@ -138,6 +195,7 @@ def test_a_signal_as_soon_as_the_pid_file_is_there(memcached, started, tmp_path,
 @pytest.fixture
 def reading(started, tmp_path):
     """Call it with arguments for a service that has begun to read its configuration, and waits for it: (Popen, what to write to)."""
+
     def start(*arguments, **options):
         path = tmp_path / "conf"
         os.mkfifo(path)
@@ -171,8 +229,9 @@ def test_other_signals_while_it_reads_its_configuration(memcached, reading, tmp_
 
 def test_signals_that_were_blocked_by_whoever_started_it(memcached, started):
     port = free_port()
-    child = started("-l", HOST, "-p", port, "-s", memcached().address,
-                    preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}))
+    child = started(
+        "-l", HOST, "-p", port, "-s", memcached().address, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    )
     eventually(lambda: answers(port), what="the service answers")
     child.send_signal(signal.SIGTERM)
     assert child.wait(PATIENCE) == 0
@@ -206,8 +265,9 @@ def test_the_command_that_waits_for_the_background_is_killed(memcached, started,
 def test_a_pool_that_cannot_be_bound(tmp_path):
     with contextlib.closing(Listening()) as taken:
         file = tmp_path / "pools.yml"
-        file.write_text(f"one:\n  listen: {tmp_path}/sock\n  servers: ['{HOST}:1:1']\n"
-                        f"two:\n  listen: {HOST}:{taken.port}\n  servers: ['{HOST}:1:1']\n")
+        file.write_text(
+            f"one:\n  listen: {tmp_path}/sock\n  servers: ['{HOST}:1:1']\ntwo:\n  listen: {HOST}:{taken.port}\n  servers: ['{HOST}:1:1']\n"
+        )
         done = run("-c", file)
     assert (done.returncode, "Address already in use" in done.stderr) == (1, True)
     assert os.listdir(tmp_path) == ["pools.yml"]
@@ -224,15 +284,31 @@ class Listening:
         self._socket.close()
 
 
-@pytest.mark.parametrize("arguments, why", [
-    (("--control", "/no/such/directory/control"), "cannot listen on"),
-    (("--log-file", "/no/such/directory/log"), "cannot write log file"),
-    (("--pid-file", "/no/such/directory/pid"), "cannot write pid file"),
-    (("-u", "no-such-user"), "there is no user"),
-])
+@pytest.mark.parametrize(
+    "arguments, why",
+    [
+        (("--control", "/no/such/directory/control"), "cannot listen on"),
+        (("--log-file", "/no/such/directory/log"), "cannot write log file"),
+        (("--pid-file", "/no/such/directory/pid"), "cannot write pid file"),
+        (("-u", "no-such-user"), "there is no user"),
+    ],
+)
 def test_what_else_cannot_be_done(tmp_path, arguments, why):
-    done = run("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "-f", tmp_path / "sock", "--pid-file", tmp_path / "pid",
-               "--control", tmp_path / "control", *arguments)
+    done = run(
+        "-s",
+        f"{HOST}:1",
+        "-l",
+        HOST,
+        "-p",
+        free_port(),
+        "-f",
+        tmp_path / "sock",
+        "--pid-file",
+        tmp_path / "pid",
+        "--control",
+        tmp_path / "control",
+        *arguments,
+    )
     assert (done.returncode, why in done.stderr) == (1, True)
     assert os.listdir(tmp_path) == []
 

@@ -157,10 +157,13 @@ def test_idle_clients_are_let_go_after_the_grace(service):
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize("line, reason", [
-    ("wrokers = 3", "there is no setting 'wrokers'"),
-    ("log_file = /no/such/place", "cannot write log file"),
-])
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("wrokers = 3", "there is no setting 'wrokers'"),
+        ("log_file = /no/such/place", "cannot write log file"),
+    ],
+)
 @workers
 def test_a_new_one_that_cannot_serve_changes_nothing(service, workers, line, reason):
     process = service(workers=workers)
@@ -232,8 +235,13 @@ def activated():
 
     def start(sock, *arguments, **variables):
         child = subprocess.Popen(
-            [sys.executable, "-c", AS_SYSTEMD, *map(str, arguments)], env=environment(LISTEN_FDS="1", **variables), pass_fds=[3],
-            preexec_fn=lambda: os.dup2(sock.fileno(), 3), stderr=subprocess.PIPE, text=True, start_new_session=True,
+            [sys.executable, "-c", AS_SYSTEMD, *map(str, arguments)],
+            env=environment(LISTEN_FDS="1", **variables),
+            pass_fds=[3],
+            preexec_fn=lambda: os.dup2(sock.fileno(), 3),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         children.append(child)
         return child
@@ -273,8 +281,11 @@ def test_pools_take_the_socket_that_has_their_address(memcached, activated, list
     port, other = listening.getsockname()[1], free_port()
     server = memcached()
     file = tmp_path / "pools.yml"
-    file.write_text("".join(f"{name}:\n  listen: {HOST}:{number}\n  servers:\n   - {server.address}:1\n"
-                            for name, number in (("one", port), ("two", other))))
+    file.write_text(
+        "".join(
+            f"{name}:\n  listen: {HOST}:{number}\n  servers:\n   - {server.address}:1\n" for name, number in (("one", port), ("two", other))
+        )
+    )
     activated(listening, "-c", file)
 
     def answers():
@@ -304,13 +315,14 @@ class Systemd:
 
     def hears(self, line):
         """Wait for it. Forgets what came before."""
+
         def came():
             with contextlib.suppress(BlockingIOError):
                 while True:
                     self.heard += self._socket.recv(4096).decode().split("\n")
             if line not in self.heard:
                 return False
-            del self.heard[:self.heard.index(line) + 1]
+            del self.heard[: self.heard.index(line) + 1]
             return True
 
         eventually(came, what=f"systemd hears {line}")

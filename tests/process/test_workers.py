@@ -18,6 +18,7 @@ FOUND = value(b"k", b"hello") + b"END\r\n"
 @pytest.fixture
 def service(memcached, proxy, tmp_path):
     """Call it with further arguments for a proxy of two workers, which has a control socket, and a memcached behind it."""
+
     def start(*arguments, workers=2):
         path = tmp_path / "control"
         process = proxy("-s", memcached().address, "--workers", workers, "--control", path, *arguments)
@@ -294,7 +295,7 @@ def test_signals_to_all_processes_at_once(service):
     eventually(lambda: "INFO reloaded" in process.log() and "INFO log reopened" in process.log(), what="the master follows")
     with process.talk() as talk:
         talk.expect(b"get k\r\n", b"END\r\n")
-    assert "worker died" not in process.log()[len(before):]
+    assert "worker died" not in process.log()[len(before) :]
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait() == 0
 
@@ -308,7 +309,9 @@ def test_several_workers_with_backups_are_warned_of_once(memcached, proxy, tmp_p
     file = tmp_path / "pools.yml"
 
     def write(backup):
-        file.write_text(f"alpha:\n  listen: {HOST}:{port}\n  servers: ['{servers[0]}:1']\n" + (f"  backups: ['{servers[1]}:1']\n" if backup else ""))
+        file.write_text(
+            f"alpha:\n  listen: {HOST}:{port}\n  servers: ['{servers[0]}:1']\n" + (f"  backups: ['{servers[1]}:1']\n" if backup else "")
+        )
 
     port = free_port()
     write(backup=False)
@@ -336,8 +339,19 @@ def test_one_for_each_cpu(service):
 def test_nobody_reads_what_another_worker_has_still_to_delete(memcached, proxy, tmp_path, backed):
     """One worker could not change a key, and is stopped before it can delete it. The other has noticed nothing at all."""
     server, backup = memcached(), memcached()
-    process = proxy("-s", server.address, *(("-b", backup.address) if backed else ()), "--workers", "2", "--control", tmp_path / "control",
-                    "--timeout", milliseconds(4), "--on-miss", "never")
+    process = proxy(
+        "-s",
+        server.address,
+        *(("-b", backup.address) if backed else ()),
+        "--workers",
+        "2",
+        "--control",
+        tmp_path / "control",
+        "--timeout",
+        milliseconds(4),
+        "--on-miss",
+        "never",
+    )
     process.control = tmp_path / "control"
     (writer, writers), (reader, readers) = of_each_worker(process).items()
     write, read = writers[0], readers[0]

@@ -40,7 +40,7 @@ def apart():
         yield stage
 
 
-class ControlConnection:
+class Conversation:
     """A client of `stage`; at the end of the `with` nothing is left over, nor under way, anywhere."""
 
     def __init__(self, stage):
@@ -70,7 +70,7 @@ def test_sync_waits_for_both(in_step, late):
     go_on = threading.Event()
     scripts = {name: [expect(SET), *([wait_for(go_on)] if name == late else []), STORED] for name in ("primary", "backup")}
     in_step.set([scripts["primary"]], [scripts["backup"]])
-    with ControlConnection(in_step) as talk:
+    with Conversation(in_step) as talk:
         talk.send(SET)
         for backend in in_step.backends + in_step.backups:
             backend.wait_until_seen(SET)
@@ -82,7 +82,7 @@ def test_sync_waits_for_both(in_step, late):
 def test_sync_waits_for_the_copy_of_what_came_of_a_change(in_step):
     asked, go_on = storage(b"add", b"k", b"hello"), threading.Event()
     in_step.set([[expect(asked), STORED]], [[expect(SET), wait_for(go_on), STORED]])
-    with ControlConnection(in_step) as talk:
+    with Conversation(in_step) as talk:
         talk.send(asked)
         in_step.backups[0].wait_until_seen(SET)
         assert talk.silent()
@@ -93,7 +93,7 @@ def test_sync_waits_for_the_copy_of_what_came_of_a_change(in_step):
 def test_sync_does_not_wait_where_nothing_was_stored(in_step):
     asked = storage(b"add", b"k", b"hello")
     in_step.set([[expect(asked), b"NOT_STORED\r\n"]])
-    with ControlConnection(in_step) as talk:
+    with Conversation(in_step) as talk:
         talk.expect(asked, b"NOT_STORED\r\n")
 
 
@@ -104,7 +104,7 @@ TROUBLES = {"closes": close(), "is silent": hang(), "says garbage": say(b"garbag
 @pytest.mark.parametrize("asked, copied", [(SET, SET), (storage(b"replace", b"k", b"hello"), SET)], ids=["set", "replace"])
 def test_sync_with_a_backup_that_fails_gives_the_answer_of_the_primary(in_step, trouble, asked, copied):
     in_step.set([[expect(asked), STORED]], [[expect(copied), TROUBLES[trouble]]])
-    with ControlConnection(in_step) as talk:
+    with Conversation(in_step) as talk:
         talk.expect(asked, STORED)
 
 
@@ -112,7 +112,7 @@ def test_sync_with_a_backup_that_is_down_gives_the_answer_of_the_primary(in_step
     asked = storage(b"add", b"k", b"hello")
     in_step.set([[expect(SET), STORED, expect(asked), STORED]])
     in_step.backups[0].refuse()
-    with ControlConnection(in_step) as talk:
+    with Conversation(in_step) as talk:
         talk.expect(SET, STORED)
         talk.expect(asked, STORED)
 
@@ -120,13 +120,13 @@ def test_sync_with_a_backup_that_is_down_gives_the_answer_of_the_primary(in_step
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_sync_with_a_primary_that_fails_gives_the_answer_of_the_copy(in_step, trouble):
     in_step.set([[expect(INCR), TROUBLES[trouble]]], [[expect(INCR), b"6\r\n"]])
-    with ControlConnection(in_step) as talk:
+    with Conversation(in_step) as talk:
         talk.expect(INCR, b"6\r\n")
 
 
 def test_sync_with_two_that_fail_says_what_the_primary_did(in_step):
     in_step.set([[expect(SET), hang()]], [[expect(SET), close()]])
-    with ControlConnection(in_step) as talk:
+    with Conversation(in_step) as talk:
         talk.send(SET)
         assert talk.read_line().startswith(b"SERVER_ERROR timeout ")
 
@@ -136,7 +136,7 @@ def test_sync_with_two_that_fail_says_what_the_primary_did(in_step):
 
 def test_off_leaves_the_backup_alone(apart):
     apart.set([[expect(SET), STORED, expect(GET), FOUND]])
-    with ControlConnection(apart) as talk:
+    with Conversation(apart) as talk:
         talk.expect(SET, STORED)
         talk.expect(GET, FOUND)
     assert not apart.backups[0].saw
@@ -145,7 +145,7 @@ def test_off_leaves_the_backup_alone(apart):
 def test_off_writes_to_the_backup_while_the_primary_is_down(apart):
     apart.set([], [[expect(SET), STORED, expect(GET), FOUND, expect(SET), STORED]])
     apart.backends[0].refuse()
-    with ControlConnection(apart) as talk:
+    with Conversation(apart) as talk:
         talk.expect(SET, STORED)
         talk.expect(GET, FOUND)
         talk.expect(SET, STORED)
@@ -206,9 +206,15 @@ def test_off_nothing_old_is_read_when_the_primary_fails_again(memcached, proxy, 
 # -- by outcome
 
 
-@pytest.mark.parametrize("asked", [
-    storage(b"add", b"k", b"one"), storage(b"replace", b"k", b"one"), storage(b"cas", b"k", b"one", more=b" 7"),
-], ids=["add", "replace", "cas"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        storage(b"add", b"k", b"one"),
+        storage(b"replace", b"k", b"one"),
+        storage(b"cas", b"k", b"one", more=b" 7"),
+    ],
+    ids=["add", "replace", "cas"],
+)
 @pytest.mark.parametrize("other, answer", [(SET, STORED), (INCR, b"6\r\n"), (DELETE, b"DELETED\r\n")], ids=["set", "incr", "delete"])
 def test_another_clients_change_overtakes_the_copy(calm, asked, other, answer):
     """It comes to the backup first, so nobody knows which value is the last: the backup is to have none."""
@@ -217,7 +223,7 @@ def test_another_clients_change_overtakes_the_copy(calm, asked, other, answer):
         [[expect(asked), wait_for(go_on), STORED, expect(other), answer]],
         [[expect(other), answer, expect(DELETE), b"DELETED\r\n"]],
     )
-    with ControlConnection(calm) as talk, calm.proxy.talk() as another:
+    with Conversation(calm) as talk, calm.proxy.talk() as another:
         talk.send(asked)
         calm.backends[0].wait_until_seen(asked)
         another.send(other)
@@ -235,7 +241,7 @@ def test_a_flush_overtakes_the_copy(calm):
         [[expect(asked), wait_for(go_on), STORED, expect(flush), b"OK\r\n"]],
         [[expect(flush), b"OK\r\n", expect(DELETE), b"NOT_FOUND\r\n"]],
     )
-    with ControlConnection(calm) as talk, calm.proxy.talk() as another:
+    with Conversation(calm) as talk, calm.proxy.talk() as another:
         talk.send(asked)
         calm.backends[0].wait_until_seen(asked)
         another.send(flush)
@@ -249,7 +255,7 @@ def test_two_changes_by_outcome_come_to_the_backup_in_their_order(calm):
     one, two, go_on = storage(b"replace", b"k", b"one"), storage(b"replace", b"k", b"two"), threading.Event()
     copies = storage(b"set", b"k", b"one") + storage(b"set", b"k", b"two")
     calm.set([[expect(one), wait_for(go_on), expect(two), STORED * 2]], [[expect(copies), STORED * 2]])
-    with ControlConnection(calm) as talk, calm.proxy.talk() as another:
+    with Conversation(calm) as talk, calm.proxy.talk() as another:
         talk.send(one)
         calm.backends[0].wait_until_seen(one)
         another.send(two)
@@ -261,29 +267,36 @@ def test_two_changes_by_outcome_come_to_the_backup_in_their_order(calm):
 # -- a backup that answers otherwise
 
 
-@pytest.mark.parametrize("asked, answer, other", [
-    (INCR, b"6\r\n", b"7\r\n"),
-    (INCR, b"NOT_FOUND\r\n", b"7\r\n"),
-    (storage(b"append", b"k", b"x"), b"NOT_STORED\r\n", STORED),
-    (SET, STORED, b"SERVER_ERROR out of memory storing object\r\n"),
-    (SET, b"SERVER_ERROR out of memory storing object\r\n", STORED),
-], ids=["another number", "a number it should not have", "a value it should not have", "it has no room", "the primary has no room"])
+@pytest.mark.parametrize(
+    "asked, answer, other",
+    [
+        (INCR, b"6\r\n", b"7\r\n"),
+        (INCR, b"NOT_FOUND\r\n", b"7\r\n"),
+        (storage(b"append", b"k", b"x"), b"NOT_STORED\r\n", STORED),
+        (SET, STORED, b"SERVER_ERROR out of memory storing object\r\n"),
+        (SET, b"SERVER_ERROR out of memory storing object\r\n", STORED),
+    ],
+    ids=["another number", "a number it should not have", "a value it should not have", "it has no room", "the primary has no room"],
+)
 def test_a_backup_that_answers_otherwise_is_told_to_delete(calm, asked, answer, other):
     before = calm.proxy.stats()["backup_writes_differed"]
     calm.set([[expect(asked), answer]], [[expect(asked), other, expect(DELETE), b"DELETED\r\n"]])
-    with ControlConnection(calm) as talk:
+    with Conversation(calm) as talk:
         talk.expect(asked, answer)
     assert calm.proxy.stats()["backup_writes_differed"] == before + 1
 
 
-@pytest.mark.parametrize("asked, answer, other", [
-    (INCR, b"6\r\n", b"NOT_FOUND\r\n"),
-    (DELETE, b"NOT_FOUND\r\n", b"DELETED\r\n"),
-    (b"touch k 60\r\n", b"NOT_FOUND\r\n", b"TOUCHED\r\n"),
-])
+@pytest.mark.parametrize(
+    "asked, answer, other",
+    [
+        (INCR, b"6\r\n", b"NOT_FOUND\r\n"),
+        (DELETE, b"NOT_FOUND\r\n", b"DELETED\r\n"),
+        (b"touch k 60\r\n", b"NOT_FOUND\r\n", b"TOUCHED\r\n"),
+    ],
+)
 def test_a_backup_that_has_less_or_did_no_harm_is_left_alone(calm, asked, answer, other):
     calm.set([[expect(asked), answer]], [[expect(asked), other]])
-    with ControlConnection(calm) as talk:
+    with Conversation(calm) as talk:
         talk.expect(asked, answer)
 
 

@@ -26,16 +26,19 @@ def stage():
 # -- changes are made on both
 
 
-@pytest.mark.parametrize("asked, answer", [
-    (SET, b"STORED\r\n"),
-    (storage(b"append", b"k", b"x"), b"STORED\r\n"),
-    (storage(b"prepend", b"k", b"x"), b"STORED\r\n"),
-    (INCR, b"5\r\n"),
-    (b"decr k 1\r\n", b"3\r\n"),
-    (b"delete k\r\n", b"DELETED\r\n"),
-    (b"touch k 60\r\n", b"TOUCHED\r\n"),
-    (b"flush_all\r\n", b"OK\r\n"),
-])
+@pytest.mark.parametrize(
+    "asked, answer",
+    [
+        (SET, b"STORED\r\n"),
+        (storage(b"append", b"k", b"x"), b"STORED\r\n"),
+        (storage(b"prepend", b"k", b"x"), b"STORED\r\n"),
+        (INCR, b"5\r\n"),
+        (b"decr k 1\r\n", b"3\r\n"),
+        (b"delete k\r\n", b"DELETED\r\n"),
+        (b"touch k 60\r\n", b"TOUCHED\r\n"),
+        (b"flush_all\r\n", b"OK\r\n"),
+    ],
+)
 def test_a_change_reaches_the_backup(stage, talk, asked, answer):
     stage.set([[expect(asked), answer]], [[expect(asked), answer]])
     talk.expect(asked, answer)
@@ -139,7 +142,7 @@ def test_the_backup_answers_when_the_primary_is_down(stage, talk):
     asked = SET + GET + INCR + b"gat 60 k\r\n"
     stage.set([], [[expect(SET), b"STORED\r\n", expect(GET), FOUND, expect(INCR), b"CLIENT_ERROR no\r\n", hang()]])
     stage.backends[0].refuse()
-    talk.expect(asked[:len(SET)], b"STORED\r\n")
+    talk.expect(asked[: len(SET)], b"STORED\r\n")
     talk.expect(GET, FOUND)
     talk.expect(INCR, b"CLIENT_ERROR no\r\n")
 

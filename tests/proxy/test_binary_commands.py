@@ -54,8 +54,11 @@ def test_a_run_of_quiet_gets_is_one_request_for_each_server(stage, talk):
 
 def test_a_server_that_fails_takes_only_its_own_keys_along(stage, talk):
     """And its keys are not found, as those of a lost memcached."""
-    stage.set([[expect(b"gets %b\r\n" % ONE[0]), b"garbage\r\n"]], [[expect(b"gets %b\r\n" % OTHER[0]), cas_value(OTHER[0], b"2", 2) + END]],
-              [[expect(b"gets %b\r\n" % ONE[0]), END]])
+    stage.set(
+        [[expect(b"gets %b\r\n" % ONE[0]), b"garbage\r\n"]],
+        [[expect(b"gets %b\r\n" % OTHER[0]), cas_value(OTHER[0], b"2", 2) + END]],
+        [[expect(b"gets %b\r\n" % ONE[0]), END]],
+    )
     answers = ask(talk, packet("getQ", ONE[0], opaque=b"0001") + packet("get", OTHER[0], opaque=b"0002"))
     assert [(answer.opaque, answer.value) for answer in answers] == [(b"0002", b"2")]
 
@@ -71,7 +74,8 @@ def test_changes_go_to_the_backup_too(stage, talk):
 def test_a_change_on_a_condition_goes_there_by_its_outcome(stage, talk):
     key = ONE[0]
     stage.set(
-        [[expect(b"ms %b 1 ME T5 F3 c\r\nx\r\n" % key), b"HD c7\r\n"]], [],
+        [[expect(b"ms %b 1 ME T5 F3 c\r\nx\r\n" % key), b"HD c7\r\n"]],
+        [],
         [[expect(b"mg %b f t v\r\n" % key), b"EN\r\n", expect(b"ms %b 1 T5 F3\r\nx\r\n" % key), b"HD\r\n"]],
     )
     assert statuses(ask(talk, store("add", key, b"x", 3, 5))) == [0]
@@ -86,14 +90,17 @@ def test_the_backup_answers_for_a_primary_that_is_down(stage, talk):
     answers = [ask(talk, said)[0] for said in (packet("get", key), count("incr", key), packet("delete", key))]
     of_backup = cas_numbers.BACKUP_SET << cas_numbers.SHIFT
     assert [(answer.status, answer.cas, answer.value) for answer in answers] == [
-        (0, 7 | of_backup, b"x"), (0, 8 | of_backup, b"\0" * 7 + b"\6"), (0, 0, b""),
+        (0, 7 | of_backup, b"x"),
+        (0, 8 | of_backup, b"\0" * 7 + b"\6"),
+        (0, 0, b""),
     ]
 
 
 def test_a_miss_of_a_primary_that_came_back_empty_is_looked_up(stage, talk):
     key = ONE[0]
     stage.set(
-        [[expect(b"gets %b\r\n" % key), END, expect(b"add %b 7 90 5\r\nhello\r\n" % key), b"STORED\r\n"]], [],
+        [[expect(b"gets %b\r\n" % key), END, expect(b"add %b 7 90 5\r\nhello\r\n" % key), b"STORED\r\n"]],
+        [],
         [[expect(b"mg %b f t v\r\n" % key), b"VA 5 f7 t90\r\nhello\r\n"]],
     )
     (answer,) = ask(talk, packet("getk", key))
@@ -105,8 +112,11 @@ def test_what_is_stored_after_it_does_not_overtake_a_read(stage, talk):
     """Should the read be asked again on the backup, it must not find there what came later."""
     key = ONE[0]
     line = b"ms %b 1 T0 F0\r\nx\r\n" % key
-    stage.set([[expect(b"gets %b\r\n" % key), close()], [expect(b"gets %b\r\n" % key), close()], [expect(line), b"HD\r\n"]], [],
-              [[expect(b"gets %b\r\n" % key), END, expect(line), b"HD\r\n"]])
+    stage.set(
+        [[expect(b"gets %b\r\n" % key), close()], [expect(b"gets %b\r\n" % key), close()], [expect(line), b"HD\r\n"]],
+        [],
+        [[expect(b"gets %b\r\n" % key), END, expect(line), b"HD\r\n"]],
+    )
     assert statuses(ask(talk, packet("get", key) + store("setQ", key, b"x"))) == [1]
 
 
@@ -119,16 +129,19 @@ def alone():
         yield stage
 
 
-@pytest.mark.parametrize("said, asked, reply, status, value_", [
-    (SET, ASKED_SET, [b"H", close()], 0x84, b"closed {server}"),
-    (SET, ASKED_SET, b"garbage\r\n", 0x84, b"protocol {server}"),
-    (store("setQ", b"k", b"hello", 5), ASKED_SET.replace(b" c\r", b"\r"), b"garbage\r\n", 0x84, b"protocol {server}"),
-    (SET, ASKED_SET, b"SERVER_ERROR out of memory storing object\r\n", 0x82, b"Out of memory"),
-    (SET, ASKED_SET, b"SERVER_ERROR object too large for cache\r\n", 3, b"Too large."),
-    (touch("gat", b"k", 5), b"mg k T5 f c v\r\n", b"garbage\r\n", 1, b"Not found"),
-    (packet("get", b"k"), b"gets k\r\n", value(b"other", b"x") + END, 1, b"Not found"),
-    (packet("flush"), b"flush_all\r\n", b"SERVER_ERROR x\r\n", 0x84, b"x"),
-])
+@pytest.mark.parametrize(
+    "said, asked, reply, status, value_",
+    [
+        (SET, ASKED_SET, [b"H", close()], 0x84, b"closed {server}"),
+        (SET, ASKED_SET, b"garbage\r\n", 0x84, b"protocol {server}"),
+        (store("setQ", b"k", b"hello", 5), ASKED_SET.replace(b" c\r", b"\r"), b"garbage\r\n", 0x84, b"protocol {server}"),
+        (SET, ASKED_SET, b"SERVER_ERROR out of memory storing object\r\n", 0x82, b"Out of memory"),
+        (SET, ASKED_SET, b"SERVER_ERROR object too large for cache\r\n", 3, b"Too large."),
+        (touch("gat", b"k", 5), b"mg k T5 f c v\r\n", b"garbage\r\n", 1, b"Not found"),
+        (packet("get", b"k"), b"gets k\r\n", value(b"other", b"x") + END, 1, b"Not found"),
+        (packet("flush"), b"flush_all\r\n", b"SERVER_ERROR x\r\n", 0x84, b"x"),
+    ],
+)
 def test_failures(alone, said, asked, reply, status, value_):
     alone.set([[expect(asked), *(reply if isinstance(reply, list) else [reply])]])
     with alone.proxy.talk() as talk:

@@ -161,7 +161,9 @@ def test_an_overflowed_journal_flushes_the_server(sasl, own, proxy):
 
 
 @needs_sasl
-@pytest.mark.parametrize("password, detail", [(b"wrong", "\"the server said b'Auth failure.'\""), (None, "'the server wants to know who we are'")])
+@pytest.mark.parametrize(
+    "password, detail", [(b"wrong", "\"the server said b'Auth failure.'\""), (None, "'the server wants to know who we are'")]
+)
 def test_a_server_that_does_not_let_us_in(sasl, proxy, tmp_path, password, detail):
     server = sasl()
     login = ("--server-auth-file", write(tmp_path / "own", b"one:" + password)) if password else ()
@@ -199,11 +201,14 @@ def answer(name, status=0, said=b""):
     return bytes(packed)
 
 
-@pytest.mark.parametrize("script, detail", [
-    ([answer("mechanisms", said=b"CRAM-MD5 GSSAPI")], "the server lets nobody in by PLAIN, but by b'CRAM-MD5 GSSAPI'"),
-    ([b"ERROR\r\n"], "no packet of the binary protocol: b'ERROR"),
-    ([answer("mechanisms", said=bytes(2000))], "the server said b"),
-])
+@pytest.mark.parametrize(
+    "script, detail",
+    [
+        ([answer("mechanisms", said=b"CRAM-MD5 GSSAPI")], "the server lets nobody in by PLAIN, but by b'CRAM-MD5 GSSAPI'"),
+        ([b"ERROR\r\n"], "no packet of the binary protocol: b'ERROR"),
+        ([answer("mechanisms", said=bytes(2000))], "the server said b"),
+    ],
+)
 def test_a_server_with_no_good_answer(scripted, proxy, own, script, detail):
     server = scripted([expect(MECHANISMS), *script])
     front = proxy("-s", server.address, *BINARY, "--server-auth-file", own, "--on-get-error", "error")
@@ -227,16 +232,19 @@ def talk(memcached, proxy):
 SAYS_NO = b"CLIENT_ERROR the server speaks binary, which has no "
 
 
-@pytest.mark.parametrize("sent, got", [
-    (b"mg k t v\r\n", SAYS_NO + b"flag t of mg\r\n"),
-    (b"mg k v N30\r\n", SAYS_NO + b"flag N of mg\r\n"),
-    (b"mg k v R30 q\r\n", SAYS_NO + b"flag R of mg\r\n"),
-    (b"ms k 1 I C1\r\nx\r\n", SAYS_NO + b"flag I of ms\r\n"),
-    (b"ms k 1 MA N0\r\nx\r\n", SAYS_NO + b"flag N of ms\r\n"),
-    (b"md k I\r\n", SAYS_NO + b"flag I of md\r\n"),
-    (b"ma k T0\r\n", SAYS_NO + b"flag T of ma\r\n"),
-    (b"me k\r\n", SAYS_NO + b"me\r\n"),
-])
+@pytest.mark.parametrize(
+    "sent, got",
+    [
+        (b"mg k t v\r\n", SAYS_NO + b"flag t of mg\r\n"),
+        (b"mg k v N30\r\n", SAYS_NO + b"flag N of mg\r\n"),
+        (b"mg k v R30 q\r\n", SAYS_NO + b"flag R of mg\r\n"),
+        (b"ms k 1 I C1\r\nx\r\n", SAYS_NO + b"flag I of ms\r\n"),
+        (b"ms k 1 MA N0\r\nx\r\n", SAYS_NO + b"flag N of ms\r\n"),
+        (b"md k I\r\n", SAYS_NO + b"flag I of md\r\n"),
+        (b"ma k T0\r\n", SAYS_NO + b"flag T of ma\r\n"),
+        (b"me k\r\n", SAYS_NO + b"me\r\n"),
+    ],
+)
 def test_what_cannot_be_said_is_answered_in_its_turn(talk, sent, got):
     talk.expect(storage(b"set", b"k", b"x") + sent + GET, STORED + got + value(b"k", b"x") + END)
 
@@ -244,7 +252,7 @@ def test_what_cannot_be_said_is_answered_in_its_turn(talk, sent, got):
 def test_many_keys_at_once(talk):
     keys = [b"key%d" % number for number in range(3000)]
     for start in range(0, len(keys), 100):
-        talk.expect(b"".join(storage(b"set", key, key) for key in keys[start:start + 100]), STORED * 100)
+        talk.expect(b"".join(storage(b"set", key, key) for key in keys[start : start + 100]), STORED * 100)
     talk.expect(b"get %b\r\n" % b" none ".join(keys), b"".join(value(key, key) for key in keys) + END)
     talk.expect(b"gat 100 %b\r\n" % b" none ".join(keys[:300]), b"".join(value(key, key) for key in keys[:300]) + END)
 
@@ -263,7 +271,10 @@ def test_a_large_value(talk):
 
 
 def test_noreply_and_quiet_ones_are_not_heard_of(talk):
-    talk.expect(b"set k 0 0 1 noreply\r\n5\r\nincr k 1 noreply\r\ndelete none noreply\r\nmg none v q\r\nms k 1 q\r\n7\r\n" + GET, value(b"k", b"7") + END)
+    talk.expect(
+        b"set k 0 0 1 noreply\r\n5\r\nincr k 1 noreply\r\ndelete none noreply\r\nmg none v q\r\nms k 1 q\r\n7\r\n" + GET,
+        value(b"k", b"7") + END,
+    )
 
 
 def test_a_link_that_is_cut_is_opened_anew(scripted, proxy):

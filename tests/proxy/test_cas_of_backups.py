@@ -30,11 +30,15 @@ def number_at(backup):
 
 
 #: How a client changes a key on the condition that it has a number: the request for a number, the answer if it has another one, if it has it.
-CONDITIONAL = pytest.mark.parametrize("request_for, other, same", [
-    (lambda number: storage(b"cas", b"k", b"mine", more=b" %d" % number), b"EXISTS\r\n", b"STORED\r\n"),
-    (lambda number: b"ms k 4 C%d\r\nmine\r\n" % number, b"EX\r\n", b"HD\r\n"),
-    (lambda number: b"md k C%d\r\n" % number, b"EX\r\n", b"HD\r\n"),
-], ids=["cas", "ms", "md"])
+CONDITIONAL = pytest.mark.parametrize(
+    "request_for, other, same",
+    [
+        (lambda number: storage(b"cas", b"k", b"mine", more=b" %d" % number), b"EXISTS\r\n", b"STORED\r\n"),
+        (lambda number: b"ms k 4 C%d\r\nmine\r\n" % number, b"EX\r\n", b"HD\r\n"),
+        (lambda number: b"md k C%d\r\n" % number, b"EX\r\n", b"HD\r\n"),
+    ],
+    ids=["cas", "ms", "md"],
+)
 
 
 @CONDITIONAL
@@ -64,7 +68,9 @@ def test_a_number_of_the_backup_is_good_for_the_backup(pair, request_for, other,
         primary.kill()
         number = number_of(talk)
         talk.expect(request_for(number), same)
-        talk.expect(request_for(number), b"EXISTS\r\n" if other == b"EXISTS\r\n" else b"NF\r\n" if request_for(0).startswith(b"md") else other)
+        talk.expect(
+            request_for(number), b"EXISTS\r\n" if other == b"EXISTS\r\n" else b"NF\r\n" if request_for(0).startswith(b"md") else other
+        )
         talk.in_step()
 
 

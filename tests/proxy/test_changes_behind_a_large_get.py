@@ -46,12 +46,18 @@ def cost(front, requests, answers):
     return min(costs)
 
 
-@pytest.mark.parametrize("change, answer", [
-    (lambda number: storage(b"set", b"other-%d" % number, b"x"), b"STORED\r\n"),
-    (lambda number: b"gat 0 %b\r\n" % b" ".join(b"none-%d-%d" % (number, key) for key in range(50)), b"END\r\n"),
-], ids=["set", "gat"])
+@pytest.mark.parametrize(
+    "change, answer",
+    [
+        (lambda number: storage(b"set", b"other-%d" % number, b"x"), b"STORED\r\n"),
+        (lambda number: b"gat 0 %b\r\n" % b" ".join(b"none-%d-%d" % (number, key) for key in range(50)), b"END\r\n"),
+    ],
+    ids=["set", "gat"],
+)
 def test_changes_behind_a_large_get(memcached, proxy, change, answer):
-    front = proxy("-s", memcached().address, "-s", memcached().address, "-b", memcached().address, "--on-miss", "never", "--timeout", "5000")
+    front = proxy(
+        "-s", memcached().address, "-s", memcached().address, "-b", memcached().address, "--on-miss", "never", "--timeout", "5000"
+    )
     changes, answers = b"".join(map(change, range(CHANGES))), answer * CHANGES
     cost(front, GET + changes, b"END\r\n" + answers)  # all links are open and all buffers have their size
     apart = cost(front, GET, b"END\r\n") + cost(front, changes, answers)

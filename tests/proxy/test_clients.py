@@ -67,8 +67,15 @@ def memory_peak(pid):
 
 CONVERSATION = (
     storage(b"set", b"k", b"hello\r\nworld")
-    + b"get k\r\n" + b"get k l m n o p q\r\n" + b"nonsense\r\n" + b"incr k 1\r\n" + b"flush_all 100\r\n"
-    + storage(b"add", b"l", b"x", more=b" noreply") + b"version\r\n" + b"delete k\r\n" + b"quit\r\n"
+    + b"get k\r\n"
+    + b"get k l m n o p q\r\n"
+    + b"nonsense\r\n"
+    + b"incr k 1\r\n"
+    + b"flush_all 100\r\n"
+    + storage(b"add", b"l", b"x", more=b" noreply")
+    + b"version\r\n"
+    + b"delete k\r\n"
+    + b"quit\r\n"
 )
 
 

@@ -35,7 +35,9 @@ def relay():
 def is_calm(front):
     """Nothing is under way, nothing is remembered."""
     stats = front.stats()
-    return not any(stats[name] for name in ("links_lingering", "changes_undecided", "fetches", "backends_behind", "backends_ejected", "journal_keys"))
+    return not any(
+        stats[name] for name in ("links_lingering", "changes_undecided", "fetches", "backends_behind", "backends_ejected", "journal_keys")
+    )
 
 
 def leave_alone(front, talk, request=b"touch k 0\r\n"):
@@ -110,8 +112,23 @@ def test_more_changes_than_are_remembered(memcached, proxy):
 def test_a_flush_for_one_part_of_a_server_is_known_to_the_other(memcached, proxy):
     """Crosswise: each server is also the other's backup. One is flushed as a backup, so as a primary it has holes."""
     left, right = memcached(), memcached()
-    front = proxy("-s", left.address, "-s", right.address, "-b", right.address, "-b", left.address, *SOON, "--journal-size", "0",
-                  "--server-failure-limit", "1000", "--warming-time", "1")
+    front = proxy(
+        "-s",
+        left.address,
+        "-s",
+        right.address,
+        "-b",
+        right.address,
+        "-b",
+        left.address,
+        *SOON,
+        "--journal-size",
+        "0",
+        "--server-failure-limit",
+        "1000",
+        "--warming-time",
+        "1",
+    )
     (mine, *_), (theirs, *_) = keys_by_server(2, 1)  # on the left, with a copy on the right, and the other way round
     with front.talk() as talk:
         talk.expect(set_(mine, b"1") + set_(theirs, b"2"), STORED * 2)
@@ -169,7 +186,9 @@ def test_a_server_is_trusted_again_though_its_keys_go_on_changing(memcached, pro
     """To be told what it missed takes a while on this wire, and each time there is more."""
     primary, backup = memcached(), memcached()
     wire = relay(primary)
-    front = proxy("-s", wire.address, "-b", backup.address, "--timeout", milliseconds(20), "--server-retry-timeout", milliseconds(4), *options)
+    front = proxy(
+        "-s", wire.address, "-b", backup.address, "--timeout", milliseconds(20), "--server-retry-timeout", milliseconds(4), *options
+    )
     done = threading.Event()
 
     def go_on_writing():
@@ -294,7 +313,10 @@ def test_an_item_on_another_server_lives_as_long_as_it_may(memcached, proxy):
         one, two, three, *_ = keys_that_move(front, talk, servers[0])
         servers[0].kill()
         leave_alone(front, talk, b"touch %b 0\r\n" % one)
-        talk.expect(storage(b"set", one, b"x", exptime=0) + storage(b"set", two, b"x", exptime=10) + storage(b"add", three, b"x", exptime=100), STORED * 3)
+        talk.expect(
+            storage(b"set", one, b"x", exptime=0) + storage(b"set", two, b"x", exptime=10) + storage(b"add", three, b"x", exptime=100),
+            STORED * 3,
+        )
         assert 20 < life_left(servers[1], one) <= 30
         assert 0 < life_left(servers[1], two) <= 10
         assert 20 < life_left(servers[1], three) <= 30
@@ -322,8 +344,10 @@ def test_odd_numbers_while_a_server_is_away(memcached, proxy):
             talk.expect(b"mg %b T%b\r\n" % (key, number), b"CLIENT_ERROR bad token in command line format\r\n")
         for number in (b"100\x0bx", b"+100", b"\t100", b"00000000000000000100"):
             for asked, answer in (
-                (b"touch %b %b\r\n" % (key, number), b"TOUCHED\r\n"), (b"gat %b %b\r\n" % (number, key), values((key, b"x"))),
-                (b"mg %b T%b\r\n" % (key, number), b"HD\r\n"), (b"ms %b 1 T%b\r\nx\r\n" % (key, number), b"HD\r\n"),
+                (b"touch %b %b\r\n" % (key, number), b"TOUCHED\r\n"),
+                (b"gat %b %b\r\n" % (number, key), values((key, b"x"))),
+                (b"mg %b T%b\r\n" % (key, number), b"HD\r\n"),
+                (b"ms %b 1 T%b\r\nx\r\n" % (key, number), b"HD\r\n"),
                 (b"mg %b N%b v\r\n" % (key, number), b"VA 1\r\nx\r\n"),
             ):
                 talk.expect(asked, answer)
@@ -362,8 +386,23 @@ def test_a_change_that_is_under_way_when_the_ring_closes_is_undone(memcached, pr
     """It was sent to the stand-in, which is slow, and made when the key was another's again."""
     servers = memcached(), memcached()
     slow = relay(servers[1])
-    front = proxy("-s", servers[0].address, "-s", slow.address, "--timeout", milliseconds(60), "--auto-eject-hosts",
-                  "--distribution", "ketama", "--hash", "md5", "--server-failure-limit", "2", "--server-retry-timeout", milliseconds(4))
+    front = proxy(
+        "-s",
+        servers[0].address,
+        "-s",
+        slow.address,
+        "--timeout",
+        milliseconds(60),
+        "--auto-eject-hosts",
+        "--distribution",
+        "ketama",
+        "--hash",
+        "md5",
+        "--server-failure-limit",
+        "2",
+        "--server-retry-timeout",
+        milliseconds(4),
+    )
     with front.talk() as talk, front.talk() as other:
         key, *_ = keys_that_move(front, talk, servers[0])
         servers[0].kill()

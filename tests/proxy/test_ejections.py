@@ -39,8 +39,14 @@ def found_keys(answer):
 def test_a_retrieval_of_many_keys_while_two_servers_hang(memcached, proxy, asked):
     servers = [memcached() for _ in range(3)]
     front = proxy(
-        *(word for server in servers for word in ("-s", server.address)), "-b", memcached().address, "--auto-eject-hosts",
-        "--timeout", milliseconds(TIMEOUT), "--server-failure-limit", "1",
+        *(word for server in servers for word in ("-s", server.address)),
+        "-b",
+        memcached().address,
+        "--auto-eject-hosts",
+        "--timeout",
+        milliseconds(TIMEOUT),
+        "--server-failure-limit",
+        "1",
     )
     fill(front)
     for server in servers[:2]:
@@ -58,8 +64,14 @@ def test_a_retrieval_of_many_keys_while_an_operator_ejects_the_servers(memcached
     """The servers hang and nobody has noticed yet: what waits for them is answered by the backup at once."""
     servers = [memcached() for _ in range(3)]
     front = proxy(
-        *(word for server in servers for word in ("-s", server.address)), "-b", memcached().address, "--auto-eject-hosts",
-        "--timeout", milliseconds(400), "--control", tmp_path / "control",
+        *(word for server in servers for word in ("-s", server.address)),
+        "-b",
+        memcached().address,
+        "--auto-eject-hosts",
+        "--timeout",
+        milliseconds(400),
+        "--control",
+        tmp_path / "control",
     )
     front.control = str(tmp_path / "control")
     fill(front)
@@ -92,8 +104,14 @@ def test_no_ring_without_the_ejected_server(memcached, proxy):
     of_light = [key for key in KEYS if servers[locate(key)] is light]
     assert of_heavy and of_light
     front = proxy(
-        *(word for server in weighted for word in ("-s", server)), "--distribution", "perl-fast", "--auto-eject-hosts",
-        "--timeout", milliseconds(TIMEOUT), "--server-failure-limit", "1",
+        *(word for server in weighted for word in ("-s", server)),
+        "--distribution",
+        "perl-fast",
+        "--auto-eject-hosts",
+        "--timeout",
+        milliseconds(TIMEOUT),
+        "--server-failure-limit",
+        "1",
     )
     fill(front)
     heavy.pause()

@@ -38,13 +38,16 @@ def failed(stage, reason):
 
 
 @pytest.mark.parametrize("end", [close, reset])
-@pytest.mark.parametrize("asked, answer", [
-    (GET, FOUND),
-    (b"gets k\r\n", FOUND),
-    (b"get k l\r\n", FOUND),
-    (b"gat 5 k\r\n", FOUND),
-    (b"touch k 5\r\n", b"TOUCHED\r\n"),
-])
+@pytest.mark.parametrize(
+    "asked, answer",
+    [
+        (GET, FOUND),
+        (b"gets k\r\n", FOUND),
+        (b"get k l\r\n", FOUND),
+        (b"gat 5 k\r\n", FOUND),
+        (b"touch k 5\r\n", b"TOUCHED\r\n"),
+    ],
+)
 def test_what_may_be_repeated_is_asked_once_more(stage, talk, asked, answer, end):
     stage.set([[expect(asked), end()], [expect(asked), say(answer)]])
     talk.expect(asked, answer)
@@ -161,10 +164,12 @@ def test_a_silent_middle_of_an_answer(stage, talk):
 def test_a_late_answer_is_never_given_to_another_request(stage, talk):
     """The answer to the first get comes when the second has long been asked."""
     late = threading.Event()
-    stage.set([
-        [expect(b"get first\r\n"), wait_for(late), value(b"first", b"late") + MISS],
-        [expect(b"get second\r\n"), wait_for(late), value(b"second", b"right") + MISS],
-    ])
+    stage.set(
+        [
+            [expect(b"get first\r\n"), wait_for(late), value(b"first", b"late") + MISS],
+            [expect(b"get second\r\n"), wait_for(late), value(b"second", b"right") + MISS],
+        ]
+    )
     talk.expect(b"get first\r\n", MISS)
     talk.send(b"get second\r\n")
     stage.backends[0].wait_until_seen(b"get second\r\n")

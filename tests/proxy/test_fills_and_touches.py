@@ -29,15 +29,21 @@ def commands(server):
     return sum(facts[name] for name in ("cmd_get", "cmd_touch", "cmd_meta"))
 
 
-@pytest.mark.parametrize("change, answer, left", [
-    (storage(b"append", b"k", b"0"), b"STORED\r\n", b"50"),
-    (b"incr k 1\r\n", b"6\r\n", b"6"),
-    (storage(b"add", b"k", b"x"), b"NOT_STORED\r\n", b"5"),
-    (storage(b"replace", b"k", b"x"), b"STORED\r\n", b"x"),
-    (b"touch k 100\r\n", b"TOUCHED\r\n", b"5"),
-    (b"ma k v\r\n", b"VA 1\r\n6\r\n", b"6"),
-], ids=["append", "incr", "add", "replace", "touch", "ma"])
-@pytest.mark.parametrize("touching", [b"gat 100 k\r\n", b"gat 100 k other\r\n", b"gats 100 k\r\n", b"mg k T100 v\r\n"], ids=["gat", "gat_of_two", "gats", "mg"])
+@pytest.mark.parametrize(
+    "change, answer, left",
+    [
+        (storage(b"append", b"k", b"0"), b"STORED\r\n", b"50"),
+        (b"incr k 1\r\n", b"6\r\n", b"6"),
+        (storage(b"add", b"k", b"x"), b"NOT_STORED\r\n", b"5"),
+        (storage(b"replace", b"k", b"x"), b"STORED\r\n", b"x"),
+        (b"touch k 100\r\n", b"TOUCHED\r\n", b"5"),
+        (b"ma k v\r\n", b"VA 1\r\n6\r\n", b"6"),
+    ],
+    ids=["append", "incr", "add", "replace", "touch", "ma"],
+)
+@pytest.mark.parametrize(
+    "touching", [b"gat 100 k\r\n", b"gat 100 k other\r\n", b"gats 100 k\r\n", b"mg k T100 v\r\n"], ids=["gat", "gat_of_two", "gats", "mg"]
+)
 def test_a_touch_does_not_void_the_fill_that_a_change_waits_for(held, change, answer, left, touching):
     front, primary, relay = held
     with front.talk() as talk, front.talk() as other:

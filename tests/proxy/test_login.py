@@ -50,7 +50,13 @@ SAID = [
     [LOGIN, NONE],
     [NONE, b"version\r\n", b"quit\r\n", b"\r\n", b"mn\r\n", b"stats\r\n"],
     [storage(b"set", b"k", b"one Secret"), NONE, LOGIN, NONE],
-    [storage(b"set", b"k", b"one"), storage(b"set", b"k", b""), storage(b"set", b"k", b"none secret"), b"add k 0 0 10\r\n", b"one secret\r\n"],
+    [
+        storage(b"set", b"k", b"one"),
+        storage(b"set", b"k", b""),
+        storage(b"set", b"k", b"none secret"),
+        b"add k 0 0 10\r\n",
+        b"one secret\r\n",
+    ],
     [b"set k 0 0 10\r\none secretXX", NONE, LOGIN, NONE],
     [b"set k 0 0 x\r\n", b"set k 0 0\r\n", b"set k 0 0 -1\r\n", b"SET k 0 0 10\r\n", b"one secret\r\n"],
     [b"  set   any  x y 13 noreply\r\n one   secret\r\n", NONE],
@@ -119,10 +125,18 @@ def test_sasl_in_two_steps(closed):
         assert said_of(ask(talk, plain(b"two", b"other:word", "step", authorized=b"two"))) == [("step", 0, b"Authenticated")]
 
 
-@pytest.mark.parametrize("said", [
-    plain(b"one", b""), plain(b"", b""), plain(b"one", b"secret", "step"), plain(b"one", b"secret", mechanism=b"CRAM-MD5"),
-    packet("auth", b"PLAIN", b"one secret"), packet("auth", b"PLAIN", b"\0one\0secret\0"), packet("step", b"PLAIN"),
-])
+@pytest.mark.parametrize(
+    "said",
+    [
+        plain(b"one", b""),
+        plain(b"", b""),
+        plain(b"one", b"secret", "step"),
+        plain(b"one", b"secret", mechanism=b"CRAM-MD5"),
+        packet("auth", b"PLAIN", b"one secret"),
+        packet("auth", b"PLAIN", b"\0one\0secret\0"),
+        packet("step", b"PLAIN"),
+    ],
+)
 def test_sasl_refused(closed, said):
     with closed.talk() as talk:
         (answer,) = ask_unknown(talk, said)
@@ -130,7 +144,9 @@ def test_sasl_refused(closed, said):
         assert said_of(ask(talk, plain(b"one", b"secret"))) == [WELCOME]
 
 
-@pytest.mark.parametrize("said", [packet("get", b"k"), store("setQ", b"k", b"x"), packet("noop"), packet("stat"), packet("flush"), packet(0x55)])
+@pytest.mark.parametrize(
+    "said", [packet("get", b"k"), store("setQ", b"k", b"x"), packet("noop"), packet("stat"), packet("flush"), packet(0x55)]
+)
 def test_who_is_unknown_can_run_nothing(closed, said):
     """As in memcached -S, which closes the connection."""
     with closed.talk() as talk:

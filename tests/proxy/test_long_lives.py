@@ -24,7 +24,9 @@ def emptied(memcached, proxy):
             talk.expect(storage(b"set", b"k", b"5", flags=7, exptime=end), b"STORED\r\n")
             eventually(lambda: b"5" in there.ask(b"get k\r\n", b"END\r\n"), what="the copy has arrived")
             primary.restart()
-            eventually(lambda: talk.ask(b"get other\r\n", b"END\r\n") and front.stats()["backends_ejected"] == 0, what="the primary is back")
+            eventually(
+                lambda: talk.ask(b"get other\r\n", b"END\r\n") and front.stats()["backends_ejected"] == 0, what="the primary is back"
+            )
         return front, primary
 
     return start
@@ -38,13 +40,17 @@ def life_at(server):
 
 
 @pytest.mark.parametrize("life", [LONGEST_RELATIVE + 5 * DAY, 60 * DAY, 10 * 365 * DAY], ids=["35_days", "60_days", "10_years"])
-@pytest.mark.parametrize("asked, answer", [
-    (b"get k\r\n", value(b"k", b"5", 7) + b"END\r\n"),
-    (b"mg k v\r\n", b"VA 1\r\n5\r\n"),
-    (b"incr k 1\r\n", b"6\r\n"),
-    (storage(b"append", b"k", b"0"), b"STORED\r\n"),
-    (storage(b"add", b"k", b"0"), b"NOT_STORED\r\n"),
-], ids=["get", "mg", "incr", "append", "add"])
+@pytest.mark.parametrize(
+    "asked, answer",
+    [
+        (b"get k\r\n", value(b"k", b"5", 7) + b"END\r\n"),
+        (b"mg k v\r\n", b"VA 1\r\n5\r\n"),
+        (b"incr k 1\r\n", b"6\r\n"),
+        (storage(b"append", b"k", b"0"), b"STORED\r\n"),
+        (storage(b"add", b"k", b"0"), b"NOT_STORED\r\n"),
+    ],
+    ids=["get", "mg", "incr", "append", "add"],
+)
 def test_it_is_filled_again_with_the_rest_of_its_life(emptied, life, asked, answer):
     front, primary = emptied(int(time.time()) + life)
     with front.talk() as talk:

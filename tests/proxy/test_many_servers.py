@@ -162,20 +162,23 @@ def test_quit_is_the_last_request(stage):
 # -- noreply
 
 
-@pytest.mark.parametrize("asked, answer", [
-    (b"set %b 0 0 1 noreply\r\nx\r\n", b"STORED\r\n"),
-    (b"add %b 0 0 1 noreply\r\nx\r\n", b"NOT_STORED\r\n"),
-    (b"replace %b 0 0 1 noreply\r\nx\r\n", b"NOT_STORED\r\n"),
-    (b"append %b 0 0 1 noreply\r\nx\r\n", b"STORED\r\n"),
-    (b"prepend %b 0 0 1 noreply\r\nx\r\n", b"STORED\r\n"),
-    (b"cas %b 0 0 1 7 noreply\r\nx\r\n", b"EXISTS\r\n"),
-    (b"incr %b 1 noreply\r\n", b"5\r\n"),
-    (b"decr %b 1 noreply\r\n", b"NOT_FOUND\r\n"),
-    (b"delete %b noreply\r\n", b"DELETED\r\n"),
-    (b"touch %b 10 noreply\r\n", b"TOUCHED\r\n"),
-    (b"set %b 0 0 1 noreply\r\nx\r\n", b"SERVER_ERROR out of memory storing object\r\n"),
-    (b"incr %b 1 noreply\r\n", b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
-])
+@pytest.mark.parametrize(
+    "asked, answer",
+    [
+        (b"set %b 0 0 1 noreply\r\nx\r\n", b"STORED\r\n"),
+        (b"add %b 0 0 1 noreply\r\nx\r\n", b"NOT_STORED\r\n"),
+        (b"replace %b 0 0 1 noreply\r\nx\r\n", b"NOT_STORED\r\n"),
+        (b"append %b 0 0 1 noreply\r\nx\r\n", b"STORED\r\n"),
+        (b"prepend %b 0 0 1 noreply\r\nx\r\n", b"STORED\r\n"),
+        (b"cas %b 0 0 1 7 noreply\r\nx\r\n", b"EXISTS\r\n"),
+        (b"incr %b 1 noreply\r\n", b"5\r\n"),
+        (b"decr %b 1 noreply\r\n", b"NOT_FOUND\r\n"),
+        (b"delete %b noreply\r\n", b"DELETED\r\n"),
+        (b"touch %b 10 noreply\r\n", b"TOUCHED\r\n"),
+        (b"set %b 0 0 1 noreply\r\nx\r\n", b"SERVER_ERROR out of memory storing object\r\n"),
+        (b"incr %b 1 noreply\r\n", b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
+    ],
+)
 def test_noreply_stays_between_client_and_proxy(stage, talk, asked, answer):
     """The server is asked for a reply, so that the link is in step; the client gets none."""
     asked = asked % A1
@@ -192,12 +195,15 @@ def test_noreply_is_silent_about_a_server_that_is_down(stage, talk):
 # -- flush_all
 
 
-@pytest.mark.parametrize("asked, seen, answer", [
-    (b"flush_all\r\n", b"flush_all\r\n", b"OK\r\n"),
-    (b"flush_all 10\r\n", b"flush_all 10\r\n", b"OK\r\n"),
-    (b"flush_all noreply\r\n", b"flush_all\r\n", b""),
-    (b"flush_all 10 noreply\r\n", b"flush_all 10\r\n", b""),
-])
+@pytest.mark.parametrize(
+    "asked, seen, answer",
+    [
+        (b"flush_all\r\n", b"flush_all\r\n", b"OK\r\n"),
+        (b"flush_all 10\r\n", b"flush_all 10\r\n", b"OK\r\n"),
+        (b"flush_all noreply\r\n", b"flush_all\r\n", b""),
+        (b"flush_all 10 noreply\r\n", b"flush_all 10\r\n", b""),
+    ],
+)
 def test_flush_all_goes_to_all_servers(stage, talk, asked, seen, answer):
     stage.set(*([[expect(seen), b"OK\r\n"]] for _ in stage.backends))
     talk.expect(asked, answer)

@@ -84,15 +84,18 @@ def warming():
         yield stage
 
 
-@pytest.mark.parametrize("sent, answer, copy", [
-    (STORE, STORED, STORE),
-    (b"ms k 1 MA\r\nx\r\n", b"NS\r\n", b"ms k 1 MA\r\nx\r\n"),
-    (b"md k\r\n", STORED, b"md k\r\n"),
-    (b"ma k N0 J5 v\r\n", b"VA 1\r\n5\r\n", b"ma k N0 J5 v\r\n"),
-    (b"mg k v T9\r\n", b"VA 1\r\n1\r\n", b"mg k T9\r\n"),
-    (b"ms k 1 ME c\r\nx\r\n", b"HD c5\r\n", b"ms k 1\r\nx\r\n"),
-    (b"md k C5\r\n", STORED, b"md k\r\n"),
-])
+@pytest.mark.parametrize(
+    "sent, answer, copy",
+    [
+        (STORE, STORED, STORE),
+        (b"ms k 1 MA\r\nx\r\n", b"NS\r\n", b"ms k 1 MA\r\nx\r\n"),
+        (b"md k\r\n", STORED, b"md k\r\n"),
+        (b"ma k N0 J5 v\r\n", b"VA 1\r\n5\r\n", b"ma k N0 J5 v\r\n"),
+        (b"mg k v T9\r\n", b"VA 1\r\n1\r\n", b"mg k T9\r\n"),
+        (b"ms k 1 ME c\r\nx\r\n", b"HD c5\r\n", b"ms k 1\r\nx\r\n"),
+        (b"md k C5\r\n", STORED, b"md k\r\n"),
+    ],
+)
 def test_the_backup_hears_of_changes(stage, talk, sent, answer, copy):
     reply = answer if copy == sent else STORED
     stage.set([[expect(sent), answer]], [[expect(copy), reply]])
@@ -105,9 +108,15 @@ def test_but_not_of_what_changed_nothing(stage, talk, sent, answer):
     talk.expect(sent, answer)
 
 
-@pytest.mark.parametrize("sent, answer", [
-    (b"mg k v k\r\n", b"VA 1 kk\r\n1\r\n"), (STORE, STORED), (b"ms k 1 ME\r\nx\r\n", b"NS\r\n"), (b"ma k v\r\n", b"VA 1\r\n2\r\n"),
-])
+@pytest.mark.parametrize(
+    "sent, answer",
+    [
+        (b"mg k v k\r\n", b"VA 1 kk\r\n1\r\n"),
+        (STORE, STORED),
+        (b"ms k 1 ME\r\nx\r\n", b"NS\r\n"),
+        (b"ma k v\r\n", b"VA 1\r\n2\r\n"),
+    ],
+)
 def test_the_backup_answers_for_a_primary_that_is_down(stage, talk, sent, answer):
     stage.set([], [[expect(sent), answer]])
     stage.backends[0].refuse()

@@ -30,20 +30,23 @@ def test_a_client_that_has_the_value_already(server, proxy):
     assert front.stats()["backend_failures"] == 0
 
 
-@pytest.mark.parametrize("said, answer", [
-    (b"ms k 3 E5 c s k O1\r\nabc\r\n", b"HD c5 s3 kk O1\r\n"),
-    (b"ms k 1 E\r\n1\r\n", b"CLIENT_ERROR bad token in command line format\r\n"),
-    (b"ms k 7 !\r\nversion\r\n", b"CLIENT_ERROR bad command line format\r\n"),
-    (b"ms k 7 z\r\nversion\r\n", b"CLIENT_ERROR invalid flag\r\n"),
-    (b"ms k 7 noreply\r\nversion\r\n", b"CLIENT_ERROR invalid flag\r\n"),
-    (b"ms k 1 Mset\r\n1\r\n", b"CLIENT_ERROR invalid mode for ms M token\r\n"),
-    (b"ms k 1 F+7 T\t9\r\n1\r\n", b"HD\r\n"),
-    (b"md k x\r\n", b"NF\r\n"),
-    (b"ma k N0 J5 E9 c v\r\n", b"VA 1 c9\r\n5\r\n"),
-    (b"mg k x y\r\n", b"CLIENT_ERROR invalid flag\r\n"),
-    (b"delete noreply\r\n", b""),
-    (b"foo noreply\r\n", b""),
-])
+@pytest.mark.parametrize(
+    "said, answer",
+    [
+        (b"ms k 3 E5 c s k O1\r\nabc\r\n", b"HD c5 s3 kk O1\r\n"),
+        (b"ms k 1 E\r\n1\r\n", b"CLIENT_ERROR bad token in command line format\r\n"),
+        (b"ms k 7 !\r\nversion\r\n", b"CLIENT_ERROR bad command line format\r\n"),
+        (b"ms k 7 z\r\nversion\r\n", b"CLIENT_ERROR invalid flag\r\n"),
+        (b"ms k 7 noreply\r\nversion\r\n", b"CLIENT_ERROR invalid flag\r\n"),
+        (b"ms k 1 Mset\r\n1\r\n", b"CLIENT_ERROR invalid mode for ms M token\r\n"),
+        (b"ms k 1 F+7 T\t9\r\n1\r\n", b"HD\r\n"),
+        (b"md k x\r\n", b"NF\r\n"),
+        (b"ma k N0 J5 E9 c v\r\n", b"VA 1 c9\r\n5\r\n"),
+        (b"mg k x y\r\n", b"CLIENT_ERROR invalid flag\r\n"),
+        (b"delete noreply\r\n", b""),
+        (b"foo noreply\r\n", b""),
+    ],
+)
 def test_the_link_stays_in_step(server, proxy, said, answer):
     front = proxy("-s", server.address)
     with front.talk() as talk:

@@ -49,7 +49,10 @@ def test_after_a_pause_of_the_proxy_no_server_is_late(memcached, more):
         talk.expect(storage(b"set", b"k", b"hello"), STORED)
     with Relay(server) as relay:
         relay.delay(DISTANCE)
-        with Proxy("-s", relay.address, "--auto-eject-hosts", "--timeout", TIMEOUT_MS, *more) as proxy, Load(proxy.port, connecting=1) as load:
+        with (
+            Proxy("-s", relay.address, "--auto-eject-hosts", "--timeout", TIMEOUT_MS, *more) as proxy,
+            Load(proxy.port, connecting=1) as load,
+        ):
             for _ in range(2):
                 for pid in family(proxy.pid):
                     os.kill(pid, signal.SIGSTOP)
@@ -154,8 +157,13 @@ def test_a_dead_name_service_does_not_keep_us_from_addresses(memcached, tmp_path
         servers.append(memcached(host="::1"))
     with NameServer() as names:
         names.silent = True
-        arguments = [word for where in [*(f"{name}:{free_port()}" for name in NAMED), *(each.address for each in servers)] for word in ("-s", where)]
-        with Proxy(*arguments, "--server-failure-limit", "2", "--server-retry-timeout", "300", prefix=names.prefix) as front, front.talk() as talk:
+        arguments = [
+            word for where in [*(f"{name}:{free_port()}" for name in NAMED), *(each.address for each in servers)] for word in ("-s", where)
+        ]
+        with (
+            Proxy(*arguments, "--server-failure-limit", "2", "--server-retry-timeout", "300", prefix=names.prefix) as front,
+            front.talk() as talk,
+        ):
             answers = ask_apart(front, KEYS)
             assert answers.count(STORED) > 3
             by_name = {answer for answer in answers if answer != STORED}

@@ -57,8 +57,12 @@ def test_two_proxies_that_are_the_backup_of_each_other(pair, options):
         talk.expect(b"get k\r\n", FOUND)
         talk.in_step()
         there.in_step()
-    warned = [line for front, partner in ((one, other), (other, one)) for line in front.log().splitlines()
-              if (" WARNING " in line or " ERROR " in line) and f":{partner.port}" in line]
+    warned = [
+        line
+        for front, partner in ((one, other), (other, one))
+        for line in front.log().splitlines()
+        if (" WARNING " in line or " ERROR " in line) and f":{partner.port}" in line
+    ]
     assert warned, "the log says which server is a proxy"
     for front in (one, other):
         facts = front.stats()

@@ -26,16 +26,20 @@ class ExecutesAndCloses:
 SET = storage(b"set", b"k", b"new")
 
 
-@pytest.mark.parametrize("read, change, miss", [
-    (b"get k\r\n", SET, b"END\r\n"),
-    (b"gets k\r\n", SET, b"END\r\n"),
-    (b"get a k b\r\n", SET, b"END\r\n"),
-    (b"get k\r\n", storage(b"append", b"k", b"new"), b"END\r\n"),
-    (b"get k\r\n", b"incr k 1\r\n", b"END\r\n"),
-    (b"get k\r\n", b"get other\r\n" + SET, b"END\r\n"),
-    (b"mg k v\r\n", b"ms k 3\r\nnew\r\n", b"EN\r\n"),
-    (b"mg k v\r\n", SET, b"EN\r\n"),
-], ids=["get", "gets", "several_keys", "append", "incr", "with_another_between", "meta", "meta_then_text"])
+@pytest.mark.parametrize(
+    "read, change, miss",
+    [
+        (b"get k\r\n", SET, b"END\r\n"),
+        (b"gets k\r\n", SET, b"END\r\n"),
+        (b"get a k b\r\n", SET, b"END\r\n"),
+        (b"get k\r\n", storage(b"append", b"k", b"new"), b"END\r\n"),
+        (b"get k\r\n", b"incr k 1\r\n", b"END\r\n"),
+        (b"get k\r\n", b"get other\r\n" + SET, b"END\r\n"),
+        (b"mg k v\r\n", b"ms k 3\r\nnew\r\n", b"EN\r\n"),
+        (b"mg k v\r\n", SET, b"EN\r\n"),
+    ],
+    ids=["get", "gets", "several_keys", "append", "incr", "with_another_between", "meta", "meta_then_text"],
+)
 def test_a_read_is_not_repeated_behind_a_change_of_its_key(scripted, proxy, read, change, miss):
     server = scripted(answer=ExecutesAndCloses().answer)
     front = proxy("-s", server.address, "--server-failure-limit", 1000)

@@ -29,7 +29,7 @@ def test_a_million_bytes(talk):
 
 @pytest.mark.parametrize("size", [1, 1447, 65_536])
 def test_a_large_value_in_pieces(talk, size):
-    data = LARGE[:size * 200]
+    data = LARGE[: size * 200]
     talk.send_in_pieces(storage(b"set", b"k", data), size)
     talk.expect_answer(b"STORED\r\n")
     talk.expect(b"get k\r\n", value(b"k", data) + MISS)
@@ -96,7 +96,7 @@ def test_ten_thousand_keys_at_once(talk):
     keys = [b"some-key-%d" % number for number in range(10_000)]
     there = keys[::2]
     for start in range(0, len(there), 1000):
-        part = there[start:start + 1000]
+        part = there[start : start + 1000]
         talk.expect(b"".join(storage(b"set", key, key) for key in part), b"STORED\r\n" * len(part))
     talk.send(b"get %b\r\n" % b" ".join(keys))
     answer = talk.read_exactly(sum(len(value(key, key)) for key in there) + len(MISS))

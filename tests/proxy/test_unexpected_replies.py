@@ -14,15 +14,19 @@ OFTEN = 5
 LIMIT = 3
 
 
-@pytest.mark.parametrize("asked, reply", [
-    (b"mg k C5 v c\r\n", b"HD c5\r\n"),
-    (b"mg k v\r\n", b"HD\r\n"),
-    (b"mg k s v\r\n", b"HD s1\r\n"),
-    (b"mg k v\r\n", b"CLIENT_ERROR invalid flag\r\n"),
-    (b"mg k v\r\n", b"VA 1 W\r\nx\r\n"),
-    (b"ms k 1 E5 c\r\nx\r\n", b"HD c5\r\n"),
-    (b"md k v c\r\n", b"HD c5\r\n"),
-], ids=["conditional_read", "no_value", "flag_without_value", "error", "flag_not_asked_for", "number_of_the_client", "delete"])
+@pytest.mark.parametrize(
+    "asked, reply",
+    [
+        (b"mg k C5 v c\r\n", b"HD c5\r\n"),
+        (b"mg k v\r\n", b"HD\r\n"),
+        (b"mg k s v\r\n", b"HD s1\r\n"),
+        (b"mg k v\r\n", b"CLIENT_ERROR invalid flag\r\n"),
+        (b"mg k v\r\n", b"VA 1 W\r\nx\r\n"),
+        (b"ms k 1 E5 c\r\nx\r\n", b"HD c5\r\n"),
+        (b"md k v c\r\n", b"HD c5\r\n"),
+    ],
+    ids=["conditional_read", "no_value", "flag_without_value", "error", "flag_not_asked_for", "number_of_the_client", "delete"],
+)
 def test_it_never_ejects_the_server(scripted, proxy, asked, reply):
     """The connection may be closed where it is not certain to be in step; the server is used on, also by everybody else."""
 

@@ -7,8 +7,7 @@ from support.timing import TICK, Stopwatch, eventually, milliseconds
 
 MISS = b"END\r\n"
 TIMEOUT = 6
-OPTIONS = ("--timeout", milliseconds(TIMEOUT), "--connect-timeout", milliseconds(TIMEOUT),
-           "--server-retry-timeout", milliseconds(TIMEOUT))
+OPTIONS = ("--timeout", milliseconds(TIMEOUT), "--connect-timeout", milliseconds(TIMEOUT), "--server-retry-timeout", milliseconds(TIMEOUT))
 
 
 class Site:

@@ -168,18 +168,22 @@ def emptied(memcached, proxy):
     return start
 
 
-@pytest.mark.parametrize("asked, answer, left", [
-    (b"incr k 1\r\n", b"6\r\n", b"6"),
-    (b"decr k 1\r\n", b"4\r\n", b"4"),
-    (storage(b"append", b"k", b"0"), b"STORED\r\n", b"50"),
-    (storage(b"prepend", b"k", b"1"), b"STORED\r\n", b"15"),
-    (storage(b"replace", b"k", b"x", flags=7), b"STORED\r\n", b"x"),
-    (storage(b"add", b"k", b"x"), b"NOT_STORED\r\n", b"5"),
-    (storage(b"cas", b"k", b"x", more=b" 1234567"), b"EXISTS\r\n", b"5"),
-    (b"touch k 50\r\n", b"TOUCHED\r\n", b"5"),
-    (b"gat 50 k\r\n", value(b"k", b"5", 7) + MISS, b"5"),
-    (b"delete k\r\n", b"DELETED\r\n", None),
-], ids=lambda part: part.split()[0].decode() if part and b" " in part else None)
+@pytest.mark.parametrize(
+    "asked, answer, left",
+    [
+        (b"incr k 1\r\n", b"6\r\n", b"6"),
+        (b"decr k 1\r\n", b"4\r\n", b"4"),
+        (storage(b"append", b"k", b"0"), b"STORED\r\n", b"50"),
+        (storage(b"prepend", b"k", b"1"), b"STORED\r\n", b"15"),
+        (storage(b"replace", b"k", b"x", flags=7), b"STORED\r\n", b"x"),
+        (storage(b"add", b"k", b"x"), b"NOT_STORED\r\n", b"5"),
+        (storage(b"cas", b"k", b"x", more=b" 1234567"), b"EXISTS\r\n", b"5"),
+        (b"touch k 50\r\n", b"TOUCHED\r\n", b"5"),
+        (b"gat 50 k\r\n", value(b"k", b"5", 7) + MISS, b"5"),
+        (b"delete k\r\n", b"DELETED\r\n", None),
+    ],
+    ids=lambda part: part.split()[0].decode() if part and b" " in part else None,
+)
 def test_it_finds_what_it_would_have_found(emptied, asked, answer, left):
     front, primary = emptied(k=b"5")
     with front.talk() as talk, primary.talk() as there:
@@ -211,8 +215,18 @@ def test_in_one_packet(emptied):
     front, _ = emptied(k=b"5", l=b"9")
     with front.talk() as talk:
         talk.expect(
-            b"incr k 1\r\nget k\r\nincr k 1\r\nget l k\r\n" + storage(b"add", b"k", b"x") + b"delete k\r\nincr k 1\r\n" + storage(b"add", b"k", b"1") + b"incr k 1\r\n",
-            b"6\r\n" + value(b"k", b"6", 7) + MISS + b"7\r\n" + value(b"l", b"9", 7) + value(b"k", b"7", 7) + MISS
+            b"incr k 1\r\nget k\r\nincr k 1\r\nget l k\r\n"
+            + storage(b"add", b"k", b"x")
+            + b"delete k\r\nincr k 1\r\n"
+            + storage(b"add", b"k", b"1")
+            + b"incr k 1\r\n",
+            b"6\r\n"
+            + value(b"k", b"6", 7)
+            + MISS
+            + b"7\r\n"
+            + value(b"l", b"9", 7)
+            + value(b"k", b"7", 7)
+            + MISS
             + b"NOT_STORED\r\nDELETED\r\nNOT_FOUND\r\nSTORED\r\n2\r\n",
         )
         talk.in_step()

@@ -18,8 +18,16 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 START = 4 * PATIENCE
 
 _OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe",
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-pipe",
 )
 
 
@@ -38,7 +46,15 @@ class Browser:
         self._home = tempfile.TemporaryDirectory(prefix="chromium", ignore_cleanup_errors=True)
         theirs, self._writing = os.pipe()
         self._reading, their_answers = os.pipe()
-        command = ["sh", "-c", f'exec "$@" 3</proc/self/fd/{theirs} 4>/proc/self/fd/{their_answers}', "sh", CHROMIUM, *_OPTIONS, f"--user-data-dir={self._home.name}"]
+        command = [
+            "sh",
+            "-c",
+            f'exec "$@" 3</proc/self/fd/{theirs} 4>/proc/self/fd/{their_answers}',
+            "sh",
+            CHROMIUM,
+            *_OPTIONS,
+            f"--user-data-dir={self._home.name}",
+        ]
         self._process = subprocess.Popen(command, pass_fds=(theirs, their_answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(theirs)
         os.close(their_answers)

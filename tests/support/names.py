@@ -86,7 +86,9 @@ class NameServer:
 
     def _answer(self, question: bytes) -> bytes:
         end = question.index(b"\0", 12) + 5  # of the one question, after the name, its type and class
-        (kind,) = struct.unpack("!H", question[end - 4:end - 2])
-        records = [b"\xc0\x0c" + struct.pack("!HHIH", TYPE_A, 1, 0, 4) + socket.inet_aton(each) for each in self.addresses if kind == TYPE_A]
+        (kind,) = struct.unpack("!H", question[end - 4 : end - 2])
+        records = [
+            b"\xc0\x0c" + struct.pack("!HHIH", TYPE_A, 1, 0, 4) + socket.inet_aton(each) for each in self.addresses if kind == TYPE_A
+        ]
         status = 0 if self.addresses else NO_SUCH_NAME
         return question[:2] + struct.pack("!HHHHH", 0x8180 | status, 1, len(records), 0, 0) + question[12:end] + b"".join(records)

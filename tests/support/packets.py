@@ -8,7 +8,8 @@ HEADER_SIZE = REQUEST.size
 
 #: Quiet ones end with Q.
 OPCODES = {
-    name: opcode for opcode, name in enumerate(
+    name: opcode
+    for opcode, name in enumerate(
         "get set add replace delete incr decr quit flush getQ noop version getk getkQ append prepend stat setQ addQ replaceQ deleteQ "
         "incrQ decrQ quitQ flushQ appendQ prependQ verbosity touch gat gatQ".split()
     )
@@ -58,10 +59,12 @@ def taken_apart(data):
         assert len(data) >= HEADER_SIZE, f"no header: {data!r}"
         magic, opcode, key_length, extras_length, data_type, status, body_length, opaque, cas = REQUEST.unpack(data[:HEADER_SIZE])
         assert (magic, data_type) == (0x81, 0), data[:HEADER_SIZE]
-        body, data = data[HEADER_SIZE:HEADER_SIZE + body_length], data[HEADER_SIZE + body_length:]
+        body, data = data[HEADER_SIZE : HEADER_SIZE + body_length], data[HEADER_SIZE + body_length :]
         assert len(body) == body_length, "a packet that is cut short"
         key_end = extras_length + key_length
-        answers.append(Answer(NAMES.get(opcode, opcode), status, cas, body[:extras_length], body[extras_length:key_end], body[key_end:], opaque))
+        answers.append(
+            Answer(NAMES.get(opcode, opcode), status, cas, body[:extras_length], body[extras_length:key_end], body[key_end:], opaque)
+        )
     return answers
 
 

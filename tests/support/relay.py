@@ -99,7 +99,7 @@ class Relay:
             connection.answered += len(chunk)
             if connection.answered < count:
                 return chunk
-            raise _Cut(chunk[:len(chunk) - (connection.answered - count)])
+            raise _Cut(chunk[: len(chunk) - (connection.answered - count)])
 
         for connection in self._all():
             connection.answered = 0
@@ -166,11 +166,11 @@ class _Connection:
         self._relay = relay
         self._client = client
         self._server = None
-        self._running = 2      # threads; the last one closes
+        self._running = 2  # threads; the last one closes
         self._lock = threading.Lock()
         self._is_cut = False
-        self.has_gap = False   # bytes were forgotten
-        self.answered = 0      # bytes, see Relay.truncate
+        self.has_gap = False  # bytes were forgotten
+        self.answered = 0  # bytes, see Relay.truncate
 
     def run(self):
         try:

@@ -19,8 +19,9 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from support.servers import HOST, free_port
 from support.timing import PATIENCE, eventually
@@ -301,7 +302,7 @@ class _Connection:
 
     def drip(self, data):
         for offset in range(len(data)):
-            self.say(data[offset:offset + 1])
+            self.say(data[offset : offset + 1])
             time.sleep(DRIP_INTERVAL)
 
     def hang(self):

@@ -66,8 +66,13 @@ def environment(**extra):
 def run(*arguments, program="gmproxy", stdin="", cwd=None, **variables):
     """Run a command of the proxy to its end: a subprocess.CompletedProcess with text."""
     return subprocess.run(
-        [*COMMANDS[program], *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=PATIENCE,
-        cwd=cwd, env=environment(**variables),
+        [*COMMANDS[program], *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=cwd,
+        env=environment(**variables),
     )
 
 
@@ -219,8 +224,11 @@ class Proxy(Process):
         self._stderr = tempfile.TemporaryFile()
         where = [] if port else ["-l", host, "-p", str(self.port)]
         super().__init__(
-            [*prefix, *COMMANDS[program], *where, *map(str, arguments)], stdout=self._stdout, stderr=self._stderr,
-            env=environment(**(variables or {})), **options,
+            [*prefix, *COMMANDS[program], *where, *map(str, arguments)],
+            stdout=self._stdout,
+            stderr=self._stderr,
+            env=environment(**(variables or {})),
+            **options,
         )
         eventually(self._answers, what="the proxy answers clients")
 

@@ -15,6 +15,7 @@ def order(process, *words):
 
 def reloaded(process, times=1):
     """Wait until the log tells of so many reloads, refused or not."""
+
     def told():
         log = process.log()
         return log.count("INFO reloaded") + log.count("ERROR reload refused") >= times

@@ -38,7 +38,7 @@ class Talk:
     def send_in_pieces(self, data, size=1):
         """Each piece in a packet of its own, as far as the kernel lets it."""
         for start in range(0, len(data), size):
-            self.socket.sendall(data[start:start + size])
+            self.socket.sendall(data[start : start + size])
 
     # -- in
 

@@ -46,9 +46,9 @@ class Nutcracker(Process):
         self.log = directory / "nutcracker.log"
         file = write_pools(directory / "nutcracker.yml", pools, self.ports)
         super().__init__(
-            ["nutcracker", "-c", file, "-o", self.log, "-p", directory / "nutcracker.pid",
-             "-a", HOST, "-s", str(self.ports["stats"])],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            ["nutcracker", "-c", file, "-o", self.log, "-p", directory / "nutcracker.pid", "-a", HOST, "-s", str(self.ports["stats"])],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         eventually(self._accepts, what="nutcracker accepts clients")
 

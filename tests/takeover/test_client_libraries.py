@@ -72,7 +72,10 @@ def store_with(library, mode, servers, weights, keys):
         complain(f"{library} is not installed")
     done = subprocess.run(
         [interpreter, CLIENTS / LIBRARIES[library].script, mode, *weighted(servers, weights)],
-        input="".join(f"{key}\n" for key in keys), capture_output=True, text=True, timeout=2 * PATIENCE,
+        input="".join(f"{key}\n" for key in keys),
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
 
@@ -125,9 +128,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "library, mode, weights, options", CASES, ids=lambda part: part if isinstance(part, str) else str(max(part))
-)
+@pytest.mark.parametrize("library, mode, weights, options", CASES, ids=lambda part: part if isinstance(part, str) else str(max(part)))
 def test_not_one_miss(library, mode, weights, options, servers, proxy):
     prefix = "app:" if mode in ("prefix", "namespace") else ""
     keys = keys_of(f"{library}-{mode}-{max(weights)}".replace(" ", "-"))

@@ -16,7 +16,18 @@ pytestmark = pytest.mark.skipif(not is_installed(), reason="nutcracker is not in
 DISTRIBUTIONS = ("ketama", "modula")
 
 HASHES = (
-    "one_at_a_time", "md5", "crc16", "crc32", "crc32a", "fnv1_64", "fnv1a_64", "fnv1_32", "fnv1a_32", "hsieh", "murmur", "jenkins",
+    "one_at_a_time",
+    "md5",
+    "crc16",
+    "crc32",
+    "crc32a",
+    "fnv1_64",
+    "fnv1a_64",
+    "fnv1_32",
+    "fnv1a_32",
+    "hsieh",
+    "murmur",
+    "jenkins",
 )
 
 
@@ -27,7 +38,8 @@ def pools_of(servers):
     named = [f"{address} {name}" for address, name in zip(weighted, ("cache-10", "cache-2", "blue"))]
     pools = {
         f"{distribution}-{hash_name}": {"distribution": distribution, "hash": hash_name, "servers": plain}
-        for distribution in DISTRIBUTIONS for hash_name in HASHES
+        for distribution in DISTRIBUTIONS
+        for hash_name in HASHES
     }
     for distribution in DISTRIBUTIONS:
         told = {"distribution": distribution, "hash": "murmur"}
@@ -131,11 +143,17 @@ def test_one_address_under_two_names(distribution, servers, tmp_path):
 @pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 3)])
 def test_an_ejected_servers_keys_go_where_nutcracker_sends_them(distribution, weights, memcached, tmp_path):
     servers = [memcached() for _ in range(3)]
-    pools = {"alpha": {
-        "distribution": distribution, "hash": "md5", "timeout": 400, "auto_eject_hosts": True, "server_failure_limit": 2,
-        "server_retry_timeout": 600_000,
-        "servers": [f"{server.address}:{weight}" for server, weight in zip(servers, weights)],
-    }}
+    pools = {
+        "alpha": {
+            "distribution": distribution,
+            "hash": "md5",
+            "timeout": 400,
+            "auto_eject_hosts": True,
+            "server_failure_limit": 2,
+            "server_retry_timeout": 600_000,
+            "servers": [f"{server.address}:{weight}" for server, weight in zip(servers, weights)],
+        }
+    }
     victims, keys = keys_of("before", 50), keys_of(f"ejected-{distribution}", 300)
     with Nutcracker(pools, tmp_path) as nutcracker, started(pools, tmp_path) as ours:
         servers[1].kill()

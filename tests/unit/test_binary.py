@@ -39,54 +39,60 @@ def heard(data, reply):
 # -- in
 
 
-@pytest.mark.parametrize("data, line", [
-    (packet("get", b"a"), b"gets a\r\n"),
-    (packet("getkQ", b"a\xff"), b"gets a\xff\r\n"),
-    (packet("get", ODD), b"mg %b b f c v\r\n" % ODD_WORD),
-    (store("set", b"a", b"hi", 5, 9), b"ms a 2 T9 F5 c\r\nhi\r\n"),
-    (store("setQ", b"a", b"hi"), b"ms a 2 T0 F0\r\nhi\r\n"),
-    (store("set", b"a", b"", cas=7), b"ms a 0 C7 T0 F0 c\r\n\r\n"),
-    (store("set", ODD, b"\r\n"), b"ms %b 2 b T0 F0 c\r\n\r\n\r\n" % ODD_WORD),
-    (store("add", b"a", b"hi"), b"ms a 2 ME T0 F0 c\r\nhi\r\n"),
-    (store("add", b"a", b"hi", cas=7), b"ms a 2 C7 T0 F0 c\r\nhi\r\n"),
-    (store("replaceQ", b"a", b"hi"), b"ms a 2 MR T0 F0\r\nhi\r\n"),
-    (store("set", b"a", b"hi", 2**32 - 1, 2**32 - 1), b"ms a 2 T2147483647 F4294967295 c\r\nhi\r\n"),
-    (packet("append", b"a", b"hi"), b"ms a 2 MA c\r\nhi\r\n"),
-    (packet("prependQ", b"a", b"hi", cas=7), b"ms a 2 MP C7\r\nhi\r\n"),
-    (packet("delete", b"a"), b"md a\r\n"),
-    (packet("deleteQ", b"a", cas=7), b"md a C7\r\n"),
-    (count("incr", b"a", 5, 10, 60), b"ma a MI D5 v c N60 J10\r\n"),
-    (count("decr", b"a", 5), b"ma a MD D5 v c\r\n"),
-    (count("incrQ", ODD, 5, cas=7), b"ma %b b MI D5 v c C7\r\n" % ODD_WORD),
-    (touch("touch", b"a", 60), b"mg a T60 f c\r\n"),
-    (touch("gat", b"a", 60), b"mg a T60 f c v\r\n"),
-    (touch("gatkQ", ODD, 60), b"mg %b b T60 f c v\r\n" % ODD_WORD),
-    (packet("flush"), b"flush_all\r\n"),
-    (packet("flushQ", extras=b"\0\0\0\x05"), b"flush_all 5\r\n"),
-])
+@pytest.mark.parametrize(
+    "data, line",
+    [
+        (packet("get", b"a"), b"gets a\r\n"),
+        (packet("getkQ", b"a\xff"), b"gets a\xff\r\n"),
+        (packet("get", ODD), b"mg %b b f c v\r\n" % ODD_WORD),
+        (store("set", b"a", b"hi", 5, 9), b"ms a 2 T9 F5 c\r\nhi\r\n"),
+        (store("setQ", b"a", b"hi"), b"ms a 2 T0 F0\r\nhi\r\n"),
+        (store("set", b"a", b"", cas=7), b"ms a 0 C7 T0 F0 c\r\n\r\n"),
+        (store("set", ODD, b"\r\n"), b"ms %b 2 b T0 F0 c\r\n\r\n\r\n" % ODD_WORD),
+        (store("add", b"a", b"hi"), b"ms a 2 ME T0 F0 c\r\nhi\r\n"),
+        (store("add", b"a", b"hi", cas=7), b"ms a 2 C7 T0 F0 c\r\nhi\r\n"),
+        (store("replaceQ", b"a", b"hi"), b"ms a 2 MR T0 F0\r\nhi\r\n"),
+        (store("set", b"a", b"hi", 2**32 - 1, 2**32 - 1), b"ms a 2 T2147483647 F4294967295 c\r\nhi\r\n"),
+        (packet("append", b"a", b"hi"), b"ms a 2 MA c\r\nhi\r\n"),
+        (packet("prependQ", b"a", b"hi", cas=7), b"ms a 2 MP C7\r\nhi\r\n"),
+        (packet("delete", b"a"), b"md a\r\n"),
+        (packet("deleteQ", b"a", cas=7), b"md a C7\r\n"),
+        (count("incr", b"a", 5, 10, 60), b"ma a MI D5 v c N60 J10\r\n"),
+        (count("decr", b"a", 5), b"ma a MD D5 v c\r\n"),
+        (count("incrQ", ODD, 5, cas=7), b"ma %b b MI D5 v c C7\r\n" % ODD_WORD),
+        (touch("touch", b"a", 60), b"mg a T60 f c\r\n"),
+        (touch("gat", b"a", 60), b"mg a T60 f c v\r\n"),
+        (touch("gatkQ", ODD, 60), b"mg %b b T60 f c v\r\n" % ODD_WORD),
+        (packet("flush"), b"flush_all\r\n"),
+        (packet("flushQ", extras=b"\0\0\0\x05"), b"flush_all 5\r\n"),
+    ],
+)
 def test_what_a_server_is_asked(data, line):
     assert understood(data).line == line
 
 
-@pytest.mark.parametrize("data, facts", [
-    (packet("get", b"a"), "is_read idempotent"),
-    (packet("get", ODD), "is_read idempotent"),
-    (touch("gat", b"a"), "is_read is_write idempotent"),
-    (touch("touch", b"a"), "is_read is_write idempotent"),
-    (store("set", b"a", b""), "is_write"),
-    (store("add", b"a", b""), "is_write conditional"),
-    (store("set", b"a", b"", cas=1), "is_write conditional"),
-    (packet("append", b"a", b"x"), "is_write"),
-    (packet("append", b"a", b"x", cas=1), "is_write conditional"),
-    (packet("delete", b"a"), "is_write"),
-    (packet("delete", b"a", cas=1), "is_write conditional"),
-    (count("incr", b"a"), "is_write"),
-    (count("incr", b"a", cas=1), "is_write conditional"),
-])
+@pytest.mark.parametrize(
+    "data, facts",
+    [
+        (packet("get", b"a"), "is_read idempotent"),
+        (packet("get", ODD), "is_read idempotent"),
+        (touch("gat", b"a"), "is_read is_write idempotent"),
+        (touch("touch", b"a"), "is_read is_write idempotent"),
+        (store("set", b"a", b""), "is_write"),
+        (store("add", b"a", b""), "is_write conditional"),
+        (store("set", b"a", b"", cas=1), "is_write conditional"),
+        (packet("append", b"a", b"x"), "is_write"),
+        (packet("append", b"a", b"x", cas=1), "is_write conditional"),
+        (packet("delete", b"a"), "is_write"),
+        (packet("delete", b"a", cas=1), "is_write conditional"),
+        (count("incr", b"a"), "is_write"),
+        (count("incr", b"a", cas=1), "is_write conditional"),
+    ],
+)
 def test_what_the_router_is_told(data, facts):
     request = understood(data)
     assert [fact for fact in ("is_read", "is_write", "conditional", "idempotent") if getattr(request.command, fact)] == facts.split()
-    assert request.key == data[24 + data[4]:24 + data[4] + data[3]]
+    assert request.key == data[24 + data[4] : 24 + data[4] + data[3]]
 
 
 @pytest.mark.parametrize("name", ["version", "stat", "quit", "quitQ"])
@@ -122,7 +128,9 @@ def test_a_get_ends_the_run():
     assert (one.keys, other.line) == ([b"a", b"b"], b"gets c\r\n")
 
 
-@pytest.mark.parametrize("data", [packet("get", b"b"), packet("getQ", ODD), packet("noop"), store("set", b"b", b""), packet("getQ", b"b", magic=0)])
+@pytest.mark.parametrize(
+    "data", [packet("get", b"b"), packet("getQ", ODD), packet("noop"), store("set", b"b", b""), packet("getQ", b"b", magic=0)]
+)
 def test_what_is_not_part_of_a_run(data):
     parser = parser_of(packet("getQ" if data[1] else "get", b"a") + data)
     assert parser.next_request().line == b"gets a\r\n"
@@ -141,9 +149,17 @@ B = b"VALUE b 0 7 8\r\n\r\nEND\r\n\r\n"
 END = b"END\r\n"
 
 
-@pytest.mark.parametrize("reply, opaques", [
-    (A + B + A + END, "123"), (A + A + END, "13"), (B + A + END, "23"), (END, "3"), (A + B + END, "123"), (B + END, "23"),
-])
+@pytest.mark.parametrize(
+    "reply, opaques",
+    [
+        (A + B + A + END, "123"),
+        (A + A + END, "13"),
+        (B + A + END, "23"),
+        (END, "3"),
+        (A + B + END, "123"),
+        (B + END, "23"),
+    ],
+)
 def test_of_a_run_each_gets_its_own_answer(reply, opaques):
     answers = heard(RUN, reply)
     assert "".join(answer.opaque.decode().lstrip("0") for answer in answers) == opaques
@@ -164,54 +180,76 @@ def test_an_error_is_told_to_all_of_a_run():
 # -- out
 
 
-@pytest.mark.parametrize("data, reply, status, rest", [
-    (packet("get", b"a"), A + END, 0, (7, b"\0\0\0\5", b"", b"hi")),
-    (packet("getk", b"a"), A + END, 0, (7, b"\0\0\0\5", b"a", b"hi")),
-    (packet("get", b"a"), END, 1, (0, b"", b"", b"Not found")),
-    (packet("getk", b"a"), END, 1, (0, b"", b"a", b"")),
-    (packet("getk", ODD), b"VA 4 f5 c7\r\n\r\n\r\n\r\n", 0, (7, b"\0\0\0\5", ODD, b"\r\n\r\n")),
-    (packet("getk", ODD), b"EN\r\n", 1, (0, b"", ODD, b"")),
-    (touch("touch", b"a"), b"HD f5 c7\r\n", 0, (7, b"\0\0\0\5", b"", b"")),
-    (touch("touch", b"a"), b"EN\r\n", 1, (0, b"", b"", b"Not found")),
-    (touch("gatk", b"a"), b"VA 0 f0 c7 W\r\n\r\n", 0, (7, bytes(4), b"a", b"")),
-    (store("set", b"a", b""), b"HD c18446744073709551615\r\n", 0, (2**64 - 1, b"", b"", b"")),
-    (store("set", b"a", b""), b"EX c0\r\n", 2, (0, b"", b"", b"Data exists for key.")),
-    (store("set", b"a", b""), b"NF c0\r\n", 1, (0, b"", b"", b"Not found")),
-    (store("add", b"a", b""), b"NS c0\r\n", 2, (0, b"", b"", b"Data exists for key.")),
-    (store("replace", b"a", b""), b"NS c0\r\n", 1, (0, b"", b"", b"Not found")),
-    (packet("append", b"a", b""), b"NS c0\r\n", 5, (0, b"", b"", b"Not stored.")),
-    (packet("delete", b"a"), b"HD\r\n", 0, (0, b"", b"", b"")),
-    (packet("delete", b"a"), b"NF\r\n", 1, (0, b"", b"", b"Not found")),
-    (count("incr", b"a"), b"VA 20 c7\r\n18446744073709551615\r\n", 0, (7, b"", b"", b"\xff" * 8)),
-    (count("incr", b"a"), b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n", 6,
-     (0, b"", b"", b"Non-numeric server-side value for incr or decr")),
-    (packet("flush"), b"OK\r\n", 0, (0, b"", b"", b"")),
-    (packet("flush"), b"CLIENT_ERROR flush_all not allowed\r\n", 0x20, (0, b"", b"", b"Auth failure.")),
-    (packet("version"), b"VERSION 1.6.18 x\r\n", 0, (0, b"", b"", b"1.6.18 x")),
-    (packet("quit"), b"", 0, (0, b"", b"", b"")),
-    (store("set", b"a", b""), b"SERVER_ERROR object too large for cache\r\n", 3, (0, b"", b"", b"Too large.")),
-    (store("set", b"a", b""), b"SERVER_ERROR out of memory storing object\r\n", 0x82, (0, b"", b"", b"Out of memory")),
-    (store("set", b"a", b""), b"ERROR\r\n", 0x84, (0, b"", b"", b"ERROR")),
-    (packet("getQ", b"a"), b"SERVER_ERROR closed a:1\r\n", 0x84, (0, b"", b"", b"closed a:1")),
-])
+@pytest.mark.parametrize(
+    "data, reply, status, rest",
+    [
+        (packet("get", b"a"), A + END, 0, (7, b"\0\0\0\5", b"", b"hi")),
+        (packet("getk", b"a"), A + END, 0, (7, b"\0\0\0\5", b"a", b"hi")),
+        (packet("get", b"a"), END, 1, (0, b"", b"", b"Not found")),
+        (packet("getk", b"a"), END, 1, (0, b"", b"a", b"")),
+        (packet("getk", ODD), b"VA 4 f5 c7\r\n\r\n\r\n\r\n", 0, (7, b"\0\0\0\5", ODD, b"\r\n\r\n")),
+        (packet("getk", ODD), b"EN\r\n", 1, (0, b"", ODD, b"")),
+        (touch("touch", b"a"), b"HD f5 c7\r\n", 0, (7, b"\0\0\0\5", b"", b"")),
+        (touch("touch", b"a"), b"EN\r\n", 1, (0, b"", b"", b"Not found")),
+        (touch("gatk", b"a"), b"VA 0 f0 c7 W\r\n\r\n", 0, (7, bytes(4), b"a", b"")),
+        (store("set", b"a", b""), b"HD c18446744073709551615\r\n", 0, (2**64 - 1, b"", b"", b"")),
+        (store("set", b"a", b""), b"EX c0\r\n", 2, (0, b"", b"", b"Data exists for key.")),
+        (store("set", b"a", b""), b"NF c0\r\n", 1, (0, b"", b"", b"Not found")),
+        (store("add", b"a", b""), b"NS c0\r\n", 2, (0, b"", b"", b"Data exists for key.")),
+        (store("replace", b"a", b""), b"NS c0\r\n", 1, (0, b"", b"", b"Not found")),
+        (packet("append", b"a", b""), b"NS c0\r\n", 5, (0, b"", b"", b"Not stored.")),
+        (packet("delete", b"a"), b"HD\r\n", 0, (0, b"", b"", b"")),
+        (packet("delete", b"a"), b"NF\r\n", 1, (0, b"", b"", b"Not found")),
+        (count("incr", b"a"), b"VA 20 c7\r\n18446744073709551615\r\n", 0, (7, b"", b"", b"\xff" * 8)),
+        (
+            count("incr", b"a"),
+            b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+            6,
+            (0, b"", b"", b"Non-numeric server-side value for incr or decr"),
+        ),
+        (packet("flush"), b"OK\r\n", 0, (0, b"", b"", b"")),
+        (packet("flush"), b"CLIENT_ERROR flush_all not allowed\r\n", 0x20, (0, b"", b"", b"Auth failure.")),
+        (packet("version"), b"VERSION 1.6.18 x\r\n", 0, (0, b"", b"", b"1.6.18 x")),
+        (packet("quit"), b"", 0, (0, b"", b"", b"")),
+        (store("set", b"a", b""), b"SERVER_ERROR object too large for cache\r\n", 3, (0, b"", b"", b"Too large.")),
+        (store("set", b"a", b""), b"SERVER_ERROR out of memory storing object\r\n", 0x82, (0, b"", b"", b"Out of memory")),
+        (store("set", b"a", b""), b"ERROR\r\n", 0x84, (0, b"", b"", b"ERROR")),
+        (packet("getQ", b"a"), b"SERVER_ERROR closed a:1\r\n", 0x84, (0, b"", b"", b"closed a:1")),
+    ],
+)
 def test_answers(data, reply, status, rest):
     (answer,) = heard(data, reply)
     assert (answer.status, answer[2:6], answer.opaque) == (status, rest, b"abcd")
 
 
-@pytest.mark.parametrize("data, reply", [
-    (packet("getQ", b"a"), END), (packet("getkQ", ODD), b"EN\r\n"), (touch("gatQ", b"a"), b"EN\r\n"), (store("setQ", b"a", b""), b"HD\r\n"),
-    (packet("appendQ", b"a", b""), b"HD\r\n"), (packet("deleteQ", b"a"), b"HD\r\n"), (count("incrQ", b"a"), b"VA 1 c7\r\n5\r\n"),
-    (packet("flushQ"), b"OK\r\n"), (packet("quitQ"), b""),
-])
+@pytest.mark.parametrize(
+    "data, reply",
+    [
+        (packet("getQ", b"a"), END),
+        (packet("getkQ", ODD), b"EN\r\n"),
+        (touch("gatQ", b"a"), b"EN\r\n"),
+        (store("setQ", b"a", b""), b"HD\r\n"),
+        (packet("appendQ", b"a", b""), b"HD\r\n"),
+        (packet("deleteQ", b"a"), b"HD\r\n"),
+        (count("incrQ", b"a"), b"VA 1 c7\r\n5\r\n"),
+        (packet("flushQ"), b"OK\r\n"),
+        (packet("quitQ"), b""),
+    ],
+)
 def test_what_a_quiet_command_does_not_say(data, reply):
     assert heard(data, reply) == []
 
 
-@pytest.mark.parametrize("data, reply, status", [
-    (store("setQ", b"a", b""), b"EX\r\n", 2), (store("addQ", b"a", b""), b"NS\r\n", 2), (packet("deleteQ", b"a"), b"NF\r\n", 1),
-    (touch("gatQ", b"a"), b"VA 0 f0 c1\r\n\r\n", 0), (count("incrQ", b"a"), b"NF\r\n", 1),
-])
+@pytest.mark.parametrize(
+    "data, reply, status",
+    [
+        (store("setQ", b"a", b""), b"EX\r\n", 2),
+        (store("addQ", b"a", b""), b"NS\r\n", 2),
+        (packet("deleteQ", b"a"), b"NF\r\n", 1),
+        (touch("gatQ", b"a"), b"VA 0 f0 c1\r\n\r\n", 0),
+        (count("incrQ", b"a"), b"NF\r\n", 1),
+    ],
+)
 def test_and_what_it_says(data, reply, status):
     (answer,) = heard(data, reply)
     assert answer.status == status
@@ -227,12 +265,25 @@ def test_statistics_are_packets_and_an_empty_one():
 # -- what is refused
 
 
-@pytest.mark.parametrize("data, status", [
-    (packet("get"), 4), (packet("get", b"a", b"value"), 4), (packet("get", b"a", extras=bytes(4)), 4), (packet("get", b"k" * 251), 4),
-    (packet("set", b"a", b"x"), 4), (store("set", b"", b"x"), 4), (packet("incr", b"a"), 4), (packet("touch", b"a"), 4),
-    (packet("noop", b"a"), 4), (packet("version", value=b"x"), 4), (packet("quit", b"a"), 4), (packet("flush", extras=bytes(3)), 4),
-    (packet("delete", b"a", b"x"), 4), (b"\x80\0\0\5" + bytes(20), 0x81),
-])
+@pytest.mark.parametrize(
+    "data, status",
+    [
+        (packet("get"), 4),
+        (packet("get", b"a", b"value"), 4),
+        (packet("get", b"a", extras=bytes(4)), 4),
+        (packet("get", b"k" * 251), 4),
+        (packet("set", b"a", b"x"), 4),
+        (store("set", b"", b"x"), 4),
+        (packet("incr", b"a"), 4),
+        (packet("touch", b"a"), 4),
+        (packet("noop", b"a"), 4),
+        (packet("version", value=b"x"), 4),
+        (packet("quit", b"a"), 4),
+        (packet("flush", extras=bytes(3)), 4),
+        (packet("delete", b"a", b"x"), 4),
+        (b"\x80\0\0\5" + bytes(20), 0x81),
+    ],
+)
 def test_after_a_packet_that_is_not_right_nothing_can_be_trusted(data, status):
     with pytest.raises(message.ClientProtocolError) as caught:
         parser_of(data).next_request()
@@ -271,8 +322,14 @@ def test_a_long_key_that_is_not_text_has_no_room_in_a_command_of_the_text_protoc
 
 
 ALL = (
-    store("set", b"a", b"hello", 1, 2) + packet("getk", b"a") + packet(0x55, b"xyz") + store("set", b"b", b"x" * 1500) + packet("get", ODD)
-    + count("incr", b"a") + packet("version") + packet("noop")
+    store("set", b"a", b"hello", 1, 2)
+    + packet("getk", b"a")
+    + packet(0x55, b"xyz")
+    + store("set", b"b", b"x" * 1500)
+    + packet("get", ODD)
+    + count("incr", b"a")
+    + packet("version")
+    + packet("noop")
 )
 
 
@@ -285,7 +342,7 @@ def test_cuts_change_nothing(size):
     parser = parser_of()
     found = []
     for start in range(0, len(ALL), size):
-        parser.stream.feed(ALL[start:start + size])
+        parser.stream.feed(ALL[start : start + size])
         found += map(facts, iter(parser.next_request, None))
     assert found == [facts(request) for request in requests(ALL)]
     assert len(found) == 9

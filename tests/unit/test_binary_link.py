@@ -67,7 +67,7 @@ def test_byte_by_byte(asked, said, reply, found):
     request = asked()
     link.encode(request)
     for offset in range(len(said) - 1):
-        link.stream.feed(said[offset:offset + 1])
+        link.stream.feed(said[offset : offset + 1])
         assert link.parse_reply(request) is None
         assert not link.is_between_messages()
     link.stream.feed(said[-1:])
@@ -93,7 +93,7 @@ def numbers(said):
     while said:
         _, opcode, _, _, _, _, length, opaque, _ = REQUEST.unpack_from(said)
         yield opcode, int.from_bytes(opaque, "big")
-        said = said[REQUEST.size + length:]
+        said = said[REQUEST.size + length :]
 
 
 def test_halfway_through_several_it_is_not_at_a_border():
@@ -106,13 +106,18 @@ def test_halfway_through_several_it_is_not_at_a_border():
 
 
 def with_header(said, offset, data):
-    return said[:offset] + data + said[offset + len(data):]
+    return said[:offset] + data + said[offset + len(data) :]
 
 
 BAD = [
-    b"ERROR\r\n", b"HTTP/1.1 400 Bad Request\r\n", b"\x80" + ONE[1:], says(1, b"hello"), says(2**32 - 1), b"\0",
-    with_header(ONE, 2, b"\0\x10"),           # a key that goes beyond the body
-    with_header(ONE, 4, b"\xff"),             # extras that do
+    b"ERROR\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n",
+    b"\x80" + ONE[1:],
+    says(1, b"hello"),
+    says(2**32 - 1),
+    b"\0",
+    with_header(ONE, 2, b"\0\x10"),  # a key that goes beyond the body
+    with_header(ONE, 4, b"\xff"),  # extras that do
 ]
 
 

@@ -72,5 +72,7 @@ def test_once_nobody_ticks_all_time_counts_again(clock, time):
 def test_nothing_is_scheduled_by_the_clock_of_the_machine():
     """loop.now() follows it when it is set: a probe that is due at such a time comes an hour late. Only a link may use it, for its meter."""
     package = Path(gmproxy.__file__).parent
-    using = {path.name for path in package.rglob("*.py") if re.search(r"loop\.now\(\)", re.sub(r'""".*?"""', "", path.read_text(), flags=re.S))}
+    using = {
+        path.name for path in package.rglob("*.py") if re.search(r"loop\.now\(\)", re.sub(r'""".*?"""', "", path.read_text(), flags=re.S))
+    }
     assert using <= {"connection.py"}

@@ -34,7 +34,13 @@ def test_one_process_runs_one_build(name):
 def build_of(package, **variables):
     """What `gmproxy` in the directory `package` says of its build, or the last line of its complaint."""
     code = "from gmproxy import compiled; import gmproxy.protocol.recv_buffer as m; print(compiled.BUILD, m.__file__.endswith('.py'))"
-    done = subprocess.run([sys.executable, "-c", code], env=environment() | {"PYTHONPATH": str(package)} | variables, capture_output=True, text=True, cwd=package)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment() | {"PYTHONPATH": str(package)} | variables,
+        capture_output=True,
+        text=True,
+        cwd=package,
+    )
     return (done.stdout or done.stderr).strip().splitlines()[-1]
 
 

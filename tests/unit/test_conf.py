@@ -55,9 +55,16 @@ def test_the_line_from_the_field():
     assert made.backup == [Server("127.0.0.1", 11213)]
 
 
-@pytest.mark.parametrize("arguments", [
-    ["-s", "a:1", "-s", "b:2"], ["-s", "a:1,b:2"], ["-s", "a:1; b:2"], ["--server", "a:1", "--server=b:2"], ["-sa:1", "-sb:2"],
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-s", "a:1", "-s", "b:2"],
+        ["-s", "a:1,b:2"],
+        ["-s", "a:1; b:2"],
+        ["--server", "a:1", "--server=b:2"],
+        ["-sa:1", "-sb:2"],
+    ],
+)
 def test_servers_add_up(arguments):
     assert config(*arguments).server == [A, B]
 
@@ -161,29 +168,36 @@ def test_a_file_that_is_no_text(tmp_path):
     assert "not text" in mistake("-c", str(path), "-s", "a:1")
 
 
-@pytest.mark.parametrize("arguments, told", [
-    ([], "no server: say at least one with -s HOST:PORT"),
-    (["-s", "a:b"], "port 'b' is not a number"),
-    (["-s", ""], "empty server"),
-    (["-s", "a:1", "-p", "99999"], "'99999' is not a whole number from 0 to 65535"),
-    (["-s", "a:1", "-p"], "expected one argument"),
-    (["-s", "a:1", "-p", "0"], "nothing to listen on"),
-    (["-s", "a:1", "--nonsense"], "--nonsense"),
-    (["-s", "a:1", "--time", "5"], "--time"),
-    (["-s", "a:1", "stray"], "stray"),
-    (["-s", "a:1", "-k", "--distribution", "ketama"], "ketama (-k)"),
-    (["-s", "a:1", "--distribution", "best"], "'best' is not one of"),
-    (["-s", "a:1", "--hash-tag", "x"], "not two characters"),
-    (["-s", "a:1", "--distribution", "magent", "--points", "5"], "has no setting points"),
-])
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ([], "no server: say at least one with -s HOST:PORT"),
+        (["-s", "a:b"], "port 'b' is not a number"),
+        (["-s", ""], "empty server"),
+        (["-s", "a:1", "-p", "99999"], "'99999' is not a whole number from 0 to 65535"),
+        (["-s", "a:1", "-p"], "expected one argument"),
+        (["-s", "a:1", "-p", "0"], "nothing to listen on"),
+        (["-s", "a:1", "--nonsense"], "--nonsense"),
+        (["-s", "a:1", "--time", "5"], "--time"),
+        (["-s", "a:1", "stray"], "stray"),
+        (["-s", "a:1", "-k", "--distribution", "ketama"], "ketama (-k)"),
+        (["-s", "a:1", "--distribution", "best"], "'best' is not one of"),
+        (["-s", "a:1", "--hash-tag", "x"], "not two characters"),
+        (["-s", "a:1", "--distribution", "magent", "--points", "5"], "has no setting points"),
+    ],
+)
 def test_a_mistake_on_the_command_line(arguments, told):
     assert told in mistake(*arguments)
 
 
-@pytest.mark.parametrize("variable, value, told", [
-    ("GMPROXY_PORT", "x", "'x' is not a whole number"), ("GMPROXY_VERBOSE", "perhaps", "GMPROXY_VERBOSE: 'perhaps' is neither yes nor no"),
-    ("GMPROXY_SERVER", "a:b", "port 'b' is not a number"),
-])
+@pytest.mark.parametrize(
+    "variable, value, told",
+    [
+        ("GMPROXY_PORT", "x", "'x' is not a whole number"),
+        ("GMPROXY_VERBOSE", "perhaps", "GMPROXY_VERBOSE: 'perhaps' is neither yes nor no"),
+        ("GMPROXY_SERVER", "a:b", "port 'b' is not a number"),
+    ],
+)
 def test_a_mistake_in_the_environment(variable, value, told):
     assert told in mistake(**{"GMPROXY_SERVER": "a:1", variable: value})
 

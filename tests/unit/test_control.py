@@ -105,9 +105,13 @@ def test_nobody_outside_sends_sockets():
         assert control_socket.Channel(other, limit=100).receive() == [({"command": "ping", "sockets": 3}, [])]
 
 
-@pytest.mark.parametrize("message, wanted", [
-    ({"command": "ping"}, ("ping", [])), ({"command": "stats", "arguments": ["alpha"]}, ("stats", ["alpha"])),
-])
+@pytest.mark.parametrize(
+    "message, wanted",
+    [
+        ({"command": "ping"}, ("ping", [])),
+        ({"command": "stats", "arguments": ["alpha"]}, ("stats", ["alpha"])),
+    ],
+)
 def test_a_question(message, wanted):
     assert control_socket.parse_command(message) == wanted
 

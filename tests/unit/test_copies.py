@@ -98,12 +98,14 @@ EVENTS = {
 
 
 @pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-@pytest.mark.parametrize("primary, backup", list(itertools.product(["primary answers", "primary fails"], ["backup answers", "backup fails"])))
+@pytest.mark.parametrize(
+    "primary, backup", list(itertools.product(["primary answers", "primary fails"], ["backup answers", "backup fails"]))
+)
 @pytest.mark.parametrize("primary_first", [True, False])
 def test_the_client_hears_once_and_as_soon_as_it_may(sync, primary, backup, primary_first):
     play = Play(sync)
     change = play.ask(INCR)
-    copy, = play.backup.sent
+    (copy,) = play.backup.sent
     order = [primary, backup] if primary_first else [backup, primary]
     heard = []
     for event in order:

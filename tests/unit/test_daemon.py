@@ -65,10 +65,14 @@ def test_nothing_is_asked(as_root):
     assert as_root == []
 
 
-@pytest.mark.parametrize("user, group, why", [
-    ("no-such-user", "", "there is no user 'no-such-user'"), ("", "no-such-group", "there is no group 'no-such-group'"),
-    ("4294967294", "", "there is no user '4294967294'"),
-])
+@pytest.mark.parametrize(
+    "user, group, why",
+    [
+        ("no-such-user", "", "there is no user 'no-such-user'"),
+        ("", "no-such-group", "there is no group 'no-such-group'"),
+        ("4294967294", "", "there is no user '4294967294'"),
+    ],
+)
 def test_nobody_of_that_name(as_root, user, group, why):
     with pytest.raises(StartError, match=why):
         daemon.drop_privileges(user, group)
@@ -115,7 +119,9 @@ def sleeper():
     children = []
 
     def start(*words):
-        children.append(subprocess.Popen([sys.executable, "-c", "print(1, flush=True); import time; time.sleep(600)", *words], stdout=subprocess.PIPE))
+        children.append(
+            subprocess.Popen([sys.executable, "-c", "print(1, flush=True); import time; time.sleep(600)", *words], stdout=subprocess.PIPE)
+        )
         children[-1].stdout.readline()
         return children[-1].pid
 
@@ -212,10 +218,14 @@ def test_a_file_of_ours_in_a_directory_that_is_not_is_written_into(tmp_path, mon
         daemon.write_pid_file(str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("make, why", [
-    (lambda path: path.symlink_to(path.parent / "target"), "a symbolic link"), (os.mkfifo, "not a regular file"),
-    (lambda path: path.symlink_to("/dev/null"), "a symbolic link"),
-])
+@pytest.mark.parametrize(
+    "make, why",
+    [
+        (lambda path: path.symlink_to(path.parent / "target"), "a symbolic link"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.symlink_to("/dev/null"), "a symbolic link"),
+    ],
+)
 def test_only_a_regular_file_is_a_pid_file(tmp_path, make, why):
     path = tmp_path / "pid"
     (tmp_path / "target").write_text("precious")

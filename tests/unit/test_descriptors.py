@@ -24,12 +24,15 @@ class Limits:
         self.now = limits
 
 
-@pytest.mark.parametrize("soft, hard, root, wanted, result", [
-    (1024, 4096, False, 500, (1024, 4096)),
-    (1024, 4096, False, 2000, (2000, 4096)),
-    (1024, 4096, False, 9000, (4096, 4096)),
-    (1024, 4096, True, 9000, (9000, 9000)),
-])
+@pytest.mark.parametrize(
+    "soft, hard, root, wanted, result",
+    [
+        (1024, 4096, False, 500, (1024, 4096)),
+        (1024, 4096, False, 2000, (2000, 4096)),
+        (1024, 4096, False, 9000, (4096, 4096)),
+        (1024, 4096, True, 9000, (9000, 9000)),
+    ],
+)
 def test_as_many_open_files_as_may_be(monkeypatch, soft, hard, root, wanted, result):
     limits = Limits(monkeypatch, soft, hard, root)
     assert descriptors.raise_limit(wanted) == result[0]
@@ -47,7 +50,9 @@ def room(monkeypatch, limit, *arguments, servers=2, workers=1):
 
 
 def test_links_listeners_and_the_rest_come_first(monkeypatch):
-    fixed = descriptors.OWN + descriptors.MAX_FAREWELLS + descriptors.ACCEPTED_AT_ONCE + descriptors.FOR_LISTENER + 2 * descriptors.FOR_SERVER
+    fixed = (
+        descriptors.OWN + descriptors.MAX_FAREWELLS + descriptors.ACCEPTED_AT_ONCE + descriptors.FOR_LISTENER + 2 * descriptors.FOR_SERVER
+    )
     assert room(monkeypatch, 1024, "-i", "2") == (1024, fixed + 4 + 4096, 1024 - fixed - 4)
     assert room(monkeypatch, 1024, "-i", "20") == (1024, fixed + 40 + 4096, 1024 - fixed - 6), "three links are enough for so few"
     assert room(monkeypatch, 4096, "-i", "4").clients == 4096 - fixed - 8

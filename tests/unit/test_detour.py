@@ -9,13 +9,7 @@ from support.requests import request_for
 from gmproxy.protocol import request as message
 from gmproxy.protocol.commands import COMMANDS
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
-from gmproxy.routing.failover import (
-    LIFE_AT,
-    Detour,
-    Straggler,
-    follow_stragglers,
-    shorten_life,
-)
+from gmproxy.routing.failover import LIFE_AT, Detour, Straggler, follow_stragglers, shorten_life
 
 LONGEST = 30
 
@@ -47,8 +41,6 @@ class Owner(message.ReplySink):
         return "ready"
 
 
-
-
 # -- shorten_life
 
 
@@ -56,33 +48,36 @@ def shortened_to(line, longest=LONGEST):
     return shorten_life(COMMANDS[line.split()[0]], line, longest)
 
 
-@pytest.mark.parametrize("line, shortened", [
-    (b"set k 0 0 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
-    (b"set k 0 31 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
-    (b"set k 0 30 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
-    (b"set k 0 1 1\r\nx\r\n", b"set k 0 1 1\r\nx\r\n"),
-    (b"set k 0 -1 1\r\nx\r\n", b"set k 0 -1 1\r\nx\r\n"),
-    (b"cas k 5 0 9 7\r\nset a 0 0\r\n", b"cas k 5 30 9 7\r\nset a 0 0\r\n"),
-    (b"set k 0 0 4\r\n\r\n\r\n\r\n", b"set k 0 30 4\r\n\r\n\r\n\r\n"),
-    (b"touch k 0\r\n", b"touch k 30\r\n"),
-    (b"gat 100 k\r\n", b"gat 30 k\r\n"),
-    (b"append k 0 0 1\r\nx\r\n", b"append k 0 0 1\r\nx\r\n"),
-    (b"incr k 100\r\n", b"incr k 100\r\n"),
-    (b"ms k 1 T0 F5\r\nT99\r\n", b"ms k 1 T30 F5\r\nT99\r\n"),
-    (b"ms k 1 F5\r\nx\r\n", b"ms k 1 F5 T30\r\nx\r\n"),
-    (b"ms T0 1 T-1\r\nx\r\n", b"ms T0 1 T-1\r\nx\r\n"),
-    (b"mg k v T100\r\n", b"mg k v T30\r\n"),
-    (b"ma k N0 J5 v\r\n", b"ma k N30 J5 v\r\n"),
-    (b"md k\r\n", b"md k\r\n"),
-    (b"touch k abc\r\n", b"touch k abc\r\n"),
-    (b"touch k\r\n", b"touch k\r\n"),
-    (b"touch k 99\x0bx\r\n", b"touch k 30\r\n"),
-    (b"touch k %b\r\n" % (b"9" * 5000), b"touch k %b\r\n" % (b"9" * 5000)),
-    (b"gat x k\r\n", b"gat x k\r\n"),
-    (b"mg k T T99 Nx\r\n", b"mg k T T30 Nx\r\n"),
-    (b"mg k T10\x0bx N99\tx\r\n", b"mg k T10\x0bx N30\r\n"),
-    (b"set\r\n", b"set\r\n"),
-])
+@pytest.mark.parametrize(
+    "line, shortened",
+    [
+        (b"set k 0 0 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
+        (b"set k 0 31 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
+        (b"set k 0 30 1\r\nx\r\n", b"set k 0 30 1\r\nx\r\n"),
+        (b"set k 0 1 1\r\nx\r\n", b"set k 0 1 1\r\nx\r\n"),
+        (b"set k 0 -1 1\r\nx\r\n", b"set k 0 -1 1\r\nx\r\n"),
+        (b"cas k 5 0 9 7\r\nset a 0 0\r\n", b"cas k 5 30 9 7\r\nset a 0 0\r\n"),
+        (b"set k 0 0 4\r\n\r\n\r\n\r\n", b"set k 0 30 4\r\n\r\n\r\n\r\n"),
+        (b"touch k 0\r\n", b"touch k 30\r\n"),
+        (b"gat 100 k\r\n", b"gat 30 k\r\n"),
+        (b"append k 0 0 1\r\nx\r\n", b"append k 0 0 1\r\nx\r\n"),
+        (b"incr k 100\r\n", b"incr k 100\r\n"),
+        (b"ms k 1 T0 F5\r\nT99\r\n", b"ms k 1 T30 F5\r\nT99\r\n"),
+        (b"ms k 1 F5\r\nx\r\n", b"ms k 1 F5 T30\r\nx\r\n"),
+        (b"ms T0 1 T-1\r\nx\r\n", b"ms T0 1 T-1\r\nx\r\n"),
+        (b"mg k v T100\r\n", b"mg k v T30\r\n"),
+        (b"ma k N0 J5 v\r\n", b"ma k N30 J5 v\r\n"),
+        (b"md k\r\n", b"md k\r\n"),
+        (b"touch k abc\r\n", b"touch k abc\r\n"),
+        (b"touch k\r\n", b"touch k\r\n"),
+        (b"touch k 99\x0bx\r\n", b"touch k 30\r\n"),
+        (b"touch k %b\r\n" % (b"9" * 5000), b"touch k %b\r\n" % (b"9" * 5000)),
+        (b"gat x k\r\n", b"gat x k\r\n"),
+        (b"mg k T T99 Nx\r\n", b"mg k T T30 Nx\r\n"),
+        (b"mg k T10\x0bx N99\tx\r\n", b"mg k T10\x0bx N30\r\n"),
+        (b"set\r\n", b"set\r\n"),
+    ],
+)
 def test_shorten_life(line, shortened):
     assert shortened_to(line) == shortened
 
@@ -152,7 +147,13 @@ def test_a_change_that_gives_no_life(home, other, line):
 
 
 def test_every_verb_that_gives_a_life_is_known():
-    assert set(LIFE_AT) == {command.name for command in COMMANDS.values() if command.is_write and not command.is_meta} - {b"append", b"prepend", b"incr", b"decr", b"delete"}
+    assert set(LIFE_AT) == {command.name for command in COMMANDS.values() if command.is_write and not command.is_meta} - {
+        b"append",
+        b"prepend",
+        b"incr",
+        b"decr",
+        b"delete",
+    }
 
 
 # -- stragglers
@@ -161,7 +162,10 @@ def test_every_verb_that_gives_a_life_is_known():
 def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_answered():
     owner = Owner()
     change, stays, read, several = (
-        request_for(b"set k 0 0 1\r\nx\r\n"), request_for(b"set mine 0 0 1\r\nx\r\n"), request_for(b"get k\r\n"), request_for(b"gat 9 mine\r\n", [b"mine", b"k"]),
+        request_for(b"set k 0 0 1\r\nx\r\n"),
+        request_for(b"set mine 0 0 1\r\nx\r\n"),
+        request_for(b"get k\r\n"),
+        request_for(b"gat 9 mine\r\n", [b"mine", b"k"]),
     )
     for request in (change, stays, read, several):
         request.sink = owner

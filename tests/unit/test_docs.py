@@ -34,10 +34,7 @@ def option_rows(name):
 
 def cells(text):
     """The rows of the tables in `text`."""
-    return [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in text.splitlines() if line.startswith("|")
-    ]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.splitlines() if line.startswith("|")]
 
 
 @pytest.fixture(scope="module")

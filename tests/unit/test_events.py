@@ -16,13 +16,21 @@ def record(line, created=1000.0, level=logging.WARNING, pool=None):
     return made
 
 
-@pytest.mark.parametrize("line, what, server, detail", [
-    ("backend ejected server=a:1 reason=timeout failures=3", "backend ejected", "a:1", "reason=timeout failures=3"),
-    ("backend failed server=a:1 reason=closed detail='x y' requests=1 pool=p", "backend failed", "a:1", "reason=closed detail='x y' requests=1"),
-    ("reloaded pools=1 added=0", "reloaded", "", "pools=1 added=0"),
-    ("draining", "draining", "", ""),
-    ("reload failed\nTraceback", "reload failed", "", ""),
-])
+@pytest.mark.parametrize(
+    "line, what, server, detail",
+    [
+        ("backend ejected server=a:1 reason=timeout failures=3", "backend ejected", "a:1", "reason=timeout failures=3"),
+        (
+            "backend failed server=a:1 reason=closed detail='x y' requests=1 pool=p",
+            "backend failed",
+            "a:1",
+            "reason=closed detail='x y' requests=1",
+        ),
+        ("reloaded pools=1 added=0", "reloaded", "", "pools=1 added=0"),
+        ("draining", "draining", "", ""),
+        ("reload failed\nTraceback", "reload failed", "", ""),
+    ],
+)
 def test_a_line_is_a_sentence_and_values(line, what, server, detail):
     event = events.parse_record(record(line, pool="p"))
     assert event == {"time": 1000.0, "level": "warning", "what": what, "pool": "p", "server": server, "detail": detail, "times": 1}
@@ -62,5 +70,7 @@ def test_what_several_workers_saw_is_one_event_in_the_order_of_time():
     two = seen(("ejected server=a", 1.4), ("ejected server=b", 1.5))
     merged = events.merge([one, two])
     assert [(event["what"], event["server"], event["time"], event["workers"]) for event in merged] == [
-        ("ejected", "a", 1.0, 2), ("ejected", "b", 1.5, 1), ("restored", "a", 9.0, 1),
+        ("ejected", "a", 1.0, 2),
+        ("ejected", "b", 1.5, 1),
+        ("restored", "a", 9.0, 1),
     ]

@@ -21,5 +21,7 @@ DECLARATIONS = sorted(path for path in Path(gmproxy.__file__).parent.rglob("*") 
 
 @pytest.mark.parametrize("path", DECLARATIONS, ids=lambda path: path.name)
 def test_a_function_with_a_c_result_says_whether_it_raises(path: Path) -> None:
-    silent = [line for line in path.read_text().splitlines() if _FUNCTION.match(line) and not re.search(r"\b(except\??|noexcept)\b|,$", line)]
+    silent = [
+        line for line in path.read_text().splitlines() if _FUNCTION.match(line) and not re.search(r"\b(except\??|noexcept)\b|,$", line)
+    ]
     assert not silent, silent

@@ -59,8 +59,17 @@ def test_links_in_a_circle(tmp_path):
     assert failure.value.errno == errno.ELOOP
 
 
-@pytest.mark.parametrize("path, number", [("", errno.EISDIR), ("/", errno.EISDIR), (".", errno.EISDIR), ("real/", errno.EISDIR),
-                                          ("none/file", errno.ENOENT), ("real/file/x", errno.ENOTDIR)])
+@pytest.mark.parametrize(
+    "path, number",
+    [
+        ("", errno.EISDIR),
+        ("/", errno.EISDIR),
+        (".", errno.EISDIR),
+        ("real/", errno.EISDIR),
+        ("none/file", errno.ENOENT),
+        ("real/file/x", errno.ENOTDIR),
+    ],
+)
 def test_what_is_no_path_of_a_file(there, monkeypatch, path, number):
     monkeypatch.chdir(there)
     before = len(os.listdir("/proc/self/fd"))
@@ -119,6 +128,9 @@ def test_a_private_directory_that_another_user_has_replaced(tmp_path, monkeypatc
         os.chown(name, NOBODY, NOBODY, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "mkdir", make_anothers)
-    with safe_files.parent(str(tmp_path / "x")) as (directory, _), pytest.raises(OSError, match="another user"), \
-            safe_files.private_directory(directory):
+    with (
+        safe_files.parent(str(tmp_path / "x")) as (directory, _),
+        pytest.raises(OSError, match="another user"),
+        safe_files.private_directory(directory),
+    ):
         pass

@@ -97,13 +97,16 @@ def test_the_completion_is_as_it_is_generated():
 
 
 @pytest.mark.skipif(not BASH_COMPLETION.exists(), reason="bash-completion is not installed")
-@pytest.mark.parametrize("line, offered", [
-    ("gmproxy --conn", ["--connect-timeout"]),
-    ("gmproxy -s a:1 --on-miss a", ["always"]),
-    ("magent -u roo", ["root"]),
-    ("gmproxyctl ro", ["route"]),
-    ("gmproxyctl l", ["log-level"]),
-])
+@pytest.mark.parametrize(
+    "line, offered",
+    [
+        ("gmproxy --conn", ["--connect-timeout"]),
+        ("gmproxy -s a:1 --on-miss a", ["always"]),
+        ("magent -u roo", ["root"]),
+        ("gmproxyctl ro", ["route"]),
+        ("gmproxyctl l", ["log-level"]),
+    ],
+)
 def test_bash_completes(line, offered):
     ask = f"""
         source {BASH_COMPLETION}; source {ROOT}/conf/bash-completion

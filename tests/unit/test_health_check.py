@@ -97,6 +97,7 @@ def keeper(backend, server):
 @pytest.fixture
 def catch_up(keeper):
     """Run it once."""
+
     def run():
         gevent.spawn(keeper._catch_up_alone).join()
         gevent.sleep(0)  # what it left to the loop

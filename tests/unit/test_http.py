@@ -50,23 +50,26 @@ def statuses(answers):
     return re.findall("HTTP/1.1 ([0-9]+)", answers)
 
 
-@pytest.mark.parametrize("head, asked, closes", [
-    (b"GET / HTTP/1.1\r\nHost: a:1", ("GET", "/", "", "a:1"), False),
-    (b"\r\n\nGET / HTTP/1.1\nHost: a", ("GET", "/", "", "a"), False),
-    (b"GET /route?key=a HTTP/1.1\r\nHost: a\r\nConnection: close", ("GET", "/route", "key=a", "a"), True),
-    (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: TE, Close", ("GET", "/", "", "a"), True),
-    (b"GET /metrics HTTP/1.0", ("GET", "/metrics", "", None), True),
-    (b"GET /metrics HTTP/1.0\nconnection: Keep-Alive", ("GET", "/metrics", "", None), False),
-    (b"GET http://b:2/config?x HTTP/1.1\r\nHost: a", ("GET", "/config", "x", "b:2"), False),
-    (b"GET http://b HTTP/1.0", ("GET", "", "", "b"), True),
-    (b"GET //b/config HTTP/1.1\r\nHost: a", ("GET", "/config", "", "b"), False),
-    (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b", ("GET", "/", "", "a,b"), False),
-    (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3", ("POST", "/", "", "a"), True),
-    (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue", ("POST", "/", "", "a"), True),
-    (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", ("POST", "/", "", "a"), True),
-    (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked", ("POST", "/", "", "a"), True),
-    (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0", ("GET", "/", "", "a"), False),
-])
+@pytest.mark.parametrize(
+    "head, asked, closes",
+    [
+        (b"GET / HTTP/1.1\r\nHost: a:1", ("GET", "/", "", "a:1"), False),
+        (b"\r\n\nGET / HTTP/1.1\nHost: a", ("GET", "/", "", "a"), False),
+        (b"GET /route?key=a HTTP/1.1\r\nHost: a\r\nConnection: close", ("GET", "/route", "key=a", "a"), True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: TE, Close", ("GET", "/", "", "a"), True),
+        (b"GET /metrics HTTP/1.0", ("GET", "/metrics", "", None), True),
+        (b"GET /metrics HTTP/1.0\nconnection: Keep-Alive", ("GET", "/metrics", "", None), False),
+        (b"GET http://b:2/config?x HTTP/1.1\r\nHost: a", ("GET", "/config", "x", "b:2"), False),
+        (b"GET http://b HTTP/1.0", ("GET", "", "", "b"), True),
+        (b"GET //b/config HTTP/1.1\r\nHost: a", ("GET", "/config", "", "b"), False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b", ("GET", "/", "", "a,b"), False),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3", ("POST", "/", "", "a"), True),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue", ("POST", "/", "", "a"), True),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", ("POST", "/", "", "a"), True),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked", ("POST", "/", "", "a"), True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0", ("GET", "/", "", "a"), False),
+    ],
+)
 def test_requests(server, head, asked, closes):
     """A second request is answered unless the connection ends, and nothing of a body is taken for one."""
     answers = talk(server, head + b"\r\n\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -81,12 +84,27 @@ def test_a_body_is_not_waited_for(server, monkeypatch, field):
     assert statuses(talk(server, b"POST / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n\r\n", ends=False)) == ["200"]
 
 
-@pytest.mark.parametrize("head", [
-    b"GET", b"GET /", b"GET / HTTP/2.0", b"GET / HTTP/1", b"GET / HTTP/x.y", b"GET / HTTP/1.1", b"get a", b"GET / HTTP/1.1\r\nHost : a",
-    b"GET / HTTP/1.1\r\nno colon\r\nHost: a", b"GET http://[ HTTP/1.1\r\nHost: a", b"\x16\x03\x01\x02\x00", b"set k 0 0 1",
-    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: many", b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1",
-    b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 1", b"GET / HTTP/1.1\r\nHost: a" + b"\r\nx: y" * 200,
-])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET",
+        b"GET /",
+        b"GET / HTTP/2.0",
+        b"GET / HTTP/1",
+        b"GET / HTTP/x.y",
+        b"GET / HTTP/1.1",
+        b"get a",
+        b"GET / HTTP/1.1\r\nHost : a",
+        b"GET / HTTP/1.1\r\nno colon\r\nHost: a",
+        b"GET http://[ HTTP/1.1\r\nHost: a",
+        b"\x16\x03\x01\x02\x00",
+        b"set k 0 0 1",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: many",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1",
+        b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 1",
+        b"GET / HTTP/1.1\r\nHost: a" + b"\r\nx: y" * 200,
+    ],
+)
 def test_bad_requests(server, head, capfd, caplog):
     caplog.set_level(logging.INFO, "gmproxy")
     answers = talk(server, head + b"\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", ends=False)
@@ -96,13 +114,16 @@ def test_bad_requests(server, head, capfd, caplog):
     assert [record.getMessage() for record in caplog.records] == ["admin request refused client=unix status='400 Bad Request'"]
 
 
-@pytest.mark.parametrize("head, status", [
-    (b"GET /" + b"a" * http_server.MAX_HEADER, "431"),
-    (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a", "414"),
-    (b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"y" * http_server.MAX_HEADER, "431"),
-    (b"GET / HTTP/1.1\r\nHost: a" + b"\r\nx: y" * http_server.MAX_HEADER, "431"),
-    (b"\r\n" * http_server.MAX_HEADER, "431"),
-])
+@pytest.mark.parametrize(
+    "head, status",
+    [
+        (b"GET /" + b"a" * http_server.MAX_HEADER, "431"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a", "414"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"y" * http_server.MAX_HEADER, "431"),
+        (b"GET / HTTP/1.1\r\nHost: a" + b"\r\nx: y" * http_server.MAX_HEADER, "431"),
+        (b"\r\n" * http_server.MAX_HEADER, "431"),
+    ],
+)
 def test_long_headers(server, head, status):
     """What is unread does not cost the client its response."""
     assert statuses(talk(server, head + b"\r\n\r\n")) == [status]
@@ -190,14 +211,42 @@ def test_a_fault_behind_a_path_is_answered_500_without_its_traceback(server, cap
     assert "internal error where=admin.answer" in caplog.text
 
 
-@pytest.mark.parametrize("host", [None, "127.0.0.1", "10.0.0.1:8211", "[::1]", "[::1]:8211", "localhost", "LOCALHOST:8211", "localhost.",
-                                  "proxy.example", "Proxy.Example:8211", "proxy.example."])
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "127.0.0.1",
+        "10.0.0.1:8211",
+        "[::1]",
+        "[::1]:8211",
+        "localhost",
+        "LOCALHOST:8211",
+        "localhost.",
+        "proxy.example",
+        "Proxy.Example:8211",
+        "proxy.example.",
+    ],
+)
 def test_hosts_that_are_answered(host):
     assert is_known(host, ["proxy.example"])
 
 
-@pytest.mark.parametrize("host", ["", "evil.example", "evil.example:8211", "proxy.example.evil.example", "localhost.evil.example", "127.0.0.1.evil.example",
-                                  "xproxy.example", "[evil]", "::1.evil", "127.0.0.1@evil.example", "evil.example:127.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "evil.example",
+        "evil.example:8211",
+        "proxy.example.evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "xproxy.example",
+        "[evil]",
+        "::1.evil",
+        "127.0.0.1@evil.example",
+        "evil.example:127.0.0.1",
+    ],
+)
 def test_hosts_that_are_not(host):
     assert not is_known(host, ["proxy.example"])
     assert not is_known(host, [""])

@@ -98,8 +98,12 @@ def test_what_a_server_is_asked(line, said):
 def test_for_several_keys_it_is_asked_quietly_and_with_an_end():
     pending, said = ask(b"gets a b a\r\n", 2**32 - 2)
     assert pending.count == 4
-    assert said == (packet("getQ", b"a", **numbered(2**32 - 2)) + packet("getQ", b"b", **numbered(2**32 - 1))
-                    + packet("getQ", b"a", **numbered(0)) + packet("noop", **numbered(1)))
+    assert said == (
+        packet("getQ", b"a", **numbered(2**32 - 2))
+        + packet("getQ", b"b", **numbered(2**32 - 1))
+        + packet("getQ", b"a", **numbered(0))
+        + packet("noop", **numbered(1))
+    )
     _, said = ask(b"gat 5 a b\r\n")
     assert said == (touch("gatQ", b"a", 5, **numbered()) + touch("gatQ", b"b", 5, **numbered(1)) + packet("noop", **numbered(2)))
 
@@ -198,14 +202,17 @@ def test_where_the_values_are_is_noted():
     assert division.merge_replies(requests) == b"VALUE a 1 3\r\none\r\nVALUE x 0 1\r\nX\r\nVALUE c 0 0\r\n\r\n" + END
 
 
-@pytest.mark.parametrize("line, answers, reason", [
-    (b"get a b c\r\n", [(1, OK, 0, 0, b""), (0, OK, 0, 0, b"")], PROTOCOL),
-    (b"get a b c\r\n", [(1, OK, 0, 0, b""), (1, OK, 0, 0, b"")], PROTOCOL),
-    (b"incr a 1\r\n", [(0, OK, 0, 0, b"5")], PROTOCOL),
-    (b"ma a\r\n", [(0, OK, 0, 0, b"")], PROTOCOL),
-    (b"get a\r\n", [(0, 0x20, 0, 0, b"Auth failure.")], LOGIN),
-    (b"ms a 0\r\n\r\n", [(0, 0x20, 0, 0, b"Auth failure.")], LOGIN),
-])
+@pytest.mark.parametrize(
+    "line, answers, reason",
+    [
+        (b"get a b c\r\n", [(1, OK, 0, 0, b""), (0, OK, 0, 0, b"")], PROTOCOL),
+        (b"get a b c\r\n", [(1, OK, 0, 0, b""), (1, OK, 0, 0, b"")], PROTOCOL),
+        (b"incr a 1\r\n", [(0, OK, 0, 0, b"5")], PROTOCOL),
+        (b"ma a\r\n", [(0, OK, 0, 0, b"")], PROTOCOL),
+        (b"get a\r\n", [(0, 0x20, 0, 0, b"Auth failure.")], LOGIN),
+        (b"ms a 0\r\n\r\n", [(0, 0x20, 0, 0, b"Auth failure.")], LOGIN),
+    ],
+)
 def test_what_ends_a_link(line, answers, reason):
     with pytest.raises(BackendError) as caught:
         answered(line, *answers)

@@ -139,8 +139,18 @@ def test_a_connection_that_cannot_be_used_is_closed(place, internal_errors_count
     listener.stop()
 
 
-@pytest.mark.parametrize("number, pauses", [(errno.EMFILE, True), (errno.ENFILE, True), (errno.ENOBUFS, True), (errno.ENOMEM, True),
-                                            (errno.EBADF, True), (errno.ECONNABORTED, False), (errno.EPROTO, False)])
+@pytest.mark.parametrize(
+    "number, pauses",
+    [
+        (errno.EMFILE, True),
+        (errno.ENFILE, True),
+        (errno.ENOBUFS, True),
+        (errno.ENOMEM, True),
+        (errno.EBADF, True),
+        (errno.ECONNABORTED, False),
+        (errno.EPROTO, False),
+    ],
+)
 def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
     """Without a traceback on stderr; and where it is for a lack, at once only for what is turned away."""
     sock, address = place

@@ -163,8 +163,9 @@ def daemon(tmp_path):
         sock.close()
 
 
-@pytest.mark.parametrize("level, priority", [(logging.DEBUG, 31), (logging.INFO, 30), (logging.WARNING, 28), (logging.ERROR, 27),
-                                             (logging.CRITICAL, 27)])
+@pytest.mark.parametrize(
+    "level, priority", [(logging.DEBUG, 31), (logging.INFO, 30), (logging.WARNING, 28), (logging.ERROR, 27), (logging.CRITICAL, 27)]
+)
 def test_priorities(daemon, level, priority):
     listening = daemon()
     log_output.SyslogOutput(daemon.path, "gmproxy[1]: ").handle(record("line", level))
@@ -244,8 +245,14 @@ def test_a_callback_of_the_loop_may_log_where_nobody_reads(daemon, where):
     listening = daemon()
     reading, writing = os.pipe()
     try:
-        done = subprocess.run([sys.executable, "-c", IN_THE_LOOP, daemon.path, where], stdout=subprocess.PIPE, stderr=writing, text=True,
-                              timeout=60, env=environment())
+        done = subprocess.run(
+            [sys.executable, "-c", IN_THE_LOOP, daemon.path, where],
+            stdout=subprocess.PIPE,
+            stderr=writing,
+            text=True,
+            timeout=60,
+            env=environment(),
+        )
     finally:
         os.close(reading)
         os.close(writing)

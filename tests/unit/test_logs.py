@@ -149,7 +149,7 @@ def test_a_burst_of_one_kind_is_summed_up(written):
     assert written() == lines  # it may go on
     written.now = logging_setup.WINDOW
     logging_setup.sum_up()
-    assert written()[len(lines):] == [f"WARNING failed server={logging_setup.BURST + 4} repeated=5", "INFO other repeated=5"]
+    assert written()[len(lines) :] == [f"WARNING failed server={logging_setup.BURST + 4} repeated=5", "INFO other repeated=5"]
     logging_setup.sum_up()
     assert len(written()) == len(lines) + 2
     log.warning("failed server=%d", 0)

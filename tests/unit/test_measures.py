@@ -21,7 +21,7 @@ def test_a_bucket_has_what_took_as_long_as_its_bound_and_not_longer(bucket, boun
     meter.took(bound, 3)
     meter.took(bound * 1.001, 2)
     expected = [0] * (len(BOUNDS) + 1)
-    expected[bucket:bucket + 2] = [3, 2]
+    expected[bucket : bucket + 2] = [3, 2]
     assert meter.buckets() == expected
     assert meter.total == pytest.approx(5 * bound, rel=0.01)
     meter.reset()
@@ -33,7 +33,9 @@ def test_only_what_reaches_the_threshold_is_slow():
     meter = Meter(0.1, functools.partial(slow.record_request, "pool", "a:1"))
     meter.slow(request(b"quick"), 0.0999)
     meter.slow(request(b"late"), 0.1)
-    assert slow.slowest() == [{"pool": "pool", "backend": "a:1", "key": "late", "command": "get", "seconds": 0.1, "stage": "primary", "time": 1000.0}]
+    assert slow.slowest() == [
+        {"pool": "pool", "backend": "a:1", "key": "late", "command": "get", "seconds": 0.1, "stage": "primary", "time": 1000.0}
+    ]
 
 
 def test_the_slowest_come_first_and_only_so_many_are_kept():

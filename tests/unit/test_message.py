@@ -49,16 +49,30 @@ def test_what_is_a_miss():
     assert names(lambda command: command.miss_reply is None) == set(COMMAND_NAMES) - READS - {"mg", "me"}
 
 
-@pytest.mark.parametrize("name, line, known", [
-    (b"set", b"STORED\r\n", True), (b"add", b"NOT_STORED\r\n", True), (b"cas", b"EXISTS\r\n", True), (b"cas", b"NOT_FOUND\r\n", True),
-    (b"set", b"OK\r\n", False), (b"delete", b"DELETED\r\n", True), (b"delete", b"STORED\r\n", False), (b"touch", b"TOUCHED\r\n", True),
-    (b"incr", b"NOT_FOUND\r\n", True), (b"incr", b"STORED\r\n", False), (b"flush_all", b"OK\r\n", True), (b"get", b"END\r\n", False),
-])
+@pytest.mark.parametrize(
+    "name, line, known",
+    [
+        (b"set", b"STORED\r\n", True),
+        (b"add", b"NOT_STORED\r\n", True),
+        (b"cas", b"EXISTS\r\n", True),
+        (b"cas", b"NOT_FOUND\r\n", True),
+        (b"set", b"OK\r\n", False),
+        (b"delete", b"DELETED\r\n", True),
+        (b"delete", b"STORED\r\n", False),
+        (b"touch", b"TOUCHED\r\n", True),
+        (b"incr", b"NOT_FOUND\r\n", True),
+        (b"incr", b"STORED\r\n", False),
+        (b"flush_all", b"OK\r\n", True),
+        (b"get", b"END\r\n", False),
+    ],
+)
 def test_answers(name, line, known):
     assert (line in COMMANDS[name].valid_replies) is known
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS.values() if not command.is_meta], ids=lambda command: command.name.decode())
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS.values() if not command.is_meta], ids=lambda command: command.name.decode()
+)
 def test_how_many_words_it_takes(command):
     """With fewer it is a mistake, as in memcached; further ones mean nothing."""
     words = [command.name, b"1", b"0", b"0", b"0", b"0", b"x", b"y"]

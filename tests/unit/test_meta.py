@@ -32,10 +32,22 @@ def test_a_key_in_base64_there_and_back(key):
     assert meta.decoded(meta.encoded(key)) == key
 
 
-@pytest.mark.parametrize("word, key", [
-    (b"", b""), (b"Zg", b""), (b"Zg=", b""), (b"Zg==", b"f"), (b"Zm8=", b"fo"), (b"Z===", b""), (b"====", b""),
-    (b"Z!m\x009v", b"foo"), (b"Zg==Zm9v", b"f"), (b"Zm9vZg==", b"foof"), (b"!!!!", b""),
-])
+@pytest.mark.parametrize(
+    "word, key",
+    [
+        (b"", b""),
+        (b"Zg", b""),
+        (b"Zg=", b""),
+        (b"Zg==", b"f"),
+        (b"Zm8=", b"fo"),
+        (b"Z===", b""),
+        (b"====", b""),
+        (b"Z!m\x009v", b"foo"),
+        (b"Zg==Zm9v", b"f"),
+        (b"Zm9vZg==", b"foof"),
+        (b"!!!!", b""),
+    ],
+)
 def test_base64_is_read_as_memcached_reads_it(word, key):
     assert meta.decoded(word) == key
 
@@ -53,38 +65,44 @@ def test_a_request_is_about_the_key_as_the_server_stores_it():
 # -- flags
 
 
-@pytest.mark.parametrize("line, sent", [
-    (b"mg a q v\r\n", b"mg a v\r\n"),
-    (b"mg  a   O1  k q\n", b"mg a O1 k\r\n"),
-    (b"ms a 1 q T5 c\r\nx\r\n", b"ms a 1 T5 c\r\nx\r\n"),
-    (b"md a q\r\n", b"md a\r\n"),
-    (b"ma a v q D5\r\n", b"ma a v D5\r\n"),
-    (b"mg Z!m9v b v\r\n", b"mg Zm9v b v\r\n"),
-    (b"mg a Pone Ltwo v\r\n", b"mg a Pone Ltwo v\r\n"),
-    (b"me a v q\r\n", b"me a\r\n"),
-])
+@pytest.mark.parametrize(
+    "line, sent",
+    [
+        (b"mg a q v\r\n", b"mg a v\r\n"),
+        (b"mg  a   O1  k q\n", b"mg a O1 k\r\n"),
+        (b"ms a 1 q T5 c\r\nx\r\n", b"ms a 1 T5 c\r\nx\r\n"),
+        (b"md a q\r\n", b"md a\r\n"),
+        (b"ma a v q D5\r\n", b"ma a v D5\r\n"),
+        (b"mg Z!m9v b v\r\n", b"mg Zm9v b v\r\n"),
+        (b"mg a Pone Ltwo v\r\n", b"mg a Pone Ltwo v\r\n"),
+        (b"me a v q\r\n", b"me a\r\n"),
+    ],
+)
 def test_no_server_is_told_to_be_quiet(line, sent):
     assert understood(line).line == sent
 
 
-@pytest.mark.parametrize("line, facts", [
-    (b"mg a v\r\n", "is_read idempotent"),
-    (b"mg a T5\r\n", "is_read is_write idempotent"),
-    (b"mg a N5\r\n", "is_read"),
-    (b"mg a R5 v\r\n", "is_read"),
-    (b"mg a R5 T5 v\r\n", "is_read is_write"),
-    (b"ms a 1\r\nx\r\n", "is_write"),
-    (b"ms a 1 MS\r\nx\r\n", "is_write"),
-    (b"ms a 1 MA\r\nx\r\n", "is_write"),
-    (b"ms a 1 ME\r\nx\r\n", "is_write conditional"),
-    (b"ms a 1 MR\r\nx\r\n", "is_write conditional"),
-    (b"ms a 1 C5\r\nx\r\n", "is_write conditional"),
-    (b"md a\r\n", "is_write"),
-    (b"md a C5\r\n", "is_write conditional"),
-    (b"ma a\r\n", "is_write"),
-    (b"ma a C5\r\n", "is_write conditional"),
-    (b"me a\r\n", "idempotent"),
-])
+@pytest.mark.parametrize(
+    "line, facts",
+    [
+        (b"mg a v\r\n", "is_read idempotent"),
+        (b"mg a T5\r\n", "is_read is_write idempotent"),
+        (b"mg a N5\r\n", "is_read"),
+        (b"mg a R5 v\r\n", "is_read"),
+        (b"mg a R5 T5 v\r\n", "is_read is_write"),
+        (b"ms a 1\r\nx\r\n", "is_write"),
+        (b"ms a 1 MS\r\nx\r\n", "is_write"),
+        (b"ms a 1 MA\r\nx\r\n", "is_write"),
+        (b"ms a 1 ME\r\nx\r\n", "is_write conditional"),
+        (b"ms a 1 MR\r\nx\r\n", "is_write conditional"),
+        (b"ms a 1 C5\r\nx\r\n", "is_write conditional"),
+        (b"md a\r\n", "is_write"),
+        (b"md a C5\r\n", "is_write conditional"),
+        (b"ma a\r\n", "is_write"),
+        (b"ma a C5\r\n", "is_write conditional"),
+        (b"me a\r\n", "idempotent"),
+    ],
+)
 def test_what_a_command_is_by_its_flags(line, facts):
     command = understood(line).command
     assert [fact for fact in ("is_read", "is_write", "conditional", "idempotent") if getattr(command, fact)] == facts.split()
@@ -107,11 +125,26 @@ def test_a_flag_of_a_newer_memcached_is_for_the_server_to_judge():
     assert understood(b"ms a 1 E5 Tx\r\nx\r\n").reply == b"CLIENT_ERROR bad token in command line format\r\n"
 
 
-@pytest.mark.parametrize("said, sent", [
-    (b"T10\x0bx", b"T10"), (b"T+50", b"T50"), (b"T\t50", b"T50"), (b"N-1", b"N-1"), (b"T9999999999", b"T1410065407"), (b"T007", b"T007"),
-    (b"R-00", b"R0"), (b"C+7", b"C7"), (b"C18446744073709551615", b"C18446744073709551615"), (b"E5\tx", b"E5"), (b"F4294967296", b"F0"),
-    (b"F\r5", b"F5"), (b"D2\x0bx", b"D2"), (b"J+3", b"J3"), (b"T" + b"0" * 19 + b"5", b"T5"),
-])
+@pytest.mark.parametrize(
+    "said, sent",
+    [
+        (b"T10\x0bx", b"T10"),
+        (b"T+50", b"T50"),
+        (b"T\t50", b"T50"),
+        (b"N-1", b"N-1"),
+        (b"T9999999999", b"T1410065407"),
+        (b"T007", b"T007"),
+        (b"R-00", b"R0"),
+        (b"C+7", b"C7"),
+        (b"C18446744073709551615", b"C18446744073709551615"),
+        (b"E5\tx", b"E5"),
+        (b"F4294967296", b"F0"),
+        (b"F\r5", b"F5"),
+        (b"D2\x0bx", b"D2"),
+        (b"J+3", b"J3"),
+        (b"T" + b"0" * 19 + b"5", b"T5"),
+    ],
+)
 @pytest.mark.parametrize("begin, end", [(b"mg a ", b""), (b"ms a 1 ", b"x\r\n"), (b"ma a q ", b""), (b"mg YQ== b ", b"")])
 def test_numbers_are_written_plainly(begin, said, sent, end):
     """Every server, and whoever computes with them here, must read the number that was judged."""
@@ -150,15 +183,57 @@ def test_an_ms_has_room_for_one_more_flag(more, fits):
 
 
 PLAIN = [
-    b"mg a\r\n", b"mg a v\r\n", b"mg a v f c t\r\n", b"mg a q v\r\n", b"mg a v k q\r\n", b"mg a k\r\n", b"mg a T30 v\r\n", b"mg a N30 v t\r\n",
-    b"ms a 1\r\nx\r\n", b"ms a 1 q\r\nx\r\n", b"ms a 1 T30 F5\r\nx\r\n", b"ms a 1 ME c\r\nx\r\n", b"ms a 1 MA\r\nx\r\n", b"ms a 001 k\r\nx\r\n",
-    b"md a\r\n", b"md a q I T30\r\n", b"ma a\r\n", b"ma a D5 v q\r\n", b"ma a MD N0 J5\r\n",
+    b"mg a\r\n",
+    b"mg a v\r\n",
+    b"mg a v f c t\r\n",
+    b"mg a q v\r\n",
+    b"mg a v k q\r\n",
+    b"mg a k\r\n",
+    b"mg a T30 v\r\n",
+    b"mg a N30 v t\r\n",
+    b"ms a 1\r\nx\r\n",
+    b"ms a 1 q\r\nx\r\n",
+    b"ms a 1 T30 F5\r\nx\r\n",
+    b"ms a 1 ME c\r\nx\r\n",
+    b"ms a 1 MA\r\nx\r\n",
+    b"ms a 001 k\r\nx\r\n",
+    b"md a\r\n",
+    b"md a q I T30\r\n",
+    b"ma a\r\n",
+    b"ma a D5 v q\r\n",
+    b"ma a MD N0 J5\r\n",
 ]
 ODD = [
-    b"mg a v v\r\n", b"mg a q q\r\n", b"mg a Tx v\r\n", b"mg a  v\r\n", b"mg a v \r\n", b"mg a v\n", b"mg\r\n", b"mg a v\0 f\r\n", b"mg Zm9v b v\r\n",
-    b"mg a O1 v\r\n", b"mg a " + b" ".join(b"%c" % letter for letter in range(65, 91)) + b"\r\n", b"mg %b v\r\n" % (b"k" * 251), b"mg %b v\r\n" % (b"k" * 250),
-    b"mg a C5\r\n", b"mg a E5 v\r\n", b"ms a\r\n", b"ms a x\r\nx\r\n", b"ms a 1 MX\r\nx\r\n", b"ms a 1 C5\r\nx\r\n", b"ms a 2000\r\n%b\r\n" % (b"x" * 2000),
-    b"ms a 1 v v\r\nx\r\n", b"ms a 1\r\nxx\r\n", b"ms a 1 q\r\nxx\r\n", b"ms a -1\r\n", b"ms a 1\nx\r\n", b"md a MX\r\n", b"ma a Dx\r\n", b"ma a MX\r\n", b"mn\r\n", b"me a v\r\n",
+    b"mg a v v\r\n",
+    b"mg a q q\r\n",
+    b"mg a Tx v\r\n",
+    b"mg a  v\r\n",
+    b"mg a v \r\n",
+    b"mg a v\n",
+    b"mg\r\n",
+    b"mg a v\0 f\r\n",
+    b"mg Zm9v b v\r\n",
+    b"mg a O1 v\r\n",
+    b"mg a " + b" ".join(b"%c" % letter for letter in range(65, 91)) + b"\r\n",
+    b"mg %b v\r\n" % (b"k" * 251),
+    b"mg %b v\r\n" % (b"k" * 250),
+    b"mg a C5\r\n",
+    b"mg a E5 v\r\n",
+    b"ms a\r\n",
+    b"ms a x\r\nx\r\n",
+    b"ms a 1 MX\r\nx\r\n",
+    b"ms a 1 C5\r\nx\r\n",
+    b"ms a 2000\r\n%b\r\n" % (b"x" * 2000),
+    b"ms a 1 v v\r\nx\r\n",
+    b"ms a 1\r\nxx\r\n",
+    b"ms a 1 q\r\nxx\r\n",
+    b"ms a -1\r\n",
+    b"ms a 1\nx\r\n",
+    b"md a MX\r\n",
+    b"ma a Dx\r\n",
+    b"ma a MX\r\n",
+    b"mn\r\n",
+    b"me a v\r\n",
 ]
 
 
@@ -170,8 +245,22 @@ def facts(line):
     if edge is not None:
         request.reply = b"EN\r\n"
         heard_of_miss = edge.render(request)
-    return (request.command and (request.command.name, request.command.is_read, request.command.is_write, request.command.reads_old_value, request.command.idempotent),
-            request.key, request.line.replace(b" 001", b" 1"), request.reply, request.quiet, edge is None, heard_of_miss)
+    return (
+        request.command
+        and (
+            request.command.name,
+            request.command.is_read,
+            request.command.is_write,
+            request.command.reads_old_value,
+            request.command.idempotent,
+        ),
+        request.key,
+        request.line.replace(b" 001", b" 1"),
+        request.reply,
+        request.quiet,
+        edge is None,
+        heard_of_miss,
+    )
 
 
 @pytest.mark.parametrize("line", PLAIN + ODD)
@@ -188,10 +277,22 @@ def test_the_form_of_a_usual_command_is_remembered(line):
     assert meta.META_FORMS.form_for(COMMANDS[name], flags) is meta.META_FORMS.form_for(COMMANDS[name], flags) is not None
 
 
-@pytest.mark.parametrize("name, flags", [
-    (b"mg", b" O1"), (b"mg", b" v b"), (b"mg", b" C5"), (b"mg", b" v v"), (b"mg", b"  v"), (b"mg", b" v "), (b"mg", b" Tx"), (b"mg", b" ~"),
-    (b"mg", b" P" + b"p" * 64), (b"me", b""), (b"mn", b""),
-])
+@pytest.mark.parametrize(
+    "name, flags",
+    [
+        (b"mg", b" O1"),
+        (b"mg", b" v b"),
+        (b"mg", b" C5"),
+        (b"mg", b" v v"),
+        (b"mg", b"  v"),
+        (b"mg", b" v "),
+        (b"mg", b" Tx"),
+        (b"mg", b" ~"),
+        (b"mg", b" P" + b"p" * 64),
+        (b"me", b""),
+        (b"mn", b""),
+    ],
+)
 def test_a_form_that_is_odd_or_of_one_command_is_not(name, flags):
     assert meta.META_FORMS.form_for(COMMANDS[name], flags) is None
 
@@ -206,33 +307,39 @@ def test_a_client_that_invents_forms_costs_no_memory():
 # -- what the client hears
 
 
-@pytest.mark.parametrize("line, reply, gets", [
-    (b"mg a v\r\n", b"VA 1\r\n1\r\n", b"VA 1\r\n1\r\n"),
-    (b"mg a v\r\n", b"EN\r\n", b"EN\r\n"),
-    (b"mg a v q\r\n", b"EN\r\n", b""),
-    (b"mg a O1 q\r\n", b"EN O1\r\n", b""),
-    (b"mg a v q\r\n", b"VA 1\r\n1\r\n", b"VA 1\r\n1\r\n"),
-    (b"mg a q\r\n", b"HD\r\n", b"HD\r\n"),
-    (b"mg a q\r\n", b"SERVER_ERROR timeout a:1\r\n", b"SERVER_ERROR timeout a:1\r\n"),
-    (b"ms a 1 q\r\nx\r\n", b"HD\r\n", b""),
-    (b"ms a 1 q k\r\nx\r\n", b"HD ka\r\n", b""),
-    (b"ms a 1 q\r\nx\r\n", b"NS\r\n", b"NS\r\n"),
-    (b"md a q\r\n", b"HD\r\n", b""),
-    (b"md a q\r\n", b"NF\r\n", b"NF\r\n"),
-    (b"ma a q\r\n", b"HD\r\n", b""),
-    (b"ma a q v\r\n", b"VA 1\r\n1\r\n", b""),
-    (b"ma a q\r\n", b"NF\r\n", b"NF\r\n"),
-])
+@pytest.mark.parametrize(
+    "line, reply, gets",
+    [
+        (b"mg a v\r\n", b"VA 1\r\n1\r\n", b"VA 1\r\n1\r\n"),
+        (b"mg a v\r\n", b"EN\r\n", b"EN\r\n"),
+        (b"mg a v q\r\n", b"EN\r\n", b""),
+        (b"mg a O1 q\r\n", b"EN O1\r\n", b""),
+        (b"mg a v q\r\n", b"VA 1\r\n1\r\n", b"VA 1\r\n1\r\n"),
+        (b"mg a q\r\n", b"HD\r\n", b"HD\r\n"),
+        (b"mg a q\r\n", b"SERVER_ERROR timeout a:1\r\n", b"SERVER_ERROR timeout a:1\r\n"),
+        (b"ms a 1 q\r\nx\r\n", b"HD\r\n", b""),
+        (b"ms a 1 q k\r\nx\r\n", b"HD ka\r\n", b""),
+        (b"ms a 1 q\r\nx\r\n", b"NS\r\n", b"NS\r\n"),
+        (b"md a q\r\n", b"HD\r\n", b""),
+        (b"md a q\r\n", b"NF\r\n", b"NF\r\n"),
+        (b"ma a q\r\n", b"HD\r\n", b""),
+        (b"ma a q v\r\n", b"VA 1\r\n1\r\n", b""),
+        (b"ma a q\r\n", b"NF\r\n", b"NF\r\n"),
+    ],
+)
 def test_who_says_q_does_not_hear_what_was_to_be_expected(line, reply, gets):
     assert heard(line, reply) == gets
 
 
-@pytest.mark.parametrize("line, gets", [
-    (b"mg a k O1 v\r\n", b"EN ka O1\r\n"),
-    (b"mg a O1 v k\r\n", b"EN O1 ka\r\n"),
-    (b"mg Zm9v O1 k b\r\n", b"EN O1 kZm9v b\r\n"),
-    (b"mg a v\r\n", b"EN\r\n"),
-    (b"mg a v O1 q\r\n", b""),
-])
+@pytest.mark.parametrize(
+    "line, gets",
+    [
+        (b"mg a k O1 v\r\n", b"EN ka O1\r\n"),
+        (b"mg a O1 v k\r\n", b"EN O1 ka\r\n"),
+        (b"mg Zm9v O1 k b\r\n", b"EN O1 kZm9v b\r\n"),
+        (b"mg a v\r\n", b"EN\r\n"),
+        (b"mg a v O1 q\r\n", b""),
+    ],
+)
 def test_a_miss_that_no_server_gave_has_all_that_a_server_would_say(line, gets):
     assert heard(line, COMMANDS[b"mg"].miss_reply) == gets

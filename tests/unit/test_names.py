@@ -8,13 +8,7 @@ import gevent
 import pytest
 
 from gmproxy.backend import resolver as module
-from gmproxy.backend.resolver import (
-    FRESH_FOR,
-    LAST_KNOWN_FOR,
-    MAX_LOOKUPS,
-    RETRY_AFTER,
-    Names,
-)
+from gmproxy.backend.resolver import FRESH_FOR, LAST_KNOWN_FOR, MAX_LOOKUPS, RETRY_AFTER, Names
 from gmproxy.errors import CONNECTING, OVERLOAD, LocalError
 from gmproxy.transport.deadline import Deadline
 
@@ -25,7 +19,8 @@ IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 
 def found(*hosts):
     return [
-        (IPV6, socket.SOCK_STREAM, 6, "", (host, 0, 0, 0)) if ":" in host else (IPV4, socket.SOCK_STREAM, 6, "", (host, 0)) for host in hosts
+        (IPV6, socket.SOCK_STREAM, 6, "", (host, 0, 0, 0)) if ":" in host else (IPV4, socket.SOCK_STREAM, 6, "", (host, 0))
+        for host in hosts
     ]
 
 
@@ -89,11 +84,14 @@ NO_SUCH_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 # -- addresses
 
 
-@pytest.mark.parametrize("host, family, address", [
-    ("127.0.0.1", IPV4, ("127.0.0.1", PORT)),
-    ("127.1", IPV4, ("127.0.0.1", PORT)),
-    ("::1", IPV6, ("::1", PORT, 0, 0)),
-])
+@pytest.mark.parametrize(
+    "host, family, address",
+    [
+        ("127.0.0.1", IPV4, ("127.0.0.1", PORT)),
+        ("127.1", IPV4, ("127.0.0.1", PORT)),
+        ("::1", IPV6, ("::1", PORT, 0, 0)),
+    ],
+)
 def test_an_address_is_not_looked_up(names, resolver, host, family, address):
     resolver.goes_on.clear()
     assert names.addresses(host, PORT, Deadline(0)) == [(family, address)]
@@ -189,9 +187,14 @@ def test_a_name_that_is_no_more_has_none(names, resolver, time):
     assert trouble(names) == (CONNECTING, "name: Name or service not known")
 
 
-@pytest.mark.parametrize("error", [
-    OSError(errno.EMFILE, "Too many open files"), MemoryError("no memory"), socket.gaierror(socket.EAI_MEMORY, "Memory allocation failure"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        MemoryError("no memory"),
+        socket.gaierror(socket.EAI_MEMORY, "Memory allocation failure"),
+    ],
+)
 def test_what_we_lack(names, resolver, error):
     resolver.answers = [error]
     reason, detail = trouble(names)

@@ -52,12 +52,15 @@ def test_a_connection_over_a_unix_socket(tmp_path):
             assert not sock.getblocking()
 
 
-@pytest.mark.parametrize("server, detail", [
-    (Server(HOST, free_port()), "Connection refused"),
-    (Server("/no/where", 0, unix_path="/no/where"), "No such file or directory"),
-    (Server("no such host", 1), "not known"),
-    (Server("a..b", 1), "idna"),
-])
+@pytest.mark.parametrize(
+    "server, detail",
+    [
+        (Server(HOST, free_port()), "Connection refused"),
+        (Server("/no/where", 0, unix_path="/no/where"), "No such file or directory"),
+        (Server("no such host", 1), "not known"),
+        (Server("a..b", 1), "idna"),
+    ],
+)
 def test_no_connection(server, detail):
     with pytest.raises(BackendError) as caught:
         connect.connect(server, 1)
@@ -101,6 +104,7 @@ def full():
 
 def stands_for(monkeypatch, *addresses):
     """Every name has these addresses, in this order."""
+
     def look_up(host):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
 
@@ -221,10 +225,13 @@ def has_own_network():
 
 
 @pytest.mark.skipif(not has_own_network(), reason="takes root: a network namespace")
-@pytest.mark.parametrize("host, said", [
-    (HOST, "20 LocalError overload: no local port is free\n"),
-    ("::1", "0 BackendError connecting: Cannot assign requested address\n"),  # the same errno, for want of an address of ours
-])
+@pytest.mark.parametrize(
+    "host, said",
+    [
+        (HOST, "20 LocalError overload: no local port is free\n"),
+        ("::1", "0 BackendError connecting: Cannot assign requested address\n"),  # the same errno, for want of an address of ours
+    ],
+)
 def test_local_ports(host, said):
     command = ["unshare", "--net", "sh", "-c", NETWORK, "sh", sys.executable, "-c", OF_PORTS, host]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
@@ -241,6 +248,7 @@ def descriptors():
 @pytest.mark.parametrize("fails", ["tune", "_LOGINS"])
 def test_a_connection_that_comes_to_nothing_is_closed(monkeypatch, fails):
     """Also by a fault of our own."""
+
     def raise_(*arguments):
         raise ValueError("a fault of the test")
 

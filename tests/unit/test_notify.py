@@ -46,9 +46,16 @@ def test_systemd_is_gone(tmp_path):
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).notify(READY)
 
 
-@pytest.mark.parametrize("usec, pid, seconds", [
-    ("4000000", "", 4.0), ("4000000", str(os.getpid()), 4.0), ("4000000", "1", None), ("", "", None), ("many", "", None),
-])
+@pytest.mark.parametrize(
+    "usec, pid, seconds",
+    [
+        ("4000000", "", 4.0),
+        ("4000000", str(os.getpid()), 4.0),
+        ("4000000", "1", None),
+        ("", "", None),
+        ("many", "", None),
+    ],
+)
 def test_the_watchdog(tmp_path, usec, pid, seconds):
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path), "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid})
     assert notifier.watchdog_interval == seconds

@@ -11,8 +11,15 @@ from gmproxy import __version__
 from gmproxy.config.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("init.d/gmproxy", "debian/tests/service", "debian/tests/suite", "scripts/test-package", "scripts/package-life",
-           "debian/gmproxy.postinst", "debian/gmproxy.postrm")
+SCRIPTS = (
+    "init.d/gmproxy",
+    "debian/tests/service",
+    "debian/tests/suite",
+    "scripts/test-package",
+    "scripts/package-life",
+    "debian/gmproxy.postinst",
+    "debian/gmproxy.postrm",
+)
 
 
 def read(name):
@@ -32,8 +39,12 @@ def test_the_changes_begin_with_the_version_or_with_what_is_coming():
 def test_the_package_needs_what_the_program_needs():
     """What pyproject.toml names is there for the tests in the build too, under Debian's names."""
     needed = re.search(r"^dependencies = \[(.*)\]$", read("pyproject.toml"), re.MULTILINE)[1]
-    debian = {"gevent": "python3-gevent", "ConfigArgParse": "python3-configargparse", "PyYAML": "python3-yaml",
-              "prometheus-client": "python3-prometheus-client"}
+    debian = {
+        "gevent": "python3-gevent",
+        "ConfigArgParse": "python3-configargparse",
+        "PyYAML": "python3-yaml",
+        "prometheus-client": "python3-prometheus-client",
+    }
     names = re.findall(r'"([A-Za-z-]+)', needed)
     assert sorted(names) == sorted(debian)
     assert all(f" {debian[name]} " in read("debian/control") for name in names)

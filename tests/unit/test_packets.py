@@ -31,7 +31,7 @@ def test_answers():
 @pytest.mark.parametrize("missing", range(1, len(STATS)))
 def test_answers_of_which_the_end_is_missing(missing):
     cut = STATS[:-missing]
-    assert packets.parse_packets(cut) == packets.parse_packets(STATS)[:len(packets.parse_packets(cut))]
+    assert packets.parse_packets(cut) == packets.parse_packets(STATS)[: len(packets.parse_packets(cut))]
     assert len(packets.parse_packets(cut)) < 3
 
 

@@ -21,7 +21,7 @@ new_compiled_stream = recv_buffer.RecvBuffer
 HEADER = struct.Struct(">BBHBBHLLQ")
 NUMBERS = ("magic", "opcode", "key_length", "extras_length", "status", "body_length", "opaque", "cas")
 
-byte, two_bytes, four_bytes, eight_bytes = [st.integers(0, 2 ** bits - 1) for bits in (8, 16, 32, 64)]
+byte, two_bytes, four_bytes, eight_bytes = [st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64)]
 some_bytes = st.binary(max_size=40)
 
 
@@ -48,7 +48,9 @@ def for_both(check):
 def test_a_header_is_taken_apart(magic, opcode, key_length, extras_length, data_type, status, body_length, opaque, cas, before):
     def check(module, new_stream):
         stream = new_stream()
-        stream.feed(b"x" * before + HEADER.pack(magic, opcode, key_length, extras_length, data_type, status, body_length, opaque, cas) + b"y")
+        stream.feed(
+            b"x" * before + HEADER.pack(magic, opcode, key_length, extras_length, data_type, status, body_length, opaque, cas) + b"y"
+        )
         header = module.PacketHeader()
         header.parse(stream, before)
         told = tuple(getattr(header, name) for name in NUMBERS)
@@ -77,8 +79,16 @@ def check_equal(one, other):
     assert one == other
 
 
-@given(st.binary(min_size=1, max_size=20).filter(lambda key: not set(key) & set(b" \r\n\0")), four_bytes, eight_bytes, some_bytes, byte, four_bytes, st.booleans(),
-       st.booleans())
+@given(
+    st.binary(min_size=1, max_size=20).filter(lambda key: not set(key) & set(b" \r\n\0")),
+    four_bytes,
+    eight_bytes,
+    some_bytes,
+    byte,
+    four_bytes,
+    st.booleans(),
+    st.booleans(),
+)
 def test_an_item(key, flags, cas, value, opcode, opaque, has_cas, is_named):
     """Its block stands among others, and the value may look like a header."""
     block = b"VALUE %b %d %d%b\r\n%b\r\n" % (key, flags, len(value), b" %d" % cas if has_cas else b"", value)
@@ -91,13 +101,19 @@ def test_an_item(key, flags, cas, value, opcode, opaque, has_cas, is_named):
     for_both(lambda module, _: check_equal(module.PACKER.value_packet(opcode, opaque, reply, header, named), told))
 
 
-@pytest.mark.parametrize("written, told", [
-    (b"18446744073709551615", 2**64 - 1), (b"18446744073709551616", 0), (b"99999999999999999999", 99999999999999999999 % 2**64), (b"0", 0),
-])
+@pytest.mark.parametrize(
+    "written, told",
+    [
+        (b"18446744073709551615", 2**64 - 1),
+        (b"18446744073709551616", 0),
+        (b"99999999999999999999", 99999999999999999999 % 2**64),
+        (b"0", 0),
+    ],
+)
 def test_a_cas_number_that_cannot_be_true_does_not_stop_us(build, written, told):
     reply = b"VALUE a 0 1 %b\r\nx\r\n" % written
     packet = build[0].PACKER.value_packet(0, 0, reply, header_of(reply, 0), b"")
-    assert HEADER.unpack(packet[:HEADER.size])[-1] == told
+    assert HEADER.unpack(packet[: HEADER.size])[-1] == told
 
 
 @pytest.mark.parametrize("reply", [b"", b"VALUE a 0 1\r\nx\r", b"VALUE a 0 1\r\n"])

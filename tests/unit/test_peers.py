@@ -261,6 +261,7 @@ def test_a_fault_of_ours_is_told_to_the_one_who_asks(loop, asked, connect):
 
 def test_no_descriptor_is_free(loop, asked, connect, monkeypatch):
     """The operator waits, and the loop does not spin."""
+
     class Refusing:
         def __init__(self, sock):
             self._sock = sock

@@ -87,7 +87,8 @@ if "LISTEN_FDS" in os.environ:
 listening_sockets = ListeningSockets(os.environ)
 left = [name for name in os.environ if name.startswith("LISTEN_") or name == "GMPROXY_HANDED_OVER"]
 inheritable = [sock.get_inheritable() for sock in listening_sockets.sockets.values()]
-print(list(listening_sockets.sockets), listening_sockets.activated, listening_sockets.predecessor, listening_sockets.control is not None, left, inheritable)
+taken = listening_sockets
+print(list(taken.sockets), taken.activated, taken.predecessor, taken.control is not None, left, inheritable)
 for sock in listening_sockets.sockets.values():
     sock.setblocking(True)
     sock.accept()[0].sendall(b"here")
@@ -102,7 +103,9 @@ def test_a_successor_takes_over(listening_sockets, tmp_path):
     listening_sockets.open_control(str(tmp_path / "control"), (-1, -1))
     reading, writing = os.pipe()
     with listening_sockets.handing_over(writing) as told:
-        child = subprocess.Popen([sys.executable, "-c", TAKE_OVER], env=environment(**told), stdout=subprocess.PIPE, text=True, close_fds=False)
+        child = subprocess.Popen(
+            [sys.executable, "-c", TAKE_OVER], env=environment(**told), stdout=subprocess.PIPE, text=True, close_fds=False
+        )
     os.close(writing)
     with socket.create_connection((HOST, config.port)) as client:  # waits in the queue that both have
         listening_sockets.close(successor=True)
@@ -115,6 +118,7 @@ def test_a_successor_takes_over(listening_sockets, tmp_path):
 
 def activated(*listening):
     """Run TAKE_OVER with the sockets as systemd would hand them over."""
+
     def arrange():
         for target, sock in enumerate(listening, 3):
             os.dup2(sock.fileno(), target)
@@ -122,8 +126,13 @@ def activated(*listening):
     lowest = min(sock.fileno() for sock in listening)
     assert lowest > 2 + len(listening), "the test needs these numbers itself"
     return subprocess.Popen(
-        [sys.executable, "-c", TAKE_OVER], env=environment(LISTEN_FDS=str(len(listening))), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, pass_fds=range(3, 3 + len(listening)), preexec_fn=arrange,
+        [sys.executable, "-c", TAKE_OVER],
+        env=environment(LISTEN_FDS=str(len(listening))),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=range(3, 3 + len(listening)),
+        preexec_fn=arrange,
     )
 
 

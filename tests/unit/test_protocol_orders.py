@@ -5,9 +5,15 @@ import pytest
 from gmproxy.protocol import internal_commands
 
 
-@pytest.mark.parametrize("key, line", [
-    (b"k", b"delete k\r\n"), (b"a b", b"md YSBi b\r\n"), (b"noreply", b"delete noreply 0\r\n"), (b"noreply2", b"delete noreply2\r\n"),
-])
+@pytest.mark.parametrize(
+    "key, line",
+    [
+        (b"k", b"delete k\r\n"),
+        (b"a b", b"md YSBi b\r\n"),
+        (b"noreply", b"delete noreply 0\r\n"),
+        (b"noreply2", b"delete noreply2\r\n"),
+    ],
+)
 def test_forget(key, line):
     """memcached 1.6.45 does not answer `delete noreply`: a server that must forget this key would never be read again."""
     assert internal_commands.delete(key)[1] == line

@@ -15,7 +15,9 @@ def configs(*arguments, **variables):
 def pools(tmp_path, **servers):
     """The Configs of a file of pools: name -> server."""
     file = tmp_path / "pools.yml"
-    lines = (f"{name}:\n  listen: 127.0.0.1:{port}\n  servers:\n   - {server}\n" for port, (name, server) in enumerate(servers.items(), 2000))
+    lines = (
+        f"{name}:\n  listen: 127.0.0.1:{port}\n  servers:\n   - {server}\n" for port, (name, server) in enumerate(servers.items(), 2000)
+    )
     file.write_text("".join(lines))
     return configuration.parse(["-c", str(file)], {})[0]
 
@@ -25,10 +27,16 @@ def test_nothing_changes():
     assert plan == diff.ReloadPlan(configs(), [], [], {}, [])
 
 
-@pytest.mark.parametrize("arguments, changed", [
-    (("--timeout", "250"), ["timeout"]), (("-s", "c:3"), ["server"]), (("-n", "7", "-v"), ["max_connections", "verbose"]),
-    (("-p", "12345"), ["port"]), (("--grace", "1"), ["grace"]),
-])
+@pytest.mark.parametrize(
+    "arguments, changed",
+    [
+        (("--timeout", "250"), ["timeout"]),
+        (("-s", "c:3"), ["server"]),
+        (("-n", "7", "-v"), ["max_connections", "verbose"]),
+        (("-p", "12345"), ["port"]),
+        (("--grace", "1"), ["grace"]),
+    ],
+)
 def test_settings_of_a_pool_that_stays(arguments, changed):
     plan = diff.compare(configs(), configs(*arguments))
     assert plan.changed == {"": changed}
@@ -65,22 +73,29 @@ def matched(present, wanted):
     return [backend and backends.index(backend) for backend in kept], [backends.index(backend) for backend in left]
 
 
-@pytest.mark.parametrize("present, wanted, kept, left", [
-    ("a:1 b:2", "a:1,b:2", [0, 1], []),
-    ("a:1 b:2", "b:2,a:1", [1, 0], []),
-    ("a:1 b:2", "b:2,c:3", [1, None], [0]),
-    ("a:1 b:2", "a:1:7 with-a-name,b:2", [0, 1], []),
-    ("a:1 a:1", "a:1,b:2,a:1", [0, None, 1], []),
-    ("a:1 a:1", "a:1", [0], [1]),
-    ("", "a:1", [None], []),
-])
+@pytest.mark.parametrize(
+    "present, wanted, kept, left",
+    [
+        ("a:1 b:2", "a:1,b:2", [0, 1], []),
+        ("a:1 b:2", "b:2,a:1", [1, 0], []),
+        ("a:1 b:2", "b:2,c:3", [1, None], [0]),
+        ("a:1 b:2", "a:1:7 with-a-name,b:2", [0, 1], []),
+        ("a:1 a:1", "a:1,b:2,a:1", [0, None, 1], []),
+        ("a:1 a:1", "a:1", [0], [1]),
+        ("", "a:1", [None], []),
+    ],
+)
 def test_servers_are_known_by_their_address(present, wanted, kept, left):
     assert matched(present, wanted) == (kept, left)
 
 
-@pytest.mark.parametrize("arguments", [
-    (), ("-s", "[::1]:2:3 name,unix:/s:2", "-b", "c", "-k", "-n", "0", "--workers", "auto", "--hosts", "a=1.2.3.4", "-I", "4m"),
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("-s", "[::1]:2:3 name,unix:/s:2", "-b", "c", "-k", "-n", "0", "--workers", "auto", "--hosts", "a=1.2.3.4", "-I", "4m"),
+    ],
+)
 def test_a_config_can_be_sent(arguments):
     (config,) = configs(*arguments)
     assert configuration.from_plain(json.loads(json.dumps(configuration.as_plain(config)))) == config

@@ -92,7 +92,7 @@ def test_whole(request_, said, found):
 def test_byte_by_byte(request_, said, found):
     reader = reply.TextReplyParser()
     for offset in range(len(said) - 1):
-        reader.stream.feed(said[offset:offset + 1])
+        reader.stream.feed(said[offset : offset + 1])
         assert reader.parse_reply(request_) is None
         assert not reader.is_between_messages()
     reader.stream.feed(said[-1:])
@@ -219,24 +219,27 @@ def test_the_same_byte_by_byte(request_, said):
     reader = reply.TextReplyParser()
     with pytest.raises(BackendError):
         for offset in range(len(said)):
-            reader.stream.feed(said[offset:offset + 1])
+            reader.stream.feed(said[offset : offset + 1])
             assert reader.parse_reply(request_) is None
 
 
-@pytest.mark.parametrize("command, said, out_of_step", [
-    (b"set", b"ERROR\r\n", True),
-    (b"set", b"CLIENT_ERROR bad command line format\r\n", True),
-    (b"set", b"SERVER_ERROR object too large for cache\r\n", False),
-    (b"set", b"NOT_STORED\r\n", False),
-    (b"delete", b"CLIENT_ERROR bad command line format\r\n", False),
-    (b"incr", b"ERROR\r\n", False),
-    (b"touch", b"SERVER_ERROR x\r\n", False),
-    (b"ms 2", b"ERROR\r\n", True),
-    (b"ms 2", b"CLIENT_ERROR bad command line format\r\n", True),
-    (b"ms 2", b"CLIENT_ERROR invalid flag\r\n", False),
-    (b"ms 2", b"SERVER_ERROR object too large for cache\r\n", False),
-    (b"mg", b"ERROR\r\n", False),
-])
+@pytest.mark.parametrize(
+    "command, said, out_of_step",
+    [
+        (b"set", b"ERROR\r\n", True),
+        (b"set", b"CLIENT_ERROR bad command line format\r\n", True),
+        (b"set", b"SERVER_ERROR object too large for cache\r\n", False),
+        (b"set", b"NOT_STORED\r\n", False),
+        (b"delete", b"CLIENT_ERROR bad command line format\r\n", False),
+        (b"incr", b"ERROR\r\n", False),
+        (b"touch", b"SERVER_ERROR x\r\n", False),
+        (b"ms 2", b"ERROR\r\n", True),
+        (b"ms 2", b"CLIENT_ERROR bad command line format\r\n", True),
+        (b"ms 2", b"CLIENT_ERROR invalid flag\r\n", False),
+        (b"ms 2", b"SERVER_ERROR object too large for cache\r\n", False),
+        (b"mg", b"ERROR\r\n", False),
+    ],
+)
 def test_after_some_refusals_a_data_block_would_be_taken_for_commands(command, said, out_of_step):
     reader = reading(said)
     assert reader.parse_reply(ask(command, b"a")) == said
@@ -250,22 +253,25 @@ def test_what_is_asked_is_read_from_the_flags_alone():
         reading(b"HD f1\r\n").parse_reply(request)
 
 
-@pytest.mark.parametrize("request_, said", [
-    (ask(b"mg C5 v c", b"a"), b"HD c5\r\n"),                 # memcached 1.6.45: the client has this value already
-    (ask(b"mg C5 v", b"a"), b"VA 1 c5\r\n1\r\n"),
-    (ask(b"mg C5", b"a"), b"VA 1\r\n1\r\n"),
-    (ask(b"mg Y v", b"a"), b"HD f5 Y\r\n"),                   # a flag that nobody knows yet
-    (ask(b"mg v", b"a"), b"VA 1 Y W\r\n1\r\n"),
-    (ask(b"ms 2 E5", b"a"), b"HD c5\r\n"),
-    (ask(b"ms 2 s", b"a"), b"HD s2\r\n"),
-    (ask(b"md x", b"a"), b"HD X\r\n"),
-    (ask(b"ma E5 v", b"a"), b"HD\r\n"),
-    (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kfoo\r\n1\r\n"),
-    (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
-    (message.Request(commands.COMMANDS[b"mg"], b"a b", b"mg YSBi b k O1\r\n"), b"EN kYSBi b O1\r\n"),
-    (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg foo k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
-    (message.Request(commands.COMMANDS[b"me"], b"a b", b"me YSBi b\r\n"), b"ME YSBi exp=-1\r\n"),
-])
+@pytest.mark.parametrize(
+    "request_, said",
+    [
+        (ask(b"mg C5 v c", b"a"), b"HD c5\r\n"),  # memcached 1.6.45: the client has this value already
+        (ask(b"mg C5 v", b"a"), b"VA 1 c5\r\n1\r\n"),
+        (ask(b"mg C5", b"a"), b"VA 1\r\n1\r\n"),
+        (ask(b"mg Y v", b"a"), b"HD f5 Y\r\n"),  # a flag that nobody knows yet
+        (ask(b"mg v", b"a"), b"VA 1 Y W\r\n1\r\n"),
+        (ask(b"ms 2 E5", b"a"), b"HD c5\r\n"),
+        (ask(b"ms 2 s", b"a"), b"HD s2\r\n"),
+        (ask(b"md x", b"a"), b"HD X\r\n"),
+        (ask(b"ma E5 v", b"a"), b"HD\r\n"),
+        (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kfoo\r\n1\r\n"),
+        (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg Zm9v b k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
+        (message.Request(commands.COMMANDS[b"mg"], b"a b", b"mg YSBi b k O1\r\n"), b"EN kYSBi b O1\r\n"),
+        (message.Request(commands.COMMANDS[b"mg"], b"foo", b"mg foo k v\r\n"), b"VA 1 kZm9v b\r\n1\r\n"),
+        (message.Request(commands.COMMANDS[b"me"], b"a b", b"me YSBi b\r\n"), b"ME YSBi exp=-1\r\n"),
+    ],
+)
 def test_what_a_newer_server_says_is_handed_on(request_, said):
     assert reading(said).parse_reply(request_) == said
 
@@ -273,11 +279,14 @@ def test_what_a_newer_server_says_is_handed_on(request_, said):
 # -- what is announced and too large
 
 
-@pytest.mark.parametrize("request_, header, end", [
-    (GET_A, b"VALUE a 0 4294967295\r\n", b"\r\nEND\r\n"),
-    (GET_ABC, VALUE_A + b"VALUE b 0 4294967295\r\n", b"\r\n" + b"VALUE c 0 1\r\n1\r\nEND\r\n"),
-    (ask(b"mg v", b"a"), b"VA 4294967295\r\n", b"\r\n"),
-])
+@pytest.mark.parametrize(
+    "request_, header, end",
+    [
+        (GET_A, b"VALUE a 0 4294967295\r\n", b"\r\nEND\r\n"),
+        (GET_ABC, VALUE_A + b"VALUE b 0 4294967295\r\n", b"\r\n" + b"VALUE c 0 1\r\n1\r\nEND\r\n"),
+        (ask(b"mg v", b"a"), b"VA 4294967295\r\n", b"\r\n"),
+    ],
+)
 def test_a_value_too_large_is_thrown_away_as_it_comes(request_, header, end):
     """A server announces 4 GB: nothing is kept for it, and the link stays in step."""
     reader = reply.TextReplyParser()
@@ -302,7 +311,7 @@ def test_a_value_too_large_must_end_in_crlf_too(monkeypatch, request_, header):
         reader = reply.TextReplyParser()
         with pytest.raises(BackendError):
             for offset in range(len(said)):
-                reader.stream.feed(said[offset:offset + 1])
+                reader.stream.feed(said[offset : offset + 1])
                 assert reader.parse_reply(request_) is None
 
 
@@ -317,14 +326,21 @@ def test_a_large_value_in_many_chunks():
     reader = reply.TextReplyParser()
     answers = []
     for start in range(0, len(said), 1000):
-        reader.stream.feed(said[start:start + 1000])
+        reader.stream.feed(said[start : start + 1000])
         answers.append(reader.parse_reply(GET_A))
     assert answers[-1] == said
     assert not any(answers[:-1])
 
 
-@pytest.mark.parametrize("line, is_error", [
-    (b"ERROR\r\n", True), (b"CLIENT_ERROR x\r\n", True), (b"SERVER_ERROR\r\n", True), (b"END\r\n", False), (b"EXISTS\r\n", False),
-])
+@pytest.mark.parametrize(
+    "line, is_error",
+    [
+        (b"ERROR\r\n", True),
+        (b"CLIENT_ERROR x\r\n", True),
+        (b"SERVER_ERROR\r\n", True),
+        (b"END\r\n", False),
+        (b"EXISTS\r\n", False),
+    ],
+)
 def test_error_lines(line, is_error):
     assert reply.is_error_line(line) is is_error

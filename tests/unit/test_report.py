@@ -13,22 +13,75 @@ from gmproxy.monitoring.report import BOUNDS
 
 def backend(label="a:1", role="primary", **told):
     return {
-        "label": label, "name": "", "address": label, "weight": 1, "role": role, "share": 0.5, "state": "up", "state_since": 10.0,
-        "by_hand": False, "ejected_at": 0.0, "last_error": "", "last_error_at": 0.0, "identity": None, "links": 1, "in_flight": 2,
-        "backlog": 3, "unsent": 1, "bytes_waiting": 4, "requests": {"get": 5}, "keys": 6, "hits": 4, "refills": 1,
-        "errors": {"timeout": 1, "closed": 0}, "failures": 1, "ejections": 1, "journal": 2, "journal_deleted": 3, "journal_flushes": 0,
-        "bytes_sent": 100, "bytes_received": 200, "latency": {"count": 5, "sum": 0.5, "buckets": [5] + [0] * len(BOUNDS)},
+        "label": label,
+        "name": "",
+        "address": label,
+        "weight": 1,
+        "role": role,
+        "share": 0.5,
+        "state": "up",
+        "state_since": 10.0,
+        "by_hand": False,
+        "ejected_at": 0.0,
+        "last_error": "",
+        "last_error_at": 0.0,
+        "identity": None,
+        "links": 1,
+        "in_flight": 2,
+        "backlog": 3,
+        "unsent": 1,
+        "bytes_waiting": 4,
+        "requests": {"get": 5},
+        "keys": 6,
+        "hits": 4,
+        "refills": 1,
+        "errors": {"timeout": 1, "closed": 0},
+        "failures": 1,
+        "ejections": 1,
+        "journal": 2,
+        "journal_deleted": 3,
+        "journal_flushes": 0,
+        "bytes_sent": 100,
+        "bytes_received": 200,
+        "latency": {"count": 5, "sum": 0.5, "buckets": [5] + [0] * len(BOUNDS)},
     } | told
 
 
 def of_worker(pid, *backends, **told):
-    clients = {"current": 3, "asleep": 2, "accepted": 2, "rejected": 0, "dropped": 0, "limit": 100, "held": 5, "bytes_read": 10, "bytes_written": 20}
-    pool = {"clients": clients, "misses_for_errors": 1, "backup_writes_lost": 2, "backup_writes_differed": 3, "flushes": 4, "fragments": 5,
-            "options": {"timeout": "1000"}, "backends": list(backends)}
+    clients = {
+        "current": 3,
+        "asleep": 2,
+        "accepted": 2,
+        "rejected": 0,
+        "dropped": 0,
+        "limit": 100,
+        "held": 5,
+        "bytes_read": 10,
+        "bytes_written": 20,
+    }
+    pool = {
+        "clients": clients,
+        "misses_for_errors": 1,
+        "backup_writes_lost": 2,
+        "backup_writes_differed": 3,
+        "flushes": 4,
+        "fragments": 5,
+        "options": {"timeout": "1000"},
+        "backends": list(backends),
+    }
     return {
-        "pid": pid, "version": "1", "build": "pure", "workers": [pid], "started": 100.0 + pid, "time": 200.0 + pid,
-        "process": {"cpu_user": 1.5, "cpu_system": 0.5, "resident": 1000, "open_files": 10}, "loop_lag": pid / 10, "draining": False,
-        "pools": {"default": pool}, "latency_bounds": list(BOUNDS), "events": [],
+        "pid": pid,
+        "version": "1",
+        "build": "pure",
+        "workers": [pid],
+        "started": 100.0 + pid,
+        "time": 200.0 + pid,
+        "process": {"cpu_user": 1.5, "cpu_system": 0.5, "resident": 1000, "open_files": 10},
+        "loop_lag": pid / 10,
+        "draining": False,
+        "pools": {"default": pool},
+        "latency_bounds": list(BOUNDS),
+        "events": [],
     } | told
 
 
@@ -61,7 +114,15 @@ def test_counters_add_up_and_the_rest_speaks_for_all():
     assert whole["process"] == {"cpu_user": 3.0, "cpu_system": 1.0, "resident": 2000, "open_files": 20}
     pool = whole["pools"]["default"]
     assert pool["clients"] == {
-        "current": 6, "asleep": 4, "accepted": 4, "rejected": 0, "dropped": 0, "limit": 100, "held": 10, "bytes_read": 20, "bytes_written": 40,
+        "current": 6,
+        "asleep": 4,
+        "accepted": 4,
+        "rejected": 0,
+        "dropped": 0,
+        "limit": 100,
+        "held": 10,
+        "bytes_read": 20,
+        "bytes_written": 40,
     }
     assert (pool["flushes"], pool["fragments"], pool["options"]) == (8, 10, {"timeout": "1000"})
     (one,) = pool["backends"]
@@ -72,22 +133,29 @@ def test_counters_add_up_and_the_rest_speaks_for_all():
 
 
 def test_a_state_is_the_worst_and_an_error_the_latest():
-    whole = report.merge([
-        of_worker(1, backend(state="up", state_since=50.0, last_error="timeout", last_error_at=3.0)),
-        of_worker(2, backend(state="ejected", state_since=20.0, last_error="closed", last_error_at=2.0, by_hand=True)),
-        of_worker(3, backend(state="ejected", state_since=30.0)),
-    ])
+    whole = report.merge(
+        [
+            of_worker(1, backend(state="up", state_since=50.0, last_error="timeout", last_error_at=3.0)),
+            of_worker(2, backend(state="ejected", state_since=20.0, last_error="closed", last_error_at=2.0, by_hand=True)),
+            of_worker(3, backend(state="ejected", state_since=30.0)),
+        ]
+    )
     (one,) = whole["pools"]["default"]["backends"]
     assert (one["state"], one["state_since"], one["by_hand"], one["last_error"]) == ("ejected", 30.0, True, "timeout")
 
 
 def test_servers_are_matched_by_address_role_and_place():
-    whole = report.merge([
-        of_worker(1, backend("a:1"), backend("a:1"), backend("a:1", "backup")),
-        of_worker(2, backend("a:1"), backend("new:1"), backend("a:1", "backup")),
-    ])
+    whole = report.merge(
+        [
+            of_worker(1, backend("a:1"), backend("a:1"), backend("a:1", "backup")),
+            of_worker(2, backend("a:1"), backend("new:1"), backend("a:1", "backup")),
+        ]
+    )
     assert [(one["label"], one["role"], one["links"]) for one in whole["pools"]["default"]["backends"]] == [
-        ("a:1", "primary", 2), ("a:1", "primary", 1), ("a:1", "backup", 2), ("new:1", "primary", 1),
+        ("a:1", "primary", 2),
+        ("a:1", "primary", 1),
+        ("a:1", "backup", 2),
+        ("new:1", "primary", 1),
     ]
 
 

@@ -11,8 +11,15 @@ from gmproxy.placement.hashes import fnv1a_64
 from gmproxy.protocol import key_list, recv_buffer, request
 
 in_python, *others = from_source(
-    "protocol.key_list", "protocol.recv_buffer", "placement.locators", "protocol.request", "protocol.commands", "protocol.value_header",
-    "placement.hashes", "placement.murmur3", "transport.plain",
+    "protocol.key_list",
+    "protocol.recv_buffer",
+    "placement.locators",
+    "protocol.request",
+    "protocol.commands",
+    "protocol.value_header",
+    "placement.hashes",
+    "placement.murmur3",
+    "transport.plain",
 )[:4]
 BUILDS = [pytest.param(in_python, *others, id="pure")]
 if COMPILED:
@@ -101,7 +108,9 @@ def test_keys_of_all_lengths_and_numbers(module, streams, rings, messages):
         for words, keys, division in kept[-3:]:
             assert list(keys) == words
             for owner, part in zip(division.owners, division.parts):
-                assert part.command_line(b"gets ") == b"gets " + b" ".join(word for word in words if locator.locate(word) == owner) + b"\r\n"
+                assert (
+                    part.command_line(b"gets ") == b"gets " + b" ".join(word for word in words if locator.locate(word) == owner) + b"\r\n"
+                )
 
 
 # -- values
@@ -125,17 +134,20 @@ def merged(module, messages, order, answers):
 
 
 @each_build
-@pytest.mark.parametrize("order, answers, answer", [
-    ([], [], b""),
-    ([0], [[block(b"a")]], block(b"a")),
-    ([0, 1], [[block(b"a")], [block(b"b")]], block(b"a") + block(b"b")),
-    ([1, 0], [[block(b"a")], [block(b"b")]], block(b"b") + block(b"a")),
-    ([0, 1, 0], [[block(b"a"), block(b"c")], [block(b"b")]], block(b"a") + block(b"b") + block(b"c")),
-    ([0, 1, 0], [[block(b"a"), block(b"c")], [None]], block(b"a") + block(b"c")),
-    ([0, 1, 0], [[None, block(b"c")], [block(b"b")]], block(b"b") + block(b"c")),
-    ([0, 1, 0], [[None, None], [None]], b""),
-    ([0, 0, 1], [[block(b"a", b"END\r\n"), None], [block(b"b", b"")]], block(b"a", b"END\r\n") + block(b"b", b"")),
-])
+@pytest.mark.parametrize(
+    "order, answers, answer",
+    [
+        ([], [], b""),
+        ([0], [[block(b"a")]], block(b"a")),
+        ([0, 1], [[block(b"a")], [block(b"b")]], block(b"a") + block(b"b")),
+        ([1, 0], [[block(b"a")], [block(b"b")]], block(b"b") + block(b"a")),
+        ([0, 1, 0], [[block(b"a"), block(b"c")], [block(b"b")]], block(b"a") + block(b"b") + block(b"c")),
+        ([0, 1, 0], [[block(b"a"), block(b"c")], [None]], block(b"a") + block(b"c")),
+        ([0, 1, 0], [[None, block(b"c")], [block(b"b")]], block(b"b") + block(b"c")),
+        ([0, 1, 0], [[None, None], [None]], b""),
+        ([0, 0, 1], [[block(b"a", b"END\r\n"), None], [block(b"b", b"")]], block(b"a", b"END\r\n") + block(b"b", b"")),
+    ],
+)
 def test_values_come_in_the_order_asked(module, streams, rings, messages, order, answers, answer):
     assert merged(module, messages, order, answers) == answer + b"END\r\n"
 
@@ -177,9 +189,13 @@ def test_plain_blocks_are_passed_together(module, streams, rings, messages, word
     for word in words:
         if data.draw(st.booleans()):
             content = data.draw(st.binary(max_size=80))
-            blocks.append((word, block(word, content, data.draw(st.integers(0, 2**32 - 1)), data.draw(st.none() | st.integers(0, 2**64 - 1)))))
-    reply = b"".join(text for _, text in blocks) + data.draw(st.sampled_from([b"", b"END\r\n" + b"x" * 50, b"SERVER_ERROR no", b"VALUE odd"]))
-    reply = reply[:data.draw(st.integers(0, len(reply)))]
+            blocks.append(
+                (word, block(word, content, data.draw(st.integers(0, 2**32 - 1)), data.draw(st.none() | st.integers(0, 2**64 - 1))))
+            )
+    reply = b"".join(text for _, text in blocks) + data.draw(
+        st.sampled_from([b"", b"END\r\n" + b"x" * 50, b"SERVER_ERROR no", b"VALUE odd"])
+    )
+    reply = reply[: data.draw(st.integers(0, len(reply)))]
     stream = streams.RecvBuffer()
     stream.feed(b"before" + reply)
     keys = module.KeyList(words)
@@ -195,11 +211,24 @@ def test_plain_blocks_are_passed_together(module, streams, rings, messages, word
 
 
 @each_build
-@pytest.mark.parametrize("odd", [
-    b"VALUE a 0 1 \r\nx\r\n", b"VALUE a 0 1\nx\r\n", b"VALUE a 0 x\r\nx\r\n", b"VALUE a  0 1\r\nx\r\n", b"VALUE a 0 1\r\nxx\r\n", b"VALUE a 0 -1\r\n\r\n",
-    b"VALUE b 0 1\r\nx\r\n", b"VALUE aa 0 1\r\nx\r\n", b"value a 0 1\r\nx\r\n", b"VALUE a 12345678901 1\r\nx\r\n", b"VALUE a 0 99999999999\r\nx\r\n",
-    b"VALUE a 0 1 123456789012345678901\r\nx\r\n", b"END\r\n",
-])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"VALUE a 0 1 \r\nx\r\n",
+        b"VALUE a 0 1\nx\r\n",
+        b"VALUE a 0 x\r\nx\r\n",
+        b"VALUE a  0 1\r\nx\r\n",
+        b"VALUE a 0 1\r\nxx\r\n",
+        b"VALUE a 0 -1\r\n\r\n",
+        b"VALUE b 0 1\r\nx\r\n",
+        b"VALUE aa 0 1\r\nx\r\n",
+        b"value a 0 1\r\nx\r\n",
+        b"VALUE a 12345678901 1\r\nx\r\n",
+        b"VALUE a 0 99999999999\r\nx\r\n",
+        b"VALUE a 0 1 123456789012345678901\r\nx\r\n",
+        b"END\r\n",
+    ],
+)
 def test_what_is_odd_is_left_to_the_reply_reader(module, streams, rings, messages, odd):
     stream = streams.RecvBuffer()
     stream.feed(odd + b"." * 100)

@@ -35,11 +35,11 @@ class Ring:
         options = SimpleNamespace(**vars(options), lanes=1)
         self.router = Router(options)
         primaries = [Backend(server, options, self.router, logging.getLogger("test"), True) for server in options.server]
-        self.backup, = [Backend(server, options, self.router, logging.getLogger("test")) for server in options.backup]
+        (self.backup,) = [Backend(server, options, self.router, logging.getLogger("test")) for server in options.backup]
         place = functools.partial(configuration.placement_for, options, options.server)
         self.router.serve(primaries, place, [self.backup], configuration.placement_for(options, options.backup).locator)
         self.home = self.router.primary_of(self.key)
-        self.other, = [backend for backend in primaries if backend is not self.home]
+        (self.other,) = [backend for backend in primaries if backend is not self.home]
 
     def eject(self, backend):
         backend.health.failed(NOW, backend.options.server_failure_limit)

@@ -9,8 +9,20 @@ from gmproxy.config.settings import SETTINGS, render
 from gmproxy.placement.server_spec import Server
 
 #: What magent takes, with its own defaults.
-MAGENT = {"-u": "", "-g": "", "-p": "11211", "-s": "", "-b": "", "-l": "0.0.0.0", "-n": "4096", "-D": "no", "-k": "no", "-f": "", "-i": "20",
-          "-v": "no"}
+MAGENT = {
+    "-u": "",
+    "-g": "",
+    "-p": "11211",
+    "-s": "",
+    "-b": "",
+    "-l": "0.0.0.0",
+    "-n": "4096",
+    "-D": "no",
+    "-k": "no",
+    "-f": "",
+    "-i": "20",
+    "-v": "no",
+}
 
 each_setting = pytest.mark.parametrize("setting", list(SETTINGS.values()), ids=list(SETTINGS))
 
@@ -55,9 +67,20 @@ def test_the_options_of_magent_keep_meaning_and_defaults():
     assert {flag: table[flag] for flag in MAGENT} == MAGENT
 
 
-@pytest.mark.parametrize("text, value", [
-    ("yes", True), ("Yes", True), ("true", True), ("on", True), ("1", True), ("no", False), ("OFF", False), ("false", False), ("0", False),
-])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("yes", True),
+        ("Yes", True),
+        ("true", True),
+        ("on", True),
+        ("1", True),
+        ("no", False),
+        ("OFF", False),
+        ("false", False),
+        ("0", False),
+    ],
+)
 def test_yes_or_no(text, value):
     assert settings.yes_or_no(text) is value
 

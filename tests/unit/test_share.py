@@ -10,20 +10,21 @@ from gmproxy.backend.invalidations import PendingInvalidations
 from gmproxy.backend.key_set import KeySet, part_of
 from gmproxy.errors import StartError
 from gmproxy.placement.server_spec import parse_servers
-from gmproxy.process.shared_memory import (
-    MAX_POOLS,
-    MAX_SERVERS,
-    NOTHING,
-    ClientCounts,
-    SharedInvalidations,
-    server_key,
-)
+from gmproxy.process.shared_memory import MAX_POOLS, MAX_SERVERS, NOTHING, ClientCounts, SharedInvalidations, server_key
 from gmproxy.process.worker_context import WorkerContext
 
 
-@pytest.mark.parametrize("total, workers, parts", [
-    (20, 1, [20]), (20, 2, [10, 10]), (20, 3, [7, 7, 6]), (1, 3, [1, 1, 1]), (2, 3, [1, 1, 1]), (4, 3, [2, 1, 1]),
-])
+@pytest.mark.parametrize(
+    "total, workers, parts",
+    [
+        (20, 1, [20]),
+        (20, 2, [10, 10]),
+        (20, 3, [7, 7, 6]),
+        (1, 3, [1, 1, 1]),
+        (2, 3, [1, 1, 1]),
+        (4, 3, [2, 1, 1]),
+    ],
+)
 def test_a_part(total, workers, parts):
     assert [WorkerContext(number, workers).part_of(total) for number in range(workers)] == parts
 
@@ -116,7 +117,8 @@ def test_each_server_has_its_own_in_each_part_of_each_pool(invalidations):
     shared = SharedInvalidations(2)
     shared.assign_rows([CONFIG])
     mine, theirs = (
-        [shared.of_server(number, server_key("shop", *server)) for server in [(False, "a:1"), (True, "a:1"), (False, "b:1")]] for number in range(2)
+        [shared.of_server(number, server_key("shop", *server)) for server in [(False, "a:1"), (True, "a:1"), (False, "b:1")]]
+        for number in range(2)
     )
     mine[0].add_part(part_of(KEY))
     assert [each.others_have(KEY) for each in theirs] == [True, False, False]
@@ -137,7 +139,9 @@ def test_a_worker_that_is_gone_owes_nothing():
 
 def test_more_servers_than_there_are_rows():
     shared = SharedInvalidations(1)
-    shared.assign_rows([SimpleNamespace(name="", server=[SimpleNamespace(label=str(number)) for number in range(MAX_SERVERS + 1)], backup=[])])
+    shared.assign_rows(
+        [SimpleNamespace(name="", server=[SimpleNamespace(label=str(number)) for number in range(MAX_SERVERS + 1)], backup=[])]
+    )
     assert shared.of_server(0, server_key("", False, str(MAX_SERVERS - 1))) is not None
     assert shared.of_server(0, server_key("", False, str(MAX_SERVERS))) is None
 
@@ -156,7 +160,7 @@ def test_a_journal_tells_what_is_in_it(invalidations):
             journal.note(chance.choice(keys[:100]), 0.0)
         elif what == "guests":
             guests = KeySet()
-            for key in keys[:chance.choice((10, 1200, 2000))]:
+            for key in keys[: chance.choice((10, 1200, 2000))]:
                 guests.add(key)
             journal.note_all(guests, 0.0)
         elif what == "overflow":

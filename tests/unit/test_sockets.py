@@ -120,7 +120,12 @@ def test_a_path_that_cannot_be(path):
 
 
 def test_the_places_of_a_pool():
-    assert sockets.listen_addresses(wanted(listen=f"{HOST}, [::1],::", port=1, unix_socket="/s")) == [f"{HOST}:1", "[::1]:1", "[::]:1", "/s"]
+    assert sockets.listen_addresses(wanted(listen=f"{HOST}, [::1],::", port=1, unix_socket="/s")) == [
+        f"{HOST}:1",
+        "[::1]:1",
+        "[::]:1",
+        "/s",
+    ]
     assert sockets.listen_addresses(wanted(listen=f"{HOST},{HOST}", port=1)) == [f"{HOST}:1"]
     assert sockets.listen_addresses(wanted(unix_socket="/s")) == ["/s"]
 

@@ -13,9 +13,21 @@ from gmproxy.config import configuration
 
 def backend(label, asked=0, found=0, ejected=False, connections=(None,)):
     return SimpleNamespace(
-        label=label, health=SimpleNamespace(ejected=ejected, ejections=1), connections=list(connections), invalidations={b"k", b"l"},
-        behind=True, half_closed=[object()], fetches={b"k": None}, counters=SimpleNamespace(
-            keys_asked=asked, values_found=found, replies=asked, failures=1, fills=2, keys_deleted=7, flushes=1,
+        label=label,
+        health=SimpleNamespace(ejected=ejected, ejections=1),
+        connections=list(connections),
+        invalidations={b"k", b"l"},
+        behind=True,
+        half_closed=[object()],
+        fetches={b"k": None},
+        counters=SimpleNamespace(
+            keys_asked=asked,
+            values_found=found,
+            replies=asked,
+            failures=1,
+            fills=2,
+            keys_deleted=7,
+            flushes=1,
             replies_by_command=lambda: {"get": asked, "set": 2, "cas": 1, "touch": 4},
         ),
     )
@@ -40,11 +52,23 @@ def service():
     router = SimpleNamespace(
         backends=[backend("a:1", 10, 7, connections=(None, object())), backend("b:2", 5, 1, ejected=True)],
         backups=[backend("c:3", 100, 100, connections=(object(), object()))],
-        misses_for_errors=4, copies=SimpleNamespace(lost=3, differed=1, undecided=lambda: 4), unready=5,
+        misses_for_errors=4,
+        copies=SimpleNamespace(lost=3, differed=1, undecided=lambda: 4),
+        unready=5,
     )
     return SimpleNamespace(
-        options=options, router=router, clients=Sessions(), connections=30, rejected=2, dropped=1, auth_errors=8, held=12, flushes=6,
-        worker_context=SimpleNamespace(started_at=0.0), max_clients=77, reset_counters=lambda: None,
+        options=options,
+        router=router,
+        clients=Sessions(),
+        connections=30,
+        rejected=2,
+        dropped=1,
+        auth_errors=8,
+        held=12,
+        flushes=6,
+        worker_context=SimpleNamespace(started_at=0.0),
+        max_clients=77,
+        reset_counters=lambda: None,
     )
 
 
@@ -61,12 +85,37 @@ def facts(answer):
 def test_general(service):
     told = facts(stats.answer(service, []))
     expected = {
-        "curr_connections": "3", "sleeping_connections": "2", "total_connections": "30", "rejected_connections": "2", "auth_errors": "8", "max_connections": "77", "cmd_get": "15",
-        "get_hits": "8", "get_misses": "7", "cmd_flush": "6", "cmd_set": "6", "cmd_touch": "8", "bytes_read": "1000", "bytes_written": "2000",
-        "backends": "2", "backends_ejected": "1", "backend_links": "3",
-        "backend_requests": "115", "backend_failures": "3", "get_errors_as_misses": "4", "backup_writes_lost": "3", "refills": "4",
-        "backup_writes_differed": "1", "ejections": "3", "backends_behind": "3", "journal_keys": "6", "journal_deleted": "21",
-        "journal_flushes": "3", "links_lingering": "3", "changes_undecided": "9", "fetches": "2",
+        "curr_connections": "3",
+        "sleeping_connections": "2",
+        "total_connections": "30",
+        "rejected_connections": "2",
+        "auth_errors": "8",
+        "max_connections": "77",
+        "cmd_get": "15",
+        "get_hits": "8",
+        "get_misses": "7",
+        "cmd_flush": "6",
+        "cmd_set": "6",
+        "cmd_touch": "8",
+        "bytes_read": "1000",
+        "bytes_written": "2000",
+        "backends": "2",
+        "backends_ejected": "1",
+        "backend_links": "3",
+        "backend_requests": "115",
+        "backend_failures": "3",
+        "get_errors_as_misses": "4",
+        "backup_writes_lost": "3",
+        "refills": "4",
+        "backup_writes_differed": "1",
+        "ejections": "3",
+        "backends_behind": "3",
+        "journal_keys": "6",
+        "journal_deleted": "21",
+        "journal_flushes": "3",
+        "links_lingering": "3",
+        "changes_undecided": "9",
+        "fetches": "2",
     }
     assert {name: told[name] for name in expected} == expected
 
@@ -82,10 +131,17 @@ def test_settings(service):
     assert told["user"] == "-"
 
 
-@pytest.mark.parametrize("words, answer", [
-    ([b"items"], b"END\r\n"), ([b"slabs"], b"END\r\n"), ([b"sizes"], b"END\r\n"), ([b"conns"], b"END\r\n"), ([b"reset"], b"RESET\r\n"),
-    ([b"nonsense"], b"ERROR\r\n"),
-])
+@pytest.mark.parametrize(
+    "words, answer",
+    [
+        ([b"items"], b"END\r\n"),
+        ([b"slabs"], b"END\r\n"),
+        ([b"sizes"], b"END\r\n"),
+        ([b"conns"], b"END\r\n"),
+        ([b"reset"], b"RESET\r\n"),
+        ([b"nonsense"], b"ERROR\r\n"),
+    ],
+)
 def test_other_words(service, words, answer):
     assert stats.answer(service, words) == answer
 
@@ -108,12 +164,23 @@ def test_magent(service):
 
 def test_many_speak_as_one(service):
     one = stats.snapshot(service)
-    other = {"general": {**one["general"], "pid": 1, "curr_connections": 4, "backends_ejected": 0, "uptime": 0}, "links": [["a:1", 5], ["b:2", 2]]}
+    other = {
+        "general": {**one["general"], "pid": 1, "curr_connections": 4, "backends_ejected": 0, "uptime": 0},
+        "links": [["a:1", 5], ["b:2", 2]],
+    }
     whole = stats.merge([one, other], 4711)
     told = facts(stats.answer(service, [], whole=whole))
     expected = {
-        "pid": "4711", "curr_connections": "7", "total_connections": "60", "max_connections": "77", "backends": "2", "threads": "2",
-        "backends_ejected": "1", "backend_links": "6", "version": str(one["general"]["version"]), "uptime": str(one["general"]["uptime"]),
+        "pid": "4711",
+        "curr_connections": "7",
+        "total_connections": "60",
+        "max_connections": "77",
+        "backends": "2",
+        "threads": "2",
+        "backends_ejected": "1",
+        "backend_links": "6",
+        "version": str(one["general"]["version"]),
+        "uptime": str(one["general"]["uptime"]),
     }
     assert {name: told[name] for name in expected} == expected
     assert stats.answer(service, [], as_magent=True, whole=whole) == (
@@ -126,10 +193,18 @@ def test_a_snapshot_can_be_sent(service):
     assert json.loads(json.dumps(snapshot)) == snapshot
 
 
-@pytest.mark.parametrize("words, asked", [
-    ([], "stats"), ([b"proxy"], "stats"), ([b"reset"], "reset"), ([b"pools"], "report"), ([b"backends"], "report"), ([b"settings"], None),
-    ([b"reset", b"x"], None),
-])
+@pytest.mark.parametrize(
+    "words, asked",
+    [
+        ([], "stats"),
+        ([b"proxy"], "stats"),
+        ([b"reset"], "reset"),
+        ([b"pools"], "report"),
+        ([b"backends"], "report"),
+        ([b"settings"], None),
+        ([b"reset", b"x"], None),
+    ],
+)
 def test_what_all_workers_are_asked(words, asked):
     assert stats.question(words) == asked
 

@@ -213,12 +213,12 @@ def test_many_streams_at_once_keep_their_bytes(module, data):
             stack.enter_context(end).setblocking(False)
         streams = [module.RecvBuffer() for _ in pairs]
         under_way = [b"" for _ in pairs]  # sent and not yet received
-        expected = [b"" for _ in pairs]   # received and not yet understood
+        expected = [b"" for _ in pairs]  # received and not yet understood
         for step in range(data.draw(st.integers(1, 25))):
             number = data.draw(st.integers(0, 2))
             (ours, theirs), stream = pairs[number], streams[number]
             text = bytes([97 + step]) * data.draw(st.sampled_from([0, 1, 100, 3000, 5000, 70_000]))
-            under_way[number] += text[:send(theirs, text)]
+            under_way[number] += text[: send(theirs, text)]
             if data.draw(st.booleans()):
                 count = max(stream.receive(ours.fileno()), 0)
                 assert count or not under_way[number]
@@ -293,8 +293,22 @@ def test_line_end_goes_on_where_it_stopped(new_stream):
 
 
 NUMBERS = [
-    (b"0", 0), (b"7", 7), (b"007", 7), (b"1048576", 1048576), (b"9999999999", 9999999999), (b"10000000000", -1), (b"", -1), (b"-1", -1),
-    (b"+1", -1), (b"1_0", -1), (b"1 ", -1), (b" 1", -1), (b"1\r", -1), (b"0x1", -1), (b"\xb2", -1), ("\u0661".encode(), -1),
+    (b"0", 0),
+    (b"7", 7),
+    (b"007", 7),
+    (b"1048576", 1048576),
+    (b"9999999999", 9999999999),
+    (b"10000000000", -1),
+    (b"", -1),
+    (b"-1", -1),
+    (b"+1", -1),
+    (b"1_0", -1),
+    (b"1 ", -1),
+    (b" 1", -1),
+    (b"1\r", -1),
+    (b"0x1", -1),
+    (b"\xb2", -1),
+    ("\u0661".encode(), -1),
 ]
 
 
@@ -303,7 +317,9 @@ def test_a_number_is_digits_and_nothing_else(new_stream, text, number):
     assert with_bytes(new_stream, b"a " + text + b" b").parse_number(2, 2 + len(text)) == number
 
 
-@pytest.mark.parametrize("text, is_text", [(b"a", True), (b"", True), (b"\xff\t\x0b", True), (b"a b", False), (b"a\r", False), (b"\n", False), (b"\0a", False)])
+@pytest.mark.parametrize(
+    "text, is_text", [(b"a", True), (b"", True), (b"\xff\t\x0b", True), (b"a b", False), (b"a\r", False), (b"\n", False), (b"\0a", False)]
+)
 def test_what_may_be_a_key_of_the_text_protocol(new_stream, text, is_text):
     assert with_bytes(new_stream, b" \n" + text + b"\r\n").is_text(2, 2 + len(text)) is is_text
 
@@ -318,12 +334,24 @@ def test_both_builds_see_the_same(chunks, start, stop, text):
             stream.feed(chunk)
         size = stream.size()
         first, last = min(start, size), min(stop, size)
-        views.append((
-            stream.line_end(first), stream.word_end(first, last), stream.find_nul(first, last), stream.cut(first, stop),
-            stream.is_text(first, last),
-            stream.starts_with(first, text), first > last or stream.equals(first, last, text), stream.parse_number(first, last),
-            stream.discard(start), stream.pos, stream.size(), stream.has_news(), stream.release_memory(), left(stream),
-        ))
+        views.append(
+            (
+                stream.line_end(first),
+                stream.word_end(first, last),
+                stream.find_nul(first, last),
+                stream.cut(first, stop),
+                stream.is_text(first, last),
+                stream.starts_with(first, text),
+                first > last or stream.equals(first, last, text),
+                stream.parse_number(first, last),
+                stream.discard(start),
+                stream.pos,
+                stream.size(),
+                stream.has_news(),
+                stream.release_memory(),
+                left(stream),
+            )
+        )
     assert views[0] == views[1]
 
 
@@ -338,13 +366,39 @@ def test_both_builds_have_the_same_methods():
 # -- numbers of a value's header
 
 
-@pytest.mark.parametrize("written, length", [
-    (b" 0 5", 5), (b" 4294967295 4294967295", 4294967295), (b" 9999999999 9999999999", 9999999999), (b" 0 5 7", 5), (b" 0 0000000005", 5),
-    (b" 0 5 18446744073709551615", 5), (b" 0 5 " + b"9" * 20, 5),
-    (b"", -1), (b" ", -1), (b" 0", -1), (b" 0 ", -1), (b"0 5", -1), (b" 0 5 ", -1), (b" 0 5 7 ", -1), (b" 0 5 7 8", -1), (b"  0 5", -1), (b" 0  5", -1),
-    (b" 0 00000000005", -1), (b" 00000000000 5", -1), (b" 0 5 " + b"9" * 21, -1), (b" -1 5", -1), (b" 0 -5", -1), (b" 0 +5", -1), (b" 0 5x", -1),
-    (b" 0 \xd9\xa1", -1), (b" 0 5\r", -1), (b" 0 5\0", -1), (b" 0 " + b"0" * 5000 + b"5", -1),
-])
+@pytest.mark.parametrize(
+    "written, length",
+    [
+        (b" 0 5", 5),
+        (b" 4294967295 4294967295", 4294967295),
+        (b" 9999999999 9999999999", 9999999999),
+        (b" 0 5 7", 5),
+        (b" 0 0000000005", 5),
+        (b" 0 5 18446744073709551615", 5),
+        (b" 0 5 " + b"9" * 20, 5),
+        (b"", -1),
+        (b" ", -1),
+        (b" 0", -1),
+        (b" 0 ", -1),
+        (b"0 5", -1),
+        (b" 0 5 ", -1),
+        (b" 0 5 7 ", -1),
+        (b" 0 5 7 8", -1),
+        (b"  0 5", -1),
+        (b" 0  5", -1),
+        (b" 0 00000000005", -1),
+        (b" 00000000000 5", -1),
+        (b" 0 5 " + b"9" * 21, -1),
+        (b" -1 5", -1),
+        (b" 0 -5", -1),
+        (b" 0 +5", -1),
+        (b" 0 5x", -1),
+        (b" 0 \xd9\xa1", -1),
+        (b" 0 5\r", -1),
+        (b" 0 5\0", -1),
+        (b" 0 " + b"0" * 5000 + b"5", -1),
+    ],
+)
 def test_the_length_of_a_value(new_stream, written, length):
     """ValueHeader has tests of its own, in test_value_header.py: here the buffer must hand it the right bytes."""
     stream = with_bytes(new_stream, b"VALUE k%b\r\n12345" % written)
@@ -355,7 +409,9 @@ def test_the_length_of_a_value(new_stream, written, length):
         assert (header.length, header.data_start, header.end) == (length, 9 + len(written), 9 + len(written) + length + 2)
 
 
-@pytest.mark.parametrize("written, is_one", [(b"0", True), (b"9" * 20, True), (b"9" * 21, False), (b"", False), (b"-1", False), (b"1 ", False)])
+@pytest.mark.parametrize(
+    "written, is_one", [(b"0", True), (b"9" * 20, True), (b"9" * 21, False), (b"", False), (b"-1", False), (b"1 ", False)]
+)
 def test_a_cas_number(new_stream, written, is_one):
     stream = with_bytes(new_stream, b"c" + written + b"\r\n")
     assert stream.is_cas_number(1, 1 + len(written)) is is_one

@@ -58,10 +58,16 @@ def test_commands_for_the_proxy_keep_their_words(command):
     assert (request.command.name, request.keys, request.key) == (name, words, b"")
 
 
-@pytest.mark.parametrize("said, line", [
-    (b"flush_all", b"flush_all\r\n"), (b"flush_all 0", b"flush_all\r\n"), (b"flush_all 10", b"flush_all 10\r\n"),
-    (b"flush_all -1", b"flush_all -1\r\n"), (b"flush_all 5\tx noreply", b"flush_all 5\r\n"),
-])
+@pytest.mark.parametrize(
+    "said, line",
+    [
+        (b"flush_all", b"flush_all\r\n"),
+        (b"flush_all 0", b"flush_all\r\n"),
+        (b"flush_all 10", b"flush_all 10\r\n"),
+        (b"flush_all -1", b"flush_all -1\r\n"),
+        (b"flush_all 5\tx noreply", b"flush_all 5\r\n"),
+    ],
+)
 def test_flush_all_is_written_plainly(said, line):
     request = only(said + b"\r\n")
     assert (request.line, request.quiet) == (line, said.endswith(b"noreply"))
@@ -170,31 +176,78 @@ def test_a_long_line_in_pieces_is_given_up():
 
 def test_many_bytes_one_by_one():
     said = b"get a\r\n" * 2000
-    assert len(parse(*(said[i:i + 1] for i in range(len(said))))) == 2000
+    assert len(parse(*(said[i : i + 1] for i in range(len(said))))) == 2000
 
 
 # -- numbers as C reads them
 
 
-@pytest.mark.parametrize("word, number", [
-    (b"0", 0), (b"-0", 0), (b"+5", 5), (b"-5", -5), (b"007", 7), (b"\t\v\f\r5", 5), (b"5\tx", 5), (b"5\r", 5), (b"100", 100),
-    (b"", None), (b"-", None), (b"+-5", None), (b"x", None), (b"5x", None), (b"0x5", None), (b"1_0", None), (b"1.5", None),
-    (b"\xd9\xa1", None), (b"101", None), (b"-101", None), (b"9" * 30, None), (b"-" + b"9" * 30, None), (b"0" * 19 + b"5", 5),
-])
+@pytest.mark.parametrize(
+    "word, number",
+    [
+        (b"0", 0),
+        (b"-0", 0),
+        (b"+5", 5),
+        (b"-5", -5),
+        (b"007", 7),
+        (b"\t\v\f\r5", 5),
+        (b"5\tx", 5),
+        (b"5\r", 5),
+        (b"100", 100),
+        (b"", None),
+        (b"-", None),
+        (b"+-5", None),
+        (b"x", None),
+        (b"5x", None),
+        (b"0x5", None),
+        (b"1_0", None),
+        (b"1.5", None),
+        (b"\xd9\xa1", None),
+        (b"101", None),
+        (b"-101", None),
+        (b"9" * 30, None),
+        (b"-" + b"9" * 30, None),
+        (b"0" * 19 + b"5", 5),
+    ],
+)
 def test_numbers_from_minus_100_to_100(word, number):
     assert text.c_number(word, -100, 100) == number
 
 
-@pytest.mark.parametrize("written, number", [
-    ("0", 0), ("007", 7), ("18446744073709551615", 2**64 - 1), ("", None), ("-1", None), ("+1", None), ("1_0", None), (" 1", None), ("1\n", None),
-    ("\u0661", None), ("\u00b2", None), ("9" * 21, None), ("9" * 5000, None),
-])
+@pytest.mark.parametrize(
+    "written, number",
+    [
+        ("0", 0),
+        ("007", 7),
+        ("18446744073709551615", 2**64 - 1),
+        ("", None),
+        ("-1", None),
+        ("+1", None),
+        ("1_0", None),
+        (" 1", None),
+        ("1\n", None),
+        ("\u0661", None),
+        ("\u00b2", None),
+        ("9" * 21, None),
+        ("9" * 5000, None),
+    ],
+)
 def test_numbers_of_servers(written, number):
     assert plain_number(written) == number
 
 
-@pytest.mark.parametrize("number, kept", [
-    (0, 0), (-1, -1), (2**31 - 1, 2**31 - 1), (2**31, -2**31), (2**32, 0), (2**32 + 5, 5), (-2**31 - 1, 2**31 - 1), (-2**63, 0),
-])
+@pytest.mark.parametrize(
+    "number, kept",
+    [
+        (0, 0),
+        (-1, -1),
+        (2**31 - 1, 2**31 - 1),
+        (2**31, -(2**31)),
+        (2**32, 0),
+        (2**32 + 5, 5),
+        (-(2**31) - 1, 2**31 - 1),
+        (-(2**63), 0),
+    ],
+)
 def test_what_32_bits_keep(number, kept):
     assert text.as_int32(number) == kept

@@ -54,11 +54,18 @@ def test_not_everybody_may_be_able_to_read_it(write, mode, refused):
         assert credentials.read_file(path).allow(b"one", b"secret")
 
 
-@pytest.mark.parametrize("text, complaint", [
-    (b"", "has no USER:PASSWORD"), (b"\n\n", "has no USER:PASSWORD"), (b"one\n", ":1: expected USER:PASSWORD"),
-    (b"one:secret\n:x\n", ":2: expected"), (b"one:\n", ":1: expected"), (b"one:a\none:b\n", ":2: this user is there twice"),
-    (b"a:b\n" * 20_000, "is larger than"),
-])
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        (b"", "has no USER:PASSWORD"),
+        (b"\n\n", "has no USER:PASSWORD"),
+        (b"one\n", ":1: expected USER:PASSWORD"),
+        (b"one:secret\n:x\n", ":2: expected"),
+        (b"one:\n", ":1: expected"),
+        (b"one:a\none:b\n", ":2: this user is there twice"),
+        (b"a:b\n" * 20_000, "is larger than"),
+    ],
+)
 def test_what_is_no_such_file(write, text, complaint):
     with pytest.raises(ValueError) as caught:
         credentials.read_file(write(text))
@@ -71,7 +78,9 @@ def test_a_file_that_is_not_there():
         credentials.read_file("/no/where")
 
 
-@pytest.mark.parametrize("text, complaint", [(b"a:b\nc:d\n", "2 users: one is needed"), (b"a:b\0c\n", "a zero byte"), (b"a\0b:c\n", "a zero byte")])
+@pytest.mark.parametrize(
+    "text, complaint", [(b"a:b\nc:d\n", "2 users: one is needed"), (b"a:b\0c\n", "a zero byte"), (b"a\0b:c\n", "a zero byte")]
+)
 def test_who_we_are_to_a_server_is_one_and_can_be_said(write, text, complaint):
     assert credentials.read_single(write(b"one:secret\n")).single() == (b"one", b"secret")
     assert credentials.read_single(write(b"one:my secret\n")).single() == (b"one", b"my secret")

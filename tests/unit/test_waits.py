@@ -82,7 +82,11 @@ def test_an_event():
 
 def test_a_timeout_of_somebody_else_passes(pair):
     """It is not taken for ours, whoever waits."""
-    for wait in (lambda: Deadline(10).wait_readable(pair[0].fileno()), lambda: Deadline(10).wait_for(Event()), lambda: Deadline(10).sleep(10)):
+    for wait in (
+        lambda: Deadline(10).wait_readable(pair[0].fileno()),
+        lambda: Deadline(10).wait_for(Event()),
+        lambda: Deadline(10).sleep(10),
+    ):
         foreign = gevent.Timeout(TICK)
         with pytest.raises(gevent.Timeout) as caught, foreign:
             wait()

@@ -61,7 +61,7 @@ def load(path):
     lines = path.read_text().splitlines()
 
     def marked(mark):
-        return [line[len(mark) + 1:] for line in lines if line.startswith(mark + " ")]
+        return [line[len(mark) + 1 :] for line in lines if line.startswith(mark + " ")]
 
     said, answered = ("".join(marked(mark)) for mark in "><")
     others = {version: unescape("".join(marked(f"<{version}"))) for version in VERSIONS if marked(f"<{version}")}
@@ -104,7 +104,7 @@ def ways_to_cut(data, random):
     yield "whole", [data]
     yield "by line", data.splitlines(keepends=True)
     if len(data) < 20_000:
-        yield "by byte", [data[i:i + 1] for i in range(len(data))]
+        yield "by byte", [data[i : i + 1] for i in range(len(data))]
     for number in range(1, 4):
         places = sorted(random.randrange(len(data) + 1) for _ in range(number * 2))
         yield f"at random {places}", [data[start:stop] for start, stop in zip([0, *places], [*places, len(data)])]

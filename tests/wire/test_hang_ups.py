@@ -8,8 +8,14 @@ from support.servers import MEMCACHED, OTHER_MEMCACHED, Memcached, Proxy
 #: What a browser sends for a form whose author knows memcached, and what other programs send by mistake.
 POST = b"POST / HTTP/1.1\r\nHost: memcached\r\nContent-Length: 29\r\n\r\nset admin 0 0 4\r\nevil\r\n"
 HTTP = [
-    POST, POST.replace(b"\r\n", b"\n"), b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.0\n", b"foo HTTP/\r\n", b"PUT /a b  HTTP/1.1 \r\n",
-    b"OPTIONS * HTTP/2.0\r\n", b"m / HTTP/1.1\r\n",
+    POST,
+    POST.replace(b"\r\n", b"\n"),
+    b"GET / HTTP/1.1\r\n",
+    b"GET / HTTP/1.0\n",
+    b"foo HTTP/\r\n",
+    b"PUT /a b  HTTP/1.1 \r\n",
+    b"OPTIONS * HTTP/2.0\r\n",
+    b"m / HTTP/1.1\r\n",
 ]
 #: Of these, memcached 1.6.18 answers some ERROR.
 ONLY_BY_NEW = [b"m / HTTP/1.1\r\n"]
@@ -19,8 +25,11 @@ ENDLESS = [b"x" * 2100, b"set " + b"k" * 2100, b"gat 0 " + b"k " * 1050, b"mg " 
 
 #: What only looks like it.
 ANSWERED = [
-    (b"GET / http/1.1\r\n", b"ERROR\r\n"), (b"GET / xHTTP/1.1\r\n", b"ERROR\r\n"), (b"HTTP/1.1 200 OK\r\n", b"ERROR\r\n"),
-    (b"get / HTTP/1.1\r\n", b"END\r\n"), (b"Host: HTTP/1.1 x\r\n", b"ERROR\r\n"),
+    (b"GET / http/1.1\r\n", b"ERROR\r\n"),
+    (b"GET / xHTTP/1.1\r\n", b"ERROR\r\n"),
+    (b"HTTP/1.1 200 OK\r\n", b"ERROR\r\n"),
+    (b"get / HTTP/1.1\r\n", b"END\r\n"),
+    (b"Host: HTTP/1.1 x\r\n", b"ERROR\r\n"),
 ]
 
 
@@ -61,7 +70,7 @@ def test_http(setting, said):
 
 @pytest.mark.parametrize("said", HTTP)
 def test_http_in_pieces(setting, said):
-    assert answer_before_the_end(setting.proxy, *(said[at:at + 1] for at in range(len(said)))) == b""
+    assert answer_before_the_end(setting.proxy, *(said[at : at + 1] for at in range(len(said)))) == b""
     with setting.proxy.talk() as talk:
         talk.expect(b"get admin\r\n", b"END\r\n")
 

@@ -65,8 +65,16 @@ class Operation:
 
     __slots__ = ("kind", "command", "mode", "extras", "has_key", "has_value", "is_read", "returns_key", "not_stored", "quiet")
 
-    def __init__(self, kind: str, quiet: bool = False, mode: bytes = b"", extras: tuple[int, ...] = (0,), has_key: bool | None = True,
-                 returns_key: bool = False, not_stored: int = NOT_STORED) -> None:
+    def __init__(
+        self,
+        kind: str,
+        quiet: bool = False,
+        mode: bytes = b"",
+        extras: tuple[int, ...] = (0,),
+        has_key: bool | None = True,
+        returns_key: bool = False,
+        not_stored: int = NOT_STORED,
+    ) -> None:
         self.kind = kind
         self.command: Any = COMMANDS.get({"stat": b"stats", "flush": b"flush_all"}.get(kind, kind.encode()))
         self.mode = mode
@@ -140,7 +148,7 @@ class PacketRenderer(ReplyRenderer):
         if kind == "stat":
             return self._render_stats(reply)
         if kind == "version":
-            return self.packet(value=reply[len(b"VERSION "):-2])
+            return self.packet(value=reply[len(b"VERSION ") : -2])
         return self.render_line(reply, request.key)
 
     def value_packet(self, reply: bytes, header: ValueHeader, key: bytes) -> bytes:
@@ -168,7 +176,7 @@ class PacketRenderer(ReplyRenderer):
         header = _META_HEADER
         header.parse(reply)
         cas = header.number(b"c", 0)
-        value = reply[header.data_start:-2]
+        value = reply[header.data_start : -2]
         if operation.kind == "count":
             return self.packet(OK, cas, b"", b"", LONG_NUMBER.pack(number_of(value) % 2**64))
         if operation.is_read:
@@ -231,7 +239,11 @@ class PacketSequenceRenderer(ReplyRenderer):
         start = 0
         for renderer, key in zip(self.renderers, request.keys):
             key_end = start + len(VALUE) + len(key)
-            if reply.startswith(VALUE, start) and reply.startswith(key, start + len(VALUE)) and header.parse_after_key(reply, key_end, len(reply)):
+            if (
+                reply.startswith(VALUE, start)
+                and reply.startswith(key, start + len(VALUE))
+                and header.parse_after_key(reply, key_end, len(reply))
+            ):
                 rendered.append(renderer.value_packet(reply, header, key))
                 start = header.end
             else:

@@ -27,8 +27,9 @@ class PacketHeader:
 
     def parse(self, stream: RecvBuffer, start: int) -> None:
         """Take the numbers of the whole header that stands in `stream` from offset `start` on."""
-        (self.magic, self.opcode, self.key_length, self.extras_length, self.status, self.body_length, self.opaque,
-         self.cas) = HEADER.unpack(stream.cut(start, start + HEADER.size))
+        (self.magic, self.opcode, self.key_length, self.extras_length, self.status, self.body_length, self.opaque, self.cas) = (
+            HEADER.unpack(stream.cut(start, start + HEADER.size))
+        )
 
 
 class Packer:
@@ -46,7 +47,7 @@ class Packer:
         if the value is not whole."""
         if not 0 < header.data_start < header.end <= len(reply):
             raise ValueError("the header is not of this reply")
-        value = reply[header.data_start:header.end - 2]
+        value = reply[header.data_start : header.end - 2]
         return self.packet(_RESPONSE, opcode, 0, opaque, header.cas, _FLAGS.pack(header.flags % 2**32), key, value)
 
 

@@ -12,17 +12,17 @@ RESPONSE = 0x81
 
 HEADER_SIZE = HEADER.size
 
-STORE_EXTRAS = struct.Struct(">II")   # flags, exptime
+STORE_EXTRAS = struct.Struct(">II")  # flags, exptime
 COUNT_EXTRAS = struct.Struct(">QQI")  # delta, initial value, exptime
-NUMBER = struct.Struct(">I")          # the flags of a value; an exptime alone
-LONG_NUMBER = struct.Struct(">Q")     # the value of an incr or decr
+NUMBER = struct.Struct(">I")  # the flags of a value; an exptime alone
+LONG_NUMBER = struct.Struct(">Q")  # the value of an incr or decr
 
 #: The exptime with which incr and decr make no item.
 NO_INITIAL = 2**32 - 1
 
 # Opcodes. Q is for quiet: a miss, or a success, is not answered.
 GET, SET, ADD, REPLACE, DELETE, INCREMENT, DECREMENT, QUIT, FLUSH, GETQ, NOOP, VERSION, GETK, GETKQ, APPEND, PREPEND, STAT = range(0x11)
-SETQ, ADDQ, REPLACEQ, DELETEQ, INCREMENTQ, DECREMENTQ, QUITQ, FLUSHQ, APPENDQ, PREPENDQ, VERBOSITY, TOUCH, GAT, GATQ = range(0x11, 0x1f)
+SETQ, ADDQ, REPLACEQ, DELETEQ, INCREMENTQ, DECREMENTQ, QUITQ, FLUSHQ, APPENDQ, PREPENDQ, VERBOSITY, TOUCH, GAT, GATQ = range(0x11, 0x1F)
 SASL_MECHANISMS, SASL_AUTH, SASL_STEP, GATK, GATKQ = range(0x20, 0x25)
 
 #: SASL's mechanism: the value is [another user] NUL user NUL password.
@@ -65,7 +65,7 @@ def parse_packets(data: bytes) -> list[ReplyPacket]:
     start = 0
     while len(data) > start:
         if data[start] != RESPONSE:
-            raise ValueError(f"no packet of the binary protocol: {data[start:start + 60]!r}")
+            raise ValueError(f"no packet of the binary protocol: {data[start : start + 60]!r}")
         if len(data) - start < HEADER_SIZE:
             break
         _, _, key_length, extras_length, status, body_length, _, _ = HEADER.unpack_from(data, start)
@@ -73,5 +73,5 @@ def parse_packets(data: bytes) -> list[ReplyPacket]:
         start += HEADER_SIZE + body_length
         if start > len(data):
             break
-        parsed.append(ReplyPacket(status, data[key_start:key_start + key_length], data[key_start + key_length:start]))
+        parsed.append(ReplyPacket(status, data[key_start : key_start + key_length], data[key_start + key_length : start]))
     return parsed

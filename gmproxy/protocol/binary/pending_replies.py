@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING
 from gmproxy.errors import LOGIN, PROTOCOL, BackendError
 from gmproxy.protocol import limits
 from gmproxy.protocol.binary import packets
-from gmproxy.protocol.binary.packets import (
-    EXISTS,
-    LONG_NUMBER,
-    NOT_A_NUMBER,
-    NOT_FOUND,
-    NOT_STORED,
-    OK,
-    OUT_OF_MEMORY,
-    REFUSED,
-    TOO_LARGE,
-)
+from gmproxy.protocol.binary.packets import EXISTS, LONG_NUMBER, NOT_A_NUMBER, NOT_FOUND, NOT_STORED, OK, OUT_OF_MEMORY, REFUSED, TOO_LARGE
 from gmproxy.protocol.request import Request
 from gmproxy.protocol.text.requests import TOO_LARGE as TOO_LARGE_LINE
 from gmproxy.protocol.text.responses import REPLY_TOO_LARGE
@@ -78,9 +68,9 @@ class PendingValues(PendingReply):
         self.values_found = 0
         self._request = request
         self._returns_cas = request.command.name.endswith(b"s")
-        self._next = 0     # the first packet that may still be answered: they are in the order asked
+        self._next = 0  # the first packet that may still be answered: they are in the order asked
         self._blocks: list[bytes] = []
-        self._size = 0     # bytes of all blocks
+        self._size = 0  # bytes of all blocks
         self._error: bytes | None = None
         if request.keys is not None:
             self.count += len(request.keys)

@@ -10,13 +10,7 @@ closes the connection, is as in memcached 1.6.18, but that an unknown command wi
 from typing import Any
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.binary.client_replies import (
-    OPERATIONS,
-    UNKNOWN,
-    PacketRenderer,
-    PacketSequenceRenderer,
-    new_renderer,
-)
+from gmproxy.protocol.binary.client_replies import OPERATIONS, UNKNOWN, PacketRenderer, PacketSequenceRenderer, new_renderer
 from gmproxy.protocol.binary.codec import PacketHeader
 from gmproxy.protocol.binary.packets import (
     COUNT_EXTRAS,
@@ -48,13 +42,7 @@ from gmproxy.protocol.commands import (
 )
 from gmproxy.protocol.key_list import KeyList
 from gmproxy.protocol.recv_buffer import RecvBuffer
-from gmproxy.protocol.request import (
-    ClientProtocolError,
-    Request,
-    RequestParser,
-    local_reply,
-    new_request,
-)
+from gmproxy.protocol.request import ClientProtocolError, Request, RequestParser, local_reply, new_request
 from gmproxy.protocol.text.meta import encoded, is_text
 
 GETS = COMMANDS[b"gets"]
@@ -89,7 +77,7 @@ class BinaryParser(RequestParser):
         self.users = users
         self._is_authenticated = is_authenticated  # one of `users`
         self.awaits_step = False  # a mechanism was agreed on, but not a word of it said
-        self.skip = 0           # bytes of a refused body still to be thrown away
+        self.skip = 0  # bytes of a refused body still to be thrown away
         self.reply_after_skip: Request | None = None  # once they are gone
         self._header = PacketHeader()
 
@@ -228,7 +216,9 @@ class BinaryParser(RequestParser):
             mode = b" C%d" % cas
         command = META_SET_IF if mode else META_SET
         returned = b"" if renderer.operation.quiet else b" c"
-        return _meta_request(command, renderer, b"ms", key, b" %d" % len(value), b"%b T%d F%d%b" % (mode, _exptime(exptime), flags, returned), value)
+        return _meta_request(
+            command, renderer, b"ms", key, b" %d" % len(value), b"%b T%d F%d%b" % (mode, _exptime(exptime), flags, returned), value
+        )
 
     def _extend(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
         command = META_SET_IF if cas else META_EXTEND
@@ -309,8 +299,9 @@ def _command_request(renderer: PacketRenderer, line: bytes, words: list[bytes]) 
     return request
 
 
-def _meta_request(command: Command, renderer: PacketRenderer, name: bytes, key: bytes, length: bytes, flags: bytes,
-                  value: bytes | None = None) -> Request:
+def _meta_request(
+    command: Command, renderer: PacketRenderer, name: bytes, key: bytes, length: bytes, flags: bytes, value: bytes | None = None
+) -> Request:
     """The request for the meta command `name`; it has a reply already if the key has no room in it."""
     word, flag = _word(key)
     if len(word) > MAX_KEY:

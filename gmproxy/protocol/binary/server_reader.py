@@ -26,17 +26,27 @@ class BinaryReplyParser(ReplyParser):
     out_of_step   always False: a packet says how long it is, so no refusal can be mistaken for anything else
     """
 
-    __slots__ = ("stream", "values_found", "out_of_step", "_pending", "_next_opaque", "_reply_has_begun", "_header", "_skip", "_skipped_place")
+    __slots__ = (
+        "stream",
+        "values_found",
+        "out_of_step",
+        "_pending",
+        "_next_opaque",
+        "_reply_has_begun",
+        "_header",
+        "_skip",
+        "_skipped_place",
+    )
 
     def __init__(self) -> None:
         self.stream = RecvBuffer()
         self.values_found = 0
         self.out_of_step = False
         self._pending: deque[PendingReply] = deque()  # for each request that has no reply
-        self._next_opaque = 0    # of the next packet
+        self._next_opaque = 0  # of the next packet
         self._reply_has_begun = False  # part of the oldest reply has arrived
         self._header = PacketHeader()
-        self._skip = 0           # bytes of a body too large that are still to be thrown away
+        self._skip = 0  # bytes of a body too large that are still to be thrown away
         self._skipped_place = 0  # the place of its packet
 
     def encode(self, request: Request) -> bytes:

@@ -8,20 +8,8 @@ So a request has the same reply (pending_replies.py), byte for byte, whatever it
 """
 
 from gmproxy.protocol.binary import packets
-from gmproxy.protocol.binary.packets import (
-    COUNT_EXTRAS,
-    NO_INITIAL,
-    NUMBER,
-    STORE_EXTRAS,
-)
-from gmproxy.protocol.binary.pending_replies import (
-    RETURNED_FLAGS,
-    PendingLine,
-    PendingMeta,
-    PendingNoop,
-    PendingReply,
-    PendingValues,
-)
+from gmproxy.protocol.binary.packets import COUNT_EXTRAS, NO_INITIAL, NUMBER, STORE_EXTRAS
+from gmproxy.protocol.binary.pending_replies import RETURNED_FLAGS, PendingLine, PendingMeta, PendingNoop, PendingReply, PendingValues
 from gmproxy.protocol.numbers import as_int32, c_number
 from gmproxy.protocol.request import Request
 from gmproxy.protocol.text.meta import BAD_FLAG
@@ -46,20 +34,38 @@ LONG_AGO = 30 * 86400 + 1
 UNMATCHED_CAS = 2**64 - 1
 
 OPCODES = {
-    b"get": packets.GET, b"gets": packets.GET, b"gat": packets.GAT, b"gats": packets.GAT,
-    b"set": packets.SET, b"cas": packets.SET, b"add": packets.ADD, b"replace": packets.REPLACE,
-    b"append": packets.APPEND, b"prepend": packets.PREPEND, b"incr": packets.INCREMENT, b"decr": packets.DECREMENT,
+    b"get": packets.GET,
+    b"gets": packets.GET,
+    b"gat": packets.GAT,
+    b"gats": packets.GAT,
+    b"set": packets.SET,
+    b"cas": packets.SET,
+    b"add": packets.ADD,
+    b"replace": packets.REPLACE,
+    b"append": packets.APPEND,
+    b"prepend": packets.PREPEND,
+    b"incr": packets.INCREMENT,
+    b"decr": packets.DECREMENT,
 }
 
 QUIET = {packets.GET: packets.GETQ, packets.GAT: packets.GATQ}
 
 #: The M of a meta command: opcode.
 STORE_MODES = {
-    b"": packets.SET, b"S": packets.SET, b"E": packets.ADD, b"R": packets.REPLACE, b"A": packets.APPEND, b"P": packets.PREPEND,
+    b"": packets.SET,
+    b"S": packets.SET,
+    b"E": packets.ADD,
+    b"R": packets.REPLACE,
+    b"A": packets.APPEND,
+    b"P": packets.PREPEND,
 }
 
 COUNT_MODES = {
-    b"": packets.INCREMENT, b"I": packets.INCREMENT, b"+": packets.INCREMENT, b"D": packets.DECREMENT, b"-": packets.DECREMENT,
+    b"": packets.INCREMENT,
+    b"I": packets.INCREMENT,
+    b"+": packets.INCREMENT,
+    b"D": packets.DECREMENT,
+    b"-": packets.DECREMENT,
 }
 
 #: Flags that memcached 1.6.18 knows, and those of them that no packet can express.
@@ -83,9 +89,9 @@ def encode_request(request: Request, first: int) -> tuple[PendingReply, bytes]:
         end = request.line.index(CRLF)
         words = request.line[:end].split(b" ")
         if request.command.is_meta:
-            return _encode_meta(request, first, words, request.line[end + 2:-2])
+            return _encode_meta(request, first, words, request.line[end + 2 : -2])
         opcode, extras, cas = _CLASSIC[request.command.kind](words)
-        packet = packets.request_packet(opcode, request.key, extras, request.line[end + 2:-2], first, cas)
+        packet = packets.request_packet(opcode, request.key, extras, request.line[end + 2 : -2], first, cas)
         return PendingLine(opcode, first), packet
     except UnsupportedInBinary as unsupported:
         return PendingNoop(first, unsupported.line), packets.request_packet(packets.NOOP, opaque=first)
@@ -209,7 +215,7 @@ def _number(arguments: Arguments, letter: bytes, default: int) -> int:
 
 def _seconds(word: bytes) -> int:
     """An exptime as binary has it. Raises UnsupportedInBinary if the word is no number."""
-    exptime = c_number(word, -2**63, 2**63 - 1)
+    exptime = c_number(word, -(2**63), 2**63 - 1)
     if exptime is None:
         raise UnsupportedInBinary(BAD_EXPTIME)
     exptime = as_int32(exptime)

@@ -41,9 +41,9 @@ MISS = b"EN\r\n"
 
 #: Flags with a number: from, to, and what memcached says of another one.
 _NUMBERS = {
-    b"T": (-2**63, 2**63 - 1, BAD_TOKEN),
-    b"N": (-2**63, 2**63 - 1, BAD_TOKEN),
-    b"R": (-2**63, 2**63 - 1, BAD_TOKEN),
+    b"T": (-(2**63), 2**63 - 1, BAD_TOKEN),
+    b"N": (-(2**63), 2**63 - 1, BAD_TOKEN),
+    b"R": (-(2**63), 2**63 - 1, BAD_TOKEN),
     b"C": (0, 2**64 - 1, BAD_TOKEN),
     b"E": (0, 2**64 - 1, BAD_TOKEN),
     b"F": (0, 2**64 - 1, BAD_FORMAT),
@@ -148,7 +148,7 @@ class MetaCommand:
     """
 
     __slots__ = ("name", "word", "key", "flags", "error", "mode", "quiet", "has_cas", "touches", "may_recache", "opaque_too_long",
-                 "returns_key_or_opaque", "is_known", "rewritten", "malformed")
+                 "returns_key_or_opaque", "is_known", "rewritten", "malformed")  # fmt: skip
 
     def __init__(self, name: bytes, word: bytes, flags: list[bytes]) -> None:
         self.name = name
@@ -158,12 +158,12 @@ class MetaCommand:
         self.error: bytes | None = None
         self.mode = b""
         self.quiet = False
-        self.has_cas = False    # has a cas number that must be the item's
+        self.has_cas = False  # has a cas number that must be the item's
         self.touches = False
         self.may_recache = False  # a reply may give it the right to recache
         self.opaque_too_long = False
         self.returns_key_or_opaque = False  # the reply has an opaque or the key
-        self.is_known = True    # memcached 1.6.45 knows all its flags
+        self.is_known = True  # memcached 1.6.45 knows all its flags
         self.rewritten = False  # some of `flags` are not as the client wrote them
         self.malformed = False  # has a word that cannot be a flag
         self._parse_flags(flags)

@@ -19,23 +19,9 @@ from gmproxy.protocol.internal_commands import delete_line
 from gmproxy.protocol.key_list import KEY_LIST_PARSER, KeyList
 from gmproxy.protocol.numbers import as_int32, c_number
 from gmproxy.protocol.recv_buffer import RecvBuffer
-from gmproxy.protocol.request import (
-    ClientProtocolError,
-    Request,
-    RequestParser,
-    local_reply,
-    new_request,
-)
+from gmproxy.protocol.request import ClientProtocolError, Request, RequestParser, local_reply, new_request
 from gmproxy.protocol.text.meta import INVALID as INVALID_FLAG
-from gmproxy.protocol.text.meta import (
-    META_FORMS,
-    TOO_MANY_FLAGS,
-    MetaCommand,
-    MetaForm,
-    join_words,
-    parse_meta_command,
-    parse_meta_debug,
-)
+from gmproxy.protocol.text.meta import META_FORMS, TOO_MANY_FLAGS, MetaCommand, MetaForm, join_words, parse_meta_command, parse_meta_debug
 
 ERROR = b"ERROR\r\n"
 BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
@@ -82,7 +68,7 @@ class TextParser(RequestParser):
         self.stream = RecvBuffer()
         self.max_item_size = max_item_size
         self.users = users
-        self.skip = 0           # bytes of a refused data block still to be thrown away
+        self.skip = 0  # bytes of a refused data block still to be thrown away
         self.reply_after_skip: Request | None = None  # once they are gone
 
     def is_authenticated(self) -> bool:
@@ -264,7 +250,7 @@ class TextParser(RequestParser):
         return request
 
     def _retrieve_and_touch(self, command: Command, words: list[bytes]) -> Request:
-        exptime = c_number(words[1], -2**63, 2**63 - 1)
+        exptime = c_number(words[1], -(2**63), 2**63 - 1)
         if exptime is None:
             return local_reply(BAD_EXPTIME)
         keys = words[2:]
@@ -285,7 +271,7 @@ class TextParser(RequestParser):
         quiet = words[-1] == NOREPLY
         key = words[1]
         flags = c_number(words[2], 0, 2**64 - 1)
-        exptime = c_number(words[3], -2**63, 2**63 - 1)
+        exptime = c_number(words[3], -(2**63), 2**63 - 1)
         cas: int | None = 0
         if not command.has_data_block:  # it is a cas
             cas = c_number(words[5], 0, 2**64 - 1) if len(words) > 5 else None
@@ -387,7 +373,7 @@ class TextParser(RequestParser):
 
     def _touch(self, command: Command, words: list[bytes]) -> Request:
         """The number is judged here: an ejected server's keys may get a shorter life (routing/failover.py), which is computed from it."""
-        exptime = c_number(words[2], -2**63, 2**63 - 1)
+        exptime = c_number(words[2], -(2**63), 2**63 - 1)
         if exptime is None:
             return self._line_about_key(command, words, b"", BAD_EXPTIME)
         return self._line_about_key(command, words, b"%d" % as_int32(exptime), None)
@@ -415,7 +401,7 @@ class TextParser(RequestParser):
         quiet = words[-1] == NOREPLY
         delay: int | None = 0
         if len(words) - quiet > 1:
-            delay = c_number(words[1], -2**63, 2**63 - 1)
+            delay = c_number(words[1], -(2**63), 2**63 - 1)
             if delay is None:
                 return self._refuse(BAD_EXPTIME, quiet, self.stream.pos)
         request = new_request(command, b"", b"flush_all %d\r\n" % as_int32(delay) if delay else b"flush_all\r\n")

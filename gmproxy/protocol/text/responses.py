@@ -69,7 +69,12 @@ VALUE_FLAG = letters_of(b" v\r\n", 0)
 KNOWN_EFFECT = letters_of(b" b D F f h I J k L l M N O P q R s T t u v c\r\n", 0)
 
 #: Flags that are followed by a number, by one that may be negative, by one of up to 20 digits, by 0 or 1. Behind others may be anything.
-NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS = letters_of(b" f s\r\n", 0), letters_of(b" t l\r\n", 0), letters_of(b" c\r\n", 0), letters_of(b" h\r\n", 0)
+NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS = (
+    letters_of(b" f s\r\n", 0),
+    letters_of(b" t l\r\n", 0),
+    letters_of(b" c\r\n", 0),
+    letters_of(b" h\r\n", 0),
+)
 
 #: Flags by which an answer says what it belongs to.
 KEY, OPAQUE = b"kO"
@@ -89,8 +94,8 @@ class TextReplyParser(ReplyParser):
         self.out_of_step = False
         self._header = ValueHeader()
         self._pieces: list[bytes] = []  # VALUE blocks of a reply whose end has not arrived
-        self._saved = 0     # bytes in them, and those that were thrown away because they were too many
-        self._skip = 0      # bytes of such a data block, its CRLF included, that are still to be thrown away
+        self._saved = 0  # bytes in them, and those that were thrown away because they were too many
+        self._skip = 0  # bytes of such a data block, its CRLF included, that are still to be thrown away
 
     def is_between_messages(self) -> bool:
         """True if not a byte has arrived after the last complete reply."""
@@ -314,7 +319,7 @@ class TextReplyParser(ReplyParser):
 
     def _is_opaque(self, request: Request, start: int, stop: int) -> bool:
         """True if the flag from `start` to before `stop` stands in the command line of `request`, too."""
-        words = request.line[:request.line.index(CRLF)].split(b" ")
+        words = request.line[: request.line.index(CRLF)].split(b" ")
         return self.stream.cut(start, stop) in words[2:]
 
     def _parse_meta_error(self, request: Request, after: int) -> bytes:
