@@ -107,7 +107,7 @@ class BackendConnection:
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "opening" if self._sock is None else "open"
-        return f"<Link {self.backend.label} lane={self.connection_index} {state} waiting={len(self.waiting)}>"
+        return f"<BackendConnection {self.backend.label} index={self.connection_index} {state} waiting={len(self.waiting)}>"
 
     # -- opening and closing
 

@@ -29,7 +29,7 @@ ABSENT = 0
 
 class IdleClients:
     """`wake(fd, state, after_next_reply)` is called from the loop when a client speaks, or hangs up: it is no longer here then, and `fd` is the
-    callee's, also should that raise. Its `state` are those of session.py, and `after_next_reply` is True if it is to leave after its next answer.
+    callee's, also should that raise. Its `state` is that of session.py, and `after_next_reply` is True if it is to leave after its next answer.
 
     Whatever raises costs the client that it concerns, and no other: the descriptors that are watched and those that are known to be here
     stay the same.

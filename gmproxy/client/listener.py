@@ -111,8 +111,8 @@ class Listener:
     def let_in(self, fd: int, address: SocketAddress) -> None:
         """Called from the loop for each client: nothing in it may wait, and whatever raises costs this client alone."""
         service = self.service
-        assert service is not None, "it accepts connections once it has a context"
         try:
+            assert service is not None, "it accepts connections once it has a context"
             service.connections += 1
             if service.is_full():
                 service.rejected += 1

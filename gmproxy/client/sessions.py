@@ -1,4 +1,4 @@
-"""The clients of one pool in this process. Who speaks has a session, in a greenlet; who has long been silent sleeps (hibernation.py)."""
+"""The clients of one pool in this process. Who speaks has a session, in a greenlet; who has long been silent sleeps (idle.py)."""
 
 import logging
 import math

@@ -24,7 +24,7 @@ MAGENT_NAME = b"memcached agent v0.6"
 MAGENT_VERSION = b"VERSION " + MAGENT_NAME + b"\r\n"
 
 END = b"END\r\n"
-#: The answer to `stats gmproxy-backup` (protocol/orders.py).
+#: The answer to `stats gmproxy-backup` (protocol/internal_commands.py).
 SERVES_PROXY = b"STAT gmproxy-backup 1\r\n" + END
 
 #: Commands that store, and that touch, by memcached's counters.

@@ -1,15 +1,15 @@
 """From a request to the servers it concerns, and from their failures to an answer.
 
     get, set, ...       the primary of the key
-    several keys        one grouped request for each server, asked at the same time, joined to one answer (gather.py)
-    any change          also goes to the key's backup (copies.py)
+    several keys        one grouped request for each server, asked at the same time, joined to one answer (multiget.py)
+    any change          also goes to the key's backup (replicate.py)
     primary failed      the backup answers: a read is asked again there, a change was already copied to it
-    primary's miss      while it proves nothing: the backup answers and the primary is refilled (refill.py)
-    primary ejected     with auto_eject_hosts the others share its keys (detour.py)
+    primary's miss      while it proves nothing: the backup answers and the primary is refilled (fill.py)
+    primary ejected     with auto_eject_hosts the others share its keys (failover.py)
     flush_all           every server
 
 A request that no server could answer is a miss if it only reads, else SERVER_ERROR <reason> <server>. Whatever a server may have
-missed goes into its journal (journal.py).
+missed is noted (backend/missed_writes.py).
 """
 
 import logging

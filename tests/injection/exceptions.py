@@ -57,6 +57,8 @@ _SELDOM: dict[str, tuple[str, ...]] = {
     ),
     "at the start, the end or an upgrade: test_start_and_end.py": (
         "monitoring.admin_server:AdminServer.close_listeners",
+        "process.worker_group:WorkerGroup.wait_for_successor.finish",
+        "process.worker_rpc:Child.send_command",
         "transport.accept:Limited.stop",
         "client.sessions:Sessions.close",
         "system.clock:RunningClock.stop",
@@ -161,6 +163,8 @@ _SELDOM: dict[str, tuple[str, ...]] = {
     ),
     "a proxy that is a backup of another: tests/proxy/test_proxy_loops.py": ("client.session:Session.serve_proxy",),
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
+        "monitoring.sampling:SpaceSaving._replace_rarest",
+        "protocol.internal_commands:delete",
         "backend.backend:Backend.fails_to_catch_up",
         "backend.recovery:Recovery.try_to_catch_up",
         "backend.recovery:Recovery._ended",

@@ -18,7 +18,7 @@ BUILD_TIMEOUT = 900
 
 #: {module: {constant: its value in the copy}}, seconds.
 QUICKER = {
-    "client.sessions": {"LOOK_EVERY": 0.05},
+    "client.sessions": {"ROUND_INTERVAL": 0.05},
     "process.supervisor": {"POLL_INTERVAL": 0.1},
     "process.worker_process": {"SUM_UP_INTERVAL": 0.1},
     "process.worker": {"SUM_UP_EVERY": 0.1},
@@ -54,6 +54,8 @@ def _instrumented(module: str, tree: ast.Module, numbers: dict[tuple[str, str], 
         if (module, name) in numbers:
             number = numbers[module, name]
             _first_block(node).insert(0, ast.parse(f"_injection.point({number})").body[0])
+    missing = set(QUICKER.get(module, ())) - {getattr(node.targets[0], "id", "") for node in tree.body if isinstance(node, ast.Assign)}
+    assert not missing, f"{module} has no {missing}"
     for node in tree.body:
         constant = getattr(node.targets[0], "id", "") if isinstance(node, ast.Assign) else ""
         if constant in QUICKER.get(module, ()):
@@ -74,14 +76,16 @@ def _first_block(node: Function) -> list[ast.stmt]:
             if isinstance(statement, ast.For) and not _computes(statement.iter):
                 block = statement.body
                 break
-            if not isinstance(statement, ast.Assign | ast.Global) or _computes(statement):
+            if not isinstance(statement, ast.Assign | ast.AnnAssign | ast.Global) or _computes(statement):
                 return node.body
         else:
             return node.body
 
 
-def _computes(node: ast.AST) -> bool:
-    return any(isinstance(part, ast.Call | ast.Subscript) for part in ast.walk(node))
+def _computes(node: ast.AST | None) -> bool:
+    if isinstance(node, ast.AnnAssign):  # the annotation is for readers
+        node = node.value
+    return node is not None and any(isinstance(part, ast.Call | ast.Subscript) for part in ast.walk(node))
 
 
 def _catches_all(handler: ast.ExceptHandler) -> bool:

@@ -17,7 +17,7 @@ from injection.stage import Stage
 
 Part = Callable[[Stage], None]
 
-#: A value that is long to the proxy (see LONG in link.py, LONG_ANSWER in session.py), and one that the kernel does not take at once.
+#: A value that is long for the proxy (LONG in backend/connection.py, BULK_REPLY in client/session.py), and one of which the kernel takes a part.
 LONG = 200 * 1024
 LARGEST = 1024 * 1024 - 1024
 

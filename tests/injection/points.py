@@ -114,7 +114,10 @@ def _is_abstract(node: Function) -> bool:
     if any(getattr(decorator, "id", "") == "abstractmethod" for decorator in node.decorator_list):
         return True
     body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    return len(body) == 1 and isinstance(body[0], ast.Raise) and getattr(body[0].exc, "id", "") == "NotImplementedError"
+    if len(body) != 1:
+        return False
+    is_protocol = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and body[0].value.value is ...
+    return is_protocol or (isinstance(body[0], ast.Raise) and getattr(body[0].exc, "id", "") == "NotImplementedError")
 
 
 def _values(trees: dict[str, ast.Module]) -> set[str]:

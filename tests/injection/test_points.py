@@ -55,13 +55,13 @@ def test_what_the_rules_find() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "link:Link.on_readable",
+        "backend.connection:BackendConnection.on_readable",
         "process.worker:Worker._tick",
-        "operations:_eject",
+        "monitoring.control_commands:_eject",
         "process.master:Master._on_message",
-        "copies:Outcome.answered",
-        "hibernation:Hibernation._wake_some",
-        "health:Health.failed",
+        "routing.replicate:Outcome.on_reply",
+        "client.idle:IdleClients._wake_ready",
+        "backend.health:Health.failed",
     ],
 )
 def test_some_that_must_be_among_them(name: str) -> None:

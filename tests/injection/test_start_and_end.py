@@ -44,7 +44,7 @@ class Beginning:
     def __init__(self, instrumented: Instrumented, servers: Servers, new_folder: Callable[[], Path], options: tuple[str, ...]) -> None:
         self.points = instrumented.points
         self.injector = Injector(new_folder() / "memory", len(self.points))
-        self._last_of_start = list(map(str, self.points)).index("daemon:Waiting.tell")
+        self._last_of_start = list(map(str, self.points)).index("system.daemon:StartReport.report")
         self._new_stage = lambda: Stage(instrumented.folder, self.injector, servers, new_folder(), *options)
 
     @contextlib.contextmanager

@@ -29,7 +29,7 @@ from support.timing import PATIENCE, eventually
 RECV_SIZE = 64 * 1024
 STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
 
-#: How a proxy introduces itself to a backup (gmproxy/probe.py).
+#: How a proxy introduces itself to a backup (gmproxy/protocol/internal_commands.py).
 COPIES_TO_US = b"stats gmproxy-backup\r\n"
 
 #: Between two bytes of a `drip`, or the kernel would gather them.
