@@ -4,19 +4,17 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 from gevent.server import StreamServer
 
 from gmproxy import internal_errors
+from gmproxy.client.context import PoolContext
 from gmproxy.system.descriptors import ACCEPTED_AT_ONCE, MAX_FAREWELLS
 from gmproxy.transport import tcp
 from gmproxy.transport.accept import Patient, close, say_and_close
 from gmproxy.transport.tcp import SocketAddress
-
-if TYPE_CHECKING:
-    from gmproxy.client.context import PoolContext
 
 log = logging.getLogger("gmproxy")
 
@@ -96,7 +94,7 @@ class Listener:
             _Server(green, self.let_in) if worker_context.client_counts is None else _FairServer(green, self.let_in, worker_context)
         )
 
-    def serve(self, service: "PoolContext") -> None:
+    def serve(self, service: PoolContext) -> None:
         """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
         self.service = service
         if self._is_tcp:

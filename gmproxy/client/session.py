@@ -8,13 +8,13 @@ is a twentieth of what a get costs.
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import gevent
 from gevent.monkey import get_original
 from greenlet import greenlet
 
 from gmproxy import internal_errors
+from gmproxy.client.interfaces import ClientContext
 from gmproxy.protocol.binary.packets import REQUEST
 from gmproxy.protocol.binary.requests import BinaryParser
 from gmproxy.protocol.request import BACKUP, ClientProtocolError, ReplySink, Request, RequestParser, local_reply
@@ -23,9 +23,6 @@ from gmproxy.routing.ordering import BatchOrder
 from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline
 from gmproxy.transport.plain import PLAIN
-
-if TYPE_CHECKING:
-    from gmproxy.client.context import PoolContext
 
 READ = 1
 
@@ -87,7 +84,7 @@ class Session(ReplySink):
                  "_quit", "_blocked_request", "_accounted_bytes", "_reply_bytes", "_max_batch", "_bulk_batches",
                  "_order", "_from_proxy")  # fmt: skip
 
-    def __init__(self, service: "PoolContext", fd: int, connection_index: int, state: State = NEW) -> None:
+    def __init__(self, service: ClientContext, fd: int, connection_index: int, state: State = NEW) -> None:
         self.service = service
         self.fd = fd
         self.connection_index = connection_index

@@ -2,18 +2,15 @@
 
 import logging
 import math
-from typing import TYPE_CHECKING
 
 from gevent.monkey import get_original
 
 from gmproxy import internal_errors
 from gmproxy.client.idle import IdleClients
+from gmproxy.client.interfaces import ClientContext
 from gmproxy.client.session import NEW, Session, State
 from gmproxy.system.descriptors import CLIENTS_PER_CONNECTION
 from gmproxy.system.malloc import CHeapObjects, trim_heap
-
-if TYPE_CHECKING:
-    from gmproxy.client.context import PoolContext
 
 log = logging.getLogger("gmproxy")
 
@@ -40,7 +37,7 @@ class Sessions:
     bytes_read     what they said whose session has ended, and `bytes_written` what they were told, see `traffic`
     """
 
-    def __init__(self, service: "PoolContext") -> None:
+    def __init__(self, service: ClientContext) -> None:
         self._service = service
         self.sessions: set[Session] = set()
         self.bytes_read = 0

@@ -5,15 +5,13 @@ import resource
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gmproxy import __version__, internal_errors
+from gmproxy.client.interfaces import ClientContext
 from gmproxy.config.configuration import UNNAMED
 from gmproxy.config.settings import SETTINGS, render
 from gmproxy.protocol.numbers import plain_number
-
-if TYPE_CHECKING:
-    from gmproxy.client.context import PoolContext
 
 #: The memcached whose text protocol is spoken. libmemcached drops a server whose version does not begin with digits.
 PROTOCOL_VERSION = "1.6.18"
@@ -75,7 +73,7 @@ Snapshot = dict[str, Any]
 ServerReplies = dict[str, list[tuple[str, str]]]
 
 
-def general(service: "PoolContext") -> Pairs:
+def general(service: ClientContext) -> Pairs:
     """The lines of a plain `stats`: names and values."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     router = service.router
@@ -129,7 +127,7 @@ def general(service: "PoolContext") -> Pairs:
     ]
 
 
-def snapshot(service: "PoolContext") -> Snapshot:
+def snapshot(service: ClientContext) -> Snapshot:
     """What this process has counted: JSON can hold it, and `merge` can join it with that of others."""
     links = [[backend.label, sum(link is not None for link in backend.connections)] for backend in service.router.backends]
     return {"general": dict(general(service)), "links": links}
@@ -149,7 +147,7 @@ def merge(snapshots: Sequence[Snapshot], pid: int) -> Snapshot:
     return {"general": whole | {"pid": pid}, "links": links}
 
 
-def settings(service: "PoolContext") -> Pairs:
+def settings(service: ClientContext) -> Pairs:
     return [(name, render(setting, getattr(service.options, name)) or "-") for name, setting in SETTINGS.items()]
 
 
@@ -167,7 +165,7 @@ def is_about_servers(words: list[bytes]) -> bool:
 
 
 def answer(
-    service: "PoolContext", words: list[bytes], as_magent: bool = False, whole: Snapshot | None = None, replies: ServerReplies | None = None
+    service: ClientContext, words: list[bytes], as_magent: bool = False, whole: Snapshot | None = None, replies: ServerReplies | None = None
 ) -> bytes:
     """The reply to `stats` with the arguments `words` (list of bytes). `whole`: the answer of all workers, where there are several;
     `replies`: {label: [(name, value)]}, that of the servers, where they were asked."""

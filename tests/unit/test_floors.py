@@ -49,19 +49,11 @@ def package_of(module):
     return module.partition(".")[0]
 
 
-class TypesOut(ast.NodeTransformer):
-    """Takes `if TYPE_CHECKING:` away."""
-
-    def visit_If(self, node):
-        return None if getattr(node.test, "id", "") == "TYPE_CHECKING" else self.generic_visit(node)
-
-
-def imports(path, types=True):
-    """The modules of ours that the file imports, or cimports; `types`: also those that it imports for its annotations alone."""
+def imports(path):
+    """The modules of ours that the file imports, or cimports, if only for its annotations."""
     found = set()
     if path.suffix == ".py":
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree if types else TypesOut().visit(tree)):
+        for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -81,10 +73,10 @@ def test_imports_go_downward(path):
 
 
 def test_no_circles():
-    """Nor between the modules of one package, but for annotations."""
+    """Nor between the modules of one package."""
     graph = {}
     for path in FILES:
-        graph.setdefault(module_name(path), set()).update(imports(path, types=False) - {"__init__"})
+        graph.setdefault(module_name(path), set()).update(imports(path) - {"__init__"})
     list(TopologicalSorter(graph).static_order())
 
 

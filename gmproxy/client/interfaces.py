@@ -1,0 +1,24 @@
+"""What the sessions of a pool, and its statistics, use of gmproxy.client.context.PoolContext, which is built above them."""
+
+from typing import Any, Protocol
+
+from gmproxy.protocol.request import Request
+
+
+class ClientContext(Protocol):
+    options: Any
+    router: Any  # gmproxy.routing.router.Router
+    worker_context: Any
+    clients: Any  # gmproxy.client.sessions.Sessions
+    connections: int
+    rejected: int
+    dropped: int
+    auth_errors: int
+    held: int
+    flushes: int
+
+    @property
+    def max_clients(self) -> int: ...
+    def hold(self, more: int, by_one: int) -> bool: ...
+    def answer_locally(self, request: Request) -> None: ...
+    def reset_counters(self) -> None: ...
