@@ -9,7 +9,7 @@ import gevent
 from gevent.monkey import get_original
 
 from gmproxy import internal_errors
-from gmproxy.client.session import State
+from gmproxy.client.interfaces import State
 
 READ = 1
 EPOLLIN = 1

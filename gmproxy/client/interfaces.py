@@ -4,6 +4,9 @@ from typing import Any, Protocol
 
 from gmproxy.protocol.request import Request
 
+#: What is kept of a client between two sessions: the protocol, True if it has logged in or need not, True if it is another gmproxy.
+State = tuple[int, bool, bool]
+
 
 class ClientContext(Protocol):
     options: Any

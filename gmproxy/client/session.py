@@ -14,7 +14,7 @@ from gevent.monkey import get_original
 from greenlet import greenlet
 
 from gmproxy import internal_errors
-from gmproxy.client.interfaces import ClientContext
+from gmproxy.client.interfaces import ClientContext, State
 from gmproxy.protocol.binary.packets import REQUEST
 from gmproxy.protocol.binary.requests import BinaryParser
 from gmproxy.protocol.request import BACKUP, ClientProtocolError, ReplySink, Request, RequestParser, local_reply
@@ -58,9 +58,6 @@ RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 
 #: What a client speaks, before its first byte and after.
 UNKNOWN, TEXT, BINARY = 0, 1, 2
-
-#: What is kept of a client between two sessions: the protocol, True if it has logged in or need not, True if it is another gmproxy.
-State = tuple[int, bool, bool]
 
 #: That of a client of which nothing is known yet.
 NEW = UNKNOWN, False, False

@@ -7,8 +7,8 @@ from gevent.monkey import get_original
 
 from gmproxy import internal_errors
 from gmproxy.client.idle import IdleClients
-from gmproxy.client.interfaces import ClientContext
-from gmproxy.client.session import NEW, Session, State
+from gmproxy.client.interfaces import ClientContext, State
+from gmproxy.client.session import NEW, Session
 from gmproxy.system.descriptors import CLIENTS_PER_CONNECTION
 from gmproxy.system.malloc import CHeapObjects, trim_heap
 

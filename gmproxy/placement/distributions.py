@@ -19,10 +19,14 @@ from zlib import crc32
 
 from gmproxy.placement import hashes, locators
 from gmproxy.placement.hashes import HASHES, md5_words
-from gmproxy.placement.locators import Buckets, HashKey, Locator, Ring
+from gmproxy.placement.locators import Buckets, Locator, Ring
 
 # Keeps a mistyped weight from eating the memory: a list of so many entries takes 32 MB.
 MAX_ENTRIES = 4_000_000
+
+
+#: The hash of a key.
+HashKey = Callable[[bytes], int]
 
 
 class Member(NamedTuple):

@@ -14,9 +14,6 @@ from random import random
 from gmproxy.placement.hashes import djb, quick_hash
 from gmproxy.placement.murmur3 import finish, mix_words, scrambled_tail, scrambled_words
 
-#: The hash of a key.
-HashKey = Callable[[bytes], int]
-
 #: Of the hashes that the positions on most rings are.
 HASH_BITS = 32
 TOP = 2**HASH_BITS - 1
@@ -69,7 +66,7 @@ class Buckets(Locator):
 
     __slots__ = ("owners", "count", "hash_key", "quick")
 
-    def __init__(self, owners: Sequence[int], hash_key: HashKey) -> None:
+    def __init__(self, owners: Sequence[int], hash_key: Callable[[bytes], int]) -> None:
         self.owners = array("i", owners)
         self.count = len(owners)
         self.hash_key = hash_key
@@ -128,7 +125,7 @@ class Ring(Locator):
 
     __slots__ = ("points", "owners", "hash_key", "quick", "_steps", "_places", "_shift", "_owners")
 
-    def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: HashKey) -> None:
+    def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: Callable[[bytes], int]) -> None:
         if not points:
             raise ValueError("the weights are too small: no server gets a point on the ring")
         order = sorted(range(len(points)), key=points.__getitem__)
@@ -174,7 +171,7 @@ class RingBelow(Ring):
 
     __slots__ = ()
 
-    def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: HashKey) -> None:
+    def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: Callable[[bytes], int]) -> None:
         Ring.__init__(self, points, owners, hash_key)
         self.owners.insert(0, self.owners[-2])
         self._owners = array("i", self.owners)
@@ -194,7 +191,9 @@ class MagentRing(Ring):
 
     __slots__ = ("mask", "buckets")
 
-    def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: HashKey, mask: int, buckets: Sequence[int]) -> None:
+    def __init__(
+        self, points: Sequence[int], owners: Sequence[int], hash_key: Callable[[bytes], int], mask: int, buckets: Sequence[int]
+    ) -> None:
         Ring.__init__(self, points, owners, hash_key)
         self.mask = mask
         self.buckets = Buckets(buckets, djb)

@@ -25,3 +25,13 @@ def test_a_function_with_a_c_result_says_whether_it_raises(path: Path) -> None:
         line for line in path.read_text().splitlines() if _FUNCTION.match(line) and not re.search(r"\b(except\??|noexcept)\b|,$", line)
     ]
     assert not silent, silent
+
+
+#: A module-level alias of a type, as `Callback = Callable[..., None]`.
+_ALIAS = re.compile(r"^\w+ = (?:tuple|list|dict|set|frozenset|type|[A-Z][a-z]\w*)\[", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [path.with_suffix(".py") for path in DECLARATIONS if path.suffix == ".pxd"], ids=lambda path: path.name)
+def test_no_alias_of_a_type(path: Path) -> None:
+    """Debian's Cython 0.29.32 cannot subscript types when a compiled module is loaded. In annotations they are not evaluated."""
+    assert not _ALIAS.findall(path.read_text())

@@ -34,7 +34,7 @@ def pipe():
 
 def turns():
     """Of the loop: a few, with a look at the descriptors."""
-    gevent.sleep(0.005)
+    gevent.sleep(0.1)
 
 
 def fail():
@@ -73,7 +73,7 @@ def test_timers(errors):
     loop.cancel(loop.call_later(0, lambda: called.append("cancelled")))
     loop.call_later(0, fail)
     loop.cancel(None)
-    gevent.sleep(0.01)
+    gevent.sleep(0.1)
     assert (called, errors()) == (["called"], 1)
 
 
@@ -138,7 +138,7 @@ def test_a_command_that_waits_holds_up_its_operator_only(connect):
     server = ControlServer(GeventLoop(), run_command)
     one, other = connect(server), connect(server)
     one.sendall(command("slow") + command("next") * 3 * MAX_COMMANDS)
-    gevent.sleep(0.01)
+    gevent.sleep(0.1)
     one.sendall(command("last"))  # not read before the others have been started
     other.sendall(command("quick"))
     assert rest(other) == [{"name": "quick"}]
@@ -151,7 +151,7 @@ def test_results_that_come_later(connect):
     server = ControlServer(GeventLoop(), lambda name, arguments, then: pending.append(then))
     sock = connect(server)
     sock.sendall(command("x") * (MAX_COMMANDS + 5))
-    gevent.sleep(0.01)
+    gevent.sleep(0.1)
     assert len(pending) == MAX_COMMANDS
     while pending:
         pending.pop(0)({})

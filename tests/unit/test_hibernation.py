@@ -40,7 +40,7 @@ def pairs():
 
 
 def soon():
-    gevent.sleep(0.02)
+    gevent.sleep(0.1)
 
 
 def test_who_speaks_or_hangs_up_is_woken_once(hibernation, woken, pairs):

@@ -16,12 +16,6 @@ from gmproxy.protocol.text.meta import BAD_FLAG
 from gmproxy.protocol.text.meta import INVALID as INVALID_FLAG
 from gmproxy.protocol.text.requests import BAD_DELTA, BAD_EXPTIME
 
-#: Of a packet: opcode, extras, cas.
-Encoded = tuple[int, bytes, int]
-
-#: Of the flags of a meta command, by their letters.
-Arguments = dict[bytes, bytes]
-
 CRLF = b"\r\n"
 
 #: The number in a packet has 32 bits.
@@ -112,7 +106,7 @@ def _encode_get(request: Request, first: int) -> tuple[PendingReply, bytes]:
 # -- classic commands: from the words of the line
 
 
-def _store(words: list[bytes]) -> Encoded:
+def _store(words: list[bytes]) -> tuple[int, bytes, int]:
     name = words[0]
     if name == b"append" or name == b"prepend":
         return OPCODES[name], b"", 0
@@ -120,22 +114,22 @@ def _store(words: list[bytes]) -> Encoded:
     return OPCODES[name], STORE_EXTRAS.pack(int(words[2]), _seconds(words[3])), cas
 
 
-def _count(words: list[bytes]) -> Encoded:
+def _count(words: list[bytes]) -> tuple[int, bytes, int]:
     delta = c_number(words[2], 0, 2**64 - 1)
     if delta is None:
         raise UnsupportedInBinary(BAD_DELTA)
     return OPCODES[words[0]], COUNT_EXTRAS.pack(delta, 0, NO_INITIAL), 0
 
 
-def _touch(words: list[bytes]) -> Encoded:
+def _touch(words: list[bytes]) -> tuple[int, bytes, int]:
     return packets.TOUCH, _exptime_extras(words[2]), 0
 
 
-def _delete(words: list[bytes]) -> Encoded:
+def _delete(words: list[bytes]) -> tuple[int, bytes, int]:
     return packets.DELETE, b"", 0
 
 
-def _flush(words: list[bytes]) -> Encoded:
+def _flush(words: list[bytes]) -> tuple[int, bytes, int]:
     delay = int(words[1]) if len(words) > 1 else 0
     return packets.FLUSH, NUMBER.pack(delay) if delay > 0 else b"", 0
 
@@ -151,7 +145,7 @@ def _encode_meta(request: Request, first: int, words: list[bytes], value: bytes)
     if name not in RETURNED_FLAGS:
         raise UnsupportedInBinary(b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % name)
     flags = words[3:] if name == b"ms" else words[2:]
-    arguments: Arguments = {}
+    arguments: dict[bytes, bytes] = {}
     for flag in flags:
         letter = flag[:1]
         if letter not in KNOWN:
@@ -168,14 +162,14 @@ def _no_flag(name: bytes, letter: bytes) -> UnsupportedInBinary:
     return UnsupportedInBinary(b"CLIENT_ERROR the server speaks binary, which has no flag %b of %b\r\n" % (letter, name))
 
 
-def _meta_get(arguments: Arguments) -> Encoded:
+def _meta_get(arguments: dict[bytes, bytes]) -> tuple[int, bytes, int]:
     if b"T" not in arguments:
         return packets.GET, b"", 0
     returns_value = b"v" in arguments or b"s" in arguments
     return packets.GAT if returns_value else packets.TOUCH, _exptime_extras(arguments[b"T"]), 0
 
 
-def _meta_set(arguments: Arguments) -> Encoded:
+def _meta_set(arguments: dict[bytes, bytes]) -> tuple[int, bytes, int]:
     opcode = STORE_MODES[arguments.get(b"M", b"")]
     cas = _number(arguments, b"C", 0)
     if opcode == packets.APPEND or opcode == packets.PREPEND:
@@ -191,11 +185,11 @@ def _meta_set(arguments: Arguments) -> Encoded:
     return opcode, STORE_EXTRAS.pack(flags, _seconds(arguments.get(b"T", b"0"))), cas
 
 
-def _meta_delete(arguments: Arguments) -> Encoded:
+def _meta_delete(arguments: dict[bytes, bytes]) -> tuple[int, bytes, int]:
     return packets.DELETE, b"", _number(arguments, b"C", 0) or UNMATCHED_CAS if b"C" in arguments else 0
 
 
-def _meta_count(arguments: Arguments) -> Encoded:
+def _meta_count(arguments: dict[bytes, bytes]) -> tuple[int, bytes, int]:
     opcode = COUNT_MODES[arguments.get(b"M", b"")]
     exptime = _seconds(arguments[b"N"]) if b"N" in arguments else NO_INITIAL
     extras = COUNT_EXTRAS.pack(_number(arguments, b"D", 1), _number(arguments, b"J", 0), exptime)
@@ -208,7 +202,7 @@ _META = {b"mg": _meta_get, b"ms": _meta_set, b"md": _meta_delete, b"ma": _meta_c
 # -- numbers
 
 
-def _number(arguments: Arguments, letter: bytes, default: int) -> int:
+def _number(arguments: dict[bytes, bytes], letter: bytes, default: int) -> int:
     """That of a flag, which its parser has checked."""
     return c_number(arguments[letter], 0, 2**64 - 1) or 0 if letter in arguments else default
 
