@@ -1,7 +1,7 @@
 """The master's remote procedure calls: commands to its workers, and the results of all workers for whoever called.
 
 A message is {"ask": number, "command": name, "arguments": [...]}, its result {"answer": number, "result": {...}}. Workers call in the same
-form, and get the merge_responses result of all workers. A worker reports its start with {"ready": true} or {"failed": reason}.
+form, and get the joined result of all workers. A worker reports its start with {"ready": true} or {"failed": reason}.
 """
 
 import contextlib
