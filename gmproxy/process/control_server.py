@@ -189,9 +189,14 @@ class Operator:
         return self._running < MAX_COMMANDS and not self.peer.unsent and not self.peer.is_lost
 
     def _on_result(self, result: Message) -> None:
-        self._running -= 1
-        self.peer.send(result)
-        self._start_commands()
+        """Never raises: who has a result need not know of the operator, and one that gets no result is disconnected."""
+        try:
+            self._running -= 1
+            self.peer.send(result)
+            self._start_commands()
+        except Exception:
+            internal_errors.record("operators.result")
+            self.peer.lose("internal error")
 
     def _on_end(self, error: str | None) -> None:
         """The operator sends no more commands; those sent before still get their results."""

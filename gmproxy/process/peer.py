@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gmproxy import internal_errors
 from gmproxy.system import control_socket
 from gmproxy.system.control_socket import Message
 from gmproxy.system.select_loop import EventLoop
@@ -205,7 +206,15 @@ class Peer:
         try:
             self.lose(CLOSED)
         finally:
+            self._close_channel()
+
+    def _close_channel(self) -> None:
+        """Whatever fails, the connection is closed: the peer would wait, and the descriptor would be lost."""
+        try:
             self.channel.close()
+        except Exception:
+            internal_errors.record("peer.close")
+            self.channel.sock.close()
 
 
 def _close_all(descriptors: list[int]) -> None:

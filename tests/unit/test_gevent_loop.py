@@ -169,3 +169,22 @@ def test_what_is_no_command(connect, errors):
     other.sendall(command("x"))
     assert rest(other) == [{"error": "KeyError('x')"}]
     assert errors() == 1
+
+
+def test_an_operator_that_gets_no_result_is_disconnected(connect, errors, monkeypatch):
+    monkeypatch.setattr("gmproxy.process.peer.Peer.send", lambda *arguments: fail())
+    server = ControlServer(GeventLoop(), lambda name, arguments, then: then({}))
+    sock = connect(server)
+    sock.sendall(command("x"))
+    assert sock.recv(100) == b""
+    assert (errors(), list(server._operators)) == (1, [])
+
+
+def test_a_connection_is_closed_although_its_channel_cannot_be(connect, errors, monkeypatch):
+    monkeypatch.setattr("gmproxy.system.control_socket.Channel.close", lambda channel: fail())
+    server = ControlServer(GeventLoop(), lambda name, arguments, then: then({}))
+    sock = connect(server)
+    (operator,) = server._operators
+    operator.close()
+    assert sock.recv(100) == b""
+    assert (errors(), list(server._operators)) == (1, [])
