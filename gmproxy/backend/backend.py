@@ -40,7 +40,7 @@ LOCAL_TROUBLE_EVERY = 10.0
 class Backend(MissedWrites):
     """
     server        where it is (gmproxy.placement.server_spec.Server)
-    router        hears of every failed request and, while `ask_backup_on_miss`, of every miss
+    router        gets every failed request and, while `ask_backup_on_miss`, every miss
     backed        True for a primary that has backups
     is_backup     True for a backup
     connections   by index; None where none is open
@@ -253,7 +253,7 @@ class Backend(MissedWrites):
             self.ejected(reason)
 
     def eject(self) -> None:
-        """An operator wants it left alone. Called from the loop."""
+        """An operator ejects it by hand. Called from the loop."""
         if self.health.eject_by_hand(monotonic()):
             self.ejected(EJECTED)
 

@@ -34,7 +34,7 @@ class PendingInvalidations:
         self._lots = [KeySet()]  # the first has what was noted one by one, each other what came together
         self._in_hand: frozenset[bytes] = frozenset()  # being deleted at this moment
         self._flushing = False  # being flushed at this moment
-        self._thrown: list[dict[bytes, None]] = []  # dicts of keys that are of no use any more, to be freed bit by bit
+        self._thrown: list[dict[bytes, None]] = []  # dicts of discarded keys, to be freed in small steps
 
     def __len__(self) -> int:
         """Keys to delete. One that came with two lots counts twice."""

@@ -17,7 +17,7 @@ BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 class Meter:
     """A histogram of the latency of one server.
 
-    slow_threshold   requests that take so many seconds are told to `tell`
+    slow_threshold   seconds: requests that take longer are passed to `tell`
     total            seconds that all requests took
     """
 
@@ -58,8 +58,8 @@ class Meter:
 class ReplyTimer:
     """Times the replies on one connection, while its server has a Meter.
 
-    A flush notes the time, and how many requests were sent until then. When so many have a reply, those since the flush before it have taken
-    as long as it was ago. No method raises: what fails here concerns no request.
+    A flush notes the time, and how many requests were sent until then. When the replies to these have come, the time since the flush is
+    their latency. No method raises: what fails here concerns no request.
     """
 
     __slots__ = ("_flushes", "_timed", "_replied_at")

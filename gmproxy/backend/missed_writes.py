@@ -70,7 +70,7 @@ class MissedWrites(ConnectionOwner):
         return False
 
     def share_invalidations(self, shared: Any) -> None:
-        """From now on other workers see what is in the journal, and we what is in theirs; or, with None, not any more."""
+        """Share the pending invalidations with the other workers through `shared`; with None, stop sharing."""
         if shared is None and self.shared_invalidations is not None:
             self.shared_invalidations.replace_parts(())  # who comes back here begins anew
         self.shared_invalidations = self.invalidations.shared = shared

@@ -19,10 +19,10 @@ from gmproxy.errors import TIMEOUT, BackendError, LocalError
 DELETE_AT_ONCE = 200
 REST = 0.001
 
-#: After a failure to delete what is old it is tried again after so many seconds.
+#: Seconds until a failed recovery is tried again.
 CATCH_UP_AGAIN = 0.2
 
-#: What is to be deleted is told in the log once in so many seconds: it may go on and on while others share a server's keys.
+#: Seconds between two log lines about deleted keys at level info: there may be many while others share a server's keys.
 LOG_INTERVAL = 10.0
 
 #: Looks in a timeout whether the server has ended the connections that linger.

@@ -1,7 +1,7 @@
 """What the servers of a pool say of themselves: their answers to `stats`, for clients that ask the proxy.
 
-They are asked on connections of their own, all at once, and who does not answer soon is left out. What was replies is kept for a moment, so
-that clients who ask often cost the servers no more than one question a second.
+Each server is asked on a connection of its own, all at once; one that does not reply in time is left out. The replies are cached for a moment, so
+that clients that ask often cost the servers no more than one `stats` a second.
 """
 
 from time import monotonic
@@ -15,10 +15,10 @@ from gmproxy.backend.control_connection import connect
 from gmproxy.errors import BackendError
 from gmproxy.placement.server_spec import Server
 
-#: A client waits so long at most for all of them together; seconds.
+#: Seconds that a client waits at most for the replies of all servers.
 ANSWER_WITHIN = 0.25
 
-#: For so many seconds what was replies is told again.
+#: Seconds for which the replies are cached.
 KEPT_FOR = 1.0
 
 #: The lines of a server's reply to `stats`: names and values.

@@ -96,7 +96,7 @@ class Session(ReplySink):
         # Not hub.switch, which first looks up whether our greenlet has a hook for this: a tenth of a microsecond, twice a request.
         self._wait = greenlet.switch.__get__(hub)  # leaves the session's greenlet, until somebody calls
         self._wake: Callable[[], object] | None = None  # this
-        self._left: Callable[..., None] | None = None  # whom to tell of the end
+        self._left: Callable[..., None] | None = None  # called at the end
         self._watcher = self._loop.io(fd, READ)
         self._watching = False
         self._doing = RUNNING
@@ -268,9 +268,8 @@ class Session(ReplySink):
     def _read_batch(self) -> bool:
         """Parse and route up to MAX_BATCH requests. False if there was none."""
         batch = self._batch
-        connection_index = (
-            LAST_CONNECTION if self._bulk_batches else self.connection_index
-        )  # nothing of the batch before is under way any more, so that the order stays
+        # All requests of the batch before have a reply, so the connection may change without changing their order.
+        connection_index = LAST_CONNECTION if self._bulk_batches else self.connection_index
         routing = False
         try:
             while len(batch) < (self._max_batch if self._pending else MAX_AT_ONCE) and not self._quit:

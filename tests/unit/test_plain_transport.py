@@ -17,16 +17,6 @@ def transport(request):
     return {"pure": pure, "compiled": compiled}[request.param].PLAIN
 
 
-@pytest.fixture
-def ends():
-    """Two sockets that are connected and never wait."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        yield ours, theirs
-
-
 def test_send_returns_how_many_bytes_were_taken(transport, ends):
     ours, theirs = ends
     assert transport.send(ours.fileno(), b"hello", 0) == 5

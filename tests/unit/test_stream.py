@@ -136,16 +136,6 @@ def test_drop_takes_what_is_there(new_stream):
 CHUNK = 256 * 1024
 
 
-@pytest.fixture
-def ends():
-    """Two sockets that are connected and never wait."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        yield ours, theirs
-
-
 def send(end, data):
     """Returns how many bytes the kernel took."""
     try:
