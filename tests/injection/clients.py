@@ -31,10 +31,12 @@ class Actor:
     closed     times that the proxy closed its connection
     internal   answers that told of an internal error
     answered   answers in all
+    last_error  why the connection was lost, the last time
     """
 
     def __init__(self, connect: Callable[[], Talk], login: bytes = b"") -> None:
         self.closed = self.internal = self.answered = 0
+        self.last_error: Exception | None = None
         self._connect = connect
         self._login = login
         self._talk: Talk | None = None
@@ -80,6 +82,7 @@ class Actor:
             if "nothing more comes" in str(error) or isinstance(error, TimeoutError):
                 raise Wrong(f"no answer to {request[:200]!r}: {error}") from None
             self.closed += 1
+            self.last_error = error
             return None
         self.answered += len(answers)
         return answers
@@ -111,6 +114,10 @@ class Bystander(Actor):
         self._allowed: dict[bytes, set[bytes]] = {b"%s:%d" % (name.encode(), number): set() for number in range(self.KEYS)}
         self._thread = threading.Thread(target=self._run, name=name)
 
+    def __str__(self) -> str:
+        state = "alive" if self._thread.is_alive() else "ended"
+        return f"{self._name}: {self.answered} answered, {self.closed} closed, {self.last_error!r}, {state}"
+
     def begin(self) -> None:
         self._thread.start()
 
@@ -133,8 +140,9 @@ class Bystander(Actor):
                 self._take_turn(number)
             except Wrong as error:
                 self.trouble.append(f"{self._name}: {error}")
-            except ConnectionError:
+            except ConnectionError as error:
                 self.closed += 1
+                self.last_error = error
             time.sleep(REST)
 
     def _take_turn(self, number: int) -> None:

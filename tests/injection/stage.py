@@ -290,11 +290,15 @@ class Stage:
 
     def _wait_for_bystanders(self) -> None:
         counts = {bystander: bystander.answered + ENOUGH for bystander in self.bystanders}
-        eventually(
-            lambda: self.troubles() or all(bystander.answered >= count for bystander, count in counts.items()),
-            within=2 * HUNG_AFTER,
-            what="bystanders are served",
-        )
+        try:
+            eventually(
+                lambda: self.troubles() or all(bystander.answered >= count for bystander, count in counts.items()),
+                within=2 * HUNG_AFTER,
+                what="bystanders are served",
+            )
+        except AssertionError as error:
+            error.add_note("\n".join([*map(str, self.bystanders), self.proxy.log()[-3000:]]))
+            raise
 
     def told_of(self, number: int) -> str | None:
         """Where the injected exception was caught, as the log tells; None if it does not."""
