@@ -22,8 +22,9 @@ def new_parser(description: str, epilog: str) -> argparse.ArgumentParser:
     option("--quick", action="store_true", help=f"{QUICK_RUNS} short runs: a smoke test, not a measurement")
     option("--gmproxy", default=GMPROXY, metavar="CMD", help="how to start gmproxy (default: %(default)s)")
     option("--gmproxy-args", default=GMPROXY_ARGUMENTS, metavar="ARGS", help="its arguments (default: %(default)s)")
-    option("--also", action="append", default=[], metavar="NAME=CMD", help="a further proxy; {port}, {servers} (a,b), "
-           "{server_options} (-s a -s b) and {arguments} (those of gmproxy) are filled in")  # fmt: skip
+    option("--also", action="append", default=[], metavar="NAME=CMD",
+           help="a further proxy; {listen} (-p PORT, or -f PATH where clients come over a unix socket), {port}, {servers} (a,b), "
+                "{server_options} (-s a -s b) and {arguments} (those of gmproxy) are filled in")  # fmt: skip
     option("--one-core", action="store_true", help="everything on one core: other figures, but steadier ones")
     return parser
 

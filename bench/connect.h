@@ -15,6 +15,8 @@
 
 #include "options.h"
 
+enum { SOURCE_ADDRESSES = 200 };
+
 _Noreturn __attribute__((format(printf, 1, 2))) static inline void broken(const char *format, ...)
 {
     va_list arguments;
@@ -25,39 +27,66 @@ _Noreturn __attribute__((format(printf, 1, 2))) static inline void broken(const 
     exit(EXIT_BROKEN);
 }
 
-static inline int connect_to(const struct options *o, const struct sockaddr *address, socklen_t length)
-{
-    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        broken("socket: %s", strerror(errno));
-    /* A full backlog makes connect wait; the send timeout is what bounds it. Later sends never block anyway. */
-    struct timeval patience = {.tv_sec = (time_t)o->stall_seconds};
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (connect(fd, address, length) != 0) {
-        bool too_late = errno == EINPROGRESS || errno == EAGAIN;
-        broken("connect: %s", too_late ? "no answer in time" : strerror(errno));
-    }
-    int on = 1;
-    if (address->sa_family != AF_UNIX)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return fd;
-}
+/* The server, and what the connections to it begin with. */
+struct target {
+    struct sockaddr_storage address;
+    socklen_t length;
+    time_t patience; /* a full backlog makes connect wait; this bounds it. Later sends never block anyway. */
+    unsigned connections;
+};
 
-static inline int connect_client(const struct options *o)
+static inline struct target find_target(const struct options *o)
 {
+    struct target target = {.patience = (time_t)o->stall_seconds};
     if (o->unix_path) {
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        if (strlen(o->unix_path) >= sizeof address.sun_path)
+        struct sockaddr_un *address = (struct sockaddr_un *)&target.address;
+        address->sun_family = AF_UNIX;
+        if (strlen(o->unix_path) >= sizeof address->sun_path)
             usage_error("unix", "the path is too long");
-        strcpy(address.sun_path, o->unix_path);
-        return connect_to(o, (struct sockaddr *)&address, sizeof address);
+        strcpy(address->sun_path, o->unix_path);
+        target.length = sizeof *address;
+        return target;
     }
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
     int problem = getaddrinfo(o->host, o->port, &hints, &found);
     if (problem)
         broken("%s:%s: %s", o->host, o->port, gai_strerror(problem));
-    int fd = connect_to(o, found->ai_addr, found->ai_addrlen);
+    memcpy(&target.address, found->ai_addr, found->ai_addrlen);
+    target.length = found->ai_addrlen;
     freeaddrinfo(found);
+    return target;
+}
+
+/* A connection that was closed occupies its pair of addresses for a minute. So connections to the loopback begin at many
+ * addresses of it in turn: there are 28,000 ports each. */
+static inline void bind_to_next_loopback(struct target *target, int fd)
+{
+    const struct sockaddr_in *to = (const struct sockaddr_in *)&target->address;
+    if (to->sin_family != AF_INET || ntohl(to->sin_addr.s_addr) >> 24 != IN_LOOPBACKNET)
+        return;
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + target->connections++ % SOURCE_ADDRESSES);
+    int on = 1;
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)&from, sizeof from) != 0)
+        broken("bind: %s", strerror(errno));
+}
+
+static inline int connect_client(struct target *target)
+{
+    int fd = socket(target->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        broken("socket: %s", strerror(errno));
+    struct timeval patience = {.tv_sec = target->patience};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    bind_to_next_loopback(target, fd);
+    if (connect(fd, (struct sockaddr *)&target->address, target->length) != 0) {
+        bool too_late = errno == EINPROGRESS || errno == EAGAIN;
+        broken("connect: %s", too_late ? "no answer in time" : strerror(errno));
+    }
+    int on = 1;
+    if (target->address.ss_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
 }
 

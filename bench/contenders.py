@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from processes import BenchError, Server, free_port
+from processes import Address, BenchError, Server, free_port
 
-GMPROXY_ARGUMENTS = "-l 127.0.0.1 -p {port} {server_options} -n 6000 --distribution {distribution} --hash fnv1a_64"
+GMPROXY_ARGUMENTS = "{listen} {server_options} -n 6000 --distribution {distribution} --hash fnv1a_64"
 
 SCRAPE_SECONDS = 1
 WATCHER_SECONDS = 10  # a question about the proxy that is not answered by then fails
 
 NUTCRACKER_POOL = """\
 bench:
-  listen: 127.0.0.1:{port}
+  listen: {listen}
   hash: fnv1a_64
   distribution: {distribution}
   timeout: 2000
@@ -45,9 +45,10 @@ class Contender:
     def that_distributes(self, distribution: str) -> "Contender":
         return self if distribution == self.distribution else replace(self, distribution=distribution)
 
-    def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
+    def command(self, address: Address, servers: list[str], backups: list[str], directory: Path) -> list[str]:
         places = {
-            "port": port,
+            "listen": f"-p 0 -f {address}" if isinstance(address, Path) else f"-l 127.0.0.1 -p {address}",
+            "port": 0 if isinstance(address, Path) else address,
             "distribution": self.distribution,
             "servers": ",".join(servers),
             "server_options": " ".join(f"-s {server}" for server in servers),
@@ -72,10 +73,11 @@ class Nutcracker(Contender):
     def that_distributes(self, distribution: str) -> Contender:
         return Nutcracker(distribution)
 
-    def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
+    def command(self, address: Address, servers: list[str], backups: list[str], directory: Path) -> list[str]:
         conf = directory / "nutcracker.yml"
+        listen = address if isinstance(address, Path) else f"127.0.0.1:{address}"
         conf.write_text(
-            NUTCRACKER_POOL.format(port=port, distribution=self.distribution) + "".join(f"   - {server}:1\n" for server in servers)
+            NUTCRACKER_POOL.format(listen=listen, distribution=self.distribution) + "".join(f"   - {server}:1\n" for server in servers)
         )
         # Its stats port cannot be switched off, and its default pid file and log are those of the system's nutcracker.
         own = f"-a 127.0.0.1 -s {free_port()} -p {directory}/nutcracker.pid -o {directory}/nutcracker.out"
@@ -88,8 +90,8 @@ class Watched(Contender):
     def __init__(self, gmproxy: Contender) -> None:
         super().__init__(f"{gmproxy.name}-watched", gmproxy.template, gmproxy.arguments)
 
-    def command(self, port: int, servers: list[str], backups: list[str], directory: Path) -> list[str]:
-        command = super().command(port, servers, backups, directory)
+    def command(self, address: Address, servers: list[str], backups: list[str], directory: Path) -> list[str]:
+        command = super().command(address, servers, backups, directory)
         return [*command, "--admin", f"unix:{directory}/admin", "--control", f"{directory}/control"]
 
     @contextmanager
@@ -156,13 +158,14 @@ class Stage:
 
 
 @contextmanager
-def running(contenders: list[Contender], server_count: int, backup_count: int = 0) -> Iterator[Stage]:
-    """All contenders, up and answering, over the same `server_count` empty memcached, and as many more as backups for who takes them."""
+def running(contenders: list[Contender], server_count: int, backup_count: int = 0, unix: bool = False) -> Iterator[Stage]:
+    """All contenders, up and answering, over the same `server_count` empty memcached, and as many more as backups for who takes them.
+    `unix`: their clients come over unix sockets."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="gmproxy-bench-")))
 
-        def start(name: str, command: list[str], port: int) -> Server:
-            server = Server(name, command, port, directory)
+        def start(name: str, command: list[str], address: Address) -> Server:
+            server = Server(name, command, address, directory)
             stack.callback(server.stop)
             return server
 
@@ -172,11 +175,11 @@ def running(contenders: list[Contender], server_count: int, backup_count: int = 
             stage.backends.append(start(f"memcached-{number}", memcached_command(port), port))
         for backend in stage.backends:
             backend.wait_until_it_answers()
-        addresses = [f"127.0.0.1:{backend.port}" for backend in stage.backends]
+        addresses = [f"127.0.0.1:{backend.address}" for backend in stage.backends]
         servers, backups = addresses[:server_count], addresses[server_count:]
         for contender in contenders:
-            port = free_port()
-            proxy = start(contender.name, contender.command(port, servers, backups, directory), port)
+            address = directory / f"{contender.name}.socket" if unix else free_port()
+            proxy = start(contender.name, contender.command(address, servers, backups, directory), address)
             stage.proxies.append(proxy)
             proxy.wait_until_it_answers()
             if isinstance(contender, Watched):

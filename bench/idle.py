@@ -55,7 +55,7 @@ def serve(proxy: Server, count: int, together: bool, stack: ExitStack) -> None:
 
 def connect(proxy: Server, stack: ExitStack) -> socket.socket:
     try:
-        return stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_SECONDS))
+        return stack.enter_context(proxy.connect(PATIENCE_SECONDS))
     except OSError as error:
         raise BenchError(f"{proxy.name}: {error}") from None
 

@@ -53,6 +53,7 @@ struct phase {
 
 struct load {
     struct options options;
+    struct target target;
     struct keyspace keyspace;
     struct phase *phase;
     struct client *clients;

@@ -91,7 +91,7 @@ class LoadGenerator:
     @contextmanager
     def started(self, load: str, proxy: Server, options: str) -> Iterator[Run]:
         command = [
-            self._program, "--port", str(proxy.port), "--verify", "--gate", "--seconds", str(MAX_SECONDS),
+            self._program, *proxy.target, "--verify", "--gate", "--seconds", str(MAX_SECONDS),
             *shlex.split(load), *shlex.split(options),
         ]  # fmt: skip
         pipe = subprocess.PIPE

@@ -6,7 +6,9 @@
  *
  * A client sends a batch of --pipeline requests, reads until all of them are answered, then sends the next batch, as a
  * client library with a pipeline does. So a server always meets the same batches, however it groups its answers.
- * The latency of a request runs from just before its batch is sent to the recv that completes its answer.
+ * With --reconnect each batch has a connection of its own, as from a PHP page.
+ * The latency of a request runs from just before its batch is sent, or its connection is opened, to the recv that
+ * completes its answer.
  *
  * It must be much cheaper than what it measures: one recv and one send per readiness, requests copied from prebuilt
  * bytes, answers parsed where they were received. It must never hang: connecting, every wait of every client and the
@@ -87,6 +89,15 @@ static void flush(struct load *load, struct client *c)
     wait_to_write(load, c, c->output_done < c->output_length);
 }
 
+static void open_connection(struct load *load, struct client *c)
+{
+    c->fd = connect_client(&load->target);
+    c->waits_to_write = false;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, c->fd, &event) != 0)
+        broken("epoll_ctl: %s", strerror(errno));
+}
+
 /* Sends the next batch; sends nothing, and so lets the client rest, once the phase has issued its quota. */
 static void start_batch(struct load *load, struct client *c)
 {
@@ -96,6 +107,8 @@ static void start_batch(struct load *load, struct client *c)
         append_next_request(load, c);
     if (c->sent) {
         c->sent_at = c->progress_at = now();
+        if (load->options.reconnect)
+            open_connection(load, c);
         flush(load, c);
     }
 }
@@ -116,8 +129,11 @@ static void receive(struct load *load, struct client *c)
     memcpy(start, c->partial, c->partial_length);
     c->partial_length = 0;
     take_answers(load, c, start, fresh + n, c->progress_at);
-    if (c->sent && c->answered == c->sent)
+    if (c->sent && c->answered == c->sent) {
+        if (load->options.reconnect)
+            close(c->fd);
         start_batch(load, c);
+    }
 }
 
 /* ---- phases ---- */
@@ -179,22 +195,21 @@ static void run_phase(struct load *load, struct phase *phase)
     phase->cpu_seconds += own_cpu_seconds();
 }
 
-static void connect_clients(struct load *load)
+static void prepare_clients(struct load *load)
 {
     const struct options *o = &load->options;
+    load->target = find_target(o);
     size_t get_length = keyspace_get_length(&load->keyspace, o->keys_per_get);
     size_t set_length = load->keyspace.set_length;
     size_t request_length = get_length > set_length ? get_length : set_length;
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     load->clients = allocate(o->clients, sizeof *load->clients);
     for (struct client *c = load->clients; c < load->clients + o->clients; c++) {
-        c->fd = connect_client(o);
         c->batch = allocate(o->pipeline, sizeof *c->batch);
         c->output = allocate(o->pipeline, request_length);
         c->seen = allocate((o->keys_per_get + 63) / 64, sizeof *c->seen);
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-        if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, c->fd, &event) != 0)
-            broken("epoll_ctl: %s", strerror(errno));
+        if (!o->reconnect)
+            open_connection(load, c);
     }
 }
 
@@ -237,7 +252,7 @@ int main(int argc, char **argv)
     if (!keyspace_build(&load.keyspace, (unsigned)o->keys_per_get, o->value_size))
         broken("out of memory for %u keys", (unsigned)o->keys);
     raise_file_limit();
-    connect_clients(&load);
+    prepare_clients(&load);
 
     preload.quota = o->preload ? o->keys : 0;
     run_phase(&load, &preload);

@@ -42,7 +42,7 @@ class Bench:
             contenders = [contenders[1], Watched(contenders[1])]
         results = {}
         contenders = [contender.with_workers(needs.workers).that_distributes(needs.distribution) for contender in contenders]
-        with running(contenders, needs.servers) as stage:
+        with running(contenders, needs.servers, unix=needs.unix) as stage:
             for row in rows:
                 stage.run_on({max(self._cores)} if row.one_core or self._arguments.one_core else self._cores)
                 results[row] = self._measure_mixed(row, stage) if isinstance(row, MixedRow) else self._measure_row(row, stage)

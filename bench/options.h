@@ -29,7 +29,7 @@ struct options {
     const char *host, *port, *unix_path, *protocol_name;
     enum protocol protocol;
     uint64_t clients, pipeline, gets_per_set, value_size, keys, first_key, keys_per_get, ops, warmup, seconds, stall_seconds, seed;
-    bool get_only, verify, preload, gate;
+    bool get_only, reconnect, verify, preload, gate;
 };
 
 static const char USAGE[] =
@@ -40,6 +40,7 @@ static const char USAGE[] =
     "  --protocol NAME     text, meta or binary (text)\n"
     "  --clients N         connections (1)\n"
     "  --pipeline N        requests a client sends at once before it reads the answers (1)\n"
+    "  --reconnect         a connection for each batch: connect, send, read the answers, close\n"
     "  --gets-per-set N    N gets to one set; 0 = only sets (10)\n"
     "  --get-only          no sets\n"
     "  --keys-per-get N    1 = single gets, more = multi-gets, of the text protocol alone; each is one operation (1)\n"
@@ -102,7 +103,7 @@ static inline struct options parse_options(int argc, char **argv)
         {"host", &o.host}, {"port", &o.port}, {"unix", &o.unix_path}, {"protocol", &o.protocol_name},
     };
     const struct { const char *name; bool *value; } switches[] = {
-        {"get-only", &o.get_only}, {"verify", &o.verify}, {"preload", &o.preload}, {"gate", &o.gate},
+        {"get-only", &o.get_only}, {"reconnect", &o.reconnect}, {"verify", &o.verify}, {"preload", &o.preload}, {"gate", &o.gate},
     };
     enum {
         NUMBERS = sizeof numbers / sizeof *numbers,

@@ -19,20 +19,24 @@ LOG_LINES_SHOWN = 15
 _ports = iter(random.sample(range(20_000, 32_000), 12_000))
 
 
+#: A port of the loopback, or the path of a unix socket.
+Address = int | Path
+
+
 class BenchError(Exception):
     """The measurement cannot go on; the text says why, for the person at the terminal."""
 
 
 class Server:
-    """A child process that listens on `port` of the loopback.
+    """A child process that listens on the loopback, or a unix socket.
 
     It gets a session of its own: a Ctrl-C at the terminal reaches the bench alone, which then ends its children itself,
     and a killpg finds every worker the child may have forked.
     """
 
-    def __init__(self, name: str, command: list[str], port: int, directory: Path):
+    def __init__(self, name: str, command: list[str], address: Address, directory: Path):
         self.name = name
-        self.port = port
+        self.address = address
         self._log = directory / f"{name}.log"
         with self._log.open("wb") as log:
             try:
@@ -42,9 +46,35 @@ class Server:
             except OSError as error:
                 raise BenchError(f"{name} cannot be started: {error}") from None
 
+    @property
+    def target(self) -> list[str]:
+        """As an option of loadgen."""
+        return ["--unix", str(self.address)] if isinstance(self.address, Path) else ["--port", str(self.address)]
+
+    def connect(self, timeout: float) -> socket.socket:
+        """A client's connection. Raises OSError."""
+        if not isinstance(self.address, Path):
+            return socket.create_connection(("127.0.0.1", self.address), timeout)
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(str(self.address))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def answers_a_get(self) -> bool:
+        try:
+            with self.connect(timeout=1) as connection:
+                connection.sendall(b"get is-it-up\r\n")
+                return connection.recv(16) == b"END\r\n"
+        except OSError:
+            return False
+
     def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not answers_a_get(self.port):
+        while not self.answers_a_get():
             if self._process.poll() is not None:
                 raise BenchError(f"{self.name} ended with status {self._process.returncode}{self._last_words()}")
             if time.monotonic() > deadline:
@@ -133,15 +163,6 @@ def end_stragglers() -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-
-
-def answers_a_get(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"get is-it-up\r\n")
-            return connection.recv(16) == b"END\r\n"
-    except OSError:
-        return False
 
 
 def free_port() -> int:

@@ -33,6 +33,7 @@ class Needs(NamedTuple):
     workers: int = 1  # of gmproxy
     distribution: str = "modula"
     watched: bool = False  # compares gmproxy with itself while everything about it is looked at
+    unix: bool = False  # clients come over a unix socket
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ IDLE_TARGETS = (
 
 GETS_OF_100_KEYS = "--keys-per-get 100 --get-only --value-size 100"
 
+CONNECTIONS = "--clients 20 --reconnect --value-size 100"
+
 ROWS = {
     row.name: row
     for row in (
@@ -113,6 +116,17 @@ ROWS = {
             "--clients 50 --gets-per-set 10 --value-size 100", (Target("ops_per_sec_ratio", ">=", 1.0),), Needs(workers=2)),
         Row("pipelined-2-workers", "as pipelined, and gmproxy has two workers", 300_000,
             "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", (), Needs(workers=2)),
+        Row("connect-get", "20 clients, each of which connects for one get of 100 bytes, and closes", 30_000,
+            f"{CONNECTIONS} --get-only", cpu_ratio(1.0)),
+        Row("connect-set", "the same with a set", 30_000, f"{CONNECTIONS} --gets-per-set 0", cpu_ratio(1.0)),
+        Row("connect-get-unix", "as connect-get, over a unix socket", 30_000,
+            f"{CONNECTIONS} --get-only", cpu_ratio(1.0), Needs(unix=True)),
+        Row("connect-set-unix", "as connect-set, over a unix socket", 30_000,
+            f"{CONNECTIONS} --gets-per-set 0", cpu_ratio(1.0), Needs(unix=True)),
+        Row("connect-get-2-workers", "as connect-get, and gmproxy has two workers", 30_000,
+            f"{CONNECTIONS} --get-only", cpu_ratio(1.1), Needs(workers=2)),
+        Row("connect-set-2-workers", "as connect-set, and gmproxy has two workers", 30_000,
+            f"{CONNECTIONS} --gets-per-set 0", cpu_ratio(1.1), Needs(workers=2)),
         Row("watched", "as get-set: gmproxy, and gmproxy with metrics scraped and hot keys sampled all the time", 100_000,
             "--clients 50 --gets-per-set 10 --value-size 100", cpu_ratio(1.05), Needs(watched=True)),
         Row("watched-pipelined", "as pipelined, in the same way", 300_000,

@@ -37,6 +37,14 @@ def test_values_go_through_the_proxy_and_come_back(protocol, load, loadgen, prox
     assert (figures["ops"], figures["errors"], figures["misses"]) == (500, 0, 0)
 
 
+def test_a_connection_for_each_batch(loadgen, memcached):
+    server = memcached()
+    before = server.stats()["total_connections"]
+    status, figures, _ = loadgen(server, "--clients 5 --pipeline 2 --reconnect --ops 100")
+    assert (status, figures["ops"], figures["errors"]) == (0, 100, 0)
+    assert server.stats()["total_connections"] - before == 50 + 1  # the last is our own
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_what_one_protocol_stored_the_others_read(protocol, loadgen, proxy, memcached):
     through = proxy("-s", memcached().address)
