@@ -125,6 +125,8 @@ class Stage:
     def __enter__(self) -> "Stage":
         self.proxy = self.launch()
         try:
+            # A service of which a worker is killed before all were ready gives up: it cannot start.
+            eventually(lambda: self.proxy.log().count(" INFO serving ") == self.workers, what="all workers serve")
             self.keys = self._find_keys()
             for bystander in self.bystanders:
                 bystander.begin()
