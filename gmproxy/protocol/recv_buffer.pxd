@@ -7,6 +7,7 @@ cdef class RecvBuffer:
     cdef public Py_ssize_t pos
     cdef readonly Py_ssize_t end
     cdef public Py_ssize_t need
+    cdef readonly bint filled
     cdef const char *_text
     cdef bytes _own
     cdef Py_ssize_t _room

@@ -24,14 +24,16 @@ class RecvBuffer:
     pos      how far the parser has understood it: the parser moves this
     end      where what can be parsed ends; offsets count until the next `receive`, `feed` or `forget`
     need     bytes from `pos` on without which the parser cannot go on; 0: any more will do
+    filled   True if the last `receive` had room for no more than it received: then more may be there
     """
 
-    __slots__ = ("pos", "end", "need", "_data", "_searched", "_parts", "_have")
+    __slots__ = ("pos", "end", "need", "filled", "_data", "_searched", "_parts", "_have")
 
     def __init__(self) -> None:
         self.pos = 0
         self.end = 0
         self.need = 0
+        self.filled = False
         self._data = b""
         self._searched = 0  # no line end in `_data` before this offset
         self._parts: list[bytes] = []  # chunks that wait to be joined with `_data`
@@ -41,6 +43,7 @@ class RecvBuffer:
         """Receive what has arrived at the socket `fd`: returns how many bytes, 0 once the peer has closed, -1 if there are none now. Raises
         OSError if the connection is broken. May be called from a loop callback or a greenlet; never waits."""
         count = PLAIN.recv_into(fd, _buffer, RECV_SIZE)
+        self.filled = count == RECV_SIZE
         if count > 0:
             self.feed(bytes(_view[:count]))
         return count

@@ -57,6 +57,7 @@ cdef class RecvBuffer:
 
     def __init__(self):
         self.pos = self.end = self.need = 0
+        self.filled = False
         self._text = shared
         self._own = None
         self._room = 0
@@ -68,6 +69,7 @@ cdef class RecvBuffer:
         cdef bint waits = self.pos < self.end
         cdef char *place = self._make_room(&room)
         cdef Py_ssize_t count = transport.recv_into(fd, place, room)
+        self.filled = count == room
         if count < 0:
             return count
         self.end += count

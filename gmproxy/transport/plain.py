@@ -1,4 +1,4 @@
-"""Receiving from and sending to a connected socket without encryption. Nothing else touches a socket on the path of a request.
+"""Accepting, receiving, sending and closing without encryption. Nothing else touches a client's socket, or a server's on the path of a request.
 
 This hot module is written twice, since a system call whose buffer is a C pointer cannot be written in Python: plain.pyx calls recv(2) and
 send(2) on memory that its callers own, where Python's `socket` makes an object for each chunk. tests/unit/test_plain_transport.py holds both
@@ -6,16 +6,22 @@ to one behaviour.
 """
 
 import os
+import socket
 
-#: The result of `recv_into` if nothing has arrived.
+from gevent.monkey import get_original
+
+#: The result of `recv_into` if nothing has arrived, and of `accept` if nobody waits.
 NOTHING = -1
+
+#: gevent's looks whether somebody waits for the descriptor, and closes it later: that is five more system calls. Nobody does.
+_close = get_original("os", "close")
 
 #: Bytes sent at once: then others have their turn. What the kernel has not got, it cannot send on by itself as the peer takes it.
 SEND_AT_ONCE = 1024 * 1024
 
 
 class PlainTransport:
-    """The two system calls. It is an object, and there is one, since the compiled build calls the methods of objects without a detour.
+    """The system calls. It is an object, and there is one, since the compiled build calls the methods of objects without a detour.
 
     Sockets are given by their file descriptors, and are not blocking. May be called from a loop callback or a greenlet; never waits.
     """
@@ -37,6 +43,23 @@ class PlainTransport:
             return os.write(fd, memoryview(data)[offset : offset + SEND_AT_ONCE] if len(data) > SEND_AT_ONCE else data[offset:])
         except BlockingIOError:
             return 0
+
+    def accept(self, fd: int) -> int:
+        """The descriptor of the next connection at the listening socket `fd`, not blocking and not inherited by programs; NOTHING if there is
+        none. Raises OSError: see transport/accept.py for what may fail."""
+        listening = socket.socket(fileno=fd)
+        try:
+            accepted, _ = listening._accept()  # type: ignore[attr-defined]
+        except BlockingIOError:
+            return NOTHING
+        finally:
+            listening.detach()
+        os.set_blocking(accepted, False)
+        return accepted
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor that nobody waits for. Raises OSError, and it is closed all the same."""
+        _close(fd)
 
 
 PLAIN = PlainTransport()

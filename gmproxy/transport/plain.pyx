@@ -11,8 +11,16 @@ cdef extern from "<sys/types.h>" nogil:
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_recv "recv"(int fd, void *data, size_t size, int flags)
     ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
+    struct sockaddr:
+        pass
+    int accept4(int fd, sockaddr *address, void *length, int flags)
     enum:
         MSG_NOSIGNAL
+        SOCK_NONBLOCK
+        SOCK_CLOEXEC
+
+cdef extern from "<unistd.h>" nogil:
+    int c_close "close"(int fd)
 
 cdef enum:
     MOST_SENT = 1048576  # SEND_AT_ONCE
@@ -45,6 +53,21 @@ cdef class PlainTransport:
                 return 0
             if errno != EINTR:
                 PyErr_SetFromErrno(OSError)
+
+    cpdef int accept(self, int fd) except -2:
+        cdef int accepted
+        while True:
+            accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if accepted >= 0:
+                return accepted
+            if errno == EAGAIN:
+                return -1  # NOTHING
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+
+    cpdef close(self, int fd):
+        if c_close(fd) != 0:
+            PyErr_SetFromErrno(OSError)
 
 
 PLAIN = PlainTransport()

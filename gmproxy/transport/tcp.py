@@ -1,5 +1,6 @@
 """Options of TCP connections, and the names of their peers."""
 
+import os
 import socket
 
 #: A connection without traffic is probed by the kernel after so many seconds, then at this interval, and closed after so many probes.
@@ -36,3 +37,17 @@ def peer_name(fd: int) -> str:
         return "gone"
     finally:
         sock.detach()
+
+
+def accept(listening: int) -> tuple[int, SocketAddress] | None:
+    """(descriptor, address) of the next connection at the listening socket `listening`, not blocking; None if there is none. Raises OSError.
+    For who wants the address, else there is PLAIN.accept."""
+    sock = socket.socket(fileno=listening)
+    try:
+        fd, address = sock._accept()  # type: ignore[attr-defined]
+    except BlockingIOError:
+        return None
+    finally:
+        sock.detach()
+    os.set_blocking(fd, False)
+    return fd, address

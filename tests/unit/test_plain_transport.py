@@ -1,5 +1,7 @@
 """The system calls on the path of a request, in both builds of the module: one behaviour. Receiving is tested in test_stream.py."""
 
+import errno
+import os
 import socket
 
 import pytest
@@ -54,3 +56,34 @@ def test_no_descriptor(transport):
 @needs_both
 def test_both_builds_have_the_same_constants():
     assert (pure.NOTHING, pure.SEND_AT_ONCE) == (compiled.NOTHING, compiled.SEND_AT_ONCE)
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+def test_accepted_connections_do_not_block_and_are_not_inherited(transport, listening):
+    assert transport.accept(listening.fileno()) == plain.NOTHING
+    with socket.create_connection(listening.getsockname()) as client:
+        with socket.socket(fileno=transport.accept(listening.fileno())) as accepted:
+            assert not os.get_blocking(accepted.fileno())
+            assert not os.get_inheritable(accepted.fileno())
+            assert accepted.getpeername() == client.getsockname()
+        assert transport.accept(listening.fileno()) == plain.NOTHING
+
+
+def test_accept_fails_as_the_kernel_says(transport, ends):
+    with pytest.raises(OSError) as caught:
+        transport.accept(ends[0].fileno())
+    assert caught.value.errno in (errno.EINVAL, errno.EOPNOTSUPP)
+
+
+def test_a_descriptor_is_closed_once(transport):
+    fd = os.open(os.devnull, os.O_RDONLY)
+    transport.close(fd)
+    with pytest.raises(OSError) as caught:
+        transport.close(fd)
+    assert caught.value.errno == errno.EBADF
