@@ -21,7 +21,7 @@ class PendingInvalidations:
     limit       number of keys kept at most
     overflowed  True: any key of the server may be old, so it has to be flushed
     last_at     when the last entry was made (monotonic seconds)
-    shared      where other workers see what is in it (gmproxy.process.shared_memory.ServerInvalidations), or None
+    shared      where other workers see what is in it (gmproxy.process.shared_invalidations.ServerInvalidations), or None
     """
 
     __slots__ = ("limit", "overflowed", "last_at", "shared", "_lots", "_in_hand", "_flushing", "_thrown")

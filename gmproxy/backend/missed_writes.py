@@ -16,7 +16,7 @@ class MissedWrites(ConnectionOwner):
     """The part of a Backend that knows what it missed. The methods may be called from loop callbacks and greenlets; none waits.
 
     invalidations         keys that may be stale there; `behind` is True while there are any
-    shared_invalidations  those of all workers (gmproxy.process.shared_memory.ServerInvalidations), or None
+    shared_invalidations  those of all workers (gmproxy.process.shared_invalidations.ServerInvalidations), or None
     label, log            of the server, for the log
     guests                keys that were written there for a server that is ejected
     fetches               keys that are being fetched from the backups to fill it: {key: gmproxy.routing.fill.Fetching}

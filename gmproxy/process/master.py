@@ -20,8 +20,9 @@ from gmproxy.errors import GmproxyError, StartError
 from gmproxy.internal_errors import Attempts
 from gmproxy.monitoring import logging_setup
 from gmproxy.monitoring.events import RECENT_EVENTS
+from gmproxy.process.client_counts import ClientCounts
 from gmproxy.process.control_server import ControlListener, ControlServer
-from gmproxy.process.shared_memory import ClientCounts, SharedInvalidations
+from gmproxy.process.shared_invalidations import SharedInvalidations
 from gmproxy.process.supervisor import POLL_INTERVAL, SIGNALS, Supervisor
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import Addresses, Result, WorkerGroup

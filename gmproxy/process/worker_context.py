@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from gmproxy.process.shared_memory import HELD_STEP, ClientCounts, ServerInvalidations, SharedInvalidations, server_key
+from gmproxy.process.client_counts import HELD_STEP, ClientCounts
+from gmproxy.process.shared_invalidations import ServerInvalidations, SharedInvalidations, server_key
 
 
 class WorkerContext:
@@ -44,13 +45,9 @@ class WorkerContext:
 
     # -- what is common to all clients
 
-    def is_full(self) -> bool:
-        """True if there is no descriptor for another client in this process."""
-        return self.clients >= self.max_clients
-
-    def is_nearly_full(self, more: int) -> bool:
-        """True if there are no descriptors for `more` clients."""
-        return self.clients + more > self.max_clients
+    def room(self) -> int:
+        """For how many more clients there are descriptors in this process; less than 0 after a reload that leaves fewer."""
+        return self.max_clients - self.clients
 
     def others_have_room(self, more: int) -> bool:
         """True if another worker has descriptors for `more` clients; all workers have the same limit."""
@@ -61,13 +58,16 @@ class WorkerContext:
 
     def add_held_bytes(self, more: int) -> int:
         """`more` bytes wait for clients of this process, or fewer if it is negative. Returns how many wait in all workers. Never raises."""
-        self.held_bytes += more
-        if self.client_counts is None:
-            return self.held_bytes
-        if abs(self.held_bytes - self._published_bytes) >= HELD_STEP:
-            self._published_bytes = max(self.held_bytes, 0)
-            self.client_counts.set_held_bytes(self.number, self._published_bytes)
-        return self.client_counts.held_bytes() - self._published_bytes + self.held_bytes
+        held = self.held_bytes + more
+        total = held
+        if self.client_counts is not None:
+            if abs(held - self._published_bytes) >= HELD_STEP:
+                published = max(held, 0)
+                self.client_counts.set_held_bytes(self.number, published)
+                self._published_bytes = published
+            total += self.client_counts.held_bytes() - self._published_bytes
+        self.held_bytes = held
+        return total
 
     # -- what is divided among the workers
 

@@ -10,7 +10,8 @@ from gmproxy.backend.invalidations import PendingInvalidations
 from gmproxy.backend.key_set import KeySet, part_of
 from gmproxy.errors import StartError
 from gmproxy.placement.server_spec import parse_servers
-from gmproxy.process.shared_memory import MAX_POOLS, MAX_SERVERS, NOTHING, ClientCounts, SharedInvalidations, server_key
+from gmproxy.process.client_counts import MAX_POOLS, ClientCounts
+from gmproxy.process.shared_invalidations import MAX_SERVERS, NOTHING, SharedInvalidations, server_key
 from gmproxy.process.worker_context import WorkerContext
 
 
