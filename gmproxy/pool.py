@@ -34,7 +34,7 @@ class Pool:
     states        {backend: (its state, since when, unix time)}
     options       its settings as they are now: one object, updated at a reload, that clients and servers share
     context       what its clients share
-    share         this process's part of the service (gmproxy.process.shared_memory.WorkerContext)
+    share         this process's part of the service (gmproxy.process.worker_context.WorkerContext)
     backends      primaries and backups
     """
 
@@ -47,7 +47,7 @@ class Pool:
         self._key_shares: tuple[Any, list[float]] | None = None  # (locator, what `key_shares` returned for it)
         self._worker_context = worker_context
         self._draining: dict[Backend, float] = {}  # a Backend that was removed from the configuration -> when it was last seen busy
-        self.options = SimpleNamespace()
+        self.options = SimpleNamespace(**vars(config))  # and `lanes`, from `reload` on
         self.router = Router(self.options)
         self.context = PoolContext(self.options, self.router, worker_context)
         self.backends: list[Backend] = []

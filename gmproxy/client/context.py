@@ -53,17 +53,21 @@ class PoolContext:
         room = self.worker_context.max_clients * self.worker_context.workers
         return min(self.options.max_connections or room, room)
 
-    def is_full(self) -> bool:
-        """True if another client must be turned away."""
+    def room(self) -> int:
+        """How many more clients may be let in; who comes after them must be turned away."""
         counts = self.worker_context.client_counts
-        clients = len(self.clients) if counts is None else counts.clients_of_pool(self.options.name)
-        return clients >= self.max_clients or self.worker_context.is_full()
+        if counts is None:
+            clients = len(self.clients)
+        else:
+            self.clients.publish_count()
+            clients = counts.clients_of_pool(self.options.name)
+        return max(min(self.max_clients - clients, self.worker_context.room()), 0)
 
     def hold(self, more: int, by_one: int) -> bool:
         """`more` bytes, or fewer if negative, wait for a client, for which `by_one` wait by now. False if that is too much, and the client
         must be closed. Never raises; called from sessions and from loop callbacks."""
-        self.held += more
         total = self.worker_context.add_held_bytes(more)
+        self.held += more
         if more <= 0 or (total <= MAX_HELD and by_one <= MAX_HELD_BY_ONE):
             return True
         self.dropped += 1

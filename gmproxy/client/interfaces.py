@@ -4,6 +4,9 @@ from typing import Any, Protocol
 
 from gmproxy.protocol.request import Request
 
+#: What a client session is doing.
+RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
+
 #: What is kept of a client between two sessions: the protocol, True if it has logged in or need not, True if it is another gmproxy.
 State = tuple[int, bool, bool]
 

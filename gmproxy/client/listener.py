@@ -1,7 +1,6 @@
 """Accepts clients, up to the limit."""
 
 import logging
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +9,12 @@ import gevent
 from gevent.server import StreamServer
 
 from gmproxy import internal_errors
+from gmproxy.client.accept_share import AcceptShare
 from gmproxy.client.context import PoolContext
+from gmproxy.client.sessions import Sessions
 from gmproxy.system.descriptors import ACCEPTED_AT_ONCE, MAX_FAREWELLS
 from gmproxy.transport import tcp
 from gmproxy.transport.accept import Patient, close, say_and_close
-from gmproxy.transport.tcp import SocketAddress
 
 log = logging.getLogger("gmproxy")
 
@@ -27,18 +27,6 @@ LAST_WORDS_TIMEOUT = 1
 #: a recv that finds something does not wait, and would not end while the client goes on sending.
 DRAINED_AT_ONCE = 64 * 1024
 DRAIN_EVERY = 0.001
-
-#: Clients accepted at once where several workers share a socket: few, so that the others get theirs.
-ACCEPTED_BESIDE_OTHERS = 4
-
-#: A worker that has more clients than the others lets these go first for so many seconds, and if none of them did, it takes so many
-#: clients before it stands back again.
-STAND_BACK = 0.005
-TAKEN_AFTER_THAT = 16
-
-#: A worker without room for more clients leaves them to a worker that has room, but takes them itself, to turn them away, if they were
-#: not accepted after this many pauses of STAND_BACK: the other one may hang.
-LEFT_TO_OTHERS = 100
 
 
 class Farewells:
@@ -91,7 +79,7 @@ class Listener:
         green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         green.setblocking(False)
         self._server = (
-            _Server(green, self.let_in) if worker_context.client_counts is None else _FairServer(green, self.let_in, worker_context)
+            _Server(green, self.let_in) if worker_context.client_counts is None else _SharingServer(green, self.let_in, worker_context)
         )
 
     def serve(self, service: PoolContext) -> None:
@@ -106,81 +94,117 @@ class Listener:
         """Accept nobody any more; those who are here stay."""
         self._server.close()
 
-    def let_in(self, fd: int, address: SocketAddress) -> None:
-        """Called from the loop for each client: nothing in it may wait, and whatever raises costs this client alone."""
+    def let_in(self, listening: int, most: int) -> int:
+        """Accept at most `most` of those who wait at the socket `listening`, and turn away those for whom there is no room. Returns how many
+        were let in. Called from the loop. Raises OSError if one cannot be accepted."""
         service = self.service
-        try:
-            assert service is not None, "it accepts connections once it has a context"
-            service.connections += 1
-            if service.is_full():
+        assert service is not None, "it accepts connections once it has a context"
+        clients = service.clients
+        room = min(service.room(), most)
+        if not room:
+            self._turn_away(service, listening, most)
+            return 0
+        if log.isEnabledFor(logging.DEBUG):
+            let_in = self._let_in_and_log(clients, listening, room)
+        else:
+            let_in = clients.accept(listening, room)
+        clients.publish_count()
+        return let_in  # for the others there may be room in the next turn of the loop
+
+    @staticmethod
+    def _let_in_and_log(clients: Sessions, listening: int, most: int) -> int:
+        """As Sessions.accept."""
+        for let_in in range(most):
+            accepted = tcp.accept(listening)
+            if accepted is None:
+                return let_in
+            fd, address = accepted
+            clients.add(fd)
+            log.debug("client connected client=%s clients=%d", tcp.host_and_port(address), len(clients))
+        return most
+
+    @staticmethod
+    def _turn_away(service: PoolContext, listening: int, most: int) -> None:
+        """Tell at most `most` of those who wait that there are too many."""
+        for _ in range(most):
+            accepted = tcp.accept(listening)
+            if accepted is None:
+                return
+            fd, address = accepted
+            try:
+                service.connections += 1
                 service.rejected += 1
                 log.warning("client turned away client=%s limit=%d", tcp.host_and_port(address), service.max_clients)
                 FAREWELLS.say(fd)
-            else:
-                service.clients.start_session(fd)
-        except Exception:
-            internal_errors.record("listener.let_in")
-            close(fd)
-        else:
-            log.debug("client connected client=%s clients=%d", tcp.host_and_port(address), len(service.clients))
+            except Exception:
+                internal_errors.record("listener.turn_away")
+                close(fd)
 
 
 class _Server(Patient, StreamServer):
-    """Has handle(descriptor, address) called from the loop. What is Python in a client's greenlet costs a page of memory for as long as it
-    lives, for the frames of its functions: so the greenlet runs the compiled session alone."""
+    """Has handle(descriptor of the listening socket, most) called from the loop, which accepts. As gevent's servers have it, with a call for
+    each connection, an address, an object and a greenlet, a client that comes for one request costs twice as much (docs/decisions.md)."""
 
     max_accept = ACCEPTED_AT_ONCE
     refusal = TOO_MANY
 
-    def accepted(self, fd: int, address: SocketAddress) -> tuple[int, SocketAddress]:
-        """To make a socket object of it, and to tune that, were eleven system calls."""
-        os.set_blocking(fd, False)
-        return fd, address
+    _is_accept_due = False
 
-    def do_handle(self, fd: int, address: SocketAddress) -> None:
-        """Called from the loop. Never raises: what fails costs this connection."""
+    def do_read(self) -> None:
+        """Called from the loop, where gevent has connections from. Clients are accepted when all else that has happened is seen: one that
+        left has freed a place."""
+        if not self._is_accept_due:
+            self._is_accept_due = True
+            self.loop.run_callback(self.accept_clients)
+
+    def accept_clients(self) -> None:
+        """Called from the loop. Never raises."""
+        self._is_accept_due = False
         try:
-            self.loop.run_callback(
-                self._handle, fd, address
-            )  # when all else that has happened is seen: a client that left has freed a place
+            if self._watcher is not None:  # else it was stopped since
+                self.accept_some()
+        except OSError as error:
+            self.on_accept_error(error)
         except Exception:
-            internal_errors.record("listener.do_handle")
-            close(fd)
+            internal_errors.record("listener.accept")
+            self.pause()  # they wait, and would be reported again at once
+
+    def accept_some(self) -> int:
+        """Returns how many clients were let in."""
+        return self._handle(self.socket.fileno(), self.max_accept)
 
 
-class _FairServer(_Server):
-    """Shares its listening socket with other workers: whoever wakes first accepts, but not much more than the others."""
+class _SharingServer(_Server):
+    """Shares its listening socket with other workers."""
 
-    max_accept = ACCEPTED_BESIDE_OTHERS
-
-    def __init__(self, sock: socket.socket, handle: Callable[..., None], worker_context: Any) -> None:
+    def __init__(self, sock: socket.socket, handle: Callable[..., int], worker_context: Any) -> None:
         super().__init__(sock, handle)
-        self._worker_context = worker_context
-        self._taken = TAKEN_AFTER_THAT  # clients since we stood back
-        self._left = 0  # pauses in a row because we have no room
-        self._standing_back: Any = None  # a timer
+        self._share = AcceptShare(worker_context)
+        self._pause_timer: Any = None
 
     def full(self) -> bool:
-        """Asked before each client. True: let the others have it, for a moment. Never raises: gevent would never accept again."""
+        """Asked before each `do_read`. True: let the others have them, for a moment. Never raises: gevent would never accept again."""
         try:
-            return self._lets_others_go_first()
+            seconds = self._share.pause()
+            if seconds:
+                self._pause_timer = self.loop.timer(seconds)
+                self._pause_timer.start(self.accept_again)
+            return seconds > 0
         except Exception:
             internal_errors.record("listener.full")
             return False
 
-    def _lets_others_go_first(self) -> bool:
-        if self._worker_context.is_nearly_full(ACCEPTED_BESIDE_OTHERS):
-            if self._left < LEFT_TO_OTHERS and self._worker_context.others_have_room(ACCEPTED_BESIDE_OTHERS):
-                self._left += 1
-                return self._stand_back()
-        self._left = 0
-        self._taken += 1
-        if self._taken <= TAKEN_AFTER_THAT or not self._worker_context.client_counts.has_most_clients(self._worker_context.number):
-            return False
-        self._taken = 0
-        return self._stand_back()
+    def accept_again(self) -> None:
+        """Called from the loop: the pause is over. Never raises."""
+        try:
+            self._share.resume()
+        except Exception:
+            internal_errors.record("listener.accept_again")
+        self._start_accepting_if_started()
 
-    def _stand_back(self) -> bool:
-        self._standing_back = self.loop.timer(STAND_BACK)
-        self._standing_back.start(self._start_accepting_if_started)
-        return True
+    def accept_some(self) -> int:
+        self.max_accept = self._share.max_accept
+        let_in = super().accept_some()
+        if let_in:
+            self._share.accepted(let_in)
+        return let_in

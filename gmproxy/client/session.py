@@ -1,60 +1,37 @@
-"""One client: a greenlet that reads requests, has them routed, waits for their answers and sends these in order.
+"""One client: its requests are read, routed, and their replies awaited and sent in order.
 
-It reads as blocking code. What makes it quick is that everything is done for a batch, all the requests that
+A greenlet reads as blocking code. What makes it quick is that everything is done for a batch, all the requests that
 arrived in one piece: they are routed together, and one send takes all answers back once the last is there. Where nothing else is left
 to do, whoever brings the last answer sends them and the greenlet sleeps on until the client speaks again: to wake it for that
 is a twentieth of what a get costs.
+
+The greenlet, and gevent's watcher with it, is made when there is something to wait for. Many clients connect for one request: what they send at
+first is served from the loop (`run_in_loop`), as far as nobody has to wait, and if that is all, they never have one.
 """
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import gevent
-from gevent.monkey import get_original
 from greenlet import greenlet
 
 from gmproxy import internal_errors
-from gmproxy.client.interfaces import ClientContext, State
+from gmproxy.client.batch import MAX_AT_ONCE, Batch
+from gmproxy.client.interfaces import AWAITS_BYTES, AWAITS_REPLIES, RUNNING, ClientContext, State
 from gmproxy.protocol.binary.packets import REQUEST
 from gmproxy.protocol.binary.requests import BinaryParser
-from gmproxy.protocol.request import BACKUP, ClientProtocolError, ReplySink, Request, RequestParser, local_reply
 from gmproxy.protocol.text.requests import TextParser
-from gmproxy.routing.ordering import BatchOrder
+from gmproxy.system.malloc import C_HEAP_OBJECTS
 from gmproxy.transport import tcp
 from gmproxy.transport.deadline import Deadline
-from gmproxy.transport.plain import PLAIN
-
-READ = 1
-
-#: gevent's looks whether somebody waits for the descriptor, and closes it later: that is five more system calls. Nobody does.
-close = get_original("os", "close")
 
 log = logging.getLogger("gmproxy")
 
-#: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
-MAX_BATCH = 64
+READ = 1
 
-#: Of these, so many that nobody has to be asked for are answered before other clients have their turn.
-MAX_AT_ONCE = 16
-
-#: A client that gets an answer of so many bytes has its requests sent, for so many batches, over the link that is for such clients: no
-#: small answer waits behind a long one. (Where a server has but one link, it is that one.)
-BULK_REPLY = 128 * 1024
-BULK_BATCHES = 64
-LAST_CONNECTION = -1
-
-#: Bytes of answers that one batch should have: a client whose answers are long gets fewer requests in flight, and its other requests wait
-#: in its own buffer and in the kernel. Until the first of them arrive nobody knows how long they are.
-BATCH_BYTES = 4 * 1024 * 1024
-
-#: Answers that wait for others of their batch are counted as held (Session._hold) in steps of this many bytes.
-HELD_STEP = 64 * 1024
-
-#: What a client gets in place of an answer that would hold too much memory, before it is closed; as from memcached.
-NO_MEMORY = b"SERVER_ERROR out of memory writing get response\r\n"
-
-#: What a client session is doing.
-RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
+#: Pieces that are served from the loop before a client has its greenlet: many clients send one request, and then `quit`.
+PIECES_IN_LOOP = 2
 
 #: What a client speaks, before its first byte and after.
 UNKNOWN, TEXT, BINARY = 0, 1, 2
@@ -63,59 +40,71 @@ UNKNOWN, TEXT, BINARY = 0, 1, 2
 NEW = UNKNOWN, False, False
 
 
-class Session(ReplySink):
+class Session(Batch):
     """
-    service    what all sessions of a pool share: router, options, admin commands, counters
-    fd         the client's socket, ours: it is closed at the end, unless the client is asleep
-    lane       which link of a backend carries this client's requests; may be changed at any time
-    state      what an earlier session of this client has left (see `client_state`)
-    bytes_read, bytes_written   so far
-    silent     times that `maybe_hibernate` was called since the client spoke last; `will_hibernate`: True if that was often enough
-    asleep     True if it ended because the client was silent for long (see `maybe_hibernate`): the client is still there
-    leaves_softly   True if the client is to leave after its next answer
+    bytes_read       so far
+    idle_rounds      times that `maybe_hibernate` was called since the client spoke last; `will_hibernate`: True if that was often enough
+    hibernating      True if the session ended because the client was silent for long: the client is still there
+
+    Whoever hears of the end closes the socket. A session that has ended can serve another client: see `is_reusable`.
     """
 
-    __slots__ = ("service", "fd", "connection_index", "bytes_read", "bytes_written", "idle_rounds", "will_hibernate", "hibernating",
-                 "_router", "_loop", "_wait", "_wake", "_left", "_watcher", "_watching", "_doing", "_readable",
-                 "_parser", "_protocol", "_batch", "_pending", "_out", "_out_at", "_draining", "_after_next_reply",
-                 "_quit", "_blocked_request", "_accounted_bytes", "_reply_bytes", "_max_batch", "_bulk_batches",
-                 "_order", "_from_proxy")  # fmt: skip
+    __slots__ = ("bytes_read", "idle_rounds", "will_hibernate", "hibernating", "_loop", "_watch", "_ignore", "_on_closed", "_wait",
+                 "_wake", "_watcher", "_watching", "_readable", "_is_watched", "_hung_up", "_received", "_pieces", "_users", "_protocol",
+                 "_draining", "_after_next_reply")  # fmt: skip
 
-    def __init__(self, service: ClientContext, fd: int, connection_index: int, state: State = NEW) -> None:
-        self.service = service
-        self.fd = fd
-        self.connection_index = connection_index
+    def __init__(
+        self,
+        service: ClientContext,
+        watch: "Callable[[int, Session], object]",
+        ignore: Callable[[int], object],
+        on_closed: "Callable[[Session], object]",
+    ) -> None:
+        """`watch(fd, session)` is called once for each client, before its session waits for it the first time: `on_readable` is then called
+        for whatever has arrived and arrives, until `ignore(fd)` is. Both may raise OSError. `on_closed(session)` is called at the end of
+        each client, and must not raise."""
+        super().__init__(service, TextParser(service.options.max_item_size))
+        self._loop = gevent.get_hub().loop
+        self._watch = watch
+        self._ignore = ignore
+        self._on_closed = on_closed
+        self._wait: Callable[[], object] | None = None
+        self._wake: Callable[[], object] | None = None
+        self._watcher: Any = None  # gevent's, while there is a greenlet
+        self._users = service.options.auth_file or None
+        self._protocol = UNKNOWN
+        self.begin(-1, 0, NEW, True, False)
+
+    def begin(self, fd: int, connection_index: int, state: State, is_watched: bool, hung_up: bool) -> None:
+        """Serve the client at the socket `fd`, as soon as `run_in_loop` is called. `state`: what an earlier session of this client has left
+        (see `client_state`); `is_watched`: somebody calls `on_readable`; `hung_up`: the client sends nothing any more after what has
+        arrived."""
+        self.begin_batches(fd, connection_index)
         self.bytes_read = 0
-        self.bytes_written = 0
         self.idle_rounds = 0
         self.will_hibernate = False
         self.hibernating = False
-        self._router = service.router
-        hub = gevent.get_hub()
-        self._loop = hub.loop
-        # Not hub.switch, which first looks up whether our greenlet has a hook for this: a tenth of a microsecond, twice a request.
-        self._wait = greenlet.switch.__get__(hub)  # leaves the session's greenlet, until somebody calls
-        self._wake: Callable[[], object] | None = None  # this
-        self._left: Callable[..., None] | None = None  # called at the end
-        self._watcher = self._loop.io(fd, READ)
+        self._readable = True  # more has come, and nobody has looked at it
+        self._is_watched = is_watched
+        self._hung_up = hung_up
         self._watching = False
-        self._doing = RUNNING
-        self._readable = False  # more has come, and nobody has looked at it
-        self._protocol, is_authenticated, self._from_proxy = state
-        self._parser = self._new_parser(is_authenticated)
-        self._batch = []
-        self._pending = 0  # requests of the batch without an answer
-        self._out = b""  # answers that are being sent
-        self._out_at = 0  # how far
+        self._received = 0  # bytes, by `receive_first`
+        self._pieces = 0  # that were received before there was a greenlet
         self._draining = False  # the proxy ends: close when all that has arrived is answered
         self._after_next_reply = False
-        self._blocked_request: Request | None = None  # a request that was parsed but must wait for the batch before it
-        self._order: BatchOrder | None = None  # a BatchOrder, once there are backups
-        self._accounted_bytes = 0  # bytes that wait for this client, see _hold
-        self._reply_bytes = 0  # bytes of answers to the batch, which wait for the others
-        self._max_batch = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
-        self._bulk_batches = 0  # batches for which it is taken for one with long answers
-        self._quit = False  # the client ends, or cannot be understood: close when this batch is answered
+        former = self._protocol
+        self._protocol, is_authenticated, self._from_proxy = state
+        if self._protocol == BINARY:
+            self._parser = BinaryParser(self.service.options.max_item_size, self._users, is_authenticated)
+            return
+        if former == BINARY:
+            self._parser = TextParser(self.service.options.max_item_size)
+        self._parser.users = None if is_authenticated else self._users
+
+    def receive_first(self) -> bool:
+        """False if nothing has arrived yet from a client that was accepted just now. Raises OSError if it has gone."""
+        self._received = self._receive()
+        return self._received >= 0
 
     def drain(self, after_next_reply: bool = False) -> None:
         """Close the connection as soon as no answer is owed, or `after_next_reply`: after the next answer. Called from another greenlet."""
@@ -141,23 +130,34 @@ class Session(ReplySink):
         another proxy that copies to us (see `serve_proxy`)."""
         return self._protocol, self._parser.is_authenticated(), self._from_proxy
 
-    def serve_proxy(self) -> None:
-        """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone. Were it copied
-        to our backups, or looked up there, two proxies that are each other's backup would go on for ever."""
-        self._from_proxy = True
-
     def _run_soon(self) -> None:
         """Have the greenlet run, which sees what there is to do."""
         self._doing = RUNNING
         self._readable = True  # perhaps
-        self._loop.run_callback(self._wake)
+        self._loop.run_callback(self.look_again)
+
+    def look_again(self) -> None:
+        """See what there is to do. Called from the loop. Never raises."""
+        try:
+            if self._wake is None:
+                self.run_in_loop()
+            else:
+                self._wake()
+        except Exception:
+            internal_errors.record("session.look_again")
+            self._quit = True
+            if self._wake is None:
+                self._end()
+            else:
+                self._wake()
 
     def apply_options(self) -> None:
         options = self.service.options
         parser = self._parser
+        self._users = options.auth_file or None
         parser.max_item_size = options.max_item_size
         if parser.users is not None:  # who is in stays in
-            parser.users = options.auth_file or None
+            parser.users = self._users
 
     def _is_drained(self, answered: bool) -> bool:
         """Softly is only after an answer, and at a border: what has begun to arrive is waited for."""
@@ -165,81 +165,177 @@ class Session(ReplySink):
             return False
         return not self._after_next_reply or (answered and not self._parser.stream.size())
 
-    def start(self, left: "Callable[[Session], None]") -> None:
-        """Serve the client in a greenlet of its own until it leaves, or sleeps, and then call left(session).
+    # -- in the loop
 
-        A plain greenlet: gevent's Greenlet is half a KiB more for each client, and nobody joins or kills this one. Before the end it runs
-        nothing but what is compiled: a Python function would cost it pages for its frames.
+    def on_readable(self, hung_up: bool) -> None:
+        """Called from the loop: something has arrived; `hung_up` as for `begin`. Never raises."""
+        awaited = self._doing == AWAITS_BYTES  # else it is seen in time
+        try:
+            self._readable = True
+            self._hung_up = self._hung_up or hung_up
+        except Exception:
+            internal_errors.record("session.on_readable")
+            self._quit = True
+        if awaited:
+            self._doing = RUNNING
+            self.look_again()
+
+    def run_in_loop(self, replied: bool = False) -> None:
+        """Serve the client as long as it has no greenlet. `replied`: what it had sent is answered. Called from the loop. Never raises."""
+        try:
+            if self._goes_on_in_loop(replied):
+                return
+        except OSError:
+            pass  # the client is gone
+        except Exception:
+            internal_errors.record("session", f"client={tcp.peer_name(self.fd)}")
+        self._end()
+
+    def _goes_on_in_loop(self, replied: bool) -> bool:
+        """False if the session ends."""
+        while True:
+            if not replied:
+                count = self._received or self._receive()
+                self._received = 0
+                if count == 0:
+                    return False
+                if count > 0:
+                    self._pieces += 1
+                    if self._pieces > PIECES_IN_LOOP or self._parser.stream.filled or not self._answer_in_loop():
+                        self._start_greenlet()
+                        return True
+                    if self._doing == AWAITS_REPLIES:
+                        return True
+                replied = count > 0
+            if self._is_finished(replied):
+                return False
+            if not self._readable:
+                self._hold_unread()
+                self._be_watched()
+                self._doing = AWAITS_BYTES
+                return True
+            replied = False
+
+    def _answer_in_loop(self) -> bool:
+        """Answer what was received. False if the greenlet has to do that, or the rest of it."""
+        if not self._read_batch():
+            return True
+        if self._pending:
+            self._doing = AWAITS_REPLIES
+            return True
+        return not self._has_more() and self._send_from_here()
+
+    def _resume_in_loop(self) -> None:
+        """All answers are there."""
+        if self._has_more() or not self._send_from_here():
+            self._start_greenlet()
+            return
+        self._doing = RUNNING
+        self.run_in_loop(replied=True)
+
+    def _start_greenlet(self) -> None:
+        """From now on a greenlet serves the client, beginning with what was received for it. Called from the loop. Never raises.
+
+        A plain greenlet: gevent's Greenlet is half a KiB more for each client, and nobody joins or kills this one. It runs nothing but what
+        is compiled: a Python function would cost it pages for its frames.
         """
-        self._left = left
-        self._wake = greenlet(self._serve, gevent.get_hub()).switch
-        self._watch()
-        self._loop.run_callback(self._wake)
+        try:
+            self._doing = RUNNING
+            self._be_watched()
+            self._ignore(self.fd)
+            hub = gevent.get_hub()
+            # Not hub.switch, which first looks up whether our greenlet has a hook for this: a tenth of a microsecond, twice a request.
+            self._wait = greenlet.switch.__get__(hub)  # leaves the session's greenlet, until somebody calls
+            with C_HEAP_OBJECTS:
+                self._watcher = self._loop.io(self.fd, READ)
+                self._wake = greenlet(self._serve, hub).switch  # this
+        except OSError:  # there is no room to watch it
+            self._end()
+        except Exception:
+            internal_errors.record("session.start_greenlet")
+            self._end()
+        else:
+            self._wake()
+
+    def _end(self) -> None:
+        """The client is gone, or hibernates. Never raises."""
+        self._doing = RUNNING  # replies that come now find nobody to wake
+        self._wake = self._wait = None
+        watcher = self._watcher
+        self._watcher = None
+        try:
+            if watcher is not None:  # before the descriptor is closed: the loop ends the process for a watcher of one that is not open
+                watcher.stop()
+                watcher.close()
+            self._parser.stream.release_memory()
+            if self._accounted_bytes:
+                self._hold(0)
+        except Exception:
+            internal_errors.record("session.end")
+        self._on_closed(self)
+
+    # -- in the greenlet
 
     def _serve(self) -> None:
         try:
             self._run()
+        except OSError:
+            pass  # the client is gone
         except Exception:
             internal_errors.record("session", f"client={tcp.peer_name(self.fd)}")
         finally:  # also if the greenlet is ended from outside
-            try:
-                self._stop_watching()
-            finally:
-                if not self.hibernating:
-                    if self.service.options.verbose:
-                        log.debug("client left client=%s", tcp.peer_name(self.fd))
-                    close(self.fd)
-                self._left(self)
-
-    def _stop_watching(self) -> None:
-        """Before the descriptor is closed, whatever has failed: the loop ends the process for a watcher of one that is not open."""
-        self._doing = RUNNING  # replies that come now find nobody to wake
-        self._watcher.stop()
-        self._watcher.close()
-        self._hold(0)
+            self._end()
 
     def _run(self) -> None:
-        """Serve the client until it leaves, or sleeps."""
-        try:
-            while not self._quit:
-                self._wait_for_bytes()
-                count = self._parser.stream.receive(self.fd)
-                if count == 0:
-                    break
-                if count > 0:
-                    self.bytes_read += count
-                    self.idle_rounds = 0
-                    self.will_hibernate = False
-                    if self._protocol == UNKNOWN:
-                        self._begin()
-                    self._answer_requests()
-                    self._parser.stream.release_memory()
-                if self._is_drained(count > 0):
-                    break
-                if self.will_hibernate and not self._readable:
-                    self.hibernating = True
-                    break
-        except OSError:
-            pass  # the client is gone
+        """Serve the client until it leaves, or hibernates."""
+        answered = True
+        while True:
+            if answered:
+                self._answer_requests()
+                self._parser.stream.release_memory()
+            if self._is_finished(answered):
+                return
+            self._wait_for_bytes()
+            count = self._receive()
+            if count == 0:
+                return
+            answered = count > 0
+
+    # -- what the client sends
+
+    def _receive(self) -> int:
+        """How many bytes were received: 0 once the client has gone, less if there are none. Raises OSError."""
+        self._readable = False
+        count = self._parser.stream.receive(self.fd)
+        if count > 0:
+            if self._watcher is None:
+                self._readable = self._hung_up or self._parser.stream.filled  # of what is there already nobody tells us again
+            self.bytes_read += count
+            self.idle_rounds = 0
+            self.will_hibernate = False
+            if self._protocol == UNKNOWN:
+                self._begin()
+        return count
+
+    def _is_finished(self, answered: bool) -> bool:
+        """True if the session is to end. `answered`: what was received last has been answered."""
+        if self._quit or self._is_drained(answered):
+            return True
+        self.hibernating = self.will_hibernate and not self._readable
+        return self.hibernating
 
     def _begin(self) -> None:
         """The first byte tells the protocol, for the whole connection."""
         stream = self._parser.stream
         self._protocol = BINARY if stream.byte_at(0) == REQUEST else TEXT
         if self._protocol == BINARY:
-            self._parser = self._new_parser(False)
+            self._parser = BinaryParser(self.service.options.max_item_size, self._users, False)
             self._parser.stream = stream
-
-    def _new_parser(self, is_authenticated: bool) -> RequestParser:
-        options = self.service.options
-        if self._protocol == BINARY:
-            return BinaryParser(options.max_item_size, options.auth_file or None, is_authenticated)
-        return TextParser(options.max_item_size, None if is_authenticated else options.auth_file or None)
 
     def _answer_requests(self) -> None:
         """Answer every whole request that has arrived, a batch at a time."""
         at_once = 0  # requests that nobody had to be asked for, since the loop was last free
-        while self._read_batch():
+        while self._batch or self._out or self._read_batch():
             if self._pending:
                 self._doing = AWAITS_REPLIES
                 self._wait()
@@ -263,99 +359,15 @@ class Session(ReplySink):
         finally:
             timer.close()
 
-    # -- a batch of requests
-
-    def _read_batch(self) -> bool:
-        """Parse and route up to MAX_BATCH requests. False if there was none."""
-        batch = self._batch
-        # All requests of the batch before have a reply, so the connection may change without changing their order.
-        connection_index = LAST_CONNECTION if self._bulk_batches else self.connection_index
-        routing = False
-        try:
-            while len(batch) < (self._max_batch if self._pending else MAX_AT_ONCE) and not self._quit:
-                request = self._blocked_request or self._parser.next_request()
-                if request is None:
-                    break
-                if batch and self._must_wait(request):
-                    self._blocked_request = request
-                    break
-                self._blocked_request = None
-                batch.append(request)
-                if request.reply is None:
-                    request.sink = self
-                    request.connection_index = connection_index
-                    self._pending += 1
-                    routing = True
-                    self._dispatch(request)
-                    routing = False
-        except ClientProtocolError as end:
-            batch.append(local_reply(end.reply))
-            self._quit = True
-        except Exception:
-            if not routing:
-                raise  # nobody knows where the client's next request begins
-            internal_errors.record("session.dispatch")
-            self._router.on_internal_error(batch[len(batch) - 1])
-        return len(batch) > 0
-
-    def _must_wait(self, request: Request) -> bool:
-        """True if `request` must not be sent before the batch is answered: for one without a key that is a command about the whole service."""
-        if not request.key:
-            return request.reply is None
-        if not self._router.backups:
-            return False
-        if self._order is None:
-            self._order = BatchOrder(self._router)
-        return self._order.must_wait(request, self._batch)
-
-    def _dispatch(self, request: Request) -> None:
-        if request.key:
-            if self._from_proxy:
-                request.role = BACKUP
-            self._router.route(request)
-        elif request.command.name == b"quit":
-            self._quit = True
-            request.reply = b""
-            request.complete()
-        else:
-            self.service.answer_locally(request)
-
-    def on_reply(self, request: Request) -> ReplySink | None:
-        """The reply to `request` is there. Returns this session if it waits for no other. It is counted last: should this raise, `on_internal_error`
-        counts it."""
-        if self._doing == AWAITS_REPLIES:
-            self._reply_bytes += len(request.reply)
-            if self._reply_bytes - self._accounted_bytes >= HELD_STEP:
-                self._hold_reply(request)
-            self._pending -= 1
-            return self if self._pending == 0 else None
-        self._pending -= 1
-        return None
-
-    def on_internal_error(self, request: Request) -> ReplySink | None:
-        """The same, with an error for a reply."""
-        self._pending -= 1
-        if self._pending == 0 and self._doing == AWAITS_REPLIES:
-            return self
-        return None
-
-    def _hold_reply(self, request: Request) -> None:
-        """Count what has arrived for the batch. Where that is too much, this answer goes, and the client when it has the others."""
-        if self._max_batch == 0 or not self._account(self._reply_bytes + self._parser.stream.size()):
-            self._reply_bytes -= len(request.reply)
-            self._account(self._reply_bytes)
-            request.reply = NO_MEMORY
-            request.has_value_offsets = False
-            self._max_batch = 0
-            self._quit = True
-
     def resume(self) -> None:
         """All answers are there. Called from the loop's callbacks only: whoever calls from a greenlet is never switched back to."""
         if self._doing != AWAITS_REPLIES:
             return
-        if self._is_last_batch() and self._send_from_here():
+        if self._wake is None:
+            self._resume_in_loop()
+        elif self._is_last_batch() and self._send_from_here():
             self._doing = AWAITS_BYTES
-            self._watch()
+            self._start_watching()
         else:
             self._doing = RUNNING
             self._wake()
@@ -364,13 +376,17 @@ class Session(ReplySink):
         """gmproxy itself failed in `resume`: let the client have its answers, if that can be, and the end. Called from the loop's callbacks
         only."""
         self._quit = True
-        if self._doing == AWAITS_REPLIES:
+        if self._doing != AWAITS_REPLIES:
+            return
+        if self._wake is None:
+            self._start_greenlet()
+        else:
             self._doing = RUNNING
             self._wake()
 
     def _is_last_batch(self) -> bool:
-        """True if the client awaits nothing more than the answers to this batch."""
-        return not (self._draining or self._quit or self._blocked_request is not None or self._parser.stream.size())
+        """True if there is nothing to do but to send the answers to this batch and to wait."""
+        return not (self._draining or self._quit or self._readable or self._has_more())
 
     def _send_from_here(self) -> bool:
         """Send the answers outside the greenlet. False if it has to do that, or the rest of it: what goes wrong here goes wrong
@@ -400,71 +416,48 @@ class Session(ReplySink):
         elif self._accounted_bytes:
             self._hold(0)
 
-    def _render_replies(self) -> None:
-        batch = self._batch
-        count = len(batch)
-        if count == 1:
-            request = batch[0]
-            data = b"" if request.quiet else request.reply if request.renderer is None else request.renderer.render(request)
-        else:
-            data = b"".join(
-                [request.reply if request.renderer is None else request.renderer.render(request) for request in batch if not request.quiet]
-            )
-        batch.clear()
-        if self._order is not None:
-            self._order.finish_batch()
-        self._reply_bytes = 0
-        self._out = data
-        self._out_at = 0
-        self.bytes_written += len(data)
-        if len(data) >= BULK_REPLY:
-            self._bulk_batches = BULK_BATCHES
-            if self._max_batch:
-                self._max_batch = min(max(BATCH_BYTES * count // len(data), 1), MAX_BATCH)
-        elif self._bulk_batches:
-            self._bulk_batches -= 1
-            self._max_batch = min(self._max_batch * 2, MAX_BATCH)
-
     # -- the socket
 
     def _wait_for_bytes(self) -> None:
         """The watcher stays started from one wait to the next: to start it for each would be a system call each."""
-        if self._accounted_bytes != self._parser.stream.size():
-            self._hold(self._parser.stream.size())
+        self._hold_unread()
         if not self._readable and not (self._draining and not self._after_next_reply):
             self._doing = AWAITS_BYTES
-            self._watch()
+            self._start_watching()
             self._wait()
-        self._readable = False
 
-    def _watch(self) -> None:
+    def _start_watching(self) -> None:
         if not self._watching:
             self._watching = True
-            self._watcher.start(self._on_readable)
+            self._watcher.start(self.on_watched)
 
-    def _on_readable(self) -> None:
-        """Called from the loop. Never raises: gevent would not call it again, and the client would wait for ever."""
+    def on_watched(self) -> None:
+        """Called from the loop: something has arrived, and there is a greenlet. Never raises: gevent would not call it again, and the client would
+        wait for ever."""
+        awaited = self._doing == AWAITS_BYTES
         try:
-            if self._doing == AWAITS_BYTES:
-                self._doing = RUNNING
+            if awaited:
                 self._readable = True
-                self._wake()
             else:  # more has come while we are busy: do not be told again until we ask
                 self._watching = False
                 self._watcher.stop()
         except Exception:
-            internal_errors.record("session.on_readable")
+            internal_errors.record("session.on_watched")
             self._quit = True
-            if self._doing == AWAITS_BYTES:
-                self._doing = RUNNING
-                self._wake()
+        if awaited:
+            self._doing = RUNNING
+            self.look_again()
 
-    def _send_on(self) -> None:
-        """Send of `_out` what the kernel takes now; if that is all, nothing is left there."""
-        if self._out:
-            self._out_at += PLAIN.send(self.fd, self._out, self._out_at)
-            if self._out_at == len(self._out):
-                self._out = b""
+    def _hold_unread(self) -> None:
+        """Count the beginning of a request while the rest is awaited. Raises OSError if that is too much."""
+        if self._accounted_bytes != self._parser.stream.size():
+            self._hold(self._parser.stream.size())
+
+    def _be_watched(self) -> None:
+        """From now on `on_readable` is called. Raises OSError if the kernel has no room for that."""
+        if not self._is_watched:
+            self._is_watched = True
+            self._watch(self.fd, self)
 
     def _send_slowly(self) -> None:
         """A client that does not read for `client_write_timeout` seconds is given up (OSError)."""
@@ -479,14 +472,3 @@ class Session(ReplySink):
             raise
         finally:
             self._hold(0)
-
-    def _hold(self, count: int) -> None:
-        """`count` bytes wait for this client now. Raises OSError if that is too much, for it or for all clients together."""
-        if not self._account(count):
-            raise OSError("too much memory waits for clients")
-
-    def _account(self, count: int) -> bool:
-        """The same; False if that is too much."""
-        more = count - self._accounted_bytes
-        self._accounted_bytes = count
-        return self.service.hold(more, count)

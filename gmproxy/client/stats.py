@@ -91,7 +91,7 @@ def general(service: ClientContext) -> Pairs:
         ("rusage_system", usage.ru_stime),
         ("max_connections", service.max_clients),
         ("curr_connections", len(service.clients)),
-        ("sleeping_connections", service.clients.hibernating()),
+        ("sleeping_connections", service.clients.idle()),
         ("total_connections", service.connections),
         ("rejected_connections", service.rejected),
         ("dropped_connections", service.dropped),

@@ -31,7 +31,11 @@ METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "process_open_files": (GaugeMetricFamily, (), "Open files and sockets of all workers"),
     "internal_errors": (CounterMetricFamily, (), "Exceptions in gmproxy's own code; each is in the log with its traceback"),
     "clients": (GaugeMetricFamily, _POOL, "Clients that are connected"),
-    "clients_asleep": (GaugeMetricFamily, _POOL, "Of these, who has been silent for long and takes next to no memory"),
+    "clients_asleep": (
+        GaugeMetricFamily,
+        _POOL,
+        "Of these, who has not spoken yet, or has been silent for long, and takes next to no memory",
+    ),
     "clients_limit": (GaugeMetricFamily, _POOL, "Clients that may be connected"),
     "clients_accepted": (CounterMetricFamily, _POOL, "Clients that have connected"),
     "clients_rejected": (CounterMetricFamily, _POOL, "Clients turned away because there were too many"),

@@ -99,7 +99,7 @@ def _pool_report(pool: MonitoredPool, now: float) -> dict[str, Any]:
     return {
         "clients": {
             "current": len(context.clients),
-            "asleep": context.clients.hibernating(),
+            "asleep": context.clients.idle(),
             "accepted": context.connections,
             "rejected": context.rejected,
             "dropped": context.dropped,

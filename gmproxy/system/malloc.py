@@ -90,3 +90,7 @@ class _Allocator(ctypes.Structure):
         if is_usual:
             self.malloc, self.calloc = other.malloc, other.calloc
         return self
+
+
+#: Around the creation of what lives as long as a client is busy.
+C_HEAP_OBJECTS = CHeapObjects()

@@ -136,8 +136,7 @@ class Patient:
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno not in CONNECTION_FAILED:
-                self._could_not(error)
+            self.on_accept_error(error)
             return None
         try:
             return self.accepted(fd, address)
@@ -153,7 +152,10 @@ class Patient:
         except Exception:
             internal_errors.record("accepting.do_handle")
 
-    def _could_not(self, error: OSError) -> None:
+    def on_accept_error(self, error: OSError) -> None:
+        """accept(2) has failed. Called from the loop."""
+        if error.errno in CONNECTION_FAILED:
+            return
         if error.errno in EXHAUSTED and not self._turn_away():
             return
         now = time.monotonic()
@@ -161,7 +163,7 @@ class Patient:
             self._log_at = now + LOG_EVERY
             log.warning("connection not accepted at=%s error=%r closed=%d", host_and_port(self.address), str(error), self._turned_away)
             self._turned_away = 0
-        self._pause()
+        self.pause()
 
     def _turn_away(self) -> bool:
         """False if no connection waited: accept asks for a descriptor before it looks for a connection."""
@@ -175,7 +177,8 @@ class Patient:
             self._turned_away += turned_away
         return True
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Accept nobody for RETRY_AFTER seconds. Called from the loop."""
         self.stop_accepting()
         self._timer = self.loop.timer(RETRY_AFTER)
         self._timer.start(self._start_accepting_if_started)

@@ -11,6 +11,7 @@ NOT_INJECTED = {
     "errors": "exceptions have no behaviour",
     "internal_errors": "what an injected exception is reported with",
     "transport.plain": "written in Python and in Cython; its callers are points",
+    "transport.epoll": "written in Python and in Cython; its callers are points",
     "protocol.recv_buffer": "written in Python and in Cython; its callers are points",
     "protocol.key_list": "written in Python and in Cython; its callers are points",
     "protocol.value_header": "arithmetic in C under the parsers of replies, which are points",
@@ -67,8 +68,6 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "system.daemon:user_ids",
         "system.bootstrap:_hold",
         "system.safe_files:kind",
-        "client.idle:IdleClients.close_all",
-        "client.idle:IdleClients.close",
         "system.select_loop:SelectLoop.call_every",
         "process.master:Master.run",
         "process.master:Master.end_all",
@@ -120,7 +119,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "routing.router:Router.never_ready",
         "routing.router:Router.on_internal_error",
         "routing.router:Heir.on_internal_error",
-        "client.session:Session.on_internal_error",
+        "client.batch:Batch.on_internal_error",
         "process.worker:_record_exception",
     ),
     "the log to syslog, or to a stderr that is no file": (
@@ -161,7 +160,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "placement.locators:MagentRing.locate_in",
         "placement.locators:Rendezvous.locate_in",
     ),
-    "a proxy that is a backup of another: tests/proxy/test_proxy_loops.py": ("client.session:Session.serve_proxy",),
+    "a proxy that is a backup of another: tests/proxy/test_proxy_loops.py": ("client.batch:Batch.serve_proxy",),
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
         "monitoring.sampling:SpaceSaving._replace_rarest",
         "protocol.internal_commands:delete",
@@ -185,7 +184,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "protocol.binary.requests:BinaryParser._mechanisms",
         "protocol.text.requests:TextParser._check_unfinished",
         "routing.fill:parse_get",
-        "process.shared_memory:ClientCounts.clients_of_worker",
+        "process.client_counts:ClientCounts.clients_of_worker",
         "process.worker_context:WorkerContext.part_of",
     ),
 }

@@ -60,7 +60,7 @@ def test_what_the_rules_find() -> None:
         "monitoring.control_commands:_eject",
         "process.master:Master._on_message",
         "routing.replicate:Outcome.on_reply",
-        "client.idle:IdleClients._wake_ready",
+        "client.poller:ClientPoller.on_ready",
         "backend.health:Health.failed",
     ],
 )

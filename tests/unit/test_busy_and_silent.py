@@ -1,4 +1,4 @@
-"""Who is busy has a link with not too many others, and who cannot be laid down stays awake."""
+"""Clients of a pool: busy ones share connections to servers, silent ones keep nothing, and what ends one session concerns no other client."""
 
 import os
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from gevent import socket
 
 from gmproxy import internal_errors
 from gmproxy.client.context import PoolContext
-from gmproxy.client.idle import IdleClients
+from gmproxy.client.poller import poller_of_process
 from gmproxy.client.sessions import CLIENTS_PER_CONNECTION, ROUND_INTERVAL, SESSIONS_PER_TICK
 from gmproxy.config import configuration
 from gmproxy.process.worker_context import WorkerContext
@@ -17,9 +17,19 @@ from gmproxy.routing.router import Router
 
 
 @pytest.fixture
-def clients():
+def context():
+    return WorkerContext()
+
+
+@pytest.fixture
+def service(context):
     (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "--hibernate-after", "1"], {})
-    made = PoolContext(options, Router(SimpleNamespace(**vars(options), lanes=1)), WorkerContext()).clients
+    return PoolContext(options, Router(SimpleNamespace(**vars(options), lanes=1)), context)
+
+
+@pytest.fixture
+def clients(service):
+    made = service.clients
     yield made
     while made:
         made.drain_all(after_next_reply=False)
@@ -80,49 +90,104 @@ def talk(client, what):
     return client.recv(100)
 
 
-def test_who_cannot_be_laid_down_stays_awake(clients, monkeypatch, caplog):
-    def no_room(*facts):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(IdleClients, "add", no_room)
+def test_a_new_client_has_no_session_until_it_speaks(clients):
     ours, theirs = socket.socketpair()
     with ours:
-        clients.start_session(theirs.detach())
+        clients.add(theirs.detach())
+        assert (len(clients), clients.idle(), len(clients.sessions)) == (1, 1, 0)
         assert talk(ours, b"mn\r\n") == b"MN\r\n"
-        let_time_pass(clients)
-        assert "client kept awake" in caplog.text
-        assert (len(clients), clients.hibernating()) == (1, 0)
-        assert talk(ours, b"mn\r\n") == b"MN\r\n"
-        assert clients.traffic() == (8, 8)
+        assert (len(clients), clients.idle(), len(clients.sessions)) == (1, 0, 1)
 
 
-def test_what_a_sleeper_said_is_still_counted(clients):
+def test_what_has_arrived_before_is_answered_at_once(clients):
     ours, theirs = socket.socketpair()
     with ours:
-        clients.start_session(theirs.detach())
+        ours.sendall(b"mn\r\n")
+        clients.add(theirs.detach())
+        ours.setblocking(False)
+        assert ours.recv(100) == b"MN\r\n", "before the loop has run"
+
+
+@pytest.mark.parametrize("first", [1, 17, 200])
+@pytest.mark.parametrize("pause", [0, 0.01])
+def test_many_requests_in_one_piece_and_then_more(clients, first, pause):
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    with ours:
+        clients.add(theirs.detach())
+        for count in (first, 1, 300, 1):
+            ours.sendall(b"mn\r\n" * count)
+            answers = b""
+            while len(answers) < 4 * count:
+                answers += ours.recv(65536)
+            assert answers == b"MN\r\n" * count
+            gevent.sleep(pause)
+
+
+def test_what_an_idle_client_said_is_still_counted(clients):
+    ours, theirs = socket.socketpair()
+    with ours:
+        clients.add(theirs.detach())
         talk(ours, b"mn\r\n")
         let_time_pass(clients)
-        assert (len(clients), clients.hibernating(), clients.traffic()) == (1, 1, (4, 4))
+        assert (len(clients), clients.idle(), clients.traffic()) == (1, 1, (4, 4))
         clients.reset_traffic()
         talk(ours, b"mn\r\n")
-        assert (clients.hibernating(), clients.traffic()) == (0, (4, 4))
+        assert (clients.idle(), clients.traffic()) == (0, (4, 4))
+
+
+@pytest.mark.parametrize("asked", range(6))
+def test_clients_become_idle_with_and_without_a_greenlet(clients, asked):
+    """And are served again."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        clients.add(theirs.detach())
+        for _ in range(asked):
+            assert talk(ours, b"mn\r\n") == b"MN\r\n"
+        let_time_pass(clients)
+        assert (len(clients), clients.idle()) == (1, 1)
+        for _ in range(asked):
+            assert talk(ours, b"mn\r\n") == b"MN\r\n"
+
+
+@pytest.mark.parametrize("asked", range(6))
+@pytest.mark.parametrize("last", [b"", b"quit\r\n", b"mn\r\nquit\r\n"])
+def test_a_session_is_used_again_when_its_client_has_left(clients, asked, last):
+    for _ in range(3):
+        ours, theirs = socket.socketpair()
+        with ours:
+            clients.add(theirs.detach())
+            for _ in range(asked):
+                assert talk(ours, b"mn\r\n") == b"MN\r\n"
+            ours.sendall(last)
+            ours.shutdown(socket.SHUT_WR)
+            assert ours.recv(100) == (b"MN\r\n" if last.startswith(b"mn") else b"")
+        with gevent.Timeout(10):
+            while clients:
+                gevent.sleep(0)
+
+
+def test_the_rest_of_a_request_that_was_cut_off_concerns_nobody_else(clients):
+    for left in b"get unfinish", b"set key 0 0 100\r\nabc", b"\x80\x0b\0\0":
+        ours, theirs = socket.socketpair()
+        with ours:
+            clients.add(theirs.detach())
+            ours.sendall(left)
+            gevent.sleep(0.01)
+        ours, theirs = socket.socketpair()
+        with ours:
+            clients.add(theirs.detach())
+            assert talk(ours, b"mn\r\n") == b"MN\r\n"
 
 
 # -- whatever raises costs the client that it concerns
 
 
 @pytest.fixture
-def trouble(monkeypatch):
-    """trouble(owner, name): that method raises."""
+def internal_errors_counted():
+    """internal_errors_counted(): how many since the test began."""
     internal_errors.forget()
-
-    def make(owner, name):
-        def fail(*arguments, **options):
-            raise RuntimeError("trouble")
-
-        monkeypatch.setattr(owner, name, fail)
-
-    yield make
+    yield internal_errors.count
     internal_errors.forget()
 
 
@@ -135,45 +200,26 @@ def is_closed(sock):
         return True
 
 
-def test_a_sleeper_who_cannot_be_woken_is_closed(clients, trouble):
-    """The other one is woken, and nobody is counted twice."""
-    pairs = [socket.socketpair() for _ in range(2)]
-    for _, theirs in pairs:
-        clients.start_session(theirs.detach())
-    for ours, _ in pairs:
-        talk(ours, b"mn\r\n")
-    let_time_pass(clients)
-    assert (len(clients), clients.hibernating()) == (2, 2)
-    (first, _), (second, _) = pairs
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gmproxy.client.sessions.Session", None)
-        first.sendall(b"mn\r\n")
-        assert is_closed(first)
-    assert (len(clients), clients._service.worker_context.clients, internal_errors.count()) == (1, 1, 1)
-    assert talk(second, b"mn\r\n") == b"MN\r\n"
+def test_what_is_no_socket_is_closed(clients, context, tmp_path):
+    fd = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+    clients.add(fd)
+    with pytest.raises(OSError):
+        os.fstat(fd)
+    assert (len(clients), context.clients) == (0, 0)
 
 
-def test_a_client_who_cannot_be_seated_is_the_callers(clients):
-    ours, theirs = socket.socketpair()
-    fd = theirs.detach()
-    with pytest.MonkeyPatch.context() as patch, ours:
-        patch.setattr("gmproxy.client.sessions.Session", None)
-        with pytest.raises(TypeError):
-            clients.start_session(fd)
-        os.close(fd)
-    assert (len(clients), clients._service.worker_context.clients) == (0, 0)
-
-
-def test_a_session_that_cannot_be_laid_down_is_closed(clients, trouble):
+@pytest.mark.parametrize("said", [b"", b"mn\r\n"])
+def test_a_client_that_cannot_be_watched_is_closed(clients, context, said):
+    """The kernel bounds how many a user may watch; here it refuses since somebody watches it already."""
     ours, theirs = socket.socketpair()
     with ours:
-        clients.start_session(theirs.detach())
-        talk(ours, b"mn\r\n")
-        trouble(IdleClients, "add")
-        let_time_pass(clients)
-        ours.settimeout(10)
-        assert ours.recv(100) == b""
-    assert (len(clients), clients._service.worker_context.clients, internal_errors.count()) == (0, 0, 1)
+        fd = theirs.detach()
+        poller_of_process().watch(fd, None)
+        ours.sendall(said)
+        clients.add(fd)
+        assert ours.recv(100) == said.upper()
+        assert not said or is_closed(ours)
+    assert (len(clients), context.clients) == (0, 0)
 
 
 class Troublesome(Somebody):
@@ -183,7 +229,7 @@ class Troublesome(Somebody):
     leave = follow_options = maybe_hibernate
 
 
-def test_a_session_that_raises_when_looked_at_stops_nobody(clients, trouble):
+def test_a_session_that_raises_when_looked_at_stops_nobody(clients, internal_errors_counted):
     class Other(Somebody):
         def drain(self, after_next_reply):
             self.left = True
@@ -197,18 +243,18 @@ def test_a_session_that_raises_when_looked_at_stops_nobody(clients, trouble):
     clients.apply_options()
     clients.drain_all(after_next_reply=True)
     assert all(one.idle_rounds == 1 and one.left and one.followed for one in others)
-    assert internal_errors.count() == 3
+    assert internal_errors_counted() == 3
     clients.sessions.clear()
 
 
-def test_a_count_that_cannot_be_noted_costs_no_client(clients, trouble):
-    """The socket belongs to the session by then: nobody may close it."""
-    counts = SimpleNamespace(set_clients=None)
-    trouble(counts, "set_clients")
-    clients._service.worker_context.client_counts = counts
+def test_a_count_that_cannot_be_published_costs_no_client(clients, context, internal_errors_counted):
+    def fail(*arguments):
+        raise RuntimeError("trouble")
+
+    context.client_counts = SimpleNamespace(set_clients=fail)
     ours, theirs = socket.socketpair()
     with ours:
-        clients.start_session(theirs.detach())
+        clients.add(theirs.detach())
         assert talk(ours, b"mn\r\n") == b"MN\r\n"
-        clients._service.worker_context.client_counts = None
-    assert internal_errors.count() == 1
+        context.client_counts = None
+    assert internal_errors_counted() == 1

@@ -6,10 +6,10 @@ from gevent import socket
 from support.talk import storage, value
 
 from gmproxy.client import context
-from gmproxy.client.session import BATCH_BYTES, NO_MEMORY
+from gmproxy.client.batch import BATCH_BYTES, NO_MEMORY
 from gmproxy.config import configuration
 from gmproxy.pool import Pool
-from gmproxy.process.shared_memory import HELD_STEP, ClientCounts
+from gmproxy.process.client_counts import HELD_STEP, ClientCounts
 from gmproxy.process.worker_context import WorkerContext
 
 LONG = b"x" * 100_000
@@ -43,7 +43,7 @@ def join(pool):
     """A client of the pool."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    pool.context.clients.start_session(theirs.detach())
+    pool.context.clients.add(theirs.detach())
     ours.settimeout(10)
     return ours
 

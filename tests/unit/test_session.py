@@ -6,8 +6,8 @@ import gevent
 import pytest
 from gevent import socket
 
+from gmproxy.client.batch import MAX_AT_ONCE
 from gmproxy.client.context import PoolContext
-from gmproxy.client.session import MAX_AT_ONCE
 from gmproxy.config import configuration
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.routing.router import Router
@@ -22,7 +22,7 @@ def client():
     ours, theirs = socket.socketpair()
     router = Router(SimpleNamespace(**vars(options), lanes=1))
     clients = PoolContext(options, router, WorkerContext()).clients
-    clients.start_session(theirs.detach())
+    clients.add(theirs.detach())
     with ours:
         yield ours
         ours.shutdown(socket.SHUT_WR)

@@ -39,7 +39,7 @@ class Sessions(list):
     def __init__(self):
         super().__init__("abc")
 
-    def hibernating(self):
+    def idle(self):
         return 2
 
     def traffic(self):
