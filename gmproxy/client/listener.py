@@ -177,7 +177,7 @@ class _Server(Patient, StreamServer):
 class _SharingServer(_Server):
     """Shares its listening socket with other workers."""
 
-    def __init__(self, sock: socket.socket, handle: Callable[..., int], worker_context: Any) -> None:
+    def __init__(self, sock: socket.socket, handle: "Callable[[int, int], int]", worker_context: Any) -> None:
         super().__init__(sock, handle)
         self._share = AcceptShare(worker_context)
         self._pause_timer: Any = None

@@ -32,7 +32,7 @@ def clients(service):
     made = service.clients
     yield made
     while made:
-        made.drain_all(after_next_reply=False)
+        made.drain_all(False)
         gevent.sleep(0)
     made.close()
 
@@ -241,7 +241,7 @@ def test_a_session_that_raises_when_looked_at_stops_nobody(clients, internal_err
     clients.sessions.update(others, [Troublesome()])
     look_at_all(clients, 10.0)
     clients.apply_options()
-    clients.drain_all(after_next_reply=True)
+    clients.drain_all(True)
     assert all(one.idle_rounds == 1 and one.left and one.followed for one in others)
     assert internal_errors_counted() == 3
     clients.sessions.clear()
