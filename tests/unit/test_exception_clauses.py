@@ -4,6 +4,7 @@ Without a word, Cython 0.29 (Debian's) prints "Exception ignored" and goes on wi
 Cython 3 asks for an exception after each call instead.
 """
 
+import ast
 import re
 from pathlib import Path
 
@@ -35,3 +36,29 @@ _ALIAS = re.compile(r"^\w+ = (?:tuple|list|dict|set|frozenset|type|[A-Z][a-z]\w*
 def test_no_alias_of_a_type(path: Path) -> None:
     """Debian's Cython 0.29.32 cannot subscript types when a compiled module is loaded. In annotations they are not evaluated."""
     assert not _ALIAS.findall(path.read_text())
+
+
+def _evaluated_annotations(path: Path) -> list[str]:
+    """Annotations of the methods in classes of `path` that its .pxd does not have, where they subscript something of collections.abc and are
+    no string."""
+    tree, types = ast.parse(path.read_text()), path.with_suffix(".pxd").read_text()
+    abstract = {
+        alias.name for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "collections.abc" for alias in node.names
+    }
+    plain = [node for node in tree.body if isinstance(node, ast.ClassDef) and not re.search(rf"\b{node.name}\b", types)]
+    return [
+        f"{path.name}:{node.lineno}"
+        for owner in plain
+        for function in ast.walk(owner)
+        if isinstance(function, ast.FunctionDef)
+        for annotation in [*(argument.annotation for argument in function.args.args), function.returns]
+        if annotation is not None
+        for node in ast.walk(annotation)
+        if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") in abstract
+    ]
+
+
+@pytest.mark.parametrize("path", [path.with_suffix(".py") for path in DECLARATIONS if path.suffix == ".pxd"], ids=lambda path: path.name)
+def test_no_annotation_that_cython_0_29_cannot_evaluate(path: Path) -> None:
+    """Those of methods in a class without types are evaluated when it is loaded: write them as strings."""
+    assert not _evaluated_annotations(path)
