@@ -6,9 +6,10 @@ to one behaviour.
 """
 
 import os
-import socket
 
 from gevent.monkey import get_original
+
+from gmproxy.transport import tcp
 
 #: The result of `recv_into` if nothing has arrived, and of `accept` if nobody waits.
 NOTHING = -1
@@ -47,15 +48,8 @@ class PlainTransport:
     def accept(self, fd: int) -> int:
         """The descriptor of the next connection at the listening socket `fd`, not blocking and not inherited by programs; NOTHING if there is
         none. Raises OSError: see transport/accept.py for what may fail."""
-        listening = socket.socket(fileno=fd)
-        try:
-            accepted, _ = listening._accept()  # type: ignore[attr-defined]
-        except BlockingIOError:
-            return NOTHING
-        finally:
-            listening.detach()
-        os.set_blocking(accepted, False)
-        return accepted
+        accepted = tcp.accept(fd)
+        return NOTHING if accepted is None else accepted[0]
 
     def close(self, fd: int) -> None:
         """Close a descriptor that nobody waits for. Raises OSError, and it is closed all the same."""

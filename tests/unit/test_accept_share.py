@@ -48,6 +48,16 @@ def serve(*workers):
             worker.serve(ACCEPTED_BESIDE_OTHERS)
 
 
+def make_spare(one, other):
+    """Have `one` leave the clients to `other`."""
+    serve(one)
+    one.share.pause()
+    serve(one)
+    serve(other)
+    serve(other)
+    assert one.share.pause() == SPARE
+
+
 def test_who_has_most_clients_that_stay_lets_the_others_go_first(workers):
     one, other = workers
     assert one.share.pause() == 0
@@ -107,12 +117,7 @@ def test_clients_that_leave_are_served_by_the_worker_that_takes_more(workers):
 
 def test_the_spare_one_looks_now_and_then(workers):
     one, other = workers
-    serve(one)
-    one.share.pause()
-    serve(one)
-    serve(other)
-    serve(other)
-    assert one.share.pause() == SPARE
+    make_spare(one, other)
     for _ in range(3):
         serve(other)
         one.share.resume()
@@ -124,12 +129,7 @@ def test_the_spare_one_looks_now_and_then(workers):
 
 def test_the_spare_one_takes_part_while_many_wait(workers):
     one, other = workers
-    serve(one)
-    one.share.pause()
-    serve(one)
-    serve(other)
-    serve(other)
-    assert one.share.pause() == SPARE
+    make_spare(one, other)
     one.share.resume()
     for _ in range(5):
         assert one.share.max_accept == ACCEPTED_AT_ONCE
@@ -146,12 +146,7 @@ def test_the_spare_one_takes_part_while_many_wait(workers):
 
 def test_the_spare_one_takes_over_when_the_other_does_not_accept(workers):
     one, other = workers
-    serve(one)
-    one.share.pause()
-    serve(one)
-    serve(other)
-    serve(other)
-    assert one.share.pause() == SPARE
+    make_spare(one, other)
     one.share.resume()
     one.serve(4)
     assert one.share.pause() == 0
