@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -260,7 +261,7 @@ class _File(configargparse.ConfigFileParser):
         where = getattr(stream, "name", "configuration")
         if where.endswith(YAML):
             return values  # a file of pools: read in its own way
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(_text_lines(stream, where), 1):
             line = line.split(" # ")[0].strip()
             if not line or line[0] in "#;":
                 continue
@@ -268,7 +269,7 @@ class _File(configargparse.ConfigFileParser):
             name = name.lower().replace("-", "_")
             setting = SETTINGS.get(name)
             if setting is None:
-                raise configargparse.ConfigFileParserException(f"{where}:{number}: there is no setting {name!r}")
+                raise configargparse.ConfigFileParserException(f"{where}:{number}: {_unknown(line, name)}")
             if not equals:
                 raise configargparse.ConfigFileParserException(f"{where}:{number}: {name} has no value: write {name} = ...")
             if name in values and name not in LISTS:
@@ -289,15 +290,39 @@ class _File(configargparse.ConfigFileParser):
             values[name.replace("_", "-")] = _switch(checked) if isinstance(checked, bool) else value
 
 
+def _text_lines(stream: IO[str], where: str) -> Iterator[str]:
+    """The lines of the file `where`. Raises ConfigError if it is no text."""
+    try:
+        yield from stream
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where}: not a text file") from None
+
+
+def _unknown(line: str, name: str) -> str:
+    """What is wrong with a line that begins with no setting, and what may have been meant."""
+    if line.startswith("["):
+        return f"there are no sections here: leave out {line!r}"
+    first, _, rest = line.partition(" ")
+    if first in SETTINGS:
+        return f"an equals sign is missing: write {first} = {rest.strip()}"
+    alike = difflib.get_close_matches(name, SETTINGS, 1)
+    return f"there is no setting {name!r}" + (f": did you mean {alike[0]}?" if alike else "")
+
+
 def _open(name: str) -> IO[str]:
-    """As `open`, from where the command was typed, but known by `name` as it is."""
-    return open(name, opener=lambda path, flags: os.open(os.path.join(TYPED_IN, path), flags))
+    """As `open`, from where the command was typed, but known by `name` as it is. Raises ConfigError."""
+    try:
+        return open(name, opener=lambda path, flags: os.open(os.path.join(TYPED_IN, path), flags))
+    except OSError as error:
+        raise ConfigError(f"cannot read {name}: {error.strerror}") from None
 
 
 class ArgumentParser(configargparse.ArgumentParser):
     """Raises ConfigError with one clear line for a mistake, instead of printing it."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("Unable to open config file: "):
+            message = message.rpartition(" Error: ")[2]  # what `_open` says
         raise ConfigError(message)
 
 

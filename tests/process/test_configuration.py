@@ -66,7 +66,8 @@ def test_a_file(write):
         ("wrokers = 3", "there is no setting 'wrokers'"),
         ("config = /etc/other", "there is no setting 'config'"),
         ("test_conf = yes", "there is no setting 'test_conf'"),
-        ("[section]", "there is no setting '[section]'"),
+        ("[section]", "there are no sections here: leave out '[section]'"),
+        ("port 12000", "an equals sign is missing: write port = 12000"),
         ("port", "port has no value"),
         ("port = many", "'many' is not a whole number"),
         ("port = 70000", "'70000' is not a whole number"),
@@ -86,7 +87,7 @@ def test_a_mistake_in_the_file_is_told_with_its_place(write, line, says):
 def test_a_file_that_is_no_text(tmp_path):
     file = tmp_path / "gmproxy.conf"
     file.write_bytes(b"server = a:1\n\xff\xfe\x00\n")
-    assert "not text" in complaint("-c", file)
+    assert "not a text file" in complaint("-c", file)
 
 
 def test_what_is_wrong_with_the_whole_has_no_line(write):

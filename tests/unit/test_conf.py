@@ -148,8 +148,17 @@ BAD_FILES = [
     ("server = a:1\nserver = b:c\n", ":2: server: bad server 'b:c'"),
     ("verbose = perhaps\n", ":1: verbose: 'perhaps' is neither yes nor no"),
     ("test_conf = yes\n", ":1: there is no setting 'test_conf'"),
-    ("[section]\n", ":1: there is no setting '[section]'"),
+    ("serverr = a:1\n", ":1: there is no setting 'serverr': did you mean server?"),
+    ("[section]\n", ":1: there are no sections here: leave out '[section]'"),
+    ("server a:1\n", ":1: an equals sign is missing: write server = a:1"),
 ]
+
+
+def test_a_file_that_cannot_be_read_is_told_in_plain_words(tmp_path):
+    path = tmp_path / "none.conf"
+    assert mistake("-c", str(path)) == f"cannot read {path}: No such file or directory"
+    path.write_bytes(b"server = a:1\n\xff\xfe")
+    assert mistake("-c", str(path)) == f"{path}: not a text file"
 
 
 @pytest.mark.parametrize("text, told", BAD_FILES)
@@ -165,7 +174,7 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_a_file_that_is_no_text(tmp_path):
     path = tmp_path / "gmproxy.conf"
     path.write_bytes(b"port = 1\n\xff\xfe\n")
-    assert "not text" in mistake("-c", str(path), "-s", "a:1")
+    assert "not a text file" in mistake("-c", str(path), "-s", "a:1")
 
 
 @pytest.mark.parametrize(
