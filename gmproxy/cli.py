@@ -1,5 +1,7 @@
 """The commands gmproxy and magent: the first instructions. All else is in startup.py, which takes some time to import."""
 
+import sys
+
 from gmproxy.system import bootstrap
 
 
@@ -18,4 +20,11 @@ def _command(program: str, arguments: list[str] | None) -> int:
     bootstrap.open_standard_descriptors()
     from gmproxy import startup  # only now: a signal that comes meanwhile is held
 
-    return startup.run_command_line(program, program, arguments)
+    try:
+        try:
+            return startup.run_command_line(program, program, arguments)
+        finally:
+            sys.stdout.flush()  # also after --help, which exits
+    except BrokenPipeError:
+        bootstrap.discard_output()
+        return 0

@@ -5,7 +5,6 @@ Exit status: 0 fine, 1 the service is not there or says no, or keys do not match
 """
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -72,21 +71,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bootstrap.open_standard_descriptors()
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _end)  # by an exception, so that `top` leaves the terminal as it was
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0 if arguments else 2
     try:
-        if arguments[0] not in COMMANDS:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(USAGE, end="")
+            status_code = 0 if arguments else 2
+        elif arguments[0] in COMMANDS:
+            status_code = COMMANDS[arguments[0]](arguments[1:])
+        else:
             raise ConfigError(f"there is no command {arguments[0]!r}: see gmproxyctl --help")
-        status_code = COMMANDS[arguments[0]](arguments[1:])
         sys.stdout.flush()
         return status_code
     except GmproxyError as error:
         with contextlib.suppress(OSError):  # a dead stderr does not change the exit status
             print(f"gmproxyctl: {error}", file=sys.stderr, flush=True)
         return 1 if isinstance(error, ServiceError) else 2
-    except BrokenPipeError:  # the reader has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        bootstrap.discard_output()
         return 0
     except KeyboardInterrupt:
         return 130  # as of a program that SIGINT ended

@@ -33,6 +33,11 @@ def open_standard_descriptors() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False, errors="backslashreplace")
 
 
+def discard_output() -> None:
+    """The reader of our output has closed the pipe, as `head` does: from now on what is printed goes to /dev/null."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def hold_signals() -> None:
     """From now on a signal of the service is held, each once, until `take_held_signals` is called."""
     for number in SERVICE_SIGNALS:

@@ -1,7 +1,12 @@
 """Settings from a file and from the environment: which wins, what is wrong and where."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from support.servers import run
+from support.timing import PATIENCE
 
 from gmproxy.config.settings import SETTINGS
 
@@ -166,3 +171,14 @@ def test_the_printed_configuration_gives_the_same(arguments, write):
 
 def test_every_setting_is_printed():
     assert set(effective(*SERVER)) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("program", ["gmproxy --help", "gmproxy --list-profiles", "gmproxy -s a:1 --print-config", "gmproxy.ctl --help"])
+def test_a_reader_that_closes_the_pipe_is_no_error(program):
+    """As `gmproxy --list-profiles | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", *program.split()]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
