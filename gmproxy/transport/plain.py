@@ -6,16 +6,12 @@ to one behaviour.
 """
 
 import os
-
-from gevent.monkey import get_original
+from posix import close as _close  # gevent's os.close looks whether somebody waits for the descriptor, and closes it later. Nobody does.
 
 from gmproxy.transport import tcp
 
 #: The result of `recv_into` if nothing has arrived, and of `accept` if nobody waits.
 NOTHING = -1
-
-#: gevent's looks whether somebody waits for the descriptor, and closes it later: that is five more system calls. Nobody does.
-_close = get_original("os", "close")
 
 #: Bytes sent at once: then others have their turn. What the kernel has not got, it cannot send on by itself as the peer takes it.
 SEND_AT_ONCE = 1024 * 1024

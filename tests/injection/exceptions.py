@@ -52,6 +52,7 @@ ENDS_A_WORKER = ("system.control_socket:Channel.receive", "system.control_socket
 _SELDOM: dict[str, tuple[str, ...]] = {
     "no descriptor is left, or more connections than there may be: tests/process/test_bad_operators.py and those of exhaustion": (
         "transport.accept:Spare.turn_away",
+        "transport.accept:Patient.pause",
         "transport.accept:Limited._end",
         "process.worker_context:WorkerContext.others_have_room",
         "process.control_server:Operator.is_idle",
@@ -62,6 +63,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "process.worker_rpc:Child.send_command",
         "transport.accept:Limited.stop",
         "client.sessions:Sessions.close",
+        "client.poller:ClientPoller.idle_clients",
         "system.clock:RunningClock.stop",
         "system.control_socket:listen",
         "system.daemon:StartReport.report",
@@ -122,6 +124,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "client.batch:Batch.on_internal_error",
         "process.worker:_record_exception",
     ),
+    "with --verbose alone, where each client is logged; Sessions.accept does the same for all others": ("client.sessions:Sessions.add",),
     "the log to syslog, or to a stderr that is no file": (
         "monitoring.log_output:SyslogOutput.write_line",
         "monitoring.log_output:SyslogOutput._connect",

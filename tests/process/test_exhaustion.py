@@ -39,11 +39,6 @@ def is_served(process):
     return line.startswith(b"VERSION")
 
 
-def is_alone(talk):
-    """Wait until the proxy has closed its end of all other connections from clients. Asks no server: that would take descriptors."""
-    eventually(lambda: b"STAT curr_connections 1\r\n" in talk.ask(b"stats proxy\r\n", b"END\r\n"), what="the others are gone")
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_clients_get_the_descriptors_that_are_left(workers, memcached, proxy):
     """-n allows far more. Everybody is answered, one way or the other, and links are opened while there are as many clients as can be."""
@@ -99,7 +94,7 @@ def test_those_who_are_turned_away_take_few_descriptors(memcached, proxy):
 def test_without_a_descriptor_clients_are_told_and_the_log_has_one_line(memcached, proxy):
     process = proxy("-s", memcached().address)
     with process.talk() as talk:
-        is_alone(talk)
+        talk.wait_until_alone()
         before, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         no_more_files(process.pid)
         for _ in range(30):
@@ -136,7 +131,7 @@ def test_an_operator_of_a_single_process_who_cannot_be_accepted_is_turned_away(m
     process.control = str(tmp_path / "control")
     before, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
     with process.talk() as talk, socket.socket(socket.AF_UNIX) as sock:
-        is_alone(talk)
+        talk.wait_until_alone()
         no_more_files(process.pid)
         sock.settimeout(PATIENCE)
         sock.connect(process.control)

@@ -110,6 +110,7 @@ def test_without_descriptors_no_server_is_ejected(memcached, proxy):
     front = proxy("-s", server.address, "--auto-eject-hosts", "--server-retry-timeout", "60000")
     with front.talk() as talk:
         talk.in_step()
+        talk.wait_until_alone()
         before = take_descriptors(front.pid)
         answers = set(set_all(talk))
         assert answers == {b"SERVER_ERROR overload %b\r\n" % server.address.encode()}

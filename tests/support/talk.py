@@ -3,7 +3,7 @@
 import select
 import socket
 
-from support.timing import PATIENCE, QUIET
+from support.timing import PATIENCE, QUIET, eventually
 
 RECV_SIZE = 64 * 1024
 
@@ -39,6 +39,10 @@ class Talk:
         """Each piece in a packet of its own, as far as the kernel lets it."""
         for start in range(0, len(data), size):
             self.socket.sendall(data[start : start + size])
+
+    def wait_until_alone(self):
+        """Until the proxy has closed its end of all other connections from clients, and their descriptors. Asks no server."""
+        eventually(lambda: b"STAT curr_connections 1\r\n" in self.ask(b"stats proxy\r\n", b"END\r\n"), what="the others are gone")
 
     # -- in
 
