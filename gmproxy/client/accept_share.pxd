@@ -12,6 +12,7 @@ cdef class AcceptShare:
     cdef list _accepted_then
     cdef bint _is_flooded
     cdef bint _is_spare
+    cdef bint _is_paused
     cdef Py_ssize_t _left
 
     cpdef accepted(self, Py_ssize_t count)

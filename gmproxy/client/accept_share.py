@@ -1,28 +1,28 @@
-"""When one of several workers, which share a listening socket, leaves the clients that wait there to the others.
+"""When one of several workers, which share a listening socket, leaves the waiting connections to the other workers.
 
-The kernel wakes all of them for each client, and whoever is first accepts it. So without this, of clients that stay one worker has nearly all, and
-clients that connect for each request wake all workers where one would do (docs/decisions.md).
+The kernel wakes all workers for each connection, and the first one accepts it. Without this, one worker would have nearly all long-lived
+connections, and short ones would wake all workers where one is enough (docs/decisions.md).
 """
 
 from typing import Any
 
 from gmproxy.system.descriptors import ACCEPTED_AT_ONCE
 
-#: Clients accepted at once by a worker that shares them with others: few, so that the others get theirs. Where clients do not stay, it is
-#: ACCEPTED_AT_ONCE: whoever is not busy serves them.
+#: Connections accepted at once where they are long-lived: few, so that the other workers get their part. Where they are short it is
+#: ACCEPTED_AT_ONCE: any worker that is not busy may serve them.
 ACCEPTED_BESIDE_OTHERS = 4
 
-#: A worker looks anew at what it has, and what the others have, after so many clients that it accepted.
+#: A worker compares itself with the others each time it has accepted so many connections.
 WINDOW = 16
 
-#: Its clients stay if at least this part of those that it accepted in the last window is still there, in numbers.
+#: Connections are long-lived if the number of clients has grown by at least this part of those accepted in the last window.
 STAYING = 0.75
 
-#: A worker that has more clients than the others lets these go first for so many seconds.
+#: A worker that has more clients than the average does not accept for so many seconds.
 STAND_BACK = 0.005
 
-#: Where clients do not stay, whoever accepted fewer of them than another worker leaves them to that one for so many seconds, looks at what
-#: waits, and takes part for as long as more wait than it accepts at once.
+#: Where connections are short, a worker that accepted fewer than another one does not accept for so many seconds. Then it accepts once, and
+#: goes on as long as more connections wait than it accepts at once.
 SPARE = 0.02
 
 #: A worker without room for more clients leaves them to a worker that has room, but takes them itself, to turn them away, if they were
@@ -39,7 +39,7 @@ class AcceptShare:
     """
 
     __slots__ = ("max_accept", "_context", "_counts", "_number", "_taken", "_clients_then", "_accepted_then", "_is_flooded", "_is_spare",
-                 "_left")  # fmt: skip
+                 "_is_paused", "_left")  # fmt: skip
 
     def __init__(self, worker_context: Any) -> None:
         self.max_accept = ACCEPTED_BESIDE_OTHERS
@@ -51,10 +51,11 @@ class AcceptShare:
         self._accepted_then = self._counts.accepted()
         self._is_flooded = False  # more waited than were accepted at once
         self._is_spare = False  # the last window was left to another worker
+        self._is_paused = False  # between `pause` and `resume`
         self._left = 0  # pauses in a row because we have no room
 
     def accepted(self, count: int) -> None:
-        """So many clients were accepted at once."""
+        """`count` connections were accepted in one call."""
         self._taken += count
         self._is_flooded = count >= self.max_accept
         self._counts.add_accepted(self._number, count)
@@ -62,13 +63,16 @@ class AcceptShare:
     def pause(self) -> float:
         """For how many seconds the clients that wait are left to the other workers; 0: accept them. After that, `resume` is to be called."""
         seconds = self._pause()
-        if seconds:
-            self._counts.set_away(self._number, True)
+        if seconds and not self._is_paused:
+            self._counts.pause_socket(self._number)
+            self._is_paused = True
         return seconds
 
     def resume(self) -> None:
         """The pause is over."""
-        self._counts.set_away(self._number, False)
+        if self._is_paused:
+            self._is_paused = False
+            self._counts.resume_socket(self._number)
         self._accepted_then = self._counts.accepted()
 
     def _pause(self) -> float:
@@ -95,8 +99,6 @@ class AcceptShare:
         return STAND_BACK if stay else SPARE if self._is_spare else 0.0
 
     def _another_took_more(self, accepted: list[int]) -> bool:
-        """True if another worker has accepted more clients than this one in this window; `accepted`: by each worker until now."""
-        for number, (now, then) in enumerate(zip(accepted, self._accepted_then)):
-            if number != self._number and now - then > self._taken:
-                return True
-        return False
+        """True if another worker has accepted more connections than this one in this window, at all sockets; `accepted`: by each worker."""
+        in_window = [now - then for now, then in zip(accepted, self._accepted_then)]
+        return max(in_window) > in_window[self._number]

@@ -9,11 +9,11 @@ from gmproxy.transport.plain import PLAIN
 #: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
 MAX_BATCH = 64
 
-#: Of these, so many that nobody has to be asked for are answered before other clients have their turn.
+#: Requests that need no server, answered in one go before other clients have their turn.
 MAX_AT_ONCE = 16
 
-#: A client that gets an answer of so many bytes has its requests sent, for so many batches, over the link that is for such clients: no
-#: small answer waits behind a long one. (Where a server has but one link, it is that one.)
+#: After a reply of BULK_REPLY bytes, the client's requests use the connection for large replies, LAST_CONNECTION, for BULK_BATCHES batches: no
+#: small reply waits behind a large one. (Where there is one connection to a server, it is the same.)
 BULK_REPLY = 128 * 1024
 BULK_BATCHES = 64
 LAST_CONNECTION = -1

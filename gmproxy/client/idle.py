@@ -8,9 +8,9 @@ from gmproxy.client.interfaces import State
 
 
 class IdleClients:
-    """Clients of one pool of whom the same is known.
+    """Clients of one pool that have no session and the same state.
 
-    sessions           the pool's (gmproxy.client.sessions.Sessions): whoever speaks gets one
+    sessions           the pool's (gmproxy.client.sessions.Sessions): a client that sends something gets a session there
     state              what the next session must know of such a client
     after_next_reply   True if they are to leave after their next answer
     """

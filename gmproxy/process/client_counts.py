@@ -35,7 +35,7 @@ class ClientCounts:
         self._clients = memoryview(mmap.mmap(-1, workers * MAX_POOLS * CLIENTS_SIZE)).cast("I")
         self._held_bytes = memoryview(mmap.mmap(-1, workers * BYTES_SIZE)).cast("Q")
         self._accepted = memoryview(mmap.mmap(-1, workers * BYTES_SIZE)).cast("Q")
-        self._away = memoryview(mmap.mmap(-1, workers))
+        self._away = memoryview(mmap.mmap(-1, workers * CLIENTS_SIZE)).cast("I")  # sockets at which it does not accept for a moment
 
     def assign_rows(self, names: Sequence[str]) -> None:
         """Give each pool of `names` a row, and reuse the rows of pools that are not among them. For the master only.
@@ -92,13 +92,17 @@ class ClientCounts:
         """By each worker, since the start."""
         return list(self._accepted)
 
-    def set_away(self, worker: int, is_away: bool) -> None:
-        """`worker` accepts no clients for a moment, or does so again."""
-        self._away[worker] = is_away
+    def pause_socket(self, worker: int) -> None:
+        """`worker` accepts no connections at one of its sockets for a moment."""
+        self._away[worker] += 1
+
+    def resume_socket(self, worker: int) -> None:
+        """It does so again."""
+        self._away[worker] -= 1
 
     def others_are_away(self, worker: int) -> bool:
-        """True if no other worker accepts clients now."""
-        return sum(self._away) - self._away[worker] == self.workers - 1
+        """True if each other worker accepts no connections at one of its sockets, or more."""
+        return all(paused or number == worker for number, paused in enumerate(self._away))
 
     def set_held_bytes(self, worker: int, count: int) -> None:
         """The bytes that wait for clients of `worker`."""
@@ -113,4 +117,4 @@ class ClientCounts:
         for row in self.rows.values():
             self._clients[row * self.workers + worker] = 0
         self._held_bytes[worker] = 0
-        self._away[worker] = False
+        self._away[worker] = 0

@@ -177,3 +177,16 @@ def test_without_room_they_are_left_to_who_has_room_but_not_for_ever():
     full.context.others_have_room = lambda more: False
     for _ in range(3):
         assert full.share.pause() == 0
+
+
+def test_a_worker_at_two_sockets_is_away_until_it_accepts_at_both(workers):
+    """The clients of all its sockets count."""
+    one, other = workers
+    second = AcceptShare(one.context)
+    one.accept(4)
+    assert (one.share.pause(), second.pause()) == (STAND_BACK, STAND_BACK)
+    other.accept(20)
+    one.share.resume()
+    assert other.share.pause() == 0
+    second.resume()
+    assert other.share.pause() == STAND_BACK
