@@ -97,7 +97,12 @@ class Meta:
     def count(self, verb: bytes, key: bytes) -> Wire:
         def read(client):
             line = client.read_line()
-            return _read_block(client, int(line[3:]), key) if line.startswith(b"VA ") else b"NOT_FOUND" if line == b"NF" else line
+            if not line.startswith(b"VA "):
+                return b"NOT_FOUND" if line == b"NF" else line
+            length = line[3:]
+            if not length.isdigit():
+                raise OutOfStep(f"an ma was answered {line[:100]!r}")
+            return _read_block(client, int(length), key)
 
         return Wire(b"ma %b v%b\r\n" % (key, b" MD" if verb == b"decr" else b""), read)
 
