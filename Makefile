@@ -1,5 +1,6 @@
 # make run           a demo: three local memcached servers and the proxy over them (Ctrl-C ends it)
 # make test          the tests
+# make test-long     those that take minutes, or need what is not on every machine: other projects' test suites, other clients and monitors
 # make test-faults   those with failing servers, wires and workers, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1; with
 #                    GMPROXY_TEST_MEMCACHED=PATH every second server is that memcached
 # make lint          ruff (rules and format) and mypy
@@ -27,13 +28,16 @@ FAULT_SEED ?= 1
 
 LINTERS := $(VENV)/.linters
 
-.PHONY: run test lint format test-faults bench bench-report build test-package generated clean
+.PHONY: run test test-long lint format test-faults bench bench-report build test-package generated clean
 
 run: $(BUILT)
 	@exec $(BIN)/gmproxy --demo
 
 test: $(BUILT)
-	$(BIN)/python -m pytest tests $(TEST_ARGUMENTS)
+	$(BIN)/python -m pytest tests -m "not long" $(TEST_ARGUMENTS)
+
+test-long: $(BUILT)
+	$(BIN)/python -m pytest tests -m long -v $(TEST_ARGUMENTS)
 
 test-faults: $(BUILT)
 	FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(BIN)/python -m pytest tests/faults -v -s $(TEST_ARGUMENTS)
