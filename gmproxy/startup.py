@@ -38,6 +38,7 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
         if "list_profiles" in source.actions:
             print("\n".join(f"{name:40} {profile.sentence}" for name, profile in PROFILES.items()))
         elif "test_conf" in source.actions:
+            daemon.user_ids(configs[0].user, configs[0].group)
             print(_verdict(program, configs))
         elif "print_config" in source.actions:
             print(configuration.describe(configs))

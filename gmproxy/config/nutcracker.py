@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import yaml
 
 from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, servers, yes_or_no
+from gmproxy.config.suggestions import did_you_mean
 from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import Server, parse_servers
 
@@ -39,6 +40,9 @@ RENAMED = {"servers": "server", "backups": "backup", "client_connections": "max_
 #: Keys that only a redis pool can have.
 REDIS_KEYS = ("redis_auth", "redis_db")
 
+#: The keys of a pool.
+KEYS = ("redis", *RENAMED, *(name for name in POOL_SETTINGS if name not in ("server", "backup", "port", "unix_socket")))
+
 TWEMPROXY_DISTRIBUTIONS = ("ketama", "modula", "random")
 
 
@@ -50,10 +54,10 @@ def read_pools(path: str) -> list["PoolReader"]:
             root = yaml.compose(file)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise ConfigError(f"{where}: {getattr(error, 'problem', None) or error}") from None
+    except (UnicodeDecodeError, yaml.reader.ReaderError):
+        raise ConfigError(f"{path}: not a text file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(_syntax_error(path, error)) from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
         raise ConfigError(f"{path}: no pools: expected 'NAME:' and, below it, listen, servers, ...")
     pools: list[PoolReader] = []
@@ -74,6 +78,19 @@ def read_pools(path: str) -> list["PoolReader"]:
     return pools
 
 
+def _syntax_error(path: str, error: Any) -> str:
+    """What PyYAML says, in the words of who wrote the file. The mistake may stand in the line before the one in which it shows."""
+    mark = getattr(error, "problem_mark", None)
+    problem = str(getattr(error, "problem", None) or error)
+    if "quoted scalar" in str(getattr(error, "context", "")):
+        return f"{path}:{error.context_mark.line + 1}: a quote is not closed"
+    if "\\t" in problem:
+        problem = "a tab: indent with blanks"
+    elif "mapping values" in problem or "expected <block end>" in problem or "could not find expected ':'" in problem:
+        problem = "wrong indentation, or no colon and blank behind a key, in this line or the one before"
+    return f"{path}:{mark.line + 1}: {problem}" if mark else f"{path}: {problem}"
+
+
 class PoolReader:
     """One pool of the file; reports mistakes with their line."""
 
@@ -86,20 +103,22 @@ class PoolReader:
 
     def _read_settings(self) -> dict[str, Any]:
         if not isinstance(self.node, yaml.MappingNode):
-            self.refuse(self.node, "expected keys such as listen and servers")
+            self.refuse(self.node, "its keys (listen, servers, ...) must stand below it, indented")
         settings: dict[str, Any] = dict(TWEMPROXY_DEFAULTS)
-        seen: set[str] = set()
+        seen: dict[str, yaml.Node] = {}
         for key_node, node in self.node.value:
             key = self._scalar(key_node)
             if key in seen:
                 self.refuse(key_node, f"{key} is set twice")
-            seen.add(key)
+            seen[key] = node
             self._read_key(key, key_node, node, settings)
         for key in ("listen", "servers"):
             if key not in seen:
                 self.refuse(self.node, f"{key} is missing")
+        if "backups" in seen:
+            self._check_backups(settings, seen["backups"].value)
         if "profile" in seen:  # it brings its own
-            for name in {"hash", "distribution"} - seen:
+            for name in {"hash", "distribution"} - seen.keys():
                 settings[name] = ""
         elif "distribution" in seen and "hash" not in seen and settings["distribution"] not in TWEMPROXY_DISTRIBUTIONS:
             settings["hash"] = ""
@@ -116,8 +135,8 @@ class PoolReader:
             self.refuse(key_node, f"{key}: gmproxy serves memcached pools only")
         else:
             name = RENAMED.get(key, key)
-            if name not in POOL_SETTINGS or key in ("server", "backup", "port", "unix_socket"):
-                self.refuse(key_node, f"there is no key {key!r}")
+            if key not in KEYS:
+                self.refuse(key_node, f"there is no key {key!r}{did_you_mean(key, KEYS)}")
             settings[name] = self._read_servers(key, node) if SETTINGS[name].parse is servers else self._read_value(name, node)
 
     def _read_listen(self, node: yaml.Node, settings: dict[str, Any]) -> None:
@@ -130,7 +149,7 @@ class PoolReader:
         host, colon, port = text.rpartition(":")
         if not colon or not host:
             self.refuse(node, f"listen: {text!r} is neither address:port nor /path")
-        settings.update(listen=host, port=self._parse("port", port, node))
+        settings.update(listen=self._parse("listen", host, node), port=self._parse("port", port, node))
         if settings["port"] == 0:
             self.refuse(node, f"listen: {text!r} has no port")
 
@@ -166,6 +185,13 @@ class PoolReader:
         if len(name.split()) > 1:
             self.refuse(node, f"server: bad server {text!r}: a name is one word")
         return dataclasses.replace(server, name=name or None)
+
+    def _check_backups(self, settings: dict[str, Any], nodes: list[yaml.Node]) -> None:
+        """With as many backups as servers, each server has the backup at its own place of the list."""
+        if len(settings["server"]) == len(settings["backup"]):
+            for server, backup, node in zip(settings["server"], settings["backup"], nodes):
+                if server.label == backup.label:
+                    self.refuse(node, f"backups: {backup.label} is the backup of itself: its keys would have no copy")
 
     def _read_value(self, name: str, node: yaml.Node) -> Any:
         text = self._scalar(node)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gmproxy.config import credentials
+from gmproxy.config.suggestions import did_you_mean
 from gmproxy.placement.builder import DISTRIBUTIONS, HASHES, PROFILES
 from gmproxy.placement.builder import SETTINGS as PLACEMENT
 from gmproxy.placement.labels import LABELS
-from gmproxy.placement.server_spec import Server, parse_servers
+from gmproxy.placement.server_spec import Server, is_bad_address, parse_servers
 from gmproxy.protocol.limits import DEFAULT_MAX_ITEM_SIZE
 
 # -- types of values: text -> value. All of them raise ValueError with what was expected
@@ -84,7 +85,8 @@ class OneOf:
 
     def __call__(self, value: str) -> str:
         if value not in self.choices:
-            raise ValueError(f"{value!r} is not one of {', '.join(filter(None, self.choices))}")
+            named = list(filter(None, self.choices))
+            raise ValueError(f"{value!r} is unknown{did_you_mean(value, named) or ':'} it must be one of {', '.join(named)}")
         return value
 
 
@@ -129,9 +131,17 @@ def admin_address(value: str) -> str:
         return path(value[len("unix:") :])
     host, _, port = value.rpartition(":")
     host = host.strip("[]") or ADMIN_HOST
-    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535 or re.search(r"\s", host):
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535 or re.search(r"\s", host) or is_bad_address(host):
         raise ValueError(f"{value!r} is not like 127.0.0.1:8211, [::1]:8211 or unix:/path")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def listen_hosts(value: str) -> str:
+    """Addresses or host names with commas, each perhaps in brackets; "" for all addresses."""
+    for host in filter(None, (host.strip() for host in value.split(","))):
+        if is_bad_address(host.strip("[]")):
+            raise ValueError(f"{host!r} is not an address")
+    return value
 
 
 def host_names(value: str) -> str:
@@ -175,7 +185,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
          "backup server: hears of every change and answers for a primary that is down or came back empty; may be repeated"),
     ),
     "Where clients connect": (
-        ("listen", "-l", text, "0.0.0.0", "ADDRESS", "address to listen on; several with commas"),
+        ("listen", "-l", listen_hosts, "0.0.0.0", "ADDRESS", "address to listen on; several with commas"),
         ("port", "-p", whole(0, 65535), "11211", "PORT", "TCP port to listen on; 0: no TCP"),
         ("unix_socket", "-f", path, "", "PATH", "unix socket to listen on"),
         ("unix_mode", "", octal_mode, "", "MODE", "permissions of the unix socket, octal"),

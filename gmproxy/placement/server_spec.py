@@ -10,6 +10,7 @@ given, because several client libraries hash that very text (see ``labels.py``).
 """
 
 import re
+import socket
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
@@ -108,11 +109,27 @@ def _split_host(item: str, address: str) -> tuple[str, str]:
     host, colon, rest = address.partition(":")
     if not host:
         raise _bad(item, "the host is empty")
+    if host.isdecimal():
+        raise _bad(item, "the host is missing")
+    if is_bad_address(host):
+        raise _bad(item, f"{host!r} is not an IPv4 address")
     try:
         host.encode("idna")
     except UnicodeError:
         raise _bad(item, f"{host!r} cannot be a host name") from None
     return host, _without_colon(item, colon + rest)
+
+
+def is_bad_address(host: str) -> bool:
+    """True if `host` can only be meant as an IPv4 or IPv6 address, and is none."""
+    try:
+        if ":" in host:
+            IPv6Address(host)
+        elif re.fullmatch("[0-9.]+", host):
+            socket.inet_aton(host)  # also 127.1, which the C library takes
+    except (ValueError, OSError):
+        return True
+    return False
 
 
 def _without_colon(item: str, rest: str) -> str:

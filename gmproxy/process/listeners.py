@@ -98,10 +98,12 @@ class ListeningSockets:
                     if address in self.sockets:
                         self.sockets[address].listen(config.backlog)  # it may have another length now
                     elif address not in new:
-                        new[address] = sockets.bind(config, address)
+                        with _naming(config, "unix_socket" if address == config.unix_socket else "listen"):
+                            new[address] = sockets.bind(config, address)
             for address in sockets.admin_addresses(configs[0]):
                 if address not in self.sockets and address not in new:
-                    new[address] = _bind_for_admin(configs[0], address)
+                    with _naming(None, "admin" if address == configs[0].admin else "stats_port"):
+                        new[address] = _bind_for_admin(configs[0], address)
         except BaseException:
             for address, sock in new.items():
                 self._close(address, sock)
@@ -133,7 +135,8 @@ class ListeningSockets:
     def open_control(self, path: str, owner: tuple[int, int]) -> None:
         """Open the control socket at `path`, for `owner` (user and group number). Raises StartError."""
         if self.control is None:
-            self.control = control_socket.listen(path, owner)
+            with _naming(None, "control"):
+                self.control = control_socket.listen(path, owner)
             self._control_path = path
 
     def close(self, successor: bool = False) -> None:
@@ -169,6 +172,16 @@ class ListeningSockets:
         finally:
             for descriptor in inherited:
                 os.set_inheritable(descriptor, False)
+
+
+@contextlib.contextmanager
+def _naming(pool: Any, setting: str) -> Iterator[None]:
+    """Names the setting that an address is from, and the pool (a Config) if it has a name, in a StartError."""
+    try:
+        yield
+    except StartError as error:
+        place = f"pool {pool.name}: {setting}" if pool is not None and pool.name else setting
+        raise StartError(f"{place}: {error}") from None
 
 
 def _bind_for_admin(config: Any, address: str) -> socket.socket:

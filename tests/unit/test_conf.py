@@ -151,7 +151,35 @@ BAD_FILES = [
     ("serverr = a:1\n", ":1: there is no setting 'serverr': did you mean server?"),
     ("[section]\n", ":1: there are no sections here: leave out '[section]'"),
     ("server a:1\n", ":1: an equals sign is missing: write server = a:1"),
+    ("port: 12000\n", ":1: an equals sign is missing: write port = 12000"),
+    ("-p 12000\n", ":1: options are written as name = value here: write port = 12000"),
+    ("alpha:\n  listen: a:1\n", ":1: 'alpha:' looks like a file of pools (nutcracker.yml): give it a name that ends in .yml"),
+    ('listen = "127.0.0.1"\n', ":1: listen: leave out the quotes: write listen = 127.0.0.1"),
+    ("server = a:1, b:1\nserver = a:1\n", ":2: server a:1 is also in line 1: remove one"),
+    ("server = a:1 one\nserver = a:1 one\n", ":2: server a:1 one is also in line 1"),
+    ("server = a:1\nserver = b:1\nbackup = b:1\nbackup = b:1\n", ":4: backup b:1 is also in line 3"),
+    ("server = a:1\nserver = b:1\n\nbackup = c:1\nbackup = b:1\n", ":5: backup b:1 is the backup of itself (server in line 2)"),
 ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "server = a:1 one\nserver = a:1 two\n",  # counts twice, as a client library may have it
+        "server = a:1\nserver = b:1\nbackup = b:1\nbackup = a:1\n",  # crosswise
+        "server = a:1\nserver = b:1\nbackup = a:1\n",
+    ],
+)
+def test_servers_that_may_stand_twice(file, text):
+    assert config("-c", file(text)).server
+
+
+def test_equal_servers_on_the_command_line_count_twice_as_for_magent():
+    assert config("-s", "a:1", "-s", "a:1").server == [A, A]
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(file):
+    assert config("-c", file("\ufeffserver = a:1\r\nport = 5\r\n")).port == 5
 
 
 def test_a_file_that_cannot_be_read_is_told_in_plain_words(tmp_path):
@@ -190,7 +218,15 @@ def test_a_file_that_is_no_text(tmp_path):
         (["-s", "a:1", "--time", "5"], "--time"),
         (["-s", "a:1", "stray"], "stray"),
         (["-s", "a:1", "-k", "--distribution", "ketama"], "ketama (-k)"),
-        (["-s", "a:1", "--distribution", "best"], "'best' is not one of"),
+        (["-s", "a:1", "--distribution", "best"], "'best' is unknown: it must be one of"),
+        (["-s", "a:1", "--distribution", "ketma"], "'ketma' is unknown: did you mean ketama? it must be one of"),
+        (["-s", "a:1", "--distribtion", "ketama"], "there is no option --distribtion: did you mean --distribution?"),
+        (["-s", "127.0.0.1", "11211"], "'11211' belongs to no option"),
+        (["-s", "11211"], "bad server '11211': the host is missing"),
+        (["-s", "10.0.0.300:1"], "'10.0.0.300' is not an IPv4 address"),
+        (["-s", "a:1", "-l", "300.0.0.1"], "-l/--listen: '300.0.0.1' is not an address"),
+        (["-s", "a:1", "-l", "127.0.0.1, ::x"], "-l/--listen: '::x' is not an address"),
+        (["-s", "a:1", "--admin", "1.2.3.400:80"], "--admin: '1.2.3.400:80' is not like"),
         (["-s", "a:1", "--hash-tag", "x"], "not two characters"),
         (["-s", "a:1", "--distribution", "magent", "--points", "5"], "has no setting points"),
     ],
@@ -204,7 +240,10 @@ def test_a_mistake_on_the_command_line(arguments, told):
     [
         ("GMPROXY_PORT", "x", "'x' is not a whole number"),
         ("GMPROXY_VERBOSE", "perhaps", "GMPROXY_VERBOSE: 'perhaps' is neither yes nor no"),
-        ("GMPROXY_SERVER", "a:b", "port 'b' is not a number"),
+        ("GMPROXY_SERVER", "a:b", "environment: GMPROXY_SERVER: bad server 'a:b': port 'b' is not a number"),
+        ("GMPROXY_TIMEOT", "5", "environment: there is no setting GMPROXY_TIMEOT: did you mean GMPROXY_TIMEOUT?"),
+        ("GMPROXY_Timeout", "5", "environment: there is no setting GMPROXY_Timeout: did you mean GMPROXY_TIMEOUT?"),
+        ("GMPROXY_CONFG", "5", "did you mean GMPROXY_CONFIG?"),
     ],
 )
 def test_a_mistake_in_the_environment(variable, value, told):
@@ -213,6 +252,31 @@ def test_a_mistake_in_the_environment(variable, value, told):
 
 def test_other_variables_are_nobodys_business():
     assert config("-s", "a:1", PORT="x", GMPROXY_PURE="1").port == 11211
+
+
+@pytest.mark.parametrize(
+    "variable, value",
+    [
+        ("GMPROXY_SERVICE_HOST", "10.0.0.1"),
+        ("GMPROXY_SERVICE_PORT", "11211"),
+        ("GMPROXY_SERVICE_PORT_MEMCACHE", "11211"),
+        ("GMPROXY_PORT", "tcp://10.0.0.1:11211"),
+        ("GMPROXY_PORT_11211_TCP", "tcp://10.0.0.1:11211"),
+        ("GMPROXY_PORT_11211_TCP_PROTO", "tcp"),
+        ("GMPROXY_PORT_11211_TCP_ADDR", "10.0.0.1"),
+        ("GMPROXY_ADMIN_SERVICE_HOST", "10.0.0.1"),
+        ("GMPROXY_ADMIN_PORT", "tcp://10.0.0.1:8211"),
+    ],
+)
+def test_what_kubernetes_sets_for_a_service_of_that_name(variable, value):
+    assert config("-s", "a:1", **{variable: value}).port == 11211
+
+
+@pytest.mark.parametrize("variable, kept", [("GMPROXY_PORT", 5), ("GMPROXY_LISTEN", "")])
+def test_an_empty_variable(file, variable, kept):
+    """Text is then empty, and what cannot be empty is as if the variable were not there."""
+    made = config("-c", file("server = a:1\nport = 5\nlisten = here\n"), **{variable: ""})
+    assert getattr(made, variable.removeprefix("GMPROXY_").lower()) == kept
 
 
 # -- and back

@@ -1,0 +1,46 @@
+"""Settings from the environment: GMPROXY_NAME for each row of the settings table."""
+
+import re
+from collections.abc import Mapping
+
+from gmproxy.config.settings import SETTINGS, yes_or_no
+from gmproxy.config.settings_file import switch
+from gmproxy.config.suggestions import did_you_mean
+from gmproxy.errors import ConfigError
+
+PREFIX = "GMPROXY_"
+
+#: Variables that are no settings: the configuration file, which build to load or to make, and what the tests are told.
+OTHERS = re.compile("GMPROXY_(CONFIG|PURE|BUILD|EXPECT_BUILD|HANDED_OVER|ARGUMENTS|TEST_[A-Z_]+)")
+
+#: What Kubernetes sets in every container beside a service named gmproxy. GMPROXY_PORT is then no port, but a URL.
+LINKED = re.compile(r"GMPROXY(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+LINK = re.compile("(tcp|udp|sctp)://")
+
+
+def read_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `environment` that are settings, each checked, with every yes, on, 1 ... of a switch written as ConfigArgParse
+    understands it. Raises ConfigError for a variable that begins with GMPROXY_ and is unknown."""
+    found: dict[str, str] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX) or OTHERS.fullmatch(variable) or LINKED.fullmatch(variable) or LINK.match(value):
+            continue
+        setting = SETTINGS.get(variable[len(PREFIX) :].lower())
+        if setting is None or not variable.isupper():
+            names = [PREFIX + name.upper() for name in (*SETTINGS, "config")]
+            raise ConfigError(f"environment: there is no setting {variable}{did_you_mean(variable, names)}")
+        try:
+            checked = setting.parse(value)
+        except ValueError as error:
+            if not value:  # as if it were not set
+                continue
+            raise ConfigError(f"environment: {variable}: {error}") from None
+        found[variable] = switch(checked) if isinstance(checked, bool) else value
+    return found
+
+
+def switched_off(environment: Mapping[str, str]) -> list[str]:
+    """The names of the switches to which `environment`, as `read_environment` returns it, says no."""
+    return [
+        name for name, setting in SETTINGS.items() if setting.parse is yes_or_no and environment.get(PREFIX + name.upper()) == switch(False)
+    ]
