@@ -99,7 +99,7 @@ class BackendConnection:
         self._rest_timer = None
         self._answered = 0  # replies, in the life of this link
         self._marks = deque()  # (time, requests asked until then) of those that are not answered, see check_late
-        self._idle_mark = 0  # see check_idle
+        self._idle_mark = -1  # see check_idle
         self._idle_since = 0.0
         self._timer = ReplyTimer()
         self._received = 0  # bytes, in the life of this link

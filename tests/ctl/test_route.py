@@ -159,7 +159,7 @@ def test_no_such_pool(route, pools):
     [
         (("key",), "no server"),
         (TWO, "which key?"),
-        ((*TWO, "--profile", "perl", "key"), "'perl' is not one of magent, "),
+        ((*TWO, "--profile", "perl", "key"), "'perl' is unknown: it must be one of magent, "),
         (("-s", "a:b", "key"), "port 'b' is not a number"),
         (("-s", "cache1,cache2", "--profile", "spymemcached-ketama", "key"), "hosts: cache1=ADDRESS"),
         (("--pools", "/no/such/file.yml", "key"), "cannot read /no/such/file.yml: No such file or directory"),

@@ -203,5 +203,5 @@ def test_keys_beside_a_file(check):
 
 
 def test_bad_options(check):
-    assert "'ketema' is not one of" in check(facts(), "--distribution", "ketema").complaint
+    assert "'ketema' is unknown: did you mean ketama?" in check(facts(), "--distribution", "ketema").complaint
     assert "there is no pool 'alpha'" in check(facts(), "--pool", "alpha").complaint

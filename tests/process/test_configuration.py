@@ -78,7 +78,7 @@ def test_a_file(write):
         ("port = 70000", "'70000' is not a whole number"),
         ("backup = a:b", "port 'b' is not a number"),
         ("ketama = perhaps", "'perhaps' is neither yes nor no"),
-        ("distribution = rnd", "'rnd' is not one of"),
+        ("distribution = rnd", "'rnd' is unknown: did you mean random?"),
         ("listen = 10.0.0.1\nlisten = 10.0.0.2", "listen is set twice"),
     ],
 )

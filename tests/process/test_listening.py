@@ -81,7 +81,7 @@ def test_a_socket_in_use_is_not_taken_away(memcached, proxy, tmp_path):
     proxy("-s", server, "-f", path)
     done = run("-s", server, "-l", HOST, "-p", free_port(), "-f", path)
     assert done.returncode == 1
-    assert done.stderr == f"gmproxy: cannot listen on {path}: Address already in use\n"
+    assert done.stderr == f"gmproxy: unix_socket: cannot listen on {path}: Address already in use\n"
     check(Talk(path=path))
 
 

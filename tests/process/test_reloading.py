@@ -272,7 +272,7 @@ def test_a_port_in_use(memcached, pools):
     ports = free_port(), server.port
     process = pools({"one": (ports[0], server)})
     told = process.reload({"one": (ports[0], server), "two": (ports[1], server), "three": (free_port(), server)})
-    assert told == {"error": f"cannot listen on {HOST}:{server.port}: Address already in use"}
+    assert told == {"error": f"pool two: listen: cannot listen on {HOST}:{server.port}: Address already in use"}
     with process.talk() as talk:
         talk.in_step()
 

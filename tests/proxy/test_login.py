@@ -183,7 +183,7 @@ def test_a_file_that_everybody_can_read_is_refused(users):
     subprocess.run(["chmod", "644", users], check=True)
     done = run("-s", "127.0.0.1:11211", "--auth-file", users, "-t")
     assert done.returncode == 2
-    assert done.stderr == f"gmproxy: argument --auth-file: {users} can be read by everybody: chmod o-r {users}\n"
+    assert done.stderr == f"gmproxy: --auth-file: {users} can be read by everybody: chmod o-r {users}\n"
 
 
 WRONG = storage(b"set", b"any", b"one hunter2")

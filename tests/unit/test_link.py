@@ -131,3 +131,12 @@ def test_idle_is_counted_from_the_first_look(link, keeper):
     assert not link.closed
     link.check_idle(NOW + 10, 10)
     assert link.closed
+
+
+def test_a_link_that_is_being_opened_is_not_idle(keeper):
+    """As by preconnect, when nobody has asked anything yet."""
+    opening = module.BackendConnection(keeper, 0, gevent.get_hub().loop, "text")
+    opening.check_idle(NOW, 10)
+    assert not opening.closed
+    opening.check_idle(NOW + 10, 10)
+    assert opening.closed
