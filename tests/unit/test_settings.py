@@ -101,7 +101,7 @@ BAD = [
     (settings.size, "1025m", "not a size"),
     (settings.size, "1g", "not a size"),
     (settings.size, "k", "not a size"),
-    (settings.OneOf("a", "b"), "c", "not one of a, b"),
+    (settings.OneOf("a", "b"), "c", "is unknown: it must be one of a, b"),
     (settings.hash_tag, "{", "not two characters"),
     (settings.octal_mode, "0888", "no permissions"),
     (settings.servers, "a:b", "port 'b' is not a number"),
