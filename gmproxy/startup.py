@@ -7,11 +7,12 @@ import contextlib
 import functools
 import os
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from typing import Any
 
-from gmproxy.config import configuration
+from gmproxy.config import configuration, sample
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.monitoring import log_output, logging_setup
 from gmproxy.placement.profiles import PROFILES
@@ -42,6 +43,10 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
             print(_verdict(program, configs))
         elif "print_config" in source.actions:
             print(configuration.describe(configs))
+        elif "print_sample_config" in source.actions:
+            print(sample.sample_configuration(), end="")
+        elif "print_systemd_unit" in source.actions:
+            print(sample.systemd_unit(_directory_of_commands()), end="")
         elif "demo" in source.actions:
             from gmproxy import demo
 
@@ -60,6 +65,12 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
         start_report.report(f"{program}: {type(error).__name__}: {error}\n")
         raise
     return 0
+
+
+def _directory_of_commands() -> str:
+    """Where the command is that was typed, or where those of this Python are if it was `python -m gmproxy`."""
+    typed = sys.argv[0]
+    return sysconfig.get_path("scripts") if typed.endswith(".py") else os.path.dirname(os.path.abspath(typed))
 
 
 def goes_to_background(config: Any) -> bool:

@@ -16,8 +16,10 @@ from gmproxy.config.suggestions import did_you_mean
 from gmproxy.errors import ConfigError
 
 #: Options of the command line that are no settings.
-ACTIONS = ("test_conf", "print_config", "demo", "list_profiles")
+ACTIONS = ("test_conf", "print_config", "print_sample_config", "print_systemd_unit", "demo", "list_profiles")
 
+#: Those for which no server need be named.
+NEEDING_NO_SERVER = {"print_sample_config", "print_systemd_unit", "demo", "list_profiles"}
 
 #: How argparse says that it does not know an argument.
 UNRECOGNIZED = "unrecognized arguments: "
@@ -70,6 +72,10 @@ def parser_for(program: str) -> ArgumentParser:
     section.add_argument("-c", "--config", is_config_file=True, metavar="FILE", help="read settings from this file")
     section.add_argument("-t", "--test-conf", action="store_true", help="check the configuration and exit")
     section.add_argument("--print-config", action="store_true", help="print the effective configuration and exit")
+    section.add_argument("--print-sample-config", action="store_true", help="print a configuration file with every setting and exit")
+    section.add_argument(
+        "--print-systemd-unit", action="store_true", help="print a unit file with which systemd runs this gmproxy and exit"
+    )
     section.add_argument("--list-profiles", action="store_true", help="print what --profile can be and exit")
     section.add_argument("--demo", action="store_true", help="start three local memcached servers and a proxy over them")
     section.add_argument(

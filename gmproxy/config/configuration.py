@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gmproxy.config import credentials, nutcracker
-from gmproxy.config.command_line import ACTIONS, ArgumentParser, parser_for
+from gmproxy.config.command_line import ACTIONS, NEEDING_NO_SERVER, ArgumentParser, parser_for
 from gmproxy.config.environment import read_environment, switched_off
 from gmproxy.config.settings import CREDENTIALS, LISTS, POOL_SETTINGS, SETTINGS, TYPED_IN, render
 from gmproxy.config.settings_file import YAML
@@ -69,7 +69,7 @@ class ConfigSource:
         """The Config of each pool; sets `actions` and `files`. Raises ConfigError."""
         parsed = read_arguments(parser_for(self._program), self._arguments, self.environment)
         self.actions = {action for action in ACTIONS if parsed[action]}
-        configs = make_configs(parsed, self._compat, servers_needed=not self.actions & {"demo", "list_profiles"})
+        configs = make_configs(parsed, self._compat, servers_needed=not self.actions & NEEDING_NO_SERVER)
         named = parsed["config"] and os.path.join(TYPED_IN, parsed["config"])
         secrets = [str(getattr(config, name)) for config in configs for name in CREDENTIALS]
         self.files = [file for file in dict.fromkeys([named, configs[0].pools, *secrets]) if file]
