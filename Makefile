@@ -1,4 +1,5 @@
-# make run           a demo: three local memcached servers and the proxy over them (Ctrl-C ends it)
+# make run           a demo: three local memcached servers and the proxy over them (Ctrl-C ends it), of the compiled modules if make build
+#                    has made them, else of the pure Python build
 # make test          the tests
 # make test-long     those that take minutes, or need what is not on every machine: other projects' test suites, other clients and monitors
 # make test-faults   those with failing servers, wires and workers, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1; with
@@ -6,7 +7,8 @@
 # make lint          ruff (rules and format) and mypy
 # make bench         CPU per request beside twemproxy's nutcracker
 # make bench-report  the same and more, to docs/performance: BENCH_ARGUMENTS=--stored draws anew what was measured before
-# make build         the virtual environment and the compiled modules alone
+# make build         the virtual environment and the compiled modules alone: minutes the first time, then only what was changed
+# make dist          source distribution and wheel, in dist/
 # make test-package  the Debian package, built, and installed in a clean Debian of its own
 # make format        put the code into the form that lint wants
 # make generated     what is made from the settings table: after every change of it
@@ -20,7 +22,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export GMPROXY_BUILD ?= require
 
 SOURCES := setup.py pyproject.toml $(shell find gmproxy -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
+INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
+TEST_TOOLS := $(VENV)/.test-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 TEST_ARGUMENTS ?=
 FAULT_SECONDS ?= 180
@@ -28,18 +32,21 @@ FAULT_SEED ?= 1
 
 LINTERS := $(VENV)/.linters
 
-.PHONY: run test test-long lint format test-faults bench bench-report build test-package generated clean
+# The packages of a list in pyproject.toml, such as an extra, each in quotes.
+packages = $(shell sed -n 's/^$(1) = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-run: $(BUILT)
-	@exec $(BIN)/gmproxy --demo
+.PHONY: run test test-long lint format test-faults bench bench-report build dist test-package generated clean
 
-test: $(BUILT)
+run: $(INSTALLED)
+	@exec ./scripts/run-demo $(BIN)
+
+test: $(BUILT) $(TEST_TOOLS)
 	$(BIN)/python -m pytest tests -m "not long" $(TEST_ARGUMENTS)
 
-test-long: $(BUILT)
+test-long: $(BUILT) $(TEST_TOOLS)
 	$(BIN)/python -m pytest tests -m long -v $(TEST_ARGUMENTS)
 
-test-faults: $(BUILT)
+test-faults: $(BUILT) $(TEST_TOOLS)
 	FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(BIN)/python -m pytest tests/faults -v -s $(TEST_ARGUMENTS)
 
 lint: $(BUILT) $(LINTERS)
@@ -54,7 +61,7 @@ format: $(LINTERS)
 # The versions are those of the extra `lint`: another ruff may format otherwise.
 $(LINTERS): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) $(shell sed -n 's/^lint = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d '",')
+	$(PIP) $(call packages,lint)
 	@touch $@
 
 bench: $(BUILT)
@@ -63,10 +70,21 @@ bench: $(BUILT)
 
 bench-report: $(BUILT)
 	@./scripts/install-missing $(PYTHON) nutcracker:nutcracker gcc:gcc strace:strace
-	$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(PIP) --no-build-isolation --editable '.[test,bench]'
+	$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(PIP) $(call packages,bench)
 	$(BIN)/python bench/publish.py --gmproxy $(BIN)/gmproxy $(BENCH_ARGUMENTS)
 
 build: $(BUILT)
+
+# The wheel is built from the source distribution, each in an environment of its own. auditwheel gives it the name of the oldest glibc that will do.
+dist: $(INSTALLED)
+	@./scripts/install-missing $(PYTHON) gcc:gcc Python.h:python3-dev
+	@echo "== installing in $(VENV):" $(call packages,dist)
+	@$(PIP) $(call packages,dist)
+	@rm -rf dist
+	$(BIN)/python -m build
+	@export PATH="$(abspath $(BIN)):$$PATH"; for wheel in dist/*-linux_*.whl; do \
+	    test ! -e "$$wheel" || { auditwheel repair --wheel-dir dist "$$wheel" && rm "$$wheel"; } || exit; done
+	$(BIN)/python -m twine check --strict dist/*
 
 test-package:
 	@./scripts/install-missing $(PYTHON) dpkg-buildpackage:dpkg-dev lintian:lintian debootstrap:debootstrap ip:iproute2
@@ -79,11 +97,26 @@ generated: $(BUILT)
 	$(BIN)/python scripts/man-options docs/man/gmproxy.8 docs/man/gmproxy.conf.5 docs/man/magent.8
 	$(BIN)/python scripts/bash-completion conf/bash-completion
 
-$(BUILT): $(SOURCES) scripts/install-missing
-	@./scripts/install-missing $(PYTHON) memcached:memcached gcc:gcc
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) 'setuptools>=70.1' 'Cython>=0.29.32,<4'
-	$(PIP) --no-build-isolation --editable '.[test]'
+# Each step says what it is before it begins: on a slow machine it takes its time.
+$(INSTALLED): setup.py pyproject.toml scripts/install-missing
+	@./scripts/install-missing $(PYTHON) memcached:memcached
+	@test -x $(BIN)/python || { echo "== creating the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "== installing in $(VENV): setuptools"
+	@$(PIP) 'setuptools>=70.1'
+	@echo "== installing in $(VENV):" $(call packages,dependencies)
+	@GMPROXY_BUILD=pure $(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(TEST_TOOLS): $(INSTALLED)
+	@echo "== installing in $(VENV):" $(call packages,test)
+	@$(PIP) $(call packages,test)
+	@touch $@
+
+$(BUILT): $(INSTALLED) $(SOURCES)
+	@./scripts/install-missing $(PYTHON) memcached:memcached gcc:gcc Python.h:python3-dev
+	@$(BIN)/python -c 'import Cython' 2>/dev/null || { echo "== installing in $(VENV): Cython"; $(PIP) 'Cython>=0.29.32,<4'; }
+	@echo "== compiling what was changed: minutes the first time"
+	@$(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
 clean:

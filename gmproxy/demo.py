@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
+from gmproxy.compiled import BUILD
 from gmproxy.config.configuration import Config
 from gmproxy.errors import StartError
 from gmproxy.monitoring import logging_setup
@@ -28,8 +29,9 @@ BANNER = """
     status    http://{admin}/ (also /metrics, /healthz, /report.json)
     servers   {servers}
     backup    {backup}
+    build     {build}
 
-  In another terminal:
+  In another terminal{netcat}:
 
     printf 'set key1 0 0 5\\r\\nhello\\r\\nget key1\\r\\nquit\\r\\n' | nc {host} {port}
     printf 'stats\\r\\nquit\\r\\n' | nc {host} {port}
@@ -37,6 +39,8 @@ BANNER = """
   Kill a server and read its keys from the backup:   kill {pid}
   Ctrl-C stops everything.
 """
+
+NO_NETCAT = " (nc is not installed; on Debian: apt install netcat-openbsd)"
 
 
 def run(config: Config, program: str) -> None:
@@ -65,6 +69,8 @@ def run(config: Config, program: str) -> None:
                     admin=config.admin,
                     servers=f"{servers[0].label}, {servers[1].label}",
                     backup=servers[2].label,
+                    build=BUILD,
+                    netcat="" if shutil.which("nc") else NO_NETCAT,
                     host=host,
                     port=port,
                     pid=children[0].pid,

@@ -9,6 +9,8 @@ from support.servers import HOST, free_port
 from support.talk import Talk, storage, value
 from support.timing import eventually
 
+from gmproxy.compiled import BUILD
+
 FOUND = value(b"key1", b"hello") + b"END\r\n"
 
 
@@ -36,6 +38,7 @@ def test_the_demo(proxy, number):
     process = proxy("--demo", "-p", port, port=port)
     shown, servers, backup = read_banner(process)
     assert (shown, len(servers)) == (port, 2)
+    assert re.search(rf"^ +build +{BUILD}$", process.output(), re.MULTILINE)
     with process.talk() as talk:
         talk.expect(storage(b"set", b"key1", b"hello"), b"STORED\r\n")
         talk.expect(b"get key1\r\n", FOUND)

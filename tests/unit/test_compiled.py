@@ -79,3 +79,54 @@ def test_an_extension_that_is_older_than_its_source_is_an_error(copy, name):
     told = build_of(copy, GMPROXY_PURE="")
     assert f"gmproxy/{name}" in told and "make build" in told
     assert build_of(copy, GMPROXY_PURE="1") == "pure True"
+
+
+# -- make run
+
+
+@pytest.fixture
+def shown(copy):
+    """Call it for what scripts/run-demo prints with a `gmproxy` that only tells which build it would run."""
+    commands = copy / "bin"
+    commands.mkdir()
+    tell = "from gmproxy.compiled import BUILD; print(BUILD)"
+    scripts = {"python": f'exec {sys.executable} "$@"', "gmproxy": f"echo \"$1\"; exec {sys.executable} -c '{tell}'"}
+    for name, script in scripts.items():
+        (commands / name).write_text(f"#!/bin/sh\n{script}\n")
+        (commands / name).chmod(0o755)
+
+    def show(**variables):
+        kept = {name: value for name, value in environment().items() if name != "GMPROXY_PURE"}
+        run_demo = [PACKAGE.parent / "scripts/run-demo", commands]
+        done = subprocess.run(
+            run_demo, env=kept | {"PYTHONPATH": str(copy)} | variables, capture_output=True, text=True, check=True, cwd=copy
+        )
+        return done.stdout
+
+    return show
+
+
+needs_scripts = pytest.mark.skipif(not (PACKAGE.parent / "scripts/run-demo").exists(), reason="not in the source tree")
+
+
+@needs_scripts
+@needs_extensions
+def test_the_demo_runs_what_is_compiled(shown):
+    assert shown().splitlines()[-2:] == ["--demo", "compiled"]
+    assert shown(GMPROXY_PURE="1").splitlines()[-2:] == ["--demo", "pure"]
+
+
+@needs_scripts
+def test_the_demo_runs_the_sources_where_nothing_is_compiled(shown, copy):
+    (copy / "gmproxy" / compiled.SOURCES.name).unlink(missing_ok=True)
+    assert shown().splitlines()[-2:] == ["--demo", "pure"]
+    assert "make build" in shown()
+
+
+@needs_scripts
+@needs_extensions
+def test_the_demo_runs_the_sources_where_they_are_newer(shown, copy):
+    path = copy / "gmproxy/routing/router.py"
+    path.write_text(path.read_text() + "\n# changed\n")
+    assert shown().splitlines()[-2:] == ["--demo", "pure"]
+    assert "changed" in shown() and "make build" in shown()

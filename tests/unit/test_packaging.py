@@ -15,6 +15,8 @@ SCRIPTS = (
     "init.d/gmproxy",
     "debian/tests/service",
     "debian/tests/suite",
+    "scripts/install-missing",
+    "scripts/run-demo",
     "scripts/test-package",
     "scripts/package-life",
     "debian/gmproxy.postinst",
@@ -56,7 +58,7 @@ def test_lintian_is_told_of_modules_that_are_there():
 
 
 def test_the_init_script_is_that_of_the_package():
-    assert (ROOT / "debian/gmproxy.init").resolve() == ROOT / "init.d/gmproxy"
+    assert read("debian/gmproxy.init") == read("init.d/gmproxy")  # a link, but for a source distribution, which has none
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
