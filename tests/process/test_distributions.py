@@ -125,7 +125,7 @@ def test_what_is_installed_has_its_files(wheel, tmp_path):
 
     sample = tmp_path / "gmproxy.conf"
     sample.write_text(python(gmproxy, "--print-sample-config", **where))
-    assert "valid" in python(gmproxy, "-t", "-c", sample, **where)
+    assert "valid" in python(gmproxy, "-t", "-c", sample, "-u", "nobody", **where)
     assert re.search(r"^ExecStart=(\S+) ", python(gmproxy, "--print-systemd-unit", **where), re.MULTILINE)[1] == str(gmproxy)
 
 
