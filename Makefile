@@ -60,7 +60,7 @@ format: $(LINTERS)
 
 # The versions are those of the extra `lint`: another ruff may format otherwise.
 $(LINTERS): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(call packages,lint)
 	@touch $@
 
@@ -100,7 +100,7 @@ generated: $(BUILT)
 # Each step says what it is before it begins: on a slow machine it takes its time.
 $(INSTALLED): setup.py pyproject.toml scripts/install-missing
 	@./scripts/install-missing $(PYTHON) memcached:memcached
-	@test -x $(BIN)/python || { echo "== creating the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@test -x $(BIN)/pip || { echo "== creating the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "== installing in $(VENV): setuptools"
 	@$(PIP) 'setuptools>=70.1'
 	@echo "== installing in $(VENV):" $(call packages,dependencies)
