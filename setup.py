@@ -5,7 +5,7 @@ GMPROXY_BUILD=require   a failure to compile is a failure
 GMPROXY_BUILD=pure      do not compile
 
 The extensions are stripped, and made without debug information, unless CFLAGS has a -g, as in a build of a Debian package. Python's own
-flags have one, and with it they are twelve times as large.
+flags have one, and with it the files are six times as large.
 """
 
 import importlib.util

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -19,6 +20,9 @@ from gmproxy.system import bootstrap, sockets
 HOST = "127.0.0.1"
 ADMIN_PORT = 8211
 MEMORY_MB = 64
+#: The end of the terminal is that of the demo, too.
+END_SIGNALS = (*bootstrap.END_SIGNALS, signal.SIGHUP)
+
 START_TIMEOUT = 5  # seconds
 STOP_TIMEOUT = 3
 
@@ -80,7 +84,7 @@ def run(config: Config, program: str) -> None:
 
         worker = Worker(WorkerContext(started_at=time.monotonic()), lambda config: None)
         worker.reconfigure([config], {config.name: [address]}, {address: bound, config.admin: admin})
-        for number in bootstrap.END_SIGNALS:
+        for number in END_SIGNALS:
             gevent.signal_handler(number, worker.end)
         if bootstrap.end_is_pending():
             worker.end()

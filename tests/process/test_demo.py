@@ -32,7 +32,7 @@ def nobody_listens(port):
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_demo(proxy, number):
     port = free_port()
     process = proxy("--demo", "-p", port, port=port)

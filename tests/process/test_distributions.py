@@ -140,7 +140,7 @@ def test_a_compiled_wheel_is_small_and_stripped(source_tree, tmp_path):
         pytest.skip("there is no compiler")
     pytest.importorskip("Cython")
     wheel = make_wheel(source_tree, tmp_path, "require", COMPILING_TAKES)
-    assert wheel.stat().st_size < 4 << 20
+    assert wheel.stat().st_size < 6 << 20  # a third of it is room to grow; with debug information it would be twice that
     commands = install(wheel, tmp_path / "venv")
     assert "(compiled build)" in python(commands / "gmproxy", "-V", executable=commands / "python", cwd=tmp_path)
     modules = list((tmp_path / "venv").rglob("gmproxy/**/*.so"))
