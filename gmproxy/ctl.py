@@ -4,40 +4,74 @@ Exit status: 0 fine, 1 the service is not there or says no, or keys do not match
 3 a server is down (status).
 """
 
+import argparse
 import contextlib
+import functools
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from gmproxy import __version__
+from gmproxy.compiled import BUILD
 from gmproxy.console import actions, queries, route, status, top
 from gmproxy.console.service_client import DEFAULT_PATH, ServiceError
 from gmproxy.errors import ConfigError, GmproxyError
 from gmproxy.system import bootstrap
 
+
+class Command(NamedTuple):
+    """`arguments` and `summary`: for the list of all commands. `run(arguments)` returns the exit status, and raises ConfigError, ServiceError."""
+
+    arguments: str
+    summary: str
+    make_parser: Callable[[], argparse.ArgumentParser]
+    run: Callable[[Sequence[str]], int]
+
+
+#: What shows something, and then what changes something.
+QUERIES: dict[str, Command] = {
+    "status": Command("", "the service, its pools and servers", status.status_parser, status.status),
+    "top": Command("", "the same live, in rates; q ends it, space holds it", top.top_parser, top.top),
+    "stats": Command("", 'what "stats" sends a client', queries.stats_parser, queries.stats),
+    "servers": Command("", "the pools and their servers, as commands name them", queries.servers_parser, queries.servers),
+    "route": Command("KEY...", "where keys go at this moment, or under options of gmproxy", route.route_parser, route.route),
+    "hotkeys": Command("[SECONDS]", "the most frequent keys, in a sample", queries.hotkeys_parser, queries.hotkeys),
+    "slow": Command("", "the slowest of the latest slow requests", queries.slow_parser, queries.slow),
+    "tail": Command("[COUNT [SECONDS]]", "a sample of the requests that come", queries.tail_parser, queries.tail),
+}
+ACTIONS: dict[str, Command] = {
+    "eject": Command("SERVER...", "send a server nothing until it is restored", actions.eject_parser, actions.eject),
+    "restore": Command("SERVER...", "use it again as soon as it answers", actions.restore_parser, actions.restore),
+    "reload": Command("", "read the configuration again", actions.reload_parser, actions.reload),
+    "log-level": Command("[LEVEL]", "log debug, info, warning or error and above", actions.log_level_parser, actions.log_level),
+    "drain": Command("", "accept no more clients, and let those that are connected leave", actions.drain_parser, actions.drain),
+}
+COMMANDS = QUERIES | ACTIONS
+
+
+def _listed(commands: dict[str, Command]) -> str:
+    return "\n".join(f"  gmproxyctl {f'{name} {command.arguments}':<25} {command.summary}" for name, command in commands.items())
+
+
 USAGE = f"""usage: gmproxyctl COMMAND [ARGUMENT...] [--control PATH | -c FILE] [--json]
 
 What is:
-  gmproxyctl status                    the service, its pools and servers; exit status 3 if a server is down
-  gmproxyctl top                       the same live, in rates; q ends it, space holds it
-  gmproxyctl stats                     what "stats" tells a client
-  gmproxyctl route --control PATH KEY...    where the service sends keys at this moment
-  gmproxyctl hotkeys [SECONDS]         which keys are asked for most, in a sample
-  gmproxyctl slow                      the slowest of the latest slow requests
-  gmproxyctl tail [COUNT [SECONDS]]    a sample of the requests that come
+{_listed(QUERIES)}
 
 What is to be:
-  gmproxyctl eject SERVER...           leave a server, by address or name, alone until it is restored
-  gmproxyctl restore SERVER...         use it again as soon as it answers
-  gmproxyctl reload                    read the configuration again
-  gmproxyctl log-level [LEVEL]         log so much from now on: debug, info, warning or error
-  gmproxyctl drain                     accept nobody new, and let clients leave
+{_listed(ACTIONS)}
 
+Options, before or after the command:
   --control PATH   the control socket of the service; else GMPROXY_CONTROL, the setting control in the file given
-                   with -c, or {DEFAULT_PATH}
-  --json           the answer as JSON
-  --pool NAME      the pool meant, where there are several (status, top, stats, route)
-  --interval S     seconds between two looks (top)
-  --count N        end after so many looks (top)
+                   with -c or GMPROXY_CONFIG, or {DEFAULT_PATH}
+  --json           the response as JSON
+  --pool NAME      one pool, where there are several ({", ".join(QUERIES)})
+
+  gmproxyctl help COMMAND   what there is to say to a command; also gmproxyctl COMMAND --help
+  gmproxyctl --version      print the version
+
+Exit status: 0 fine, 1 the service is not there or says no, 2 what was typed makes no sense, 3 a server is down (status)
 
 Without a running service:
   gmproxyctl route KEY... [--pool NAME] [options of gmproxy]
@@ -48,20 +82,8 @@ Without a running service:
                    from it unless -s is given. Prints how many keys match.
 """
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "status": status.status,
-    "top": top.top,
-    "stats": queries.stats,
-    "route": route.route,
-    "hotkeys": queries.hotkeys,
-    "slow": queries.slow,
-    "tail": queries.tail,
-    "eject": actions.eject,
-    "restore": actions.restore,
-    "reload": actions.reload,
-    "log-level": actions.log_level,
-    "drain": actions.drain,
-}
+HELP = ("-h", "--help")
+VERSION = ("-V", "--version")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,13 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _end)  # by an exception, so that `top` leaves the terminal as it was
     try:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print(USAGE, end="")
-            status_code = 0 if arguments else 2
-        elif arguments[0] in COMMANDS:
-            status_code = COMMANDS[arguments[0]](arguments[1:])
-        else:
-            raise ConfigError(f"there is no command {arguments[0]!r}: see gmproxyctl --help")
+        status_code = _run(*_split(arguments))
         sys.stdout.flush()
         return status_code
     except GmproxyError as error:
@@ -90,6 +106,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130  # as of a program that SIGINT ended
+
+
+def _split(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """(the command, or None if there is none; its arguments, with the options that stand before it)"""
+    options: list[str] = []
+    words = list(arguments)
+    while words and words[0].startswith("-"):
+        options.append(words.pop(0))
+        if words and options[-1] in _options_with_value():
+            options.append(words.pop(0))
+    return (words[0], options + words[1:]) if words else (None, options)
+
+
+@functools.cache
+def _options_with_value() -> frozenset[str]:
+    return frozenset(
+        option
+        for command in COMMANDS.values()
+        for action in command.make_parser()._actions
+        if action.nargs != 0
+        for option in action.option_strings
+    )
+
+
+def _run(name: str | None, arguments: list[str]) -> int:
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    asks_help = any(option in options for option in HELP)
+    if name == "help" or (name is None and asks_help):
+        name = next((word for word in arguments if not word.startswith("-")), None)
+        print(USAGE if name is None else _command(name).make_parser().format_help(), end="")
+    elif asks_help and name is not None:
+        print(_command(name).make_parser().format_help(), end="")
+    elif name is None and any(option in options for option in VERSION):
+        print(f"gmproxyctl {__version__} ({BUILD} build)")
+    elif name is not None:
+        return _command(name).run(arguments)
+    elif arguments:
+        raise ConfigError(f"which command? {arguments[0]} alone says none: see gmproxyctl --help")
+    else:
+        print(USAGE, end="")
+        return 2
+    return 0
+
+
+def _command(name: str) -> Command:
+    """Raises ConfigError."""
+    if name not in COMMANDS:
+        raise ConfigError(f"there is no command {name!r}: see gmproxyctl --help")
+    return COMMANDS[name]
 
 
 def _end(number: int, frame: object) -> None:

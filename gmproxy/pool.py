@@ -9,7 +9,7 @@ from typing import Any
 
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
-from gmproxy.backend.health import UP, WARMING
+from gmproxy.backend.health import EJECTED, PROBING, UP, WARMING
 from gmproxy.backend.latency import Meter
 from gmproxy.client.context import PoolContext
 from gmproxy.config.configuration import UNNAMED, Config, placement_for
@@ -170,10 +170,11 @@ class Pool:
         if state == WARMING and not (backend.backed and self.options.on_miss == "warming"):
             state = UP  # its misses are not looked up
         if backend not in self.states or self.states[backend][0] != state:
-            self.states[backend] = state, time.time()
+            since = now - backend.health.ejected_at if state in (EJECTED, PROBING) else 0.0  # probes do not end the time that it is ejected
+            self.states[backend] = state, time.time() - since
 
     def state(self, backend: Backend, now: float) -> tuple[str, float]:
-        """(one of gmproxy.backend.health.STATES, since when: unix time)"""
+        """(one of gmproxy.backend.health.STATES, since when: unix time). Of a server that is ejected or probed: since its ejection."""
         self._note_state(backend, now)
         return self.states[backend]
 

@@ -5,40 +5,61 @@ from collections.abc import Sequence
 from typing import Any
 
 from gmproxy.console import units
-from gmproxy.console.service_client import CommandParser, ServiceClient, print_json
+from gmproxy.console.command_parser import CommandParser
+from gmproxy.console.service_client import ServiceClient, print_json
 
 LEVELS = ("debug", "info", "warning", "error")
 
 
+def eject_parser() -> CommandParser:
+    return _servers_parser("eject", "Send a server nothing, not even probes, until it is restored.")
+
+
 def eject(arguments: Sequence[str]) -> int:
-    parsed = _parse_servers("eject", arguments)
+    parsed = eject_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("eject", *parsed.servers)
     return _print_result(parsed, response, f"ejected until restored: {', '.join(dict.fromkeys(response['ejected']))}")
 
 
+def restore_parser() -> CommandParser:
+    return _servers_parser("restore", "Probe an ejected server now, and use it again as soon as it answers.")
+
+
 def restore(arguments: Sequence[str]) -> int:
-    parsed = _parse_servers("restore", arguments)
+    parsed = restore_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("restore", *parsed.servers)
     restored = ", ".join(dict.fromkeys(response["restored"]))
     return _print_result(parsed, response, f"used again as soon as it answers a probe: {restored}" if restored else "was not ejected")
 
 
+def drain_parser() -> CommandParser:
+    return CommandParser("drain", "Accept no more clients, and disconnect each after its next reply. A reload accepts clients again.")
+
+
 def drain(arguments: Sequence[str]) -> int:
-    parsed = CommandParser("drain").parse_args(arguments)
+    parsed = drain_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("drain")
     return _print_result(parsed, response, f"nobody new is accepted; {units.count(response['clients'], 'client')} to leave")
 
 
+def log_level_parser() -> CommandParser:
+    parser = CommandParser("log-level", "Print or set the level of the log, until the next start.")
+    parser.add_argument("level", nargs="?", choices=LEVELS, help="log messages of this level and above")
+    return parser
+
+
 def log_level(arguments: Sequence[str]) -> int:
-    parser = CommandParser("log-level")
-    parser.add_argument("level", nargs="?", choices=LEVELS)
-    parsed = parser.parse_args(arguments)
+    parsed = log_level_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("log-level", *filter(None, [parsed.level]))
     return _print_result(parsed, response, response["level"])
 
 
+def reload_parser() -> CommandParser:
+    return CommandParser("reload", "Read the configuration again, as on SIGHUP, and print what changed.")
+
+
 def reload(arguments: Sequence[str]) -> int:
-    parsed = CommandParser("reload").parse_args(arguments)
+    parsed = reload_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("reload")
     lines = ["reloaded", *(f"{word}: {', '.join(response[word])}" for word in ("added", "removed") if response[word])]
     lines += [f"changed{f' in {pool}' if pool else ''}: {', '.join(names)}" for pool, names in response["changed"].items()]
@@ -47,10 +68,10 @@ def reload(arguments: Sequence[str]) -> int:
     return _print_result(parsed, response, "\n".join(lines))
 
 
-def _parse_servers(command: str, arguments: Sequence[str]) -> argparse.Namespace:
-    parser = CommandParser(command)
-    parser.add_argument("servers", nargs="+", metavar="SERVER")
-    return parser.parse_args(arguments)
+def _servers_parser(command: str, description: str) -> CommandParser:
+    parser = CommandParser(command, description)
+    parser.add_argument("servers", nargs="+", metavar="SERVER", help="address as status shows it, or name")
+    return parser
 
 
 def _print_result(parsed: argparse.Namespace, response: dict[str, Any], text: str) -> int:

@@ -10,23 +10,28 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gmproxy.console import table, units
-from gmproxy.console.service_client import CommandParser, ServiceClient, print_json, seconds, whole
+from gmproxy.console.command_parser import CommandParser, seconds, whole
+from gmproxy.console.service_client import ServiceClient, print_json
+from gmproxy.errors import ConfigError
 
 #: Seconds for which requests are sampled: the default, and at most.
 SAMPLE, LONGEST_SAMPLE = 5.0, 60.0
 
-HOT = ("REQUESTS", "PART", "COMMAND<", "KEY<")
-SLOW = ("TOOK", "STAGE<", "COMMAND<", "SERVER<", "AT<", "KEY<")
+SERVERS = ("SERVER<", "POOL<", "ROLE<", "NAME<")
+HOT = ("REQUESTS", "PART", "POOL<", "COMMAND<", "KEY<")
+SLOW = ("TOOK", "STAGE<", "COMMAND<", "POOL<", "SERVER<", "AT<", "KEY<")
 TAIL = ("AT<", "POOL<", "COMMAND<", "KEYS", "BYTES", "KEY<")
 
 #: Requests that `tail` shows: the default, and at most; and how many seconds it waits for them.
 TAIL_SHOWN, MOST_SHOWN, TAIL_WAITS = 20, 1000, 1.0
 
 
+def stats_parser() -> CommandParser:
+    return CommandParser("stats", 'Print the lines that "stats" sends a client.', has_pool=True)
+
+
 def stats(arguments: Sequence[str]) -> int:
-    parser = CommandParser("stats")
-    parser.add_argument("--pool")
-    parsed = parser.parse_args(arguments)
+    parsed = stats_parser().parse_args(arguments)
     counters = ServiceClient.from_arguments(parsed).send_command("stats", *filter(None, [parsed.pool]))["general"]
     if parsed.json:
         print_json(counters)
@@ -36,10 +41,41 @@ def stats(arguments: Sequence[str]) -> int:
     return 0
 
 
+def servers_parser() -> CommandParser:
+    return CommandParser("servers", "List the pools and their servers, as --pool, eject and restore name them.", has_pool=True)
+
+
+def servers(arguments: Sequence[str]) -> int:
+    parsed = servers_parser().parse_args(arguments)
+    listed = ServiceClient.from_arguments(parsed).send_command("servers")["servers"]
+    if parsed.pool is not None:
+        pools = list(dict.fromkeys(server["pool"] for server in listed))
+        if parsed.pool not in pools:
+            raise ConfigError(f"there is no pool {parsed.pool!r}; known: {', '.join(pools)}")
+        listed = [server for server in listed if server["pool"] == parsed.pool]
+    if parsed.json:
+        print_json(listed)
+    else:
+        rows = [(server["label"], server["pool"], server["role"], server["name"]) for server in listed]
+        print("\n".join(table.format_table(SERVERS, rows, table.wants_colour(sys.stdout))))
+    return 0
+
+
+def hotkeys_parser() -> CommandParser:
+    parser = CommandParser("hotkeys", "Show the most frequent keys of the requests that come now, from a sample.", has_pool=True)
+    parser.add_argument(
+        "seconds",
+        nargs="?",
+        metavar="SECONDS",
+        type=seconds(0.1, LONGEST_SAMPLE),
+        default=SAMPLE,
+        help="length of the sample (%(default)g)",
+    )
+    return parser
+
+
 def hotkeys(arguments: Sequence[str]) -> int:
-    parser = CommandParser("hotkeys")
-    parser.add_argument("seconds", nargs="?", type=seconds(0.1, LONGEST_SAMPLE), default=SAMPLE)
-    parsed = parser.parse_args(arguments)
+    parsed = hotkeys_parser().parse_args(arguments)
     return _show(
         parsed,
         "hotkeys",
@@ -49,15 +85,20 @@ def hotkeys(arguments: Sequence[str]) -> int:
         lambda key: (
             units.number(key["count"]),
             units.percent(key["share"]),
+            key["pool"],
             key["command"],
             key["key"],
         ),
     )
 
 
+def slow_parser() -> CommandParser:
+    return CommandParser("slow", "Show the slowest of the latest requests that took a server longer than slow_threshold.", has_pool=True)
+
+
 def slow(arguments: Sequence[str]) -> int:
     return _show(
-        CommandParser("slow").parse_args(arguments),
+        slow_parser().parse_args(arguments),
         "slow",
         "slow",
         [],
@@ -66,6 +107,7 @@ def slow(arguments: Sequence[str]) -> int:
             units.duration(request["seconds"]),
             request["stage"],
             request["command"],
+            request["pool"],
             request["backend"],
             _clock(request["time"]),
             request["key"],
@@ -73,11 +115,20 @@ def slow(arguments: Sequence[str]) -> int:
     )
 
 
+def tail_parser() -> CommandParser:
+    parser = CommandParser("tail", "Show a sample of the requests that come now.", has_pool=True)
+    parser.add_argument(
+        "count", nargs="?", metavar="COUNT", type=whole(1, MOST_SHOWN), default=TAIL_SHOWN, help="this many requests (%(default)d)"
+    )
+    parser.add_argument(
+        "seconds", nargs="?", metavar="SECONDS", type=seconds(0.1, LONGEST_SAMPLE), default=TAIL_WAITS,
+        help="or those that come within this time (%(default)g)",
+    )  # fmt: skip
+    return parser
+
+
 def tail(arguments: Sequence[str]) -> int:
-    parser = CommandParser("tail")
-    parser.add_argument("count", nargs="?", type=whole(1, MOST_SHOWN), default=TAIL_SHOWN)
-    parser.add_argument("seconds", nargs="?", type=seconds(0.1, LONGEST_SAMPLE), default=TAIL_WAITS)
-    parsed = parser.parse_args(arguments)
+    parsed = tail_parser().parse_args(arguments)
     return _show(
         parsed,
         "tail",
@@ -103,7 +154,9 @@ def _show(
     heads: Sequence[str],
     row: Callable[[dict[str, Any]], Sequence[str]],
 ) -> int:
-    """Send `command`, and print the list `name` in the response: as JSON, or a line made by `row` of each. Raises ServiceError."""
+    """Send `command` with `words` and the pool, and print the list `name` in the response: as JSON, or a line made by `row` of each.
+    Raises ServiceError."""
+    words = [*words, *filter(None, [parsed.pool])]
     listed = ServiceClient.from_arguments(parsed).send_command(command, *words, extra_time=getattr(parsed, "seconds", 0.0))[name]
     if parsed.json:
         print_json(listed)

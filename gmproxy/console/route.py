@@ -1,34 +1,71 @@
 """gmproxyctl route: where keys go, by a configuration or in the running service at this moment."""
 
+import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gmproxy.config import configuration
+from gmproxy.config.configuration import ArgumentParser
 from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, option_name
 from gmproxy.console import route_check
 from gmproxy.console.offline_routes import OfflineRoutes, select_pool, show_key
 from gmproxy.console.service_client import ServiceClient, print_json
 from gmproxy.errors import ConfigError
 
+#: Where the servers of a service are that is configured by its environment alone.
+SERVERS_IN_ENVIRONMENT = ("GMPROXY_SERVER", "GMPROXY_POOLS")
+
+
+def route_parser() -> ArgumentParser:
+    """Every setting of gmproxy is an option of it, though its help does not list them."""
+    parser = configuration.parser_for("gmproxyctl route")
+    for action in parser._actions:
+        action.help = argparse.SUPPRESS
+    parser.usage = (
+        "gmproxyctl route KEY... [--pool NAME] [--json] [--control PATH]\n"
+        "       gmproxyctl route KEY... [--pool NAME] [--json] OPTIONS OF gmproxy\n"
+        "       gmproxyctl route --check FILE [--pool NAME] [OPTIONS OF gmproxy]"
+    )
+    parser.description = (
+        "Show where keys go: in the running service at this moment, or, where options of gmproxy (-s, -c, --pools, --profile ...) are given, "
+        "under these, without a service."
+    )
+    parser.epilog = "Options of gmproxy: see gmproxy --help."
+    section = parser.add_argument_group("Options")
+    section.add_argument("keys", nargs="*", metavar="KEY")
+    section.add_argument("--check", metavar="FILE", help="compare with where keys were observed, and print how many match")
+    section.add_argument("--pool", metavar="NAME", help="for this pool alone")
+    section.add_argument("--json", action="store_true", help="the response as JSON")
+    return parser
+
 
 def route(arguments: Sequence[str]) -> int:
     """Returns the exit status. Raises ConfigError, ServiceError."""
-    parser = configuration.parser_for("gmproxyctl route")
-    parser.add_argument("keys", nargs="*")
-    parser.add_argument("--check", metavar="FILE")
-    parser.add_argument("--pool", metavar="NAME")
-    parser.add_argument("--json", action="store_true")
-    typed = configuration.read_arguments(parser, arguments, {})
-    running = typed["control"] is not None and not typed["config"]
-    parsed = typed if running else configuration.read_arguments(parser, arguments, os.environ)
+    parser = route_parser()
+    typed = vars(parser.parse_args(arguments, env_vars={}, config_file_contents=""))
+    if typed["check"] is not None and typed["keys"]:
+        raise ConfigError("say keys or --check FILE, not both")
+    if typed["check"] is None and not typed["keys"]:
+        raise ConfigError("which key? see gmproxyctl route --help")
+    if typed["check"] is None and _asks_service(typed, os.environ):
+        return _print_routes(typed, _routes_by_service(typed))
+    parsed = configuration.read_arguments(parser, arguments, os.environ)
     if parsed["check"] is not None:
-        if parsed["keys"]:
-            raise ConfigError("say keys or --check FILE, not both")
         return route_check.check(parsed)
-    if not parsed["keys"]:
-        raise ConfigError("which key? see gmproxyctl --help")
-    routes = _routes_by_service(parsed) if running else _routes_by_configuration(parsed)
+    return _print_routes(parsed, _routes_by_configuration(parsed))
+
+
+def _asks_service(typed: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
+    """False if a configuration is `typed`, or servers stand in the environment, and no control socket is named in the same place."""
+    if typed["control"]:
+        return True
+    if typed["config"] or typed["pools"] or any(typed[name] is not None for name in POOL_SETTINGS):
+        return False
+    return bool(environment.get("GMPROXY_CONTROL")) or not any(map(environment.get, SERVERS_IN_ENVIRONMENT))
+
+
+def _print_routes(parsed: dict[str, Any], routes: list[dict[str, Any]]) -> int:
     if parsed["json"]:
         print_json([{**route, "key": show_key(os.fsencode(route["key"]))} for route in routes])
     else:
@@ -46,7 +83,7 @@ def _routes_by_service(parsed: dict[str, Any]) -> list[dict[str, Any]]:
     for name in POOL_SETTINGS:
         if parsed[name] is not None:
             raise ConfigError(f"{option_name(SETTINGS[name])} beside --control: the running service has its own")
-    pools = ServiceClient(parsed["control"]).send_command("route", *parsed["keys"])["pools"]
+    pools = ServiceClient.find(parsed["control"], None).send_command("route", *parsed["keys"])["pools"]
     if parsed["pool"] is not None and parsed["pool"] not in pools:
         raise ConfigError(f"there is no pool {parsed['pool']!r}; known: {', '.join(pools)}")
     wanted = pools if parsed["pool"] is None else [parsed["pool"]]

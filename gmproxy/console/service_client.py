@@ -5,8 +5,8 @@ import grp
 import json
 import os
 import pwd
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from gmproxy.config import configuration
 from gmproxy.errors import ConfigError, GmproxyError
@@ -19,61 +19,31 @@ DEFAULT_PATH = "/run/gmproxy/gmproxy.control"
 RESPONSE_TIMEOUT = 10.0
 
 
-Number = TypeVar("Number", int, float)
-
-
 class ServiceError(GmproxyError):
     """The service is not there, or says no (exit status 1)."""
 
 
-class CommandParser(argparse.ArgumentParser):
-    """The arguments of a command that is sent to the service."""
-
-    def __init__(self, command: str) -> None:
-        super().__init__(f"gmproxyctl {command}", add_help=False, allow_abbrev=False)
-        self.add_argument("--control", metavar="PATH")
-        self.add_argument("-c", "--config", metavar="FILE")
-        self.add_argument("--json", action="store_true")
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}: see gmproxyctl --help")
-
-
-def _number(kind: Callable[[str], Number], what: str) -> Callable[[Number, Number], Callable[[str], Number]]:
-    """f(least, most) returns what parses such numbers, for a CommandParser."""
-
-    def between(least: Number, most: Number) -> Callable[[str], Number]:
-        def parse(text: str) -> Number:
-            refusal = argparse.ArgumentTypeError(f"{text!r} is not {what} from {least} to {most}")
-            try:
-                value = kind(text)
-            except ValueError:
-                raise refusal from None
-            if not least <= value <= most:
-                raise refusal
-            return value
-
-        return parse
-
-    return between
-
-
-seconds = _number(float, "a number of seconds")
-whole = _number(int, "a whole number")
-
-
 class ServiceClient:
-    """The service at `path`."""
+    """The service at the control socket `path`. `origin`: who says that it is there, for messages."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, origin: str = "--control") -> None:
         self.path = path
+        self.origin = origin
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> "ServiceClient":
         """The one meant by the `arguments` of a CommandParser, and by the environment. Raises ConfigError."""
-        return cls(
-            arguments.control or environment.get("GMPROXY_CONTROL") or _configured_path(arguments.config, environment) or DEFAULT_PATH
-        )
+        return cls.find(arguments.control, arguments.config, environment)
+
+    @classmethod
+    def find(cls, control: str | None, config_file: str | None, environment: Mapping[str, str] = os.environ) -> "ServiceClient":
+        """The one at `control`, or else in the environment, or in the configuration file, or at DEFAULT_PATH. Raises ConfigError."""
+        if control:
+            return cls(control)
+        if environment.get("GMPROXY_CONTROL"):
+            return cls(environment["GMPROXY_CONTROL"], "GMPROXY_CONTROL")
+        file = config_file or environment.get("GMPROXY_CONFIG")
+        return cls(_configured_path(file), f"control in {file}") if file else cls(DEFAULT_PATH, "the default")
 
     def send_command(self, command: str, *arguments: str, extra_time: float = 0.0) -> dict[str, Any]:
         """Send `command`, and wait for the response: RESPONSE_TIMEOUT and `extra_time` seconds at most. Raises ServiceError."""
@@ -84,7 +54,10 @@ class ServiceClient:
         except PermissionError:
             raise ServiceError(f"no permission for {self.path}: {_owner(self.path)}") from None
         except (FileNotFoundError, ConnectionRefusedError):
-            raise ServiceError(f"no service at {self.path}: is it running, with control = {self.path}? See --control and -c") from None
+            raise ServiceError(
+                f"no service at {self.path} ({self.origin}): is it running with control = {self.path}? "
+                "For another socket: --control PATH, -c FILE or GMPROXY_CONTROL"
+            ) from None
         except (OSError, EOFError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error) or "the connection was closed"
             raise ServiceError(f"no answer from {self.path}: {reason}") from None
@@ -102,10 +75,8 @@ class ServiceClient:
         return report
 
 
-def _configured_path(config_file: str | None, environment: Mapping[str, str]) -> str | None:
-    file = config_file or environment.get("GMPROXY_CONFIG")
-    if not file:
-        return None
+def _configured_path(file: str) -> str:
+    """Raises ConfigError."""
     path = configuration.read_arguments(configuration.parser_for("gmproxyctl"), ["-c", file], {})["control"]
     if not path:
         raise ConfigError(f"{file} sets no control socket: say --control PATH")

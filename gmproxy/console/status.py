@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gmproxy.console import table, units
+from gmproxy.console.command_parser import CommandParser
 from gmproxy.console.rates import ServerCounters, is_down, primaries, quantile
-from gmproxy.console.service_client import CommandParser, ServiceClient, print_json
+from gmproxy.console.service_client import ServiceClient, print_json
 
 #: The exit status if a server is down.
 DOWN = 3
@@ -14,11 +15,13 @@ DOWN = 3
 HEADS = ("STATE<", "FOR<", "SERVER<", "SHARE", "LINKS", "IN FLIGHT", "REQUESTS", "HITS", "P50", "P99", "ERRORS", "LAST ERROR<")
 
 
+def status_parser() -> CommandParser:
+    return CommandParser("status", "Show the service, its pools and servers. Exit status 3: a server is ejected or probed.", has_pool=True)
+
+
 def status(arguments: Sequence[str]) -> int:
     """Returns the exit status. Raises ConfigError, ServiceError."""
-    parser = CommandParser("status")
-    parser.add_argument("--pool")
-    parsed = parser.parse_args(arguments)
+    parsed = status_parser().parse_args(arguments)
     report = ServiceClient.from_arguments(parsed).fetch_report(parsed.pool)
     if parsed.json:
         print_json(report)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gmproxy.console import status, table, units
+from gmproxy.console.command_parser import CommandParser, seconds, whole
 from gmproxy.console.rates import ServerCounters, primaries, quantile
-from gmproxy.console.service_client import CommandParser, ServiceClient, seconds, whole
+from gmproxy.console.service_client import ServiceClient
 
 HEADS = ("STATE<", "SERVER<", "REQ/S", "HITS", "P50", "P99", "ERR/S", "OUT/S", "IN/S", "LINKS", "IN FLIGHT")
 
@@ -26,13 +27,16 @@ _KEYS, _HELD = "q ends, space holds", "held: space goes on, q ends"
 _END_OF_INPUT = b"\x04"
 
 
+def top_parser() -> CommandParser:
+    parser = CommandParser("top", "Show the rates of the service, live: q ends it, space holds it.", has_pool=True)
+    parser.add_argument("--interval", metavar="S", type=seconds(0.1, 3600), default=1.0, help="seconds between two updates (%(default)g)")
+    parser.add_argument("--count", metavar="N", type=whole(1, 1_000_000_000), help="end after this many updates")
+    return parser
+
+
 def top(arguments: Sequence[str]) -> int:
     """Returns the exit status. Raises ConfigError, ServiceError."""
-    parser = CommandParser("top")
-    parser.add_argument("--pool")
-    parser.add_argument("--interval", type=seconds(0.1, 3600), default=1.0)
-    parser.add_argument("--count", type=whole(1, 1_000_000_000))
-    parsed = parser.parse_args(arguments)
+    parsed = top_parser().parse_args(arguments)
     service = ServiceClient.from_arguments(parsed)
     if parsed.json:
         for before, after in _report_pairs(service, parsed, time.sleep):

@@ -43,16 +43,31 @@ def _report(worker: MonitoredWorker, arguments: list[str]) -> Response:
     return report.worker_report(worker, worker.now())
 
 
+def _servers(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    """Which servers there are. Unlike a report it has nothing measured from now on."""
+    return {
+        "servers": [
+            {"pool": pool.title, "role": role, "label": backend.label, "name": backend.server.name or ""}
+            for pool in worker.pools.values()
+            for role, backends in (("primary", pool.router.backends), ("backup", pool.router.backups))
+            for backend in backends
+        ]
+    }
+
+
 def _slow(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    """The slowest requests of all pools, or of the one that `arguments` name."""
     worker.measure()
-    return {"slow": worker.slow.slowest()[:MAX_SLOW_REPORTED]}
+    titles = [pool.title for pool in _find_pools(worker, arguments)]
+    return {"slow": [request for request in worker.slow.slowest() if request["pool"] in titles][:MAX_SLOW_REPORTED]}
 
 
 def _begin_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    """Begin to sample; `arguments`: how many requests are to be kept."""
+    """Begin to sample; `arguments`: how many requests are to be kept, and perhaps the one pool that is meant."""
     if any(pool.router.sampler is not None for pool in worker.pools.values()):
         raise LookupError("requests are being sampled already")
-    samplers = {pool: sampling.Sampler(pool.title, int(arguments[0]), worker.now, time.time) for pool in worker.pools.values()}
+    pools = _find_pools(worker, arguments[1:])
+    samplers = {pool: sampling.Sampler(pool.title, int(arguments[0]), worker.now, time.time) for pool in pools}
     for pool, sampler in samplers.items():
         pool.router.sampler = sampler
     return {}
@@ -162,10 +177,16 @@ def _reset(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _find_pool(worker: MonitoredWorker, arguments: Sequence[str]) -> MonitoredPool:
-    name = arguments[0] if arguments else next(iter(worker.pools))
-    if name not in worker.pools:
-        raise LookupError(f"there is no pool {name!r}")
-    return worker.pools[name]
+    """The pool that is named first in `arguments`, by its title, or else the first one. Raises LookupError."""
+    return _find_pools(worker, arguments)[0]
+
+
+def _find_pools(worker: MonitoredWorker, arguments: Sequence[str]) -> list[MonitoredPool]:
+    """The pool that is named first in `arguments`, by its title, or else all of them. Raises LookupError."""
+    pools = list(worker.pools.values())
+    if arguments and not (named := [pool for pool in pools if pool.title == arguments[0]]):
+        raise LookupError(f"there is no pool {arguments[0]!r}; known: {', '.join(pool.title for pool in pools)}")
+    return named if arguments else pools
 
 
 def _ping(worker: MonitoredWorker, arguments: list[str]) -> Response:
@@ -174,6 +195,7 @@ def _ping(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
     "report": _report,
+    "servers": _servers,
     "slow": _slow,
     "sample": _begin_sample,
     "sampled": _end_sample,
@@ -188,7 +210,7 @@ COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
 }
 
 #: Commands that an operator may send.
-PUBLIC = ("report", "slow", "route", "eject", "restore", "log-level", "drain", "stats", "reset", "ping")
+PUBLIC = ("report", "servers", "slow", "route", "eject", "restore", "log-level", "drain", "stats", "reset", "ping")
 
 
 # -- the responses of all workers as one
@@ -276,11 +298,12 @@ def _parse_number(
 
 
 def sample(workers: CallableWorkers, name: str, arguments: Sequence[str], then: OnResponse) -> None:
-    """`hotkeys [SECONDS]` and `tail [COUNT [SECONDS]]`: sample the requests of all workers for some seconds. `then` is called
+    """`hotkeys [SECONDS [POOL]]` and `tail [COUNT [SECONDS [POOL]]]`: sample the requests of all workers for some seconds. `then` is called
     from the loop with the response, or at once for bad arguments."""
     try:
         kept = parse_count(arguments, 0, 20) if name == "tail" else 0
-        seconds = parse_seconds(arguments[1:] if name == "tail" else arguments, 1.0 if name == "tail" else 5.0)
+        rest = arguments[1:] if name == "tail" else arguments
+        seconds = parse_seconds(rest, 1.0 if name == "tail" else 5.0)
     except LookupError as error:
         then({"error": str(error)})
         return
@@ -309,4 +332,4 @@ def sample(workers: CallableWorkers, name: str, arguments: Sequence[str], then: 
             result = {"error": repr(error)}
         then(result)
 
-    workers.call_workers("sample", [str(kept)], on_begun)
+    workers.call_workers("sample", [str(kept), *rest[1:2]], on_begun)

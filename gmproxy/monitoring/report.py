@@ -244,7 +244,7 @@ def _same_backends(pools: Sequence[dict[str, Any]], known: int) -> Iterable[list
 
 
 def _merge_backends(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    worst = max(backends, key=lambda backend: (STATES_BY_SEVERITY.index(backend["state"]), backend["state_since"]))
+    worst = max(backends, key=lambda backend: STATES_BY_SEVERITY.index(backend["state"]))
     latest = max(backends, key=lambda backend: backend["last_error_at"])
     latencies = [backend["latency"] for backend in backends]
     return (
@@ -252,7 +252,7 @@ def _merge_backends(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
         | _sum([{name: backend[name] for name in SUMS} for backend in backends])
         | {
             "state": worst["state"],
-            "state_since": worst["state_since"],
+            "state_since": _state_since(backends, worst),
             "by_hand": any(backend["by_hand"] for backend in backends),
             "ejected_at": max(backend["ejected_at"] for backend in backends),
             "last_error": latest["last_error"],
@@ -269,6 +269,14 @@ def _merge_backends(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
             },
         }
     )
+
+
+def _state_since(backends: Sequence[dict[str, Any]], worst: dict[str, Any]) -> float:
+    """Since when the first worker has seen the state `worst`; or, where it is up, the last one."""
+    if worst["state"] == UP:
+        return max(backend["state_since"] for backend in backends)
+    alike = (EJECTED, PROBING) if worst["state"] in (EJECTED, PROBING) else (worst["state"],)
+    return min(backend["state_since"] for backend in backends if backend["state"] in alike)
 
 
 # -- health

@@ -8,6 +8,7 @@ import threading
 import pytest
 from support.timing import TICK
 
+from gmproxy import ctl
 from gmproxy.console import service_client
 from gmproxy.system import control_socket
 
@@ -84,9 +85,23 @@ def test_a_file_that_is_wrong(gmproxyctl, tmp_path):
 # -- nobody, or nonsense
 
 
-@pytest.mark.parametrize("command", ["status", "top", "stats", "slow", "reload", "drain", "hotkeys", "tail", "log-level"])
-def test_nobody_is_there(command, gmproxyctl, tmp_path):
-    assert f"no service at {tmp_path}/none: is it running" in gmproxyctl(command, "--control", tmp_path / "none").refusal
+#: Each command, with what it needs.
+COMMANDS = [(name, *{"route": ["key"], "eject": ["a"], "restore": ["a"]}.get(name, [])) for name in ctl.COMMANDS]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_nobody_is_there(words, gmproxyctl, tmp_path, monkeypatch):
+    """Every command finds the socket alike, and says which one it tried."""
+    path = tmp_path / "none"
+    file = tmp_path / "gmproxy.conf"
+    file.write_text(f"control = {path}\n")
+    assert f"no service at {path} (--control): is it running" in gmproxyctl(*words, "--control", path).refusal
+    monkeypatch.setattr(service_client, "DEFAULT_PATH", str(path))
+    assert f"no service at {path} (the default): is it running" in gmproxyctl(*words).refusal
+    monkeypatch.setenv("GMPROXY_CONFIG", str(file))
+    assert f"no service at {path} (control in {file}): is it running" in gmproxyctl(*words).refusal
+    monkeypatch.setenv("GMPROXY_CONTROL", f"{path}2")
+    assert f"no service at {path}2 (GMPROXY_CONTROL): is it running" in gmproxyctl(*words).refusal
 
 
 def test_a_socket_that_was_left_behind(gmproxyctl, tmp_path):
@@ -147,4 +162,4 @@ def test_it_does_not_answer(gmproxyctl, sockets, monkeypatch):
 )
 def test_what_makes_no_sense(words, says, gmproxyctl):
     complaint = gmproxyctl(*words).complaint
-    assert says in complaint and "gmproxyctl --help" in complaint
+    assert says in complaint and f"see gmproxyctl {words[0]} --help" in complaint

@@ -2,7 +2,9 @@
 
 import json
 
+from support.servers import HOST, free_port
 from support.service import Load
+from support.talk import Talk
 from support.timing import eventually, milliseconds
 
 
@@ -21,8 +23,8 @@ def test_the_hottest_key_comes_first(service, ask):
     with Load(running.port):
         said = ask(running, "hotkeys", "0.3")
         told = json.loads(ask(running, "hotkeys", "0.3", "--json").out)
-    assert said.lines[0].split() == ["REQUESTS", "PART", "COMMAND", "KEY"]
-    assert said.lines[1].split()[1:] == ["100.0", "%", "get", "k"] or said.lines[1].split()[-2:] == ["get", "k"]
+    assert said.lines[0].split() == ["REQUESTS", "PART", "POOL", "COMMAND", "KEY"]
+    assert said.lines[1].split()[-3:] == ["default", "get", "k"]
     assert told[0]["key"] == "k" and told[0]["count"] > 0
 
 
@@ -35,6 +37,39 @@ def test_a_sample_of_the_requests(service, ask):
         told = json.loads(ask(running, "tail", "--json", "2", "0.3").out)
     assert len(said.lines) == 1 + 3 and all(line.split()[2] == "get" and line.split()[-1] == "k" for line in said.lines[1:])
     assert [request["key"] for request in told] == ["k", "k"]
+
+
+def test_the_servers(service, ask):
+    running = service("-b", "10.0.0.9:11211 spare")
+    lines = ask(running, "servers").lines
+    assert lines[0].split() == ["SERVER", "POOL", "ROLE", "NAME"]
+    assert [line.split() for line in lines[1:3]] == [[server.address, "default", "primary"] for server in running.servers]
+    assert lines[3].split() == ["10.0.0.9:11211", "default", "backup", "spare"]
+    assert json.loads(ask(running, "servers", "--pool", "default", "--json").out)[2]["label"] == "10.0.0.9:11211"
+    assert "there is no pool 'other'; known: default" in ask(running, "servers", "--pool", "other").complaint
+
+
+def test_one_pool_alone(proxy, memcached, ask, tmp_path):
+    """What is sampled, and what was slow, of one of two pools."""
+    server, ports = memcached(), [free_port(), free_port()]
+    pools = tmp_path / "nutcracker.yml"
+    pools.write_text(
+        "".join(f"{name}:\n  listen: {HOST}:{port}\n  servers:\n    - {server.address}:1\n" for name, port in zip(("alpha", "beta"), ports))
+    )
+    running = proxy("--pools", pools, "--control", tmp_path / "control", port=ports[0])
+    running.control = str(tmp_path / "control")
+    with Talk(ports[0]) as talk:  # the server is the same
+        talk.expect(b"set k 0 0 5\r\nhello\r\n", b"STORED\r\n")
+    with Load(ports[0]), Load(ports[1]):
+        everything = json.loads(ask(running, "hotkeys", "0.3", "--json").out)
+        one = json.loads(ask(running, "hotkeys", "--pool", "beta", "0.3", "--json").out)
+        requests = json.loads(ask(running, "tail", "--pool", "alpha", "5", "0.3", "--json").out)
+    assert {key["pool"] for key in everything} == {"alpha", "beta"}
+    assert [(key["pool"], key["share"]) for key in one] == [("beta", 1.0)]
+    assert {request["pool"] for request in requests} == {"alpha"}
+    assert ask(running, "slow", "--pool", "alpha").out == "none\n"
+    for command in ("hotkeys", "slow", "tail", "stats"):
+        assert "there is no pool 'gamma'; known: alpha, beta" in ask(running, command, "--pool", "gamma").refusal
 
 
 def test_nothing_to_tell(service, ask):
@@ -66,7 +101,8 @@ def test_the_slow_requests(service, ask):
     eventually(lambda: ask(running, "slow").out != "none\n")
     told = json.loads(ask(running, "slow", "--json").out)
     assert told[0]["key"] == "k" and told[0]["command"] == "get" and told[0]["seconds"] >= 0.001
-    assert ask(running, "slow").lines[0].split() == ["TOOK", "STAGE", "COMMAND", "SERVER", "AT", "KEY"]
+    assert ask(running, "slow").lines[0].split() == ["TOOK", "STAGE", "COMMAND", "POOL", "SERVER", "AT", "KEY"]
+    assert ask(running, "slow", "--pool", "default").out == ask(running, "slow").out
 
 
 def test_where_a_key_goes_at_this_moment(service, ask, gmproxyctl):

@@ -151,13 +151,35 @@ def test_no_such_pool(route, pools):
     assert "there is no pool 'gamma'; known: alpha, beta" in route("--pools", pools, "--pool", "gamma", "key").complaint
 
 
+# -- with a service, or without
+
+
+def test_servers_in_the_environment_need_no_service(route, monkeypatch):
+    monkeypatch.setenv("GMPROXY_SERVER", "10.0.0.1,10.0.0.2")
+    assert route("key").lines == route(*TWO, "key").lines
+
+
+def test_servers_that_were_typed_need_no_service_wherever_one_is(route, monkeypatch):
+    monkeypatch.setenv("GMPROXY_CONTROL", "/no/such/socket")
+    assert route(*TWO, "key").lines == ["key=key hash=193496974 server=10.0.0.1:11211"]
+
+
+def test_a_service_that_was_named_is_asked(route, monkeypatch, tmp_path):
+    file = tmp_path / "gmproxy.conf"
+    file.write_text("server = 10.0.0.1\n")
+    assert "no service at /no/such/socket (--control)" in route("--control", "/no/such/socket", "-c", file, "key").refusal
+    monkeypatch.setenv("GMPROXY_SERVER", "10.0.0.1")
+    monkeypatch.setenv("GMPROXY_CONTROL", "/no/such/socket")
+    assert "no service at /no/such/socket (GMPROXY_CONTROL)" in route("key").refusal
+
+
 # -- what cannot be answered
 
 
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (("key",), "no server"),
+        (("--profile", "dalli", "key"), "no server"),
         (TWO, "which key?"),
         ((*TWO, "--profile", "perl", "key"), "'perl' is unknown: it must be one of magent, "),
         (("-s", "a:b", "key"), "port 'b' is not a number"),
@@ -175,7 +197,7 @@ def test_what_cannot_be_answered(arguments, says, route):
     "arguments, says",
     [
         (("rout", "key"), "there is no command 'rout'"),
-        (("--check", "file"), "there is no command '--check'"),
+        (("--check", "file"), "which command? --check alone says none"),
     ],
 )
 def test_no_such_command(arguments, says, gmproxyctl):
@@ -187,6 +209,7 @@ def test_help(asked, gmproxyctl):
     said = gmproxyctl(asked)
     assert (said.status, said.err) == (0, "")
     assert "route KEY" in said.out and "route --check" in said.out
+    assert gmproxyctl("help") == said
 
 
 def test_nothing_asked(gmproxyctl):

@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
+from support.keys import keys_by_server
 from support.reports import THEN, backend, pool, report
-from support.timing import eventually
+from support.timing import eventually, milliseconds
 
 from gmproxy.console import status
 
@@ -60,6 +62,24 @@ def test_a_server_that_is_down_is_another_exit_status(service, ask):
     assert line.split()[0] in ("ejected", "probing") and "connecting" in line
     assert said.lines[-1] == "1 of 2 servers down"
     assert ask(running, "status", "--json").status == status.DOWN
+
+
+def test_an_ejected_server_is_down_since_its_ejection(service, ask):
+    """Not since the latest probe."""
+    running = service("--server-failure-limit", "1", "--timeout", milliseconds(200), "--server-retry-timeout", milliseconds(300))
+    running.servers[1].pause()  # probes take as long as the timeout
+
+    def look(state):
+        backends = json.loads(ask(running, "status", "--json").out)["pools"]["default"]["backends"]
+        return next((each for each in backends if each["label"] == running.servers[1].address and each["state"] == state), None)
+
+    _, [key] = keys_by_server(2, 1)
+    with running.talk() as talk:
+        talk.ask(b"set %b 0 0 1\r\n1\r\n" % key)
+    began = eventually(lambda: look("ejected"))
+    for state in ("probing", "ejected"):
+        now = eventually(lambda: look(state))
+        assert now["state_since"] == pytest.approx(began["ejected_at"], abs=0.01)
 
 
 def test_json_is_the_report(service, ask):

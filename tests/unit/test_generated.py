@@ -103,8 +103,6 @@ def test_the_completion_is_as_it_is_generated():
         ("gmproxy --conn", ["--connect-timeout"]),
         ("gmproxy -s a:1 --on-miss a", ["always"]),
         ("magent -u roo", ["root"]),
-        ("gmproxyctl ro", ["route"]),
-        ("gmproxyctl l", ["log-level"]),
     ],
 )
 def test_bash_completes(line, offered):

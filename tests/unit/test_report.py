@@ -137,11 +137,11 @@ def test_a_state_is_the_worst_and_an_error_the_latest():
         [
             of_worker(1, backend(state="up", state_since=50.0, last_error="timeout", last_error_at=3.0)),
             of_worker(2, backend(state="ejected", state_since=20.0, last_error="closed", last_error_at=2.0, by_hand=True)),
-            of_worker(3, backend(state="ejected", state_since=30.0)),
+            of_worker(3, backend(state="probing", state_since=30.0)),
         ]
     )
     (one,) = whole["pools"]["default"]["backends"]
-    assert (one["state"], one["state_since"], one["by_hand"], one["last_error"]) == ("ejected", 30.0, True, "timeout")
+    assert (one["state"], one["state_since"], one["by_hand"], one["last_error"]) == ("ejected", 20.0, True, "timeout")
 
 
 def test_servers_are_matched_by_address_role_and_place():

@@ -1,0 +1,48 @@
+"""The arguments of the commands of gmproxyctl."""
+
+import argparse
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from gmproxy.errors import ConfigError
+
+Number = TypeVar("Number", int, float)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The arguments of a command that is sent to the service. `has_pool`: it can be for one pool alone."""
+
+    def __init__(self, command: str, description: str, has_pool: bool = False) -> None:
+        super().__init__(f"gmproxyctl {command}", description=description, add_help=False, allow_abbrev=False)
+        if has_pool:
+            self.add_argument("--pool", metavar="NAME", help="for this pool alone")
+        self.add_argument("--json", action="store_true", help="the response as JSON")
+        self.add_argument("--control", metavar="PATH", help="the control socket of the service")
+        self.add_argument("-c", "--config", metavar="FILE", help="the configuration file that names the control socket")
+        self.add_argument("-h", "--help", action="store_true", help="print this and exit")
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}: see {self.prog} --help")
+
+
+def _number(kind: Callable[[str], Number], what: str) -> Callable[[Number, Number], Callable[[str], Number]]:
+    """f(least, most) returns what parses such numbers, for a CommandParser."""
+
+    def between(least: Number, most: Number) -> Callable[[str], Number]:
+        def parse(text: str) -> Number:
+            refusal = argparse.ArgumentTypeError(f"{text!r} is not {what} from {least} to {most}")
+            try:
+                value = kind(text)
+            except ValueError:
+                raise refusal from None
+            if not least <= value <= most:
+                raise refusal
+            return value
+
+        return parse
+
+    return between
+
+
+seconds = _number(float, "a number of seconds")
+whole = _number(int, "a whole number")

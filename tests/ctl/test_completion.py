@@ -1,0 +1,82 @@
+"""What bash completes after gmproxyctl."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.servers import HOST, environment, free_port
+from support.timing import PATIENCE, eventually
+
+ROOT = Path(__file__).parents[2]
+BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
+
+pytestmark = pytest.mark.skipif(not BASH_COMPLETION.exists(), reason="bash-completion is not installed")
+
+
+@pytest.fixture
+def complete(tmp_path):
+    """complete(line): what bash offers for the last word of `line`, as readline calls it."""
+    program = tmp_path / "bin" / "gmproxyctl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m gmproxy.ctl "$@"\n')
+    program.chmod(0o755)
+
+    def ask(line):
+        words = [word for part in line.split(" ") for word in re.findall(r"[^:]+|:", part) or [""]]
+        script = f"""
+            source {BASH_COMPLETION}; source {ROOT}/conf/bash-completion
+            PATH={program.parent}:$PATH
+            COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}
+            _gmproxyctl
+            printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE, env=environment())
+        assert not done.stderr
+        return done.stdout.split()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "line, offered",
+    [
+        ("gmproxyctl ro", ["route"]),
+        ("gmproxyctl l", ["log-level"]),
+        ("gmproxyctl help res", ["restore"]),
+        ("gmproxyctl --control /no/such/socket --json sl", ["slow"]),
+        ("gmproxyctl --v", ["--version"]),
+        ("gmproxyctl status --p", ["--pool"]),
+        ("gmproxyctl top --i", ["--interval"]),
+        ("gmproxyctl eject --", ["--json", "--control", "--config", "--help"]),
+        ("gmproxyctl --pool x log-level w", ["warning"]),
+        ("gmproxyctl route --check", ["--check"]),
+        ("gmproxyctl route --prof", ["--profile"]),
+        ("gmproxyctl route --profile dal", ["dalli"]),
+        ("gmproxyctl route --check /etc/hostn", ["/etc/hostname"]),
+        ("gmproxyctl --control /etc/hostn", ["/etc/hostname"]),
+        ("gmproxyctl nonsense --", []),
+        ("gmproxyctl --control /no/such/socket eject ", []),
+    ],
+)
+def test_commands_and_their_options(line, offered, complete):
+    assert complete(line) == offered
+
+
+def test_pools_and_servers_of_the_service(complete, proxy, memcached, tmp_path):
+    servers = [memcached(), memcached()]
+    control = tmp_path / "control"
+    pools = tmp_path / "nutcracker.yml"
+    port = free_port()
+    pools.write_text(
+        f"alpha:\n  listen: {HOST}:{port}\n  servers:\n    - {servers[0].address}:1 one\n    - {servers[1].address}:1 $(touch${{IFS}}x)\n"
+    )
+    proxy("--pools", pools, "--control", control, port=port)
+    quoted = r"\$\(touch\$\{IFS\}x\)"
+    eventually(lambda: set(complete(f"gmproxyctl --control {control} eject ")) == {"one", quoted, *(server.address for server in servers)})
+    begun, rest = servers[0].address[:-1], servers[0].address.partition(":")[2]
+    eventually(lambda: rest in complete(f"gmproxyctl eject --control {control} {begun}"), what="what follows the colon")
+    eventually(lambda: complete(f"gmproxyctl hotkeys --control {control} --pool a") == ["alpha"])
+    assert not Path("x").exists(), "a name is not run"
