@@ -31,6 +31,7 @@ class Pool:
     """
     config        the Config of this pool
     title         its name, also where it has none
+    log           where a line has the name of the pool, if it has one
     states        {backend: (its state, since when, unix time)}
     options       its settings as they are now: one object, updated at a reload, that clients and servers share
     context       what its clients share
@@ -41,7 +42,7 @@ class Pool:
     def __init__(self, config: Config, worker_context: Any) -> None:
         self.title = config.name or UNNAMED
         self.states: dict[Backend, tuple[str, float]] = {}
-        self._log = PoolLogger(config.name, self.title)
+        self.log = PoolLogger(config.name, self.title)
         self._slow: SlowLog | None = None  # see measure
         self._placement: tuple[Config, Placement] | None = None
         self._key_shares: tuple[Any, list[float]] | None = None  # (locator, what `key_shares` returned for it)
@@ -82,7 +83,7 @@ class Pool:
         if config.backup:
             return 1
         if config.server_connections < self._worker_context.workers and self._worker_context.number == 0:
-            self._log.warning(
+            self.log.warning(
                 "server_connections is below workers server_connections=%d workers=%d",
                 config.server_connections,
                 self._worker_context.workers,
@@ -97,7 +98,7 @@ class Pool:
         backends = []
         for server, backend in zip(servers, matched):
             if backend is None:
-                backend = Backend(server, self.options, self.router, self._log, backed, is_backup)
+                backend = Backend(server, self.options, self.router, self.log, backed, is_backup)
             else:
                 backend.follow_options(backed)
             backend.share_invalidations(self._worker_context.server_invalidations(self.config.name, is_backup, server.label))
@@ -114,7 +115,7 @@ class Pool:
                 backend.tick(now)
                 self._note_state(backend, now)
             except Exception:
-                internal_errors.record("backend.tick")
+                internal_errors.record("backend.tick", backend.log_name)
         try:
             self.context.clients.tick(now)
             if self._draining:
@@ -128,7 +129,7 @@ class Pool:
             try:
                 backend.tick(now)
             except Exception:
-                internal_errors.record("backend.tick")
+                internal_errors.record("backend.tick", backend.log_name)
             if backend.is_busy() or busy_at > now:
                 self._draining[backend] = now
             elif now - busy_at >= LAST_TIMEOUTS * self.options.timeout:
@@ -196,11 +197,11 @@ class Pool:
 
 
 class PoolLogger(logging.LoggerAdapter):
-    """The log of one pool. If the pool has a name, each line has it."""
+    """The log of one pool. If the pool has a name, each line ends with `suffix`, which says it."""
 
     def __init__(self, name: str, title: str) -> None:
         super().__init__(logging.getLogger("gmproxy"), {"pool": title})
-        self._suffix = f" pool={name}" if name else ""
+        self.suffix = f" pool={name}" if name else ""
 
     def process(self, message: str, options: MutableMapping[str, Any]) -> tuple[str, MutableMapping[str, Any]]:
-        return message + self._suffix, {**options, "extra": self.extra}
+        return message + self.suffix, {**options, "extra": self.extra}

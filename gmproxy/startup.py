@@ -5,6 +5,7 @@ Exit status: 0 fine, 1 the machine refuses (a port in use, an unknown user), 2 t
 
 import contextlib
 import functools
+import logging
 import os
 import sys
 import sysconfig
@@ -20,7 +21,7 @@ from gmproxy.process.listeners import ListeningSockets
 from gmproxy.process.supervisor import Supervisor
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import WorkerGroup
-from gmproxy.system import bootstrap, daemon, descriptors, proctitle, sockets
+from gmproxy.system import bootstrap, daemon, descriptors, proctitle, sockets, systemd
 from gmproxy.system.systemd import Notifier
 
 
@@ -56,8 +57,9 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
             _serve(Supervisor(source, configs, listening_sockets, Notifier(source.environment), start_report), program)
     except GmproxyError as error:
         start_report.report(f"{program}: {error}\n")
+        severity = f"<{log_output.severity_of(logging.ERROR)}>" if systemd.is_journal(log_output.STDERR, os.environ) else ""
         with contextlib.suppress(OSError):  # a closed stderr does not change the exit status
-            print(f"{program}: {error}", file=sys.stderr, flush=True)
+            print(f"{severity}{program}: {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 1

@@ -74,7 +74,7 @@ class Backend(MissedWrites):
         self.connections: list[BackendConnection | None] = [None] * options.lanes
         self._connection_count = options.lanes
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
-        self.half_closed = HalfClosedConnections()
+        self.half_closed = HalfClosedConnections(self.log_name)
         self.ask_backup_on_miss = False
         self.meter: Meter | None = None
         self.bytes_sent = 0
@@ -184,7 +184,7 @@ class Backend(MissedWrites):
                 sock.close()
             self._loop.run_callback(connection.fail, error.reason, error.detail, not isinstance(error, LocalError))
         except Exception:
-            internal_errors.record("backend.connect")
+            internal_errors.record("backend.connect", self.log_name)
             if sock is not None and not connection.attached():
                 sock.close()
             self._loop.run_callback(connection.fail, CONNECTING, "internal error", False)
@@ -244,7 +244,7 @@ class Backend(MissedWrites):
         try:
             self.router.health_changed()
         except Exception:
-            internal_errors.record("router.health_changed")
+            internal_errors.record("router.health_changed", self.log_name)
 
     def fails_to_catch_up(self, reason: str) -> None:
         """It could not be told to forget what it missed."""
@@ -294,7 +294,7 @@ class Backend(MissedWrites):
         try:
             self.health_checker.tick(now)
         except Exception:
-            internal_errors.record("caretaker.tick")
+            internal_errors.record("caretaker.tick", self.log_name)
 
     def reset_counters(self) -> None:
         self.counters.reset()
@@ -309,7 +309,7 @@ class Backend(MissedWrites):
             try:
                 step()
             except Exception:
-                internal_errors.record("backend.close")
+                internal_errors.record("backend.close", self.log_name)
                 done = False
         return done
 

@@ -50,6 +50,7 @@ def resume_all(ready: list[ReplySink]) -> None:
 class ConnectionOwner:
     """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd).
 
+    log_name                     the server as values of a log line, "server=10.0.0.1:11211"
     meter                        hears how long answers take (gmproxy.backend.latency.Meter), or None while nobody wants to know
     bytes_sent, bytes_received   so far
     """
@@ -141,16 +142,16 @@ class BackendConnection:
                 watcher.stop()
                 watcher.close()
         except Exception:
-            internal_errors.record("link.close")
+            internal_errors.record("link.close", self.backend.log_name)
         try:
             if sock is not None:
                 sock.close()
         except Exception:
-            internal_errors.record("link.close")
+            internal_errors.record("link.close", self.backend.log_name)
         try:
             self.backend.connection_closed(self)
         except Exception:
-            internal_errors.record("backend.link_closed")
+            internal_errors.record("backend.link_closed", self.backend.log_name)
 
     def fail(self, reason: str, detail: str = "", fault: bool = True) -> None:
         """Close the link because of `reason`. The backend gets each request that is left without a reply, and whatever becomes of one of
@@ -165,7 +166,7 @@ class BackendConnection:
             begun = not self._reader.is_between_messages()
             half_closes = sock is not None and reason not in (CLOSED, RESET) and self._awaits_changes()
         except Exception:
-            internal_errors.record("link.fail")
+            internal_errors.record("link.fail", self.backend.log_name)
         if half_closes:
             self._sock = None
         self.close()
@@ -176,7 +177,7 @@ class BackendConnection:
         try:
             self.backend.connection_failed(self, reason, detail, waiting.count, fault)
         except Exception:
-            internal_errors.record("backend.link_failed")
+            internal_errors.record("backend.link_failed", self.backend.log_name)
         self._fail_requests(waiting, reason, sent, begun)
 
     def _fail_requests(self, waiting: RequestQueue, reason: str, sent: int, begun: bool) -> None:
@@ -215,13 +216,13 @@ class BackendConnection:
         try:
             self.backend.half_closed.add(sock)
         except Exception:
-            internal_errors.record("lingering.add")
+            internal_errors.record("lingering.add", self.backend.log_name)
             sock.close()
 
     def _abandon(self, request: Request, where: str) -> ReplySink | None:
         """`where` an exception was raised that is being handled: only `request` has no reply for that. Returns the session that waits for no
         more replies by this, or None."""
-        internal_errors.record(where)
+        internal_errors.record(where, self.backend.log_name)
         return self.backend.request_abandoned(request)
 
     def _awaits_changes(self) -> bool:
@@ -280,7 +281,7 @@ class BackendConnection:
 
     def _fail_internally(self, where: str) -> None:
         """An exception of our own is being handled after which nobody knows what the server was sent, or has answered."""
-        internal_errors.record(where)
+        internal_errors.record(where, self.backend.log_name)
         self.fail(CLOSED, "internal error", False)
 
     def _take_out(self) -> bytes:
@@ -362,7 +363,7 @@ class BackendConnection:
                 if session is not None:
                     ready.append(session)
             else:  # after that of the last one
-                internal_errors.record("link.on_readable")
+                internal_errors.record("link.on_readable", self.backend.log_name)
             self.fail(CLOSED, "internal error", False)
         resume_all(ready)
 

@@ -27,9 +27,10 @@ _CUT = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 
 class HalfClosedConnections:
-    """The connections to one server that linger. `len()` of it: how many."""
+    """The connections to one server that linger. `len()` of it: how many. `log_name`: the server as values of a log line."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_name: str = "") -> None:
+        self._log_name = log_name
         self._watchers: dict[socket.socket, Any] = {}  # socket -> its watcher
 
     def __len__(self) -> int:
@@ -70,7 +71,7 @@ class HalfClosedConnections:
         except OSError:
             pass
         except Exception:
-            internal_errors.record("lingering.on_readable")
+            internal_errors.record("lingering.on_readable", self._log_name)
         self._forget(sock)
 
     def _cut(self, sock: socket.socket) -> None:

@@ -101,7 +101,7 @@ class HealthChecker:
         try:
             task()
         except Exception:  # a fault of our own: the next tick finds what is still to be done
-            internal_errors.record("caretaker." + task.__name__.lstrip("_"))
+            internal_errors.record("caretaker." + task.__name__.lstrip("_"), self.backend.log_name)
         finally:
             self._at_work = None
 

@@ -6,6 +6,7 @@ from gmproxy.protocol.request cimport Request
 cdef class MissedWrites(ConnectionOwner):
     cdef readonly str label
     cdef readonly object log
+    cdef readonly str log_name
     cdef readonly object invalidations
     cdef public bint behind
     cdef readonly object shared_invalidations

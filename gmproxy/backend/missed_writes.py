@@ -18,16 +18,18 @@ class MissedWrites(ConnectionOwner):
     invalidations         keys that may be stale there; `behind` is True while there are any
     shared_invalidations  those of all workers (gmproxy.process.shared_invalidations.ServerInvalidations), or None
     label, log            of the server, for the log
+    log_name              the server, and its pool if that has a name, as values of a log line
     guests                keys that were written there for a server that is ejected
     fetches               keys that are being fetched from the backups to fill it: {key: gmproxy.routing.fill.Fetching}
     """
 
-    __slots__ = ("label", "log", "invalidations", "behind", "shared_invalidations", "guests", "fetches", "_states", "_worker_number",
+    __slots__ = ("label", "log", "log_name", "invalidations", "behind", "shared_invalidations", "guests", "fetches", "_states", "_worker_number",
                  "_full_of_guests")  # fmt: skip
 
     def __init__(self, label: str, log: Any, journal_size: int) -> None:
         self.label = label
         self.log = log
+        self.log_name = f"server={label}{getattr(log, 'suffix', '')}"
         self.invalidations = PendingInvalidations(journal_size)
         self.behind = False
         self.shared_invalidations: Any = None

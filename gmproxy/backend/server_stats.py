@@ -60,4 +60,4 @@ class ServerStats:
         except BackendError:
             pass  # its health is looked after by others
         except Exception:
-            internal_errors.record("insides.ask")
+            internal_errors.record("insides.ask", f"server={label}")

@@ -1,4 +1,4 @@
-"""Where log lines are written: stderr, a file or syslog. No write ever waits, and none ever raises.
+"""Where log lines are written: stderr, the journal, a file or syslog. No write ever waits, and none ever raises.
 
 A log line is written in the loop of a worker or of the master. If the reader of a pipe, a terminal or /dev/log is slow or gone, a write that
 waits would stop every client, and one that raises would end whatever was being done. So a line that cannot be written at once is dropped
@@ -31,6 +31,11 @@ SEVERITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logg
 MODE = 0o666
 
 STDERR = 2
+
+
+def severity_of(level: int) -> int:
+    """The severity of syslog(3) for a `level` of logging."""
+    return next(severity for least, severity in SEVERITIES if level >= least)
 
 
 class LogOutput(logging.Handler):
@@ -105,6 +110,15 @@ class StreamOutput(LogOutput):
             os.close(self.descriptor)
 
 
+class JournalOutput(StreamOutput):
+    """Writes to stderr where that is the journal of systemd. It takes each line for a message, and the severity from the front of it
+    (sd-daemon(3)); it knows the time."""
+
+    def write_line(self, line: bytes, level: int = logging.INFO) -> bool:
+        prefix = b"<%d>" % severity_of(level)
+        return super().write_line(b"\n".join(prefix + part for part in line.split(b"\n")), level)
+
+
 class SyslogOutput(LogOutput):
     """Sends to the syslog socket at `path`. Connects again when the daemon was restarted; while there is none, lines are dropped."""
 
@@ -116,8 +130,7 @@ class SyslogOutput(LogOutput):
         self._connect()
 
     def write_line(self, line: bytes, level: int) -> bool:
-        severity = next(severity for least, severity in SEVERITIES if level >= least)
-        message = f"<{LOG_DAEMON << 3 | severity}>{self._ident}".encode() + line[:LONGEST_SYSLOG_MESSAGE] + b"\0"
+        message = f"<{LOG_DAEMON << 3 | severity_of(level)}>{self._ident}".encode() + line[:LONGEST_SYSLOG_MESSAGE] + b"\0"
         if self._socket is not None:
             try:
                 self._send(message)

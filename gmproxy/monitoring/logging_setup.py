@@ -1,4 +1,7 @@
-"""Where the log goes: stderr, a file, or syslog for a process in the background. One line for each event."""
+"""Where the log goes: stderr, a file, or syslog for a process in the background. One line for each event.
+
+Syslog and the journal add the time and the severity themselves.
+"""
 
 import dataclasses
 import logging
@@ -10,8 +13,10 @@ from gmproxy.config.configuration import Config
 from gmproxy.errors import StartError
 from gmproxy.monitoring import log_output
 from gmproxy.monitoring.events import RECENT_EVENTS
+from gmproxy.system import systemd
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
+BARE_FORMAT = "%(message)s"
 SYSLOG_SOCKET = "/dev/log"
 
 #: Lines of one kind that are written in WINDOW seconds. The rest is summed up in one line, with repeated=N.
@@ -29,7 +34,8 @@ def set_up(config: Config, in_background: bool, worker: str = "") -> None:
     """
     handler = _handler(config, in_background)
     suffix = f" worker={worker}" if worker else ""
-    handler.setFormatter(logging.Formatter(("%(message)s" if isinstance(handler, log_output.SyslogOutput) else FORMAT) + suffix))
+    has_time = isinstance(handler, (log_output.SyslogOutput, log_output.JournalOutput))
+    handler.setFormatter(logging.Formatter((BARE_FORMAT if has_time else FORMAT) + suffix))
     handler.addFilter(BurstFilter(handler))
     logging.raiseExceptions = False  # a log that fails is no reason to print a traceback, least of all to a dead stderr
     log = logging.getLogger("gmproxy")
@@ -52,7 +58,8 @@ def _handler(config: Config, in_background: bool) -> log_output.LogOutput:
         except OSError as error:
             raise StartError(f"cannot write log file {config.log_file}: {error.strerror}") from None
     if not in_background:
-        return log_output.StreamOutput(log_output.open_stderr())
+        kind = log_output.JournalOutput if systemd.is_journal(log_output.STDERR, os.environ) else log_output.StreamOutput
+        return kind(log_output.open_stderr())
     return log_output.SyslogOutput(SYSLOG_SOCKET, f"gmproxy[{os.getpid()}]: ")
 
 

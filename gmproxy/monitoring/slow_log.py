@@ -3,6 +3,7 @@
 Nothing here reads a clock: the caller passes the time.
 """
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,20 @@ if TYPE_CHECKING:
 #: Slow requests that are remembered.
 SLOW_KEPT = 200
 
+#: Seconds between two lines of the log about the slow requests of one pool.
+LOGGED_EVERY = 10.0
+
 #: Seconds over which the loop's lag is the longest.
 LAG_WINDOW = 1.0
+
+
+@dataclasses.dataclass
+class SlowSummary:
+    """The slow requests of a pool since the log last had them: how many, to which servers, and the slowest of them."""
+
+    requests: int
+    servers: set[str]
+    slowest: dict[str, Any]
 
 
 class SlowLog:
@@ -25,7 +38,8 @@ class SlowLog:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._requests: deque[dict[str, Any]] = deque(maxlen=SLOW_KEPT)
-        self._unreported: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}  # (pool, server) -> (how many, the slowest of them)
+        self._unreported: dict[str, SlowSummary] = {}  # by pool
+        self._reported_at: dict[str, float] = {}  # pool -> when the log last had a line about it
 
     def record_request(self, pool: str, label: str, request: "Request", seconds: float) -> None:
         """Keep what is shown of `request`, for which the server `label` of `pool` needed `seconds`. Called from the loop."""
@@ -40,17 +54,21 @@ class SlowLog:
             "time": self._clock(),
         }
         self._requests.append(facts)
-        count, slowest = self._unreported.get((pool, label), (0, facts))
-        self._unreported[pool, label] = count + 1, max(slowest, facts, key=lambda one: one["seconds"])
+        summary = self._unreported.setdefault(pool, SlowSummary(0, set(), facts))
+        summary.requests += 1
+        summary.servers.add(label)
+        summary.slowest = max(summary.slowest, facts, key=lambda one: one["seconds"])
 
     def slowest(self) -> list[dict[str, Any]]:
         """The requests that are kept, the slowest first."""
         return sorted(self._requests, key=lambda facts: -facts["seconds"])
 
-    def take_unreported(self) -> list[tuple[int, dict[str, Any]]]:
-        """[(how many, the slowest of them)], for each server that had any since the last call."""
-        unreported, self._unreported = list(self._unreported.values()), {}
-        return unreported
+    def take_unreported(self, now: float) -> list[SlowSummary]:
+        """What is to be logged now: one for each pool that has slow requests, and had none taken in the last LOGGED_EVERY seconds. `now`:
+        seconds."""
+        due = [pool for pool in self._unreported if now - self._reported_at.get(pool, -LOGGED_EVERY) >= LOGGED_EVERY]
+        self._reported_at.update(dict.fromkeys(due, now))
+        return [self._unreported.pop(pool) for pool in due]
 
 
 class LoopLag:

@@ -177,11 +177,14 @@ class Worker:
     def _sum_up(self) -> None:
         """Log summaries of what would be too much for one line per request; and end samplings that were started and never ended."""
         control_commands.end_late_samples(self.pools.values(), self.now())
-        for count, slowest in self.slow.take_unreported():
-            log.warning(
-                "slow requests server=%s requests=%d slowest=%.0fms command=%s key=%r",
+        for summary in self.slow.take_unreported(self.now()):
+            slowest = summary.slowest
+            pool_log = next((pool.log for pool in self.pools.values() if pool.title == slowest["pool"]), log)
+            pool_log.warning(
+                "slow requests server=%s requests=%d servers=%d slowest=%.0fms command=%s key=%r",
                 slowest["backend"],
-                count,
+                summary.requests,
+                len(summary.servers),
                 slowest["seconds"] * 1000,
                 slowest["command"],
                 slowest["key"],

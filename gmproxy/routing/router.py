@@ -12,7 +12,6 @@ A request that no server could answer is a miss if it only reads, else SERVER_ER
 missed is noted (backend/missed_writes.py).
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +27,6 @@ from gmproxy.routing.failover import Detour, follow_stragglers
 from gmproxy.routing.fill import Fetch, MetaRefill, Refill
 from gmproxy.routing.multiget import GATHERER, FanOut
 from gmproxy.routing.replicate import Copies
-
-log = logging.getLogger("gmproxy")
 
 #: A gat is sent in lines of at most so many bytes of keys.
 LONGEST_GAT = 1900
@@ -111,7 +108,8 @@ class Router:
             try:
                 locator = self._place(live=live).locator
             except ConfigError as error:
-                log.warning("ring not changed reason=%s", error)
+                ejected = ",".join(backend.label for index, backend in enumerate(self.backends) if index not in live)
+                self.backends[0].log.warning("ring not changed server=%s reason=%s", ejected, error)
                 return
             self.locator = locator
             away = len(live) < len(self.backends)

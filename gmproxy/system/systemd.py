@@ -1,13 +1,24 @@
-"""Reports the state of the service to systemd (sd_notify), where systemd asked for it by NOTIFY_SOCKET. Otherwise does nothing."""
+"""What is particular to a service of systemd: it reports its state (sd_notify), where systemd asked for it by NOTIFY_SOCKET; and its stderr
+may be the journal."""
 
 import os
 import socket
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 WATCHDOG = "WATCHDOG=1"
+
+
+def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
+    """True if `descriptor` is the journal: JOURNAL_STREAM has its device and inode. The variable alone proves nothing, as it is passed on to
+    programs whose output goes elsewhere."""
+    try:
+        facts = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{facts.st_dev}:{facts.st_ino}"
 
 
 class Notifier:

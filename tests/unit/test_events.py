@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from gmproxy.monitoring import events
-from gmproxy.monitoring.events import MAX_EVENTS, RecentEvents
+from gmproxy.monitoring.events import MAX_EVENTS, ONGOING_WITHIN, RecentEvents
 
 
 def record(line, created=1000.0, level=logging.WARNING, pool=None):
@@ -33,7 +33,16 @@ def record(line, created=1000.0, level=logging.WARNING, pool=None):
 )
 def test_a_line_is_a_sentence_and_values(line, what, server, detail):
     event = events.parse_record(record(line, pool="p"))
-    assert event == {"time": 1000.0, "level": "warning", "what": what, "pool": "p", "server": server, "detail": detail, "times": 1}
+    assert event == {
+        "time": 1000.0,
+        "since": 1000.0,
+        "level": "warning",
+        "what": what,
+        "pool": "p",
+        "server": server,
+        "detail": detail,
+        "times": 1,
+    }
 
 
 def test_the_same_within_a_second_is_one_event():
@@ -41,6 +50,49 @@ def test_the_same_within_a_second_is_one_event():
     for created, server in ((0.0, "a"), (0.5, "b"), (0.9, "a"), (3.0, "a")):
         recent.handle(record(f"backend failed server={server} reason=closed", created))
     assert [(event["server"], event["times"]) for event in recent.as_list()] == [("a", 2), ("b", 1), ("a", 1)]
+
+
+def test_a_pool_that_only_the_line_names():
+    event = events.parse_record(record("several workers with backups pool=p workers=2: each worker"))
+    assert (event["pool"], event["detail"]) == ("p", "workers=2:")
+
+
+def test_what_goes_on_is_one_event_that_moves_and_counts():
+    recent = RecentEvents()
+    for number in range(3 * MAX_EVENTS):
+        recent.handle(record(f"slow requests server={number % 9} requests={number} servers=9", number * 10.0, pool="p"))
+        recent.handle(record(f"backend overloaded server={number % 2} requests=1", number * 10.0, pool="p"))
+        if number == 2:
+            recent.handle(record("backend ejected server=a", 25.0, pool="p"))
+    latest = (3 * MAX_EVENTS - 1) * 10.0
+    assert [(event["what"], event["server"], event["time"], event["since"], event["times"]) for event in recent.as_list()] == [
+        ("backend ejected", "a", 25.0, 25.0, 1),
+        ("backend overloaded", "0", latest - 10.0, 0.0, 300),
+        ("slow requests", str((3 * MAX_EVENTS - 1) % 9), latest, 0.0, 600),
+        ("backend overloaded", "1", latest, 10.0, 300),
+    ]
+    assert recent.as_list()[2]["detail"] == f"requests={3 * MAX_EVENTS - 1} servers=9"
+
+
+def test_what_went_on_long_ago_is_another_event():
+    recent = RecentEvents()
+    for created in (0.0, 10.0, 11.0 + ONGOING_WITHIN):
+        recent.handle(record("slow requests server=a requests=1", created))
+    assert [(event["time"], event["times"]) for event in recent.as_list()] == [(10.0, 2), (11.0 + ONGOING_WITHIN, 1)]
+
+
+def test_what_goes_on_in_several_workers_is_one_event():
+    def seen(*moments):
+        recent = RecentEvents()
+        for created in moments:
+            recent.handle(record(f"slow requests server=a requests={created:.0f}", created))
+        return recent.as_list()
+
+    merged = events.merge([seen(3.0, 103.0), seen(1.0, 99.0), seen(1000.0)])
+    assert [(event["time"], event["since"], event["times"], event["workers"], event["detail"]) for event in merged] == [
+        (103.0, 1.0, 4, 2, "requests=103"),
+        (1000.0, 1000.0, 1, 1, "requests=1000"),
+    ]
 
 
 def test_only_the_latest_are_kept():

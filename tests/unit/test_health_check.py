@@ -43,6 +43,7 @@ class Server:
 
 class Backend:
     label = "a:1"
+    log_name = "server=a:1"
     log = logging.getLogger("test")
     backed = False
     connections = [None]

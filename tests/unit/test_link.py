@@ -19,6 +19,7 @@ class Keeper(module.ConnectionOwner):
     """Notes what it is told."""
 
     label = "a:1"
+    log_name = "server=a:1"
     meter = None
     half_closed = []
 

@@ -105,6 +105,15 @@ def test_a_socket():
         assert one.getblocking()
 
 
+def test_the_journal_has_a_severity_at_each_line(pipe):
+    reading, writing = pipe
+    handler = log_output.JournalOutput(writing)
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+        handler.handle(record("line", level))
+    handler.handle(record("failed\nTraceback\n  at <3>", logging.ERROR))
+    assert read_all(reading) == b"<7>line\n<6>line\n<4>line\n<3>line\n<3>line\n<3>failed\n<3>Traceback\n<3>  at <3>\n"
+
+
 def test_a_terminal_that_is_gone():
     master, terminal = os.openpty()
     handler = log_output.StreamOutput(terminal)

@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from gmproxy.backend.latency import BOUNDS, Meter
-from gmproxy.monitoring.slow_log import LAG_WINDOW, SLOW_KEPT, LoopLag, SlowLog
+from gmproxy.monitoring.slow_log import LAG_WINDOW, LOGGED_EVERY, SLOW_KEPT, LoopLag, SlowLog
 from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 from gmproxy.protocol.key_list import KeyList
@@ -46,12 +46,24 @@ def test_the_slowest_come_first_and_only_so_many_are_kept():
     assert seconds == list(range(SLOW_KEPT + 9, 9, -1))
 
 
-def test_what_is_untold_is_told_once_with_the_slowest_of_each_server():
+def test_what_is_unreported_is_summed_up_by_pool_and_not_too_often():
     slow = SlowLog(lambda: 0.0)
-    for label, seconds in (("a:1", 0.2), ("a:1", 0.5), ("b:2", 0.3), ("a:1", 0.4)):
-        slow.record_request("pool", label, request(), seconds)
-    assert [(count, one["backend"], one["seconds"]) for count, one in slow.take_unreported()] == [(3, "a:1", 0.5), (1, "b:2", 0.3)]
-    assert slow.take_unreported() == []
+
+    def record(*requests):
+        for pool, label, seconds in requests:
+            slow.record_request(pool, label, request(), seconds)
+
+    def taken(now):
+        return [(one.requests, one.servers, one.slowest["backend"], one.slowest["seconds"]) for one in slow.take_unreported(now)]
+
+    record(("pool", "a:1", 0.2), ("pool", "a:1", 0.5), ("other", "b:2", 0.3), ("pool", "b:2", 0.4))
+    assert taken(100.0) == [(3, {"a:1", "b:2"}, "a:1", 0.5), (1, {"b:2"}, "b:2", 0.3)]
+    assert taken(100.0) == []
+    record(("pool", "a:1", 0.6))
+    assert taken(100.0 + LOGGED_EVERY - 1) == []
+    record(("pool", "b:2", 0.7), ("new", "a:1", 0.1))
+    assert taken(100.0 + LOGGED_EVERY) == [(2, {"a:1", "b:2"}, "b:2", 0.7), (1, {"a:1"}, "a:1", 0.1)]
+    assert taken(100.0 + 9 * LOGGED_EVERY) == []
 
 
 def test_of_several_keys_the_first_that_this_server_was_asked_for_is_told():
