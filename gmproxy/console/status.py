@@ -6,8 +6,8 @@ from typing import Any
 
 from gmproxy.console import table, units
 from gmproxy.console.command_parser import CommandParser
-from gmproxy.console.rates import ServerCounters, is_down, primaries, quantile
 from gmproxy.console.service_client import ServiceClient, print_json
+from gmproxy.monitoring.rates import ServerCounters, is_down, primaries, quantile
 
 #: The exit status if a server is down.
 DOWN = 3

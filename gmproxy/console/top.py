@@ -14,8 +14,8 @@ from typing import Any
 
 from gmproxy.console import status, table, units
 from gmproxy.console.command_parser import CommandParser, seconds, whole
-from gmproxy.console.rates import ServerCounters, primaries, quantile
 from gmproxy.console.service_client import ServiceClient
+from gmproxy.monitoring.rates import rates_between
 
 HEADS = ("STATE<", "SERVER<", "REQ/S", "HITS", "P50", "P99", "ERR/S", "OUT/S", "IN/S", "LINKS", "IN FLIGHT")
 
@@ -62,53 +62,6 @@ def _report_pairs(
         yield before, after
         before = after
         number += 1
-
-
-def rates_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What happened between two reports, in rates; can be written as JSON."""
-    elapsed = after["time"] - before["time"]
-    if sorted(before["workers"]) != sorted(after["workers"]):  # one that is new, or was too busy to answer, makes the sums jump
-        before = {"pools": {}}
-    pools = {}
-    for name, pool in after["pools"].items():
-        then = before["pools"].get(name, {"backends": []})
-        known = {(backend["role"], backend["label"]): backend for backend in then["backends"]}
-        pools[name] = {
-            "clients": pool["clients"]["current"],
-            **_rates(then["backends"], pool["backends"], elapsed, after["latency_bounds"]),
-            "hit_ratio": _rates(primaries(then), primaries(pool), elapsed, after["latency_bounds"])["hit_ratio"],
-            "backends": [
-                {
-                    name: backend[name]
-                    for name in ("label", "name", "address", "weight", "role", "state", "by_hand", "links", "in_flight")
-                    if name in backend
-                }
-                | _rates(
-                    [known[key]] if (key := (backend["role"], backend["label"])) in known else [],
-                    [backend],
-                    elapsed,
-                    after["latency_bounds"],
-                )
-                for backend in pool["backends"]
-            ],
-        }
-    return {"time": after["time"], "seconds": elapsed, "pools": pools}
-
-
-def _rates(
-    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], elapsed: float, bounds: Sequence[float]
-) -> dict[str, float | None]:
-    """Of some backends together; None is what is not known, as when there is no backend `before`."""
-    counters = ServerCounters.total(after).since(ServerCounters.total(before)) if before and after and elapsed > 0 else None
-    names = ("requests", "errors", "sent", "received")
-    if counters is None:
-        return dict.fromkeys((*(f"{name}_per_second" for name in names), "hit_ratio", "p50", "p99"))
-    rates = {f"{name}_per_second": getattr(counters, name) / elapsed for name in names}
-    return rates | {
-        "hit_ratio": counters.hit_ratio,
-        "p50": quantile(bounds, counters.buckets, 0.5),
-        "p99": quantile(bounds, counters.buckets, 0.99),
-    }
 
 
 def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool = False) -> list[str]:

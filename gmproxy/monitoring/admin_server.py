@@ -20,7 +20,7 @@ from gevent.event import AsyncResult
 from gmproxy import internal_errors
 from gmproxy.config import configuration
 from gmproxy.config.configuration import Config
-from gmproxy.monitoring import control_commands, http_server, prometheus, twemproxy_stats
+from gmproxy.monitoring import control_commands, history, http_server, prometheus, twemproxy_stats
 from gmproxy.monitoring.interfaces import MonitoredWorker, Report, Response
 from gmproxy.monitoring.report import health_problems
 
@@ -108,6 +108,8 @@ class AdminServer:
         self._servers: dict[str, http_server.HttpServer | http_server.ConnectionServer] = {}  # by address
         self._config: Config
         self._cached_report: CachedResult[Report] = CachedResult(lambda: self._command_all("report"), REPORT_KEPT)
+        self._history = history.History()
+        self._historian: gevent.Greenlet | None = None  # adds to it, while there is a status page
         self._rendered: tuple[Report | None, dict[str, bytes]] = (None, {})  # (report, {path: the rendered response})
         self._paths: dict[str, Callable[[dict[str, list[str]]], HttpResponse]] = {
             "/": self._page,
@@ -116,6 +118,7 @@ class AdminServer:
             "/stats.json": self._twemproxy_counters,
             "/config": self._configuration,
             "/report.json": self._report_as_json,
+            "/history.json": self._history_as_json,
             "/route": self._route,
         }
 
@@ -135,11 +138,16 @@ class AdminServer:
             )
             server.start()
             self._servers[address] = server
+        if config.admin and self._historian is None:
+            self._historian = gevent.spawn(self._keep_history)
+        elif not config.admin:
+            self._stop_history()
 
     def close_listeners(self) -> None:
         for server in self._servers.values():
             server.stop()
         self._servers = {}
+        self._stop_history()
 
     # -- the report
 
@@ -167,6 +175,23 @@ class AdminServer:
         if path not in rendered:
             rendered[path] = render(report)
         return rendered[path]
+
+    def _keep_history(self) -> None:
+        """In a greenlet of its own, until that is killed. A point that cannot be had is left out. The reports are not those that are kept for
+        who asks: these stay as new as if there were no history."""
+        while True:
+            try:
+                self._history.add_report(self._command_all("report"))
+            except Exception:
+                internal_errors.record("admin.history")
+            gevent.sleep(history.INTERVAL)
+
+    def _stop_history(self) -> None:
+        """Forget it; should there be a status page again, it begins anew."""
+        if self._historian is not None:
+            self._historian.kill(block=False)
+            self._historian = None
+            self._history = history.History()
 
     # -- HTTP
 
@@ -228,6 +253,9 @@ class AdminServer:
 
     def _report_as_json(self, query: dict[str, list[str]]) -> HttpResponse:
         return "200 OK", JSON, self._render("/report.json", lambda report: json.dumps(report).encode())
+
+    def _history_as_json(self, query: dict[str, list[str]]) -> HttpResponse:
+        return "200 OK", JSON, self._history.as_json()
 
     def _route(self, query: dict[str, list[str]]) -> HttpResponse:
         keys = query.get("key", [])

@@ -11,8 +11,9 @@ from support.browser import CHROMIUM, Browser
 from support.reports import report
 
 import gmproxy
+from gmproxy.monitoring.history import FIELDS
 
-PAGE = Path(gmproxy.__file__).parent / "admin" / "page.html"
+PAGE = Path(gmproxy.__file__).parent / "monitoring" / "page.html"
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +38,7 @@ def browser(chromium):
 class Site(ThreadingHTTPServer):
     """
     report    what /report.json says; a number: the status it fails with
+    history   what /history.json says
     route     what /route says; text: why it cannot
     asked     the questions /route was asked, [{name: value}]
     """
@@ -46,6 +48,7 @@ class Site(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.report = report()
+        self.history = {"interval": 10, "span": 900, "fields": [*FIELDS], "points": []}
         self.route = {}
         self.asked = []
         self.url = f"http://127.0.0.1:{self.server_port}/"
@@ -61,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(site.report)
         elif address.path == "/report.json":
             self.say("application/json", json.dumps(site.report).encode())
+        elif address.path == "/history.json":
+            self.say("application/json", json.dumps(site.history).encode())
         elif address.path == "/route":
             site.asked.append({name: value for name, [value] in parse_qs(address.query).items()})
             refused = isinstance(site.route, str)

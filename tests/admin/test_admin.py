@@ -224,3 +224,29 @@ def test_a_unix_socket(memcached, proxy, tmp_path):
     assert answer.startswith((b"HTTP/1.0 200 OK", b"HTTP/1.1 200 OK"))
     assert answer.endswith(b"\r\n\r\nok\n")
     assert path.stat().st_mode & 0o777 == 0o660
+
+
+@pytest.mark.long
+def test_the_service_keeps_the_rates_of_its_past(service):
+    """A point each 10 s, with what was done since the one before."""
+
+    def points():
+        status, body = service.get("/history.json")
+        assert status == 200
+        return json.loads(body)["points"]
+
+    def requests(point):
+        totals = point["pools"]["default"][""]
+        return totals and totals[0]
+
+    eventually(points, within=4 * PATIENCE, what="the first point")
+    begun = len(points())
+    service.use()
+    eventually(lambda: any(map(requests, points()[begun:])), within=4 * PATIENCE, what="the rate of the requests")
+    busy = next(point for point in points()[begun:] if requests(point))
+    assert set(busy["pools"]["default"]) == {"", *(f"primary {server.address}" for server in service.servers)}
+    assert requests(busy) == pytest.approx(sum(values[0] for name, values in busy["pools"]["default"].items() if name), rel=0.01)
+    kept = len(points())
+    order(service.process, "reload")
+    reloaded(service.process)
+    assert len(points()) >= kept, "a reload loses nothing"

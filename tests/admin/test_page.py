@@ -6,6 +6,11 @@ import pytest
 from support.reports import THEN, backend, event, pool, report
 from support.timing import eventually
 
+from gmproxy.backend.health import STATES
+from gmproxy.monitoring.history import FIELDS
+
+pytestmark = pytest.mark.long  # it needs a browser, and looks at what changes with the seconds
+
 TROUBLE = backend(
     "10.0.0.2:11211",
     state="ejected",
@@ -198,6 +203,44 @@ def test_something_is_drawn_and_one_server_can_be_picked(browser, site):
     assert browser.text("#detail").startswith("10.0.0.2:11211, since the counters began Requests by command get 2,400, set 100")
 
 
+def points(count, *servers, **values):
+    """What /history.json has of the last `count` times 10 s."""
+    point = [values.get(field, 0) for field in FIELDS]
+    return [{"time": THEN - 10 * (count - number), "pools": {"default": dict.fromkeys(("", *servers), point)}} for number in range(count)]
+
+
+def test_rates_and_plots_are_there_at_the_first_look(browser, site):
+    servers = ("primary 10.0.0.1:11211", "primary 10.0.0.2:11211")
+    site.history["points"] = points(90, *servers, requests=120, errors=3, sent=1000, received=2000, hits=0.5, p50=0.002, p99=0.004)
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    shown = figures(browser)
+    assert (shown["Requests"], shown["Hit ratio"], shown["99 % within"], shown["Errors"]) == ("120 /s", "50.0 %", "4 ms p99", "3 /s")
+    assert "120 1 kB/s, 2 kB/s 50.0 % 2 ms 4 ms 3" in rows(browser)[0]
+    assert browser.text("#over-time") == "The last 15 minutes"
+    assert browser.run(f"past.get('default').get('{servers[1]}').length") == 90
+    assert browser.texts("figure output") == ["all servers 120", "all servers 50.0 %", "all servers 2 ms, 4 ms", "all servers 3"]
+    site.report = later(site.report, 4, requests=400, keys=400, hits=100)
+    browser.reads("#figures", "Requests 200 /s")
+    assert browser.run("past.get('default').get('').length") >= 89, "the plots go on"
+
+
+def test_what_is_long_past_is_not_now(browser, site):
+    site.history["points"] = [point | {"time": point["time"] - 300} for point in points(3, requests=120)]
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    assert figures(browser)["Requests"] == "– /s"
+    assert browser.text("#over-time") == "The last 10 minutes"
+
+
+def test_a_gap_that_the_service_knows_is_a_gap(browser, site):
+    site.history["points"] = points(3, requests=120)
+    site.history["points"][1]["pools"]["default"][""] = None
+    browser.open(site.url)
+    browser.reads("#verdict", "All")
+    assert browser.run("runs(past.get('default').get(''), 'requests', 0).length") == 2
+
+
 # -- the key box
 
 
@@ -296,6 +339,7 @@ def test_nobody_else_is_asked_for_anything(browser, site):
     assert {address.split("?")[0] for address in browser.requests if not address.startswith("data:")} == {
         site.url,
         f"{site.url}report.json",
+        f"{site.url}history.json",
         f"{site.url}route",
     }
 
@@ -345,6 +389,54 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, site):
     browser.run("document.querySelector('.server').click()")
     assert browser.run("document.documentElement.scrollWidth") == 320
     assert "Hit ratio" in browser.run("getComputedStyle(document.querySelector('#rows td[data-name=\"Hit ratio\"]'), '::before').content")
+
+
+LONG = "cache-00.eu-west-1.example.internal:11211"
+
+#: Of each word of `text` within `selector`: on how many lines it is.
+LINES = """((selector, text) => {
+  const node = [...document.querySelectorAll(selector)].find(node => node.textContent.includes(text));
+  return text.split(/(?<=[.,;/=&@_-])/).map(word => {
+    const walker = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const place = walker.currentNode.data.indexOf(word);
+      if (place < 0) continue;
+      const range = document.createRange();
+      range.setStart(walker.currentNode, place);
+      range.setEnd(walker.currentNode, place + word.length);
+      return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size;
+    }
+    return 0; }); })"""
+
+
+@pytest.mark.parametrize("width", [400, 1000, 1600])
+def test_names_are_broken_between_words_only(width, browser, site):
+    site.report = report(
+        {"default": pool(*(backend(LONG.replace("00", f"0{number}")) for number in range(4)))},
+        [event("reloaded", detail="changed=server_failure_limit,server_retry_timeout,server_connections,timeout")],
+    )
+    browser.look(width=width, height=900)
+    browser.open(site.url)
+    browser.reads("#verdict", "All 4")
+    assert browser.run("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    for selector, text in (("#rows th", LONG), ("#shares li", LONG), ("#events p.mono", "server_failure_limit,server_retry_timeout")):
+        assert set(browser.run(f"{LINES}({selector!r}, {text!r})")) == {1}, selector
+    table = browser.run("[document.querySelector('#servers').getBoundingClientRect().right, innerWidth]")
+    assert table[0] <= table[1], "no column is out of sight"
+
+
+def test_each_mark_is_explained(browser, site):
+    browser.open(site.url)
+    browser.reads("#marks", "the server answers")
+    drawn = browser.run("[...document.querySelectorAll('symbol')].map(symbol => symbol.id)")
+    explained = browser.run("[...document.querySelectorAll('#marks .state')].map(node => node.textContent)")
+    assert sorted(drawn) == sorted(explained) == sorted(STATES)
+
+
+def test_what_went_on_is_told_with_its_count(browser, site):
+    site.report = report(events=[event("slow requests", "10.0.0.1:11211", since=THEN - 3600, times=28, workers=1)])
+    browser.open(site.url)
+    browser.reads("#events", "10.0.0.1:11211, 28 times since ")
 
 
 def test_all_can_be_reached_and_is_named_for_those_who_do_not_see_it(browser, site):

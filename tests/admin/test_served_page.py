@@ -1,16 +1,12 @@
 """The status page as a running proxy serves it."""
 
-import importlib.util
-
 import pytest
 from support.keys import keys_by_server
 from support.servers import HOST, free_port
 from support.service import Load
 from support.timing import eventually
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("gmproxy.monitoring.prometheus") is None, reason="this gmproxy has no admin listener"
-)
+pytestmark = pytest.mark.long  # it needs a browser
 
 
 @pytest.fixture
@@ -43,6 +39,7 @@ def test_a_service_under_load(workers, served, browser):
     assert {address.split("?")[0] for address in browser.requests if not address.startswith("data:")} == {
         running.url,
         f"{running.url}report.json",
+        f"{running.url}history.json",
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 from support.reports import BOUNDS, backend
 
-from gmproxy.console.rates import ServerCounters, quantile
+from gmproxy.monitoring.rates import ServerCounters, quantile
 
 
 @pytest.mark.parametrize(

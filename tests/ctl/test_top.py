@@ -13,6 +13,7 @@ from support.servers import environment
 from support.timing import PATIENCE, eventually, milliseconds
 
 from gmproxy.console import top
+from gmproxy.monitoring import rates
 
 
 def two_looks():
@@ -33,7 +34,7 @@ def two_looks():
 
 
 def test_rates():
-    pool = top.rates_between(*two_looks())["pools"]["default"]
+    pool = rates.rates_between(*two_looks())["pools"]["default"]
     first, second, _ = pool["backends"]
     assert (first["requests_per_second"], first["hit_ratio"], first["sent_per_second"]) == (50, 0.25, 1500)
     assert (second["errors_per_second"], second["hit_ratio"], second["p99"]) == (4, None, None)
@@ -54,14 +55,14 @@ def test_a_server_that_is_new_and_counters_that_begin_anew():
     before, after = two_looks()
     before["pools"]["default"]["backends"].pop(0)
     after["pools"]["default"]["backends"][1]["hits"] = 0
-    new, reset, _ = top.rates_between(before, after)["pools"]["default"]["backends"]
+    new, reset, _ = rates.rates_between(before, after)["pools"]["default"]["backends"]
     assert new["requests_per_second"] is None and reset["requests_per_second"] is None
 
 
 def test_a_worker_that_could_not_answer_makes_no_jump():
     before, after = two_looks()
     before["workers"] = [4711, 4712]
-    assert top.rates_between(before, after)["pools"]["default"]["requests_per_second"] is None
+    assert rates.rates_between(before, after)["pools"]["default"]["requests_per_second"] is None
 
 
 def test_without_a_terminal_it_prints_look_after_look(service, ask):

@@ -85,4 +85,15 @@ def report(pools=None, events=(), time=THEN, **changes):
 
 
 def event(what, server="", level="warning", time=THEN - 60, **more):
-    return {"time": time, "level": level, "what": what, "pool": "default", "server": server, "detail": "", **more}
+    return {
+        "time": time,
+        "level": level,
+        "what": what,
+        "pool": "default",
+        "server": server,
+        "detail": "",
+        "since": time,
+        "times": 1,
+        "workers": 1,
+        **more,
+    }
