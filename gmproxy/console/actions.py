@@ -29,7 +29,8 @@ def restore(arguments: Sequence[str]) -> int:
     parsed = restore_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("restore", *parsed.servers)
     restored = ", ".join(dict.fromkeys(response["restored"]))
-    return _print_result(parsed, response, f"used again as soon as it answers a probe: {restored}" if restored else "was not ejected")
+    text = f"used again as soon as it answers a probe: {restored}" if restored else f"was not ejected: {', '.join(parsed.servers)}"
+    return _print_result(parsed, response, text)
 
 
 def drain_parser() -> CommandParser:

@@ -32,7 +32,7 @@ def test_a_server_is_left_alone_until_it_is_restored(service, ask):
 
 def test_a_server_that_needs_no_restoring(service, ask):
     running = service()
-    assert ask(running, "restore", running.servers[0].address).out == "was not ejected\n"
+    assert ask(running, "restore", running.servers[0].address).out == f"was not ejected: {running.servers[0].address}\n"
 
 
 def test_nobody_of_that_name(service, ask):

@@ -54,6 +54,21 @@ def test_each_pool_has_servers_of_its_own(serve, memcached, tmp_path):
             direct.expect(b"get k\r\n", value(b"k", data) + END)
 
 
+def test_a_line_about_a_server_names_it_and_its_pool(serve, memcached):
+    """A server may be in several pools: its address alone does not say whose clients are concerned."""
+    server, other_port = memcached(), free_port()
+    settings = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 100}
+    process = serve({"alpha": served_by(server, **settings), "beta": served_by(server, listen=f"{HOST}:{other_port}", **settings)})
+    server.kill()
+    with Talk(other_port) as talk:
+        talk.expect(b"get k\r\n", END)
+    eventually(lambda: f"backend ejected server={server.address}" in process.log())
+    server.restart()
+    eventually(lambda: f"backend restored server={server.address}" in process.log())
+    lines = [line for line in process.log().splitlines() if " backend " in line or " ring " in line]
+    assert len(lines) >= 3 and all(f" server={server.address} " in line and line.endswith(" pool=beta") for line in lines), lines
+
+
 @pytest.mark.parametrize("mode", ["0666", "0600", "660"])
 def test_permissions_of_a_socket(mode, serve, memcached, tmp_path):
     path = tmp_path / "socket"

@@ -10,11 +10,14 @@ from gevent import socket
 from support.requests import request_for
 
 from gmproxy import internal_errors
+from gmproxy.backend import connect
 from gmproxy.backend.backend import Backend
 from gmproxy.backend.connection import BackendConnection
 from gmproxy.backend.latency import Meter
 from gmproxy.config import configuration
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT
+from gmproxy.monitoring.events import parse_record
+from gmproxy.pool import PoolLogger
 from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
 from gmproxy.protocol.key_list import KeyList
@@ -91,11 +94,11 @@ def test_for_an_owner_that_fails_its_client_gets_an_error():
 # -- a link
 
 
-def route_to(options):
+def route_to(options, log=None):
     """(a router over the servers of `options`, its backends)"""
     options = SimpleNamespace(**vars(options), lanes=1)
     router = Router(options)
-    backends = [Backend(server, options, router, logging.getLogger("test")) for server in options.server]
+    backends = [Backend(server, options, router, log or logging.getLogger("test")) for server in options.server]
     router.serve(backends, functools.partial(configuration.placement_for, options, options.server), [], None)
     return router, backends
 
@@ -144,6 +147,21 @@ def test_an_owner_that_fails_costs_the_others_nothing(peer):
     peer.turn()
     assert [client.replies for client in clients] == [[b"END\r\n"], [INTERNAL_ERROR], [b"END\r\n"]]
     assert not peer.link.closed and internal_errors.count() == 1
+
+
+def test_an_internal_error_about_a_server_names_it_and_its_pool(monkeypatch, caplog):
+    def fail(*arguments):
+        raise ValueError("a fault of the test")
+
+    (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
+    monkeypatch.setattr(connect, "connect", fail)
+    _, (backend,) = route_to(options, PoolLogger("beta", "beta"))
+    backend.preconnect()
+    gevent.sleep(0.01)
+    backend.close()
+    assert "internal error where=backend.connect server=127.0.0.1:1 pool=beta" in caplog.text
+    (record,) = [record for record in caplog.records if record.name == "gmproxy" and record.levelname == "ERROR"]
+    assert (event := parse_record(record))["server"] == "127.0.0.1:1" and event["pool"] == "beta"
 
 
 @pytest.mark.parametrize("reason", [TIMEOUT, CLOSED, RESET, PROTOCOL])
