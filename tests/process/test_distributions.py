@@ -94,7 +94,7 @@ def install(wheel, place):
     python("-m", "venv", "--without-pip", place)
     (packages,) = place.glob("lib/python*/site-packages")
     (packages / "needed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    python("-m", "pip", "--quiet", "--python", place / "bin/python", "install", "--no-deps", "--no-index", wheel)
+    python("-m", "pip", "--quiet", "--python", place / "bin/python", "install", "--no-deps", "--no-index", "--no-compile", wheel)
     return place / "bin"
 
 
