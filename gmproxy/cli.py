@@ -1,4 +1,4 @@
-"""The commands gmproxy and magent: the first instructions. All else is in startup.py, which takes some time to import."""
+"""The commands gmproxy, magent and nutcracker: the first instructions. All else is in startup.py, which takes some time to import."""
 
 import sys
 
@@ -13,6 +13,11 @@ def main(arguments: list[str] | None = None) -> int:
 def magent(arguments: list[str] | None = None) -> int:
     """The command magent: the same program with magent's defaults and replies. Returns its exit status."""
     return _command("magent", arguments)
+
+
+def nutcracker(arguments: list[str] | None = None) -> int:
+    """The command nutcracker: the same program with nutcracker's command line, stats port and signals. Returns its exit status."""
+    return _command("nutcracker", arguments)
 
 
 def _command(program: str, arguments: list[str] | None) -> int:

@@ -1,6 +1,6 @@
-"""The start of gmproxy and magent: arguments in, a serving process out.
+"""The start of gmproxy, magent and nutcracker: arguments in, a serving process out.
 
-Exit status: 0 fine, 1 the machine refuses (a port in use, an unknown user), 2 the configuration cannot be used.
+Exit status: 0 fine, 1 the machine refuses (a port in use, an unknown user), 2 the configuration cannot be used; nutcracker has 1 for both.
 """
 
 import contextlib
@@ -10,10 +10,10 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gmproxy.config import configuration, sample
+from gmproxy.config import configuration, description, nutcracker_options, sample
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.monitoring import log_output, logging_setup
 from gmproxy.placement.profiles import PROFILES
@@ -21,14 +21,42 @@ from gmproxy.process.listeners import ListeningSockets
 from gmproxy.process.supervisor import Supervisor
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import WorkerGroup
-from gmproxy.system import bootstrap, daemon, descriptors, proctitle, sockets, systemd
+from gmproxy.system import bootstrap, daemon, descriptors, pid_keeper, proctitle, sockets, systemd
 from gmproxy.system.systemd import Notifier
+
+log = logging.getLogger("gmproxy")
 
 
 def run_command_line(program: str, compat: str, arguments: list[str] | None = None) -> int:
     """Do what the `arguments` say, or those of the process if None. `compat`: the program that is emulated if none is configured. Returns the
     exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    compat, arguments = nutcracker_options.compat_of(compat, arguments, os.environ)
+    if compat == "nutcracker":
+        return _run_as_nutcracker(arguments)
+    return _run(program, compat, arguments)
+
+
+def _run_as_nutcracker(arguments: Sequence[str]) -> int:
+    """`arguments` are those of nutcracker; so are the exit status, and what goes to stderr."""
+    try:
+        line = nutcracker_options.read(arguments)
+    except nutcracker_options.UsageError as error:
+        _print_error(f"nutcracker: {error}\n{nutcracker_options.USAGE}")
+        return nutcracker_options.FAILED
+    information = line.information()
+    if information is not None:
+        _print_error(information)
+        return 0
+    checked = f"nutcracker: configuration file '{line.conf_file}' syntax is"
+    status = _run("nutcracker", "nutcracker", line.for_gmproxy(), f"{checked} ok")
+    if status and line.is_test:
+        _print_error(f"{checked} invalid\n")
+    return min(status, nutcracker_options.FAILED)
+
+
+def _run(program: str, compat: str, arguments: Sequence[str], verdict: str = "") -> int:
+    """`verdict`: what is said on stderr of a configuration that is valid, in place of our own words on stdout."""
     start_report = daemon.StartReport()
     try:
         listening_sockets = ListeningSockets(environment := dict(os.environ))
@@ -41,9 +69,11 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
             print("\n".join(f"{name:40} {profile.sentence}" for name, profile in PROFILES.items()))
         elif "test_conf" in source.actions:
             daemon.user_ids(configs[0].user, configs[0].group)
-            print(_verdict(program, configs))
+            _check_names(configs)
+            _print_error("".join(f"{program}: warning: {warning}\n" for warning in source.warnings))
+            print(verdict or _verdict(program, configs), file=sys.stderr if verdict else sys.stdout)
         elif "print_config" in source.actions:
-            print(configuration.describe(configs))
+            print(description.describe(configs))
         elif "print_sample_config" in source.actions:
             print(sample.sample_configuration(), end="")
         elif "print_systemd_unit" in source.actions:
@@ -58,8 +88,7 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
     except GmproxyError as error:
         start_report.report(f"{program}: {error}\n")
         severity = f"<{log_output.severity_of(logging.ERROR)}>" if systemd.is_journal(log_output.STDERR, os.environ) else ""
-        with contextlib.suppress(OSError):  # a closed stderr does not change the exit status
-            print(f"{severity}{program}: {error}", file=sys.stderr, flush=True)
+        _print_error(f"{severity}{program}: {error}\n")
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 1
@@ -73,6 +102,19 @@ def _directory_of_commands() -> str:
     """Where the command is that was typed, or where those of this Python are if it was `python -m gmproxy`."""
     typed = sys.argv[0]
     return sysconfig.get_path("scripts") if typed.endswith(".py") else os.path.dirname(os.path.abspath(typed))
+
+
+def _print_error(text: str) -> None:
+    with contextlib.suppress(OSError):  # a closed stderr does not change the exit status
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _check_names(configs: Sequence[Any]) -> None:
+    """Look up the host names to listen on, as the start does. Raises StartError."""
+    for config in configs:
+        for address in sockets.listen_addresses(config):
+            sockets.check_address(config, address)
 
 
 def goes_to_background(config: Any) -> bool:
@@ -96,6 +138,9 @@ def _serve(supervisor: Supervisor, program: str) -> None:
     listening_sockets, start_report = supervisor.listening_sockets, supervisor.start_report
     config = supervisor.configs[0]  # the settings of the process are the same in every pool's
     in_background = goes_to_background(config)
+    warnings = supervisor.source.warnings
+    if (in_background or config.log_file) and listening_sockets.predecessor is None:
+        _print_error("".join(f"{program}: warning: {warning}\n" for warning in warnings))  # to who types it; below it goes to the log
     try:
         listening_sockets.bind_new(supervisor.configs)
         if config.control:
@@ -107,10 +152,16 @@ def _serve(supervisor: Supervisor, program: str) -> None:
         stderr = log_output.open_stderr()  # as long as we may be root
         descriptors.reserve(supervisor.configs)
         set_up_logs = functools.partial(logging_setup.set_up, in_background=in_background)
+        if config.log_file:
+            daemon.create_for(config.user, config.group, config.log_file, log_output.MODE)
         with daemon.acting_as(config.user, config.group):
             set_up_logs(config)
+        for warning in warnings:
+            log.warning("%s", warning)
         if config.pid_file and listening_sockets.predecessor is None:
             daemon.write_pid_file(config.pid_file)
+            if pid_keeper.is_needed(config.pid_file, config.user, config.group):
+                supervisor.pid_keeper = pid_keeper.PidKeeper.start(config.pid_file)
         daemon.drop_privileges(config.user, config.group)
         if bootstrap.end_is_pending():
             start_report.report(f"{program}: ended by a signal at the start\n")

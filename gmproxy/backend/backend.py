@@ -177,6 +177,7 @@ class Backend(MissedWrites):
                 sock.close()
                 return
             connection.attach(sock)
+            self.counters.connects += 1
             self.log.debug("link opened server=%s lane=%d", self.label, connection.connection_index)
             self.health_checker.connection_opened()
         except BackendError as error:

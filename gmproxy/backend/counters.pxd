@@ -9,6 +9,7 @@ cdef class BackendCounters:
     cdef public long long failures
     cdef readonly dict errors
     cdef public long long not_connected
+    cdef public long long connects
     cdef public long long fills
     cdef public long long keys_deleted
     cdef public long long flushes

@@ -14,12 +14,13 @@ class BackendCounters:
     failures         requests that got no reply
     errors           reason word (gmproxy.errors.REASONS) -> requests that failed for it
     not_connected    of the errors for overload: those for want of our own descriptors, memory or local ports when connecting
+    connects         connections that were made
     fills            values that backups had and this server got
     keys_deleted     keys that it had missed a change of, and that were deleted there; `flushes`: times that all of it was flushed for that
     last_error       the latest failure, "reason detail", "" if there was none; `last_error_at`: when (unix time, 0.0 if never)
     """
 
-    __slots__ = ("keys_asked", "values_found", "failures", "errors", "not_connected", "fills", "keys_deleted", "flushes",
+    __slots__ = ("keys_asked", "values_found", "failures", "errors", "not_connected", "connects", "fills", "keys_deleted", "flushes",
                  "last_error", "last_error_at", "_replies")  # fmt: skip
 
     def __init__(self) -> None:
@@ -33,7 +34,7 @@ class BackendCounters:
         for number in range(len(self._replies)):
             self._replies[number] = 0
         self.errors = dict.fromkeys(REASONS, 0)
-        self.keys_asked = self.values_found = self.failures = self.not_connected = 0
+        self.keys_asked = self.values_found = self.failures = self.not_connected = self.connects = 0
         self.fills = self.keys_deleted = self.flushes = 0
 
     def count_reply(self, command: Command) -> None:

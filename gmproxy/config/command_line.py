@@ -9,6 +9,7 @@ import configargparse
 
 from gmproxy import __version__
 from gmproxy.compiled import BUILD
+from gmproxy.config import magent
 from gmproxy.config.environment import PREFIX
 from gmproxy.config.settings import GROUPS, SETTINGS, Setting, option_name, servers, yes_or_no
 from gmproxy.config.settings_file import SettingsFile, open_file
@@ -26,7 +27,22 @@ UNRECOGNIZED = "unrecognized arguments: "
 
 
 class ArgumentParser(configargparse.ArgumentParser):
-    """Raises ConfigError with one clear line for a mistake, instead of printing it."""
+    """Raises ConfigError with one clear line for a mistake, instead of printing it.
+
+    tolerated   what only magent takes in the command line that was parsed: who parses it asks whether that is emulated
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.tolerated = magent.Tolerated()
+
+    def parse_args(self, *args: Any, **options: Any) -> Any:
+        parsed, rest = self.parse_known_args(*args, **options)
+        unknown = [word for word in rest if word.startswith("-") and word != "-"]
+        if unknown:
+            self.error(UNRECOGNIZED + " ".join(unknown))
+        self.tolerated.operands(rest, UNRECOGNIZED)
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("Unable to open config file: "):
@@ -67,7 +83,7 @@ def parser_for(program: str) -> ArgumentParser:
         section = parser.add_argument_group(group)
         for setting in SETTINGS.values():
             if setting.group == group:
-                _add_option(section, setting)
+                _add_option(parser, section, setting)
     section = parser.add_argument_group("Other")
     section.add_argument("-c", "--config", is_config_file=True, metavar="FILE", help="read settings from this file")
     section.add_argument("-t", "--test-conf", action="store_true", help="check the configuration and exit")
@@ -85,11 +101,11 @@ def parser_for(program: str) -> ArgumentParser:
         version=f"gmproxy {__version__} ({BUILD} build)",
         help="print the version and which build of the hot modules answers",
     )
-    section.add_argument("-h", "--help", action="help", help="print this and exit")
+    section.add_argument("-h", "--help", action=magent.Help, nargs=0, default=argparse.SUPPRESS, help="print this and exit")
     return parser
 
 
-def _add_option(section: Any, setting: Setting) -> None:
+def _add_option(parser: ArgumentParser, section: Any, setting: Setting) -> None:
     names = [name for name in (setting.flag, option_name(setting)) if name]
     default = f" (default {setting.default})" if setting.default not in ("", "no") else ""
     options: dict[str, Any] = {"dest": setting.name, "default": None, "help": (setting.sentence + default).replace("%", "%%")}
@@ -98,15 +114,18 @@ def _add_option(section: Any, setting: Setting) -> None:
     else:
         if setting.parse is servers:
             options["action"] = "append"
-        section.add_argument(*names, type=_checked(setting), metavar=setting.metavar, **options)
+        if setting.name == "pools":
+            names.append("--conf-file")  # nutcracker's name for it
+        parse = parser.tolerated.number(setting) if setting.name in magent.LENIENT_NUMBERS else setting.parse
+        section.add_argument(*names, type=_checked(parse), metavar=setting.metavar, **options)
 
 
-def _checked(setting: Setting) -> Callable[[str], Any]:
-    """`setting.parse` with errors in the words of the table, not of argparse."""
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """`parse` with errors in the words of the table, not of argparse."""
 
     def parse_value(value: str) -> Any:
         try:
-            return setting.parse(value)
+            return parse(value)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -6,16 +6,14 @@ The nearest wins: command line, environment (GMPROXY_NAME), file, default. Names
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gmproxy.config import credentials, nutcracker
+from gmproxy.config import credentials, magent, nutcracker
 from gmproxy.config.command_line import ACTIONS, NEEDING_NO_SERVER, ArgumentParser, parser_for
 from gmproxy.config.environment import read_environment, switched_off
-from gmproxy.config.settings import CREDENTIALS, LISTS, POOL_SETTINGS, SETTINGS, TYPED_IN, render
+from gmproxy.config.settings import CREDENTIALS, LISTS, POOL_SETTINGS, SETTINGS, TYPED_IN
 from gmproxy.config.settings_file import YAML
 from gmproxy.errors import ConfigError
 from gmproxy.placement import builder
@@ -64,20 +62,27 @@ class ConfigSource:
         self._compat = compat
         self.actions: set[str] = set()
         self.files: list[str] = []  # that were read
+        self.warnings: list[str] = []  # about what was read, each a line
 
     def load(self) -> list[Config]:
-        """The Config of each pool; sets `actions` and `files`. Raises ConfigError."""
-        parsed = read_arguments(parser_for(self._program), self._arguments, self.environment)
+        """The Config of each pool; sets `actions`, `files` and `warnings`. Raises ConfigError."""
+        parser = parser_for(self._program)
+        parsed = read_arguments(parser, self._arguments, self.environment, self._compat)
         self.actions = {action for action in ACTIONS if parsed[action]}
-        configs = make_configs(parsed, self._compat, servers_needed=not self.actions & NEEDING_NO_SERVER)
+        warnings = list(parser.tolerated.warnings)
+        configs = make_configs(parsed, self._compat, not self.actions & NEEDING_NO_SERVER, warnings)
+        self.warnings = warnings
         named = parsed["config"] and os.path.join(TYPED_IN, parsed["config"])
         secrets = [str(getattr(config, name)) for config in configs for name in CREDENTIALS]
         self.files = [file for file in dict.fromkeys([named, configs[0].pools, *secrets]) if file]
         return configs
 
 
-def read_arguments(parser: ArgumentParser, arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
-    """{name: value, or None where none is set}, of command line, environment and file. Raises ConfigError."""
+def read_arguments(
+    parser: ArgumentParser, arguments: Sequence[str], environment: Mapping[str, str], compat: str = "gmproxy"
+) -> dict[str, Any]:
+    """{name: value, or None where none is set}, of command line, environment and file. `compat`: who is emulated if they do not say. Raises
+    ConfigError."""
     if environment.get("GMPROXY_CONFIG"):  # first, so that -c on the command line wins
         arguments = ["-c", environment["GMPROXY_CONFIG"], *arguments]
     settings = read_environment(environment)
@@ -86,14 +91,20 @@ def read_arguments(parser: ArgumentParser, arguments: Sequence[str], environment
     for name in switched_off(settings):
         if parsed[name] and not typed[name]:  # older ConfigArgParse (1.5.3) prefers a yes of the file to a no of the environment
             parsed[name] = False
+    error = parser.tolerated.error_unless_magent(parsed["compat"] or compat)
+    if error:
+        parser.error(error)
     if parsed["config"] and parsed["config"].endswith(YAML):
         parsed["pools"] = parsed["config"]
     return parsed
 
 
-def make_configs(parsed: Mapping[str, Any], compat: str = "gmproxy", servers_needed: bool = True) -> list[Config]:
-    """The Config of each pool, made of what `read_arguments` returned and of defaults. Raises ConfigError."""
+def make_configs(
+    parsed: Mapping[str, Any], compat: str = "gmproxy", servers_needed: bool = True, warnings: list[str] | None = None
+) -> list[Config]:
+    """The Config of each pool, made of what `read_arguments` returned and of defaults. `warnings` gets lines about them. Raises ConfigError."""
     values: dict[str, Any] = {}
+    warnings = [] if warnings is None else warnings
     for name, setting in SETTINGS.items():
         value = parsed[name]
         if value is None:
@@ -102,6 +113,10 @@ def make_configs(parsed: Mapping[str, Any], compat: str = "gmproxy", servers_nee
         elif name in LISTS:
             value = [server for part in value for server in part]
         values[name] = value
+    if values["compat"] == "magent":
+        changed, remarks = magent.changed_settings(values)
+        values |= changed
+        warnings += remarks
     if not values["pools"]:
         config = Config(name="", **values)
         _check(config, servers_needed)
@@ -110,7 +125,9 @@ def make_configs(parsed: Mapping[str, Any], compat: str = "gmproxy", servers_nee
         if parsed[name] is not None:
             raise ConfigError(f"{name} cannot stand beside a file of pools: it belongs into each pool")
     configs = []
-    for pool in nutcracker.read_pools(values["pools"]):
+    pools, skipped = nutcracker.read_pools(values["pools"], values["redis_pools"] == "skip")
+    warnings += [f"pool {name} is a redis pool: skipped, left to twemproxy" for name in skipped]
+    for pool in pools:
         config = Config(name=pool.name, **(values | pool.settings))
         try:
             _check(config)
@@ -131,36 +148,6 @@ def from_plain(plain: Mapping[str, Any]) -> Config:
     lists = {name: [Server(**server) for server in plain[name]] for name in LISTS}
     secrets = {name: credentials.from_plain(plain[name]) for name in CREDENTIALS if plain[name]}
     return Config(**{**plain, **lists, **secrets})
-
-
-def describe(configs: Sequence[Config]) -> str:
-    """`configs` as a configuration file from which the same would be read."""
-    if configs[0].name:
-        return "\n\n".join(map(_describe_pool, configs))
-    return "\n".join(_lines(configs[0], SETTINGS, "{name} = {value}"))
-
-
-def _describe_pool(config: Config) -> str:
-    lines = [f"{_quoted(config.name)}:", f"  listen: {config.unix_socket or f'{config.listen}:{config.port}'} {config.unix_mode}".rstrip()]
-    hidden = ("server", "backup", "listen", "port", "unix_socket", "unix_mode")
-    lines += _lines(config, [name for name in POOL_SETTINGS if name not in hidden], "  {name}: {value}", _quoted)
-    for key, listed in (("servers", config.server), ("backups", config.backup)):
-        if listed:
-            lines.append(f"  {key}:")
-            lines += [f"    - {_quoted(render(SETTINGS['server'], [server]))}" for server in listed]
-    return "\n".join(lines)
-
-
-def _lines(config: Config, names: Iterable[str], form: str, quoted: Callable[[str], str] = str) -> Iterator[str]:
-    for name in names:
-        value = getattr(config, name)
-        line = form.format(name=name, value=quoted(render(SETTINGS[name], value))).rstrip()
-        yield f"# {line}" if value in ("", []) else line
-
-
-def _quoted(value: str) -> str:
-    """`value` so that YAML takes it for text."""
-    return value if re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./:-]*( [A-Za-z0-9_.-]+)?|", value) else json.dumps(value)
 
 
 def placement_for(config: Config, servers: Sequence[Server], live: Collection[int] | None = None) -> builder.Placement:

@@ -5,11 +5,12 @@ reported with file, line and pool: the file is read as a tree of nodes that know
 """
 
 import dataclasses
+import re
 from typing import Any, NoReturn
 
 import yaml
 
-from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, servers, yes_or_no
+from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, servers
 from gmproxy.config.suggestions import did_you_mean
 from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import Server, parse_servers
@@ -40,15 +41,28 @@ RENAMED = {"servers": "server", "backups": "backup", "client_connections": "max_
 #: Keys that only a redis pool can have.
 REDIS_KEYS = ("redis_auth", "redis_db")
 
+#: Keys for which twemproxy takes nothing but `true` and `false`, and those for which it wants some value.
+TWEMPROXY_SWITCHES = ("redis", "tcpkeepalive", "preconnect", "auto_eject_hosts")
+TWEMPROXY_WORDS = ("hash", "hash_tag", "distribution")
+
+#: An address in `servers` ends in a weight, which twemproxy wants up to the largest it takes. The forms that are ours alone, unix:/path and
+#: [v6]:port, may do without.
+WEIGHTED = re.compile(r"(/.*(?=:[0-9.]+$)|[^/].*:.*):(?P<weight>[^:/]+)")
+MAX_WEIGHT = (1 << 31) - 1
+OUR_FORMS = ("unix:", "[")
+
+#: Characters of a name to listen on. twemproxy looks the name up when it checks a file, and refuses `$NAME`.
+HOST = re.compile(r"[A-Za-z0-9_.:%*\[\]-]+")
+
 #: The keys of a pool.
 KEYS = ("redis", *RENAMED, *(name for name in POOL_SETTINGS if name not in ("server", "backup", "port", "unix_socket")))
 
 TWEMPROXY_DISTRIBUTIONS = ("ketama", "modula", "random")
 
 
-def read_pools(path: str) -> list["PoolReader"]:
-    """The pools of the file `path`: each has a `name` and `settings`, {name: value} without what it leaves to our defaults, and
-    can `refuse` them. Raises ConfigError."""
+def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"], list[str]]:
+    """(the pools of the file `path`, names of its redis pools, which are skipped with `skip_redis`). Each pool has a `name` and `settings`,
+    {name: value} without what it leaves to our defaults, and can `refuse` them. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as file:
             root = yaml.compose(file)
@@ -61,21 +75,32 @@ def read_pools(path: str) -> list["PoolReader"]:
     if not isinstance(root, yaml.MappingNode) or not root.value:
         raise ConfigError(f"{path}: no pools: expected 'NAME:' and, below it, listen, servers, ...")
     pools: list[PoolReader] = []
+    skipped: list[str] = []
     addresses: dict[tuple[Any, ...], str] = {}
     for name_node, node in root.value:
         line = name_node.start_mark.line + 1
         if not isinstance(name_node, yaml.ScalarNode):
             raise ConfigError(f"{path}:{line}: expected the name of a pool")
         name = name_node.value
-        if name in [pool.name for pool in pools]:
+        if name in skipped or name in [pool.name for pool in pools]:
             raise ConfigError(f"{path}:{line}: pool {name}: there are two of this name")
+        if skip_redis and _is_redis(node):
+            skipped.append(name)
+            continue
         pool = PoolReader(path, name, node)
         pools.append(pool)
         address = tuple(pool.settings[setting] for setting in ("listen", "port", "unix_socket") if setting in pool.settings)
         if address in addresses:
             pool.refuse(pool.listen_node, f"listen: {pool.listen_node.value}: pool {addresses[address]} listens there")
         addresses[address] = name
-    return pools
+    if not pools:
+        raise ConfigError(f"{path}: all pools are redis pools: gmproxy serves memcached pools only")
+    return pools, skipped
+
+
+def _is_redis(node: yaml.Node) -> bool:
+    """True if the pool `node` says `redis: true`."""
+    return isinstance(node, yaml.MappingNode) and any(key.value == "redis" and value.value == "true" for key, value in node.value)
 
 
 def _syntax_error(path: str, error: Any) -> str:
@@ -129,8 +154,10 @@ class PoolReader:
             self.listen_node = node
             self._read_listen(node, settings)
         elif key == "redis":
-            if yes_or_no(self._scalar(node)):
-                self.refuse(node, "redis: gmproxy serves memcached pools only; leave this one to twemproxy")
+            if self._read_switch(key, node):
+                self.refuse(
+                    node, "redis: gmproxy serves memcached pools only; leave this one to twemproxy: --redis-pools skip serves the others"
+                )
         elif key in REDIS_KEYS:
             self.refuse(key_node, f"{key}: gmproxy serves memcached pools only")
         else:
@@ -152,20 +179,38 @@ class PoolReader:
         settings.update(listen=self._parse("listen", host, node), port=self._parse("port", port, node))
         if settings["port"] == 0:
             self.refuse(node, f"listen: {text!r} has no port")
+        if not HOST.fullmatch(host):
+            self.refuse(node, f"listen: {host!r} is neither an address nor a host name")
 
     def _read_servers(self, key: str, node: yaml.Node) -> list[Server]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             self.refuse(node, f"{key}: expected a list of - host:port:weight [name]")
+        if node.flow_style and key == "servers":
+            self.refuse(node, "servers: twemproxy takes no [list]: write one server a line, after a dash")
         pool_servers: list[Server] = []
         names: set[str] = set()
         for item in node.value:
-            server = self._read_server(self._scalar(item), item)
+            text = self._scalar(item)
+            if key == "servers":
+                self._check_weight(text, item)
+            server = self._read_server(text, item)
             name = server.name or server.label  # as twemproxy: one address may be there under two names
             if name in names:
                 self.refuse(item, f"{key}: {name} is there twice")
             names.add(name)
             pool_servers.append(server)
         return pool_servers
+
+    def _check_weight(self, text: str, node: yaml.Node) -> None:
+        """As twemproxy: a server has a weight, and its name follows one blank."""
+        address, _, name = text.partition(" ")
+        weighted = WEIGHTED.fullmatch(address)
+        if weighted is None and not address.startswith(OUR_FORMS):
+            self.refuse(node, f"servers: {text!r} has no weight: expected host:port:weight [name] or /path:weight [name]")
+        if weighted and weighted["weight"].isdigit() and int(weighted["weight"]) > MAX_WEIGHT:
+            self.refuse(node, f"servers: {text!r}: the weight is above {MAX_WEIGHT}")
+        if name != name.lstrip():
+            self.refuse(node, f"servers: {text!r}: more than one blank before the name")
 
     def _read_server(self, text: str, node: yaml.Node) -> Server:
         """host:port:weight [name], split from the end as twemproxy does: the host may be an IPv6 address without brackets, and
@@ -193,8 +238,18 @@ class PoolReader:
                 if server.label == backup.label:
                     self.refuse(node, f"backups: {backup.label} is the backup of itself: its keys would have no copy")
 
-    def _read_value(self, name: str, node: yaml.Node) -> Any:
+    def _read_switch(self, key: str, node: yaml.Node) -> bool:
         text = self._scalar(node)
+        if text not in ("true", "false"):
+            self.refuse(node, f"{key}: {text!r} is neither true nor false")
+        return text == "true"
+
+    def _read_value(self, name: str, node: yaml.Node) -> Any:
+        if name in TWEMPROXY_SWITCHES:
+            return self._read_switch(name, node)
+        text = self._scalar(node)
+        if not text and name in TWEMPROXY_WORDS:
+            self.refuse(node, f"{name}: the value is missing")
         if name in TWEMPROXY_NUMBERS and text.isascii() and text.isdigit():
             text = str(min(max(int(text), TWEMPROXY_NUMBERS[name][0]), TWEMPROXY_NUMBERS[name][1]))
         return self._parse(name, text, node)

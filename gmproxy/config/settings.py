@@ -155,6 +155,9 @@ def host_names(value: str) -> str:
 
 Parse = Callable[[str], Any]
 
+#: The log levels, from the one that logs most.
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
 
 class Setting(NamedTuple):
     """
@@ -252,6 +255,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
     ),
     "Process": (
         ("pools", "", path, "", "FILE", "serve the memcached pools of this nutcracker.yml (-c FILE.yml does the same)"),
+        ("redis_pools", "", OneOf("refuse", "skip"), "refuse", "HOW",
+         "redis pools in that file: refuse the file, or skip them and serve the others"),
         ("workers", "", number_of_workers, "1", "N", "processes that serve clients; auto: one for each CPU"),
         ("user", "-u", text, "", "USER", "become this user, by name or number, when started as root"),
         ("group", "-g", text, "", "GROUP", "and this group; else the user's own"),
@@ -267,9 +272,12 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
          "tell counters as JSON to whoever connects here, as twemproxy does on port 22222"),
         ("watch", "", yes_or_no, "no", "", "reload when the configuration file has changed"),
         ("verbose", "-v", yes_or_no, "no", "", "log more"),
+        ("log_level", "", OneOf("", *LOG_LEVELS), "", "LEVEL",
+         "log nothing below this level: debug, info, warning or error; if nothing is said, info, or debug with verbose"),
         ("grace", "", milliseconds, "5000", "MS", "at the end, wait for clients' requests in flight for so long"),
-        ("compat", "", OneOf("gmproxy", "magent"), "gmproxy", "WHOM",
-         "whose manners to have: magent goes to the background and answers stats and version in its own way"),
+        ("compat", "", OneOf("gmproxy", "magent", "nutcracker"), "gmproxy", "PROGRAM",
+         "program to emulate: magent goes to the background and answers stats and version in its own way; nutcracker has its own command "
+         "line, stats port and signals"),
     ),
 }
 # fmt: on

@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from gmproxy.config.settings import LOG_LEVELS
 from gmproxy.console import units
 from gmproxy.console.command_parser import CommandParser
 from gmproxy.console.service_client import ServiceClient, print_json
-
-LEVELS = ("debug", "info", "warning", "error")
 
 
 def eject_parser() -> CommandParser:
@@ -45,7 +44,7 @@ def drain(arguments: Sequence[str]) -> int:
 
 def log_level_parser() -> CommandParser:
     parser = CommandParser("log-level", "Print or set the level of the log, until the next start.")
-    parser.add_argument("level", nargs="?", choices=LEVELS, help="log messages of this level and above")
+    parser.add_argument("level", nargs="?", choices=LOG_LEVELS, help="log messages of this level and above")
     return parser
 
 

@@ -18,7 +18,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from gmproxy import internal_errors
-from gmproxy.config import configuration
+from gmproxy.config import description
 from gmproxy.config.configuration import Config
 from gmproxy.monitoring import control_commands, history, http_server, prometheus, twemproxy_stats
 from gmproxy.monitoring.interfaces import MonitoredWorker, Report, Response
@@ -249,7 +249,7 @@ class AdminServer:
 
     def _configuration(self, query: dict[str, list[str]]) -> HttpResponse:
         configs = [pool.config for pool in self._worker.pools.values()]
-        return "200 OK", TEXT, f"{configuration.describe(configs)}\n".encode()
+        return "200 OK", TEXT, f"{description.describe(configs)}\n".encode()
 
     def _report_as_json(self, query: dict[str, list[str]]) -> HttpResponse:
         return "200 OK", JSON, self._render("/report.json", lambda report: json.dumps(report).encode())
@@ -269,3 +269,4 @@ class AdminServer:
         """Send the counters; the connection is closed then. Raises OSError if they are not read."""
         with gevent.Timeout(http_server.WRITE_TIMEOUT, OSError("the answer is not read")):
             sock.sendall(self._render("/stats.json", twemproxy_stats.render) + b"\n")
+        http_server.linger(sock)  # who asks by HTTP has sent something

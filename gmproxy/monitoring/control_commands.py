@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gmproxy import internal_errors
 from gmproxy.client import stats
+from gmproxy.config.settings import LOG_LEVELS
 from gmproxy.monitoring import events, report, sampling
 from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, MonitoredWorker, OnResponse, Response
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Number = TypeVar("Number", int, float)
 
 #: Levels that the log can have, by what an operator calls them.
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+LEVELS = {name: getattr(logging, name.upper()) for name in LOG_LEVELS}
 
 #: Slow requests in a response.
 MAX_SLOW_REPORTED = 50

@@ -50,6 +50,14 @@ class ConnectionServer(Patient, Limited, StreamServer):
     """Calls a function for each connection: ConnectionServer(listening socket, handle)."""
 
 
+def linger(sock: Any) -> None:
+    """Send no more, and wait up to LINGER_TIMEOUT for the client to close `sock`. For greenlets. Raises OSError."""
+    with gevent.Timeout(LINGER_TIMEOUT, False):
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(_RECEIVED_AT_ONCE):
+            gevent.sleep(PAUSE)  # a recv that finds something does not wait
+
+
 class HttpHandler(WSGIHandler):
     """One connection. The whole header of a request is read, within the limits, before pywsgi parses it; no body is ever read."""
 
@@ -67,10 +75,7 @@ class HttpHandler(WSGIHandler):
             return True
         if result is not None:
             self._refuse(HTTPStatus(int(result[0])))
-        with gevent.Timeout(LINGER_TIMEOUT, False):
-            self.socket.shutdown(socket.SHUT_WR)
-            while self.socket.recv(_RECEIVED_AT_ONCE):
-                gevent.sleep(PAUSE)  # a recv that finds something does not wait
+        linger(self.socket)
         return None
 
     def _refuse(self, status: HTTPStatus) -> None:

@@ -47,7 +47,7 @@ def set_up(config: Config, in_background: bool, worker: str = "") -> None:
             old.close()
             old.filters.clear()  # they refer to it: a cycle that the collector would find late, 2 KB for each reload
     log.propagate = False
-    log.setLevel(logging.DEBUG if config.verbose else logging.INFO)
+    log.setLevel(config.log_level.upper() or (logging.DEBUG if config.verbose else logging.INFO))
 
 
 def _handler(config: Config, in_background: bool) -> log_output.LogOutput:

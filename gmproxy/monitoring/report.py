@@ -28,7 +28,19 @@ STATES_BY_SEVERITY = (UP, WARMING, FAILING, PROBING, EJECTED)
 
 #: What of a backend is a sum over the workers; what of that is no counter.
 GAUGES = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "journal")
-SUMS = (*GAUGES, "keys", "hits", "refills", "failures", "ejections", "journal_deleted", "journal_flushes", "bytes_sent", "bytes_received")
+SUMS = (
+    *GAUGES,
+    "connects",
+    "keys",
+    "hits",
+    "refills",
+    "failures",
+    "ejections",
+    "journal_deleted",
+    "journal_flushes",
+    "bytes_sent",
+    "bytes_received",
+)
 
 
 #: Seconds between two listings of this process's open files: with 50,000 of them that takes 25 ms.
@@ -142,6 +154,7 @@ def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: f
         "last_error_at": counters.last_error_at,
         "identity": None if identity is None else identity._asdict(),
         "links": len(connections),
+        "connects": counters.connects,
         "in_flight": sum(len(link.waiting) for link in connections),
         "backlog": sum(link.backlog() for link in connections),
         "unsent": sum(unsent for unsent, _ in queues),

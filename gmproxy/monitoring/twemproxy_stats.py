@@ -2,8 +2,10 @@
 
 import json
 import socket
+from collections.abc import Mapping
 from typing import Any
 
+from gmproxy.config.nutcracker_options import VERSION
 from gmproxy.monitoring.interfaces import Report
 
 #: Why requests failed, as twemproxy sorts it; what is not here is a server_err.
@@ -15,27 +17,39 @@ NOT_SENT = ("ejected", "overload")
 
 def render(report: Report) -> bytes:
     """JSON without line breaks."""
-    pools = {title: _pool(pool) for title, pool in report["pools"].items()}
-    clients = [pool["clients"] for pool in report["pools"].values()]
-    return json.dumps(
+    pools = report["pools"].values()
+    emulated = any(pool["options"]["compat"] == "nutcracker" for pool in pools)
+    # twemproxy counts all its sockets here: of clients, of servers, and one that listens for each pool.
+    opened = len(pools) + sum(backend["connects"] for pool in pools for backend in pool["backends"])
+    are_open = len(pools) + sum(backend["links"] for pool in pools for backend in pool["backends"])
+    return _object(
         {
-            "service": "gmproxy",
+            "service": "nutcracker" if emulated else "gmproxy",
             "source": socket.gethostname(),
-            "version": report["version"],
+            "version": VERSION if emulated else report["version"],
             "uptime": int(report["time"] - report["started"]),
             "timestamp": int(report["time"]),
-            "total_connections": sum(one["accepted"] for one in clients),
-            "curr_connections": sum(one["current"] for one in clients),
-            **pools,
+            "total_connections": opened + sum(pool["clients"]["accepted"] for pool in pools),
+            "curr_connections": are_open + sum(pool["clients"]["current"] for pool in pools),
+            **{title: _pool(pool) for title, pool in report["pools"].items()},
         }
     ).encode()
+
+
+def _object(values: Mapping[str, Any]) -> str:
+    """With twemproxy's blanks, since some of what reads it compares text: `"name":1, "pool": {...},"pool": {...}`."""
+    text = "".join(
+        f"{json.dumps(name)}: {_object(value)}," if isinstance(value, Mapping) else f"{json.dumps(name)}:{json.dumps(value)}, "
+        for name, value in values.items()
+    )
+    return f"{{{text.rstrip(', ')}}}"
 
 
 def _pool(pool: dict[str, Any]) -> dict[str, Any]:
     clients, backends = pool["clients"], pool["backends"]
     servers: dict[str, dict[str, Any]] = {}
     for backend in backends:
-        name = backend["name"] or backend["label"]
+        name = backend["name"] or backend["label"].removeprefix("unix:")
         servers[name if name not in servers else f"{name} {backend['role']}"] = _server(backend)
     ended = clients["accepted"] - clients["current"] - clients["rejected"] - clients["dropped"]
     return {

@@ -31,6 +31,7 @@ class ListeningSockets:
     control       the control socket, or None
     report_to     descriptor of the pipe on which the predecessor waits for the start report, or None
     predecessor   pid of the process that this one replaces, or None
+    pid_keeper    (path of the pid file, descriptor for its keeper) that were handed over, or None
 
     The methods do not wait, but for the kernel. To bind a socket may look up a host name, which waits: from a loop callback of gevent it must
     not be called.
@@ -45,6 +46,7 @@ class ListeningSockets:
         self._not_ours: set[str] = set()  # addresses whose files are for others to remove
         self.report_to: int | None = None
         self.predecessor: int | None = None
+        self.pid_keeper: tuple[str, int] | None = None
         handed_over = environment.pop(HANDED_OVER, "")
         names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
         owner, count, _ = (environment.pop(name, "") for name in names)
@@ -71,6 +73,10 @@ class ListeningSockets:
         self.report_to = facts["report_to"]
         self.predecessor = facts["pid"]
         os.set_inheritable(facts["report_to"], False)
+        if facts.get("pid_keeper"):
+            path, descriptor = facts["pid_keeper"]
+            os.set_inheritable(descriptor, False)
+            self.pid_keeper = path, descriptor
         for address, descriptor in facts["sockets"].items():
             self.sockets[address] = _adopt(descriptor)
         if facts["control"] is not None:
@@ -151,7 +157,7 @@ class ListeningSockets:
         self.control = None
 
     @contextlib.contextmanager
-    def handing_over(self, report_to: int) -> Iterator[dict[str, str]]:
+    def handing_over(self, report_to: int, pid_keeper: tuple[str, int] | None = None) -> Iterator[dict[str, str]]:
         """The environment variable, as a dict, with which a process started inside of this `with` takes over. It sends its start report to
         the descriptor `report_to`."""
         descriptors = {address: sock.fileno() for address, sock in self.sockets.items()}
@@ -163,8 +169,11 @@ class ListeningSockets:
             "activated": self.activated,
             "report_to": report_to,
             "pid": os.getpid(),
+            "pid_keeper": pid_keeper,
         }
-        inherited = [report_to, *descriptors.values()] + ([control] if control is not None else [])
+        inherited = (
+            [report_to, *descriptors.values()] + ([control] if control is not None else []) + ([pid_keeper[1]] if pid_keeper else [])
+        )
         try:
             for descriptor in inherited:
                 os.set_inheritable(descriptor, True)

@@ -23,7 +23,7 @@ from gmproxy.monitoring.events import RECENT_EVENTS
 from gmproxy.process.client_counts import ClientCounts
 from gmproxy.process.control_server import ControlListener, ControlServer
 from gmproxy.process.shared_invalidations import SharedInvalidations
-from gmproxy.process.supervisor import POLL_INTERVAL, SIGNALS, Supervisor
+from gmproxy.process.supervisor import POLL_INTERVAL, Supervisor
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import Addresses, Result, WorkerGroup
 from gmproxy.process.worker_rpc import Child, WorkerRpc
@@ -44,9 +44,6 @@ KILL_AFTER = 2.0
 
 #: Seconds until the loop goes on after an exception in the loop itself: the cause may be there still.
 TURN_PAUSE = 0.1
-
-#: Signals on which only the master acts.
-FOR_MASTER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 log = logging.getLogger("gmproxy")
 
@@ -119,7 +116,7 @@ class Master(WorkerGroup):
         """A signal is a byte in a pipe, which the loop reads. Those held until now are acted on at once."""
         wakeup, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        for number in (*SIGNALS, signal.SIGCHLD):
+        for number in (*self._supervisor.signals, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self.loop.add_reader(wakeup, functools.partial(self._read_signals, wakeup))
         for held in bootstrap.take_held_signals():
@@ -134,9 +131,9 @@ class Master(WorkerGroup):
         try:
             if number == signal.SIGCHLD:
                 self._reap()
-            elif number in bootstrap.END_SIGNALS or number in SIGNALS and self._all_were_ready:
+            elif number in bootstrap.END_SIGNALS or number in self._supervisor.signals and self._all_were_ready:
                 self._supervisor.on_signal(number)
-            elif number in SIGNALS and number not in self._deferred_signals:
+            elif number in self._supervisor.signals and number not in self._deferred_signals:
                 self._deferred_signals.append(number)
         except Exception:
             internal_errors.record("master.signal")
@@ -148,7 +145,7 @@ class Master(WorkerGroup):
     def _start(self, number: int, delay: float) -> None:
         """Fork the worker `number`. If it dies soon, it is started again after `delay` seconds. Raises OSError."""
         ours, theirs = socket.socketpair()  # OSError: no descriptor is free
-        caught: set[int] = {*SIGNALS, signal.SIGCHLD}
+        caught: set[int] = {*self._supervisor.signals, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, caught)  # none may come in the child before it has its own handlers
         try:
             pid = os.fork()
@@ -181,7 +178,7 @@ class Master(WorkerGroup):
             internal_errors.forget()
             bootstrap.take_held_signals()
             bootstrap.hold_signals()  # until gevent's handlers are there
-            for signal_number in FOR_MASTER:
+            for signal_number in set(self._supervisor.signals) - set(bootstrap.END_SIGNALS):
                 signal.signal(signal_number, signal.SIG_IGN)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
@@ -211,6 +208,8 @@ class Master(WorkerGroup):
                 os.close(source)
         self.loop.close()
         self._supervisor.start_report.close_pipe()
+        if self._supervisor.pid_keeper is not None:
+            self._supervisor.pid_keeper.close()
 
     def _serve(self, number: int, channel: control_socket.Channel) -> None:
         set_up_logs = functools.partial(self._set_up_logs, worker=str(number + 1))

@@ -14,7 +14,7 @@ from gmproxy import internal_errors
 from gmproxy.errors import GmproxyError
 from gmproxy.process.control_server import ControlServer
 from gmproxy.process.gevent_loop import GeventLoop
-from gmproxy.process.supervisor import POLL_INTERVAL, SIGNALS, Supervisor
+from gmproxy.process.supervisor import POLL_INTERVAL, Supervisor
 from gmproxy.process.worker import Worker, every
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import Addresses, Result, WorkerGroup
@@ -65,7 +65,7 @@ class SingleProcess(WorkerGroup):
 
         def serving() -> None:
             supervisor.on_ready(ready)
-            for number in SIGNALS:
+            for number in supervisor.signals:
                 gevent.signal_handler(number, on_signal, number)
             for held in bootstrap.take_held_signals():
                 on_signal(held)

@@ -15,7 +15,7 @@ from typing import Any
 
 from gmproxy import internal_errors
 from gmproxy.config import configuration, diff
-from gmproxy.config.settings import TYPED_IN
+from gmproxy.config.settings import LOG_LEVELS, TYPED_IN
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.monitoring import control_commands, logging_setup
 from gmproxy.process.listeners import ListeningSockets
@@ -23,6 +23,7 @@ from gmproxy.process.worker_group import UPGRADE_TIMEOUT, Result, WorkerGroup
 from gmproxy.system import bootstrap, systemd
 from gmproxy.system.daemon import READY, StartReport, remove_pid_file, write_pid_file
 from gmproxy.system.file_watch import FileWatch
+from gmproxy.system.pid_keeper import PidKeeper
 
 #: The method that each signal calls.
 SIGNALS = {
@@ -31,6 +32,13 @@ SIGNALS = {
     signal.SIGHUP: "reload",
     signal.SIGUSR1: "reopen_logs",
     signal.SIGUSR2: "upgrade",
+}
+
+#: The same for nutcracker, whose SIGHUP is for logrotate. Elsewhere SIGTTIN and SIGTTOU stop a process, as ever.
+NUTCRACKER_SIGNALS = SIGNALS | {
+    signal.SIGHUP: "reopen_logs",
+    signal.SIGTTIN: "log_more",
+    signal.SIGTTOU: "log_less",
 }
 
 #: Seconds between two calls of Supervisor.poll.
@@ -49,6 +57,8 @@ class Supervisor:
     listening_sockets   of the service
     notifier            notifies systemd
     start_report        for the process that waits until clients are served
+    pid_keeper          keeps the pid file if our user may not, or None
+    signals             {signal that is acted on: name of the method}
     ejected             servers that an operator has ejected, as they were named: for workers that are started later
     workers             the worker processes; each WorkerGroup sets it
 
@@ -68,6 +78,9 @@ class Supervisor:
         self.listening_sockets = listening_sockets
         self.notifier = notifier
         self.start_report = start_report
+        self.signals = NUTCRACKER_SIGNALS if configs[0].compat == "nutcracker" else SIGNALS
+        handed_over = listening_sockets.pid_keeper
+        self.pid_keeper = PidKeeper(*handed_over) if handed_over and handed_over[0] == configs[0].pid_file else None
         self.ejected: set[str] = set()
         self.workers: WorkerGroup
         self._watch = FileWatch(source.files)
@@ -83,7 +96,9 @@ class Supervisor:
 
         A predecessor ends as soon as it gets the report, so that comes last, when nothing else can fail.
         """
-        if self.configs[0].pid_file and self.listening_sockets.predecessor is not None:
+        if self.pid_keeper is not None and self.listening_sockets.predecessor is not None:
+            self.pid_keeper.write()
+        elif self.configs[0].pid_file and self.listening_sockets.predecessor is not None:
             write_pid_file(self.configs[0].pid_file, self.listening_sockets.predecessor)
         self._warn_of_workers_with_backups()
         self.listening_sockets.become_owner()
@@ -107,7 +122,7 @@ class Supervisor:
     def on_signal(self, number: int) -> None:
         """Do what the signal `number` asks for. Raises nothing."""
         try:
-            getattr(self, SIGNALS[signal.Signals(number)])()
+            getattr(self, self.signals[signal.Signals(number)])()
         except Exception:
             internal_errors.record("steward.signal")
             if number in bootstrap.END_SIGNALS:  # it does end, whatever else fails
@@ -134,6 +149,8 @@ class Supervisor:
         except Exception:
             internal_errors.record("steward.gone")
         finally:
+            if self.pid_keeper is not None:
+                self.pid_keeper.remove()
             if self.configs[0].pid_file:
                 remove_pid_file(self.configs[0].pid_file)
 
@@ -216,6 +233,20 @@ class Supervisor:
         log.info("log reopened")
         return {}
 
+    def log_more(self) -> None:
+        self._change_log_level(-1)
+
+    def log_less(self) -> None:
+        self._change_log_level(1)
+
+    def _change_log_level(self, step: int) -> None:
+        """By one of LOG_LEVELS, in this process and all workers."""
+        number = LOG_LEVELS.index(control_commands.log_level()) + step
+        level = LOG_LEVELS[min(max(number, 0), len(LOG_LEVELS) - 1)]
+        control_commands.set_log_level([level])
+        self.workers.call_workers("log-level", [level], lambda results: None)
+        log.warning("log level %s", level)
+
     # -- upgrade
 
     def upgrade(self) -> Result:
@@ -243,7 +274,8 @@ class Supervisor:
     def _start_successor(self, report_to: int) -> int:
         """Run the command line again in the same directory. Returns the pid. Raises OSError."""
         command = [sys.executable, *sys.orig_argv[1:]]
-        with self.listening_sockets.handing_over(report_to) as handed_over, _working_directory(TYPED_IN):
+        keeper = self.pid_keeper and (self.pid_keeper.path, self.pid_keeper.descriptor)
+        with self.listening_sockets.handing_over(report_to, keeper) as handed_over, _working_directory(TYPED_IN):
             return os.posix_spawn(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
 
     def _on_successor_report(self, report: str | None) -> None:

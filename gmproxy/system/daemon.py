@@ -24,7 +24,7 @@ LONGEST_NUMBER = 32
 READY = "ready"
 
 #: A word of the command line of a process that is one of ours, and how many words there may be before it.
-OUR_COMMAND = re.compile(rb"(^|/)(gmproxy|magent)$|gmproxy\.cli")
+OUR_COMMAND = re.compile(rb"(^|/)(gmproxy|magent|nutcracker)$|gmproxy\.cli")
 WORDS_LOOKED_AT = 6
 
 
@@ -94,7 +94,7 @@ def write_pid_file(path: str, predecessor: int | None = None) -> None:
             if other not in (None, os.getpid(), predecessor) and _is_one_of_ours(other):
                 raise StartError(f"pid file {path}: process {other} is running")
             what = "write"
-            _write_number(directory, name)
+            _write_number(directory, name, os.getpid())
     except OSError as error:
         what = "write" if error.errno == errno.ENOENT else what
         raise StartError(f"cannot {what} pid file {path}: {error.strerror}") from None
@@ -114,9 +114,15 @@ def _number_in(directory: int, name: str, path: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _write_number(directory: int, name: str) -> None:
+def put_number(path: str, number: int) -> None:
+    """Write `number` to the pid file `path`, whatever is in it. Raises OSError."""
+    with safe_files.parent(path) as (directory, name):
+        _write_number(directory, name, number)
+
+
+def _write_number(directory: int, name: str, number: int) -> None:
     """Replace the old file, whose contents are not touched, by a new one. Raises OSError."""
-    data = b"%d\n" % os.getpid()
+    data = b"%d\n" % number
     try:
         safe_files.replace(directory, name, data, PID_FILE_MODE)
     except PermissionError:  # the directory is not ours; the file in it may be
@@ -125,10 +131,10 @@ def _write_number(directory: int, name: str) -> None:
         safe_files.overwrite(directory, name, data)
 
 
-def remove_pid_file(path: str) -> None:
-    """Only if it is still ours; another user may not be allowed to, which is no fault."""
+def remove_pid_file(path: str, number: int | None = None) -> None:
+    """Only if it still has our number, or `number`; another user may not be allowed to, which is no fault."""
     with contextlib.suppress(OSError), safe_files.parent(path) as (directory, name):
-        if safe_files.read_small(directory, name, LONGEST_NUMBER).strip() == b"%d" % os.getpid():
+        if safe_files.read_small(directory, name, LONGEST_NUMBER).strip() == b"%d" % (number or os.getpid()):
             os.unlink(name, dir_fd=directory)
 
 
@@ -156,7 +162,7 @@ def acting_as(user: str, group: str) -> Iterator[None]:
         yield
         return
     groups, own_group = os.getgroups(), os.getegid()
-    os.setgroups(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid) if uid != -1 else [gid])
+    os.setgroups(os.getgrouplist(_account(user).pw_name, gid) if uid != -1 else [gid])
     os.setegid(gid)
     try:
         if uid != -1:
@@ -166,6 +172,35 @@ def acting_as(user: str, group: str) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(own_group)
         os.setgroups(groups)
+
+
+def create_for(user: str, group: str, path: str, mode: int) -> None:
+    """Where `user` and `group` (as for `drop_privileges`) may not create or write the file `path`, root creates it for the user, or gives it to
+    them if it is root's. Only in a directory where these can change nothing: elsewhere, and when anything fails, all is left as it is, and
+    whoever opens the file finds out. Raises StartError."""
+    uid, _ = user_ids(user, group)
+    if os.getuid() != 0 or uid in (-1, 0) or path.startswith(safe_files.OWN_DESCRIPTORS):
+        return
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
+    with acting_as(user, group):
+        groups = (*os.getgroups(), os.getegid())
+        try:
+            os.close(safe_files.open_file(path, flags, mode))
+            return
+        except PermissionError:
+            pass
+        except OSError:
+            return
+    with contextlib.suppress(OSError), safe_files.parent(path) as (directory, name):
+        if not safe_files.is_safe(path, groups):
+            return
+        descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
+        try:
+            facts = os.fstat(descriptor)
+            if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and facts.st_uid == 0:
+                os.fchown(descriptor, uid, -1)
+        finally:
+            os.close(descriptor)
 
 
 def usable_cpus() -> int:
@@ -206,6 +241,9 @@ def user_ids(user: str, group: str) -> tuple[int, int]:
 
 
 def _account(user: str) -> pwd.struct_passwd:
+    """The account `user`, a name or a number; `+NUMBER` needs none, and has the group of this process. Raises StartError."""
+    if re.fullmatch(r"\+[0-9]+", user):
+        return pwd.struct_passwd((user, "x", int(user), os.getgid(), "", "/", ""))
     try:
         return pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:

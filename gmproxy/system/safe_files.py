@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 #: Links followed on one path; the kernel's own limit (ELOOP).
 MAX_LINKS = 40
@@ -49,14 +49,27 @@ def open_file(path: str, flags: int, mode: int = 0o666) -> int:
             os.close(here)
 
 
-def is_safe(path: str) -> bool:
+def is_safe(path: str, groups: Collection[int] | None = None) -> bool:
     """True if only root and we ourselves can change what `path` leads to: no directory on the way is another user's, or may be written by
-    others. Raises OSError."""
+    others; by a group only if it is none of `groups`, where these are given. Raises OSError."""
     seen: list[os.stat_result] = []
     here, _ = _walk(path, follow_last=False, seen=seen)
     assert here is not None
     os.close(here)
-    return all(facts.st_uid in (0, os.geteuid()) and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for facts in seen)
+    return all(
+        facts.st_uid in (0, os.geteuid())
+        and not facts.st_mode & stat.S_IWOTH
+        and not (facts.st_mode & stat.S_IWGRP and (groups is None or facts.st_gid in groups))
+        for facts in seen
+    )
+
+
+def may_remove(directory: int) -> bool:
+    """True if the effective user of this process may remove another user's file from the directory with this descriptor."""
+    facts = os.fstat(directory)
+    if facts.st_mode & stat.S_ISVTX and facts.st_uid != os.geteuid():
+        return False
+    return os.access(".", os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True)
 
 
 def _walk(path: str, follow_last: bool, seen: list[os.stat_result] | None = None) -> tuple[int | None, str]:

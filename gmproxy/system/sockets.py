@@ -40,14 +40,27 @@ def bind(config: Any, address: str) -> socket.socket:
     return bind_tcp(host, int(port), config.backlog)
 
 
+def check_address(config: Any, address: str) -> None:
+    """Look up the host name in one of the `listen_addresses` of `config`, without listening there. May wait for the name service. Raises
+    StartError."""
+    if address != config.unix_socket:
+        host, _, port = address.rpartition(":")
+        _look_up(host, int(port))
+
+
+def _look_up(host: str, port: int) -> tuple[Any, ...]:
+    """The first result of getaddrinfo. Raises StartError."""
+    host = host.strip("[]")
+    try:
+        return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise StartError(f"cannot listen on {host!r}: {getattr(error, 'strerror', None) or error}") from None
+
+
 def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
     """A listening socket at `host` ("" for all addresses) and `port`. Raises StartError."""
     host = host.strip("[]")
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        raise StartError(f"cannot listen on {host!r}: {getattr(error, 'strerror', None) or error}") from None
-    family, kind, protocol, _, address = found[0]
+    family, kind, protocol, _, address = _look_up(host, port)
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.servers import run
 
-from gmproxy.config import configuration
+from gmproxy.config import configuration, description
 from gmproxy.config.settings import SETTINGS
 from gmproxy.errors import ConfigError
 from gmproxy.placement.hashes import HASHES
@@ -41,7 +41,7 @@ def test_accepted(path):
 @samples(ACCEPTED)
 def test_the_configuration_that_is_printed_gives_the_same(path, tmp_path):
     copy = tmp_path / "copy.yml"
-    copy.write_text(configuration.describe(list(read(path).values())), encoding="utf-8")
+    copy.write_text(description.describe(list(read(path).values())), encoding="utf-8")
     again = read(copy)
     assert list(again) == list(read(path))
     for name, config in read(path).items():

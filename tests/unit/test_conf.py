@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from gmproxy.config import configuration
+from gmproxy.config import configuration, description
 from gmproxy.config.settings import SETTINGS
 from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import Server
@@ -293,5 +293,5 @@ ARGUMENTS = [
 @pytest.mark.parametrize("arguments", ARGUMENTS)
 def test_what_is_printed_gives_the_same(file, arguments):
     configs, _ = configuration.parse(arguments, {})
-    printed = configuration.describe(configs)
+    printed = description.describe(configs)
     assert configuration.parse(["-c", file(printed)], {})[0] == configs

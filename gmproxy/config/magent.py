@@ -1,0 +1,130 @@
+"""magent 0.6: its help, and what it starts with although gmproxy refuses it. Under `compat = magent` that is taken, with a warning."""
+
+import argparse
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from gmproxy.config.settings import Setting, option_name
+from gmproxy.errors import ConfigError, StartError
+from gmproxy.system import daemon
+
+#: What `magent -h` prints, with the time of the build.
+HELP = """\
+memcached agent v0.6 Build-Date: {built}
+Usage:
+  -h this message
+  -u uid
+  -g gid
+  -p port, default is 11211. (0 to disable tcp support)
+  -s ip:port, set memcached server ip and port
+  -b ip:port, set backup memcached server ip and port
+  -l ip, local bind ip address, default is 0.0.0.0
+  -n number, set max connections, default is 4096
+  -D don't go to background
+  -k use ketama key allocation algorithm
+  -f file, unix socket path to listen on. default is off
+  -i number, set max keep alive connections for one memcached server, default is 20
+  -v verbose"""
+
+#: Exit status of `magent -h`.
+HELP_STATUS = 1
+
+#: Numbers for which magent takes its default if they are not positive, or no numbers; the largest that we take.
+LENIENT_NUMBERS = {"server_connections": 1024, "max_connections": 1_000_000}
+
+
+def help_text() -> str:
+    """As magent, whose build date is that of this file."""
+    return HELP.format(built=time.strftime("%b %e %Y %H:%M:%S", time.localtime(os.stat(__file__).st_mtime)))
+
+
+class ShortHelp(argparse.Action):
+    """-h: magent's own help for who calls the command magent, or has named magent before."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> NoReturn:
+        if "magent" in (parser.prog, namespace.compat):
+            parser.exit(HELP_STATUS, f"{help_text()}\n")
+        parser.print_help()
+        parser.exit()
+
+
+class Tolerated:
+    """What a command line has that only magent takes, collected while it is parsed, before it is known who is emulated.
+
+    warnings   what is done instead, a line for each
+    """
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self._error: str | None = None  # the first, for all others
+
+    def number(self, setting: Setting) -> Callable[[str], Any]:
+        """`setting.parse`, which takes every text as magent would."""
+
+        def parse(value: str) -> Any:
+            try:
+                return setting.parse(value)
+            except ValueError as error:
+                number = as_number(value)
+                used = min(number, LENIENT_NUMBERS[setting.name]) if number > 0 else int(setting.default)
+                self._add(f"{setting.flag} {value}: {used} is used", f"argument {setting.flag}/{option_name(setting)}: {error}")
+                return used
+
+        return parse
+
+    def operands(self, words: Sequence[str]) -> None:
+        """Words that belong to no option."""
+        if words:
+            self._add(f"ignored: {' '.join(words)}", f"unrecognized arguments: {' '.join(words)}")
+
+    def settle(self, compat: str) -> None:
+        """`compat` is emulated. Raises ConfigError for what was collected if that is not magent."""
+        if compat != "magent" and self._error:
+            raise ConfigError(self._error)
+
+    def _add(self, warning: str, error: str) -> None:
+        self._error = self._error or error
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+
+def as_number(text: str) -> int:
+    """As atoi(3)."""
+    found = re.match(r"\s*([+-]?[0-9]+)", text)
+    return int(found[1]) if found else 0
+
+
+def changed_settings(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """({name: value} of what magent would not refuse in the settings `values` and is replaced, a warning for each line of that and for what
+    differs from magent)."""
+    changed: dict[str, Any] = {}
+    warnings: list[str] = []
+    for name, flag in (("user", "-u"), ("group", "-g")):
+        if values[name]:
+            instead, why = _usable_account(name, values[name])
+            if why:
+                changed[name] = instead
+                warnings.append(f"{flag} {values[name]}: {why}")
+    servers = len(values["server"])
+    if values["ketama"] and servers > 1:
+        warnings.append(
+            f"-k moves keys: magent 0.6 -k has nearly all keys on one server, here each of the {servers} servers has its share; to keep the keys "
+            "where they are, replace -k by --distribution magent-ketama-0.6"
+        )
+    return changed, warnings
+
+
+def _usable_account(name: str, value: str) -> tuple[str, str]:
+    """(what the setting `name` is replaced by, why). magent calls setuid(atoi(value)) and does not look at the result."""
+    try:
+        number = daemon.user_ids(value, "")[0] if name == "user" else daemon.user_ids("", value)[1]
+    except StartError:
+        if name == "user" and value.isdigit() and os.getuid() == 0 and int(value):
+            return f"+{value}", "there is no such user; the process gets this number, and its group stays"
+        return "", f"there is no such {name}; the {name} stays as it is"
+    if os.getuid() != 0 and number != (os.getuid() if name == "user" else os.getgid()):
+        return "", f"only root can change the {name}; it stays as it is"
+    return value, ""
