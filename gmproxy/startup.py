@@ -157,7 +157,7 @@ def _serve(supervisor: Supervisor, program: str) -> None:
         with daemon.acting_as(config.user, config.group):
             set_up_logs(config)
         for warning in warnings:
-            log.warning("%s", warning)
+            log.warning("configuration warning: %s", warning)
         if config.pid_file and listening_sockets.predecessor is None:
             daemon.write_pid_file(config.pid_file)
             if pid_keeper.is_needed(config.pid_file, config.user, config.group):

@@ -5,10 +5,10 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from gmproxy.config.settings import Setting, option_name
-from gmproxy.errors import ConfigError, StartError
+from gmproxy.errors import StartError
 from gmproxy.system import daemon
 
 #: What `magent -h` prints, with the time of the build.
@@ -41,11 +41,11 @@ def help_text() -> str:
     return HELP.format(built=time.strftime("%b %e %Y %H:%M:%S", time.localtime(os.stat(__file__).st_mtime)))
 
 
-class ShortHelp(argparse.Action):
-    """-h: magent's own help for who calls the command magent, or has named magent before."""
+class Help(argparse.Action):
+    """--help, and -h, which is magent's own help for who calls the command magent, or has named magent before."""
 
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> NoReturn:
-        if "magent" in (parser.prog, namespace.compat):
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        if option_string == "-h" and "magent" in (parser.prog, namespace.compat):
             parser.exit(HELP_STATUS, f"{help_text()}\n")
         parser.print_help()
         parser.exit()
@@ -75,15 +75,14 @@ class Tolerated:
 
         return parse
 
-    def operands(self, words: Sequence[str]) -> None:
-        """Words that belong to no option."""
+    def operands(self, words: Sequence[str], unrecognized: str) -> None:
+        """`words` belong to no option. `unrecognized`: what argparse says before such words."""
         if words:
-            self._add(f"ignored: {' '.join(words)}", f"unrecognized arguments: {' '.join(words)}")
+            self._add(f"ignored: {' '.join(words)}", f"{unrecognized}{' '.join(words)}")
 
-    def settle(self, compat: str) -> None:
-        """`compat` is emulated. Raises ConfigError for what was collected if that is not magent."""
-        if compat != "magent" and self._error:
-            raise ConfigError(self._error)
+    def error_unless_magent(self, compat: str) -> str | None:
+        """`compat` is emulated: what argparse would have said of what was collected, None if there is nothing, or that is magent."""
+        return None if compat == "magent" else self._error
 
     def _add(self, warning: str, error: str) -> None:
         self._error = self._error or error

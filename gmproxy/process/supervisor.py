@@ -274,7 +274,7 @@ class Supervisor:
     def _start_successor(self, report_to: int) -> int:
         """Run the command line again in the same directory. Returns the pid. Raises OSError."""
         command = [sys.executable, *sys.orig_argv[1:]]
-        keeper = self.pid_keeper and (self.pid_keeper.path, self.pid_keeper.descriptor)
+        keeper = None if self.pid_keeper is None else (self.pid_keeper.path, self.pid_keeper.descriptor)
         with self.listening_sockets.handing_over(report_to, keeper) as handed_over, _working_directory(TYPED_IN):
             return os.posix_spawn(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
 

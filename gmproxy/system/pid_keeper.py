@@ -75,20 +75,20 @@ class PidKeeper:
 
     def write(self) -> None:
         """Write the number of this process. Waits up to REPLY_TIMEOUT; raises StartError."""
-        reply = self._send(WRITE)
+        reply = self._request(WRITE)
         if reply != DONE:
             raise StartError(f"cannot write pid file {self.path}: {reply.decode(errors='replace') or 'its keeper has ended'}")
 
     def remove(self) -> None:
         """Remove the file if it has the number of this process; then its keeper ends. Waits up to REPLY_TIMEOUT; raises nothing."""
-        self._send(REMOVE)
+        self._request(REMOVE)
         self.close()
 
     def close(self) -> None:
         """For a process that has inherited the socket and does not want it."""
         self._sock.close()
 
-    def _send(self, message: bytes) -> bytes:
+    def _request(self, message: bytes) -> bytes:
         """The reply, b"" if there is none. gevent's sockets would let greenlets run: this is a plain one."""
         try:
             self._sock.send(message)

@@ -21,6 +21,7 @@ def backend(label, **changes):
         "last_error_at": 0,
         "identity": {"pid": 17, "uptime": 7200, "version": "1.6.18"},
         "links": 2,
+        "connects": 2,
         "in_flight": 0,
         "backlog": 0,
         "requests": {"get": 900, "set": 100},

@@ -27,6 +27,7 @@ def backend(label="a:1", role="primary", **told):
         "last_error_at": 0.0,
         "identity": None,
         "links": 1,
+        "connects": 1,
         "in_flight": 2,
         "backlog": 3,
         "unsent": 1,
