@@ -20,6 +20,7 @@ SCRIPTS = (
     "scripts/test-package",
     "scripts/package-life",
     "debian/gmproxy.postinst",
+    "debian/gmproxy-nutcracker.postinst",
     "debian/gmproxy.postrm",
 )
 
