@@ -243,3 +243,57 @@ def test_printed_and_read_again(tmp_path):
     copy = tmp_path / "copy.yml"
     copy.write_text(printed)
     assert run("--print-config", "-c", copy).stdout == printed
+
+
+# -- redis pools
+
+MIXED = """\
+cache:
+  listen: 127.0.0.1:22121
+  servers:
+    - 127.0.0.1:11212:1
+queue:
+  listen: 127.0.0.1:22122
+  redis: true
+  redis_auth: secret
+  servers:
+    - 127.0.0.1:6379:1
+"""
+
+
+def test_redis_pools_are_skipped_when_asked(tmp_path):
+    path = tmp_path / "pools.yml"
+    path.write_text(MIXED)
+    with pytest.raises(ConfigError, match="pools.yml:7: pool queue: redis: .*--redis-pools skip"):
+        read(path)
+    source = configuration.ConfigSource(["-c", str(path), "--redis-pools", "skip"], {})
+    assert [config.name for config in source.load()] == ["cache"]
+    assert source.warnings == ["pool queue is a redis pool: skipped, left to twemproxy"]
+
+
+def test_redis_pools_alone_are_none(tmp_path):
+    path = tmp_path / "pools.yml"
+    path.write_text(MIXED.partition("queue:")[2].join(("queue:", "")))
+    with pytest.raises(ConfigError, match="all pools are redis pools"):
+        configuration.parse(["-c", str(path), "--redis-pools", "skip"], {})
+
+
+@pytest.mark.parametrize("server", ["unix:/run/memcached/socket", "[::1]:11211", "unix:/run/memcached/socket:2 name"])
+def test_our_own_forms_of_a_server_need_no_weight(server, tmp_path):
+    path = tmp_path / "pools.yml"
+    path.write_text(f"alpha:\n  listen: 127.0.0.1:22121\n  servers:\n    - '{server}'\n")
+    assert len(read(path)["alpha"].server) == 1
+
+
+def test_any_name_of_a_file_after_nutcrackers_option():
+    """What configuration management checks before it puts a file in its place."""
+    path = HERE / "accepted" / "typical.yml"
+    done = run("--test-conf", "--conf-file", path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_to_listen_on_is_looked_up_by_the_check(tmp_path):
+    path = tmp_path / "pools.yml"
+    path.write_text("alpha:\n  listen: no-such-host.invalid:22121\n  servers:\n    - 127.0.0.1:11212:1\n")
+    done = run("-t", "-c", path)
+    assert (done.returncode, "cannot listen on 'no-such-host.invalid'" in done.stderr) == (1, True)

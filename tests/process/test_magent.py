@@ -161,3 +161,52 @@ def test_gmproxy_answers_as_memcached(memcached, proxy):
             assert talk.ask(b"stats %b\r\n" % insides, b"END\r\n").endswith(b"END\r\n")
         talk.expect(b"stats reset\r\n", b"RESET\r\n")
         talk.in_step()
+
+
+# -- its command line
+
+
+def test_its_help():
+    done = run("-h", program="magent")
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(lines), lines[1]) == (1, "", 15, "Usage:")
+    assert lines[0].startswith("memcached agent v0.6 Build-Date: ") and lines[-1] == "  -v verbose"
+    assert [line[2:4] for line in lines[2:]] == [f"-{letter}" for letter in "hugpsblnDkfiv"]
+    assert "--hibernate-after" in run("--help", program="magent").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, warning",
+    [
+        (["stray", "words"], "ignored: stray words"),
+        (["-i", "0"], "-i 0: 20 is used"),
+        (["-i", "many"], "-i many: 20 is used"),
+        (["-i", "5000"], "-i 5000: 1024 is used"),
+        (["-n", "0x"], "-n 0x: 4096 is used"),
+        (["-n", "-1"], "-n -1: 4096 is used"),
+        (["-u", "no-such-user"], "-u no-such-user: there is no such user; the user stays as it is"),
+        (["-g", "no-such-group"], "-g no-such-group: there is no such group; the group stays as it is"),
+    ],
+)
+def test_it_starts_with_what_magent_starts_with(arguments, warning):
+    for way in ({"program": "magent"}, {"GMPROXY_COMPAT": "magent"}):
+        done = run("-s", "a:1", *arguments, "-t", **way)
+        assert done.returncode == 0 and done.stderr.endswith(f": warning: {warning}\n") and done.stderr.count("\n") == 1
+    done = run("-s", "a:1", *arguments, "-t")
+    assert done.returncode != 0 and done.stderr.count("\n") == 1
+
+
+def test_an_option_that_nobody_has_is_an_error_there_too():
+    assert run("-s", "a:1", "--pidfile", "x", "-t", program="magent").returncode == 2
+
+
+def test_it_is_said_once_that_k_moves_keys(memcached, background, tmp_path, proxy):
+    servers = ("-s", memcached().address, "-s", memcached().address)
+    process = proxy(*servers, "-k", "-D", program="magent")
+    assert process.log().count("-k moves keys: ") == 1
+    log, port = tmp_path / "log", free_port()
+    done = run("-l", HOST, "-p", port, *servers, "-k", "--pid-file", tmp_path / "pid", "--log-file", log, program="magent")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+    assert done.returncode == 0 and done.stderr.count("-k moves keys: ") == 1 and log.read_text().count("-k moves keys: ") == 1
+    assert "moves keys" not in proxy(*servers, "-k").log()
+    assert "moves keys" not in run(*servers, "--distribution", "magent-ketama-0.6", "-t", program="magent").stderr

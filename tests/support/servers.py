@@ -28,6 +28,7 @@ OTHER_MEMCACHED = os.environ.get("GMPROXY_TEST_MEMCACHED")
 COMMANDS = {
     "gmproxy": (sys.executable, "-m", "gmproxy"),
     "magent": (sys.executable, "-c", "import sys; from gmproxy.cli import magent; sys.exit(magent())"),
+    "nutcracker": (sys.executable, "-c", "import sys; from gmproxy.cli import nutcracker; sys.exit(nutcracker())"),
 }
 
 
