@@ -174,8 +174,6 @@ def test_a_port_in_use(memcached):
         (("-l", "no-such-host.invalid"), "no-such-host.invalid"),
         (("-l", "192.0.2.1"), "192.0.2.1"),  # an address for documentation: nobody has it
         (("-l", "127.0.0.1,192.0.2.1"), "192.0.2.1"),
-        (("-u", "no-such-user"), "there is no user 'no-such-user'"),
-        (("-g", "no-such-group"), "there is no group 'no-such-group'"),
         (("--pid-file", "/no/such/directory/pid"), "/no/such/directory/pid"),
         (("--log-file", "/no/such/directory/log"), "/no/such/directory/log"),
         (("-f", "/no/such/directory/socket"), "/no/such/directory/socket"),
@@ -186,3 +184,10 @@ def test_a_port_in_use(memcached):
 def test_the_machine_refuses(arguments, says, program):
     """Also in the background: whoever typed it hears of it."""
     assert says in complaint(*SERVER, "-l", HOST, "-p", free_port(), *arguments, program=program, status=1)
+
+
+@pytest.mark.parametrize("option, what", [("-u", "user"), ("-g", "group")])
+def test_nobody_is_not_known(option, what):
+    """magent takes it: see test_magent.py."""
+    line = complaint(*SERVER, "-l", HOST, "-p", free_port(), option, "no-such-one", status=1)
+    assert f"there is no {what} 'no-such-one'" in line

@@ -266,7 +266,7 @@ def test_a_pool_that_cannot_be_bound(tmp_path):
     with contextlib.closing(Listening()) as taken:
         file = tmp_path / "pools.yml"
         file.write_text(
-            f"one:\n  listen: {tmp_path}/sock\n  servers: ['{HOST}:1:1']\ntwo:\n  listen: {HOST}:{taken.port}\n  servers: ['{HOST}:1:1']\n"
+            f"one:\n  listen: {tmp_path}/sock\n  servers:\n  - {HOST}:1:1\ntwo:\n  listen: {HOST}:{taken.port}\n  servers:\n  - {HOST}:1:1\n"
         )
         done = run("-c", file)
     assert (done.returncode, "Address already in use" in done.stderr) == (1, True)

@@ -310,7 +310,7 @@ def test_several_workers_with_backups_are_warned_of_once(memcached, proxy, tmp_p
 
     def write(backup):
         file.write_text(
-            f"alpha:\n  listen: {HOST}:{port}\n  servers: ['{servers[0]}:1']\n" + (f"  backups: ['{servers[1]}:1']\n" if backup else "")
+            f"alpha:\n  listen: {HOST}:{port}\n  servers:\n  - {servers[0]}:1\n" + (f"  backups: ['{servers[1]}:1']\n" if backup else "")
         )
 
     port = free_port()

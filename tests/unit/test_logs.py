@@ -26,7 +26,7 @@ def as_before():
 
 
 def config(log_file="", verbose=False):
-    return SimpleNamespace(log_file=log_file, verbose=verbose)
+    return SimpleNamespace(log_file=log_file, verbose=verbose, log_level="")
 
 
 def test_a_file(tmp_path):
