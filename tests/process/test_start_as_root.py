@@ -135,17 +135,19 @@ def test_the_keeper_removes_the_file_of_its_service(tmp_path):
 
 
 def test_it_does_so_when_the_service_dies(tmp_path):
-    path = str(tmp_path / "pid")
+    path, started = str(tmp_path / "pid"), tmp_path / "started"
     child = os.fork()
     if not child:
         try:
             daemon.write_pid_file(path)
-            pid_keeper.PidKeeper.start(path)
+            keeper = pid_keeper.PidKeeper.start(path)
+            started.write_text(str(keeper.descriptor))
             signal.pause()
         finally:
             os._exit(1)
     try:
-        eventually(lambda: os.path.exists(path), what="the pid file")
+        eventually(started.exists, what="the keeper has started")
+        assert os.path.exists(path)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -232,7 +232,7 @@ from gevent import monkey
 monkey.patch_all()
 import gevent
 logs.SYSLOG_SOCKET = sys.argv[1]
-logs.set_up(SimpleNamespace(log_file="", verbose=False), in_background=sys.argv[2] == "syslog")  # as after a reload
+logs.set_up(SimpleNamespace(log_file="", verbose=False, log_level=""), in_background=sys.argv[2] == "syslog")  # as after a reload
 trouble = []
 
 def flood():
