@@ -170,10 +170,14 @@ class Supervisor:
             return
         self._reloading = True
         self.notifier.notify_reloading()
-        files = self.source.files
+        files, warnings = self.source.files, self.source.warnings
         self._watch = FileWatch(files)  # as they are before they are read
         try:
-            self._apply(self.source.load(), then)
+            configs = self.source.load()
+            for warning in self.source.warnings:
+                if warning not in warnings:
+                    log.warning("configuration warning: %s", warning)
+            self._apply(configs, then)
         except GmproxyError as error:
             log.error("reload refused reason=%s", error)
             self._reloaded({"error": str(error)}, then)

@@ -183,3 +183,19 @@ def test_all_pools_end_together(serve, memcached, tmp_path):
         process.signal(signal.SIGTERM)
         assert talk.closed() and other.closed()
     assert process.wait() == 0
+
+
+def test_a_redis_pool_that_a_reload_brings_is_reported(memcached, proxy, tmp_path):
+    port, server = free_port(), memcached()
+    file = tmp_path / "nutcracker.yml"
+    pools = {"alpha": {"listen": f"{HOST}:{port}", **served_by(server)}}
+    file.write_text(yaml.safe_dump(pools, sort_keys=False))
+    process = proxy("--pools", file, "--redis-pools", "skip", port=port)
+    queue = {"listen": f"{HOST}:{free_port()}", "redis": True, "servers": [f"{HOST}:1:1"]}
+    file.write_text(yaml.safe_dump(pools | {"queue": queue}, sort_keys=False))
+    process.signal(signal.SIGHUP)
+    eventually(lambda: "INFO reloaded" in process.log(), what="the file is read again")
+    assert process.log().count("WARNING configuration warning: pool queue is a redis pool: skipped, left to twemproxy\n") == 1
+    process.signal(signal.SIGHUP)
+    eventually(lambda: process.log().count("INFO reloaded") == 2, what="and again")
+    assert process.log().count("configuration warning") == 1
