@@ -178,14 +178,14 @@ def _reset(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _find_pool(worker: MonitoredWorker, arguments: Sequence[str]) -> MonitoredPool:
-    """The pool that is named first in `arguments`, by its title, or else the first one. Raises LookupError."""
+    """The pool that is named first in `arguments`, by its name or title, or else the first one. Raises LookupError."""
     return _find_pools(worker, arguments)[0]
 
 
 def _find_pools(worker: MonitoredWorker, arguments: Sequence[str]) -> list[MonitoredPool]:
-    """The pool that is named first in `arguments`, by its title, or else all of them. Raises LookupError."""
+    """The pool that is named first in `arguments`, by its name or title, or else all of them. Raises LookupError."""
     pools = list(worker.pools.values())
-    if arguments and not (named := [pool for pool in pools if pool.title == arguments[0]]):
+    if arguments and not (named := [pool for pool in pools if arguments[0] in (pool.title, pool.config.name)]):
         raise LookupError(f"there is no pool {arguments[0]!r}; known: {', '.join(pool.title for pool in pools)}")
     return named if arguments else pools
 
