@@ -147,7 +147,15 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "process.worker:_record_exception",
     ),
     "with --verbose alone, where each client is logged; Sessions.accept does the same for all others": ("client.sessions:Sessions.add",),
-    "the log to syslog, or to a stderr that is no file": (
+    "once in ten seconds, and not before there are two reports: tests/unit/test_history.py": (
+        "monitoring.history:_values",
+        "monitoring.rates:ServerCounters.hit_ratio",
+        "monitoring.rates:ServerCounters.since",
+        "monitoring.rates:ServerCounters.total",
+        "monitoring.rates:primaries",
+    ),
+    "the log to syslog, to the journal, or to a stderr that is no file": (
+        "monitoring.log_output:JournalOutput.write_line",
         "monitoring.log_output:SyslogOutput.write_line",
         "monitoring.log_output:SyslogOutput._connect",
         "monitoring.log_output:SyslogOutput.close",

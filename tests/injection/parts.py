@@ -235,6 +235,7 @@ def ordering(stage: Stage) -> None:
     for words in (
         ("pids",),
         ("report",),
+        ("servers",),
         ("slow",),
         ("route", "key1"),
         ("eject", label),
@@ -263,7 +264,7 @@ def resetting(stage: Stage) -> None:
 
 def looking(stage: Stage) -> None:
     """All pages of the admin listener, and twemproxy's port."""
-    for path in ("/", "/metrics", "/healthz", "/stats.json", "/config", "/report.json", "/route?key=key1", "/absent"):
+    for path in ("/", "/metrics", "/healthz", "/stats.json", "/config", "/report.json", "/history.json", "/route?key=key1", "/absent"):
         with suppress(OSError):
             urllib.request.urlopen(f"http://{HOST}:{stage.admin}{path}", timeout=HUNG_AFTER).read()
     with suppress(OSError, AssertionError), Talk(stage.stats_port) as talk:
