@@ -9,7 +9,8 @@
 # make bench-report  the same and more, to docs/performance: BENCH_ARGUMENTS=--stored draws anew what was measured before
 # make build         the virtual environment and the compiled modules alone: minutes the first time, then only what was changed
 # make dist          source distribution and wheel, in dist/
-# make test-package  the Debian package, built, and installed in a clean Debian of its own
+# make test-package  the Debian package, built, and installed in a clean Debian of its own, without systemd and with it; with SUITE=trixie
+#                    for Debian 13, with TESTS=yes too with the tests in that build
 # make format        put the code into the form that lint wants
 # make generated     what is made from the settings table: after every change of it
 #

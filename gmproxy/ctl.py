@@ -5,7 +5,6 @@ Exit status: 0 fine, 1 the service is not there or says no, or keys do not match
 """
 
 import argparse
-import contextlib
 import functools
 import signal
 import sys
@@ -98,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status_code
     except GmproxyError as error:
-        with contextlib.suppress(OSError):  # a dead stderr does not change the exit status
-            print(f"gmproxyctl: {error}", file=sys.stderr, flush=True)
+        bootstrap.print_error(f"gmproxyctl: {error}\n")
         return 1 if isinstance(error, ServiceError) else 2
     except BrokenPipeError:
         bootstrap.discard_output()

@@ -3,7 +3,6 @@
 Exit status: 0 fine, 1 the machine refuses (a port in use, an unknown user), 2 the configuration cannot be used; nutcracker has 1 for both.
 """
 
-import contextlib
 import functools
 import logging
 import os
@@ -42,16 +41,16 @@ def _run_as_nutcracker(arguments: Sequence[str]) -> int:
     try:
         line = nutcracker_options.read(arguments)
     except nutcracker_options.UsageError as error:
-        _print_error(f"nutcracker: {error}\n{nutcracker_options.USAGE}")
+        bootstrap.print_error(f"nutcracker: {error}\n{nutcracker_options.USAGE}")
         return nutcracker_options.FAILED
     information = line.information()
     if information is not None:
-        _print_error(information)
+        bootstrap.print_error(information)
         return 0
     checked = f"nutcracker: configuration file '{line.conf_file}' syntax is"
     status = _run("nutcracker", "nutcracker", line.for_gmproxy(), f"{checked} ok")
     if status and line.is_test:
-        _print_error(f"{checked} invalid\n")
+        bootstrap.print_error(f"{checked} invalid\n")
     return min(status, nutcracker_options.FAILED)
 
 
@@ -70,7 +69,7 @@ def _run(program: str, compat: str, arguments: Sequence[str], verdict: str = "")
         elif "test_conf" in source.actions:
             daemon.user_ids(configs[0].user, configs[0].group)
             _check_names(configs)
-            _print_error("".join(f"{program}: warning: {warning}\n" for warning in source.warnings))
+            bootstrap.print_error("".join(f"{program}: warning: {warning}\n" for warning in source.warnings))
             print(verdict or _verdict(program, configs), file=sys.stderr if verdict else sys.stdout)
         elif "print_config" in source.actions:
             print(description.describe(configs))
@@ -88,7 +87,7 @@ def _run(program: str, compat: str, arguments: Sequence[str], verdict: str = "")
     except GmproxyError as error:
         start_report.report(f"{program}: {error}\n")
         severity = f"<{log_output.severity_of(logging.ERROR)}>" if systemd.is_journal(log_output.STDERR, os.environ) else ""
-        _print_error(f"{severity}{program}: {error}\n")
+        bootstrap.print_error(f"{severity}{program}: {error}\n")
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 1
@@ -102,12 +101,6 @@ def _directory_of_commands() -> str:
     """Where the command is that was typed, or where those of this Python are if it was `python -m gmproxy`."""
     typed = sys.argv[0]
     return sysconfig.get_path("scripts") if typed.endswith(".py") else os.path.dirname(os.path.abspath(typed))
-
-
-def _print_error(text: str) -> None:
-    with contextlib.suppress(OSError):  # a closed stderr does not change the exit status
-        sys.stderr.write(text)
-        sys.stderr.flush()
 
 
 def _check_names(configs: Sequence[Any]) -> None:
@@ -140,7 +133,9 @@ def _serve(supervisor: Supervisor, program: str) -> None:
     in_background = goes_to_background(config)
     warnings = supervisor.source.warnings
     if (in_background or config.log_file) and listening_sockets.predecessor is None:
-        _print_error("".join(f"{program}: warning: {warning}\n" for warning in warnings))  # to who types it; below it goes to the log
+        bootstrap.print_error(
+            "".join(f"{program}: warning: {warning}\n" for warning in warnings)
+        )  # to who types it; below it goes to the log
     try:
         listening_sockets.bind_new(supervisor.configs)
         if config.control:

@@ -1,13 +1,18 @@
 """What gmproxyctl has the service do. Each function returns the exit status, and raises ConfigError, ServiceError."""
 
 import argparse
+import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
 from gmproxy.config.settings import LOG_LEVELS
 from gmproxy.console import units
-from gmproxy.console.command_parser import CommandParser
-from gmproxy.console.service_client import ServiceClient, print_json
+from gmproxy.console.command_parser import CommandParser, whole
+from gmproxy.console.service_client import NoControlSocketError, NoServiceError, ServiceClient, ServiceError, print_json
+
+#: The kernel gives no higher number to a process (PID_MAX_LIMIT).
+LARGEST_PID = 2**22
 
 
 def eject_parser() -> CommandParser:
@@ -55,17 +60,33 @@ def log_level(arguments: Sequence[str]) -> int:
 
 
 def reload_parser() -> CommandParser:
-    return CommandParser("reload", "Read the configuration again, as on SIGHUP, and print what changed.")
+    parser = CommandParser("reload", "Read the configuration again, as on SIGHUP, and print what changed.")
+    parser.add_argument("--pid", type=whole(1, LARGEST_PID), metavar="PID", help="without a control socket, send SIGHUP to this process")
+    return parser
 
 
 def reload(arguments: Sequence[str]) -> int:
     parsed = reload_parser().parse_args(arguments)
-    response = ServiceClient.from_arguments(parsed).send_command("reload")
+    try:
+        response = ServiceClient.from_arguments(parsed).send_command("reload")
+    except (NoControlSocketError, NoServiceError) as error:
+        if parsed.pid is None:
+            raise
+        return _reload_by_signal(parsed.pid, str(error))
     lines = ["reloaded", *(f"{word}: {', '.join(response[word])}" for word in ("added", "removed") if response[word])]
     lines += [f"changed{f' in {pool}' if pool else ''}: {', '.join(names)}" for pool, names in response["changed"].items()]
     if response["needs_restart"]:
         lines.append(f"not before a restart: {', '.join(response['needs_restart'])}")
     return _print_result(parsed, response, "\n".join(lines))
+
+
+def _reload_by_signal(pid: int, why: str) -> int:
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except OSError as error:
+        raise ServiceError(f"cannot send SIGHUP to {pid}: {error.strerror}") from None
+    print(f"sent SIGHUP to {pid}; the log tells how the reload went ({why})")
+    return 0
 
 
 def _servers_parser(command: str, description: str) -> CommandParser:

@@ -23,6 +23,14 @@ class ServiceError(GmproxyError):
     """The service is not there, or says no (exit status 1)."""
 
 
+class NoServiceError(ServiceError):
+    """Nobody listens at the control socket."""
+
+
+class NoControlSocketError(ConfigError):
+    """The configuration of the service sets no control socket."""
+
+
 class ServiceClient:
     """The service at the control socket `path`. `origin`: who says that it is there, for messages."""
 
@@ -54,7 +62,7 @@ class ServiceClient:
         except PermissionError:
             raise ServiceError(f"no permission for {self.path}: {_owner(self.path)}") from None
         except (FileNotFoundError, ConnectionRefusedError):
-            raise ServiceError(
+            raise NoServiceError(
                 f"no service at {self.path} ({self.origin}): is it running with control = {self.path}? "
                 "For another socket: --control PATH, -c FILE or GMPROXY_CONTROL"
             ) from None
@@ -79,7 +87,7 @@ def _configured_path(file: str) -> str:
     """Raises ConfigError."""
     path = configuration.read_arguments(configuration.parser_for("gmproxyctl"), ["-c", file], {})["control"]
     if not path:
-        raise ConfigError(f"{file} sets no control socket: say --control PATH")
+        raise NoControlSocketError(f"{file} sets no control socket: say --control PATH")
     return path
 
 

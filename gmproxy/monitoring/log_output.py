@@ -27,8 +27,8 @@ LONGEST_SYSLOG_MESSAGE = 8192
 LOG_DAEMON = 3
 SEVERITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
 
-#: Permissions of a log file that is created, before the umask.
-MODE = 0o666
+#: Permissions of a log file that is created, before the umask: its lines may name keys, and are not for everybody.
+MODE = 0o640
 
 STDERR = 2
 

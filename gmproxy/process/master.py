@@ -27,7 +27,7 @@ from gmproxy.process.supervisor import POLL_INTERVAL, Supervisor
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import Addresses, Result, WorkerGroup
 from gmproxy.process.worker_rpc import Child, WorkerRpc
-from gmproxy.system import bootstrap, control_socket, systemd
+from gmproxy.system import bootstrap, control_socket
 from gmproxy.system.control_socket import Message
 from gmproxy.system.select_loop import SelectLoop
 
@@ -88,7 +88,7 @@ class Master(WorkerGroup):
         self.loop.call_every(POLL_INTERVAL, self._supervisor.poll)
         notifier = self._supervisor.notifier
         if notifier.watchdog_interval:
-            self.loop.call_every(notifier.watchdog_interval / 2, functools.partial(self._rpc.ping_all, self._notify_watchdog))
+            self.loop.call_every(notifier.watchdog_interval / 2, functools.partial(self._rpc.ping_all, self._supervisor.notify_watchdog))
         try:
             while not self._ending or self._children:
                 try:
@@ -101,10 +101,6 @@ class Master(WorkerGroup):
                 child.kill()
         if self._failure:
             raise StartError(self._failure)
-
-    def _notify_watchdog(self) -> None:
-        """systemd is notified as long as all workers that are ready respond."""
-        self._supervisor.notifier.notify(systemd.WATCHDOG)
 
     def _assign_rows(self, configs: Sequence[Any]) -> None:
         self._client_counts.assign_rows([config.name for config in configs])

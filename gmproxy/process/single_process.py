@@ -1,5 +1,6 @@
 """A single process: a worker that supervises itself. What the master does for several workers is done here in gevent's loop."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -18,7 +19,7 @@ from gmproxy.process.supervisor import POLL_INTERVAL, Supervisor
 from gmproxy.process.worker import Worker, every
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import Addresses, Result, WorkerGroup
-from gmproxy.system import bootstrap, systemd
+from gmproxy.system import bootstrap
 from gmproxy.system.daemon import READY
 from gmproxy.transport.accept import Patient
 
@@ -61,7 +62,7 @@ class SingleProcess(WorkerGroup):
             self._control_listener.start()
         notifier = supervisor.notifier
         if notifier.watchdog_interval:
-            self._greenlets.append(gevent.spawn(every, notifier.watchdog_interval / 2, notifier.notify, systemd.WATCHDOG))
+            self._greenlets.append(gevent.spawn(every, notifier.watchdog_interval / 2, supervisor.notify_watchdog))
 
         def serving() -> None:
             supervisor.on_ready(ready)
@@ -114,7 +115,8 @@ class SingleProcess(WorkerGroup):
     def wait_for_successor(self, descriptor: int, pid: int, then: Callable[[str | None], Any]) -> None:
         def finish(report: str | None) -> None:
             then(report)
-            while report != READY and os.waitpid(pid, os.WNOHANG) == (0, 0):
-                gevent.sleep(POLL_INTERVAL)
+            with contextlib.suppress(ChildProcessError):  # it may be no child of this process
+                while report != READY and os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    gevent.sleep(POLL_INTERVAL)
 
         super().wait_for_successor(descriptor, pid, internal_errors.guarded("solo.successor", finish))

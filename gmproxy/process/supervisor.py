@@ -7,9 +7,11 @@ the workers that the master has forked (master.py). It waits for nothing and nee
 import contextlib
 import functools
 import logging
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +22,7 @@ from gmproxy.errors import GmproxyError, StartError
 from gmproxy.monitoring import control_commands, logging_setup
 from gmproxy.process.listeners import ListeningSockets
 from gmproxy.process.worker_group import UPGRADE_TIMEOUT, Result, WorkerGroup
-from gmproxy.system import bootstrap, systemd
+from gmproxy.system import bootstrap, daemon, systemd
 from gmproxy.system.daemon import READY, StartReport, remove_pid_file, write_pid_file
 from gmproxy.system.file_watch import FileWatch
 from gmproxy.system.pid_keeper import PidKeeper
@@ -43,6 +45,9 @@ NUTCRACKER_SIGNALS = SIGNALS | {
 
 #: Seconds between two calls of Supervisor.poll.
 POLL_INTERVAL = 1.0
+
+#: Seconds in which a process that was upgraded names its successor to systemd, after that has reported.
+HANDOVER_TIME = 1.0
 
 log = logging.getLogger("gmproxy")
 
@@ -88,6 +93,7 @@ class Supervisor:
         self._reloading = False
         self._ending = False
         self._warned_of: set[str] = set()  # pools
+        self._ready_at = math.inf  # of time.monotonic()
 
     # -- start and end
 
@@ -102,9 +108,16 @@ class Supervisor:
             write_pid_file(self.configs[0].pid_file, self.listening_sockets.predecessor)
         self._warn_of_workers_with_backups()
         self.listening_sockets.become_owner()
-        self.notifier.notify(systemd.READY)
+        if self.listening_sockets.predecessor is None:  # else systemd listens to the predecessor, who says that the service is this process
+            self.notifier.notify(systemd.READY)
+        self._ready_at = time.monotonic()
         internal_errors.guarded("steward.announce", announce)()
         self.start_report.report(READY)
+
+    def notify_watchdog(self) -> None:
+        """Tell systemd that the service is well. It does not listen to a successor until the predecessor has named it."""
+        if self.listening_sockets.predecessor is None or time.monotonic() - self._ready_at >= HANDOVER_TIME:
+            self.notifier.notify(systemd.WATCHDOG)
 
     def _warn_of_workers_with_backups(self) -> None:
         """Once for each pool that gets both, at the start or by a reload."""
@@ -278,9 +291,10 @@ class Supervisor:
     def _start_successor(self, report_to: int) -> int:
         """Run the command line again in the same directory. Returns the pid. Raises OSError."""
         command = [sys.executable, *sys.orig_argv[1:]]
+        start = daemon.spawn_orphan if self.notifier.is_heard else os.posix_spawn  # systemd is to find its own child when it hears MAINPID
         keeper = None if self.pid_keeper is None else (self.pid_keeper.path, self.pid_keeper.descriptor)
         with self.listening_sockets.handing_over(report_to, keeper) as handed_over, _working_directory(TYPED_IN):
-            return os.posix_spawn(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
+            return start(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
 
     def _on_successor_report(self, report: str | None) -> None:
         pid, self._successor = self._successor, None
@@ -293,7 +307,7 @@ class Supervisor:
             log.error("upgrade refused reason=%s", report.strip() or "the new program died at the start")
             return
         log.info("upgraded successor=%d", pid)
-        self.notifier.notify(f"MAINPID={pid}")
+        self.notifier.notify(f"MAINPID={pid}", systemd.WATCHDOG)
         self.shut_down(upgraded=True)
 
     # -- commands from the control socket

@@ -38,6 +38,16 @@ def discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def print_error(text: str) -> None:
+    """Write `text` to stderr. If nobody reads that, it is discarded: Python would fail to write it once more at its end, and change the exit
+    status for that."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_DESCRIPTORS[2])
+
+
 def hold_signals() -> None:
     """From now on a signal of the service is held, each once, until `take_held_signals` is called."""
     for number in SERVICE_SIGNALS:

@@ -23,6 +23,7 @@ def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
 
 class Notifier:
     """
+    is_heard             False if there is no systemd that listens
     watchdog_interval    systemd expects WATCHDOG at least once in this many seconds; None if its watchdog is off
 
     The methods may be called from a loop callback or a greenlet: they do not wait, and raise nothing.
@@ -33,19 +34,20 @@ class Notifier:
         self._address = environment.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
         usec = environment.pop("WATCHDOG_USEC", "")
         pid = environment.pop("WATCHDOG_PID", "")
-        is_on = usec.isdigit() and pid in ("", str(os.getpid())) and bool(self._address)
+        self.is_heard = bool(self._address)
+        is_on = usec.isdigit() and pid in ("", str(os.getpid())) and self.is_heard
         self.watchdog_interval = int(usec) / 1e6 if is_on else None
 
     def environment(self) -> dict[str, str]:
         """The variables for a successor, which notifies the same systemd."""
-        if not self._address:
+        if not self.is_heard:
             return {}
         usec = {"WATCHDOG_USEC": str(round(self.watchdog_interval * 1e6))} if self.watchdog_interval else {}
         return {"NOTIFY_SOCKET": self._address.replace("\0", "@", 1), **usec}
 
     def notify(self, *lines: str) -> None:
         """Send `lines` such as READY. If systemd cannot be reached or its queue is full they are dropped."""
-        if not self._address:
+        if not self.is_heard:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

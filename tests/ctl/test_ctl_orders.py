@@ -52,6 +52,29 @@ def test_reload(service, ask, tmp_path):
     assert json.loads(ask(running, "status", "--json").out)["pools"]["default"]["options"]["timeout"] == "200"
 
 
+def test_reload_of_a_service_without_a_control_socket(service, ask, gmproxyctl, tmp_path):
+    """By a signal to the process that is named; where there is a control socket its answer counts."""
+    file = tmp_path / "gmproxy.conf"
+    file.write_text("timeout = 300\n")
+    running = service("-c", file)
+    assert "sets no control socket" in gmproxyctl("reload", "-c", file).complaint
+    assert "no service at" in gmproxyctl("reload", "--control", tmp_path / "elsewhere").refusal
+    for where in (("-c", file), ("--control", tmp_path / "elsewhere")):
+        file.write_text(f"timeout = {400 + len(where[1].name)}\n")
+        before = running.log().count("changed=timeout")
+        said = gmproxyctl("reload", *where, "--pid", running.pid)
+        assert (said.status, said.err) == (0, "")
+        assert said.out.startswith(f"sent SIGHUP to {running.pid}; the log tells how the reload went (")
+        eventually(lambda before=before: running.log().count("changed=timeout") > before, what="it was reloaded")
+    file.write_text("timeout = soon\n")
+    assert "timeout:" in ask(running, "reload", "--pid", running.pid).refusal
+
+
+def test_reload_of_a_process_that_is_gone(gmproxyctl, tmp_path):
+    said = gmproxyctl("reload", "--control", tmp_path / "control", "--pid", "4194304")
+    assert said.refusal == "gmproxyctl: cannot send SIGHUP to 4194304: No such process\n"
+
+
 def test_log_level(service, ask):
     running = service()
     assert ask(running, "log-level", "debug").out == "debug\n"

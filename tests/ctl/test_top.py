@@ -3,13 +3,13 @@
 import copy
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
 
 from support.reports import backend, pool, report
 from support.servers import environment
+from support.terminals import open_terminal
 from support.timing import PATIENCE, eventually, milliseconds
 
 from gmproxy.console import top
@@ -82,7 +82,7 @@ class Terminal:
     """gmproxyctl in a terminal of its own."""
 
     def __init__(self, *words):
-        self._ours, theirs = pty.openpty()
+        self._ours, theirs = open_terminal()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gmproxy.ctl", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="xterm")
         )

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 from support.servers import COMMANDS, HOST, PATIENCE, environment, free_port
 from support.service import order
 from support.talk import Talk
+from support.terminals import open_terminal
 from support.timing import eventually
 
 workers = pytest.mark.parametrize("workers", [1, 2])
@@ -99,7 +99,7 @@ def test_from_the_start(service, ends, workers):
 
 
 @workers
-@pytest.mark.parametrize("make", [os.pipe, pty.openpty], ids=["pipe", "terminal"])
+@pytest.mark.parametrize("make", [os.pipe, open_terminal], ids=["pipe", "terminal"])
 def test_from_some_moment_on(service, workers, make):
     """It reloads, opens its log anew, and another program takes over."""
     reading, writing = make()

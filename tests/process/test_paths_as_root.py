@@ -5,12 +5,13 @@ import functools
 import os
 import signal
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
-from support.servers import HOST, Proxy, free_port, run
-from support.timing import eventually
+from support.servers import COMMANDS, HOST, Proxy, environment, free_port, run
+from support.timing import PATIENCE, eventually
 
 from gmproxy.system import control_socket
 
@@ -65,6 +66,20 @@ def swapping(path, target):
         os.close(writing)
 
 
+def start_and_end(*arguments):
+    """The link is refused, or nobody may not read this Python; or there was no link at the moment, and it serves."""
+    command = [*COMMANDS["gmproxy"], *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(), cwd="/") as child:
+        try:
+            serves = "serving" in child.stderr.readline()
+            if serves:
+                child.terminate()
+            child.communicate(timeout=PATIENCE)
+        finally:
+            child.kill()
+    assert child.returncode == (0 if serves else 1)
+
+
 def _has_come(descriptor):
     try:
         return os.read(descriptor, 1)
@@ -85,8 +100,7 @@ def test_a_link_that_comes_and_goes(directories, option):
     path = theirs / "it"
     with swapping(path, roots / "file"):
         for _ in range(STARTS):
-            done = run("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "-u", "nobody", "--unix-mode", "0777", option, path, cwd="/")
-            assert done.returncode == 1  # the link is refused, or nobody may not read this Python
+            start_and_end("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "-u", "nobody", "--unix-mode", "0777", option, path)
             assert facts(roots) == before
     assert (roots / "file").read_text() == "precious"
 
@@ -152,7 +166,7 @@ def test_all_in_a_directory_of_the_user_without_any_link(directories, memcached)
         theirs / "log",
     ) as process:
         modes = {name: stat.S_IMODE(os.lstat(theirs / name).st_mode) for name in os.listdir(theirs)}
-        assert modes == {"sock": 0o620, "control": 0o660, "pid": 0o644, "log": 0o644}
+        assert modes == {"sock": 0o620, "control": 0o660, "pid": 0o644, "log": 0o640}
         assert os.lstat(theirs / "control").st_gid == 1
         assert control_socket.send_command(str(theirs / "control"), "pids")["pid"] == process.pid
         assert process.stop() == 0

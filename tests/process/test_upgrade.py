@@ -3,18 +3,21 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from support.scripted import expect, wait_for
 from support.servers import HOST, environment, free_port, run
 from support.service import Load, order
 from support.talk import Talk, storage, value
-from support.timing import eventually, milliseconds
+from support.timing import PATIENCE, eventually, milliseconds
 
 FOUND = value(b"k", b"hello") + b"END\r\n"
 
@@ -102,7 +105,7 @@ def is_gone(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().split()[2] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
@@ -180,6 +183,21 @@ def test_a_new_one_that_cannot_serve_changes_nothing(service, workers, line, rea
         talk.expect(b"get k\r\n", FOUND)
     process.file.write_text(before)
     upgrade(process)
+
+
+def test_a_new_one_that_is_no_child_of_the_old_one_and_cannot_serve(service, systemd, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.path)
+    process = service()
+    before = process.file.read_text()
+    for _ in range(2):
+        process.file.write_text(before + "wrokers = 3\n")
+        assert order(process, "upgrade")["successor"] > 0
+        eventually(lambda: "there is no setting 'wrokers'" in process.log(), what="the log tells why")
+        process.file.write_text(before)
+        with process.talk() as talk:
+            talk.expect(b"get k\r\n", FOUND)
+    upgrade(process)
+    assert "internal error" not in process.log()
 
 
 def test_of_two_orders_one_counts(service):
@@ -300,7 +318,48 @@ def test_pools_take_the_socket_that_has_their_address(memcached, activated, list
         talk.expect(b"get k\r\n", b"END\r\n")
 
 
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not installed")
+def test_with_the_sockets_of_systemd_itself(memcached, tmp_path):
+    """Several, named by nobody: they are known by their addresses, also after a reload and an upgrade."""
+    port, path = free_port(), tmp_path / "sock"
+    file = tmp_path / "gmproxy.conf"
+    file.write_text(f"server = {memcached().address}\nport = {free_port()}\n")
+    kept = [word for name, text in environment().items() if name.startswith(("PYTHON", "GMPROXY_")) for word in ("-E", f"{name}={text}")]
+    command = ["systemd-socket-activate", "-l", f"{HOST}:{port}", "-l", str(path), *kept]
+    log = tmp_path / "log"
+    with log.open("wb") as stderr:
+        child = subprocess.Popen([*command, sys.executable, "-m", "gmproxy", "-c", file], stderr=stderr, start_new_session=True)
+    try:
+        eventually(path.exists, what="systemd listens")
+        _answers(port, path)
+        file.write_text(file.read_text() + f"listen = {HOST}\ntimeout = 700\n")
+        child.send_signal(signal.SIGHUP)
+        eventually(lambda: "changed=listen,timeout" in log.read_text(), what="the reload")
+        _answers(port, path)
+        child.send_signal(signal.SIGUSR2)
+        assert child.wait(PATIENCE) == 0
+        _answers(port, path)
+        assert log.read_text().count(f"serving on {HOST}:{port}, {path}\n") == 2
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _answers(port, path):
+    for where in ({"port": port}, {"path": path}):
+        with Talk(**where) as talk:
+            talk.expect(b"get k\r\n", b"END\r\n")
+
+
 # -- what systemd is told
+
+
+def parent(pid):
+    return int(re.search(r"^PPid:\s*(\d+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1])
+
+
+#: SCM_CREDENTIALS: pid, uid, gid.
+CREDENTIALS = struct.Struct("3i")
 
 
 class Systemd:
@@ -310,8 +369,10 @@ class Systemd:
         self.path = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.path)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.setblocking(False)
         self.heard = []
+        self.everything = []
 
     def hears(self, line):
         """Wait for it. Forgets what came before."""
@@ -319,7 +380,10 @@ class Systemd:
         def came():
             with contextlib.suppress(BlockingIOError):
                 while True:
-                    self.heard += self._socket.recv(4096).decode().split("\n")
+                    said, [(_, _, credentials)], _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(CREDENTIALS.size))
+                    lines = said.decode().split("\n")
+                    self.heard += lines
+                    self.everything += [(CREDENTIALS.unpack(credentials)[0], line) for line in lines]
             if line not in self.heard:
                 return False
             del self.heard[: self.heard.index(line) + 1]
@@ -369,13 +433,25 @@ def test_systemd_is_not_told_that_all_is_well_while_a_worker_hangs(memcached, pr
     systemd.hears("WATCHDOG=1")
 
 
-def test_systemd_learns_who_is_the_service_now(service, systemd, monkeypatch):
+@workers
+def test_systemd_learns_who_is_the_service_now(service, systemd, monkeypatch, workers):
+    """From the process that it knows: it would log that another one may not speak. The new one is no child of that by then: of a main process
+    that is not its own child, systemd says so, and does not wait for its end."""
     monkeypatch.setenv("NOTIFY_SOCKET", systemd.path)
-    process = service()
+    monkeypatch.setenv("WATCHDOG_USEC", milliseconds(4) + "000")
+    process = service(workers=workers)
     systemd.hears("READY=1")
-    pid = upgrade(process)
-    systemd.hears("READY=1")
+    process.signal(signal.SIGUSR2)
+    eventually(lambda: "INFO upgrading successor=" in process.log(), what="the new one was started")
+    pid = int(re.findall("upgrading successor=(\\d+)", process.log())[-1])
+    assert parent(pid) != process.pid
     systemd.hears(f"MAINPID={pid}")
-    assert "STOPPING=1" not in systemd.heard  # the service goes on, and only the old process has ended
+    assert process.wait() == 0, process.log()
+    systemd.hears("WATCHDOG=1")
+    systemd.hears("WATCHDOG=1")
+    by_new = [(index, line) for index, (sender, line) in enumerate(systemd.everything) if sender == pid]
+    named = systemd.everything.index((process.pid, f"MAINPID={pid}"))
+    assert by_new and all(index > named and line == "WATCHDOG=1" for index, line in by_new), systemd.everything
+    assert (process.pid, "STOPPING=1") not in systemd.everything  # the service goes on, and only the old process has ended
     os.kill(pid, signal.SIGTERM)
     systemd.hears("STOPPING=1")

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from support.servers import environment
+from support.terminals import open_terminal
 
 from gmproxy.monitoring import log_output
 
@@ -115,7 +116,7 @@ def test_the_journal_has_a_severity_at_each_line(pipe):
 
 
 def test_a_terminal_that_is_gone():
-    master, terminal = os.openpty()
+    master, terminal = open_terminal()
     handler = log_output.StreamOutput(terminal)
     handler.handle(record("here"))
     assert os.read(master, 100) == b"here\r\n"

@@ -1,16 +1,25 @@
 """The Debian package and what it installs agree with the program."""
 
+import os
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from gmproxy import __version__
+from gmproxy.config.configuration import make_configs, parser_for, read_arguments
 from gmproxy.config.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
+UNITS = ("gmproxy.service", "gmproxy.socket", "gmproxy.target")
+ADMIN_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+
+#: A nutcracker.yml among those of the tests.
+ACCEPTED = "distributions.yml"
+
 SCRIPTS = (
     "init.d/gmproxy",
     "debian/tests/service",
@@ -19,7 +28,9 @@ SCRIPTS = (
     "scripts/run-demo",
     "scripts/test-package",
     "scripts/package-life",
+    "scripts/confined-life",
     "debian/gmproxy.postinst",
+    "debian/gmproxy.prerm",
     "debian/gmproxy-nutcracker.postinst",
     "debian/gmproxy.postrm",
 )
@@ -69,11 +80,58 @@ def test_scripts_are_understood_by_any_shell(name):
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_systemd_understands_the_unit(tmp_path):
-    unit = tmp_path / "gmproxy.service"
-    unit.write_text(read("debian/gmproxy.service").replace("/usr/bin/gmproxy", "/bin/true"))  # it must be there
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
+def test_systemd_understands_the_units(tmp_path):
+    for name in UNITS:
+        (tmp_path / name).write_text(re.sub("/usr/bin/gmproxy(ctl)?", "/bin/true", read(f"debian/{name}")))  # they must be there
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in UNITS)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_start_that_fails_is_tried_again_for_ever_but_not_at_once():
+    unit = read("debian/gmproxy.service").splitlines()
+    assert {"StartLimitIntervalSec=0", "Restart=on-failure", "RestartSec=2s", "RestartPreventExitStatus=2"} <= set(unit)
+
+
+def test_the_configuration_that_is_shipped():
+    """It is short and can be used; its addresses are those of the sample, of README.Debian and of the socket unit."""
+    assert len(read("debian/gmproxy.conf").splitlines()) < 30
+    (shipped,), (sample,) = (
+        make_configs(read_arguments(parser_for("gmproxy"), ["-c", str(ROOT / name)], {}))
+        for name in ("debian/gmproxy.conf", "conf/gmproxy.conf")
+    )
+    assert {name: getattr(shipped, name) for name in SETTINGS} == {name: getattr(sample, name) for name in SETTINGS}
+    assert f"ListenStream={shipped.listen}:{shipped.port}\n" in read("debian/gmproxy.socket")
+
+
+def recipes():
+    """The configurations of README.Debian, by their first line: blocks of indented lines with "name = value"."""
+    blocks = re.findall(r"(?:^    [a-z_]+ = .*\n)+", read("debian/gmproxy.README.Debian"), re.MULTILINE)
+    return {block.split("\n")[0].strip(): textwrap.dedent(block) for block in blocks}
+
+
+def test_recipes_of_readme_debian_can_be_used(tmp_path):
+    """Each instance with its own port, control socket and admin listener; whole takeovers are tried by debian/tests/service."""
+    found = recipes()
+    assert len(found) == 4
+    configs = []
+    for number, text in enumerate(found.values()):
+        file = tmp_path / f"{number}.conf"
+        file.write_text(text.replace("/etc/gmproxy/nutcracker.yml", str(ROOT / "tests/pools/accepted" / ACCEPTED)))
+        if "server =" in text or "pools =" in text:
+            configs.append(make_configs(read_arguments(parser_for("gmproxy"), ["-c", str(file)], {}))[0])
+        else:
+            assert read_arguments(parser_for("gmproxy"), ["-c", str(file)], {})["log_file"]
+    second, magent, twemproxy = configs
+    assert all(config.control and config.admin and config.user == "gmproxy" for config in configs)
+    assert (second.control, second.admin) != (magent.control, magent.admin) == (twemproxy.control, twemproxy.admin)
+
+
+@pytest.mark.skipif(not shutil.which("apparmor_parser", path=ADMIN_PATH), reason="apparmor is not installed")
+def test_apparmor_understands_the_profile():
+    parser = shutil.which("apparmor_parser", path=ADMIN_PATH)
+    done = subprocess.run([parser, "--skip-kernel-load", "--skip-cache", ROOT / "debian/apparmor/gmproxy"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "complain" not in read("debian/apparmor/gmproxy")
 
 
 def test_the_unit_ends_no_sooner_than_the_program():

@@ -7,7 +7,9 @@
     = answer quiet                       the same, if the client said noreply
     < STORED\\r\\n                          answered by the proxy, and by memcached unless a line below says otherwise
     <1.6.18 ERROR\\r\\n                    all that memcached 1.6.18 answers, where that is something else
+    <1.6.38 ERROR\\r\\n                    the same of memcached 1.6.38, where that is not what 1.6.18 answers
     <1.6.45 ERROR\\r\\n                    the same of memcached 1.6.45
+    <over-1.6.38 ERROR\\r\\n               all that the proxy answers over memcached 1.6.38 and later, where that is something else
 
 Bytes are written with Python's escapes; {250*k} is 250 times k. `quiet` after a request: the client hears nothing of its answer.
 """
@@ -23,7 +25,10 @@ import pytest
 PREDICTABLE = ("-t", "1", "-o", "no_lru_maintainer,no_lru_crawler")
 
 #: Of memcached, whose answers to what is not right differ.
-VERSIONS = ("1.6.18", "1.6.45")
+VERSIONS = ("1.6.18", "1.6.38", "1.6.45")
+
+#: This memcached, and later ones, obey a meta command with an unknown flag; of those between 1.6.18 and this one nobody has looked.
+FLAGS_IGNORED_SINCE = "1.6.38"
 
 FOLDER = Path(__file__).parent / "samples"
 
@@ -39,22 +44,37 @@ _OWN_NUMBERS = (
 
 
 class Sample(NamedTuple):
-    """`answered` by the proxy; `by_memcached` by those versions of it that answer something else."""
+    """`answered` by the proxy, over servers that are `newer` than FLAGS_IGNORED_SINCE as it says there; `by_memcached` by those versions of it
+    that answer something else."""
 
     name: str
     said: bytes
     understood: list
     answered: bytes
     by_memcached: dict
+    newer: bytes
+
+    def answered_over(self, version):
+        """What the proxy answers over memcached of this `version`, which decides about what is handed on to it."""
+        return self.newer if self.newer and numbers(version) >= numbers(FLAGS_IGNORED_SINCE) else self.answered
 
     def answers_of(self, version):
-        """What memcached of this `version` answers; an older one than 1.6.45 is taken for 1.6.18."""
-        return self.by_memcached.get("1.6.18" if is_old(version) else "1.6.45", self.answered)
+        """What memcached of this `version` answers: as the next older one that is known, and as 1.6.18 if there is none. Before 1.6.45 a
+        version of which the sample says nothing answers as the one before it."""
+        known = [one for one in VERSIONS if numbers(one) <= numbers(version)] or VERSIONS[:1]
+        for one in reversed(known):
+            if one in self.by_memcached or not is_old(one):
+                return self.by_memcached.get(one, self.answered)
+        return self.answered
 
 
 def is_old(version):
     """True if memcached of this `version` has the answers of 1.6.18 to what is not right, not those of 1.6.45."""
-    return tuple(map(int, version.split(".")[:3])) < (1, 6, 45)
+    return numbers(version) < (1, 6, 45)
+
+
+def numbers(version):
+    return tuple(map(int, version.split(".")[:3]))
 
 
 def load(path):
@@ -65,7 +85,8 @@ def load(path):
 
     said, answered = ("".join(marked(mark)) for mark in "><")
     others = {version: unescape("".join(marked(f"<{version}"))) for version in VERSIONS if marked(f"<{version}")}
-    return Sample(path.stem, unescape(said), marked("="), unescape(answered), others)
+    newer = unescape("".join(marked(f"<over-{FLAGS_IGNORED_SINCE}")))
+    return Sample(path.stem, unescape(said), marked("="), unescape(answered), others, newer)
 
 
 def unescape(text):
