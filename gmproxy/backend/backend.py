@@ -122,10 +122,14 @@ class Backend(MissedWrites):
             asked = 1 if request.keys is None else len(request.keys)
             counters.keys_asked += asked
             counters.values_found += found
+            if request.command.is_write:
+                counters.count_touches(request.command, asked, found)
             if self.ask_backup_on_miss and found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS)):
                 return self.router.missed(request, self)
-        elif request.mirror is not None:
-            return self.router.copies.on_reply(request)
+        else:
+            counters.count_write(request)
+            if request.mirror is not None:
+                return self.router.copies.on_reply(request)
         if request.role == BACKUP:
             mark_cas_number(request, BACKUP_SET)
         return request.complete()

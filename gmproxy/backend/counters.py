@@ -4,13 +4,28 @@ import time
 from array import array
 
 from gmproxy.errors import REASONS
-from gmproxy.protocol.commands import COMMAND_NAMES, Command
+from gmproxy.protocol.commands import COMMAND_NAMES, COMMANDS, Command
+from gmproxy.protocol.request import Request
+
+#: What came of a write that depends on the item: it was done, there was no item, or it had another cas number.
+HIT, MISS, BADVAL = range(3)
+OUTCOMES = 3
+
+INCR = COMMANDS[b"incr"].number
+DECR = COMMANDS[b"decr"].number
+
+#: How the flag that has an ma count down begins.
+COUNTS_DOWN = (b" MD", b" Md", b" M-")
+
+#: The letters with which replies begin.
+LETTER_C, LETTER_E, LETTER_F, LETTER_N, LETTER_O, LETTER_X = b"CEFNOX"
 
 
 class BackendCounters:
     """Since the start, or since `reset`. Written from loop callbacks and greenlets; nothing here waits.
 
     keys_asked       keys of reads that were replied to; `values_found`: values in these replies
+    keys_touched     of the keys asked, those of reads that gave the item a new life; `touches_found`: of the values
     failures         requests that got no reply
     errors           reason word (gmproxy.errors.REASONS) -> requests that failed for it
     not_connected    of the errors for overload: those for want of our own descriptors, memory or local ports when connecting
@@ -20,26 +35,74 @@ class BackendCounters:
     last_error       the latest failure, "reason detail", "" if there was none; `last_error_at`: when (unix time, 0.0 if never)
     """
 
-    __slots__ = ("keys_asked", "values_found", "failures", "errors", "not_connected", "connects", "fills", "keys_deleted", "flushes",
-                 "last_error", "last_error_at", "_replies")  # fmt: skip
+    __slots__ = ("keys_asked", "values_found", "keys_touched", "touches_found", "failures", "errors", "not_connected", "connects", "fills",
+                 "keys_deleted", "flushes", "last_error", "last_error_at", "_replies", "_outcomes")  # fmt: skip
 
     def __init__(self) -> None:
         self.last_error = ""
         self.last_error_at = 0.0
         self._replies = array("q", [0] * len(COMMAND_NAMES))  # by the number of the command
+        self._outcomes = array("q", [0] * len(COMMAND_NAMES) * OUTCOMES)  # the same, and by HIT, MISS and BADVAL
         self.reset()
 
     def reset(self) -> None:
         """Begin anew; only the latest failure is kept."""
         for number in range(len(self._replies)):
             self._replies[number] = 0
+        for number in range(len(self._outcomes)):
+            self._outcomes[number] = 0
         self.errors = dict.fromkeys(REASONS, 0)
-        self.keys_asked = self.values_found = self.failures = self.not_connected = self.connects = 0
+        self.keys_asked = self.values_found = self.keys_touched = self.touches_found = 0
+        self.failures = self.not_connected = self.connects = 0
         self.fills = self.keys_deleted = self.flushes = 0
 
     def count_reply(self, command: Command) -> None:
         """There is a reply to a request of `command` (a Command)."""
         self._replies[command.number] += 1
+
+    def count_touches(self, command: Command, asked: int, found: int) -> None:
+        """There is a reply to a read of `asked` keys that gave a new life to the `found` items. As memcached counts, an mg that finds nothing
+        is a get."""
+        self.keys_touched += found if command.is_meta else asked
+        self.touches_found += found
+
+    def count_write(self, request: Request) -> None:
+        """There is a reply to `request`, which is no read."""
+        reply = request.reply
+        if len(reply) < 2:
+            return
+        first, second = reply[0], reply[1]
+        outcome = HIT
+        if first == LETTER_N:  # NOT_FOUND, NF; or NOT_STORED, NS
+            if second != LETTER_F and (second != LETTER_O or len(reply) < 5 or reply[4] != LETTER_F):
+                return
+            outcome = MISS
+        elif first == LETTER_E:  # EXISTS, EX; or ERROR
+            if second != LETTER_X:
+                return
+            outcome = BADVAL
+        elif first == LETTER_C or second == LETTER_E and reply.startswith(b"SERVER_ERROR"):  # CLIENT_ERROR
+            return
+        number = request.command.number
+        if request.command.is_meta:
+            number = self._number_of_meta(request, outcome)
+        self._outcomes[number * OUTCOMES + outcome] += 1
+
+    @staticmethod
+    def _number_of_meta(request: Request, outcome: int) -> int:
+        """The number of the command that does the same as a meta command."""
+        command = request.command
+        if command.name == b"ma":
+            return DECR if any(flag in request.line for flag in COUNTS_DOWN) else INCR
+        if command.name == b"ms":
+            with_cas = outcome != HIT or (command.conditional and b" C" in request.line[: request.line.find(b"\r\n")])
+            return COMMANDS[b"cas"].number if with_cas else command.number
+        return COMMANDS[b"delete"].number if command.name == b"md" else command.number
+
+    def outcomes(self, name: bytes) -> tuple[int, int, int]:
+        """(hits, misses, wrong cas numbers) of the writes that are or do the same as the command `name`."""
+        at = COMMANDS[name].number * OUTCOMES
+        return self._outcomes[at + HIT], self._outcomes[at + MISS], self._outcomes[at + BADVAL]
 
     def count_failures(self, requests: int, reason: str, detail: str) -> None:
         """`requests` got no reply, because of `reason` and `detail`."""

@@ -32,6 +32,7 @@ class ServerStats:
         self._router = router
         self._options = options
         self._kept: dict[bytes, tuple[float, AsyncResult]] = {}  # arguments of stats -> (until when, reply)
+        self._latest: dict[str, StatLines] = {}  # label of a server -> its latest reply to a plain `stats`
 
     def ask(self, arguments: bytes) -> dict[str, StatLines]:
         """{label: [(name, value)]} of those that answer `stats` with `arguments` (bytes). Waits, and raises nothing."""
@@ -43,6 +44,10 @@ class ServerStats:
             gevent.spawn(self._ask_all, arguments, answer)
         return answer.get()
 
+    def latest(self) -> dict[str, StatLines]:
+        """{label: [(name, value)]} of a plain `stats`, as each server answered it last, as far as there was such an answer."""
+        return self._latest
+
     def _ask_all(self, arguments: bytes, answer: AsyncResult) -> None:
         replies: dict[str, StatLines] = {}
         try:
@@ -50,6 +55,9 @@ class ServerStats:
             with gevent.Timeout(ANSWER_WITHIN, False):
                 gevent.joinall([gevent.spawn(self._ask_one, label, server, arguments, replies) for label, server in asked.items()])
             replies = {label: replies[label] for label in asked if label in replies}  # in their order, and nothing comes later
+            if not arguments:
+                known = [backend.label for backend in self._router.backends]
+                self._latest = {label: lines for label, lines in (self._latest | replies).items() if label in known}
         finally:
             answer.set(replies)
 

@@ -1,13 +1,10 @@
 """The requests of one client that are answered together: all that arrived in one piece, up to MAX_BATCH."""
 
 from gmproxy import internal_errors
-from gmproxy.client.interfaces import AWAITS_REPLIES, RUNNING, ClientContext
+from gmproxy.client.interfaces import AWAITS_REPLIES, MAX_BATCH, RUNNING, ClientContext
 from gmproxy.protocol.request import BACKUP, ClientProtocolError, ReplySink, Request, RequestParser, local_reply
 from gmproxy.routing.ordering import BatchOrder
 from gmproxy.transport.plain import PLAIN
-
-#: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
-MAX_BATCH = 64
 
 #: Requests that need no server, answered in one go before other clients have their turn.
 MAX_AT_ONCE = 16
@@ -76,6 +73,10 @@ class Batch(ReplySink):
         """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone. Were it copied
         to our backups, or looked up there, two proxies that are each other's backup would go on for ever."""
         self._from_proxy = True
+
+    def count_written(self, count: int) -> None:
+        """So many bytes were sent to the client beside the replies in `_out`."""
+        self.bytes_written += count
 
     # -- requests
 

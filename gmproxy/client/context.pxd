@@ -8,11 +8,15 @@ cdef class PoolContext:
     cdef readonly Router router
     cdef readonly object worker_context
     cdef readonly object server_stats
+    cdef readonly object key_listings
     cdef readonly Sessions clients
     cdef public long long connections
     cdef public long long rejected
     cdef public long long dropped
+    cdef public long long auth_cmds
     cdef public long long auth_errors
+    cdef public long long yields
+    cdef public long long accept_failures
     cdef public long long held
     cdef public long long flushes
 

@@ -10,9 +10,11 @@ from gmproxy import internal_errors
 from gmproxy.backend.connection import resume_all
 from gmproxy.backend.server_stats import ServerStats
 from gmproxy.client import stats
+from gmproxy.client.key_listings import KeyListings
 from gmproxy.client.sessions import Sessions
 from gmproxy.client.stats import ServerReplies
 from gmproxy.protocol import internal_commands
+from gmproxy.protocol.key_dump import KeyDump, Refused, parse_key_dump
 from gmproxy.protocol.limits import MAX_HELD, MAX_HELD_BY_ONE
 from gmproxy.protocol.request import INTERNAL_ERROR, ReplySink, Request
 from gmproxy.transport import tcp
@@ -31,7 +33,9 @@ class PoolContext:
     clients       that are connected here (a gmproxy.client.sessions.Sessions)
     connections   accepted so far; `rejected`: turned away because there were too many;
                   `dropped`: closed because of `held`, the bytes that wait for slow clients
-    auth_errors   logins with a wrong password
+    auth_cmds     logins, with whatever password; `auth_errors`: with a wrong one
+    yields        times that a client's requests waited for a turn of the others
+    accept_failures   times that no client was accepted for a moment, for lack of descriptors or memory
     """
 
     def __init__(self, options: Any, router: Any, worker_context: Any) -> None:
@@ -39,11 +43,15 @@ class PoolContext:
         self.router = router
         self.worker_context = worker_context
         self.server_stats = ServerStats(router, options)
+        self.key_listings = KeyListings(router, options, worker_context)
         self.clients = Sessions(self)
         self.connections = 0
         self.rejected = 0
         self.dropped = 0
+        self.auth_cmds = 0
         self.auth_errors = 0
+        self.yields = 0
+        self.accept_failures = 0
         self.held = 0
         self.flushes = 0
 
@@ -76,7 +84,8 @@ class PoolContext:
 
     def reset_counters(self) -> None:
         internal_errors.forget()
-        self.connections = self.rejected = self.dropped = self.auth_errors = self.flushes = 0
+        self.connections = self.rejected = self.dropped = self.flushes = 0
+        self.auth_cmds = self.auth_errors = self.yields = self.accept_failures = 0
         self.clients.reset_traffic()
         self.router.misses_for_errors = self.router.fragments = 0
         for backend in self.router.backends + self.router.backups:
@@ -92,13 +101,19 @@ class PoolContext:
         if kind == "wrong_password":
             self._refuse_later(request)
             return
-        if kind == "flush":
+        if kind == "login":
+            self.auth_cmds += 1
+            request.reply = request.line
+        elif kind == "flush":
             request.reply = FLUSH_REFUSED
         elif request.command.name == b"version":
             request.reply = stats.MAGENT_VERSION if self._as_magent() else stats.VERSION
         elif request.keys == [internal_commands.WE_COPY_TO_YOU]:
             request.sink.serve_proxy()
             request.reply = stats.SERVES_PROXY
+        elif kind == "lru_crawler" or request.keys[:1] == [stats.CACHEDUMP]:
+            if self._begin_listing(request):
+                return
         elif stats.is_about_servers(request.keys) and not self._as_magent():
             gevent.spawn(self._ask_servers, request)
             return
@@ -113,6 +128,7 @@ class PoolContext:
         """The client of `request` has sent a wrong password: it is answered after WRONG_PASSWORD_DELAY."""
         timer = gevent.get_hub().loop.timer(WRONG_PASSWORD_DELAY)
         timer.start(self._refuse, timer, request)
+        self.auth_cmds += 1
         self.auth_errors += 1
         try:
             log.warning("wrong password client=%s", tcp.peer_name(request.sink.fd))
@@ -130,6 +146,33 @@ class PoolContext:
         session = request.complete()
         if session is not None:
             resume_all([session])
+
+    def _begin_listing(self, request: Request) -> bool:
+        """`request` is for a listing of keys. False if it has a reply at once."""
+        try:
+            name = request.command.name
+            dump = parse_key_dump(name, request.keys, self.key_listings.servers())
+            request.reply = stats.ERROR if request.renderer is not None else self.key_listings.refusal(dump)
+        except Refused as refused:
+            request.reply = refused.reply
+        if request.reply is not None:
+            return False
+        gevent.spawn(self._list_keys, request, dump)
+        return True
+
+    def _list_keys(self, request: Any, dump: KeyDump) -> None:
+        """In a greenlet of its own. Its session sends nothing before it has this reply, so what is sent here comes before."""
+        try:
+            reply = self.key_listings.send(dump, request.sink)
+        except Exception:
+            internal_errors.record("service.list_keys")
+            reply = INTERNAL_ERROR
+        gevent.get_hub().loop.run_callback(self._listed, request, reply)
+
+    def _listed(self, request: Request, reply: bytes) -> None:
+        """Called from the loop."""
+        request.reply = reply
+        self._resume(request.complete())
 
     def _ask_servers(self, request: Request) -> None:
         """In a greenlet of its own."""
@@ -149,7 +192,7 @@ class PoolContext:
     def _told(self, request: Request, replies: ServerReplies, whole: Any) -> None:
         """Called from the loop: `whole` is what all workers say together, or None if they do not answer in time."""
         try:
-            request.reply = stats.answer(self, request.keys, self._as_magent(), whole, replies)
+            request.reply = stats.answer(self, request.keys, self._as_magent(), whole, replies, self.server_stats.latest())
         except Exception:
             internal_errors.record("service.stats")
             request.reply = INTERNAL_ERROR

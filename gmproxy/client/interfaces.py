@@ -4,6 +4,9 @@ from typing import Any, Protocol
 
 from gmproxy.protocol.request import Request
 
+#: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
+MAX_BATCH = 64
+
 #: What a client session is doing.
 RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 
@@ -19,7 +22,10 @@ class ClientContext(Protocol):
     connections: int
     rejected: int
     dropped: int
+    auth_cmds: int
     auth_errors: int
+    yields: int
+    accept_failures: int
     held: int
     flushes: int
 

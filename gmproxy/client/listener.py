@@ -14,7 +14,7 @@ from gmproxy.client.context import PoolContext
 from gmproxy.client.sessions import Sessions
 from gmproxy.system.descriptors import ACCEPTED_AT_ONCE, MAX_FAREWELLS
 from gmproxy.transport import tcp
-from gmproxy.transport.accept import Patient, close, say_and_close
+from gmproxy.transport.accept import EXHAUSTED, Patient, close, say_and_close
 
 log = logging.getLogger("gmproxy")
 
@@ -99,6 +99,13 @@ class Listener:
         were let in. Called from the loop. Raises OSError if one cannot be accepted."""
         service = self.service
         assert service is not None, "it accepts connections once it has a context"
+        try:
+            return self._let_in(service, listening, most)
+        except OSError as error:
+            service.accept_failures += error.errno in EXHAUSTED
+            raise
+
+    def _let_in(self, service: PoolContext, listening: int, most: int) -> int:
         clients = service.clients
         room = min(service.room(), most)
         if not room:

@@ -352,6 +352,7 @@ class Session(Batch):
     def _yield(self) -> None:
         """Let the loop look at all other sockets before the next batch: perhaps there are many, and nobody to wait for, as where a server
         is down."""
+        self.service.yields += 1
         timer = self._loop.timer(0)  # a callback would come before them
         try:
             timer.start(self._wake)

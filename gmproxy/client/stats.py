@@ -8,33 +8,41 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gmproxy import __version__, internal_errors
-from gmproxy.client.interfaces import ClientContext
+from gmproxy.client import server_totals, stat_names
+from gmproxy.client.interfaces import MAX_BATCH, ClientContext
+from gmproxy.client.server_totals import Pairs, ServerReplies
 from gmproxy.config.configuration import UNNAMED
 from gmproxy.config.settings import SETTINGS, render
-from gmproxy.protocol.numbers import plain_number
+from gmproxy.system.descriptors import OWN
 
-#: The memcached whose text protocol is spoken. libmemcached drops a server whose version does not begin with digits.
+#: The oldest memcached that gmproxy is tested with: a client that looks at the version for what it may ask finds no more than every server has.
 PROTOCOL_VERSION = "1.6.18"
 
-VERSION = f"VERSION {PROTOCOL_VERSION} gmproxy-{__version__}\r\n".encode()
+#: One word that begins with digits: libmemcached drops a server without them, and prometheus' memcached_exporter one with two words.
+FULL_VERSION = f"{PROTOCOL_VERSION}-gmproxy-{__version__}"
+
+VERSION = f"VERSION {FULL_VERSION}\r\n".encode()
 
 MAGENT_NAME = b"memcached agent v0.6"
 MAGENT_VERSION = b"VERSION " + MAGENT_NAME + b"\r\n"
 
 END = b"END\r\n"
+ERROR = b"ERROR\r\n"
+
+#: Of `stats`: what asks for a listing of keys (protocol/key_dump.py).
+CACHEDUMP = b"cachedump"
+
 #: The answer to `stats gmproxy-backup` (protocol/internal_commands.py).
 SERVES_PROXY = b"STAT gmproxy-backup 1\r\n" + END
 
-#: Commands that store, and that touch, by memcached's counters.
+#: Commands that store, by memcached's counters.
 STORES = ("set", "add", "replace", "append", "prepend", "cas", "ms")
-TOUCHES = ("touch", "gat", "gats")
 
-#: What the servers say of themselves that has a meaning in sum.
-SUMMED = ("limit_maxbytes", "bytes", "curr_items", "total_items", "evictions", "reclaimed", "expired_unfetched", "evicted_unfetched")
+#: What only servers can tell.
+OF_SERVERS = (b"items", b"slabs", b"sizes", b"extstore")
 
-#: What only servers can tell; one slab class of the server number N (from 1) is told as the class N * SLABS more.
-OF_SERVERS = (b"items", b"slabs", b"sizes")
-SLABS = 100
+#: Seconds for which no client is accepted where descriptors or memory are lacking (transport/accept.py).
+ACCEPT_PAUSE = 0.1
 
 #: How the lines of several workers become one, where they are not summed up.
 MERGED_BY = {
@@ -42,8 +50,11 @@ MERGED_BY = {
     "uptime": max,
     "time": max,
     "version": max,
+    "libevent": max,
     "pointer_size": max,
     "max_connections": max,
+    "reserved_fds": max,
+    "accepting_conns": max,
     "backends": max,
     "backends_ejected": max,
     "backends_behind": max,
@@ -54,6 +65,12 @@ OF_NOW = (
     "curr_connections",
     "sleeping_connections",
     "bytes_held",
+    "connection_structures",
+    "response_obj_count",
+    "response_obj_bytes",
+    "read_buf_count",
+    "read_buf_bytes",
+    "read_buf_bytes_free",
     "threads",
     "backend_links",
     "links_lingering",
@@ -63,49 +80,21 @@ OF_NOW = (
 )
 
 
-#: Names and values of lines.
-Pairs = list[tuple[str, object]]
-
 #: What one process has counted, or several together, as JSON can hold it.
 Snapshot = dict[str, Any]
 
-#: Label of a server -> the names and values of its reply to `stats`.
-ServerReplies = dict[str, list[tuple[str, str]]]
-
 
 def general(service: ClientContext) -> Pairs:
-    """The lines of a plain `stats`: names and values."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    """The lines of a plain `stats` but for those that only servers know: names and values; as far as memcached has them, in its order."""
     router = service.router
     primaries = router.backends
     everyone = primaries + router.backups
-    asked = [backend.counters.replies_by_command() for backend in primaries]
-    bytes_read, bytes_written = service.clients.traffic()
+    own = {**_of_process(service), **_of_clients(service), **_of_commands(service)}
     return [
-        ("pid", os.getpid()),
-        ("uptime", int(time.monotonic() - service.worker_context.started_at)),
-        ("time", int(time.time())),
-        ("version", f"{PROTOCOL_VERSION} gmproxy-{__version__}"),
-        ("pointer_size", struct.calcsize("P") * 8),
-        ("rusage_user", usage.ru_utime),
-        ("rusage_system", usage.ru_stime),
-        ("max_connections", service.max_clients),
-        ("curr_connections", len(service.clients)),
+        *((name, own[name]) for name in stat_names.GENERAL if name in own),
         ("sleeping_connections", service.clients.idle()),
-        ("total_connections", service.connections),
-        ("rejected_connections", service.rejected),
         ("dropped_connections", service.dropped),
-        ("auth_errors", service.auth_errors),
         ("bytes_held", service.held),
-        ("bytes_read", bytes_read),
-        ("bytes_written", bytes_written),
-        ("cmd_get", sum(backend.counters.keys_asked for backend in primaries)),
-        ("get_hits", sum(backend.counters.values_found for backend in primaries)),
-        ("get_misses", sum(backend.counters.keys_asked - backend.counters.values_found for backend in primaries)),
-        ("cmd_set", sum(commands.get(name, 0) for commands in asked for name in STORES)),
-        ("cmd_touch", sum(commands.get(name, 0) for commands in asked for name in TOUCHES)),
-        ("cmd_flush", service.flushes),
-        ("threads", 1),
         ("internal_errors", internal_errors.count()),
         ("backends", len(primaries)),
         ("backends_ejected", sum(backend.health.ejected for backend in everyone)),
@@ -125,6 +114,80 @@ def general(service: ClientContext) -> Pairs:
         ("journal_deleted", sum(backend.counters.keys_deleted for backend in everyone)),
         ("journal_flushes", sum(backend.counters.flushes for backend in everyone)),
     ]
+
+
+def _of_process(service: ClientContext) -> dict[str, object]:
+    from gevent.core import get_version  # not above: the master reads what workers say, and has no gevent
+
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "pid": os.getpid(),
+        "uptime": int(time.monotonic() - service.worker_context.started_at),
+        "time": int(time.time()),
+        "version": FULL_VERSION,
+        "libevent": get_version(),  # of what is in its place
+        "pointer_size": struct.calcsize("P") * 8,
+        "rusage_user": usage.ru_utime,
+        "rusage_system": usage.ru_stime,
+        "reserved_fds": OWN,
+        "threads": 1,
+    }
+
+
+def _of_clients(service: ClientContext) -> dict[str, object]:
+    bytes_read, bytes_written = service.clients.traffic()
+    return {
+        "max_connections": service.max_clients,
+        "curr_connections": len(service.clients),
+        "total_connections": service.connections,
+        "rejected_connections": service.rejected,
+        "connection_structures": len(service.clients),
+        "response_obj_oom": service.dropped,
+        "response_obj_count": 0,
+        "response_obj_bytes": 0,
+        "read_buf_count": 0,
+        "read_buf_bytes": service.held,
+        "read_buf_bytes_free": 0,
+        "read_buf_oom": 0,  # a client that is dropped for its memory counts above
+        "auth_cmds": service.auth_cmds,
+        "auth_errors": service.auth_errors,
+        "bytes_read": bytes_read,
+        "bytes_written": bytes_written,
+        "accepting_conns": int(service.worker_context.accepting),
+        "listen_disabled_num": service.accept_failures,
+        "time_in_listen_disabled_us": int(service.accept_failures * ACCEPT_PAUSE * 1e6),
+        "conn_yields": service.yields,
+    }
+
+
+def _of_commands(service: ClientContext) -> dict[str, object]:
+    """What was asked and found, by the answers of the primaries."""
+    counters = [backend.counters for backend in service.router.backends]
+    commands = [one.replies_by_command() for one in counters]
+    outcomes = {
+        name: [sum(counts) for counts in zip(*(one.outcomes(name.encode()) for one in counters))]
+        for name in ("delete", "incr", "decr", "cas", "touch")
+    }
+    keys_touched = sum(one.keys_touched for one in counters)
+    touches_found = sum(one.touches_found for one in counters)
+    cmd_get = sum(one.keys_asked for one in counters) - keys_touched
+    get_hits = sum(one.values_found for one in counters) - touches_found
+    counted: dict[str, object] = {
+        "cmd_get": cmd_get,
+        "cmd_set": sum(one.get(name, 0) for one in commands for name in STORES),
+        "cmd_flush": service.flushes,
+        "cmd_touch": sum(one.get("touch", 0) for one in commands) + keys_touched,
+        "cmd_meta": sum(one.get("me", 0) for one in commands),
+        "get_hits": get_hits,
+        "get_misses": cmd_get - get_hits,
+        "cas_badval": outcomes["cas"][2],
+    }
+    for name, (hits, misses, _) in outcomes.items():
+        counted |= {f"{name}_hits": hits, f"{name}_misses": misses}
+    return counted | {
+        "touch_hits": outcomes["touch"][0] + touches_found,
+        "touch_misses": outcomes["touch"][1] + keys_touched - touches_found,
+    }
 
 
 def snapshot(service: ClientContext) -> Snapshot:
@@ -147,84 +210,97 @@ def merge(snapshots: Sequence[Snapshot], pid: int) -> Snapshot:
     return {"general": whole | {"pid": pid}, "links": links}
 
 
-def settings(service: ClientContext) -> Pairs:
-    return [(name, render(setting, getattr(service.options, name)) or "-") for name, setting in SETTINGS.items()]
+def settings(service: ClientContext, replies: ServerReplies) -> Pairs:
+    """The lines of `stats settings`: what memcached has, and then every setting of the proxy."""
+    options = service.options
+    facts = server_totals.settings(replies) | {
+        "maxconns": service.max_clients,
+        "tcpport": options.port,
+        "udpport": 0,
+        "inter": options.listen,
+        "verbosity": int(options.verbose),
+        "domain_socket": options.unix_socket or "NULL",
+        "umask": options.unix_mode or 0,
+        "shutdown_command": "no",
+        "num_threads": service.worker_context.workers,
+        "num_threads_per_udp": 0,
+        "detail_enabled": "no",
+        "reqs_per_event": MAX_BATCH,
+        "tcp_backlog": options.backlog,
+        "binding_protocol": "auto-negotiate",
+        "auth_enabled_sasl": _yes_or_no(options.auth_file),
+        "auth_enabled_ascii": _yes_or_no(options.auth_file),
+        "item_size_max": options.max_item_size,
+        "maxconns_fast": "yes",
+        "flush_enabled": _yes_or_no(not options.disable_flush_all),
+        "dump_enabled": _yes_or_no(not options.disable_dumping),
+        "idle_timeout": 0,
+        "inline_ascii_response": "no",
+        "proxy_enabled": "no",
+        "proxy_uring_enabled": "no",
+        "num_napi_ids": 0,
+    } | dict.fromkeys((name for name in stat_names.SETTINGS if name.startswith("ssl_")), 0) | {"ssl_enabled": "no"}
+    return [
+        *((name, facts[name]) for name in stat_names.SETTINGS),
+        *((name, render(setting, getattr(options, name)) or "-") for name, setting in SETTINGS.items()),
+    ]
 
 
-#: What `stats` with these arguments asks of all workers.
-_QUESTIONS = {(): "stats", (b"proxy",): "stats", (b"reset",): "reset", (b"pools",): "report", (b"backends",): "report"}
+def _yes_or_no(value: object) -> str:
+    return "yes" if value else "no"
+
+
+#: What `stats` with this first argument, or with none, asks of all workers.
+_QUESTIONS = {b"": "stats", b"proxy": "stats", b"reset": "reset", b"pools": "report", b"backends": "report"}
 
 
 def question(words: list[bytes]) -> str | None:
-    """The question to, or order for, all workers that `stats` with the arguments `words` is; or None."""
-    return _QUESTIONS.get(tuple(words))
+    """The question to, or order for, all workers that `stats` with the arguments `words` is; or None. As in memcached, further words
+    mean nothing."""
+    return _QUESTIONS.get(words[0] if words else b"")
 
 
 def is_about_servers(words: list[bytes]) -> bool:
-    return not words or words in [[word] for word in OF_SERVERS]
+    return not words or words[0] in (*OF_SERVERS, b"settings")
 
 
 def answer(
-    service: ClientContext, words: list[bytes], as_magent: bool = False, whole: Snapshot | None = None, replies: ServerReplies | None = None
+    service: ClientContext,
+    words: list[bytes],
+    as_magent: bool = False,
+    whole: Snapshot | None = None,
+    replies: ServerReplies | None = None,
+    former: ServerReplies | None = None,
 ) -> bytes:
     """The reply to `stats` with the arguments `words` (list of bytes). `whole`: the answer of all workers, where there are several;
-    `replies`: {label: [(name, value)]}, that of the servers, where they were asked."""
-    if not words or words == [b"proxy"]:
+    `replies`: {label: [(name, value)]}, that of the servers, where they were asked; `former`: what those that did not answer said before."""
+    name = words[0] if words else b""
+    if name in (b"", b"proxy"):
         told = whole or snapshot(service)
         if as_magent and not words:
             return _as_magent(told["links"])
-        return _lines([*told["general"].items(), *sums(replies or {})])
-    if words in ([b"pools"], [b"backends"]):
+        return _lines(_with_servers(told["general"], {} if words else server_totals.general(replies or {}, former or {})))
+    if name in (b"pools", b"backends"):
         report = whole or service.worker_context.report()
-        return _lines(_of_pools(report) if words == [b"pools"] else _of_backends(report["pools"][service.options.name or UNNAMED]))
-    if words[0] == b"settings":
-        return _lines(settings(service))
-    if words[0] in OF_SERVERS:
-        return _lines(_sizes(replies or {}) if words[0] == b"sizes" else _slabs(replies or {}))
-    if words[0] == b"conns":
+        return _lines(_of_pools(report) if name == b"pools" else _of_backends(report["pools"][service.options.name or UNNAMED]))
+    if name == b"settings":
+        return _lines(settings(service, replies or {}))
+    if name == b"sizes":
+        return _lines(server_totals.sizes(replies or {}))
+    if name in OF_SERVERS:
+        return _lines(server_totals.classes(replies or {}, [backend.label for backend in service.router.backends]))
+    if name == b"conns":
         return END  # the proxy's clients are nobody's business
-    if words[0] == b"reset":
+    if name == b"reset":
         service.reset_counters()
         return b"RESET\r\n"
-    return b"ERROR\r\n"
+    return ERROR
 
 
-# -- of the servers
-
-
-def sums(replies: ServerReplies) -> Pairs:
-    """[(name, value)]: what the servers say of themselves, in sum, as far as they do."""
-    facts = [dict(pairs) for pairs in replies.values()]
-    return [(name, sum(plain_number(one.get(name, "")) or 0 for one in facts)) for name in SUMMED if any(name in one for one in facts)]
-
-
-def _slabs(replies: ServerReplies) -> Pairs:
-    """The lines of `stats items` or `stats slabs`: those about a slab class for each server by itself, the others in sum."""
-    lines: Pairs = []
-    whole: dict[str, int] = {}
-    for number, pairs in enumerate(replies.values(), 1):
-        for name, value in pairs:
-            prefix, _, rest = name.rpartition(":")
-            group, _, slab = prefix.rpartition(":")
-            slab_class, count = plain_number(slab), plain_number(value)
-            if slab_class is not None:
-                lines.append((f"{group}:{number * SLABS + slab_class}:{rest}" if group else f"{number * SLABS + slab_class}:{rest}", value))
-            elif count is not None:
-                whole[name] = whole.get(name, 0) + count
-    return [*lines, *whole.items()]
-
-
-def _sizes(replies: ServerReplies) -> Pairs:
-    """The lines of `stats sizes`: how many items of each size there are, on all servers."""
-    counts: dict[int, int] = {}
-    words: dict[str, str] = {}
-    for name, value in (pair for pairs in replies.values() for pair in pairs):
-        size, count = plain_number(name), plain_number(value)
-        if size is not None and count is not None:
-            counts[size] = counts.get(size, 0) + count
-        else:
-            words[name] = value
-    return [*((str(size), count) for size, count in sorted(counts.items())), *words.items()]
+def _with_servers(own: dict[str, object], of_servers: dict[str, object]) -> Pairs:
+    """The lines of `stats`: all names of memcached in its order, ours, and others of the servers. What the proxy counts itself goes first."""
+    facts = of_servers | own
+    return [(name, facts[name]) for name in dict.fromkeys([*stat_names.GENERAL, *own, *of_servers]) if name in facts]
 
 
 # -- of the report

@@ -252,6 +252,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
         ("slow_threshold", "", milliseconds, "100", "MS",
          "requests for which a server needs so long are logged and kept to be shown, while it is measured"),
         ("disable_flush_all", "-F", yes_or_no, "no", "", "refuse flush_all, as memcached -F"),
+        ("disable_dumping", "-X", yes_or_no, "no", "", "refuse lru_crawler metadump, mgdump and stats cachedump, as memcached -X"),
     ),
     "Process": (
         ("pools", "", path, "", "FILE", "serve the memcached pools of this nutcracker.yml (-c FILE.yml does the same)"),

@@ -22,7 +22,7 @@ from gmproxy.config import description
 from gmproxy.config.configuration import Config
 from gmproxy.monitoring import control_commands, history, http_server, prometheus, twemproxy_stats
 from gmproxy.monitoring.interfaces import MonitoredWorker, Report, Response
-from gmproxy.monitoring.report import health_problems
+from gmproxy.monitoring.report import degradations, health_problems
 
 #: (status, type, body)
 HttpResponse = tuple[str, str, bytes]
@@ -242,7 +242,8 @@ class AdminServer:
         problems = health_problems(self._report(), self._worker.context.workers)
         if problems:
             return "503 Service Unavailable", TEXT, "".join(f"{problem}\n" for problem in problems).encode()
-        return "200 OK", TEXT, b"ok\n"
+        lines = degradations(self._report()) or ["ok"]
+        return "200 OK", TEXT, "".join(f"{line}\n" for line in lines).encode()
 
     def _twemproxy_counters(self, query: dict[str, list[str]]) -> HttpResponse:
         return "200 OK", JSON, self._render("/stats.json", twemproxy_stats.render)

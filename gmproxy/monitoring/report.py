@@ -294,6 +294,9 @@ def _state_since(backends: Sequence[dict[str, Any]], worst: dict[str, Any]) -> f
 
 # -- health
 
+#: States of a server that is left alone.
+AWAY = (EJECTED, PROBING)
+
 
 def health_problems(report: Report, workers: int = 1) -> list[str]:
     """Why the service is not healthy: a list of sentences, empty if it is. `workers`: how many there should be."""
@@ -303,6 +306,16 @@ def health_problems(report: Report, workers: int = 1) -> list[str]:
     if len(report["workers"]) < workers:
         problems.append(f"{len(report['workers'])} of {workers} workers answer")
     for title, pool in report["pools"].items():
-        if all(backend["state"] in (EJECTED, PROBING) for backend in pool["backends"]):
+        if all(backend["state"] in AWAY for backend in pool["backends"]):
             problems.append(f"pool {title}: all servers are ejected")
     return problems
+
+
+def degradations(report: Report) -> list[str]:
+    """What a healthy service has lost: a list of sentences, one for each server that is ejected."""
+    return [
+        f"degraded: {backend['label']} ejected"
+        for pool in report["pools"].values()
+        for backend in pool["backends"]
+        if backend["state"] in AWAY
+    ]

@@ -22,6 +22,7 @@ from gmproxy.monitoring import logging_setup
 from gmproxy.monitoring.events import RECENT_EVENTS
 from gmproxy.process.client_counts import ClientCounts
 from gmproxy.process.control_server import ControlListener, ControlServer
+from gmproxy.process.dump_locks import DumpLocks
 from gmproxy.process.shared_invalidations import SharedInvalidations
 from gmproxy.process.supervisor import POLL_INTERVAL, Supervisor
 from gmproxy.process.worker_context import WorkerContext
@@ -59,6 +60,7 @@ class Master(WorkerGroup):
         self._count = count
         self._client_counts = ClientCounts(count)
         self._invalidations = SharedInvalidations(count)
+        self._dump_locks = DumpLocks()
         self._set_up_logs = set_up_logs
         self._started_at = time.monotonic()
         self._children: dict[int, Child] = {}  # by pid
@@ -214,7 +216,7 @@ class Master(WorkerGroup):
             from gmproxy.process.worker_process import WorkerProcess  # only here: gevent must not start before the fork
         except ImportError as error:
             raise StartError(f"user {os.getuid()} cannot load the program: {error}") from None
-        context = WorkerContext(number, self._count, self._started_at, self._client_counts, self._invalidations)
+        context = WorkerContext(number, self._count, self._started_at, self._client_counts, self._invalidations, self._dump_locks)
         configs, listening = self._supervisor.configs, self._supervisor.listening_sockets
         WorkerProcess(channel, context, set_up_logs).run(configs, listening.all_addresses(configs), dict(listening.sockets))
 

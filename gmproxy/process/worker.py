@@ -94,6 +94,7 @@ class Worker:
             raise
         self._configs = configs
         self.draining = False
+        self.context.accepting = True
         gone = {name: pool for name, pool in self.pools.items() if name not in addresses}
         known = {**self.pools, **fresh}
         self.pools = {config.name: known[config.name] for config in configs}
@@ -219,6 +220,7 @@ class Worker:
     def drain(self) -> None:
         """Accept no more clients, and disconnect each after its next reply. A reload accepts clients again."""
         self.draining = True
+        self.context.accepting = False
         attempts = Attempts("worker.drain")
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():

@@ -4,10 +4,12 @@ cdef class WorkerContext:
     cdef readonly double started_at
     cdef public object client_counts
     cdef readonly object invalidations
+    cdef readonly object dump_locks
     cdef public object call_workers
     cdef public object report
     cdef public Py_ssize_t max_clients
     cdef public Py_ssize_t clients
+    cdef public bint accepting
     cdef readonly long long held_bytes
     cdef long long _published_bytes
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gmproxy.process.client_counts import HELD_STEP, ClientCounts
+from gmproxy.process.dump_locks import DumpLocks
 from gmproxy.process.shared_invalidations import ServerInvalidations, SharedInvalidations, server_key
 
 
@@ -14,11 +15,13 @@ class WorkerContext:
     started_at      start of the service (monotonic seconds)
     client_counts   clients of all workers, or None in a single process
     invalidations   what all workers have to delete on servers, or None in a single process
+    dump_locks      which servers list their keys for a worker just now
     call_workers    call_workers(command, arguments, then): run a command in all workers; None in a single process
     report          report(): what this worker has counted and measured (gmproxy.monitoring.report)
     max_clients     clients of all pools for which this process may open descriptors
     clients         of all pools in this process
     held_bytes      bytes that wait for them
+    accepting       False once no client is accepted any more
 
     The methods do not wait: they may be called from a loop callback or a greenlet.
     """
@@ -30,17 +33,20 @@ class WorkerContext:
         started_at: float = 0.0,
         client_counts: ClientCounts | None = None,
         invalidations: SharedInvalidations | None = None,
+        dump_locks: DumpLocks | None = None,
     ) -> None:
         self.number = number
         self.workers = workers
         self.started_at = started_at
         self.client_counts = client_counts
         self.invalidations = invalidations
+        self.dump_locks = dump_locks or DumpLocks()
         self.call_workers: Callable[[str, list[Any], Callable[[Any], Any]], Any] | None = None
         self.report: Callable[[], dict[str, Any]] | None = None
         self.max_clients = 0
         self.clients = 0
         self.held_bytes = 0
+        self.accepting = True
         self._published_bytes = 0  # of `held_bytes`, in `client_counts`
 
     # -- what is common to all clients

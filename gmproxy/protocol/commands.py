@@ -101,6 +101,7 @@ COMMANDS = {
         Command(b"flush_all", "flush", 1),
         Command(b"version", "admin", 1),
         Command(b"stats", "admin", 1),
+        Command(b"lru_crawler", "lru_crawler", 1),
         Command(b"verbosity", "verbosity", 2),
         Command(b"quit", "admin", 1),
         Command(b"mg", "meta", 2, is_read=True, idempotent=True),
@@ -129,6 +130,9 @@ META_COUNT_IF = Command(b"ma", "meta", 2, is_write=True, conditional=True)
 
 #: A login with a wrong password. The `line` of its Request is the refusal, which the client gets after a delay (client/context.py).
 WRONG_PASSWORD = Command(b"set", "wrong_password", 0)
+
+#: A login with a right one. The `line` of its Request is the answer.
+LOGIN = Command(b"set", "login", 0)
 
 #: The name of each command, by its number.
 COMMAND_NAMES = tuple([name.decode() for name in _NUMBERS])

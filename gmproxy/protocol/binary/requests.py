@@ -28,6 +28,7 @@ from gmproxy.protocol.binary.packets import (
 )
 from gmproxy.protocol.commands import (
     COMMANDS,
+    LOGIN,
     META_COUNT,
     META_COUNT_IF,
     META_DELETE,
@@ -54,7 +55,7 @@ MAX_KEY = limits.MAX_KEY
 MAX_EXPTIME = 2**31 - 1
 
 #: What there is for clients that must log in, and what else they may ask before they have.
-LOGIN = ("mechanisms", "login")
+LOGIN_KINDS = ("mechanisms", "login")
 OPEN_TO_ALL = ("mechanisms", "login", "version")
 
 
@@ -113,7 +114,7 @@ class BinaryParser(RequestParser):
             raise BadPacket(renderer.error_packet(REFUSED))
         if key_length > MAX_KEY:
             raise BadPacket(renderer.error_packet(INVALID))
-        if operation is UNKNOWN or (self.users is None and operation.kind in LOGIN):
+        if operation is UNKNOWN or (self.users is None and operation.kind in LOGIN_KINDS):
             return self._refuse_body(renderer, UNKNOWN_COMMAND, body_length)
         if extras_length not in operation.extras or operation.has_key is (key_length == 0) or (rest and not operation.has_value):
             raise BadPacket(renderer.error_packet(INVALID))
@@ -257,7 +258,7 @@ class BinaryParser(RequestParser):
         if not self.users.allow(words[1], words[2]):
             return new_request(WRONG_PASSWORD, b"", renderer.error_packet(REFUSED))
         self._is_authenticated = True
-        return local_reply(renderer.packet(value=b"Authenticated"))
+        return new_request(LOGIN, b"", renderer.packet(value=b"Authenticated"))
 
     # -- what has no key
 

@@ -14,7 +14,7 @@ border in a line than this parser did.
 from typing import Any
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.commands import COMMANDS, WRONG_PASSWORD, Command
+from gmproxy.protocol.commands import COMMANDS, LOGIN, WRONG_PASSWORD, Command
 from gmproxy.protocol.internal_commands import delete_line
 from gmproxy.protocol.key_list import KEY_LIST_PARSER, KeyList
 from gmproxy.protocol.numbers import as_int32, c_number
@@ -148,7 +148,7 @@ class TextParser(RequestParser):
         if not self.users.allow(words[0], words[1]):
             return new_request(WRONG_PASSWORD, b"", WRONG_LOGIN)
         self.users = None
-        return local_reply(STORED)
+        return new_request(LOGIN, b"", STORED)
 
     def _check_unfinished(self, start: int) -> None:
         size = self.stream.end - start
@@ -412,6 +412,11 @@ class TextParser(RequestParser):
         """Accepted and ignored: what a proxy logs is not for its clients to say."""
         known = c_number(words[1], 0, 2**32 - 1) is not None
         return self._refuse(OK if known else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
+
+    def _lru_crawler(self, command: Command, words: list[bytes]) -> Request:
+        if words[-1] == NOREPLY:
+            return self._refuse(ERROR, True, self.stream.pos)
+        return self._admin(command, words)
 
     def _admin(self, command: Command, words: list[bytes]) -> Request:
         request = new_request(command, b"", b"")

@@ -1,0 +1,184 @@
+"""Listings of keys for clients: the primaries are asked one after the other, and each of them by one listing of the whole service at a time.
+
+What a server sends is read as fast as it comes (backend/dump_reader.py), and then handed to the client as that takes it. So a slow client costs
+no server anything. If a server fails, the client has none of its keys, and a line that says so in place of the last one: it cannot take what it has
+for all keys.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+from gmproxy.backend.dump_reader import Items, read_dump
+from gmproxy.errors import EJECTED, TIMEOUT, BackendError
+from gmproxy.protocol.key_dump import BUSY, OK, KeyDump
+from gmproxy.system.spill import Spill, SpillFull
+from gmproxy.transport.deadline import Deadline
+from gmproxy.transport.plain import PLAIN
+
+#: Listings that a pool makes at a time in each worker: further ones are told that it is busy. Each holds at most MAX_SPILL bytes on disk.
+MAX_LISTINGS = 4
+MAX_SPILL = 1024 * 1024 * 1024
+
+#: Seconds that a listing waits until others have the keys of a server, or the server itself is through with a crawl; then it is busy.
+BUSY_WAIT = 2.0
+BUSY_PAUSE = 0.02
+
+#: Seconds for which no listing asks a server that has not answered one: a further one could stop it for good.
+REST_AFTER_TIMEOUT = 60.0
+
+#: Bytes that a client gets at a time.
+SEND_SIZE = 256 * 1024
+
+log = logging.getLogger("gmproxy")
+
+
+class ClientLost(Exception):
+    """The client is gone, or does not take what it asked for."""
+
+
+class _Refused(Exception):
+    """`reply`: what the client gets in place of the last line."""
+
+    def __init__(self, reply: bytes) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+class KeyListings:
+    """Those of one pool. `router`: whose primaries are asked; `options`: of the pool. For greenlets, but for `refusal`."""
+
+    def __init__(self, router: Any, options: Any, worker_context: Any) -> None:
+        self._router = router
+        self._options = options
+        self._locks = worker_context.dump_locks
+        self._running = 0
+        self._threads: ThreadPool | None = None
+
+    def servers(self) -> int:
+        return len(self._router.backends)
+
+    def refusal(self, dump: KeyDump) -> bytes | None:
+        """Why there is no such listing: the line that the client gets. None if there is one. Never waits."""
+        if self._options.disable_dumping:
+            return dump.not_allowed
+        if self._options.backend_protocol == "binary":
+            return b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % dump.name
+        return BUSY if self._running >= MAX_LISTINGS else None
+
+    def send(self, dump: KeyDump, session: Any) -> bytes:
+        """Send all of it, but for the last line, to the client of `session`, which waits for that and does nothing meanwhile. Returns the last
+        line, or b"" for a client that is lost."""
+        self._running += 1
+        try:
+            self._send_all(dump, session, list(self._router.backends))
+        except _Refused as refused:
+            return refused.reply
+        except ClientLost:
+            return b""
+        finally:
+            self._running -= 1
+        return dump.end
+
+    def _send_all(self, dump: KeyDump, session: Any, backends: Sequence[Any]) -> None:
+        lines = {index: dump.line(index, 0) for index in range(len(backends))}
+        for index in (index for index, line in lines.items() if line):
+            if backends[index].health.ejected:
+                raise _Refused(_server_error(EJECTED, backends[index].label))
+        found = 0
+        is_first = True
+        for index, backend in enumerate(backends):
+            line = dump.line(index, found)
+            if line is None:
+                continue
+            with Spill(MAX_SPILL) as spill:
+                items = self._read(dump, line, backend, spill, is_first)
+                if is_first and items.begin:
+                    _send(session, OK, self._options.client_write_timeout)
+                is_first = False
+                found += items.count
+                self._send_items(session, spill, items)
+
+    def _send_items(self, session: Any, spill: Spill, items: Items) -> None:
+        for begin in range(items.begin, items.end, SEND_SIZE):
+            size = min(SEND_SIZE, items.end - begin)
+            _send(session, self._on_disk(spill, 0, spill.read, begin, size), self._options.client_write_timeout)
+
+    # -- one server
+
+    def _read(self, dump: KeyDump, line: bytes, backend: Any, spill: Spill, is_first: bool) -> Items:
+        deadline = Deadline(BUSY_WAIT)
+        while True:
+            items = self._try_to_read(dump, line, backend, spill)
+            if isinstance(items, Items):
+                return items
+            if not items.startswith(b"BUSY") or not deadline.left():
+                break
+            gevent.sleep(BUSY_PAUSE)
+        is_plain = is_first or items.startswith((b"BUSY", b"SERVER_ERROR"))
+        raise _Refused(items if is_plain else b"SERVER_ERROR %b answers %b" % (backend.label.encode(), items))
+
+    def _try_to_read(self, dump: KeyDump, line: bytes, backend: Any, spill: Spill) -> Items | bytes:
+        """Its Items, or the line that says why there are none."""
+        is_locked = dump.is_crawl
+        if is_locked and not self._locks.acquire(backend.label):
+            return BUSY
+        rest = 0.0
+        try:
+            return read_dump(backend.server, self._options, dump, line, spill, self._write)
+        except BackendError as error:
+            if error.reason == TIMEOUT:
+                rest = REST_AFTER_TIMEOUT
+            log.warning("keys not listed server=%s reason=%s detail=%r", backend.label, error.reason, error.detail)
+            return _server_error(error.reason, backend.label)
+        except (OSError, SpillFull) as error:
+            log.warning("keys not listed server=%s reason=disk detail=%r", backend.label, str(error))
+            return b"SERVER_ERROR no room for the keys of %b\r\n" % backend.label.encode()
+        finally:
+            if is_locked:
+                self._locks.release(backend.label, rest)
+
+    def _write(self, spill: Spill, chunk: bytes) -> None:
+        self._on_disk(spill, len(chunk), spill.write, chunk)
+
+    def _on_disk(self, spill: Spill, more: int, call: Any, *arguments: Any) -> Any:
+        """call(*arguments), in a thread if it may wait for a disk."""
+        if not spill.is_on_disk_with(more):
+            return call(*arguments)
+        if self._threads is None:
+            self._threads = ThreadPool(1)
+        return self._threads.apply(call, arguments)
+
+
+def _server_error(reason: str, label: str) -> bytes:
+    return f"SERVER_ERROR {reason} {label}\r\n".encode()
+
+
+def _send(session: Any, data: bytes, seconds: float) -> None:
+    """Raises ClientLost if the client of `session` has not taken `data` within `seconds`."""
+    deadline = Deadline(seconds)
+    at = 0
+    try:
+        while at < len(data):
+            at += PLAIN.send(session.fd, data, at)
+            if at < len(data):
+                deadline.wait_writable(session.fd)
+    except OSError as error:
+        if isinstance(error, TimeoutError):
+            log.warning("client dropped reason=slow bytes=%d", len(data) - at)
+        _end_connection(session.fd)
+        raise ClientLost from error
+    finally:
+        session.count_written(at)
+
+
+def _end_connection(fd: int) -> None:
+    """Its session sees the end, and closes the descriptor."""
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+        sock.shutdown(socket.SHUT_RDWR)
