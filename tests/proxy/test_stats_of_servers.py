@@ -48,7 +48,7 @@ def test_without_any_server_there_are_still_stats(site):
     process, servers = site
     for server in servers:
         server.kill()
-    eventually(lambda: "curr_items" not in process.stats(), what="nobody says how many items there are")
+    eventually(lambda: process.stats()["curr_items"] == 0, what="nobody says how many items there are")
     assert process.stats()["backends"] == 2
     with process.talk() as talk:
         eventually(lambda: talk.ask(b"stats items\r\n", b"END\r\n") == b"END\r\n", what="there are no items to tell of")
@@ -59,9 +59,9 @@ def test_slabs_are_told_apart_by_server(site):
     process, servers = site
     with process.talk() as talk:
         lines = talk.ask(b"stats items\r\n", b"END\r\n").split(b"\r\n")
-        assert b"STAT items:101:number 10" in lines and b"STAT items:201:number 10" in lines
+        assert b"STAT items:1001:number 10" in lines and b"STAT items:2001:number 10" in lines
         lines = talk.ask(b"stats slabs\r\n", b"END\r\n").split(b"\r\n")
-        assert b"STAT 101:used_chunks 10" in lines and b"STAT active_slabs 2" in lines
+        assert b"STAT 1001:used_chunks 10" in lines and b"STAT active_slabs 2" in lines
         talk.in_step()
 
 

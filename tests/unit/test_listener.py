@@ -37,7 +37,7 @@ class Seats(list):
 def service(keepalive, room=lambda: 1000):
     """A service that keeps the descriptors it is given."""
     options = SimpleNamespace(tcpkeepalive=keepalive)
-    return SimpleNamespace(options=options, connections=0, rejected=0, max_clients=0, room=room, clients=Seats())
+    return SimpleNamespace(options=options, connections=0, rejected=0, accept_failures=0, max_clients=0, room=room, clients=Seats())
 
 
 @pytest.fixture

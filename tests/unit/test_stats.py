@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from gmproxy import __version__
-from gmproxy.client import stats
+from gmproxy.client import stat_names, stats
 from gmproxy.config import configuration
 
 
@@ -28,7 +28,10 @@ def backend(label, asked=0, found=0, ejected=False, connections=(None,)):
             fills=2,
             keys_deleted=7,
             flushes=1,
-            replies_by_command=lambda: {"get": asked, "set": 2, "cas": 1, "touch": 4},
+            keys_touched=3,
+            touches_found=1,
+            replies_by_command=lambda: {"get": asked, "set": 2, "cas": 1, "touch": 4, "me": 5},
+            outcomes=lambda name: {b"delete": (1, 2, 0), b"cas": (3, 4, 5), b"touch": (3, 1, 0)}.get(name, (0, 0, 0)),
         ),
     )
 
@@ -63,10 +66,13 @@ def service():
         connections=30,
         rejected=2,
         dropped=1,
+        auth_cmds=9,
         auth_errors=8,
+        yields=13,
+        accept_failures=14,
         held=12,
         flushes=6,
-        worker_context=SimpleNamespace(started_at=0.0),
+        worker_context=SimpleNamespace(started_at=0.0, accepting=True, workers=2),
         max_clients=77,
         reset_counters=lambda: None,
     )
@@ -89,14 +95,30 @@ def test_general(service):
         "sleeping_connections": "2",
         "total_connections": "30",
         "rejected_connections": "2",
+        "auth_cmds": "9",
         "auth_errors": "8",
+        "conn_yields": "13",
+        "listen_disabled_num": "14",
+        "time_in_listen_disabled_us": "1400000",
+        "accepting_conns": "1",
+        "response_obj_oom": "1",
+        "read_buf_bytes": "12",
         "max_connections": "77",
-        "cmd_get": "15",
-        "get_hits": "8",
-        "get_misses": "7",
+        "cmd_get": "9",
+        "get_hits": "6",
+        "get_misses": "3",
+        "cmd_meta": "10",
+        "delete_hits": "2",
+        "delete_misses": "4",
+        "incr_hits": "0",
+        "cas_hits": "6",
+        "cas_misses": "8",
+        "cas_badval": "10",
+        "touch_hits": "8",
+        "touch_misses": "6",
         "cmd_flush": "6",
         "cmd_set": "6",
-        "cmd_touch": "8",
+        "cmd_touch": "14",
         "bytes_read": "1000",
         "bytes_written": "2000",
         "backends": "2",
@@ -125,10 +147,43 @@ def test_what_monitoring_looks_for_is_there(service):
     assert {"pid", "uptime", "time", "version", "pointer_size", "rusage_user", "rusage_system", "threads"} <= set(told)
 
 
+def test_all_names_of_memcached_come_first_and_in_its_order(service):
+    told = list(facts(stats.answer(service, [])))
+    assert told[: len(stat_names.GENERAL)] == stat_names.GENERAL
+    told = list(facts(stats.answer(service, [b"settings"])))
+    assert told[: len(stat_names.SETTINGS)] == stat_names.SETTINGS
+
+
+def test_stats_proxy_has_what_the_proxy_itself_counts(service):
+    told = facts(stats.answer(service, [b"proxy"], replies={}))
+    assert told["cmd_get"] == "9" and "curr_items" not in told
+
+
 def test_settings(service):
     told = facts(stats.answer(service, [b"settings"]))
     assert (told["server"], told["max_connections"], told["timeout"], told["verbose"]) == ("a:1, b:2", "77", "1000", "no")
     assert told["user"] == "-"
+
+
+def test_settings_as_memcached_names_them(service):
+    replies = {
+        "a:1": [("maxbytes", "64"), ("growth_factor", "1.25"), ("oldest", "7"), ("item_size_max", "5"), ("evictions", "on")],
+        "b:2": [("maxbytes", "32"), ("growth_factor", "2.00"), ("oldest", "9")],
+    }
+    told = facts(stats.answer(service, [b"settings"], replies=replies))
+    expected = {
+        "maxbytes": "96",
+        "maxconns": "77",
+        "growth_factor": "1.25",
+        "oldest": "9",
+        "item_size_max": "1048576",
+        "evictions": "on",
+        "num_threads": "2",
+        "flush_enabled": "yes",
+        "dump_enabled": "yes",
+        "hash_algorithm": "0",
+    }
+    assert {name: told[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -139,6 +194,8 @@ def test_settings(service):
         ([b"sizes"], b"END\r\n"),
         ([b"conns"], b"END\r\n"),
         ([b"reset"], b"RESET\r\n"),
+        ([b"extstore"], b"END\r\n"),
+        ([b"reset", b"further", b"words"], b"RESET\r\n"),
         ([b"nonsense"], b"ERROR\r\n"),
     ],
 )
@@ -146,9 +203,9 @@ def test_other_words(service, words, answer):
     assert stats.answer(service, words) == answer
 
 
-def test_the_version_begins_with_digits():
-    """Else libmemcached drops the connection."""
-    assert re.fullmatch(rb"VERSION \d+\.\d+\.\d+ gmproxy-[^ ]+\r\n", stats.VERSION)
+def test_the_version_is_one_word_that_begins_with_digits():
+    """Else libmemcached drops the connection, and emcache and an exporter cannot read it."""
+    assert re.fullmatch(rb"VERSION \d+\.\d+\.\d+-gmproxy-[^ ]+\r\n", stats.VERSION)
     assert __version__.encode() in stats.VERSION
 
 
@@ -202,7 +259,8 @@ def test_a_snapshot_can_be_sent(service):
         ([b"pools"], "report"),
         ([b"backends"], "report"),
         ([b"settings"], None),
-        ([b"reset", b"x"], None),
+        ([b"reset", b"x"], "reset"),
+        ([b"noreply"], None),
     ],
 )
 def test_what_all_workers_are_asked(words, asked):
@@ -219,9 +277,14 @@ HEARD = {
 
 def test_slab_classes_of_each_server_are_told_apart_and_the_rest_is_summed(service):
     told = stats.answer(service, [b"items"], replies=HEARD).decode().split("\r\n")
-    assert {"STAT items:101:number 3", "STAT items:105:number 1", "STAT items:201:number 7"} <= set(told)
+    assert {"STAT items:1001:number 3", "STAT items:1005:number 1", "STAT items:2001:number 7"} <= set(told)
     told = stats.answer(service, [b"slabs"], replies=HEARD).decode().split("\r\n")
-    assert {"STAT 101:chunk_size 96", "STAT 201:chunk_size 96", "STAT active_slabs 3"} <= set(told)
+    assert {"STAT 1001:chunk_size 96", "STAT 2001:chunk_size 96", "STAT active_slabs 3"} <= set(told)
+
+
+def test_a_server_keeps_its_number_while_others_are_silent(service):
+    told = stats.answer(service, [b"items"], replies={"b:2": HEARD["b:2"]}).decode().split("\r\n")
+    assert "STAT items:2001:number 7" in told
 
 
 def test_sizes_are_summed(service):
@@ -229,12 +292,30 @@ def test_sizes_are_summed(service):
     assert stats.answer(service, [b"sizes"], replies=heard) == b"STAT 96 5\r\nSTAT 128 2\r\nSTAT sizes_status enabled\r\nEND\r\n"
 
 
-def test_what_servers_hold_is_a_sum_and_missing_if_nobody_says_it(service):
+def test_what_servers_hold_is_a_sum_and_0_if_nobody_says_it(service):
     heard = {"a:1": [("bytes", "10"), ("curr_items", "1"), ("pid", "5")], "b:2": [("bytes", "5"), ("curr_items", "odd")]}
     told = facts(stats.answer(service, [], replies=heard))
     assert (told["bytes"], told["curr_items"]) == ("15", "1")
-    assert "evictions" not in told
-    assert "bytes" not in facts(stats.answer(service, []))
+    assert told["evictions"] == "0"
+    assert facts(stats.answer(service, []))["bytes"] == "0"
+
+
+def test_how_the_answers_of_servers_become_one(service):
+    heard = {
+        "a:1": [("hash_power_level", "16"), ("slab_reassign_last_busy_status", "none"), ("extstore_io_queue", "2"), ("word", "x")],
+        "b:2": [("hash_power_level", "20"), ("slab_reassign_last_busy_status", "busy"), ("extstore_io_queue", "3"), ("cmd_get", "99")],
+    }
+    told = facts(stats.answer(service, [], replies=heard))
+    assert (told["hash_power_level"], told["slab_reassign_last_busy_status"], told["extstore_io_queue"]) == ("20", "busy", "5")
+    assert "word" not in told
+    assert told["cmd_get"] == "9", "the proxy counts this itself"
+
+
+def test_counters_of_a_server_that_does_not_answer_stay_and_what_it_holds_does_not(service):
+    former = {"a:1": [("evictions", "100"), ("curr_items", "50"), ("limit_maxbytes", "64")], "b:2": [("evictions", "7")]}
+    now = {"b:2": [("evictions", "8"), ("curr_items", "5"), ("limit_maxbytes", "64")]}
+    told = facts(stats.answer(service, [], replies=now, former=former))
+    assert (told["evictions"], told["curr_items"], told["limit_maxbytes"]) == ("108", "5", "128")
 
 
 @pytest.mark.parametrize("words", [[b"items"], [b"slabs"], [b"sizes"]])
