@@ -32,7 +32,9 @@ class Items(NamedTuple):
     count: int
 
 
-def read_dump(server: Server, options: Any, dump: KeyDump, line: bytes, spill: Spill, write: Callable[[Spill, bytes], Any]) -> Items | bytes:
+def read_dump(
+    server: Server, options: Any, dump: KeyDump, line: bytes, spill: Spill, write: Callable[[Spill, bytes], Any]
+) -> Items | bytes:
     """Send `line` to `server` and write the answer to `spill`, which is empty, with `write(spill, chunk)`. Returns the Items in it; or the one line
     with which the server refused.
 

@@ -213,33 +213,38 @@ def merge(snapshots: Sequence[Snapshot], pid: int) -> Snapshot:
 def settings(service: ClientContext, replies: ServerReplies) -> Pairs:
     """The lines of `stats settings`: what memcached has, and then every setting of the proxy."""
     options = service.options
-    facts = server_totals.settings(replies) | {
-        "maxconns": service.max_clients,
-        "tcpport": options.port,
-        "udpport": 0,
-        "inter": options.listen,
-        "verbosity": int(options.verbose),
-        "domain_socket": options.unix_socket or "NULL",
-        "umask": options.unix_mode or 0,
-        "shutdown_command": "no",
-        "num_threads": service.worker_context.workers,
-        "num_threads_per_udp": 0,
-        "detail_enabled": "no",
-        "reqs_per_event": MAX_BATCH,
-        "tcp_backlog": options.backlog,
-        "binding_protocol": "auto-negotiate",
-        "auth_enabled_sasl": _yes_or_no(options.auth_file),
-        "auth_enabled_ascii": _yes_or_no(options.auth_file),
-        "item_size_max": options.max_item_size,
-        "maxconns_fast": "yes",
-        "flush_enabled": _yes_or_no(not options.disable_flush_all),
-        "dump_enabled": _yes_or_no(not options.disable_dumping),
-        "idle_timeout": 0,
-        "inline_ascii_response": "no",
-        "proxy_enabled": "no",
-        "proxy_uring_enabled": "no",
-        "num_napi_ids": 0,
-    } | dict.fromkeys((name for name in stat_names.SETTINGS if name.startswith("ssl_")), 0) | {"ssl_enabled": "no"}
+    facts = (
+        server_totals.settings(replies)
+        | {
+            "maxconns": service.max_clients,
+            "tcpport": options.port,
+            "udpport": 0,
+            "inter": options.listen,
+            "verbosity": int(options.verbose),
+            "domain_socket": options.unix_socket or "NULL",
+            "umask": options.unix_mode or 0,
+            "shutdown_command": "no",
+            "num_threads": service.worker_context.workers,
+            "num_threads_per_udp": 0,
+            "detail_enabled": "no",
+            "reqs_per_event": MAX_BATCH,
+            "tcp_backlog": options.backlog,
+            "binding_protocol": "auto-negotiate",
+            "auth_enabled_sasl": _yes_or_no(options.auth_file),
+            "auth_enabled_ascii": _yes_or_no(options.auth_file),
+            "item_size_max": options.max_item_size,
+            "maxconns_fast": "yes",
+            "flush_enabled": _yes_or_no(not options.disable_flush_all),
+            "dump_enabled": _yes_or_no(not options.disable_dumping),
+            "idle_timeout": 0,
+            "inline_ascii_response": "no",
+            "proxy_enabled": "no",
+            "proxy_uring_enabled": "no",
+            "num_napi_ids": 0,
+        }
+        | dict.fromkeys((name for name in stat_names.SETTINGS if name.startswith("ssl_")), 0)
+        | {"ssl_enabled": "no"}
+    )
     return [
         *((name, facts[name]) for name in stat_names.SETTINGS),
         *((name, render(setting, getattr(options, name)) or "-") for name, setting in SETTINGS.items()),

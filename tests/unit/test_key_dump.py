@@ -66,7 +66,11 @@ def test_what_cannot_be_asked(command, reply):
 
 @pytest.mark.parametrize(
     "command, item",
-    [(b"lru_crawler metadump all", b"key=a exp=-1 \n"), (b"lru_crawler mgdump all", b"mg a\r\n"), (b"stats cachedump 1 0", b"ITEM a [1 b; 0 s]\r\n")],
+    [
+        (b"lru_crawler metadump all", b"key=a exp=-1 \n"),
+        (b"lru_crawler mgdump all", b"mg a\r\n"),
+        (b"stats cachedump 1 0", b"ITEM a [1 b; 0 s]\r\n"),
+    ],
 )
 def test_where_an_answer_ends(command, item):
     name, *words = command.split()
