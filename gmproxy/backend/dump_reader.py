@@ -24,12 +24,12 @@ class Items(NamedTuple):
     """Where in a Spill the lines of items are.
 
     begin, end   from the one offset to the other
-    count        their number
+    number       how many there are
     """
 
     begin: int
     end: int
-    count: int
+    number: int
 
 
 def read_dump(

@@ -102,7 +102,7 @@ class KeyListings:
                 if is_first and items.begin:
                     _send(session, OK, self._options.client_write_timeout)
                 is_first = False
-                found += items.count
+                found += items.number
                 self._send_items(session, spill, items)
 
     def _send_items(self, session: Any, spill: Spill, items: Items) -> None:

@@ -17,8 +17,8 @@ UNKNOWN = 0
 
 
 def general(replies: ServerReplies, former: ServerReplies) -> dict[str, object]:
-    """{name: value} of `stats`: of all names that memcached 1.6.45 has, and of the whole numbers that servers have beside them. `former`: what servers said
-    before that have no answer now; their counters count, or a sum would fall and rise again."""
+    """{name: value} of `stats`: of all names that memcached 1.6.45 has, and of the whole numbers that servers have beside them. `former`: what
+    servers said before that have no answer now; their counters count, or a sum would fall and rise again."""
     present = [dict(pairs) for pairs in replies.values()]
     known = [*present, *(dict(pairs) for label, pairs in former.items() if label not in replies)]
     totals: dict[str, object] = {}

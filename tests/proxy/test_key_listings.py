@@ -1,4 +1,5 @@
-"""Listings of keys through the proxy: complete or visibly not, one at a time for each server, and read from it at full speed whatever the client does."""
+"""Listings of keys through the proxy: complete or visibly not, one at a time for each server, and read from it at full speed whatever the client
+does."""
 
 import re
 import threading

@@ -1,0 +1,113 @@
+"""Test suites of other projects, run against one memcached and against the proxy over two: each test has the same outcome.
+
+The suites come from PyPI, from the source distributions of the clients. emcache has none there, only wheels without tests.
+"""
+
+import os
+import subprocess
+import sys
+import tarfile
+from contextlib import ExitStack
+from xml.etree import ElementTree
+
+import pytest
+from support.servers import Memcached, Proxy
+
+pytestmark = pytest.mark.long
+
+#: Where the suites' servers listen: they take it for granted that the port is this one, so each has an address of its own.
+PORT = 11211
+ADDRESSES = {"memcached": "127.11.21.1", "proxy": "127.11.21.2"}
+
+#: Seconds for a suite.
+PATIENCE = 300
+
+
+class OnPort(Memcached):
+    """A memcached at PORT of `host`."""
+
+    def __init__(self, host):
+        self._host = host
+        super().__init__("-p", str(PORT), host=host)
+        self.port = PORT
+
+    def talk(self):
+        self.port = PORT
+        return super().talk()
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    """{"memcached": its address, "proxy": that of the proxy}"""
+    with ExitStack() as stack:
+        stack.enter_context(OnPort(ADDRESSES["memcached"]))
+        servers = [stack.enter_context(Memcached()) for _ in range(2)]
+        place = ["-l", ADDRESSES["proxy"], "-p", str(PORT)]
+        proxy = stack.enter_context(Proxy(*place, "-s", servers[0].address, "-s", servers[1].address, host=ADDRESSES["proxy"], port=PORT))
+        yield ADDRESSES
+        assert "Traceback" not in proxy.log(), proxy.log()
+
+
+def source_of(name, folder):
+    """The unpacked source distribution of `name`, in its latest version on PyPI."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
+    got = subprocess.run([*pip, "--dest", folder, name], capture_output=True, text=True, timeout=PATIENCE)
+    if got.returncode:
+        pytest.skip(f"the source distribution of {name} cannot be had: {got.stderr.strip().splitlines()[-1:]}")
+    (archive,) = folder.glob("*.tar.gz")
+    return unpacked(archive, folder)
+
+
+def unpacked(archive, folder):
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    (inner,) = (path for path in folder.iterdir() if path.is_dir())
+    return inner
+
+
+def outcomes(folder, result, *arguments, **variables):
+    """{test: its outcome} of pytest with `arguments` in `folder`; `result`: a file for its report."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={result}", *arguments]
+    done = subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    found = {}
+    for case in ElementTree.parse(result).iter("testcase"):
+        trouble = next((each.tag for each in case if each.tag in ("failure", "error", "skipped")), "passed")
+        found[f"{case.get('classname')}::{case.get('name')}"] = trouble
+    return found
+
+
+def check_the_same(found, least_passed):
+    assert sum(outcome == "passed" for outcome in found["memcached"].values()) >= least_passed
+    assert found["proxy"] == found["memcached"]
+
+
+def test_pymemcache(hosts, tmp_path):
+    source = source_of("pymemcache", tmp_path)
+    (source / "setup.cfg").unlink()  # its options for pytest ask for plugins
+    (source / "pytest.ini").write_text("[pytest]\nmarkers =\n    unit\n    integration\n    benchmark\n")
+    found = {}
+    for target, host in hosts.items():
+        found[target] = outcomes(
+            source,
+            tmp_path / f"{target}.xml",
+            *("-m", "integration", "-k", "not tls"),
+            *("--server", host, "--port", str(PORT)),
+            *("--ignore", "pymemcache/test/test_compression.py", "pymemcache/test"),  # that needs a package which makes names up
+        )
+    check_the_same(found, 30)
+
+
+def test_python_binary_memcached(hosts, tmp_path):
+    """Without the tests of SASL, TLS and several servers. Others talk over a unix socket at a fixed place: here over TCP."""
+    source = source_of("python-binary-memcached", tmp_path)
+    left_out = ("sasl_integration", "tls", "socket", "ipv6", "distributed_client_hashing")
+    found = {}
+    for target, host in hosts.items():
+        tests = tmp_path / target
+        tests.mkdir()
+        for file in source.glob("test/test_*.py"):
+            if file.stem.removeprefix("test_") not in left_out:
+                (tests / file.name).write_text(file.read_text().replace("/tmp/memcached.sock", f"{host}:{PORT}"))
+        found[target] = outcomes(tests, tmp_path / f"{target}.xml", str(tests), MEMCACHED_HOST=host)
+    check_the_same(found, 30)
