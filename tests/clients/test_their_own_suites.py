@@ -83,7 +83,13 @@ def check_the_same(found, least_passed):
 
 
 def test_pymemcache(hosts, tmp_path):
+    """Without cache_memlimit, which is for an administrator of one memcached, and ERROR here."""
     source = source_of("pymemcache", tmp_path)
+    tests = source / "pymemcache" / "test" / "test_integration.py"
+    text = tests.read_text()
+    refused = "    success = client.cache_memlimit(50)\n    assert success\n"
+    assert refused in text
+    tests.write_text(text.replace(refused, ""))
     (source / "setup.cfg").unlink()  # its options for pytest ask for plugins
     (source / "pytest.ini").write_text("[pytest]\nmarkers =\n    unit\n    integration\n    benchmark\n")
     found = {}
