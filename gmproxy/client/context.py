@@ -163,7 +163,7 @@ class PoolContext:
     def _list_keys(self, request: Any, dump: KeyDump) -> None:
         """In a greenlet of its own. Its session sends nothing before it has this reply, so what is sent here comes before."""
         try:
-            reply = self.key_listings.send(dump, request.sink)
+            reply = self.key_listings.send_listing(dump, request.sink)
         except Exception:
             internal_errors.record("service.list_keys")
             reply = INTERNAL_ERROR

@@ -72,7 +72,7 @@ class KeyListings:
             return b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % dump.name
         return BUSY if self._running >= MAX_LISTINGS else None
 
-    def send(self, dump: KeyDump, session: Any) -> bytes:
+    def send_listing(self, dump: KeyDump, session: Any) -> bytes:
         """Send all of it, but for the last line, to the client of `session`, which waits for that and does nothing meanwhile. Returns the last
         line, or b"" for a client that is lost."""
         self._running += 1

@@ -12,7 +12,7 @@ from gmproxy.protocol.request import new_request
 from gmproxy.protocol.text import requests as text
 
 COMMAND_NAMES = (
-    "get gets gat gats set add replace append prepend cas incr decr delete touch flush_all version stats verbosity quit "
+    "get gets gat gats set add replace append prepend cas incr decr delete touch flush_all version stats lru_crawler verbosity quit "
     "mg ms md ma me mn".split()
 )
 READS = {"get", "gets", "gat", "gats"}
@@ -33,7 +33,7 @@ def test_what_answers_with_values():
 
 
 def test_what_the_backup_hears_of():
-    silent = {"get", "gets", "flush_all", "version", "stats", "verbosity", "quit", "mg", "me", "mn"}
+    silent = {"get", "gets", "flush_all", "version", "stats", "lru_crawler", "verbosity", "quit", "mg", "me", "mn"}
     assert names(lambda command: command.is_write) == set(COMMAND_NAMES) - silent
     assert names(lambda command: command.conditional) == {"add", "replace", "cas"}
 
