@@ -13,6 +13,7 @@ from gmproxy.client import stats
 from gmproxy.client.key_listings import KeyListings
 from gmproxy.client.sessions import Sessions
 from gmproxy.client.stats import ServerReplies
+from gmproxy.config.configuration import UNNAMED
 from gmproxy.protocol import internal_commands
 from gmproxy.protocol.key_dump import KeyDump, Refused, parse_key_dump
 from gmproxy.protocol.limits import MAX_HELD, MAX_HELD_BY_ONE
@@ -187,7 +188,8 @@ class PoolContext:
             gevent.get_hub().loop.run_callback(self._resume, request.abandon())
 
     def _ask_workers(self, request: Request, replies: ServerReplies) -> None:
-        self.worker_context.call_workers(stats.question(request.keys), [self.options.name], functools.partial(self._told, request, replies))
+        title = self.options.name or UNNAMED
+        self.worker_context.call_workers(stats.question(request.keys), [title], functools.partial(self._told, request, replies))
 
     def _told(self, request: Request, replies: ServerReplies, whole: Any) -> None:
         """Called from the loop: `whole` is what all workers say together, or None if they do not answer in time."""
