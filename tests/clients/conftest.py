@@ -13,7 +13,7 @@ def start(stack, backends="text"):
     proxy = stack.enter_context(
         Proxy("-s", primaries[0].address, "-s", primaries[1].address, "-b", backup.address, "--backend-protocol", backends)
     )
-    return SimpleNamespace(proxy=proxy, primaries=primaries, backup=backup)
+    return SimpleNamespace(proxy=proxy, primaries=primaries, backup=backup, backends=backends)
 
 
 @pytest.fixture(scope="module", params=["text", "binary"])

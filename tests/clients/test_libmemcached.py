@@ -4,6 +4,8 @@ import shutil
 import subprocess
 
 import pytest
+from support.talk import storage
+from support.timing import eventually
 
 TIMEOUT = 60
 
@@ -67,6 +69,23 @@ def test_a_file_there_and_back(servers, file, protocol):
     run("memctouch", servers, *protocol, "--expire=100", file.name)
     run("memcrm", servers, *protocol, file.name)
     run("memcexist", servers, *protocol, file.name, status=1)
+
+
+def test_memcdump(shop, servers, key):
+    """It asks for each slab class up to 255: each key comes once."""
+    if shop.backends == "binary":
+        pytest.skip("servers of the binary protocol list no keys")
+    with shop.proxy.talk() as talk:
+        for number in range(20):
+            talk.expect(storage(b"set", b"%b%d" % (key.encode(), number), b"x"), b"STORED\r\n")
+    wanted = {f"{key}{number}" for number in range(20)}
+
+    def listed():
+        ours = [line for line in run("memcdump", servers).split() if line in wanted]
+        assert len(ours) == len(set(ours)), sorted(ours)
+        return len(ours) > 10  # memcached lists what is cold
+
+    eventually(listed, what="most of the keys")
 
 
 def test_memcflush(servers, file):
