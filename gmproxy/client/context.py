@@ -164,16 +164,12 @@ class PoolContext:
     def _list_keys(self, request: Any, dump: KeyDump) -> None:
         """In a greenlet of its own. Its session sends nothing before it has this reply, so what is sent here comes before."""
         try:
-            reply = self.key_listings.send_listing(dump, request.sink)
+            request.reply = self.key_listings.send_listing(dump, request.sink)
+            session = request.complete()
         except Exception:
             internal_errors.record("service.list_keys")
-            reply = INTERNAL_ERROR
-        gevent.get_hub().loop.run_callback(self._listed, request, reply)
-
-    def _listed(self, request: Request, reply: bytes) -> None:
-        """Called from the loop."""
-        request.reply = reply
-        self._resume(request.complete())
+            session = request.abandon()
+        gevent.get_hub().loop.run_callback(self._resume, session)
 
     def _ask_servers(self, request: Request) -> None:
         """In a greenlet of its own."""

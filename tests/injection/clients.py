@@ -60,6 +60,15 @@ class Actor:
         """The answers to `request`, or None if the connection was closed. Raises Wrong if they do not come, or too many."""
         return self._in_turn(request, lambda talk: [self._read_text(talk) for _ in range(answers)])
 
+    def list_keys(self) -> list[bytes] | None:
+        """The same for a listing of keys, whose lines end in LF up to the last."""
+
+        def read(talk: Talk) -> list[bytes]:
+            line = talk.read_line()
+            return [line + talk.read_line() if line == b"OK\r\n" else line]
+
+        return self._in_turn(b"lru_crawler metadump all\r\n", read)
+
     def ask_packets(self, request: bytes) -> list[packets.Answer] | None:
         """The same for packets of the binary protocol."""
         return self._in_turn(b"", lambda talk: packets.ask(talk, request))
@@ -90,7 +99,7 @@ class Actor:
     def _read_text(self, talk: Talk) -> bytes:
         """One answer: a line, with the values before it or the block after it."""
         answer = line = talk.read_line()
-        while line.startswith((b"VALUE ", b"STAT ")):
+        while line.startswith((b"VALUE ", b"STAT ", b"ITEM ")):
             if line.startswith(b"VALUE "):
                 answer += talk.read_exactly(int(line.split()[3]) + 2)
             line = talk.read_line()

@@ -63,6 +63,8 @@ TEXT = (
     b"stats pools\r\n",
     b"stats backends\r\n",
     b"stats items\r\n",
+    b"stats cachedump 1 10\r\n",
+    b"lru_crawler metadump 1,x\r\n",
     b"get\r\n",
     b"set t1 0 0 2000000 noreply\r\n" + bytes(2000000) + b"\r\nversion\r\n",
     b"nonsense\r\n",
@@ -77,6 +79,7 @@ def asking(stage: Stage) -> None:
         with stage.actor(pool) as actor:
             for request in TEXT:
                 actor.ask(request)
+            actor.list_keys()
             _say_quietly(actor)
             actor.ask(b"".join(b"get t%d\r\n" % number for number in range(20)), answers=20)
             actor.ask(b"get n\r\nincr n 1\r\nget n\r\n", answers=3)
