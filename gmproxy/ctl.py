@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gmproxy import __version__
 from gmproxy.compiled import BUILD
+from gmproxy.config.suggestions import did_you_mean
 from gmproxy.console import actions, queries, route, status, top
 from gmproxy.console.service_client import DEFAULT_PATH, ServiceError
 from gmproxy.errors import ConfigError, GmproxyError
@@ -151,7 +152,7 @@ def _run(name: str | None, arguments: list[str]) -> int:
 def _command(name: str) -> Command:
     """Raises ConfigError."""
     if name not in COMMANDS:
-        raise ConfigError(f"there is no command {name!r}: see gmproxyctl --help")
+        raise ConfigError(f"there is no command {name!r}{did_you_mean(name, COMMANDS) or ':'} see gmproxyctl --help")
     return COMMANDS[name]
 
 

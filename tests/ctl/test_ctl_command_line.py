@@ -26,7 +26,7 @@ def test_each_command_is_in_the_list(gmproxyctl):
 
 
 def test_no_help_of_what_is_no_command(gmproxyctl):
-    assert "there is no command 'stat'" in gmproxyctl("help", "stat").complaint
+    assert "there is no command 'stattus': did you mean status? see gmproxyctl --help" in gmproxyctl("help", "stattus").complaint
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])
