@@ -31,6 +31,7 @@ NOT_INJECTED = {
     "placement.hashes": "arithmetic in C under Locator.locate, which is a point",
     "placement.murmur3": "arithmetic in C under Locator.locate, which is a point",
     "placement.hashes_utf16": "arithmetic in C under Locator.locate, which is a point",
+    "system.sockets:_look_up": "reached by the reload after a drain alone: it is refused, and who reloads is told; until the next nobody is let in",
     "system.control_socket:send_command": "what gmproxyctl asks with",
     "client.listener:Listener.stop": "calls gevent's close and nothing else",
     "backend.connection:BackendConnection.backlog": "arithmetic in C, declared noexcept",
