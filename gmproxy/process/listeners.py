@@ -91,8 +91,8 @@ class ListeningSockets:
         return sockets.listen_addresses(config)
 
     def all_addresses(self, configs: Sequence[Any]) -> dict[str, list[str]]:
-        """{name of a pool: its addresses}"""
-        return {config.name: self.addresses_of(config) for config in configs}
+        """{name of a pool: its addresses, as far as they are open: once the service drains, none is}"""
+        return {config.name: [address for address in self.addresses_of(config) if address in self.sockets] for config in configs}
 
     def bind_new(self, configs: Sequence[Any]) -> dict[str, socket.socket]:
         """Bind the addresses of `configs` that are not bound yet. Returns the new sockets by address. Raises StartError, with none of them left

@@ -239,6 +239,8 @@ class Master(WorkerGroup):
         self._failed.pop(child.number, None)
         for server in self._supervisor.ejected:
             child.send_command("eject", [server])
+        if self._supervisor.draining:
+            child.send_command("drain", [])
         if not self._all_were_ready and sum(one.ready for one in self._children.values()) == self._count:
             self._all_were_ready = True
             try:

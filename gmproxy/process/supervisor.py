@@ -65,6 +65,7 @@ class Supervisor:
     pid_keeper          keeps the pid file if our user may not, or None
     signals             {signal that is acted on: name of the method}
     ejected             servers that an operator has ejected, as they were named: for workers that are started later
+    draining            True from the command to the next reload: so do workers that are started meanwhile
     workers             the worker processes; each WorkerGroup sets it
 
     May be called from the master's loop or a greenlet: nothing here waits, but for the workers' part of a command in a single process.
@@ -87,6 +88,7 @@ class Supervisor:
         handed_over = listening_sockets.pid_keeper
         self.pid_keeper = PidKeeper(*handed_over) if handed_over and handed_over[0] == configs[0].pid_file else None
         self.ejected: set[str] = set()
+        self.draining = False
         self.workers: WorkerGroup
         self._watch = FileWatch(source.files)
         self._successor: int | None = None  # its pid
@@ -218,6 +220,7 @@ class Supervisor:
             self.listening_sockets.discard(new)  # no worker would accept clients there
             raise
         self.configs = plan.configs
+        self.draining = False
         internal_errors.guarded("steward.close_unused", self.listening_sockets.close_unused)(plan.configs)
         self.workers.reconfigure(plan.configs, addresses, new, functools.partial(self._on_applied, plan, then))
 
@@ -344,6 +347,7 @@ class Supervisor:
         """What this process does for the command itself, beside the workers."""
         if name == "drain":
             log.warning("draining")
+            self.draining = True
             self.listening_sockets.close_to_clients(self.configs[0])
         elif name == "log-level":
             with contextlib.suppress(LookupError):  # the workers report that, too

@@ -201,6 +201,26 @@ def test_a_worker_that_dies_is_replaced_and_the_clients_of_others_do_not_notice(
     assert f"worker died worker=1 pid={victim} reason=signal 9" in process.log() or f"worker=2 pid={victim}" in process.log()
 
 
+def test_a_worker_that_dies_while_the_service_drains_is_replaced_by_one_that_drains(service):
+    process = service()
+    of_each_worker(process)
+    control_socket.send_command(str(process.control), "drain")
+    victims = pids(process)
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+
+    def drains_again():
+        response = control_socket.send_command(str(process.control), "report")
+        return response.get("draining") and len(pids(process)) == 2 and not set(pids(process)) & set(victims)
+
+    eventually(drains_again, what="others that drain")
+    with pytest.raises(ConnectionRefusedError):
+        process.talk()
+    assert "internal error" not in process.log()
+    assert "error" not in control_socket.send_command(str(process.control), "reload")
+    of_each_worker(process)
+
+
 def test_clients_of_a_worker_that_died_make_room(service):
     process = service("-n", "12")
     clients = of_each_worker(process)
