@@ -153,7 +153,18 @@ class KeyListings:
             return call(*arguments)
         if self._threads is None:
             self._threads = ThreadPool(1)
-        return self._threads.apply(call, arguments)
+        result = self._threads.apply(_result_or_error, (call, arguments))
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def _result_or_error(call: Any, arguments: Sequence[Any]) -> Any:
+    """call(*arguments), or what it raises if the disk fails: gevent prints a traceback of whatever is raised in a thread."""
+    try:
+        return call(*arguments)
+    except (OSError, SpillFull) as error:
+        return error
 
 
 def _server_error(reason: str, label: str) -> bytes:

@@ -260,6 +260,18 @@ def _resident(process):
         return int(statm.read().split()[1]) * 4096
 
 
+def test_a_listing_for_which_the_disk_has_no_room_is_refused(scripted, proxy, tmp_path):
+    big = dump(*(b"%0250d" % number for number in range(10_000)))
+    server = scripted(answer=lambda request: big)
+    process = proxy("-s", server.address, variables={"TMPDIR": str(tmp_path / "missing")})
+    for _ in range(2):
+        with process.talk() as talk:
+            talk.expect(METADUMP, b"SERVER_ERROR no room for the keys of %b\r\n" % server.address.encode())
+            talk.in_step()
+    assert process.log().count("WARNING keys not listed server=") == 2
+    assert "Traceback" not in process.log()
+
+
 @pytest.mark.long
 def test_a_server_that_says_nothing_is_left_alone_by_listings(memcached, proxy):
     """A further one could stop it for good."""
