@@ -92,7 +92,7 @@ class Tolerated:
 
 def as_number(text: str) -> int:
     """As atoi(3)."""
-    found = re.match(r"\s*([+-]?[0-9]+)", text)
+    found = re.match(r"\s*([+-]?[0-9]{1,20})", text)  # of more digits Python may make no number, and the value is too large anyhow
     return int(found[1]) if found else 0
 
 
@@ -121,7 +121,7 @@ def _usable_account(name: str, value: str) -> tuple[str, str]:
     try:
         number = daemon.user_ids(value, "")[0] if name == "user" else daemon.user_ids("", value)[1]
     except StartError:
-        if name == "user" and value.isdigit() and os.getuid() == 0 and int(value):
+        if name == "user" and daemon.is_id(value) and os.getuid() == 0 and int(value):
             return f"+{value}", "there is no such user; the process gets this number, and its group stays"
         return "", f"there is no such {name}; the {name} stays as it is"
     if os.getuid() != 0 and number != (os.getuid() if name == "user" else os.getgid()):

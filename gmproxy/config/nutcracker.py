@@ -14,6 +14,7 @@ from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, servers
 from gmproxy.config.suggestions import did_you_mean
 from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import Server, parse_servers
+from gmproxy.protocol.numbers import plain_number
 
 #: twemproxy's defaults, where they differ from ours. Its timeout is "for ever": ours stays.
 TWEMPROXY_DEFAULTS = {
@@ -54,6 +55,9 @@ OUR_FORMS = ("unix:", "[")
 #: Characters of a name to listen on. twemproxy looks the name up when it checks a file, and refuses `$NAME`.
 HOST = re.compile(r"[A-Za-z0-9_.:%*\[\]-]+")
 
+#: Characters that YAML can escape, and that no setting has: they would break a line of the log, or a path.
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
 #: The keys of a pool.
 KEYS = ("redis", *RENAMED, *(name for name in POOL_SETTINGS if name not in ("server", "backup", "port", "unix_socket")))
 
@@ -72,6 +76,8 @@ def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"],
         raise ConfigError(f"{path}: not a text file") from None
     except yaml.YAMLError as error:
         raise ConfigError(_syntax_error(path, error)) from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply: a pool is 'NAME:' and, below it, listen, servers, ...") from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
         raise ConfigError(f"{path}: no pools: expected 'NAME:' and, below it, listen, servers, ...")
     pools: list[PoolReader] = []
@@ -82,6 +88,8 @@ def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"],
         if not isinstance(name_node, yaml.ScalarNode):
             raise ConfigError(f"{path}:{line}: expected the name of a pool")
         name = name_node.value
+        if CONTROL.search(name):
+            raise ConfigError(f"{path}:{line}: a control character in the name of a pool: {name!r}")
         if name in skipped or name in [pool.name for pool in pools]:
             raise ConfigError(f"{path}:{line}: pool {name}: there are two of this name")
         if skip_redis and _is_redis(node):
@@ -207,7 +215,7 @@ class PoolReader:
         weighted = WEIGHTED.fullmatch(address)
         if weighted is None and not address.startswith(OUR_FORMS):
             self.refuse(node, f"servers: {text!r} has no weight: expected host:port:weight [name] or /path:weight [name]")
-        if weighted and weighted["weight"].isdigit() and int(weighted["weight"]) > MAX_WEIGHT:
+        if weighted and (plain_number(weighted["weight"]) or 0) > MAX_WEIGHT:
             self.refuse(node, f"servers: {text!r}: the weight is above {MAX_WEIGHT}")
         if name != name.lstrip():
             self.refuse(node, f"servers: {text!r}: more than one blank before the name")
@@ -250,8 +258,10 @@ class PoolReader:
         text = self._scalar(node)
         if not text and name in TWEMPROXY_WORDS:
             self.refuse(node, f"{name}: the value is missing")
-        if name in TWEMPROXY_NUMBERS and text.isascii() and text.isdigit():
-            text = str(min(max(int(text), TWEMPROXY_NUMBERS[name][0]), TWEMPROXY_NUMBERS[name][1]))
+        number = plain_number(text)
+        if name in TWEMPROXY_NUMBERS and number is not None:
+            least, most = TWEMPROXY_NUMBERS[name]
+            text = str(min(max(number, least), most))
         return self._parse(name, text, node)
 
     def _parse(self, name: str, text: str, node: yaml.Node) -> Any:
@@ -263,6 +273,8 @@ class PoolReader:
     def _scalar(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode):
             self.refuse(node, "expected one value (text such as {} needs quotes)")
+        if CONTROL.search(node.value):
+            self.refuse(node, f"a control character in {node.value!r}")
         return node.value
 
     def refuse(self, node: yaml.Node | None, why: object) -> NoReturn:

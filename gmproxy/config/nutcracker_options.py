@@ -5,13 +5,13 @@ Beside its own, an option of gmproxy may be given by its whole long name, such a
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gmproxy import __version__
 from gmproxy.compiled import BUILD
 from gmproxy.config.settings import SETTINGS, Setting, option_name, yes_or_no
 from gmproxy.errors import ConfigError
+from gmproxy.protocol.numbers import plain_number
 
 VERSION = "0.5.0"
 
@@ -239,9 +239,10 @@ def _value_of(option: str, words: Iterator[str]) -> str:
 
 
 def _number(option: str, text: str, what: str = "a number") -> int:
-    if not re.fullmatch("[0-9]+", text):
+    number = plain_number(text)
+    if number is None:
         raise UsageError(f"option -{option} requires {what}")
-    return int(text)
+    return number
 
 
 def _check_port(text: str) -> None:

@@ -53,11 +53,15 @@ class _File:
     def read(self, stream: IO[str]) -> dict[str, Any]:
         try:
             for self._line, line in enumerate(stream, 1):
+                if "\0" in line:
+                    raise self._no_text()
                 line = line.split(" # ")[0].strip()
                 if line and line[0] not in "#;":
                     self._read_line(line)
         except UnicodeDecodeError:
-            raise ConfigError(f"{self._path}: not a text file") from None
+            raise self._no_text() from None
+        except OSError as error:
+            raise ConfigError(f"cannot read {self._path}: {error.strerror}") from None
         self._check_backups()
         return self._values
 
@@ -101,6 +105,9 @@ class _File:
         for (server, line), (backup, self._line) in zip(servers, backups):
             if server.label == backup.label:
                 self._bad_line(f"backup {backup.label} is the backup of itself (server in line {line}): its keys would have no copy")
+
+    def _no_text(self) -> ConfigError:
+        return ConfigError(f"{self._path}: not a text file")
 
     def _bad_line(self, why: object) -> NoReturn:
         raise ConfigError(f"{self._path}:{self._line}: {why}")

@@ -21,6 +21,9 @@ UMASK = 0o022
 PID_FILE_MODE = 0o644
 LONGEST_NUMBER = 32
 
+#: The largest number of a user or a group: the next one means "as it is" to the kernel.
+LARGEST_ID = 2**32 - 2
+
 #: What is reported once clients are served.
 READY = "ready"
 
@@ -140,7 +143,7 @@ def _number_in(directory: int, name: str, path: str) -> int | None:
         text = safe_files.read_small(directory, name, LONGEST_NUMBER).strip()
     except FileNotFoundError:  # removed meanwhile
         return None
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def put_number(path: str, number: int) -> None:
@@ -269,18 +272,23 @@ def user_ids(user: str, group: str) -> tuple[int, int]:
     return (account.pw_uid if account else -1), gid
 
 
+def is_id(text: str) -> bool:
+    """True if `text` is the number of a user or a group, whether or not there is one."""
+    return re.fullmatch("[0-9]{1,10}", text) is not None and int(text) <= LARGEST_ID
+
+
 def _account(user: str) -> pwd.struct_passwd:
     """The account `user`, a name or a number; `+NUMBER` needs none, and has the group of this process. Raises StartError."""
-    if re.fullmatch(r"\+[0-9]+", user):
+    if user.startswith("+") and is_id(user[1:]):
         return pwd.struct_passwd((user, "x", int(user), os.getgid(), "", "/", ""))
     try:
-        return pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        return pwd.getpwuid(int(user)) if is_id(user) else pwd.getpwnam(user)
     except KeyError:
         raise StartError(f"there is no user {user!r}") from None
 
 
 def _group(group: str) -> grp.struct_group:
     try:
-        return grp.getgrgid(int(group)) if group.isdigit() else grp.getgrnam(group)
+        return grp.getgrgid(int(group)) if is_id(group) else grp.getgrnam(group)
     except KeyError:
         raise StartError(f"there is no group {group!r}") from None

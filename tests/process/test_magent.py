@@ -184,6 +184,8 @@ def test_its_help():
         (["-i", "5000"], "-i 5000: 1024 is used"),
         (["-n", "0x"], "-n 0x: 4096 is used"),
         (["-n", "-1"], "-n -1: 4096 is used"),
+        (["-n", "9" * 5000], f"-n {'9' * 5000}: 1000000 is used"),
+        (["-u", "\N{SUPERSCRIPT TWO}"], "-u \N{SUPERSCRIPT TWO}: there is no such user; the user stays as it is"),
         (["-u", "no-such-user"], "-u no-such-user: there is no such user; the user stays as it is"),
         (["-g", "no-such-group"], "-g no-such-group: there is no such group; the group stays as it is"),
     ],

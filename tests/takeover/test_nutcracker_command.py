@@ -99,6 +99,13 @@ def test_it_says_what_nutcracker_says(line, tmp_path, monkeypatch, capsys):
         assert said.err.startswith(theirs.stderr.decode())  # who we are is said after it
 
 
+@pytest.mark.parametrize("text", ["9" * 5000, "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT THREE}"])
+@pytest.mark.parametrize("option", ["v", "s", "i", "m"])
+def test_a_number_that_is_none(option, text):
+    with pytest.raises(nutcracker_options.UsageError, match=f"option -{option} requires a "):
+        nutcracker_options.read([f"-{option}", text])
+
+
 def test_what_an_option_means():
     line = nutcracker_options.read(
         "-d -c x.yml -o log -p pid -s 1 -a ::1 -v 8 -m 16384 -i 5 --workers 2 --watch --redis-pools=skip".split()

@@ -185,8 +185,10 @@ def test_a_file_may_begin_with_a_byte_order_mark(file):
 def test_a_file_that_cannot_be_read_is_told_in_plain_words(tmp_path):
     path = tmp_path / "none.conf"
     assert mistake("-c", str(path)) == f"cannot read {path}: No such file or directory"
-    path.write_bytes(b"server = a:1\n\xff\xfe")
-    assert mistake("-c", str(path)) == f"{path}: not a text file"
+    for content in (b"server = a:1\n\xff\xfe", b"server = a:1\nunix_socket = /a\0b\n", b"pools = /a\0b.yml"):
+        path.write_bytes(content)
+        assert mistake("-c", str(path)) == f"{path}: not a text file"
+    assert mistake("-c", "/proc/self/mem") == "cannot read /proc/self/mem: Input/output error", "it can be opened"
 
 
 @pytest.mark.parametrize("text, told", BAD_FILES)

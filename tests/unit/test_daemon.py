@@ -71,6 +71,10 @@ def test_nothing_is_asked(as_root):
         ("no-such-user", "", "there is no user 'no-such-user'"),
         ("", "no-such-group", "there is no group 'no-such-group'"),
         ("4294967294", "", "there is no user '4294967294'"),
+        ("9" * 5000, "", "there is no user '999"),
+        ("\N{SUPERSCRIPT TWO}", "", "there is no user"),
+        ("", "\N{SUPERSCRIPT TWO}", "there is no group"),
+        ("+4294967295", "", r"there is no user '\+4294967295'"),
     ],
 )
 def test_nobody_of_that_name(as_root, user, group, why):
