@@ -48,7 +48,7 @@ def drain(arguments: Sequence[str]) -> int:
 
 
 def log_level_parser() -> CommandParser:
-    parser = CommandParser("log-level", "Print or set the level of the log, until the next start.")
+    parser = CommandParser("log-level", "Print or set the level of the log, until it is opened anew: at a reload, SIGUSR1 or a start.")
     parser.add_argument("level", nargs="?", choices=LOG_LEVELS, help="log messages of this level and above")
     return parser
 

@@ -18,7 +18,7 @@ from gmproxy import internal_errors
 from gmproxy.config.configuration import as_plain
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.internal_errors import Attempts
-from gmproxy.monitoring import logging_setup
+from gmproxy.monitoring import control_commands, logging_setup
 from gmproxy.monitoring.events import RECENT_EVENTS
 from gmproxy.process.client_counts import ClientCounts
 from gmproxy.process.control_server import ControlListener, ControlServer
@@ -237,6 +237,7 @@ class Master(WorkerGroup):
     def _on_ready(self, child: Child) -> None:
         child.ready = True
         self._failed.pop(child.number, None)
+        child.send_command("log-level", [control_commands.log_level()])  # it has that of the configuration
         for server in self._supervisor.ejected:
             child.send_command("eject", [server])
         if self._supervisor.draining:

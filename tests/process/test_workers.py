@@ -32,6 +32,11 @@ def pids(process):
     return control_socket.send_command(str(process.control), "pids")["workers"]
 
 
+def all_serve(process):
+    """Wait until both workers do."""
+    eventually(lambda: len(control_socket.send_command(str(process.control), "ping")["workers"]) == 2, what="all workers serve")
+
+
 def served_by(talk, process):
     """The worker that serves the client `talk`: the one who has the other end of its connection."""
     ours = talk.socket.getsockname()[1]
@@ -203,7 +208,7 @@ def test_a_worker_that_dies_is_replaced_and_the_clients_of_others_do_not_notice(
 
 def test_a_worker_that_dies_while_the_service_drains_is_replaced_by_one_that_drains(service):
     process = service()
-    of_each_worker(process)
+    all_serve(process)
     control_socket.send_command(str(process.control), "drain")
     victims = pids(process)
     for victim in victims:
@@ -218,7 +223,19 @@ def test_a_worker_that_dies_while_the_service_drains_is_replaced_by_one_that_dra
         process.talk()
     assert "internal error" not in process.log()
     assert "error" not in control_socket.send_command(str(process.control), "reload")
-    of_each_worker(process)
+    with process.talk() as talk:
+        talk.in_step()
+
+
+def test_a_worker_that_is_started_later_logs_what_the_others_log(service):
+    process = service()
+    all_serve(process)
+    control_socket.send_command(str(process.control), "log-level", "debug")
+    victims = pids(process)
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    eventually(lambda: len(pids(process)) == 2 and not set(pids(process)) & set(victims), what="others")
+    eventually(lambda: control_socket.send_command(str(process.control), "log-level") == {"level": "debug"}, what="they are told")
 
 
 def test_clients_of_a_worker_that_died_make_room(service):
