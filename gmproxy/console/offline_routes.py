@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from gmproxy.config import configuration
-from gmproxy.config.configuration import Config
+from gmproxy.config.configuration import UNNAMED, Config
 from gmproxy.errors import ConfigError
 
 
 def select_pool(configs: Sequence[Config], name: str | None) -> Config:
-    """The Config of the pool `name`, or the only one. Raises ConfigError."""
-    for config in configs:
-        if config.name == name or (name is None and len(configs) == 1):
+    """The Config of the pool `name`, or the only one. One without a name has the name that the running service gives it. Raises ConfigError."""
+    titles = [config.name or UNNAMED for config in configs]
+    for config, title in zip(configs, titles):
+        if title == name or (name is None and len(configs) == 1):
             return config
-    known = ", ".join(config.name for config in configs)
+    known = ", ".join(titles)
     raise ConfigError(f"there is no pool {name!r}; known: {known}" if name else f"which pool? say --pool with one of: {known}")
 
 

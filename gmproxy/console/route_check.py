@@ -44,6 +44,8 @@ def _read_facts(path: str) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
     if not isinstance(facts, dict) or not isinstance(facts.get("servers"), list):
         raise ConfigError(f"{path}: expected an object with servers and keys")
     return facts

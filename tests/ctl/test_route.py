@@ -143,6 +143,10 @@ def test_the_only_pool_needs_no_name(route, pools):
     assert route("--pools", pools, "key").lines == route("--pools", pools, "--pool", "alpha", "key").lines
 
 
+def test_a_pool_without_a_name_has_the_one_that_the_service_shows(route):
+    assert route(*TWO, "--pool", "default", "key").lines == route(*TWO, "key").lines
+
+
 def test_which_pool(route, pools):
     assert "which pool? say --pool with one of: alpha, beta" in route("--pools", pools, "key").complaint
 
@@ -187,6 +191,7 @@ def test_a_service_that_was_named_is_asked(route, monkeypatch, tmp_path):
         (("--pools", "/no/such/file.yml", "key"), "cannot read /no/such/file.yml: No such file or directory"),
         (("-c", "/no/such/file.conf", "key"), "/no/such/file.conf"),
         ((*TWO, "--nonsense", "key"), "--nonsense"),
+        ((*TWO, "--pool", "other", "key"), "there is no pool 'other'; known: default"),
     ],
 )
 def test_what_cannot_be_answered(arguments, says, route):

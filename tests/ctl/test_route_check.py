@@ -171,6 +171,7 @@ def test_a_directory(route, tmp_path):
     [
         (b"", "is not JSON"),
         (b"{", "is not JSON"),
+        (b"[" * 100_000, "nested too deeply"),
         (b"\xff\xfe", "is not JSON"),
         (b"[]", "expected an object with servers and keys"),
         (b'{"keys": {}}', "expected an object with servers and keys"),
