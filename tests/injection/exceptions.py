@@ -196,7 +196,10 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "placement.locators:MagentRing.locate_in",
         "placement.locators:Rendezvous.locate_in",
     ),
-    "a listing of more keys than are kept in memory: tests/unit/test_spill.py, tests/proxy/test_key_listings.py": ("system.spill:_open",),
+    "a listing of more keys than are kept in memory: tests/unit/test_spill.py, tests/proxy/test_key_listings.py": (
+        "system.spill:_open",
+        "client.key_listings:_result_or_error",
+    ),
     "a proxy that is a backup of another: tests/proxy/test_proxy_loops.py": ("client.batch:Batch.serve_proxy",),
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
         "monitoring.sampling:SpaceSaving._replace_rarest",
