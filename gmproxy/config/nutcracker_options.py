@@ -162,7 +162,8 @@ def level_name(verbosity: int) -> str:
 
 
 def compat_of(program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, list[str]]:
-    """(the program that is emulated as far as program name, command line and environment say, `arguments` without --compat nutcracker)."""
+    """(the program that is emulated as far as program name, command line and environment say, `arguments` without --compat nutcracker).
+    The command line wins over the environment."""
     rest = list(arguments)
     for number, word in enumerate(rest):
         if word == "--":
@@ -171,6 +172,8 @@ def compat_of(program: str, arguments: Sequence[str], environment: Mapping[str, 
             return "nutcracker", rest[:number] + rest[number + 2 :]
         if word == "--compat=nutcracker":
             return "nutcracker", rest[:number] + rest[number + 1 :]
+        if word.partition("=")[0] == "--compat":  # another program: `program` reads that itself
+            return program, rest
     return (environment.get("GMPROXY_COMPAT") or program), rest
 
 

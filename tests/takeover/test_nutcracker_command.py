@@ -139,6 +139,20 @@ def test_gmproxy_reads_the_same_line(words, first, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "nutcracker: configuration file 'good.yml' syntax is ok\n")
 
 
+@pytest.mark.parametrize(
+    "program, line, environment, emulated",
+    [
+        ("gmproxy", "-s a:1", {}, "gmproxy"),
+        ("gmproxy", "-t", {"GMPROXY_COMPAT": "nutcracker"}, "nutcracker"),
+        ("gmproxy", "-t --compat gmproxy", {"GMPROXY_COMPAT": "nutcracker"}, "gmproxy"),
+        ("magent", "-t --compat=magent", {"GMPROXY_COMPAT": "nutcracker"}, "magent"),
+        ("gmproxy", "-t --compat nutcracker", {"GMPROXY_COMPAT": "magent"}, "nutcracker"),
+    ],
+)
+def test_the_command_line_wins_over_the_environment(program, line, environment, emulated):
+    assert nutcracker_options.compat_of(program, line.split(), environment)[0] == emulated
+
+
 # -- the stats port
 
 
