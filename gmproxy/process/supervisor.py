@@ -85,8 +85,7 @@ class Supervisor:
         self.notifier = notifier
         self.start_report = start_report
         self.signals = NUTCRACKER_SIGNALS if configs[0].compat == "nutcracker" else SIGNALS
-        handed_over = listening_sockets.pid_keeper
-        self.pid_keeper = PidKeeper(*handed_over) if handed_over and handed_over[0] == configs[0].pid_file else None
+        self.pid_keeper = PidKeeper.taken_over(configs[0].pid_file, listening_sockets.pid_keeper)
         self.ejected: set[str] = set()
         self.draining = False
         self.workers: WorkerGroup

@@ -116,17 +116,18 @@ class StartReport:
             self.pipe = None
 
 
-def write_pid_file(path: str, predecessor: int | None = None) -> None:
-    """Write our number to `path`. Raises StartError if another living process of ours holds the file, unless it is `predecessor`, which
-    leaves it to us; or if it is not a regular file."""
+def write_pid_file(path: str, predecessor: int | None = None, number: int | None = None) -> None:
+    """Write our number, or `number`, to `path`. Raises StartError if another living process of ours holds the file, unless it is
+    `predecessor`, which leaves it to us; or if it is not a regular file."""
+    number = number or os.getpid()
     what = "read"
     try:
         with safe_files.parent(path) as (directory, name):
             other = _number_in(directory, name, path)
-            if other not in (None, os.getpid(), predecessor) and _is_one_of_ours(other):
+            if other not in (None, number, predecessor) and _is_one_of_ours(other):
                 raise StartError(f"pid file {path}: process {other} is running")
             what = "write"
-            _write_number(directory, name, os.getpid())
+            _write_number(directory, name, number)
     except OSError as error:
         what = "write" if error.errno == errno.ENOENT else what
         raise StartError(f"cannot {what} pid file {path}: {error.strerror}") from None
@@ -144,12 +145,6 @@ def _number_in(directory: int, name: str, path: str) -> int | None:
     except FileNotFoundError:  # removed meanwhile
         return None
     return int(text) if text.isascii() and text.isdigit() else None
-
-
-def put_number(path: str, number: int) -> None:
-    """Write `number` to the pid file `path`, whatever is in it. Raises OSError."""
-    with safe_files.parent(path) as (directory, name):
-        _write_number(directory, name, number)
 
 
 def _write_number(directory: int, name: str, number: int) -> None:

@@ -18,7 +18,7 @@ from gmproxy.system import bootstrap, daemon, proctitle, safe_files
 #: Messages: write the number of the sender; remove the file, if it has the number of the sender.
 WRITE, REMOVE = b"write", b"remove"
 
-#: The reply if all went well; else it is what went wrong.
+#: The reply if all went well; else it is the text of the error.
 DONE = b"done"
 
 #: Seconds within which the keeper must reply.
@@ -63,11 +63,24 @@ class PidKeeper:
             child = os.fork()
             if not child:
                 _detach_and_keep(path, service, theirs)
-            os.waitpid(child, 0)
+            _, status = os.waitpid(child, 0)
         except OSError as error:
             raise StartError(f"cannot keep pid file {path}: {error.strerror}") from None
         theirs.close()
+        if status:
+            ours.close()
+            raise StartError(f"cannot keep pid file {path}: its keeper cannot be started")
         return cls(path, ours.detach())
+
+    @classmethod
+    def taken_over(cls, path: str, handed_over: tuple[str, int] | None) -> "PidKeeper | None":
+        """What a predecessor `handed_over`, its path and descriptor, if that keeps `path`. If it keeps another pid file it is closed, so that it
+        ends with the predecessor."""
+        keeper = None if handed_over is None else cls(*handed_over)
+        if keeper is not None and keeper.path != path:
+            keeper.close()
+            return None
+        return keeper
 
     @property
     def descriptor(self) -> int:
@@ -77,7 +90,7 @@ class PidKeeper:
         """Write the number of this process. Waits up to REPLY_TIMEOUT; raises StartError."""
         reply = self._request(WRITE)
         if reply != DONE:
-            raise StartError(f"cannot write pid file {self.path}: {reply.decode(errors='replace') or 'its keeper has ended'}")
+            raise StartError(reply.decode(errors="replace") or f"cannot write pid file {self.path}: its keeper has ended")
 
     def remove(self) -> None:
         """Remove the file if it has the number of this process; then its keeper ends. Waits up to REPLY_TIMEOUT; raises nothing."""
@@ -98,7 +111,8 @@ class PidKeeper:
 
 
 def _detach_and_keep(path: str, service: int, sock: socket.socket) -> NoReturn:
-    """In the child."""
+    """In the child, whose exit status is 0 if there is a keeper."""
+    status = 1
     try:
         bootstrap.ignore_signals()
         os.setsid()
@@ -107,8 +121,9 @@ def _detach_and_keep(path: str, service: int, sock: socket.socket) -> NoReturn:
             proctitle.show_as(TITLE)
             os.chdir("/")
             _keep(path, service, sock)
+        status = 0
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
 def _close_all_but(kept: int) -> None:
@@ -132,9 +147,9 @@ def _keep(path: str, service: int, sock: socket.socket) -> None:
         reply = DONE
         if message == WRITE:
             try:
-                daemon.put_number(path, sender)
+                daemon.write_pid_file(path, service, sender)
                 service = sender
-            except (OSError, StartError) as error:
+            except StartError as error:
                 reply = str(error).encode()[:LONGEST]
         elif message == REMOVE and sender == service:
             daemon.remove_pid_file(path, service)

@@ -14,6 +14,7 @@ import pytest
 from support.servers import HOST, environment, free_port
 from support.timing import PATIENCE, eventually
 
+from gmproxy.errors import StartError
 from gmproxy.system import daemon, pid_keeper
 
 USER = "nobody"
@@ -174,6 +175,47 @@ def test_a_successor_has_its_own_number_written(tmp_path):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     eventually(lambda: not os.path.exists(path), what="the pid file is removed")
+
+
+def test_a_successor_does_not_take_the_file_of_another_service(tmp_path):
+    """Somebody has removed ours, and a second gmproxy has been started with that path."""
+    path = tmp_path / "pid"
+    daemon.write_pid_file(str(path))
+    keeper = pid_keeper.PidKeeper.start(str(path))
+    other = subprocess.Popen(
+        [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(600)", "gmproxy"], stdout=subprocess.PIPE
+    )
+    try:
+        other.stdout.readline()
+        path.write_text(f"{other.pid}\n")
+        with pytest.raises(StartError, match=f"pid file {path}: process {other.pid} is running"):
+            keeper.write()
+        keeper.remove()
+        assert path.read_text() == f"{other.pid}\n"
+    finally:
+        other.kill()
+        other.communicate()
+
+
+def test_the_keeper_of_another_file_is_not_taken_over(tmp_path):
+    path = str(tmp_path / "pid")
+    daemon.write_pid_file(path)
+    keeper = pid_keeper.PidKeeper.start(path)
+    handed_over = os.dup(keeper.descriptor)
+    assert pid_keeper.PidKeeper.taken_over(f"{path}2", (path, handed_over)) is None
+    keeper.close()  # the last end: the keeper ends, and removes its file
+    eventually(lambda: not os.path.exists(path), what="the pid file is removed")
+    assert pid_keeper.PidKeeper.taken_over(path, None) is None
+
+
+def test_a_keeper_that_cannot_be_started(tmp_path, monkeypatch):
+    def refused():
+        raise PermissionError
+
+    path = str(tmp_path / "pid")
+    monkeypatch.setattr(os, "setsid", refused)
+    with pytest.raises(StartError, match=f"cannot keep pid file {path}: its keeper cannot be started"):
+        pid_keeper.PidKeeper.start(path)
 
 
 def test_who_needs_a_keeper(tmp_path):
