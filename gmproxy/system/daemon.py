@@ -78,7 +78,7 @@ def spawn_orphan(path: str, command: list[str], environment: Mapping[str, str]) 
         os.waitpid(child, 0)
         pid = int(pipe.read() or -errno.ECHILD)
     if pid < 0:
-        raise OSError(-pid, os.strerror(-pid))
+        raise OSError(-pid, os.strerror(-pid), path)
     return pid
 
 
