@@ -13,7 +13,7 @@ from gmproxy.config import magent
 from gmproxy.config.environment import PREFIX
 from gmproxy.config.settings import GROUPS, SETTINGS, Setting, option_name, servers, yes_or_no
 from gmproxy.config.settings_file import SettingsFile, open_file
-from gmproxy.config.suggestions import did_you_mean
+from gmproxy.config.suggestions import UNRECOGNIZED, explained
 from gmproxy.errors import ConfigError
 
 #: Options of the command line that are no settings.
@@ -21,9 +21,6 @@ ACTIONS = ("test_conf", "print_config", "print_sample_config", "print_systemd_un
 
 #: Those for which no server need be named.
 NEEDING_NO_SERVER = {"print_sample_config", "print_systemd_unit", "demo", "list_profiles"}
-
-#: How argparse says that it does not know an argument.
-UNRECOGNIZED = "unrecognized arguments: "
 
 
 class ArgumentParser(configargparse.ArgumentParser):
@@ -47,15 +44,7 @@ class ArgumentParser(configargparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("Unable to open config file: "):
             message = message.rpartition(" Error: ")[2]  # what `open_file` says
-        elif message.startswith(UNRECOGNIZED):
-            message = self._unknown(message.removeprefix(UNRECOGNIZED).split()[0])
-        raise ConfigError(message.removeprefix("argument "))
-
-    def _unknown(self, word: str) -> str:
-        if not word.startswith("-"):
-            return f"{word!r} belongs to no option"
-        options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-        return f"there is no option {word}{did_you_mean(word, options)}"
+        raise ConfigError(explained(message.removeprefix("argument "), self._option_string_actions))
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+from gmproxy.config.suggestions import explained
 from gmproxy.errors import ConfigError
 
 Number = TypeVar("Number", int, float)
@@ -22,7 +23,8 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument("-h", "--help", action="store_true", help="print this and exit")
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}: see {self.prog} --help")
+        message = explained(message, self._option_string_actions)
+        raise ConfigError(f"{message}{'' if message.endswith('?') else ':'} see {self.prog} --help")
 
 
 def _number(kind: Callable[[str], Number], what: str) -> Callable[[Number, Number], Callable[[str], Number]]:

@@ -158,6 +158,8 @@ def test_it_does_not_answer(gmproxyctl, sockets, monkeypatch):
         (("tail", "many"), "'many' is not a whole number from 1 to 1000"),
         (("top", "--interval", "nan"), "'nan' is not a number of seconds"),
         (("status", "--control"), "--control"),
+        (("status", "--poool", "x"), "there is no option --poool: did you mean --pool?"),
+        (("servers", "beta"), "'beta' belongs to no option"),
     ],
 )
 def test_what_makes_no_sense(words, says, gmproxyctl):

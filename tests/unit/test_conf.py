@@ -224,6 +224,7 @@ def test_a_file_that_is_no_text(tmp_path):
         (["-s", "a:1", "--distribution", "ketma"], "'ketma' is unknown: did you mean ketama? it must be one of"),
         (["-s", "a:1", "--distribtion", "ketama"], "there is no option --distribtion: did you mean --distribution?"),
         (["-s", "127.0.0.1", "11211"], "'11211' belongs to no option"),
+        (["-s", "a:1", ""], "'' belongs to no option"),
         (["-s", "11211"], "bad server '11211': the host is missing"),
         (["-s", "10.0.0.300:1"], "'10.0.0.300' is not an IPv4 address"),
         (["-s", "a:1", "-l", "300.0.0.1"], "-l/--listen: '300.0.0.1' is not an address"),
