@@ -11,8 +11,7 @@ from typing import Any
 
 from gmproxy.console import table, units
 from gmproxy.console.command_parser import CommandParser, seconds, whole
-from gmproxy.console.service_client import ServiceClient, print_json
-from gmproxy.errors import ConfigError
+from gmproxy.console.service_client import ServiceClient, check_pool, print_json
 
 #: Seconds for which requests are sampled: the default, and at most.
 SAMPLE, LONGEST_SAMPLE = 5.0, 60.0
@@ -48,10 +47,8 @@ def servers_parser() -> CommandParser:
 def servers(arguments: Sequence[str]) -> int:
     parsed = servers_parser().parse_args(arguments)
     listed = ServiceClient.from_arguments(parsed).send_command("servers")["servers"]
+    check_pool(parsed.pool, dict.fromkeys(server["pool"] for server in listed))
     if parsed.pool is not None:
-        pools = list(dict.fromkeys(server["pool"] for server in listed))
-        if parsed.pool not in pools:
-            raise ConfigError(f"there is no pool {parsed.pool!r}; known: {', '.join(pools)}")
         listed = [server for server in listed if server["pool"] == parsed.pool]
     if parsed.json:
         print_json(listed)

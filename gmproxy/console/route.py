@@ -10,7 +10,7 @@ from gmproxy.config.configuration import ArgumentParser
 from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, option_name
 from gmproxy.console import route_check
 from gmproxy.console.offline_routes import OfflineRoutes, select_pool, show_key
-from gmproxy.console.service_client import ServiceClient, print_json
+from gmproxy.console.service_client import ServiceClient, check_pool, print_json
 from gmproxy.errors import ConfigError
 
 #: Where the servers of a service are that is configured by its environment alone.
@@ -84,8 +84,7 @@ def _routes_by_service(parsed: dict[str, Any]) -> list[dict[str, Any]]:
         if parsed[name] is not None:
             raise ConfigError(f"{option_name(SETTINGS[name])} beside --control: the running service has its own")
     pools = ServiceClient.find(parsed["control"], None).send_command("route", *parsed["keys"])["pools"]
-    if parsed["pool"] is not None and parsed["pool"] not in pools:
-        raise ConfigError(f"there is no pool {parsed['pool']!r}; known: {', '.join(pools)}")
+    check_pool(parsed["pool"], pools)
     wanted = pools if parsed["pool"] is None else [parsed["pool"]]
     several = len(wanted) > 1
     return [{"pool": pool, **route} if several else route for pool in wanted for route in pools[pool]]

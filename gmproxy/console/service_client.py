@@ -5,7 +5,7 @@ import grp
 import json
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gmproxy.config import configuration
@@ -76,11 +76,16 @@ class ServiceClient:
     def fetch_report(self, pool: str | None = None) -> dict[str, Any]:
         """The report (see docs/monitoring.md), of one pool if it is named. Raises ServiceError, ConfigError."""
         report = self.send_command("report")
+        check_pool(pool, report["pools"])
         if pool is not None:
-            if pool not in report["pools"]:
-                raise ConfigError(f"there is no pool {pool!r}; known: {', '.join(report['pools'])}")
             report["pools"] = {pool: report["pools"][pool]}
         return report
+
+
+def check_pool(name: str | None, pools: Collection[str]) -> None:
+    """Raises ConfigError if a pool is named that is none of `pools`, those of the service."""
+    if name is not None and name not in pools:
+        raise ConfigError(f"there is no pool {name!r}; known: {', '.join(pools)}")
 
 
 def _configured_path(file: str) -> str:
