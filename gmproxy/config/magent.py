@@ -121,7 +121,7 @@ def _usable_account(name: str, value: str) -> tuple[str, str]:
     try:
         number = daemon.user_ids(value, "")[0] if name == "user" else daemon.user_ids("", value)[1]
     except StartError:
-        if name == "user" and daemon.is_id(value) and os.getuid() == 0 and int(value):
+        if name == "user" and daemon.is_id(value) and int(value) and os.getuid() in (0, int(value)):  # the latter at a reload
             return f"+{value}", "there is no such user; the process gets this number, and its group stays"
         return "", f"there is no such {name}; the {name} stays as it is"
     if os.getuid() != 0 and number != (os.getuid() if name == "user" else os.getgid()):

@@ -1,6 +1,7 @@
 """The proxy with magent's manners: old start scripts and old monitoring see what they know."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from support.keys import keys_by_server
 from support.servers import HOST, environment, free_port, run
 from support.talk import Talk, storage
 from support.timing import PATIENCE, eventually
+
+from gmproxy.config import magent
 
 VERSION = b"VERSION memcached agent v0.6\r\n"
 
@@ -196,6 +199,17 @@ def test_it_starts_with_what_magent_starts_with(arguments, warning):
         assert done.returncode == 0 and done.stderr.endswith(f": warning: {warning}\n") and done.stderr.count("\n") == 1
     done = run("-s", "a:1", *arguments, "-t")
     assert done.returncode != 0 and done.stderr.count("\n") == 1
+
+
+def test_a_number_that_is_no_user_stays_the_same_at_a_reload(monkeypatch):
+    number = next(number for number in range(40_000, 60_000) if not any(entry.pw_uid == number for entry in pwd.getpwall()))
+    values = {"user": str(number), "group": "", "server": [], "ketama": False}
+    found = []
+    for current in (0, number):
+        monkeypatch.setattr(os, "getuid", lambda current=current: current)
+        found.append(magent.changed_settings(values))
+    why = "there is no such user; the process gets this number, and its group stays"
+    assert found == [({"user": f"+{number}"}, [f"-u {number}: {why}"])] * 2
 
 
 def test_an_option_that_nobody_has_is_an_error_there_too():
