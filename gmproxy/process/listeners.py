@@ -122,10 +122,14 @@ class ListeningSockets:
         for address in new:
             self._close(address, self.sockets.pop(address))
 
+    def unused(self, configs: Sequence[Any]) -> list[str]:
+        """The addresses of sockets that `configs` do not use."""
+        wanted = {*sockets.admin_addresses(configs[0]), *(address for config in configs for address in self.addresses_of(config))}
+        return [address for address in self.sockets if address not in wanted]
+
     def close_unused(self, configs: Sequence[Any]) -> None:
         """Close the sockets that `configs` do not use."""
-        wanted = {*sockets.admin_addresses(configs[0]), *(address for config in configs for address in self.addresses_of(config))}
-        for address in set(self.sockets) - wanted:
+        for address in self.unused(configs):
             self._close(address, self.sockets.pop(address))
 
     def _close(self, address: str, sock: socket.socket) -> None:

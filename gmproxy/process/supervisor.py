@@ -109,6 +109,11 @@ class Supervisor:
             write_pid_file(self.configs[0].pid_file, self.listening_sockets.predecessor)
         self._warn_of_workers_with_backups()
         self.listening_sockets.become_owner()
+        if self.listening_sockets.predecessor is None:
+            for address in self.listening_sockets.unused(self.configs):
+                log.warning("socket of systemd not used address=%s", address)
+        else:  # whose configuration may have been another one: nobody would accept clients there
+            self._close_unused()
         if self.listening_sockets.predecessor is None:  # else systemd listens to the predecessor, who says that the service is this process
             self.notifier.notify(systemd.READY)
         self._ready_at = time.monotonic()
@@ -220,8 +225,11 @@ class Supervisor:
             raise
         self.configs = plan.configs
         self.draining = False
-        internal_errors.guarded("steward.close_unused", self.listening_sockets.close_unused)(plan.configs)
+        self._close_unused()
         self.workers.reconfigure(plan.configs, addresses, new, functools.partial(self._on_applied, plan, then))
+
+    def _close_unused(self) -> None:
+        internal_errors.guarded("steward.close_unused", self.listening_sockets.close_unused)(self.configs)
 
     def _on_applied(self, plan: Any, then: Then) -> None:
         try:

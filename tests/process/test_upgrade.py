@@ -70,6 +70,19 @@ def test_no_connection_is_refused(service, workers):
         load.wait_for_more()
 
 
+@workers
+def test_a_socket_that_is_not_configured_any_more_is_closed(service, workers):
+    """Nobody would accept clients there: they are refused, and do not wait."""
+    address = HOST, free_port()
+    line = "stats_port = {}:{}".format(*address)
+    process = service(line, workers=workers)
+    socket.create_connection(address).close()
+    process.file.write_text(process.file.read_text().replace(line, ""))
+    upgrade(process)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
 def test_time_and_again(service):
     process = service()
     with Load(process.port, keeping=0, connecting=3) as load:
@@ -316,6 +329,16 @@ def test_pools_take_the_socket_that_has_their_address(memcached, activated, list
     eventually(answers, what="the pool that binds itself")
     with Talk(port) as talk:
         talk.expect(b"get k\r\n", b"END\r\n")
+
+
+def test_a_socket_that_no_pool_takes_is_reported(memcached, activated, listening, tmp_path):
+    file = tmp_path / "pools.yml"
+    file.write_text(f"one:\n  listen: {HOST}:{free_port()}\n  servers:\n   - {memcached().address}:1\n")
+    child = activated(listening, "-c", file)
+    said = ""
+    while "serving on" not in said and (line := child.stderr.readline()):
+        said += line
+    assert f"WARNING socket of systemd not used address={HOST}:{listening.getsockname()[1]}\n" in said
 
 
 @pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not installed")
