@@ -129,7 +129,7 @@ class Names:
         except RuntimeError as lack:  # no thread can be started
             found, error = [], lack
         except Exception as fault:
-            internal_errors.record("names.look_up", f"host={host}")
+            internal_errors.record("resolver.look_up", f"host={host}")
             found, error = [], fault
         if error is None:
             name.addresses = [(family, address) for family, _, _, _, address in found]

@@ -68,4 +68,4 @@ class ServerStats:
         except BackendError:
             pass  # its health is looked after by others
         except Exception:
-            internal_errors.record("insides.ask", f"server={label}")
+            internal_errors.record("server_stats.ask", f"server={label}")

@@ -316,7 +316,7 @@ def sample(workers: CallableWorkers, name: str, arguments: Sequence[str], then: 
             else:
                 workers.call_later(seconds, functools.partial(workers.call_workers, "sampled", [], on_ended))
         except Exception as error:
-            internal_errors.record("operations.sample")
+            internal_errors.record("control_commands.sample")
             then({"error": repr(error)})
 
     def on_ended(responses: Sequence[Response]) -> None:
@@ -329,7 +329,7 @@ def sample(workers: CallableWorkers, name: str, arguments: Sequence[str], then: 
                     else {"seconds": seconds, "keys": result["keys"]}
                 )
         except Exception as error:
-            internal_errors.record("operations.sample")
+            internal_errors.record("control_commands.sample")
             result = {"error": repr(error)}
         then(result)
 

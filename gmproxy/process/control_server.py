@@ -66,7 +66,7 @@ class ControlServer:
         try:
             self._run_command(name, arguments, then)
         except Exception as error:
-            internal_errors.record("operators.ask")
+            internal_errors.record("control_server.ask")
             then({"error": repr(error)})
 
     def remove(self, operator: "Operator") -> None:
@@ -157,7 +157,7 @@ class Operator:
             while self._received and self._has_room():
                 self._start(self._received.popleft())
         except Exception:
-            internal_errors.record("operators.start")
+            internal_errors.record("control_server.start")
             self.peer.lose("internal error")
             return
         finally:
@@ -195,7 +195,7 @@ class Operator:
             self.peer.send(result)
             self._start_commands()
         except Exception:
-            internal_errors.record("operators.result")
+            internal_errors.record("control_server.result")
             self.peer.lose("internal error")
 
     def _on_end(self, error: str | None) -> None:

@@ -61,7 +61,7 @@ class GeventLoop(EventLoop):
     # -- time and tasks
 
     def call_later(self, seconds: float, callback: Callback) -> gevent.Greenlet:
-        return gevent.spawn_later(seconds, internal_errors.guarded("solo.after", callback))
+        return gevent.spawn_later(seconds, internal_errors.guarded("loop.after", callback))
 
     def cancel(self, timer: "gevent.Greenlet | None") -> None:
         if timer is not None and timer is not gevent.getcurrent():  # else it is the timer that has expired

@@ -34,7 +34,7 @@ class _ControlListener(Patient, StreamServer):
         try:
             self._handle(sock)
         except Exception:
-            internal_errors.record("operators.accept")
+            internal_errors.record("single_process.accept")
             sock.close()
 
 
@@ -54,7 +54,7 @@ class SingleProcess(WorkerGroup):
         supervisor = self._supervisor
         listening = supervisor.listening_sockets
         self.reconfigure(supervisor.configs, listening.all_addresses(supervisor.configs), listening.sockets)
-        on_signal = internal_errors.guarded("solo.signal", supervisor.on_signal)
+        on_signal = internal_errors.guarded("single_process.signal", supervisor.on_signal)
         self._greenlets.append(gevent.spawn(every, POLL_INTERVAL, supervisor.poll))
         if listening.control is not None:
             control = gevent.socket.socket(fileno=os.dup(listening.control.fileno()))
@@ -92,7 +92,7 @@ class SingleProcess(WorkerGroup):
         except (LookupError, GmproxyError) as error:
             result = {"error": str(error)}
         except Exception as error:
-            internal_errors.record("solo.ask", f"command={command}")
+            internal_errors.record("single_process.ask", f"command={command}")
             result = {"error": repr(error)}
         then([result])
 
@@ -119,4 +119,4 @@ class SingleProcess(WorkerGroup):
                 while report != READY and os.waitpid(pid, os.WNOHANG) == (0, 0):
                     gevent.sleep(POLL_INTERVAL)
 
-        super().wait_for_successor(descriptor, pid, internal_errors.guarded("solo.successor", finish))
+        super().wait_for_successor(descriptor, pid, internal_errors.guarded("single_process.successor", finish))

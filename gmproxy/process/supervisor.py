@@ -117,7 +117,7 @@ class Supervisor:
         if self.listening_sockets.predecessor is None:  # else systemd listens to the predecessor, who says that the service is this process
             self.notifier.notify(systemd.READY)
         self._ready_at = time.monotonic()
-        internal_errors.guarded("steward.announce", announce)()
+        internal_errors.guarded("supervisor.announce", announce)()
         self.start_report.report(READY)
 
     def notify_watchdog(self) -> None:
@@ -143,7 +143,7 @@ class Supervisor:
         try:
             getattr(self, self.signals[signal.Signals(number)])()
         except Exception:
-            internal_errors.record("steward.signal")
+            internal_errors.record("supervisor.signal")
             if number in bootstrap.END_SIGNALS:  # it does end, whatever else fails
                 self._ending = True
                 self.workers.end_all(after_next_reply=False)
@@ -153,7 +153,7 @@ class Supervisor:
         if self._ending:
             return
         self._ending = True
-        attempts = internal_errors.Attempts("steward.end")
+        attempts = internal_errors.Attempts("supervisor.shut_down")
         if not upgraded:
             attempts.make(self.notifier.notify, systemd.STOPPING)
         if self._successor is not None:
@@ -166,7 +166,7 @@ class Supervisor:
         try:
             self.listening_sockets.close()
         except Exception:
-            internal_errors.record("steward.gone")
+            internal_errors.record("supervisor.clean_up")
         finally:
             if self.pid_keeper is not None:
                 self.pid_keeper.remove()
@@ -201,7 +201,7 @@ class Supervisor:
             log.error("reload refused reason=%s", error)
             self._reloaded({"error": str(error)}, then)
         except Exception as error:
-            internal_errors.record("steward.reload")
+            internal_errors.record("supervisor.reload")
             self._reloaded({"error": repr(error)}, then)
         if self.source.files != files:
             self._watch = FileWatch(self.source.files)
@@ -211,7 +211,7 @@ class Supervisor:
         try:
             self.notifier.notify(systemd.READY)
         except Exception:
-            internal_errors.record("steward.reloaded")
+            internal_errors.record("supervisor.reloaded")
         then(result)
 
     def _apply(self, configs: Sequence[Any], then: Then) -> None:
@@ -229,7 +229,7 @@ class Supervisor:
         self.workers.reconfigure(plan.configs, addresses, new, functools.partial(self._on_applied, plan, then))
 
     def _close_unused(self) -> None:
-        internal_errors.guarded("steward.close_unused", self.listening_sockets.close_unused)(self.configs)
+        internal_errors.guarded("supervisor.close_unused", self.listening_sockets.close_unused)(self.configs)
 
     def _on_applied(self, plan: Any, then: Then) -> None:
         try:
@@ -246,7 +246,7 @@ class Supervisor:
             )
             result = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
         except Exception as error:  # else no reload could follow: this one would be under way for ever
-            internal_errors.record("steward.followed")
+            internal_errors.record("supervisor.applied")
             result = {"error": repr(error)}
         self._reloaded(result, then)
 
@@ -342,7 +342,7 @@ class Supervisor:
         try:
             result = control_commands.merge_responses(name, results)
         except Exception as error:
-            internal_errors.record("steward.answer")
+            internal_errors.record("supervisor.results")
             result = {"error": repr(error)}
         if "error" not in result and name == "eject":
             self.ejected.update(arguments)

@@ -1,4 +1,4 @@
-"""A process of root's that keeps the pid file of a service whose user may not write in its directory, such as /run.
+"""A root process that keeps the pid file of a service whose user may not write in its directory, such as /run.
 
 When such a service ends, it could not remove its pid file; nor could its successor write its own number there. So a process is forked while
 the service is still root. It has nothing open but one end of a pair of sockets. Each message there concerns the process that sent it, as the

@@ -141,7 +141,7 @@ class Patient:
         try:
             return self.accepted(fd, address)
         except Exception:
-            internal_errors.record("accepting.accepted")
+            internal_errors.record("accept.accepted")
             close(fd)
             return None
 
@@ -150,7 +150,7 @@ class Patient:
         try:
             super().do_handle(*connection)  # type: ignore[misc]
         except Exception:
-            internal_errors.record("accepting.do_handle")
+            internal_errors.record("accept.do_handle")
 
     def on_accept_error(self, error: OSError) -> None:
         """accept(2) has failed. Called from the loop."""
@@ -211,7 +211,7 @@ class Limited:
             self._open[greenlet] = sock
             greenlet.start()
         except Exception:
-            internal_errors.record("accepting.do_handle")
+            internal_errors.record("accept.do_handle")
             sock.close()
 
     def stop(self, timeout: float | None = None) -> None:
@@ -231,7 +231,7 @@ class Limited:
         except OSError:
             pass  # the client is gone, or does not read
         except Exception:
-            internal_errors.record("accepting.serve")
+            internal_errors.record("accept.serve")
         finally:
             self._open.pop(gevent.getcurrent(), None)
             sock.close()

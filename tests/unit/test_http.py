@@ -191,7 +191,7 @@ def test_what_the_application_raises_ends_the_connection_and_is_counted(server, 
     before = internal_errors.count()
     assert talk(server, b"GET /fault HTTP/1.1\r\nHost: a\r\n\r\n") == ""
     assert internal_errors.count() == before + 1
-    assert "internal error where=accepting.serve" in caplog.text
+    assert "internal error where=accept.serve" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
