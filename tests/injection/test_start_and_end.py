@@ -9,32 +9,31 @@ from pathlib import Path
 
 import pytest
 from support.servers import Proxy
-from support.timing import eventually
+from support.timing import PATIENCE, eventually
 
 from injection.clients import HUNG_AFTER
 from injection.conftest import Instrumented
 from injection.exceptions import is_logged
 from injection.injector import Injector
-from injection.points import Point
+from injection.points import Point, find, sources
 from injection.stage import Servers, Stage
 
 CREWS = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "several"])
 
 #: Modules that begin, end or hand over a service. The others have to do with clients, which the parts of the scenario are for.
 CONCERNED = (
-    "cli",
-    "control",
-    "daemon",
-    "listener",
-    "master",
-    "member",
-    "notify",
-    "places",
-    "solo",
-    "sockets",
-    "start",
-    "steward",
-    "worker",
+    "client.listener",
+    "process.listeners",
+    "process.master",
+    "process.single_process",
+    "process.supervisor",
+    "process.worker",
+    "process.worker_process",
+    "startup",
+    "system.control_socket",
+    "system.daemon",
+    "system.sockets",
+    "system.systemd",
 )
 
 
@@ -73,7 +72,9 @@ class Beginning:
             if act is not None:
                 self.injector.forget()
                 act(stage)
-            return [self.points[number] for number in sorted(self.injector.reached()) if self.points[number].module in CONCERNED]
+            found = [self.points[number] for number in sorted(self.injector.reached()) if self.points[number].module in CONCERNED]
+        assert found, "nothing to try: is CONCERNED out of date?"
+        return found
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def upgrade(stage: Stage) -> None:
     stage.proxy.signal(signal.SIGUSR2)
     eventually(
         lambda: any(word in stage.proxy.log() for word in ("upgraded successor", "upgrade refused", "internal error")),
-        within=2 * HUNG_AFTER,
+        within=2 * PATIENCE,
     )
 
 
@@ -115,6 +116,11 @@ def leftovers(stage: Stage) -> list[Path]:
     return [path for path in (stage.control, stage.pid_file) if path.exists()]
 
 
+def test_the_modules_are_there() -> None:
+    assert set(CONCERNED) <= {point.module for point in find(sources())}
+
+
+@pytest.mark.long
 @CREWS
 def test_at_the_end(options: tuple[str, ...], beginning: Callable[[tuple[str, ...]], Beginning]) -> None:
     play = beginning(options)
@@ -129,6 +135,7 @@ def test_at_the_end(options: tuple[str, ...], beginning: Callable[[tuple[str, ..
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.long
 @CREWS
 def test_at_the_start(options: tuple[str, ...], beginning: Callable[[tuple[str, ...]], Beginning]) -> None:
     """It serves, or ends with a status that says so; then nothing is left of it."""
@@ -145,6 +152,7 @@ def test_at_the_start(options: tuple[str, ...], beginning: Callable[[tuple[str, 
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.long
 @CREWS
 def test_at_an_upgrade(options: tuple[str, ...], beginning: Callable[[tuple[str, ...]], Beginning]) -> None:
     """Whichever of the two processes is there afterwards, clients are served."""
@@ -155,7 +163,7 @@ def test_at_an_upgrade(options: tuple[str, ...], beginning: Callable[[tuple[str,
             play.injector.arm(play.points.index(point))
             try:
                 upgrade(stage)
-                eventually(lambda: is_served(stage), within=HUNG_AFTER, what="clients are served")
+                eventually(lambda: is_served(stage), within=PATIENCE, what="clients are served")
             except (AssertionError, OSError) as error:
                 failures.append(f"{point}: {str(error)[:300]}")
     assert not failures, "\n".join(failures)
