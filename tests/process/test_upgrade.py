@@ -394,25 +394,29 @@ class Systemd:
         self._socket.bind(self.path)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.setblocking(False)
-        self.heard = []
-        self.everything = []
+        self.everything = []  # (pid of the sender, line)
+        self._passed = 0  # of these
 
-    def hears(self, line):
-        """Wait for it. Forgets what came before."""
+    def hears(self, line, sender=None):
+        """Wait for it, from the process `sender` if not None. What came before is passed over."""
 
         def came():
             with contextlib.suppress(BlockingIOError):
                 while True:
                     said, [(_, _, credentials)], _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(CREDENTIALS.size))
-                    lines = said.decode().split("\n")
-                    self.heard += lines
-                    self.everything += [(CREDENTIALS.unpack(credentials)[0], line) for line in lines]
-            if line not in self.heard:
-                return False
-            del self.heard[: self.heard.index(line) + 1]
-            return True
+                    self.everything += [(CREDENTIALS.unpack(credentials)[0], line) for line in said.decode().split("\n")]
+            for index in range(self._passed, len(self.everything)):
+                pid, said = self.everything[index]
+                if said == line and sender in (None, pid):
+                    self._passed = index + 1
+                    return True
+            return False
 
         eventually(came, what=f"systemd hears {line}")
+
+    def forget(self):
+        """Pass over what has been read."""
+        self._passed = len(self.everything)
 
     def close(self):
         self._socket.close()
@@ -449,7 +453,7 @@ def test_systemd_is_not_told_that_all_is_well_while_a_worker_hangs(memcached, pr
     os.kill(stopped, signal.SIGSTOP)
     assert len(order(process, "ping")["workers"]) == 1  # and so much time has passed that the last one has been said
     with pytest.raises(AssertionError, match="not within"):
-        systemd.heard.clear()
+        systemd.forget()
         while True:
             systemd.hears("WATCHDOG=1")
     os.kill(stopped, signal.SIGCONT)
@@ -470,8 +474,8 @@ def test_systemd_learns_who_is_the_service_now(service, systemd, monkeypatch, wo
     assert parent(pid) != process.pid
     systemd.hears(f"MAINPID={pid}")
     assert process.wait() == 0, process.log()
-    systemd.hears("WATCHDOG=1")
-    systemd.hears("WATCHDOG=1")
+    systemd.hears("WATCHDOG=1", sender=pid)
+    systemd.hears("WATCHDOG=1", sender=pid)
     by_new = [(index, line) for index, (sender, line) in enumerate(systemd.everything) if sender == pid]
     named = systemd.everything.index((process.pid, f"MAINPID={pid}"))
     assert by_new and all(index > named and line == "WATCHDOG=1" for index, line in by_new), systemd.everything
