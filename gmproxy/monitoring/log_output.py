@@ -12,10 +12,10 @@ import logging
 import os
 import select
 import stat
-import sys
 from typing import Any
 
 from gmproxy.system import safe_files
+from gmproxy.system.orphan import plain_poll
 
 #: A pipe takes a write of at most this many bytes whole or not at all (PIPE_BUF of Linux; POSIX guarantees 512).
 PIPE_BUF = select.PIPE_BUF
@@ -243,12 +243,6 @@ def _write_now(descriptor: int, data: memoryview) -> int:
 
 def _can_be_written(descriptor: int) -> bool:
     """True if a write of PIPE_BUF bytes does not wait (or fails)."""
-    watched = _plain_poll()
+    watched = plain_poll()
     watched.register(descriptor, select.POLLOUT)
     return bool(watched.poll(0))
-
-
-def _plain_poll() -> Any:
-    """select.poll() as Python has it; gevent's would let other greenlets run."""
-    monkey = sys.modules.get("gevent.monkey")
-    return (select.poll if monkey is None else monkey.get_original("select", "poll"))()

@@ -22,7 +22,7 @@ from gmproxy.errors import GmproxyError, StartError
 from gmproxy.monitoring import control_commands, logging_setup
 from gmproxy.process.listeners import ListeningSockets
 from gmproxy.process.worker_group import UPGRADE_TIMEOUT, Result, WorkerGroup
-from gmproxy.system import bootstrap, daemon, systemd
+from gmproxy.system import bootstrap, orphan, systemd
 from gmproxy.system.daemon import READY, StartReport, remove_pid_file, write_pid_file
 from gmproxy.system.file_watch import FileWatch
 from gmproxy.system.pid_keeper import PidKeeper
@@ -301,7 +301,7 @@ class Supervisor:
     def _start_successor(self, report_to: int) -> int:
         """Run the command line again in the same directory. Returns the pid. Raises OSError."""
         command = [sys.executable, *sys.orig_argv[1:]]
-        start = daemon.spawn_orphan if self.notifier.is_heard else os.posix_spawn  # systemd is to find its own child when it hears MAINPID
+        start = orphan.spawn_orphan if self.notifier.is_heard else os.posix_spawn  # systemd is to find its own child when it hears MAINPID
         keeper = None if self.pid_keeper is None else (self.pid_keeper.path, self.pid_keeper.descriptor)
         with self.listening_sockets.handing_over(report_to, keeper) as handed_over, _working_directory(TYPED_IN):
             return start(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})

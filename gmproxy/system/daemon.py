@@ -8,8 +8,7 @@ import pwd
 import re
 import stat
 import sys
-from collections.abc import Iterator, Mapping
-from typing import NoReturn
+from collections.abc import Iterator
 
 from gmproxy.errors import StartError
 from gmproxy.system import bootstrap, safe_files
@@ -62,34 +61,6 @@ def go_to_background() -> int:
     if null > 2:
         os.close(null)
     return writing
-
-
-def spawn_orphan(path: str, command: list[str], environment: Mapping[str, str]) -> int:
-    """Run the program `path` as os.posix_spawn does, in a process that is no child of this one but of init, or of what stands in for it.
-    Returns its pid. Waits only until the program has been started. Raises OSError."""
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as pipe:
-        try:
-            child = os.fork()
-            if child == 0:
-                _spawn_and_exit(path, command, environment, writing)
-        finally:
-            os.close(writing)
-        os.waitpid(child, 0)
-        pid = int(pipe.read() or -errno.ECHILD)
-    if pid < 0:
-        raise OSError(-pid, os.strerror(-pid), path)
-    return pid
-
-
-def _spawn_and_exit(path: str, command: list[str], environment: Mapping[str, str], writing: int) -> NoReturn:
-    """Write the pid of the new process to the descriptor `writing`, or the negative number of the error."""
-    try:
-        os.write(writing, b"%d" % os.posix_spawn(path, command, environment))
-    except OSError as error:
-        os.write(writing, b"%d" % -(error.errno or errno.EIO))
-    finally:
-        os._exit(0)  # whatever happens: a copy of the service must not go on
 
 
 class StartReport:

@@ -73,7 +73,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "system.clock:RunningClock.stop",
         "system.control_socket:listen",
         "system.daemon:StartReport.report",
-        "system.daemon:spawn_orphan",
+        "system.orphan:spawn_orphan",
         "system.daemon:user_ids",
         "system.bootstrap:_hold",
         "system.safe_files:kind",

@@ -18,6 +18,9 @@ from injection.injector import Injector
 from injection.points import Point, find, sources
 from injection.stage import Servers, Stage
 
+#: Characters of the log of a service that was not there for its clients.
+LOG_SHOWN = 2000
+
 CREWS = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "several"])
 
 #: Modules that begin, end or hand over a service. The others have to do with clients, which the parts of the scenario are for.
@@ -165,5 +168,5 @@ def test_at_an_upgrade(options: tuple[str, ...], beginning: Callable[[tuple[str,
                 upgrade(stage)
                 eventually(lambda: is_served(stage), within=PATIENCE, what="clients are served")
             except (AssertionError, OSError) as error:
-                failures.append(f"{point}: {str(error)[:300]}")
+                failures.append(f"{point}: {str(error)[:300]}\n{stage.proxy.log()[-LOG_SHOWN:]}")
     assert not failures, "\n".join(failures)
