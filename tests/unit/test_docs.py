@@ -185,3 +185,8 @@ def test_every_metric_is_explained():
         f"gmproxy_{name}" + ("_total" if kind is CounterMetricFamily else ""): [", ".join(labels), sentence]
         for name, (kind, labels, sentence) in METRICS.items()
     }
+
+
+def test_no_document_has_the_marks_of_a_merge():
+    manuals = ROOT.glob("docs/man/*")
+    assert [path.name for path in (*DOCUMENTS, *manuals) if re.search("^(<{7} |>{7} |={7}$)", path.read_text(encoding="utf-8"), re.M)] == []
