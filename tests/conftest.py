@@ -16,7 +16,7 @@ if importlib.util.find_spec("gmproxy") is None:
 pytest.register_assert_rewrite("support")
 
 from support.scripted import ScriptedBackend  # noqa: E402
-from support.servers import Memcached, Proxy  # noqa: E402
+from support.servers import MEMCACHED, OTHER_MEMCACHED, Memcached, Proxy  # noqa: E402
 
 
 @pytest.fixture
@@ -24,6 +24,14 @@ def memcached():
     """Call it for a new memcached server; all of them are ended with the test."""
     with ExitStack() as stack:
         yield lambda *arguments, **options: stack.enter_context(Memcached(*arguments, **options))
+
+
+@pytest.fixture(params=["this", "another"])
+def program(request):
+    """The memcached to test with; a test that takes this runs with each."""
+    if request.param == "another" and OTHER_MEMCACHED is None:
+        pytest.skip("GMPROXY_TEST_MEMCACHED names no other memcached")
+    return MEMCACHED if request.param == "this" else OTHER_MEMCACHED
 
 
 @pytest.fixture

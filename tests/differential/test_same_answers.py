@@ -16,7 +16,6 @@ from contextlib import suppress
 import pytest
 from differential import binary_conversations, exceptions
 from differential.conversations import MARK, conversation
-from support.servers import MEMCACHED, OTHER_MEMCACHED
 from wire.sample import PREDICTABLE
 
 SEED = int(os.environ.get("GMPROXY_TEST_SEED", "1"))
@@ -140,14 +139,6 @@ def answers(server, chunks):
 def cut(said, random):
     places = sorted(random.randrange(len(said) + 1) for _ in range(random.choice((0, 0, 1, 3))))
     return [said[start:stop] for start, stop in zip([0, *places], [*places, len(said)])]
-
-
-@pytest.fixture(params=["this", "another"])
-def program(request):
-    """The memcached that is compared with, and that the proxy's servers are."""
-    if request.param == "another" and OTHER_MEMCACHED is None:
-        pytest.skip("GMPROXY_TEST_MEMCACHED names no other memcached")
-    return MEMCACHED if request.param == "this" else OTHER_MEMCACHED
 
 
 @pytest.fixture

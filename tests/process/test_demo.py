@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from support.servers import HOST, free_port
-from support.talk import Talk, storage, value
+from support.talk import Talk, nobody_listens, storage, value
 from support.timing import eventually
 
 from gmproxy.compiled import BUILD
@@ -22,14 +22,6 @@ def read_banner(process):
         for name, line in re.findall(r"^ +(proxy|servers|backup) +(.*)$", banner, re.MULTILINE)
     }
     return ports["proxy"][0], ports["servers"], ports["backup"][0]
-
-
-def nobody_listens(port):
-    try:
-        Talk(port).close()
-    except OSError:
-        return True
-    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

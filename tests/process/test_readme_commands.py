@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.servers import HOST, environment, free_port
-from support.talk import Talk
+from support.talk import nobody_listens
 from support.timing import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,14 +59,6 @@ def paste(shell, block, commands):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout
-
-
-def nobody_listens(port):
-    try:
-        Talk(port).close()
-    except OSError:
-        return True
-    return False
 
 
 @pytest.mark.parametrize("name, shell", [("README.md", "sh"), ("README.zh-CN.md", "bash")])

@@ -10,7 +10,6 @@ import pytest
 from support.keys import keys_by_server
 from support.packets import ask, packet
 from support.scripted import Step, close, expect
-from support.servers import MEMCACHED, OTHER_MEMCACHED
 from support.talk import storage, value
 from support.timing import eventually
 
@@ -27,13 +26,6 @@ def dump(*keys):
 
 def keys_in(listing):
     return sorted(re.findall(rb"^(?:key=|mg |ITEM )([^ \r]+)", listing, re.MULTILINE))
-
-
-@pytest.fixture(params=["this", "another"])
-def program(request):
-    if request.param == "another" and OTHER_MEMCACHED is None:
-        pytest.skip("GMPROXY_TEST_MEMCACHED names no other memcached")
-    return MEMCACHED if request.param == "this" else OTHER_MEMCACHED
 
 
 @pytest.fixture

@@ -124,6 +124,14 @@ class Talk:
         return True
 
 
+def nobody_listens(port):
+    try:
+        Talk(port).close()
+    except OSError:
+        return True
+    return False
+
+
 def _short(data):
     data = bytes(data)
     return repr(data) if len(data) <= 300 else f"{data[:150]!r} ... {data[-150:]!r} ({len(data)} bytes)"
