@@ -270,7 +270,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
         ("admin_host", "", host_names, "", "NAME",
          "answer at the admin address also to who asks for this host name, beside addresses and localhost; several with commas"),
         ("stats_port", "", admin_address, "", "[ADDRESS:]PORT",
-         "tell counters as JSON to whoever connects here, as twemproxy does on port 22222"),
+         "serve the counters as JSON here, as twemproxy does on port 22222"),
         ("watch", "", yes_or_no, "no", "", "reload when the configuration file has changed"),
         ("verbose", "-v", yes_or_no, "no", "", "log more"),
         ("log_level", "", OneOf("", *LOG_LEVELS), "", "LEVEL",
