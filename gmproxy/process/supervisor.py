@@ -188,15 +188,11 @@ class Supervisor:
             then({"error": "the service ends" if self._ending else "a reload is under way"})
             return
         self._reloading = True
-        self.notifier.notify_reloading()
-        files, warnings = self.source.files, self.source.warnings
-        self._watch = FileWatch(files)  # as they are before they are read
+        files = self.source.files
         try:
-            configs = self.source.load()
-            for warning in self.source.warnings:
-                if warning not in warnings:
-                    log.warning("configuration warning: %s", warning)
-            self._apply(configs, then)
+            self.notifier.notify_reloading()
+            self._watch = FileWatch(files)  # as they are before they are read
+            self._apply(self._load(), then)
         except GmproxyError as error:
             log.error("reload refused reason=%s", error)
             self._reloaded({"error": str(error)}, then)
@@ -206,13 +202,21 @@ class Supervisor:
         if self.source.files != files:
             self._watch = FileWatch(self.source.files)
 
+    def _load(self) -> Sequence[Any]:
+        """The configuration as its files say now. Logs the warnings that are new. Raises GmproxyError."""
+        known = self.source.warnings
+        configs = self.source.load()
+        for warning in self.source.warnings:
+            if warning not in known:
+                log.warning("configuration warning: %s", warning)
+        return configs
+
     def _reloaded(self, result: Result, then: Then) -> None:
+        """`then` is called once, even if it raises: that is no reason to report the reload again."""
         self._reloading = False
-        try:
-            self.notifier.notify(systemd.READY)
-        except Exception:
-            internal_errors.record("supervisor.reloaded")
-        then(result)
+        attempts = internal_errors.Attempts("supervisor.reloaded")
+        attempts.make(self.notifier.notify, systemd.READY)
+        attempts.make(then, result)
 
     def _apply(self, configs: Sequence[Any], then: Then) -> None:
         plan = diff.compare(self.configs, configs)

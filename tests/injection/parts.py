@@ -336,5 +336,8 @@ PARTS: dict[str, Part] = {
 #: Those that close connections of clients on purpose.
 CLOSING = ("crowding", "draining", "losing_a_worker")
 
+#: Those that reload; after each, whatever was injected, another reload must be possible.
+RELOADING = ("reloading", "removing_a_server", "draining")
+
 #: Those that a single process cannot play.
 FOR_WORKERS = ("losing_a_worker",)

@@ -35,7 +35,6 @@ CONCERNED = (
     "startup",
     "system.control_socket",
     "system.daemon",
-    "system.sockets",
     "system.systemd",
 )
 

@@ -10,7 +10,7 @@ from support.timing import TICK, eventually
 from injection.clients import HUNG_AFTER
 from injection.exceptions import ENDS_A_WORKER, is_logged
 from injection.injector import Injector
-from injection.parts import CLOSING, FOR_WORKERS, PARTS, Part
+from injection.parts import CLOSING, FOR_WORKERS, PARTS, RELOADING, Part
 from injection.points import Point
 from injection.stage import Servers, Stage
 
@@ -88,6 +88,8 @@ class Theatre:
                 raised = self._injector.has_raised()
                 self._injector.disarm()
             assert stage.proxy.is_running, f"the proxy ended: {stage.proxy.log()[-3000:]}"
+            if name in RELOADING:
+                eventually(lambda: "error" not in stage.order("reload"), within=HUNG_AFTER, what="another reload")
             stage.settle()
             assert not stage.troubles(), stage.troubles()
             assert name in CLOSING or str(point) in ENDS_A_WORKER or stage.victims() <= 1, (
