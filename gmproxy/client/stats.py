@@ -19,6 +19,7 @@ from gmproxy.system.descriptors import OWN
 PROTOCOL_VERSION = "1.6.18"
 
 #: One word that begins with digits: libmemcached drops a server without them, and prometheus' memcached_exporter one with two words.
+#: It ends with three numbers: npm's memcached takes them for the version, and raises where there are none.
 FULL_VERSION = f"{PROTOCOL_VERSION}-gmproxy-{__version__}"
 
 VERSION = f"VERSION {FULL_VERSION}\r\n".encode()
