@@ -1,4 +1,4 @@
-"""Clients of PHP, Perl, Ruby and node, each where it is installed."""
+"""Clients of PHP, Perl and Ruby, each where it is installed. Those of node are in test_conversations.py."""
 
 import shutil
 import subprocess
@@ -115,33 +115,6 @@ check('flush', m.flush_all && m.get('many5').nil?)
 m.close
 """
 
-MEMJS = r"""
-const memjs = require('memjs');
-const m = memjs.Client.create(`${process.argv[1]}:${process.argv[2]}`);
-const check = (what, is) => { if (!is) { console.error(what); process.exit(1); } };
-const text = async (key) => String((await m.get(key)).value);
-(async () => {
-    await m.delete('node');
-    check('set', await m.set('node', Buffer.from([0, 13, 10]), { expires: 60 }));
-    check('get', (await m.get('node')).value.equals(Buffer.from([0, 13, 10])));
-    check('add', !(await m.add('node', '1', {})));
-    check('replace', await m.replace('node', '4', {}));
-    await Promise.all([...Array(200).keys()].map((i) => m.set(`many${i}`, String(i), {})));
-    const found = await Promise.all([...Array(300).keys()].map((i) => m.get(`many${i}`)));
-    check('many', found.filter((one) => one.value !== null).length === 200);
-    check('append', await m.append('node', '2') && await text('node') === '42');
-    await m.delete('count');
-    check('count', (await m.increment('count', 5, { initial: 7, expires: 60 })).value === 7 && (await m.increment('count', 5, {})).value === 12);
-    check('decrement', (await m.decrement('count', 100, {})).value === 0);
-    check('touch', await m.touch('node', 100));
-    check('odd key', await m.set('a b', 'c', {}) && await text('a b') === 'c');
-    check('large', await m.set('large', 'x'.repeat(500000), {}) && (await m.get('large')).value.length === 500000);
-    check('gone', await m.delete('node') && (await m.get('node')).value === null);
-    check('flush', await m.flush() && (await m.get('many5')).value === null);
-    m.close();
-})().catch((error) => { console.error(error); process.exit(1); });
-"""
-
 
 def has_class(name):
     php = shutil.which("php")
@@ -191,9 +164,3 @@ def test_dalli(shop, options):
     if "meta" in options and not succeeds("ruby", "-e", "require 'dalli'; exit(Dalli::Protocol.const_defined?(:Meta))"):
         pytest.skip("this dalli does not speak the meta protocol")
     run(shop, "ruby", "-e", DALLI.replace("OPTIONS", options))
-
-
-def test_memjs(shop):
-    if not succeeds("node", "-e", "require('memjs')"):
-        pytest.skip("memjs is not installed")
-    run(shop, "node", "-e", MEMJS)
