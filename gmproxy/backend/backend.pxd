@@ -6,13 +6,12 @@ from gmproxy.protocol.request cimport Request
 
 cdef Py_ssize_t MAX_WAITING
 cdef long long MAX_BACKLOG
-cdef int BACKUP
 
 
 cdef class Backend(MissedWrites):
     cdef readonly object server
     cdef readonly object options
-    cdef readonly object router
+    cdef readonly object observer
     cdef readonly bint backed
     cdef readonly bint is_backup
     cdef readonly list connections
@@ -31,7 +30,8 @@ cdef class Backend(MissedWrites):
     cdef double _report_at
 
     @cython.locals(connection_index=Py_ssize_t, connection=BackendConnection)
-    cpdef submit(self, Request request)
+    cpdef send(self, Request request)
+    cdef _give_up(self, Request request, str reason)
     @cython.locals(asked=Py_ssize_t, counters=BackendCounters)
     cpdef request_answered(self, Request request, Py_ssize_t found)
     cpdef request_abandoned(self, Request request)

@@ -12,20 +12,14 @@ from gmproxy.backend.connection import BackendConnection
 from gmproxy.backend.control_connection import introduce_proxy
 from gmproxy.backend.counters import BackendCounters
 from gmproxy.backend.half_closed import HalfClosedConnections
-from gmproxy.backend.health import Health
+from gmproxy.backend.health import UP, WARMING, Health
 from gmproxy.backend.health_check import HealthChecker
 from gmproxy.backend.latency import Meter
 from gmproxy.backend.missed_writes import MissedWrites
 from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, RESET, TIMEOUT, BackendError, LocalError
 from gmproxy.placement.server_spec import Server
-from gmproxy.protocol.cas_numbers import BACKUP_SET
-from gmproxy.protocol.cas_numbers import mark as mark_cas_number
-from gmproxy.protocol.request import BACKUP, ReplySink, Request
+from gmproxy.protocol.request import Hop, ReplySink, Request
 from gmproxy.system.clock import running
-
-END = b"END\r\n"
-MISS = b"EN"  # how the answer of a server begins that has nothing, also in the meta protocol
-
 
 #: Requests that may wait on one link, and bytes the kernel has not taken from it, beside one value of whatever size; beyond them
 #: a request is refused.
@@ -40,7 +34,7 @@ LOCAL_TROUBLE_EVERY = 10.0
 class Backend(MissedWrites):
     """
     server        where it is (gmproxy.placement.server_spec.Server)
-    router        gets every failed request and, while `ask_backup_on_miss`, every miss
+    observer      hears when it is ejected or restored (`health_changed()`), and when it was flushed (`was_flushed(backend)`)
     backed        True for a primary that has backups
     is_backup     True for a backup
     connections   by index; None where none is open
@@ -52,7 +46,7 @@ class Backend(MissedWrites):
     meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner; for what it missed, see MissedWrites
     """
 
-    __slots__ = ("server", "options", "router", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
+    __slots__ = ("server", "options", "observer", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
                  "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "_connection_count",
                  "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")  # fmt: skip
 
@@ -60,7 +54,7 @@ class Backend(MissedWrites):
         self,
         server: Server,
         options: Any,
-        router: Any,
+        observer: Any,
         log: logging.Logger | logging.LoggerAdapter,
         backed: bool = False,
         is_backup: bool = False,
@@ -68,7 +62,7 @@ class Backend(MissedWrites):
         super().__init__(server.label, log, options.journal_size)
         self.server = server
         self.options = options
-        self.router = router
+        self.observer = observer
         self.backed = backed
         self.is_backup = is_backup
         self.connections: list[BackendConnection | None] = [None] * options.lanes
@@ -95,21 +89,29 @@ class Backend(MissedWrites):
 
     # -- requests
 
-    def submit(self, request: Request) -> ReplySink | None:
-        """Send `request`, or have it fail now. Returns the session that waits for no more replies, if there is one."""
+    def send(self, request: Request) -> ReplySink | None:
+        """See Route. The sink may hear at once that this server cannot be asked."""
+        if self.fetches and request.command.is_write:
+            self.void_fills(request)
         if (self.behind or self._states is not None) and self._may_read_stale(request):
-            return self.router.failed(request, self, self._last_reason)
+            return self._give_up(request, self._last_reason)
         connection_index = request.connection_index % self._connection_count
         connection = self.connections[connection_index]
         if connection is None or connection.closed:  # closed: link_closed has failed, and nobody else may wait on it
             if self.health.ejected:
-                return self.router.failed(request, self, EJECTED)
+                return self._give_up(request, EJECTED)
             connection = self._open_link(connection_index)
         elif connection.waiting.count >= MAX_WAITING or connection.backlog() > self._max_backlog:
             self.counters.failures += 1
-            return self.router.failed(request, self, OVERLOAD)
+            return self._give_up(request, OVERLOAD)
         connection.submit(request)
         return None
+
+    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
+        if self.may_be_old(key, is_change):
+            return [Hop("server", self.label, "has missed a change of the key, which is deleted there first")]
+        state = self.health.state(monotonic())
+        return [Hop("server", self.label, UP if state == WARMING and not self.ask_backup_on_miss else state)]
 
     def request_answered(self, request: Request, found: int) -> ReplySink | None:
         """A reply has come for `request`, with `found` values. Returns the session that waits for no more replies, if any."""
@@ -122,16 +124,11 @@ class Backend(MissedWrites):
             asked = 1 if request.keys is None else len(request.keys)
             counters.keys_asked += asked
             counters.values_found += found
+            request.values_found = found
             if request.command.is_write:
                 counters.count_touches(request.command, asked, found)
-            if self.ask_backup_on_miss and found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS)):
-                return self.router.missed(request, self)
         else:
             counters.count_write(request)
-            if request.mirror is not None:
-                return self.router.copies.on_reply(request)
-        if request.role == BACKUP:
-            mark_cas_number(request, BACKUP_SET)
         return request.complete()
 
     def request_failed(self, request: Request, reason: str, started: bool, may_repeat: bool) -> ReplySink | None:
@@ -144,11 +141,25 @@ class Backend(MissedWrites):
         if not request.retried and reason in (CLOSED, RESET):
             if not started or (request.command.idempotent and may_repeat):
                 request.retried = True
-                return self.submit(request)
-        return self.router.failed(request, self, reason)
+                return self.send(request)
+        return self._give_up(request, reason)
+
+    def _give_up(self, request: Request, reason: str) -> ReplySink | None:
+        """This server cannot answer. A change is noted: it may have been made, or not."""
+        self.counters.errors[reason] += 1
+        if request.command.is_write or request.command.kind == "flush":
+            self.missed_change(request)
+        return request.fail(reason, self.label)
 
     def request_abandoned(self, request: Request) -> ReplySink | None:
-        return self.router.on_internal_error(request)
+        """The same for a fault of our own, which the client is told of. Never raises."""
+        session = request.abandon()
+        try:
+            if request.command.is_write or request.command.kind == "flush":
+                self.missed_change(request)
+        except Exception:
+            internal_errors.record("backend.abandoned", self.log_name)
+        return session
 
     def lacked(self, asked: int, found: int) -> None:
         """Of `asked` keys that this server did not have, its backups had `found`."""
@@ -239,17 +250,17 @@ class Backend(MissedWrites):
     def ejected(self, reason: str) -> None:
         """The health says that it has failed too often."""
         self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
-        self._tell_router()
+        self._tell_observer()
         for connection in self.connections:
             if connection is not None:
                 connection.fail(EJECTED)
 
-    def _tell_router(self) -> None:
+    def _tell_observer(self) -> None:
         """It was ejected, or restored."""
         try:
-            self.router.health_changed()
+            self.observer.health_changed()
         except Exception:
-            internal_errors.record("router.health_changed", self.log_name)
+            internal_errors.record("backend.health_changed", self.log_name)
 
     def fails_to_catch_up(self, reason: str) -> None:
         """It could not be told to forget what it missed."""
@@ -265,7 +276,7 @@ class Backend(MissedWrites):
     def restored(self) -> None:
         """It is to be trusted again."""
         self._troubled = False
-        self._tell_router()
+        self._tell_observer()
 
     def follow_options(self, backed: bool) -> None:
         """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""

@@ -1,6 +1,6 @@
 cimport cython
 from gmproxy.protocol.binary.server_reader cimport BinaryReplyParser
-from gmproxy.protocol.request cimport ReplySink, ReplyParser, Request, RequestQueue
+from gmproxy.protocol.request cimport ReplySink, ReplyParser, Request, RequestQueue, Route
 from gmproxy.backend.latency cimport Meter, ReplyTimer
 from gmproxy.transport.plain cimport PlainTransport
 
@@ -11,7 +11,7 @@ cdef Py_ssize_t LONG
 @cython.locals(session=ReplySink)
 cpdef resume_all(list ready)
 
-cdef class ConnectionOwner:
+cdef class ConnectionOwner(Route):
     cdef public Meter meter
     cdef public long long bytes_sent
     cdef public long long bytes_received

@@ -17,7 +17,7 @@ from gmproxy import internal_errors
 from gmproxy.backend.latency import ReplyTimer
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol.binary.server_reader import BinaryReplyParser
-from gmproxy.protocol.request import ReplySink, Request, RequestQueue
+from gmproxy.protocol.request import ReplySink, Request, RequestQueue, Route
 from gmproxy.protocol.text.responses import TextReplyParser
 from gmproxy.transport.plain import PLAIN
 
@@ -47,7 +47,7 @@ def resume_all(ready: list[ReplySink]) -> None:
                 internal_errors.record("session.give_up")
 
 
-class ConnectionOwner:
+class ConnectionOwner(Route):
     """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd).
 
     log_name                     the server as values of a log line, "server=10.0.0.1:11211"

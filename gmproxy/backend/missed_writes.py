@@ -9,6 +9,7 @@ from typing import Any
 from gmproxy.backend.connection import ConnectionOwner
 from gmproxy.backend.invalidations import PendingInvalidations
 from gmproxy.backend.key_set import KeySet
+from gmproxy.protocol.replica_commands import changes_value
 from gmproxy.protocol.request import Request
 
 
@@ -20,7 +21,7 @@ class MissedWrites(ConnectionOwner):
     label, log            of the server, for the log
     log_name              the server, and its pool if that has a name, as values of a log line
     guests                keys that were written there for a server that is ejected
-    fetches               keys that are being fetched from the backups to fill it: {key: gmproxy.routing.fill.Fetching}
+    fetches               keys that are being fetched from the backups to fill it: {key: gmproxy.routing.fetch.Fetching}
     """
 
     __slots__ = ("label", "log", "log_name", "invalidations", "behind", "shared_invalidations", "guests", "fetches", "_states", "_worker_number",
@@ -86,6 +87,12 @@ class MissedWrites(ConnectionOwner):
                 self.missed_key(key)
         else:  # flush_all
             self.missed_everything()
+
+    def void_fills(self, request: Request) -> None:
+        """The change `request` is about to be sent: what is being fetched of its keys will be old."""
+        if changes_value(request):
+            for key in request.keys or (request.key,):
+                self.fetches.pop(key, None)
 
     def missed_everything(self) -> None:
         self.behind = True

@@ -102,7 +102,7 @@ class Recovery:
             backend.counters.flushes += flushes
             self._log(keys, flushes)
         if flushes:
-            backend.router.was_flushed(backend)
+            backend.observer.was_flushed(backend)
 
     def _delete(self, delete: Callable[..., None], *arguments: Any) -> None:
         """What was taken from the journal, or put it back."""

@@ -37,6 +37,7 @@ cdef class Batch(ReplySink):
     cdef bint _must_wait(self, Request request) except -1
     cdef _dispatch(self, Request request)
     cpdef on_reply(self, Request request)
+    cpdef on_failure(self, Request request)
     cpdef on_internal_error(self, Request request)
     cdef _hold_reply(self, Request request)
     cdef bint _has_more(self) except -1

@@ -2,7 +2,7 @@
 
 from gmproxy import internal_errors
 from gmproxy.client.interfaces import AWAITS_REPLIES, MAX_BATCH, RUNNING, ClientContext
-from gmproxy.protocol.request import BACKUP, ClientProtocolError, ReplySink, Request, RequestParser, local_reply
+from gmproxy.protocol.request import ClientProtocolError, ReplySink, Request, RequestParser, local_reply
 from gmproxy.routing.ordering import BatchOrder
 from gmproxy.transport.plain import PLAIN
 
@@ -62,7 +62,7 @@ class Batch(ReplySink):
         self._reply_bytes = 0  # bytes of answers to the batch, which wait for the others
         self._max_batch = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
         self._bulk_batches = 0  # batches for which it is taken for one with long answers
-        self._order: BatchOrder | None = None  # a BatchOrder, once there are backups
+        self._order: BatchOrder | None = None  # a BatchOrder, once it matters
         self._from_proxy = False
 
     def is_reusable(self) -> bool:
@@ -70,8 +70,7 @@ class Batch(ReplySink):
         return self._pending == 0 and not self._batch and self._blocked_request is None and self._parser.is_between_messages()
 
     def serve_proxy(self) -> None:
-        """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone. Were it copied
-        to our backups, or looked up there, two proxies that are each other's backup would go on for ever."""
+        """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone."""
         self._from_proxy = True
 
     def count_written(self, count: int) -> None:
@@ -110,14 +109,14 @@ class Batch(ReplySink):
             if not routing:
                 raise  # nobody knows where the client's next request begins
             internal_errors.record("session.dispatch")
-            self._router.on_internal_error(batch[len(batch) - 1])
+            self._router.abandon(batch[len(batch) - 1])
         return len(batch) > 0
 
     def _must_wait(self, request: Request) -> bool:
         """True if `request` must not be sent before the batch is answered: for one without a key that is a command about the whole service."""
         if not request.key:
             return request.reply is None
-        if not self._router.backups:
+        if not self._router.keeps_order:
             return False
         if self._order is None:
             self._order = BatchOrder(self._router)
@@ -126,8 +125,9 @@ class Batch(ReplySink):
     def _dispatch(self, request: Request) -> None:
         if request.key:
             if self._from_proxy:
-                request.role = BACKUP
-            self._router.route(request)
+                self._router.send_to_own(request)
+            else:
+                self._router.send(request)
         elif request.command.name == b"quit":
             self._quit = True
             request.reply = b""
@@ -146,6 +146,10 @@ class Batch(ReplySink):
             return self if self._pending == 0 else None
         self._pending -= 1
         return None
+
+    def on_failure(self, request: Request) -> ReplySink | None:
+        request.reply = self._router.reply_to_failure(request)
+        return self.on_reply(request)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
         """The same, with an error for a reply."""

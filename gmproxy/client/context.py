@@ -88,7 +88,7 @@ class PoolContext:
         self.connections = self.rejected = self.dropped = self.flushes = 0
         self.auth_cmds = self.auth_errors = self.yields = self.accept_failures = 0
         self.clients.reset_traffic()
-        self.router.misses_for_errors = self.router.fragments = 0
+        self.router.counters.misses_for_errors = self.router.counters.fragments = 0
         for backend in self.router.backends + self.router.backups:
             backend.reset_counters()
 

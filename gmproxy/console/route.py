@@ -69,7 +69,8 @@ def _print_routes(parsed: dict[str, Any], routes: list[dict[str, Any]]) -> int:
     if parsed["json"]:
         print_json([{**route, "key": show_key(os.fsencode(route["key"]))} for route in routes])
     else:
-        print("\n".join(map(_line, routes)))
+        for route in routes:
+            print(_line(route), *_way(route), sep="\n")
     return 0
 
 
@@ -88,6 +89,14 @@ def _routes_by_service(parsed: dict[str, Any]) -> list[dict[str, Any]]:
     wanted = pools if parsed["pool"] is None else [parsed["pool"]]
     several = len(wanted) > 1
     return [{"pool": pool, **route} if several else route for pool in wanted for route in pools[pool]]
+
+
+def _way(route: dict[str, Any]) -> list[str]:
+    """Lines with the steps of reads and of changes, where others than the key's own server take part."""
+    if len(route.get("reads", ())) + len(route.get("changes", ())) <= len(("the read", "the change")):
+        return []
+    hops = [(what, hop) for what in ("reads", "changes") for hop in route[what]]
+    return [f"  {what:<8} {hop['step']:<10} {hop['server']}  {hop['reason']}" for what, hop in hops]
 
 
 def _line(route: dict[str, Any]) -> str:

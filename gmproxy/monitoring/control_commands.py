@@ -116,6 +116,8 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
         "goes_to": str(config.server[locator.locate(key)]),  # another one while servers are ejected and auto_eject_hosts is set
         "backup": None if backup is None else str(backup.server),
         "backup_state": None if backup is None else pool.state(backup, now)[0],
+        "reads": [hop._asdict() for hop in router.explain(key, False)],
+        "changes": [hop._asdict() for hop in router.explain(key, True)],
     }
 
 

@@ -192,7 +192,7 @@ class Operator:
         """Never raises: who has a result need not know of the operator, and one that gets no result is disconnected."""
         try:
             self._running -= 1
-            self.peer.send(result)
+            self.peer.send_message(result)
             self._start_commands()
         except Exception:
             internal_errors.record("control_server.result")

@@ -184,11 +184,11 @@ class Master(WorkerGroup):
             status = 0
         except GmproxyError as error:
             with contextlib.suppress(OSError):
-                channel.send({"failed": str(error)})
+                channel.send_message({"failed": str(error)})
         except BaseException as error:
             internal_errors.record("master.worker", f"worker={number + 1}")
             with contextlib.suppress(OSError):
-                channel.send({"failed": repr(error)})
+                channel.send_message({"failed": repr(error)})
         finally:
             os._exit(status)
 

@@ -109,7 +109,7 @@ class Peer:
 
     # -- sending
 
-    def send(self, message: Message, passed: Sequence[socket.socket] = ()) -> None:
+    def send_message(self, message: Message, passed: Sequence[socket.socket] = ()) -> None:
         """Send `message`, now or as soon as the socket takes it, and pass the sockets `passed` with it, which may be closed at once. To a peer
         that is lost nothing is sent."""
         if self.is_lost:

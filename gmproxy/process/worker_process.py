@@ -56,7 +56,7 @@ class WorkerProcess:
 
     def _send(self, message: Message) -> None:
         with self._sending, contextlib.suppress(OSError):  # that the master is gone is noticed by `_receive_messages`
-            self._channel.send(message)
+            self._channel.send_message(message)
 
     def _receive_messages(self) -> None:
         try:

@@ -71,7 +71,7 @@ class Child:
 
     def send_command(self, command: str, arguments: list[Any]) -> None:
         """Have it run a command whose result is not needed."""
-        self.peer.send({"ask": 0, "command": command, "arguments": arguments})
+        self.peer.send_message({"ask": 0, "command": command, "arguments": arguments})
 
     def signal(self, number: int) -> None:
         if not self.has_ended:
@@ -117,7 +117,7 @@ class WorkerRpc:
         self._pending[call.number] = call
         call.timer = self._loop.call_later(CALL_TIMEOUT, functools.partial(self._close, call))
         for child in called:
-            child.peer.send({"ask": call.number, "command": command, "arguments": arguments}, passed)
+            child.peer.send_message({"ask": call.number, "command": command, "arguments": arguments}, passed)
         if not called:
             self._close(call)
 
@@ -130,7 +130,7 @@ class WorkerRpc:
 
     @staticmethod
     def _forward(child: Child, message: Message, results: list[Result]) -> None:
-        child.peer.send({"answer": message["ask"], "result": merge_responses(message["command"], results)})
+        child.peer.send_message({"answer": message["ask"], "result": merge_responses(message["command"], results)})
 
     def on_death(self, child: Child) -> None:
         """`child` has ended: no call waits for it any longer, and what it has counted is kept. Raises nothing."""

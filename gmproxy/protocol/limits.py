@@ -20,7 +20,7 @@ MAX_GET_LINE = 4 * 1024 * 1024
 #: memcached: MFLAG_MAX_OPT_LENGTH, which counts one more; the words of a meta command.
 MAX_META_WORDS = 19
 
-#: An ms has one word less: while a server is ejected, a T may be added (routing/failover.py), and a line with too many words would leave the server
+#: An ms has one word less: while a server is ejected, a T may be added (routing/stand_in.py), and a line with too many words would leave the server
 #: out of step, since memcached 1.6.18 then takes the data block for commands.
 MAX_META_SET_WORDS = MAX_META_WORDS - 1
 

@@ -3,8 +3,13 @@ from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.recv_buffer cimport RecvBuffer
 
 
+cdef class Route:
+    cpdef send(self, Request request)
+
+
 cdef class ReplySink:
     cpdef on_reply(self, Request request)
+    cpdef on_failure(self, Request request)
     cpdef on_internal_error(self, Request request)
     cpdef resume(self)
 
@@ -41,18 +46,21 @@ cdef class Request:
     cdef public bint quiet
     cdef public ReplyRenderer renderer
     cdef public bytes reply
+    cdef public Py_ssize_t values_found
     cdef public bint has_value_offsets
     cdef public ReplySink sink
     cdef public Py_ssize_t connection_index
     cdef public int role
     cdef public bint retried
-    cdef public Request mirror
     cdef public str error
+    cdef public str failed_server
     cdef public long long sent_at_byte
 
     cpdef begin(self, Command command, bytes key, bytes line)
     @cython.locals(sink=ReplySink)
     cpdef complete(self)
+    @cython.locals(sink=ReplySink)
+    cpdef fail(self, str reason, str server)
     @cython.locals(sink=ReplySink)
     cpdef abandon(self)
 

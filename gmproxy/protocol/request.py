@@ -4,11 +4,11 @@ classes that it meets on the way.
 One object is both the request and its reply slot, so a connection's queue of unanswered requests and a session's batch of replies to come hold
 the same objects, and nothing has to be looked up when a reply arrives.
 
-Exactly once: code that has a reply, or a failure, for a request calls `complete`; code that catches an exception of gmproxy's own on the way of a
-request calls `abandon`. Whichever comes first is what the sink gets.
+Exactly once: code that has a reply for a request calls `complete`, where no server answers it calls `fail`, and code that catches an exception of
+gmproxy's own on the way of a request calls `abandon`. Whichever comes first is what the sink gets.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmproxy import internal_errors
 from gmproxy.protocol.commands import Command
@@ -17,20 +17,51 @@ from gmproxy.protocol.recv_buffer import RecvBuffer
 #: The answer to a request that gmproxy itself failed to answer (gmproxy.internal_errors).
 INTERNAL_ERROR = b"SERVER_ERROR internal error\r\n"
 
-#: Where a request stands. PRIMARY and BACKUP name the server that is being asked, COPY is what the backup gets of a
-#: change that the primary also gets. UNREADY waits for its key to be refilled before the primary is asked.
-PRIMARY, BACKUP, COPY, UNREADY = range(4)
-ROLES = ("primary", "backup", "copy", "unready")
+#: Which server is asked, for the log of slow requests: the primary, the backup in its place, or the backup for the copy of a change.
+PRIMARY, BACKUP, COPY = range(3)
+ROLES = ("primary", "backup", "copy")
+
+
+class Hop(NamedTuple):
+    """A step on the way of a key, for operators: what is done there, by which server (its label), and why, or when."""
+
+    step: str
+    server: str
+    reason: str
+
+
+class Route:
+    """Where a request can be sent: a server (gmproxy/backend), or what chooses among several, copies, or asks again (gmproxy/routing). What a class
+    derives from this in the compiled build stands in its .pxd."""
+
+    __slots__ = ()
+
+    def send(self, request: "Request") -> "ReplySink | None":
+        """Send `request`. Exactly one call of its sink follows, `on_reply`, `on_failure` or `on_internal_error`, perhaps before this returns.
+
+        Returns the client session that waits for no more replies by this, or None. Called from a session's greenlet or from a callback of the
+        loop; never waits. Whoever calls it abandons the request if it raises."""
+        raise NotImplementedError
+
+    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
+        """The way of a request for `key` as it is now: one that changes something, or one that only reads."""
+        raise NotImplementedError
 
 
 class ReplySink:
-    """What gets the reply to a request. What a class derives from this in the compiled build stands in its .pxd."""
+    """What gets the reply to a request. For the compiled build as above."""
 
     __slots__ = ()
 
     def on_reply(self, request: "Request") -> "ReplySink | None":
         """`request.reply` is there. Returns the client session that waits for no more replies by this, or None. Called by
         Request.complete alone, once for each request."""
+        raise NotImplementedError
+
+    def on_failure(self, request: "Request") -> "ReplySink | None":
+        """Instead of `on_reply`: no server answered; `request.error` says why, and `request.failed_server` who was asked last. Where several keys
+        were asked for, `request.reply` has what other servers answered, or is None. Returns the same as `on_reply`. Called by Request.fail
+        alone."""
         raise NotImplementedError
 
     def on_internal_error(self, request: "Request") -> "ReplySink | None":
@@ -123,19 +154,20 @@ class Request:
     quiet     True: the client said noreply
     renderer  the ReplyRenderer if the client gets the reply in another form; None: as it is
     reply     the complete answer of the server, or None while there is none
+    values_found  values in it
     has_value_offsets  for several keys: True if `reply` is as the server gave it, and `keys` know where in it their values are; False if it
               is an error, or was pieced together
     sink      the ReplySink that gets the reply; None if none waits for it, or it has it already
     connection_index  which of a backend's connections carries it (the same for all requests of one client, for their order)
-    role      PRIMARY, BACKUP, COPY or UNREADY
-    retried   True once it was sent a second time
-    mirror    for a write that also goes to a backup: that request, and for that one the write itself (routing/replicate.py)
+    role      PRIMARY, BACKUP or COPY
+    retried   True once it was sent to this server a second time
     error     the reason word, once a server failed on it
+    failed_server  the label of that server
     sent_at_byte  how many bytes the connection had queued before it
     """
 
-    __slots__ = ("command", "key", "keys", "line", "quiet", "renderer", "reply", "has_value_offsets", "sink", "connection_index",
-                 "role", "retried", "mirror", "error", "sent_at_byte")  # fmt: skip
+    __slots__ = ("command", "key", "keys", "line", "quiet", "renderer", "reply", "values_found", "has_value_offsets", "sink",
+                 "connection_index", "role", "retried", "error", "failed_server", "sent_at_byte")  # fmt: skip
 
     def __init__(self, command: Command | None, key: bytes, line: bytes) -> None:
         self.begin(command, key, line)
@@ -148,13 +180,14 @@ class Request:
         self.quiet = False
         self.renderer: ReplyRenderer | None = None
         self.reply: Any = None
+        self.values_found = 0
         self.has_value_offsets = False
         self.sink: ReplySink | None = None
         self.connection_index = 0
         self.role = PRIMARY
         self.retried = False
-        self.mirror: Request | None = None
         self.error: str | None = None
+        self.failed_server: str | None = None
         self.sent_at_byte = 0
 
     def complete(self) -> ReplySink | None:
@@ -171,6 +204,23 @@ class Request:
             return sink.on_reply(self)
         except Exception:
             internal_errors.record("request.complete")
+            return sink.on_internal_error(self)
+
+    def fail(self, reason: str, server: str) -> ReplySink | None:
+        """No server answers, the last of them, which has the label `server`, because of `reason`: tell the sink. Returns the same as `complete`,
+        and what holds for that holds for this."""
+        sink = self.sink
+        if sink is None:
+            return None
+        self.sink = None
+        self.error = reason
+        self.failed_server = server
+        self.retried = False
+        self.has_value_offsets = False
+        try:
+            return sink.on_failure(self)
+        except Exception:
+            internal_errors.record("request.fail")
             return sink.on_internal_error(self)
 
     def abandon(self) -> ReplySink | None:

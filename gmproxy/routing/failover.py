@@ -1,113 +1,145 @@
-"""While a server is ejected and the others share its keys (auto_eject_hosts): what has to be remembered of the keys that change.
+"""A primary that cannot answer is answered for by the backup.
 
-The server itself will come back with the old value: the key goes into its journal. And whoever took the change in its place
-has it as a guest: once the rings change again that value is old there, and the key goes into that server's journal, too.
+A read is simply asked again there. A change reaches the backup this way where it was not copied to it anyway (replicate.py): one on a condition,
+and every change where backups get no copies.
 """
 
-import time
-from collections.abc import Callable
-
 from gmproxy.backend.backend import Backend
-from gmproxy.placement.locators import Locator
-from gmproxy.protocol import limits
-from gmproxy.protocol.commands import Command
-from gmproxy.protocol.numbers import c_number
-from gmproxy.protocol.request import ReplySink, Request
-
-#: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
-LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
-
-#: Flags of the meta commands that hold it. An ms without one would live for ever.
-META_LIVES = (b"T", b"N")
+from gmproxy.protocol import cas_numbers
+from gmproxy.protocol.request import BACKUP, Hop, ReplySink, Request, Route, new_request
+from gmproxy.routing.shard import Shard
+from gmproxy.routing.step import Step
 
 
-class Detour:
+class Failover(Route):
     """
-    backends       list of Backend
-    home_locator   the ring with all of them: key -> index
-    longest_life   seconds that a value lives on a server that is not its own; 0: as its client said
+    main     is asked first
+    backup   is asked if that fails
     """
 
-    def __init__(self, backends: list[Backend], home_locator: Locator, longest_life: int) -> None:
-        self.backends = backends
-        self.home_locator = home_locator
-        self.longest_life = longest_life
+    __slots__ = ("main", "backup")
 
-    def take(self, request: Request, key: bytes, backend: Backend) -> None:
-        """`request` is about to change `key` on `backend`."""
-        home = self._home_of(key)
-        if home is not backend:
-            home.missed_key(key)
-            self._lodge(request, key, backend)
+    def __init__(self, main: Route, backup: Route) -> None:
+        self.main = main
+        self.backup = backup
 
-    def fill(self, request: Request, backend: Backend) -> None:
-        """`request` is about to copy a key to `backend`."""
-        if self._home_of(request.key) is not backend:
-            self._lodge(request, request.key, backend)
+    def send(self, request: Request) -> ReplySink | None:
+        attempt = Attempt.__new__(Attempt)
+        attempt.backup = self.backup
+        attempt.step_in(request)
+        return self.main.send(request)
 
-    def _home_of(self, key: bytes) -> Backend:
-        return self.backends[self.home_locator.locate(key)]
-
-    def _lodge(self, request: Request, key: bytes, backend: Backend) -> None:
-        backend.has_guest(key)
-        if self.longest_life and request.keys is None:
-            request.line = shorten_life(request.command, request.line, self.longest_life)
+    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
+        (last,) = self.backup.explain(key, is_change)
+        return [*self.main.explain(key, is_change), Hop("failover", last.server, f"if that fails: {last.reason}")]
 
 
-class Straggler(ReplySink):
-    """In the place of the owner of a change that was under way to `backend` when another became responsible for its key.
+class Attempt(Step):
+    """A request that the main server was asked. `backup`: whom to ask if that fails."""
 
-    What was noted then may have been deleted before this change was made, so it is noted again.
-    """
+    __slots__ = ("backup",)
 
-    __slots__ = ("sink", "backend")
+    def on_failure(self, request: Request) -> ReplySink | None:
+        self.step_out(request)
+        if request.keys is None:
+            return self.backup.send(request)
+        question = new_request(request.command, request.key, prefix_of(request))
+        question.keys = request.keys
+        question.sink = Substitute(request)
+        question.connection_index = request.connection_index
+        question.role = BACKUP
+        return self.backup.send(question)
 
-    def __init__(self, owner: ReplySink | None, backend: Backend) -> None:
-        self.sink = owner
-        self.backend = backend
 
-    def on_reply(self, request: Request) -> ReplySink | None:
-        request.sink = self.sink
-        self.backend.missed_change(request)
+class Substitute(ReplySink):
+    """Hands the answer to one request to another that could not get its own."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    def on_reply(self, question: Request) -> ReplySink | None:
+        request = self.request
+        request.reply = question.reply
+        request.has_value_offsets = False
         return request.complete()
 
-    def on_internal_error(self, request: Request) -> ReplySink | None:
-        request.sink = self.sink
-        return request.abandon()
+    def on_failure(self, question: Request) -> ReplySink | None:
+        request = self.request
+        request.reply = question.reply
+        return request.fail(question.error, question.failed_server)
+
+    def on_internal_error(self, question: Request) -> ReplySink | None:
+        return self.request.abandon()
 
 
-def follow_stragglers(backend: Backend, primary_of: Callable[[bytes], Backend | None]) -> None:
-    """Find the changes that are under way to `backend` and have no business there any more: `primary_of(key)` is another."""
-    for connection in backend.connections:
-        if connection is None:
-            continue
-        for request in connection.waiting:
-            if request.command.is_write and any(primary_of(key) is not backend for key in request.keys or (request.key,)):
-                request.sink = Straggler(request.sink, backend)
+class Standby(Failover):
+    """For changes of which the backup gets no copies (backup_writes = off): it has them from when it stood in. Such a key is old there as soon as it
+    changes on its primary.
+
+    backups   the servers that stand in
+    """
+
+    __slots__ = ("backups",)
+
+    def __init__(self, main: Route, backup: Route, backups: Shard) -> None:
+        super().__init__(main, backup)
+        self.backups = backups
+
+    def send(self, request: Request) -> ReplySink | None:
+        attempt = Attempt.__new__(Attempt)
+        attempt.backup = self.backup
+        attempt.step_in(request)
+        session = self.main.send(request)
+        if attempt.sink is not None:  # the primary has it, and has not failed at once
+            for key in request.keys or (request.key,):
+                self.backups.server_of(key).guest_leaves(key)
+        return session
 
 
-def shorten_life(command: Command, line: bytes, longest: int) -> bytes:
-    """The command `line` with a life of at most `longest` seconds. A life that is no number is left for the server to refuse: this
-    raises nothing, whatever a client has written."""
-    head, end, block = line.partition(b"\r\n")
-    words = head.split(b" ")
-    if command.is_meta:
-        words = [_shorter_flag(word, longest) if at > 1 else word for at, word in enumerate(words)]
-        if command.name == b"ms" and not any(word[:1] == b"T" for word in words[3:]):
-            words.append(b"T%d" % longest)
-    elif LIFE_AT.get(command.name, len(words)) < len(words):
-        at = LIFE_AT[command.name]
-        words[at] = _shorter(words[at], longest)
-    return b" ".join(words) + end + block
+class ActingMain(Route):
+    """One backup, in the place of a primary that failed on a request.
+
+    keeps_guests   True if it gets no copies: what it is told now is to be deleted when the primary is back
+    """
+
+    __slots__ = ("server", "keeps_guests")
+
+    def __init__(self, server: Backend, keeps_guests: bool) -> None:
+        self.server = server
+        self.keeps_guests = keeps_guests
+
+    def send(self, request: Request) -> ReplySink | None:
+        server = self.server
+        command = request.command
+        if server.label == request.failed_server and not command.idempotent:
+            return request.fail(request.error, server.label)  # it is the same server, and may have made it already
+        if self.keeps_guests and command.is_write:
+            for key in request.keys or (request.key,):
+                server.has_guest(key)
+        if command.conditional:
+            request.line = cas_numbers.line_for(request, cas_numbers.BACKUP_SET)
+        if command.is_meta or command.returns_values:
+            CasMarks.__new__(CasMarks).step_in(request)
+        request.role = BACKUP
+        return server.send(request)
+
+    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
+        return self.server.explain(key, is_change)
 
 
-def _shorter_flag(word: bytes, longest: int) -> bytes:
-    return word[:1] + _shorter(word[1:], longest) if word[:1] in META_LIVES else word
+class CasMarks(Step):
+    """The cas numbers in the answer are those of the backup."""
+
+    __slots__ = ()
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        cas_numbers.mark(request, cas_numbers.BACKUP_SET)
+        return Step.on_reply(self, request)
 
 
-def _shorter(word: bytes, longest: int) -> bytes:
-    life = c_number(word, -(2**63), 2**63 - 1)
-    if life is None:
-        return word
-    left = life - time.time() if life > limits.LONGEST_RELATIVE_LIFE else life
-    return b"%d" % longest if life == 0 or left > longest else word
+def prefix_of(part: Request) -> bytes:
+    """What stands in the line of `part`, a request for several keys, before the first of them."""
+    words = 2 if part.command.is_write else 1  # gat EXPTIME
+    return b" ".join(part.line.split(b" ", words)[:words]) + b" "

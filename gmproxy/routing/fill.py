@@ -1,205 +1,143 @@
 """A primary whose memory is new or has holes is filled again by what its clients ask for.
 
-On a miss the backup is asked, with the remaining life of the item: a meta get (memcached 1.6), or a plain get where the backup
-is older; a server of the binary protocol never tells it. The client gets the backup's value and the primary gets it too, by `add`,
-which never overwrites what a client may have written there in the meantime. A change that depends on what the server has, such as incr,
-is sent once its key was filled again.
-
-Between the question and the `add` somebody may change the key: then what was fetched is old and is not added. `fetches` of the
-primary says what is under way; a change takes its key out when it is sent. Several may ask for one key at a time: the first answer fills it
-for all of them.
+While a miss there proves nothing (`ask_backup_on_miss` of the server), the backup is asked; the client gets the backup's value, and the primary
+gets it too (fetch.py). A change that depends on what the server has, such as incr, is sent once its key was filled again.
 """
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable
 
 from gmproxy.backend.backend import Backend
-from gmproxy.protocol import internal_commands
-from gmproxy.protocol.commands import COMMANDS, META_GET, Command
-from gmproxy.protocol.meta_header import MetaHeader, replace_cas
-from gmproxy.protocol.request import BACKUP, ReplySink, Request, new_request
-from gmproxy.protocol.value_blocks import blocks_by_key, in_order
-from gmproxy.protocol.value_header import ValueHeader
+from gmproxy.protocol.request import Hop, ReplySink, Request, Route
+from gmproxy.protocol.value_blocks import END
+from gmproxy.routing.fetch import Fetching, MetaRefill, Refill
+from gmproxy.routing.shard import Shard
+from gmproxy.routing.stand_in import GuestNotes
+from gmproxy.routing.step import Step
 
-GET = COMMANDS[b"get"]
-
-#: Given to a `gets` that the backup answered. The primary has another number for the item, so a `cas` with this
-#: one fails with EXISTS, and the client reads again: it never overwrites a change it has not seen.
-UNMATCHED_CAS = 2**64 - 1
+#: How the answer of a server begins that has nothing, in the meta protocol as well.
+MISS = b"EN"
 
 
-class Fetching(ReplySink):
-    """Fetches values from the backups for `primary` on behalf of `request`.
+class Fill(Route):
+    """For all that is asked of `server`; concerns what reads.
 
-    router     knows the backup of a key
-    left       questions without an answer
-    in_doubt   True if a backup failed on one of them
+    source   the backups
+    adds     the route by which the server gets the values that it had not
     """
 
-    __slots__ = ("request", "primary", "router", "left", "in_doubt")
+    __slots__ = ("server", "source", "adds")
 
-    def __init__(self, request: Request, primary: Backend, router: Any) -> None:
-        self.request = request
-        self.primary = primary
-        self.router = router
-        self.left = 0
-        self.in_doubt = False
+    def __init__(self, server: Backend, source: Shard, adds: Route) -> None:
+        self.server = server
+        self.source = source
+        self.adds = adds
 
-    def fetch(self, keys: Collection[bytes]) -> ReplySink | None:
-        """Returns the session that waits for no more replies by this, if any."""
-        self.left = len(keys)
-        for key in keys:
-            self.primary.fetches.setdefault(key, self)  # the first to ask is the first to know, and that will do
-        tells_life = self.primary.options.backend_protocol == "text"
-        session = None
-        for key in keys:
-            session = self._ask(key, *internal_commands.fetch(key, tells_life)) or session
-        return session
+    def send(self, request: Request) -> ReplySink | None:
+        if request.command.is_read:
+            check = MissCheck.__new__(MissCheck)
+            check.route = self
+            check.step_in(request)
+        return self.server.send(request)
 
-    def _ask(self, key: bytes, command: Command, line: bytes) -> ReplySink | None:
-        question = new_request(command, key, line)
-        question.sink = self
-        question.connection_index = self.request.connection_index
-        question.role = BACKUP
-        return self.router.backup_of(key).submit(question)
+    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
+        way = self.server.explain(key, is_change)
+        if self.server.ask_backup_on_miss and not is_change:
+            way.append(Hop("fill", self.source.server_of(key).label, f"a miss is looked up there, and {self.server.label} is filled"))
+        return way
 
-    def on_reply(self, question: Request) -> ReplySink | None:
-        reply = question.reply
-        if question.command is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(question.key):
-            return self._ask(question.key, GET, b"get %b\r\n" % question.key)
-        if question.error is not None:
-            self.in_doubt = True
-        parse = parse_meta_get if question.command is META_GET else parse_get
-        found = parse(reply, self.primary.options.refill_ttl)
-        if found is not None:
-            self.found(question.key, *found)
-        if self.primary.fetches.get(question.key) is self:
-            del self.primary.fetches[question.key]
-            if found is not None:
-                self._add(question.key, *found)
-        self.left -= 1
-        return None if self.left else self.done()
-
-    def _add(self, key: bytes, flags: int, life: int, data: bytes) -> None:
-        """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
-        command, line = internal_commands.add_if_absent(key, flags, life, data)
-        refill = new_request(command, key, line)
-        refill.connection_index = self.request.connection_index
-        refill.role = BACKUP  # nobody waits for it and nobody else is asked if it fails
-        self.router.fill(refill, self.primary)
-
-    def found(self, key: bytes, flags: int, life: int, data: bytes) -> None:
-        """The backup has `key`."""
-
-    def done(self) -> ReplySink | None:
-        """All questions are answered."""
-        raise NotImplementedError
-
-    def on_internal_error(self, question: Request) -> ReplySink | None:
-        """Nothing that was fetched for the request is added to the primary, and the request is abandoned."""
-        for key in self.request.keys or (self.request.key,):
-            if self.primary.fetches.get(key) is self:
-                del self.primary.fetches[key]
-        return self.request.abandon()
+    def missed(self, request: Request) -> ReplySink | None:
+        """The server has no value for a key of `request`, but that proves nothing."""
+        kind = MetaRefill if request.command.is_meta else Refill
+        return kind(request, self.server, self.source, self.adds).ask()
 
 
-class Refill(Fetching):
-    """For a read: asks for the keys that `request`, answered by `primary`, did not find there.
+class MissCheck(Step):
+    """A request that reads, on its way to the server of the Fill `route`."""
 
-    values        the VALUE blocks there are, by key
+    __slots__ = ("route",)
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        self.step_out(request)
+        if self.route.server.ask_backup_on_miss and self._is_miss(request):
+            return self.route.missed(request)
+        return request.complete()
+
+    def _is_miss(self, request: Request) -> bool:
+        """True if the reply is without a value for a key that was asked for, and is no error."""
+        asked = 1 if request.keys is None else len(request.keys)
+        return request.values_found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS))
+
+
+class Adds(Route):
+    """Values from the backups go to `server`, which is filled.
+
+    notes      GuestNotes while other servers are ejected, else None
+    owner_of   key -> the server that has it at this moment
     """
 
-    __slots__ = ("values", "_had")
+    __slots__ = ("server", "notes", "owner_of")
 
-    def ask(self) -> ReplySink | None:
-        request = self.request
-        self.values = blocks_by_key(request.reply)
-        self._had = len(self.values)
-        keys = [key for key in dict.fromkeys(request.keys or [request.key]) if key not in self.values]
-        if not keys:  # a key that was asked for twice was found once: gat may have ended its life
-            return request.complete()
-        return self.fetch(keys)
+    def __init__(self, server: Backend, notes: GuestNotes | None, owner_of: Callable[[bytes], Backend]) -> None:
+        self.server = server
+        self.notes = notes
+        self.owner_of = owner_of
 
-    def found(self, key: bytes, flags: int, life: int, data: bytes) -> None:
-        cas = b" %d" % UNMATCHED_CAS if self.request.command.name in (b"gets", b"gats") else b""
-        self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, len(data) - 2, cas, data)]
-
-    def done(self) -> ReplySink | None:
-        request = self.request
-        if not self.in_doubt:
-            asked = len(request.keys or (request.key,)) - self._had
-            self.primary.lacked(asked, len(self.values) - self._had)
-        request.reply = in_order(request.keys or [request.key], self.values)
-        request.has_value_offsets = False
-        return request.complete()
+    def send(self, request: Request) -> ReplySink | None:
+        """`request` is without a sink: nobody waits for it."""
+        if self.owner_of(request.key) is not self.server:
+            return None  # not any more: what was noted of the key there may have been deleted already
+        if self.notes is not None:
+            self.notes.filled(request, self.server)
+        self.server.counters.fills += 1
+        return self.server.send(request)
 
 
-class MetaRefill(Fetching):
-    """For an mg: the backup is asked the same as the primary was, so that the client gets the answer that it asked for. If there is
-    one, the backup is asked again for what the primary needs."""
+class FillBeforeChange(Route):
+    """For changes. One that depends on what the server has waits until its key was filled.
 
-    __slots__ = ()
+    main      where the others go
+    held      the requests that wait, of the pool
+    release   sends one of them on its way, by the route that the pool has then
+    """
 
-    def ask(self) -> ReplySink | None:
-        request = self.request
-        same = new_request(request.command, request.key, request.line)
-        same.sink = self
-        same.connection_index = request.connection_index
-        same.role = BACKUP
-        return self.router.backup_of(request.key).submit(same)
+    __slots__ = ("main", "fill", "held", "release")
 
-    def on_reply(self, question: Request) -> ReplySink | None:
-        if self.left:
-            return Fetching.on_reply(self, question)
-        request = self.request
-        found = question.reply.startswith((b"HD", b"VA"))
-        if question.error is None:
-            self.primary.lacked(1, int(found))
-        if found:
-            request.reply = without_cas(question.reply)
-            self.fetch([request.key])
-        return request.complete()
+    def __init__(self, main: Route, fill: Fill, held: set[Request], release: Callable[[Request], ReplySink | None]) -> None:
+        self.main = main
+        self.fill = fill
+        self.held = held
+        self.release = release
 
-    def done(self) -> ReplySink | None:
-        return None
+    def send(self, request: Request) -> ReplySink | None:
+        fill = self.fill
+        if not (request.command.reads_old_value and fill.server.ask_backup_on_miss):
+            return self.main.send(request)
+        self.held.add(request)
+        return FetchFirst(request, fill, self).fetch([request.key])
+
+    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
+        way = self.main.explain(key, is_change)
+        if not self.fill.server.ask_backup_on_miss:
+            return way
+        source = self.fill.source.server_of(key).label
+        return [Hop("fill", source, f"a change of the present value waits until {self.fill.server.label} is filled"), *way]
 
 
-class Fetch(Fetching):
+class FetchFirst(Fetching):
     """For a change that depends on what the server has: fills its key, then sends it on its way."""
 
-    __slots__ = ()
+    __slots__ = ("route",)
 
-    def ask(self) -> ReplySink | None:
-        return self.fetch([self.request.key])
+    def __init__(self, request: Request, fill: Fill, route: FillBeforeChange) -> None:
+        super().__init__(request, fill.server, fill.source, fill.adds)
+        self.route = route
 
     def done(self) -> ReplySink | None:
-        return self.router.ready(self.request)
+        self.route.held.discard(self.request)
+        if self.request.sink is None:
+            return None  # it was abandoned
+        return self.route.release(self.request)
 
     def on_internal_error(self, question: Request) -> ReplySink | None:
-        self.router.never_ready(self.request)
+        self.route.held.discard(self.request)
         return Fetching.on_internal_error(self, question)
-
-
-def parse_meta_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
-    """(flags, life, data with CRLF) of a reply to `mg key f t v`, or None if there is no value; `life` if it does not tell."""
-    header = MetaHeader()
-    header.parse(reply)
-    if header.code != b"VA":
-        return None
-    for flag in header.flags:
-        if flag[:1] == b"t":
-            life = max(int(flag[1:]), 0)  # -1: for ever
-    return header.number(b"f", 0), life, reply[header.data_start :]
-
-
-def parse_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
-    """The same of a reply to `get key`, which does not tell the life."""
-    header = ValueHeader()
-    if not header.parse_value(reply, 0):
-        return None
-    return header.flags, life, reply[header.data_start : header.end]
-
-
-def without_cas(reply: bytes) -> bytes:
-    """A meta reply of the backup with a number that no item of the primary has."""
-    return replace_cas(reply, lambda number: UNMATCHED_CAS)

@@ -16,4 +16,4 @@ cdef class BatchOrder:
     cpdef finish_batch(self)
     @cython.locals(earlier=Request, number=Py_ssize_t)
     cdef set _keys_of_reads(self, list batch)
-    cdef set _unready_keys(self, list batch)
+    cdef set _held_keys(self, list batch)

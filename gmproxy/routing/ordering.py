@@ -7,7 +7,7 @@ was behind it must not be there first.
 
 from collections.abc import Iterable
 
-from gmproxy.protocol.request import UNREADY, Request
+from gmproxy.protocol.request import Request
 from gmproxy.routing.router import Router
 
 
@@ -16,10 +16,7 @@ def keys_of(request: Request) -> Iterable[bytes]:
 
 
 class BatchOrder:
-    """What the batch of one client has asked for so far. For a session's greenlet; never waits.
-
-    unready   router.unready: requests, of all clients, that wait for their key to be filled
-    """
+    """What the batch of one client has asked for so far. For a session's greenlet; never waits."""
 
     __slots__ = ("_router", "_keys_read", "_seen")
 
@@ -39,7 +36,7 @@ class BatchOrder:
         """
         if request.command.is_write:
             return not self._keys_of_reads(batch).isdisjoint(keys_of(request))
-        return self._router.unready > 0 and not self._unready_keys(batch).isdisjoint(keys_of(request))
+        return bool(self._router.held) and not self._held_keys(batch).isdisjoint(keys_of(request))
 
     def finish_batch(self) -> None:
         """The batch is answered."""
@@ -57,5 +54,5 @@ class BatchOrder:
         self._seen = len(batch)
         return self._keys_read
 
-    def _unready_keys(self, batch: list[Request]) -> set[bytes]:
-        return {earlier.key for earlier in batch if earlier.role == UNREADY}
+    def _held_keys(self, batch: list[Request]) -> set[bytes]:
+        return {earlier.key for earlier in batch if earlier in self._router.held}

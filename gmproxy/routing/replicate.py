@@ -1,4 +1,4 @@
-"""The backups' share of every change, so that what they answer for a lost primary is neither missing nor old.
+"""The backup's share of every change, so that what it answers for a lost primary is neither missing nor old.
 
 A backup gets the same commands in the same order as the primaries: a pool with backups has one link to each server, so there is one order
 of changes for all clients of this worker. Among several workers there is none: a primary and its backup may take the changes of two workers in
@@ -8,218 +8,285 @@ a backup answers otherwise (it had lost the key, or still had one that the prima
 add, replace and cas would come to other results there. Their value goes to the backup when the primary has stored it; if another
 change of the key went there meanwhile, nobody knows the order any more and the key is deleted instead.
 
-A change and its copy are twins: each refers to the other until both are answered. With backup_writes = async the client has
-its answer as soon as the primary's is there, with sync when both are. A primary that fails is answered for by the copy.
+With backup_writes = async the client has its answer as soon as the primary's is there, with sync when both are. A primary that fails is answered
+for by the copy.
 """
 
-from typing import Any
-
+from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
-from gmproxy.placement.locators import Locator
 from gmproxy.protocol import internal_commands, replica_commands
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
 from gmproxy.protocol.commands import Command
-from gmproxy.protocol.request import COPY, PRIMARY, ReplySink, Request, new_request
+from gmproxy.protocol.request import COPY, INTERNAL_ERROR, Hop, ReplySink, Request, Route, new_request
+from gmproxy.routing.counters import RouteCounters
+from gmproxy.routing.shard import Shard
+from gmproxy.routing.step import Step
+
+#: What became of a change on one of the two servers.
+WAITING, ANSWERED, FAILED = range(3)
 
 
-class Copies:
-    """
-    router             answers for a change that neither server could make
-    backups, locator   list of Backend, and gmproxy.placement.locators.Locator: key -> index into it
-    waited_for         True if the client's answer waits for the backup's (backup_writes = sync)
-    lost               copies that failed
-    differed           copies that a backup answered otherwise than the primary
-    """
+class UndecidedChanges:
+    """The changes on a condition of which the primary has not told the outcome: {key: a list of Outcome}. Of a pool; routes come and go."""
 
-    __slots__ = ("router", "backups", "locator", "waited_for", "lost", "differed", "_undecided")
+    __slots__ = ("by_key",)
 
-    def __init__(self, router: Any) -> None:
-        self.router = router
-        self.backups: list[Backend] = []
-        self.locator: Locator | None = None
-        self.waited_for = False
-        self.lost = 0
-        self.differed = 0
-        self._undecided = {}  # key -> the Outcomes that the primary has not told yet
+    def __init__(self) -> None:
+        self.by_key: dict[bytes, list[Outcome]] = {}
 
-    def serve(self, backups: list[Backend], locator: Locator | None, waited_for: bool) -> None:
-        """Copy to these from now on. What is on its way stays so."""
-        self.backups = backups
-        self.locator = locator
-        self.waited_for = waited_for
+    def __len__(self) -> int:
+        return sum(map(len, self.by_key.values()))
 
-    def undecided(self) -> int:
-        """How many changes by outcome are on their way."""
-        return sum(map(len, self._undecided.values()))
-
-    def backup_of(self, key: bytes) -> Backend:
-        return self.backups[self.locator.locate(key)]
-
-    # -- changes
-
-    def mirror_write(self, request: Request, primary: Backend) -> None:
-        """`request`, a change, is about to be sent to `primary`."""
-        if self._is_same_server(request.key, primary):
-            return
-        if request.command.conditional:
-            outcome = Outcome(request.sink, self)
-            request.sink = outcome
-            self._undecided.setdefault(request.key, []).append(outcome)
-            return
-        if request.command.is_read:
-            self.send_touch(request, request.key, primary)
-            return
-        if self._undecided:
-            self._overtake(request.key)
-        self._send_twin(request, request.command, request.line)
-
-    def send_touch(self, request: Request, key: bytes, primary: Backend) -> None:
-        """What a retrieval changes is the life of the item: the backup need not send the value for that."""
-        if self._is_same_server(key, primary):
-            return
-        if self._undecided:
-            self._overtake(key)
-        command, key, line = replica_commands.touch_command(request, key)
-        self._submit(new_request(command, key, line))
-
-    def _is_same_server(self, key: bytes, primary: Backend) -> bool:
-        """True if `key` has its own primary for a backup, as some have where the lists overlap: what is made there twice is wrong."""
-        return self.backup_of(key).label == primary.label
-
-    def _send_twin(self, request: Request, command: Command, line: bytes) -> None:
-        copy = new_request(command, request.key, line)
-        copy.mirror = request
-        request.mirror = copy
-        self._submit(copy)
-
-    def _submit(self, copy: Request) -> None:
-        copy.role = COPY
-        self.backup_of(copy.key).submit(copy)
-
-    def _send_value(self, request: Request) -> None:
-        """The primary has stored what `request` says: so must the backup."""
-        command, _, line = replica_commands.unconditional_write(request)
-        reply, request.reply = request.reply, None  # should the copy fail at once, it is not yet that which is waited for
-        self._send_twin(request, command, line)
-        request.reply = reply
-
-    def _forget(self, key: bytes) -> None:
-        """Nobody knows what the backup has under `key`, so it had better have nothing."""
-        command, line = internal_commands.delete(key)
-        self._submit(new_request(command, key, line))
-
-    def _overtake(self, key: bytes) -> None:
-        for outcome in self._undecided.get(key, ()):
+    def overtake(self, key: bytes) -> None:
+        """Another change of `key` goes to the backup."""
+        for outcome in self.by_key.get(key, ()):
             outcome.overtaken = True
 
     def overtake_all(self) -> None:
         """All keys are about to be flushed."""
-        for outcomes in self._undecided.values():
-            for outcome in outcomes:
-                outcome.overtaken = True
+        for key in self.by_key:
+            self.overtake(key)
 
-    def decided(self, outcome: "Outcome", request: Request) -> ReplySink | None:
-        """The primary has told what came of a change by outcome. Returns the session that waits for no more replies, if any."""
-        self.forget_outcome(outcome, request.key)
-        if request.role == PRIMARY and request.reply.startswith(request.command.success_prefixes):
-            if outcome.overtaken:
-                self._forget(request.key)
-            else:
-                self._send_value(request)
-                if self.waited_for and request.mirror.error is None:
-                    return None
-        return request.complete()
+    def note_outcome(self, outcome: "Outcome", key: bytes) -> None:
+        self.by_key.setdefault(key, []).append(outcome)
 
     def forget_outcome(self, outcome: "Outcome", key: bytes) -> None:
-        """`outcome`, of a change of `key`, is not undecided any longer."""
-        outcomes = self._undecided.get(key, [])
+        outcomes = self.by_key.get(key, [])
         if outcome in outcomes:
             outcomes.remove(outcome)
             if not outcomes:
-                del self._undecided[key]
+                del self.by_key[key]
 
-    # -- answers
 
-    def on_reply(self, request: Request) -> ReplySink | None:
-        """One of two twins has its reply. Returns the session that waits for no more replies by this, if any."""
-        if request.role == COPY:
-            return self._copy_answered(request, request.mirror)
-        copy = request.mirror
-        if copy.error is not None:
-            request.mirror = None
-        elif copy.reply is not None:
-            self._compare(request, copy)
-        elif self.waited_for:
+class Replicate(Route):
+    """For changes.
+
+    server       the primary
+    main         the route to it, for a change that is not copied as it is
+    backups      where the copies go
+    acting_main  the route to the backups in the place of the primary
+    undecided    the pool's UndecidedChanges
+    waited_for   True if the client's answer waits for the backup's (backup_writes = sync)
+    counters     RouteCounters
+    """
+
+    __slots__ = ("server", "main", "backups", "acting_main", "undecided", "waited_for", "counters", "_unwatched")
+
+    def __init__(
+        self,
+        server: Backend,
+        main: Route,
+        backups: Shard,
+        acting_main: Route,
+        undecided: UndecidedChanges,
+        waited_for: bool,
+        counters: RouteCounters,
+    ) -> None:
+        self.server = server
+        self.main = main
+        self.backups = backups
+        self.acting_main = acting_main
+        self.undecided = undecided
+        self.waited_for = waited_for
+        self.counters = counters
+        self._unwatched = UnwatchedCopy(counters)
+
+    def send(self, request: Request) -> ReplySink | None:
+        command = request.command
+        if command.is_read:
+            for key in request.keys or (request.key,):
+                self._copy_touch(request, key)
+            return self.main.send(request)
+        if self._is_same_server(request.key):
+            return self.main.send(request)
+        if command.conditional:
+            outcome = Outcome.__new__(Outcome)
+            outcome.begin(request, self)
+            return self.server.send(request)
+        self.undecided.overtake(request.key)
+        return self._send_twice(request)
+
+    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
+        (copy,) = self.backups.explain(key, is_change)
+        if self._is_same_server(key):
+            return self.main.explain(key, is_change)
+        waits = "its answer is waited for" if self.waited_for else "its answer is not waited for"
+        return [*self.server.explain(key, is_change), Hop("replicate", copy.server, f"gets a copy, {waits}: {copy.reason}")]
+
+    def _send_twice(self, request: Request) -> ReplySink | None:
+        step = CopiedChange.__new__(CopiedChange)
+        step.begin(request, self, WAITING)
+        session = step.send_copy(request.command, request.line)
+        return self.server.send(request) or session
+
+    def _copy_touch(self, request: Request, key: bytes) -> None:
+        """What a retrieval changes is the life of the item: the backup need not send the value for that."""
+        if not self._is_same_server(key):
+            self.undecided.overtake(key)
+            command, key, line = replica_commands.touch_command(request, key)
+            self._send_unwatched(command, key, line)
+
+    def _is_same_server(self, key: bytes) -> bool:
+        """True if `key` has its own primary for a backup, as some have where the lists overlap: what is made there twice is wrong."""
+        return self.backups.server_of(key).label == self.server.label
+
+    def send_outcome(self, request: Request, overtaken: bool) -> ReplySink | None:
+        """The primary has made `request`, a change on a condition: the backup must have the same, or nothing."""
+        if overtaken:
+            self.delete_copy(request.key)
+            return request.complete()
+        command, _, line = replica_commands.unconditional_write(request)
+        step = CopiedChange.__new__(CopiedChange)
+        step.begin(request, self, ANSWERED)
+        session = step.send_copy(command, line)
+        if step.sink is None:  # the copy was answered, or failed, at once; and so the client has its answer
+            return session
+        return step.proceed(request)
+
+    def delete_copy(self, key: bytes) -> None:
+        """Nobody knows what the backup has under `key`, so it had better have nothing."""
+        command, line = internal_commands.delete(key)
+        self._send_unwatched(command, key, line)
+
+    def _send_unwatched(self, command: Command, key: bytes, line: bytes) -> None:
+        copy = new_request(command, key, line)
+        copy.sink = self._unwatched
+        copy.role = COPY
+        self.backups.server_of(key).send(copy)
+
+    def is_unknown(self, key: bytes) -> None:
+        """A fault of our own: nobody knows which of the two servers has made a change of `key`. Never raises."""
+        for server in (self.server, self.backups.server_of(key)):
+            internal_errors.guarded("replicate.is_unknown", server.missed_key)(key)
+
+
+class CopiedChange(Step):
+    """A change and its copy. Both end here, and their client is answered once, by the primary if that has not failed."""
+
+    __slots__ = ("route", "request", "copy", "_on_main", "_on_backup")
+
+    def begin(self, request: Request, route: Replicate, on_main: int) -> None:
+        """Step in. `on_main`: WAITING or ANSWERED."""
+        self.step_in(request)
+        self.route = route
+        self.request = request
+        self.copy: Request | None = None
+        self._on_main = on_main
+        self._on_backup = WAITING
+
+    def send_copy(self, command: Command, line: bytes) -> ReplySink | None:
+        key = self.request.key
+        copy = new_request(command, key, line)
+        copy.sink = self
+        copy.role = COPY
+        self.copy = copy
+        return self.route.backups.server_of(key).send(copy)
+
+    def on_reply(self, one: Request) -> ReplySink | None:
+        if one is self.copy:
+            self._on_backup = ANSWERED
+        else:
+            self._on_main = ANSWERED
+        return self.proceed(one)
+
+    def on_failure(self, one: Request) -> ReplySink | None:
+        if one is self.copy:
+            self._on_backup = FAILED
+            self.route.counters.backup_writes_lost += 1
+        else:
+            self._on_main = FAILED
+        return self.proceed(one)
+
+    def proceed(self, last: Request) -> ReplySink | None:
+        """Something is known by `last`, the change or its copy: compare the two answers, and answer the client, if it is time."""
+        if self._on_main == WAITING:
             return None
-        return request.complete()
+        if self._on_backup == WAITING and (self._on_main == FAILED or self.route.waited_for):
+            return None
+        if self._on_main == ANSWERED and self._on_backup == ANSWERED:
+            self._compare()
+        return self._answer(last) if self.sink is not None else None
 
-    def _copy_answered(self, copy: Request, request: Request) -> ReplySink | None:
-        if request.error is not None:
-            copy.mirror = request.mirror = None
-            request.reply = copy.reply
+    def _compare(self) -> None:
+        """See to it that the backup has no value that the primary has not."""
+        request, copy = self.request, self.copy
+        if copy.reply != request.reply and replica_commands.replies_differ(request, copy):
+            self.route.counters.backup_writes_differed += 1
+            self.route.delete_copy(request.key)
+
+    def _answer(self, last: Request) -> ReplySink | None:
+        request = self.request
+        self.step_out(request)
+        if self._on_main == ANSWERED:
+            return request.complete()
+        if self._on_backup == ANSWERED:
+            request.reply = self.copy.reply
             mark_cas_number(request, BACKUP_SET)
             return request.complete()
-        if request.reply is None:
-            return None
-        self._compare(request, copy)
-        return request.complete() if self.waited_for else None
+        return request.fail(request.error, last.failed_server)
 
-    def _compare(self, request: Request, copy: Request) -> None:
-        """Both have answered: let them go of each other, and see to it that the backup has no value that the primary has not."""
-        copy.mirror = request.mirror = None
-        if copy.reply != request.reply and replica_commands.replies_differ(request, copy):
-            self.differed += 1
-            self._forget(request.key)
-
-    # -- failures
-
-    def primary_failed(self, request: Request, primary: Backend) -> ReplySink | None:
-        """`primary` failed on `request`, which has a twin: what the backup says of its copy is the answer."""
-        copy = request.mirror
-        if copy.reply is None and copy.error is None:
-            return None
-        copy.mirror = request.mirror = None
-        if copy.error is not None:
-            return self.router.give_up(request, primary, request.error)
-        request.reply = copy.reply
-        mark_cas_number(request, BACKUP_SET)
-        return request.complete()
-
-    def copy_failed(self, copy: Request, backup: Backend) -> ReplySink | None:
-        """`backup` failed on `copy`, and has the key in its journal now."""
-        self.lost += 1
-        request = copy.mirror
-        copy.mirror = None
-        if request is None:
-            return None
-        if request.error is not None:
-            request.mirror = None
-            return self.router.give_up(request, backup, request.error)
-        if request.reply is not None and self.waited_for:
-            request.mirror = None
-            return request.complete()
-        return None
+    def on_internal_error(self, one: Request) -> ReplySink | None:
+        """If the copy is concerned and the change still under way, that goes on; its client does not wait for it."""
+        request = self.request
+        session = None
+        if one is request:
+            session = Step.on_internal_error(self, request)
+        elif self.sink is not None:
+            sink, self.sink = self.sink, None
+            request.reply = INTERNAL_ERROR
+            session = sink.on_internal_error(request)
+        self.route.is_unknown(request.key)
+        return session
 
 
-class Outcome(ReplySink):
-    """Stands between a change by outcome and whoever asked for it.
+class Outcome(Step):
+    """A change on a condition, until the primary has told what came of it.
 
     overtaken   True once another change of the key went to the backup
     """
 
-    __slots__ = ("sink", "copies", "overtaken")
+    __slots__ = ("route", "overtaken")
 
-    def __init__(self, owner: ReplySink | None, copies: Copies) -> None:
-        self.sink = owner
-        self.copies = copies
+    def begin(self, request: Request, route: Replicate) -> None:
+        """Step in."""
+        self.step_in(request)
+        self.route = route
         self.overtaken = False
+        route.undecided.note_outcome(self, request.key)
 
     def on_reply(self, request: Request) -> ReplySink | None:
-        request.sink = self.sink
-        return self.copies.decided(self, request)
+        self.route.undecided.forget_outcome(self, request.key)
+        self.step_out(request)
+        if request.reply.startswith(request.command.success_prefixes):
+            return self.route.send_outcome(request, self.overtaken)
+        return request.complete()
+
+    def on_failure(self, request: Request) -> ReplySink | None:
+        self.route.undecided.forget_outcome(self, request.key)
+        self.step_out(request)
+        return self.route.acting_main.send(request)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
-        self.copies.forget_outcome(self, request.key)
-        request.sink = self.sink
-        return request.abandon()
+        self.route.undecided.forget_outcome(self, request.key)
+        self.route.is_unknown(request.key)
+        return Step.on_internal_error(self, request)
+
+
+class UnwatchedCopy(ReplySink):
+    """Gets the replies to copies that nobody waits for."""
+
+    __slots__ = ("_counters",)
+
+    def __init__(self, counters: RouteCounters) -> None:
+        self._counters = counters
+
+    def on_reply(self, copy: Request) -> ReplySink | None:
+        return None
+
+    def on_failure(self, copy: Request) -> ReplySink | None:
+        self._counters.backup_writes_lost += 1
+        return None
+
+    def on_internal_error(self, copy: Request) -> ReplySink | None:
+        return None

@@ -64,7 +64,7 @@ class Channel:
             self._sockets.pop().close()
         self.sock.close()
 
-    def send(self, message: Message, passed: Sequence[socket.socket] = ()) -> None:
+    def send_message(self, message: Message, passed: Sequence[socket.socket] = ()) -> None:
         """Send `message`, and pass the sockets `passed` (they stay open here). Raises OSError."""
         data = encode(message, len(passed))
         if passed:
@@ -147,7 +147,7 @@ def send_command(path: str, command: str, *arguments: str, timeout: float = 10.0
         sock.settimeout(timeout)
         sock.connect(path)
         channel = Channel(sock)
-        channel.send({"command": command, "arguments": list(arguments)})
+        channel.send_message({"command": command, "arguments": list(arguments)})
         messages: list[tuple[Message, list[socket.socket]]] = []
         while not messages:
             messages = channel.receive()

@@ -21,8 +21,8 @@ def pair():
 
 def test_a_message(pair):
     one, other = pair
-    one.send({"command": "stats", "arguments": ["a\nb", "ü"]})
-    one.send({})
+    one.send_message({"command": "stats", "arguments": ["a\nb", "ü"]})
+    one.send_message({})
     assert other.receive() == [({"command": "stats", "arguments": ["a\nb", "ü"]}, []), ({}, [])]
 
 
@@ -40,7 +40,7 @@ def test_in_pieces(pair):
 def test_a_large_one(pair):
     one, other = pair
     message = {"text": "x" * 3_000_000}
-    sender = threading.Thread(target=one.send, args=(message,))
+    sender = threading.Thread(target=one.send_message, args=(message,))
     sender.start()
     got = []
     while not got:
@@ -52,9 +52,9 @@ def test_a_large_one(pair):
 def test_sockets_go_along(pair):
     one, other = pair
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        one.send({"number": 1}, [first, second])
-        one.send({"number": 2})
-        one.send({"number": 3}, [first])
+        one.send_message({"number": 1}, [first, second])
+        one.send_message({"number": 2})
+        one.send_message({"number": 3}, [first])
         got = []
         while len(got) < 3:
             got += other.receive()
@@ -78,7 +78,7 @@ def test_who_takes_nothing_is_given_up(pair, monkeypatch):
     monkeypatch.setattr(control_socket, "SEND_TIMEOUT", 0.05)
     one, _ = pair
     with pytest.raises(OSError):
-        one.send({"text": "x" * 10_000_000})
+        one.send_message({"text": "x" * 10_000_000})
 
 
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b"\xff\n", b"{\n"])
@@ -130,7 +130,7 @@ def test_an_operator_asks(tmp_path):
         def answer():
             channel = control_socket.Channel(listening.accept()[0], control_socket.MAX_COMMAND)
             ((message, _),) = channel.receive()
-            channel.send({"heard": message})
+            channel.send_message({"heard": message})
             channel.close()
 
         thread = threading.Thread(target=answer)

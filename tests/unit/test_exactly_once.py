@@ -8,6 +8,7 @@ import gevent
 import pytest
 from gevent import socket
 from support.requests import request_for
+from support.routes import Client
 
 from gmproxy import internal_errors
 from gmproxy.backend import connect
@@ -32,16 +33,6 @@ def from_zero():
     internal_errors.forget()
 
 
-class Client(message.ReplySink):
-    def __init__(self):
-        self.replies = []
-
-    def on_reply(self, request):
-        self.replies.append(request.reply)
-
-    on_internal_error = on_reply
-
-
 class Raises(message.ReplySink):
     """An owner between a request and `client` that fails as soon as it gets the reply."""
 
@@ -52,6 +43,8 @@ class Raises(message.ReplySink):
     def on_reply(self, request):
         self.times += 1
         raise KeyError("of our own")
+
+    on_failure = on_reply
 
     def on_internal_error(self, request):
         request.sink = self.client
@@ -69,7 +62,7 @@ def test_a_reply_reaches_the_owner_once():
     request.complete()
     request.complete()
     request.abandon()
-    assert client.replies == [b"END\r\n"]
+    assert client.heard == [b"END\r\n"]
 
 
 def test_an_abandoned_request_is_not_answered_later():
@@ -79,7 +72,27 @@ def test_an_abandoned_request_is_not_answered_later():
     request.abandon()
     request.reply = b"END\r\n"
     request.complete()
-    assert client.replies == [INTERNAL_ERROR]
+    assert client.heard == [INTERNAL_ERROR]
+
+
+def test_a_failure_reaches_the_owner_once():
+    client = Client()
+    request = request_for(b"get k\r\n")
+    request.sink = client
+    request.retried = request.has_value_offsets = True
+    assert request.fail(TIMEOUT, "a:1") is client
+    assert (request.error, request.failed_server, request.retried, request.has_value_offsets) == (TIMEOUT, "a:1", False, False)
+    request.reply = b"END\r\n"
+    assert request.fail(CLOSED, "b:2") is request.complete() is request.abandon() is None
+    assert client.heard == [(TIMEOUT, "a:1")] and request.error == TIMEOUT
+
+
+def test_for_an_owner_that_fails_on_a_failure_its_client_gets_an_error():
+    client = Client()
+    request = request_for(b"get k\r\n")
+    request.sink = owner = Raises(client)
+    assert request.fail(TIMEOUT, "a:1") is client
+    assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors.count() == 1
 
 
 def test_for_an_owner_that_fails_its_client_gets_an_error():
@@ -88,7 +101,7 @@ def test_for_an_owner_that_fails_its_client_gets_an_error():
     request.sink = owner = Raises(client)
     request.reply = b"END\r\n"
     request.complete()
-    assert client.replies == [INTERNAL_ERROR] and owner.times == internal_errors.count() == 1
+    assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors.count() == 1
 
 
 # -- a link
@@ -119,7 +132,7 @@ class Peer:
     def ask(self, line, owner, keys=None):
         request = request_for(line, keys)
         request.sink = owner
-        self.router.route(request)
+        self.router.send(request)
         return request
 
     def turn(self):
@@ -145,7 +158,7 @@ def test_an_owner_that_fails_costs_the_others_nothing(peer):
     peer.turn()
     peer.server.sendall(b"END\r\n" * 3)
     peer.turn()
-    assert [client.replies for client in clients] == [[b"END\r\n"], [INTERNAL_ERROR], [b"END\r\n"]]
+    assert [client.heard for client in clients] == [[b"END\r\n"], [INTERNAL_ERROR], [b"END\r\n"]]
     assert not peer.link.closed and internal_errors.count() == 1
 
 
@@ -172,8 +185,8 @@ def test_nor_when_the_link_ends(peer, reason):
         peer.ask(b"set k%d 0 0 1\r\nx\r\n" % number, owner)
     peer.turn()
     peer.link.fail(reason)
-    failed = b"SERVER_ERROR %b 127.0.0.1:1\r\n" % reason.encode()
-    assert [client.replies for client in clients] == [[failed], [INTERNAL_ERROR], [failed]]
+    failed = (reason, "127.0.0.1:1")
+    assert [client.heard for client in clients] == [[failed], [INTERNAL_ERROR], [failed]]
 
 
 def test_a_meter_that_fails_costs_no_reply(peer):
@@ -186,7 +199,7 @@ def test_a_meter_that_fails_costs_no_reply(peer):
     peer.turn()
     peer.server.sendall(b"END\r\n")
     peer.turn()
-    assert client.replies == [b"END\r\n"] and internal_errors.count() == 1 and not peer.link.closed
+    assert client.heard == [b"END\r\n"] and internal_errors.count() == 1 and not peer.link.closed
 
 
 def test_a_server_is_not_to_blame_for_an_error_of_ours(peer):
@@ -195,7 +208,7 @@ def test_a_server_is_not_to_blame_for_an_error_of_ours(peer):
         peer.ask(b"set k%d 0 0 1\r\nx\r\n" % number, client)
     peer.turn()
     peer.link.fail(CLOSED, "internal error", False)
-    assert all(len(client.replies) == 1 for client in clients)
+    assert all(len(client.heard) == 1 for client in clients)
     assert peer.backend.health.failures == 0
 
 
@@ -204,7 +217,7 @@ def test_many_replies_that_cannot_be_do_not_eject_a_server(peer):
         client = Client()
         peer.ask(b"set k%d 0 0 1\r\nx\r\n" % number, client)
         peer.backend.connections[0].fail(PROTOCOL, "unexpected")
-        assert client.replies == [b"SERVER_ERROR protocol 127.0.0.1:1\r\n"]
+        assert client.heard == [("protocol", "127.0.0.1:1")]
     assert not peer.backend.health.ejected
     assert peer.backend.health.probe_is_due(gevent.get_hub().loop.now()), "it is probed at once"
 
@@ -236,13 +249,14 @@ def test_nor_behind_a_change_of_one_of_its_keys(peer):
 
 def test_nor_behind_a_flush(peer):
     read, flush = request_for(b"get a\r\n"), message.Request(commands.COMMANDS[b"flush_all"], b"", b"flush_all\r\n")
+    clients = []
     for request in (read, flush):
         request.sink = Client()
-        request.role = message.BACKUP
+        clients.append(request.sink)
         peer.link.submit(request)
     peer.turn()
     peer.link.fail(RESET)
-    assert peer.backend.connections[0] is None and len(read.reply) and len(flush.reply)
+    assert peer.backend.connections[0] is None and [client.heard for client in clients] == [[(RESET, "127.0.0.1:1")]] * 2
 
 
 # -- several keys
@@ -257,11 +271,11 @@ def test_of_a_retrieval_that_was_split_an_abandoned_part_is_the_end(order):
     request = request_for(b"get a b\r\n")
     request.line, request.keys = b"get ", KeyList([b"a", b"b"])
     request.sink = client
-    router.route(request)
+    router.send(request)
     parts = [backend.connections[0].waiting[0] for backend in backends]
     for backend in backends:
         backend.connections[0].closed or backend.close()
     parts[order[0]].abandon()
     parts[order[1]].reply = b"END\r\n"
     parts[order[1]].complete()
-    assert client.replies == [INTERNAL_ERROR]
+    assert client.heard == [INTERNAL_ERROR]

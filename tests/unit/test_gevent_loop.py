@@ -172,7 +172,7 @@ def test_what_is_no_command(connect, errors):
 
 
 def test_an_operator_that_gets_no_result_is_disconnected(connect, errors, monkeypatch):
-    monkeypatch.setattr("gmproxy.process.peer.Peer.send", lambda *arguments: fail())
+    monkeypatch.setattr("gmproxy.process.peer.Peer.send_message", lambda *arguments: fail())
     server = ControlServer(GeventLoop(), lambda name, arguments, then: then({}))
     sock = connect(server)
     sock.sendall(command("x"))

@@ -86,7 +86,7 @@ def test_how_many_words_it_takes(command):
 def test_a_fresh_request():
     request = message.Request(COMMANDS[b"get"], b"a", b"get a\r\n")
     assert (request.command, request.key, request.line) == (COMMANDS[b"get"], b"a", b"get a\r\n")
-    assert (request.keys, request.reply, request.sink, request.mirror, request.error) == (None,) * 5
+    assert (request.keys, request.reply, request.sink, request.error, request.failed_server) == (None,) * 5
     assert (request.quiet, request.retried, request.role, request.connection_index) == (False, False, message.PRIMARY, 0)
 
 

@@ -45,7 +45,7 @@ class Ends:
     def fill(self):
         """Send until something has to wait."""
         while not self.peer.unsent:
-            self.peer.send({"text": "x" * 10_000})
+            self.peer.send_message({"text": "x" * 10_000})
 
     def read(self):
         with contextlib.suppress(BlockingIOError):
@@ -69,7 +69,7 @@ def ends(loop):
 
 def test_messages_go_and_come(loop, ends):
     one = ends()
-    one.peer.send({"a": 1})
+    one.peer.send_message({"a": 1})
     assert one.read() == b'{"a": 1}\n'
     one.other.send(b'{"b": 2}\n{"c": 3}\n')
     turn(loop)
@@ -80,7 +80,7 @@ def test_what_has_to_wait_is_sent_when_it_is_taken(loop, ends):
     sent = []
     one = ends(patience=60, on_drained=lambda: sent.append(True))
     one.fill()
-    one.peer.send({"last": True})
+    one.peer.send_message({"last": True})
     came = b""
     while not came.endswith(b'{"last": true}\n'):
         came += one.read()
@@ -95,14 +95,14 @@ def test_one_who_takes_nothing_is_lost(loop, ends):
     while not one.lost:
         loop.run_once()
     assert one.lost == ["it takes nothing"]
-    one.peer.send({"more": True})
+    one.peer.send_message({"more": True})
     assert (one.peer.unsent, one.lost) == (0, ["it takes nothing"])
 
 
 def test_one_who_takes_a_little_at_a_time_is_not(loop, ends):
     one = ends()
     one.fill()
-    one.peer.send({"text": "x" * 50_000})
+    one.peer.send_message({"text": "x" * 50_000})
     timers = 0
     while one.peer.unsent and timers < 100:
         one.other.recv(1 << 16)
@@ -114,7 +114,7 @@ def test_one_who_takes_a_little_at_a_time_is_not(loop, ends):
 def test_one_for_whom_too_much_waits_is_lost(ends):
     one = ends(patience=60)
     for _ in range(1000):
-        one.peer.send({"text": "x" * 10_000})
+        one.peer.send_message({"text": "x" * 10_000})
         if one.lost:
             break
     assert one.lost == ["too much waits to be sent"]
@@ -122,7 +122,7 @@ def test_one_for_whom_too_much_waits_is_lost(ends):
 
 def test_a_single_message_may_be_as_long_as_it_is(loop, ends):
     one = ends(patience=60)
-    one.peer.send({"text": "x" * 10 * MAX_UNSENT})
+    one.peer.send_message({"text": "x" * 10 * MAX_UNSENT})
     came = 0
     while came < 10 * MAX_UNSENT:
         came += len(one.read())
@@ -145,7 +145,7 @@ def test_one_who_has_gone(loop, ends):
     one.other.close()
     turn(loop)
     other.other.close()
-    other.peer.send({"a": 1})
+    other.peer.send_message({"a": 1})
     assert one.lost == other.lost == [CLOSED]
 
 
@@ -167,7 +167,7 @@ def test_last_words(ends):
     one = ends()
     one.other.send(b'{"failed": "why"}\n')
     one.other.close()
-    one.peer.send({"a": 1})
+    one.peer.send_message({"a": 1})
     assert one.lost == [CLOSED]
     one.peer.read_rest()
     assert one.heard == [{"failed": "why"}]
@@ -179,7 +179,7 @@ def test_sockets_that_were_to_go_along_are_closed(ends, end):
     one.fill()
     before = len(os.listdir("/proc/self/fd"))
     with socket.socket() as sock:
-        one.peer.send({}, [sock, sock])
+        one.peer.send_message({}, [sock, sock])
         assert len(os.listdir("/proc/self/fd")) == before + 3
     getattr(one.peer, end)()
     assert len(os.listdir("/proc/self/fd")) == before - 1

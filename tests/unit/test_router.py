@@ -2,26 +2,16 @@
 
 import functools
 import logging
-from types import SimpleNamespace
 
 import pytest
+from support.requests import request_for
+from support.routes import Client, UnconnectedServer, options_of
 
-from gmproxy.backend.backend import Backend
 from gmproxy.config import configuration
-from gmproxy.protocol import request as message
-from gmproxy.protocol.commands import COMMANDS
-from gmproxy.protocol.request import Request
+from gmproxy.protocol.request import INTERNAL_ERROR
 from gmproxy.routing.router import Router
 
 NOW = 1000.0
-
-
-class Client(message.ReplySink):
-    def __init__(self):
-        self.heard = []
-
-    def on_reply(self, request):
-        self.heard.append(request.reply)
 
 
 class Ring:
@@ -29,17 +19,21 @@ class Ring:
 
     key = b"k"
 
-    def __init__(self):
+    def __init__(self, *further):
         self.client = Client()
-        (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "-s", "127.0.0.1:2", "-b", "127.0.0.1:3", "--auto-eject-hosts"], {})
-        options = SimpleNamespace(**vars(options), lanes=1)
+        self.options = options = options_of("-s", "127.0.0.1:1", "-s", "127.0.0.1:2", "-b", "127.0.0.1:3", "--auto-eject-hosts", *further)
         self.router = Router(options)
-        primaries = [Backend(server, options, self.router, logging.getLogger("test"), True) for server in options.server]
-        (self.backup,) = [Backend(server, options, self.router, logging.getLogger("test")) for server in options.backup]
-        place = functools.partial(configuration.placement_for, options, options.server)
-        self.router.serve(primaries, place, [self.backup], configuration.placement_for(options, options.backup).locator)
+        self.primaries = [UnconnectedServer(server, options, self.router, logging.getLogger("test"), True) for server in options.server]
+        (self.backup,) = [UnconnectedServer(server, options, self.router, logging.getLogger("test")) for server in options.backup]
+        self.serve(self.primaries, [self.backup])
         self.home = self.router.primary_of(self.key)
-        (self.other,) = [backend for backend in primaries if backend is not self.home]
+        (self.other,) = [backend for backend in self.primaries if backend is not self.home]
+
+    def serve(self, primaries, backups):
+        options = self.options
+        place = functools.partial(configuration.placement_for, options, [backend.server for backend in primaries])
+        locator = configuration.placement_for(options, [backend.server for backend in backups]).locator if backups else None
+        self.router.serve(primaries, place, backups, locator)
 
     def eject(self, backend):
         backend.health.failed(NOW, backend.options.server_failure_limit)
@@ -50,9 +44,21 @@ class Ring:
         backend.restored()
 
     def request(self, line):
-        request = Request(COMMANDS[line.split()[0]], self.key, line)
+        request = request_for(line)
         request.sink = self.client
         return request
+
+    def send(self, line):
+        request = self.request(line)
+        self.router.send(request)
+        return request
+
+
+def answer(backend, reply):
+    """`backend` answers the oldest of the requests that wait for it."""
+    request = backend.connections[0].waiting.popleft()
+    request.reply = reply
+    return backend.request_answered(request, reply.count(b"VALUE "))
 
 
 def waiting(backend):
@@ -64,31 +70,58 @@ def ring():
     return Ring()
 
 
+ADD = b"add k 7 60 1\r\n5\r\n"
+FIVE = b"VA 1 f7 t60\r\n5\r\n"
+
+
+# -- when a server is ejected, and restored
+
+
 def test_while_it_is_ejected_another_has_its_keys(ring):
     ring.eject(ring.home)
     assert ring.router.primary_of(ring.key) is ring.other
-    ring.router.route(ring.request(b"set k 0 0 1\r\nx\r\n"))
+    ring.send(b"set k 0 0 1\r\nx\r\n")
     assert ring.key in ring.home.invalidations and ring.key in ring.other.guests
     ring.restore(ring.home)
     assert ring.router.primary_of(ring.key) is ring.home
-    assert ring.key in ring.other.invalidations and not ring.other.guests and ring.router.detour is None
+    assert ring.key in ring.other.invalidations and not ring.other.guests
+    ring.send(b"set k 0 0 1\r\nx\r\n")
+    assert not ring.other.guests, "from now on nothing is noted"
 
 
 @pytest.mark.parametrize("away", [False, True])
-def test_who_lost_a_key_is_not_filled_with_it(ring, away):
+@pytest.mark.parametrize("changes", [False, True])
+def test_who_lost_a_key_is_not_filled_with_it(ring, away, changes):
     """The question was asked when the key was looked for there."""
     if away:
         ring.eject(ring.home)
-    loser, finder = (ring.home, ring.other) if away else (ring.other, ring.home)
-    for backend in (loser, finder):
-        ring.router.fill(ring.request(b"add k 0 0 1\r\nx\r\n"), backend)
-    assert (loser.counters.fills, finder.counters.fills, waiting(loser), waiting(finder)) == (0, 1, [], [b"add k 0 0 1\r\nx\r\n"])
-    assert (ring.key in finder.guests) == away
+    loser = ring.other if away else ring.home
+    ring.send(b"incr k 1\r\n")
+    if changes:
+        (ring.restore if away else ring.eject)(ring.home)
+    answer(ring.backup, FIVE)
+    finder = loser if not changes else ring.home if away else ring.other
+    assert loser.counters.fills == (not changes)
+    assert waiting(finder) == ([] if changes else [ADD]) + [b"incr k 1\r\n"]
+    assert finder is loser or waiting(loser) == []
+    assert (ring.key in finder.guests) == (finder is ring.other)
+
+
+def test_a_read_that_looked_for_it_where_it_is_no_longer_fills_nobody(ring):
+    """What was noted of the key there may have been deleted already: a value that came later would be read when the rings change once more."""
+    ring.eject(ring.home)
+    ring.send(b"get k\r\n")
+    ring.restore(ring.home)
+    answer(ring.other, b"END\r\n")
+    answer(ring.backup, FIVE)
+    assert ring.client.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"]
+    assert waiting(ring.other) == waiting(ring.home) == []
+    assert ring.key not in ring.other.guests and not ring.other.fetches
 
 
 def test_what_is_being_fetched_when_the_ring_changes_is_not_filled(ring):
     ring.eject(ring.home)
-    ring.router.route(ring.request(b"incr k 1\r\n"))
+    ring.send(b"incr k 1\r\n")
     assert list(ring.other.fetches) == [ring.key] and waiting(ring.backup) == [b"mg k f t v\r\n"]
     ring.restore(ring.home)
     assert not ring.other.fetches
@@ -96,31 +129,150 @@ def test_what_is_being_fetched_when_the_ring_changes_is_not_filled(ring):
 
 def test_a_change_that_waited_for_its_key_goes_to_who_has_it_then(ring):
     ring.eject(ring.home)
-    change = ring.request(b"incr k 1\r\n")
-    ring.router.route(change)
-    assert ring.router.unready == 1 and waiting(ring.other) == []
+    change = ring.send(b"incr k 1\r\n")
+    assert ring.router.held == {change} and waiting(ring.other) == []
     ring.restore(ring.home)
-    question = ring.backup.connections[0].waiting[0]
-    question.reply = b"EN\r\n"
-    question.sink.on_reply(question)
-    assert ring.router.unready == 0
+    answer(ring.backup, b"EN\r\n")
+    assert not ring.router.held
     assert (waiting(ring.home), waiting(ring.other)) == ([b"incr k 1\r\n"], [])
 
 
 def test_a_change_under_way_when_the_ring_changes_is_noted_when_it_is_answered(ring):
     ring.eject(ring.home)
-    ring.router.route(ring.request(b"set k 0 0 1\r\nx\r\n"))
-    change = ring.other.connections[0].waiting[0]
+    ring.send(b"set k 0 0 1\r\nx\r\n")
     ring.restore(ring.home)
     ring.other.invalidations.clear()  # it was told to forget the key, before it knew it
-    change.reply = b"STORED\r\n"
-    ring.other.request_answered(change, 0)
+    answer(ring.other, b"STORED\r\n")
     assert ring.key in ring.other.invalidations
     assert ring.client.heard == [b"STORED\r\n"]
 
 
 def test_what_is_noted_is_no_longer_being_fetched(ring):
-    ring.router.route(ring.request(b"incr k 1\r\n"))
+    ring.send(b"incr k 1\r\n")
     assert ring.home.fetches
     ring.home.missed_key(ring.key)
     assert not ring.home.fetches
+
+
+# -- a request in flight ends on the route that it began with
+
+
+@pytest.mark.parametrize("line, reply", [(b"get k\r\n", b"VALUE k 0 1\r\n1\r\nEND\r\n"), (b"delete k\r\n", b"DELETED\r\n")])
+def test_without_backups_any_more_a_request_in_flight_still_has_those_it_began_with(ring, line, reply):
+    ring.send(line)
+    ring.serve(ring.primaries, [])
+    ring.home.connections[0].fail("timeout")
+    assert waiting(ring.backup) == [line] and ring.client.heard == []
+    answer(ring.backup, reply)
+    assert ring.client.heard == [reply]
+    ring.send(line)
+    ring.home.connections[0].fail("timeout")
+    assert ring.client.heard[1:] == [("timeout", ring.home.label)]
+
+
+def test_a_request_in_flight_to_a_server_that_is_none_any_more_ends_there(ring):
+    ring.send(b"get k\r\n")
+    ring.serve([ring.other], [ring.backup])
+    assert ring.router.primary_of(ring.key) is ring.other
+    answer(ring.home, b"VALUE k 0 1\r\n1\r\nEND\r\n")
+    assert ring.client.heard == [b"VALUE k 0 1\r\n1\r\nEND\r\n"] and waiting(ring.other) == []
+
+
+def test_an_outcome_is_told_to_the_backup_that_there_was(ring):
+    ring.home.ask_backup_on_miss = False
+    ring.send(b"add k 0 0 1\r\nx\r\n")
+    ring.serve(ring.primaries, [])
+    assert len(ring.router.undecided) == 1
+    answer(ring.home, b"STORED\r\n")
+    assert waiting(ring.backup) == [b"set k 0 0 1\r\nx\r\n"] and len(ring.router.undecided) == 0
+    assert ring.client.heard == [b"STORED\r\n"]
+
+
+def test_a_change_of_which_the_backup_is_told_by_the_route_before_overtakes_one_of_the_next(ring):
+    """The changes whose outcome is not known are those of the pool."""
+    ring.home.ask_backup_on_miss = False
+    ring.send(b"add k 0 0 1\r\nx\r\n")
+    ring.serve(ring.primaries, [ring.backup])
+    ring.home.ask_backup_on_miss = False
+    ring.send(b"set k 0 0 1\r\ny\r\n")
+    answer(ring.home, b"STORED\r\n")
+    assert waiting(ring.backup) == [b"set k 0 0 1\r\ny\r\n", b"delete k\r\n"]
+
+
+def test_a_configuration_that_cannot_be_served_changes_nothing(ring):
+    def place(live=None):
+        raise ValueError("a fault of the test")
+
+    with pytest.raises(ValueError):
+        ring.router.serve([ring.other], place, [], None)
+    assert ring.router.backends == ring.primaries and ring.router.backups == [ring.backup] and ring.router.primary_of(ring.key) is ring.home
+
+
+# -- where nobody answers
+
+
+@pytest.mark.parametrize(
+    "line, on_get_error, reply",
+    [
+        (b"get k\r\n", "error", b"SERVER_ERROR timeout 127.0.0.1:1\r\n"),
+        (b"get k\r\n", "miss", b"END\r\n"),
+        (b"mg k v\r\n", "miss", b"EN\r\n"),
+        (b"set k 0 0 1\r\nx\r\n", "miss", b"SERVER_ERROR timeout 127.0.0.1:1\r\n"),
+    ],
+)
+def test_what_the_client_gets_then(line, on_get_error, reply):
+    ring = Ring("--on-get-error", on_get_error)
+    request = ring.request(line)
+    request.fail("timeout", "127.0.0.1:1")
+    assert ring.router.reply_to_failure(request) == reply
+    assert ring.router.counters.misses_for_errors == (reply in (b"END\r\n", b"EN\r\n"))
+
+
+def test_for_a_miss_it_gets_what_others_had():
+    ring = Ring("--on-get-error", "miss")
+    request = ring.request(b"get k\r\n")
+    request.reply = b"VALUE j 0 1\r\n1\r\nEND\r\n"
+    request.fail("timeout", "127.0.0.1:1")
+    assert ring.router.reply_to_failure(request) == request.reply
+
+
+def test_an_abandoned_change_is_deleted_everywhere(ring):
+    change = ring.send(b"incr k 1\r\n")
+    assert ring.router.abandon(change) is ring.client
+    assert ring.client.heard == [INTERNAL_ERROR] and not ring.router.held
+    assert ring.key in ring.home.invalidations and ring.key in ring.backup.invalidations
+    assert ring.router.abandon(change) is None
+    answer(ring.backup, FIVE)
+    assert b"incr k 1\r\n" not in waiting(ring.home) and len(ring.client.heard) == 1
+
+
+# -- a request of another gmproxy
+
+
+@pytest.mark.parametrize("line", [b"get k\r\n", b"set k 0 0 1\r\nx\r\n", b"incr k 1\r\n", b"add k 0 0 1\r\nx\r\n", b"gat 9 k\r\n"])
+@pytest.mark.parametrize("away", [False, True])
+def test_another_gmproxy_is_answered_by_our_primaries_alone(ring, line, away):
+    if away:
+        ring.eject(ring.home)
+    asked = ring.other if away else ring.home
+    request = ring.request(line)
+    ring.router.send_to_own(request)
+    assert list(asked.connections[0].waiting) == [request] and waiting(ring.backup) == []
+    assert (ring.key in asked.guests) == (away and request.command.is_write), "what it changes is noted as if a client did"
+    asked.connections[0].fail("timeout")
+    assert waiting(ring.backup) == [] and ring.client.heard == [("timeout", asked.label)]
+
+
+@pytest.mark.parametrize("way", ["send", "send_to_own"])
+def test_the_sampler_says_how_many_to_skip(ring, way):
+    class Sampler:
+        seen = []
+
+        def sample_request(self, request):
+            self.seen.append(request.line)
+            return 2
+
+    ring.router.sampler = sampler = Sampler()
+    for number in range(7):
+        getattr(ring.router, way)(ring.request(b"get k%d\r\n" % number))
+    assert sampler.seen == [b"get k0\r\n", b"get k3\r\n", b"get k6\r\n"]

@@ -55,9 +55,9 @@ def service():
     router = SimpleNamespace(
         backends=[backend("a:1", 10, 7, connections=(None, object())), backend("b:2", 5, 1, ejected=True)],
         backups=[backend("c:3", 100, 100, connections=(object(), object()))],
-        misses_for_errors=4,
-        copies=SimpleNamespace(lost=3, differed=1, undecided=lambda: 4),
-        unready=5,
+        counters=SimpleNamespace(misses_for_errors=4, backup_writes_lost=3, backup_writes_differed=1),
+        undecided=range(4),
+        held=set("abcde"),
     )
     return SimpleNamespace(
         options=options,

@@ -372,7 +372,7 @@ class TextParser(RequestParser):
         return self._line_about_key(command, words, words[2], BAD_DELTA if words[2] == NOREPLY else None)
 
     def _touch(self, command: Command, words: list[bytes]) -> Request:
-        """The number is judged here: an ejected server's keys may get a shorter life (routing/failover.py), which is computed from it."""
+        """The number is judged here: an ejected server's keys may get a shorter life (routing/stand_in.py), which is computed from it."""
         exptime = c_number(words[2], -(2**63), 2**63 - 1)
         if exptime is None:
             return self._line_about_key(command, words, b"", BAD_EXPTIME)

@@ -9,7 +9,7 @@ from support.requests import request_for
 from gmproxy.protocol import request as message
 from gmproxy.protocol.commands import COMMANDS
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
-from gmproxy.routing.failover import LIFE_AT, Detour, Straggler, follow_stragglers, shorten_life
+from gmproxy.routing.stand_in import LIFE_AT, GuestNotes, LateChange, StandIn, note_late_changes, shorten_life
 
 LONGEST = 30
 
@@ -39,6 +39,14 @@ class Owner(message.ReplySink):
     def on_reply(self, request):
         self.heard.append(request)
         return "ready"
+
+    def on_failure(self, request):
+        self.heard.append(request)
+        return "failure"
+
+    def on_internal_error(self, request):
+        self.heard.append(request)
+        return "internal error"
 
 
 # -- shorten_life
@@ -93,7 +101,19 @@ def test_the_longest_life_that_is_no_time_of_day():
     assert shortened_to(b"touch k %d\r\n" % LONGEST_RELATIVE_LIFE, LONGEST_RELATIVE_LIFE) == b"touch k %d\r\n" % LONGEST_RELATIVE_LIFE
 
 
-# -- Detour
+# -- GuestNotes and StandIn
+
+
+class Main(message.Route):
+    """Where changes go; keeps (their line, what `home` had missed by then)."""
+
+    def __init__(self, home):
+        self.home = home
+        self.sent = []
+
+    def send(self, request):
+        self.sent.append((request.line, list(self.home.missed)))
+        return "session"
 
 
 @pytest.fixture
@@ -106,44 +126,66 @@ def other():
     return Server()
 
 
-def detour(home, other, longest=LONGEST):
-    return Detour([home, other], SimpleNamespace(locate=lambda key: 0), longest)
+def notes(home, other, longest=LONGEST):
+    return GuestNotes([home, other], SimpleNamespace(locate=lambda key: 0), longest)
 
 
 def test_a_change_elsewhere(home, other):
     request = request_for(b"set k 0 0 1\r\nx\r\n")
-    detour(home, other).take(request, b"k", other)
+    notes(home, other).changed(request, b"k", other)
     assert (home.missed, home.guests, other.missed, other.guests) == ([b"k"], [], [], [b"k"])
     assert request.line == b"set k 0 30 1\r\nx\r\n"
 
 
 def test_a_change_at_home(home, other):
     request = request_for(b"set k 0 0 1\r\nx\r\n")
-    detour(home, other).take(request, b"k", home)
+    notes(home, other).changed(request, b"k", home)
     assert (home.missed, home.guests, other.missed, other.guests) == ([], [], [], [])
     assert request.line == b"set k 0 0 1\r\nx\r\n"
 
 
 def test_a_refill_elsewhere_changes_nothing_at_home(home, other):
     request = request_for(b"add k 0 0 1\r\nx\r\n")
-    detour(home, other).fill(request, other)
+    notes(home, other).filled(request, other)
     assert (home.missed, other.guests) == ([], [b"k"])
     assert request.line == b"add k 0 30 1\r\nx\r\n"
+
+
+def test_a_refill_at_home_is_no_guest(home, other):
+    request = request_for(b"add k 0 0 1\r\nx\r\n")
+    notes(home, other).filled(request, home)
+    assert (home.missed, home.guests, other.guests, request.line) == ([], [], [], b"add k 0 0 1\r\nx\r\n")
 
 
 @pytest.mark.parametrize("line", [b"set k 0 0 1\r\nx\r\n", b"touch k 0\r\n"])
 def test_as_long_as_the_client_said(home, other, line):
     request = request_for(line)
-    detour(home, other, longest=0).take(request, b"k", other)
+    notes(home, other, longest=0).changed(request, b"k", other)
     assert request.line == line
 
 
 @pytest.mark.parametrize("line", [b"incr k 1\r\n", b"delete k\r\n", b"append k 0 0 1\r\nx\r\n"])
 def test_a_change_that_gives_no_life(home, other, line):
     request = request_for(line)
-    detour(home, other).take(request, b"k", other)
+    notes(home, other).changed(request, b"k", other)
     assert request.line == line
     assert other.guests == [b"k"]
+
+
+def test_what_has_to_be_noted_is_noted_before_a_change_is_sent(home, other):
+    main = Main(home)
+    route = StandIn(other, main, notes(home, other))
+    assert route.send(request_for(b"set k 0 0 1\r\nx\r\n")) == "session"
+    assert main.sent == [(b"set k 0 30 1\r\nx\r\n", [b"k"])]
+    assert (home.missed, other.guests) == ([b"k"], [b"k"])
+
+
+def test_a_change_of_several_keys(home, other):
+    """Each is noted; the line, which asks for several, is as it was."""
+    main = Main(home)
+    StandIn(other, main, notes(home, other)).send(request_for(b"gat 100 j k\r\n", [b"j", b"k"]))
+    assert main.sent == [(b"gat 100 j k\r\n", [b"j", b"k"])]
+    assert other.guests == [b"j", b"k"]
 
 
 def test_every_verb_that_gives_a_life_is_known():
@@ -156,7 +198,7 @@ def test_every_verb_that_gives_a_life_is_known():
     }
 
 
-# -- stragglers
+# -- late changes
 
 
 def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_answered():
@@ -170,8 +212,8 @@ def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_an
     for request in (change, stays, read, several):
         request.sink = owner
     server = Server(change, stays, read, several)
-    follow_stragglers(server, lambda key: server if key == b"mine" else None)
-    assert [type(request.sink) for request in (change, stays, read, several)] == [Straggler, Owner, Owner, Straggler]
+    note_late_changes(server, lambda key: server if key == b"mine" else None)
+    assert [type(request.sink) for request in (change, stays, read, several)] == [LateChange, Owner, Owner, LateChange]
     assert server.missed == []
     assert change.complete() == "ready"
     assert server.missed == [b"k"]
@@ -185,6 +227,30 @@ def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_an
 def test_nobody_waits_for_a_refill():
     refill = request_for(b"add k 0 0 1\r\nx\r\n")
     server = Server(refill)
-    follow_stragglers(server, lambda key: None)
+    note_late_changes(server, lambda key: None)
     assert refill.sink.on_reply(refill) is None
     assert server.missed == [b"k"] and refill.sink is None
+
+
+@pytest.mark.parametrize("end", ["failure", "internal error"])
+def test_a_late_change_that_is_not_answered_is_told_as_it_is(end):
+    """Who failed to answer has noted it himself (Backend)."""
+    owner = Owner()
+    change = request_for(b"set k 0 0 1\r\nx\r\n")
+    change.sink = owner
+    server = Server(change)
+    note_late_changes(server, lambda key: None)
+    assert (change.fail("timeout", "a:1") if end == "failure" else change.abandon()) == end
+    assert (owner.heard, server.missed, change.sink) == ([change], [], None)
+
+
+def test_a_change_may_be_late_twice():
+    """The rings change again before it is answered."""
+    owner = Owner()
+    change = request_for(b"set k 0 0 1\r\nx\r\n")
+    change.sink = owner
+    server = Server(change)
+    note_late_changes(server, lambda key: None)
+    note_late_changes(server, lambda key: None)
+    assert change.complete() == "ready"
+    assert (set(server.missed), owner.heard) == ({b"k"}, [change])

@@ -6,12 +6,13 @@ from gmproxy.protocol.value_blocks import END, blocks_by_key, in_order
 
 
 class Gather(ReplySink):
-    """Joins the answers to the parts of a retrieval: all their values, in the order asked, with one END.
+    """Joins the answers to the parts of a retrieval: all their values, in the order asked, with one END. If a part failed, so did the whole, but its
+    reply has what the others found.
 
     memcached answers in that order, and there are clients (Cache::Memcached::Fast) that lose what comes in another.
     """
 
-    __slots__ = ("request", "division", "left", "parts")
+    __slots__ = ("request", "division", "left", "parts", "failed")
 
     def begin(self, request: Request, division: KeyPartition) -> None:
         """Before anything else: a GATHERER makes it so."""
@@ -19,19 +20,31 @@ class Gather(ReplySink):
         self.division = division
         self.left = len(division.owners)
         self.parts = []
+        self.failed: list[Request] | None = None
 
     def on_reply(self, part: Request) -> ReplySink | None:
         self.left -= 1
-        if self.left:
-            return None
-        request = self.request
-        if request.sink is not None:  # else it was abandoned
-            request.reply = self._join()
-        self.parts = None  # they refer to this object: let go, or only the garbage collector could
-        return request.complete()
+        return None if self.left else self._finish()
+
+    def on_failure(self, part: Request) -> ReplySink | None:
+        if self.failed is None:
+            self.failed = []
+        self.failed.append(part)
+        return self.on_reply(part)
 
     def on_internal_error(self, part: Request) -> ReplySink | None:
         return self.request.abandon()
+
+    def _finish(self) -> ReplySink | None:
+        request = self.request
+        parts = self.parts
+        if request.sink is not None:  # else it was abandoned
+            request.reply = self._join()
+        self.parts = None  # they refer to this object: let go, or only the garbage collector could
+        if self.failed is None:
+            return request.complete()
+        first = min(self.failed, key=parts.index)
+        return request.fail(first.error, first.failed_server)
 
     def _join(self) -> bytes:
         parts = self.parts
@@ -43,13 +56,10 @@ class Gather(ReplySink):
         return self.division.merge_replies(parts)
 
     def _piece_together(self) -> bytes:
-        """Block by block: some of the answers are not as a server gave them."""
+        """Block by block: some of the answers are not as a server gave them, or are not there."""
         found = {}
         for part in self.parts:
-            if part.error is not None and not part.reply.endswith(END):
-                return part.reply  # on_get_error = error: the client wants to know
-        for part in self.parts:
-            for key, blocks in blocks_by_key(part.reply).items():
+            for key, blocks in blocks_by_key(part.reply or END).items():
                 found.setdefault(key, []).extend(blocks)
         return in_order(self.request.keys, found)
 
@@ -69,23 +79,34 @@ GATHERER = Gatherer()
 
 
 class FanOut(ReplySink):
-    """One answer for a command that went to every server: OK if all of them said so, else the first that did not."""
+    """One answer for a command that went to every server: OK if all of them said so, else what the first said that did not, or its failure."""
 
-    __slots__ = ("request", "left", "trouble")
+    __slots__ = ("request", "left", "trouble", "failed")
 
     def __init__(self, request: Request, left: int) -> None:
         self.request = request
         self.left = left
-        self.trouble = None
+        self.trouble: bytes | None = None
+        self.failed: Request | None = None
 
     def on_reply(self, part: Request) -> ReplySink | None:
-        self.left -= 1
-        if part.reply != b"OK\r\n" and self.trouble is None:
+        if part.reply != b"OK\r\n" and self.trouble is None and self.failed is None:
             self.trouble = part.reply
-        if self.left:
-            return None
-        self.request.reply = self.trouble or b"OK\r\n"
-        return self.request.complete()
+        return self._count()
+
+    def on_failure(self, part: Request) -> ReplySink | None:
+        if self.trouble is None and self.failed is None:
+            self.failed = part
+        return self._count()
 
     def on_internal_error(self, part: Request) -> ReplySink | None:
         return self.request.abandon()
+
+    def _count(self) -> ReplySink | None:
+        self.left -= 1
+        if self.left:
+            return None
+        if self.failed is not None:
+            return self.request.fail(self.failed.error, self.failed.failed_server)
+        self.request.reply = self.trouble or b"OK\r\n"
+        return self.request.complete()

@@ -1,0 +1,5 @@
+cdef class RouteCounters:
+    cdef public long long fragments
+    cdef public long long misses_for_errors
+    cdef public long long backup_writes_lost
+    cdef public long long backup_writes_differed

@@ -1,0 +1,77 @@
+"""Routes without a network: servers that keep what they are sent until a test says what becomes of it, and a client that tells what it heard."""
+
+import functools
+import logging
+from types import SimpleNamespace
+
+from gmproxy.backend.backend import Backend
+from gmproxy.config import configuration
+from gmproxy.protocol.request import ReplySink
+
+
+@functools.cache
+def _parsed(*arguments):
+    (options,), _ = configuration.parse(list(arguments), {})
+    return options
+
+
+def options_of(*arguments):
+    """The options of a pool that is started with the words `arguments`."""
+    return SimpleNamespace(**vars(_parsed(*arguments)), lanes=1)
+
+
+class KeepingServer(Backend):
+    """A Backend that sends nothing anywhere.
+
+    sent   all requests so far, in order
+    """
+
+    def __init__(self, port, options=None, observer=None, **roles):
+        address = f"127.0.0.1:{port}"
+        options = options or options_of("-s", address)
+        (server,) = options_of("-s", address).server
+        super().__init__(server, options, observer, logging.getLogger("test"), **roles)
+        self.sent = []
+
+    def send(self, request):
+        self.sent.append(request)
+
+    @property
+    def lines(self):
+        return [request.line for request in self.sent]
+
+    def answer(self, request, reply, found=0):
+        """The server answers `request` with the bytes `reply`, in which there are `found` values."""
+        request.reply = reply
+        return self.request_answered(request, found)
+
+    def fail(self, request, reason="timeout"):
+        """The server does not answer."""
+        return self.request_failed(request, reason, True, False)
+
+
+class UnconnectedServer(Backend):
+    """A Backend whose connections never open: what it is sent waits there."""
+
+    def _connect(self, connection):
+        pass
+
+
+class Client(ReplySink):
+    """Who asked. Each time that it hears of a request, this comes to `heard`: the reply, or (reason, server) if no server answered."""
+
+    def __init__(self):
+        self.heard = []
+
+    def on_reply(self, request):
+        self.heard.append(request.reply)
+        return self
+
+    on_internal_error = on_reply
+
+    def on_failure(self, request):
+        self.heard.append((request.error, request.failed_server))
+        return self
+
+    def resume(self):
+        """It goes on by itself."""

@@ -1,0 +1,282 @@
+"""What a backup hears of changes, and who answers: with a primary and a backup that only take notes, in every order of events."""
+
+import gc
+import itertools
+import weakref
+
+import pytest
+from support.requests import request_for
+from support.routes import Client, KeepingServer
+
+from gmproxy.placement.locators import SingleServer
+from gmproxy.protocol.request import BACKUP, COPY, INTERNAL_ERROR, PRIMARY
+from gmproxy.routing.counters import RouteCounters
+from gmproxy.routing.failover import ActingMain, Failover
+from gmproxy.routing.replicate import CopiedChange, Outcome, Replicate, UndecidedChanges
+from gmproxy.routing.shard import Shard
+
+
+class Play:
+    """`sync` or not: a client, its primary and its backup, and the copies between."""
+
+    def __init__(self, sync=False, backup_port=2):
+        self.primary = KeepingServer(1)
+        self.backup = KeepingServer(backup_port)
+        self.client = Client()
+        self.counters = RouteCounters()
+        self.undecided = UndecidedChanges()
+        locator, acting = SingleServer(0), [ActingMain(self.backup, False)]
+        copies = Shard(locator, [self.backup], [self.backup], [self.backup], self.counters)
+        acting_main = Shard(locator, [self.backup], acting, acting, self.counters)
+        main = Failover(self.primary, acting_main)
+        self.route = Replicate(self.primary, main, copies, acting_main, self.undecided, sync, self.counters)
+
+    def ask(self, line, keys=None):
+        request = request_for(line, keys)
+        request.sink = self.client
+        self.route.send(request)
+        return request
+
+    def answer(self, request, reply):
+        return self.server_of(request).answer(request, reply)
+
+    def fail(self, request, reason="timeout"):
+        return self.server_of(request).fail(request, reason)
+
+    def server_of(self, request):
+        return self.primary if request.role == PRIMARY else self.backup
+
+
+SET = b"set k 1 2 1\r\nx\r\n"
+INCR = b"incr k 1\r\n"
+STORED = b"STORED\r\n"
+
+
+# -- one change, in every order of events
+
+
+EVENTS = {
+    "primary answers": lambda play, change, copy: play.answer(change, b"6\r\n"),
+    "primary fails": lambda play, change, copy: play.fail(change),
+    "backup answers": lambda play, change, copy: play.answer(copy, b"6\r\n"),
+    "backup fails": lambda play, change, copy: play.fail(copy),
+}
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+@pytest.mark.parametrize(
+    "primary, backup", list(itertools.product(["primary answers", "primary fails"], ["backup answers", "backup fails"]))
+)
+@pytest.mark.parametrize("primary_first", [True, False])
+def test_the_client_hears_once_and_as_soon_as_it_may(sync, primary, backup, primary_first):
+    play = Play(sync)
+    change = play.ask(INCR)
+    (copy,) = play.backup.sent
+    step = change.sink
+    assert (type(step), copy.sink, copy.role, play.primary.sent) == (CopiedChange, step, COPY, [change])
+    order = [primary, backup] if primary_first else [backup, primary]
+    heard = []
+    for event in order:
+        before = len(play.client.heard)
+        session = EVENTS[event](play, change, copy)
+        assert (session is play.client) == (len(play.client.heard) > before)
+        heard.append(len(play.client.heard))
+    last = play.backup if primary_first else play.primary
+    both_fail = (primary, backup) == ("primary fails", "backup fails")
+    assert play.client.heard == [("timeout", last.label) if both_fail else b"6\r\n"]
+    at_once = primary_first and primary == "primary answers" and not sync
+    assert heard == ([1, 1] if at_once else [0, 1])
+    assert (play.primary.sent, play.backup.sent) == ([change], [copy])  # nothing more was to be said
+    assert play.counters.backup_writes_lost == (backup == "backup fails")
+    assert change.sink is copy.sink is step.sink is None, "no circle is left"
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+def test_a_backup_that_answers_otherwise(sync):
+    for first, second in ((0, 1), (1, 0)):
+        play = Play(sync)
+        change = play.ask(INCR)
+        pair = [(change, b"6\r\n"), (play.backup.sent[0], b"7\r\n")]
+        play.answer(*pair[first])
+        play.answer(*pair[second])
+        assert play.backup.lines == [INCR, b"delete k\r\n"]
+        assert (play.counters.backup_writes_differed, play.client.heard) == (1, [b"6\r\n"])
+
+
+def test_a_reply_of_the_backup_has_its_cas_number_marked():
+    play = Play()
+    change = play.ask(b"ms k 1 c\r\nx\r\n")
+    play.fail(change)
+    play.answer(play.backup.sent[0], b"HD c5\r\n")
+    assert play.client.heard == [b"HD c%d\r\n" % (1 << 56 | 5)]
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+@pytest.mark.parametrize("abandoned", ["change", "copy"])
+@pytest.mark.parametrize("other", ["before", "after", "never"])
+def test_a_fault_of_our_own_leaves_both_servers_in_doubt(sync, abandoned, other):
+    """The client hears once, and the key is deleted on both."""
+    play = Play(sync)
+    change = play.ask(INCR)
+    (copy,) = play.backup.sent
+    one, two = (change, copy) if abandoned == "change" else (copy, change)
+    if other == "before":
+        play.answer(two, b"6\r\n")
+    play.server_of(one).request_abandoned(one)
+    if other == "after":
+        play.answer(two, b"6\r\n")
+    answered = other == "before" and abandoned == "copy" and not sync
+    assert play.client.heard == [b"6\r\n" if answered else INTERNAL_ERROR]
+    assert b"k" in play.primary.invalidations and b"k" in play.backup.invalidations
+
+
+# -- changes by outcome
+
+
+@pytest.mark.parametrize("line", [b"add k 1 2 1\r\nx\r\n", b"replace k 1 2 1\r\nx\r\n", b"cas k 1 2 1 77\r\nx\r\n"])
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+def test_what_was_stored_is_copied(line, sync):
+    play = Play(sync)
+    change = play.ask(line)
+    assert play.backup.sent == [] and len(play.undecided) == 1
+    play.answer(change, STORED)
+    assert play.backup.lines == [SET] and len(play.undecided) == 0
+    assert play.client.heard == ([] if sync else [STORED])
+    play.answer(play.backup.sent[0], STORED)
+    assert play.client.heard == [STORED]
+    assert change.sink is play.backup.sent[0].sink is None
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+@pytest.mark.parametrize("reply, differed", [(STORED, 0), (b"SERVER_ERROR out of memory\r\n", 1)])
+def test_a_backup_that_answers_at_once_is_compared_once(sync, reply, differed):
+    """A route may answer before it returns."""
+
+    class Hasty(KeepingServer):
+        def send(self, request):
+            super().send(request)
+            return self.answer(request, reply)
+
+    play = Play(sync)
+    hasty = Hasty(2)
+    play.route.backups.reads[0] = play.route.backups.changes[0] = play.route.backups.servers[0] = hasty
+    change = play.ask(b"add k 1 2 1\r\nx\r\n")
+    assert play.answer(change, STORED) is play.client
+    assert hasty.lines == [SET] + [b"delete k\r\n"] * differed
+    assert (play.counters.backup_writes_differed, play.client.heard) == (differed, [STORED])
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+def test_a_copy_that_is_lost_keeps_nobody_waiting(sync):
+    play = Play(sync)
+    change = play.ask(b"add k 1 2 1\r\nx\r\n")
+    play.answer(change, STORED)
+    play.fail(play.backup.sent[0])
+    assert (play.client.heard, play.counters.backup_writes_lost) == ([STORED], 1)
+
+
+@pytest.mark.parametrize("reply", [b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n", b"SERVER_ERROR out of memory storing object\r\n"])
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+def test_what_was_not_stored_is_not_copied(reply, sync):
+    play = Play(sync)
+    play.answer(play.ask(b"cas k 1 2 1 77\r\nx\r\n"), reply)
+    assert (play.backup.sent, play.client.heard, len(play.undecided)) == ([], [reply], 0)
+
+
+@pytest.mark.parametrize("other", [SET, INCR, b"delete k\r\n", b"gat 9 k\r\n", "several", "flush"])
+def test_what_another_change_overtook_is_deleted(other):
+    play = Play()
+    change = play.ask(b"add k 1 2 1\r\nx\r\n")
+    if other == "flush":
+        play.undecided.overtake_all()
+    elif other == "several":
+        play.ask(b"gat 9 j k\r\n", [b"j", b"k"])
+        assert play.backup.lines == [b"touch j 9\r\n", b"touch k 9\r\n"]
+    else:
+        play.ask(other)
+    play.answer(change, STORED)
+    assert play.backup.lines[-1] == b"delete k\r\n"
+    assert play.client.heard == [STORED] and len(play.undecided) == 0
+
+
+def test_changes_of_other_keys_overtake_nothing():
+    play = Play()
+    change = play.ask(b"add k 1 2 1\r\nx\r\n")
+    play.ask(b"set l 0 0 1\r\nx\r\n")
+    play.ask(b"gat 9 j l\r\n", [b"j", b"l"])
+    play.answer(change, STORED)
+    assert play.backup.lines[-1] == SET
+
+
+def test_what_the_backup_answered_itself_is_not_copied_to_it():
+    play = Play()
+    line = b"add k 1 2 1\r\nx\r\n"
+    change = play.ask(line)
+    play.fail(change)
+    assert (play.backup.sent, change.role, len(play.undecided)) == ([change], BACKUP, 0)
+    play.answer(change, STORED)
+    assert (play.backup.lines, play.client.heard, len(play.undecided)) == ([line], [STORED], 0)
+
+
+def test_an_outcome_that_is_never_known_is_forgotten():
+    play = Play()
+    change = play.ask(b"add k 1 2 1\r\nx\r\n")
+    play.primary.request_abandoned(change)
+    assert (play.client.heard, len(play.undecided), play.undecided.by_key) == ([INTERNAL_ERROR], 0, {})
+    assert b"k" in play.primary.invalidations and b"k" in play.backup.invalidations
+
+
+# -- several changes of a key
+
+
+def test_of_several_undecided_changes_of_a_key_each_is_forgotten_by_itself():
+    play = Play()
+    first, second = play.ask(b"add k 1 2 1\r\nx\r\n"), play.ask(b"replace k 1 2 1\r\nx\r\n")
+    assert [type(outcome) for outcome in play.undecided.by_key[b"k"]] == [Outcome, Outcome] and len(play.undecided) == 2
+    play.answer(first, b"NOT_STORED\r\n")
+    assert len(play.undecided) == 1 and play.undecided.by_key[b"k"] == [second.sink]
+    play.answer(second, b"NOT_STORED\r\n")
+    assert play.undecided.by_key == {}
+
+
+# -- a server that is its own backup
+
+
+@pytest.mark.parametrize("line", [SET, INCR, b"add k 1 2 1\r\nx\r\n", b"gat 9 k\r\n"])
+def test_a_server_hears_nothing_twice(line):
+    play = Play(backup_port=1)
+    change = play.ask(line)
+    assert play.backup.sent == []
+    play.answer(change, STORED)
+    assert play.client.heard == [STORED]
+
+
+@pytest.mark.parametrize("line", [SET, INCR, b"add k 1 2 1\r\nx\r\n"])
+def test_nor_after_it_failed(line):
+    play = Play(backup_port=1)
+    play.fail(play.ask(line))
+    assert (play.backup.sent, play.client.heard) == ([], [("timeout", "127.0.0.1:1")])
+
+
+# -- memory
+
+
+def test_nothing_is_left_that_only_the_collector_could_free():
+    """Requests cannot be referred to weakly, but what holds the last reference to one can."""
+    for sync, first, second in itertools.product((False, True), EVENTS, EVENTS):
+        if first.split()[0] == second.split()[0]:
+            continue
+        play = Play(sync)
+        gc.disable()
+        try:
+            change = play.ask(INCR)
+            play.primary.sent.clear()
+            copy = play.backup.sent.pop()
+            EVENTS[first](play, change, copy)
+            EVENTS[second](play, change, copy)
+            client = weakref.ref(play.client)
+            play.client = None
+            del change, copy
+            assert client() is None, (sync, first, second)
+        finally:
+            gc.enable()

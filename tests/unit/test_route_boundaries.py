@@ -1,0 +1,162 @@
+"""A route never looks into another's objects, and what it changes of a request is written down here."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import gmproxy
+
+ROUTING = Path(gmproxy.__file__).parent / "routing"
+
+#: Who makes a request sets these of it.
+OF_A_NEW_REQUEST = {"sink", "keys", "connection_index", "role"}
+
+#: Field of a request that was made elsewhere -> who sets it, and why.
+CHANGED = {
+    "sink": {
+        "step.py Step.step_in": "a route puts its own in the place of the sink",
+        "step.py Step.step_out": "and gives it back",
+    },
+    "line": {
+        "failover.py ActingMain.send": "a cas number is sent as the backup counts them",
+        "stand_in.py GuestNotes._note": "a value lives no longer than it may on a server that is not its own",
+    },
+    "role": {
+        "failover.py ActingMain.send": "the backup is asked in the place of the primary",
+        "router.py Router.send_to_own": "we are the backup of another gmproxy",
+    },
+    "reply": {
+        "failover.py Substitute.on_reply": "what the backups answer for several keys",
+        "failover.py Substitute.on_failure": "what some of the backups answered",
+        "fetch.py Refill.done": "what the primary had, and what the backups had",
+        "fetch.py MetaRefill.on_reply": "what the backup had",
+        "gather.py Gather._finish": "the answers to the parts",
+        "gather.py FanOut._count": "the answers of all servers",
+        "replicate.py CopiedChange._answer": "what the backup answers to the copy",
+        "replicate.py CopiedChange.on_internal_error": "a fault of our own in the copy of a change that is still under way",
+    },
+    "has_value_offsets": {
+        "failover.py Substitute.on_reply": "the reply is not as one server gave it",
+        "fetch.py Refill.done": "the reply was pieced together",
+    },
+}
+
+
+def functions_in(tree, prefix=""):
+    """(qualified name, node) of each function, the innermost for what is in several."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            name = f"{prefix}{node.name}"
+            if isinstance(node, ast.FunctionDef):
+                yield name, node
+            yield from functions_in(node, f"{name}.")
+
+
+def targets_in(function):
+    """The attributes that are set or deleted in `function`."""
+    return [node for node in ast.walk(function) if isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del))]
+
+
+def made_in(function):
+    """The names under which `function` has requests that it made."""
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
+    return {
+        target.id
+        for node in calls
+        if getattr(node.value.func, "id", "") in ("new_request", "Request")
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def is_self(node):
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def looked_into(source):
+    """The places in `source` that use what another object keeps to itself."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("__") and not is_self(node.value)
+    ]
+
+
+def set_by(source, fields):
+    """{(function, field, whether the request was made there)} of the fields of requests that `source` sets."""
+    found = set()
+    for name, function in functions_in(ast.parse(source)):
+        made = made_in(function)
+        for target in targets_in(function):
+            if target.attr in fields and not is_self(target.value):
+                found.add((name, target.attr, isinstance(target.value, ast.Name) and target.value.id in made))
+    return found
+
+
+def request_fields():
+    """By its source; a compiled class does not show all of them."""
+    tree = ast.parse((ROUTING.parent / "protocol" / "request.py").read_text())
+    (request,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Request"]
+    (slots,) = [node.value for node in request.body if isinstance(node, ast.Assign) and node.targets[0].id == "__slots__"]
+    return set(ast.literal_eval(slots))
+
+
+SOURCES = {path.name: path.read_text() for path in sorted(ROUTING.glob("*.py"))}
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_route_looks_into_another_object(module):
+    assert looked_into(SOURCES[module]) == []
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_what_a_route_changes_of_a_request_is_written_down(module):
+    found = set_by(SOURCES[module], request_fields())
+    unknown = {
+        f"{function}: {field}"
+        for function, field, made in found
+        if (field not in OF_A_NEW_REQUEST if made else f"{module} {function}" not in CHANGED.get(field, {}))
+    }
+    assert unknown == set()
+
+
+def test_what_is_written_down_is_so():
+    found = {
+        (field, f"{module} {function}")
+        for module, source in SOURCES.items()
+        for function, field, made in set_by(source, request_fields())
+        if not made
+    }
+    assert found == {(field, place) for field, places in CHANGED.items() for place in places}
+    assert all(CHANGED.values()) and all(reason for places in CHANGED.values() for reason in places.values())
+
+
+def test_no_field_is_set_by_its_name():
+    assert [module for module, source in SOURCES.items() if "setattr" in source] == []
+
+
+# -- of the test itself
+
+
+@pytest.mark.parametrize(
+    "line, seen", [("request._x", 1), ("self._x._y = 1", 1), ("self._x.y", 0), ("a.__new__(a)", 0), ("del other.x._y", 1)]
+)
+def test_what_is_looked_into_is_seen(line, seen):
+    assert len(looked_into(line)) == seen
+
+
+@pytest.mark.parametrize(
+    "line, found",
+    [
+        ("request.line = b''", {("C.f", "line", False)}),
+        ("self.request.reply = b''", {("C.f", "reply", False)}),
+        ("reply, request.reply = request.reply, None", {("C.f", "reply", False)}),
+        ("request.values_found += 1", {("C.f", "values_found", False)}),
+        ("copy = new_request(command, b'', b''); copy.sink = self", {("C.f", "sink", True)}),
+        ("self.sink = request.sink", set()),
+        ("outcome.overtaken = True", set()),
+    ],
+)
+def test_what_is_set_is_seen(line, found):
+    assert set_by(f"class C:\n    def f(self, request):\n        {line}\n", request_fields()) == found
