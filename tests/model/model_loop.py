@@ -1,0 +1,61 @@
+"""In the place of gevent's loop: it calls back when it is told that something has arrived. Nothing here knows gmproxy."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import greenlet
+
+
+class ModelLoop:
+    """What gmproxy uses of gevent's loop."""
+
+    def __init__(self) -> None:
+        self._callbacks: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._watchers: dict[int, _Watcher] = {}  # by descriptor, those that are started
+
+    def run_callback(self, call: Callable[..., Any], *arguments: Any) -> None:
+        self._callbacks.append((call, arguments))
+
+    def io(self, fd: int, events: int) -> "_Watcher":
+        return _Watcher(self._watchers, fd)
+
+    def timer(self, seconds: float) -> "_Watcher":
+        return _Watcher({}, 0)  # replies are short here: no connection lets others go first
+
+    def run(self) -> None:
+        """Run all callbacks."""
+        while self._callbacks:
+            call, arguments = self._callbacks.popleft()
+            call(*arguments)
+
+    def is_readable(self, fd: int) -> bool:
+        """Something has arrived at `fd`. False if nobody waits for that."""
+        watcher = self._watchers.get(fd)
+        if watcher is not None:
+            watcher.call()
+        return watcher is not None
+
+
+class _Watcher:
+    def __init__(self, started: dict[int, "_Watcher"], fd: int) -> None:
+        self._started = started
+        self._fd = fd
+        self.call: Callable[[], Any] = lambda: None
+
+    def start(self, call: Callable[..., Any], *arguments: Any) -> None:
+        self.call = lambda: call(*arguments)
+        self._started[self._fd] = self
+
+    def stop(self) -> None:
+        if self._started.get(self._fd) is self:
+            del self._started[self._fd]
+
+    close = stop
+
+
+class Task(greenlet):
+    """What gevent.spawn returns."""
+
+    def kill(self, block: bool = True) -> None:
+        pass

@@ -1,0 +1,155 @@
+"""Every order of what two clients ask, what servers do, and one failure: nobody waits for ever, is answered twice, or reads an old value.
+
+A model checker of two pages: explorer.py goes through the orders, world.py says what may happen, adapter.py has the real gmproxy, servers.py
+memcached, clients.py what is asked, and promises.py what may be answered. Here is what is combined with what.
+
+Promised on each path, with one worker (docs/failures.md):
+
+    each request gets one reply                      Client.receive, World.finish
+    no value is old, in any reply, or at the end     promises.explain; at the end the keys are read, and read again while each primary is
+                                                     ejected, and once it is back
+    nothing is held when nothing goes on any more    Proxy.held
+
+Not promised, and so not demanded: promises.explain and promises.excuse say what.
+"""
+
+import itertools
+from collections.abc import Iterable
+
+import pytest
+
+from model import adapter
+from model.clients import CLASSES, script_of
+from model.explorer import Exploration, explore
+from model.world import CLOSES, EVICTS, IS_EJECTED, KINDS, NO_FAILURE, RESTARTS, TIMES_OUT, Failure, Service, World
+
+#: The configurations. A further set or role is a further row.
+SERVICES = {
+    "one server": Service((), "A"),
+    "two servers": Service(("--auto-eject-hosts",), "AB"),
+    "backup, async": Service(("--backup-writes", "async"), "A", "B"),
+    "backup, sync": Service(("--backup-writes", "sync"), "A", "B"),
+    "backup, off": Service(("--backup-writes", "off"), "A", "B", empty="B"),
+    "warming": Service(("--backup-writes", "async"), "A", "B", empty="A", just_started=True),
+}
+
+#: Classes of commands that differ in what routing does with them. Two of the LONG ones together have so many paths that they are left to the
+#: test of all classes without a failure, and in a quick test only the FEW are combined with failures.
+DISTINCT = ("get", "set", "gets, cas", "append", "delete", "gat of two", "flush_all")
+LONG = {"gets, cas", "gat of two"}
+FEW = ("get", "set", "append")
+
+#: What is known to go wrong: what service, pair, failure, and why.
+KNOWN = [
+    ("backup, off", "set", "set", CLOSES, "A",
+     "a write that the backup gets for a lost primary arrives there after the key was deleted, since it was changed on the primary meanwhile: "
+     "nobody remembers it, and it is read when the primary is lost again"),
+    ("warming", "replace", "get", RESTARTS, "A",
+     "a primary loses its memory, and what is added to it was fetched from the backup before the copy of a conditional write arrived there"),
+    ("warming", "append", "get", TIMES_OUT, "B",
+     "what the backup made of a write that the primary refused is fetched before it is deleted there, and added to the primary"),
+]  # fmt: skip
+
+
+def is_known(service: str, kind: str, server: str, pair: tuple[str, str]) -> bool:
+    """True if one of these may show in that pair: it is left out."""
+    if service == "backup, off":
+        return server == "A" and kind in (CLOSES, TIMES_OUT, RESTARTS) and "get" not in pair
+    if service == "warming":
+        return "append" in pair or (server == "A" and kind in (RESTARTS, EVICTS) and "gets, cas" in pair)
+    return False
+
+
+#: (service, kind of failure, server) of the tests with a failure: the quick ones, and all.
+QUICK = [
+    ("one server", CLOSES, "A"),
+    ("one server", TIMES_OUT, "A"),
+    ("two servers", IS_EJECTED, "A"),
+    ("backup, async", CLOSES, "A"),
+    ("backup, async", TIMES_OUT, "A"),
+    ("backup, async", CLOSES, "B"),
+    ("backup, sync", TIMES_OUT, "B"),
+]
+ALL = [(name, kind, server) for name, service in SERVICES.items() for kind in KINDS for server in service.primaries + service.backups]
+
+
+def explore_pair(service: str, one: str, other: str, failure: Failure = NO_FAILURE, **options: bool) -> Exploration:
+    judged: set[object] = set()
+    return explore(lambda: World(SERVICES[service], [script_of(one, 1), script_of(other, 2)], failure, judged), **options)
+
+
+def check_pairs(service: str, pairs: list[tuple[str, str]], failure: Failure = NO_FAILURE) -> None:
+    """Explore each pair of classes, and say how many paths that were."""
+    paths = 0
+    violations = []
+    for one, other in pairs:
+        exploration = explore_pair(service, one, other, failure)
+        paths += exploration.paths
+        if exploration.found:
+            violations.append(f"{one} | {other}: {exploration.found}")
+    print(f"{service}, {', '.join(failure.kinds) or 'no failure'} {failure.servers}: {len(pairs)} pairs, {paths} paths")
+    assert not violations, "\n\n".join(violations)
+    assert paths >= len(pairs)
+
+
+def pairs_of(classes: Iterable[str]) -> list[tuple[str, str]]:
+    """Each two of them, and each with itself: which client is which makes no difference."""
+    return list(itertools.combinations_with_replacement(classes, 2))
+
+
+def shorter_pairs() -> list[tuple[str, str]]:
+    return [pair for pair in pairs_of(DISTINCT) if not LONG.issuperset(pair)]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_without_a_failure(service):
+    check_pairs(service, shorter_pairs())
+
+
+@pytest.mark.parametrize("service, kind, server", QUICK)
+def test_with_a_failure(service, kind, server):
+    check_pairs(service, pairs_of(FEW), Failure((kind,), server))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("one", CLASSES)
+def test_all_classes_without_a_failure(service, one):
+    check_pairs(service, [pair for pair in pairs_of(CLASSES) if pair[0] == one])
+
+
+@pytest.mark.parametrize(
+    "service, one, other, kind, server",
+    [pytest.param(*known, marks=pytest.mark.xfail(strict=True, reason=reason)) for *known, reason in KNOWN],
+)
+def test_known_to_go_wrong(service, one, other, kind, server):
+    found = explore_pair(service, one, other, Failure((kind,), server), until_found=True).found
+    assert found is None, str(found)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("service, kind, server", ALL)
+def test_all_failures(service, kind, server):
+    pairs = [pair for pair in shorter_pairs() if not is_known(service, kind, server, pair)]
+    check_pairs(service, pairs, Failure((kind,), server))
+
+
+# -- is the model of any use?
+
+
+@pytest.mark.parametrize("fault", adapter.FAULTS)
+def test_a_fault_is_found(fault):
+    """gmproxy with one line of it taken away."""
+    service, one, other, kind = {
+        "nothing is noted that a server missed": ("backup, async", "get", "set", CLOSES),
+        "connections that were given up are not waited for": ("one server", "set", "set", TIMES_OUT),
+        "a backup that answers otherwise keeps its value": ("backup, async", "append", "get", EVICTS),
+        "what is being fetched is not known to become old": ("warming", "get", "delete", ""),
+        "changes under way to a stand-in are not followed": ("two servers", "set", "set", IS_EJECTED),
+        "cas numbers of the primary are good for the backup": ("backup, async", "gets, cas", "set", IS_EJECTED),
+    }[fault]
+    failure = Failure((kind,), "A") if kind else NO_FAILURE
+    with adapter.FAULTS[fault]():
+        found = explore_pair(service, one, other, failure, until_found=True).found
+    print(found)
+    assert found is not None

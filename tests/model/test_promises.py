@@ -1,0 +1,63 @@
+"""What counts as an old value."""
+
+import pytest
+
+from model.promises import ERROR, HIT, MISS, Operation, excuse, explain
+
+INITIAL = b"7"
+
+
+def operation(kind, began, ended, argument=b"", outcome=HIT, found=None, client=1, turn=None, expected=None):
+    return Operation(kind, argument, expected, outcome, found, began, ended, client, began if turn is None else turn)
+
+
+def write(began, ended, value, outcome=HIT, client=1):
+    return operation("set", began, ended, value, outcome, client=client)
+
+
+def read(began, ended, found, client=2):
+    return operation("read", began, ended, found=found, client=client)
+
+
+@pytest.mark.parametrize(
+    "history, is_fine",
+    [
+        # one after the other
+        ([write(1, 2, b"1"), read(3, 4, b"1")], True),
+        ([write(1, 2, b"1"), read(3, 4, INITIAL)], False),
+        ([operation("delete", 1, 2), read(3, 4, INITIAL)], False),
+        ([operation("delete", 1, 2, outcome=MISS), read(3, 4, INITIAL)], False),
+        # at the same time: either, but not first the new one and then the old one
+        ([write(1, 3, b"1"), read(2, 4, INITIAL)], True),
+        ([write(1, 6, b"1"), read(2, 3, b"1"), read(4, 5, INITIAL)], False),
+        ([write(1, 3, b"1"), write(2, 4, b"2", client=3), read(5, 6, b"1")], True),
+        ([write(1, 3, b"1"), write(2, 4, b"2", client=3), read(5, 6, b"1"), read(7, 8, b"2")], False),
+        # what failed may be done, and later, but not after another change was acknowledged
+        ([write(1, 2, b"1", ERROR), read(3, 4, INITIAL), read(5, 6, b"1")], True),
+        ([write(1, 2, b"1", ERROR), write(3, 4, b"2"), read(5, 6, b"1")], False),
+        ([write(1, 5, b"1", ERROR), write(3, 4, b"2", client=3), read(6, 7, b"1")], True),
+        # changes of what is there
+        ([operation("append", 1, 2, b"1"), read(3, 4, b"71")], True),
+        ([operation("count", 1, 2, b"10", found=b"17"), read(3, 4, b"17")], True),
+        ([write(1, 2, b"1"), operation("count", 3, 4, b"10", found=b"17")], False),
+        ([operation("append", 1, 2, b"1"), read(3, 4, b"711")], False),
+        ([operation("delete", 1, 2), operation("add", 3, 4, b"1", outcome=MISS)], False),
+        # a cas never overwrites what its client has not seen
+        ([operation("cas", 1, 2, b"1", expected=INITIAL), read(3, 4, b"1")], True),
+        ([write(1, 2, b"1"), operation("cas", 3, 4, b"2", expected=INITIAL, client=2)], False),
+        # one client's commands, sent in one piece, keep their order
+        ([operation("set", 1, 2, b"1", turn=1), operation("read", 1, 2, found=INITIAL, turn=2)], False),
+    ],
+)
+def test_what_explains_a_history(history, is_fine):
+    assert explain(tuple(history), INITIAL) == is_fine
+
+
+def test_the_number_of_an_incr_beside_a_cas_is_excused_and_nothing_else():
+    incr = operation("count", 2, 4, b"10", found=b"17")
+    cas = operation("cas", 1, 3, b"1", expected=INITIAL, client=2)
+    assert not explain((incr, cas), INITIAL)
+    assert explain(excuse((incr, cas)), INITIAL)
+    assert not explain(excuse((incr, cas, read(5, 6, b"17", client=3))), INITIAL)
+    later = cas._replace(began=5, ended=6)
+    assert excuse((incr, later)) == (incr, later)
