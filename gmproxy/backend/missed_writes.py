@@ -92,7 +92,11 @@ class MissedWrites(ConnectionOwner):
         """The change `request` is about to be sent: what is being fetched of its keys will be old."""
         if changes_value(request):
             for key in request.keys or (request.key,):
-                self.fetches.pop(key, None)
+                self.void_fill(key)
+
+    def void_fill(self, key: bytes) -> None:
+        """What is being fetched of `key` is not to be added here."""
+        self.fetches.pop(key, None)
 
     def missed_everything(self) -> None:
         self.behind = True
@@ -102,7 +106,7 @@ class MissedWrites(ConnectionOwner):
     def missed_key(self, key: bytes) -> None:
         """What this server has under `key` may be old, until it was deleted."""
         self.behind = True
-        self.fetches.pop(key, None)
+        self.void_fill(key)
         if self.invalidations.note(key, monotonic()):
             self._overflowed()
 
@@ -117,9 +121,13 @@ class MissedWrites(ConnectionOwner):
             self._full_of_guests = True
             self.log.warning("guests overflowed server=%s keys=%d", self.label, self.invalidations.limit)
 
+    def is_guest(self, key: bytes) -> bool:
+        """True if `key` has come here and not left, or may have: not all that came are known."""
+        return key in self.guests or self._full_of_guests
+
     def guest_leaves(self, key: bytes) -> None:
         """`key` changes where it belongs."""
-        if key in self.guests or self._full_of_guests:
+        if self.is_guest(key):
             self.guests.discard(key)
             self.missed_key(key)
 

@@ -44,8 +44,14 @@ cdef class ActingMain(Route):
     cdef readonly Backend server
     cdef readonly bint keeps_guests
 
-    @cython.locals(server=Backend, command=Command)
+    @cython.locals(server=Backend, command=Command, guest=GuestChange)
     cpdef send(self, Request request)
+
+
+cdef class GuestChange(Step):
+    cdef public Backend server
+
+    cpdef on_reply(self, Request request)
 
 
 cdef class CasMarks(Step):

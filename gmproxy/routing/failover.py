@@ -118,6 +118,9 @@ class ActingMain(Route):
         if self.keeps_guests and command.is_write:
             for key in request.keys or (request.key,):
                 server.has_guest(key)
+            guest = GuestChange.__new__(GuestChange)
+            guest.server = server
+            guest.step_in(request)
         if command.conditional:
             request.line = cas_numbers.line_for(request, cas_numbers.BACKUP_SET)
         if command.is_meta or command.returns_values:
@@ -127,6 +130,19 @@ class ActingMain(Route):
 
     def explain(self, key: bytes, is_change: bool) -> list[Hop]:
         return self.server.explain(key, is_change)
+
+
+class GuestChange(Step):
+    """A change that goes to `server` in the place of its primary. If the key has left before it was made there, what was noted then may have been
+    deleted before: so it is noted again."""
+
+    __slots__ = ("server",)
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        for key in request.keys or (request.key,):
+            if not self.server.is_guest(key):
+                self.server.missed_key(key)
+        return Step.on_reply(self, request)
 
 
 class CasMarks(Step):

@@ -132,7 +132,9 @@ class Replicate(Route):
         return self.backups.server_of(key).label == self.server.label
 
     def send_outcome(self, request: Request, overtaken: bool) -> ReplySink | None:
-        """The primary has made `request`, a change on a condition: the backup must have the same, or nothing."""
+        """The primary has made `request`, a change on a condition: the backup must have the same, or nothing. What was fetched from there since
+        it was sent to the primary is old."""
+        self.server.void_fill(request.key)
         if overtaken:
             self.delete_copy(request.key)
             return request.complete()
@@ -145,7 +147,8 @@ class Replicate(Route):
         return step.proceed(request)
 
     def delete_copy(self, key: bytes) -> None:
-        """Nobody knows what the backup has under `key`, so it had better have nothing."""
+        """Nobody knows what the backup has under `key`, so it had better have nothing; nor may the primary have that."""
+        self.server.void_fill(key)
         command, line = internal_commands.delete(key)
         self._send_unwatched(command, key, line)
 

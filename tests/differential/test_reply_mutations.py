@@ -28,7 +28,7 @@ from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.text import responses as reply
 from gmproxy.protocol.value_blocks import blocks_by_key
 from gmproxy.protocol.value_header import ValueHeader
-from gmproxy.routing import fill as values
+from gmproxy.routing import fetch as values
 
 MUTATIONS = 60  # of each reply
 
