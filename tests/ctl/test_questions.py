@@ -119,6 +119,22 @@ def test_where_a_key_goes_at_this_moment(service, ask, gmproxyctl):
     assert json.loads(ask(running, "route", "a", "--json").out)[0]["goes_to"] == other
 
 
+def test_the_steps_on_the_way_of_a_key(service, ask, memcached):
+    """And why, where others than its own server take part; else it is as short as before."""
+    backup = memcached().address
+    running = service("-b", backup, "--backup-writes", "sync")
+    first, *steps = eventually(lambda: next((lines for lines in [ask(running, "route", "a").lines] if "warming" in lines[0]), None))
+    owner = first.split("server=")[1].split()[0]
+    assert [line.split(maxsplit=3) for line in steps] == [
+        ["reads", "server", owner, "warming"],
+        ["reads", "fill", backup, f"a miss is looked up there, and {owner} is filled"],
+        ["reads", "failover", backup, "if that fails: up"],
+        ["changes", "fill", backup, f"a change of the present value waits until {owner} is filled"],
+        ["changes", "server", owner, "warming"],
+        ["changes", "replicate", backup, "gets a copy, its answer is waited for: up"],
+    ]
+
+
 def test_options_of_placement_are_the_services_own(service, ask):
     running = service()
     assert "--hash beside --control: the running service has its own" in ask(running, "route", "a", "--hash", "md5").complaint
