@@ -1,5 +1,6 @@
 """Real processes: memcached servers and the proxy, each on a free loopback port."""
 
+import io
 import os
 import random
 import shutil
@@ -8,9 +9,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import gmproxy
+from gmproxy import startup
 from support import packets
 from support.talk import Talk
 from support.timing import PATIENCE, eventually
@@ -75,6 +79,18 @@ def run(*arguments, program="gmproxy", stdin="", cwd=None, **variables):
         cwd=cwd,
         env=environment(**variables),
     )
+
+
+def check(*arguments, program="gmproxy", **variables):
+    """As `run`, with -t, in this process: for the many command lines of a table, in a fraction of the time."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    line = ["-t", *map(str, arguments)]
+    with mock.patch.dict(os.environ, environment(**variables), clear=True), redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            status = startup.run_command_line(program, program, line)
+        except SystemExit as end:
+            status = end.code
+    return subprocess.CompletedProcess(line, status, stdout.getvalue(), stderr.getvalue())
 
 
 class Process:
