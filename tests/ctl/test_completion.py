@@ -2,13 +2,14 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.servers import HOST, environment, free_port
-from support.timing import PATIENCE, eventually
+from support.timing import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
@@ -19,16 +20,20 @@ pytestmark = pytest.mark.skipif(not BASH_COMPLETION.exists(), reason="bash-compl
 @pytest.fixture
 def complete(tmp_path):
     """complete(line): what bash offers for the last word of `line`, as readline calls it."""
-    program = tmp_path / "bin" / "gmproxyctl"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m gmproxy.ctl "$@"\n')
-    program.chmod(0o755)
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, line in {
+        "gmproxyctl": f"exec {shlex.quote(sys.executable)} -m gmproxy.ctl",
+        "timeout": f"shift; exec {shutil.which('timeout')} {PATIENCE}",  # beside other load a second may be too short to start Python
+    }.items():
+        (commands / name).write_text(f'#!/bin/sh\n{line} "$@"\n')
+        (commands / name).chmod(0o755)
 
     def ask(line):
         words = [word for part in line.split(" ") for word in re.findall(r"[^:]+|:", part) or [""]]
         script = f"""
             source {BASH_COMPLETION}; source {ROOT}/conf/bash-completion
-            PATH={program.parent}:$PATH
+            PATH={commands}:$PATH
             COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}
             _gmproxyctl
             printf '%s\\n' "${{COMPREPLY[@]}}"
@@ -75,8 +80,8 @@ def test_pools_and_servers_of_the_service(complete, proxy, memcached, tmp_path):
     )
     proxy("--pools", pools, "--control", control, port=port)
     quoted = r"\$\(touch\$\{IFS\}x\)"
-    eventually(lambda: set(complete(f"gmproxyctl --control {control} eject ")) == {"one", quoted, *(server.address for server in servers)})
+    assert set(complete(f"gmproxyctl --control {control} eject ")) == {"one", quoted, *(server.address for server in servers)}
     begun, rest = servers[0].address[:-1], servers[0].address.partition(":")[2]
-    eventually(lambda: rest in complete(f"gmproxyctl eject --control {control} {begun}"), what="what follows the colon")
-    eventually(lambda: complete(f"gmproxyctl hotkeys --control {control} --pool a") == ["alpha"])
+    assert rest in complete(f"gmproxyctl eject --control {control} {begun}"), "what follows the colon"
+    assert complete(f"gmproxyctl hotkeys --control {control} --pool a") == ["alpha"]
     assert not Path("x").exists(), "a name is not run"
