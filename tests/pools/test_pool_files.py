@@ -203,7 +203,7 @@ def test_refused(path):
         (b"alpha:\n  listen: a\x00b\n", ""),
         (b'alpha:\n  listen: "/a\\0b"\n', ":2: pool alpha: a control character in '/a\\x00b'"),
         (b'"a\\nb":\n  listen: a:1\n', ":1: a control character in the name of a pool: 'a\\nb'"),
-        (b"[" * 5000, "nested too deeply"),
+        (b"[" * 1000, "nested too deeply"),
         (b"alpha:\n  timeout: " + b"9" * 5000, ":2: pool alpha: timeout: '999"),
         ("alpha:\n  servers:\n    - a:1:\N{SUPERSCRIPT TWO}\n".encode(), ":3: pool alpha: server: bad server"),
         (b"alpha:\n  servers:\n    - a:1:" + b"9" * 5000, ":3: pool alpha: server: bad server"),

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from support.columns import NEVER_EJECT
-from support.servers import HOST, check, free_port, run
+from support.servers import HOST, free_port, run, run_here
 from support.talk import storage, value
 from support.timing import eventually
 
@@ -142,7 +142,7 @@ def test_help_names_every_option():
     ],
 )
 def test_wrong_usage(arguments, says):
-    assert says in complaint(*arguments, status=2, run=check)
+    assert says in complaint(*arguments, "-t", status=2, run=run_here)
 
 
 def test_a_host_name_that_nobody_can_have():

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support.servers import run
+from support.servers import run_here
 from support.timing import PATIENCE
 
 from gmproxy.config.settings import SETTINGS
@@ -27,14 +27,14 @@ def write(tmp_path):
 
 def effective(*arguments, **variables):
     """The settings that --print-config prints, as a dict of what is written."""
-    done = run(*arguments, "--print-config", **variables)
+    done = run_here(*arguments, "--print-config", **variables)
     assert (done.returncode, done.stderr) == (0, "")
     pairs = (line.removeprefix("# ").split("=", 1) for line in done.stdout.splitlines())
     return {name.strip(): value.strip() for name, value in pairs}
 
 
 def complaint(*arguments, **variables):
-    done = run(*arguments, "-t", **variables)
+    done = run_here(*arguments, "-t", **variables)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("gmproxy: "), done.stderr
     return done.stderr
@@ -162,9 +162,9 @@ def test_a_switch_can_be_turned_off_by_who_is_nearer(write):
     ],
 )
 def test_the_printed_configuration_gives_the_same(arguments, write):
-    printed = run(*arguments, "--print-config")
+    printed = run_here(*arguments, "--print-config")
     assert (printed.returncode, printed.stderr) == (0, "")
-    again = run("-c", write(*printed.stdout.splitlines()), "--print-config")
+    again = run_here("-c", write(*printed.stdout.splitlines()), "--print-config")
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == printed.stdout
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.keys import keys_by_server
-from support.servers import HOST, check, environment, free_port, run
+from support.servers import HOST, environment, free_port, run, run_here
 from support.talk import Talk, storage
 from support.timing import PATIENCE, eventually
 
@@ -195,9 +195,9 @@ def test_its_help():
 )
 def test_it_starts_with_what_magent_starts_with(arguments, warning):
     for way in ({"program": "magent"}, {"GMPROXY_COMPAT": "magent"}):
-        done = check("-s", "a:1", *arguments, **way)
+        done = run_here("-s", "a:1", *arguments, "-t", **way)
         assert done.returncode == 0 and done.stderr.endswith(f": warning: {warning}\n") and done.stderr.count("\n") == 1
-    done = check("-s", "a:1", *arguments)
+    done = run_here("-s", "a:1", *arguments, "-t")
     assert done.returncode != 0 and done.stderr.count("\n") == 1
 
 

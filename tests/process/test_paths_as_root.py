@@ -16,7 +16,6 @@ from support.timing import PATIENCE, eventually
 from gmproxy.system import control_socket
 
 NOBODY = 65534
-STARTS = 20
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be had to do what others may not")
 
@@ -93,13 +92,14 @@ def facts(roots):
     return [(name, each.st_uid, each.st_gid, stat.S_IMODE(each.st_mode), name != "." and each.st_size) for name, each in found.items()]
 
 
+@pytest.mark.parametrize("starts", [4, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.parametrize("option", ["--control", "--unix-socket", "--pid-file"])
-def test_a_link_that_comes_and_goes(directories, option):
+def test_a_link_that_comes_and_goes(directories, option, starts):
     theirs, roots = directories
     before = facts(roots)
     path = theirs / "it"
     with swapping(path, roots / "file"):
-        for _ in range(STARTS):
+        for _ in range(starts):
             start_and_end("-s", f"{HOST}:1", "-l", HOST, "-p", free_port(), "-u", "nobody", "--unix-mode", "0777", option, path)
             assert facts(roots) == before
     assert (roots / "file").read_text() == "precious"

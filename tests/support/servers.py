@@ -81,10 +81,11 @@ def run(*arguments, program="gmproxy", stdin="", cwd=None, **variables):
     )
 
 
-def check(*arguments, program="gmproxy", **variables):
-    """As `run`, with -t, in this process: for the many command lines of a table, in a fraction of the time."""
+def run_here(*arguments, program="gmproxy", **variables):
+    """As `run`, in this process and so in a fraction of the time, for an action that ends by itself, such as -t."""
+    line = [str(argument) for argument in arguments]
+    assert {"-t", "--print-config"} & set(line), "it might serve"
     stdout, stderr = io.StringIO(), io.StringIO()
-    line = ["-t", *map(str, arguments)]
     with mock.patch.dict(os.environ, environment(**variables), clear=True), redirect_stdout(stdout), redirect_stderr(stderr):
         try:
             status = startup.run_command_line(program, program, line)
