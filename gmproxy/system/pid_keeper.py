@@ -139,7 +139,10 @@ def _close_all_but(kept: int) -> None:
 def _keep(path: str, service: int, sock: socket.socket) -> None:
     """Until the file is removed, or nobody has the other end. `service`: the number in the file."""
     while True:
-        message, ancillary, _, _ = sock.recvmsg(LONGEST, socket.CMSG_SPACE(_CREDENTIALS.size))
+        message = b""
+        ancillary: list[tuple[int, int, bytes]] = []
+        with contextlib.suppress(ConnectionResetError):  # instead of the end, if whoever died had not read the last reply
+            message, ancillary, _, _ = sock.recvmsg(LONGEST, socket.CMSG_SPACE(_CREDENTIALS.size))
         if not message:
             daemon.remove_pid_file(path, service)
             return

@@ -3,6 +3,7 @@
 import functools
 import os
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -63,7 +64,7 @@ def _run_in(directory, base, script):
     command = ["unshare", "--mount", "sh", "-c", PREPARE, "sh", closed_directory(base), str(base), "sh", "-c", f"{AT_LAST}{script}"]
     variables = environment(PATH=f"{directory}:{os.environ['PATH']}")
     done = subprocess.run(command, cwd=directory, env=variables, capture_output=True, text=True, timeout=3 * PATIENCE)
-    if "mount" in done.stderr:
+    if "mount" in done.stderr or done.stderr.startswith("unshare: "):
         pytest.skip(f"no mount namespace: {done.stderr.strip()}")
     return done.stdout, done.stderr
 
@@ -174,6 +175,17 @@ def test_a_successor_has_its_own_number_written(tmp_path):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+    eventually(lambda: not os.path.exists(path), what="the pid file is removed")
+
+
+def test_who_dies_before_it_has_read_a_reply_leaves_no_pid_file(tmp_path):
+    """The kernel reports that otherwise than other ends."""
+    path = str(tmp_path / "pid")
+    daemon.write_pid_file(path)
+    keeper = pid_keeper.PidKeeper.start(path)
+    os.write(keeper.descriptor, pid_keeper.WRITE)
+    assert select.select([keeper.descriptor], [], [], PATIENCE)[0], "the reply"
+    keeper.close()
     eventually(lambda: not os.path.exists(path), what="the pid file is removed")
 
 
