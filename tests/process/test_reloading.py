@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import ExitStack
 
 import pytest
 from support.keys import keys_by_server
@@ -399,7 +400,7 @@ def test_in_the_background_with_a_file_named_from_here(memcached, tmp_path):
 # -- by itself
 
 
-@workers
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_file_that_is_watched(memcached, configured, workers):
     one, other = memcached(), memcached()
     process = configured(servers(one), "watch = yes", workers=workers)
@@ -455,9 +456,12 @@ def test_users_come_and_go_with_their_file(configured, memcached, tmp_path, work
         talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
         waiting.expect(login(b"old", b"one"), refused)
         waiting.expect(login(b"new", b"two") + b"get k\r\n", b"STORED\r\n" + FOUND)
-    for _ in range(4):
-        with process.talk() as talk:
-            talk.expect(login(b"old", b"one") + login(b"new", b"two"), refused + b"STORED\r\n")
+    with ExitStack() as stack:
+        others = [stack.enter_context(process.talk()) for _ in range(4)]
+        for talk in others:  # each waits for a second, and they do so together
+            talk.send(login(b"old", b"one") + login(b"new", b"two"))
+        for talk in others:
+            talk.expect_answer(refused + b"STORED\r\n")
     assert process.reload(*lines)["changed"] == {}
     users.chmod(0o644)
     assert "can be read by everybody" in process.reload(*lines)["error"]
