@@ -81,28 +81,30 @@ class Recovery:
         backend = self._backend
         invalidations = backend.invalidations
         keys = flushes = 0
-        if invalidations:
-            left = len(invalidations)
-            with self._connect() as server:
-                if invalidations.overflowed:
-                    self._outlast_half_closed(server)
-                    invalidations.take_everything()
-                    self._delete(server.flush)
-                    flushes = 1
-                while keys < left and not invalidations.overflowed:
-                    self._outlast_half_closed(server)
-                    taken = invalidations.take(DELETE_AT_ONCE)
-                    if not taken:
-                        break  # while we waited they became too many
-                    self._delete(server.delete, taken, REST)
-                    keys += len(taken)
-        backend.behind = bool(invalidations)
-        if keys or flushes:
+        try:
+            if invalidations:
+                left = len(invalidations)
+                with self._connect() as server:
+                    if invalidations.overflowed:
+                        self._outlast_half_closed(server)
+                        invalidations.take_everything()
+                        self._delete(server.flush)
+                        flushes = 1
+                    while keys < left and not invalidations.overflowed:
+                        self._outlast_half_closed(server)
+                        taken = invalidations.take(DELETE_AT_ONCE)
+                        if not taken:
+                            break  # while we waited they became too many
+                        self._delete(server.delete, taken, REST)
+                        keys += len(taken)
+        finally:  # what was deleted before a failure stays deleted
             backend.counters.keys_deleted += keys
             backend.counters.flushes += flushes
+            if flushes:
+                backend.observer.was_flushed(backend)
+        backend.behind = bool(invalidations)
+        if keys or flushes:
             self._log(keys, flushes)
-        if flushes:
-            backend.observer.was_flushed(backend)
 
     def _delete(self, delete: Callable[..., None], *arguments: Any) -> None:
         """What was taken from the journal, or put it back."""

@@ -175,6 +175,19 @@ def test_what_cannot_be_deleted_stays(backend, server, catch_up):
     assert backend.troubles == [TIMEOUT]
 
 
+def test_what_was_deleted_before_a_failure_is_counted(backend, server, catch_up):
+    def refuse_the_second(server):
+        if len(server.told) == 2:
+            raise BackendError(TIMEOUT, "no answer to delete")
+
+    backend.misses(*keys(recovery.DELETE_AT_ONCE + 7))
+    server.meanwhile = refuse_the_second
+    catch_up()
+    assert backend.behind and (len(backend.invalidations), backend.counters.keys_deleted) == (7, recovery.DELETE_AT_ONCE)
+    catch_up()
+    assert not backend.behind and backend.counters.keys_deleted == recovery.DELETE_AT_ONCE + 7
+
+
 def test_nothing_is_deleted_before_the_lingering_connections_have_ended(backend, server, catch_up):
     order = []
     backend.misses(b"a")
