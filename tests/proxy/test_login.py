@@ -1,12 +1,12 @@
 """Who is asked for a user and a password, in text and in binary; and what we say to a server that asks us."""
 
 import os
-import subprocess
+import re
 
 import pytest
 from support.packets import ask, packet, read_answer, store
 from support.scripted import expect, hang
-from support.servers import run
+from support.servers import Memcached, Proxy, run_here
 from support.talk import storage
 from support.timing import Stopwatch, eventually
 
@@ -20,9 +20,9 @@ END = b"END\r\n"
 STORED = b"STORED\r\n"
 
 
-@pytest.fixture
-def users(tmp_path):
-    return write(tmp_path / "users", USERS)
+@pytest.fixture(scope="module")
+def users(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("login") / "users", USERS)
 
 
 def write(path, text):
@@ -31,15 +31,24 @@ def write(path, text):
     return str(path)
 
 
-@pytest.fixture
-def closed(memcached, proxy, users):
+@pytest.fixture(scope="module")
+def closed(users):
     """A proxy that asks who comes."""
-    return proxy("-s", memcached().address, "--auth-file", users)
+    with Memcached() as server, Proxy("-s", server.address, "--auth-file", users) as process:
+        yield process
+        process.check_log()
 
 
 def that_asks(memcached, users):
     """A memcached for `users`. It reads them as itself: nobody else can get at a test's files."""
     return memcached("-Y", users, *(["-u", "root"] if os.getuid() == 0 else []))
+
+
+@pytest.fixture(scope="module")
+def model(users):
+    """One that does what `closed` must do."""
+    with that_asks(Memcached, users) as server:
+        yield server
 
 
 # -- clients in text, as memcached -Y does it
@@ -67,13 +76,14 @@ SAID = [
 
 
 @pytest.mark.parametrize("said", SAID, ids=range(len(SAID)))
-def test_in_text_as_memcached_does_it(memcached, closed, users, said):
+def test_in_text_as_memcached_does_it(model, closed, said):
     """In one packet, and byte by byte. memcached 1.6.18 is told one after the other, for of several it answers only the last."""
-    with that_asks(memcached, users).talk() as talk:
+    with model.talk() as talk:
         wanted = b"".join(map(talk.ask, said))
-    for size in (1, 1000):
-        with closed.talk() as talk:
-            talk.send_in_pieces(b"".join(said), size)
+    with closed.talk() as one_by_one, closed.talk() as at_once:
+        one_by_one.send_in_pieces(b"".join(said), 1)
+        at_once.send(b"".join(said))
+        for talk in (one_by_one, at_once):
             talk.expect_answer(wanted, b"".join(said))
             assert talk.silent()
 
@@ -179,9 +189,10 @@ def test_without_users_there_is_no_login(memcached, proxy):
 # -- the file
 
 
-def test_a_file_that_everybody_can_read_is_refused(users):
-    subprocess.run(["chmod", "644", users], check=True)
-    done = run("-s", "127.0.0.1:11211", "--auth-file", users, "-t")
+def test_a_file_that_everybody_can_read_is_refused(tmp_path):
+    users = write(tmp_path / "users", USERS)
+    os.chmod(users, 0o644)
+    done = run_here("-s", "127.0.0.1:11211", "--auth-file", users, "-t")
     assert done.returncode == 2
     assert done.stderr == f"gmproxy: --auth-file: {users} can be read by everybody: chmod o-r {users}\n"
 
@@ -194,7 +205,10 @@ REFUSED_IN_TEXT = b"CLIENT_ERROR authentication failure\r\n"
 def test_who_says_a_wrong_password_waits_and_nobody_else(closed, speaks):
     """It is counted and logged, and whoever guesses gets one answer in a second on a connection, also for what it sends ahead."""
     wrong = WRONG if speaks == "text" else packet("auth", b"PLAIN", b"\0one\0hunter2")
+    earlier = closed.log()
     with closed.talk() as guesses, closed.talk() as knows:
+        knows.expect(LOGIN, STORED)
+        errors = auth_errors(knows)
         watch = Stopwatch()
         guesses.send(wrong * 2)
         knows.expect(LOGIN, STORED)
@@ -206,26 +220,30 @@ def test_who_says_a_wrong_password_waits_and_nobody_else(closed, speaks):
             else:
                 assert read_answer(guesses).status == 0x20
         assert watch.seconds > 2 * 0.9 * WRONG_PASSWORD_DELAY
-        knows.send(b"stats\r\n")
-        assert b"STAT auth_errors 2\r\n" in knows.read_until(END)
-    log = closed.log()
+        assert auth_errors(knows) == errors + 2
+    log = closed.log().removeprefix(earlier)
     assert log.count("WARNING wrong password client=127.0.0.1:") == 2
     assert "hunter2" not in log
 
 
+def auth_errors(talk):
+    return int(re.search(rb"STAT auth_errors (\d+)\r\n", talk.ask(b"stats\r\n", END))[1])
+
+
 def test_who_leaves_before_it_hears_of_a_wrong_password(closed):
     """Nothing stays behind."""
+    earlier = closed.log()
     before = closed.descriptors()
     for _ in range(20):
         with closed.talk() as guesses:
             guesses.send(WRONG)
-    eventually(lambda: closed.log().count("wrong password") == 20, what="all are heard")
+    eventually(lambda: closed.log().removeprefix(earlier).count("wrong password") == 20, what="all are heard")
     eventually(lambda: closed.descriptors() <= before, what="all are gone")
 
 
 def test_no_password_is_printed(users, tmp_path):
     own = write(tmp_path / "own", b"me:mine\n")
-    done = run("-s", "127.0.0.1:11211", "--auth-file", users, "--server-auth-file", own, "--print-config")
+    done = run_here("-s", "127.0.0.1:11211", "--auth-file", users, "--server-auth-file", own, "--print-config")
     assert f"auth_file = {users}\n" in done.stdout and f"server_auth_file = {own}\n" in done.stdout
     assert "secret" not in done.stdout and "mine" not in done.stdout
 
