@@ -97,6 +97,7 @@ def test_twemproxys_port_keeps_few_connections_too(service):
         talk.close()
 
 
+@pytest.mark.long
 def test_half_a_question_is_not_waited_for_long(service):
     running = service()
     with connect(running) as talk:

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from support.keys import keys_by_server
@@ -274,6 +275,9 @@ def test_a_server_that_says_nothing_is_left_alone_by_listings(memcached, proxy):
     with process.talk() as talk:
         assert talk.ask(METADUMP) == b"SERVER_ERROR timeout %b\r\n" % server.address.encode()
     server.resume()
-    for _ in range(4):
-        with process.talk() as talk:
-            talk.expect(METADUMP, BUSY)
+    with ExitStack() as stack:
+        talks = [stack.enter_context(process.talk()) for _ in range(4)]
+        for talk in talks:
+            talk.send(METADUMP)
+        for talk in talks:
+            talk.expect_answer(BUSY)

@@ -51,7 +51,7 @@ def test_after_a_pause_of_the_proxy_no_server_is_late(memcached, more):
         relay.delay(DISTANCE)
         with (
             Proxy("-s", relay.address, "--auto-eject-hosts", "--timeout", TIMEOUT_MS, *more) as proxy,
-            Load(proxy.port, connecting=1) as load,
+            Load(proxy.port, keeping=10, connecting=2) as load,
         ):
             for _ in range(2):
                 for pid in family(proxy.pid):
