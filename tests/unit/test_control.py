@@ -3,12 +3,15 @@
 import json
 import os
 import socket
+import struct
 import threading
 
 import pytest
 
 from gmproxy.errors import StartError
 from gmproxy.system import control_socket
+
+SECONDS_AND_MICROSECONDS = struct.Struct("ll")
 
 
 @pytest.fixture
@@ -74,9 +77,11 @@ def test_the_end(pair):
         other.receive()
 
 
-def test_who_takes_nothing_is_given_up(pair, monkeypatch):
-    monkeypatch.setattr(control_socket, "SEND_TIMEOUT", 0.05)
+def test_who_takes_nothing_is_given_up(pair):
     one, _ = pair
+    timeout = one.sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SECONDS_AND_MICROSECONDS.size)
+    assert SECONDS_AND_MICROSECONDS.unpack(timeout) == (control_socket.SEND_TIMEOUT, 0)
+    one.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SECONDS_AND_MICROSECONDS.pack(0, 50_000))  # sooner
     with pytest.raises(OSError):
         one.send_message({"text": "x" * 10_000_000})
 
