@@ -2,6 +2,7 @@
 
 import resource
 import socket
+from contextlib import ExitStack
 
 import pytest
 from support.limits import cpu_seconds, few_files, no_more_files, set_limit
@@ -97,8 +98,8 @@ def test_without_a_descriptor_clients_are_told_and_the_log_has_one_line(memcache
         talk.wait_until_alone()
         before, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         no_more_files(process.pid)
-        for _ in range(30):
-            with Talk(process.port) as late:
+        with ExitStack() as stack:  # each is told after a moment, and they wait for that together
+            for late in [stack.enter_context(Talk(process.port)) for _ in range(30)]:
                 late.expect_answer(TOO_MANY)
                 assert late.closed()
         talk.in_step()
