@@ -81,7 +81,7 @@ def reset(talk):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_whatever_they_send(seed, workers, memcached, proxy):
     process = proxy("-s", memcached().address, "-s", memcached().address, "--workers", workers)
     failures = []
