@@ -55,7 +55,7 @@ class Backend:
         self.half_closed = []
         self.behind = False
         self.counters = SimpleNamespace(keys_deleted=0, flushes=0)
-        self.router = SimpleNamespace(was_flushed=lambda backend: None)
+        self.observer = SimpleNamespace(was_flushed=lambda backend: None)
         self.troubles = []
 
     def misses(self, *keys):
