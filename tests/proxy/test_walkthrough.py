@@ -55,7 +55,7 @@ def test_the_tutorial(site):
 
     for key in (b"key1", b"key2"):
         assert sum(holds(primary, key) is not None for primary in site.primaries) == 1
-        assert holds(site.backup, key) is not None
+        eventually(lambda key=key: holds(site.backup, key), what="the copy, for which nobody waits")
 
     for primary in site.primaries:
         primary.kill()
