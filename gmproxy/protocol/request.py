@@ -221,6 +221,7 @@ class Request:
             return sink.on_failure(self)
         except Exception:
             internal_errors.record("request.fail")
+            self.reply = INTERNAL_ERROR
             return sink.on_internal_error(self)
 
     def abandon(self) -> ReplySink | None:

@@ -104,6 +104,23 @@ def test_for_an_owner_that_fails_its_client_gets_an_error():
     assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors.count() == 1
 
 
+def test_for_a_session_that_fails_on_a_failure_too():
+    """It renders what stands in the request then."""
+
+    class Session(Client):
+        def on_failure(self, request):
+            raise KeyError("of our own")
+
+        def on_internal_error(self, request):
+            self.heard.append(request.reply)
+            return self
+
+    client = Session()
+    request = request_for(b"get k\r\n")
+    request.sink = client
+    assert request.fail(TIMEOUT, "a:1") is client and client.heard == [INTERNAL_ERROR]
+
+
 # -- a link
 
 
