@@ -38,7 +38,7 @@ NOT_INJECTED = {
     "process.worker:Worker._listen": "makes a Listener. Where that fails at a reload the operator is told, and the address is served after a restart",
     "process.worker:Worker.drain": "makes each of its steps, whatever became of the others",
     "monitoring.control_commands:_drain": "calls Worker.drain and nothing else",
-    "process.listeners:ListeningSockets._close": "closes a socket and removes its file. Where that failed, its address could be bound after a restart",
+    "process.listeners:ListeningSockets._close": "closes a socket and removes its file. Where that fails, its address is free after a restart",
     "process.supervisor:Supervisor._reloaded": "makes each of its steps, whatever became of the others",
     "client.context:PoolContext._resume": "calls resume_all and nothing else",
     "backend.connection:resume_all": "catches what each of the sessions raises, and does nothing else",
