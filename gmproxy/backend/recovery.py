@@ -12,6 +12,7 @@ from typing import Any
 
 import gevent
 
+from gmproxy import internal_errors
 from gmproxy.backend.control_connection import ControlConnection
 from gmproxy.errors import TIMEOUT, BackendError, LocalError
 
@@ -101,7 +102,7 @@ class Recovery:
             backend.counters.keys_deleted += keys
             backend.counters.flushes += flushes
             if flushes:
-                backend.observer.was_flushed(backend)
+                internal_errors.guarded("recovery.was_flushed", backend.observer.was_flushed)(backend)
         backend.behind = bool(invalidations)
         if keys or flushes:
             self._log(keys, flushes)

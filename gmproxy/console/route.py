@@ -93,7 +93,7 @@ def _routes_by_service(parsed: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _way(route: dict[str, Any]) -> list[str]:
     """Lines with the steps of reads and of changes, where others than the key's own server take part."""
-    if len(route.get("reads", ())) + len(route.get("changes", ())) <= len(("the read", "the change")):
+    if max(len(route.get(what, ())) for what in ("reads", "changes")) < 2:
         return []
     hops = [(what, hop) for what in ("reads", "changes") for hop in route[what]]
     return [f"  {what:<8} {hop['step']:<10} {hop['server']}  {hop['reason']}" for what, hop in hops]

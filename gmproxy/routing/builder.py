@@ -3,8 +3,9 @@
     a pool of primaries                    Shard -> the server
     ... some of them ejected               Shard -> StandIn (changes) -> the server
     with backups, reads                    Shard -> Failover -> Fill -> the server
+                                                            -> ActingMain -> the backup, if that failed
     with backups, changes                  Shard -> FillBeforeChange -> StandIn -> Replicate -> the server, and the backup
-    ... with backup_writes = off           Shard -> FillBeforeChange -> StandIn -> Standby -> the server
+    ... with backup_writes = off           Shard -> FillBeforeChange -> StandIn -> Standby -> Fill -> the server
 
 What a pool does not use is not in its route, and costs nothing. A route is not changed any more: when a server is ejected or restored, or the
 configuration is loaded again, the pool gets another one, and a request on its way ends on the one that it began with.
@@ -29,11 +30,13 @@ class Routes(NamedTuple):
     entry    for the requests of clients
     filled   for their changes whose key was filled meanwhile (FillBeforeChange)
     own      for those of another gmproxy, whose backups these servers are: neither copied nor looked up anywhere else
+    adds     what fills the primaries
     """
 
     entry: Shard
     filled: Shard
     own: Shard
+    adds: list[Adds]
 
 
 class Builder:
@@ -42,15 +45,13 @@ class Builder:
     held   changes that wait until their key was filled
     """
 
-    def __init__(self, options: Any, release: Callable[[Request], ReplySink | None], owner_of: Callable[[bytes], Backend]) -> None:
-        """`options` of the pool; `release` sends one of `held`, by the route that the pool has then; `owner_of(key)` is the primary that has
-        it then."""
+    def __init__(self, options: Any, release: Callable[[Request], ReplySink | None]) -> None:
+        """`options` of the pool; `release` sends one of `held`, by the route that the pool has then."""
         self.counters = RouteCounters()
         self.undecided = UndecidedChanges()
         self.held: set[Request] = set()
         self._options = options
         self._release = release
-        self._owner_of = owner_of
 
     def compose(
         self, servers: list[Backend], locator: Locator, backups: list[Backend], backup_locator: Locator | None, notes: GuestNotes | None
@@ -60,12 +61,13 @@ class Builder:
         own_changes = self._stand_in(servers, list(servers), notes)
         own = Shard(locator, servers, list(servers), own_changes, self.counters)
         if backup_locator is None:
-            return Routes(own, own, own)
+            return Routes(own, own, own, [])
         copies = Shard(backup_locator, backups, list(backups), list(backups), self.counters)
         copying = self._options.backup_writes != "off"
         acting: list[Route] = [ActingMain(backup, not copying) for backup in backups]
         acting_main = Shard(backup_locator, backups, acting, acting, self.counters)
-        fills = [Fill(server, copies, Adds(server, notes, self._owner_of)) for server in servers]
+        adds = [Adds(server, notes) for server in servers]
+        fills = [Fill(server, copies, its_adds) for server, its_adds in zip(servers, adds)]
         reads: list[Route] = [Failover(fill, acting_main) for fill in fills]
         changes: list[Route]
         if copying:
@@ -74,7 +76,8 @@ class Builder:
             changes = [Standby(fill, acting_main, copies) for fill in fills]
         changes = self._stand_in(servers, changes, notes)
         waiting: list[Route] = [FillBeforeChange(change, fill, self.held, self._release) for change, fill in zip(changes, fills)]
-        return Routes(Shard(locator, servers, reads, waiting, self.counters), Shard(locator, servers, reads, changes, self.counters), own)
+        entry = Shard(locator, servers, reads, waiting, self.counters)
+        return Routes(entry, Shard(locator, servers, reads, changes, self.counters), own, adds)
 
     def _replicate(self, server: Backend, main: Route, copies: Shard, acting_main: Shard) -> Replicate:
         waited_for = self._options.backup_writes == "sync"

@@ -30,8 +30,8 @@ class Failover(Route):
         return self.main.send(request)
 
     def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        (last,) = self.backup.explain(key, is_change)
-        return [*self.main.explain(key, is_change), Hop("failover", last.server, f"if that fails: {last.reason}")]
+        *before, last = self.backup.explain(key, is_change)
+        return [*self.main.explain(key, is_change), *before, Hop("failover", last.server, f"if that fails; it is {last.reason}")]
 
 
 class Attempt(Step):

@@ -26,7 +26,7 @@ cdef class MissCheck(Step):
 cdef class Adds(Route):
     cdef readonly Backend server
     cdef readonly object notes
-    cdef readonly object owner_of
+    cdef public bint replaced
 
     cpdef send(self, Request request)
 

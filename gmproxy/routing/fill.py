@@ -72,20 +72,20 @@ class Adds(Route):
     """Values from the backups go to `server`, which is filled.
 
     notes      GuestNotes while other servers are ejected, else None
-    owner_of   key -> the server that has it at this moment
+    replaced   True once the pool has another route: keys may have other servers now, and changes other copies
     """
 
-    __slots__ = ("server", "notes", "owner_of")
+    __slots__ = ("server", "notes", "replaced")
 
-    def __init__(self, server: Backend, notes: GuestNotes | None, owner_of: Callable[[bytes], Backend]) -> None:
+    def __init__(self, server: Backend, notes: GuestNotes | None) -> None:
         self.server = server
         self.notes = notes
-        self.owner_of = owner_of
+        self.replaced = False
 
     def send(self, request: Request) -> ReplySink | None:
         """`request` is without a sink: nobody waits for it."""
-        if self.owner_of(request.key) is not self.server:
-            return None  # not any more: what was noted of the key there may have been deleted already
+        if self.replaced:
+            return None  # the backup that was asked may lack a change, and what was noted of the key may have been deleted already
         if self.notes is not None:
             self.notes.filled(request, self.server)
         self.server.counters.fills += 1

@@ -59,6 +59,9 @@ class Gather(ReplySink):
         """Block by block: some of the answers are not as a server gave them, or are not there."""
         found = {}
         for part in self.parts:
+            if part.error is not None and part.reply is not None and not part.reply.endswith(END):
+                return part.reply  # a backup that was asked in the place of a primary has a complaint: the client is to see it
+        for part in self.parts:
             for key, blocks in blocks_by_key(part.reply or END).items():
                 found.setdefault(key, []).extend(blocks)
         return in_order(self.request.keys, found)

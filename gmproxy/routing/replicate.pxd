@@ -43,7 +43,7 @@ cdef class Replicate(Route):
     cpdef delete_copy(self, bytes key)
     @cython.locals(copy=Request, backup=Backend)
     cdef _send_unwatched(self, Command command, bytes key, bytes line)
-    cpdef is_unknown(self, bytes key)
+    cpdef note_unknown(self, bytes key)
 
 
 cdef class CopiedChange(Step):

@@ -108,11 +108,12 @@ class Replicate(Route):
         return self._send_twice(request)
 
     def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        (copy,) = self.backups.explain(key, is_change)
+        *before, copy = self.backups.explain(key, is_change)
         if self._is_same_server(key):
             return self.main.explain(key, is_change)
         waits = "its answer is waited for" if self.waited_for else "its answer is not waited for"
-        return [*self.server.explain(key, is_change), Hop("replicate", copy.server, f"gets a copy, {waits}: {copy.reason}")]
+        hop = Hop("replicate", copy.server, f"gets a copy, {waits}; it is {copy.reason}")
+        return [*self.server.explain(key, is_change), *before, hop]
 
     def _send_twice(self, request: Request) -> ReplySink | None:
         step = CopiedChange.__new__(CopiedChange)
@@ -158,10 +159,10 @@ class Replicate(Route):
         copy.role = COPY
         self.backups.server_of(key).send(copy)
 
-    def is_unknown(self, key: bytes) -> None:
+    def note_unknown(self, key: bytes) -> None:
         """A fault of our own: nobody knows which of the two servers has made a change of `key`. Never raises."""
         for server in (self.server, self.backups.server_of(key)):
-            internal_errors.guarded("replicate.is_unknown", server.missed_key)(key)
+            internal_errors.guarded("replicate.note_unknown", server.missed_key)(key)
 
 
 class CopiedChange(Step):
@@ -239,7 +240,9 @@ class CopiedChange(Step):
             sink, self.sink = self.sink, None
             request.reply = INTERNAL_ERROR
             session = sink.on_internal_error(request)
-        self.route.is_unknown(request.key)
+        else:  # in `_answer`: the request has its sink, unless that was told already
+            session = request.abandon()
+        self.route.note_unknown(request.key)
         return session
 
 
@@ -272,7 +275,7 @@ class Outcome(Step):
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
         self.route.undecided.forget_outcome(self, request.key)
-        self.route.is_unknown(request.key)
+        self.route.note_unknown(request.key)
         return Step.on_internal_error(self, request)
 
 

@@ -5,7 +5,7 @@ from gmproxy.protocol.request cimport ReplySink, Request, Route, new_request
 from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.shard cimport Shard
 
-cdef int BACKUP
+cdef int PRIMARY, BACKUP
 
 
 cdef class Router(Route):
@@ -24,6 +24,7 @@ cdef class Router(Route):
     cdef Shard _entry
     cdef Shard _filled
     cdef Shard _own
+    cdef list _adds
     cdef Py_ssize_t _to_skip
 
     cpdef send(self, Request request)

@@ -8,8 +8,9 @@ from gmproxy.backend.backend import Backend
 from gmproxy.errors import ConfigError
 from gmproxy.placement.builder import Placement
 from gmproxy.placement.locators import Locator
-from gmproxy.protocol.request import BACKUP, Hop, ReplySink, Request, Route, new_request
+from gmproxy.protocol.request import BACKUP, PRIMARY, Hop, ReplySink, Request, Route, new_request
 from gmproxy.routing.builder import Builder
+from gmproxy.routing.fill import Adds
 from gmproxy.routing.gather import FanOut
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.stand_in import GuestNotes, note_late_changes
@@ -27,7 +28,7 @@ class Router(Route):
     """
 
     __slots__ = ("backends", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options", "_builder", "_place",
-                 "_backup_locator", "_entry", "_filled", "_own", "_to_skip")  # fmt: skip
+                 "_backup_locator", "_entry", "_filled", "_own", "_adds", "_to_skip")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -36,7 +37,7 @@ class Router(Route):
         self.locator: Locator | None = None
         self.keeps_order = False
         self.sampler: Any = None  # a gmproxy.monitoring.sampling.Sampler
-        self._builder = Builder(options, self._release, self.primary_of)
+        self._builder = Builder(options, self._release)
         self.counters = self._builder.counters
         self.undecided = self._builder.undecided
         self.held = self._builder.held
@@ -45,6 +46,7 @@ class Router(Route):
         self._entry: Shard | None = None
         self._filled: Shard | None = None
         self._own: Shard | None = None
+        self._adds: list[Adds] = []
         self._to_skip = 0
 
     # -- the servers, and their health
@@ -67,11 +69,16 @@ class Router(Route):
             self.health_changed()
 
     def _exchange(self, locator: Locator, notes: GuestNotes | None) -> None:
-        """Another route. What is being fetched for a server may belong to another now."""
+        """Another route. What is being fetched for a server, or will be by a request that is on the old one, may belong to another now, or
+        come from a backup that gets no copies any more."""
         for backend in self.backends:
             backend.fetches.clear()
+        for adds in self._adds:
+            adds.replaced = True
         self.locator = locator
-        self._entry, self._filled, self._own = self._builder.compose(self.backends, locator, self.backups, self._backup_locator, notes)
+        self._entry, self._filled, self._own, self._adds = self._builder.compose(
+            self.backends, locator, self.backups, self._backup_locator, notes
+        )
 
     def health_changed(self) -> None:
         """A server was ejected or restored: from now on others may be asked for a key than before.
@@ -158,6 +165,7 @@ class Router(Route):
             part = new_request(request.command, b"", request.line)
             part.sink = fan_out
             part.connection_index = request.connection_index
+            part.role = BACKUP if backend.is_backup else PRIMARY
             backend.send(part)
 
     # -- failures
@@ -180,12 +188,12 @@ class Router(Route):
         try:
             if request.command.is_write:
                 for key in request.keys or (request.key,):
-                    self._is_unknown(key)
+                    self._note_unknown(key)
         except Exception:
             internal_errors.record("router.abandoned")
         return session
 
-    def _is_unknown(self, key: bytes) -> None:
+    def _note_unknown(self, key: bytes) -> None:
         """Nobody knows what the servers have under `key`."""
         self.primary_of(key).missed_key(key)
         if self.backups:

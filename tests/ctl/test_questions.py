@@ -128,10 +128,10 @@ def test_the_steps_on_the_way_of_a_key(service, ask, memcached):
     assert [line.split(maxsplit=3) for line in steps] == [
         ["reads", "server", owner, "warming"],
         ["reads", "fill", backup, f"a miss is looked up there, and {owner} is filled"],
-        ["reads", "failover", backup, "if that fails: up"],
+        ["reads", "failover", backup, "if that fails; it is up"],
         ["changes", "fill", backup, f"a change of the present value waits until {owner} is filled"],
         ["changes", "server", owner, "warming"],
-        ["changes", "replicate", backup, "gets a copy, its answer is waited for: up"],
+        ["changes", "replicate", backup, "gets a copy, its answer is waited for; it is up"],
     ]
 
 

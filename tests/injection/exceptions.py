@@ -151,7 +151,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "routing.failover:Substitute.on_internal_error",
         "routing.router:Router.abandon",
         "routing.replicate:CopiedChange.on_internal_error",
-        "routing.replicate:Replicate.is_unknown",
+        "routing.replicate:Replicate.note_unknown",
         "client.batch:Batch.on_internal_error",
         "process.worker:_record_exception",
     ),

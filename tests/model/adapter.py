@@ -39,6 +39,7 @@ from gmproxy.pool import Pool
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.protocol import cas_numbers, replica_commands
 from gmproxy.routing import router as router_module
+from model.clients import KEY, OTHER
 from model.model_loop import ModelLoop, Task
 from model.servers import Link, MemcachedModel, split_requests
 
@@ -245,7 +246,13 @@ class Proxy:
         """What requests of several clients may change, and go by: it is equal as long as nothing of that has changed."""
         router = self._pool.router
         servers = [
-            (len(backend.invalidations), len(backend.guests), len(backend.fetches), backend.ask_backup_on_miss, backend.health.ejected)
+            (
+                tuple(key in backend.invalidations for key in (KEY, OTHER)),
+                frozenset(backend.guests),
+                frozenset(backend.fetches),
+                backend.ask_backup_on_miss,
+                backend.health.ejected,
+            )
             for backend in self.backends.values()
         ]
         return len(router.held), len(router.undecided), *servers

@@ -239,7 +239,7 @@ def test_a_worker_that_is_started_later_logs_what_the_others_log(service):
 
 
 def test_clients_of_a_worker_that_died_make_room(service):
-    process = service("-n", "12")
+    process = service("-n", "100")
     clients = of_each_worker(process)
     victim = next(iter(clients))
     left = sum(len(talks) for pid, talks in clients.items() if pid != victim)

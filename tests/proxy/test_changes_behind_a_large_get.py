@@ -21,6 +21,9 @@ ONCE_MORE = 0.06
 #: Each measurement is repeated and the least counts: a busy machine only ever makes it more.
 ROUNDS = 3
 
+#: Comparisons of which one must succeed: beside other load the two halves of one may be measured under different conditions.
+ATTEMPTS = 3
+
 #: Seconds in one unit of /proc/PID/stat.
 CLOCK_TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -60,10 +63,13 @@ def test_changes_behind_a_large_get(memcached, proxy, change, answer):
     )
     changes, answers = b"".join(map(change, range(CHANGES))), answer * CHANGES
     cost(front, GET + changes, b"END\r\n" + answers)  # all links are open and all buffers have their size
-    apart = cost(front, GET, b"END\r\n") + cost(front, changes, answers)
-    together = cost(front, GET + changes, b"END\r\n" + answers)
-    print(f"one after the other {apart:.2f} s, in one packet {together:.2f} s")
-    assert together <= apart * ALLOWED + ONCE_MORE
+    for _ in range(ATTEMPTS):
+        apart = cost(front, GET, b"END\r\n") + cost(front, changes, answers)
+        together = cost(front, GET + changes, b"END\r\n" + answers)
+        print(f"one after the other {apart:.2f} s, in one packet {together:.2f} s")
+        if together <= apart * ALLOWED + ONCE_MORE:
+            return
+    pytest.fail("the changes are compared with each key")
 
 
 def test_a_change_of_one_of_the_keys_still_waits(memcached, proxy):

@@ -78,7 +78,7 @@ class Play:
         self.released = []
         self.held = set()
         source = Shard(SingleServer(0), [self.backup], [self.backup], [self.backup], RouteCounters())
-        self.fill = Fill(self.primary, source, Adds(self.primary, None, lambda key: self.primary))
+        self.fill = Fill(self.primary, source, Adds(self.primary, None))
         self.change = FillBeforeChange(self.primary, self.fill, self.held, self.released.append)
 
     @property

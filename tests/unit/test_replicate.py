@@ -52,6 +52,21 @@ INCR = b"incr k 1\r\n"
 STORED = b"STORED\r\n"
 
 
+def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch):
+    """It is the change that is abandoned, not the copy of which nobody hears."""
+
+    def fail(*arguments):
+        raise ValueError("of our own")
+
+    monkeypatch.setattr("gmproxy.routing.replicate.mark_cas_number", fail)
+    play = Play()
+    change = play.ask(INCR)
+    (copy,) = play.backup.sent
+    play.fail(change)
+    play.answer(copy, b"6\r\n")
+    assert play.client.heard == [INTERNAL_ERROR]
+
+
 # -- one change, in every order of events
 
 

@@ -31,12 +31,8 @@ def released(request):
     """Never called here."""
 
 
-def owner_of(key):
-    """Nor this."""
-
-
 def builder(backup_writes="async"):
-    return Builder(options_of("-s", "127.0.0.1:1", "--backup-writes", backup_writes), released, owner_of)
+    return Builder(options_of("-s", "127.0.0.1:1", "--backup-writes", backup_writes), released)
 
 
 def notes_of(servers):

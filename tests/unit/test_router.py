@@ -119,6 +119,17 @@ def test_a_read_that_looked_for_it_where_it_is_no_longer_fills_nobody(ring):
     assert ring.key not in ring.other.guests and not ring.other.fetches
 
 
+def test_a_read_on_the_way_when_the_backup_is_exchanged_fills_nobody(ring):
+    """The backup that it asks gets no copies any more, and may lack a change."""
+    ring.send(b"get k\r\n")
+    new = UnconnectedServer(ring.backup.server, ring.options, ring.router, logging.getLogger("test"))
+    ring.serve(ring.primaries, [new])
+    answer(ring.home, b"END\r\n")
+    answer(ring.backup, FIVE)
+    assert ring.client.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"]
+    assert waiting(ring.home) == [] and not ring.home.fetches
+
+
 def test_what_is_being_fetched_when_the_ring_changes_is_not_filled(ring):
     ring.eject(ring.home)
     ring.send(b"incr k 1\r\n")

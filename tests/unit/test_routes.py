@@ -220,7 +220,7 @@ class World:
         self.locator = self.locator_as("locator")
         self.backup_locator = self.locator_as("backup locator")
         self.router = None
-        self.builder = Builder(self.options, lambda request: self.released.send(request), lambda key: self.server)
+        self.builder = Builder(self.options, lambda request: self.released.send(request))
         self.released = self.servers[0]
         self.route = build(self)
         for server in self.servers:
@@ -253,7 +253,7 @@ class World:
         return Shard(self.backup_locator, self.backups, acting, acting, self.builder.counters)
 
     def fill(self):
-        return Fill(self.server, self.copies, Adds(self.server, None, lambda key: self.server))
+        return Fill(self.server, self.copies, Adds(self.server, None))
 
     def replicate(self, sync):
         acting_main = self.acting_main(False)
@@ -384,7 +384,7 @@ CASES = {
     Standby: [(lambda world: Standby(world.fill(), world.acting_main(True), world.copies), CHANGES)],
     ActingMain: [(lambda world: ActingMain(world.backups[0], True), set(LINES))],
     Fill: [(World.fill, set(LINES))],
-    Adds: [(lambda world: Adds(world.server, world.notes, lambda key: world.server), {"add", "ms C"})],
+    Adds: [(lambda world: Adds(world.server, world.notes), {"add", "ms C"})],
     FillBeforeChange: [(lambda world: FillBeforeChange(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
     Replicate: [(lambda world: world.replicate(False), CHANGES), (lambda world: world.replicate(True), CHANGES)],
     StandIn: [(lambda world: StandIn(world.server, world.server, world.notes), CHANGES)],
