@@ -18,7 +18,8 @@ from gmproxy.backend.latency import Meter
 from gmproxy.backend.missed_writes import MissedWrites
 from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, RESET, TIMEOUT, BackendError, LocalError
 from gmproxy.placement.server_spec import Server
-from gmproxy.protocol.request import Hop, ReplySink, Request
+from gmproxy.protocol.hop import Hop
+from gmproxy.protocol.request import ReplySink, Request
 from gmproxy.system.clock import running
 
 #: Requests that may wait on one link, and bytes the kernel has not taken from it, beside one value of whatever size; beyond them

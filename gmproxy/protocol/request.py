@@ -8,10 +8,11 @@ Exactly once: code that has a reply for a request calls `complete`, where no ser
 gmproxy's own on the way of a request calls `abandon`. Whichever comes first is what the sink gets.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from gmproxy import internal_errors
 from gmproxy.protocol.commands import Command
+from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.recv_buffer import RecvBuffer
 
 #: The answer to a request that gmproxy itself failed to answer (gmproxy.internal_errors).
@@ -20,14 +21,6 @@ INTERNAL_ERROR = b"SERVER_ERROR internal error\r\n"
 #: Which server is asked, for the log of slow requests: the primary, the backup in its place, or the backup for the copy of a change.
 PRIMARY, BACKUP, COPY = range(3)
 ROLES = ("primary", "backup", "copy")
-
-
-class Hop(NamedTuple):
-    """A step on the way of a key, for operators: what is done there, by which server (its label), and why, or when."""
-
-    step: str
-    server: str
-    reason: str
 
 
 class Route:

@@ -6,7 +6,8 @@ and every change where backups get no copies.
 
 from gmproxy.backend.backend import Backend
 from gmproxy.protocol import cas_numbers
-from gmproxy.protocol.request import BACKUP, Hop, ReplySink, Request, Route, new_request
+from gmproxy.protocol.hop import Hop
+from gmproxy.protocol.request import BACKUP, ReplySink, Request, Route, new_request
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.step import Step
 

@@ -7,7 +7,8 @@ gets it too (fetch.py). A change that depends on what the server has, such as in
 from collections.abc import Callable
 
 from gmproxy.backend.backend import Backend
-from gmproxy.protocol.request import Hop, ReplySink, Request, Route
+from gmproxy.protocol.hop import Hop
+from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.protocol.value_blocks import END
 from gmproxy.routing.fetch import Fetching, MetaRefill, Refill
 from gmproxy.routing.shard import Shard

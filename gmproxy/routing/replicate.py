@@ -18,7 +18,8 @@ from gmproxy.protocol import internal_commands, replica_commands
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
 from gmproxy.protocol.commands import Command
-from gmproxy.protocol.request import COPY, INTERNAL_ERROR, Hop, ReplySink, Request, Route, new_request
+from gmproxy.protocol.hop import Hop
+from gmproxy.protocol.request import COPY, INTERNAL_ERROR, ReplySink, Request, Route, new_request
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.step import Step

@@ -8,7 +8,8 @@ from gmproxy.backend.backend import Backend
 from gmproxy.errors import ConfigError
 from gmproxy.placement.builder import Placement
 from gmproxy.placement.locators import Locator
-from gmproxy.protocol.request import BACKUP, PRIMARY, Hop, ReplySink, Request, Route, new_request
+from gmproxy.protocol.hop import Hop
+from gmproxy.protocol.request import BACKUP, PRIMARY, ReplySink, Request, Route, new_request
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.fill import Adds
 from gmproxy.routing.gather import FanOut

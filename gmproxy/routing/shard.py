@@ -3,8 +3,9 @@ are joined to one (gather.py)."""
 
 from gmproxy.backend.backend import Backend
 from gmproxy.placement.locators import Locator
+from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.key_list import KeyPartition
-from gmproxy.protocol.request import Hop, ReplySink, Request, Route, new_request
+from gmproxy.protocol.request import ReplySink, Request, Route, new_request
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.gather import GATHERER
 

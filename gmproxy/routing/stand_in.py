@@ -11,8 +11,9 @@ from gmproxy.backend.backend import Backend
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol import limits
 from gmproxy.protocol.commands import Command
+from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.numbers import c_number
-from gmproxy.protocol.request import Hop, ReplySink, Request, Route
+from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.step import Step
 
 #: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
