@@ -175,7 +175,10 @@ class Batch(ReplySink):
     # -- replies
 
     def _render_replies(self) -> None:
+        """From `_batch` to `_out`. If it raises before the batch is cleared, it can be called again."""
         batch = self._batch
+        if self._order is not None:
+            self._order.finish_batch()
         count = len(batch)
         if count == 1:
             request = batch[0]
@@ -185,8 +188,6 @@ class Batch(ReplySink):
                 [request.reply if request.renderer is None else request.renderer.render(request) for request in batch if not request.quiet]
             )
         batch.clear()
-        if self._order is not None:
-            self._order.finish_batch()
         self._reply_bytes = 0
         self._out = data
         self._out_at = 0
