@@ -153,7 +153,7 @@ class Backend(MissedWrites):
         return request.fail(reason, self.label)
 
     def request_abandoned(self, request: Request) -> ReplySink | None:
-        """The same for a fault of our own, which the client is told of. Never raises."""
+        """The same after an exception in gmproxy itself: the client gets INTERNAL_ERROR. Never raises."""
         session = request.abandon()
         try:
             if request.command.is_write or request.command.kind == "flush":

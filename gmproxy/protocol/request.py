@@ -33,7 +33,7 @@ class Route:
         """Send `request`. Exactly one call of its sink follows, `on_reply`, `on_failure` or `on_internal_error`, perhaps before this returns.
 
         Returns the client session that waits for no more replies by this, or None. Called from a session's greenlet or from a callback of the
-        loop; never waits. Whoever calls it abandons the request if it raises."""
+        loop; never waits. If it raises, the caller must call `abandon` on the request."""
         raise NotImplementedError
 
     def explain(self, key: bytes, is_change: bool) -> list[Hop]:

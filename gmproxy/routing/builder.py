@@ -7,8 +7,8 @@
     with backups, changes                  Shard -> FillBeforeChange -> StandIn -> Replicate -> the server, and the backup
     ... with backup_writes = off           Shard -> FillBeforeChange -> StandIn -> Standby -> Fill -> the server
 
-What a pool does not use is not in its route, and costs nothing. A route is not changed any more: when a server is ejected or restored, or the
-configuration is loaded again, the pool gets another one, and a request on its way ends on the one that it began with.
+What a pool does not use is not in its route, and costs nothing. Routes are immutable: when a server is ejected or restored, or the configuration is
+loaded again, a new route replaces the old one, and requests in flight end on the route they began with.
 """
 
 from collections.abc import Callable

@@ -12,8 +12,9 @@ cdef class Failover(Route):
     cdef readonly Route main
     cdef readonly Route backup
 
-    @cython.locals(attempt=Attempt)
     cpdef send(self, Request request)
+    @cython.locals(attempt=Attempt)
+    cdef Attempt _attempt(self, Request request)
 
 
 cdef class Attempt(Step):

@@ -25,10 +25,15 @@ class Failover(Route):
         self.backup = backup
 
     def send(self, request: Request) -> ReplySink | None:
+        self._attempt(request)
+        return self.main.send(request)
+
+    def _attempt(self, request: Request) -> "Attempt":
+        """The step that asks the backup if the main server fails on `request`."""
         attempt = Attempt.__new__(Attempt)
         attempt.backup = self.backup
         attempt.step_in(request)
-        return self.main.send(request)
+        return attempt
 
     def explain(self, key: bytes, is_change: bool) -> list[Hop]:
         *before, last = self.backup.explain(key, is_change)
@@ -36,7 +41,7 @@ class Failover(Route):
 
 
 class Attempt(Step):
-    """A request that the main server was asked. `backup`: whom to ask if that fails."""
+    """A request that was sent to the main server. `backup`: where it is sent if that fails."""
 
     __slots__ = ("backup",)
 
@@ -89,9 +94,7 @@ class Standby(Failover):
         self.backups = backups
 
     def send(self, request: Request) -> ReplySink | None:
-        attempt = Attempt.__new__(Attempt)
-        attempt.backup = self.backup
-        attempt.step_in(request)
+        attempt = self._attempt(request)
         session = self.main.send(request)
         if attempt.sink is not None:  # the primary has it, and has not failed at once
             for key in request.keys or (request.key,):
@@ -102,7 +105,7 @@ class Standby(Failover):
 class ActingMain(Route):
     """One backup, in the place of a primary that failed on a request.
 
-    keeps_guests   True if it gets no copies: what it is told now is to be deleted when the primary is back
+    keeps_guests   True if it gets no copies: the keys of changes that are sent to it now are deleted there when the primary is back
     """
 
     __slots__ = ("server", "keeps_guests")

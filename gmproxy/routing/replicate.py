@@ -241,7 +241,7 @@ class CopiedChange(Step):
             sink, self.sink = self.sink, None
             request.reply = INTERNAL_ERROR
             session = sink.on_internal_error(request)
-        else:  # in `_answer`: the request has its sink, unless that was told already
+        else:  # raised in `_answer`, after `step_out`: the request has its own sink again, or was completed
             session = request.abandon()
         self.route.note_unknown(request.key)
         return session

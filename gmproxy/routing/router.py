@@ -70,8 +70,8 @@ class Router(Route):
             self.health_changed()
 
     def _exchange(self, locator: Locator, notes: GuestNotes | None) -> None:
-        """Another route. What is being fetched for a server, or will be by a request that is on the old one, may belong to another now, or
-        come from a backup that gets no copies any more."""
+        """Replace the route. Fetches in flight, and those that requests on the old route will begin, are void: their key may belong to another
+        server now, or their backup may no longer receive copies."""
         for backend in self.backends:
             backend.fetches.clear()
         for adds in self._adds:

@@ -9,7 +9,7 @@ from gmproxy.protocol.request import ReplySink, Request, Route, new_request
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.gather import GATHERER
 
-#: A gat is sent in lines of at most so many bytes of keys.
+#: Maximum bytes of keys in one line of a gat.
 LONGEST_GAT = 1900
 
 

@@ -1,7 +1,7 @@
 """While a server is ejected and the others share its keys (auto_eject_hosts): what has to be remembered of the keys that change.
 
-The server itself will come back with the old value: the key goes into its journal. And whoever took the change in its place
-has it as a guest: once the rings change again that value is old there, and the key goes into that server's journal, too.
+The ejected server will return with the old value, so the key goes into its journal. The server that took the change in its place keeps the key as
+a guest: when the ring changes again the value is stale there, and the key goes into the journal of that server, too.
 """
 
 import time
@@ -93,7 +93,7 @@ class LateChange(Step):
 
 
 def note_late_changes(server: Backend, owner_of: Callable[[bytes], Backend | None]) -> None:
-    """Find the changes that are under way to `server` and have no business there any more: `owner_of(key)` is another."""
+    """Watch the changes in flight to `server` whose key belongs to another server now, `owner_of(key)`."""
     for connection in server.connections:
         if connection is None:
             continue

@@ -19,7 +19,7 @@ class Step(ReplySink):
         request.sink = self
 
     def step_out(self, request: Request) -> None:
-        """Give `request` its own sink back: what becomes of it is no business of this step any more."""
+        """Restore the sink of `request`: this step takes no further part in it."""
         request.sink = self.sink
         self.sink = None
 
@@ -32,7 +32,7 @@ class Step(ReplySink):
         return request.fail(request.error, request.failed_server)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
-        """Also after `step_out`, if what followed raised; the request has its sink then, unless that was told already."""
+        """May also be called after `step_out`, if what followed raised: then the request has its own sink, or was completed."""
         if self.sink is not None:
             self.step_out(request)
         return request.abandon()
