@@ -17,6 +17,21 @@ pytest.register_assert_rewrite("support")
 
 from support.scripted import ScriptedBackend  # noqa: E402
 from support.servers import MEMCACHED, OTHER_MEMCACHED, Memcached, Proxy  # noqa: E402
+from support.skips import fail_unless_listed  # noqa: E402
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    report = yield
+    fail_unless_listed(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    report = yield
+    fail_unless_listed(report)
+    return report
 
 
 @pytest.fixture

@@ -22,7 +22,16 @@ from support.timing import PATIENCE, eventually
 HOST = "127.0.0.1"
 
 #: Below the range from which the kernel takes ports for outgoing connections: a server that is down keeps its port free.
-PORTS = range(12000, 32000)
+ALL_PORTS = range(12000, 32000)
+
+
+def ports_of(process: int, processes: int) -> range:
+    """The ports that process number `process` of `processes` takes: a port that one has found free stays so until it is used."""
+    share = len(ALL_PORTS) // processes
+    return ALL_PORTS[process * share : (process + 1) * share]
+
+
+PORTS = ports_of(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 #: The memcached of this system, and another one to run the same tests with: another version, for example.
 MEMCACHED = shutil.which("memcached")
