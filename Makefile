@@ -93,7 +93,7 @@ test-package:
 	@$(AS_ROOT) ./scripts/test-package
 
 generated: $(BUILT)
-	$(BIN)/python scripts/option-table README.md
+	$(BIN)/python scripts/option-table docs/options.md
 	$(BIN)/python scripts/sample-conf conf/gmproxy.conf
 	$(BIN)/python scripts/man-options docs/man/gmproxy.8 docs/man/gmproxy.conf.5 docs/man/magent.8
 	$(BIN)/python scripts/bash-completion conf/bash-completion
