@@ -7,6 +7,7 @@ import shlex
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,12 @@ def test_a_server_that_cannot_tell_says_why(scripted, desk):
     old = scripted([expect(b"lru_crawler metadump all\r\n"), b"ERROR\r\n"])
     done = desk(f"python3 keys_of.py {old.address}")
     assert done.returncode == 1 and done.stderr == f"{old.address}: ERROR\n"
+
+
+def test_a_list_of_a_newer_server_is_read(scripted, desk):
+    """memcached 1.6.45 begins it with OK."""
+    line = f"key=user%3A1 exp=-1 la={int(time.time())} cas=1 fetch=no cls=1 size=64\n".encode()
+    new = scripted([expect(b"lru_crawler metadump all\r\n"), b"OK\r\n" + line + b"END\r\n"])
+    done = desk(f"python3 keys_of.py {new.address}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"servers": [new.address], "keys": {"user:1": 0}, "keys_b64": {}}
