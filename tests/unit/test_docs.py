@@ -18,7 +18,7 @@ from gmproxy.protocol.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "gmproxy"
-DOCUMENTS = sorted(chain(ROOT.glob("*.md"), ROOT.glob("docs/*.md")))
+DOCUMENTS = sorted(chain(ROOT.glob("*.md"), ROOT.glob("docs/**/*.md"), ROOT.glob("bench/*.md")))
 SOURCES = list(PACKAGE.rglob("*.py"))
 
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -175,6 +175,22 @@ def test_links_lead_somewhere(path):
         there = path.parent / file if file else path
         assert there.exists(), target
         assert not heading or heading in headings(there), target
+
+
+def test_the_index_has_every_page():
+    """docs/README.md has a line for each page, which begins with a link to it, and names no other."""
+    listed = re.findall(r"^\* \[[\w.-]+\]\(([^)#]+)\): \S", read("docs/README.md"), re.MULTILINE)
+    pages = {path.name for path in ROOT.glob("docs/*.md")} - {"README.md"} | {"performance/README.md"}
+    assert set(listed) == pages
+
+
+def test_the_readmes_are_short_and_lead_to_the_same_pages():
+    """Two windows of a terminal each: what is longer belongs into docs/."""
+    for name in ("README.md", "README.zh-CN.md"):
+        assert len(read(name).splitlines()) <= 200, name
+    links = [re.findall(r"\]\((docs/[^)\s]+)\)", read(name)) for name in ("README.md", "README.zh-CN.md")]
+    assert sorted(links[0]) == sorted(links[1])
+    assert "docs/README.md" in links[0]
 
 
 def headings(path):
