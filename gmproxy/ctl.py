@@ -1,6 +1,6 @@
-"""gmproxyctl: commands of an operator to the running service, over its control socket.
+"""gmproxyctl: sends operator commands to the running service over its control socket.
 
-Exit status: 0 fine, 1 the service is not there or says no, or keys do not match (route --check), 2 what was typed makes no sense,
+Exit status: 0 success; 1 the service is not running or refused the command, or keys do not match (route --check); 2 wrong usage;
 3 a server is down (status).
 """
 
@@ -21,7 +21,7 @@ from gmproxy.system import bootstrap
 
 
 class Command(NamedTuple):
-    """`arguments` and `summary`: for the list of all commands. `run(arguments)` returns the exit status, and raises ConfigError, ServiceError."""
+    """`arguments` and `summary`: its line in the list of commands. `run(arguments)` returns the exit status; raises ConfigError, ServiceError."""
 
     arguments: str
     summary: str
@@ -29,23 +29,26 @@ class Command(NamedTuple):
     run: Callable[[Sequence[str]], int]
 
 
-#: What shows something, and then what changes something.
+#: Commands that show something.
 QUERIES: dict[str, Command] = {
-    "status": Command("", "the service, its pools and servers", status.status_parser, status.status),
-    "top": Command("", "the same live, in rates; q ends it, space holds it", top.top_parser, top.top),
-    "stats": Command("", 'what "stats" sends a client', queries.stats_parser, queries.stats),
-    "servers": Command("", "the pools and their servers, as commands name them", queries.servers_parser, queries.servers),
-    "route": Command("KEY...", "where keys go at this moment, or under options of gmproxy", route.route_parser, route.route),
-    "hotkeys": Command("[SECONDS]", "the most frequent keys, in a sample", queries.hotkeys_parser, queries.hotkeys),
-    "slow": Command("", "the slowest of the latest slow requests", queries.slow_parser, queries.slow),
-    "tail": Command("[COUNT [SECONDS]]", "a sample of the requests that come", queries.tail_parser, queries.tail),
+    "status": Command("", "state and counters of the service, its pools and servers", status.status_parser, status.status),
+    "top": Command("", "live rates; q quits, space pauses", top.top_parser, top.top),
+    "stats": Command("", 'the output of "stats" for a client', queries.stats_parser, queries.stats),
+    "servers": Command("", "pools and servers, by the names that commands take", queries.servers_parser, queries.servers),
+    "route": Command("KEY...", "the servers of keys, now or with given options of gmproxy", route.route_parser, route.route),
+    "hotkeys": Command("[SECONDS]", "the most frequent keys in a sample of requests", queries.hotkeys_parser, queries.hotkeys),
+    "slow": Command("", "the slowest of the recent slow requests", queries.slow_parser, queries.slow),
+    "tail": Command("[COUNT [SECONDS]]", "a sample of incoming requests", queries.tail_parser, queries.tail),
 }
+#: Commands that change something.
 ACTIONS: dict[str, Command] = {
-    "eject": Command("SERVER...", "send a server nothing until it is restored", actions.eject_parser, actions.eject),
-    "restore": Command("SERVER...", "use it again as soon as it answers", actions.restore_parser, actions.restore),
-    "reload": Command("", "read the configuration again", actions.reload_parser, actions.reload),
-    "log-level": Command("[LEVEL]", "log debug, info, warning or error and above", actions.log_level_parser, actions.log_level),
-    "drain": Command("", "accept no more clients, and let those that are connected leave", actions.drain_parser, actions.drain),
+    "eject": Command("SERVER...", "send no requests to a server until it is restored", actions.eject_parser, actions.eject),
+    "restore": Command("SERVER...", "probe an ejected server, and use it when the probe succeeds", actions.restore_parser, actions.restore),
+    "reload": Command("", "reload the configuration", actions.reload_parser, actions.reload),
+    "log-level": Command(
+        "[LEVEL]", "print or set the log level: debug, info, warning or error", actions.log_level_parser, actions.log_level
+    ),
+    "drain": Command("", "accept no new clients, close each connection after its next reply", actions.drain_parser, actions.drain),
 }
 COMMANDS = QUERIES | ACTIONS
 
@@ -56,30 +59,30 @@ def _listed(commands: dict[str, Command]) -> str:
 
 USAGE = f"""usage: gmproxyctl COMMAND [ARGUMENT...] [--control PATH | -c FILE] [--json]
 
-What is:
+Show:
 {_listed(QUERIES)}
 
-What is to be:
+Change:
 {_listed(ACTIONS)}
 
 Options, before or after the command:
-  --control PATH   the control socket of the service; else GMPROXY_CONTROL, the setting control in the file given
+  --control PATH   the control socket of the service. Default: GMPROXY_CONTROL, the setting control in the file given
                    with -c or GMPROXY_CONFIG, or {DEFAULT_PATH}
-  --json           the response as JSON
-  --pool NAME      one pool, where there are several ({", ".join(QUERIES)})
+  --json           print the response as JSON
+  --pool NAME      only this pool ({", ".join(QUERIES)})
 
-  gmproxyctl help COMMAND   what there is to say to a command; also gmproxyctl COMMAND --help
+  gmproxyctl help COMMAND   help for a command; also gmproxyctl COMMAND --help
   gmproxyctl --version      print the version
 
-Exit status: 0 fine, 1 the service is not there or says no, 2 what was typed makes no sense, 3 a server is down (status)
+Exit status: 0 success, 1 the service is not running or refused the command, 2 wrong usage, 3 a server is down (status)
 
 Without a running service:
   gmproxyctl route KEY... [--pool NAME] [options of gmproxy]
   gmproxyctl route --check FILE.json [options of gmproxy]
 
-  --check FILE     FILE is JSON with "servers" (list) and "keys" (key -> index into servers), and perhaps "weights", "names",
-                   "keys_b64" (base64 of keys that are no text), "backups", "backup_keys", "backup_keys_b64". Servers come
-                   from it unless -s is given. Prints how many keys match.
+  --check FILE     compare with known placements and print how many keys match. FILE is JSON with "servers" (list) and
+                   "keys" (key -> index into servers); optional: "weights", "names", "keys_b64" (base64 of keys that are
+                   not text), "backups", "backup_keys", "backup_keys_b64". -s overrides the servers in FILE.
 """
 
 HELP = ("-h", "--help")
@@ -87,12 +90,12 @@ VERSION = ("-V", "--version")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command of `arguments`, by default those of the process. Returns the exit status."""
+    """Run the command in `arguments`; None: those of the process. Returns the exit status."""
     if arguments is None:
         arguments = sys.argv[1:]
         bootstrap.open_standard_descriptors()
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _end)  # by an exception, so that `top` leaves the terminal as it was
+            signal.signal(number, _end)  # exits by an exception, so that `top` restores the terminal
     try:
         status_code = _run(*_split(arguments))
         sys.stdout.flush()
@@ -104,11 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bootstrap.discard_output()
         return 0
     except KeyboardInterrupt:
-        return 130  # as of a program that SIGINT ended
+        return 130  # as a shell reports a program terminated by SIGINT
 
 
 def _split(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """(the command, or None if there is none; its arguments, with the options that stand before it)"""
+    """(the command, or None if there is none; its arguments, after the options given before it)"""
     options: list[str] = []
     words = list(arguments)
     while words and words[0].startswith("-"):
@@ -120,6 +123,7 @@ def _split(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 @functools.cache
 def _options_with_value() -> frozenset[str]:
+    """The options of all commands that take a value: the word after one of them is not the command."""
     return frozenset(
         option
         for command in COMMANDS.values()
@@ -130,19 +134,19 @@ def _options_with_value() -> frozenset[str]:
 
 
 def _run(name: str | None, arguments: list[str]) -> int:
-    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    asks_help = any(option in options for option in HELP)
-    if name == "help" or (name is None and asks_help):
+    before_end = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    wants_help = any(option in before_end for option in HELP)
+    if name == "help" or (name is None and wants_help):
         name = next((word for word in arguments if not word.startswith("-")), None)
         print(USAGE if name is None else _command(name).make_parser().format_help(), end="")
-    elif asks_help and name is not None:
+    elif wants_help and name is not None:
         print(_command(name).make_parser().format_help(), end="")
-    elif name is None and any(option in options for option in VERSION):
+    elif name is None and any(option in before_end for option in VERSION):
         print(f"gmproxyctl {__version__} ({BUILD} build)")
     elif name is not None:
         return _command(name).run(arguments)
     elif arguments:
-        raise ConfigError(f"which command? {arguments[0]} alone says none: see gmproxyctl --help")
+        raise ConfigError(f"no command given with {arguments[0]}: see gmproxyctl --help")
     else:
         print(USAGE, end="")
         return 2

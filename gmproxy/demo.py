@@ -1,4 +1,4 @@
-"""gmproxy --demo: two memcached servers and a backup on free ports, a proxy over them, and what to type next."""
+"""gmproxy --demo: a proxy for two memcached servers and a backup on free ports, and commands to try."""
 
 import dataclasses
 import os
@@ -20,14 +20,15 @@ from gmproxy.system import bootstrap, sockets
 HOST = "127.0.0.1"
 ADMIN_PORT = 8211
 MEMORY_MB = 64
-#: The end of the terminal is that of the demo, too.
+#: SIGHUP too: the demo ends when its terminal is closed.
 END_SIGNALS = (*bootstrap.END_SIGNALS, signal.SIGHUP)
 
-START_TIMEOUT = 5  # seconds
+#: Seconds for a memcached to start, and to end after SIGTERM.
+START_TIMEOUT = 5
 STOP_TIMEOUT = 3
 
 BANNER = """
-  gmproxy demo: one memcached in front, three behind
+  gmproxy demo: a proxy for two memcached servers and a backup
 
     proxy     {proxy}
     status    http://{admin}/ (also /metrics, /healthz, /report.json)
@@ -40,18 +41,18 @@ BANNER = """
     printf 'set key1 0 0 5\\r\\nhello\\r\\nget key1\\r\\nquit\\r\\n' | nc {host} {port}
     printf 'stats\\r\\nquit\\r\\n' | nc {host} {port}
 
-  Kill a server and read its keys from the backup:   kill {pid}
-  Ctrl-C stops everything.
+  Stop a server; its keys are then read from the backup:   kill {pid}
+  Stop the demo: Ctrl-C
 """
 
 NO_NETCAT = " (nc is not installed; on Debian: apt install netcat-openbsd)"
 
 
 def run(config: Config, program: str) -> None:
-    """Serve until Ctrl-C, then stop the servers too. Raises StartError."""
+    """Serves until Ctrl-C, then stops the memcached servers. Raises StartError."""
     memcached = shutil.which("memcached")
     if memcached is None:
-        raise StartError("the demo needs memcached: apt install memcached")
+        raise StartError("the demo needs memcached, which is not in PATH; on Debian: apt install memcached")
     bound = _bind(config, program)
     admin = _bind_admin(config)
     children: list[subprocess.Popen[bytes]] = []
@@ -95,17 +96,17 @@ def run(config: Config, program: str) -> None:
 
 
 def _bind(config: Config, program: str) -> socket.socket:
-    """The port of `config`, or a free one if it is taken."""
+    """Listens on the port of `config`, or on a free one if that is in use."""
     try:
         return sockets.bind_tcp(HOST, config.port, config.backlog)
     except StartError as error:
         bound = sockets.bind_tcp(HOST, 0, config.backlog)
-        print(f"{program}: {error}; the demo takes port {bound.getsockname()[1]} instead", flush=True)
+        print(f"{program}: {error}; the demo listens on port {bound.getsockname()[1]} instead", flush=True)
         return bound
 
 
 def _bind_admin(config: Config) -> socket.socket:
-    """Where --admin says, the usual port, or a free one."""
+    """Listens on the address of --admin, by default on ADMIN_PORT; on a free port if that is in use or --admin is a path."""
     try:
         host, _, port = (config.admin or f"{HOST}:{ADMIN_PORT}").rpartition(":")
         return sockets.bind_tcp(host, int(port), config.backlog)
@@ -114,12 +115,13 @@ def _bind_admin(config: Config) -> socket.socket:
 
 
 def _start_memcached(memcached: str, children: list[subprocess.Popen[bytes]]) -> Server:
-    """Start memcached on a free port, and wait until it accepts connections. Raises StartError."""
+    """Starts a memcached on a free port, adds it to `children`, and waits up to START_TIMEOUT until it accepts connections. Raises
+    StartError."""
     port = _free_port()
     command = [memcached, "-l", HOST, "-p", str(port), "-U", "0", "-m", str(MEMORY_MB)]
     if os.getuid() == 0:
         command += ["-u", "nobody"]
-    # A session of its own: Ctrl-C is for the proxy, which then stops its servers in order.
+    # In a session of its own: Ctrl-C is sent to the proxy alone, which then stops its servers.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     children.append(child)
     deadline = time.monotonic() + START_TIMEOUT
@@ -130,14 +132,15 @@ def _start_memcached(memcached: str, children: list[subprocess.Popen[bytes]]) ->
         except OSError:
             time.sleep(0.02)
     if bootstrap.end_is_pending():
-        raise StartError("ended by a signal at the start")
+        raise StartError("terminated by a signal during start-up")
     raise StartError(f"memcached did not start on {HOST}:{port}")
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 def _stop_memcached(children: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -159,7 +159,7 @@ def _serve(supervisor: Supervisor, program: str) -> None:
                 supervisor.pid_keeper = pid_keeper.PidKeeper.start(config.pid_file)
         daemon.drop_privileges(config.user, config.group)
         if bootstrap.end_is_pending():
-            start_report.report(f"{program}: ended by a signal at the start\n")
+            start_report.report(f"{program}: terminated by a signal during start-up\n")
             return
         names = ", ".join(address for address in listening_sockets.sockets if address not in sockets.admin_addresses(config))
         sys.stderr = log_output.NonBlockingStderr(stderr)

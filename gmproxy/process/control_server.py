@@ -66,7 +66,7 @@ class ControlServer:
         try:
             self._run_command(name, arguments, then)
         except Exception as error:
-            internal_errors.record("control_server.ask")
+            internal_errors.record("control_server.run_command")
             then({"error": repr(error)})
 
     def remove(self, operator: "Operator") -> None:
@@ -157,7 +157,7 @@ class Operator:
             while self._received and self._has_room():
                 self._start(self._received.popleft())
         except Exception:
-            internal_errors.record("control_server.start")
+            internal_errors.record("control_server.start_commands")
             self.peer.lose("internal error")
             return
         finally:
@@ -195,7 +195,7 @@ class Operator:
             self.peer.send_message(result)
             self._start_commands()
         except Exception:
-            internal_errors.record("control_server.result")
+            internal_errors.record("control_server.on_result")
             self.peer.lose("internal error")
 
     def _on_end(self, error: str | None) -> None:

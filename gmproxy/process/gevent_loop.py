@@ -56,12 +56,12 @@ class GeventLoop(EventLoop):
             callback()
         except Exception:
             internal_errors.record("loop.callback")
-            internal_errors.guarded("loop.failed", self._on_error.get(source, lambda: self.remove(source)))()
+            internal_errors.guarded("loop.on_error", self._on_error.get(source, lambda: self.remove(source)))()
 
     # -- time and tasks
 
     def call_later(self, seconds: float, callback: Callback) -> gevent.Greenlet:
-        return gevent.spawn_later(seconds, internal_errors.guarded("loop.after", callback))
+        return gevent.spawn_later(seconds, internal_errors.guarded("loop.timer", callback))
 
     def cancel(self, timer: "gevent.Greenlet | None") -> None:
         if timer is not None and timer is not gevent.getcurrent():  # else it is the timer that has expired

@@ -210,8 +210,8 @@ def _adopt(descriptor: int) -> socket.socket:
         sock = socket.socket(fileno=descriptor)
         listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
-        raise StartError(f"descriptor {descriptor} was handed over and is no socket: {error.strerror}") from None
+        raise StartError(f"the file descriptor {descriptor} passed to this process is not a socket: {error.strerror}") from None
     if not listens:
-        raise StartError(f"descriptor {descriptor} was handed over and is no listening stream socket")
+        raise StartError(f"the file descriptor {descriptor} passed to this process is not a listening stream socket")
     sock.setblocking(False)
     return sock

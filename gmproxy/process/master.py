@@ -96,7 +96,7 @@ class Master(WorkerGroup):
                 try:
                     self.loop.run_once()
                 except Exception:
-                    internal_errors.record("master.turn")
+                    internal_errors.record("master.loop")
                     time.sleep(TURN_PAUSE)
         finally:
             for child in self._children.values():
@@ -230,7 +230,7 @@ class Master(WorkerGroup):
             else:
                 self._rpc.on_message(child, message)
         except Exception:
-            internal_errors.record("master.hear_worker")
+            internal_errors.record("master.on_message")
             if not child.ready:
                 child.kill()  # the next one will report again
 
@@ -248,7 +248,7 @@ class Master(WorkerGroup):
                 self._supervisor.on_ready(self._ready)
             except Exception as error:
                 if not isinstance(error, GmproxyError):
-                    internal_errors.record("master.ready")
+                    internal_errors.record("master.on_ready")
                 self._give_up(str(error))
                 return
             while self._deferred_signals:
@@ -269,14 +269,14 @@ class Master(WorkerGroup):
                 try:
                     self._on_death(child, os.waitstatus_to_exitcode(status))
                 except Exception:
-                    internal_errors.record("master.bury")
-                    internal_errors.guarded("master.bury", child.peer.close)()
+                    internal_errors.record("master.on_death")
+                    internal_errors.guarded("master.on_death", child.peer.close)()
                     self._start_later(child)
 
     def _on_death(self, child: Child, status: int) -> None:
         child.has_ended = True
-        internal_errors.guarded("master.last_words", child.peer.read_rest)()
-        attempts = Attempts("master.bury")
+        internal_errors.guarded("master.read_rest", child.peer.read_rest)()
+        attempts = Attempts("master.on_death")
         attempts.make(child.peer.close)
         attempts.make(self._client_counts.clear_worker, child.number)
         attempts.make(self._invalidations.clear_worker, child.number)

@@ -116,7 +116,7 @@ class Peer:
             return
         data = control_socket.encode(message, len(passed))
         if self.unsent and self.unsent + len(data) > self._max_unsent:
-            self.lose("too much waits to be sent")
+            self.lose(f"more than {self._max_unsent} bytes wait to be sent")
             return
         self._queue.append((data, [os.dup(sock.fileno()) for sock in passed]))
         self.unsent += len(data)
@@ -162,7 +162,7 @@ class Peer:
                 if self.is_lost or not self._queue:
                     return
                 if self._sent == sent:
-                    self.lose("it takes nothing")
+                    self.lose(f"read nothing for {self._patience:g} s")
                 else:
                     self._start_timer()
 

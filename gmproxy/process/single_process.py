@@ -92,7 +92,7 @@ class SingleProcess(WorkerGroup):
         except (LookupError, GmproxyError) as error:
             result = {"error": str(error)}
         except Exception as error:
-            internal_errors.record("single_process.ask", f"command={command}")
+            internal_errors.record("single_process.call_workers", f"command={command}")
             result = {"error": repr(error)}
         then([result])
 
@@ -119,4 +119,4 @@ class SingleProcess(WorkerGroup):
                 while report != READY and os.waitpid(pid, os.WNOHANG) == (0, 0):
                     gevent.sleep(POLL_INTERVAL)
 
-        super().wait_for_successor(descriptor, pid, internal_errors.guarded("single_process.successor", finish))
+        super().wait_for_successor(descriptor, pid, internal_errors.guarded("single_process.on_successor_report", finish))

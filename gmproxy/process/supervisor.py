@@ -51,6 +51,9 @@ HANDOVER_TIME = 1.0
 
 log = logging.getLogger("gmproxy")
 
+#: The error of a command that comes too late.
+SHUTTING_DOWN = "the service is shutting down"
+
 #: What is called with the result of a command.
 Then = Callable[[Result], Any]
 
@@ -131,8 +134,8 @@ class Supervisor:
         concerned = {config.name or "-" for config in self.configs if config.backup and workers > 1}
         for name in sorted(concerned - self._warned_of):
             log.warning(
-                "several workers with backups pool=%s workers=%d: each worker orders the changes of a key for itself, so a primary and its "
-                'backup may be left with different values (docs/failures.md, "What can still go wrong")',
+                "several workers with backups pool=%s workers=%d: each worker orders the writes of a key separately, so a primary and its "
+                'backup can end up with different values (docs/failures.md, "What can still go wrong")',
                 name,
                 workers,
             )
@@ -185,7 +188,7 @@ class Supervisor:
     def reload(self, then: Then = lambda result: None) -> None:
         """Read the configuration again and apply it; if it is not valid, keep the one in force. `then` gets the result."""
         if self._ending or self._reloading:
-            then({"error": "the service ends" if self._ending else "a reload is under way"})
+            then({"error": SHUTTING_DOWN if self._ending else "a reload is in progress"})
             return
         self._reloading = True
         files = self.source.files
@@ -250,7 +253,7 @@ class Supervisor:
             )
             result = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
         except Exception as error:  # else no reload could follow: this one would be under way for ever
-            internal_errors.record("supervisor.applied")
+            internal_errors.record("supervisor.on_applied")
             result = {"error": repr(error)}
         self._reloaded(result, then)
 
@@ -283,8 +286,10 @@ class Supervisor:
     def upgrade(self) -> Result:
         """Start the program again and hand over the sockets. When it serves, this process ends; if it cannot, this one stays. Returns the
         result of the command."""
-        if self._successor is not None or self._ending:
-            return {"error": "an upgrade is under way"}
+        if self._ending:
+            return {"error": SHUTTING_DOWN}
+        if self._successor is not None:
+            return {"error": "an upgrade is in progress"}
         try:
             reading, writing = os.pipe()
         except OSError as error:
@@ -318,7 +323,7 @@ class Supervisor:
             if report is None:
                 _signal(pid, signal.SIGKILL)
                 report = f"not ready within {UPGRADE_TIMEOUT} s"
-            log.error("upgrade refused reason=%s", report.strip() or "the new program died at the start")
+            log.error("upgrade refused reason=%s", report.strip() or "the new process exited during start-up")
             return
         log.info("upgraded successor=%d", pid)
         self.notifier.notify(f"MAINPID={pid}", systemd.WATCHDOG)
@@ -346,7 +351,7 @@ class Supervisor:
         try:
             result = control_commands.merge_responses(name, results)
         except Exception as error:
-            internal_errors.record("supervisor.results")
+            internal_errors.record("supervisor.on_results")
             result = {"error": repr(error)}
         if "error" not in result and name == "eject":
             self.ejected.update(arguments)

@@ -98,7 +98,7 @@ class Worker:
         gone = {name: pool for name, pool in self.pools.items() if name not in addresses}
         known = {**self.pools, **fresh}
         self.pools = {config.name: known[config.name] for config in configs}
-        attempts = Attempts("worker.serve")
+        attempts = Attempts("worker.reconfigure")
         attempts.make(self._reserve_descriptors, configs)
         attempts.make(self._serve_admin, configs[0], new)
         for address, sock in new.items():
@@ -276,7 +276,7 @@ class Worker:
         attempts.make(running.stop)
 
     def _disconnect_clients(self, after_next_reply: bool) -> None:
-        attempts = Attempts("worker.see_off")
+        attempts = Attempts("worker.disconnect_clients")
         with gevent.Timeout(self._configs[0].grace, False):
             gevent.sleep(0)  # whose connection was accepted a moment ago is not known yet
             while self.clients():

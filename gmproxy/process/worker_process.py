@@ -62,18 +62,18 @@ class WorkerProcess:
         try:
             while True:
                 for message, passed in self._channel.receive():
-                    internal_errors.guarded("worker_process.take", self._on_message)(message, passed)
+                    internal_errors.guarded("worker_process.on_message", self._on_message)(message, passed)
         except (EOFError, OSError):
             log.error("master gone, ending")
         except Exception:  # what follows cannot be understood either: the master starts another worker
-            internal_errors.record("worker_process.hear")
+            internal_errors.record("worker_process.receive_messages")
         finally:
             self._worker.end()
 
     def _on_message(self, message: Message, passed: list[socket]) -> None:
         if "answer" in message:
             self._loop.run_callback(
-                internal_errors.guarded("worker_process.answered", self._on_result), message["answer"], message["result"]
+                internal_errors.guarded("worker_process.on_result", self._on_result), message["answer"], message["result"]
             )
             return
         try:
@@ -81,7 +81,7 @@ class WorkerProcess:
         except (LookupError, GmproxyError) as error:
             result = {"error": str(error)}
         except Exception as error:
-            internal_errors.record("worker_process.command", f"command={message['command']}")
+            internal_errors.record("worker_process.run_command", f"command={message['command']}")
             result = {"error": repr(error)}
         self._send({"answer": message["ask"], "result": result})
 
@@ -111,7 +111,7 @@ class WorkerProcess:
         number = next(self._numbers)
         timer = self._loop.timer(CALL_TIMEOUT)
         self._calls[number] = then, timer
-        timer.start(internal_errors.guarded("worker_process.answered", self._on_result), number, None)
+        timer.start(internal_errors.guarded("worker_process.on_result", self._on_result), number, None)
         self._send({"ask": number, "command": command, "arguments": arguments})
 
     def _on_result(self, number: int, result: Result | None) -> None:

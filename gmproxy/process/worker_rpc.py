@@ -134,7 +134,7 @@ class WorkerRpc:
 
     def on_death(self, child: Child) -> None:
         """`child` has ended: no call waits for it any longer, and what it has counted is kept. Raises nothing."""
-        attempts = Attempts("master.bury")
+        attempts = Attempts("worker_rpc.on_death")
         attempts.make(self._totals.on_death, child.pid)
         for call in list(self._pending.values()):
             attempts.make(self._count_out, call, child)
@@ -171,4 +171,4 @@ class WorkerRpc:
         try:
             call.then(self._totals.complete(call.command, call.arguments, call.results))
         except Exception:
-            internal_errors.record("master.answers")
+            internal_errors.record("worker_rpc.finish")

@@ -81,7 +81,7 @@ class Channel:
             raise EOFError
         *lines, self._unread = (self._unread + data).split(b"\n")
         if self._limit is not None and max(map(len, (self._unread, *lines))) > self._limit:
-            raise ValueError("the message is too long")
+            raise ValueError(f"the message is longer than {self._limit} bytes")
         return [self._decode(line) for line in lines]
 
     def _receive_with_sockets(self) -> bytes:
@@ -119,9 +119,9 @@ def _parse(line: bytes) -> Message:
     except RecursionError:
         raise ValueError("the message is nested too deeply") from None
     except MemoryError:
-        raise ValueError("there is no memory for the message") from None
+        raise ValueError("not enough memory for the message") from None
     if not isinstance(message, dict):
-        raise ValueError("a message is a JSON object")
+        raise ValueError("the message is not a JSON object")
     return message
 
 

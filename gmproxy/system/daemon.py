@@ -45,7 +45,7 @@ def go_to_background() -> int:
             report = pipe.read().decode(errors="replace")
         if report != READY:
             with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(report or "the background process died at the start\n")
+                sys.stderr.write(report or "the background process exited during start-up\n")
                 sys.stderr.flush()
             os._exit(1)
         os._exit(0)
@@ -225,7 +225,7 @@ def drop_privileges(user: str, group: str) -> None:
         if account is not None:
             os.setuid(uid)
     except OSError as error:
-        raise StartError(f"cannot become user {user or '-'} group {group or '-'}: {error.strerror}") from None
+        raise StartError(f"cannot change to user {user or '-'} group {group or '-'}: {error.strerror}") from None
 
 
 def user_ids(user: str, group: str) -> tuple[int, int]:

@@ -69,7 +69,7 @@ class PidKeeper:
         theirs.close()
         if status:
             ours.close()
-            raise StartError(f"cannot keep pid file {path}: its keeper cannot be started")
+            raise StartError(f"cannot keep pid file {path}: the process gmproxy-pid-file cannot be started")
         return cls(path, ours.detach())
 
     @classmethod
@@ -90,7 +90,9 @@ class PidKeeper:
         """Write the number of this process. Waits up to REPLY_TIMEOUT; raises StartError."""
         reply = self._request(WRITE)
         if reply != DONE:
-            raise StartError(reply.decode(errors="replace") or f"cannot write pid file {self.path}: its keeper has ended")
+            raise StartError(
+                reply.decode(errors="replace") or f"cannot write pid file {self.path}: the process gmproxy-pid-file does not reply"
+            )
 
     def remove(self) -> None:
         """Remove the file if it has the number of this process; then its keeper ends. Waits up to REPLY_TIMEOUT; raises nothing."""

@@ -125,7 +125,7 @@ def _link(directory: int, name: str, path: str) -> str | None:
         if not stat.S_ISLNK(facts.st_mode):
             return None
         if facts.st_uid not in (0, os.geteuid()):
-            raise OSError(errno.ELOOP, "a symbolic link of another user is in the way", path)
+            raise OSError(errno.ELOOP, "the path contains a symbolic link of another user", path)
         return os.readlink("", dir_fd=found)  # of the very link that was looked at
     finally:
         os.close(found)
@@ -172,7 +172,7 @@ def overwrite(directory: int, name: str, data: bytes) -> None:
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1 or facts.st_uid not in (0, os.geteuid()):
-            raise OSError(errno.EPERM, "it is not a file of our own", name)
+            raise OSError(errno.EPERM, "it is not a regular file owned by root or this user with exactly one hard link", name)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, data)
     finally:

@@ -92,7 +92,7 @@ class SelectLoop(EventLoop):
             if watched.on_error is None:
                 self.pause(watched.source)
             else:
-                internal_errors.guarded("loop.failed", watched.on_error)()
+                internal_errors.guarded("loop.on_error", watched.on_error)()
 
     # -- descriptors
 

@@ -139,7 +139,7 @@ def _is_stale(directory: int, name: str, path: str) -> bool:
     if found is None:
         return False
     if found != stat.S_IFSOCK:
-        raise StartError(f"cannot listen on {path}: there is a file that is no socket")
+        raise StartError(f"cannot listen on {path}: the file exists and is not a socket")
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         probe.settimeout(PROBE_TIMEOUT)

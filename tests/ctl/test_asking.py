@@ -133,7 +133,7 @@ def test_no_permission(gmproxyctl, tmp_path):
         (b'{"error": "there is no such thing"}\n', "gmproxyctl: there is no such thing"),
         (b"", "no answer from"),
         (b"hello\n", "no answer from"),
-        (b"[]\n", "a message is a JSON object"),
+        (b"[]\n", "the message is not a JSON object"),
     ],
 )
 def test_what_it_may_answer(answer, says, gmproxyctl, sockets):

@@ -55,8 +55,8 @@ def test_the_last_one_wins(service, gmproxyctl):
 
 
 def test_options_without_a_command(gmproxyctl):
-    assert "which command?" in gmproxyctl("--json").complaint
-    assert "which command?" in gmproxyctl("--control", "/no/such/socket").complaint
+    assert "no command given with --json" in gmproxyctl("--json").complaint
+    assert "no command given with --control" in gmproxyctl("--control", "/no/such/socket").complaint
 
 
 def test_what_looks_like_help_may_be_a_key(gmproxyctl):

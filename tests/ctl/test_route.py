@@ -202,7 +202,7 @@ def test_what_cannot_be_answered(arguments, says, route):
     "arguments, says",
     [
         (("rout", "key"), "there is no command 'rout'"),
-        (("--check", "file"), "which command? --check alone says none"),
+        (("--check", "file"), "no command given with --check"),
     ],
 )
 def test_no_such_command(arguments, says, gmproxyctl):

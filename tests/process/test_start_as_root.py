@@ -226,7 +226,7 @@ def test_a_keeper_that_cannot_be_started(tmp_path, monkeypatch):
 
     path = str(tmp_path / "pid")
     monkeypatch.setattr(os, "setsid", refused)
-    with pytest.raises(StartError, match=f"cannot keep pid file {path}: its keeper cannot be started"):
+    with pytest.raises(StartError, match=f"cannot keep pid file {path}: the process gmproxy-pid-file cannot be started"):
         pid_keeper.PidKeeper.start(path)
 
 

@@ -216,7 +216,7 @@ def test_a_new_one_that_is_no_child_of_the_old_one_and_cannot_serve(service, sys
 def test_of_two_orders_one_counts(service):
     process = service()
     assert "successor" in order(process, "upgrade")
-    assert order(process, "upgrade") == {"error": "an upgrade is under way"}
+    assert order(process, "upgrade") == {"error": "an upgrade is in progress"}
     assert process.wait() == 0
 
 

@@ -101,7 +101,7 @@ def test_a_refusal_is_fatal(as_root, monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "setgid", refuse)
-    with pytest.raises(StartError, match="cannot become user nobody group -: Operation not permitted"):
+    with pytest.raises(StartError, match="cannot change to user nobody group -: Operation not permitted"):
         daemon.drop_privileges("nobody", "")
     assert ("setuid", NOBODY.pw_uid) not in as_root
 
@@ -216,7 +216,9 @@ def test_a_file_of_ours_in_a_directory_that_is_not_is_written_into(tmp_path, mon
     daemon.write_pid_file(str(path))
     assert path.read_text() == f"{os.getpid()}\n"
     os.link(path, tmp_path / "other")  # perhaps a link to a file that another user wants written
-    with pytest.raises(StartError, match="cannot write pid file .*: it is not a file of our own"):
+    with pytest.raises(
+        StartError, match="cannot write pid file .*: it is not a regular file owned by root or this user with exactly one hard link"
+    ):
         daemon.write_pid_file(str(path))
     with pytest.raises(StartError, match="cannot write pid file .*: Permission denied"):
         daemon.write_pid_file(str(tmp_path / "none"))
@@ -278,7 +280,7 @@ def test_trouble_in_the_background_is_told_in_the_foreground(tmp_path):
 
 def test_death_in_the_background_is_told_too(tmp_path):
     done = start_in_background(tmp_path / "no" / "where", "ready")
-    assert (done.returncode, done.stderr) == (1, "the background process died at the start\n")
+    assert (done.returncode, done.stderr) == (1, "the background process exited during start-up\n")
 
 
 def test_whoever_waited_has_gone():

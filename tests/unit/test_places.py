@@ -173,7 +173,7 @@ def test_what_is_no_listening_socket_is_refused():
     with socket.socket() as sock:
         facts = '{"sockets": {"a:1": %d}, "control": null, "activated": false, "report_to": %d, "pid": 1}'
         copy = os.dup(sock.fileno())
-        with pytest.raises(StartError, match=f"descriptor {copy} was handed over and is no listening stream socket"):
+        with pytest.raises(StartError, match=f"the file descriptor {copy} passed to this process is not a listening stream socket"):
             ListeningSockets({HANDED_OVER: facts % (copy, sock.fileno())})
 
 

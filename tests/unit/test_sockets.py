@@ -108,7 +108,7 @@ def test_a_socket_that_somebody_listens_on_is_not(tmp_path):
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
     path = tmp_path / "data"
     path.write_text("precious")
-    with pytest.raises(StartError, match="there is a file that is no socket"):
+    with pytest.raises(StartError, match="the file exists and is not a socket"):
         sockets.bind_unix(str(path), 5)
     assert path.read_text() == "precious"
 
@@ -158,7 +158,7 @@ def test_what_is_no_socket_is_not_removed(tmp_path):
     link.symlink_to(path)
     sockets.remove_unix_socket(str(link))
     assert path.exists() and link.is_symlink()
-    with pytest.raises(StartError, match="there is a file that is no socket"):
+    with pytest.raises(StartError, match="the file exists and is not a socket"):
         sockets.bind_unix(str(link), 5)
 
 
