@@ -49,7 +49,7 @@ NO_NETCAT = " (nc is not installed; on Debian: apt install netcat-openbsd)"
 
 
 def run(config: Config, program: str) -> None:
-    """Serves until Ctrl-C, then stops the memcached servers. Raises StartError."""
+    """Serve until Ctrl-C, then stop the memcached servers. Raises StartError."""
     memcached = shutil.which("memcached")
     if memcached is None:
         raise StartError("the demo needs memcached, which is not in PATH; on Debian: apt install memcached")
@@ -96,7 +96,7 @@ def run(config: Config, program: str) -> None:
 
 
 def _bind(config: Config, program: str) -> socket.socket:
-    """Listens on the port of `config`, or on a free one if that is in use."""
+    """Listen on the port of `config`, or on a free one if that is in use."""
     try:
         return sockets.bind_tcp(HOST, config.port, config.backlog)
     except StartError as error:
@@ -106,7 +106,7 @@ def _bind(config: Config, program: str) -> socket.socket:
 
 
 def _bind_admin(config: Config) -> socket.socket:
-    """Listens on the address of --admin, by default on ADMIN_PORT; on a free port if that is in use or --admin is a path."""
+    """Listen on the address of --admin, by default on ADMIN_PORT; on a free port if that is in use or --admin is a path."""
     try:
         host, _, port = (config.admin or f"{HOST}:{ADMIN_PORT}").rpartition(":")
         return sockets.bind_tcp(host, int(port), config.backlog)
@@ -115,7 +115,7 @@ def _bind_admin(config: Config) -> socket.socket:
 
 
 def _start_memcached(memcached: str, children: list[subprocess.Popen[bytes]]) -> Server:
-    """Starts a memcached on a free port, adds it to `children`, and waits up to START_TIMEOUT until it accepts connections. Raises
+    """Start a memcached on a free port, add it to `children`, and wait up to START_TIMEOUT until it accepts connections. Raises
     StartError."""
     port = _free_port()
     command = [memcached, "-l", HOST, "-p", str(port), "-U", "0", "-m", str(MEMORY_MB)]

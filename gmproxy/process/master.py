@@ -1,7 +1,7 @@
-"""Several workers: forks them, replaces those that die, and acts on signals. Plain Python: gevent starts in the workers, after the fork.
+"""The master of several workers: forks them, replaces those that die, and passes signals to the supervisor. It serves no client.
 
-One loop over the signals (a pipe into which Python writes them), the channels to the workers, the control socket and its operators.
-Nothing else in here waits.
+One select loop watches the signals (Python writes them into a pipe), the channels to the workers, the control socket and its operators;
+only the loop waits. gevent is imported in the workers, after the fork.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from gmproxy import internal_errors
-from gmproxy.config.configuration import as_plain
+from gmproxy.config.configuration import Config, as_plain
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.internal_errors import Attempts
 from gmproxy.monitoring import control_commands, logging_setup
@@ -32,25 +32,24 @@ from gmproxy.system import bootstrap, control_socket
 from gmproxy.system.control_socket import Message
 from gmproxy.system.select_loop import SelectLoop
 
-#: A worker that died is replaced after this time, in seconds; each time it dies again within STEADY seconds, after twice the time, up to the
-#: longest.
+#: Seconds until a worker that died is replaced. The delay doubles, up to the longest, each time its successor dies within STEADY seconds.
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
 STEADY = 10.0
 
-#: If no worker is ready, and one has failed this many times in a row to start, the service ends.
+#: The service ends if no worker is ready and one has failed to start this many times in a row.
 ATTEMPTS = 5
 
-#: A worker that should have ended is killed this many seconds after its grace period.
+#: Seconds after the grace period until a worker that has not ended is killed.
 KILL_AFTER = 2.0
 
-#: Seconds until the loop goes on after an exception in the loop itself: the cause may be there still.
-TURN_PAUSE = 0.1
+#: Seconds of pause after an exception in the loop itself: the cause may last, and the loop must not use a whole CPU.
+LOOP_PAUSE = 0.1
 
 log = logging.getLogger("gmproxy")
 
 
 class Master(WorkerGroup):
-    """The `count` worker processes of a service. `set_up_logs(config, worker="")` opens the log."""
+    """The `count` worker processes of a service. `set_up_logs(config, worker="")` opens the log; `worker` is shown in its lines."""
 
     loop: SelectLoop
 
@@ -65,14 +64,14 @@ class Master(WorkerGroup):
         self._started_at = time.monotonic()
         self._children: dict[int, Child] = {}  # by pid
         self._rpc = WorkerRpc(self.loop, self._children)
-        self._failed: dict[int, int] = {}  # worker -> how often in a row it has failed to start
+        self._failed: dict[int, int] = {}  # number of a worker -> failed starts in a row
         self._all_were_ready = False
-        self._deferred_signals: list[int] = []  # that came before
+        self._deferred_signals: list[int] = []  # received before all workers were ready, acted on then
         self._ready: Callable[[], None] = lambda: None
         self._control_server = ControlServer(self.loop, supervisor.run_command)
         self._control_listener: ControlListener | None = None
         self._ending = False
-        self._failure: str | None = None  # why the service ends
+        self._failure: str | None = None  # the error with which the service ends
         supervisor.workers = self
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -97,21 +96,21 @@ class Master(WorkerGroup):
                     self.loop.run_once()
                 except Exception:
                     internal_errors.record("master.loop")
-                    time.sleep(TURN_PAUSE)
+                    time.sleep(LOOP_PAUSE)
         finally:
             for child in self._children.values():
                 child.kill()
         if self._failure:
             raise StartError(self._failure)
 
-    def _assign_rows(self, configs: Sequence[Any]) -> None:
+    def _assign_rows(self, configs: Sequence[Config]) -> None:
         self._client_counts.assign_rows([config.name for config in configs])
         self._invalidations.assign_rows(configs)
 
     # -- signals
 
     def _catch_signals(self) -> None:
-        """A signal is a byte in a pipe, which the loop reads. Those held until now are acted on at once."""
+        """Have the loop read signals, each a byte in a pipe. Act at once on those that were held during start-up."""
         wakeup, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in (*self._supervisor.signals, signal.SIGCHLD):
@@ -135,16 +134,16 @@ class Master(WorkerGroup):
                 self._deferred_signals.append(number)
         except Exception:
             internal_errors.record("master.signal")
-            if number in bootstrap.END_SIGNALS:  # it does end, whatever else fails
+            if number in bootstrap.END_SIGNALS:  # the service ends, whatever fails
                 self._supervisor.on_signal(number)
 
-    # -- start of a worker
+    # -- starting a worker
 
     def _start(self, number: int, delay: float) -> None:
-        """Fork the worker `number`. If it dies soon, it is started again after `delay` seconds. Raises OSError."""
-        ours, theirs = socket.socketpair()  # OSError: no descriptor is free
+        """Fork the worker `number`. If it dies within STEADY seconds, another is started after `delay` seconds. Raises OSError."""
+        ours, theirs = socket.socketpair()
         caught: set[int] = {*self._supervisor.signals, signal.SIGCHLD}
-        signal.pthread_sigmask(signal.SIG_BLOCK, caught)  # none may come in the child before it has its own handlers
+        signal.pthread_sigmask(signal.SIG_BLOCK, caught)  # until the child has its own handlers
         try:
             pid = os.fork()
             if not pid:
@@ -159,13 +158,13 @@ class Master(WorkerGroup):
         try:
             child.connect(self.loop, ours, self._on_message)
         except Exception:
-            child.kill()  # nothing can be exchanged with it
+            child.kill()  # it cannot receive commands
             ours.close()
             raise
         self._children[pid] = child
 
     def _run_worker(self, number: int, ours: socket.socket, theirs: socket.socket, caught: set[int]) -> NoReturn:
-        """In the child: serve until the end."""
+        """In the child: serve until the master ends it, and exit. An error is sent to the master over the channel."""
         status = 1
         channel = control_socket.Channel(theirs, takes_sockets=True)
         try:
@@ -175,7 +174,7 @@ class Master(WorkerGroup):
             logging_setup.forget_dropped()
             internal_errors.forget()
             bootstrap.take_held_signals()
-            bootstrap.hold_signals()  # until gevent's handlers are there
+            bootstrap.hold_signals()  # until gevent's handlers are installed
             for signal_number in set(self._supervisor.signals) - set(bootstrap.END_SIGNALS):
                 signal.signal(signal_number, signal.SIG_IGN)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -193,7 +192,8 @@ class Master(WorkerGroup):
             os._exit(status)
 
     def _close_inherited(self) -> None:
-        """Close what the master has open; above all the channels, whose end is how the other workers notice that the master has died."""
+        """Close the master's descriptors in the child. Most important are the channels to the other workers: a worker notices that the master
+        has died by the end of its channel, so no other process may have a copy of the master's end."""
         signal.set_wakeup_fd(-1)
         for child in self._children.values():
             child.peer.close_in_child()
@@ -221,7 +221,7 @@ class Master(WorkerGroup):
         WorkerProcess(channel, context, set_up_logs).run(configs, listening.all_addresses(configs), dict(listening.sockets))
 
     def _on_message(self, child: Child, message: Message) -> None:
-        """Called from the loop. A message for which this fails is lost; the worker goes on, unless the message was about its start."""
+        """Loop callback. If this raises, the message is lost and the worker goes on, unless it was still starting: then it is replaced."""
         try:
             if "ready" in message:
                 self._on_ready(child)
@@ -232,12 +232,12 @@ class Master(WorkerGroup):
         except Exception:
             internal_errors.record("master.on_message")
             if not child.ready:
-                child.kill()  # the next one will report again
+                child.kill()  # its report is lost; that of the next one is not
 
     def _on_ready(self, child: Child) -> None:
         child.ready = True
         self._failed.pop(child.number, None)
-        child.send_command("log-level", [control_commands.log_level()])  # it has that of the configuration
+        child.send_command("log-level", [control_commands.log_level()])  # an operator may have changed it since the configuration was read
         for server in self._supervisor.ejected:
             child.send_command("eject", [server])
         if self._supervisor.draining:
@@ -254,9 +254,10 @@ class Master(WorkerGroup):
             while self._deferred_signals:
                 internal_errors.guarded("master.signal", self._on_signal)(self._deferred_signals.pop(0))
 
-    # -- death of a worker
+    # -- when a worker dies
 
     def _reap(self) -> None:
+        """Collect the exit statuses of all children that have ended. One SIGCHLD may stand for several of them."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -265,7 +266,7 @@ class Master(WorkerGroup):
             if not pid:
                 return
             child = self._children.pop(pid, None)
-            if child is not None:  # else it is a successor that could not start
+            if child is not None:  # else it is a successor that failed to start
                 try:
                     self._on_death(child, os.waitstatus_to_exitcode(status))
                 except Exception:
@@ -294,7 +295,7 @@ class Master(WorkerGroup):
         self._start_later(child)
 
     def _start_later(self, child: Child) -> None:
-        """Start another worker in place of `child`, which has ended."""
+        """Start another worker in place of `child`, which has ended, after its delay."""
         if not self._ending:
             delay = _restart_delay(child)
             self.loop.call_later(delay, functools.partial(self._start_again, child.number, min(delay * 2, LONGEST_DELAY)))
@@ -314,14 +315,16 @@ class Master(WorkerGroup):
         self._failure = reason
         self._supervisor.shut_down()
 
-    # -- what the supervisor directs
+    # -- WorkerGroup, for the supervisor
 
     def call_workers(self, command: str, arguments: list[Any], then: Callable[[list[Result]], Any]) -> None:
         self._rpc.call(command, arguments, then)
 
-    def reconfigure(self, configs: Sequence[Any], addresses: Addresses, new: Mapping[str, socket.socket], then: Callable[[], None]) -> None:
+    def reconfigure(
+        self, configs: Sequence[Config], addresses: Addresses, new: Mapping[str, socket.socket], then: Callable[[], None]
+    ) -> None:
         self._assign_rows(configs)
-        facts = {
+        arguments = {
             "configs": [as_plain(config) for config in configs],
             "addresses": addresses,
             "new": list(new),
@@ -334,12 +337,12 @@ class Master(WorkerGroup):
                 for result in results:
                     if "error" in result:
                         log.error("worker did not reload reason=%s", result["error"])
-            finally:  # without that the reload would be under way for ever
+            finally:  # the reload must end, or every later one is refused as "in progress"
                 then()
 
-        self._rpc.call("serve", [facts], finish, list(new.values()), starting_too=True)
+        self._rpc.call("serve", [arguments], finish, list(new.values()), starting_too=True)
 
-    def reopen_logs(self, config: Any) -> None:
+    def reopen_logs(self, config: Config) -> None:
         self._set_up_logs(config)
 
         def finish(results: list[Result]) -> None:

@@ -1,4 +1,4 @@
-"""A single process: a worker that supervises itself. What the master does for several workers is done here in gevent's loop."""
+"""A service of one process: a worker with the supervisor in it. Signals, operators and timers are handled in gevent's loop."""
 
 import contextlib
 import logging
@@ -12,6 +12,7 @@ import gevent.socket
 from gevent.server import StreamServer
 
 from gmproxy import internal_errors
+from gmproxy.config.configuration import Config
 from gmproxy.errors import GmproxyError
 from gmproxy.process.control_server import ControlServer
 from gmproxy.process.gevent_loop import GeventLoop
@@ -23,14 +24,17 @@ from gmproxy.system import bootstrap
 from gmproxy.system.daemon import READY
 from gmproxy.transport.accept import Patient
 
+# mypy: allow-subclassing-any
+# (gevent has no type information: StreamServer is Any.)
+
 log = logging.getLogger("gmproxy")
 
 
 class _ControlListener(Patient, StreamServer):
-    """Accepts operators at the control socket: `handle(sock)` is called from the loop for each."""
+    """Accepts operators at the control socket. Its handle, handle(sock), is called in the loop for each connection."""
 
     def do_handle(self, sock: socket.socket, address: Any) -> None:
-        """Called from the loop. Never raises: what fails costs this connection."""
+        """Loop callback. Never raises: if `handle` fails the connection is closed."""
         try:
             self._handle(sock)
         except Exception:
@@ -39,7 +43,7 @@ class _ControlListener(Patient, StreamServer):
 
 
 class SingleProcess(WorkerGroup):
-    """The only worker of a service, in this process. `set_up_logs(config)` opens the log."""
+    """The WorkerGroup of a service with one worker, in this process. `set_up_logs(config)` opens the log."""
 
     def __init__(self, supervisor: Supervisor, context: WorkerContext, set_up_logs: Callable[..., Any]) -> None:
         super().__init__(GeventLoop())
@@ -74,19 +78,18 @@ class SingleProcess(WorkerGroup):
         self._worker.run(serving)
         gevent.killall(self._greenlets)
 
-    # -- what the supervisor directs
+    # -- WorkerGroup, for the supervisor
 
     def reconfigure(
-        self, configs: Sequence[Any], addresses: Addresses, new: Mapping[str, socket.socket], then: Callable[[], None] = lambda: None
+        self, configs: Sequence[Config], addresses: Addresses, new: Mapping[str, socket.socket], then: Callable[[], None] = lambda: None
     ) -> None:
-        own = {
-            address: sock.dup() for address, sock in new.items()
-        }  # the worker closes its own, the supervisor keeps those that it hands over
-        self._worker.reconfigure(configs, addresses, own)
+        # Copies: the worker closes its sockets, the supervisor keeps the originals for a successor.
+        copies = {address: sock.dup() for address, sock in new.items()}
+        self._worker.reconfigure(configs, addresses, copies)
         then()
 
     def call_workers(self, command: str, arguments: list[Any], then: Callable[[list[Result]], Any]) -> None:
-        """May wait as the command does: for a greenlet only."""
+        """Greenlet only: blocks while the command runs."""
         try:
             result = self._worker.run_command(command, arguments)
         except (LookupError, GmproxyError) as error:
@@ -99,7 +102,7 @@ class SingleProcess(WorkerGroup):
     def count(self) -> int:
         return 1
 
-    def reopen_logs(self, config: Any) -> None:
+    def reopen_logs(self, config: Config) -> None:
         self._worker.set_up_logs(config)
 
     def end_all(self, after_next_reply: bool) -> None:
@@ -115,7 +118,7 @@ class SingleProcess(WorkerGroup):
     def wait_for_successor(self, descriptor: int, pid: int, then: Callable[[str | None], Any]) -> None:
         def finish(report: str | None) -> None:
             then(report)
-            with contextlib.suppress(ChildProcessError):  # it may be no child of this process
+            with contextlib.suppress(ChildProcessError):  # under systemd it is not a child of this process
                 while report != READY and os.waitpid(pid, os.WNOHANG) == (0, 0):
                     gevent.sleep(POLL_INTERVAL)
 

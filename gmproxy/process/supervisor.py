@@ -1,7 +1,7 @@
-"""Supervises the service: acts on signals, commands from the control socket, changed configuration files, and for systemd.
+"""Supervises the service: acts on signals, control commands and changed configuration files, and reports to systemd.
 
-A Supervisor decides what is to be done and has its WorkerGroup do it: in a single process that is the worker in it (single_process.py), else
-the workers that the master has forked (master.py). It waits for nothing and needs no gevent.
+A Supervisor decides what to do; its WorkerGroup does it: the worker of a single process (single_process.py), or the workers forked by the
+master (master.py). It needs no gevent.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from typing import Any
 
 from gmproxy import internal_errors
 from gmproxy.config import configuration, diff
+from gmproxy.config.configuration import Config
 from gmproxy.config.settings import LOG_LEVELS, TYPED_IN
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.monitoring import control_commands, logging_setup
@@ -27,7 +28,7 @@ from gmproxy.system.daemon import READY, StartReport, remove_pid_file, write_pid
 from gmproxy.system.file_watch import FileWatch
 from gmproxy.system.pid_keeper import PidKeeper
 
-#: The method that each signal calls.
+#: {signal: the Supervisor's method that acts on it}
 SIGNALS = {
     signal.SIGTERM: "shut_down",
     signal.SIGINT: "shut_down",
@@ -36,7 +37,8 @@ SIGNALS = {
     signal.SIGUSR2: "upgrade",
 }
 
-#: The same for nutcracker, whose SIGHUP is for logrotate. Elsewhere SIGTTIN and SIGTTOU stop a process, as ever.
+#: The same for a service that emulates nutcracker, whose SIGHUP is for logrotate. Without it SIGTTIN and SIGTTOU keep their default
+#: action: they stop the process.
 NUTCRACKER_SIGNALS = SIGNALS | {
     signal.SIGHUP: "reopen_logs",
     signal.SIGTTIN: "log_more",
@@ -46,7 +48,7 @@ NUTCRACKER_SIGNALS = SIGNALS | {
 #: Seconds between two calls of Supervisor.poll.
 POLL_INTERVAL = 1.0
 
-#: Seconds in which a process that was upgraded names its successor to systemd, after that has reported.
+#: Seconds within which the predecessor sends the successor's pid to systemd, after the successor has reported that it is ready.
 HANDOVER_TIME = 1.0
 
 log = logging.getLogger("gmproxy")
@@ -54,30 +56,33 @@ log = logging.getLogger("gmproxy")
 #: The error of a command that comes too late.
 SHUTTING_DOWN = "the service is shutting down"
 
-#: What is called with the result of a command.
+#: Gets the result of a command.
 Then = Callable[[Result], Any]
 
 
 class Supervisor:
-    """
-    source              configuration.ConfigSource of the configuration
-    configs             the Configs in force
+    """Decides what happens to the service as a whole.
+
+    source              where the configuration is read from
+    configs             the Config of each pool, as it is in force; the settings of the process are the same in each
     listening_sockets   of the service
     notifier            notifies systemd
-    start_report        for the process that waits until clients are served
-    pid_keeper          keeps the pid file if our user may not, or None
-    signals             {signal that is acted on: name of the method}
-    ejected             servers that an operator has ejected, as they were named: for workers that are started later
-    draining            True from the command to the next reload: so do workers that are started meanwhile
-    workers             the worker processes; each WorkerGroup sets it
+    start_report        sends the result of the start to the process that waits for it
+    pid_keeper          keeps the pid file where the service's user may not write it, else None
+    signals             {signal: name of the method that acts on it}
+    ejected             servers ejected by an operator, as named in the command; workers that start later eject them too
+    draining            True from the command `drain` until the next reload; workers that start meanwhile drain too
+    workers             the workers; set by the WorkerGroup itself
 
-    May be called from the master's loop or a greenlet: nothing here waits, but for the workers' part of a command in a single process.
+    It lives in the master, where the loop calls it, or in a single process, where it is called in greenlets. In the master nothing here
+    blocks, except that a reload may look up the host names of new listen addresses. In a single process `run_command` blocks until the
+    worker has run the command.
     """
 
     def __init__(
         self,
         source: configuration.ConfigSource,
-        configs: list[Any],
+        configs: list[Config],
         listening_sockets: ListeningSockets,
         notifier: systemd.Notifier,
         start_report: StartReport,
@@ -93,18 +98,19 @@ class Supervisor:
         self.draining = False
         self.workers: WorkerGroup
         self._watch = FileWatch(source.files)
-        self._successor: int | None = None  # its pid
+        self._successor: int | None = None  # pid
         self._reloading = False
         self._ending = False
-        self._warned_of: set[str] = set()  # pools
-        self._ready_at = math.inf  # of time.monotonic()
+        self._warned_of: set[str] = set()  # names of pools
+        self._ready_at = math.inf  # monotonic seconds
 
-    # -- start and end
+    # -- start-up and shutdown
 
     def on_ready(self, announce: Callable[[], Any] = lambda: None) -> None:
-        """Clients are served: call `announce`, and report it. Only now the pid file of a predecessor is replaced. Raises StartError.
+        """Called once, when all workers accept clients: replace the pid file of a predecessor, call `announce`, and report to systemd and to
+        the process that waits for the start report. Raises StartError if the pid file cannot be written.
 
-        A predecessor ends as soon as it gets the report, so that comes last, when nothing else can fail.
+        The report comes last, when nothing else can fail: a predecessor shuts down as soon as it receives it.
         """
         if self.pid_keeper is not None and self.listening_sockets.predecessor is not None:
             self.pid_keeper.write()
@@ -115,44 +121,45 @@ class Supervisor:
         if self.listening_sockets.predecessor is None:
             for address in self.listening_sockets.unused(self.configs):
                 log.warning("socket of systemd not used address=%s", address)
-        else:  # whose configuration may have been another one: nobody would accept clients there
+        else:  # the predecessor's configuration may have had other addresses: clients there would never be accepted
             self._close_unused()
-        if self.listening_sockets.predecessor is None:  # else systemd listens to the predecessor, who says that the service is this process
+        if self.listening_sockets.predecessor is None:  # else the predecessor sends systemd the pid of this process
             self.notifier.notify(systemd.READY)
         self._ready_at = time.monotonic()
         internal_errors.guarded("supervisor.announce", announce)()
         self.start_report.report(READY)
 
     def notify_watchdog(self) -> None:
-        """Tell systemd that the service is well. It does not listen to a successor until the predecessor has named it."""
+        """Send WATCHDOG to systemd. Called while all workers respond. systemd ignores a successor until the predecessor has sent its pid."""
         if self.listening_sockets.predecessor is None or time.monotonic() - self._ready_at >= HANDOVER_TIME:
             self.notifier.notify(systemd.WATCHDOG)
 
     def _warn_of_workers_with_backups(self) -> None:
-        """Once for each pool that gets both, at the start or by a reload."""
+        """Log one warning for each pool with backups if there are several workers, at start-up or at the reload that adds the backups."""
         workers = self.workers.count()
-        concerned = {config.name or "-" for config in self.configs if config.backup and workers > 1}
-        for name in sorted(concerned - self._warned_of):
+        affected = {config.name or "-" for config in self.configs if config.backup and workers > 1}
+        for name in sorted(affected - self._warned_of):
             log.warning(
                 "several workers with backups pool=%s workers=%d: each worker orders the writes of a key separately, so a primary and its "
                 'backup can end up with different values (docs/failures.md, "What can still go wrong")',
                 name,
                 workers,
             )
-        self._warned_of = concerned
+        self._warned_of = affected
 
     def on_signal(self, number: int) -> None:
-        """Do what the signal `number` asks for. Raises nothing."""
+        """Act on the signal `number`, one of `signals`. Raises nothing."""
         try:
             getattr(self, self.signals[signal.Signals(number)])()
         except Exception:
             internal_errors.record("supervisor.signal")
-            if number in bootstrap.END_SIGNALS:  # it does end, whatever else fails
+            if number in bootstrap.END_SIGNALS:  # the service ends even if the orderly shutdown fails
                 self._ending = True
                 self.workers.end_all(after_next_reply=False)
 
     def shut_down(self, upgraded: bool = False) -> None:
-        """Disconnect the clients and end; `upgraded`: a successor serves already."""
+        """Start the shutdown: close the listening sockets and end the workers. `upgraded`: a successor serves already, so clients are
+        disconnected after their next reply and the files of sockets stay. A second call does nothing."""
         if self._ending:
             return
         self._ending = True
@@ -165,7 +172,7 @@ class Supervisor:
         self.workers.end_all(after_next_reply=upgraded)
 
     def clean_up(self) -> None:
-        """The workers have ended, for whatever reason. Never raises: that would change the exit status."""
+        """Remove socket files and the pid file. Called last, when no worker runs any more. Never raises: that would change the exit status."""
         try:
             self.listening_sockets.close()
         except Exception:
@@ -177,7 +184,7 @@ class Supervisor:
                 remove_pid_file(self.configs[0].pid_file)
 
     def poll(self) -> None:
-        """To be called every POLL_INTERVAL seconds."""
+        """Log summaries of repeated lines, and reload if a watched file has changed. Called every POLL_INTERVAL seconds."""
         logging_setup.sum_up()
         if self.configs[0].watch and not self._ending and self._watch.has_changed():
             log.info("configuration changed files=%s", ",".join(self.source.files))
@@ -186,7 +193,8 @@ class Supervisor:
     # -- reload
 
     def reload(self, then: Then = lambda result: None) -> None:
-        """Read the configuration again and apply it; if it is not valid, keep the one in force. `then` gets the result."""
+        """Read the configuration again and apply it; if it is not valid, the one in force stays. `then` gets
+        {"added": [pool], "removed": [pool], "changed": {pool: [setting]}, "needs_restart": [setting]}, or {"error": text}."""
         if self._ending or self._reloading:
             then({"error": SHUTTING_DOWN if self._ending else "a reload is in progress"})
             return
@@ -194,7 +202,7 @@ class Supervisor:
         files = self.source.files
         try:
             self.notifier.notify_reloading()
-            self._watch = FileWatch(files)  # as they are before they are read
+            self._watch = FileWatch(files)  # before they are read: a change made meanwhile is noticed
             self._apply(self._load(), then)
         except GmproxyError as error:
             log.error("reload refused reason=%s", error)
@@ -205,30 +213,30 @@ class Supervisor:
         if self.source.files != files:
             self._watch = FileWatch(self.source.files)
 
-    def _load(self) -> Sequence[Any]:
-        """The configuration as its files say now. Logs the warnings that are new. Raises GmproxyError."""
-        known = self.source.warnings
+    def _load(self) -> Sequence[Config]:
+        """The Configs as the files define them now. Logs the warnings that the last load did not have. Raises ConfigError."""
+        logged = self.source.warnings
         configs = self.source.load()
         for warning in self.source.warnings:
-            if warning not in known:
+            if warning not in logged:
                 log.warning("configuration warning: %s", warning)
         return configs
 
     def _reloaded(self, result: Result, then: Then) -> None:
-        """`then` is called once, even if it raises: that is no reason to report the reload again."""
+        """End a reload: notify systemd, and call `then(result)`. An exception of `then` is recorded and does not affect the reload."""
         self._reloading = False
         attempts = internal_errors.Attempts("supervisor.reloaded")
         attempts.make(self.notifier.notify, systemd.READY)
         attempts.make(then, result)
 
-    def _apply(self, configs: Sequence[Any], then: Then) -> None:
+    def _apply(self, configs: Sequence[Config], then: Then) -> None:
         plan = diff.compare(self.configs, configs)
         new = self.listening_sockets.bind_new(plan.configs)
         try:
             self.workers.reopen_logs(plan.configs[0])
             addresses = self.listening_sockets.all_addresses(plan.configs)
         except Exception:
-            self.listening_sockets.discard(new)  # no worker would accept clients there
+            self.listening_sockets.discard(new)  # no worker accepts clients there
             raise
         self.configs = plan.configs
         self.draining = False
@@ -238,7 +246,7 @@ class Supervisor:
     def _close_unused(self) -> None:
         internal_errors.guarded("supervisor.close_unused", self.listening_sockets.close_unused)(self.configs)
 
-    def _on_applied(self, plan: Any, then: Then) -> None:
+    def _on_applied(self, plan: diff.ReloadPlan, then: Then) -> None:
         try:
             for name in plan.refused:
                 log.warning("setting needs a restart setting=%s", name)
@@ -252,13 +260,13 @@ class Supervisor:
                 ",".join(changed) or "-",
             )
             result = {"added": plan.added, "removed": plan.removed, "changed": plan.changed, "needs_restart": plan.refused}
-        except Exception as error:  # else no reload could follow: this one would be under way for ever
+        except Exception as error:  # the reload must end, or every later one is refused as "in progress"
             internal_errors.record("supervisor.on_applied")
             result = {"error": repr(error)}
         self._reloaded(result, then)
 
     def reopen_logs(self) -> Result:
-        """Returns the result of the command."""
+        """Open the log files again, in all processes. Returns {} or {"error": text}."""
         try:
             self.workers.reopen_logs(self.configs[0])
         except StartError as error:
@@ -274,9 +282,9 @@ class Supervisor:
         self._change_log_level(1)
 
     def _change_log_level(self, step: int) -> None:
-        """By one of LOG_LEVELS, in this process and all workers."""
-        number = LOG_LEVELS.index(control_commands.log_level()) + step
-        level = LOG_LEVELS[min(max(number, 0), len(LOG_LEVELS) - 1)]
+        """Move the log level by `step` places in LOG_LEVELS, in this process and all workers."""
+        index = LOG_LEVELS.index(control_commands.log_level()) + step
+        level = LOG_LEVELS[min(max(index, 0), len(LOG_LEVELS) - 1)]
         control_commands.set_log_level([level])
         self.workers.call_workers("log-level", [level], lambda results: None)
         log.warning("log level %s", level)
@@ -284,8 +292,8 @@ class Supervisor:
     # -- upgrade
 
     def upgrade(self) -> Result:
-        """Start the program again and hand over the sockets. When it serves, this process ends; if it cannot, this one stays. Returns the
-        result of the command."""
+        """Start the program again and pass it the sockets. When the successor is ready, this process shuts down; if it fails, this process
+        goes on. Returns {"successor": pid} or {"error": text}."""
         if self._ending:
             return {"error": SHUTTING_DOWN}
         if self._successor is not None:
@@ -308,14 +316,16 @@ class Supervisor:
         return {"successor": self._successor}
 
     def _start_successor(self, report_to: int) -> int:
-        """Run the command line again in the same directory. Returns the pid. Raises OSError."""
+        """Run the command line again, in the directory in which it was first run. `report_to`: descriptor of a pipe for the start report.
+        Returns the pid. Raises OSError."""
         command = [sys.executable, *sys.orig_argv[1:]]
-        start = orphan.spawn_orphan if self.notifier.is_heard else os.posix_spawn  # systemd is to find its own child when it hears MAINPID
+        start = orphan.spawn_orphan if self.notifier.is_active else os.posix_spawn  # systemd wants MAINPID to be a child of its own
         keeper = None if self.pid_keeper is None else (self.pid_keeper.path, self.pid_keeper.descriptor)
         with self.listening_sockets.handing_over(report_to, keeper) as handed_over, _working_directory(TYPED_IN):
             return start(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
 
     def _on_successor_report(self, report: str | None) -> None:
+        """`report`: READY, the text of an error, "" if the successor ended without one, None if it did not report within UPGRADE_TIMEOUT."""
         pid, self._successor = self._successor, None
         if self._ending or pid is None:
             return
@@ -332,7 +342,8 @@ class Supervisor:
     # -- commands from the control socket
 
     def run_command(self, name: str, arguments: list[str], then: Then) -> None:
-        """Run a command of an operator; `then` gets the result, at once or later."""
+        """Run a control command; `then` gets the result, at once or later: a dict, with the text "error" if the command failed. An exception
+        raised here is an internal error; the caller reports it."""
         if name == "pids":
             then({"pid": os.getpid(), "workers": self.workers.pids()})
         elif name == "reload":
@@ -360,13 +371,13 @@ class Supervisor:
         then(result)
 
     def _prepare(self, name: str, arguments: list[str]) -> None:
-        """What this process does for the command itself, beside the workers."""
+        """Do the part of the command that is not the workers'."""
         if name == "drain":
             log.warning("draining")
             self.draining = True
             self.listening_sockets.close_to_clients(self.configs[0])
         elif name == "log-level":
-            with contextlib.suppress(LookupError):  # the workers report that, too
+            with contextlib.suppress(LookupError):  # the workers return this error
                 control_commands.set_log_level(arguments)
 
 
@@ -377,11 +388,11 @@ def _signal(pid: int, number: int) -> None:
 
 @contextlib.contextmanager
 def _working_directory(directory: str) -> Iterator[None]:
-    """Unchanged if this process may not enter `directory`."""
-    here = os.getcwd()
+    """Change the working directory inside of the `with`; leave it if this process may not enter `directory`."""
+    previous = os.getcwd()
     with contextlib.suppress(OSError):
         os.chdir(directory)
     try:
         yield
     finally:
-        os.chdir(here)
+        os.chdir(previous)

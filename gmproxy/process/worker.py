@@ -1,4 +1,4 @@
-"""One serving process: creates the pools from their Configs, drives their timers, changes them at a reload, and ends them in order."""
+"""A process that serves clients: creates the pools from their Configs, runs their timers, reloads them, and shuts them down."""
 
 from gevent import monkey
 
@@ -16,8 +16,10 @@ import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
 from gmproxy import internal_errors  # noqa: E402
+from gmproxy.backend.backend import Backend  # noqa: E402
 from gmproxy.client.listener import Listener  # noqa: E402
 from gmproxy.compiled import BUILD  # noqa: E402
+from gmproxy.config.configuration import Config  # noqa: E402
 from gmproxy.errors import OVERLOAD  # noqa: E402
 from gmproxy.internal_errors import Attempts  # noqa: E402
 from gmproxy.monitoring import control_commands  # noqa: E402
@@ -29,58 +31,63 @@ from gmproxy.system import descriptors, sockets  # noqa: E402
 from gmproxy.system.clock import running  # noqa: E402
 from gmproxy.system.malloc import keep_freed_memory  # noqa: E402
 
-#: Ticks in the shortest timeout: a late reply is noticed at most this part of it too late.
+#: Ticks in the shortest timeout of the pools. A timeout is noticed up to one tick too late.
 TICKS_PER_TIMEOUT = 20
 SHORTEST_TICK, LONGEST_TICK = 0.01, 0.05  # seconds
 
-#: Seconds between two looks at what is to be logged in sum.
+#: Seconds between two log summaries.
 SUM_UP_EVERY = 1.0
 
-#: Objects that live as long as a request are freed by their counts; the collector, which looks for cycles, finds next to none.
+#: Thresholds of the garbage collector, which finds only cycles. They are high because the objects of a request are freed by their reference
+#: counts and hardly ever form one.
 GC_THRESHOLDS = (100_000, 50, 50)
 
-#: Reading the configuration does leave cycles, 50 KB in a single process: after a reload those are looked for, among what is young (a few
-#: milliseconds at most). Otherwise reloads would add 16 MB before the collector runs by itself.
+#: The generation collected after a reload, which takes a few milliseconds at most. Reading the configuration leaves cycles, 50 KB in a single
+#: process; with the thresholds above they would add up to 16 MB before the collector runs by itself.
 YOUNGEST = 0
 
 log = logging.getLogger("gmproxy")
 
 
 class Worker:
-    """
-    context       this process's part of the service
+    """Serves the clients of all pools in this process.
+
+    context       this worker's part of the service
     set_up_logs   set_up_logs(config) opens the log again, as `config` says
     pools         {name: Pool}
-    slow          the latest slow requests, while requests are measured (gmproxy.monitoring.slow_log.SlowLog)
-    lag           how late the loop is (gmproxy.monitoring.slow_log.LoopLag)
-    draining      True once no client is accepted any more, and clients are disconnected after their next reply
+    slow          the latest slow requests, once `measure` was called
+    lag           how late the loop runs its timers
+    draining      True while no client is accepted and clients are disconnected after their next reply
+
+    The methods are called in greenlets, except where they say otherwise.
     """
 
     def __init__(self, context: WorkerContext, set_up_logs: Callable[..., Any]) -> None:
         self.context = context
         self.set_up_logs = set_up_logs
         self.pools: dict[str, Pool] = {}
-        self._configs: Sequence[Any] = []
+        self._configs: Sequence[Config] = []
         self._listeners: dict[str, Listener] = {}  # by address
-        self._admin: Any = None  # serves metrics and the like (gmproxy.monitoring.admin_server.AdminServer)
-        self._draining: list[Pool] = []  # that were removed and still have clients
+        self._admin: Any = None  # AdminServer: serves metrics, health and the status page
+        self._draining: list[Pool] = []  # removed from the configuration, and still with clients
         self.slow = SlowLog(time.time)
         self.lag = LoopLag()
         self.draining = False
         self._measuring = False
         context.report = functools.partial(self.run_command, "report", [])
         self._sum_up_at = 0.0
-        self._overloaded: dict[Any, int] = {}  # backend -> requests that were refused for it when that was last logged
+        self._overloaded: dict[Backend, int] = {}  # requests refused because of overload, as last logged
         self._ticker: Any = None
         self._interval = LONGEST_TICK
-        self._ending = Event()
+        self._ending = Event()  # set by `end`
         self._after_next_reply = False
 
-    def reconfigure(self, configs: Sequence[Any], addresses: Addresses, new: dict[str, socket]) -> None:
-        """Serve the pools `configs` from now on, each at its `addresses`. `new`: {address: listening socket} that are used from now on and become
-        ours. Called at the start and at a reload, in a greenlet: what stays is not disturbed.
+    def reconfigure(self, configs: Sequence[Config], addresses: Addresses, new: dict[str, socket]) -> None:
+        """Serve the pools `configs` from now on, each at its `addresses`. `new`: {address: listening socket} for the addresses that are new;
+        the worker takes the sockets over. Called at start-up and at a reload. Pools, servers and clients that stay are not disturbed.
 
-        Raises StartError. If a new pool cannot be created, everything is as before; what fails after that is recorded, and the rest is done."""
+        Raises ConfigError if a new pool cannot be created; then nothing has changed. An exception after that is recorded, everything else
+        is done, and StartError is raised at the end."""
         fresh: dict[str, Pool] = {}
         try:
             for config in configs:
@@ -95,9 +102,9 @@ class Worker:
         self._configs = configs
         self.draining = False
         self.context.accepting = True
-        gone = {name: pool for name, pool in self.pools.items() if name not in addresses}
-        known = {**self.pools, **fresh}
-        self.pools = {config.name: known[config.name] for config in configs}
+        removed = {name: pool for name, pool in self.pools.items() if name not in addresses}
+        pools = {**self.pools, **fresh}
+        self.pools = {config.name: pools[config.name] for config in configs}
         attempts = Attempts("worker.reconfigure")
         attempts.make(self._reserve_descriptors, configs)
         attempts.make(self._serve_admin, configs[0], new)
@@ -113,7 +120,7 @@ class Worker:
                 attempts.make(self._open_to_clients, address, self.pools[name])
         for address in set(self._listeners) - {address for name in addresses for address in addresses[name]}:
             attempts.make(self._listeners.pop(address).stop)
-        for pool in gone.values():
+        for pool in removed.values():
             self._draining.append(pool)
             attempts.make(pool.drain_clients, True)
         self._tick_every(min(config.timeout for config in configs) / TICKS_PER_TIMEOUT)
@@ -126,8 +133,8 @@ class Worker:
     def _open_to_clients(self, address: str, pool: Pool) -> None:
         self._listeners[address].serve(pool.context)
 
-    def _serve_admin(self, config: Any, new: dict[str, socket]) -> None:
-        """Take the admin sockets out of `new`: the first worker serves them, for all workers."""
+    def _serve_admin(self, config: Config, new: dict[str, socket]) -> None:
+        """Remove the admin sockets from `new`, and have the first worker serve them for all workers."""
         admin = {address: new.pop(address) for address in sockets.admin_addresses(config) if address in new}
         if self.context.number:
             for sock in admin.values():
@@ -135,14 +142,14 @@ class Worker:
             return
         if admin and self._admin is None:
             from gmproxy.monitoring.admin_server import (
-                AdminServer,  # only where it is configured: it needs more memory than the rest of the process
+                AdminServer,  # imported only if it is configured: it needs more memory than the rest of the process
             )
 
             self._admin = AdminServer(self)
         if self._admin is not None:
             self._admin.follow_config(config, admin)
 
-    def _reserve_descriptors(self, configs: Sequence[Any]) -> None:
+    def _reserve_descriptors(self, configs: Sequence[Config]) -> None:
         files = descriptors.reserve(list(configs), self.context.workers)
         self.context.max_clients = files.clients
         if files.limit < files.wanted:
@@ -156,7 +163,7 @@ class Worker:
         self._ticker.start(self._tick)
 
     def _tick(self) -> None:
-        """Called from the loop, not in a greenlet: what fails here wakes clients, and they do not come back to a greenlet."""
+        """Loop callback, not a greenlet: a request that fails here resumes its client's greenlet, which only the loop may do."""
         attempts = Attempts("worker.tick")
         attempts.make(running.advance, self._interval)
         now = self.now()
@@ -170,13 +177,13 @@ class Worker:
 
     def _close_left_pools(self) -> None:
         for pool in self._draining[:]:
-            pool.drain_clients(after_next_reply=True)  # also clients that were being accepted when it was removed
+            pool.drain_clients(after_next_reply=True)  # again, for clients that were being accepted when the pool was removed
             if not pool.clients():
                 self._draining.remove(pool)
                 pool.shut_down()
 
     def _sum_up(self) -> None:
-        """Log summaries of what would be too much for one line per request; and end samplings that were started and never ended."""
+        """Log summaries of events too frequent for a line each, and end samples whose time is over."""
         control_commands.end_late_samples(self.pools.values(), self.now())
         for summary in self.slow.take_unreported(self.now()):
             slowest = summary.slowest
@@ -190,7 +197,7 @@ class Worker:
                 slowest["command"],
                 slowest["key"],
             )
-        refused = {  # but those that were not connected are in the log already
+        refused = {  # without those that had no connection: `backend failed` has been logged for them
             backend: backend.counters.errors[OVERLOAD] - backend.counters.not_connected
             for pool in self.pools.values()
             for backend in pool.backends
@@ -203,7 +210,8 @@ class Worker:
     # -- commands
 
     def run_command(self, name: str, arguments: list[Any]) -> Result:
-        """Run a command in this process. Returns its result. Raises LookupError, StartError. May wait: for a greenlet."""
+        """Run a command in this process. Returns its result, a JSON object. Raises LookupError for an unknown command or argument, StartError
+        if the log cannot be opened. Greenlet only: some commands block."""
         if name == "reopen":
             self.set_up_logs(self._configs[0])
             return {}
@@ -212,7 +220,7 @@ class Worker:
         return control_commands.COMMANDS[name](self, arguments)
 
     def measure(self) -> None:
-        """Measure from now on how long the servers take."""
+        """Measure the latency of the servers, and record slow requests, from now on."""
         self._measuring = True
         for pool in self.pools.values():
             pool.measure(self.slow)
@@ -230,20 +238,21 @@ class Worker:
 
     @staticmethod
     def now() -> float:
-        """Monotonic seconds, by which everything here is scheduled: the loop's time follows the machine's clock when that is set."""
+        """Monotonic seconds. Everything here is scheduled by it, and not by the time of the loop, which jumps when the system clock is set."""
         return time.monotonic()
 
     @staticmethod
     def soon(callback: Callable[[], Any]) -> None:
-        """Have `callback` called from the loop: only there clients may be woken."""
+        """Run `callback` as a loop callback: greenlets of clients may be resumed only there."""
         gevent.get_hub().loop.run_callback(callback)
 
-    # -- start and end
+    # -- start-up and shutdown
 
     def run(self, ready: Callable[[], Any]) -> None:
-        """Serve until `end` is called, in a greenlet; `ready` is called first, when clients are accepted."""
+        """Serve until `end` is called. `ready` is called first, when clients are accepted. Greenlet only: blocks until the shutdown is
+        complete."""
         gevent.get_hub().print_exception = _record_exception
-        Attempts("worker.run").make(keep_freed_memory)  # it is better with that, but not worth to end for
+        Attempts("worker.run").make(keep_freed_memory)  # an optimization: a failure is recorded and ignored
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -254,13 +263,13 @@ class Worker:
         self._finish()
 
     def end(self, after_next_reply: bool = False) -> None:
-        """Have `run` return: at once if no client waits for a reply, else within the grace period. `after_next_reply`: clients are disconnected
-        after their next reply if that comes within the grace period; only then the others are. Does not wait."""
+        """Have `run` return: at once if no client waits for a reply, else within the grace period. `after_next_reply`: disconnect clients
+        after their next reply, and those without one at the end of a grace period. Loop callback or greenlet."""
         self._after_next_reply = after_next_reply
         self._ending.set()
 
     def _finish(self) -> None:
-        """Whatever fails of it, the rest is done, and the process ends."""
+        """Shut down in order. A step that fails is recorded, and the next ones are still done."""
         attempts = Attempts("worker.finish")
         attempts.make(lambda: log.info("ending clients=%d", self.clients()))
         for listener in self._listeners.values():
@@ -276,21 +285,22 @@ class Worker:
         attempts.make(running.stop)
 
     def _disconnect_clients(self, after_next_reply: bool) -> None:
+        """Drain the clients of all pools. Blocks until they are disconnected, at most for the grace period."""
         attempts = Attempts("worker.disconnect_clients")
         with gevent.Timeout(self._configs[0].grace, False):
-            gevent.sleep(0)  # whose connection was accepted a moment ago is not known yet
+            gevent.sleep(0)  # let connections that were just accepted become clients
             while self.clients():
                 for pool in [*self.pools.values(), *self._draining]:
                     attempts.make(pool.drain_clients, after_next_reply)
                 gevent.sleep(SHORTEST_TICK)
 
     def clients(self) -> int:
-        """The number of clients connected to this process."""
+        """The number of clients connected to this process. Loop callback or greenlet."""
         return sum(pool.clients() for pool in [*self.pools.values(), *self._draining])
 
 
 def every(seconds: float, call: Callable[..., Any], *arguments: Any) -> NoReturn:
-    """Call `call` every `seconds`, in a greenlet, also after it has raised an Exception, which is recorded."""
+    """Call `call` every `seconds`, also after it has raised an Exception, which is recorded. Greenlet only: it never returns."""
     call = internal_errors.guarded(f"every.{call.__name__}", call)
     while True:
         call(*arguments)
@@ -298,8 +308,8 @@ def every(seconds: float, call: Callable[..., Any], *arguments: Any) -> NoReturn
 
 
 def _record_exception(context: Any, kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-    """Record what a greenlet or a callback of the loop did not catch: gevent would print it to stderr, and wait if that is a full pipe."""
+    """Record what a greenlet or a loop callback did not catch. gevent would print it to stderr, and block if that is a full pipe."""
     try:
         raise error.with_traceback(traceback)
-    except BaseException:  # a gevent.Timeout is no Exception
+    except BaseException:  # gevent.Timeout is not an Exception
         internal_errors.record("hub")

@@ -1,4 +1,4 @@
-"""The worker processes of a service, as its Supervisor directs them: the interface of Master and SingleProcess."""
+"""The workers of a service as seen by its Supervisor: the common interface of Master and SingleProcess."""
 
 import os
 from abc import ABC, abstractmethod
@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from socket import socket
 from typing import Any
 
+from gmproxy.config.configuration import Config
 from gmproxy.system.select_loop import Callback, EventLoop
 
-#: A successor that does not serve after this many seconds is ended.
+#: Seconds for a successor to become ready; after that it is killed.
 UPGRADE_TIMEOUT = 30
 
-#: The result of a command.
+#: The result of a command: a JSON object. If the command failed it has "error", a text.
 Result = dict[str, Any]
 
 #: {name of a pool: its listen addresses}
@@ -19,10 +20,12 @@ Addresses = Mapping[str, list[str]]
 
 
 class WorkerGroup(ABC):
-    """
-    loop   of this process
+    """Starts, commands and ends the workers.
 
-    The methods do not wait. A result is handed to `then`, at once or later, from a callback of the loop or a greenlet.
+    loop   event loop of this process
+
+    In the master the methods are called in the loop and do not block. In a single process they are called in greenlets, and `call_workers`
+    blocks while the command runs. Each `then` is called exactly once, at once or later, in the loop of the master or in a greenlet.
     """
 
     def __init__(self, loop: EventLoop) -> None:
@@ -30,41 +33,44 @@ class WorkerGroup(ABC):
 
     @abstractmethod
     def run(self, ready: Callable[[], None]) -> None:
-        """Serve until the end; `ready` is called once clients are accepted in all workers. Waits. Raises StartError if no worker can start."""
+        """Serve until `end_all` is called and the workers have ended. `ready` is called once, when all workers accept clients. Blocks. Raises
+        StartError if the workers cannot start."""
 
     @abstractmethod
-    def reconfigure(self, configs: Sequence[Any], addresses: Addresses, new: Mapping[str, socket], then: Callable[[], None]) -> None:
-        """Serve the pools `configs` at their `addresses`; `new`: {address: listening socket} of those that are new. `then()` is called when
-        all workers have done it."""
+    def reconfigure(self, configs: Sequence[Config], addresses: Addresses, new: Mapping[str, socket], then: Callable[[], None]) -> None:
+        """Serve the pools `configs` at their `addresses`. `new`: {address: listening socket} for the addresses that the workers do not have yet;
+        the sockets stay the caller's. `then()` is called when the workers have replied or
+        their time is over. Raises ConfigError or StartError if the worker in this process cannot serve them; then `then` is not called."""
 
     @abstractmethod
     def call_workers(self, command: str, arguments: list[Any], then: Callable[[list[Result]], Any]) -> None:
-        """Run a command in all workers; `then` gets the list of their results. Raises nothing."""
+        """Run a command in all workers; `then` gets the list of their results, without the workers that do not reply in time. Raises
+        nothing."""
 
     @abstractmethod
-    def reopen_logs(self, config: Any) -> None:
-        """Raises StartError if the log of this process cannot be opened."""
+    def reopen_logs(self, config: Config) -> None:
+        """Open the log again, as `config` says, in this process and all workers. Raises StartError if this process cannot open it."""
 
     @abstractmethod
     def end_all(self, after_next_reply: bool) -> None:
-        """Disconnect the clients and end all workers. `after_next_reply`: each client after its next reply, if that comes within the grace
-        period."""
+        """Disconnect the clients and end all workers. `after_next_reply`: disconnect each client after its next reply, and at the end of the
+        grace period those that have received none."""
 
     @abstractmethod
     def pids(self) -> list[int]:
-        """Of the workers that run."""
+        """The pids of the running workers, in the order of their numbers."""
 
     @abstractmethod
     def count(self) -> int:
-        """The number of workers that the service should have."""
+        """The configured number of workers, whether or not all of them run now."""
 
     def call_later(self, seconds: float, callback: Callback) -> None:
-        """Have `callback` called after `seconds`; in a greenlet, if this process has greenlets."""
+        """Call `callback` once after `seconds`: in the loop of the master, or in a greenlet."""
         self.loop.call_later(seconds, callback)
 
     def wait_for_successor(self, descriptor: int, pid: int, then: Callable[[str | None], Any]) -> None:
-        """Read the report of the successor `pid` from the pipe `descriptor`, which is closed then. `then` gets it whole, or None if it is not
-        there after UPGRADE_TIMEOUT; in a greenlet, if this process has greenlets."""
+        """Read the start report of the successor `pid` from the pipe `descriptor`, and close the pipe. `then` gets the whole report, or None if
+        the successor has not reported within UPGRADE_TIMEOUT."""
         chunks: list[bytes] = []
         os.set_blocking(descriptor, False)
         timer = self.loop.call_later(UPGRADE_TIMEOUT, lambda: finish(None))

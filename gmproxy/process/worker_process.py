@@ -1,4 +1,5 @@
-"""One of several workers, in a process of its own. It takes commands from the master over a channel, and calls all workers through it."""
+"""One of several workers, in a process of its own. It receives commands from the master over a channel, and can call all workers
+through the master."""
 
 import contextlib
 import itertools
@@ -13,6 +14,7 @@ from gevent.lock import BoundedSemaphore
 
 from gmproxy import internal_errors
 from gmproxy.config import configuration
+from gmproxy.config.configuration import Config
 from gmproxy.errors import GmproxyError
 from gmproxy.monitoring import logging_setup
 from gmproxy.process.worker import Worker, every
@@ -21,21 +23,22 @@ from gmproxy.process.worker_group import Addresses, Result
 from gmproxy.system import bootstrap, control_socket
 from gmproxy.system.control_socket import Message
 
-#: Seconds between two checks whether a burst in the log is over.
+#: Seconds between two checks whether a burst of repeated log lines is over.
 SUM_UP_INTERVAL = 1.0
 
-#: A call of all workers that has no result after this many seconds is given up; the caller then answers for this worker alone.
+#: Seconds after which a call of all workers has failed; the caller then replies with the result of this worker alone. It is longer than the
+#: master's own timeout (worker_rpc.CALL_TIMEOUT).
 CALL_TIMEOUT = 1.5
 
 log = logging.getLogger("gmproxy")
 
 
 class WorkerProcess:
-    """`channel`, to the master, was created before gevent was imported: its socket is taken over."""
+    """A worker and its connection to the master. `channel` was made before gevent was imported; its socket is taken over."""
 
     def __init__(self, channel: control_socket.Channel, context: WorkerContext, set_up_logs: Callable[..., Any]) -> None:
         self._channel = control_socket.Channel(gevent.socket.socket(fileno=channel.sock.detach()), takes_sockets=True)
-        self._sending = BoundedSemaphore()  # one message after the other
+        self._sending = BoundedSemaphore()  # held while a message is sent: greenlets must not mix theirs
         self._context = context
         self._worker = Worker(context, set_up_logs)
         self._calls: dict[int, tuple[Callable[[Any], Any], Any]] = {}  # number -> (then, timer)
@@ -43,8 +46,9 @@ class WorkerProcess:
         self._loop = gevent.get_hub().loop
         context.call_workers = self.call_workers
 
-    def run(self, configs: Sequence[Any], addresses: Addresses, listening: dict[str, socket]) -> None:
-        """Serve until the master sends "end", or is gone. Raises StartError."""
+    def run(self, configs: Sequence[Config], addresses: Addresses, listening: dict[str, socket]) -> None:
+        """Serve until the master sends "end" or has died. `listening`: {address: listening socket}, which are taken over. Blocks. Raises
+        ConfigError, StartError."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._worker.end)
         if bootstrap.end_is_pending():
@@ -55,7 +59,8 @@ class WorkerProcess:
         self._worker.run(lambda: self._send({"ready": True}))
 
     def _send(self, message: Message) -> None:
-        with self._sending, contextlib.suppress(OSError):  # that the master is gone is noticed by `_receive_messages`
+        """Send `message` to the master. Greenlet only: blocks until the master reads."""
+        with self._sending, contextlib.suppress(OSError):  # `_receive_messages` notices that the master has died
             self._channel.send_message(message)
 
     def _receive_messages(self) -> None:
@@ -65,7 +70,7 @@ class WorkerProcess:
                     internal_errors.guarded("worker_process.on_message", self._on_message)(message, passed)
         except (EOFError, OSError):
             log.error("master gone, ending")
-        except Exception:  # what follows cannot be understood either: the master starts another worker
+        except Exception:  # not a message: what follows cannot be read either, and the master starts another worker
             internal_errors.record("worker_process.receive_messages")
         finally:
             self._worker.end()
@@ -94,20 +99,20 @@ class WorkerProcess:
             return {}
         return self._worker.run_command(command, arguments)
 
-    def _reconfigure(self, facts: Mapping[str, Any], passed: list[socket]) -> None:
-        """The master's Master.reconfigure has sent `facts`, and `passed` the new listening sockets."""
+    def _reconfigure(self, arguments: Mapping[str, Any], passed: list[socket]) -> None:
+        """Apply `arguments`, sent by Master.reconfigure, and take over `passed`, the new listening sockets."""
         if self._context.client_counts is not None and self._context.invalidations is not None:
-            self._context.client_counts.rows = facts["client_rows"]
-            self._context.invalidations.rows = facts["server_rows"]
-        configs = [configuration.from_plain(plain) for plain in facts["configs"]]
+            self._context.client_counts.rows = arguments["client_rows"]
+            self._context.invalidations.rows = arguments["server_rows"]
+        configs = [configuration.from_plain(plain) for plain in arguments["configs"]]
         self._worker.set_up_logs(configs[0])
-        self._worker.reconfigure(configs, facts["addresses"], dict(zip(facts["new"], passed)))
+        self._worker.reconfigure(configs, arguments["addresses"], dict(zip(arguments["new"], passed)))
 
     # -- calls of all workers
 
     def call_workers(self, command: str, arguments: list[Any], then: Callable[[Result | None], Any]) -> None:
-        """Run a command in all workers. `then` is called from the loop, with their joined result, or None if that takes too long. May wait until
-        the master reads: for a greenlet."""
+        """Run a command in all workers. `then` is called in the loop, with their merged result, or None if it failed or has not arrived within
+        CALL_TIMEOUT. Greenlet only: blocks until the master reads."""
         number = next(self._numbers)
         timer = self._loop.timer(CALL_TIMEOUT)
         self._calls[number] = then, timer

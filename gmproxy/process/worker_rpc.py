@@ -1,7 +1,8 @@
-"""The master's remote procedure calls: commands to its workers, and the results of all workers for whoever called.
+"""Remote procedure calls of the master: sends commands to the workers and joins their results.
 
-A message is {"ask": number, "command": name, "arguments": [...]}, its result {"answer": number, "result": {...}}. Workers call in the same
-form, and get the joined result of all workers. A worker reports its start with {"ready": true} or {"failed": reason}.
+A call is {"ask": number, "command": name, "arguments": [...]}, its result {"answer": number, "result": {...}}. A worker calls in the same
+form to run a command in all workers, and gets their results merged into one. A worker reports its start with {"ready": true} or
+{"failed": reason}.
 """
 
 import contextlib
@@ -24,29 +25,33 @@ from gmproxy.process.worker_group import Result
 from gmproxy.system.control_socket import Message
 from gmproxy.system.select_loop import EventLoop
 
-#: Seconds that a call of all workers may take; a worker that hangs is left out of the results.
+#: Seconds that a call of all workers may take; the results are then without those of workers that have not replied.
 CALL_TIMEOUT = 1.0
 
-#: Bytes that may wait to be sent to a worker, and seconds in which it may read nothing of them: beyond, it hangs and is replaced.
+#: Maximum number of bytes waiting to be sent to a worker, and of seconds in which it reads none of them: beyond these it hangs and is
+#: replaced.
 MAX_UNSENT = 16 * 1024 * 1024
 PATIENCE = 10.0
 
 log = logging.getLogger("gmproxy")
 
-#: What is called with the results of all workers.
+#: Gets the results of all workers.
 Then = Callable[[list[Result]], Any]
 
 
 class Child:
-    """A worker as its master sees it.
+    """A worker process, in the master.
 
-    pid         of its process
+    pid         of the process
     number      of the worker, from 0
-    delay       seconds until it is restarted, if it dies soon
+    delay       seconds until it is replaced if it dies soon after its start
     started_at  monotonic seconds
     ready       True once it accepts clients
-    has_ended   True once its process was reaped: its pid may be that of another process by now
-    failure     why it could not start, if it said so
+    has_ended   True once its exit status was collected: the kernel may give its pid to another process
+    failure     the error with which it failed to start, if it reported one
+    peer        its channel, once `connect` was called
+
+    Loop callback only; nothing here blocks.
     """
 
     def __init__(self, pid: int, number: int, delay: float) -> None:
@@ -60,20 +65,21 @@ class Child:
         self.peer: Peer
 
     def connect(self, loop: EventLoop, sock: socket.socket, on_message: "Callable[[Child, Message], Any]") -> None:
-        """Exchange messages over `sock`, which becomes ours. A worker that is lost is killed."""
+        """Exchange messages over `sock`, which the Child takes over. The worker is killed when its connection is lost."""
         self.peer = Peer(loop, sock, functools.partial(on_message, self), self._on_lost, max_unsent=MAX_UNSENT, patience=PATIENCE)
 
     def _on_lost(self, reason: str) -> None:
-        """Its channel is closed, as its process has ended or will in a moment; or else it hangs, or sends what is not a message."""
+        """Kill the worker. If it closed the channel its process has ended or is about to; otherwise it hangs, or has sent what is not a message."""
         if reason != CLOSED:
             log.error("worker hangs worker=%d pid=%d reason='%s'", self.number + 1, self.pid, reason)
         self.kill()
 
     def send_command(self, command: str, arguments: list[Any]) -> None:
-        """Have it run a command whose result is not needed."""
+        """Run a command in this worker and ignore the result."""
         self.peer.send_message({"ask": 0, "command": command, "arguments": arguments})
 
     def signal(self, number: int) -> None:
+        """Send the signal `number`, unless the worker has ended."""
         if not self.has_ended:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -83,7 +89,7 @@ class Child:
 
 
 class PendingCall:
-    """A call of several workers, of which those in `waits_for` (pids) have no result yet."""
+    """A call of several workers. `waits_for`: pids of the workers that have not replied yet."""
 
     def __init__(self, number: int, command: str, arguments: list[Any], waits_for: set[int], then: Then) -> None:
         self.number = number
@@ -96,7 +102,7 @@ class PendingCall:
 
 
 class WorkerRpc:
-    """Calls of the workers `children`, {pid: Child}, which the master adds and removes. Everything is called from the loop; nothing waits."""
+    """Calls of the workers `children`, {pid: Child}, a dict that the master updates. Loop callback only; nothing here blocks."""
 
     def __init__(self, loop: EventLoop, children: dict[int, Child]) -> None:
         self._loop = loop
@@ -108,8 +114,9 @@ class WorkerRpc:
     def call(
         self, command: str, arguments: list[Any], then: Then, passed: Sequence[socket.socket] = (), starting_too: bool = False
     ) -> None:
-        """Run a command in every worker that is ready, and in those that still start if `starting_too`. `then` gets the list of their results,
-        without those that are not there in time. The sockets `passed` are passed with the command."""
+        """Run a command in every worker that is ready and, with `starting_too`, in those still starting. `then` gets the list of results that
+        arrive within CALL_TIMEOUT, and the last known counters of the workers without one (CounterTotals). The workers receive copies of
+        the sockets `passed`."""
         called = [child for child in self._children.values() if child.ready or starting_too]
         call = PendingCall(next(self._numbers), command, arguments, {child.pid for child in called}, then)
         if command == "reset":
@@ -122,7 +129,7 @@ class WorkerRpc:
             self._close(call)
 
     def on_message(self, child: Child, message: Message) -> None:
-        """A result, or a call of all workers by `child`. Raises KeyError for what is neither."""
+        """Process a message of `child`: a result, or a call of all workers. Raises KeyError if it is neither."""
         if "answer" in message:
             self._on_result(child, message["answer"], message["result"])
         else:
@@ -133,14 +140,14 @@ class WorkerRpc:
         child.peer.send_message({"answer": message["ask"], "result": merge_responses(message["command"], results)})
 
     def on_death(self, child: Child) -> None:
-        """`child` has ended: no call waits for it any longer, and what it has counted is kept. Raises nothing."""
+        """`child` has ended: finish the calls that wait only for it, and keep its counters. Raises nothing."""
         attempts = Attempts("worker_rpc.on_death")
         attempts.make(self._totals.on_death, child.pid)
         for call in list(self._pending.values()):
             attempts.make(self._count_out, call, child)
 
     def ping_all(self, then: Callable[[], Any]) -> None:
-        """Call `then` if all workers that are ready have a result in time."""
+        """Call `then` if every ready worker replies within CALL_TIMEOUT; otherwise never."""
         ready = sum(child.ready for child in self._children.values())
 
         def check(results: list[Result]) -> None:
@@ -167,7 +174,7 @@ class WorkerRpc:
             self._finish(call)
 
     def _finish(self, call: PendingCall) -> None:
-        """An exception here is no fault of the worker whose result came last."""
+        """Record what `then` raises here: it does not concern the worker whose result came last."""
         try:
             call.then(self._totals.complete(call.command, call.arguments, call.results))
         except Exception:

@@ -1,5 +1,4 @@
-"""What is particular to a service of systemd: it reports its state (sd_notify), where systemd asked for it by NOTIFY_SOCKET; and its stderr
-may be the journal."""
+"""What a service of systemd has to do: report its state where NOTIFY_SOCKET is set (sd_notify), and know whether its stderr is the journal."""
 
 import os
 import socket
@@ -12,42 +11,43 @@ WATCHDOG = "WATCHDOG=1"
 
 
 def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
-    """True if `descriptor` is the journal: JOURNAL_STREAM has its device and inode. The variable alone proves nothing, as it is passed on to
-    programs whose output goes elsewhere."""
+    """True if `descriptor` is the journal: then JOURNAL_STREAM has its device and inode. The variable alone is not enough, as programs whose
+    output goes elsewhere inherit it."""
     try:
-        facts = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     except OSError:
         return False
-    return environment.get("JOURNAL_STREAM") == f"{facts.st_dev}:{facts.st_ino}"
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class Notifier:
-    """
-    is_heard             False if there is no systemd that listens
-    watchdog_interval    systemd expects WATCHDOG at least once in this many seconds; None if its watchdog is off
+    """Reports the state of the service to systemd.
 
-    The methods may be called from a loop callback or a greenlet: they do not wait, and raise nothing.
+    is_active            False if this process is not a service of systemd with Type=notify
+    watchdog_interval    systemd expects WATCHDOG at least once in this many seconds; None if its watchdog is disabled
+
+    Loop callback or greenlet. Nothing here blocks or raises.
     """
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
-        """Removes its variables from `environment`, so that child processes do not notify in place of this one."""
+        """Remove systemd's variables from `environment`: child processes must not notify in place of this one."""
         self._address = environment.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
         usec = environment.pop("WATCHDOG_USEC", "")
         pid = environment.pop("WATCHDOG_PID", "")
-        self.is_heard = bool(self._address)
-        is_on = usec.isdigit() and pid in ("", str(os.getpid())) and self.is_heard
+        self.is_active = bool(self._address)
+        is_on = usec.isdigit() and pid in ("", str(os.getpid())) and self.is_active
         self.watchdog_interval = int(usec) / 1e6 if is_on else None
 
     def environment(self) -> dict[str, str]:
         """The variables for a successor, which notifies the same systemd."""
-        if not self.is_heard:
+        if not self.is_active:
             return {}
         usec = {"WATCHDOG_USEC": str(round(self.watchdog_interval * 1e6))} if self.watchdog_interval else {}
         return {"NOTIFY_SOCKET": self._address.replace("\0", "@", 1), **usec}
 
     def notify(self, *lines: str) -> None:
-        """Send `lines` such as READY. If systemd cannot be reached or its queue is full they are dropped."""
-        if not self.is_heard:
+        """Send `lines` such as READY. They are dropped if systemd cannot be reached or its queue is full."""
+        if not self.is_active:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
