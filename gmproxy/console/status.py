@@ -7,7 +7,7 @@ from typing import Any
 from gmproxy.console import table, units
 from gmproxy.console.command_parser import CommandParser
 from gmproxy.console.service_client import ServiceClient, print_json
-from gmproxy.monitoring.rates import ServerCounters, is_down, primaries, quantile
+from gmproxy.monitoring.rates import ServerCounters, is_ejected, primaries, quantile
 
 #: The exit status if a server is down.
 DOWN = 3
@@ -27,7 +27,7 @@ def status(arguments: Sequence[str]) -> int:
         print_json(report)
     else:
         print("\n".join(format_report(report, table.wants_colour(sys.stdout))))
-    return DOWN if any(is_down(backend) for pool in report["pools"].values() for backend in pool["backends"]) else 0
+    return DOWN if any(is_ejected(backend) for pool in report["pools"].values() for backend in pool["backends"]) else 0
 
 
 def format_report(report: dict[str, Any], coloured: bool = False) -> list[str]:
@@ -35,7 +35,7 @@ def format_report(report: dict[str, Any], coloured: bool = False) -> list[str]:
     lines = [table.paint(service_line(report), "bold", coloured)]
     for name, pool in report["pools"].items():
         lines += ["", pool_line(name, pool), *table.format_table(HEADS, [_row(report, backend) for backend in pool["backends"]], coloured)]
-        down = sum(map(is_down, pool["backends"]))
+        down = sum(map(is_ejected, pool["backends"]))
         if down:
             lines.append(table.paint(f"{down} of {units.count(len(pool['backends']), 'server')} down", "ejected", coloured))
     return lines

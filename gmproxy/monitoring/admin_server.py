@@ -1,6 +1,6 @@
-"""Metrics, health and the status page, over HTTP; and twemproxy's JSON on a port of its own.
+"""Metrics, health and the status page over HTTP, and twemproxy's JSON on its own port.
 
-Runs in the first worker, beside its clients, and reports on all workers. It is read-only: commands that change something are for the control socket.
+Runs in the first worker, beside its clients, and reports on all workers. It is read-only: what changes the service is a control command.
 """
 
 import ipaddress
@@ -24,23 +24,26 @@ from gmproxy.monitoring import control_commands, history, http_server, prometheu
 from gmproxy.monitoring.interfaces import MonitoredWorker, Report, Response
 from gmproxy.monitoring.report import degradations, health_problems
 
-#: (status, type, body)
+#: (status, content type, body)
 HttpResponse = tuple[str, str, bytes]
+
+#: Of WSGI: (status, [(name of a field, value)]).
+StartResponse = Callable[[str, list[tuple[str, str]]], Callable[[bytes], None]]
 
 Result = TypeVar("Result")
 
 PAGE = Path(__file__).with_name("page.html")
 
-#: Keys in one request for their routes.
+#: Maximum number of keys in a request for routes.
 MAX_KEYS = 100
 
-#: Seconds within which the other workers must answer; then this worker answers alone.
-ANSWER_TIMEOUT = 3.0
+#: Seconds within which the other workers must reply; after that, the response is this worker's alone.
+WORKERS_TIMEOUT = 3.0
 
-#: Seconds for which a report is kept and served again: making one takes milliseconds in every worker.
-REPORT_KEPT = 0.5
+#: Seconds for which a report is cached: making one takes milliseconds in every worker.
+REPORT_CACHED = 0.5
 
-#: Characters of an unknown host name that the log gets.
+#: Logged characters of a refused Host field.
 MAX_HOST = 100
 
 JSON = "application/json"
@@ -50,12 +53,12 @@ log = logging.getLogger("gmproxy")
 
 
 def is_known(host: str | None, names: Iterable[str]) -> bool:
-    """True if `host`, as in a Host field, is an address, localhost or one of `names` (in lower case).
+    """True if `host`, the value of a Host field or None, is an address, localhost or one of `names` (in lower case).
 
-    A page of another site can have its own name resolve to our address, and then read what we answer, with the browser of somebody who
-    can reach us (DNS rebinding). The browser says in the Host field which name it was.
+    DNS rebinding: another site lets its own name resolve to this address, and its page then reads the metrics with the browser of a user who
+    can reach this listener. The browser sends the site's name in the Host field.
     """
-    if host is None:  # no browser leaves it out
+    if host is None:  # every browser sends it
         return True
     name = re.sub(r":[0-9]*$", "", host).rstrip(".").lower()
     if name and (name == "localhost" or name in names):
@@ -68,8 +71,8 @@ def is_known(host: str | None, names: Iterable[str]) -> bool:
 
 
 class CachedResult(Generic[Result]):
-    """The result of make(), kept for `seconds`. One make() runs at a time, in a greenlet of its own: it goes on when one of the greenlets that
-    wait for it ends."""
+    """Caches the result of make() for `seconds`. At most one make() runs at a time. It has its own greenlet, so it continues if a greenlet that
+    waits for it is killed."""
 
     def __init__(self, make: Callable[[], Result], seconds: float) -> None:
         self._make = make
@@ -79,12 +82,12 @@ class CachedResult(Generic[Result]):
         self._making: gevent.Greenlet | None = None
 
     def get(self) -> Result:
-        """Called in a greenlet; may wait as long as make() does, and ANSWER_TIMEOUT more at most. Raises LookupError if that failed."""
+        """The cached or new result. Greenlet only: it waits for make(), up to 2 * WORKERS_TIMEOUT. Raises LookupError if there is no result."""
         if time.monotonic() >= self._until:
             making = self._making
             if making is None:
                 making = self._making = gevent.spawn(self._make_now)
-            making.join(2 * ANSWER_TIMEOUT)
+            making.join(2 * WORKERS_TIMEOUT)
         if self._value is None:
             raise LookupError("no report")
         return self._value
@@ -101,15 +104,15 @@ class CachedResult(Generic[Result]):
 
 
 class AdminServer:
-    """The admin listener, and the one with twemproxy's counters. `worker`: the one that this runs in."""
+    """The admin listener and twemproxy's port, in the first worker. `worker`: the worker of this process."""
 
     def __init__(self, worker: MonitoredWorker) -> None:
         self._worker = worker
         self._servers: dict[str, http_server.HttpServer | http_server.ConnectionServer] = {}  # by address
         self._config: Config
-        self._cached_report: CachedResult[Report] = CachedResult(lambda: self._command_all("report"), REPORT_KEPT)
+        self._cached_report: CachedResult[Report] = CachedResult(lambda: self._command_all("report"), REPORT_CACHED)
         self._history = history.History()
-        self._historian: gevent.Greenlet | None = None  # adds to it, while there is a status page
+        self._historian: gevent.Greenlet | None = None  # adds to it; runs while there is an admin listener
         self._rendered: tuple[Report | None, dict[str, bytes]] = (None, {})  # (report, {path: the rendered response})
         self._paths: dict[str, Callable[[dict[str, list[str]]], HttpResponse]] = {
             "/": self._page,
@@ -123,8 +126,8 @@ class AdminServer:
         }
 
     def follow_config(self, config: Config, new: Mapping[str, socket.socket]) -> None:
-        """Serve at the addresses that `config` names, and at no others. `new`: {address: listening socket} of those that are not served yet; the
-        sockets become ours. Called at the start and at a reload, from a greenlet."""
+        """Serve exactly the addresses in `config`. `new`: {address: listening socket} for those that are not served yet; takes over the sockets.
+        Called at start-up and at a reload. Greenlet only."""
         self._config = config
         for address in [address for address in self._servers if address not in (config.admin, config.stats_port)]:
             self._servers.pop(address).stop()
@@ -144,6 +147,8 @@ class AdminServer:
             self._stop_history()
 
     def close_listeners(self) -> None:
+        """Close the listeners and all connections to them. Does not wait."""
+
         for server in self._servers.values():
             server.stop()
         self._servers = {}
@@ -152,22 +157,23 @@ class AdminServer:
     # -- the report
 
     def _command_all(self, command: str, arguments: Sequence[str] = ()) -> Response:
-        """The response of all workers; or of this one, if the others do not answer within ANSWER_TIMEOUT. Waits."""
+        """The merged response of all workers, or that of this worker if the others do not reply. Greenlet only: blocks for up to WORKERS_TIMEOUT."""
         call_workers = self._worker.context.call_workers
         if call_workers is not None:
-            pending = AsyncResult()
+            pending: AsyncResult[Response | None] = AsyncResult()
             call_workers(command, list(arguments), pending.set)
-            with gevent.Timeout(ANSWER_TIMEOUT, False):
-                response = pending.get()
+            with gevent.Timeout(WORKERS_TIMEOUT, False):
+                response: Response | None = pending.get()
                 if response is not None:
                     return response
+
         return control_commands.merge_responses(command, [self._worker.run_command(command, list(arguments))])
 
     def _report(self) -> Report:
         return self._cached_report.get()
 
     def _render(self, path: str, render: Callable[[Report], bytes]) -> bytes:
-        """`render(report)`, bytes, once for each report."""
+        """The result of render(report), cached for each report and `path`."""
         report = self._report()
         if self._rendered[0] is not report:
             self._rendered = report, {}
@@ -177,8 +183,8 @@ class AdminServer:
         return rendered[path]
 
     def _keep_history(self) -> None:
-        """In a greenlet of its own, until that is killed. A point that cannot be had is left out. The reports are not those that are kept for
-        who asks: these stay as new as if there were no history."""
+        """The history greenlet; ends when it is killed. A point that cannot be made is left out. It does not use the cached report, so that the
+        age of a cached report does not depend on the history."""
         while True:
             try:
                 self._history.add_report(self._command_all("report"))
@@ -187,7 +193,7 @@ class AdminServer:
             gevent.sleep(history.INTERVAL)
 
     def _stop_history(self) -> None:
-        """Forget it; should there be a status page again, it begins anew."""
+        """Stop and clear the history: without an admin listener nothing reads it."""
         if self._historian is not None:
             self._historian.kill(block=False)
             self._historian = None
@@ -195,13 +201,13 @@ class AdminServer:
 
     # -- HTTP
 
-    def _application(self, environ: dict[str, Any], start_response: Callable) -> list[bytes]:
-        """WSGI; called in a greenlet of the connection."""
+    def _application(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        """The WSGI application. Runs in the greenlet of a connection."""
         try:
             status, kind, body = self._answer(environ)
         except Exception:
             internal_errors.record("admin.answer")
-            status, kind, body = "500 Internal Server Error", TEXT, b"internal error, see the log\n"
+            status, kind, body = "500 Internal Server Error", TEXT, b"internal error: see the log\n"
         fields = [
             ("Content-Type", kind),
             ("Content-Length", str(len(body))),
@@ -214,16 +220,15 @@ class AdminServer:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _answer(self, environ: dict[str, Any]) -> HttpResponse:
-        """(status, type, body)"""
         path: str = environ["PATH_INFO"] or "/"
         host: str | None = environ.get("HTTP_HOST")
         if not (self._config.admin.startswith("/") or is_known(host, self._config.admin_host.split(","))):
             log.warning("admin host refused host=%r", (host or "")[:MAX_HOST])
-            return "403 Forbidden", TEXT, b"this name is not known: see --admin-host\n"
+            return "403 Forbidden", TEXT, b"unknown host name in the Host field: add it with --admin-host\n"
         if path not in self._paths:
-            return "404 Not Found", TEXT, f"there is {', '.join(self._paths)}\n".encode()
+            return "404 Not Found", TEXT, f"unknown path: expected one of {', '.join(self._paths)}\n".encode()
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return "405 Method Not Allowed", TEXT, b"ask with GET\n"
+            return "405 Method Not Allowed", TEXT, b"expected GET or HEAD\n"
         return self._paths[path](parse_qs(environ["QUERY_STRING"]))
 
     def _page(self, query: dict[str, list[str]]) -> HttpResponse:
@@ -261,13 +266,14 @@ class AdminServer:
     def _route(self, query: dict[str, list[str]]) -> HttpResponse:
         keys = query.get("key", [])
         if not 1 <= len(keys) <= MAX_KEYS:
-            return "400 Bad Request", TEXT, f"ask /route?key=KEY, with up to {MAX_KEYS} keys\n".encode()
+            return "400 Bad Request", TEXT, f"expected /route?key=KEY, with at most {MAX_KEYS} keys\n".encode()
         return "200 OK", JSON, json.dumps(self._worker.run_command("route", keys)).encode()
 
     # -- twemproxy's port
 
     def _send_counters(self, sock: Any, address: Any) -> None:
-        """Send the counters; the connection is closed then. Raises OSError if they are not read."""
-        with gevent.Timeout(http_server.WRITE_TIMEOUT, OSError("the answer is not read")):
+        """Send the counters; the connection is closed afterwards. Greenlet only: it waits. Raises OSError, also if the client does not read them
+        within WRITE_TIMEOUT."""
+        with gevent.Timeout(http_server.WRITE_TIMEOUT, OSError("the client does not read the reply")):
             sock.sendall(self._render("/stats.json", twemproxy_stats.render) + b"\n")
-        http_server.linger(sock)  # who asks by HTTP has sent something
+        http_server.linger(sock)  # an HTTP client has sent a request, and to close with unread bytes would reset the connection

@@ -1,6 +1,6 @@
-"""Commands of operators to a worker, beyond what a client can send: the worker's response, and how the responses of all become one.
+"""Control commands: what each does in a worker, and how the responses of all workers are merged.
 
-Every response is bounded, and no command waits for anything.
+The size of every response is bounded, and no command waits.
 """
 
 import functools
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 
-#: Levels that the log can have, by what an operator calls them.
+#: Name of a log level -> its number.
 LEVELS = {name: getattr(logging, name.upper()) for name in LOG_LEVELS}
 
-#: Slow requests in a response.
+#: Maximum number of slow requests in a response.
 MAX_SLOW_REPORTED = 50
 
-#: Seconds for which requests may be sampled.
+#: Maximum length of a sample, in seconds.
 LONGEST_SAMPLE = 60.0
 
-#: Seconds after that in which the order to end must have come.
+#: Seconds after that until a worker ends a sample itself: `sampled` was not sent.
 SAMPLE_GRACE = 5.0
 
 log = logging.getLogger("gmproxy")
 
 
-# -- in a worker. Each takes the worker and a list of arguments, and returns a dict; a LookupError becomes an error response
+# -- in a worker. Loop callback or greenlet. Each returns its response as a dict, or raises LookupError, which becomes an error response
 
 
 def _report(worker: MonitoredWorker, arguments: list[str]) -> Response:
@@ -45,7 +45,7 @@ def _report(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _servers(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    """Which servers there are. Unlike a report it has nothing measured from now on."""
+    """The servers of all pools. Unlike a report, it does not start the measuring of latency."""
     return {
         "servers": [
             {"pool": pool.title, "role": role, "label": backend.label, "name": backend.server.name or ""}
@@ -57,16 +57,16 @@ def _servers(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _slow(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    """The slowest requests of all pools, or of the one that `arguments` name."""
+    """The slowest requests of all pools, or of the pool in `arguments`."""
     worker.measure()
     titles = [pool.title for pool in _find_pools(worker, arguments)]
     return {"slow": [request for request in worker.slow.slowest() if request["pool"] in titles][:MAX_SLOW_REPORTED]}
 
 
 def _begin_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    """Begin to sample; `arguments`: how many requests are to be kept, and perhaps the one pool that is meant."""
+    """Start sampling. `arguments`: the number of requests to keep, and optionally a pool."""
     if any(pool.router.sampler is not None for pool in worker.pools.values()):
-        raise LookupError("requests are being sampled already")
+        raise LookupError("another hotkeys or tail is running: try again when it has ended")
     pools = _find_pools(worker, arguments[1:])
     samplers = {pool: sampling.Sampler(pool.title, int(arguments[0]), worker.now, time.time) for pool in pools}
     for pool, sampler in samplers.items():
@@ -75,7 +75,7 @@ def _begin_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _end_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    """End that, and return the samples."""
+    """Stop sampling, and return the samples."""
     samplers: list[sampling.Sampler | None] = []
     for pool in worker.pools.values():
         samplers.append(pool.router.sampler)
@@ -84,7 +84,7 @@ def _end_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def end_late_samples(pools: Iterable[MonitoredPool], now: float) -> None:
-    """Remove the samplers that nobody has ended in time. `pools`: of the worker; `now`: its time in seconds. Called from the loop."""
+    """Remove the samplers that no `sampled` command has ended in time. `now`: MonitoredWorker.now(). Loop callback or greenlet."""
     for pool in pools:
         sampler = pool.router.sampler
         if sampler is not None and now - sampler.began_at > LONGEST_SAMPLE + SAMPLE_GRACE:
@@ -92,7 +92,7 @@ def end_late_samples(pools: Iterable[MonitoredPool], now: float) -> None:
 
 
 def _route(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    """Where the keys `arguments` go now, in each pool."""
+    """Where each pool sends the keys in `arguments` now."""
     return {
         "pools": {pool.title: [_route_key(pool, os.fsencode(key), worker.now()) for key in arguments] for pool in worker.pools.values()}
     }
@@ -113,7 +113,7 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
         "hash_name": placement.hash_name,
         "server": str(config.server[index]),
         "state": pool.state(owner, now)[0],
-        "goes_to": str(config.server[locator.locate(key)]),  # another one while servers are ejected and auto_eject_hosts is set
+        "goes_to": str(config.server[locator.locate(key)]),  # a stand-in server if auto_eject_hosts is set and the key's server is ejected
         "backup": None if backup is None else str(backup.server),
         "backup_state": None if backup is None else pool.state(backup, now)[0],
         "reads": [hop._asdict() for hop in router.explain(key, False)],
@@ -138,14 +138,14 @@ def _restore(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _find_backends(worker: MonitoredWorker, names: list[str]) -> "list[Backend]":
-    """The backends with these addresses or names. Raises LookupError."""
-    found: list[Backend] = []
+    """The backends of all pools with these addresses or names. Raises LookupError."""
+    backends: list[Backend] = []
     for name in names:
-        here = [backend for pool in worker.pools.values() for backend in pool.backends if name in (backend.label, backend.server.name)]
-        if not here:
+        matches = [backend for pool in worker.pools.values() for backend in pool.backends if name in (backend.label, backend.server.name)]
+        if not matches:
             raise LookupError(f"there is no server {name!r}")
-        found += here
-    return found
+        backends += matches
+    return backends
 
 
 def _log_level(worker: MonitoredWorker, arguments: list[str]) -> Response:
@@ -154,7 +154,7 @@ def _log_level(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def set_log_level(arguments: Sequence[str]) -> None:
-    """Raises LookupError."""
+    """Set the log level of this process to arguments[0], one of LEVELS; without arguments, do nothing. Raises LookupError. Worker or master."""
     if arguments and arguments[0] not in LEVELS:
         raise LookupError(f"there is no log level {arguments[0]!r}; known: {', '.join(LEVELS)}")
     if arguments:
@@ -162,6 +162,7 @@ def set_log_level(arguments: Sequence[str]) -> None:
 
 
 def log_level() -> str:
+    """The log level of this process, one of LEVELS. Worker or master."""
     return next((name for name, level in LEVELS.items() if level >= log.getEffectiveLevel()), "error")
 
 
@@ -180,12 +181,12 @@ def _reset(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _find_pool(worker: MonitoredWorker, arguments: Sequence[str]) -> MonitoredPool:
-    """The pool that is named first in `arguments`, by its name or title, or else the first one. Raises LookupError."""
+    """The pool whose name or title is arguments[0]; without arguments, the first pool. Raises LookupError."""
     return _find_pools(worker, arguments)[0]
 
 
 def _find_pools(worker: MonitoredWorker, arguments: Sequence[str]) -> list[MonitoredPool]:
-    """The pool that is named first in `arguments`, by its name or title, or else all of them. Raises LookupError."""
+    """[the pool whose name or title is arguments[0]]; without arguments, all pools. Raises LookupError."""
     pools = list(worker.pools.values())
     if arguments and not (named := [pool for pool in pools if arguments[0] in (pool.title, pool.config.name)]):
         raise LookupError(f"there is no pool {arguments[0]!r}; known: {', '.join(pool.title for pool in pools)}")
@@ -212,7 +213,7 @@ COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
     "ping": _ping,
 }
 
-#: Commands that an operator may send.
+#: Commands that the control socket passes on to the workers as they are.
 PUBLIC = ("report", "servers", "slow", "route", "eject", "restore", "log-level", "drain", "stats", "reset", "ping")
 
 
@@ -220,11 +221,11 @@ PUBLIC = ("report", "servers", "slow", "route", "eject", "restore", "log-level",
 
 
 def merge_responses(name: str, responses: Sequence[Response]) -> Response:
-    """The responses of all workers to the command `name`, as one."""
-    right = [response for response in responses if "error" not in response]
-    if not right:
-        return responses[0] if responses else {"error": "no worker answers"}
-    return _MERGED_BY.get(name, _first)(right)
+    """The responses of the workers to the command `name`, merged. Errors are left out, unless there is nothing else. Worker or master."""
+    successes = [response for response in responses if "error" not in response]
+    if not successes:
+        return responses[0] if responses else {"error": "no worker replies"}
+    return _MERGED_BY.get(name, _first)(successes)
 
 
 def _first(responses: Sequence[Response]) -> Response:
@@ -232,7 +233,7 @@ def _first(responses: Sequence[Response]) -> Response:
 
 
 def _merge_labels(responses: Sequence[Response]) -> Response:
-    """Each server once, in order; a worker may know of others, or have found them in another state."""
+    """Each server once, in order. During a reload the workers may have different servers, or see them in different states."""
     return {name: list(dict.fromkeys(label for response in responses for label in response[name])) for name in responses[0]}
 
 
@@ -240,7 +241,7 @@ def _merge_reports(responses: Sequence[Response]) -> Response:
     if any(response["pid"] == os.getpid() for response in responses):
         return report.merge(responses, os.getpid())
     whole = report.merge(responses, os.getpid(), events.merge([events.RECENT_EVENTS.as_list()]))
-    whole["process"]["internal_errors"] += internal_errors.count()  # of the master, which is none of the workers
+    whole["process"]["internal_errors"] += internal_errors.count()  # of the master, which makes no report
     return whole
 
 
@@ -279,11 +280,12 @@ _MERGED_BY: dict[str, Callable[[Sequence[Response]], Response]] = {
 
 
 def parse_seconds(arguments: Sequence[str], default: float) -> float:
-    """The number of seconds that stands first in `arguments`. Raises LookupError."""
+    """arguments[0] as seconds, or `default` without it. Raises LookupError if it is not from 0.1 to LONGEST_SAMPLE."""
     return _parse_number(arguments, 0, default, float, 0.1, LONGEST_SAMPLE)
 
 
 def parse_count(arguments: Sequence[str], index: int, default: int) -> int:
+    """arguments[index] as a number of requests, or `default` without it. Raises LookupError if it is not from 1 to sampling.TAIL_KEPT."""
     return _parse_number(arguments, index, default, int, 1, sampling.TAIL_KEPT)
 
 
@@ -301,8 +303,12 @@ def _parse_number(
 
 
 def sample(workers: CallableWorkers, name: str, arguments: Sequence[str], then: OnResponse) -> None:
-    """`hotkeys [SECONDS [POOL]]` and `tail [COUNT [SECONDS [POOL]]]`: sample the requests of all workers for some seconds. `then` is called
-    from the loop with the response, or at once for bad arguments."""
+    """`hotkeys [SECONDS [POOL]]` and `tail [COUNT [SECONDS [POOL]]]`: sample the requests of all workers for SECONDS.
+
+    Does not wait: `then` is called once with the response, later in a loop callback, or at once if the arguments are wrong. Master, or the
+    worker of a service with one process.
+    """
+
     try:
         kept = parse_count(arguments, 0, 20) if name == "tail" else 0
         rest = arguments[1:] if name == "tail" else arguments

@@ -1,7 +1,7 @@
-"""The latest events of this process: what it has logged, for reports.
+"""The latest events of this process: its log lines, for reports.
 
-A log line is a sentence and then values, `backend ejected server=10.0.0.1:11211 reason=timeout`. The sentence says what happened; the
-server, and the pool, stand on their own; the rest is the detail.
+A log line is the name of an event, followed by fields: `backend ejected server=10.0.0.1:11211 reason=timeout`. An event has the name, the
+server and the pool, and as detail all other fields.
 """
 
 import logging
@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-#: Number of events kept.
+#: Maximum number of events kept.
 MAX_EVENTS = 200
 
 #: Seconds within which the same line about the same server counts as the same event.
 SAME_WITHIN = 1.0
 
-#: What may be logged for hours is one event, which moves to its latest time and counts: else it would push out all others. Each with True if
-#: it is one for each server, and False if it is one for the pool.
+#: Names of events that may be logged for hours. Each is kept as one event with a counter and its latest time, or it would displace all others:
+#: True: one for each server, False: one for the pool.
 ONGOING = {
     "admin host refused": False,
     "backend not connected": True,
@@ -29,14 +29,14 @@ ONGOING = {
     "wrong password": False,
 }
 
-#: Seconds after which it is another event, if nothing of the kind was logged meanwhile.
+#: Seconds without such a line after which the next one is a new event.
 ONGOING_WITHIN = 600.0
 
 _VALUE = re.compile(r"(\w+)=('[^']*'|\"[^\"]*\"|\S+)")
 
 
 class RecentEvents(logging.Handler):
-    """Keeps what is logged, from INFO on."""
+    """Keeps the latest lines of level INFO and above, at most MAX_EVENTS."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -45,10 +45,10 @@ class RecentEvents(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             event = parse_record(record)
-        except Exception:  # a line that cannot be formatted is our own fault, not the caller's
+        except Exception:  # a line that cannot be formatted must not raise in the caller
             return
-        for place in range(len(self._events) - 1, -1, -1):
-            known = self._events[place]
+        for index in range(len(self._events) - 1, -1, -1):
+            known = self._events[index]
             if event["what"] not in ONGOING and event["time"] - known["time"] > SAME_WITHIN:
                 break
             if not _is_same(known, event):
@@ -56,26 +56,27 @@ class RecentEvents(logging.Handler):
             if event["what"] not in ONGOING:
                 known["times"] += 1
                 return
-            del self._events[place]
-            event = _continued(known, event)
+            del self._events[index]
+            event = _combine(known, event)
             break
         self._events.append(event)
 
     def as_list(self) -> list[dict[str, Any]]:
-        """[{"time", "since", "level", "what", "pool", "server", "detail", "times"}], the oldest first. `since`: the first of so many `times`."""
+        """[{"time", "since", "level", "what", "pool", "server", "detail", "times"}], the oldest first. `time` and `since`: unix time of the
+        latest and of the first of the `times` lines."""
         return [dict(event) for event in self._events]
 
     def clear(self) -> None:
-        """Forget all events: called in a process that was just forked."""
+        """Remove all events: called in a forked worker, which has copies of the master's."""
         self._events.clear()
 
 
-#: Of this process, as there is one log.
+#: The events of this process.
 RECENT_EVENTS = RecentEvents()
 
 
 def parse_record(record: logging.LogRecord) -> dict[str, Any]:
-    """The event of which `record` is the log line. Raises what formatting the line raises."""
+    """The event for the log line `record`. Raises what the formatting of the line raises."""
     line = record.getMessage().partition("\n")[0]
     first = _VALUE.search(line)
     what, values = (line, "") if first is None else (line[: first.start()].rstrip(), line[first.start() :])
@@ -100,7 +101,7 @@ def parse_record(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _is_same(known: dict[str, Any], event: dict[str, Any]) -> bool:
-    """True if `event`, which is later, is not to be another event than `known`."""
+    """True if the later `event` counts as a repetition of `known`."""
     if known["what"] != event["what"] or known["pool"] != event["pool"]:
         return False
     by_server = ONGOING.get(event["what"])
@@ -108,36 +109,36 @@ def _is_same(known: dict[str, Any], event: dict[str, Any]) -> bool:
     return event["time"] - known["time"] <= within and (by_server is False or known["server"] == event["server"])
 
 
-def _continued(known: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
-    """The two as one, of which the latest is shown."""
+def _combine(known: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
+    """The later `event`, with the times of both."""
     return event | {"since": min(known["since"], event["since"]), "times": known["times"] + event["times"]}
 
 
 def merge(lists: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The events of several processes in time order, the newest MAX_EVENTS. What happened to several within SAME_WITHIN seconds is one event,
-    with the number of `workers`; what is ONGOING in several, too."""
+    """The events of several processes in time order, the latest MAX_EVENTS. The same event in several processes within SAME_WITHIN seconds, or
+    ONGOING in several, is one event; `workers` is the number of these processes."""
     merged: list[tuple[dict[str, Any], set[int]]] = []  # (event, numbers of the lists that have it)
     for number, event in sorted(
         ((number, event) for number, events in enumerate(lists) for event in events), key=lambda pair: pair[1]["time"]
     ):
-        place = _place_of_same(merged, number, event)
-        if place is None:
+        index = _index_of_same(merged, number, event)
+        if index is None:
             merged.append((event, {number}))
         elif event["what"] in ONGOING:
-            known, numbers = merged.pop(place)
-            merged.append((_continued(known, event), {*numbers, number}))
+            known, numbers = merged.pop(index)
+            merged.append((_combine(known, event), {*numbers, number}))
         else:
-            merged[place][1].add(number)
+            merged[index][1].add(number)
     return [event | {"workers": len(numbers)} for event, numbers in merged][-MAX_EVENTS:]
 
 
-def _place_of_same(merged: Sequence[tuple[dict[str, Any], set[int]]], number: int, event: dict[str, Any]) -> int | None:
-    """Where in `merged` the same event is that comes from other lists than this `number`, or None."""
+def _index_of_same(merged: Sequence[tuple[dict[str, Any], set[int]]], number: int, event: dict[str, Any]) -> int | None:
+    """The index in `merged` of the same event from lists other than `number`, or None."""
     within = ONGOING_WITHIN if event["what"] in ONGOING else SAME_WITHIN
-    for place in range(len(merged) - 1, -1, -1):
-        known, numbers = merged[place]
+    for index in range(len(merged) - 1, -1, -1):
+        known, numbers = merged[index]
         if event["time"] - known["time"] > within:
             return None
         if number not in numbers and _is_same(known, event):
-            return place
+            return index
     return None

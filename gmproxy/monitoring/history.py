@@ -1,6 +1,6 @@
-"""The rates of the last quarter of an hour, for the plots of the status page: it has them at its first look, and after it was away.
+"""The rates of the last 15 minutes, for the plots of the status page when it is opened, or connects again.
 
-A point is kept as the JSON that is sent, so that a look costs nothing but the sending.
+Points are kept as JSON, so that a request for them costs no more than sending them.
 """
 
 import json
@@ -11,11 +11,11 @@ from typing import Any
 from gmproxy.monitoring.interfaces import Report
 from gmproxy.monitoring.rates import rates_between
 
-#: Seconds between two points, and of all that are kept.
+#: Seconds between two points, and from the first to the last point.
 INTERVAL = 10.0
 SPAN = 900.0
 
-#: What a point has of a server, in this order: by the names of docs/monitoring.md, and of `rates_between`.
+#: The values of a server in a point, in this order: name in docs/monitoring.md -> name in `rates_between`.
 FIELDS = {
     "requests": "requests_per_second",
     "errors": "errors_per_second",
@@ -26,19 +26,19 @@ FIELDS = {
     "p99": "p99",
 }
 
-#: In place of a server: all of the pool.
+#: ID for all servers of a pool together.
 ALL = ""
 
 
 class History:
-    """The latest points, at most SPAN / INTERVAL of them: some 100 bytes for each server and point."""
+    """The latest points, at most SPAN / INTERVAL of them: about 100 bytes for each server and point."""
 
     def __init__(self) -> None:
         self._before: Report | None = None
         self._points: deque[bytes] = deque(maxlen=round(SPAN / INTERVAL))
 
     def add_report(self, report: Report) -> None:
-        """Add the point between the report before and this one. Never waits."""
+        """Add the point between the previous report and this one. Does not wait."""
         before, self._before = self._before, report
         if before is not None and report["time"] > before["time"]:
             self._points.append(json.dumps(_point(before, report), separators=(",", ":")).encode())
@@ -59,7 +59,7 @@ def _point(before: Report, report: Report) -> dict[str, Any]:
 
 
 def _values(rates: dict[str, Any]) -> list[float | None] | None:
-    """With four digits; None if nothing is known."""
+    """The values of FIELDS with four significant digits; None if all are unknown."""
     values = [rates[field] for field in FIELDS.values()]
     if all(value is None for value in values):
         return None
@@ -67,7 +67,8 @@ def _values(rates: dict[str, Any]) -> list[float | None] | None:
 
 
 def server_ids(backends: Sequence[dict[str, Any]]) -> list[str]:
-    """A name for each server of a pool in a report, as the status page has it: a server may be there twice."""
+    """An ID for each server of a pool in a report, the same as in page.html. A server that is listed twice has two."""
+
     ids: dict[str, None] = {}
     for backend in backends:
         name = f"{backend['role']} {backend['label']}"

@@ -1,7 +1,7 @@
 """HTTP for the admin listener: gevent's pywsgi, with limits.
 
-It runs in a process that serves memcached clients, so everything that a client of this listener can cause has a limit: connections, bytes of
-a header, seconds for each step, and between two requests of one connection memcached clients have their turn.
+It shares its process with memcached clients. So there are limits for the number of connections, the size of a header and the time of each
+step, and memcached clients are served between two requests of one connection.
 """
 
 import logging
@@ -19,22 +19,23 @@ from gevent.server import StreamServer
 from gmproxy.transport.accept import Limited, Patient
 from gmproxy.transport.tcp import host_and_port
 
-#: Seconds until a connection without a request is closed.
+#: Seconds after which an idle connection is closed.
 IDLE_TIMEOUT = 30.0
 
 #: Seconds from the first byte of a request to the end of its header.
 HEADER_TIMEOUT = 5.0
 
-#: Seconds that the client may take to receive the header of a response, and again for its body.
+#: Seconds within which a client must receive the header of a response, and then its body.
 WRITE_TIMEOUT = 10.0
 
-#: Seconds to wait, after the last response, until the client has closed: to close while something is unread would lose the response.
+#: Seconds to wait for the client to close the connection after the last response. If it were closed here with unread data, the client could lose
+#: the response.
 LINGER_TIMEOUT = 1.0
 
-#: Bytes of a request line with its header fields. Browsers send 1 or 2 KiB.
+#: Maximum size of a request line with its header fields, in bytes. Browsers send 1 or 2 KiB.
 MAX_HEADER = 16 * 1024
 
-#: Seconds between a response and the next request on the same connection, so that others are served in between.
+#: Seconds between a response and the next request on the same connection: other clients are served in between.
 PAUSE = 0.001
 
 _RECEIVED_AT_ONCE = 4096
@@ -43,28 +44,28 @@ log = logging.getLogger("gmproxy")
 
 
 class HeaderRefused(Exception):
-    """The header of a request is too long or too late. The only argument is the status. The connection ends."""
+    """The header of a request is too long, or did not arrive in time. args[0] is the HTTP status. The connection is closed."""
 
 
 class ConnectionServer(Patient, Limited, StreamServer):
-    """Calls a function for each connection: ConnectionServer(listening socket, handle)."""
+    """ConnectionServer(listening socket, handle): calls handle(socket, address) in a greenlet for each connection."""
 
 
 def linger(sock: Any) -> None:
-    """Send no more, and wait up to LINGER_TIMEOUT for the client to close `sock`. For greenlets. Raises OSError."""
+    """Close `sock` for sending, and wait for the client to close it. Greenlet only: blocks for up to LINGER_TIMEOUT. Raises OSError."""
     with gevent.Timeout(LINGER_TIMEOUT, False):
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(_RECEIVED_AT_ONCE):
-            gevent.sleep(PAUSE)  # a recv that finds something does not wait
+            gevent.sleep(PAUSE)  # a recv with data does not switch to other greenlets
 
 
 class HttpHandler(WSGIHandler):
-    """One connection. The whole header of a request is read, within the limits, before pywsgi parses it; no body is ever read."""
+    """One connection, in a greenlet. The whole header of a request is read, within the limits, before pywsgi parses it; no body is read."""
 
     path: str
 
     def handle_one_request(self) -> bool | None:
-        """True if another request may follow. Raises OSError, and what pywsgi or the application should not have raised."""
+        """True if another request may follow. Raises OSError; any other exception is an internal error."""
         try:
             result = super().handle_one_request()
         except HeaderRefused as refused:
@@ -84,7 +85,7 @@ class HttpHandler(WSGIHandler):
         self.socket.sendall(f"HTTP/1.1 {line}\r\nContent-Length: {len(line) + 1}\r\nConnection: close\r\n\r\n{line}\n".encode())
 
     def read_requestline(self) -> str:
-        """The next request line; "" if none comes. Raises OSError, HeaderRefused."""
+        """The next request line, or "" at the end of the connection. Raises OSError, HeaderRefused."""
         self.socket.settimeout(IDLE_TIMEOUT)
         if not self.rfile.peek(1):
             return ""
@@ -108,20 +109,20 @@ class HttpHandler(WSGIHandler):
         return ""
 
     def MessageClass(self, *_: Any) -> Any:
-        """Called by pywsgi to parse the header fields."""
+        """Called by pywsgi for the parsed header fields."""
         return super().MessageClass(self._fields, 0)
 
     def read_request(self, raw_requestline: str) -> bool:
-        """Raises ValueError for what is not a request of HTTP/1: pywsgi answers 400."""
+        """Raises ValueError if it is not an HTTP/1 request: then pywsgi sends status 400."""
         try:
             super().read_request(raw_requestline)
-        except Exception as error:  # pywsgi prints others than ValueError; http.client has an error of its own for too many fields
-            raise ValueError("not a request") from error
+        except Exception as error:  # pywsgi would print any other exception, such as that of http.client for too many fields
+            raise ValueError("not an HTTP request") from error
         headers = self.headers
         if "Host" not in headers and self.request_version != "HTTP/1.0":
-            raise ValueError("no Host, or HTTP/0.9")
+            raise ValueError("no Host field, or HTTP/0.9")
         target = urlsplit(self.path)
-        if target.netloc:  # http://host/path: that host counts
+        if target.netloc:  # http://host/path: overrides the Host field
             del headers["Host"]
             headers["Host"] = target.netloc
             self.path = target._replace(scheme="", netloc="").geturl()
@@ -134,21 +135,24 @@ class HttpHandler(WSGIHandler):
         self.server.note_activity()
         return True
 
-    def start_response(self, status: str, headers: list, exc_info: Any = None) -> Callable[[bytes], None]:
-        """As WSGI has it."""
-        return super().start_response(status, [*headers, ("Connection", "close")] if self.close_connection else headers, exc_info)
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        """As in WSGI."""
+        headers = [*headers, ("Connection", "close")] if self.close_connection else headers
+        write: Callable[[bytes], None] = super().start_response(status, headers, exc_info)
+        return write
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
-        """Called by pywsgi for all that was raised while a response was made or sent: Limited deals with it. pywsgi would print a traceback,
-        and go on in a greenlet that was killed."""
+        """Called by pywsgi for an exception while a response is made or sent. Limited handles it; pywsgi would print a traceback, and continue in
+        a killed greenlet."""
         raise v
 
 
 class HttpServer(Patient, Limited, WSGIServer):
-    """HTTP on the listening socket `sock`, which becomes ours. `application` is one of WSGI; it is called in a greenlet."""
+    """HTTP on the listening socket `sock`, which it takes over. The WSGI `application` is called in a greenlet."""
 
     handler_class = HttpHandler
 
-    def __init__(self, sock: Any, application: Callable) -> None:
-        # Without a name pywsgi would ask the resolver for it, and everybody would wait.
+    def __init__(self, sock: Any, application: Callable[[dict[str, Any], Any], list[bytes]]) -> None:
+        # Without SERVER_NAME, pywsgi would look up the host name, which blocks.
+
         super().__init__(sock, application, log=None, error_log=None, environ={"SERVER_NAME": "gmproxy"})

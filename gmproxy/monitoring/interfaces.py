@@ -1,4 +1,4 @@
-"""The worker, its pools and the workers of the service, as far as monitoring uses them. They are built above this package."""
+"""What monitoring uses of a worker, of its pools and of all workers of the service; packages above this one implement it."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from gmproxy.placement.builder import Placement
     from gmproxy.routing.router import Router
 
-#: What a command returns, and what a report is: can be written as JSON. docs/monitoring.md explains the fields.
+#: The result of a control command, and a report: objects for JSON. docs/monitoring.md describes the fields of a report.
 Response = dict[str, Any]
 Report = dict[str, Any]
 
-#: Called once, with the response to a command.
+#: Called once, with the response to a control command.
+
 OnResponse = Callable[[Response], object]
 
 

@@ -1,8 +1,8 @@
-"""Where log lines are written: stderr, the journal, a file or syslog. No write ever waits, and none ever raises.
+"""Writes log lines to stderr, the journal, a file or syslog. No write waits, and none raises.
 
-A log line is written in the loop of a worker or of the master. If the reader of a pipe, a terminal or /dev/log is slow or gone, a write that
-waits would stop every client, and one that raises would end whatever was being done. So a line that cannot be written at once is dropped
-and counted, and the count is logged as soon as lines can be written again.
+Log lines are written in the event loop of a worker or of the master. If the reader of a pipe, a terminal or /dev/log is slow or gone, a write
+that waits would stop all clients, and one that raises would abort the caller. So a line that cannot be written at once is dropped and
+counted, and the count is logged as soon as a line can be written again.
 """
 
 import _socket  # the plain socket: `socket.socket` is gevent's in a worker, and may switch to another greenlet in the middle of a line
@@ -20,14 +20,14 @@ from gmproxy.system.orphan import plain_poll
 #: A pipe takes a write of at most this many bytes whole or not at all (PIPE_BUF of Linux; POSIX guarantees 512).
 PIPE_BUF = select.PIPE_BUF
 
-#: A syslog daemon cuts messages longer than this (rsyslog's default), and a datagram must fit into the socket's buffer; bytes.
+#: In bytes. A syslog daemon truncates longer messages (rsyslog's default), and a datagram must fit into the socket's buffer.
 LONGEST_SYSLOG_MESSAGE = 8192
 
 #: Facility and severities of syslog(3).
 LOG_DAEMON = 3
 SEVERITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
 
-#: Permissions of a log file that is created, before the umask: its lines may name keys, and are not for everybody.
+#: Permission bits of a new log file, before the umask. Not readable by all users: its lines may contain keys.
 MODE = 0o640
 
 STDERR = 2
@@ -39,11 +39,11 @@ def severity_of(level: int) -> int:
 
 
 class LogOutput(logging.Handler):
-    """A handler that formats a record and hands it to `write_line`. May be called from a loop callback, a greenlet or before either.
+    """Formats each record and passes it to `write_line`. Loop callback or greenlet, or before the loop runs; worker or master.
 
     It has no lock: nothing in it switches to another greenlet, and gmproxy logs from one thread.
 
-    dropped   lines that could not be written and of which the log says nothing yet
+    dropped   number of lines that could not be written since the last `log lines dropped`
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class LogOutput(logging.Handler):
             if passed:
                 self.emit(record)
             return passed
-        except Exception:  # a record that cannot be formatted: our own fault, which must not become the caller's
+        except Exception:  # a record that cannot be formatted must not raise in the caller
             self.dropped += 1
             return False
 
@@ -70,7 +70,7 @@ class LogOutput(logging.Handler):
             self.dropped += 1
 
     def report_dropped(self) -> None:
-        """Log how many lines were dropped, if that can be written now."""
+        """Log the number of dropped lines, if that line can be written now."""
         if self.dropped:
             record = logging.LogRecord("gmproxy", logging.WARNING, "", 0, "log lines dropped count=%d", (self.dropped,), None)
             if self._try_write(record):
@@ -80,18 +80,18 @@ class LogOutput(logging.Handler):
         return self.write_line(self.format(record).encode("utf-8", "backslashreplace"), record.levelno)
 
     def write_line(self, line: bytes, level: int) -> bool:
-        """Write `line`, which has no line end, without waiting. False if it could not be written. Never raises OSError."""
+        """Write `line`, without a line end, and do not wait. False if it could not be written. Never raises OSError."""
         raise NotImplementedError
 
 
 class StreamOutput(LogOutput):
-    """Writes to an open descriptor: a pipe, a socket, a terminal or a file. It stays open at `close` unless it is `owned`."""
+    """Writes to an open file descriptor: a pipe, a socket, a terminal or a file. `close` closes it only if it is `owned`."""
 
     def __init__(self, descriptor: int, owned: bool = False) -> None:
         super().__init__()
         self.descriptor = descriptor
         self._owned = owned
-        self._torn = False  # the latest line was written in part
+        self._torn = False  # True after a line that was written in part
 
     def write_line(self, line: bytes, level: int = logging.INFO) -> bool:
         data = memoryview((b"\n" if self._torn else b"") + line + b"\n")
@@ -111,8 +111,8 @@ class StreamOutput(LogOutput):
 
 
 class JournalOutput(StreamOutput):
-    """Writes to stderr where that is the journal of systemd. It takes each line for a message, and the severity from the front of it
-    (sd-daemon(3)); it knows the time."""
+    """Writes to stderr where that is the journal of systemd: each line is a message and begins with its severity (sd-daemon(3)). The journal
+    adds the time."""
 
     def write_line(self, line: bytes, level: int = logging.INFO) -> bool:
         prefix = b"<%d>" % severity_of(level)
@@ -120,7 +120,7 @@ class JournalOutput(StreamOutput):
 
 
 class SyslogOutput(LogOutput):
-    """Sends to the syslog socket at `path`. Connects again when the daemon was restarted; while there is none, lines are dropped."""
+    """Sends to the syslog socket at `path`. Reconnects after a restart of the daemon; until then, lines are dropped."""
 
     def __init__(self, path: str, ident: str) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class SyslogOutput(LogOutput):
                 return True
             except BlockingIOError:  # the daemon does not read at the moment
                 return False
-            except OSError:  # it has gone; perhaps another one is there by now
+            except OSError:  # the daemon has ended; another one may be running
                 pass
         try:
             self._connect()
@@ -150,7 +150,7 @@ class SyslogOutput(LogOutput):
 
     def _send(self, message: bytes) -> None:
         if self._socket.send(message, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL) != len(message):
-            self._disconnect()  # of a stream, with half a message in it
+            self._disconnect()  # a stream with an incomplete message
             raise BlockingIOError
 
     def _connect(self) -> None:
@@ -176,7 +176,7 @@ class SyslogOutput(LogOutput):
 
 
 class NonBlockingStderr:
-    """Stands in for sys.stderr in a serving process: what is printed there neither waits nor raises."""
+    """Replaces sys.stderr in a serving process: a print to it neither waits nor raises."""
 
     encoding, errors = "utf-8", "backslashreplace"
 
@@ -189,7 +189,7 @@ class NonBlockingStderr:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept."""
+        """Does nothing: there is no buffer."""
 
     def isatty(self) -> bool:
         return False
@@ -202,10 +202,10 @@ _stderr: int | None = None
 
 
 def open_stderr() -> int:
-    """A descriptor for stderr that never blocks, opened once for this process and those that it forks.
+    """A file descriptor for stderr, non-blocking where possible; opened once for this process and those that it forks.
 
-    Processes that share our stderr must not find it non-blocking, so it is opened anew by its name in /proc where that can be done (pipes,
-    terminals): call it before the user is changed, who may not be allowed to. Else it is descriptor 2 itself.
+    Descriptor 2 itself must not become non-blocking, since other processes may share it. So pipes and terminals are opened again by their name
+    in /proc. Call this before the process changes its user, who may lack the permission. Everything else is descriptor 2 itself.
     """
     global _stderr
     if _stderr is None:
@@ -218,17 +218,17 @@ def open_stderr() -> int:
 
 
 def open_file(path: str) -> StreamOutput:
-    """The log file `path`, created if need be, and no symbolic link that another user made. Raises OSError."""
+    """Open or create the log file `path`. Raises OSError, also for a symbolic link of another user."""
     descriptor = safe_files.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, MODE)
     facts = os.fstat(descriptor)
-    if os.geteuid() == 0 and stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:  # perhaps a user's link to a file of root
+    if os.geteuid() == 0 and stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:  # a user may have linked to one of root's files
         os.close(descriptor)
         raise OSError(errno.EMLINK, "root does not write to a file with several hard links")
     return StreamOutput(descriptor, owned=True)
 
 
 def _write_now(descriptor: int, data: memoryview) -> int:
-    """Write what can be written without waiting. Returns the number of bytes; raises OSError, BlockingIOError if it would wait."""
+    """Write as much of `data` as possible without waiting. Returns the number of bytes. Raises OSError; BlockingIOError if it would wait."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         sock = _socket.socket(fileno=descriptor)
@@ -242,7 +242,8 @@ def _write_now(descriptor: int, data: memoryview) -> int:
 
 
 def _can_be_written(descriptor: int) -> bool:
-    """True if a write of PIPE_BUF bytes does not wait (or fails)."""
+    """True if a write of PIPE_BUF bytes would not wait; it may fail."""
+
     watched = plain_poll()
     watched.register(descriptor, select.POLLOUT)
     return bool(watched.poll(0))

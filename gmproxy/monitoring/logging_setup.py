@@ -1,4 +1,4 @@
-"""Where the log goes: stderr, a file, or syslog for a process in the background. One line for each event.
+"""Sets up the log: stderr, a file, or syslog for a process in the background. One line for each event.
 
 Syslog and the journal add the time and the severity themselves.
 """
@@ -19,25 +19,25 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 BARE_FORMAT = "%(message)s"
 SYSLOG_SOCKET = "/dev/log"
 
-#: Lines of one kind that are written in WINDOW seconds. The rest is summed up in one line, with repeated=N.
+#: Maximum number of lines of one kind in WINDOW seconds. The others are replaced by one line with repeated=N.
 BURST = 100
 WINDOW = 10.0
 
-#: An attribute of the records that sum up a burst.
+#: Attribute of a record that stands for the lines left out.
 SUMS_UP = "sums_up"
 
 
 def set_up(config: Config, in_background: bool, worker: str = "") -> None:
-    """Log as `config` says; again, to have files opened anew. `worker` is added to each line. Raises StartError, and all is as before.
+    """Set up the log of this process by `config`; call it again to reopen the log file. `worker`: its number, added to each line, or "".
 
-    Lines are written without waiting (gmproxy.monitoring.log_output), so the log can be used, and set up, in a loop callback.
+    Raises StartError; then the log stays as it was. Loop callback or greenlet, or before the loop runs; worker or master.
     """
     handler = _handler(config, in_background)
     suffix = f" worker={worker}" if worker else ""
     has_time = isinstance(handler, (log_output.SyslogOutput, log_output.JournalOutput))
     handler.setFormatter(logging.Formatter((BARE_FORMAT if has_time else FORMAT) + suffix))
     handler.addFilter(BurstFilter(handler))
-    logging.raiseExceptions = False  # a log that fails is no reason to print a traceback, least of all to a dead stderr
+    logging.raiseExceptions = False  # no traceback on stderr, which may be closed, if a line cannot be logged
     log = logging.getLogger("gmproxy")
     before = log.handlers[:]
     log.handlers[:] = [handler, RECENT_EVENTS]
@@ -45,7 +45,7 @@ def set_up(config: Config, in_background: bool, worker: str = "") -> None:
         if old is not RECENT_EVENTS:
             handler.dropped += getattr(old, "dropped", 0)
             old.close()
-            old.filters.clear()  # they refer to it: a cycle that the collector would find late, 2 KB for each reload
+            old.filters.clear()  # a reference cycle, 2 KB for each reload, that the garbage collector would find late
     log.propagate = False
     log.setLevel(config.log_level.upper() or (logging.DEBUG if config.verbose else logging.INFO))
 
@@ -64,7 +64,7 @@ def _handler(config: Config, in_background: bool) -> log_output.LogOutput:
 
 
 def sum_up() -> None:
-    """Write what was left out of bursts that are over, and how many lines could not be written. To be called about once a second."""
+    """Log the number of lines left out in bursts that have ended, and of dropped lines. Called about once a second. Loop callback or greenlet."""
     for handler in logging.getLogger("gmproxy").handlers:
         for bursts in handler.filters:
             if isinstance(bursts, BurstFilter):
@@ -74,7 +74,7 @@ def sum_up() -> None:
 
 
 def forget_dropped() -> None:
-    """For a process that was just forked: the lines that could not be written are the other's to report."""
+    """Called in a forked worker: the dropped lines of the master are not its own."""
     for handler in logging.getLogger("gmproxy").handlers:
         if isinstance(handler, log_output.LogOutput):
             handler.dropped = 0
@@ -82,7 +82,7 @@ def forget_dropped() -> None:
 
 @dataclasses.dataclass
 class _Window:
-    """Lines of one kind since `began_at`, seconds; `left_out`: the last that was not written."""
+    """The number of `lines` of one kind since `began_at` (seconds); `left_out`: the last line that was not written."""
 
     began_at: float
     lines: int = 0
@@ -90,7 +90,7 @@ class _Window:
 
 
 class BurstFilter(logging.Filter):
-    """Lets BURST lines of a kind through in WINDOW seconds; lines are of a kind if only their values differ.
+    """Passes at most BURST lines of one kind in WINDOW seconds. Lines are of one kind if they differ only in the values of their fields.
 
     Debug lines (-v) are not limited.
     """
@@ -116,6 +116,7 @@ class BurstFilter(logging.Filter):
         return False
 
     def report_finished(self) -> None:
+        """Log the number of lines left out in each window that has ended."""
         now = self._clock()
         for message, window in list(self._windows.items()):
             if now - window.began_at >= WINDOW:
@@ -123,7 +124,8 @@ class BurstFilter(logging.Filter):
                 self._report(window)
 
     def _report(self, window: _Window) -> None:
-        """Write the last line that was left out, for all of them."""
+        """Write the last line that was left out, with their number."""
+
         record = window.left_out
         if record is not None:
             record.msg = f"{record.getMessage()} repeated={window.lines - BURST}"

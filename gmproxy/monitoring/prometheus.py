@@ -1,6 +1,6 @@
 """The report in the text format of Prometheus.
 
-One table has every name with its sentence; a test holds docs/monitoring.md, the dashboard and the alert rules against it.
+METRICS has every metric; tests compare it with docs/monitoring.md, the dashboard and the alert rules.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,64 +12,88 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from gmproxy.monitoring.interfaces import Report
 from gmproxy.monitoring.report import STATES_BY_SEVERITY
 
-#: Of what `render` returns.
+#: Content type of what `render` returns.
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _POOL = ("pool",)
 _BACKEND = ("pool", "backend", "role")
 
-#: name without gmproxy_ -> (class, labels, sentence). Counters get _total.
+#: Name without gmproxy_, and without _total of a counter -> (class, labels, description).
 METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
-    "info": (GaugeMetricFamily, ("version", "build"), "Always 1"),
-    "start_time_seconds": (GaugeMetricFamily, (), "When the service was started, unix time"),
-    "workers": (GaugeMetricFamily, (), "Workers that answer"),
-    "workers_wanted": (GaugeMetricFamily, (), "Workers that there should be"),
-    "draining": (GaugeMetricFamily, (), "1 while clients are let go and nobody is let in"),
-    "loop_lag_seconds": (GaugeMetricFamily, (), "How late the loop of the slowest worker was at worst in the last second"),
+    "info": (GaugeMetricFamily, ("version", "build"), "Version and build of gmproxy; the value is always 1"),
+    "start_time_seconds": (GaugeMetricFamily, (), "Unix time at which the service started"),
+    "workers": (GaugeMetricFamily, (), "Workers that reply"),
+    "workers_wanted": (GaugeMetricFamily, (), "Workers that the configuration sets"),
+    "draining": (
+        GaugeMetricFamily,
+        (),
+        "1 while draining: no new clients are accepted, and each client is closed after its next reply; else 0",
+    ),
+    "loop_lag_seconds": (GaugeMetricFamily, (), "Longest delay of the event loop in the last second, in the slowest worker"),
     "process_cpu_seconds": (CounterMetricFamily, ("mode",), "CPU time of all workers"),
-    "process_resident_bytes": (GaugeMetricFamily, (), "Memory of all workers; what they share counts for each"),
-    "process_open_files": (GaugeMetricFamily, (), "Open files and sockets of all workers"),
-    "internal_errors": (CounterMetricFamily, (), "Exceptions in gmproxy's own code; each is in the log with its traceback"),
-    "clients": (GaugeMetricFamily, _POOL, "Clients that are connected"),
+    "process_resident_bytes": (GaugeMetricFamily, (), "Resident memory of all workers; shared memory counts for each"),
+    "process_open_files": (GaugeMetricFamily, (), "Open file descriptors of all workers"),
+    "internal_errors": (CounterMetricFamily, (), "Internal errors: exceptions in gmproxy's own code, each logged with its traceback"),
+    "clients": (GaugeMetricFamily, _POOL, "Connected clients"),
     "clients_asleep": (
         GaugeMetricFamily,
         _POOL,
-        "Of these, who has not spoken yet, or has been silent for long, and takes next to no memory",
+        "Connected clients that are idle: they have sent nothing yet, or nothing for hibernate_after, and need little memory",
     ),
-    "clients_limit": (GaugeMetricFamily, _POOL, "Clients that may be connected"),
-    "clients_accepted": (CounterMetricFamily, _POOL, "Clients that have connected"),
-    "clients_rejected": (CounterMetricFamily, _POOL, "Clients turned away because there were too many"),
-    "clients_auth_errors": (CounterMetricFamily, _POOL, "Logins with a wrong password"),
-    "clients_dropped": (CounterMetricFamily, _POOL, "Clients closed because too many bytes waited for all of them together"),
-    "clients_held_bytes": (GaugeMetricFamily, _POOL, "Requests half sent, and answers not taken"),
-    "clients_read_bytes": (CounterMetricFamily, _POOL, "What clients have said"),
-    "clients_written_bytes": (CounterMetricFamily, _POOL, "What clients were told"),
-    "get_errors_as_misses": (CounterMetricFamily, _POOL, "Reads that no server could answer and that the client got as a miss"),
-    "backup_writes_lost": (CounterMetricFamily, _POOL, "Changes that did not reach a backup"),
-    "backup_writes_differed": (CounterMetricFamily, _POOL, "Changes that a backup answered otherwise than the primary"),
-    "flushes": (CounterMetricFamily, _POOL, "flush_all of clients"),
-    "backend_up": (GaugeMetricFamily, _BACKEND, "1 while the server is used, 0 while it is ejected"),
-    "backend_state": (GaugeMetricFamily, (*_BACKEND, "state"), "1 for the state that the server is in"),
-    "backend_key_share": (GaugeMetricFamily, _BACKEND, "Part of all keys that the server has"),
-    "backend_links": (GaugeMetricFamily, _BACKEND, "Open connections"),
-    "backend_in_flight": (GaugeMetricFamily, _BACKEND, "Requests that wait for an answer"),
-    "backend_backlog_bytes": (GaugeMetricFamily, _BACKEND, "Bytes that the kernel has not taken"),
-    "backend_requests": (CounterMetricFamily, (*_BACKEND, "command"), "Answered requests"),
-    "backend_errors": (CounterMetricFamily, (*_BACKEND, "reason"), "Requests that the server did not answer"),
-    "backend_keys": (CounterMetricFamily, _BACKEND, "Keys that were asked for"),
-    "backend_hits": (CounterMetricFamily, _BACKEND, "Keys that were found"),
-    "backend_misses": (CounterMetricFamily, _BACKEND, "Keys that were not found"),
-    "backend_refills": (CounterMetricFamily, _BACKEND, "Values that it got again from a backup"),
-    "backend_ejections": (CounterMetricFamily, _BACKEND, "Times that it was ejected"),
-    "backend_journal_keys": (GaugeMetricFamily, _BACKEND, "Keys that it has still to forget"),
-    "backend_journal_deleted": (CounterMetricFamily, _BACKEND, "Keys deleted on it because it had missed their changes"),
-    "backend_journal_flushes": (CounterMetricFamily, _BACKEND, "Times that it was flushed because it had missed too much"),
-    "backend_sent_bytes": (CounterMetricFamily, _BACKEND, "Bytes sent to it"),
-    "backend_received_bytes": (CounterMetricFamily, _BACKEND, "Bytes that came from it"),
-    "backend_latency_seconds": (HistogramMetricFamily, _BACKEND, "From the send of a request to its answer"),
+    "clients_limit": (GaugeMetricFamily, _POOL, "Maximum number of connected clients"),
+    "clients_accepted": (CounterMetricFamily, _POOL, "Accepted client connections, including rejected ones"),
+    "clients_rejected": (
+        CounterMetricFamily,
+        _POOL,
+        "Client connections closed at once because the maximum number of clients was connected",
+    ),
+    "clients_auth_errors": (CounterMetricFamily, _POOL, "Client logins with a wrong password"),
+    "clients_dropped": (
+        CounterMetricFamily,
+        _POOL,
+        "Clients closed because too many bytes were held for them, or for all clients together",
+    ),
+    "clients_held_bytes": (
+        GaugeMetricFamily,
+        _POOL,
+        "Bytes held for clients: incomplete requests, and replies that they have not received yet",
+    ),
+    "clients_read_bytes": (CounterMetricFamily, _POOL, "Bytes received from clients"),
+    "clients_written_bytes": (CounterMetricFamily, _POOL, "Bytes sent to clients"),
+    "get_errors_as_misses": (
+        CounterMetricFamily,
+        _POOL,
+        "Reads that failed and were returned to the client as misses (on_get_error = miss)",
+    ),
+    "backup_writes_lost": (CounterMetricFamily, _POOL, "Writes of which the backup did not receive its copy"),
+    "backup_writes_differed": (CounterMetricFamily, _POOL, "Writes to which the backup and the primary replied differently"),
+    "flushes": (CounterMetricFamily, _POOL, "flush_all commands from clients"),
+    "backend_up": (GaugeMetricFamily, _BACKEND, "1 while requests are sent to the server, 0 while it is ejected or probing"),
+    "backend_state": (GaugeMetricFamily, (*_BACKEND, "state"), "1 for the current state of the server, 0 for its other states"),
+    "backend_key_share": (GaugeMetricFamily, _BACKEND, "Part of all keys that the server has, from 0 to 1"),
+    "backend_links": (GaugeMetricFamily, _BACKEND, "Open connections to the server"),
+    "backend_in_flight": (GaugeMetricFamily, _BACKEND, "Requests that wait for a reply from the server"),
+    "backend_backlog_bytes": (GaugeMetricFamily, _BACKEND, "Bytes that wait to be sent to the server"),
+    "backend_requests": (CounterMetricFamily, (*_BACKEND, "command"), "Requests to which the server replied"),
+    "backend_errors": (CounterMetricFamily, (*_BACKEND, "reason"), "Requests that failed without a reply from the server"),
+    "backend_keys": (CounterMetricFamily, _BACKEND, "Keys requested from the server by reads"),
+    "backend_hits": (CounterMetricFamily, _BACKEND, "Keys that reads found on the server"),
+    "backend_misses": (CounterMetricFamily, _BACKEND, "Keys that reads did not find on the server"),
+    "backend_refills": (CounterMetricFamily, _BACKEND, "Items copied from a backup to the server (fills)"),
+    "backend_ejections": (CounterMetricFamily, _BACKEND, "Ejections of the server"),
+    "backend_journal_keys": (GaugeMetricFamily, _BACKEND, "Pending invalidations: keys to delete on the server because it missed writes"),
+    "backend_journal_deleted": (CounterMetricFamily, _BACKEND, "Keys deleted on the server because it missed writes"),
+    "backend_journal_flushes": (
+        CounterMetricFamily,
+        _BACKEND,
+        "Flushes of the server because it missed writes to more than journal_size keys",
+    ),
+    "backend_sent_bytes": (CounterMetricFamily, _BACKEND, "Bytes sent to the server"),
+    "backend_received_bytes": (CounterMetricFamily, _BACKEND, "Bytes received from the server"),
+    "backend_latency_seconds": (HistogramMetricFamily, _BACKEND, "Time from sending a request to the server to its reply"),
 }
 
-#: metric -> field of the report, where the value is taken as it is.
+#: Metric -> field of the report with its value.
 _OF_CLIENTS = {
     "clients": "current",
     "clients_asleep": "asleep",
@@ -106,7 +130,7 @@ _OF_BACKEND = {
 
 
 def render(report: Report, workers: int) -> bytes:
-    """Text of CONTENT_TYPE. `workers`: how many there should be."""
+    """The metrics, of CONTENT_TYPE. `workers`: their configured number. Loop callback or greenlet."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(report, workers))
     return generate_latest(registry)
@@ -149,7 +173,7 @@ class _Collector:
         seen: set[tuple[str, str, str]] = set()
         for backend in pool["backends"]:
             labels = title, backend["label"], backend["role"]
-            if labels not in seen:  # a server may stand in a list twice; it cannot in Prometheus
+            if labels not in seen:  # a pool may list a server twice; Prometheus refuses two samples with the same labels
                 seen.add(labels)
                 self._add_backend(labels, backend)
 
@@ -169,7 +193,8 @@ class _Collector:
         )
 
     def _cumulative_buckets(self, latency: dict[str, Any]) -> list[tuple[str, int]]:
-        """As Prometheus wants them: each with those before it."""
+        """[(upper bound, number of replies within it)], as in Prometheus: each bucket includes those before it."""
+
         bounds = [*map(str, self._report["latency_bounds"]), "+Inf"]
         total = 0
         buckets = []

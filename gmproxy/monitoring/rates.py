@@ -1,11 +1,11 @@
-"""Sums, rates and quantiles from the counters of one report or two. docs/monitoring.md explains the report."""
+"""Sums, rates and quantiles of the counters in one report, or between two. docs/monitoring.md describes the report."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
 class ServerCounters(NamedTuple):
-    """What servers have counted since the start; `buckets`: of the latency histogram."""
+    """Counters of one or several servers. `sent`, `received`: bytes; `buckets`: replies in each bucket of the latency histogram."""
 
     requests: int
     errors: int
@@ -17,7 +17,7 @@ class ServerCounters(NamedTuple):
 
     @classmethod
     def total(cls, backends: Sequence[dict[str, Any]]) -> "ServerCounters":
-        """The sum over `backends` of a report."""
+        """The sums of the counters of `backends`, entries of a report."""
         return cls(
             sum(sum(backend["requests"].values()) for backend in backends),
             sum(sum(backend["errors"].values()) for backend in backends),
@@ -29,7 +29,7 @@ class ServerCounters(NamedTuple):
         )
 
     def since(self, before: "ServerCounters") -> "ServerCounters | None":
-        """What was counted since `before`, or None if the counters began anew."""
+        """The increase since `before`, or None if a counter was reset in between."""
         counters = ServerCounters(
             self.requests - before.requests,
             self.errors - before.errors,
@@ -43,13 +43,13 @@ class ServerCounters(NamedTuple):
 
     @property
     def hit_ratio(self) -> float | None:
-        """Part of the keys that were found, 0 to 1; None if none was read."""
+        """Part of the requested keys that were found, 0 to 1; None if no keys were requested."""
         return self.hits / self.keys if self.keys else None
 
 
 def quantile(bounds: Sequence[float], buckets: Sequence[int], part: float) -> float | None:
-    """Seconds within which this `part` (0 to 1) of all replies came, as if they were spread evenly within a bucket; None if there are none.
-    Replies beyond the last bound count as that bound."""
+    """Seconds within which this `part` (0 to 1) of all replies arrived, or None without replies. Interpolates within a bucket; replies beyond the
+    last bound count as that bound."""
     total = sum(buckets)
     if not total:
         return None
@@ -63,19 +63,19 @@ def quantile(bounds: Sequence[float], buckets: Sequence[int], part: float) -> fl
 
 
 def primaries(pool: dict[str, Any]) -> list[dict[str, Any]]:
-    """The backends of a pool in a report that are no backups."""
+    """The primaries among the backends of a pool in a report."""
     return [backend for backend in pool["backends"] if backend["role"] != "backup"]
 
 
-def is_down(backend: dict[str, Any]) -> bool:
-    """True if no request is sent to the backend of a report."""
+def is_ejected(backend: dict[str, Any]) -> bool:
+    """True if no requests are sent to the `backend` of a report: it is ejected or probing."""
     return backend["state"] in ("ejected", "probing")
 
 
 def rates_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What happened between two reports, in rates; can be written as JSON. A rate is None where it is not known."""
+    """The rates between two reports, as an object for JSON. A rate that is not known is None."""
     elapsed = after["time"] - before["time"]
-    if sorted(before["workers"]) != sorted(after["workers"]):  # one that is new, or was too busy to answer, makes the sums jump
+    if sorted(before["workers"]) != sorted(after["workers"]):  # a worker that was started, or did not reply, changes the sums
         before = {"pools": {}}
     pools = {}
     for name, pool in after["pools"].items():
@@ -106,7 +106,8 @@ def rates_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, An
 def _rates(
     before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], elapsed: float, bounds: Sequence[float]
 ) -> dict[str, float | None]:
-    """Of some backends together; None is what is not known, as when there is no backend `before`."""
+    """The rates of several backends together; None where they are not known, for example without backends `before`."""
+
     counters = ServerCounters.total(after).since(ServerCounters.total(before)) if before and after and elapsed > 0 else None
     names = ("requests", "errors", "sent", "received")
     if counters is None:

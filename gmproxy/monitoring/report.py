@@ -1,7 +1,7 @@
-"""What a process of the service has counted and measured, as one JSON object; and the same of all its processes together.
+"""The report: the counters, states and measurements of one worker, or of all workers, as one object for JSON.
 
-docs/monitoring.md explains every field. Times are seconds, sizes bytes. Counters of several workers add up; a state is the worst
-of those that the workers see, since each of them has links of its own.
+docs/monitoring.md describes its fields. Times are in seconds, sizes in bytes. When the reports of several workers are merged, counters are
+added. Each worker has its own connections to a server and its own view of its state: the worst one is reported.
 """
 
 import os
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 OPEN_FILES_OF = "/proc/self/fd"
 
-#: The worst last.
+#: The states of a server, the worst last.
 STATES_BY_SEVERITY = (UP, WARMING, FAILING, PROBING, EJECTED)
 
-#: What of a backend is a sum over the workers; what of that is no counter.
+#: States in which a server gets no requests.
+AWAY = (EJECTED, PROBING)
+
+
+#: Fields of a backend that are added over the workers; GAUGES are those that are not counters.
 GAUGES = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "journal")
 SUMS = (
     *GAUGES,
@@ -43,14 +47,14 @@ SUMS = (
 )
 
 
-#: Seconds between two listings of this process's open files: with 50,000 of them that takes 25 ms.
+#: Seconds between two listings of the open files of this process: 50,000 take 25 ms.
 LISTED_EVERY = 10.0
 
 # -- of one process
 
 
 class OpenFiles:
-    """How many files and sockets this process has open. `clock()` gives seconds."""
+    """Counts the open file descriptors of this process. `clock()` returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -58,8 +62,8 @@ class OpenFiles:
         self._listed = 0
 
     def count(self) -> int:
-        """From Linux 6.2 on as it is now, and that costs one system call. Older kernels must be asked for a list: the count is kept for
-        LISTED_EVERY seconds. May be called from a loop callback."""
+        """The number of open file descriptors. From Linux 6.2 on, this is one system call. Older kernels only list them: then the number is
+        cached for LISTED_EVERY seconds. Loop callback or greenlet."""
         size = os.stat(OPEN_FILES_OF).st_size
         if size:
             return size
@@ -74,7 +78,7 @@ OPEN_FILES = OpenFiles()
 
 
 def worker_report(worker: MonitoredWorker, now: float) -> Report:
-    """The report of one worker. `now`: its time in seconds, by which the health of servers is judged. Never waits."""
+    """The report of `worker`, the one of this process. `now`: MonitoredWorker.now(). Loop callback or greenlet."""
     return {
         "pid": os.getpid(),
         "version": __version__,
@@ -175,11 +179,11 @@ def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: f
     }
 
 
-# -- of all
+# -- of all processes
 
 
 def counters_only(report: Report) -> Report:
-    """What stays of the report of a worker that has ended: its counters."""
+    """The `report` of a worker that has ended, reduced to its counters."""
     return report | {
         "workers": [],
         "process": report["process"] | {"resident": 0, "open_files": 0},
@@ -201,8 +205,11 @@ def counters_only(report: Report) -> Report:
 
 
 def merge(reports: Sequence[Report], pid: int | None = None, other_events: Sequence[dict[str, Any]] = ()) -> Report:
-    """One report of many, as that of the process `pid`; `reports` is not empty. Those that are `counters_only` come last, and add to the
-    servers that the others know. `other_events`: of a process that serves no clients."""
+    """The `reports` of several processes merged, as the report of the process `pid`.
+
+    `reports` is not empty. Those from `counters_only` are the last: their counters are added to the servers that the other reports have.
+    `other_events`: events of the master. Worker or master.
+    """
     first = reports[0]
     known = [report for report in reports if report["workers"]] or reports
     event_lists = [report["events"] for report in reports] + ([other_events] if other_events else [])
@@ -230,7 +237,7 @@ def _sum(dicts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _merge_pools(pools: Sequence[dict[str, Any]], known: int) -> dict[str, Any]:
-    """The first `known` of them say which servers there are."""
+    """The servers are those of the first `known` pools."""
     counters = ("misses_for_errors", "backup_writes_lost", "backup_writes_differed", "flushes", "fragments")
     return (
         pools[0]
@@ -243,7 +250,8 @@ def _merge_pools(pools: Sequence[dict[str, Any]], known: int) -> dict[str, Any]:
 
 
 def _same_backends(pools: Sequence[dict[str, Any]], known: int) -> Iterable[list[dict[str, Any]]]:
-    """For each server, what the workers report of it. A server may be listed twice, and a worker may know others for a moment."""
+    """A list for each server, with its entries in the reports. A pool may list a server twice; during a reload the workers may have different
+    servers."""
     by_server: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for number, pool in enumerate(pools):
         seen: dict[tuple[str, str], int] = {}
@@ -285,26 +293,25 @@ def _merge_backends(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _state_since(backends: Sequence[dict[str, Any]], worst: dict[str, Any]) -> float:
-    """Since when the first worker has seen the state `worst`; or, where it is up, the last one."""
+    """Unix time since which the first worker sees the state of `worst`; if that is up: since which all workers see it."""
     if worst["state"] == UP:
-        return max(backend["state_since"] for backend in backends)
-    alike = (EJECTED, PROBING) if worst["state"] in (EJECTED, PROBING) else (worst["state"],)
-    return min(backend["state_since"] for backend in backends if backend["state"] in alike)
+        times: list[float] = [backend["state_since"] for backend in backends]
+        return max(times)
+    alike = AWAY if worst["state"] in AWAY else (worst["state"],)
+    times = [backend["state_since"] for backend in backends if backend["state"] in alike]
+    return min(times)
 
 
 # -- health
 
-#: States of a server that is left alone.
-AWAY = (EJECTED, PROBING)
-
 
 def health_problems(report: Report, workers: int = 1) -> list[str]:
-    """Why the service is not healthy: a list of sentences, empty if it is. `workers`: how many there should be."""
+    """The reasons why the service is unhealthy, each a line; empty if it is healthy. `workers`: their configured number."""
     problems = []
     if report["draining"]:
-        problems.append("it lets its clients go")
+        problems.append("draining: no new clients are accepted")
     if len(report["workers"]) < workers:
-        problems.append(f"{len(report['workers'])} of {workers} workers answer")
+        problems.append(f"{len(report['workers'])} of {workers} workers reply")
     for title, pool in report["pools"].items():
         if all(backend["state"] in AWAY for backend in pool["backends"]):
             problems.append(f"pool {title}: all servers are ejected")
@@ -312,7 +319,7 @@ def health_problems(report: Report, workers: int = 1) -> list[str]:
 
 
 def degradations(report: Report) -> list[str]:
-    """What a healthy service has lost: a list of sentences, one for each server that is ejected."""
+    """A line for each server that is ejected or probing; for a service that is healthy."""
     return [
         f"degraded: {backend['label']} ejected"
         for pool in report["pools"].values()

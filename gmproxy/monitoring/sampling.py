@@ -1,7 +1,7 @@
-"""The most frequent keys, and examples of requests: from a sample, in bounded memory.
+"""The most frequent keys, and examples of requests, from a sample in bounded memory.
 
-The router passes some of the requests to a Sampler. How many it skips depends on the traffic, so that the cost does not; each sampled
-request stands for those that were skipped.
+The router passes some of the requests to a Sampler. With more traffic it skips more of them, so that the cost stays the same; each sampled
+request counts for those that were skipped before it.
 """
 
 import random
@@ -14,22 +14,22 @@ from gmproxy.monitoring.slow_log import as_text
 if TYPE_CHECKING:
     from gmproxy.protocol.request import Request
 
-#: Keys that are counted at once. A key that has more than 1/COUNTERS of the traffic is found for certain, if all are sampled.
+#: Number of keys that are counted at the same time. If all requests are sampled, every key with more than 1/COUNTERS of the requests is found.
 COUNTERS = 1000
 
-#: Keys that a sample reports.
+#: Maximum number of keys in a result.
 MAX_KEYS_REPORTED = 50
 
-#: The sample is to be no larger than this, in requests a second; checked after ADAPT_AFTER requests.
+#: Maximum number of sampled requests per second, checked after every ADAPT_AFTER of them.
 SAMPLED_PER_SECOND = 500
 ADAPT_AFTER = 50
 
-#: Requests kept for `tail` at most.
+#: Maximum number of requests kept for `tail`.
 TAIL_KEPT = 1000
 
 
 class Orderable(Protocol):
-    """What the heap can sort, and a dict can hold."""
+    """Can be sorted, and be a key of a dict."""
 
     def __lt__(self, other: Any, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -39,17 +39,17 @@ Key = TypeVar("Key", bound=Orderable)
 
 
 class SpaceSaving(Generic[Key]):
-    """The most frequent of many keys with COUNTERS counters (Metwally and others, 2005): a key that is not counted yet takes the place, and
-    the count, of the rarest. A count may be too high by what the key has taken over, and never is too low."""
+    """The most frequent of many keys with a fixed number of `counters`, by the algorithm Space-Saving (Metwally and others, 2005): a key without a
+    counter replaces the rarest key and takes over its count. So a count may be too high, by what was taken over, and is never too low."""
 
     def __init__(self, counters: int = COUNTERS) -> None:
         self._counters = counters
-        self._counts: dict[Key, list[int]] = {}  # key -> [count, of which were taken over]
-        self._rarest: list[tuple[int, Key]] = []  # heap of (count, key), where the count may have grown since
+        self._counts: dict[Key, list[int]] = {}  # key -> [count, the part of it that was taken over]
+        self._rarest: list[tuple[int, Key]] = []  # heap of (count, key); the count may be out of date, too low
         self.total = 0
 
     def increment(self, key: Key, weight: int = 1) -> None:
-        """Count `key`, seen `weight` times."""
+        """Add `weight` to the count of `key`."""
         self.total += weight
         counter = self._counts.get(key)
         if counter is not None:
@@ -62,7 +62,7 @@ class SpaceSaving(Generic[Key]):
             self._counts[key] = [count + weight, count]
 
     def _replace_rarest(self, key: Key, weight: int) -> int:
-        """Let `key`, seen `weight` times, take the place of the rarest. Returns the count of that."""
+        """Replace the rarest key by `key`, whose count grows by `weight`. Returns the count of the rarest key."""
         heap = self._rarest
         while True:
             count, rarest = heap[0]
@@ -74,17 +74,19 @@ class SpaceSaving(Generic[Key]):
             heapreplace(heap, (now, rarest))
 
     def most_frequent(self, number: int) -> list[tuple[Key, int]]:
-        """[(key, count)], the most frequent first; without what a count may be too high by."""
+        """[(key, count)], the most frequent first, at most `number`. Counts are without the part that was taken over, so never too high."""
         counts = [(key, count - taken_over) for key, (count, taken_over) in self._counts.items()]
         return sorted(counts, key=lambda pair: (-pair[1], pair[0]))[:number]
 
 
 class Sampler:
-    """
-    pool    whose requests these are
-    keep    requests to be kept for `tail`
-    clock   clock() gives seconds
-    began_at   when it was made, by this clock
+    """Samples the requests of one pool.
+
+    pool        title of the pool
+    keep        maximum number of requests to keep for `tail`
+    clock       clock() returns seconds
+    unix_time   unix_time() returns the unix time
+    began_at    when it was created, by `clock`
     """
 
     def __init__(self, pool: str, keep: int, clock: Callable[[], float], unix_time: Callable[[], float]) -> None:
@@ -95,12 +97,12 @@ class Sampler:
         self._keys: SpaceSaving[tuple[bytes, bytes]] = SpaceSaving()
         self._requests: list[dict[str, Any]] = []
         self._gap = 1  # one request of this many is sampled
-        self._weight = 1  # for how many requests the next one stands
+        self._weight = 1  # number of requests that the next sampled one counts for
         self._looked = 0
         self.began_at = self._looked_at = clock()
 
     def sample_request(self, request: "Request") -> int:
-        """Look at `request`. Returns how many to skip before the next. Called by the router, in the greenlet of a session; never waits."""
+        """Add `request` to the sample. Returns the number of requests to skip. Loop callback or greenlet."""
         keys = request.keys
         key, weight = (request.key, 1) if keys is None else (random.choice(keys), len(keys))
         self._keys.increment((key, request.command.name), weight * self._weight)
@@ -133,13 +135,13 @@ class Sampler:
         self._looked_at = now
 
     def results(self) -> dict[str, Any]:
-        """The sample, for `merge_keys` and `merge_requests`; can be written as JSON."""
+        """The sample as an object for JSON, for `merge_keys` and `merge_requests`."""
         keys = [[as_text(key), command.decode(), count] for (key, command), count in self._keys.most_frequent(MAX_KEYS_REPORTED)]
         return {"pool": self._pool, "total": self._keys.total, "keys": keys, "requests": self._requests}
 
 
 def merge_keys(samples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """[{"key", "command", "pool", "count", "share"}], the most frequent first, of the results of several Samplers."""
+    """[{"key", "command", "pool", "count", "share"}], the most frequent first, from the results of several Samplers. `share`: 0 to 1."""
     counts: dict[tuple[str, str, str], int] = {}
     total = 0
     for sample in samples:
@@ -155,5 +157,6 @@ def merge_keys(samples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def merge_requests(samples: Iterable[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
-    """The sampled requests in time order, `limit` of them at most."""
+    """The kept requests in the results of several Samplers, in time order, at most `limit`."""
+
     return sorted((request for sample in samples for request in sample["requests"]), key=lambda request: request["time"])[:limit]

@@ -1,7 +1,4 @@
-"""Which requests were slow, and how late the loop is: measured on demand only, beside the latency of servers (gmproxy.backend.latency).
-
-Nothing here reads a clock: the caller passes the time.
-"""
+"""Slow requests, and the lag of the event loop. Slow requests are recorded only while latency is measured (gmproxy.backend.latency)."""
 
 import dataclasses
 from collections import deque
@@ -13,19 +10,19 @@ from gmproxy.protocol.request import ROLES
 if TYPE_CHECKING:
     from gmproxy.protocol.request import Request
 
-#: Slow requests that are remembered.
+#: Maximum number of slow requests that are kept.
 SLOW_KEPT = 200
 
-#: Seconds between two lines of the log about the slow requests of one pool.
+#: Seconds between two log lines about the slow requests of one pool.
 LOGGED_EVERY = 10.0
 
-#: Seconds over which the loop's lag is the longest.
+#: Seconds over which the longest lag is reported.
 LAG_WINDOW = 1.0
 
 
 @dataclasses.dataclass
 class SlowSummary:
-    """The slow requests of a pool since the log last had them: how many, to which servers, and the slowest of them."""
+    """The slow requests of a pool since the last log line: their number, the labels of their servers, and the slowest of them."""
 
     requests: int
     servers: set[str]
@@ -33,16 +30,16 @@ class SlowSummary:
 
 
 class SlowLog:
-    """The latest slow requests of this process. `clock()` gives the unix time."""
+    """The latest slow requests of this process. `clock()` returns the unix time."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._requests: deque[dict[str, Any]] = deque(maxlen=SLOW_KEPT)
         self._unreported: dict[str, SlowSummary] = {}  # by pool
-        self._reported_at: dict[str, float] = {}  # pool -> when the log last had a line about it
+        self._reported_at: dict[str, float] = {}  # pool -> time of its last log line
 
     def record_request(self, pool: str, label: str, request: "Request", seconds: float) -> None:
-        """Keep what is shown of `request`, for which the server `label` of `pool` needed `seconds`. Called from the loop."""
+        """Record `request` of `pool`, whose reply from the server `label` took `seconds`. Loop callback or greenlet."""
         key = request.key if request.keys is None else request.keys[0]
         facts = {
             "pool": pool,
@@ -60,11 +57,11 @@ class SlowLog:
         summary.slowest = max(summary.slowest, facts, key=lambda one: one["seconds"])
 
     def slowest(self) -> list[dict[str, Any]]:
-        """The requests that are kept, the slowest first."""
+        """The slow requests, the slowest first: [{"pool", "backend", "key", "command", "seconds", "stage", "time"}]."""
         return sorted(self._requests, key=lambda facts: -facts["seconds"])
 
     def take_unreported(self, now: float) -> list[SlowSummary]:
-        """What is to be logged now: one for each pool that has slow requests, and had none taken in the last LOGGED_EVERY seconds. `now`:
+        """The summaries to log now, one for each pool with slow requests and without a summary in the last LOGGED_EVERY seconds. `now`: monotonic
         seconds."""
         due = [pool for pool in self._unreported if now - self._reported_at.get(pool, -LOGGED_EVERY) >= LOGGED_EVERY]
         self._reported_at.update(dict.fromkeys(due, now))
@@ -72,15 +69,15 @@ class SlowLog:
 
 
 class LoopLag:
-    """How late the loop came to what was due, at worst, over the last LAG_WINDOW seconds."""
+    """The longest delay of the event loop's timer in the last LAG_WINDOW seconds."""
 
     def __init__(self) -> None:
         self._last: float | None = None
         self._until = 0.0
-        self._worst = [0.0, 0.0]  # of this window, and of the one before
+        self._worst = [0.0, 0.0]  # in this window, and in the previous one
 
     def observe(self, now: float, interval: float) -> None:
-        """Called from the loop every `interval` seconds, or later; `now`: seconds."""
+        """Record the delay. Called by a timer every `interval` seconds; `now`: monotonic seconds. Loop callback."""
         if now >= self._until:
             self._worst = [0.0, self._worst[0]]
             self._until = now + LAG_WINDOW
@@ -90,9 +87,11 @@ class LoopLag:
 
     @property
     def seconds(self) -> float:
+        """The longest delay in this window and the previous one."""
         return max(self._worst)
 
 
 def as_text(key: bytes) -> str:
-    """`key` (bytes) as text that JSON can hold; what is no UTF-8 is escaped."""
+    """`key` as text for JSON; bytes that are not UTF-8 are escaped."""
+
     return key.decode("utf-8", "backslashreplace")

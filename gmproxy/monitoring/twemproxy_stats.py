@@ -1,4 +1,4 @@
-"""The report in the format of twemproxy's stats port, so that what reads twemproxy's counters reads ours."""
+"""The report in the JSON format of twemproxy's stats port, for programs that read twemproxy's counters."""
 
 import json
 import socket
@@ -8,18 +8,18 @@ from typing import Any
 from gmproxy.config.nutcracker_options import VERSION
 from gmproxy.monitoring.interfaces import Report
 
-#: Why requests failed, as twemproxy sorts it; what is not here is a server_err.
+#: Reason words that twemproxy counts as server_eof and as server_timedout; all others are server_err.
 EOF_REASONS, TIMEOUT_REASONS = ("closed",), ("timeout",)
 
-#: No request was sent: no error of the server's.
+#: Reason words of requests that were not sent: twemproxy counts them in none of these.
 NOT_SENT = ("ejected", "overload")
 
 
 def render(report: Report) -> bytes:
-    """JSON without line breaks."""
+    """`report` as JSON in one line, without a line end. Loop callback or greenlet."""
     pools = report["pools"].values()
     emulated = any(pool["options"]["compat"] == "nutcracker" for pool in pools)
-    # twemproxy counts all its sockets here: of clients, of servers, and one that listens for each pool.
+    # As in twemproxy, these count all sockets: of clients, of servers, and a listening one for each pool.
     opened = len(pools) + sum(backend["connects"] for pool in pools for backend in pool["backends"])
     are_open = len(pools) + sum(backend["links"] for pool in pools for backend in pool["backends"])
     return _object(
@@ -37,7 +37,8 @@ def render(report: Report) -> bytes:
 
 
 def _object(values: Mapping[str, Any]) -> str:
-    """With twemproxy's blanks, since some of what reads it compares text: `"name":1, "pool": {...},"pool": {...}`."""
+    """JSON with the blanks where twemproxy has them, since some programs compare the text: `"name":1, "pool": {...},"pool": {...}`."""
+
     text = "".join(
         f"{json.dumps(name)}: {_object(value)}," if isinstance(value, Mapping) else f"{json.dumps(name)}:{json.dumps(value)}, "
         for name, value in values.items()

@@ -300,7 +300,7 @@ def test_a_proxy_that_does_not_answer(browser, site):
 
 
 def test_a_proxy_that_never_answered(browser, site):
-    site.report = {"error": "no worker answers"}
+    site.report = {"error": "no worker replies"}
     browser.open(site.url)
     browser.reads("#silence", "its answer is no report")
     assert browser.text("#main") == ""

@@ -25,7 +25,7 @@ QUICKER = {
     "backend.health": {"FIRST_PROBE_DELAY": 0.05},
     "backend.health_check": {"IDENTIFY_AGAIN": 0.2},
     "monitoring.logging_setup": {"WINDOW": 0.5},
-    "monitoring.admin_server": {"REPORT_KEPT": 0.0},
+    "monitoring.admin_server": {"REPORT_CACHED": 0.0},
     "backend.server_stats": {"KEPT_FOR": 0.0},
     "process.master": {"STEADY": 0.0},
     "monitoring.control_commands": {"LONGEST_SAMPLE": 0.2, "SAMPLE_GRACE": 0.2},

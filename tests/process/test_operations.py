@@ -119,7 +119,7 @@ def test_two_cannot_sample_at_once(service):
     for thread in asking:
         thread.join()
     first, second = told  # who is refused hears of it at once
-    assert first == {"error": "requests are being sampled already"}
+    assert first == {"error": "another hotkeys or tail is running: try again when it has ended"}
     assert second["seconds"] == 1 and ("requests" in second or "keys" in second)
 
 

@@ -204,7 +204,7 @@ def test_a_fault_behind_a_path_is_answered_500_without_its_traceback(server, cap
     request = b"GET /fault HTTP/1.1\r\nHost: localhost\r\n\r\n"
     answers = talk(server, request + request.replace(b"GET", b"HEAD"))
     assert statuses(answers) == ["500", "500"], "and the connection goes on"
-    assert answers.count("internal error, see the log\n") == 1
+    assert answers.count("internal error: see the log\n") == 1
     assert "Zero" not in answers
     assert answers.count("Content-Length: 28\r\n") == 2
     assert internal_errors.count() == before + 2

@@ -192,6 +192,6 @@ def test_a_merge_can_be_sent_and_merged_again():
 def test_troubles():
     well = of_worker(1, backend(), backend("b:2", state="ejected"))
     assert report.health_problems(well) == []
-    assert report.health_problems(well, workers=2) == ["1 of 2 workers answer"]
-    assert report.health_problems(well | {"draining": True}) == ["it lets its clients go"]
+    assert report.health_problems(well, workers=2) == ["1 of 2 workers reply"]
+    assert report.health_problems(well | {"draining": True}) == ["draining: no new clients are accepted"]
     assert report.health_problems(of_worker(1, backend(state="probing"))) == ["pool default: all servers are ejected"]
