@@ -1,6 +1,6 @@
 """gmproxy: a memcached proxy. Many servers behind it look like one memcached."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from gmproxy.compiled import choose_build
 

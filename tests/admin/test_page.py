@@ -72,7 +72,7 @@ def test_all_is_well(browser, site):
     browser.reads("#verdict", "All 2 servers are up")
     assert browser.run("document.title") == "All 2 servers are up – gmproxy"
     assert [row.startswith(f"up 60 min 10.0.0.{number}:11211") for number, row in enumerate(rows(browser), 1)] == [True, True]
-    assert "0.1.0 pure, up 60 min" in browser.text("#build")
+    assert "1.2.3 pure, up 60 min" in browser.text("#build")
 
 
 def test_a_server_that_is_down_is_told_in_words_shape_and_colour(browser, site):

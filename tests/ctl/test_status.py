@@ -7,6 +7,7 @@ from support.keys import keys_by_server
 from support.reports import THEN, backend, pool, report
 from support.timing import eventually, milliseconds
 
+from gmproxy import __version__
 from gmproxy.console import status
 
 
@@ -26,7 +27,7 @@ def test_what_it_shows():
     )
     spare = backend("10.0.0.9:11211", role="backup", share=0)
     assert status.format_report(report({"default": pool(named, down, spare)})) == [
-        "gmproxy 0.1.0 (pure), pid 4711, 1 worker, up 60 min, memory 40.0 MB, loop lag 1.00 ms",
+        "gmproxy 1.2.3 (pure), pid 4711, 1 worker, up 60 min, memory 40.0 MB, loop lag 1.00 ms",
         "",
         "pool default: 3 of 4096 clients, 3000 requests, 75.0 % hits, 3 errors",
         "STATE            FOR     SERVER                          SHARE  LINKS  IN FLIGHT  REQUESTS    HITS     P50      P99  ERRORS  LAST ERROR",
@@ -41,7 +42,7 @@ def test_all_is_well(service, ask):
     running = service()
     said = ask(running, "status")
     assert (said.status, said.err) == (0, "")
-    assert said.lines[0].startswith("gmproxy 0.1.0 (") and f"pid {running.pid}, 1 worker" in said.lines[0]
+    assert said.lines[0].startswith(f"gmproxy {__version__} (") and f"pid {running.pid}, 1 worker" in said.lines[0]
     assert all(server.address in said.out for server in running.servers)
     assert "\x1b" not in said.out
 

@@ -70,7 +70,7 @@ def report(pools=None, events=(), time=THEN, **changes):
     """`pools`: {name: pool()}; two servers that are up, if none."""
     made = {
         "pid": 4711,
-        "version": "0.1.0",
+        "version": "1.2.3",
         "build": "pure",
         "started": THEN - 3600,
         "time": time,
