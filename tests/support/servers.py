@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -36,6 +36,9 @@ PORTS = ports_of(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("
 #: The memcached of this system, and another one to run the same tests with: another version, for example.
 MEMCACHED = shutil.which("memcached")
 OTHER_MEMCACHED = os.environ.get("GMPROXY_TEST_MEMCACHED")
+
+#: True if coverage.py measures which lines the processes that the tests start run: see scripts/coverage.
+MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
 
 #: What runs a command of the proxy.
 COMMANDS = {
@@ -260,6 +263,8 @@ class Proxy(Process):
         eventually(self._answers, what="the proxy answers clients")
 
     def __exit__(self, *failure):
+        if MEASURED and self.is_running:
+            self._end_and_save()
         super().__exit__(*failure)
         self._stdout.close()
         self._stderr.close()
@@ -272,6 +277,12 @@ class Proxy(Process):
                 return talk.ask(b"version\r\n")
         except (OSError, AssertionError):  # perhaps somebody who looks for a free port listened there for a moment
             return False
+
+    def _end_and_save(self):
+        """A process that is killed does not save which lines it has run."""
+        self.resume()
+        with suppress(subprocess.TimeoutExpired):
+            self.stop()
 
     def talk(self):
         return Talk(self.port, self.host, self.path)
