@@ -4,6 +4,8 @@
 # make test-long     those that take minutes, or need what is not on every machine: other projects' test suites, other clients and monitors
 # make test-faults   those with failing servers, wires and workers, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1; with
 #                    GMPROXY_TEST_MEMCACHED=PATH every second server is that memcached
+# make coverage      which lines the tests run, those of tests/injection left out: in the terminal, and as HTML in build/coverage. Takes three
+#                    times as long as make test or more
 # make lint          ruff (rules and format) and mypy
 # make bench         CPU per request beside twemproxy's nutcracker
 # make bench-report  the same and more, to docs/performance: BENCH_ARGUMENTS=--stored draws anew what was measured before
@@ -36,7 +38,7 @@ LINTERS := $(VENV)/.linters
 # The packages of a list in pyproject.toml, such as an extra, each in quotes.
 packages = $(shell sed -n 's/^$(1) = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: run test test-long lint format test-faults bench bench-report build dist test-package generated clean
+.PHONY: run test test-long coverage lint format test-faults bench bench-report build dist test-package generated clean
 
 run: $(INSTALLED)
 	@exec ./scripts/run-demo $(BIN)
@@ -49,6 +51,10 @@ test-long: $(BUILT) $(TEST_TOOLS)
 
 test-faults: $(BUILT) $(TEST_TOOLS)
 	FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(BIN)/python -m pytest tests/faults -v -s $(TEST_ARGUMENTS)
+
+coverage: $(TEST_TOOLS)
+	@$(BIN)/python -c 'import coverage' 2>/dev/null || $(PIP) $(call packages,coverage)
+	@./scripts/coverage $(BIN)/python $(TEST_ARGUMENTS)
 
 lint: $(BUILT) $(LINTERS)
 	$(BIN)/ruff check
