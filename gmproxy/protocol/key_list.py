@@ -5,7 +5,7 @@
 
 This hot module is written twice: key_list.pyx does the same with C arrays and memcpy. A key costs some ten steps on its way, and as many
 Python integers, slices and bytes objects cost more than asking the servers. Where a value ends is decided by value_header.py, of which there is
-one source. tests/unit/test_retrieval.py and tests/differential/test_reply_mutations.py hold both builds to one behaviour.
+one source. tests/unit/protocol/test_key_list.py and tests/differential/test_reply_mutations.py hold both builds to one behaviour.
 """
 
 from collections.abc import Iterable, Sequence

@@ -2,7 +2,7 @@
 
 This hot module is written twice: recv_buffer.pyx does the same with C pointers, so that nothing is copied before a message is cut out. The
 sockets belong to gmproxy.transport. Where a message ends is decided by the parsers, and where a value ends by value_header.py, of which there
-is one source. tests/unit/test_stream.py and tests/differential/test_reply_mutations.py hold both builds to one behaviour.
+is one source. tests/unit/protocol/test_recv_buffer.py and tests/differential/test_reply_mutations.py hold both builds to one behaviour.
 
 Both parsers, of clients' requests and of servers' replies, read from one of these. Time stays linear however the bytes are cut:
 a search for a line end goes on where the last one stopped, and a long data block in many chunks is joined once.

@@ -2,7 +2,7 @@
 been told reads until nothing is left.
 
 This hot module is written twice, as plain.py is: epoll.pyx calls epoll_ctl(2) and epoll_wait(2), and keeps what they report in an array, where
-Python's select.epoll makes a list of tuples. tests/unit/test_epoll.py holds both to one behaviour.
+Python's select.epoll makes a list of tuples. tests/unit/transport/test_epoll.py holds both to one behaviour.
 """
 
 from gevent.monkey import get_original

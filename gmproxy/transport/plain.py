@@ -1,7 +1,7 @@
 """Accepting, receiving, sending and closing without encryption. Nothing else touches a client's socket, or a server's on the path of a request.
 
 This hot module is written twice, since a system call whose buffer is a C pointer cannot be written in Python: plain.pyx calls recv(2) and
-send(2) on memory that its callers own, where Python's `socket` makes an object for each chunk. tests/unit/test_plain_transport.py holds both
+send(2) on memory that its callers own, where Python's `socket` makes an object for each chunk. tests/unit/transport/test_plain.py holds both
 to one behaviour.
 """
 

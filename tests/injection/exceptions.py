@@ -156,7 +156,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "process.worker:_record_exception",
     ),
     "with --verbose alone, where each client is logged; Sessions.accept does the same for all others": ("client.sessions:Sessions.add",),
-    "once in ten seconds, and not before there are two reports: tests/unit/test_history.py": (
+    "once in ten seconds, and not before there are two reports: tests/unit/monitoring/test_history.py": (
         "monitoring.history:_values",
         "monitoring.rates:ServerCounters.hit_ratio",
         "monitoring.rates:ServerCounters.since",
@@ -172,14 +172,14 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "monitoring.log_output:NonBlockingStderr.flush",
         "monitoring.log_output:NonBlockingStderr.fileno",
     ),
-    "an operator or a worker that takes its messages late: tests/unit/test_peers.py": (
+    "an operator or a worker that takes its messages late: tests/unit/process/test_peer.py": (
         "system.select_loop:SelectLoop.add_writer",
         "system.select_loop:SelectLoop.remove_writer",
         "process.gevent_loop:GeventLoop.add_writer",
         "process.gevent_loop:GeventLoop.remove_writer",
         "process.peer:Peer._start_timer.check",
     ),
-    "servers by name, or with a password: tests/unit/test_net.py, tests/proxy/test_login.py": (
+    "servers by name, or with a password: tests/unit/backend/test_connect.py, tests/proxy/test_login.py": (
         "backend.resolver:Names._name",
         "backend.resolver:Names._run_lookup",
         "backend.resolver:_ask_system",
@@ -202,7 +202,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "placement.locators:MagentRing.locate_in",
         "placement.locators:Rendezvous.locate_in",
     ),
-    "a listing of more keys than are kept in memory: tests/unit/test_spill.py, tests/proxy/test_key_listings.py": (
+    "a listing of more keys than are kept in memory: tests/unit/system/test_spill.py, tests/proxy/test_key_listings.py": (
         "system.spill:_open",
         "client.key_listings:_result_or_error",
     ),

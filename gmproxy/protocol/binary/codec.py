@@ -1,7 +1,7 @@
 """Packets of the binary protocol as bytes: numbers out of a header, and numbers, a key and a value into a packet.
 
 This hot module is written twice: with Python's `struct`, a header took as long as all else about a get (the benchmark's curve of protocols), so
-codec.pyx does it with C pointers. tests/unit/test_packing.py and tests/differential/test_reply_mutations.py hold both builds to one
+codec.pyx does it with C pointers. tests/unit/protocol/binary/test_codec.py and tests/differential/test_reply_mutations.py hold both builds to one
 behaviour. Where a packet ends is decided by their callers, of which there is one source.
 """
 

@@ -1,4 +1,4 @@
-"""The system calls on the path of a request, in both builds of the module: one behaviour. Receiving is tested in test_stream.py."""
+"""The system calls on the path of a request, in both builds of the module: one behaviour. Receiving is tested in protocol/test_recv_buffer.py."""
 
 import errno
 import os
