@@ -1,7 +1,13 @@
-"""Requests for unit tests, without a parser."""
+"""Requests for unit tests, made without a parser or with one."""
 
 from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
+from gmproxy.protocol.binary.requests import BinaryParser
+from gmproxy.protocol.text.requests import TextParser
+from support.packets import Answer, taken_apart
+
+#: Bytes that a value may have in these requests.
+MAX_ITEM_SIZE = 1000
 
 
 def request_for(line, keys=None):
@@ -15,3 +21,40 @@ def request_for(line, keys=None):
     request = message.Request(command, key, line)
     request.keys = keys
     return request
+
+
+def parsed_request(line):
+    """The Request for a text client's `line`, data block included, as it leaves the router."""
+    parser = TextParser(1024 * 1024)
+    parser.stream.feed(line)
+    request = parser.next_request()
+    assert request.command is not None, request.reply
+    if request.keys:
+        request.line = request.keys.command_line(request.line)
+    return request
+
+
+def binary_parser(*chunks):
+    """The parser of a binary client from which `chunks` have arrived."""
+    parser = BinaryParser(MAX_ITEM_SIZE)
+    for chunk in chunks:
+        parser.stream.feed(chunk)
+    return parser
+
+
+def binary_requests(data):
+    """All Requests in the packets `data`."""
+    return list(iter(binary_parser(data).next_request, None))
+
+
+def binary_request(data):
+    """The only Request in the packets `data`."""
+    (request,) = binary_requests(data)
+    return request
+
+
+def binary_replies(data, reply) -> list[Answer]:
+    """What the client that sent the packets `data`, a single request, receives if a text server replies `reply`."""
+    request = binary_request(data)
+    request.reply = reply
+    return taken_apart(request.renderer.render(request))

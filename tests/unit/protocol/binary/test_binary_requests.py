@@ -1,39 +1,14 @@
-"""Packets in, requests out, and their answers as packets. That memcached answers the same is for tests/differential to say."""
+"""The requests in what a client of the binary protocol sends. tests/differential compares the replies with those of memcached."""
 
 import pytest
 from support.packets import Answer, count, packet, store, taken_apart, touch
+from support.requests import MAX_ITEM_SIZE, binary_parser, binary_replies, binary_request, binary_requests
 
 from gmproxy.protocol import commands, limits
 from gmproxy.protocol import request as message
-from gmproxy.protocol.binary import requests as binary
 
-MAX_ITEM_SIZE = 1000
 ODD = b"a b\r\n\0"  # a key that cannot stand in a line
 ODD_WORD = b"YSBiDQoA"
-
-
-def parser_of(*chunks):
-    parser = binary.BinaryParser(MAX_ITEM_SIZE)
-    for chunk in chunks:
-        parser.stream.feed(chunk)
-    return parser
-
-
-def requests(data):
-    parser = parser_of(data)
-    return list(iter(parser.next_request, None))
-
-
-def understood(data):
-    (request,) = requests(data)
-    return request
-
-
-def heard(data, reply):
-    """The Answers that the client that said `data` gets when a server says `reply`."""
-    request = understood(data)
-    request.reply = reply
-    return taken_apart(request.renderer.render(request))
 
 
 # -- in
@@ -68,7 +43,7 @@ def heard(data, reply):
     ],
 )
 def test_what_a_server_is_asked(data, line):
-    assert understood(data).line == line
+    assert binary_request(data).line == line
 
 
 @pytest.mark.parametrize(
@@ -90,25 +65,25 @@ def test_what_a_server_is_asked(data, line):
     ],
 )
 def test_what_the_router_is_told(data, facts):
-    request = understood(data)
+    request = binary_request(data)
     assert [fact for fact in ("is_read", "is_write", "conditional", "idempotent") if getattr(request.command, fact)] == facts.split()
     assert request.key == data[24 + data[4] : 24 + data[4] + data[3]]
 
 
 @pytest.mark.parametrize("name", ["version", "stat", "quit", "quitQ"])
 def test_what_the_proxy_answers_itself_is_the_command_of_the_text_protocol(name):
-    request = understood(packet(name))
+    request = binary_request(packet(name))
     assert request.command is commands.COMMANDS[{"stat": b"stats", "quitQ": b"quit"}.get(name, name.encode())]
     assert (request.key, request.keys) == (b"", [])
 
 
 def test_stat_with_a_name():
-    assert understood(packet("stat", b"settings")).keys == [b"settings"]
+    assert binary_request(packet("stat", b"settings")).keys == [b"settings"]
 
 
 @pytest.mark.parametrize("data", [packet("noop"), packet("verbosity", extras=bytes(4))])
 def test_what_needs_no_server(data):
-    request = understood(data)
+    request = binary_request(data)
     (answer,) = taken_apart(request.reply)
     assert request.command is None and (answer.status, answer.value, answer.opaque) == (0, b"", b"abcd")
 
@@ -118,13 +93,13 @@ def test_what_needs_no_server(data):
 
 def test_quiet_gets_that_arrived_together_are_one():
     run = packet("getQ", b"a") + packet("getkQ", b"b") + packet("getQ", b"a")
-    one, noop = requests(run + packet("noop"))
+    one, noop = binary_requests(run + packet("noop"))
     assert (one.line, one.keys, one.key) == (b"gets ", [b"a", b"b", b"a"], b"a")
     assert noop.command is None
 
 
 def test_a_get_ends_the_run():
-    one, other = requests(packet("getQ", b"a") + packet("getk", b"b") + packet("getQ", b"c"))
+    one, other = binary_requests(packet("getQ", b"a") + packet("getk", b"b") + packet("getQ", b"c"))
     assert (one.keys, other.line) == ([b"a", b"b"], b"gets c\r\n")
 
 
@@ -132,14 +107,14 @@ def test_a_get_ends_the_run():
     "data", [packet("get", b"b"), packet("getQ", ODD), packet("noop"), store("set", b"b", b""), packet("getQ", b"b", magic=0)]
 )
 def test_what_is_not_part_of_a_run(data):
-    parser = parser_of(packet("getQ" if data[1] else "get", b"a") + data)
+    parser = binary_parser(packet("getQ" if data[1] else "get", b"a") + data)
     assert parser.next_request().line == b"gets a\r\n"
     assert parser.stream.size() == len(data)
 
 
 def test_a_run_has_an_end():
     keys = [b"key%d" % number for number in range(limits.MAX_QUIET_GETS + 3)]
-    one, other = requests(b"".join(packet("getQ", key) for key in keys))
+    one, other = binary_requests(b"".join(packet("getQ", key) for key in keys))
     assert [*one.keys, *other.keys] == keys and len(one.keys) == limits.MAX_QUIET_GETS
 
 
@@ -161,7 +136,7 @@ END = b"END\r\n"
     ],
 )
 def test_of_a_run_each_gets_its_own_answer(reply, opaques):
-    answers = heard(RUN, reply)
+    answers = binary_replies(RUN, reply)
     assert "".join(answer.opaque.decode().lstrip("0") for answer in answers) == opaques
     for answer in answers:
         if answer.opaque == b"0002":
@@ -173,93 +148,8 @@ def test_of_a_run_each_gets_its_own_answer(reply, opaques):
 
 
 def test_an_error_is_told_to_all_of_a_run():
-    answers = heard(RUN, b"SERVER_ERROR timeout a:1\r\n")
+    answers = binary_replies(RUN, b"SERVER_ERROR timeout a:1\r\n")
     assert [(answer.status, answer.value) for answer in answers] == [(0x84, b"timeout a:1")] * 3
-
-
-# -- out
-
-
-@pytest.mark.parametrize(
-    "data, reply, status, rest",
-    [
-        (packet("get", b"a"), A + END, 0, (7, b"\0\0\0\5", b"", b"hi")),
-        (packet("getk", b"a"), A + END, 0, (7, b"\0\0\0\5", b"a", b"hi")),
-        (packet("get", b"a"), END, 1, (0, b"", b"", b"Not found")),
-        (packet("getk", b"a"), END, 1, (0, b"", b"a", b"")),
-        (packet("getk", ODD), b"VA 4 f5 c7\r\n\r\n\r\n\r\n", 0, (7, b"\0\0\0\5", ODD, b"\r\n\r\n")),
-        (packet("getk", ODD), b"EN\r\n", 1, (0, b"", ODD, b"")),
-        (touch("touch", b"a"), b"HD f5 c7\r\n", 0, (7, b"\0\0\0\5", b"", b"")),
-        (touch("touch", b"a"), b"EN\r\n", 1, (0, b"", b"", b"Not found")),
-        (touch("gatk", b"a"), b"VA 0 f0 c7 W\r\n\r\n", 0, (7, bytes(4), b"a", b"")),
-        (store("set", b"a", b""), b"HD c18446744073709551615\r\n", 0, (2**64 - 1, b"", b"", b"")),
-        (store("set", b"a", b""), b"EX c0\r\n", 2, (0, b"", b"", b"Data exists for key.")),
-        (store("set", b"a", b""), b"NF c0\r\n", 1, (0, b"", b"", b"Not found")),
-        (store("add", b"a", b""), b"NS c0\r\n", 2, (0, b"", b"", b"Data exists for key.")),
-        (store("replace", b"a", b""), b"NS c0\r\n", 1, (0, b"", b"", b"Not found")),
-        (packet("append", b"a", b""), b"NS c0\r\n", 5, (0, b"", b"", b"Not stored.")),
-        (packet("delete", b"a"), b"HD\r\n", 0, (0, b"", b"", b"")),
-        (packet("delete", b"a"), b"NF\r\n", 1, (0, b"", b"", b"Not found")),
-        (count("incr", b"a"), b"VA 20 c7\r\n18446744073709551615\r\n", 0, (7, b"", b"", b"\xff" * 8)),
-        (
-            count("incr", b"a"),
-            b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
-            6,
-            (0, b"", b"", b"Non-numeric server-side value for incr or decr"),
-        ),
-        (packet("flush"), b"OK\r\n", 0, (0, b"", b"", b"")),
-        (packet("flush"), b"CLIENT_ERROR flush_all not allowed\r\n", 0x20, (0, b"", b"", b"Auth failure.")),
-        (packet("version"), b"VERSION 1.6.18 x\r\n", 0, (0, b"", b"", b"1.6.18 x")),
-        (packet("quit"), b"", 0, (0, b"", b"", b"")),
-        (store("set", b"a", b""), b"SERVER_ERROR object too large for cache\r\n", 3, (0, b"", b"", b"Too large.")),
-        (store("set", b"a", b""), b"SERVER_ERROR out of memory storing object\r\n", 0x82, (0, b"", b"", b"Out of memory")),
-        (store("set", b"a", b""), b"ERROR\r\n", 0x84, (0, b"", b"", b"ERROR")),
-        (packet("getQ", b"a"), b"SERVER_ERROR closed a:1\r\n", 0x84, (0, b"", b"", b"closed a:1")),
-    ],
-)
-def test_answers(data, reply, status, rest):
-    (answer,) = heard(data, reply)
-    assert (answer.status, answer[2:6], answer.opaque) == (status, rest, b"abcd")
-
-
-@pytest.mark.parametrize(
-    "data, reply",
-    [
-        (packet("getQ", b"a"), END),
-        (packet("getkQ", ODD), b"EN\r\n"),
-        (touch("gatQ", b"a"), b"EN\r\n"),
-        (store("setQ", b"a", b""), b"HD\r\n"),
-        (packet("appendQ", b"a", b""), b"HD\r\n"),
-        (packet("deleteQ", b"a"), b"HD\r\n"),
-        (count("incrQ", b"a"), b"VA 1 c7\r\n5\r\n"),
-        (packet("flushQ"), b"OK\r\n"),
-        (packet("quitQ"), b""),
-    ],
-)
-def test_what_a_quiet_command_does_not_say(data, reply):
-    assert heard(data, reply) == []
-
-
-@pytest.mark.parametrize(
-    "data, reply, status",
-    [
-        (store("setQ", b"a", b""), b"EX\r\n", 2),
-        (store("addQ", b"a", b""), b"NS\r\n", 2),
-        (packet("deleteQ", b"a"), b"NF\r\n", 1),
-        (touch("gatQ", b"a"), b"VA 0 f0 c1\r\n\r\n", 0),
-        (count("incrQ", b"a"), b"NF\r\n", 1),
-    ],
-)
-def test_and_what_it_says(data, reply, status):
-    (answer,) = heard(data, reply)
-    assert answer.status == status
-
-
-def test_statistics_are_packets_and_an_empty_one():
-    answers = heard(packet("stat"), b"STAT pid 5\r\nSTAT version 1 2 3\r\nEND\r\n")
-    assert [(answer.key, answer.value) for answer in answers] == [(b"pid", b"5"), (b"version", b"1 2 3"), (b"", b"")]
-    assert [answer.key for answer in heard(packet("stat", b"reset"), b"RESET\r\n")] == [b""]
-    assert [answer.status for answer in heard(packet("stat", b"x"), b"ERROR\r\n")] == [1]
 
 
 # -- what is refused
@@ -286,36 +176,36 @@ def test_statistics_are_packets_and_an_empty_one():
 )
 def test_after_a_packet_that_is_not_right_nothing_can_be_trusted(data, status):
     with pytest.raises(message.ClientProtocolError) as caught:
-        parser_of(data).next_request()
+        binary_parser(data).next_request()
     (answer,) = taken_apart(caught.value.reply)
     assert answer.status == status
 
 
 def test_another_magic_is_left_without_a_word():
     with pytest.raises(message.ClientProtocolError) as caught:
-        parser_of(packet("noop", magic=0x81)).next_request()
+        binary_parser(packet("noop", magic=0x81)).next_request()
     assert caught.value.reply == b""
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"x" * 5000])
 def test_an_unknown_opcode_is_refused_and_its_body_thrown_away(body):
-    refused, noop = requests(packet(0x55, body[:3], body[3:]) + packet("noop"))
+    refused, noop = binary_requests(packet(0x55, body[:3], body[3:]) + packet("noop"))
     assert taken_apart(refused.reply)[0][:2] == (0x55, 0x81)
     assert taken_apart(noop.reply)[0].name == "noop"
 
 
 @pytest.mark.parametrize("name, deletes", [("set", True), ("setQ", True), ("add", False), ("replaceQ", False)])
 def test_a_value_that_is_too_large(name, deletes):
-    *delete, refused, noop = requests(store(name, b"a", b"x" * (MAX_ITEM_SIZE + 1)) + packet("noop"))
+    *delete, refused, noop = binary_requests(store(name, b"a", b"x" * (MAX_ITEM_SIZE + 1)) + packet("noop"))
     assert taken_apart(refused.reply)[0].status == 3
     assert [request.line for request in delete] == [b"md a\r\n"] * deletes
     assert all(request.quiet for request in delete)
 
 
 def test_a_long_key_that_is_not_text_has_no_room_in_a_command_of_the_text_protocol():
-    assert taken_apart(understood(packet("get", b" " * 187)).reply)[0].status == 4
-    assert understood(packet("get", b" " * 186)).reply is None
-    assert understood(packet("get", b"k" * 250)).reply is None
+    assert taken_apart(binary_request(packet("get", b" " * 187)).reply)[0].status == 4
+    assert binary_request(packet("get", b" " * 186)).reply is None
+    assert binary_request(packet("get", b"k" * 250)).reply is None
 
 
 # -- cut anywhere
@@ -339,11 +229,11 @@ def facts(request):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 23, 24, 25, 100, 1000])
 def test_cuts_change_nothing(size):
-    parser = parser_of()
+    parser = binary_parser()
     found = []
     for start in range(0, len(ALL), size):
         parser.stream.feed(ALL[start : start + size])
         found += map(facts, iter(parser.next_request, None))
-    assert found == [facts(request) for request in requests(ALL)]
+    assert found == [facts(request) for request in binary_requests(ALL)]
     assert len(found) == 9
     assert parser.stream.size() == 0

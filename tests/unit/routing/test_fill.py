@@ -1,0 +1,282 @@
+"""Which items are copied from the backup to the primary, and what the client receives: with servers that only record requests."""
+
+import pytest
+from support.requests import request_for
+from support.routes import Client, KeepingServer
+
+from gmproxy.placement.locators import SingleServer
+from gmproxy.protocol.request import BACKUP, INTERNAL_ERROR
+from gmproxy.routing import fetch
+from gmproxy.routing.counters import RouteCounters
+from gmproxy.routing.fill import Adds, FetchFirst, Fill, FillBeforeChange, MissCheck
+from gmproxy.routing.shard import Shard
+
+A = b"VALUE a 0 1\r\n1\r\n"
+
+# -- what is fetched, and by whom it is kept
+
+
+class Primary(KeepingServer):
+    """Takes notes of how warm it is, too."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.options.refill_ttl = 33
+        self.ask_backup_on_miss = True
+        self.told = []  # (asked, found)
+
+    def lacked(self, asked, found):
+        self.told.append((asked, found))
+
+
+class Play:
+    """A cold primary and its backup.
+
+    filled     lines by which the primary gets values
+    questions  that the backup was asked
+    released   changes whose key was filled
+    """
+
+    def __init__(self):
+        self.primary = Primary()
+        self.backup = KeepingServer(2)
+        self.client = Client()
+        self.released = []
+        self.held = set()
+        source = Shard(SingleServer(0), [self.backup], [self.backup], [self.backup], RouteCounters())
+        self.fill = Fill(self.primary, source, Adds(self.primary, None))
+        self.change = FillBeforeChange(self.primary, self.fill, self.held, self.released.append)
+
+    @property
+    def filled(self):
+        return [line for line in self.primary.lines if line.startswith(b"add ")]
+
+    @property
+    def questions(self):
+        return self.backup.sent
+
+    def wait(self, line=b"incr k 1\r\n"):
+        """A change that needs to have its key fetched first. Returns it."""
+        request = request_for(line)
+        request.sink = self.client
+        self.change.send(request)
+        return request
+
+    def ask(self, line, reply, *keys):
+        """A read, of `keys` if they are several, that the primary answers with `reply`. Returns it."""
+        request = request_for(line, list(keys) or None)
+        request.sink = Client()
+        self.client = request.sink
+        self.fill.send(request)
+        self.primary.answer(request, reply, reply.count(b"VALUE ") + reply.startswith((b"HD", b"VA")))
+        return request
+
+    def answer(self, number, reply):
+        return self.backup.answer(self.questions[number], reply)
+
+    def fail(self, number):
+        return self.backup.fail(self.questions[number])
+
+
+FIVE = b"VA 1 f7 t60\r\n5\r\n"
+ADD_FIVE = b"add k 7 60 1\r\n5\r\n"
+
+
+@pytest.fixture
+def play():
+    return Play()
+
+
+def test_nothing_is_missing_after_all(play):
+    """A key that is asked twice may be found once and then no more: `gat -1 a a`. One answer to it is enough."""
+    play.ask(b"gat -1 a a\r\n", A + b"END\r\n", b"a", b"a")
+    assert (play.client.heard, play.questions) == ([A + b"END\r\n"], [])
+
+
+@pytest.mark.parametrize("reply, filled", [(FIVE, [ADD_FIVE]), (b"EN\r\n", []), (None, [])])
+def test_a_change_is_sent_once_its_key_was_filled(play, reply, filled):
+    change = play.wait()
+    assert [(question.line, question.role) for question in play.questions] == [(b"mg k f t v\r\n", BACKUP)]
+    assert isinstance(play.questions[0].sink, FetchFirst)
+    assert play.released == [] and list(play.primary.fetches) == [b"k"] and play.held == {change}
+    if reply is None:
+        play.fail(0)
+    else:
+        play.answer(0, reply)
+    assert (play.filled, play.released, play.primary.fetches, play.held) == (filled, [change], {}, set())
+    assert play.client.heard == []  # of what becomes of it, the client hears from the route that has it now
+
+
+def test_a_backup_that_knows_no_meta_commands_is_asked_again(play):
+    change = play.wait()
+    play.answer(0, b"ERROR\r\n")
+    assert play.questions[1].line == b"get k\r\n" and play.released == []
+    play.answer(1, b"VALUE k 7 1\r\n5\r\nEND\r\n")
+    assert (play.filled, play.released, play.primary.fetches) == ([b"add k 7 33 1\r\n5\r\n"], [change], {})
+
+
+def test_what_changed_meanwhile_is_not_filled(play):
+    change = play.wait()
+    play.primary.void_fills(request_for(b"delete k\r\n"))
+    assert play.primary.fetches == {}
+    play.answer(0, FIVE)
+    assert (play.filled, play.released) == ([], [change])
+
+
+def test_what_got_another_life_meanwhile_is_filled(play):
+    """A retrieval that gives one changes no value."""
+    play.wait()
+    play.primary.void_fills(request_for(b"gat 9 k\r\n"))
+    play.answer(0, FIVE)
+    assert play.filled == [ADD_FIVE]
+
+
+def test_what_changed_meanwhile_is_not_filled_by_who_asked_before(play):
+    """The second fetch may, the first may not."""
+    play.wait()
+    play.primary.fetches.pop(b"k")
+    play.wait()
+    play.answer(0, FIVE)
+    assert play.filled == []
+    play.answer(1, b"VA 1 f7 t60\r\n6\r\n")
+    assert play.filled == [b"add k 7 60 1\r\n6\r\n"] and play.primary.fetches == {}
+
+
+def test_of_several_who_ask_at_a_time_the_first_fills_for_all(play):
+    """And before any of them is sent: each finds what it would have found."""
+    first, second = play.wait(), play.wait(b"add k 0 0 1\r\nx\r\n")
+    play.ask(b"get k\r\n", b"END\r\n")
+    play.answer(0, FIVE)
+    assert (play.filled, play.released) == ([ADD_FIVE], [first])
+    play.answer(1, FIVE)
+    play.answer(2, FIVE)
+    assert (play.filled, play.released, play.primary.fetches) == ([ADD_FIVE], [first, second], {})
+    assert play.client.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"]
+
+
+@pytest.mark.parametrize("fails, told", [(False, [(2, 1)]), (True, [])])
+def test_a_backup_that_fails_says_nothing_about_how_warm_the_primary_is(play, fails, told):
+    play.ask(b"get k l\r\n", b"END\r\n", b"k", b"l")
+    play.answer(0, FIVE)
+    if fails:
+        play.fail(1)
+    else:
+        play.answer(1, b"EN\r\n")
+    assert play.primary.told == told
+    assert play.client.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"]
+
+
+def test_what_the_primary_had_is_not_asked_for(play):
+    play.ask(b"gets k a l\r\n", b"VALUE a 0 1 9\r\n1\r\nEND\r\n", b"k", b"a", b"l")
+    assert [question.key for question in play.questions] == [b"k", b"l"]
+    play.answer(1, b"EN\r\n")
+    play.answer(0, FIVE)
+    values = b"VALUE k 7 1 %d\r\n5\r\nVALUE a 0 1 9\r\n1\r\nEND\r\n" % fetch.UNMATCHED_CAS
+    assert (play.client.heard, play.primary.told) == ([values], [(2, 1)])
+
+
+# -- of mg, the client gets the answer that it asked for
+
+
+def test_a_meta_get_is_asked_there_as_it_is(play):
+    play.ask(b"mg k c v\r\n", b"EN\r\n")
+    assert [question.line for question in play.questions] == [b"mg k c v\r\n"] and play.client.heard == []
+    play.answer(0, b"VA 1 c5\r\n5\r\n")
+    assert play.client.heard == [b"VA 1 c%d\r\n5\r\n" % fetch.UNMATCHED_CAS] and play.primary.told == [(1, 1)]
+    assert (play.questions[1].line, play.filled) == (b"mg k f t v\r\n", [])
+    play.answer(1, FIVE)
+    assert (play.filled, play.primary.fetches) == ([ADD_FIVE], {}) and len(play.client.heard) == 1
+
+
+@pytest.mark.parametrize("reply, told", [(b"EN\r\n", [(1, 0)]), (None, [])])
+def test_a_meta_get_that_the_backup_cannot_answer_either(play, reply, told):
+    play.ask(b"mg k v\r\n", b"EN\r\n")
+    if reply is None:
+        play.fail(0)
+    else:
+        play.answer(0, reply)
+    assert (play.client.heard, play.primary.told, play.primary.fetches, len(play.questions)) == ([b"EN\r\n"], told, {}, 1)
+
+
+def test_what_fails_after_a_meta_get_was_answered_is_nobodys(play):
+    play.ask(b"mg k v\r\n", b"EN\r\n")
+    play.answer(0, b"VA 1\r\n5\r\n")
+    play.fail(1)
+    assert (play.client.heard, play.filled, play.primary.fetches) == ([b"VA 1\r\n5\r\n"], [], {})
+
+
+# -- when the backup is asked at all
+
+
+@pytest.mark.parametrize(
+    "line, reply",
+    [
+        (b"get k\r\n", b"VALUE k 0 1\r\n1\r\nEND\r\n"),
+        (b"get k\r\n", b"SERVER_ERROR out of memory\r\n"),
+        (b"mg k v\r\n", b"VA 1\r\n5\r\n"),
+        (b"mg k v\r\n", b"CLIENT_ERROR bad\r\n"),
+    ],
+)
+def test_an_answer_that_is_no_miss_goes_to_the_client(play, line, reply):
+    request = play.ask(line, reply)
+    assert (play.client.heard, play.questions, request.sink) == ([reply], [], None)
+
+
+@pytest.mark.parametrize("line, reply", [(b"get k\r\n", b"END\r\n"), (b"mg k v\r\n", b"EN\r\n")])
+def test_a_miss_of_a_warm_server_is_a_miss(play, line, reply):
+    play.primary.ask_backup_on_miss = False
+    play.ask(line, reply)
+    assert (play.client.heard, play.questions) == ([reply], [])
+
+
+def test_what_reads_nothing_is_sent_as_it_is(play):
+    request = request_for(b"set k 0 0 1\r\nx\r\n")
+    request.sink = play.client
+    play.fill.send(request)
+    assert (play.primary.sent, request.sink) == ([request], play.client)
+
+
+def test_a_read_is_watched_from_the_start(play):
+    """Whether its miss proves anything is asked when it is there."""
+    play.primary.ask_backup_on_miss = False
+    request = request_for(b"get k\r\n")
+    request.sink = play.client
+    play.fill.send(request)
+    assert isinstance(request.sink, MissCheck)
+    play.primary.ask_backup_on_miss = True
+    play.primary.answer(request, b"END\r\n")
+    assert len(play.questions) == 1
+
+
+@pytest.mark.parametrize("line, waits", [(b"incr k 1\r\n", True), (b"set k 0 0 1\r\nx\r\n", False), (b"delete k\r\n", False)])
+@pytest.mark.parametrize("cold", [True, False])
+def test_only_what_depends_on_the_value_waits_and_only_if_that_may_be_missing(play, line, waits, cold):
+    play.primary.ask_backup_on_miss = cold
+    change = play.wait(line)
+    assert (play.held == {change}) == (waits and cold) == (play.primary.sent == [])
+
+
+def test_fills_are_counted(play):
+    play.wait()
+    play.answer(0, FIVE)
+    assert play.primary.counters.fills == 1
+
+
+# -- faults of our own
+
+
+def test_a_change_that_was_abandoned_is_not_sent(play):
+    change = play.wait()
+    change.abandon()
+    play.answer(0, FIVE)
+    assert (play.released, play.held, play.client.heard) == ([], set(), [INTERNAL_ERROR])
+
+
+@pytest.mark.parametrize("kind", ["change", "read"])
+def test_a_question_that_is_abandoned_is_the_end(play, kind):
+    if kind == "change":
+        play.wait()
+    else:
+        play.ask(b"get k l\r\n", b"END\r\n", b"k", b"l")
+    play.backup.request_abandoned(play.questions[0])
+    assert (play.client.heard, play.primary.fetches, play.held, play.released) == ([INTERNAL_ERROR], {}, set(), [])
