@@ -31,7 +31,9 @@ def ports_of(process: int, processes: int) -> range:
     return ALL_PORTS[process * share : (process + 1) * share]
 
 
-PORTS = ports_of(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+PORTS = ports_of(
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+)
 
 #: The memcached of this system, and another one to run the same tests with: another version, for example.
 MEMCACHED = shutil.which("memcached")
