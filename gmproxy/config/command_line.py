@@ -1,9 +1,9 @@
-"""The command line: an option for each row of the settings table, read by ConfigArgParse together with environment and file."""
+"""The command line: an option for each row of the settings table. ConfigArgParse reads it together with the environment and the file."""
 
 import argparse
 import shutil
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import configargparse
 
@@ -11,22 +11,34 @@ from gmproxy import __version__
 from gmproxy.compiled import BUILD
 from gmproxy.config import magent
 from gmproxy.config.environment import PREFIX
-from gmproxy.config.settings import GROUPS, SETTINGS, Setting, option_name, servers, yes_or_no
+from gmproxy.config.settings import GROUPS, SETTINGS, UNITS, Setting, option_name, servers
 from gmproxy.config.settings_file import SettingsFile, open_file
 from gmproxy.config.suggestions import UNRECOGNIZED, explained
 from gmproxy.errors import ConfigError
 
-#: Options of the command line that are no settings.
+#: Options of the command line that are not settings, by their `dest`.
 ACTIONS = ("test_conf", "print_config", "print_sample_config", "print_systemd_unit", "demo", "list_profiles")
 
-#: Those for which no server need be named.
+#: Those that need no server.
 NEEDING_NO_SERVER = {"print_sample_config", "print_systemd_unit", "demo", "list_profiles"}
 
 
-class ArgumentParser(configargparse.ArgumentParser):
-    """Raises ConfigError with one clear line for a mistake, instead of printing it.
+#: Characters in a line of the help, and the column in which the sentences begin.
+WIDTH = 80
+HELP_COLUMN = 30
 
-    tolerated   what only magent takes in the command line that was parsed: who parses it asks whether that is emulated
+EPILOG = "Each setting can also be given in the file of -c, as name = value, or in the environment, as GMPROXY_NAME."
+
+if TYPE_CHECKING:  # configargparse has no annotations
+    _ArgumentParser = argparse.ArgumentParser
+else:
+    _ArgumentParser = configargparse.ArgumentParser
+
+
+class ArgumentParser(_ArgumentParser):
+    """Raises ConfigError with a message of one line for a mistake, instead of printing it.
+
+    tolerated   what the parsed command line has that only magent accepts: an error, unless the caller finds that magent is emulated
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -43,22 +55,41 @@ class ArgumentParser(configargparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("Unable to open config file: "):
-            message = message.rpartition(" Error: ")[2]  # what `open_file` says
+            message = message.rpartition(" Error: ")[2]  # the message of `open_file`
         raise ConfigError(explained(message.removeprefix("argument "), self._option_string_actions))
 
 
 class _Formatter(argparse.HelpFormatter):
+    """Lines of at most WIDTH characters, with the placeholder of a value once: -p, --port PORT."""
+
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=36, width=min(shutil.get_terminal_size().columns, 110))
+        super().__init__(prog, max_help_position=HELP_COLUMN, width=min(shutil.get_terminal_size().columns, WIDTH))
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or not action.metavar:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {action.metavar}"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Each line of `text` begins a line of the help."""
+        return "\n".join(super(_Formatter, self)._fill_text(line, width, indent) for line in text.splitlines())
 
 
-def parser_for(program: str) -> ArgumentParser:
-    """The command line of `program`."""
+class _HelpAll(argparse.Action):
+    """--help-all: prints all options and exits."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        parser_for(parser.prog, help_all=True).print_help()
+        parser.exit()
+
+
+def parser_for(program: str, help_all: bool = False) -> ArgumentParser:
+    """The command line of `program`. Its help has the common options, or with `help_all` all of them."""
     parser = ArgumentParser(
         prog=program,
         usage=f"{program} -s HOST:PORT [-s HOST:PORT ...] [-b HOST:PORT ...] [options]",
-        description="A memcached proxy: many servers look like one.",
-        epilog="Every option may also stand in the file given with -c, as name = value, or in the environment as GMPROXY_NAME.",
+        description="A memcached proxy: distributes the keys of its clients over many memcached servers.",
+        epilog=EPILOG if help_all else f"{EPILOG}\n{program} --help-all shows all options.",
         config_file_parser_class=SettingsFile,
         config_file_open_func=open_file,
         auto_env_var_prefix=PREFIX,
@@ -72,33 +103,54 @@ def parser_for(program: str) -> ArgumentParser:
         section = parser.add_argument_group(group)
         for setting in SETTINGS.values():
             if setting.group == group:
-                _add_option(parser, section, setting)
-    section = parser.add_argument_group("Other")
+                _add_option(parser, section, setting, help_all)
+    _add_actions(parser.add_argument_group("Other"), help_all)
+    return parser
+
+
+def _add_actions(section: Any, help_all: bool) -> None:
+    """The options that are not settings."""
+
+    def rare(sentence: str) -> str:
+        return sentence if help_all else argparse.SUPPRESS
+
     section.add_argument("-c", "--config", is_config_file=True, metavar="FILE", help="read settings from this file")
     section.add_argument("-t", "--test-conf", action="store_true", help="check the configuration and exit")
-    section.add_argument("--print-config", action="store_true", help="print the effective configuration and exit")
-    section.add_argument("--print-sample-config", action="store_true", help="print a configuration file with every setting and exit")
+    section.add_argument("--print-config", action="store_true", help=rare("print the effective configuration and exit"))
+    section.add_argument("--print-sample-config", action="store_true", help=rare("print a configuration file with all settings and exit"))
+    section.add_argument("--print-systemd-unit", action="store_true", help=rare("print a systemd unit for this installation and exit"))
     section.add_argument(
-        "--print-systemd-unit", action="store_true", help="print a unit file with which systemd runs this gmproxy and exit"
+        "--list-profiles", action="store_true", help=rare("print the client libraries and proxies that --profile knows and exit")
     )
-    section.add_argument("--list-profiles", action="store_true", help="print what --profile can be and exit")
-    section.add_argument("--demo", action="store_true", help="start three local memcached servers and a proxy over them")
+    section.add_argument(
+        "--demo", action="store_true", help=rare("start three memcached servers on this host and gmproxy in front of them")
+    )
     section.add_argument(
         "-V",
         "--version",
         action="version",
         version=f"gmproxy {__version__} ({BUILD} build)",
-        help="print the version and which build of the hot modules answers",
+        help="print the version and the build (compiled or pure) and exit",
     )
-    section.add_argument("-h", "--help", action=magent.Help, nargs=0, default=argparse.SUPPRESS, help="print this and exit")
-    return parser
+    section.add_argument(
+        "-h",
+        "--help",
+        action=magent.Help,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help=f"print {'the common' if help_all else 'these'} options and exit",
+    )
+    section.add_argument("--help-all", action=_HelpAll, nargs=0, default=argparse.SUPPRESS, help="print all options and exit")
 
 
-def _add_option(parser: ArgumentParser, section: Any, setting: Setting) -> None:
+def _add_option(parser: ArgumentParser, section: Any, setting: Setting, help_all: bool) -> None:
     names = [name for name in (setting.flag, option_name(setting)) if name]
-    default = f" (default {setting.default})" if setting.default not in ("", "no") else ""
-    options: dict[str, Any] = {"dest": setting.name, "default": None, "help": (setting.sentence + default).replace("%", "%%")}
-    if setting.parse is yes_or_no and setting.default == "no":
+    details = [UNITS.get(setting.metavar, ""), f"default {setting.default}" if setting.default not in ("", "no") else ""]
+    in_brackets = ", ".join(filter(None, details))
+    sentence = f"{setting.sentence} ({in_brackets})" if in_brackets else setting.sentence
+    options: dict[str, Any] = {"dest": setting.name, "default": None}
+    options["help"] = sentence.replace("%", "%%") if help_all or setting.common else argparse.SUPPRESS
+    if not setting.metavar:
         section.add_argument(*names, action="store_true", **options)
     else:
         if setting.parse is servers:
@@ -110,7 +162,7 @@ def _add_option(parser: ArgumentParser, section: Any, setting: Setting) -> None:
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """`parse` with errors in the words of the table, not of argparse."""
+    """`parse`, for argparse: the message of an error is that of the ValueError, without argparse's own words."""
 
     def parse_value(value: str) -> Any:
         try:

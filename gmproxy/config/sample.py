@@ -1,6 +1,6 @@
-"""Files for an operator to begin with: the sample configuration, made from the settings table, and the systemd unit.
+"""The sample configuration, made from the settings table, and the systemd unit.
 
-`gmproxy --print-sample-config` and `gmproxy --print-systemd-unit` print them, so that they are at hand however gmproxy was installed.
+`gmproxy --print-sample-config` and `gmproxy --print-systemd-unit` print them, so that an installation by pip has them too.
 """
 
 import re
@@ -8,18 +8,18 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from gmproxy.config.settings import GROUPS, LISTS, SETTINGS, Setting
+from gmproxy.config.settings import GROUPS, SETTINGS, UNITS, Setting
 
 WIDTH = 100
 
 HEAD = """\
-# How gmproxy runs: gmproxy.conf(5) explains the form of this file, gmproxy(8) the program.
+# Configuration of gmproxy. gmproxy.conf(5) describes the format, gmproxy(8) the program.
 #
-# A line that is commented out shows what holds without it, or an example where nothing does.
-# Check the file with: gmproxy -c FILE -t
+# A setting that is commented out shows its default, or an example if it is unset by default.
+# To check this file: gmproxy -c FILE -t
 """
 
-#: What is set in the sample: one memcached on the same machine, as the package memcached of Debian runs it.
+#: The settings that are not commented out: one memcached on the same host, as Debian's package memcached runs it.
 SET = {
     "server": "127.0.0.1:11211",
     "listen": "127.0.0.1",
@@ -29,7 +29,7 @@ SET = {
     "admin": "127.0.0.1:8211",
 }
 
-#: Shown for a setting that is empty by default. Together they can be used.
+#: Values shown for settings that are unset by default. All of them can be used together.
 EXAMPLES = {
     "backup": "127.0.0.1:11213",
     "unix_socket": "/run/gmproxy/gmproxy.sock",
@@ -41,19 +41,19 @@ EXAMPLES = {
 
 
 def sample_configuration() -> str:
-    """The text of the file: under each group its settings, in the order of the settings table."""
+    """The text of the file: the settings of each group, in the order of the settings table."""
     return "\n".join(_lines()) + "\n"
 
 
-#: The unit of the Debian package: a link in the source tree, a copy in what is installed.
+#: The unit of the Debian package: a link in the source tree, a copy in an installation.
 UNIT = Path(__file__).with_name("gmproxy.service")
 
-#: The commands of gmproxy in it.
+#: The directory of gmproxy's commands in the unit.
 UNIT_COMMAND = re.compile(r"/usr/bin/(?=gmproxy(?:ctl)? )")
 
 
 def systemd_unit(directory: str) -> str:
-    """The text of the unit for commands that are in `directory`, an absolute path."""
+    """The text of the unit, for an installation whose commands are in `directory`, an absolute path."""
     return UNIT_COMMAND.sub(lambda _: directory.rstrip("/") + "/", UNIT.read_text(encoding="utf-8"))
 
 
@@ -69,7 +69,8 @@ def _lines() -> Iterator[str]:
 
 
 def _comment(setting: Setting) -> list[str]:
-    sentence = setting.sentence.replace("may be repeated", "the line may be repeated") if setting.name in LISTS else setting.sentence
+    unit = UNITS.get(setting.metavar)
+    sentence = f"{setting.sentence} ({unit})" if unit else setting.sentence
     return textwrap.wrap(sentence, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 

@@ -1,5 +1,5 @@
-"""Every setting, once: the command line, the configuration file, the environment, the documentation and the sample
-configuration are all made from this table."""
+"""The settings table: the command line, the configuration file, the environment, docs/options.md, the manual pages and the sample
+configuration are made from it. After a change, run `make generated`."""
 
 import os
 import re
@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 from gmproxy.config import credentials
 from gmproxy.config.suggestions import did_you_mean
-from gmproxy.placement.builder import DISTRIBUTIONS, HASHES, PROFILES
+from gmproxy.placement.builder import DISTRIBUTIONS
 from gmproxy.placement.builder import SETTINGS as PLACEMENT
+from gmproxy.placement.hashes import HASHES
 from gmproxy.placement.labels import LABELS
+from gmproxy.placement.profiles import PROFILES
 from gmproxy.placement.server_spec import Server, is_bad_address, parse_servers
 from gmproxy.protocol.limits import DEFAULT_MAX_ITEM_SIZE
 
-# -- types of values: text -> value. All of them raise ValueError with what was expected
+# -- parsers of values, text -> value: each raises ValueError, which names the values that are accepted
 
 
 def text(value: str) -> str:
@@ -29,12 +31,12 @@ def _working_directory() -> str:
         return "/"
 
 
-#: The directory in which the command was typed. The process may change its own, and read the same names again at a reload.
+#: The directory in which gmproxy was started. A daemon changes its own to /, and a reload reads the same relative paths again.
 TYPED_IN = _working_directory()
 
 
 def path(value: str) -> str:
-    """A file, relative to the directory in which the command was typed."""
+    """The absolute path of a file, which may be relative to the directory in which gmproxy was started."""
     return os.path.normpath(os.path.join(TYPED_IN, value)) if value else ""
 
 
@@ -47,38 +49,45 @@ def yes_or_no(value: str) -> bool:
     raise ValueError(f"{value!r} is neither yes nor no")
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """Any whole number from `least` to `most`."""
+class Whole:
+    """A whole number from `least` to `most`."""
 
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,10}", value) or not least <= int(value) <= most:
-            raise ValueError(f"{value!r} is not a whole number from {least} to {most}")
+    def __init__(self, least: int, most: int) -> None:
+        self.least = least
+        self.most = most
+
+    def __call__(self, value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not self.least <= int(value) <= self.most:
+            raise ValueError(f"{value!r} is not a whole number from {self.least} to {self.most}")
         return int(value)
 
-    return parse
+
+_MILLISECONDS = Whole(1, 86_400_000)
+_WORKERS = Whole(1, 64)
+MIN_SIZE, MAX_SIZE = 1024, 1 << 30
 
 
 def milliseconds(value: str) -> float:
-    """Written in milliseconds, as twemproxy does; kept in seconds."""
-    return whole(1, 86_400_000)(value) / 1000
+    """Milliseconds, as in twemproxy, returned as seconds."""
+    return _MILLISECONDS(value) / 1000
 
 
 def number_of_workers(value: str) -> int | str:
     """1 to 64, or "auto"."""
-    return value if value == "auto" else whole(1, 64)(value)
+    return value if value == "auto" else _WORKERS(value)
 
 
 def size(value: str) -> int:
     """Bytes, with k or m for KiB or MiB, as memcached -I."""
     match = re.fullmatch(r"([0-9]{1,10})([kKmM]?)", value)
     number = int(match[1]) << {"": 0, "k": 10, "m": 20}[match[2].lower()] if match else 0
-    if not 1024 <= number <= 1 << 30:
+    if not MIN_SIZE <= number <= MAX_SIZE:
         raise ValueError(f"{value!r} is not a size from 1k to 1024m")
     return number
 
 
 class OneOf:
-    """One of the words `choices`; "" among them means that none is set."""
+    """One of the words `choices`; "" among them: the setting may be unset."""
 
     def __init__(self, *choices: str) -> None:
         self.choices = choices
@@ -96,35 +105,35 @@ def servers(value: str) -> list[Server]:
 
 
 def credentials_file(value: str) -> credentials.Credentials | str:
-    """The users.Users in a file, or "" for none."""
+    """The users and passwords in a file, or "" if no file is named."""
     return credentials.read_file(path(value)) if value else ""
 
 
 def single_credentials_file(value: str) -> credentials.Credentials | str:
-    """The same, of a file with one user."""
+    """As `credentials_file`, for a file with exactly one user."""
     return credentials.read_single(path(value)) if value else ""
 
 
 def octal_mode(value: str) -> str:
-    """File permissions as in chmod, octal."""
+    """Permission bits of a file in octal, as for chmod, or "" for those that the umask leaves."""
     if not re.fullmatch(r"(0o?)?[0-7]{1,4}|", value):
-        raise ValueError(f"{value!r} are no permissions such as 0660")
+        raise ValueError(f"{value!r} is not a file mode in octal, such as 0660")
     return value
 
 
 def hash_tag(value: str) -> str:
-    """Two characters, or none."""
+    """Two characters, or "" for no hash tag."""
     if len(value) not in (0, 2):
         raise ValueError(f"{value!r} is not two characters, such as {{}}")
     return value
 
 
-#: The host of an admin address that is a port only.
+#: The host of an admin address that is only a port.
 ADMIN_HOST = "127.0.0.1"
 
 
 def admin_address(value: str) -> str:
-    """address:port, [v6]:port, a port alone, or unix:/path: kept as gmproxy.system.sockets writes an address; "" for none."""
+    """address:port, [IPv6]:port, a port alone, or unix:/path; "" for none. Returned in the form of gmproxy.system.sockets."""
     if not value:
         return ""
     if value.startswith("unix:"):
@@ -137,7 +146,7 @@ def admin_address(value: str) -> str:
 
 
 def listen_hosts(value: str) -> str:
-    """Addresses or host names with commas, each perhaps in brackets; "" for all addresses."""
+    """Addresses or host names separated by commas, with or without brackets; "" for all addresses."""
     for host in filter(None, (host.strip() for host in value.split(","))):
         if is_bad_address(host.strip("[]")):
             raise ValueError(f"{host!r} is not an address")
@@ -145,7 +154,7 @@ def listen_hosts(value: str) -> str:
 
 
 def host_names(value: str) -> str:
-    """Host names with commas: in lower case, each once. Raises ValueError."""
+    """Host names separated by commas; returned in lower case and without duplicates."""
     names = [name.strip().rstrip(".").lower() for name in value.split(",") if name.strip()]
     for name in names:
         if not re.fullmatch(r"[a-z0-9_]([a-z0-9_.-]{0,253})", name):
@@ -161,13 +170,14 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 class Setting(NamedTuple):
     """
-    name      as in the configuration file; with dashes the long option, with GMPROXY_ and in capitals the environment variable
+    name      as in the configuration file. The long option has dashes instead of underscores, the environment variable is GMPROXY_NAME
     flag      the short option, or ""
-    parse     text -> value. Raises ValueError
-    default   as it would be written
-    metavar   what stands for the value in the help; "" for a setting that is switched on by its mere name
-    sentence  what it does
-    group     the heading it stands under; what stands under "Process" holds for the process, all else for a pool
+    parse     text -> value; raises ValueError
+    default   as it is written in the configuration file
+    metavar   the placeholder for the value in the help; "" for a switch, which takes no value on the command line
+    common    True if `gmproxy --help` shows the option; `--help-all` shows all options
+    sentence  what the setting does: a sentence without a capital letter and a full stop
+    group     the heading under which it is listed. Settings under "Process" apply to the whole process, all others to a pool
     """
 
     name: str
@@ -175,110 +185,134 @@ class Setting(NamedTuple):
     parse: Parse
     default: str
     metavar: str
+    common: bool
     sentence: str
     group: str
 
 
+COMMON, RARE = True, False
+
 # fmt: off
-_TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, str], ...]] = {
+_TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
     "Servers": (
-        ("server", "-s", servers, "", "HOST:PORT",
-         "memcached server: host:port[:weight][ name], [v6]:port or unix:/path; may be repeated, or a list with commas"),
-        ("backup", "-b", servers, "", "HOST:PORT",
-         "backup server: hears of every change and answers for a primary that is down or came back empty; may be repeated"),
+        ("server", "-s", servers, "", "HOST:PORT", COMMON,
+         "memcached server: host:port[:weight][ name], [IPv6]:port or unix:/path; can be repeated, or a list separated by commas"),
+        ("backup", "-b", servers, "", "HOST:PORT", COMMON,
+         "backup server: receives a copy of every write, and is used while a primary server is down or warming; can be repeated"),
     ),
-    "Where clients connect": (
-        ("listen", "-l", listen_hosts, "0.0.0.0", "ADDRESS", "address to listen on; several with commas"),
-        ("port", "-p", whole(0, 65535), "11211", "PORT", "TCP port to listen on; 0: no TCP"),
-        ("unix_socket", "-f", path, "", "PATH", "unix socket to listen on"),
-        ("unix_mode", "", octal_mode, "", "MODE", "permissions of the unix socket, octal"),
-        ("max_connections", "-n", whole(0, 1_000_000), "4096", "N",
-         "clients at the same time, at most as many as open files allow beside connections to servers; 0: that many"),
-        ("backlog", "", whole(1, 65535), "1024", "N", "connections that may wait to be accepted"),
+    "Listening": (
+        ("listen", "-l", listen_hosts, "0.0.0.0", "ADDRESS", COMMON,
+         "address or host name to listen on; several separated by commas"),
+        ("port", "-p", Whole(0, 65535), "11211", "PORT", COMMON, "TCP port to listen on; 0: no TCP"),
+        ("unix_socket", "-f", path, "", "PATH", COMMON, "unix socket to listen on, in addition to the TCP port"),
+        ("unix_mode", "", octal_mode, "", "MODE", RARE,
+         "permission bits of the unix socket, in octal; if unset, the umask determines them"),
+        ("max_connections", "-n", Whole(0, 1_000_000), "4096", "N", COMMON,
+         "maximum number of client connections, unless the open files limit allows fewer; 0: as many as that limit allows"),
+        ("backlog", "", Whole(1, 65535), "1024", "N", RARE,
+         "length of the queue of connections that wait to be accepted, as memcached -b; the kernel limits it to net.core.somaxconn"),
     ),
-    "Which server has a key": (
-        ("ketama", "-k", yes_or_no, "no", "", "place keys as magent -k was meant to: ketama with the whole hash"),
-        ("distribution", "", OneOf("", *DISTRIBUTIONS), "", "NAME", "how servers share the keys; magent's modulo if nothing is said"),
-        ("hash", "", OneOf("", *HASHES), "", "NAME", "hash of the keys; if nothing is said, the one of the distribution"),
-        ("hash_tag", "", hash_tag, "", "XY", "two characters, such as {}: only what stands between them is hashed"),
-        ("profile", "", OneOf("", *PROFILES), "", "NAME", "place keys as this client library or proxy does (gmproxy --list-profiles)"),
-        ("unhashed_prefix", "", text, "", "TEXT", PLACEMENT["unhashed_prefix"]),
-        ("label", "", OneOf("", *LABELS), "", "NAME", PLACEMENT["label"]),
-        ("points", "", whole(0, 100_000), "0", "N", PLACEMENT["points"]),
-        ("point_hash", "", OneOf("", *HASHES), "", "NAME", PLACEMENT["point_hash"]),
-        ("server_order", "", OneOf("", "given", "name", "host"), "", "HOW", PLACEMENT["server_order"]),
-        ("hosts", "", text, "", "NAME=ADDRESS", PLACEMENT["hosts"]),
+    "Key placement": (
+        ("ketama", "-k", yes_or_no, "no", "", COMMON,
+         "place keys by ketama, as magent -k was meant to; to keep that of magent 0.6 -k, use distribution magent-ketama-0.6 instead"),
+        ("distribution", "", OneOf("", *DISTRIBUTIONS), "", "NAME", COMMON,
+         "how keys are distributed over the servers: ketama, modula, random ...; if unset, magent (hash modulo number of servers)"),
+        ("hash", "", OneOf("", *HASHES), "", "NAME", COMMON,
+         "hash function of the keys, such as md5 or fnv1a_64; if unset, that of the distribution"),
+        ("hash_tag", "", hash_tag, "", "XY", RARE,
+         "two characters, such as {}: of a key that contains both, only the part between them is hashed"),
+        ("profile", "", OneOf("", *PROFILES), "", "NAME", COMMON,
+         "place keys as this client library or proxy does; gmproxy --list-profiles lists the names"),
+        ("unhashed_prefix", "", text, "", "TEXT", RARE, PLACEMENT["unhashed_prefix"]),
+        ("label", "", OneOf("", *LABELS), "", "NAME", RARE, PLACEMENT["label"]),
+        ("points", "", Whole(0, 100_000), "0", "N", RARE, PLACEMENT["points"]),
+        ("point_hash", "", OneOf("", *HASHES), "", "NAME", RARE, PLACEMENT["point_hash"]),
+        ("server_order", "", OneOf("", "given", "name", "host"), "", "HOW", RARE, PLACEMENT["server_order"]),
+        ("hosts", "", text, "", "NAME=ADDRESS", RARE, PLACEMENT["hosts"]),
     ),
-    "Links to the servers": (
-        ("server_connections", "-i", whole(1, 1024), "20", "N",
-         "connections to one server at most, in all workers together; each worker has at least one, and exactly one where there are backups"),
-        ("timeout", "", milliseconds, "1000", "MS", "a server must answer within this time"),
-        ("connect_timeout", "", milliseconds, "500", "MS",
-         "a connection to a server must be made within this time, the lookup of its name included; a login may take as long again"),
-        ("server_failure_limit", "", whole(1, 1_000_000), "3", "N",
-         "failures in a row after which a server is left alone until a probe succeeds"),
-        ("server_retry_timeout", "", milliseconds, "30000", "MS", "longest time between two probes of such a server"),
-        ("server_idle_timeout", "", milliseconds, "300000", "MS", "a connection to a server that was not used for so long is closed"),
-        ("backend_protocol", "", OneOf("text", "binary"), "text", "NAME",
-         "what the servers are spoken to in: text; or binary, where they understand nothing else, as memcached -S"),
-        ("server_auth_file", "", single_credentials_file, "", "FILE",
-         "log in to servers with the USER:PASSWORD in this file, as to memcached -Y, or -S in binary; nobody else may read it"),
-        ("tcpkeepalive", "", yes_or_no, "yes", "", "let the kernel find out that a silent server or client is gone"),
-        ("preconnect", "", yes_or_no, "no", "", "connect to all servers at the start, not at the first request"),
+    "Connections to servers": (
+        ("server_connections", "-i", Whole(1, 1024), "20", "N", RARE,
+         "maximum number of connections to each server, divided among the workers; each worker has at least one, with backups exactly one"),
+        ("timeout", "", milliseconds, "1000", "MS", COMMON, "a request fails if the server does not reply within this time"),
+        ("connect_timeout", "", milliseconds, "500", "MS", COMMON,
+         "maximum time to connect to a server, name resolution included, and again to log in; never more than timeout"),
+        ("server_failure_limit", "", Whole(1, 1_000_000), "3", "N", RARE,
+         "number of consecutive failures after which a server is ejected: no requests are sent to it until a probe succeeds"),
+        ("server_retry_timeout", "", milliseconds, "30000", "MS", RARE,
+         "maximum interval between probes of an ejected server; it starts at 200 ms and doubles"),
+        ("server_idle_timeout", "", milliseconds, "300000", "MS", RARE,
+         "close a connection to a server that was not used for this time"),
+        ("backend_protocol", "", OneOf("text", "binary"), "text", "NAME", RARE,
+         "protocol used with the servers: text, or binary for servers that accept no other (memcached -S or -B binary)"),
+        ("server_auth_file", "", single_credentials_file, "", "FILE", RARE,
+         "file with one line USER:PASSWORD, used to log in to the servers (memcached -Y; binary protocol: -S); must not be readable by"
+         " others"),
+        ("tcpkeepalive", "", yes_or_no, "yes", "yes|no", RARE,
+         "enable TCP keepalive on connections of clients and to servers, so that the kernel detects a peer that is gone"),
+        ("preconnect", "", yes_or_no, "no", "", RARE, "connect to all servers at start-up instead of at the first request"),
     ),
     "Failures and backups": (
-        ("auto_eject_hosts", "", yes_or_no, "no", "", "give the keys of a server that is left alone to the others, as twemproxy does"),
-        ("failover_ttl", "", whole(0, 30 * 86400), "0", "S",
-         "longest life of an item that another server takes for one that is left alone (auto_eject_hosts); 0: as the client said"),
-        ("backup_writes", "", OneOf("async", "sync", "off"), "async", "HOW",
-         "copy changes to the backup: async, sync (the client waits for both), or off (only while the server is down)"),
-        ("journal_size", "", whole(0, 10_000_000), "100000", "N",
-         "keys remembered for a server that missed changes, to delete them when it is back; if there are more, it is flushed"),
-        ("on_get_error", "", OneOf("miss", "error"), "miss", "WHAT",
-         "what a client gets for a key that no server could be asked for: miss or error"),
-        ("on_miss", "", OneOf("warming", "always", "never"), "warming", "WHEN",
-         "when a miss is looked up on the backup: while the server's memory is new or has holes (warming), always, or never"),
-        ("warming_time", "", whole(1, 30 * 86400), "3600", "S", "seconds after its start, or its return, during which a server is warming"),
-        ("refill_ttl", "", whole(0, 30 * 86400), "3600", "S",
-         "life of an item that is copied back from a backup older than memcached 1.6, which does not tell; 0: for ever"),
+        ("auto_eject_hosts", "", yes_or_no, "no", "", COMMON,
+         "while a server is ejected, distribute its keys over the other servers, as twemproxy does"),
+        ("failover_ttl", "", Whole(0, 30 * 86400), "0", "S", RARE,
+         "with auto_eject_hosts, maximum lifetime of an item that is stored on another server while its own is ejected; 0: that set by the client"),
+        ("backup_writes", "", OneOf("async", "sync", "off"), "async", "HOW", RARE,
+         "when the backup receives writes: async (the client waits only for the primary), sync (it waits for both) or off (only if the"
+         " primary fails)"),
+        ("journal_size", "", Whole(0, 10_000_000), "100000", "N", RARE,
+         "for each server, maximum number of keys whose writes it missed: they are deleted on it when it replies again; if more, it is"
+         " flushed"),
+        ("on_get_error", "", OneOf("miss", "error"), "miss", "WHAT", RARE,
+         "reply to a read that no server can answer: miss (not found) or error (SERVER_ERROR)"),
+        ("on_miss", "", OneOf("warming", "always", "never"), "warming", "WHEN", RARE,
+         "when a miss on the primary server is looked up on its backup: warming (while the primary is warming), always or never"),
+        ("warming_time", "", Whole(1, 30 * 86400), "3600", "S", RARE,
+         "a server is warming for this time after it was started or missed writes: its memory may lack keys that the backup has"),
+        ("refill_ttl", "", Whole(0, 30 * 86400), "3600", "S", RARE,
+         "lifetime of an item copied from the backup to the primary, if the backup does not report its own (before memcached 1.6); 0: "
+         "unlimited"),
     ),
     "Clients": (
-        ("max_item_size", "-I", size, str(DEFAULT_MAX_ITEM_SIZE), "SIZE", "largest value that is taken from a client, as memcached -I"),
-        ("client_write_timeout", "", milliseconds, "30000", "MS", "a client that takes nothing of its answers for so long is closed"),
-        ("hibernate_after", "", whole(0, 86400), "10", "S",
-         "a client that says nothing for so many seconds is kept with next to no memory until it speaks; 0: never"),
-        ("auth_file", "", credentials_file, "", "FILE",
-         "let in only who has a USER:PASSWORD of this file, by SASL PLAIN or as memcached -Y; not everybody may be able to read it"),
-        ("slow_threshold", "", milliseconds, "100", "MS",
-         "requests for which a server needs so long are logged and kept to be shown, while it is measured"),
-        ("disable_flush_all", "-F", yes_or_no, "no", "", "refuse flush_all, as memcached -F"),
-        ("disable_dumping", "-X", yes_or_no, "no", "", "refuse lru_crawler metadump, mgdump and stats cachedump, as memcached -X"),
+        ("max_item_size", "-I", size, str(DEFAULT_MAX_ITEM_SIZE), "SIZE", RARE,
+         "maximum size of a value that a client stores, as memcached -I"),
+        ("client_write_timeout", "", milliseconds, "30000", "MS", RARE, "close a client that reads nothing of its replies for this time"),
+        ("hibernate_after", "", Whole(0, 86400), "10", "S", RARE,
+         "release the memory of a client that was idle for this time; its connection stays open; 0: disabled"),
+        ("auth_file", "", credentials_file, "", "FILE", RARE,
+         "file with lines USER:PASSWORD: clients must log in, by SASL PLAIN or as to memcached -Y; must not be readable by others"),
+        ("slow_threshold", "", milliseconds, "100", "MS", RARE,
+         "requests that a server takes this time or longer to answer are logged and shown by gmproxyctl slow; only with admin or "
+         "gmproxyctl"),
+        ("disable_flush_all", "-F", yes_or_no, "no", "", RARE, "refuse flush_all, as memcached -F"),
+        ("disable_dumping", "-X", yes_or_no, "no", "", RARE,
+         "refuse to list keys (lru_crawler metadump, mgdump, stats cachedump), as memcached -X"),
     ),
     "Process": (
-        ("pools", "", path, "", "FILE", "serve the memcached pools of this nutcracker.yml (-c FILE.yml does the same)"),
-        ("redis_pools", "", OneOf("refuse", "skip"), "refuse", "HOW",
-         "redis pools in that file: refuse the file, or skip them and serve the others"),
-        ("workers", "", number_of_workers, "1", "N", "processes that serve clients; auto: one for each CPU"),
-        ("user", "-u", text, "", "USER", "become this user, by name or number, when started as root"),
-        ("group", "-g", text, "", "GROUP", "and this group; else the user's own"),
-        ("foreground", "-D", yes_or_no, "no", "", "stay in the foreground (what gmproxy does anyway; magent does not)"),
-        ("daemon", "", yes_or_no, "no", "", "go to the background"),
-        ("pid_file", "", path, "", "PATH", "write the process number here"),
-        ("log_file", "", path, "", "PATH", "write the log here; else to stderr, or in the background to syslog"),
-        ("control", "", path, "", "PATH", "unix socket on which the service takes orders, such as reload, from its user and group"),
-        ("admin", "", admin_address, "", "ADDRESS:PORT", "serve metrics, health and the status page over HTTP here; or unix:/path"),
-        ("admin_host", "", host_names, "", "NAME",
-         "answer at the admin address also to who asks for this host name, beside addresses and localhost; several with commas"),
-        ("stats_port", "", admin_address, "", "[ADDRESS:]PORT",
-         "serve the counters as JSON here, as twemproxy does on port 22222"),
-        ("watch", "", yes_or_no, "no", "", "reload when the configuration file has changed"),
-        ("verbose", "-v", yes_or_no, "no", "", "log more"),
-        ("log_level", "", OneOf("", *LOG_LEVELS), "", "LEVEL",
-         "log nothing below this level: debug, info, warning or error; if nothing is said, info, or debug with verbose"),
-        ("grace", "", milliseconds, "5000", "MS", "at the end, wait for clients' requests in flight for so long"),
-        ("compat", "", OneOf("gmproxy", "magent", "nutcracker"), "gmproxy", "PROGRAM",
-         "program to emulate: magent goes to the background and answers stats and version in its own way; nutcracker has its own command "
-         "line, stats port and signals"),
+        ("pools", "", path, "", "FILE", COMMON, "serve the memcached pools of this nutcracker.yml, as -c FILE.yml does"),
+        ("redis_pools", "", OneOf("refuse", "skip"), "refuse", "HOW", RARE,
+         "if that file has redis pools: refuse the file, or skip them and serve the other pools"),
+        ("workers", "", number_of_workers, "1", "N", COMMON, "number of processes that serve clients; auto: one per CPU"),
+        ("user", "-u", text, "", "USER", COMMON, "user name or number to run as, when started as root"),
+        ("group", "-g", text, "", "GROUP", RARE, "group name or number to run as, when started as root; if unset, the group of the user"),
+        ("foreground", "-D", yes_or_no, "no", "", RARE, "stay in the foreground: the default, except when magent is emulated"),
+        ("daemon", "", yes_or_no, "no", "", COMMON, "run in the background"),
+        ("pid_file", "", path, "", "PATH", COMMON, "file to write the process ID to"),
+        ("log_file", "", path, "", "PATH", COMMON, "file to log to; if unset, stderr, or syslog when in the background"),
+        ("control", "", path, "", "PATH", COMMON,
+         "unix socket for gmproxyctl; only root and the user and group of the service can connect"),
+        ("admin", "", admin_address, "", "ADDRESS:PORT", COMMON,
+         "address to serve metrics, health and the status page over HTTP; PORT alone: on 127.0.0.1; or unix:/path"),
+        ("admin_host", "", host_names, "", "NAME", RARE,
+         "host name by which HTTP requests may address the admin listener, besides addresses and localhost; several separated by commas"),
+        ("stats_port", "", admin_address, "", "[ADDRESS:]PORT", RARE,
+         "address to serve the counters as JSON, as twemproxy does on port 22222; PORT alone: on 127.0.0.1"),
+        ("watch", "", yes_or_no, "no", "", RARE, "reload when a configuration file has changed; checked once a second"),
+        ("verbose", "-v", yes_or_no, "no", "", COMMON, "log more (level debug); magent then stays in the foreground"),
+        ("log_level", "", OneOf("", *LOG_LEVELS), "", "LEVEL", RARE,
+         "lowest level that is logged: debug, info, warning or error; if unset, info, or debug with verbose"),
+        ("grace", "", milliseconds, "5000", "MS", RARE, "at shutdown, maximum time to wait for requests in progress"),
+        ("compat", "", OneOf("gmproxy", "magent", "nutcracker"), "gmproxy", "PROGRAM", COMMON,
+         "program to emulate: magent or nutcracker; see magent(8) and nutcracker(8)"),
     ),
 }
 # fmt: on
@@ -287,13 +321,13 @@ SETTINGS = {row[0]: Setting(*row, group) for group, rows in _TABLE.items() for r
 
 GROUPS = tuple(_TABLE)
 
-#: What a pool of its own may set; the rest holds for the process.
+#: The settings of a pool; the others apply to the whole process.
 POOL_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.group != "Process")
 
-#: Settings that take a list: repeated on the command line, they add up.
+#: Settings that are lists: repeated options and lines add up.
 LISTS = ("server", "backup")
 
-#: Settings that are users.Users, or "".
+#: Settings whose value is a gmproxy.config.credentials.Credentials, or "".
 CREDENTIALS = ("auth_file", "server_auth_file")
 
 
@@ -302,8 +336,33 @@ def option_name(setting: Setting) -> str:
     return "--" + setting.name.replace("_", "-")
 
 
+#: The units of values, by the placeholder.
+UNITS = {"MS": "milliseconds", "S": "seconds", "SIZE": "bytes, or with k or m"}
+
+#: More words than this are not listed by `accepted_values`.
+MAX_CHOICES = 5
+
+_ACCEPTED: dict[Parse, str] = {
+    milliseconds: f"{_MILLISECONDS.least} to {_MILLISECONDS.most}",
+    number_of_workers: f"{_WORKERS.least} to {_WORKERS.most}, or auto",
+    size: "1k to 1024m",
+    yes_or_no: "yes, no",
+}
+
+
+def accepted_values(setting: Setting) -> str:
+    """The values that `setting` accepts, such as "1 to 64"; "" where its placeholder and its sentence say enough."""
+    parse = setting.parse
+    if isinstance(parse, Whole):
+        return f"{parse.least} to {parse.most}"
+    if isinstance(parse, OneOf):
+        choices = list(filter(None, parse.choices))
+        return ", ".join(choices) if len(choices) <= MAX_CHOICES else ""
+    return _ACCEPTED.get(parse, "")
+
+
 def render(setting: Setting, value: Any) -> str:
-    """`value` as it would be written in the file."""
+    """`value` as it is written in the configuration file."""
     if setting.parse is servers:
         return ", ".join(map(_render_server, value))
     if setting.parse is milliseconds:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gmproxy.config import configuration
-from gmproxy.config.configuration import ArgumentParser
+from gmproxy.config.command_line import ArgumentParser, parser_for
 from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, option_name
 from gmproxy.console import route_check
 from gmproxy.console.offline_routes import OfflineRoutes, select_pool, show_key
@@ -19,7 +19,7 @@ SERVERS_IN_ENVIRONMENT = ("GMPROXY_SERVER", "GMPROXY_POOLS")
 
 def route_parser() -> ArgumentParser:
     """Every setting of gmproxy is an option of it, though its help does not list them."""
-    parser = configuration.parser_for("gmproxyctl route")
+    parser = parser_for("gmproxyctl route")
     for action in parser._actions:
         action.help = argparse.SUPPRESS
     parser.usage = (
@@ -31,7 +31,7 @@ def route_parser() -> ArgumentParser:
         "Show where keys go: in the running service at this moment, or, where options of gmproxy (-s, -c, --pools, --profile ...) are given, "
         "under these, without a service."
     )
-    parser.epilog = "Options of gmproxy: see gmproxy --help."
+    parser.epilog = "Options of gmproxy: see gmproxy --help-all."
     section = parser.add_argument_group("Options")
     section.add_argument("keys", nargs="*", metavar="KEY")
     section.add_argument("--check", metavar="FILE", help="compare with where keys were observed, and print how many match")

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gmproxy.config import configuration
+from gmproxy.config.command_line import parser_for
 from gmproxy.errors import ConfigError, GmproxyError
 from gmproxy.system import control_socket
 
@@ -90,7 +91,7 @@ def check_pool(name: str | None, pools: Collection[str]) -> None:
 
 def _configured_path(file: str) -> str:
     """Raises ConfigError."""
-    path = configuration.read_arguments(configuration.parser_for("gmproxyctl"), ["-c", file], {})["control"]
+    path = configuration.read_arguments(parser_for("gmproxyctl"), ["-c", file], {})["control"]
     if not path:
         raise NoControlSocketError(f"{file} sets no control socket: say --control PATH")
     return path

@@ -24,14 +24,14 @@ DISTRIBUTIONS = {name: distribution.sentence for name, distribution in _TABLE.it
 
 DEFAULT_DISTRIBUTION = "magent"
 
-#: Settings beyond distribution, hash and hash tag -> one sentence.  Empty or 0 means the distribution's own choice.
+#: Settings other than distribution, hash and hash tag -> one sentence. Empty or 0: the distribution's own.
 SETTINGS = {
-    "unhashed_prefix": "what stands before every key on the wire and is not hashed: a client's namespace",
-    "label": "text that stands for a server on a ring: " + ", ".join(LABELS),
-    "points": "points per server and unit of weight (perl-fast-ketama), labels per server (hashring)",
-    "point_hash": "hash of the points, where it is not the key hash (libmemcached-ketama)",
-    "server_order": "given, name (shorter first) or host (and port): order of the servers before placement",
-    "hosts": "name=address, name=address: what spymemcached resolved, for its labels",
+    "unhashed_prefix": "prefix of the keys, such as the namespace of a client library, that is not hashed",
+    "label": "text that is hashed for a server without a name: " + ", ".join(LABELS) + "; if unset, that of the distribution",
+    "points": "points of a server on the hash ring per unit of weight (perl-fast-ketama), or its labels (hashring); 0: that of the distribution",
+    "point_hash": "hash function of the points on the hash ring, if it is not that of the keys (libmemcached-ketama)",
+    "server_order": "order in which servers are placed: given, name (shorter first) or host (then port); if unset, that of the distribution",
+    "hosts": "addresses of host names, for the labels of spymemcached: name=address, several separated by commas",
 }
 
 

@@ -1,6 +1,7 @@
 """What is typed: the command lines that work, and one clear line for those that do not."""
 
 import os
+import re
 
 import pytest
 from support.columns import NEVER_EJECT
@@ -10,7 +11,7 @@ from support.timing import eventually
 
 from gmproxy import __version__
 from gmproxy.compiled import BUILD
-from gmproxy.config.settings import SETTINGS
+from gmproxy.config.settings import SETTINGS, option_name
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can change user")
 
@@ -91,13 +92,33 @@ def test_the_version_says_which_build_answers(asked):
     assert run(asked, GMPROXY_PURE="1").stdout == f"gmproxy {__version__} (pure build)\n"
 
 
-def test_help_names_every_option():
-    done = run("-h")
+def options_in(help_text):
+    return set(re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", help_text))
+
+
+def test_help_has_the_common_options():
+    done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert run("--help").stdout == done.stdout
+    assert run("-h").stdout == done.stdout
+    assert done.stdout.endswith("\ngmproxy --help-all shows all options.\n")
+    listed = options_in(done.stdout)
+    assert {"-s", "-b", "-l", "-p", "-n", "-k", "-c", "-t", "-V", "-h", "--profile", "--timeout", "--compat", "--help-all"} <= listed
     for setting in SETTINGS.values():
-        assert "--" + setting.name.replace("_", "-") in done.stdout
-        assert setting.flag in done.stdout
+        assert (option_name(setting) in listed) == setting.common, setting.name
+
+
+def test_help_all_has_all_options():
+    done = run("--help-all")
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = options_in(done.stdout)
+    for setting in SETTINGS.values():
+        assert {option_name(setting), setting.flag} - {""} <= listed, setting.name
+    assert options_in(run("--help").stdout) <= listed
+
+
+@pytest.mark.parametrize("option", ["--help", "--help-all"])
+def test_help_fits_80_columns(option):
+    assert max(map(len, run(option, COLUMNS="200").stdout.splitlines())) <= 80
 
 
 # -- usage: status 2

@@ -173,7 +173,9 @@ def test_every_setting_is_printed():
     assert set(effective(*SERVER)) == set(SETTINGS)
 
 
-@pytest.mark.parametrize("program", ["gmproxy --help", "gmproxy --list-profiles", "gmproxy -s a:1 --print-config", "gmproxy.ctl --help"])
+@pytest.mark.parametrize(
+    "program", ["gmproxy --help-all", "gmproxy --list-profiles", "gmproxy -s a:1 --print-config", "gmproxy.ctl --help"]
+)
 def test_a_reader_that_closes_the_pipe_is_no_error(program):
     """As `gmproxy --list-profiles | head -1`."""
     reading, writing = os.pipe()

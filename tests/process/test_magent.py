@@ -175,7 +175,7 @@ def test_its_help():
     assert (done.returncode, done.stdout, len(lines), lines[1]) == (1, "", 15, "Usage:")
     assert lines[0].startswith("memcached agent v0.6 Build-Date: ") and lines[-1] == "  -v verbose"
     assert [line[2:4] for line in lines[2:]] == [f"-{letter}" for letter in "hugpsblnDkfiv"]
-    assert "--hibernate-after" in run("--help", program="magent").stdout
+    assert "--hibernate-after" in run("--help-all", program="magent").stdout
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The table of settings: it must be whole, for all else is made from it."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +49,21 @@ def test_its_default_is_written_as_it_is_rendered(setting):
 
 @each_setting
 def test_a_value_has_a_name_in_the_help_and_a_switch_has_none(setting):
-    assert bool(setting.metavar) is (setting.parse is not settings.yes_or_no)
+    """A switch that is on by default takes a value, to be switched off."""
+    assert bool(setting.metavar) is (setting.parse is not settings.yes_or_no or setting.default == "yes")
+
+
+@each_setting
+def test_its_accepted_values_are_accepted(setting):
+    """As they stand in docs/options.md: both ends of a range, every word of a list."""
+    values = settings.accepted_values(setting)
+    least_and_most = re.fullmatch("(\\w+) to (\\w+)(?:, or (auto))?", values)
+    for value in least_and_most.groups() if least_and_most else filter(None, values.split(", ")):
+        if value is not None:
+            setting.parse(value)
+    if least_and_most and least_and_most[2].isdigit():
+        with pytest.raises(ValueError):
+            setting.parse(str(int(least_and_most[2]) + 1))
 
 
 @each_setting
@@ -88,13 +104,13 @@ def test_yes_or_no(text, value):
 BAD = [
     (settings.yes_or_no, "maybe", "neither yes nor no"),
     (settings.yes_or_no, "", "neither yes nor no"),
-    (settings.whole(1, 10), "0", "not a whole number from 1 to 10"),
-    (settings.whole(1, 10), "11", "not a whole number"),
-    (settings.whole(1, 10), "+5", "not a whole number"),
-    (settings.whole(1, 10), "1_0", "not a whole number"),
-    (settings.whole(1, 10), "\u0661", "not a whole number"),
-    (settings.whole(1, 10), "5.0", "not a whole number"),
-    (settings.whole(1, 10), "", "not a whole number"),
+    (settings.Whole(1, 10), "0", "not a whole number from 1 to 10"),
+    (settings.Whole(1, 10), "11", "not a whole number"),
+    (settings.Whole(1, 10), "+5", "not a whole number"),
+    (settings.Whole(1, 10), "1_0", "not a whole number"),
+    (settings.Whole(1, 10), "\u0661", "not a whole number"),
+    (settings.Whole(1, 10), "5.0", "not a whole number"),
+    (settings.Whole(1, 10), "", "not a whole number"),
     (settings.milliseconds, "0", "not a whole number"),
     (settings.milliseconds, "0.5", "not a whole number"),
     (settings.size, "1023", "not a size from 1k to 1024m"),
@@ -103,7 +119,7 @@ BAD = [
     (settings.size, "k", "not a size"),
     (settings.OneOf("a", "b"), "c", "is unknown: it must be one of a, b"),
     (settings.hash_tag, "{", "not two characters"),
-    (settings.octal_mode, "0888", "no permissions"),
+    (settings.octal_mode, "0888", "not a file mode in octal"),
     (settings.servers, "a:b", "port 'b' is not a number"),
 ]
 
