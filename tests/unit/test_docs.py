@@ -11,9 +11,14 @@ import pytest
 from prometheus_client.core import CounterMetricFamily
 
 from gmproxy.config.configuration import parser_for
+from gmproxy.config.diff import NEEDS_RESTART
 from gmproxy.config.nutcracker import RENAMED, TWEMPROXY_DEFAULTS
 from gmproxy.errors import REASONS
+from gmproxy.monitoring import control_commands
 from gmproxy.monitoring.prometheus import METRICS
+from gmproxy.process import control_server, master
+from gmproxy.process.supervisor import SIGNALS
+from gmproxy.process.worker_group import UPGRADE_TIMEOUT
 from gmproxy.protocol.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +134,45 @@ def test_every_log_line_is_explained():
     assert len(logged) > 5
     missing = [line for line in logged if line not in read("docs/failures.md")]
     assert not missing
+
+
+# -- signals.md
+
+
+def first_words(table_head):
+    """What the first cells name, of the table of signals.md whose heading begins with `table_head`."""
+    table = re.search(rf"^\| {table_head} \|.*?\n\n", read("docs/signals.md"), re.DOTALL | re.MULTILINE)[0]
+    return [row[0] for row in cells(table)[2:]]
+
+
+def test_every_signal_is_in_the_table():
+    assert ", ".join(first_words("signal")).split(", ") == [number.name for number in SIGNALS]
+
+
+def test_every_control_command_is_in_the_table():
+    carried_out_by_supervisor = {"pids", "reload", "reopen_logs", "upgrade", "hotkeys", "tail"}
+    assert {word.strip("`") for word in first_words("command")} == carried_out_by_supervisor | set(control_commands.PUBLIC)
+
+
+def test_every_setting_that_needs_a_restart_is_named():
+    (sentence,) = re.findall(r"^\* ([^*]*)\*\*need a restart\*\*", read("docs/signals.md"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(NEEDS_RESTART)
+
+
+@pytest.mark.parametrize(
+    "sentence, value",
+    [
+        ("At most {} operators can be connected", control_server.MAX_OPERATORS),
+        ("Each may have {} commands in progress", control_server.MAX_COMMANDS),
+        ("reads nothing of a reply for {} s", int(control_server.PATIENCE)),
+        ("more than {} MiB of replies waiting", control_server.MAX_UNSENT >> 20),
+        ("does not report within {} s", UPGRADE_TIMEOUT),
+        ("A worker that has not ended {} s after that", int(master.KILL_AFTER)),
+        ("the {} slowest of the latest requests", control_commands.MAX_SLOW_REPORTED),
+    ],
+)
+def test_limits_of_signals_md_are_those_of_the_code(sentence, value):
+    assert sentence.format(value) in re.sub(r"\s+", " ", read("docs/signals.md"))
 
 
 # -- architecture.md
