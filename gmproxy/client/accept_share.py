@@ -85,7 +85,7 @@ class AcceptShare:
             return 0.0
         clients = self._context.clients
         stay = not self._is_spare and clients - self._clients_then >= self._taken * STAYING
-        others_accept = not self._counts.others_are_away(self._number)
+        others_accept = not self._counts.others_are_paused(self._number)
         accepted = self._counts.accepted()
         if stay:
             if not (others_accept and self._counts.has_most_clients(self._number)):

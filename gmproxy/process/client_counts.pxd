@@ -7,7 +7,7 @@ cdef class ClientCounts:
     cdef object _clients
     cdef object _held_bytes
     cdef object _accepted
-    cdef object _away
+    cdef object _paused
 
     @cython.locals(row=object, begin=Py_ssize_t, cell=Py_ssize_t, total=Py_ssize_t)
     cpdef Py_ssize_t clients_of_pool(self, str name) except -1

@@ -1,7 +1,7 @@
-"""The operators' connections to the control socket, in the master and in a single process alike.
+"""Serves operators at the control socket, in the master and in a single process.
 
-They share all but the accepting, as the two loops differ where no descriptor is free: in the master's an operator waits in the backlog
-(ControlListener); in a single process, where clients are accepted by gevent's servers, it is disconnected as they are (single_process.py).
+Only accepting differs. If no file descriptor is free, the master leaves the operator in the backlog (ControlListener); a single process
+accepts with gevent's server, which disconnects the operator as it does clients (single_process.py).
 """
 
 import logging
@@ -16,36 +16,42 @@ from gmproxy.system import control_socket
 from gmproxy.system.control_socket import Message
 from gmproxy.system.select_loop import EventLoop, SelectLoop
 
-#: Operators connected at once. For one more the one that has been idle longest is disconnected: the tools send a command and disconnect, so
-#: idle connections are forgotten ones.
+#: Maximum number of connected operators. For one more, the one that has been idle longest is disconnected: tools disconnect after their
+#: command, so idle connections are forgotten ones.
 MAX_OPERATORS = 64
 
-#: Commands of one operator under way at once; further ones are read when these have their results.
+#: Maximum number of commands of one operator that run at the same time; further ones are read when these have their results.
 MAX_COMMANDS = 16
 
-#: Bytes of results that may wait for one operator, beside the first: a report of a few hundred servers has some 100 KiB.
+#: Maximum number of bytes of results waiting to be sent to one operator. A single result may be longer; the report of a few hundred
+#: servers has some 100 KiB.
 MAX_UNSENT = 4 * 1024 * 1024
 
-#: Seconds after which an operator that reads nothing of a result is disconnected.
-PATIENCE = 10.0
+#: Seconds after which an operator that reads none of a result is disconnected.
+STALL_TIMEOUT = 10.0
 
 log = logging.getLogger("gmproxy")
 
-#: What is called with the result of a command.
+#: Gets the result of a command.
 Then = Callable[[Message], Any]
 
 
 class ControlServer:
-    """Serves operators. `run_command(name, arguments, then)` runs a command: it calls `then` with the result, at once or later. It is called as a
-    task of the loop (EventLoop.run_task): in a single process it may wait, and then only the same operator's next commands wait for it."""
+    """Serves operators: reads their commands, runs them, and sends the results.
+
+    `run_command(name, arguments, then)` runs a command and calls `then` with the result, at once or later. It is called as a task
+    (EventLoop.run_task): in a single process it may block, and only later commands of the same operator wait for it.
+
+    Loop callback or greenlet; the methods do not block.
+    """
 
     def __init__(self, loop: EventLoop, run_command: Callable[[str, list[str], Then], Any]) -> None:
         self._loop = loop
         self._run_command = run_command
-        self._operators: dict[Operator, None] = {}  # the one that sent a command most recently last
+        self._operators: dict[Operator, None] = {}  # in the order of their last commands
 
     def accept(self, sock: socket.socket) -> None:
-        """Serve the operator at `sock`, which becomes ours. Called from the loop; does not wait."""
+        """Serve the operator connected to `sock`, which is taken over."""
         if len(self._operators) >= MAX_OPERATORS:
             idle = next((operator for operator in self._operators if operator.is_idle()), None)
             log.warning("too many operators limit=%d", MAX_OPERATORS)
@@ -56,12 +62,12 @@ class ControlServer:
         self._operators[Operator(self._loop, sock, self)] = None
 
     def close_in_child(self) -> None:
-        """In a process that was forked: see Peer.close_in_child."""
+        """Close the descriptors of all connections, in a forked process (Peer.close_in_child)."""
         for operator in self._operators:
             operator.peer.close_in_child()
 
     def start_command(self, operator: "Operator", name: str, arguments: list[str], then: Then) -> None:
-        """Run a command of `operator`. An Exception that this raises is recorded, and is the result."""
+        """Run a command of `operator`. An Exception that it raises is recorded, and its text is the result."""
         self._operators[operator] = self._operators.pop(operator, None)
         try:
             self._run_command(name, arguments, then)
@@ -70,12 +76,12 @@ class ControlServer:
             then({"error": repr(error)})
 
     def remove(self, operator: "Operator") -> None:
-        """`operator` is disconnected."""
+        """Forget `operator`, which is disconnected."""
         self._operators.pop(operator, None)
 
 
 class ControlListener:
-    """Accepts operators at the socket `listening`, which stays the caller's, in the master's loop."""
+    """Accepts operators in the master's loop, at the socket `listening`, which stays the caller's."""
 
     def __init__(self, loop: SelectLoop, listening: socket.socket, server: ControlServer) -> None:
         self._loop = loop
@@ -85,7 +91,7 @@ class ControlListener:
         loop.add_reader(listening, self._accept)
 
     def stop_accepting(self) -> None:
-        """Accept no more operators; those that are connected are still served."""
+        """Accept no more operators. Those that are connected are still served."""
         self._loop.remove(self._listening)
 
     def _accept(self) -> None:
@@ -93,7 +99,7 @@ class ControlListener:
             sock, _ = self._listening.accept()
         except BlockingIOError:
             return
-        except OSError as error:  # no descriptor is free: the operator waits
+        except OSError as error:  # no descriptor is free: the operator stays in the backlog
             log.warning("operator not accepted error='%s'", error)
             self._loop.pause(self._listening)
             return
@@ -106,10 +112,10 @@ class Operator:
     def __init__(self, loop: EventLoop, sock: socket.socket, server: ControlServer) -> None:
         self._loop = loop
         self._server = server
-        self._received: deque[Message] = deque()  # read and not started yet: no more than was read at once
+        self._received: deque[Message] = deque()  # read and not started: at most what one read returned
         self._running = 0  # commands without a result
-        self._is_ending = False  # nothing more is read
-        self._is_starting = False  # a task starts what was received
+        self._is_ending = False  # True once no more commands are read
+        self._is_starting = False  # True while a task starts received commands
         self.peer = Peer(
             loop,
             sock,
@@ -119,14 +125,15 @@ class Operator:
             on_drained=self._start_commands,
             limit=control_socket.MAX_COMMAND,
             max_unsent=MAX_UNSENT,
-            patience=PATIENCE,
+            stall_timeout=STALL_TIMEOUT,
         )
 
     def is_idle(self) -> bool:
+        """True if no command runs or waits, and all results are sent."""
         return not self._running and not self._received and not self.peer.unsent
 
     def close(self) -> None:
-        """Disconnect; results that come later are dropped."""
+        """Disconnect. Results that arrive later are dropped."""
         try:
             self.peer.close()
         finally:
@@ -138,8 +145,8 @@ class Operator:
         self._start_commands()
 
     def _start_commands(self) -> None:
-        """Start what may be started now. More is read only when all of it is under way."""
-        if self._is_starting:  # the task that starts commands waits in one of them, or has called this with a result
+        """Start received commands, as many as may run. More is read only when all of them are started."""
+        if self._is_starting:  # the starting task is blocked in a command, or this is called by it with a result
             self.peer.pause_reading()
             return
         if not self._received or not self._has_room():
@@ -165,7 +172,7 @@ class Operator:
         self._settle()
 
     def _settle(self) -> None:
-        """Nothing more can be started now: go on reading, wait for results, or disconnect."""
+        """Nothing more can be started now: read on, wait for results, or disconnect."""
         if self._received or self._is_ending or not self._has_room():
             self.peer.pause_reading()
         else:
@@ -189,7 +196,7 @@ class Operator:
         return self._running < MAX_COMMANDS and not self.peer.unsent and not self.peer.is_lost
 
     def _on_result(self, result: Message) -> None:
-        """Never raises: who has a result need not know of the operator, and one that gets no result is disconnected."""
+        """Send a result. Never raises, as the caller is not concerned; an operator whose result cannot be sent is disconnected."""
         try:
             self._running -= 1
             self.peer.send_message(result)
@@ -199,7 +206,7 @@ class Operator:
             self.peer.lose("internal error")
 
     def _on_end(self, error: str | None) -> None:
-        """The operator sends no more commands; those sent before still get their results."""
+        """The operator sends no more commands, or sent what is not a message (`error`). Earlier commands still get their results."""
         self._is_ending = True
         if error is not None:
             self._running += 1
@@ -214,7 +221,7 @@ class Operator:
 
 
 class _Once:
-    """Calls `then` the first time only."""
+    """Calls `then` only the first time: a command that raises after its result has one result."""
 
     def __init__(self, then: Then) -> None:
         self._then: Then | None = then

@@ -1,7 +1,7 @@
 """Counters of workers that have died or do not respond.
 
-Without them a sum over all workers would decrease when one of them dies or hangs; and what reads counters (Prometheus, a script over
-`stats`) takes that for a restart of the service, and all that is left for a burst.
+Without them the sum over all workers would decrease when a worker dies or hangs. Readers of counters (Prometheus, scripts that read `stats`)
+take a decrease for a restart of the service, and the value after it for new events.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from gmproxy.client import stats
 from gmproxy.monitoring import report
 from gmproxy.process.worker_group import Result
 
-#: command -> (the counters of a result, many results -> one)
+#: {command: (function that reduces a result to its counters, function that merges a list of such results)}
 COUNTED: dict[str, tuple[Callable[[Result], Result], Callable[[list[Result]], Result]]] = {
     "report": (report.counters_only, report.merge),
     "stats": (stats.counted, lambda results: stats.merge(results, 0)),
@@ -22,20 +22,20 @@ Call = tuple[Any, ...]
 
 
 class CounterTotals:
-    """The last result of each worker, reduced to its counters. Lives as long as the service."""
+    """The last result of each worker, reduced to its counters. It is kept as long as the service runs. Loop callback only."""
 
     def __init__(self) -> None:
         self._last: dict[Call, dict[int, Result]] = {}  # by call and pid
         self._of_dead: dict[Call, Result] = {}  # of all workers that have died, merged
 
     def record(self, command: str, arguments: list[Any], pid: int, result: Result) -> None:
-        """`result` is that of the worker `pid`."""
+        """Keep the counters of `result`, the result of the worker `pid`."""
         if command in COUNTED and "error" not in result:
             counted, _ = COUNTED[command]
             self._last.setdefault((command, *arguments), {})[pid] = counted(result)
 
     def on_death(self, pid: int) -> None:
-        """The worker `pid` has ended."""
+        """Add the last counters of the worker `pid`, which has ended, to those of all dead workers."""
         for call, results in self._last.items():
             last = results.pop(pid, None)
             if last is not None:
@@ -43,7 +43,7 @@ class CounterTotals:
                 self._of_dead[call] = merge([self._of_dead[call], last]) if call in self._of_dead else last
 
     def complete(self, command: str, arguments: list[Any], results: dict[int, Result]) -> list[Result]:
-        """The `results`, {pid: result}, as a list, and after them the counters of the workers that are missing in it."""
+        """The `results`, {pid: result}, as a list, followed by the last known counters of the workers that are not in it, dead ones too."""
         completed = list(results.values())
         if command in COUNTED and any("error" not in result for result in completed):
             call = (command, *arguments)

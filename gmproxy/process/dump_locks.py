@@ -1,8 +1,7 @@
-"""Which servers list their keys just now for a worker of the service: one listing at a time for each server.
+"""Locks of the workers for listings of keys (lru_crawler metadump and the like): one listing at a time for each server.
 
-A memcached has one thread that lists keys. While a client does not take what it sends, the next one who asks stops a worker thread of the
-memcached, and the third all of it. So the workers exclude each other here: by locks on the bytes of a file in memory, which the kernel releases if a
-worker dies.
+memcached lists keys in a single thread. While a client does not read its listing, a second listing blocks a worker thread of memcached, and a
+third blocks the whole server. The workers lock bytes of a file in memory; the kernel releases the locks of a worker that dies.
 """
 
 import fcntl
@@ -11,25 +10,27 @@ import os
 import time
 from zlib import crc32
 
-#: Servers have a row by the hash of their address: should two have the same, one waits for the other without need.
+#: A server's row is the hash of its address. Two servers with the same row exclude each other without need.
 ROWS = 4096
 TIME_SIZE = 8  # bytes
 
 
 class DumpLocks:
-    """Made before the workers are forked; each of them uses its copy. Nothing here waits.
+    """Created before the workers are forked; each uses its copy. Loop callback or greenlet; nothing here blocks.
 
-    A lock is that of a process. Within one, `_own` are its rows.
+    The kernel's locks exclude other processes; `_own` excludes other listings of this one.
     """
 
     def __init__(self) -> None:
+        """Raises OSError."""
         self._fd = os.memfd_create("gmproxy-dumps", os.MFD_CLOEXEC)
         os.ftruncate(self._fd, ROWS * TIME_SIZE)
         self._rest_until = memoryview(mmap.mmap(self._fd, ROWS * TIME_SIZE)).cast("d")  # monotonic seconds
         self._own: set[int] = set()
 
     def acquire(self, server: str) -> bool:
-        """False if somebody else lists the keys of `server`, its address. Else nobody does until `release`. Raises OSError."""
+        """Lock the server with the address `server` until `release`. Returns False if another listing has locked it, or ended so recently that
+        the server still rests. Raises OSError."""
         row = _row(server)
         if row in self._own or self._rest_until[row] > time.monotonic():
             return False
@@ -41,7 +42,7 @@ class DumpLocks:
         return True
 
     def release(self, server: str, rest: float = 0.0) -> None:
-        """Let others have it, after `rest` seconds."""
+        """Unlock `server`. For `rest` seconds from now on `acquire` returns False in all workers."""
         row = _row(server)
         if rest:
             self._rest_until[row] = time.monotonic() + rest

@@ -1,4 +1,4 @@
-"""gevent's loop with the interface of the master's: so a single process serves its control socket with the same code."""
+"""gevent's loop with the interface of the master's loop: a single process serves its control socket with the same code."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ import gevent
 from gmproxy import internal_errors
 from gmproxy.system.select_loop import Callback, EventLoop
 
-#: Events of gevent's io watchers.
+#: The event bits of gevent's io watchers.
 _READ, _WRITE = 1, 2
 
 
 class GeventLoop(EventLoop):
-    """Callbacks of descriptors are called in gevent's hub and must not wait. Timers and tasks run in greenlets and may."""
+    """Callbacks of descriptors are loop callbacks: they must not block. Timers and tasks run in greenlets, which may."""
 
     def __init__(self) -> None:
         self._watchers: dict[Any, dict[int, Any]] = {}  # source -> event -> gevent's watcher
@@ -64,7 +64,7 @@ class GeventLoop(EventLoop):
         return gevent.spawn_later(seconds, internal_errors.guarded("loop.timer", callback))
 
     def cancel(self, timer: "gevent.Greenlet | None") -> None:
-        if timer is not None and timer is not gevent.getcurrent():  # else it is the timer that has expired
+        if timer is not None and timer is not gevent.getcurrent():  # a callback may cancel the timer that called it
             timer.kill(block=False)
 
     def run_task(self, task: Callback) -> None:

@@ -1,7 +1,7 @@
-"""The listening sockets of the service, by address: those bound here, and those that were handed over.
+"""The listening sockets of the service, by address: those bound here, and those passed to this process.
 
-An address is written `127.0.0.1:11211`, `[::1]:11211` or `/path`. Sockets are handed over by systemd (socket activation) or by the process
-before this one, at an upgrade: then the kernel goes on queueing clients, and none is refused.
+An address is written `127.0.0.1:11211`, `[::1]:11211` or `/path`. Sockets are passed by systemd (socket activation), or by the predecessor
+at an upgrade (SIGUSR2); the kernel goes on queueing connections in them, so no client is refused.
 """
 
 import contextlib
@@ -11,39 +11,41 @@ import socket
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Any
 
+from gmproxy.config.configuration import Config
 from gmproxy.errors import StartError
 from gmproxy.system import control_socket, daemon, sockets
 
-#: The environment variable that describes to a successor what is handed over to it.
+#: The environment variable that describes to a successor the descriptors passed to it, as JSON.
 HANDED_OVER = "GMPROXY_HANDED_OVER"
 
-#: Connections for metrics and the status page that may wait to be accepted.
+#: Maximum number of connections that wait to be accepted at an admin address.
 ADMIN_BACKLOG = 64
 
-#: The first descriptor that systemd hands over.
+#: The first descriptor that systemd passes (SD_LISTEN_FDS_START).
 FIRST_DESCRIPTOR = 3
 
 
 class ListeningSockets:
-    """
+    """Binds, passes on and closes the listening sockets.
+
     sockets       {address: listening socket}
-    activated     True if they are from systemd; a service without named pools then listens on these, whatever its settings say
+    activated     True if they were passed by systemd; a pool without a name then listens on these instead of the configured addresses
     control       the control socket, or None
     report_to     descriptor of the pipe on which the predecessor waits for the start report, or None
     predecessor   pid of the process that this one replaces, or None
-    pid_keeper    (path of the pid file, descriptor for its keeper) that were handed over, or None
+    pid_keeper    (path of the pid file, descriptor of its PidKeeper) from the predecessor, or None
 
-    The methods do not wait, but for the kernel. To bind a socket may look up a host name, which waits: from a loop callback of gevent it must
-    not be called.
+    Used in the master, or in a single process in greenlets. `bind_new` may look up a host name and block for it; nothing else blocks.
     """
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
-        """Take over what `environment` describes, and remove that from it: it is not for child processes. Raises StartError."""
+        """Take over the descriptors that `environment` describes, and remove the variables: child processes must not see them. Raises
+        StartError if a descriptor is not a listening socket."""
         self.sockets: dict[str, socket.socket] = {}
         self.activated = False
         self.control: socket.socket | None = None
         self._control_path = ""
-        self._not_ours: set[str] = set()  # addresses whose files are for others to remove
+        self._not_ours: set[str] = set()  # addresses of unix sockets whose files another process removes
         self.report_to: int | None = None
         self.predecessor: int | None = None
         self.pid_keeper: tuple[str, int] | None = None
@@ -62,13 +64,14 @@ class ListeningSockets:
             self._not_ours.add(self._control_path)
 
     def become_owner(self) -> None:
-        """This process serves: from now on it removes the files that a predecessor made."""
+        """This process serves: from now on it removes the socket files made by its predecessor."""
         if not self.activated:
             self._not_ours.clear()
         elif self.control is not None:
             self._not_ours.discard(self._control_path)
 
     def _take_over(self, facts: dict[str, Any]) -> None:
+        """`facts`: written by the predecessor in `handing_over`."""
         self.activated = facts["activated"]
         self.report_to = facts["report_to"]
         self.predecessor = facts["pid"]
@@ -81,28 +84,28 @@ class ListeningSockets:
             self.sockets[address] = _adopt(descriptor)
         if facts["control"] is not None:
             self.control = _adopt(facts["control"])
-            # The name that the kernel knows may be another: see sockets.bind_unix. Version 0.1.0 does not send it.
+            # The kernel may know it by another name (sockets.bind_unix). Version 0.1.0 does not send the path.
             self._control_path = facts.get("control_path") or self.control.getsockname()
 
-    def addresses_of(self, config: Any) -> list[str]:
-        """The addresses at which clients of the pool `config` (a Config) connect."""
+    def addresses_of(self, config: Config) -> list[str]:
+        """The addresses at which clients of the pool `config` connect."""
         if self.activated and not config.name:
             return [address for address in self.sockets if address not in sockets.admin_addresses(config)]
         return sockets.listen_addresses(config)
 
-    def all_addresses(self, configs: Sequence[Any]) -> dict[str, list[str]]:
-        """{name of a pool: its addresses, as far as they are open: once the service drains, none is}"""
+    def all_addresses(self, configs: Sequence[Config]) -> dict[str, list[str]]:
+        """{name of a pool: those of its addresses that are open}. While the service drains, none is."""
         return {config.name: [address for address in self.addresses_of(config) if address in self.sockets] for config in configs}
 
-    def bind_new(self, configs: Sequence[Any]) -> dict[str, socket.socket]:
-        """Bind the addresses of `configs` that are not bound yet. Returns the new sockets by address. Raises StartError, with none of them left
-        open."""
+    def bind_new(self, configs: Sequence[Config]) -> dict[str, socket.socket]:
+        """Bind the addresses of `configs` that are not bound yet. Returns {address: new socket}. Raises StartError if one cannot be bound; then
+        none of them stays open. May block for the name service."""
         new: dict[str, socket.socket] = {}
         try:
             for config in configs:
                 for address in self.addresses_of(config):
                     if address in self.sockets:
-                        self.sockets[address].listen(config.backlog)  # it may have another length now
+                        self.sockets[address].listen(config.backlog)  # the backlog may have changed
                     elif address not in new:
                         with _naming(config, "unix_socket" if address == config.unix_socket else "listen"):
                             new[address] = sockets.bind(config, address)
@@ -122,35 +125,37 @@ class ListeningSockets:
         for address in new:
             self._close(address, self.sockets.pop(address))
 
-    def unused(self, configs: Sequence[Any]) -> list[str]:
-        """The addresses of sockets that `configs` do not use."""
+    def unused(self, configs: Sequence[Config]) -> list[str]:
+        """The addresses of open sockets that `configs` do not use."""
         wanted = {*sockets.admin_addresses(configs[0]), *(address for config in configs for address in self.addresses_of(config))}
         return [address for address in self.sockets if address not in wanted]
 
-    def close_unused(self, configs: Sequence[Any]) -> None:
+    def close_unused(self, configs: Sequence[Config]) -> None:
         """Close the sockets that `configs` do not use."""
         for address in self.unused(configs):
             self._close(address, self.sockets.pop(address))
 
     def _close(self, address: str, sock: socket.socket) -> None:
+        """Close `sock`, and remove its file if it is a unix socket of this process."""
         sock.close()
         if address not in self._not_ours:
             sockets.remove_unix_socket(address)
 
-    def close_to_clients(self, config: Any) -> None:
-        """Close all but the admin addresses of `config`."""
+    def close_to_clients(self, config: Config) -> None:
+        """Close all sockets except those at the admin addresses of `config`."""
         for address in set(self.sockets) - set(sockets.admin_addresses(config)):
             self._close(address, self.sockets.pop(address))
 
     def open_control(self, path: str, owner: tuple[int, int]) -> None:
-        """Open the control socket at `path`, for `owner` (user and group number). Raises StartError."""
+        """Open the control socket at `path`, unless the predecessor passed one. `owner`: user and group id, as for sockets.bind_unix. Raises
+        StartError."""
         if self.control is None:
             with _naming(None, "control"):
                 self.control = control_socket.listen(path, owner)
             self._control_path = path
 
     def close(self, successor: bool = False) -> None:
-        """Close all. With a `successor`, which has the same sockets, their files stay."""
+        """Close all sockets. With a `successor`, which has copies of them, their files stay."""
         if self.control is not None:
             self.sockets[self._control_path] = self.control
         if successor:
@@ -162,8 +167,8 @@ class ListeningSockets:
 
     @contextlib.contextmanager
     def handing_over(self, report_to: int, pid_keeper: tuple[str, int] | None = None) -> Iterator[dict[str, str]]:
-        """The environment variable, as a dict, with which a process started inside of this `with` takes over. It sends its start report to
-        the descriptor `report_to`."""
+        """Make the sockets inheritable inside of the `with`. Yields the environment variable, as a dict, by which the process started there takes
+        them over. It sends its start report to the descriptor `report_to`. `pid_keeper`: as the attribute."""
         descriptors = {address: sock.fileno() for address, sock in self.sockets.items()}
         control = self.control.fileno() if self.control else None
         facts = {
@@ -188,16 +193,16 @@ class ListeningSockets:
 
 
 @contextlib.contextmanager
-def _naming(pool: Any, setting: str) -> Iterator[None]:
-    """Names the setting that an address is from, and the pool (a Config) if it has a name, in a StartError."""
+def _naming(pool: Config | None, setting: str) -> Iterator[None]:
+    """Prefix a StartError with the setting that the address is from, and with the name of the pool if it has one."""
     try:
         yield
     except StartError as error:
-        place = f"pool {pool.name}: {setting}" if pool is not None and pool.name else setting
-        raise StartError(f"{place}: {error}") from None
+        source = f"pool {pool.name}: {setting}" if pool is not None and pool.name else setting
+        raise StartError(f"{source}: {error}") from None
 
 
-def _bind_for_admin(config: Any, address: str) -> socket.socket:
+def _bind_for_admin(config: Config, address: str) -> socket.socket:
     if address.startswith("/"):
         return control_socket.listen(address, daemon.user_ids(config.user, config.group))
     host, _, port = address.rpartition(":")
@@ -205,6 +210,7 @@ def _bind_for_admin(config: Any, address: str) -> socket.socket:
 
 
 def _adopt(descriptor: int) -> socket.socket:
+    """The listening socket with this inherited descriptor. Raises StartError if it is none."""
     try:
         os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)

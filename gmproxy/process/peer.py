@@ -1,4 +1,4 @@
-"""A connection over which messages go and come while nothing waits: to a worker, or to an operator at the control socket."""
+"""A non-blocking message connection, to a worker or to an operator at the control socket."""
 
 import errno
 import os
@@ -13,28 +13,27 @@ from gmproxy.system import control_socket
 from gmproxy.system.control_socket import Message
 from gmproxy.system.select_loop import EventLoop
 
-#: The reason for `on_lost` where the other end has closed the connection.
+#: The reason passed to `on_lost` if the other end has closed the connection.
 CLOSED = "closed"
 
-#: Bytes sent at once.
+#: Maximum number of bytes in one send.
 _CHUNK = 256 * 1024
 
 
 class Peer:
-    """
-    Called from the loop:
+    """Sends and receives messages, JSON objects, over a socket that it takes over. Its parameters:
 
-    on_message(message)   for each message, a dict
-    on_lost(reason)       once, when nothing can be received or sent any more; what has arrived can still be read by `read_rest`
-    on_end(error)         if given: the last message was received. `error` is None at the end of the stream, else why what was received is not
-                          a message. Messages can still be sent. If not given, the peer is lost then
-    on_drained()          if given: all that had to wait has been sent
+    on_message(message)   is called for each message, a dict
+    on_lost(reason)       is called once, when nothing can be sent or received any more. `read_rest` can still read what has arrived
+    on_end(error)         is called when no more messages can be received, while they can still be sent. `error` is None at the end of the
+                          stream, else the text says why the data is not a message. Without on_end the peer is lost then
+    on_drained()          is called when all messages that had to wait are sent
+    max_unsent            maximum number of bytes waiting to be sent; a single message may be longer
+    stall_timeout         seconds after which the peer is lost if the other end has read none of the waiting bytes
+    limit                 maximum length of a received message in bytes, or None
 
-    max_unsent            bytes that may wait to be sent; a single message may always wait, whatever its length
-    patience              seconds in which the other end may read nothing of what waits
-    limit                 maximum length of a message received, bytes; None if there is none
-
-    The methods do not wait: they may be called from a callback of the loop or a greenlet.
+    The methods do not block: loop callback or greenlet. The loop calls the callbacks, except on_drained and on_lost, which `send_message` may
+    call itself, and on_lost, which `lose` calls.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class Peer:
         on_lost: Callable[[str], Any],
         *,
         max_unsent: int,
-        patience: float,
+        stall_timeout: float,
         limit: int | None = None,
         on_end: Callable[[str | None], Any] | None = None,
         on_drained: Callable[[], Any] | None = None,
@@ -53,30 +52,30 @@ class Peer:
         sock.setblocking(False)
         self.channel = control_socket.Channel(sock, limit)
         self.is_lost = False
-        self.unsent = 0  # bytes
-        self._has_ended = False
+        self.unsent = 0  # bytes that wait to be sent
+        self._has_ended = False  # True once no more messages can be received
         self._loop = loop
         self._on_message = on_message
         self._on_lost = on_lost
         self._on_end = on_end
         self._on_drained = on_drained
         self._max_unsent = max_unsent
-        self._patience = patience
-        self._queue: deque[tuple[bytes, list[int]]] = deque()  # bytes, and descriptors that are passed with the first of them
-        self._sent = 0
-        self._timer: Any = None
-        self._is_blocked = False  # the socket takes no more at the moment
+        self._stall_timeout = stall_timeout
+        self._queue: deque[tuple[bytes, list[int]]] = deque()  # data, and descriptors to pass with its first byte
+        self._sent = 0  # bytes, since the start
+        self._timer: Any = None  # runs while the socket is not writable
+        self._is_blocked = False  # True while the socket is not writable
         self.resume_reading()
 
     # -- receiving
 
     def resume_reading(self) -> None:
-        """Receive messages, from now on or again."""
+        """Receive messages from now on."""
         if not self.is_lost and not self._has_ended:
             self._loop.add_reader(self.channel.sock, self._on_readable, lambda: self.lose("internal error"))
 
     def pause_reading(self) -> None:
-        """Receive nothing until `resume_reading`: what arrives waits in the kernel, and then at the other end."""
+        """Receive nothing until `resume_reading`. Data waits in the kernel, and once its buffer is full, at the other end."""
         self._loop.remove_reader(self.channel.sock)
 
     def _on_readable(self) -> None:
@@ -110,8 +109,8 @@ class Peer:
     # -- sending
 
     def send_message(self, message: Message, passed: Sequence[socket.socket] = ()) -> None:
-        """Send `message`, now or as soon as the socket takes it, and pass the sockets `passed` with it, which may be closed at once. To a peer
-        that is lost nothing is sent."""
+        """Send `message` now or as soon as the socket is writable, with copies of the sockets `passed`, which may be closed at once. Nothing
+        is sent to a lost peer."""
         if self.is_lost:
             return
         data = control_socket.encode(message, len(passed))
@@ -152,26 +151,26 @@ class Peer:
                 self._on_drained()
 
     def _start_timer(self) -> None:
-        """Give the other end `patience` seconds to read something."""
+        """Give the other end `stall_timeout` seconds to read something."""
         if self._timer is None:
             sent = self._sent
 
             def check() -> None:
                 self._timer = None
-                self._send_queue()  # the kernel reports a unix socket as writable only when three quarters of it are free
+                self._send_queue()  # the kernel reports a unix socket as writable only once three quarters of its buffer are free
                 if self.is_lost or not self._queue:
                     return
                 if self._sent == sent:
-                    self.lose(f"read nothing for {self._patience:g} s")
+                    self.lose(f"read nothing for {self._stall_timeout:g} s")
                 else:
                     self._start_timer()
 
-            self._timer = self._loop.call_later(self._patience, check)
+            self._timer = self._loop.call_later(self._stall_timeout, check)
 
-    # -- the end
+    # -- closing
 
     def lose(self, reason: str) -> None:
-        """Give the peer up: nothing more is sent, and `on_lost` is called."""
+        """Stop sending and receiving, and call `on_lost(reason)`. A second call does nothing."""
         if not self.is_lost:
             self.is_lost = True
             self._loop.remove(self.channel.sock)
@@ -185,7 +184,7 @@ class Peer:
                 self._on_lost(reason)
 
     def read_rest(self) -> None:
-        """Receive what has arrived until now; for one whose process has ended."""
+        """Receive what has arrived so far, from a process that has ended."""
         while True:
             try:
                 messages = self.channel.receive()
@@ -195,13 +194,13 @@ class Peer:
                 self._on_message(message)
 
     def close_in_child(self) -> None:
-        """In a process that was forked: close the copies of descriptors that the parent goes on using. Its loop is not touched."""
+        """Close the copies of the descriptors in a forked process, without touching the loop, which belongs to the parent."""
         for _, descriptors in self._queue:
             _close_all(descriptors)
         self.channel.close()
 
     def close(self) -> None:
-        """Without a call of `on_lost`."""
+        """Close the connection without calling `on_lost`."""
         self._on_lost = lambda reason: None
         try:
             self.lose(CLOSED)
@@ -209,7 +208,7 @@ class Peer:
             self._close_channel()
 
     def _close_channel(self) -> None:
-        """Whatever fails, the connection is closed: the peer would wait, and the descriptor would be lost."""
+        """Close the socket even if closing the channel fails: else the other end would wait, and the descriptor would leak."""
         try:
             self.channel.close()
         except Exception:

@@ -1,7 +1,7 @@
-"""Which keys the workers of a service still have to delete on servers, in memory that they share from the fork on.
+"""The pending invalidations of all workers: keys to delete on servers that missed writes, in memory shared by the workers since the fork.
 
-Each table has a row for each server, and in a row a column for each worker. A worker writes only in its own column, so no lock is
-needed. Only the master assigns rows; workers get a copy of `rows` when that changes.
+Each table has a row for each server and a column for each worker. A worker writes only to its own column, so no lock is needed. Only the
+master assigns rows; it sends the workers a copy of `rows` when they change.
 """
 
 import mmap
@@ -10,19 +10,19 @@ from typing import Any
 
 from gmproxy.backend.key_set import PARTS, part_of
 
-#: Servers, in all pools and since the start, whose invalidations the workers share.
+#: Maximum number of servers with a row, in all pools, since the start of the service. Invalidations of further servers are not shared.
 MAX_SERVERS = 4096
 
-#: Which keys a worker still has to delete on a server (ServerInvalidations): none, those in certain parts, any key.
+#: States of a worker's pending invalidations on one server: it has none, it has some in known parts of all keys, any key may be one.
 NOTHING, SOME, EVERYTHING = range(3)
 
 _NO_PARTS = bytes(PARTS)
 
 
 class SharedInvalidations:
-    """Which keys the workers still have to delete on servers that missed their changes.
+    """The tables with the pending invalidations of all servers and workers.
 
-    rows   {server_key: row of the server}; a row is never reused
+    rows   {server_key(): row of the server}; a row is never reused
     """
 
     def __init__(self, workers: int) -> None:
@@ -32,7 +32,7 @@ class SharedInvalidations:
         self._parts = memoryview(mmap.mmap(-1, workers * MAX_SERVERS * PARTS))
 
     def assign_rows(self, configs: Iterable[Any]) -> None:
-        """Give each server of `configs` a row, as far as there are rows. For the master only."""
+        """Give each server of `configs` a row, as long as there are free rows. Master only."""
         for config in configs:
             for is_backup, servers in (False, config.server), (True, config.backup):
                 for server in servers:
@@ -40,7 +40,7 @@ class SharedInvalidations:
                         self.rows.setdefault(server_key(config.name, is_backup, server.label), len(self.rows))
 
     def of_server(self, worker: int, key: str) -> "ServerInvalidations | None":
-        """Those of the server with the server_key `key`, for use in `worker`. None if the server has no row."""
+        """The pending invalidations on the server with the server_key `key`, for use in `worker`; None if the server has no row."""
         row = self.rows.get(key)
         if row is None:
             return None
@@ -49,32 +49,32 @@ class SharedInvalidations:
         return ServerInvalidations(worker, self._states[begin:end], parts)
 
     def clear_worker(self, worker: int) -> None:
-        """`worker` has died, and its pending invalidations with it."""
+        """`worker` has died: its pending invalidations are lost."""
         for row in self.rows.values():
             self._states[row * self.workers + worker] = NOTHING
 
 
 def server_key(pool: str, is_backup: bool, label: str) -> str:
-    """A server in SharedInvalidations: what it missed in one pool and role is independent of another."""
+    """The name of a server in SharedInvalidations. The same server in another pool or role has another name and its own invalidations."""
     return f"{pool} {'backup' if is_backup else 'primary'} {label}"
 
 
 class ServerInvalidations:
-    """What the workers have still to delete on one server. A worker serves no key from there that another one has to delete.
+    """The pending invalidations of all workers on one server. A worker reads no key from the server that another worker has to delete.
 
-    Each worker publishes in which parts (backend/key_set.py) its keys lie. Another key may be in the same part: then it is taken for old
+    Each worker publishes the parts (backend/key_set.py) that contain its keys. A key that only shares a part with them is taken for stale
     without need, which is rare while there are few keys.
 
     worker   number of this worker
-    states   of each worker: NOTHING, SOME or EVERYTHING
+    states   NOTHING, SOME or EVERYTHING, for each worker
 
-    Nothing here waits or raises: may be called from a loop callback or a greenlet.
+    Loop callback or greenlet. Nothing here blocks or raises.
     """
 
     def __init__(self, worker: int, states: memoryview, parts: list[memoryview]) -> None:
         self.worker = worker
         self.states = states
-        self._parts = parts  # of each worker, one byte per part: 1 if there are keys in it; valid while its state is SOME
+        self._parts = parts  # for each worker, a byte for each part: 1 if it contains keys; valid while the state is SOME
         self._own_parts = parts[worker]
 
     def add_part(self, part: int) -> None:
@@ -85,11 +85,11 @@ class ServerInvalidations:
             self._own_parts[part] = 1
 
     def add_everything(self) -> None:
-        """This worker has to flush the server."""
+        """This worker has to flush the server: any key may be stale."""
         self.states[self.worker] = EVERYTHING
 
     def replace_parts(self, parts: Collection[int]) -> None:
-        """This worker has keys to delete in `parts` and nowhere else."""
+        """This worker has keys to delete in `parts` and in no others."""
         self._own_parts[:] = _NO_PARTS
         for part in parts:
             self._own_parts[part] = 1

@@ -1,4 +1,4 @@
-"""A worker's part of the service: its number, its share of the limits, and what it has in common with the other workers."""
+"""A worker's part of the service: its number, its share of the limits, and the memory shared with the other workers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,21 +9,22 @@ from gmproxy.process.shared_invalidations import ServerInvalidations, SharedInva
 
 
 class WorkerContext:
-    """
+    """What the code of a worker knows about the whole service.
+
     number          of this worker, from 0
     workers         number of workers
-    started_at      start of the service (monotonic seconds)
-    client_counts   clients of all workers, or None in a single process
-    invalidations   what all workers have to delete on servers, or None in a single process
-    dump_locks      which servers list their keys for a worker just now
-    call_workers    call_workers(command, arguments, then): run a command in all workers; None in a single process
-    report          report(): what this worker has counted and measured (gmproxy.monitoring.report)
-    max_clients     clients of all pools for which this process may open descriptors
-    clients         of all pools in this process
-    held_bytes      bytes that wait for them
-    accepting       False once no client is accepted any more
+    started_at      start of the service, monotonic seconds
+    client_counts   clients of all workers; None in a single process
+    invalidations   pending invalidations of all workers; None in a single process
+    dump_locks      locks for listings of keys
+    call_workers    call_workers(command, arguments, then) runs a command in all workers (WorkerProcess.call_workers); None in a single process
+    report          report() returns the counters and measurements of this worker (gmproxy.monitoring.report)
+    max_clients     maximum number of clients, in all pools of this process, by the open files limit
+    clients         number of clients in all pools of this process
+    held_bytes      bytes held for clients of this process: incomplete requests, and replies not sent yet
+    accepting       False while no client is accepted (drain)
 
-    The methods do not wait: they may be called from a loop callback or a greenlet.
+    The methods do not block: loop callback or greenlet.
     """
 
     def __init__(
@@ -47,23 +48,23 @@ class WorkerContext:
         self.clients = 0
         self.held_bytes = 0
         self.accepting = True
-        self._published_bytes = 0  # of `held_bytes`, in `client_counts`
+        self._published_bytes = 0  # `held_bytes` as last written to `client_counts`
 
-    # -- what is common to all clients
+    # -- limits of all clients
 
     def room(self) -> int:
-        """For how many more clients there are descriptors in this process; less than 0 after a reload that leaves fewer."""
+        """The number of further clients that this process has descriptors for; negative after a reload that lowers the limit."""
         return self.max_clients - self.clients
 
     def others_have_room(self, more: int) -> bool:
-        """True if another worker has descriptors for `more` clients; all workers have the same limit."""
+        """True if another worker has descriptors for `more` further clients; all workers have the same limit."""
         counts = self.client_counts
         return counts is not None and any(
             counts.clients_of_worker(number) + more <= self.max_clients for number in range(self.workers) if number != self.number
         )
 
     def add_held_bytes(self, more: int) -> int:
-        """`more` bytes wait for clients of this process, or fewer if it is negative. Returns how many wait in all workers. Never raises."""
+        """Add `more` bytes (negative: subtract) to `held_bytes`. Returns the bytes held by all workers together. Never raises."""
         held = self.held_bytes + more
         total = held
         if self.client_counts is not None:
@@ -75,12 +76,12 @@ class WorkerContext:
         self.held_bytes = held
         return total
 
-    # -- what is divided among the workers
+    # -- limits divided among the workers
 
     def part_of(self, total: int) -> int:
-        """This worker's part of `total`, at least 1: so where `total` is below the number of workers, the parts sum up to more."""
+        """This worker's part of `total`, at least 1. If `total` is below the number of workers, the parts add up to more than it."""
         return max(total // self.workers + (self.number < total % self.workers), 1)
 
     def server_invalidations(self, pool: str, is_backup: bool, label: str) -> ServerInvalidations | None:
-        """Those of a server, or None if they are not shared."""
+        """The shared pending invalidations of the server `label` in `pool`; None if they are not shared."""
         return None if self.invalidations is None else self.invalidations.of_server(self.number, server_key(pool, is_backup, label))

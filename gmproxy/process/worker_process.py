@@ -76,9 +76,9 @@ class WorkerProcess:
             self._worker.end()
 
     def _on_message(self, message: Message, passed: list[socket]) -> None:
-        if "answer" in message:
+        if "reply" in message:
             self._loop.run_callback(
-                internal_errors.guarded("worker_process.on_result", self._on_result), message["answer"], message["result"]
+                internal_errors.guarded("worker_process.on_result", self._on_result), message["reply"], message["result"]
             )
             return
         try:
@@ -88,7 +88,7 @@ class WorkerProcess:
         except Exception as error:
             internal_errors.record("worker_process.run_command", f"command={message['command']}")
             result = {"error": repr(error)}
-        self._send({"answer": message["ask"], "result": result})
+        self._send({"reply": message["call"], "result": result})
 
     def _run_command(self, command: str, arguments: list[Any], passed: list[socket]) -> Result:
         if command == "serve":
@@ -117,7 +117,7 @@ class WorkerProcess:
         timer = self._loop.timer(CALL_TIMEOUT)
         self._calls[number] = then, timer
         timer.start(internal_errors.guarded("worker_process.on_result", self._on_result), number, None)
-        self._send({"ask": number, "command": command, "arguments": arguments})
+        self._send({"call": number, "command": command, "arguments": arguments})
 
     def _on_result(self, number: int, result: Result | None) -> None:
         call = self._calls.pop(number, None)

@@ -1,6 +1,6 @@
 """Remote procedure calls of the master: sends commands to the workers and joins their results.
 
-A call is {"ask": number, "command": name, "arguments": [...]}, its result {"answer": number, "result": {...}}. A worker calls in the same
+A call is {"call": number, "command": name, "arguments": [...]}, its result {"reply": number, "result": {...}}. A worker calls in the same
 form to run a command in all workers, and gets their results merged into one. A worker reports its start with {"ready": true} or
 {"failed": reason}.
 """
@@ -31,7 +31,7 @@ CALL_TIMEOUT = 1.0
 #: Maximum number of bytes waiting to be sent to a worker, and of seconds in which it reads none of them: beyond these it hangs and is
 #: replaced.
 MAX_UNSENT = 16 * 1024 * 1024
-PATIENCE = 10.0
+STALL_TIMEOUT = 10.0
 
 log = logging.getLogger("gmproxy")
 
@@ -66,7 +66,7 @@ class Child:
 
     def connect(self, loop: EventLoop, sock: socket.socket, on_message: "Callable[[Child, Message], Any]") -> None:
         """Exchange messages over `sock`, which the Child takes over. The worker is killed when its connection is lost."""
-        self.peer = Peer(loop, sock, functools.partial(on_message, self), self._on_lost, max_unsent=MAX_UNSENT, patience=PATIENCE)
+        self.peer = Peer(loop, sock, functools.partial(on_message, self), self._on_lost, max_unsent=MAX_UNSENT, stall_timeout=STALL_TIMEOUT)
 
     def _on_lost(self, reason: str) -> None:
         """Kill the worker. If it closed the channel its process has ended or is about to; otherwise it hangs, or has sent what is not a message."""
@@ -76,7 +76,7 @@ class Child:
 
     def send_command(self, command: str, arguments: list[Any]) -> None:
         """Run a command in this worker and ignore the result."""
-        self.peer.send_message({"ask": 0, "command": command, "arguments": arguments})
+        self.peer.send_message({"call": 0, "command": command, "arguments": arguments})
 
     def signal(self, number: int) -> None:
         """Send the signal `number`, unless the worker has ended."""
@@ -124,20 +124,20 @@ class WorkerRpc:
         self._pending[call.number] = call
         call.timer = self._loop.call_later(CALL_TIMEOUT, functools.partial(self._close, call))
         for child in called:
-            child.peer.send_message({"ask": call.number, "command": command, "arguments": arguments}, passed)
+            child.peer.send_message({"call": call.number, "command": command, "arguments": arguments}, passed)
         if not called:
             self._close(call)
 
     def on_message(self, child: Child, message: Message) -> None:
         """Process a message of `child`: a result, or a call of all workers. Raises KeyError if it is neither."""
-        if "answer" in message:
-            self._on_result(child, message["answer"], message["result"])
+        if "reply" in message:
+            self._on_result(child, message["reply"], message["result"])
         else:
             self.call(message["command"], message["arguments"], functools.partial(self._forward, child, message))
 
     @staticmethod
     def _forward(child: Child, message: Message, results: list[Result]) -> None:
-        child.peer.send_message({"answer": message["ask"], "result": merge_responses(message["command"], results)})
+        child.peer.send_message({"reply": message["call"], "result": merge_responses(message["command"], results)})
 
     def on_death(self, child: Child) -> None:
         """`child` has ended: finish the calls that wait only for it, and keep its counters. Raises nothing."""

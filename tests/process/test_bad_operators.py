@@ -57,7 +57,7 @@ def rest(sock):
         b"\xff\xfe{\x00}\x00",
         b"\x00",
         b'{"command": ["ping"]}',
-        b'{"ask": 1, "command": "ping", "arguments": {}}',
+        b'{"call": 1, "command": "ping", "arguments": {}}',
         b"NaN",
         b"",
     ],

@@ -13,7 +13,7 @@ from gmproxy.process.peer import CLOSED, Peer
 from gmproxy.system.select_loop import SelectLoop
 
 MAX_UNSENT = 100_000
-PATIENCE = 0.05
+STALL_TIMEOUT = 0.05
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ class Ends:
         self.lost = []
         ours, self.other = socket.socketpair()
         self.other.setblocking(False)
-        self.peer = Peer(loop, ours, self.heard.append, self.lost.append, **({"max_unsent": MAX_UNSENT, "patience": PATIENCE} | options))
+        self.peer = Peer(
+            loop, ours, self.heard.append, self.lost.append, **({"max_unsent": MAX_UNSENT, "stall_timeout": STALL_TIMEOUT} | options)
+        )
 
     def fill(self):
         """Send until something has to wait."""
@@ -78,7 +80,7 @@ def test_messages_go_and_come(loop, ends):
 
 def test_what_has_to_wait_is_sent_when_it_is_taken(loop, ends):
     sent = []
-    one = ends(patience=60, on_drained=lambda: sent.append(True))
+    one = ends(stall_timeout=60, on_drained=lambda: sent.append(True))
     one.fill()
     one.peer.send_message({"last": True})
     came = b""
@@ -94,9 +96,9 @@ def test_one_who_takes_nothing_is_lost(loop, ends):
     one.fill()
     while not one.lost:
         loop.run_once()
-    assert one.lost == [f"read nothing for {PATIENCE} s"]
+    assert one.lost == [f"read nothing for {STALL_TIMEOUT} s"]
     one.peer.send_message({"more": True})
-    assert (one.peer.unsent, one.lost) == (0, [f"read nothing for {PATIENCE} s"])
+    assert (one.peer.unsent, one.lost) == (0, [f"read nothing for {STALL_TIMEOUT} s"])
 
 
 def test_one_who_takes_a_little_at_a_time_is_not(loop, ends):
@@ -112,7 +114,7 @@ def test_one_who_takes_a_little_at_a_time_is_not(loop, ends):
 
 
 def test_one_for_whom_too_much_waits_is_lost(ends):
-    one = ends(patience=60)
+    one = ends(stall_timeout=60)
     for _ in range(1000):
         one.peer.send_message({"text": "x" * 10_000})
         if one.lost:
@@ -121,7 +123,7 @@ def test_one_for_whom_too_much_waits_is_lost(ends):
 
 
 def test_a_single_message_may_be_as_long_as_it_is(loop, ends):
-    one = ends(patience=60)
+    one = ends(stall_timeout=60)
     one.peer.send_message({"text": "x" * 10 * MAX_UNSENT})
     came = 0
     while came < 10 * MAX_UNSENT:
@@ -175,7 +177,7 @@ def test_last_words(ends):
 
 @pytest.mark.parametrize("end", ["close", "close_in_child"])
 def test_sockets_that_were_to_go_along_are_closed(ends, end):
-    one = ends(patience=60)
+    one = ends(stall_timeout=60)
     one.fill()
     before = len(os.listdir("/proc/self/fd"))
     with socket.socket() as sock:
