@@ -295,7 +295,7 @@ def removing_a_server(stage: Stage) -> None:
 def _reload(stage: Stage, **changes: object) -> None:
     stage.configure(**changes)
     with suppress(OSError, EOFError, ValueError):
-        eventually(lambda: "under way" not in stage.order("reload").get("error", ""), within=HUNG_AFTER)  # the file is watched, too
+        eventually(lambda: "in progress" not in stage.order("reload").get("error", ""), within=HUNG_AFTER)  # the file is watched, too
 
 
 def draining(stage: Stage) -> None:
