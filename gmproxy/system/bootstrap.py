@@ -1,7 +1,7 @@
-"""The first instructions of a command: descriptors 0, 1 and 2, and the signals that come before anybody can act on them.
+"""The first steps of a command: descriptors 0, 1 and 2, and the signals that arrive during start-up.
 
-Imports next to nothing, so that it takes effect as soon as Python has started. From `hold_signals` on no signal of the service ends the
-process by itself: each is held, and the service does what it asks for once it serves.
+This module imports as little as possible, so that it takes effect as soon as Python has started. From `hold_signals` on, signals of the service
+do not end the process: they are held, and the service acts on them once it serves.
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 #: The signals that the service acts on (docs/signals.md).
 SERVICE_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
-#: Those that end it.
+#: The signals that end the service.
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 STANDARD_DESCRIPTORS = (0, 1, 2)
@@ -20,13 +20,13 @@ _held: list[int] = []
 
 
 def open_standard_descriptors() -> None:
-    """Open /dev/null for each of the descriptors 0, 1 and 2 that is closed, as init scripts and cron may leave them: else the first
-    sockets would get these numbers, and whatever prints or goes to the background would write to them or close them."""
+    """Open /dev/null for each of the descriptors 0, 1 and 2 that is closed; init scripts and cron may close them. Otherwise the first sockets
+    would have these numbers, and code that prints or goes to the background would write to the sockets or close them."""
     for descriptor in STANDARD_DESCRIPTORS:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # the kernel returns the lowest free number, which is this one
             os.set_inheritable(descriptor, True)
     sys.stdin = sys.stdin or open(0, closefd=False)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)
@@ -34,13 +34,12 @@ def open_standard_descriptors() -> None:
 
 
 def discard_output() -> None:
-    """The reader of our output has closed the pipe, as `head` does: from now on what is printed goes to /dev/null."""
+    """Send further output to /dev/null. Called when the reader of stdout has closed the pipe, as `head` does."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(text: str) -> None:
-    """Write `text` to stderr. If nobody reads that, it is discarded: Python would fail to write it once more at its end, and change the exit
-    status for that."""
+    """Write `text` to stderr. If that fails, stderr becomes /dev/null: Python would try again at exit, fail, and change the exit status."""
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
@@ -49,7 +48,7 @@ def print_error(text: str) -> None:
 
 
 def hold_signals() -> None:
-    """From now on a signal of the service is held, each once, until `take_held_signals` is called."""
+    """Hold the signals of the service from now on, each at most once, until `take_held_signals` is called."""
     for number in SERVICE_SIGNALS:
         signal.signal(number, _hold)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SERVICE_SIGNALS)  # the parent process may have blocked them
@@ -61,19 +60,19 @@ def _hold(number: int, frame: object) -> None:
 
 
 def take_held_signals() -> list[int]:
-    """The signals that arrived since the last call, in order."""
+    """The signals held since the last call, in order of arrival. They are held no longer."""
     held = _held[:]
     _held.clear()
     return held
 
 
 def end_is_pending() -> bool:
-    """True if one of the signals held ends the service."""
+    """True if a held signal ends the service."""
     return any(number in END_SIGNALS for number in _held)
 
 
 def default_signals() -> None:
-    """For a command that does not serve: signals end it as they end every program, also those that were held."""
+    """Restore the default actions of signals, and raise those that were held. For a command that does not serve."""
     for number in SERVICE_SIGNALS:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for held in take_held_signals():
@@ -81,6 +80,6 @@ def default_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """The service has ended and tidies up: nothing can interrupt that, not even while Python itself ends."""
+    """Ignore the signals of the service: nothing interrupts its cleanup, nor Python's own exit."""
     for number in SERVICE_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

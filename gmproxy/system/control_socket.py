@@ -1,9 +1,9 @@
-"""Messages between the processes of the service, and from a local operator: one JSON object per line, optionally with sockets.
+"""Messages between an operator and the service, and between master and workers: one JSON object per line.
 
     {"command": "stats", "arguments": []}     a command
-    {...}                                     its result; {"error": "..."} if there is none
+    {...}                                     its result; {"error": "..."} if it failed
 
-Between master and workers a command has a number, `ask`, and its result the same number, `answer`.
+Between master and workers a command has a number, `call`, and its result the same number, `reply`; and sockets may be passed with a message.
 """
 
 import array
@@ -16,35 +16,37 @@ from typing import Any
 
 from gmproxy.system import sockets
 
-#: A JSON object.
+#: A message: a JSON object.
 Message = dict[str, Any]
 
-#: A blocking send fails if the other end reads nothing for this many seconds. In a greenlet there is no such limit: it alone waits.
+#: A send on a blocking socket fails if the other end reads nothing for this many seconds. A greenlet's send has no timeout: only the greenlet
+#: waits.
 SEND_TIMEOUT = 1
 
-#: Bytes of a command from an operator, at most.
+#: Maximum length of an operator's command in bytes.
 MAX_COMMAND = 64 * 1024
 
-#: Sockets in one message: the kernel's bound (SCM_MAX_FD).
+#: Maximum number of sockets passed with one message: the kernel's limit (SCM_MAX_FD).
 MAX_SOCKETS = 253
 
-#: Who may connect to the control socket: the service's user and group.
+#: Permission bits of the control socket: only the service's user and group may connect.
 MODE = "0660"
 
-#: Operators that may wait to be accepted: twice as many as may be connected (process.control_server.MAX_OPERATORS). For more the kernel
-#: refuses the connection, and the tools try again.
+#: Maximum number of operators that wait to be accepted: twice the number that may be connected (process.control_server.MAX_OPERATORS). Beyond
+#: it the kernel refuses connections.
 BACKLOG = 128
 
+#: Maximum number of bytes in one receive.
 _RECEIVE = 64 * 1024
 
 
 class Channel:
-    """One end of a connected stream socket, of which this becomes the owner.
+    """Sends and receives messages over a connected stream socket, which it takes over.
 
-    limit           maximum length of a message, bytes; None for messages of our own processes
-    takes_sockets   True if sockets may come with a message. Else the kernel closes what is passed to us
+    limit           maximum length of a received message in bytes; None for messages of the service's own processes
+    takes_sockets   True if sockets may be passed with received messages; otherwise the kernel closes them
 
-    The methods wait as the socket does: a blocking socket blocks the thread, one of gevent its greenlet, a non-blocking one raises
+    The methods block as the socket does: a blocking socket blocks the thread, gevent's socket the greenlet; a non-blocking one raises
     BlockingIOError.
     """
 
@@ -53,7 +55,7 @@ class Channel:
         self._limit = limit
         self._takes_sockets = takes_sockets
         self._unread = b""
-        self._sockets: list[socket.socket] = []  # received, and whose message is not complete yet
+        self._sockets: list[socket.socket] = []  # received with a message that is not complete yet
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_TIMEOUT, 0))
 
     def fileno(self) -> int:
@@ -65,7 +67,7 @@ class Channel:
         self.sock.close()
 
     def send_message(self, message: Message, passed: Sequence[socket.socket] = ()) -> None:
-        """Send `message`, and pass the sockets `passed` (they stay open here). Raises OSError."""
+        """Send `message` with copies of the sockets `passed`. Raises OSError."""
         data = encode(message, len(passed))
         if passed:
             descriptors = array.array("i", [sock.fileno() for sock in passed])
@@ -74,8 +76,8 @@ class Channel:
         self.sock.sendall(data)
 
     def receive(self) -> list[tuple[Message, list[socket.socket]]]:
-        """The next messages, each with its sockets, after one read; empty if none is complete yet. Raises EOFError at the end of the
-        connection, OSError, and ValueError for what is not a message."""
+        """The messages completed by one receive, each with the sockets passed with it; the list may be empty. Raises EOFError at the end of the
+        stream, OSError, and ValueError if the data is not a message."""
         data = self._receive_with_sockets() if self._takes_sockets else self.sock.recv(_RECEIVE)
         if not data:
             raise EOFError
@@ -94,7 +96,7 @@ class Channel:
             try:
                 os.set_inheritable(descriptor, False)
                 self._sockets.append(socket.socket(fileno=descriptor))
-            except OSError:  # not a socket: the message cannot be valid, and none of the rest may stay open
+            except OSError:  # not a socket, so the message is not valid: close the remaining descriptors
                 for unused in descriptors[index:]:
                     os.close(unused)
                 raise
@@ -108,12 +110,12 @@ class Channel:
 
 
 def encode(message: Message, sockets: int = 0) -> bytes:
-    """The line for `message`, with which `sockets` sockets are passed. Raises TypeError, ValueError for what JSON cannot express."""
+    """The line for `message`, to be sent with `sockets` sockets. Raises TypeError or ValueError if JSON cannot express it."""
     return json.dumps({**message, "sockets": sockets} if sockets else message).encode() + b"\n"
 
 
 def _parse(line: bytes) -> Message:
-    """Raises ValueError."""
+    """The message in `line`. Raises ValueError."""
     try:
         message = json.loads(line)
     except RecursionError:
@@ -131,18 +133,19 @@ def parse_command(message: Message) -> tuple[str, list[str]]:
     if not isinstance(command, str) or not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
         raise ValueError('expected {"command": "...", "arguments": ["...", ...]}')
     for word in (command, *arguments):
-        os.fsencode(word)  # half of a surrogate pair is no text; UnicodeEncodeError is a ValueError
+        os.fsencode(word)  # raises UnicodeEncodeError, a ValueError, for half of a surrogate pair
     return command, arguments
 
 
 def listen(path: str, owner: tuple[int, int]) -> socket.socket:
-    """The listening control socket at `path`, for `owner` (user and group number; -1: as it is) alone. Raises StartError."""
+    """The listening control socket at `path`, to which only `owner` may connect: user id and group id, -1 for those of this process. Raises
+    StartError."""
     return sockets.bind_unix(path, BACKLOG, MODE, owner)
 
 
 def send_command(path: str, command: str, *arguments: str, timeout: float = 10.0) -> Message:
-    """Send a command to the service whose control socket is at `path`. Returns the result. Each wait takes up to `timeout` seconds.
-    Raises OSError, ValueError, EOFError."""
+    """Send a command to the service at the control socket `path`, and return the result. Blocks: to connect, to send, and for each receive,
+    up to `timeout` seconds. Raises OSError; ValueError if the reply is not a message; EOFError if the service closes the connection."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(timeout)
         sock.connect(path)

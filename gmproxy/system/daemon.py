@@ -1,4 +1,4 @@
-"""What makes a process a daemon: background, pid file, another user. Plain `os`, before any gevent."""
+"""What makes a process a daemon: background, pid file, user and group. Used before gevent is imported."""
 
 import contextlib
 import errno
@@ -13,34 +13,34 @@ from collections.abc import Iterator
 from gmproxy.errors import StartError
 from gmproxy.system import bootstrap, safe_files
 
-#: Only the owner may write to what a process in the background creates.
+#: Mask for files created by a background process: only the owner may write to them.
 UMASK = 0o022
 
-#: Permissions of the pid file, and bytes of it that are read: more than the longest number.
+#: Permission bits of the pid file, and the maximum number of its bytes that are read.
 PID_FILE_MODE = 0o644
 LONGEST_NUMBER = 32
 
-#: The largest number of a user or a group: the next one means "as it is" to the kernel.
+#: The largest user or group id: the next number means "unchanged" to the kernel.
 LARGEST_ID = 2**32 - 2
 
-#: What is reported once clients are served.
+#: The start report of a service that serves clients.
 READY = "ready"
 
-#: A word of the command line of a process that is one of ours, and how many words there may be before it.
+#: The word that identifies a gmproxy process, among the first WORDS_LOOKED_AT words of its command line.
 OUR_COMMAND = re.compile(rb"(^|/)(gmproxy|magent|nutcracker)$|gmproxy\.cli")
 WORDS_LOOKED_AT = 6
 
 
 def go_to_background() -> int:
-    """Fork into the background. Returns in a new process without a terminal; the calling process waits for its report and exits: with
-    status 0 once the service is ready, else with the error on stderr and status 1.
+    """Fork into the background. The calling process waits for the start report and exits: with status 0 if the service is ready, else with
+    the error on stderr and status 1. The new process, without a terminal, returns from here.
 
-    Returns the write end of the pipe for that report, for `StartReport`. Raises OSError.
+    Returns the write end of the pipe for the report, for StartReport. Raises OSError.
     """
     reading, writing = os.pipe()
     if os.fork():
         os.close(writing)
-        bootstrap.default_signals()  # to end the command that waits is not to end the service
+        bootstrap.default_signals()  # a signal to the waiting command does not end the service
         with os.fdopen(reading, "rb") as pipe:
             report = pipe.read().decode(errors="replace")
         if report != READY:
@@ -64,48 +64,48 @@ def go_to_background() -> int:
 
 
 class StartReport:
-    """Reports the result of the start to the process that waits for it: the command in the terminal, or this one's predecessor.
+    """Sends the start report to the process that waits for it: the command in the terminal, or the predecessor at an upgrade.
 
-    pipe    descriptor to write to, or None if no process waits, or the report was sent
+    pipe    descriptor to write to; None if no process waits, or once the report was sent
     """
 
     def __init__(self, pipe: int | None = None) -> None:
         self.pipe = pipe
 
     def report(self, message: str) -> None:
-        """Send READY, or one line about what went wrong; only the first message is sent. Never raises: a reader that has ended meanwhile,
-        killed or with its terminal, is no reason not to serve."""
+        """Send READY, or a line with the error. Only the first report is sent. Never raises: if the waiting process was killed, the service
+        starts all the same."""
         if self.pipe is not None:
             with contextlib.suppress(OSError):
                 os.write(self.pipe, message.encode("utf-8", "backslashreplace"))
             self.close_pipe()
 
     def close_pipe(self) -> None:
-        """Report nothing; for a child process that has inherited the pipe."""
+        """Close the pipe without a report, in a child process that has inherited it."""
         if self.pipe is not None:
             os.close(self.pipe)
             self.pipe = None
 
 
 def write_pid_file(path: str, predecessor: int | None = None, number: int | None = None) -> None:
-    """Write our number, or `number`, to `path`. Raises StartError if another living process of ours holds the file, unless it is
-    `predecessor`, which leaves it to us; or if it is not a regular file."""
+    """Write the pid `number`, by default that of this process, to the pid file `path`. Raises StartError if the file has the pid of another
+    running gmproxy, except `predecessor`; if it is not a regular file; or if it cannot be written."""
     number = number or os.getpid()
-    what = "read"
+    step = "read"
     try:
         with safe_files.parent(path) as (directory, name):
             other = _number_in(directory, name, path)
-            if other not in (None, number, predecessor) and _is_one_of_ours(other):
+            if other is not None and other not in (number, predecessor) and _is_gmproxy(other):
                 raise StartError(f"pid file {path}: process {other} is running")
-            what = "write"
+            step = "write"
             _write_number(directory, name, number)
     except OSError as error:
-        what = "write" if error.errno == errno.ENOENT else what
-        raise StartError(f"cannot {what} pid file {path}: {error.strerror}") from None
+        step = "write" if error.errno == errno.ENOENT else step
+        raise StartError(f"cannot {step} pid file {path}: {error.strerror}") from None
 
 
 def _number_in(directory: int, name: str, path: str) -> int | None:
-    """The number in the pid file, None if there is none. Raises OSError, StartError."""
+    """The pid in the pid file; None if there is no file, or no number in it. Raises OSError, StartError."""
     kind = safe_files.kind(directory, name)
     if kind is None:
         return None
@@ -119,25 +119,26 @@ def _number_in(directory: int, name: str, path: str) -> int | None:
 
 
 def _write_number(directory: int, name: str, number: int) -> None:
-    """Replace the old file, whose contents are not touched, by a new one. Raises OSError."""
+    """Replace the file by a new one; only where the directory does not permit that, overwrite it. Raises OSError."""
     data = b"%d\n" % number
     try:
         safe_files.replace(directory, name, data, PID_FILE_MODE)
-    except PermissionError:  # the directory is not ours; the file in it may be
+    except PermissionError:  # no file can be created in the directory, but the existing one may be writable
         if safe_files.kind(directory, name) is None:
             raise
         safe_files.overwrite(directory, name, data)
 
 
 def remove_pid_file(path: str, number: int | None = None) -> None:
-    """Only if it still has our number, or `number`; another user may not be allowed to, which is no fault."""
+    """Remove the pid file if it has the pid `number`, by default that of this process. Never raises: if this user may not remove it, it
+    stays."""
     with contextlib.suppress(OSError), safe_files.parent(path) as (directory, name):
         if safe_files.read_small(directory, name, LONGEST_NUMBER).strip() == b"%d" % (number or os.getpid()):
             os.unlink(name, dir_fd=directory)
 
 
-def _is_one_of_ours(pid: int) -> bool:
-    """Is there a process `pid`, and is it gmproxy? A number is soon given to another after a crash or a restart of the machine."""
+def _is_gmproxy(pid: int) -> bool:
+    """True if there is a process `pid` and it is gmproxy. After a crash or a reboot the pid may be that of another program."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -148,13 +149,13 @@ def _is_one_of_ours(pid: int) -> bool:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")[:WORDS_LOOKED_AT]
     except OSError:
-        return True  # we may not look: do not take from it what may be its own
+        return True  # its command line cannot be read: assume that the pid file is its own
     return any(OUR_COMMAND.search(word) for word in words)
 
 
 @contextlib.contextmanager
 def acting_as(user: str, group: str) -> Iterator[None]:
-    """What is opened inside, root opens with no more rights than `user` and `group` will have (as for `drop_privileges`). Raises StartError."""
+    """Inside of the `with`, root opens files with the rights of `user` and `group` (as for `drop_privileges`) only. Raises StartError."""
     uid, gid = user_ids(user, group)
     if os.getuid() != 0 or (uid, gid) == (-1, -1):
         yield
@@ -173,9 +174,10 @@ def acting_as(user: str, group: str) -> Iterator[None]:
 
 
 def create_for(user: str, group: str, path: str, mode: int) -> None:
-    """Where `user` and `group` (as for `drop_privileges`) may not create or write the file `path`, root creates it for the user, or gives it to
-    them if it is root's. Only in a directory where these can change nothing: elsewhere, and when anything fails, all is left as it is, and
-    whoever opens the file finds out. Raises StartError."""
+    """As root, make the file `path` writable for `user` and `group` (as for `drop_privileges`) if they may not create or write it: create it
+    with the permission bits `mode`, or change its owner from root to the user. This is done only in a directory in which the user can change
+    nothing. Otherwise, or if it fails, nothing is changed, and opening the file as the user fails later. Raises StartError if there is no
+    such user or group."""
     uid, _ = user_ids(user, group)
     if os.getuid() != 0 or uid in (-1, 0) or path.startswith(safe_files.OWN_DESCRIPTORS):
         return
@@ -194,8 +196,8 @@ def create_for(user: str, group: str, path: str, mode: int) -> None:
             return
         descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
         try:
-            facts = os.fstat(descriptor)
-            if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and facts.st_uid == 0:
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == 0:
                 os.fchown(descriptor, uid, -1)
         finally:
             os.close(descriptor)
@@ -207,9 +209,9 @@ def usable_cpus() -> int:
 
 
 def drop_privileges(user: str, group: str) -> None:
-    """Change to `user` and `group`, each a name or a number; "" changes nothing. Raises StartError.
+    """Change to `user` and `group`, each a name or an id; "" changes nothing. Raises StartError.
 
-    Groups first, the user last: after it the process may not change anything any more.
+    The user is changed last: after that the process may not change its groups any more.
     """
     if not user and not group:
         return
@@ -229,7 +231,7 @@ def drop_privileges(user: str, group: str) -> None:
 
 
 def user_ids(user: str, group: str) -> tuple[int, int]:
-    """(user number, group number) that `drop_privileges` would change to; -1 for what does not change. Raises StartError."""
+    """(user id, group id) that `drop_privileges` changes to; -1 for what does not change. Raises StartError."""
     account = _account(user) if user else None
     if group:
         gid = _group(group).gr_gid
@@ -239,12 +241,12 @@ def user_ids(user: str, group: str) -> tuple[int, int]:
 
 
 def is_id(text: str) -> bool:
-    """True if `text` is the number of a user or a group, whether or not there is one."""
+    """True if `text` is a possible user or group id, whether or not such a user or group exists."""
     return re.fullmatch("[0-9]{1,10}", text) is not None and int(text) <= LARGEST_ID
 
 
 def _account(user: str) -> pwd.struct_passwd:
-    """The account `user`, a name or a number; `+NUMBER` needs none, and has the group of this process. Raises StartError."""
+    """The account of `user`, a name or an id. `+ID` stands for an id without an account, with the group of this process. Raises StartError."""
     if user.startswith("+") and is_id(user[1:]):
         return pwd.struct_passwd((user, "x", int(user), os.getgid(), "", "/", ""))
     try:
@@ -254,6 +256,7 @@ def _account(user: str) -> pwd.struct_passwd:
 
 
 def _group(group: str) -> grp.struct_group:
+    """The group `group`, a name or an id. Raises StartError."""
     try:
         return grp.getgrgid(int(group)) if is_id(group) else grp.getgrnam(group)
     except KeyError:

@@ -1,45 +1,47 @@
-"""File descriptors: how many this process may open, and how many of them are left for clients.
+"""File descriptors: the open files limit of this process, and the number of clients that it leaves room for.
 
-Links to servers, listeners, the log and everything else of the proxy come first: clients get what is left of RLIMIT_NOFILE. Otherwise
-clients could take every descriptor, and no server could be reached.
+Descriptors for connections to servers, listeners, the log and so on are reserved; clients get the rest of RLIMIT_NOFILE. Otherwise clients could
+use every descriptor, and no connection to a server could be opened.
 """
 
 import resource
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gmproxy.system import sockets
 
-#: The log, the epoll sets of the loop and of silent clients, operators at the control socket, channels between master and worker, name
-#: resolution, files read at a reload, and the spare descriptor of listeners (transport/accept.py).
+#: Reserved for the log, the epoll sets of the loop and of idle clients, operators at the control socket, channels between master and workers,
+#: name resolution, files read at a reload, and the spare descriptor of listeners (transport/accept.py).
 OWN = 64
 
-#: For each listening socket: itself, the duplicate that is handed over at an upgrade, and the connections accepted in one turn of the loop
-#: that have no session yet.
+#: Reserved for each listening socket: the socket and the duplicate for a successor; and connections accepted in one turn of the loop that have
+#: no session yet.
 FOR_LISTENER = 2
 ACCEPTED_AT_ONCE = 16
 
-#: For each admin listener: its connections (transport/accept.py keeps to it), and itself as above.
+#: Maximum number of connections to an admin listener (transport/accept.py), each reserved.
 ADMIN_CONNECTIONS = 32
 
-#: For each server, beside its links: a probe, and the connection on which it is asked for its `stats`.
+#: Reserved for each server beside the connections for requests: a probe, and the connection for its `stats`.
 FOR_SERVER = 2
 
-#: Busy clients that share a link to each server (client/sessions.py) before the next ones get a second. Fewer links gather more requests in one
-#: send; more let a large value pass beside the small ones.
+#: Number of busy clients that share one connection to each server (client/sessions.py) before the next clients use a second one. With fewer
+#: connections more requests share a send; with more, a large value delays fewer small ones.
 CLIENTS_PER_CONNECTION = 512
 
-#: Clients that are turned away and have not yet read why (client/listener.py).
+#: Maximum number of refused clients that have not read the error line yet (client/listener.py).
 MAX_FAREWELLS = 32
 
-#: Clients to make room for where a pool sets no limit.
+#: Number of clients to reserve for in a pool without a limit (`-n 0`).
 UNLIMITED_CLIENTS = 65536
 
 
 class OpenFiles(NamedTuple):
-    """
-    limit     open files that this process may have
-    wanted    open files needed for all clients that the configuration allows, and for all links
-    clients   that may be connected, in all pools of this process: at least 1
+    """The open files limit and what follows from it.
+
+    limit     open files limit of this process
+    wanted    open files needed for all connections to servers and for all clients that the configuration allows
+    clients   maximum number of clients in all pools of this process, at least 1
     """
 
     limit: int
@@ -47,20 +49,20 @@ class OpenFiles(NamedTuple):
     clients: int
 
 
-def reserve(configs: list, workers: int = 1) -> OpenFiles:
-    """Raise the limit of open files to what the pools `configs` (config.configuration.Config) need in one of `workers` processes, as far as that is
-    allowed. Raises nothing. May be called from a loop callback or a greenlet: it does not wait."""
+def reserve(configs: Sequence[Any], workers: int = 1) -> OpenFiles:
+    """Raise the open files limit to what the pools `configs` (config.configuration.Config) need in one of `workers` processes, as far as the hard
+    limit and the privileges allow. Raises nothing. Loop callback or greenlet."""
     per_server = [_connections_per_server(config, workers) for config in configs]
     fixed = _fixed(configs)
-    links = sum(count * _servers(config) for config, count in zip(configs, per_server))
+    connections = sum(count * _servers(config) for config, count in zip(configs, per_server))
     clients = sum(config.max_connections or UNLIMITED_CLIENTS for config in configs)
-    limit = raise_limit(fixed + links + clients)
-    wanted = fixed + links + sum(config.max_connections for config in configs)
+    limit = raise_limit(fixed + connections + clients)
+    wanted = fixed + connections + sum(config.max_connections for config in configs)
     return OpenFiles(limit, wanted, _clients(configs, per_server, limit - fixed))
 
 
 def raise_limit(wanted: int) -> int:
-    """Raise the limit of open files to `wanted`. Returns the limit in force, which may be lower. Raises nothing."""
+    """Raise the open files limit to `wanted`. Returns the limit in force, which may be lower. Raises nothing."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted:
         return soft
@@ -74,16 +76,17 @@ def raise_limit(wanted: int) -> int:
 
 
 def _servers(config: Any) -> int:
+    """The number of servers of the pool, with its backups."""
     return len(config.server) + len(config.backup)
 
 
 def _connections_per_server(config: Any, workers: int) -> int:
-    """Links to each server of the pool `config`, in each of `workers` processes, at most."""
+    """The maximum number of connections to each server of the pool `config`, in each of `workers` processes."""
     return 1 if config.backup else max(-(-config.server_connections // workers), 1)
 
 
-def _fixed(configs: list) -> int:
-    """What is needed whatever clients do."""
+def _fixed(configs: Sequence[Any]) -> int:
+    """The number of reserved descriptors, without connections to servers for requests."""
     listening = sum(len(sockets.listen_addresses(config)) for config in configs)
     admin = len(sockets.admin_addresses(configs[0]))
     servers = sum(map(_servers, configs))
@@ -97,11 +100,11 @@ def _fixed(configs: list) -> int:
     )
 
 
-def _clients(configs: list, per_server: list[int], left: int) -> int:
-    """Number of clients that can be accepted beside the links that they use, where `left` descriptors are left for both.
+def _clients(configs: Sequence[Any], per_server: list[int], left: int) -> int:
+    """The number of clients that can be accepted if `left` descriptors are left for them and for the connections to servers that they use.
 
-    Each CLIENTS_PER_CONNECTION clients open one link to each server, and one more for long answers (client/session.py): where there are few
-    descriptors and many servers, a few clients leave most links closed.
+    Every CLIENTS_PER_CONNECTION clients use one connection to each server, and one more for long replies (client/session.py). With few descriptors
+    and many servers it is therefore better to accept so few clients that most connections to servers are never opened.
     """
     best = 1
     for used in range(2, max(*per_server, 2) + 1):

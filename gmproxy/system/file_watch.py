@@ -1,4 +1,4 @@
-"""Detects changed files by polling. A change counts once the file has been the same in two consecutive polls."""
+"""Detects changed files by polling. A change is reported once the file was the same in two consecutive polls: until then it may be incomplete."""
 
 import os
 from collections.abc import Iterable
@@ -8,23 +8,24 @@ Signature = tuple[int, int, int]
 
 
 class FileWatch:
-    """Watches the files `paths`; call `has_changed` about once a second. A file may be replaced by another, also behind a symbolic link.
+    """Watches the files `paths`. Call `has_changed` about once a second. It also detects that a file, or the target of a symbolic link, was
+    replaced.
 
-    The methods do a stat(2) of each file and do not wait otherwise. They raise nothing.
+    Loop callback or greenlet: the methods call stat(2) for each file. They raise nothing.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = list(paths)
-        self._known = self._seen = self._signatures()
+        self._reported = self._last = self._signatures()
 
     def has_changed(self) -> bool:
-        """True, once, after a change that is complete. A file that is missing at the moment has not changed."""
+        """True once after each complete change. While a file is missing it is False."""
         now = self._signatures()
-        settled = now == self._seen
-        self._seen = now
-        if not settled or now == self._known or None in now:
+        is_stable = now == self._last
+        self._last = now
+        if not is_stable or now == self._reported or None in now:
             return False
-        self._known = now
+        self._reported = now
         return True
 
     def _signatures(self) -> list[Signature | None]:

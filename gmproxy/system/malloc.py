@@ -1,31 +1,31 @@
-"""The C library's heap: what it does with free memory, and how Python is made to allocate some objects from it.
+"""The C library's heap: how much free memory it keeps, and how Python is made to allocate some objects from it.
 
-By default it returns the end of the heap to the system as soon as 128 KiB of it are free, and takes a large block straight from the kernel:
-a value of 100 KB then costs a page fault every 4 KiB, a fifth of its total cost (the benchmark's curve of values).
+By default glibc returns the end of the heap to the kernel as soon as 128 KiB of it are free, and gets each large block from the kernel. A value of
+100 KB then causes a page fault every 4 KiB, which is a fifth of its total cost (docs/performance, the curve of values).
 """
 
 import ctypes
 import os
 import sysconfig
 
-#: Free bytes at the end of the heap that are kept.
+#: Maximum number of free bytes at the end of the heap that are not returned to the kernel.
 KEPT = 4 * 1024 * 1024
 
-#: A block of at least this many bytes comes from the kernel and is returned to it: few values are so large.
+#: A block of at least this many bytes is requested from the kernel and returned to it. Few values are as large.
 LARGEST = 4 * 1024 * 1024
 
-#: The heap grows by this many bytes more than is needed.
+#: Bytes that the heap grows by beyond what is needed.
 MARGIN = 256 * 1024
 
 # From glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
-# From Python's pymem.h: the allocator domains.
+# From Python's pymem.h: the domains of PyMem_GetAllocator.
 RAW, MEM, OBJ = range(3)
 
 
 def keep_freed_memory() -> None:
-    """Tune malloc in this process; no effect where the C library is not glibc."""
+    """Have malloc keep up to KEPT free bytes in this process. No effect if the C library is not glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT)
@@ -34,20 +34,20 @@ def keep_freed_memory() -> None:
 
 
 def trim_heap() -> None:
-    """Return all free pages of the C library's heap to the system, also what `keep_freed_memory` keeps. Takes milliseconds."""
+    """Return all free pages of the C library's heap to the kernel, also those kept by `keep_freed_memory`. Takes milliseconds."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(MARGIN)
 
 
 class CHeapObjects:
-    """with CHeapObjects(): objects that are created inside are allocated from the C library's heap.
+    """A context manager: objects created inside of the `with` are allocated from the C library's heap.
 
-    Python keeps small objects in arenas of 1 MiB, and returns none of them while a single object in it lives. So memory that was needed
-    once, by many objects, stays: a few that were created meanwhile hold all of it. The C library returns every free page.
+    Python allocates small objects in arenas of 1 MiB, and returns an arena only when it contains no object any more. After a peak of many
+    objects, a few that were created meanwhile keep nearly all arenas in use. The C library returns every free page.
 
-    Freeing is not changed: Python's own `free` hands on to the C library what lies in no arena. To allocate all objects like this would
-    cost some tenths of a microsecond for each request (docs/decisions.md).
+    Freeing is not changed: Python's `free` passes what is in no arena to the C library. Allocating all objects this way would cost some
+    tenths of a microsecond for each request (docs/decisions.md).
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class CHeapObjects:
 
 
 class _Allocator(ctypes.Structure):
-    """Python's PyMemAllocatorEx: addresses, 0 is None."""
+    """Python's PyMemAllocatorEx. Its fields are addresses; None is 0."""
 
     context: int | None
     malloc: int | None
@@ -75,22 +75,22 @@ class _Allocator(ctypes.Structure):
 
     @classmethod
     def in_use(cls, domain: int) -> "_Allocator":
-        """A copy of the one that Python uses for `domain`."""
-        found = cls()
-        ctypes.pythonapi.PyMem_GetAllocator(domain, ctypes.byref(found))
-        return found
+        """A copy of the allocator that Python uses for `domain`."""
+        allocator = cls()
+        ctypes.pythonapi.PyMem_GetAllocator(domain, ctypes.byref(allocator))
+        return allocator
 
     def install(self, domain: int) -> None:
         ctypes.pythonapi.PyMem_SetAllocator(domain, ctypes.byref(self))
 
     def allocating_from(self, other: "_Allocator") -> "_Allocator":
-        """This one, with the malloc and calloc of `other`. Unchanged where every block is tracked (PYTHONMALLOC=debug), or where Python's
-        allocators are not those described above."""
+        """This allocator, with the malloc and calloc of `other`. It is unchanged if Python tracks every block (PYTHONMALLOC=debug) or has other
+        allocators than those described above."""
         is_usual = not (self.context or other.context or os.environ.get("PYTHONMALLOC") or sysconfig.get_config_var("Py_GIL_DISABLED"))
         if is_usual:
             self.malloc, self.calloc = other.malloc, other.calloc
         return self
 
 
-#: Around the creation of what lives as long as a client is busy.
+#: Used around the creation of objects that live as long as a client is busy.
 C_HEAP_OBJECTS = CHeapObjects()

@@ -1,8 +1,8 @@
-"""Starting a program that is no child of this process but of init, or of what stands in for it: systemd accepts its own children alone as the
-main process of a service without remark.
+"""Starts a program as a child of init (or of the subreaper) instead of this process: systemd logs a warning if the new main process of a
+service is not its own child.
 
-A helper, another Python, starts the program and ends. This process is not forked: it may have threads and a loop, whose copy could wait for
-ever for a lock that another thread holds.
+A helper process, another Python, starts the program and exits. This process does not fork: it may have threads, and in the copy a lock held by
+another thread would never be released.
 """
 
 import errno
@@ -16,8 +16,8 @@ from typing import Any
 #: Seconds for the helper to start the program.
 HELPER_TIMEOUT = 10.0
 
-#: What the helper does: argv is the descriptor for its report, the program, and the words of its command. It reports the pid, or the negative
-#: number of the error.
+#: The code of the helper. Its arguments: the descriptor for its report, the path of the program, and the words of the command. It writes the
+#: pid, or the negative errno.
 HELPER = """
 import os, sys
 report = int(sys.argv[1])
@@ -31,9 +31,10 @@ os.write(report, b"%d" % number)
 
 
 def spawn_orphan(path: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the program `path` with the words `command` (the first is its name) in `environment`; it inherits what is inheritable. Returns its pid.
+    """Start the program `path` with the arguments `command` (the first is its name) in `environment`. It gets the inheritable descriptors.
+    Returns its pid.
 
-    Waits until it has been started, at most HELPER_TIMEOUT, and lets no greenlet run meanwhile. Raises OSError.
+    Blocks the process, not only a greenlet, until the program is started, at most for HELPER_TIMEOUT. Raises OSError.
     """
     reading, writing = os.pipe()
     try:
@@ -46,7 +47,7 @@ def spawn_orphan(path: str, command: Sequence[str], environment: Mapping[str, st
         try:
             report = _read(reading)
         finally:
-            os.kill(helper, signal.SIGKILL)  # it has ended, or is too late
+            os.kill(helper, signal.SIGKILL)  # in case of a timeout; otherwise it has exited
             os.waitpid(helper, 0)
     finally:
         os.close(reading)
@@ -57,15 +58,15 @@ def spawn_orphan(path: str, command: Sequence[str], environment: Mapping[str, st
 
 
 def _read(descriptor: int) -> bytes:
-    """What the helper reports, b"" if it ended without. Raises TimeoutError."""
-    watched = plain_poll()
-    watched.register(descriptor, select.POLLIN)
-    if not watched.poll(HELPER_TIMEOUT * 1000):
+    """The report of the helper, b"" if it exited without one. Raises TimeoutError."""
+    poll = plain_poll()
+    poll.register(descriptor, select.POLLIN)
+    if not poll.poll(HELPER_TIMEOUT * 1000):
         raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), sys.executable)
     return os.read(descriptor, 32)
 
 
 def plain_poll() -> Any:
-    """select.poll() as Python has it; gevent's would let other greenlets run."""
+    """Python's own select.poll(). gevent's would let other greenlets run."""
     monkey = sys.modules.get("gevent.monkey")
     return (select.poll if monkey is None else monkey.get_original("select", "poll"))()

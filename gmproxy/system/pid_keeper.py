@@ -1,9 +1,8 @@
 """A root process that keeps the pid file of a service whose user may not write in its directory, such as /run.
 
-When such a service ends, it could not remove its pid file; nor could its successor write its own number there. So a process is forked while
-the service is still root. It has nothing open but one end of a pair of sockets. Each message there concerns the process that sent it, as the
-kernel reports (SCM_CREDENTIALS): nobody can have another number written or removed. When the service dies, the sockets close, and the
-file is removed, too.
+Such a service cannot remove its pid file when it ends, and its successor cannot write its own pid. So a process is forked while the service is
+still root. It has only one end of a socket pair open. A request there is about the pid of its sender, which the kernel reports
+(SCM_CREDENTIALS), so no process can have another pid written or removed. If the service dies, the other end is closed and the pid file is removed.
 """
 
 import contextlib
@@ -15,26 +14,27 @@ from typing import NoReturn
 from gmproxy.errors import StartError
 from gmproxy.system import bootstrap, daemon, proctitle, safe_files
 
-#: Messages: write the number of the sender; remove the file, if it has the number of the sender.
+#: Requests: write the sender's pid; remove the file if it has the sender's pid.
 WRITE, REMOVE = b"write", b"remove"
 
-#: The reply if all went well; else it is the text of the error.
+#: The reply to a request that succeeded; otherwise the reply is the text of the error.
 DONE = b"done"
 
 #: Seconds within which the keeper must reply.
 REPLY_TIMEOUT = 5.0
 
-#: Bytes of a message or reply.
+#: Maximum length of a request or reply in bytes.
 LONGEST = 512
 
+#: The name of the process in ps.
 TITLE = "gmproxy-pid-file"
 
-#: pid, user and group of a sender.
+#: struct ucred: pid, user id and group id of a sender.
 _CREDENTIALS = struct.Struct("3i")
 
 
 def is_needed(path: str, user: str, group: str) -> bool:
-    """True if root is to become `user` and `group`, who may not remove a file of root's at `path`. Raises StartError."""
+    """True if this is root and changes to `user` and `group`, who may not remove root's file at `path`. Raises StartError."""
     if os.getuid() != 0 or not (user or group):
         return False
     with daemon.acting_as(user, group):
@@ -46,7 +46,13 @@ def is_needed(path: str, user: str, group: str) -> bool:
 
 
 class PidKeeper:
-    """The service's end. `path`: the pid file. `descriptor`: of the socket, for a successor."""
+    """The service's connection to the process that keeps its pid file.
+
+    path         path of the pid file
+    descriptor   of the socket, which is passed to a successor
+
+    It uses a plain socket: a request blocks the whole process, up to REPLY_TIMEOUT.
+    """
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
@@ -55,7 +61,8 @@ class PidKeeper:
 
     @classmethod
     def start(cls, path: str) -> "PidKeeper":
-        """Fork the keeper of the pid file `path`, which has the number of this process. Before gevent; raises StartError."""
+        """Fork the process that keeps the pid file `path`, which has the pid of this process. Called before gevent is imported. Raises
+        StartError."""
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -74,8 +81,8 @@ class PidKeeper:
 
     @classmethod
     def taken_over(cls, path: str, handed_over: tuple[str, int] | None) -> "PidKeeper | None":
-        """What a predecessor `handed_over`, its path and descriptor, if that keeps `path`. If it keeps another pid file it is closed, so that it
-        ends with the predecessor."""
+        """The PidKeeper `handed_over` by a predecessor, (path, descriptor), if it keeps the pid file `path`. Otherwise the descriptor is closed,
+        so that the process ends with the predecessor, and None is returned."""
         keeper = None if handed_over is None else cls(*handed_over)
         if keeper is not None and keeper.path != path:
             keeper.close()
@@ -87,7 +94,7 @@ class PidKeeper:
         return self._sock.fileno()
 
     def write(self) -> None:
-        """Write the number of this process. Waits up to REPLY_TIMEOUT; raises StartError."""
+        """Have the pid of this process written. Blocks up to REPLY_TIMEOUT. Raises StartError."""
         reply = self._request(WRITE)
         if reply != DONE:
             raise StartError(
@@ -95,16 +102,17 @@ class PidKeeper:
             )
 
     def remove(self) -> None:
-        """Remove the file if it has the number of this process; then its keeper ends. Waits up to REPLY_TIMEOUT; raises nothing."""
+        """Have the pid file removed if it has the pid of this process; then the keeping process exits. Blocks up to REPLY_TIMEOUT. Raises
+        nothing."""
         self._request(REMOVE)
         self.close()
 
     def close(self) -> None:
-        """For a process that has inherited the socket and does not want it."""
+        """Close the socket, in a process that has inherited it and does not use it."""
         self._sock.close()
 
     def _request(self, message: bytes) -> bytes:
-        """The reply, b"" if there is none. gevent's sockets would let greenlets run: this is a plain one."""
+        """The reply to `message`, b"" if there is none."""
         try:
             self._sock.send(message)
             return self._sock.recv(LONGEST)
@@ -113,7 +121,7 @@ class PidKeeper:
 
 
 def _detach_and_keep(path: str, service: int, sock: socket.socket) -> NoReturn:
-    """In the child, whose exit status is 0 if there is a keeper."""
+    """In the child: fork the keeping process, and exit, with status 0 if it runs."""
     status = 1
     try:
         bootstrap.ignore_signals()
@@ -129,6 +137,7 @@ def _detach_and_keep(path: str, service: int, sock: socket.socket) -> NoReturn:
 
 
 def _close_all_but(kept: int) -> None:
+    """Close all descriptors except `kept`; 0, 1 and 2 become /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
@@ -139,11 +148,11 @@ def _close_all_but(kept: int) -> None:
 
 
 def _keep(path: str, service: int, sock: socket.socket) -> None:
-    """Until the file is removed, or nobody has the other end. `service`: the number in the file."""
+    """Serve requests until the pid file is removed or no process has the other end open. `service`: the pid in the file."""
     while True:
         message = b""
         ancillary: list[tuple[int, int, bytes]] = []
-        with contextlib.suppress(ConnectionResetError):  # instead of the end, if whoever died had not read the last reply
+        with contextlib.suppress(ConnectionResetError):  # raised instead of the end of the stream if the service died with an unread reply
             message, ancillary, _, _ = sock.recvmsg(LONGEST, socket.CMSG_SPACE(_CREDENTIALS.size))
         if not message:
             daemon.remove_pid_file(path, service)

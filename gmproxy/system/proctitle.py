@@ -1,18 +1,18 @@
-"""The name and the words under which ps, pidof and killall find the process: those of the command, not of the Python that runs it."""
+"""Sets the name and command line that ps, pidof and killall show for the process: those of the command instead of the Python interpreter."""
 
 import contextlib
 import os
 import sys
 
-#: Fields of /proc/PID/stat, counted from the one after the command's name: where the words of the command line begin and end.
+#: Indexes of fields of /proc/PID/stat, 0 being the one after the command name: the addresses at which the command line begins and ends.
 ARG_START, ARG_END = 45, 46
 
 
 def drop_interpreter() -> None:
-    """Have `/usr/bin/python3 /usr/bin/magent -D` shown as `/usr/bin/magent -D`.
+    """Show `/usr/bin/python3 /usr/bin/magent -D` as `/usr/bin/magent -D`.
 
-    Old scripts find their process with pidof, which compares the first word only, or with killall, which compares the name. Nothing
-    changes if the program was not started as a script (python -m gmproxy), or where the system does not allow it. Raises nothing.
+    Existing scripts find their process with pidof, which compares only the first word, or with killall, which compares the name. Nothing
+    changes if the program was not started as a script (python -m gmproxy) or the kernel does not permit it. Raises nothing.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         shown, start = _shown()
@@ -23,25 +23,26 @@ def drop_interpreter() -> None:
 
 
 def show_as(title: str) -> None:
-    """Have this process shown as `title`, cut to the room there is. Raises nothing."""
+    """Show this process as `title`, cut to the length of its present command line. Raises nothing."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         shown, start = _shown()
         _show(os.fsencode(title)[: len(shown) - 1], os.fsencode(title), len(shown), start)
 
 
 def _shown() -> tuple[bytes, int]:
-    """(the command line, where in memory it is). Raises OSError, ValueError, IndexError if that is not known."""
+    """(the command line, its address in memory). Raises OSError, ValueError or IndexError if the address is unknown."""
     with open("/proc/self/cmdline", "rb") as file:
         shown = file.read()
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     start, end = int(fields[ARG_START]), int(fields[ARG_END])
     if end - start != len(shown):
-        raise ValueError("the command line is somewhere else")
+        raise ValueError("the command line is not at that address")
     return shown, start
 
 
 def _show(words: bytes, name: bytes, room: int, start: int) -> None:
+    """Write `words` over the command line, `room` bytes at the address `start`, and set the command name."""
     with open("/proc/self/mem", "r+b", buffering=0) as memory:
         memory.seek(start)
         memory.write(words.ljust(room, b"\0"))

@@ -1,6 +1,6 @@
-"""Event loops: the interface that the code of the control socket is written for, and the loop of a process without gevent, the master.
+"""The event loop of the master, which has no gevent, and its interface.
 
-A single process, which has gevent, offers the same interface (process/gevent_loop.py).
+The code of the control socket uses the interface; a single process has the same interface over gevent's loop (process/gevent_loop.py).
 """
 
 import selectors
@@ -11,71 +11,71 @@ from typing import Any
 
 from gmproxy import internal_errors
 
-#: The loop runs through at least once in this many seconds.
+#: The maximum number of seconds that the loop waits in one turn.
 LONGEST_WAIT = 60.0
 
-#: A descriptor whose callback raised, or that cannot be served at the moment, is not watched for this time, in seconds: it is likely to be
-#: readable still, and the loop would do nothing else.
+#: Seconds for which a paused descriptor is not watched. A descriptor is paused if its callback raised or cannot process it at present: it is
+#: probably still readable, and the loop would do nothing else.
 PAUSE = 1.0
 
 Callback = Callable[[], Any]
 
 
 class EventLoop(ABC):
-    """Watches descriptors and timers. A source is a socket or the number of a descriptor.
+    """Watches descriptors and timers. A source is a socket or a file descriptor.
 
-    A callback of a descriptor must not wait. One that raises costs nothing else: the exception is recorded as an internal error. The methods may
-    be called from callbacks; none of them waits.
+    A callback of a source must not block. An exception that a callback raises is recorded as an internal error, and the loop goes on. The methods
+    do not block; they may be called in callbacks.
     """
 
     @abstractmethod
     def add_reader(self, source: Any, callback: Callback, on_error: Callback) -> None:
-        """Have `callback` called when `source` can be read. If a callback for `source` raises, `on_error` is called, which has to remove it."""
+        """Call `callback` whenever `source` is readable. If a callback of `source` raises, `on_error` is called and must remove the source."""
 
     @abstractmethod
     def add_writer(self, source: Any, callback: Callback) -> None:
-        """Have `callback` called when `source` can be written."""
+        """Call `callback` whenever `source` is writable."""
 
     @abstractmethod
     def remove_reader(self, source: Any) -> None:
-        """Does nothing if there is none."""
+        """Stop calling the reader of `source`, if it has one."""
 
     @abstractmethod
     def remove_writer(self, source: Any) -> None:
-        """Does nothing if there is none."""
+        """Stop calling the writer of `source`, if it has one."""
 
     @abstractmethod
     def remove(self, source: Any) -> None:
-        """Remove reader and writer, if there are any. The source may have been closed already."""
+        """Remove the reader and the writer of `source`, if it has any. The source may be closed already."""
 
     @abstractmethod
     def call_later(self, seconds: float, callback: Callback) -> Any:
-        """Have `callback` called once. Returns a timer for `cancel`."""
+        """Call `callback` once, after `seconds`. Returns a timer for `cancel`."""
 
     @abstractmethod
     def cancel(self, timer: Any) -> None:
-        """A timer that has expired, or None, is ignored."""
+        """Cancel `timer`. An expired timer, or None, is ignored."""
 
     @abstractmethod
     def run_task(self, task: Callback) -> None:
-        """Call `task`, which may wait where a greenlet may: at once in a loop that has no greenlets, else in a greenlet of its own."""
+        """Call `task`: at once in a loop without greenlets, else in a greenlet of its own, in which it may block."""
 
 
 class SelectLoop(EventLoop):
-    """A loop over a selector. Call `run_once` again and again."""
+    """A loop over a selector. The caller calls `run_once` repeatedly."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._watched: dict[int, _Watched] = {}  # by number of the descriptor
+        self._watched: dict[int, _Watched] = {}  # by descriptor
         self._timers: list[_Timer] = []  # unsorted: there are only a few
 
     def run_once(self) -> None:
-        """Wait for an event or a timer, and call the callbacks that are due."""
+        """One turn: wait for an event or a timer, at most LONGEST_WAIT, and call the callbacks that are due."""
         due = min((timer.when for timer in self._timers), default=time.monotonic() + LONGEST_WAIT)
         for key, events in self._selector.select(max(0.0, due - time.monotonic())):
             watched: _Watched = key.data
             for event in (selectors.EVENT_WRITE, selectors.EVENT_READ):
-                # not if a callback before it has removed it
+                # unless an earlier callback of this turn has removed it
                 if events & event and self._watched.get(key.fd) is watched and event in watched.callbacks:
                     self._run(watched, watched.callbacks[event])
         now = time.monotonic()
@@ -97,7 +97,7 @@ class SelectLoop(EventLoop):
     # -- descriptors
 
     def add_reader(self, source: Any, callback: Callback, on_error: Callback | None = None) -> None:
-        """Without `on_error` a source whose callback raised is paused."""
+        """As EventLoop.add_reader; without `on_error`, a source whose callback raises is paused."""
         watched = self._add(source, selectors.EVENT_READ, callback)
         watched.on_error = on_error
 
@@ -118,7 +118,7 @@ class SelectLoop(EventLoop):
         self._remove_event(source, selectors.EVENT_WRITE)
 
     def pause(self, source: Any) -> None:
-        """Do not watch `source` for PAUSE seconds."""
+        """Stop watching `source` for PAUSE seconds."""
         try:
             watched = self._selector.get_key(source).data
         except (KeyError, ValueError):
@@ -133,7 +133,7 @@ class SelectLoop(EventLoop):
         self.call_later(PAUSE, resume)
 
     def sources(self) -> list[Any]:
-        """What is watched at the moment."""
+        """The sources that are watched now."""
         return [watched.source for watched in self._watched.values()]
 
     def close(self) -> None:
@@ -141,6 +141,7 @@ class SelectLoop(EventLoop):
         self._selector.close()
 
     def _add(self, source: Any, event: int, callback: Callback) -> "_Watched":
+        watched: _Watched
         try:
             watched = self._selector.get_key(source).data
         except KeyError:
@@ -171,7 +172,7 @@ class SelectLoop(EventLoop):
         return timer
 
     def call_every(self, seconds: float, callback: Callback) -> None:
-        """Have `callback` called again and again, also after it has raised."""
+        """Call `callback` every `seconds`, also after it has raised."""
 
         def call_again() -> None:
             self.call_later(seconds, call_again)
@@ -188,7 +189,7 @@ class SelectLoop(EventLoop):
 
 
 class _Watched:
-    """A source, and its callback for each kind of event."""
+    """A source with its callbacks. `callbacks`: {selectors.EVENT_READ or EVENT_WRITE: callback}."""
 
     def __init__(self, source: Any) -> None:
         self.source = source

@@ -1,4 +1,4 @@
-"""Listening sockets, made with the plain socket module: they are bound before any fork, user change or gevent."""
+"""Creates listening sockets with the plain socket module: they are bound before the fork, the change of user and the import of gevent."""
 
 import contextlib
 import os
@@ -9,31 +9,32 @@ from typing import Any
 from gmproxy.errors import StartError
 from gmproxy.system import safe_files
 
-#: Bytes of the path of a unix socket that clients can give to the kernel.
+#: Maximum length of the path of a unix socket in bytes (sun_path).
 LONGEST_PATH = 107
 
-#: Seconds for a connection to an existing unix socket, made to see if a process listens on it.
+#: Seconds to connect to an existing unix socket, which shows whether a process listens on it.
 PROBE_TIMEOUT = 1
 
 
 def listen_addresses(config: Any) -> list[str]:
-    """Where clients of the pool `config` (a Config) connect: "127.0.0.1:11211", "[::1]:11211" or a path; each once, in the order given."""
-    found = []
+    """The addresses at which clients of the pool `config` (a Config) connect: "127.0.0.1:11211", "[::1]:11211" or a path. Each is listed once,
+    in the configured order."""
+    addresses = []
     if config.port:
         hosts = (host.strip().strip("[]") for host in config.listen.split(","))
-        found = [f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}" for host in hosts]
+        addresses = [f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}" for host in hosts]
     if config.unix_socket:
-        found.append(config.unix_socket)
-    return list(dict.fromkeys(found))
+        addresses.append(config.unix_socket)
+    return list(dict.fromkeys(addresses))
 
 
 def admin_addresses(config: Any) -> list[str]:
-    """Where metrics, health and the status page of the service are served; in the form of `listen_addresses`."""
+    """The addresses at which metrics, health and the status page are served, in the form of `listen_addresses`."""
     return [address for address in (config.admin, config.stats_port) if address]
 
 
 def bind(config: Any, address: str) -> socket.socket:
-    """A listening socket for one of the `listen_addresses` of `config`. Raises StartError."""
+    """A listening socket at `address`, one of the `listen_addresses` of `config`. May block for the name service. Raises StartError."""
     if address == config.unix_socket:
         return bind_unix(address, config.backlog, config.unix_mode)
     host, _, port = address.rpartition(":")
@@ -41,7 +42,7 @@ def bind(config: Any, address: str) -> socket.socket:
 
 
 def check_address(config: Any, address: str) -> None:
-    """Look up the host name in one of the `listen_addresses` of `config`, without listening there. May wait for the name service. Raises
+    """Look up the host name in `address`, one of the `listen_addresses` of `config`, without listening. May block for the name service. Raises
     StartError."""
     if address != config.unix_socket:
         host, _, port = address.rpartition(":")
@@ -49,7 +50,7 @@ def check_address(config: Any, address: str) -> None:
 
 
 def _look_up(host: str, port: int) -> tuple[Any, ...]:
-    """The first result of getaddrinfo. Raises StartError."""
+    """The first result of getaddrinfo for `host` ("" for all addresses) and `port`. Raises StartError."""
     host = host.strip("[]")
     try:
         return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -58,7 +59,7 @@ def _look_up(host: str, port: int) -> tuple[Any, ...]:
 
 
 def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
-    """A listening socket at `host` ("" for all addresses) and `port`. Raises StartError."""
+    """A listening socket at `host` ("" for all addresses) and `port`, 0 for a free one. May block for the name service. Raises StartError."""
     host = host.strip("[]")
     family, kind, protocol, _, address = _look_up(host, port)
     sock = socket.socket(family, kind, protocol)
@@ -75,12 +76,12 @@ def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
 
 
 def bind_unix(path: str, backlog: int, mode: str = "", owner: tuple[int, int] = (-1, -1)) -> socket.socket:
-    """The listening unix socket at `path`. Raises StartError.
+    """A listening unix socket at `path`. A socket file left by an ended process is replaced. Raises StartError.
 
-    mode    permissions in octal, "" for what the umask leaves
-    owner   user and group number that get it; -1: as it is
+    mode    permission bits in octal; "": those that the umask leaves
+    owner   (user id, group id) of the socket file; -1: unchanged
 
-    Root follows no link of another user, and changes nothing but the socket (gmproxy.system.safe_files).
+    If this is root, no link of another user is followed, and no file but the socket is changed (gmproxy.system.safe_files).
     """
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise StartError(f"cannot listen on {path}: the path is longer than {LONGEST_PATH} bytes")
@@ -106,7 +107,7 @@ def bind_unix(path: str, backlog: int, mode: str = "", owner: tuple[int, int] = 
 
 
 def _bind_privately(sock: socket.socket, directory: int, name: str, mode: str, owner: tuple[int, int]) -> None:
-    """In a directory where other users may write: create the socket in a directory that only we may enter, set its owner, and move it."""
+    """Bind in a directory that other users may write to: create the socket in a private directory, set its owner, and move it."""
     with safe_files.private_directory(directory) as (inside, _):
         sock.bind(f"{safe_files.OWN_DESCRIPTORS}{inside}/{name}")
         try:
@@ -126,7 +127,7 @@ def _set_owner(directory: int, name: str, mode: str, owner: tuple[int, int]) -> 
 
 
 def remove_unix_socket(address: str) -> None:
-    """Remove the unix socket at `address`, if that is a path. Another user may not be allowed to, which is no fault: the next start does it."""
+    """Remove the unix socket at `address`, if that is a path. Never raises: if this user may not remove it, the next start replaces it."""
     if address.startswith("/"):
         with contextlib.suppress(OSError), safe_files.parent(address) as (directory, name):
             if safe_files.kind(directory, name) == stat.S_IFSOCK:
@@ -134,11 +135,12 @@ def remove_unix_socket(address: str) -> None:
 
 
 def _is_stale(directory: int, name: str, path: str) -> bool:
-    """True if an earlier process left a socket at `name`. Raises StartError if a process listens on it, or it is not a socket."""
-    found = safe_files.kind(directory, name)
-    if found is None:
+    """True if `name` is a socket on which no process listens, False if it does not exist. Raises StartError if a process listens on it, or it
+    is not a socket."""
+    kind = safe_files.kind(directory, name)
+    if kind is None:
         return False
-    if found != stat.S_IFSOCK:
+    if kind != stat.S_IFSOCK:
         raise StartError(f"cannot listen on {path}: the file exists and is not a socket")
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -155,7 +157,7 @@ def _is_stale(directory: int, name: str, path: str) -> bool:
 
 def address_of(sock: socket.socket) -> str:
     """The address at which `sock` listens, in the form of `listen_addresses`."""
-    address = sock.getsockname()
-    if isinstance(address, tuple):
-        return f"[{address[0]}]:{address[1]}" if sock.family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
-    return address
+    name: tuple[str, int] | tuple[str, int, int, int] | str = sock.getsockname()
+    if isinstance(name, str):
+        return name
+    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"

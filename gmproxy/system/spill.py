@@ -1,25 +1,25 @@
-"""Bytes that come faster than somebody takes them: in memory as long as there are few, and then in a file that has no name."""
+"""A buffer for data that arrives faster than it is read: in memory up to a limit, beyond it in an unnamed file."""
 
 import os
 import tempfile
 
-#: Bytes that are kept in memory.
+#: Maximum number of bytes kept in memory.
 IN_MEMORY = 1024 * 1024
 
-#: Where files of any size belong; /tmp is memory on many systems.
+#: The directory of the file, unless TMPDIR is set. /tmp is in memory on many systems.
 FOLDER = "/var/tmp"
 
 
 class SpillFull(Exception):
-    """There is no room for more bytes."""
+    """The limit of a Spill is exceeded."""
 
 
 class Spill:
-    """At most `limit` bytes: first all are written, then all are read. Use it in a `with`; for one thread at a time.
+    """Holds at most `limit` bytes. All are written first, then read. Used in a `with`, by one thread at a time.
 
-    size   bytes in it
+    size   number of bytes written
 
-    Everything here may wait for a disk, and raises OSError if that fails.
+    Once the data is in the file (`is_on_disk_with`), `write` and `read` block on the disk: then call them in a thread.
     """
 
     def __init__(self, limit: int) -> None:
@@ -41,11 +41,11 @@ class Spill:
             os.close(fd)
 
     def is_on_disk_with(self, more: int) -> bool:
-        """True if what it holds is in a file, or will be with so many bytes more."""
+        """True if the data is in the file, or will be after `more` further bytes."""
         return self._fd >= 0 or self.size + more > IN_MEMORY
 
     def write(self, chunk: bytes) -> None:
-        """Raises SpillFull."""
+        """Append `chunk`. Raises SpillFull if it exceeds the limit, OSError."""
         if self.size + len(chunk) > self._limit:
             raise SpillFull(f"more than {self._limit} bytes")
         if not self.is_on_disk_with(len(chunk)):
@@ -66,14 +66,14 @@ class Spill:
             offset += written
 
     def read(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from `offset` on; b"" behind the last."""
+        """Up to `count` bytes at `offset`; b"" at the end. Raises OSError."""
         if self._fd < 0:
             return bytes(self._chunks[offset : offset + count])
         return os.pread(self._fd, count, offset)
 
 
 def _open() -> int:
-    """A new file that is gone when it is closed."""
+    """The descriptor of a new file that is deleted when it is closed. Raises OSError."""
     folder = os.environ.get("TMPDIR") or (FOLDER if os.access(FOLDER, os.W_OK) else None)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         return os.dup(file.fileno())

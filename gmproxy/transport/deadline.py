@@ -1,4 +1,4 @@
-"""Waiting for a socket or an event, in a greenlet, until a deadline that does not come while this process is paused."""
+"""Waits for a socket or an event in a greenlet until a deadline. Time for which this process is paused does not count (system/clock.py)."""
 
 import socket
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from gevent.socket import wait_read, wait_write
 
 from gmproxy.system.clock import running
 
-#: gevent's replacement waits in the loop; this one only looks.
+#: Python's own poll, which is called with a timeout of 0. gevent's would run the loop.
 _new_poll = get_original("select", "poll")
 
 POLLIN, POLLOUT = 1, 4
 
-#: Seconds: gevent takes a shorter timeout for none at all.
+#: Seconds. gevent treats a shorter timeout as none.
 SHORTEST_WAIT = 0.001
 
 
 class Deadline:
-    """`seconds` from now on, for one wait or several that share them. All that waits is for greenlets only.
+    """A deadline `seconds` from now, for one wait or several. Greenlet only.
 
-    The waits raise TimeoutError once the time is over, but not for a socket that has become ready by then: a loop that comes late finds
-    timers and sockets due at once.
+    A wait raises TimeoutError at the deadline, but not if its socket has become ready by then: if the loop is late, timers and sockets are due at
+    the same time, and the timer must not win.
     """
 
     __slots__ = ("_at",)
@@ -32,19 +32,19 @@ class Deadline:
         self._at = running.now() + seconds
 
     def left(self) -> float:
-        """Seconds; 0.0 once it is over."""
+        """Seconds until the deadline; 0.0 once it has passed."""
         return max(self._at - running.now(), 0.0)
 
     def share(self, parts: int) -> "Deadline":
-        """The end of the first of `parts` equal parts of what is left."""
+        """A deadline after one of `parts` equal parts of the time left."""
         return Deadline(self.left() / parts)
 
     def wait_readable(self, fd: int) -> None:
-        """Wait until there is something to read from `fd`, or its end."""
+        """Wait until `fd` is readable: data, the end of the stream, or an error."""
         self._wait(fd, wait_read, POLLIN)
 
     def wait_writable(self, fd: int) -> None:
-        """Wait until `fd` takes bytes, or is connected, or has failed."""
+        """Wait until `fd` is writable, is connected, or has failed."""
         self._wait(fd, wait_write, POLLOUT)
 
     def wait_for(self, event: Event) -> None:
@@ -54,7 +54,7 @@ class Deadline:
                 raise TimeoutError("timed out")
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for so long, or for what is left."""
+        """Sleep for `seconds`, or until the deadline if that is earlier. Raises TimeoutError if it has passed already."""
         if not self.left():
             raise TimeoutError("timed out")
         gevent.sleep(min(seconds, self.left()))
@@ -66,7 +66,7 @@ class Deadline:
                     wait(fd, max(left, SHORTEST_WAIT))
                     return
                 except TimeoutError:
-                    pass  # perhaps it is ready all the same, or the process was paused
+                    pass  # the socket may be ready all the same, or the process was paused
             if _is_ready(fd, event):
                 return
             if not self.left():
@@ -80,7 +80,8 @@ def _is_ready(fd: int, event: int) -> bool:
 
 
 def send_all(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
-    """Hand `data` to the kernel; `sock` does not block. Raises OSError, and TimeoutError at the `deadline`."""
+    """Send `data` to `sock`, which is non-blocking. Greenlet only: blocks until the kernel has all of it. Raises OSError, TimeoutError at the
+    `deadline`."""
     unsent = memoryview(data)
     while unsent:
         try:
@@ -90,7 +91,8 @@ def send_all(sock: socket.socket, data: bytes, deadline: Deadline) -> None:
 
 
 def receive(sock: socket.socket, size: int, deadline: Deadline) -> bytes:
-    """The next bytes, at most `size`, or b"" at the end; `sock` does not block. Raises OSError, and TimeoutError at the `deadline`."""
+    """Receive at most `size` bytes from `sock`, which is non-blocking; b"" at the end of the stream. Greenlet only: blocks until data arrives.
+    Raises OSError, TimeoutError at the `deadline`."""
     while True:
         try:
             return sock.recv(size)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled half of gmproxy/transport/epoll.py: see there."""
+"""The compiled build of gmproxy/transport/epoll.py, which documents it."""
 
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EINTR, errno
