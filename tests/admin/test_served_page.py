@@ -48,9 +48,9 @@ def test_where_a_key_goes(served, browser):
     browser.open(running.url)
     browser.reads("#rows", running.servers[0].address)
     for server, [key] in zip(running.servers, keys_by_server(2, 1)):
-        browser.run(f"document.querySelector('#key').value = {key.decode()!r}; document.querySelector('#ask button').click()")
-        browser.reads("#answer", f"key {key.decode()} hash")
-        assert f"server {server.address}" in browser.text("#answer")
+        browser.run(f"document.querySelector('#key').value = {key.decode()!r}; document.querySelector('#lookup button').click()")
+        browser.reads("#key-route", f"key {key.decode()} hash")
+        assert f"server {server.address}" in browser.text("#key-route")
 
 
 def test_a_server_goes_and_comes_back(served, browser):
@@ -63,13 +63,13 @@ def test_a_server_goes_and_comes_back(served, browser):
         with running.talk() as talk:
             for keys in keys_by_server(2, 1):
                 talk.ask(b"set %b 0 0 1\r\n1\r\n" % keys[0])
-        return f"ejected: {running.servers[1].address}" in browser.text("#verdict")
+        return f"ejected: {running.servers[1].address}" in browser.text("#summary")
 
     eventually(write, what="the server ejected on the page")
     browser.reads("#events", "backend ejected")
     assert "connecting" in browser.texts("#rows tr")[1]
     running.servers[1].restart()
-    eventually(lambda: "ejected" not in browser.text("#verdict"), what="the server back on the page")
+    eventually(lambda: "ejected" not in browser.text("#summary"), what="the server back on the page")
     assert "restored" in browser.text("#events")
 
 
@@ -78,6 +78,6 @@ def test_the_proxy_ends(served, browser):
     browser.open(running.url)
     browser.reads("#rows", running.servers[0].address)
     running.stop()
-    browser.reads("#silence", "The proxy does not answer since")
+    browser.reads("#outage", "gmproxy does not reply since")
     assert all("ERR_CONNECTION" in line or "ERR_EMPTY" in line for line in browser.complaints)
     browser.complaints.clear()
