@@ -1,4 +1,4 @@
-"""What gmproxyctl has the service do. Each function returns the exit status, and raises ConfigError, ServiceError."""
+"""gmproxyctl eject, restore, drain, log-level and reload. Each returns the exit status, and raises ConfigError, ServiceError."""
 
 import argparse
 import os
@@ -11,12 +11,12 @@ from gmproxy.console import units
 from gmproxy.console.command_parser import CommandParser, whole
 from gmproxy.console.service_client import NoControlSocketError, NoServiceError, ServiceClient, ServiceError, print_json
 
-#: The kernel gives no higher number to a process (PID_MAX_LIMIT).
+#: The largest process ID (PID_MAX_LIMIT of Linux).
 LARGEST_PID = 2**22
 
 
 def eject_parser() -> CommandParser:
-    return _servers_parser("eject", "Send a server nothing, not even probes, until it is restored.")
+    return _servers_parser("eject", "Eject servers by hand: no requests and no probes are sent to them until they are restored.")
 
 
 def eject(arguments: Sequence[str]) -> int:
@@ -26,30 +26,32 @@ def eject(arguments: Sequence[str]) -> int:
 
 
 def restore_parser() -> CommandParser:
-    return _servers_parser("restore", "Probe an ejected server now, and use it again as soon as it answers.")
+    return _servers_parser("restore", "Probe ejected servers now, and restore each as soon as a probe succeeds.")
 
 
 def restore(arguments: Sequence[str]) -> int:
     parsed = restore_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("restore", *parsed.servers)
     restored = ", ".join(dict.fromkeys(response["restored"]))
-    text = f"used again as soon as it answers a probe: {restored}" if restored else f"was not ejected: {', '.join(parsed.servers)}"
+    text = f"restored as soon as a probe succeeds: {restored}" if restored else f"not ejected: {', '.join(parsed.servers)}"
     return _print_result(parsed, response, text)
 
 
 def drain_parser() -> CommandParser:
-    return CommandParser("drain", "Accept no more clients, and disconnect each after its next reply. A reload accepts clients again.")
+    return CommandParser(
+        "drain", "Drain the service: accept no new clients, and close each client after its next reply. A reload accepts clients again."
+    )
 
 
 def drain(arguments: Sequence[str]) -> int:
     parsed = drain_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("drain")
-    return _print_result(parsed, response, f"nobody new is accepted; {units.count(response['clients'], 'client')} to leave")
+    return _print_result(parsed, response, f"draining: no new clients are accepted; {units.count(response['clients'], 'client')} connected")
 
 
 def log_level_parser() -> CommandParser:
-    parser = CommandParser("log-level", "Print or set the level of the log, until it is opened anew: at a reload, SIGUSR1 or a start.")
-    parser.add_argument("level", nargs="?", choices=LOG_LEVELS, help="log messages of this level and above")
+    parser = CommandParser("log-level", "Print the log level, or set it until the log is opened again: at a reload, SIGUSR1 or a start.")
+    parser.add_argument("level", nargs="?", choices=LOG_LEVELS, help="log lines of this level and above")
     return parser
 
 
@@ -60,8 +62,10 @@ def log_level(arguments: Sequence[str]) -> int:
 
 
 def reload_parser() -> CommandParser:
-    parser = CommandParser("reload", "Read the configuration again, as on SIGHUP, and print what changed.")
-    parser.add_argument("--pid", type=whole(1, LARGEST_PID), metavar="PID", help="without a control socket, send SIGHUP to this process")
+    parser = CommandParser("reload", "Reload the configuration, as SIGHUP does, and print what changed.")
+    parser.add_argument(
+        "--pid", type=whole(1, LARGEST_PID), metavar="PID", help="process ID: if there is no control socket, send SIGHUP to this process"
+    )
     return parser
 
 
@@ -76,7 +80,7 @@ def reload(arguments: Sequence[str]) -> int:
     lines = ["reloaded", *(f"{word}: {', '.join(response[word])}" for word in ("added", "removed") if response[word])]
     lines += [f"changed{f' in {pool}' if pool else ''}: {', '.join(names)}" for pool, names in response["changed"].items()]
     if response["needs_restart"]:
-        lines.append(f"not before a restart: {', '.join(response['needs_restart'])}")
+        lines.append(f"needs a restart: {', '.join(response['needs_restart'])}")
     return _print_result(parsed, response, "\n".join(lines))
 
 
@@ -85,13 +89,14 @@ def _reload_by_signal(pid: int, why: str) -> int:
         os.kill(pid, signal.SIGHUP)
     except OSError as error:
         raise ServiceError(f"cannot send SIGHUP to {pid}: {error.strerror}") from None
-    print(f"sent SIGHUP to {pid}; the log tells how the reload went ({why})")
+    print(f"sent SIGHUP to {pid}; see the log for the result ({why})")
     return 0
 
 
 def _servers_parser(command: str, description: str) -> CommandParser:
     parser = CommandParser(command, description)
-    parser.add_argument("servers", nargs="+", metavar="SERVER", help="address as status shows it, or name")
+    parser.add_argument("servers", nargs="+", metavar="SERVER", help="address or name, as gmproxyctl servers prints it")
+
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The arguments of the commands of gmproxyctl."""
+"""Parses the arguments of the commands of gmproxyctl."""
 
 import argparse
 from collections.abc import Callable
@@ -11,16 +11,16 @@ Number = TypeVar("Number", int, float)
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The arguments of a command that is sent to the service. `has_pool`: it can be for one pool alone."""
+    """The options that all commands have. `has_pool`: the command also has --pool. Raises ConfigError for wrong arguments."""
 
     def __init__(self, command: str, description: str, has_pool: bool = False) -> None:
         super().__init__(f"gmproxyctl {command}", description=description, add_help=False, allow_abbrev=False)
         if has_pool:
-            self.add_argument("--pool", metavar="NAME", help="for this pool alone")
-        self.add_argument("--json", action="store_true", help="the response as JSON")
+            self.add_argument("--pool", metavar="NAME", help="only this pool")
+        self.add_argument("--json", action="store_true", help="print the response as JSON")
         self.add_argument("--control", metavar="PATH", help="the control socket of the service")
-        self.add_argument("-c", "--config", metavar="FILE", help="the configuration file that names the control socket")
-        self.add_argument("-h", "--help", action="store_true", help="print this and exit")
+        self.add_argument("-c", "--config", metavar="FILE", help="a configuration file that sets control")
+        self.add_argument("-h", "--help", action="store_true", help="print this help and exit")
 
     def error(self, message: str) -> NoReturn:
         message = explained(message, self._option_string_actions)
@@ -28,7 +28,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def _number(kind: Callable[[str], Number], what: str) -> Callable[[Number, Number], Callable[[str], Number]]:
-    """f(least, most) returns what parses such numbers, for a CommandParser."""
+    """A function of (least, most) that returns a parser of such numbers, for `type` of add_argument."""
 
     def between(least: Number, most: Number) -> Callable[[str], Number]:
         def parse(text: str) -> Number:

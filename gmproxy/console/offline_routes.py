@@ -1,4 +1,4 @@
-"""Where keys go under a configuration, computed without a running proxy."""
+"""The servers of keys under a configuration, computed without a running service."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +9,17 @@ from gmproxy.errors import ConfigError
 
 
 def select_pool(configs: Sequence[Config], name: str | None) -> Config:
-    """The Config of the pool `name`, or the only one. One without a name has the name that the running service gives it. Raises ConfigError."""
+    """The Config of the pool `name`; None: of the only pool. A pool without a name is called UNNAMED. Raises ConfigError."""
     titles = [config.name or UNNAMED for config in configs]
     for config, title in zip(configs, titles):
         if title == name or (name is None and len(configs) == 1):
             return config
     known = ", ".join(titles)
-    raise ConfigError(f"there is no pool {name!r}; known: {known}" if name else f"which pool? say --pool with one of: {known}")
+    raise ConfigError(f"there is no pool {name!r}; known: {known}" if name else f"there are several pools: give --pool with one of {known}")
 
 
 class OfflineRoutes:
-    """Where keys go under `config`. Raises ConfigError if its servers cannot be placed."""
+    """The placement of keys under `config`. Raises ConfigError if its settings do not fit together."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -27,7 +27,7 @@ class OfflineRoutes:
         self.backups = configuration.placement_for(config, config.backup) if config.backup else None
 
     def route_key(self, key: bytes) -> dict[str, Any]:
-        """{"hash", "server", "backup" if there is one} of `key` (bytes)."""
+        """{"hash": number, "server": text, "backup": text, if the pool has backups}"""
         route = {"hash": self.primaries.hash(key), "server": str(self.config.server[self.primaries.locate(key)])}
         if self.backups is not None:
             route["backup"] = str(self.config.backup[self.backups.locate(key)])
@@ -35,6 +35,7 @@ class OfflineRoutes:
 
 
 def show_key(key: bytes) -> str:
-    """`key` for a terminal: text as it is, else as Python writes bytes."""
+    """`key` for a terminal: printable text without blanks unchanged, everything else as a bytes literal of Python."""
+
     text = key.decode("utf-8", "replace")
     return text if text.isprintable() and " " not in text and text.encode() == key else repr(key)

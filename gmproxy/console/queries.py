@@ -1,7 +1,4 @@
-"""What gmproxyctl queries beside the status: counters, and samples of the requests.
-
-Each command returns the exit status, and raises ConfigError, ServiceError.
-"""
+"""gmproxyctl stats, servers, hotkeys, slow and tail. Each returns the exit status, and raises ConfigError, ServiceError."""
 
 import argparse
 import sys
@@ -13,20 +10,20 @@ from gmproxy.console import table, units
 from gmproxy.console.command_parser import CommandParser, seconds, whole
 from gmproxy.console.service_client import ServiceClient, check_pool, print_json
 
-#: Seconds for which requests are sampled: the default, and at most.
+#: Seconds for which requests are sampled: default and maximum.
 SAMPLE, LONGEST_SAMPLE = 5.0, 60.0
 
 SERVERS = ("SERVER<", "POOL<", "ROLE<", "NAME<")
-HOT = ("REQUESTS", "PART", "POOL<", "COMMAND<", "KEY<")
-SLOW = ("TOOK", "STAGE<", "COMMAND<", "POOL<", "SERVER<", "AT<", "KEY<")
-TAIL = ("AT<", "POOL<", "COMMAND<", "KEYS", "BYTES", "KEY<")
+HOT = ("REQUESTS", "SHARE", "POOL<", "COMMAND<", "KEY<")
+SLOW = ("DURATION", "ROLE<", "COMMAND<", "POOL<", "SERVER<", "TIME<", "KEY<")
+TAIL = ("TIME<", "POOL<", "COMMAND<", "KEYS", "BYTES", "KEY<")
 
-#: Requests that `tail` shows: the default, and at most; and how many seconds it waits for them.
+#: Requests that `tail` prints: default and maximum; and the default of the seconds that it waits for them.
 TAIL_SHOWN, MOST_SHOWN, TAIL_WAITS = 20, 1000, 1.0
 
 
 def stats_parser() -> CommandParser:
-    return CommandParser("stats", 'Print the lines that "stats" sends a client.', has_pool=True)
+    return CommandParser("stats", 'Print the counters that "stats proxy" returns to a client.', has_pool=True)
 
 
 def stats(arguments: Sequence[str]) -> int:
@@ -41,7 +38,7 @@ def stats(arguments: Sequence[str]) -> int:
 
 
 def servers_parser() -> CommandParser:
-    return CommandParser("servers", "List the pools and their servers, as --pool, eject and restore name them.", has_pool=True)
+    return CommandParser("servers", "List the servers of all pools, by the names for --pool, eject and restore.", has_pool=True)
 
 
 def servers(arguments: Sequence[str]) -> int:
@@ -59,14 +56,14 @@ def servers(arguments: Sequence[str]) -> int:
 
 
 def hotkeys_parser() -> CommandParser:
-    parser = CommandParser("hotkeys", "Show the most frequent keys of the requests that come now, from a sample.", has_pool=True)
+    parser = CommandParser("hotkeys", "Print the most frequent keys in a sample of the current requests.", has_pool=True)
     parser.add_argument(
         "seconds",
         nargs="?",
         metavar="SECONDS",
         type=seconds(0.1, LONGEST_SAMPLE),
         default=SAMPLE,
-        help="length of the sample (%(default)g)",
+        help="length of the sample in seconds (default: %(default)g)",
     )
     return parser
 
@@ -90,7 +87,9 @@ def hotkeys(arguments: Sequence[str]) -> int:
 
 
 def slow_parser() -> CommandParser:
-    return CommandParser("slow", "Show the slowest of the latest requests that took a server longer than slow_threshold.", has_pool=True)
+    return CommandParser(
+        "slow", "Print the slowest of the latest requests for which a server needed longer than slow_threshold.", has_pool=True
+    )
 
 
 def slow(arguments: Sequence[str]) -> int:
@@ -113,13 +112,18 @@ def slow(arguments: Sequence[str]) -> int:
 
 
 def tail_parser() -> CommandParser:
-    parser = CommandParser("tail", "Show a sample of the requests that come now.", has_pool=True)
+    parser = CommandParser("tail", "Print a sample of the current requests.", has_pool=True)
     parser.add_argument(
-        "count", nargs="?", metavar="COUNT", type=whole(1, MOST_SHOWN), default=TAIL_SHOWN, help="this many requests (%(default)d)"
+        "count",
+        nargs="?",
+        metavar="COUNT",
+        type=whole(1, MOST_SHOWN),
+        default=TAIL_SHOWN,
+        help="maximum number of requests (default: %(default)d)",
     )
     parser.add_argument(
         "seconds", nargs="?", metavar="SECONDS", type=seconds(0.1, LONGEST_SAMPLE), default=TAIL_WAITS,
-        help="or those that come within this time (%(default)g)",
+        help="seconds to wait for them (default: %(default)g)",
     )  # fmt: skip
     return parser
 
@@ -151,8 +155,8 @@ def _show(
     heads: Sequence[str],
     row: Callable[[dict[str, Any]], Sequence[str]],
 ) -> int:
-    """Send `command` with `words` and the pool, and print the list `name` in the response: as JSON, or a line made by `row` of each.
-    Raises ServiceError."""
+    """Send `command` with `words` and the pool, and print the list `name` of the response: as JSON, or as a table with the columns of `row`.
+    Returns the exit status. Raises ServiceError."""
     words = [*words, *filter(None, [parsed.pool])]
     listed = ServiceClient.from_arguments(parsed).send_command(command, *words, extra_time=getattr(parsed, "seconds", 0.0))[name]
     if parsed.json:
@@ -164,5 +168,5 @@ def _show(
     return 0
 
 
-def _clock(moment: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(moment))
+def _clock(unix_time: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(unix_time))

@@ -1,4 +1,4 @@
-"""gmproxyctl route: where keys go, by a configuration or in the running service at this moment."""
+"""gmproxyctl route: the servers of keys, in the running service at this moment or under a configuration."""
 
 import argparse
 import os
@@ -13,30 +13,30 @@ from gmproxy.console.offline_routes import OfflineRoutes, select_pool, show_key
 from gmproxy.console.service_client import ServiceClient, check_pool, print_json
 from gmproxy.errors import ConfigError
 
-#: Where the servers of a service are that is configured by its environment alone.
+#: Variables that give the servers of a service that is configured by the environment alone.
 SERVERS_IN_ENVIRONMENT = ("GMPROXY_SERVER", "GMPROXY_POOLS")
 
 
 def route_parser() -> ArgumentParser:
-    """Every setting of gmproxy is an option of it, though its help does not list them."""
+    """A parser that also has all options of gmproxy; its help does not list them."""
     parser = parser_for("gmproxyctl route")
     for action in parser._actions:
         action.help = argparse.SUPPRESS
     parser.usage = (
         "gmproxyctl route KEY... [--pool NAME] [--json] [--control PATH]\n"
-        "       gmproxyctl route KEY... [--pool NAME] [--json] OPTIONS OF gmproxy\n"
-        "       gmproxyctl route --check FILE [--pool NAME] [OPTIONS OF gmproxy]"
+        "       gmproxyctl route KEY... [--pool NAME] [--json] GMPROXY-OPTION...\n"
+        "       gmproxyctl route --check FILE [--pool NAME] [GMPROXY-OPTION...]"
     )
     parser.description = (
-        "Show where keys go: in the running service at this moment, or, where options of gmproxy (-s, -c, --pools, --profile ...) are given, "
-        "under these, without a service."
+        "Print the server and the backup of each key: those of the running service at this moment, or, with options of gmproxy "
+        "(-s, -c, --pools, --profile ...), those under these options, without a running service."
     )
     parser.epilog = "Options of gmproxy: see gmproxy --help-all."
     section = parser.add_argument_group("Options")
     section.add_argument("keys", nargs="*", metavar="KEY")
-    section.add_argument("--check", metavar="FILE", help="compare with where keys were observed, and print how many match")
-    section.add_argument("--pool", metavar="NAME", help="for this pool alone")
-    section.add_argument("--json", action="store_true", help="the response as JSON")
+    section.add_argument("--check", metavar="FILE", help="compare with the known placements in this JSON file, and print how many match")
+    section.add_argument("--pool", metavar="NAME", help="only this pool")
+    section.add_argument("--json", action="store_true", help="print the response as JSON")
     return parser
 
 
@@ -45,10 +45,10 @@ def route(arguments: Sequence[str]) -> int:
     parser = route_parser()
     typed = vars(parser.parse_args(arguments, env_vars={}, config_file_contents=""))
     if typed["check"] is not None and typed["keys"]:
-        raise ConfigError("say keys or --check FILE, not both")
+        raise ConfigError("give either keys or --check FILE, not both")
     if typed["check"] is None and not typed["keys"]:
-        raise ConfigError("which key? see gmproxyctl route --help")
-    if typed["check"] is None and _asks_service(typed, os.environ):
+        raise ConfigError("no key given: see gmproxyctl route --help")
+    if typed["check"] is None and _is_for_service(typed, os.environ):
         return _print_routes(typed, _routes_by_service(typed))
     parsed = configuration.read_arguments(parser, arguments, os.environ)
     if parsed["check"] is not None:
@@ -56,8 +56,8 @@ def route(arguments: Sequence[str]) -> int:
     return _print_routes(parsed, _routes_by_configuration(parsed))
 
 
-def _asks_service(typed: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
-    """False if a configuration is `typed`, or servers stand in the environment, and no control socket is named in the same place."""
+def _is_for_service(typed: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
+    """False if the command line (`typed`) has a configuration and no control socket, or else the environment has servers and no control socket."""
     if typed["control"]:
         return True
     if typed["config"] or typed["pools"] or any(typed[name] is not None for name in POOL_SETTINGS):
@@ -70,7 +70,8 @@ def _print_routes(parsed: dict[str, Any], routes: list[dict[str, Any]]) -> int:
         print_json([{**route, "key": show_key(os.fsencode(route["key"]))} for route in routes])
     else:
         for route in routes:
-            print(_line(route), *_way(route), sep="\n")
+            print(_line(route), *_steps(route), sep="\n")
+
     return 0
 
 
@@ -80,27 +81,31 @@ def _routes_by_configuration(parsed: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _routes_by_service(parsed: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of all its pools, if none is named. Raises ConfigError, ServiceError."""
+    """The routes in --pool, or in all pools of the service. Raises ConfigError, ServiceError."""
     for name in POOL_SETTINGS:
         if parsed[name] is not None:
-            raise ConfigError(f"{option_name(SETTINGS[name])} beside --control: the running service has its own")
+            raise ConfigError(f"{option_name(SETTINGS[name])} cannot be combined with --control: the running service has its own settings")
     pools = ServiceClient.find(parsed["control"], None).send_command("route", *parsed["keys"])["pools"]
     check_pool(parsed["pool"], pools)
-    wanted = pools if parsed["pool"] is None else [parsed["pool"]]
-    several = len(wanted) > 1
-    return [{"pool": pool, **route} if several else route for pool in wanted for route in pools[pool]]
+    selected = pools if parsed["pool"] is None else [parsed["pool"]]
+    several = len(selected) > 1
+    return [{"pool": pool, **route} if several else route for pool in selected for route in pools[pool]]
 
 
-def _way(route: dict[str, Any]) -> list[str]:
-    """Lines with the steps of reads and of changes, where others than the key's own server take part."""
-    if max(len(route.get(what, ())) for what in ("reads", "changes")) < 2:
+def _steps(route: dict[str, Any]) -> list[str]:
+    """A line for each step of reads and of changes, if more servers than one take part in either."""
+    reads, changes = route.get("reads", []), route.get("changes", [])
+    if max(len(reads), len(changes)) < 2:
         return []
-    hops = [(what, hop) for what in ("reads", "changes") for hop in route[what]]
+    if route["goes_to"] != route["server"]:
+        why = f"stand-in for {route['server']}, which is {route['state']}"
+        reads = [hop | {"reason": f"{hop['reason']}; {why}"} if hop["step"] == "server" else hop for hop in reads]
+    hops = [(what, hop) for what, hops in (("reads", reads), ("changes", changes)) for hop in hops]
     return [f"  {what:<8} {hop['step']:<10} {hop['server']}  {hop['reason']}" for what, hop in hops]
 
 
 def _line(route: dict[str, Any]) -> str:
-    """`route` as a line: what the service adds to hash and servers is shown only where it is not as usual."""
+    """`route` as one line. States are printed only if they are not `up`, and goes_to only if it is another server."""
     words = [f"pool={route['pool']}"] if "pool" in route else []
     words += [f"key={show_key(os.fsencode(route['key']))}", f"hash={route['hash']}", f"server={route['server']}"]
     if route.get("state", "up") != "up":

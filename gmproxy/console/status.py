@@ -1,4 +1,4 @@
-"""gmproxyctl status: the service, its pools and its servers, at this moment and since the counters began."""
+"""gmproxyctl status: state and counters of the service, its pools and its servers."""
 
 import sys
 from collections.abc import Sequence
@@ -9,14 +9,18 @@ from gmproxy.console.command_parser import CommandParser
 from gmproxy.console.service_client import ServiceClient, print_json
 from gmproxy.monitoring.rates import ServerCounters, is_ejected, primaries, quantile
 
-#: The exit status if a server is down.
-DOWN = 3
+#: The exit status if a server is ejected or probing.
+SERVER_EJECTED = 3
 
-HEADS = ("STATE<", "FOR<", "SERVER<", "SHARE", "LINKS", "IN FLIGHT", "REQUESTS", "HITS", "P50", "P99", "ERRORS", "LAST ERROR<")
+HEADS = ("STATE<", "FOR<", "SERVER<", "SHARE", "CONNS", "IN FLIGHT", "REQUESTS", "HITS", "P50", "P99", "ERRORS", "LAST ERROR<")
 
 
 def status_parser() -> CommandParser:
-    return CommandParser("status", "Show the service, its pools and servers. Exit status 3: a server is ejected or probed.", has_pool=True)
+    return CommandParser(
+        "status",
+        "Print state and counters of the service, its pools and servers. The exit status is 3 if a server is ejected or probing.",
+        has_pool=True,
+    )
 
 
 def status(arguments: Sequence[str]) -> int:
@@ -27,21 +31,22 @@ def status(arguments: Sequence[str]) -> int:
         print_json(report)
     else:
         print("\n".join(format_report(report, table.wants_colour(sys.stdout))))
-    return DOWN if any(is_ejected(backend) for pool in report["pools"].values() for backend in pool["backends"]) else 0
+    return SERVER_EJECTED if any(is_ejected(backend) for pool in report["pools"].values() for backend in pool["backends"]) else 0
 
 
 def format_report(report: dict[str, Any], coloured: bool = False) -> list[str]:
-    """The report as lines for a terminal."""
+    """`report` as lines for a terminal."""
     lines = [table.paint(service_line(report), "bold", coloured)]
     for name, pool in report["pools"].items():
         lines += ["", pool_line(name, pool), *table.format_table(HEADS, [_row(report, backend) for backend in pool["backends"]], coloured)]
-        down = sum(map(is_ejected, pool["backends"]))
-        if down:
-            lines.append(table.paint(f"{down} of {units.count(len(pool['backends']), 'server')} down", "ejected", coloured))
+        ejected = sum(map(is_ejected, pool["backends"]))
+        if ejected:
+            lines.append(table.paint(f"{ejected} of {units.count(len(pool['backends']), 'server')} ejected", "ejected", coloured))
     return lines
 
 
 def service_line(report: dict[str, Any]) -> str:
+    """The first line: version, process ID, workers, uptime, memory and loop lag of the service."""
     process = report["process"]
     words = [
         f"gmproxy {report['version']} ({report['build']})",
@@ -57,6 +62,7 @@ def service_line(report: dict[str, Any]) -> str:
 
 
 def pool_line(name: str, pool: dict[str, Any]) -> str:
+    """The line above the servers of a pool: clients, and the sums of the counters."""
     counters, reads = ServerCounters.total(pool["backends"]), ServerCounters.total(primaries(pool))
     clients = pool["clients"]
     limit = f" of {clients['limit']}" if clients["limit"] else ""
@@ -67,7 +73,7 @@ def pool_line(name: str, pool: dict[str, Any]) -> str:
 
 
 def server_name(backend: dict[str, Any]) -> str:
-    """The name or address of a server, with its weight and role if they are not the usual ones."""
+    """The name and address of a server, with its weight if that is not 1, and `backup` if it is one."""
     words = [f"{backend['name']} ({backend['address']})" if backend["name"] else backend["label"]]
     if backend["weight"] != 1:
         words.append(f"weight {backend['weight']}")
@@ -77,6 +83,8 @@ def server_name(backend: dict[str, Any]) -> str:
 
 
 def state_cell(backend: dict[str, Any]) -> table.Cell:
+    """The state of a server, and whether an operator ejected it, in the colour of the state."""
+
     word = f"{backend['state']} by hand" if backend.get("by_hand") else backend["state"]
     return table.Cell(word, backend["state"] if backend["state"] in table.COLOURS else None)
 

@@ -1,4 +1,4 @@
-"""Text in columns, coloured on a terminal."""
+"""Tables of text, with colours on a terminal."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,12 +19,12 @@ _GAP = "  "
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """True for a terminal, unless its user wants none (no-color.org)."""
+    """True for a terminal, unless NO_COLOR is set (no-color.org) or it has no colours."""
     return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
 class Cell(str):
-    """Text, with the name of one of COLOURS."""
+    """Text of a table with a colour, a name in COLOURS or None."""
 
     colour: str | None
 
@@ -35,17 +35,18 @@ class Cell(str):
 
 
 def plain(text: str) -> str:
-    """`text` with control characters escaped: keys and names come from outside."""
+    """`text` with control characters escaped: keys and names may contain any."""
     return text if text.isprintable() else "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def paint(text: str, colour: str | None, coloured: bool) -> str:
-    """`text` in one of COLOURS, if `coloured`."""
+    """`text` in `colour`, a name in COLOURS or None, if `coloured`."""
     return f"{COLOURS[colour]}{text}{_PLAIN}" if coloured and colour else text
 
 
 def format_table(heads: Sequence[str], rows: Iterable[Sequence[str]], coloured: bool = False) -> list[str]:
-    """A line for the heads and for each row. A column whose head ends with < is aligned to the left."""
+    """The line with `heads`, and a line for each of `rows`. Columns are aligned to the right, those whose head ends with < to the left."""
+
     left = [head.endswith("<") for head in heads]
     shown = [[Cell(head.rstrip("<"), "head") for head in heads]]
     shown += [[Cell(plain(cell), getattr(cell, "colour", None)) for cell in row] for row in rows]

@@ -1,4 +1,4 @@
-"""gmproxyctl top: the rates of the service, live."""
+"""gmproxyctl top: live rates of the service."""
 
 import argparse
 import json
@@ -17,20 +17,22 @@ from gmproxy.console.command_parser import CommandParser, seconds, whole
 from gmproxy.console.service_client import ServiceClient
 from gmproxy.monitoring.rates import rates_between
 
-HEADS = ("STATE<", "SERVER<", "REQ/S", "HITS", "P50", "P99", "ERR/S", "OUT/S", "IN/S", "LINKS", "IN FLIGHT")
+HEADS = ("STATE<", "SERVER<", "REQ/S", "HITS", "P50", "P99", "ERR/S", "SENT/S", "RECV/S", "CONNS", "IN FLIGHT")
 
 _OTHER_SCREEN, _FIRST_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _END_OF_LINE, _BELOW, _LAST_LINE = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[%dH"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
 
-_KEYS, _HELD = "q ends, space holds", "held: space goes on, q ends"
+_KEYS, _PAUSED = "q: quit, space: pause", "paused (space: continue, q: quit)"
 _END_OF_INPUT = b"\x04"
 
 
 def top_parser() -> CommandParser:
-    parser = CommandParser("top", "Show the rates of the service, live: q ends it, space holds it.", has_pool=True)
-    parser.add_argument("--interval", metavar="S", type=seconds(0.1, 3600), default=1.0, help="seconds between two updates (%(default)g)")
-    parser.add_argument("--count", metavar="N", type=whole(1, 1_000_000_000), help="end after this many updates")
+    parser = CommandParser("top", "Show live rates of the service: q quits, space pauses.", has_pool=True)
+    parser.add_argument(
+        "--interval", metavar="S", type=seconds(0.1, 3600), default=1.0, help="seconds between two updates (default: %(default)g)"
+    )
+    parser.add_argument("--count", metavar="N", type=whole(1, 1_000_000_000), help="quit after N updates")
     return parser
 
 
@@ -54,7 +56,7 @@ def top(arguments: Sequence[str]) -> int:
 def _report_pairs(
     service: ServiceClient, parsed: argparse.Namespace, wait: Callable[[float], bool | None]
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """(report, next report) again and again, until `wait(seconds)` returns True. Raises ServiceError, ConfigError."""
+    """(a report, the next one), --count times at most, until `wait(seconds)` returns True. Raises ServiceError, ConfigError."""
     before = service.fetch_report(parsed.pool)
     number = 0
     while number != parsed.count and not wait(parsed.interval):
@@ -65,7 +67,7 @@ def _report_pairs(
 
 
 def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool = False) -> list[str]:
-    """The rates as lines for a terminal."""
+    """The rates between two reports as lines for a terminal."""
     lines = [table.paint(status.service_line(after), "bold", coloured)]
     for name, pool in rates_between(before, after)["pools"].items():
         lines += [
@@ -73,7 +75,7 @@ def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool =
             table.plain(
                 f"pool {name}: {pool['clients']} clients, {units.number(pool['requests_per_second'])} requests/s, "
                 f"{units.percent(pool['hit_ratio'])} hits, {units.number(pool['errors_per_second'])} errors/s, "
-                f"99 % within {units.duration(pool['p99'])}"
+                f"p99 {units.duration(pool['p99'])}"
             ),
             *table.format_table(HEADS, [_row(backend) for backend in pool["backends"]], coloured),
         ]
@@ -97,13 +99,13 @@ def _row(backend: dict[str, Any]) -> tuple[str, ...]:
 
 
 class _Screen:
-    """The terminal while it shows nothing but `top`. Use it in a `with`."""
+    """The terminal while `top` uses all of it. A context manager, which restores the terminal."""
 
     def __enter__(self) -> "_Screen":
         self._input = sys.stdin.fileno()
         self._settings = termios.tcgetattr(self._input)
         tty.setcbreak(self._input)
-        self._print(_OTHER_SCREEN + _HOME + "Looking ..." + _BELOW)
+        self._print(_OTHER_SCREEN + _HOME + "Measuring ..." + _BELOW)
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -111,24 +113,25 @@ class _Screen:
         termios.tcsetattr(self._input, termios.TCSADRAIN, self._settings)
 
     def show(self, lines: Sequence[str]) -> None:
-        """As much of `lines` as there is room for."""
+        """Show `lines`, as many as the terminal has room for."""
         height = shutil.get_terminal_size().lines
         shown = "\r\n".join(line + _END_OF_LINE for line in lines[: height - 1])
         self._print(_HOME + _NO_WRAP + shown + _BELOW + _LAST_LINE % height + _KEYS + _WRAP)
 
     def wait(self, duration: float) -> bool:
-        """Wait `duration` seconds, and longer while the display is held. True if the user has ended it."""
+        """Wait `duration` seconds, longer while paused. True if the user quits."""
         until = time.monotonic() + duration
-        is_held = False
-        while is_held or time.monotonic() < until:
-            left = None if is_held else max(0.0, until - time.monotonic())
+        is_paused = False
+        while is_paused or time.monotonic() < until:
+            left = None if is_paused else max(0.0, until - time.monotonic())
             if select.select([self._input], [], [], left)[0]:
                 keys = os.read(self._input, 64)
                 if not keys or b"q" in keys.lower() or _END_OF_INPUT in keys:
                     return True
                 if keys.count(b" ") % 2:
-                    is_held = not is_held
-                    self._print(_LAST_LINE % shutil.get_terminal_size().lines + (_HELD if is_held else _KEYS) + _END_OF_LINE)
+                    is_paused = not is_paused
+                    self._print(_LAST_LINE % shutil.get_terminal_size().lines + (_PAUSED if is_paused else _KEYS) + _END_OF_LINE)
+
         return False
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Numbers as people read them. None is what is not known."""
+"""Formats numbers with a unit and three significant digits. None stands for a number that is not known."""
 
 UNKNOWN = "-"
 
@@ -7,12 +7,12 @@ _THOUSANDS = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
 def _short(value: float) -> str:
-    """Three digits."""
+    """`value`, from 0, with three significant digits below 1000."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def number(value: float | None) -> str:
-    """A count or a rate."""
+    """A number or a rate: 950, 12.4 k, 3.10 M."""
     if value is None:
         return UNKNOWN
     for unit, size in _THOUSANDS:
@@ -22,7 +22,7 @@ def number(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes."""
+    """A number of bytes: 900 B, 1.50 kB."""
     if value is None:
         return UNKNOWN
     for unit, factor in _THOUSANDS:
@@ -32,12 +32,12 @@ def size(value: float | None) -> str:
 
 
 def percent(part: float | None) -> str:
-    """A part of 1."""
+    """`part`, from 0 to 1, in percent: 94.1 %."""
     return UNKNOWN if part is None else f"{part * 100:.1f} %"
 
 
 def duration(seconds: float | None) -> str:
-    """How long a reply took."""
+    """`seconds` with the unit us, ms or s: 850 us, 1.20 ms."""
     if seconds is None:
         return UNKNOWN
     if seconds < 0.001:
@@ -46,7 +46,7 @@ def duration(seconds: float | None) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago something was."""
+    """`seconds` as a whole number of the largest unit of which there are at least two: 119 s, 3 d."""
     whole = max(0, int(seconds))
     for unit, length in _AGES:
         if whole >= 2 * length:
@@ -55,5 +55,6 @@ def age(seconds: float) -> str:
 
 
 def count(number: int, word: str) -> str:
-    """`number` with `word`, in the plural if need be."""
+    """`number` with the noun `word`, whose plural ends with s: 1 server, 2 servers."""
+
     return f"{number} {word}" + ("" if number == 1 else "s")

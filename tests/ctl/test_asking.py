@@ -6,9 +6,10 @@ import socket
 import threading
 
 import pytest
+from support.reports import report
 from support.timing import TICK
 
-from gmproxy import ctl
+from gmproxy import __version__, ctl
 from gmproxy.console import service_client
 from gmproxy.system import control_socket
 
@@ -73,7 +74,7 @@ def test_the_nearest_wins(gmproxyctl, sockets, tmp_path, monkeypatch):
 def test_a_file_without_one(gmproxyctl, tmp_path):
     file = tmp_path / "gmproxy.conf"
     file.write_text("server = 10.0.0.1\n")
-    assert f"{file} sets no control socket: say --control PATH" in gmproxyctl("status", "-c", file).complaint
+    assert f"{file} sets no control socket: set control there, or give --control PATH" in gmproxyctl("status", "-c", file).complaint
 
 
 def test_a_file_that_is_wrong(gmproxyctl, tmp_path):
@@ -95,13 +96,13 @@ def test_nobody_is_there(words, gmproxyctl, tmp_path, monkeypatch):
     path = tmp_path / "none"
     file = tmp_path / "gmproxy.conf"
     file.write_text(f"control = {path}\n")
-    assert f"no service at {path} (--control): is it running" in gmproxyctl(*words, "--control", path).refusal
+    assert f"no service at {path} (--control): check that it runs" in gmproxyctl(*words, "--control", path).refusal
     monkeypatch.setattr(service_client, "DEFAULT_PATH", str(path))
-    assert f"no service at {path} (the default): is it running" in gmproxyctl(*words).refusal
+    assert f"no service at {path} (default): check that it runs" in gmproxyctl(*words).refusal
     monkeypatch.setenv("GMPROXY_CONFIG", str(file))
-    assert f"no service at {path} (control in {file}): is it running" in gmproxyctl(*words).refusal
+    assert f"no service at {path} (control in {file}): check that it runs" in gmproxyctl(*words).refusal
     monkeypatch.setenv("GMPROXY_CONTROL", f"{path}2")
-    assert f"no service at {path}2 (GMPROXY_CONTROL): is it running" in gmproxyctl(*words).refusal
+    assert f"no service at {path}2 (GMPROXY_CONTROL): check that it runs" in gmproxyctl(*words).refusal
 
 
 def test_a_socket_that_was_left_behind(gmproxyctl, tmp_path):
@@ -124,15 +125,15 @@ def test_no_permission(gmproxyctl, tmp_path):
         finally:
             os.seteuid(0)
             os.setegid(0)
-    assert f"no permission for {path}: it is for the user root and the group root" in said.refusal
+    assert f"no permission for {path}: only root, the user root and the group root may use it" in said.refusal
 
 
 @pytest.mark.parametrize(
     "answer, says",
     [
         (b'{"error": "there is no such thing"}\n', "gmproxyctl: there is no such thing"),
-        (b"", "no answer from"),
-        (b"hello\n", "no answer from"),
+        (b"", "no reply from"),
+        (b"hello\n", "no reply from"),
         (b"[]\n", "the message is not a JSON object"),
     ],
 )
@@ -140,9 +141,25 @@ def test_what_it_may_answer(answer, says, gmproxyctl, sockets):
     assert says in gmproxyctl("status", "--control", sockets("control", answer)).refusal
 
 
+@pytest.mark.parametrize("words", COMMANDS)
+def test_another_program_behind_the_socket(words, gmproxyctl, sockets):
+    """It replies with a JSON object, but not with that of gmproxy."""
+    path = sockets("control", b'{"jsonrpc": "2.0", "result": [], "level": 1, "clients": null}\n')
+    refusal = gmproxyctl(*words, "--control", path).refusal
+    assert f"unexpected reply from {path}: no field " in refusal and f"Is it the control socket of gmproxy {__version__}?" in refusal
+
+
+def test_a_service_of_another_version(gmproxyctl, sockets):
+    """Its report lacks a field that is not at the top."""
+    told = report()
+    del told["pools"]["default"]["backends"][1]["latency"]
+    path = sockets("control", json.dumps(told).encode() + b"\n")
+    assert f"unexpected reply from {path}: no field 'latency'" in gmproxyctl("status", "--control", path).refusal
+
+
 def test_it_does_not_answer(gmproxyctl, sockets, monkeypatch):
     monkeypatch.setattr(service_client, "RESPONSE_TIMEOUT", TICK)
-    assert "does not answer within" in gmproxyctl("status", "--control", sockets("control", None)).refusal
+    assert "does not reply within" in gmproxyctl("status", "--control", sockets("control", None)).refusal
 
 
 # -- what makes no sense

@@ -23,7 +23,7 @@ def test_a_server_is_left_alone_until_it_is_restored(service, ask):
     with running.talk() as talk:
         talk.expect(b"get %b\r\n" % key, b"END\r\n")
     assert int(server.stats()["cmd_get"]) == before, "nobody asks it"
-    assert ask(running, "restore", server.address).out == f"used again as soon as it answers a probe: {server.address}\n"
+    assert ask(running, "restore", server.address).out == f"restored as soon as a probe succeeds: {server.address}\n"
     eventually(lambda: state_of(ask, running, server)["state"] not in ("ejected", "probing"))
     with running.talk() as talk:
         talk.expect(b"get %b\r\n" % key, b"END\r\n")
@@ -32,7 +32,7 @@ def test_a_server_is_left_alone_until_it_is_restored(service, ask):
 
 def test_a_server_that_needs_no_restoring(service, ask):
     running = service()
-    assert ask(running, "restore", running.servers[0].address).out == f"was not ejected: {running.servers[0].address}\n"
+    assert ask(running, "restore", running.servers[0].address).out == f"not ejected: {running.servers[0].address}\n"
 
 
 def test_nobody_of_that_name(service, ask):
@@ -64,7 +64,7 @@ def test_reload_of_a_service_without_a_control_socket(service, ask, gmproxyctl, 
         before = running.log().count("changed=timeout")
         said = gmproxyctl("reload", *where, "--pid", running.pid)
         assert (said.status, said.err) == (0, "")
-        assert said.out.startswith(f"sent SIGHUP to {running.pid}; the log tells how the reload went (")
+        assert said.out.startswith(f"sent SIGHUP to {running.pid}; see the log for the result (")
         eventually(lambda before=before: running.log().count("changed=timeout") > before, what="it was reloaded")
     file.write_text("timeout = soon\n")
     assert "timeout:" in ask(running, "reload", "--pid", running.pid).refusal
@@ -87,7 +87,7 @@ def test_drain(service, ask):
     talk = running.talk()
     talk.expect(b"version\r\n", talk.ask(b"version\r\n"))
     said = ask(running, "drain")
-    assert said.status == 0 and said.out.startswith("nobody new is accepted; ")
+    assert said.status == 0 and said.out.startswith("draining: no new clients are accepted; ")
     assert json.loads(ask(running, "status", "--json").out)["draining"]
     assert "draining" in ask(running, "status").lines[0]
     talk.close()

@@ -23,7 +23,7 @@ def test_the_hottest_key_comes_first(service, ask):
     with Load(running.port):
         said = ask(running, "hotkeys", "0.3")
         told = json.loads(ask(running, "hotkeys", "0.3", "--json").out)
-    assert said.lines[0].split() == ["REQUESTS", "PART", "POOL", "COMMAND", "KEY"]
+    assert said.lines[0].split() == ["REQUESTS", "SHARE", "POOL", "COMMAND", "KEY"]
     assert said.lines[1].split()[-3:] == ["default", "get", "k"]
     assert told[0]["key"] == "k" and told[0]["count"] > 0
 
@@ -101,7 +101,7 @@ def test_the_slow_requests(service, ask):
     eventually(lambda: ask(running, "slow").out != "none\n")
     told = json.loads(ask(running, "slow", "--json").out)
     assert told[0]["key"] == "k" and told[0]["command"] == "get" and told[0]["seconds"] >= 0.001
-    assert ask(running, "slow").lines[0].split() == ["TOOK", "STAGE", "COMMAND", "POOL", "SERVER", "AT", "KEY"]
+    assert ask(running, "slow").lines[0].split() == ["DURATION", "ROLE", "COMMAND", "POOL", "SERVER", "TIME", "KEY"]
     assert ask(running, "slow", "--pool", "default").out == ask(running, "slow").out
 
 
@@ -114,8 +114,9 @@ def test_where_a_key_goes_at_this_moment(service, ask, gmproxyctl):
     owner = offline[0].split("server=")[1]
     ask(running, "eject", owner)
     other = next(server.address for server in running.servers if server.address != owner)
-    line = eventually(lambda: next((line for line in ask(running, "route", "a").lines if "goes_to" in line), None))
+    line, reads, *_ = eventually(lambda: next((lines for lines in [ask(running, "route", "a").lines] if "goes_to" in lines[0]), None))
     assert line == f"{offline[0]} state=ejected goes_to={other}"
+    assert reads.split(maxsplit=3) == ["reads", "server", other, f"up; stand-in for {owner}, which is ejected"]
     assert json.loads(ask(running, "route", "a", "--json").out)[0]["goes_to"] == other
 
 
@@ -137,4 +138,4 @@ def test_the_steps_on_the_way_of_a_key(service, ask, memcached):
 
 def test_options_of_placement_are_the_services_own(service, ask):
     running = service()
-    assert "--hash beside --control: the running service has its own" in ask(running, "route", "a", "--hash", "md5").complaint
+    assert "--hash cannot be combined with --control: the running service has its own settings" in ask(running, "route", "a", "--hash", "md5").complaint

@@ -148,7 +148,7 @@ def test_a_pool_without_a_name_has_the_one_that_the_service_shows(route):
 
 
 def test_which_pool(route, pools):
-    assert "which pool? say --pool with one of: alpha, beta" in route("--pools", pools, "key").complaint
+    assert "there are several pools: give --pool with one of alpha, beta" in route("--pools", pools, "key").complaint
 
 
 def test_no_such_pool(route, pools):
@@ -184,7 +184,7 @@ def test_a_service_that_was_named_is_asked(route, monkeypatch, tmp_path):
     "arguments, says",
     [
         (("--profile", "dalli", "key"), "no server"),
-        (TWO, "which key?"),
+        (TWO, "no key given"),
         ((*TWO, "--profile", "perl", "key"), "'perl' is unknown: it must be one of magent, "),
         (("-s", "a:b", "key"), "port 'b' is not a number"),
         (("-s", "cache1,cache2", "--profile", "spymemcached-ketama", "key"), "hosts: cache1=ADDRESS"),

@@ -30,11 +30,11 @@ def test_what_it_shows():
         "gmproxy 1.2.3 (pure), pid 4711, 1 worker, up 60 min, memory 40.0 MB, loop lag 1.00 ms",
         "",
         "pool default: 3 of 4096 clients, 3000 requests, 75.0 % hits, 3 errors",
-        "STATE            FOR     SERVER                          SHARE  LINKS  IN FLIGHT  REQUESTS    HITS     P50      P99  ERRORS  LAST ERROR",
+        "STATE            FOR     SERVER                          SHARE  CONNS  IN FLIGHT  REQUESTS    HITS     P50      P99  ERRORS  LAST ERROR",
         "up               60 min  one (10.0.0.1:11211) weight 2  75.0 %      2          7      1000  75.0 %  100 us  1.00 ms       0",
         "ejected by hand  90 s    10.0.0.2:11211                 25.0 %      2          0      1000       -  100 us  1.00 ms       3  timeout, 100 s ago",
         "up               60 min  10.0.0.9:11211 backup                      2          0      1000  75.0 %  100 us  1.00 ms       0",
-        "1 of 3 servers down",
+        "1 of 3 servers ejected",
     ]
 
 
@@ -55,14 +55,14 @@ def test_a_server_that_is_down_is_another_exit_status(service, ask):
         with running.talk() as talk:
             for number in range(8):
                 talk.ask(b"set k%d 0 0 1\r\n1\r\n" % number)
-        return ask(running, "status").status == status.DOWN
+        return ask(running, "status").status == status.SERVER_EJECTED
 
     eventually(down)
     said = ask(running, "status")
     line = next(line for line in said.lines if running.servers[1].address in line)
     assert line.split()[0] in ("ejected", "probing") and "connecting" in line
-    assert said.lines[-1] == "1 of 2 servers down"
-    assert ask(running, "status", "--json").status == status.DOWN
+    assert said.lines[-1] == "1 of 2 servers ejected"
+    assert ask(running, "status", "--json").status == status.SERVER_EJECTED
 
 
 def test_an_ejected_server_is_down_since_its_ejection(service, ask):

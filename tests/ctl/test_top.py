@@ -43,11 +43,11 @@ def test_rates():
 
 def test_what_it_shows():
     assert top.format_rates(*two_looks())[2:] == [
-        "pool default: 3 clients, 50 requests/s, 25.0 % hits, 4 errors/s, 99 % within 991 us",
-        "STATE    SERVER                 REQ/S    HITS     P50     P99  ERR/S    OUT/S  IN/S  LINKS  IN FLIGHT",
-        "up       10.0.0.1:11211            50  25.0 %  550 us  991 us      0  1.50 kB   0 B      2          0",
-        "ejected  10.0.0.2:11211             0       -       -       -      4      0 B   0 B      2          0",
-        "up       10.0.0.9:11211 backup      0   0.0 %       -       -      0      0 B   0 B      2          0",
+        "pool default: 3 clients, 50 requests/s, 25.0 % hits, 4 errors/s, p99 991 us",
+        "STATE    SERVER                 REQ/S    HITS     P50     P99  ERR/S   SENT/S  RECV/S  CONNS  IN FLIGHT",
+        "up       10.0.0.1:11211            50  25.0 %  550 us  991 us      0  1.50 kB     0 B      2          0",
+        "ejected  10.0.0.2:11211             0       -       -       -      4      0 B     0 B      2          0",
+        "up       10.0.0.9:11211 backup      0   0.0 %       -       -      0      0 B     0 B      2          0",
     ]
 
 
@@ -116,7 +116,7 @@ def test_in_a_terminal_keys_hold_and_end_it(service):
         terminal.shows("pool default", times=3)
         assert re.search(r"\x1b\[3\dm(up|warming) *\x1b\[0m", terminal.shown), "in colour"
         terminal.press(b" ")
-        terminal.shows("held: space goes on")
+        terminal.shows("paused (space: continue")
         terminal.press(b" ")
         terminal.shows("pool default", times=terminal.shown.count("pool default") + 2)
         terminal.press(b"q")
