@@ -1,7 +1,7 @@
 """gmproxyctl: sends operator commands to the running service over its control socket.
 
 Exit status: 0 success; 1 the service is not running or refused the command, or keys do not match (route --check); 2 wrong usage;
-3 a server is down (status).
+3 a server is ejected (status).
 """
 
 import argparse
@@ -74,7 +74,7 @@ Options, before or after the command:
   gmproxyctl help COMMAND   help for a command; also gmproxyctl COMMAND --help
   gmproxyctl --version      print the version
 
-Exit status: 0 success, 1 the service is not running or refused the command, 2 wrong usage, 3 a server is down (status)
+Exit status: 0 success, 1 the service is not running or refused the command, 2 wrong usage, 3 a server is ejected (status)
 
 Without a running service:
   gmproxyctl route KEY... [--pool NAME] [options of gmproxy]
