@@ -14,6 +14,7 @@
 # make test-package  the Debian package, built, and installed in a clean Debian of its own, without systemd and with it; with SUITE=trixie
 #                    for Debian 13, with TESTS=yes too with the tests in that build
 # make format        put the code into the form that lint wants
+# make hooks         checks before each commit, by pre-commit: lint, generated files, whitespace, the message
 # make generated     what is made from the settings table: after every change of it
 #
 # Each installs what it needs first, on a fresh Debian too.
@@ -38,7 +39,7 @@ LINTERS := $(VENV)/.linters
 # The packages of a list in pyproject.toml, such as an extra, each in quotes.
 packages = $(shell sed -n 's/^$(1) = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: run test test-long coverage lint format test-faults bench bench-report build dist test-package generated clean
+.PHONY: run test test-long coverage lint format test-faults bench bench-report build dist test-package hooks generated clean
 
 run: $(INSTALLED)
 	@exec ./scripts/run-demo $(BIN)
@@ -98,7 +99,12 @@ test-package:
 	@./scripts/install-missing $(PYTHON) $$(./scripts/unmet-build-depends)
 	@$(AS_ROOT) ./scripts/test-package
 
-generated: $(BUILT)
+hooks: $(LINTERS) $(INSTALLED)
+	$(PIP) $(call packages,hooks)
+	$(BIN)/python -m pre_commit install
+
+generated: export GMPROXY_PURE = 1
+generated: $(INSTALLED)
 	$(BIN)/python scripts/option-table docs/options.md
 	$(BIN)/python scripts/sample-conf conf/gmproxy.conf
 	$(BIN)/python scripts/man-options docs/man/gmproxy.8 docs/man/gmproxy.conf.5 docs/man/magent.8
