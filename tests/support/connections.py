@@ -3,9 +3,9 @@
 import socket
 
 import gevent
+from gevent.event import Event
 
 from gmproxy.backend.connection import BackendConnection, ConnectionOwner
-from gmproxy.errors import BackendError
 from gmproxy.protocol.request import ReplySink
 from support.timing import PATIENCE
 
@@ -53,7 +53,7 @@ class RecordingOwner(ConnectionOwner):
     failures   of the connection: (reason, requests lost, fault)
     closed     the connections that have closed
     sessions   {request: the session that waits for no more replies once this is answered, failed or abandoned}
-    raises     names of methods that raise, and the names are kept: see `calls_that_raised`
+    raises     names of methods that raise
     """
 
     label = "a:1"
@@ -179,17 +179,21 @@ class PairedConnection:
 class PairedServers:
     """Stands in for gmproxy.backend.connect.connect: each call makes a socket pair, whose other end is the server's.
 
-    peers   the servers' ends, in the order of the calls
-    fails   a BackendError (or another exception) that the calls raise instead; None: they succeed
+    peers    the servers' ends, in the order of the calls
+    error    an exception that the calls raise instead; None: they succeed
+    proceed  an event (gevent.event.Event); while it is clear, the calls wait
     """
 
     def __init__(self):
         self.peers = []
-        self.fails: BackendError | Exception | None = None
+        self.error = None
+        self.proceed = Event()
+        self.proceed.set()
 
     def __call__(self, *arguments, **options):
-        if self.fails is not None:
-            raise self.fails
+        assert self.proceed.wait(PATIENCE), "the test lets no connection be made"
+        if self.error is not None:
+            raise self.error
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)

@@ -6,6 +6,7 @@ import threading
 
 import gevent
 import pytest
+from support.clock import ManualClock
 
 from gmproxy.backend import resolver as module
 from gmproxy.backend.resolver import FRESH_FOR, LAST_KNOWN_FOR, MAX_LOOKUPS, RETRY_AFTER, Names
@@ -46,13 +47,9 @@ class Resolver:
         return answer
 
 
-class Time:
-    now = 1000.0
-
-
 @pytest.fixture
 def time():
-    return Time()
+    return ManualClock()
 
 
 @pytest.fixture

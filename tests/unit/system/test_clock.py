@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.clock import ManualClock
 
 import gmproxy
 from gmproxy.system.clock import INTERVALS_COUNTED, RunningClock
@@ -11,21 +12,14 @@ from gmproxy.system.clock import INTERVALS_COUNTED, RunningClock
 INTERVAL = 0.05
 
 
-class Time:
-    """Seconds, moved by the test."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-
 @pytest.fixture
 def time():
-    return Time()
+    return ManualClock()
 
 
 @pytest.fixture
 def clock(time):
-    return RunningClock(lambda: time.now)
+    return RunningClock(time)
 
 
 def test_without_ticks_all_time_counts(clock, time):

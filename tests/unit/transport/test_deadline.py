@@ -6,6 +6,7 @@ import socket
 import gevent
 import pytest
 from gevent.event import Event
+from support.clock import ManualClock
 from support.timing import TICK
 
 from gmproxy.system.clock import RunningClock
@@ -21,15 +22,11 @@ def pair():
         yield ours, theirs
 
 
-class Time:
-    now = 1000.0
-
-
 @pytest.fixture
 def time(monkeypatch):
     """The clock of the waits, moved by the test: it stands still, as in a pause."""
-    time = Time()
-    monkeypatch.setattr(waits, "running", RunningClock(lambda: time.now))
+    time = ManualClock()
+    monkeypatch.setattr(waits, "running", RunningClock(time))
     return time
 
 

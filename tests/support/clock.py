@@ -1,0 +1,11 @@
+"""A clock for unit tests: its time is what the test says."""
+
+
+class ManualClock:
+    """`now`: seconds, which the test sets. A call returns them, as time.monotonic does."""
+
+    def __init__(self, now=1000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
