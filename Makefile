@@ -1,7 +1,8 @@
 # make run           a demo: three local memcached servers and the proxy over them (Ctrl-C ends it), of the compiled modules if make build
 #                    has made them, else of the pure Python build
-# make test          the tests
-# make test-long     those that take minutes, or need what is not on every machine: other projects' test suites, other clients and monitors
+# make test          the tests, in TEST_PROCESSES=4 processes
+# make test-injection  an exception at each point of the program where one may be raised, in an instrumented copy
+# make test-long     the tests that take minutes, or need what is not on every machine: other projects' test suites, other clients and monitors
 # make test-faults   those with failing servers, wires and workers, for longer: FAULT_SECONDS=180 in all, FAULT_SEED=1; with
 #                    GMPROXY_TEST_MEMCACHED=PATH every second server is that memcached
 # make coverage      which lines the tests run, those of tests/injection left out: in the terminal, and as HTML in build/coverage. Takes three
@@ -31,6 +32,9 @@ BUILT := $(VENV)/.built
 TEST_TOOLS := $(VENV)/.test-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 TEST_ARGUMENTS ?=
+# Most tests wait for processes: more of them at once than the machine has processors.
+TEST_PROCESSES ?= 4
+PARALLEL := -n $(TEST_PROCESSES) --dist worksteal
 FAULT_SECONDS ?= 180
 FAULT_SEED ?= 1
 
@@ -39,13 +43,16 @@ LINTERS := $(VENV)/.linters
 # The packages of a list in pyproject.toml, such as an extra, each in quotes.
 packages = $(shell sed -n 's/^$(1) = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: run test test-long coverage lint format test-faults bench bench-report build dist test-package hooks generated clean
+.PHONY: run test test-injection test-long coverage lint format test-faults bench bench-report build dist test-package hooks generated clean
 
 run: $(INSTALLED)
 	@exec ./scripts/run-demo $(BIN)
 
 test: $(BUILT) $(TEST_TOOLS)
-	$(BIN)/python -m pytest tests -m "not long" $(TEST_ARGUMENTS)
+	$(BIN)/python -m pytest tests -m "not long and not injection" $(PARALLEL) $(TEST_ARGUMENTS)
+
+test-injection: $(BUILT) $(TEST_TOOLS)
+	$(BIN)/python -m pytest tests/injection $(PARALLEL) $(TEST_ARGUMENTS)
 
 test-long: $(BUILT) $(TEST_TOOLS)
 	$(BIN)/python -m pytest tests -m long -v $(TEST_ARGUMENTS)

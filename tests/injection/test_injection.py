@@ -15,6 +15,8 @@ from injection.points import Point, find, sources
 from injection.stage import Servers
 from injection.theatre import Theatre
 
+pytestmark = pytest.mark.injection
+
 POINTS = find(sources())
 
 #: Modules that run otherwise, or only, where there are several workers.

@@ -18,6 +18,8 @@ from injection.injector import Injector
 from injection.points import Point, find, sources
 from injection.stage import Servers, Stage
 
+pytestmark = pytest.mark.injection
+
 #: Characters of the log of a service that was not there for its clients.
 LOG_SHOWN = 2000
 

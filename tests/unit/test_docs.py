@@ -164,7 +164,7 @@ def test_every_setting_that_needs_a_restart_is_named():
     [
         ("At most {} operators can be connected", control_server.MAX_OPERATORS),
         ("Each may have {} commands in progress", control_server.MAX_COMMANDS),
-        ("reads nothing of a reply for {} s", int(control_server.PATIENCE)),
+        ("reads nothing of a reply for {} s", int(control_server.STALL_TIMEOUT)),
         ("more than {} MiB of replies waiting", control_server.MAX_UNSENT >> 20),
         ("does not report within {} s", UPGRADE_TIMEOUT),
         ("A worker that has not ended {} s after that", int(master.KILL_AFTER)),
