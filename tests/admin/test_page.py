@@ -200,7 +200,9 @@ def test_something_is_drawn_and_one_server_can_be_picked(browser, site):
     browser.run("document.querySelectorAll('#legend button')[2].click()")
     assert browser.run(INKED) < everything, "the others are faint"
     assert browser.texts("figure output")[0].startswith("10.0.0.2:11211: ")
-    assert browser.text("#detail").startswith("10.0.0.2:11211: counters since the start or the last reset Requests by command get 2,400, set 100")
+    assert browser.text("#detail").startswith(
+        "10.0.0.2:11211: counters since the start or the last reset Requests by command get 2,400, set 100"
+    )
 
 
 def points(count, *servers, **values):
@@ -251,7 +253,9 @@ def test_where_a_key_goes(browser, site):
     browser.reads("#summary", "1 of 3")
     browser.run("document.querySelector('#key').focus()")
     browser.press(*"user:1", "Enter")
-    browser.reads("#key-route", "hash 4711 (md5, ketama) server 10.0.0.2:11211 ejected backup 10.0.0.9:11211 up stand-in server 10.0.0.1:11211 up")
+    browser.reads(
+        "#key-route", "hash 4711 (md5, ketama) server 10.0.0.2:11211 ejected backup 10.0.0.9:11211 up stand-in server 10.0.0.1:11211 up"
+    )
     assert site.asked == [{"key": "user:1", "pool": "default"}]
 
 

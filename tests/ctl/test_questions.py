@@ -138,4 +138,7 @@ def test_the_steps_on_the_way_of_a_key(service, ask, memcached):
 
 def test_options_of_placement_are_the_services_own(service, ask):
     running = service()
-    assert "--hash cannot be combined with --control: the running service has its own settings" in ask(running, "route", "a", "--hash", "md5").complaint
+    assert (
+        "--hash cannot be combined with --control: the running service has its own settings"
+        in ask(running, "route", "a", "--hash", "md5").complaint
+    )
