@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from support.reports import backend, pool, report
 from support.timing import eventually
 
 from gmproxy import ctl
@@ -30,6 +31,11 @@ def test_arguments_are_those_of_the_help():
 def test_the_table_of_status_has_its_columns():
     (heads,) = (line for line in example("gmproxyctl status") if line.startswith("STATE"))
     assert re.split(r" {2,}", heads) == [head.rstrip("<") for head in status.HEADS]
+
+
+def test_the_example_of_status_ends_as_the_program_does():
+    servers = backend("10.0.0.1:11211"), backend("10.0.0.2:11211", state="ejected"), backend("10.0.0.9:11211", role="backup")
+    assert example("gmproxyctl status")[-1] == status.format_report(report({"default": pool(*servers)}))[-1]
 
 
 def test_the_steps_of_a_key_are_those_of_a_service(service, ask, memcached):
