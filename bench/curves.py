@@ -1,6 +1,6 @@
 """What an operation costs as the work grows: the definitions of the curves.
 
-nutcracker stands beside gmproxy wherever it can do the work at all.
+nutcracker is measured, too, wherever it supports the workload.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ GMPROXY = "gmproxy"
 WITH_BACKUPS = "gmproxy-with-backups"
 ASKING_BACKUPS = "gmproxy-asking-backups"
 
-#: What gmproxy is given beside its usual arguments.
+#: Arguments of gmproxy in addition to the usual ones.
 VARIANTS = {
     GMPROXY: "",
     WITH_BACKUPS: "{backup_options} --on-miss never",
@@ -52,10 +52,10 @@ class Curve:
     series: tuple[Series, ...] = BOTH
     servers: Callable[[int], int] = lambda x: 2
     warmup: int = 2000  # operations
-    preload: str = ""  # options of loadgen, if fewer keys are to be there than are asked for
-    keys_per_operation: Callable[[int], int] | None = None  # if the cost is that of a key, and not of an operation
+    preload: str = ""  # options of loadgen, if fewer keys are stored than requested
+    keys_per_operation: Callable[[int], int] | None = None  # if the cost is that of a key instead of an operation
     percent: bool = False  # x is a share, from 0 to 100; else x grows by factors
-    log_cost: bool = False  # the cost does, too
+    log_cost: bool = False  # the cost has a logarithmic axis, too
 
     @property
     def unit(self) -> str:
@@ -70,7 +70,7 @@ GETS_AND_SETS = "--gets-per-set 10 --value-size 100"
 
 
 def sets_of(percent: int) -> str:
-    """Options for so many sets among the gets; the load generator counts gets to one set."""
+    """Options for this percentage of sets among the requests; the load generator has a number of gets to one set."""
     return "--get-only" if percent == 0 else f"--gets-per-set {100 // percent - 1}"
 
 
@@ -78,42 +78,43 @@ CURVES = {
     curve.name: curve
     for curve in (
         Curve("pipeline", "Requests sent at once, in each protocol",
-              "20 clients, each of which sends so many requests at once and then reads the answers; 10 gets to 1 set, 100 bytes, "
+              "20 clients, each of which sends this number of requests at once and then reads the replies; 10 gets to 1 set, 100 bytes, "
               "2 servers. nutcracker has only the classic text commands.",
               "requests sent at once", (1, 2, 4, 8, 16, 32, 64), lambda x: f"--clients 20 --pipeline {x} {GETS_AND_SETS}",
               (TEXT, Series("gmproxy, meta", GMPROXY, "--protocol meta"), BINARY, NUTCRACKER_TEXT), log_cost=True),
         Curve("clients", "More clients",
-              "So many clients, each with one request at a time; 10 gets to 1 set, 100 bytes, 2 servers.",
+              "This number of clients, each with one request at a time; 10 gets to 1 set, 100 bytes, 2 servers.",
               "clients", (1, 10, 50, 100, 500, 1000, 2000, 5000), lambda x: f"--clients {x} {GETS_AND_SETS}", warmup=10_000),
         Curve("servers", "More servers",
-              "50 clients, each with one request at a time; 10 gets to 1 set, 100 bytes, over so many servers.",
+              "50 clients, each with one request at a time; 10 gets to 1 set, 100 bytes, with this number of servers.",
               "memcached servers", NUMBERS_OF_SERVERS, lambda x: f"--clients 50 {GETS_AND_SETS}", servers=lambda x: x),
         Curve("multi-get-servers", "A multi-get over more servers",
-              "20 clients, gets of 100 keys with 100 bytes each, over so many servers.",
+              "20 clients, gets of 100 keys with 100 bytes each, with this number of servers.",
               "memcached servers", NUMBERS_OF_SERVERS,
               lambda x: f"--clients 20 {GETS_OF_100_KEYS}", servers=lambda x: x, warmup=200),
         Curve("multi-get-clients", "Multi-gets by more clients",
-              "So many clients, gets of 100 keys with 100 bytes each, over 20 servers. What several clients ask in the same moment goes to a "
-              "server together.",
+              "This number of clients, gets of 100 keys with 100 bytes each, 20 servers. Requests of several clients in the same turn of the event "
+              "loop are sent to a server together.",
               "clients", (1, 2, 5, 10, 20, 50, 100, 200),
               lambda x: f"--clients {x} {GETS_OF_100_KEYS}", servers=lambda x: 20, warmup=200),
         Curve("multi-get-keys", "A multi-get of more keys",
-              "20 clients, gets of so many keys with 100 bytes each, over 2 servers. The cost is that of one key.",
+              "20 clients, gets of this number of keys with 100 bytes each, 2 servers. The cost is that of one key.",
               "keys per get", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
               lambda x: f"--clients 20 --keys-per-get {x} --get-only --value-size 100",
               keys_per_operation=lambda x: x, warmup=200, log_cost=True),
         Curve("values", "Larger values",
-              "20 clients, each with one request at a time; 10 gets to 1 set, over 2 servers.",
+              "20 clients, each with one request at a time; 10 gets to 1 set, 2 servers.",
               "bytes in a value", (10, 100, 1000, 10_000, 100_000, 1_000_000),
               lambda x: f"--clients 20 --gets-per-set 10 --value-size {x} --keys {min(KEYS, ALL_VALUES // x)}",
               (TEXT, BINARY, NUTCRACKER_TEXT), warmup=200, log_cost=True),
         Curve("backups", "Sets that also go to a backup",
-              "50 clients, 100 bytes, 2 servers with and without 2 backups. A set goes to the backup, too, and nobody waits for that.",
+              "50 clients, 100 bytes, 2 servers with and without 2 backups. The backup receives a copy of each set, and clients do not wait for "
+              "its reply.",
               "sets among the requests, %", (0, 10, 20, 50, 100), lambda x: f"--clients 50 --value-size 100 {sets_of(x)}",
               (Series("without backups", GMPROXY), Series("with backups", WITH_BACKUPS)), percent=True),
         Curve("misses", "Misses that are looked up on the backup",
-              "50 clients, only gets, 100 bytes, 2 servers and 2 backups. What a get does not find, no server has: with `--on-miss always` "
-              "the backup is asked, too.",
+              "50 clients, only gets, 100 bytes, 2 servers and 2 backups. No server has a key that a get misses: with `--on-miss always` "
+              "the miss is looked up on the backup.",
               "gets that find nothing, %", (0, 25, 50, 75, 90),
               lambda x: f"--clients 50 --get-only --value-size 100 --keys {KEYS * 100 // (100 - x)}",
               (Series("without backups", GMPROXY), Series("--on-miss never", WITH_BACKUPS), Series("--on-miss always", ASKING_BACKUPS)),

@@ -37,7 +37,7 @@ def measure_curve(curve: Curve, arguments: Namespace, generator: LoadGenerator) 
 
 @contextmanager
 def proxies_of(curve: Curve, arguments: Namespace, servers: int) -> Iterator[dict[str, Server]]:
-    """By name, those that the curve compares, over so many servers with a backup each. gmproxy is always among them."""
+    """By name, those that the curve compares, with this number of servers and a backup for each. gmproxy is always among them."""
     nutcracker, gmproxy = arguments.contenders[:2]
     wanted = dict.fromkeys([GMPROXY, *(series.proxy for series in curve.series)])
     contenders = [

@@ -10,43 +10,43 @@ from rows import IdleRow, MixedRow, Row
 HEAD = """\
 # Performance
 
-What an operation costs in gmproxy: CPU time of the proxy process, user and system, in microseconds. What twemproxy's `nutcracker` needs for
-the same was measured in the same minutes on the same machine, in turns: nutcracker, gmproxy, nutcracker, gmproxy, ... A ratio is taken
-between neighbours in time; 0.5 is half of nutcracker's cost. Times belong to the machine and to what else it did; ratios carry further.
+The cost of an operation in gmproxy: CPU time of the proxy process, user and system, in microseconds. The cost of the same operation in
+twemproxy's `nutcracker` was measured on the same machine, in turns: nutcracker, gmproxy, nutcracker, gmproxy, ... A ratio is that of
+two neighbouring runs; 0.5 is half of nutcracker's cost. Times depend on the machine and its other load; ratios depend on them much less.
 
 This page and its plots are made by `make bench-report` from [results.json](results.json), which has every sample.
-[bench/README.md](../../bench/README.md) says how it is measured.
+[bench/README.md](../../bench/README.md) describes the measurement.
 """
 
 ROWS_TEXT = """\
 ## Beside twemproxy
 
-Median and range over the runs. `loadgen` is what the load generator takes of all cores; it is in no other figure, but with two workers it
-is what throughput has to be seen against. The rows `watched` compare gmproxy with itself. `one-client` has everything on one core.
+Median and range over the runs. `loadgen` is the part of the CPU time of all cores that the load generator takes; no other figure includes
+it, but with two workers it limits the throughput. The rows `watched` compare gmproxy with itself. In `one-client` all processes run on one core.
 """
 
 MIXED_TEXT = """\
 ## Small gets beside large values
 
-How much longer the 99th percentile of the small gets becomes. That includes what the large client and the servers take of the cores.
+The growth of the 99th percentile of the latency of small gets. It includes the CPU time that the client of large values and the servers take.
 """
 
 IDLE_TEXT = """\
 ## Idle clients
 
-What each client adds to the resident memory of the proxy once it has done its get and has been idle for a while. Each run has a new proxy.
+The resident memory of the proxy per client, after each client has done one get and has been idle for a while. Each run has a new proxy.
 """
 
 SYSCALLS_TEXT = """\
 ## System calls
 
-Of the proxy alone, for each operation, counted by `strace` in runs of their own.
+System calls of the proxy alone, per operation, counted by `strace` in separate runs.
 """
 
 CURVES_TEXT = """\
 ## As the work grows
 
-Everything on one core. The line is the median of the runs, the band reaches from the cheapest to the dearest.
+All processes run on one core. The line is the median of the runs; the band reaches from the lowest to the highest run.
 """
 
 

@@ -1,9 +1,9 @@
-"""The workloads: one row of the tables each, with the figure it is held to.
+"""The workloads: one row of the tables each, with its target.
 
 `ops` is chosen so that twemproxy burns about a second of CPU in a counted run on a small virtual machine.
 
-`one_core` puts everything on one core. It is for loads that leave cores idle: there, to wake a sleeping virtual core
-costs more CPU than to proxy a request, and the scheduler decides anew in each run whether that is paid.
+`one_core` puts everything on one core. It is for loads that leave cores idle: there, waking a sleeping virtual core
+costs more CPU time than proxying a request, and whether that happens depends on the scheduler, in each run anew.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Target:
-    """What gmproxy's `figure` (of report.summary; the median over the runs) is to be. A missed one is said, and fails nothing."""
+    """What gmproxy's `figure` (of report.summary; the median over the runs) should be. A missed target is reported, and is no error."""
 
     figure: str
     sign: str  # "<=" or ">="
@@ -27,18 +27,18 @@ def cpu_ratio(bound: float) -> tuple[Target]:
 
 
 class Needs(NamedTuple):
-    """What has to be up for a row: rows with the same needs are measured over the same processes."""
+    """The processes that a row needs: rows with the same needs are measured with the same processes."""
 
     servers: int = 2
     workers: int = 1  # of gmproxy
     distribution: str = "modula"
-    watched: bool = False  # compares gmproxy with itself while everything about it is looked at
-    unix: bool = False  # clients come over a unix socket
+    watched: bool = False  # compares gmproxy with itself while it is monitored
+    unix: bool = False  # clients connect to a unix socket
 
 
 @dataclass(frozen=True)
 class Row:
-    """Operations through each proxy in turn, and what one costs."""
+    """Operations through each proxy in turn, and the cost of one."""
 
     name: str
     sentence: str
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class IdleRow:
-    """Clients that did one get each and then nothing: the memory the proxy keeps for them."""
+    """Clients that did one get each and then nothing: the memory that the proxy keeps for them."""
 
     name: str
     sentence: str
@@ -59,12 +59,12 @@ class IdleRow:
     targets: tuple[Target, ...]
     needs: None = None  # new processes for each run
     together: bool = False  # all gets are under way at once, else one after the other
-    silent_seconds: int = 20  # before the memory is looked at: gmproxy lays down who is silent for ten
+    silent_seconds: int = 20  # before the memory is measured: gmproxy hibernates clients that are idle for ten
 
 
 @dataclass(frozen=True)
 class MixedRow:
-    """Small gets alone, then beside a client that fetches large values without a pause: what that does to their latency."""
+    """Small gets alone, then beside a client that fetches large values without a pause: the growth of their latency."""
 
     name: str
     sentence: str
@@ -98,11 +98,11 @@ ROWS = {
             "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", cpu_ratio(0.65)),
         Row("multi-get", "50 clients, 100 keys per get, 100 bytes", 25_000,
             f"--clients 50 {GETS_OF_100_KEYS}", cpu_ratio(0.5)),
-        Row("multi-get-20-clients", "as multi-get, with 20 clients and not 50", 25_000,
+        Row("multi-get-20-clients", "as multi-get, with 20 clients instead of 50", 25_000,
             f"--clients 20 {GETS_OF_100_KEYS}", ()),
-        Row("multi-get-20-servers", "as multi-get, over 20 servers and not 2", 10_000,
+        Row("multi-get-20-servers", "as multi-get, with 20 servers instead of 2", 10_000,
             f"--clients 50 {GETS_OF_100_KEYS}", cpu_ratio(0.5), Needs(servers=20)),
-        Row("multi-get-ketama", "as multi-get-20-servers, with twemproxy's own default for the placement, a ring", 10_000,
+        Row("multi-get-ketama", "as multi-get-20-servers, with the ketama ring, twemproxy's default distribution", 10_000,
             f"--clients 50 {GETS_OF_100_KEYS}", cpu_ratio(0.5), Needs(servers=20, distribution="ketama")),
         Row("value-16k", "50 clients, 10 gets to 1 set, 16 KiB", 60_000,
             "--clients 50 --gets-per-set 10 --value-size 16384 --keys 1000", cpu_ratio(1.0)),
@@ -116,7 +116,7 @@ ROWS = {
             "--clients 50 --gets-per-set 10 --value-size 100", (Target("ops_per_sec_ratio", ">=", 1.0),), Needs(workers=2)),
         Row("pipelined-2-workers", "as pipelined, and gmproxy has two workers", 300_000,
             "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", (), Needs(workers=2)),
-        Row("connect-get", "20 clients, each of which connects for one get of 100 bytes, and closes", 30_000,
+        Row("connect-get", "20 clients, each of which connects, does one get of 100 bytes, and closes", 30_000,
             f"{CONNECTIONS} --get-only", cpu_ratio(1.0)),
         Row("connect-set", "the same with a set", 30_000, f"{CONNECTIONS} --gets-per-set 0", cpu_ratio(1.0)),
         Row("connect-get-unix", "as connect-get, over a unix socket", 30_000,
@@ -127,18 +127,18 @@ ROWS = {
             f"{CONNECTIONS} --get-only", cpu_ratio(1.1), Needs(workers=2)),
         Row("connect-set-2-workers", "as connect-set, and gmproxy has two workers", 30_000,
             f"{CONNECTIONS} --gets-per-set 0", cpu_ratio(1.1), Needs(workers=2)),
-        Row("watched", "as get-set: gmproxy, and gmproxy with metrics scraped and hot keys sampled all the time", 100_000,
+        Row("watched", "as get-set: gmproxy, and gmproxy while metrics are scraped and hot keys are sampled all the time", 100_000,
             "--clients 50 --gets-per-set 10 --value-size 100", cpu_ratio(1.05), Needs(watched=True)),
         Row("watched-pipelined", "as pipelined, in the same way", 300_000,
             "--clients 20 --pipeline 16 --gets-per-set 10 --value-size 100", cpu_ratio(1.05), Needs(watched=True)),
-        MixedRow("mixed", "20 clients with gets of 100 bytes, alone and then beside one that gets 1 MB again and again", 2,
+        MixedRow("mixed", "20 clients with gets of 100 bytes, first alone, then beside a client that gets 1 MB in a loop", 2,
                  "--clients 20 --get-only --value-size 100",
                  "--clients 1 --get-only --value-size 1000000 --keys 20 --first-key 1000000",
                  (Target("p99_us_growth", "<=", 2.0),)),
         IdleRow("idle-clients", "5,000 clients, each did one get of 100 bytes, one after the other, and then nothing for 20 seconds", 5000,
                 IDLE_TARGETS),
         IdleRow("idle-clients-together", "the same, but all gets at once", 5000, IDLE_TARGETS, together=True),
-        IdleRow("idle-for-a-second", "as idle-clients, but after one second: gmproxy takes nobody for idle who spoke in the last ten", 5000,
+        IdleRow("idle-for-a-second", "as idle-clients, but after one second: gmproxy hibernates a client only after ten", 5000,
                 (), silent_seconds=1),
     )
 }  # fmt: skip
