@@ -25,12 +25,12 @@ def new_parser(description: str, epilog: str) -> argparse.ArgumentParser:
     option("--also", action="append", default=[], metavar="NAME=CMD",
            help="a further proxy; {listen} (-p PORT, or -f PATH where clients come over a unix socket), {port}, {servers} (a,b), "
                 "{server_options} (-s a -s b) and {arguments} (those of gmproxy) are filled in")  # fmt: skip
-    option("--one-core", action="store_true", help="everything on one core: other figures, but steadier ones")
+    option("--one-core", action="store_true", help="run all processes on one core: other figures, but less noise")
     return parser
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """With `runs` and `contenders`: nutcracker first, gmproxy second, then what was asked for with --also."""
+    """With `runs` and `contenders`: nutcracker first, gmproxy second, then those of --also."""
     arguments = parser.parse_args()
     arguments.runs = arguments.runs or (QUICK_RUNS if arguments.quick else RUNS)
     gmproxy = Contender("gmproxy", arguments.gmproxy + " {arguments}", arguments.gmproxy_args)
@@ -67,7 +67,7 @@ def positive(text: str) -> int:
 
 
 def run_to_the_end(command: Callable[[], None]) -> None:
-    """Whatever ends `command`, its children are ended, too."""
+    """Run `command`. However it ends, its child processes are ended, too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     raise_file_limit()
     try:

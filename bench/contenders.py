@@ -15,7 +15,7 @@ from processes import Address, BenchError, Server, free_port
 GMPROXY_ARGUMENTS = "{listen} {server_options} -n 6000 --distribution {distribution} --hash fnv1a_64"
 
 SCRAPE_SECONDS = 1
-WATCHER_SECONDS = 10  # a question about the proxy that is not answered by then fails
+WATCHER_SECONDS = 10  # a request for metrics or samples without a reply by then fails
 
 NUTCRACKER_POOL = """\
 bench:
@@ -85,7 +85,7 @@ class Nutcracker(Contender):
 
 
 class Watched(Contender):
-    """gmproxy with everything on: metrics scraped each second, and requests sampled for hot keys without a pause."""
+    """gmproxy with all monitoring: metrics scraped each second, and requests sampled for hot keys without a pause."""
 
     def __init__(self, gmproxy: Contender) -> None:
         super().__init__(f"{gmproxy.name}-watched", gmproxy.template, gmproxy.arguments)
@@ -125,7 +125,7 @@ def sample(over: threading.Event, path: str) -> None:
 
 
 def ask(path: str, question: bytes) -> bytes:
-    """All that comes back from the unix socket `path`, or its first line if that is all there is to come."""
+    """All bytes received from the unix socket `path`, or only the first line if no more are expected."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(WATCHER_SECONDS)
         sock.connect(path)
@@ -146,7 +146,7 @@ def memcached_command(port: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Stage:
-    """What is up at the same time. Only one proxy is under load at a time; the others sleep."""
+    """The processes that run at the same time. Only one proxy is under load at a time; the others are idle."""
 
     backends: list[Server]
     proxies: list[Server]
@@ -159,8 +159,8 @@ class Stage:
 
 @contextmanager
 def running(contenders: list[Contender], server_count: int, backup_count: int = 0, unix: bool = False) -> Iterator[Stage]:
-    """All contenders, up and answering, over the same `server_count` empty memcached, and as many more as backups for who takes them.
-    `unix`: their clients come over unix sockets."""
+    """All contenders, running and serving, with the same `server_count` empty memcached, and `backup_count` more as backups for those that use them.
+    `unix`: their clients connect to unix sockets."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="gmproxy-bench-")))
 

@@ -9,8 +9,8 @@ from processes import BenchError, Server
 from rows import IdleRow
 
 SERVERS = 2
-PATIENCE_SECONDS = 10  # with each answer
-SETTLE_SECONDS = 1  # for the proxy to put away what the last get needed
+PATIENCE_SECONDS = 10  # for each reply
+SETTLE_SECONDS = 1  # for the proxy to release what the last get needed
 FIRST_CLIENTS = 50  # before the count: what a proxy loads or allocates once is not memory per client
 
 VALUE = b"x" * 100
@@ -20,7 +20,7 @@ FOUND = b"VALUE bench-idle 0 %d\r\n%s\r\nEND\r\n" % (len(VALUE), VALUE)
 
 
 def measure_idle(row: IdleRow, contender: Contender) -> dict:
-    """One sample, of a proxy of its own: memory that former clients have left behind would be used again."""
+    """One sample, of a proxy of its own: memory of earlier clients would be used again."""
     with running([contender], SERVERS) as stage:
         (proxy,) = stage.proxies
         with ExitStack() as stack:
@@ -38,7 +38,7 @@ def measure_idle(row: IdleRow, contender: Contender) -> dict:
 
 
 def serve(proxy: Server, count: int, together: bool, stack: ExitStack) -> None:
-    """So many clients get their value, and stay connected as long as `stack`."""
+    """This number of clients get their value, and stay connected as long as `stack`."""
     clients = []
     for _ in range(count):
         client = connect(proxy, stack)

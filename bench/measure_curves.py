@@ -1,7 +1,7 @@
-"""The rounds of a curve: each line of the plot at one x, then at the next, and all of that again and again: what slows the machine for a
-while is in one run of each point, and the median leaves it out.
+"""The rounds of a curve: each line of the plot at one x, then at the next, and all of that several times: what slows the machine for a
+while affects one run of each point, and the median ignores it.
 
-Each run takes a second, and everything stays on one core: what it costs to wake another is in no point.
+Each run takes a second, and all processes run on one core, so no point includes the cost of waking another core.
 """
 
 import math

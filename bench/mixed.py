@@ -1,4 +1,4 @@
-"""What a client that fetches large values without a pause does to the small gets of others through the same proxy."""
+"""The effect of a client that fetches large values without a pause on the small gets of others through the same proxy."""
 
 import time
 
@@ -6,7 +6,7 @@ from load import LoadGenerator
 from processes import Server
 from rows import MixedRow
 
-HEAD_START_SECONDS = 1  # of the large gets, and as long do they outlast the small ones
+HEAD_START_SECONDS = 1  # the large gets begin before the small ones, and end after them, by this time
 WARMUP = 1000
 
 

@@ -34,7 +34,7 @@ The growth of the 99th percentile of the latency of small gets. It includes the 
 IDLE_TEXT = """\
 ## Idle clients
 
-The resident memory of the proxy per client, after each client has done one get and has been idle for a while. Each run has a new proxy.
+The growth of the proxy's resident memory per client, after each client has done one get and has been idle for a while. Each run has a new proxy.
 """
 
 SYSCALLS_TEXT = """\

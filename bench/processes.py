@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent  # children run here: `python -m gmproxy` is the one of this tree
-START_SECONDS = 10  # a proxy that needs longer to answer its first get is broken, not slow
-STOP_SECONDS = 5  # for what is under way to finish, before SIGKILL
+START_SECONDS = 10  # a proxy that needs longer for the reply to its first get is broken, not slow
+STOP_SECONDS = 5  # for requests in flight, before SIGKILL
 LOG_LINES_SHOWN = 15
 
 # Below the ports the kernel gives to outgoing connections (32768 and up), so that none of the many connections of the
@@ -24,7 +24,7 @@ Address = int | Path
 
 
 class BenchError(Exception):
-    """The measurement cannot go on; the text says why, for the person at the terminal."""
+    """The measurement cannot continue; the text is the reason, for the user at the terminal."""
 
 
 class Server:
@@ -99,7 +99,7 @@ class Server:
                 os.sched_setaffinity(int(thread.name), cores)
 
     def end(self) -> None:
-        """Asks it to, and does not wait."""
+        """Send SIGTERM; does not wait."""
         if self._process.poll() is None:
             self._process.terminate()
 
@@ -157,7 +157,7 @@ def family(pid: int) -> list[int]:
 
 
 def end_stragglers() -> None:
-    """For the child whose start a signal interrupted before anyone knew its number."""
+    """Kill child processes whose start was interrupted by a signal before their pid was stored."""
     for pid in family(os.getpid())[1:]:
         try:
             os.kill(pid, signal.SIGKILL)

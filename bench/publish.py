@@ -25,13 +25,13 @@ def parse_arguments() -> argparse.Namespace:
     option = parser.add_argument
     option("--only", type=names_of(ROWS | CURVES), default=[*ROWS, *CURVES], metavar="A,B",
            help="measure only these rows and curves; all others stay as they were measured before")  # fmt: skip
-    option("--stored", dest="only", action="store_const", const=[], help="measure nothing: make the page and the plots anew")
+    option("--stored", dest="only", action="store_const", const=[], help="measure nothing: write the page and the plots again")
     option("--directory", type=Path, default=DIRECTORY, help="where to write (default: docs/performance)")
     return parse(parser)
 
 
 def measure(arguments: argparse.Namespace, results: Results, path: Path) -> None:
-    """Keeps what is done after each step: a long measurement that is interrupted can be taken up with --only."""
+    """Writes the results after each step: a long measurement that was interrupted can be continued with --only."""
     results.machine = describe_machine()
     rows = [ROWS[name] for name in arguments.only if name in ROWS]
     with TemporaryDirectory(prefix="gmproxy-bench-") as directory:

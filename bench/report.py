@@ -42,7 +42,7 @@ def summary(samples: Samples) -> dict[str, Figures]:
     return {name: of_contender(runs) for name, runs in samples.items()}
 
 
-#: What a run tells while it goes on: the figure of each kind of row that says most.
+#: What is printed during a run: the most important figure of each kind of row.
 HEADLINES = {
     Row: ("cpu_us_per_op", "{:.2f} µs/op"),
     MixedRow: ("p99_us_growth", "p99 {:.2f} times as long"),
@@ -55,7 +55,7 @@ HEADLINES = {
 class Column(NamedTuple):
     heading: str
     text: Callable[[Figures], str]
-    published: bool = True  # in docs/performance, too, where no figure stands that says nothing without its neighbours
+    published: bool = True  # in docs/performance, too; a figure that means little without its neighbours is left out there
 
 
 def number(figure: str, form: str) -> Callable[[Figures], str]:
@@ -97,7 +97,7 @@ COLUMNS = {
     ),
 }
 
-#: How a target calls its figure.
+#: The name of its figure in a target.
 FIGURE_NAMES = {
     "cpu_us_per_op_ratio": "CPU ratio",
     "p50_us_ratio": "p50 ratio",
@@ -107,7 +107,7 @@ FIGURE_NAMES = {
     "resident_kib_per_client_ratio": "ratio",
 }
 
-TEXT_COLUMNS = ("row", "proxy", "target", "others")  # all others hold numbers and are set to the right
+TEXT_COLUMNS = ("row", "proxy", "target", "others")  # all others have numbers and are aligned to the right
 
 
 def tables(results: dict[AnyRow, Samples]) -> list[list[list[str]]]:
@@ -116,7 +116,7 @@ def tables(results: dict[AnyRow, Samples]) -> list[list[list[str]]]:
 
 
 def table(kind: type, results: dict[AnyRow, Samples], published: bool = False) -> list[list[str]]:
-    """`published`: only what may stand in docs/performance."""
+    """`published`: only the columns of docs/performance."""
     columns = [column for column in COLUMNS[kind] if column.published or not published]
     lines = [["row", "proxy", *(column.heading for column in columns), "target"]]
     for row, samples in results.items():
@@ -132,7 +132,7 @@ def verdict(target: Target, figures: Figures) -> str:
     return f"{FIGURE_NAMES[target.figure]} {target.sign} {target.bound:g}: {word}"
 
 
-#: The calls that move data and wait for it, by what they do; whatever else was called is named.
+#: The calls that move data and wait for it, by their purpose; all others are named.
 SYSCALL_COLUMNS = {
     "receive": ("recvfrom", "recvmsg", "read", "readv"),
     "send": ("sendto", "sendmsg", "write", "writev"),

@@ -1,4 +1,4 @@
-"""What was measured, as it is kept in a file: every sample, so that tables and plots can be made anew without measuring."""
+"""The results in a file: every sample, so that tables and plots can be made again without measuring."""
 
 import json
 import os
@@ -44,12 +44,12 @@ class Results:
         return {row: self.rows[name]["syscalls"] for name, row in ROWS.items() if self.rows.get(name, {}).get("syscalls")}
 
     def points(self) -> dict[Curve, list[dict]]:
-        """Of each curve that was measured; an error if that was done when curves.py was another."""
+        """Of each curve that was measured; an error if curves.py has changed since."""
         points = {curve: self.curves[name] for name, curve in CURVES.items() if name in self.curves}
         for curve, of_curve in points.items():
             expected = [(x, [series.name for series in curve.series]) for x in curve.xs]
             if [(point["x"], list(point["cpu_us"])) for point in of_curve] != expected:
-                raise BenchError(f"{curve.name} has changed since it was measured: do that again with --only {curve.name}")
+                raise BenchError(f"{curve.name} has changed since it was measured: measure it again with --only {curve.name}")
         return points
 
     def write(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class Results:
 
 
 def describe_machine() -> dict[str, str]:
-    """In general words: what a figure depends on."""
+    """In general words: what the figures depend on."""
     model = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cores": str(os.cpu_count()),
@@ -72,7 +72,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def version_of(program: str) -> str:
-    """What `program -V` calls its version, on whichever stream."""
+    """The version that `program -V` prints, on either stream."""
     if not shutil.which(program):
         return "none"
     said = subprocess.run([program, "-V"], capture_output=True, text=True)

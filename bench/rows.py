@@ -58,7 +58,7 @@ class IdleRow:
     clients: int
     targets: tuple[Target, ...]
     needs: None = None  # new processes for each run
-    together: bool = False  # all gets are under way at once, else one after the other
+    together: bool = False  # all gets are in flight at the same time, else one after the other
     silent_seconds: int = 20  # before the memory is measured: gmproxy hibernates clients that are idle for ten
 
 

@@ -12,7 +12,7 @@ from processes import BenchError, Server
 from rows import Row
 
 SHARE = 10  # a tenth of the operations of a measured run
-STOP_SECONDS = 10  # for strace to let go of the proxy and to write what it has counted
+STOP_SECONDS = 10  # for strace to detach from the proxy and to write its counts
 SEED = 1
 
 
@@ -28,7 +28,7 @@ def measure_syscalls(row: Row, proxy: Server, generator: LoadGenerator) -> dict[
 
 @contextmanager
 def counted(proxy: Server) -> Iterator[dict[str, int]]:
-    """What is yielded is empty, and filled at the end."""
+    """The dict that is yielded is empty until the end."""
     calls: dict[str, int] = {}
     with TemporaryDirectory(prefix="gmproxy-bench-") as directory:
         counts = Path(directory, "counts")
