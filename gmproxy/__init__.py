@@ -1,4 +1,4 @@
-"""gmproxy: a memcached proxy. Many servers behind it look like one memcached."""
+"""gmproxy: a memcached proxy. To its clients, the servers behind it look like a single memcached."""
 
 __version__ = "0.2.0"
 

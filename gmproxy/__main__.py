@@ -1,4 +1,4 @@
-"""python -m gmproxy"""
+"""Runs the command gmproxy: python -m gmproxy."""
 
 import sys
 

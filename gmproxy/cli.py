@@ -1,4 +1,7 @@
-"""The commands gmproxy, magent and nutcracker: the first instructions. All else is in startup.py, which takes some time to import."""
+"""The entry points of the commands gmproxy, magent and nutcracker.
+
+They hold signals first, and only then import startup.py, which takes some tenths of a second.
+"""
 
 import sys
 
@@ -11,19 +14,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def magent(arguments: list[str] | None = None) -> int:
-    """The command magent: the same program with magent's defaults and replies. Returns its exit status."""
+    """The command magent: emulates magent's defaults and replies. Returns its exit status."""
     return _command("magent", arguments)
 
 
 def nutcracker(arguments: list[str] | None = None) -> int:
-    """The command nutcracker: the same program with nutcracker's command line, stats port and signals. Returns its exit status."""
+    """The command nutcracker: emulates nutcracker's command line, stats port and signals. Returns its exit status."""
     return _command("nutcracker", arguments)
 
 
 def _command(program: str, arguments: list[str] | None) -> int:
     bootstrap.hold_signals()
     bootstrap.open_standard_descriptors()
-    from gmproxy import startup  # only now: a signal that comes meanwhile is held
+    from gmproxy import startup  # not earlier: signals that arrive during the import are held
 
     try:
         try:

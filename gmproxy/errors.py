@@ -1,35 +1,35 @@
-"""Every exception of gmproxy, by blame: the configuration, a backend, or the machine we run on.
+"""The exceptions of gmproxy, by cause: the configuration, the system, or a server.
 
-A client's own mistakes are no exceptions: they are answered with memcached's error lines.
+Errors of a client are no exceptions: the reply is memcached's error line.
 """
 
-#: Why a backend could not answer. The same word stands in the log, the counter, the reply and the test.
+#: The reason for which a request to a server failed. The same word is in the log, the counters and the reply to the client.
 CONNECTING = "connecting"  # no connection could be made
-TIMEOUT = "timeout"  # it did not answer in time
-CLOSED = "closed"  # it closed the connection
-RESET = "reset"  # the connection was cut
-PROTOCOL = "protocol"  # it answered something that is not the memcached protocol
-OVERLOAD = "overload"  # too much is already waiting for it
-EJECTED = "ejected"  # it failed too often and is left alone until a probe succeeds
-LOGIN = "login"  # it did not accept our user and password
+TIMEOUT = "timeout"  # no reply within the timeout
+CLOSED = "closed"  # the server closed the connection
+RESET = "reset"  # the connection was reset
+PROTOCOL = "protocol"  # the reply is not valid in the memcached protocol
+OVERLOAD = "overload"  # not sent: too many requests wait for the server, or this process lacks resources for a connection
+EJECTED = "ejected"  # not sent: the server failed too often; no requests are sent to it until a probe succeeds
+LOGIN = "login"  # the server did not accept the user and password
 
 REASONS = (CONNECTING, TIMEOUT, CLOSED, RESET, PROTOCOL, OVERLOAD, EJECTED, LOGIN)
 
 
 class GmproxyError(Exception):
-    """The root of our own exceptions. `str()` of one is a single line that a user can act on."""
+    """The base class of gmproxy's exceptions. `str()` of one is a line that tells the operator what to correct."""
 
 
 class ConfigError(GmproxyError):
-    """What the user wrote on the command line or in a file cannot be used (exit status 2)."""
+    """The configuration or a command line is not valid (exit status 2)."""
 
 
 class StartError(GmproxyError):
-    """The configuration is fine but the machine refuses: a port in use, an unknown user (exit status 1)."""
+    """The configuration is valid, but the system refuses: a port is in use, a user does not exist (exit status 1)."""
 
 
 class BackendError(GmproxyError):
-    """A memcached server failed. `reason` is one of REASONS, `detail` says more for the log."""
+    """A memcached server failed. `reason`: one of REASONS; `detail`: a text for the log."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -41,5 +41,5 @@ class BackendError(GmproxyError):
 
 
 class LocalError(BackendError):
-    """A server could not be asked for a reason that says nothing about it: we lack descriptors, memory or local ports, or the name
-    service has no answer. It never counts against the health of the server."""
+    """No request could be sent to a server, for a cause in this process: it lacks descriptors, memory or local ports, or the name service does
+    not reply. It does not count as a failure of the server."""

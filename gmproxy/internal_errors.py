@@ -1,8 +1,8 @@
-"""Internal errors: exceptions that gmproxy's own code should not have raised. They are logged, counted, and kept from spreading.
+"""Internal errors: exceptions caused by faults in gmproxy itself. They are logged, counted and contained.
 
-A loop that serves many (of a worker, the master, a listener) calls code on behalf of one client, server, worker or operator. Where that
-code raises, the loop catches the exception, calls `record`, and goes on. The count is `internal_errors` in `stats` and
-gmproxy_internal_errors_total for Prometheus.
+A loop that serves many (of a worker, the master, a listener) calls code for one client, server, worker or operator. If that code raises, the
+loop catches the exception, calls `record`, and goes on with the others. The count is `internal_errors` in `stats`, and
+gmproxy_internal_errors_total in Prometheus.
 """
 
 import functools
@@ -18,30 +18,30 @@ _count = 0
 
 
 def record(where: str, details: str = "") -> None:
-    """Count the exception being handled and log it with its traceback. `where`: what was being done, one word such as
-    "link.on_readable"; `details`: values as a log line has them, "client=10.0.0.9:40312". Call it in an `except` block, from a callback of
-    the loop or from a greenlet. Never raises, never waits."""
+    """Count the exception being handled, and log it with its traceback. `where`: the failed step as module.function, such as
+    "link.on_readable"; `details`: fields of the log line, such as "client=10.0.0.9:40312". Called in an `except` block: loop callback or
+    greenlet, master or worker. Never raises or blocks."""
     global _count
     _count += 1
     try:
         log.exception("internal error where=%s", f"{where} {details}".rstrip())
-    except Exception:  # a log that fails must not end what called us
+    except Exception:  # the log itself fails: the caller goes on all the same
         pass
 
 
 def count() -> int:
-    """Internal errors of this process so far."""
+    """The number of internal errors of this process since its start or the last reset."""
     return _count
 
 
 def forget() -> None:
-    """Start from zero: in a process that was just forked, and when counters are reset."""
+    """Set the count to zero, in a forked process and when counters are reset."""
     global _count
     _count = 0
 
 
 def guarded(where: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """`call` as a callback that never raises Exception: what it raises is recorded, and None returned."""
+    """`call` as a function that raises no Exception: it is recorded with `where`, and None is returned."""
 
     @functools.wraps(call)
     def guard(*arguments: Any, **options: Any) -> Any:
@@ -55,15 +55,15 @@ def guarded(where: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Attempts:
-    """Several steps of which each is to be made, whether or not those before it could be."""
+    """Runs several steps, each of them whether or not the previous ones have failed."""
 
     def __init__(self, where: str) -> None:
-        """`where`: as in internal_errors.record."""
+        """`where`: as for `record`."""
         self._where = where
         self._failed: list[str] = []
 
     def make(self, step: Callable[..., object], *arguments: object) -> None:
-        """Call step(*arguments); an exception is recorded."""
+        """Call step(*arguments). An exception is recorded."""
         try:
             step(*arguments)
         except Exception as error:
@@ -71,6 +71,6 @@ class Attempts:
             self._failed.append(repr(error))
 
     def end(self) -> None:
-        """Raises StartError if one of the steps could not be made."""
+        """Raise StartError if a step has failed."""
         if self._failed:
             raise StartError(f"internal error: {self._failed[0]}")

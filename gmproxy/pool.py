@@ -1,11 +1,11 @@
-"""One pool in service: a listen address, its clients, and the servers behind it. As in twemproxy, pools share nothing but the process."""
+"""A pool: its listen addresses, clients, routes and servers. As in twemproxy, pools share nothing but the process."""
 
 import functools
 import logging
 import time
 from collections.abc import Iterable, MutableMapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
@@ -19,56 +19,68 @@ from gmproxy.placement.builder import Placement
 from gmproxy.placement.server_spec import Server
 from gmproxy.routing.router import Router
 
-#: A server that was removed from the configuration is closed when it has had no request for this many timeouts: a request that fails
-#: elsewhere may still be sent to it.
+# In Python 3.10 a LoggerAdapter takes no type argument, but for mypy it needs one.
+if TYPE_CHECKING:
+    _LoggerAdapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _LoggerAdapter = logging.LoggerAdapter
+
+#: A server that was removed from the configuration is closed once it has had no request for this many timeouts: until then a request routed
+#: before the removal may still be sent to it, for example by a failover.
 LAST_TIMEOUTS = 3
 
-#: Keys with which the part of all keys that a server has is estimated.
+#: Number of sample keys with which each server's part of all keys is estimated.
 KEYS_TRIED = 4096
 
 
 class Pool:
-    """
-    config        the Config of this pool
-    title         its name, also where it has none
-    log           where a line has the name of the pool, if it has one
-    states        {backend: (its state, since when, unix time)}
-    options       its settings as they are now: one object, updated at a reload, that clients and servers share
-    context       what its clients share
-    share         this process's part of the service (gmproxy.process.worker_context.WorkerContext)
-    backends      primaries and backups
+    """Serves one pool in one worker.
+
+    config     the Config of this pool
+    title      its name, or UNNAMED
+    log        its logger, which adds the name of the pool to each line
+    states     {backend: (state, time of the last change, unix time)}
+    options    the settings in force: one object that clients and servers share, updated in place at a reload
+    context    shared by the clients of this pool
+    router     routes requests to the servers
+    backends   the primary servers, then the backups
+
+    Loop callback or greenlet, except where a method says otherwise.
     """
 
     def __init__(self, config: Config, worker_context: Any) -> None:
+        """`worker_context`: gmproxy.process.worker_context.WorkerContext. Raises ConfigError if the keys cannot be placed."""
         self.title = config.name or UNNAMED
         self.states: dict[Backend, tuple[str, float]] = {}
         self.log = PoolLogger(config.name, self.title)
-        self._slow: SlowLog | None = None  # see measure
+        self._slow: SlowLog | None = None  # set by `measure`
         self._placement: tuple[Config, Placement] | None = None
-        self._key_shares: tuple[Any, list[float]] | None = None  # (locator, what `key_shares` returned for it)
+        self._key_shares: tuple[Any, list[float]] | None = None  # (locator, result of `key_shares` for it)
         self._worker_context = worker_context
-        self._draining: dict[Backend, float] = {}  # a Backend that was removed from the configuration -> when it was last seen busy
-        self.options = SimpleNamespace(**vars(config))  # and `lanes`, from `reload` on
+        self._draining: dict[Backend, float] = {}  # a Backend removed from the configuration -> monotonic seconds at which it was last busy
+        self.options = SimpleNamespace(**vars(config))  # `reload` adds `lanes`, the connections per server
         self.router = Router(self.options)
         self.context = PoolContext(self.options, self.router, worker_context)
         self.backends: list[Backend] = []
         self.reload(config)
 
     def reload(self, config: Config) -> None:
-        """Serve as `config` says from now on. Servers that stay keep their connections, health and counters; clients are not disturbed.
+        """Serve as `config` says from now on. Servers that stay keep their connections, health and counters, and clients stay connected.
 
-        Called from a greenlet; does not wait. Raises ConfigError if the keys cannot be placed."""
+        Greenlet, but does not block. Raises ConfigError if the keys cannot be placed."""
         self.config = config
         vars(self.options).update(vars(config), lanes=self._connections_per_server(config))
-        primaries, left = self._make_backends(config.server, self.router.backends, bool(config.backup), False)
-        backups, more_left = self._make_backends(config.backup, self.router.backups, False, True)
+        primaries, removed = self._make_backends(config.server, self.router.backends, bool(config.backup), False)
+        backups, removed_backups = self._make_backends(config.backup, self.router.backups, False, True)
         self.router.serve(
             primaries,
             functools.partial(placement_for, config, config.server),
             backups,
             placement_for(config, config.backup).locator if backups else None,
         )
-        self._draining.update(dict.fromkeys(left + more_left, float("inf")))  # only now: the router sends them no more requests
+        self._draining.update(
+            dict.fromkeys(removed + removed_backups, float("inf"))
+        )  # after router.serve: no new requests are routed to them
         self.backends = primaries + backups
         self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
         if self._slow is not None:
@@ -79,7 +91,8 @@ class Pool:
                 backend.preconnect()
 
     def _connections_per_server(self, config: Config) -> int:
-        """Connections to each server. With backups it is one: then there is one order of writes for all clients (gmproxy.routing.replicate)."""
+        """The number of connections of this worker to each server. With backups it is one, so that all writes of a worker have one order
+        (gmproxy.routing.replicate)."""
         if config.backup:
             return 1
         if config.server_connections < self._worker_context.workers and self._worker_context.number == 0:
@@ -88,13 +101,15 @@ class Pool:
                 config.server_connections,
                 self._worker_context.workers,
             )
-        return self._worker_context.part_of(config.server_connections)
+        connections: int = self._worker_context.part_of(config.server_connections)
+        return connections
 
     def _make_backends(
         self, servers: Sequence[Server], present: Iterable[Backend], backed: bool, is_backup: bool
     ) -> tuple[list[Backend], list[Backend]]:
-        """(a Backend for each of `servers`, of those `present` or new; those of `present` that have no server any more)"""
-        matched, left = match_backends(present, servers)
+        """([a Backend for each of `servers`, one of `present` or a new one], [those of `present` that are none of `servers`]). `backed`: there
+        are backups for them."""
+        matched, removed = match_backends(present, servers)
         backends = []
         for server, backend in zip(servers, matched):
             if backend is None:
@@ -103,13 +118,13 @@ class Pool:
                 backend.follow_options(backed)
             backend.share_invalidations(self._worker_context.server_invalidations(self.config.name, is_backup, server.label))
             backends.append(backend)
-        for backend in left:
+        for backend in removed:
             backend.share_invalidations(None)
-        return backends, left
+        return backends, removed
 
     def run_due_tasks(self, now: float) -> None:
-        """Called from the loop a few times in the shortest timeout; `now`: seconds. Never raises: what fails for one server does not
-        concern the others."""
+        """Check timeouts and health. Called at each tick of the worker; `now`: monotonic seconds. Loop callback. Never raises: a failure that
+        concerns one server does not affect the others."""
         for backend in self.backends:
             try:
                 backend.tick(now)
@@ -124,7 +139,7 @@ class Pool:
             internal_errors.record("pool.tick")
 
     def _close_drained(self, now: float) -> None:
-        """Close the servers that were removed from the configuration and have no more requests."""
+        """Close the servers that were removed from the configuration and have had no request for LAST_TIMEOUTS."""
         for backend, busy_at in list(self._draining.items()):
             try:
                 backend.tick(now)
@@ -133,13 +148,13 @@ class Pool:
             if backend.is_busy() or busy_at > now:
                 self._draining[backend] = now
             elif now - busy_at >= LAST_TIMEOUTS * self.options.timeout:
-                if backend.close():  # else at the next tick
+                if backend.close():  # otherwise again at the next tick
                     del self._draining[backend]
 
     # -- monitoring
 
     def measure(self, slow: SlowLog) -> None:
-        """From now on measure the latency of the servers, and record slow requests in `slow`."""
+        """Measure the latency of the servers, and record slow requests in `slow`, from now on."""
         self._slow = slow
         for backend in self.backends:
             meter = backend.meter
@@ -150,7 +165,7 @@ class Pool:
             meter.slow_threshold = self.options.slow_threshold
 
     def key_shares(self) -> list[float]:
-        """The part of all keys, 0 to 1, that each primary has now, in their order: found with KEYS_TRIED keys."""
+        """The part of all keys that each primary has now, from 0 to 1, in the order of the primaries. Estimated with KEYS_TRIED keys."""
         locator = self.router.locator
         assert locator is not None, "the pool is loaded"
         if self._key_shares is None or self._key_shares[0] is not locator:
@@ -161,7 +176,7 @@ class Pool:
         return self._key_shares[1]
 
     def placement(self) -> Placement:
-        """The Placement of keys while all servers live. It is made once for a configuration: a large ring takes milliseconds."""
+        """The Placement of keys while no server is ejected. It is computed once for a configuration: a large ring takes milliseconds."""
         if self._placement is None or self._placement[0] is not self.config:
             self._placement = self.config, placement_for(self.config, self.config.server)
         return self._placement[1]
@@ -169,26 +184,26 @@ class Pool:
     def _note_state(self, backend: Backend, now: float) -> None:
         state = backend.health.state(now)
         if state == WARMING and not (backend.backed and self.options.on_miss == "warming"):
-            state = UP  # its misses are not looked up
+            state = UP  # misses are not looked up on the backup, so clients notice nothing
         if backend not in self.states or self.states[backend][0] != state:
-            since = now - backend.health.ejected_at if state in (EJECTED, PROBING) else 0.0  # probes do not end the time that it is ejected
+            since = now - backend.health.ejected_at if state in (EJECTED, PROBING) else 0.0  # a probing server is still ejected
             self.states[backend] = state, time.time() - since
 
     def state(self, backend: Backend, now: float) -> tuple[str, float]:
-        """(one of gmproxy.backend.health.STATES, since when: unix time). Of a server that is ejected or probed: since its ejection."""
+        """(one of gmproxy.backend.health.STATES, unix time since when). For an ejected or probing server: since its ejection."""
         self._note_state(backend, now)
         return self.states[backend]
 
     def clients(self) -> int:
-        """How many clients are connected."""
+        """The number of connected clients."""
         return len(self.context.clients)
 
     def drain_clients(self, after_next_reply: bool = False) -> None:
-        """Close every client as soon as it has the replies it waits for, or `after_next_reply`: after its next one."""
+        """Disconnect each client once it has the replies to its requests; with `after_next_reply`, an idle client only after its next one."""
         self.context.clients.drain_all(after_next_reply)
 
     def shut_down(self) -> None:
-        """Close all clients and connections at once. Never raises."""
+        """Disconnect all clients and servers at once. Never raises."""
         for close in (self.context.clients.close, *(backend.close for backend in [*self.backends, *self._draining])):
             try:
                 close()
@@ -196,8 +211,8 @@ class Pool:
                 internal_errors.record("pool.close")
 
 
-class PoolLogger(logging.LoggerAdapter):
-    """The log of one pool. If the pool has a name, each line ends with `suffix`, which says it."""
+class PoolLogger(_LoggerAdapter):
+    """The log of one pool. If the pool has a name, each line ends with `suffix`, " pool=NAME"."""
 
     def __init__(self, name: str, title: str) -> None:
         super().__init__(logging.getLogger("gmproxy"), {"pool": title})

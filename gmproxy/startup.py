@@ -1,6 +1,6 @@
-"""The start of gmproxy, magent and nutcracker: arguments in, a serving process out.
+"""Start-up of gmproxy, magent and nutcracker: reads the configuration, and serves or does what an option such as --test-conf requests.
 
-Exit status: 0 fine, 1 the machine refuses (a port in use, an unknown user), 2 the configuration cannot be used; nutcracker has 1 for both.
+Exit status: 0 success, 1 the system refuses (a port in use, an unknown user), 2 the configuration is not valid; nutcracker has 1 for both.
 """
 
 import functools
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gmproxy.config import configuration, description, nutcracker_options, sample
+from gmproxy.config.configuration import Config
 from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.monitoring import log_output, logging_setup
 from gmproxy.placement.profiles import PROFILES
@@ -27,8 +28,8 @@ log = logging.getLogger("gmproxy")
 
 
 def run_command_line(program: str, compat: str, arguments: list[str] | None = None) -> int:
-    """Do what the `arguments` say, or those of the process if None. `compat`: the program that is emulated if none is configured. Returns the
-    exit status."""
+    """Run the command `program` with `arguments`; None: those of the process. `compat`: the program that is emulated unless the configuration
+    names one. Returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     compat, arguments = nutcracker_options.compat_of(compat, arguments, os.environ)
     if compat == "nutcracker":
@@ -37,7 +38,7 @@ def run_command_line(program: str, compat: str, arguments: list[str] | None = No
 
 
 def _run_as_nutcracker(arguments: Sequence[str]) -> int:
-    """`arguments` are those of nutcracker; so are the exit status, and what goes to stderr."""
+    """Run with nutcracker's `arguments`, its exit statuses, and its output on stderr. Returns the exit status."""
     try:
         line = nutcracker_options.read(arguments)
     except nutcracker_options.UsageError as error:
@@ -47,15 +48,16 @@ def _run_as_nutcracker(arguments: Sequence[str]) -> int:
     if information is not None:
         bootstrap.print_error(information)
         return 0
-    checked = f"nutcracker: configuration file '{line.conf_file}' syntax is"
-    status = _run("nutcracker", "nutcracker", line.for_gmproxy(), f"{checked} ok")
+    syntax = f"nutcracker: configuration file '{line.conf_file}' syntax is"
+    status = _run("nutcracker", "nutcracker", line.for_gmproxy(), f"{syntax} ok")
     if status and line.is_test:
-        bootstrap.print_error(f"{checked} invalid\n")
+        bootstrap.print_error(f"{syntax} invalid\n")
     return min(status, nutcracker_options.FAILED)
 
 
 def _run(program: str, compat: str, arguments: Sequence[str], verdict: str = "") -> int:
-    """`verdict`: what is said on stderr of a configuration that is valid, in place of our own words on stdout."""
+    """Run the command. `verdict`: printed to stderr if --test-conf finds a valid configuration, instead of gmproxy's own line on stdout.
+    Returns the exit status."""
     start_report = daemon.StartReport()
     try:
         listening_sockets = ListeningSockets(environment := dict(os.environ))
@@ -98,44 +100,47 @@ def _run(program: str, compat: str, arguments: Sequence[str], verdict: str = "")
 
 
 def _directory_of_commands() -> str:
-    """Where the command is that was typed, or where those of this Python are if it was `python -m gmproxy`."""
-    typed = sys.argv[0]
-    return sysconfig.get_path("scripts") if typed.endswith(".py") else os.path.dirname(os.path.abspath(typed))
+    """The directory of the command that was run; for `python -m gmproxy`, that of the commands of this Python."""
+    command = sys.argv[0]
+    return sysconfig.get_path("scripts") if command.endswith(".py") else os.path.dirname(os.path.abspath(command))
 
 
-def _check_names(configs: Sequence[Any]) -> None:
-    """Look up the host names to listen on, as the start does. Raises StartError."""
+def _check_names(configs: Sequence[Config]) -> None:
+    """Look up the host names to listen on, without listening. Raises StartError."""
     for config in configs:
         for address in sockets.listen_addresses(config):
             sockets.check_address(config, address)
 
 
-def goes_to_background(config: Any) -> bool:
-    """True for magent unless its configuration says otherwise; for gmproxy only if its configuration says so."""
-    if config.foreground or config.verbose:
-        return config.daemon
-    return config.daemon or config.compat == "magent"
+def goes_to_background(config: Config) -> bool:
+    """True if the service forks into the background: with the setting `daemon`; a magent also without it, unless `foreground` or `verbose` is
+    set."""
+    is_daemon: bool = config.daemon
+    is_magent: bool = config.compat == "magent"
+    return is_daemon or (is_magent and not (config.foreground or config.verbose))
 
 
-def _verdict(program: str, configs: list[Any]) -> str:
+def _verdict(program: str, configs: Sequence[Config]) -> str:
+    """The line that --test-conf prints for a valid configuration."""
     if configs[0].pools:
         return f"{program}: configuration file '{configs[0].pools}' syntax is ok: {len(configs)} pools"
     return f"{program}: configuration is valid: servers: {len(configs[0].server)}, backups: {len(configs[0].backup)}"
 
 
 def _serve(supervisor: Supervisor, program: str) -> None:
-    """Bind, go to the background, write the pid file, change the user, and serve. Raises StartError, and leaves no file behind.
+    """Bind, fork into the background, write the pid file, change the user, and serve until the service ends. Raises StartError. Removes the
+    files that it has created.
 
-    Between two steps it checks for a signal that ends the service: until the workers serve, signals are only held.
+    Signals are held until the workers serve, so between the steps it checks whether one of them ends the service.
     """
     listening_sockets, start_report = supervisor.listening_sockets, supervisor.start_report
-    config = supervisor.configs[0]  # the settings of the process are the same in every pool's
+    config = supervisor.configs[0]  # the settings of the process are the same in each Config
     in_background = goes_to_background(config)
     warnings = supervisor.source.warnings
     if (in_background or config.log_file) and listening_sockets.predecessor is None:
         bootstrap.print_error(
             "".join(f"{program}: warning: {warning}\n" for warning in warnings)
-        )  # to who types it; below it goes to the log
+        )  # to the terminal as well as to the log below
     try:
         listening_sockets.bind_new(supervisor.configs)
         if config.control:
@@ -144,7 +149,7 @@ def _serve(supervisor: Supervisor, program: str) -> None:
             return
         if in_background and start_report.pipe is None:
             start_report.pipe = daemon.go_to_background()
-        stderr = log_output.open_stderr()  # as long as we may be root
+        stderr = log_output.open_stderr()  # before the change of user
         descriptors.reserve(supervisor.configs)
         set_up_logs = functools.partial(logging_setup.set_up, in_background=in_background)
         if config.log_file:
@@ -174,15 +179,15 @@ def _serve(supervisor: Supervisor, program: str) -> None:
 
 
 def _worker_group(supervisor: Supervisor, set_up_logs: Callable[..., Any]) -> WorkerGroup:
-    """A single process, or the master of several workers. Raises StartError."""
-    wanted = supervisor.configs[0].workers
-    count = daemon.usable_cpus() if wanted == "auto" else wanted
+    """A SingleProcess, or the Master of several workers. Raises StartError."""
+    workers = supervisor.configs[0].workers
+    count = daemon.usable_cpus() if workers == "auto" else workers
     if count > 1:
         from gmproxy.process.master import Master
 
         return Master(supervisor, count, set_up_logs)
     try:
-        from gmproxy.process.single_process import SingleProcess  # only here: gevent must not start before the fork
+        from gmproxy.process.single_process import SingleProcess  # not earlier: gevent must be imported after the fork
     except ImportError as error:
         raise StartError(f"user {supervisor.configs[0].user or os.getuid()} cannot load the program: {error}") from None
     return SingleProcess(supervisor, WorkerContext(started_at=time.monotonic()), set_up_logs)

@@ -14,7 +14,7 @@ from gmproxy.client.context import PoolContext
 from gmproxy.client.sessions import Sessions
 from gmproxy.system.descriptors import ACCEPTED_AT_ONCE, MAX_FAREWELLS
 from gmproxy.transport import tcp
-from gmproxy.transport.accept import EXHAUSTED, Patient, close, say_and_close
+from gmproxy.transport.accept import EXHAUSTED, AcceptRetry, close, send_and_close
 
 log = logging.getLogger("gmproxy")
 
@@ -39,7 +39,7 @@ class Farewells:
         """Tell the client at the socket `fd`, which becomes ours, that there are too many, and close it. Never waits: may be called from
         a loop callback."""
         if self.count >= MAX_FAREWELLS:
-            say_and_close(fd, TOO_MANY)  # if the client has sent a request, it may lose these words
+            send_and_close(fd, TOO_MANY)  # if the client has sent a request, it may lose these words
             return
         gevent.spawn(self._say, fd)
         self.count += 1
@@ -148,7 +148,7 @@ class Listener:
                 close(fd)
 
 
-class _Server(Patient, StreamServer):
+class _Server(AcceptRetry, StreamServer):
     """Has handle(descriptor of the listening socket, most) called from the loop, which accepts. As gevent's servers have it, with a call for
     each connection, an address, an object and a greenlet, a client that comes for one request costs twice as much (docs/decisions.md)."""
 

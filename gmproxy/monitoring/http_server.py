@@ -16,7 +16,7 @@ import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from gevent.server import StreamServer
 
-from gmproxy.transport.accept import Limited, Patient
+from gmproxy.transport.accept import AcceptRetry, LimitedConnections
 from gmproxy.transport.tcp import host_and_port
 
 #: Seconds after which an idle connection is closed.
@@ -47,7 +47,7 @@ class HeaderRefused(Exception):
     """The header of a request is too long, or did not arrive in time. args[0] is the HTTP status. The connection is closed."""
 
 
-class ConnectionServer(Patient, Limited, StreamServer):
+class ConnectionServer(AcceptRetry, LimitedConnections, StreamServer):
     """ConnectionServer(listening socket, handle): calls handle(socket, address) in a greenlet for each connection."""
 
 
@@ -142,12 +142,12 @@ class HttpHandler(WSGIHandler):
         return write
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
-        """Called by pywsgi for an exception while a response is made or sent. Limited handles it; pywsgi would print a traceback, and continue in
-        a killed greenlet."""
+        """Called by pywsgi for an exception while a response is made or sent. LimitedConnections handles it; pywsgi would print a traceback,
+        and continue in a killed greenlet."""
         raise v
 
 
-class HttpServer(Patient, Limited, WSGIServer):
+class HttpServer(AcceptRetry, LimitedConnections, WSGIServer):
     """HTTP on the listening socket `sock`, which it takes over. The WSGI `application` is called in a greenlet."""
 
     handler_class = HttpHandler

@@ -213,7 +213,7 @@ class Master(WorkerGroup):
         set_up_logs = functools.partial(self._set_up_logs, worker=str(number + 1))
         set_up_logs(self._supervisor.configs[0])
         try:
-            from gmproxy.process.worker_process import WorkerProcess  # only here: gevent must not start before the fork
+            from gmproxy.process.worker_process import WorkerProcess  # not earlier: gevent must be imported after the fork
         except ImportError as error:
             raise StartError(f"user {os.getuid()} cannot load the program: {error}") from None
         context = WorkerContext(number, self._count, self._started_at, self._client_counts, self._invalidations, self._dump_locks)

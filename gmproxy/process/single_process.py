@@ -22,7 +22,7 @@ from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import Addresses, Result, WorkerGroup
 from gmproxy.system import bootstrap
 from gmproxy.system.daemon import READY
-from gmproxy.transport.accept import Patient
+from gmproxy.transport.accept import AcceptRetry
 
 # mypy: allow-subclassing-any
 # (gevent has no type information: StreamServer is Any.)
@@ -30,7 +30,7 @@ from gmproxy.transport.accept import Patient
 log = logging.getLogger("gmproxy")
 
 
-class _ControlListener(Patient, StreamServer):
+class _ControlListener(AcceptRetry, StreamServer):
     """Accepts operators at the control socket. Its handle, handle(sock), is called in the loop for each connection."""
 
     def do_handle(self, sock: socket.socket, address: Any) -> None:

@@ -1,8 +1,8 @@
-"""Accepting connections where descriptors or memory may be lacking.
+"""Accepts connections also when file descriptors or memory run out.
 
-gevent's servers answer a failed accept with a traceback on stderr and wait. Meanwhile connections fill the backlog: clients believe that
-they are connected, and wait for answers that nobody will send. Here one log line says what is lacking, and the connections that wait are
-accepted with a descriptor kept for that purpose, told why where the protocol has words for it, and closed.
+If accept fails, gevent's servers print a traceback to stderr and pause. Meanwhile the backlog fills with clients that are connected and wait
+for replies that never come. Here the error is logged in one line. The waiting connections are accepted with a descriptor reserved for this,
+sent an error line if the protocol has one, and closed.
 """
 
 import errno
@@ -21,13 +21,13 @@ from gmproxy.transport.tcp import host_and_port
 
 log = logging.getLogger("gmproxy")
 
-#: gevent's closes later if somebody waits for the descriptor; nobody does.
+#: Python's own os.close. gevent's closes later if a greenlet waits for the descriptor; here none does.
 close = get_original("os", "close")
 
-#: What accept(2) fails with when this process or the system lacks descriptors or memory. Time helps, and nothing else.
+#: Errors of accept(2) if this process or the system lacks descriptors or memory: accept is tried again after a pause.
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
-#: accept(2) hands on what happened to a connection that was waiting: the next one may be well.
+#: Errors of accept(2) that concern the waiting connection only: the next connection is accepted at once.
 CONNECTION_FAILED = frozenset(
     (
         errno.ECONNABORTED,
@@ -47,15 +47,15 @@ CONNECTION_FAILED = frozenset(
 #: Seconds until the next attempt.
 RETRY_AFTER = 0.1
 
-#: Connections that one attempt turns away: clients that are connected have their turn in between.
-TURNED_AWAY_AT_ONCE = 128
+#: Maximum number of connections refused in one turn of the loop, which serves connected clients in between.
+REFUSED_AT_ONCE = 128
 
-#: Seconds between two log lines about one listener.
+#: Minimum number of seconds between two log lines about a listener.
 LOG_EVERY = 10.0
 
 
-class Spare:
-    """A descriptor that is kept open so that there is one where there is no other."""
+class SpareDescriptor:
+    """A descriptor that is kept open. It is closed to accept a connection when no other descriptor is free."""
 
     def __init__(self) -> None:
         self._fd = -1
@@ -66,12 +66,11 @@ class Spare:
             try:
                 self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
-                self._fd = -1  # the next attempt begins with this
+                self._fd = -1  # the next call tries again
 
-    def turn_away(self, sock: Any, refusal: bytes) -> bool:
-        """Accept one connection at the listening socket `sock`, send it `refusal` as far as the kernel takes them at once, and close it.
-        False if there is no descriptor for it all the same. Raises BlockingIOError if no connection waits. Never waits: may be called from a
-        loop callback."""
+    def refuse(self, sock: Any, refusal: bytes) -> bool:
+        """Accept a connection at the listening socket `sock`, send `refusal` and close it (send_and_close). Returns False if accept fails even
+        so. Raises BlockingIOError if no connection waits. Loop callback or greenlet."""
         self._reserve()
         if self._fd < 0:
             return False
@@ -84,53 +83,54 @@ class Spare:
         except OSError:
             return False
         else:
-            say_and_close(fd, refusal)
+            send_and_close(fd, refusal)
             return True
         finally:
             self._reserve()
 
 
-#: One for all listeners of the process: an attempt ends before the next one begins.
-SPARE = Spare()
+#: Shared by all listeners of the process: no call of `refuse` runs during another.
+SPARE = SpareDescriptor()
 
 
-def say_and_close(fd: int, words: bytes) -> None:
-    """Send `words` to the connected socket `fd`, as far as the kernel takes them at once, and close it. Never raises, never waits."""
+def send_and_close(fd: int, data: bytes) -> None:
+    """Send `data` to the connected socket `fd`, as much as its buffer takes, and close it. Never blocks or raises."""
     try:
         os.set_blocking(fd, False)
-        if words:
-            os.write(fd, words)
+        if data:
+            os.write(fd, data)
     except OSError:
         pass
     finally:
         close(fd)
 
 
-class Patient:
-    """Stands before a gevent server among the bases of a class: its accept never raises, and goes on by itself after a pause.
+class AcceptRetry:
+    """A mixin for gevent's servers, listed before the server among the base classes: accepting never raises, and resumes after a pause.
 
-    `refusal`: what a connection gets that cannot be served for lack of descriptors; b"" for nothing.
+    refusal   bytes sent to a connection that is refused for lack of descriptors; b"" for none
     """
 
     refusal = b""
 
-    if TYPE_CHECKING:  # of the gevent server
+    if TYPE_CHECKING:  # attributes of gevent's server
         socket: Any
         address: Any
         loop: Any
         stop_accepting: Any
         _start_accepting_if_started: Any
 
-    _turned_away = 0
-    _log_at = 0.0
+    _refused = 0  # connections since the last log line
+    _log_at = 0.0  # monotonic seconds from which the next line may be logged
 
     def accepted(self, fd: int, address: Any) -> tuple[Any, Any]:
-        """What the server's handler gets for the connection `fd` from `address`. Should this raise, the connection is closed."""
+        """The arguments of the server's handler for the connection `fd` from `address`: (gevent's socket, address). If this raises, the
+        connection is closed."""
         os.set_blocking(fd, False)
         return gevent.socket.socket(self.socket.family, self.socket.type, self.socket.proto, fileno=fd), address
 
     def do_read(self) -> tuple[Any, Any] | None:
-        """Called from the loop: the next connection, or None if there is none, or none can be accepted now."""
+        """Accept a connection: (gevent's socket, address), or None if none waits or accept fails. Loop callback; called by gevent's server."""
         try:
             fd, address = self.socket._accept()
         except BlockingIOError:
@@ -146,64 +146,64 @@ class Patient:
             return None
 
     def do_handle(self, *connection: Any) -> None:
-        """Called from the loop. gevent closes a connection for which no greenlet can be made."""
+        """Handle a connection. If no greenlet can be created, gevent closes it. Loop callback; called by gevent's server."""
         try:
-            super().do_handle(*connection)  # type: ignore[misc]
+            super().do_handle(*connection)  # type: ignore[misc]  # of gevent's server, which comes after this class
         except Exception:
             internal_errors.record("accept.do_handle")
 
     def on_accept_error(self, error: OSError) -> None:
-        """accept(2) has failed. Called from the loop."""
+        """accept(2) has failed with `error`: refuse the waiting connections if descriptors run out, log it, and pause. Loop callback."""
         if error.errno in CONNECTION_FAILED:
             return
-        if error.errno in EXHAUSTED and not self._turn_away():
+        if error.errno in EXHAUSTED and not self._refuse_waiting():
             return
         now = time.monotonic()
         if now >= self._log_at:
             self._log_at = now + LOG_EVERY
-            log.warning("connection not accepted at=%s error=%r closed=%d", host_and_port(self.address), str(error), self._turned_away)
-            self._turned_away = 0
+            log.warning("connection not accepted at=%s error=%r closed=%d", host_and_port(self.address), str(error), self._refused)
+            self._refused = 0
         self.pause()
 
-    def _turn_away(self) -> bool:
-        """False if no connection waited: accept asks for a descriptor before it looks for a connection."""
-        turned_away = 0
+    def _refuse_waiting(self) -> bool:
+        """Refuse the connections that wait. Returns False if none waits: accept(2) fails for lack of descriptors even then."""
+        count = 0
         try:
-            while turned_away < TURNED_AWAY_AT_ONCE and SPARE.turn_away(self.socket, self.refusal):
-                turned_away += 1
+            while count < REFUSED_AT_ONCE and SPARE.refuse(self.socket, self.refusal):
+                count += 1
         except BlockingIOError:
-            return turned_away > 0
+            return count > 0
         finally:
-            self._turned_away += turned_away
+            self._refused += count
         return True
 
     def pause(self) -> None:
-        """Accept nobody for RETRY_AFTER seconds. Called from the loop."""
+        """Accept no connections for RETRY_AFTER seconds. Loop callback."""
         self.stop_accepting()
         self._timer = self.loop.timer(RETRY_AFTER)
         self._timer.start(self._start_accepting_if_started)
 
 
-class Limited:
-    """Stands between Patient and a gevent server among the bases of a class: `max_connections` connections at most. For the next one it
-    closes the one that has been inactive longest: idle clients, incomplete requests, and clients that do not read keep nobody out.
+class LimitedConnections:
+    """A mixin for gevent's servers, listed between AcceptRetry and the server: at most `max_connections` connections. For a further one it
+    closes the connection that has been inactive longest, so idle clients, incomplete requests and clients that do not read keep no others out.
 
     `handle(sock, address)` is called in a greenlet for each connection; the socket is closed when it returns.
     """
 
-    if TYPE_CHECKING:  # of the gevent server, and of the class that derives from both
+    if TYPE_CHECKING:  # attributes of gevent's server and of the derived class
         close: Any
         handle: Any
 
     max_connections = ADMIN_CONNECTIONS
-    max_accept = 4  # one turn of the loop: clients of the proxy come first
+    max_accept = 4  # connections accepted in one turn of the loop: few, so that the proxy's clients do not wait
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._open: dict[Any, Any] = {}  # greenlet -> its socket; first the one whose last activity is longest ago
+        self._open: dict[Any, Any] = {}  # greenlet -> its socket; the one inactive longest is first
         super().__init__(*arguments, **options)
 
     def do_handle(self, sock: Any, address: Any) -> None:
-        """Called from the loop. Never raises: what fails ends this connection."""
+        """Start a greenlet for a connection. Loop callback; never raises: if it fails the connection is closed."""
         try:
             while len(self._open) >= self.max_connections:
                 self._end(next(iter(self._open)))
@@ -215,7 +215,7 @@ class Limited:
             sock.close()
 
     def stop(self, timeout: float | None = None) -> None:
-        """Close the listening socket and all connections. Does not wait."""
+        """Close the listening socket and all connections. Loop callback or greenlet; `timeout` is not used."""
         self.close()
         for greenlet in list(self._open):
             self._end(greenlet)
@@ -229,7 +229,7 @@ class Limited:
         try:
             self.handle(sock, address)
         except OSError:
-            pass  # the client is gone, or does not read
+            pass  # the client has disconnected, or does not read
         except Exception:
             internal_errors.record("accept.serve")
         finally:
@@ -237,7 +237,7 @@ class Limited:
             sock.close()
 
     def note_activity(self) -> None:
-        """Called by `handle`, in its greenlet: a request has been read, or a response sent."""
+        """Called by `handle` in its greenlet, when it has read a request or sent a response."""
         greenlet = gevent.getcurrent()
         if greenlet in self._open:
             self._open[greenlet] = self._open.pop(greenlet)

@@ -48,7 +48,7 @@ NOT_INJECTED = {
 NOT_LOGGED = {
     "monitoring.http_server:HttpHandler.read_request": "what fails while a request is read is taken for a request that is none: 400",
     "monitoring.http_server:HttpHandler.MessageClass": "called by read_request",
-    "transport.accept:Limited.note_activity": "called by read_request",
+    "transport.accept:LimitedConnections.note_activity": "called by read_request",
     "monitoring.events": "the log itself: keeps the latest lines",
     "monitoring.log_output": "the log itself: writes the lines",
     "monitoring.logging_setup": "the log itself: leaves lines out where there are too many",
@@ -60,9 +60,9 @@ ENDS_A_WORKER = ("system.control_socket:Channel.receive", "system.control_socket
 #: Points that no part of the scenario reaches, or only now and then: {reason: names}.
 _SELDOM: dict[str, tuple[str, ...]] = {
     "no descriptor is left, or more connections than there may be: tests/process/test_bad_operators.py and those of exhaustion": (
-        "transport.accept:Spare.turn_away",
-        "transport.accept:Patient.pause",
-        "transport.accept:Limited._end",
+        "transport.accept:SpareDescriptor.refuse",
+        "transport.accept:AcceptRetry.pause",
+        "transport.accept:LimitedConnections._end",
         "process.worker_context:WorkerContext.others_have_room",
         "process.control_server:Operator.is_idle",
     ),
@@ -71,7 +71,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "monitoring.admin_server:AdminServer.close_listeners",
         "process.worker_group:WorkerGroup.wait_for_successor.finish",
         "process.worker_rpc:Child.send_command",
-        "transport.accept:Limited.stop",
+        "transport.accept:LimitedConnections.stop",
         "client.sessions:Sessions.close",
         "client.poller:ClientPoller.idle_clients",
         "system.clock:RunningClock.stop",
