@@ -7,6 +7,8 @@
 #                    GMPROXY_TEST_MEMCACHED=PATH every second server is that memcached
 # make coverage      which lines the tests run, those of tests/injection left out: in the terminal, and as HTML in build/coverage. Takes three
 #                    times as long as make test or more
+# make test-matrix   unit, placement, proxy and process tests with each installed Python, the oldest and the newest gevent, and in Debian 13;
+#                    MATRIX_ARGUMENTS="--all --pure ..." as in scripts/test-matrix
 # make lint          ruff (rules and format) and mypy
 # make bench         CPU per request beside twemproxy's nutcracker
 # make bench-report  the same and more, to docs/performance: BENCH_ARGUMENTS=--stored draws anew what was measured before
@@ -43,7 +45,7 @@ LINTERS := $(VENV)/.linters
 # The packages of a list in pyproject.toml, such as an extra, each in quotes.
 packages = $(shell sed -n 's/^$(1) = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: run test test-injection test-long coverage lint format test-faults bench bench-report build dist test-package hooks generated clean
+.PHONY: run test test-injection test-long coverage test-matrix lint format test-faults bench bench-report build dist test-package hooks generated clean
 
 run: $(INSTALLED)
 	@exec ./scripts/run-demo $(BIN)
@@ -63,6 +65,10 @@ test-faults: $(BUILT) $(TEST_TOOLS)
 coverage: $(TEST_TOOLS)
 	@$(BIN)/python -c 'import coverage' 2>/dev/null || $(PIP) $(call packages,coverage)
 	@./scripts/coverage $(BIN)/python $(TEST_ARGUMENTS)
+
+test-matrix:
+	@./scripts/install-missing $(PYTHON) memcached:memcached gcc:gcc Python.h:python3-dev debootstrap:debootstrap ip:iproute2
+	@./scripts/test-matrix $(MATRIX_ARGUMENTS)
 
 lint: $(BUILT) $(LINTERS)
 	$(BIN)/ruff check
