@@ -64,7 +64,7 @@ test-faults: $(BUILT) $(TEST_TOOLS)
 
 coverage: $(TEST_TOOLS)
 	@$(BIN)/python -c 'import coverage' 2>/dev/null || $(PIP) $(call packages,coverage)
-	@./scripts/coverage $(BIN)/python $(TEST_ARGUMENTS)
+	@./scripts/coverage $(BIN)/python $(PARALLEL) $(TEST_ARGUMENTS)
 
 test-matrix:
 	@./scripts/install-missing $(PYTHON) memcached:memcached gcc:gcc Python.h:python3-dev debootstrap:debootstrap ip:iproute2
