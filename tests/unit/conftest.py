@@ -1,16 +1,40 @@
-"""What several unit tests use."""
+"""Fixtures of the unit tests. tests/README.md says how they are arranged."""
 
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from gmproxy import internal_errors
+
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two sockets that are connected and never wait."""
+    """The two ends of a socket pair, non-blocking."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
         theirs.setblocking(False)
         yield ours, theirs
+
+
+class InternalErrors:
+    """A call returns how many internal errors there were since the test began. `may_occur`: True once it was called, or the test says so."""
+
+    def __init__(self) -> None:
+        self.may_occur = False
+
+    def __call__(self) -> int:
+        self.may_occur = True
+        return internal_errors.count()
+
+
+@pytest.fixture(autouse=True)
+def internal_errors_counted() -> Iterator[InternalErrors]:
+    """Counts the internal errors of each test. A test that expects some checks how many; any other must have none."""
+    internal_errors.forget()
+    counted = InternalErrors()
+    yield counted
+    count = internal_errors.count()
+    internal_errors.forget()
+    assert counted.may_occur or count == 0, f"{count} internal errors, which the log shows"

@@ -10,7 +10,6 @@ from gevent import socket
 from support.requests import request_for
 from support.routes import Client
 
-from gmproxy import internal_errors
 from gmproxy.backend import connect
 from gmproxy.backend.backend import Backend
 from gmproxy.backend.connection import BackendConnection
@@ -24,13 +23,6 @@ from gmproxy.protocol import request as message
 from gmproxy.protocol.key_list import KeyList
 from gmproxy.protocol.request import INTERNAL_ERROR
 from gmproxy.routing.router import Router
-
-
-@pytest.fixture(autouse=True)
-def from_zero():
-    internal_errors.forget()
-    yield
-    internal_errors.forget()
 
 
 class Raises(message.ReplySink):
@@ -87,24 +79,24 @@ def test_a_failure_reaches_the_owner_once():
     assert client.heard == [(TIMEOUT, "a:1")] and request.error == TIMEOUT
 
 
-def test_for_an_owner_that_fails_on_a_failure_its_client_gets_an_error():
+def test_for_an_owner_that_fails_on_a_failure_its_client_gets_an_error(internal_errors_counted):
     client = Client()
     request = request_for(b"get k\r\n")
     request.sink = owner = Raises(client)
     assert request.fail(TIMEOUT, "a:1") is client
-    assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors.count() == 1
+    assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors_counted() == 1
 
 
-def test_for_an_owner_that_fails_its_client_gets_an_error():
+def test_for_an_owner_that_fails_its_client_gets_an_error(internal_errors_counted):
     client = Client()
     request = request_for(b"get k\r\n")
     request.sink = owner = Raises(client)
     request.reply = b"END\r\n"
     request.complete()
-    assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors.count() == 1
+    assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors_counted() == 1
 
 
-def test_for_a_session_that_fails_on_a_failure_too():
+def test_for_a_session_that_fails_on_a_failure_too(internal_errors_counted):
     """It renders what stands in the request then."""
 
     class Session(Client):
@@ -119,6 +111,7 @@ def test_for_a_session_that_fails_on_a_failure_too():
     request = request_for(b"get k\r\n")
     request.sink = client
     assert request.fail(TIMEOUT, "a:1") is client and client.heard == [INTERNAL_ERROR]
+    assert internal_errors_counted() == 1
 
 
 # -- a link
@@ -167,7 +160,7 @@ def peer():
     made.close()
 
 
-def test_an_owner_that_fails_costs_the_others_nothing(peer):
+def test_an_owner_that_fails_costs_the_others_nothing(peer, internal_errors_counted):
     clients = [Client() for _ in range(3)]
     owners = [clients[0], Raises(clients[1]), clients[2]]
     for number, owner in enumerate(owners):
@@ -176,10 +169,10 @@ def test_an_owner_that_fails_costs_the_others_nothing(peer):
     peer.server.sendall(b"END\r\n" * 3)
     peer.turn()
     assert [client.heard for client in clients] == [[b"END\r\n"], [INTERNAL_ERROR], [b"END\r\n"]]
-    assert not peer.link.closed and internal_errors.count() == 1
+    assert not peer.link.closed and internal_errors_counted() == 1
 
 
-def test_an_internal_error_about_a_server_names_it_and_its_pool(monkeypatch, caplog):
+def test_an_internal_error_about_a_server_names_it_and_its_pool(monkeypatch, caplog, internal_errors_counted):
     def fail(*arguments):
         raise ValueError("a fault of the test")
 
@@ -191,11 +184,12 @@ def test_an_internal_error_about_a_server_names_it_and_its_pool(monkeypatch, cap
     backend.close()
     assert "internal error where=backend.connect server=127.0.0.1:1 pool=beta" in caplog.text
     (record,) = [record for record in caplog.records if record.name == "gmproxy" and record.levelname == "ERROR"]
+    assert internal_errors_counted() == 1
     assert (event := parse_record(record))["server"] == "127.0.0.1:1" and event["pool"] == "beta"
 
 
 @pytest.mark.parametrize("reason", [TIMEOUT, CLOSED, RESET, PROTOCOL])
-def test_nor_when_the_link_ends(peer, reason):
+def test_nor_when_the_link_ends(peer, reason, internal_errors_counted):
     clients = [Client() for _ in range(3)]
     owners = [clients[0], Raises(clients[1]), clients[2]]
     for number, owner in enumerate(owners):
@@ -204,9 +198,10 @@ def test_nor_when_the_link_ends(peer, reason):
     peer.link.fail(reason)
     failed = (reason, "127.0.0.1:1")
     assert [client.heard for client in clients] == [[failed], [INTERNAL_ERROR], [failed]]
+    assert internal_errors_counted() == 1
 
 
-def test_a_meter_that_fails_costs_no_reply(peer):
+def test_a_meter_that_fails_costs_no_reply(peer, internal_errors_counted):
     def tell(request, seconds):
         raise ZeroDivisionError
 
@@ -216,7 +211,7 @@ def test_a_meter_that_fails_costs_no_reply(peer):
     peer.turn()
     peer.server.sendall(b"END\r\n")
     peer.turn()
-    assert client.heard == [b"END\r\n"] and internal_errors.count() == 1 and not peer.link.closed
+    assert client.heard == [b"END\r\n"] and internal_errors_counted() == 1 and not peer.link.closed
 
 
 def test_a_server_is_not_to_blame_for_an_error_of_ours(peer):

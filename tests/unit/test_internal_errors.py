@@ -11,13 +11,6 @@ from gmproxy import internal_errors
 from gmproxy.errors import StartError
 
 
-@pytest.fixture(autouse=True)
-def from_zero():
-    internal_errors.forget()
-    yield
-    internal_errors.forget()
-
-
 @pytest.fixture
 def records():
     """What the log of gmproxy gets."""
@@ -34,32 +27,32 @@ def fail():
     raise KeyError("x")
 
 
-def test_it_is_counted_and_logged_with_its_traceback(records):
+def test_it_is_counted_and_logged_with_its_traceback(records, internal_errors_counted):
     try:
         fail()
     except KeyError:
         internal_errors.record("link.take")
-    assert internal_errors.count() == 1
+    assert internal_errors_counted() == 1
     assert records[0].getMessage() == "internal error where=link.take"
     assert records[0].exc_info[0] is KeyError
 
 
-def test_a_guarded_call_returns_what_it_returns_and_never_raises(records):
+def test_a_guarded_call_returns_what_it_returns_and_never_raises(records, internal_errors_counted):
     assert internal_errors.guarded("place", lambda one, two: one + two)(1, two=2) == 3
     assert internal_errors.guarded("place", fail)() is None
-    assert internal_errors.count() == len(records) == 1
+    assert internal_errors_counted() == len(records) == 1
 
 
-def test_what_ends_a_greenlet_is_no_error():
+def test_what_ends_a_greenlet_is_no_error(internal_errors_counted):
     def end():
         raise SystemExit
 
     with pytest.raises(SystemExit):
         internal_errors.guarded("place", end)()
-    assert internal_errors.count() == 0
+    assert internal_errors_counted() == 0
 
 
-def test_a_log_that_fails_changes_nothing():
+def test_a_log_that_fails_changes_nothing(internal_errors_counted):
     handler = logging.Handler()
     handler.emit = lambda record: fail()
     log = logging.getLogger("gmproxy")
@@ -68,7 +61,7 @@ def test_a_log_that_fails_changes_nothing():
         internal_errors.guarded("place", fail)()
     finally:
         log.removeHandler(handler)
-    assert internal_errors.count() == 1
+    assert internal_errors_counted() == 1
 
 
 IN_A_WORKER = """
@@ -102,13 +95,13 @@ def test_what_a_greenlet_does_not_catch_is_recorded_and_not_printed():
     assert "failed with" not in done.stderr  # gevent's own words
 
 
-def test_each_step_is_attempted(caplog):
+def test_each_step_is_attempted(caplog, internal_errors_counted):
     made = []
     attempts = internal_errors.Attempts("here")
     attempts.make(made.append, 1)
     attempts.make({}.__getitem__, "absent")
     attempts.make(made.append, 2)
-    assert made == [1, 2]
+    assert made == [1, 2] and internal_errors_counted() == 1
     assert "internal error where=here" in caplog.text
     with pytest.raises(StartError, match="internal error: KeyError"):
         attempts.end()

@@ -14,7 +14,6 @@ from support.observers import RecordingObserver
 from support.requests import request_for
 from support.routes import Client, UnconnectedServer, options_of
 
-from gmproxy import internal_errors
 from gmproxy.backend import backend as module
 from gmproxy.backend import connect, health_check
 from gmproxy.backend.backend import Backend
@@ -30,16 +29,6 @@ SET = b"set k 0 0 1\r\nx\r\n"
 #: Requests on one connection, and bytes beside one value (gmproxy/backend/backend.py has them as C constants).
 MAX_WAITING = 16384
 MAX_BACKLOG = 64 * 1024 * 1024
-
-
-@pytest.fixture(autouse=True)
-def internal_errors_counted():
-    """Calls that fail in gmproxy itself: none, unless the test says how many."""
-    internal_errors.forget()
-    expected = SimpleNamespace(count=0)
-    yield expected
-    assert internal_errors.count() == expected.count
-    internal_errors.forget()
 
 
 @pytest.fixture
@@ -246,7 +235,7 @@ def test_an_exception_while_connecting_is_no_failure_of_the_server(backend, serv
     client = send(backend, GET)
     wait_until(lambda: client.heard)
     assert client.heard == [(CONNECTING, LABEL)] and backend.health.failures == 0
-    internal_errors_counted.count = 1
+    assert internal_errors_counted() == 1
 
 
 def test_what_gmproxy_lacks_is_no_failure_of_the_server_and_is_logged_now_and_then(backend, servers, monkeypatch, caplog):
@@ -419,7 +408,7 @@ def test_an_observer_that_raises_hinders_no_ejection(backend, servers, observer,
     clients, _ = connected(backend, servers, count=3)
     open_connections(backend)[0].fail(TIMEOUT)
     assert backend.health.ejected and [client.heard for client in clients] == [[(TIMEOUT, LABEL)]] * 3
-    internal_errors_counted.count = 1
+    assert internal_errors_counted() == 1
 
 
 # -- keys that may be stale
@@ -501,7 +490,7 @@ def test_whatever_fails_of_a_close_the_rest_is_done(backend, servers, monkeypatc
         assert not backend.close()
     assert open_connections(backend) == []
     assert backend.close()
-    internal_errors_counted.count = 1
+    assert internal_errors_counted() == 1
 
 
 def test_counters_begin_anew(backend, servers):

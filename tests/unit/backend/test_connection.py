@@ -12,7 +12,6 @@ from support.connections import PairedConnection, RecordingSession, received, ru
 from support.packets import OPCODES, packet
 from support.requests import request_for
 
-from gmproxy import internal_errors
 from gmproxy.backend import connection as module
 from gmproxy.errors import CLOSED, EJECTED, PROTOCOL, RESET, TIMEOUT
 
@@ -39,16 +38,6 @@ def opening():
     made = PairedConnection(attached=False)
     yield made
     made.close()
-
-
-@pytest.fixture(autouse=True)
-def internal_errors_counted():
-    """Calls that fail in gmproxy itself: none, unless the test says how many."""
-    internal_errors.forget()
-    expected = SimpleNamespace(count=0)
-    yield expected
-    assert internal_errors.count() == expected.count
-    internal_errors.forget()
 
 
 def gets(count):
@@ -165,7 +154,7 @@ def test_a_session_that_cannot_be_resumed_gives_up_and_the_others_go_on(pair, in
     pair.reply(MISS * 2)
     assert (failing.calls, other.calls) == (calls, ["resume"])
     assert not pair.connection.closed
-    internal_errors_counted.count = len(raises)
+    assert internal_errors_counted() == len(raises)
 
 
 def test_a_long_reply_lets_others_have_a_turn_and_arrives_whole(pair):
@@ -393,7 +382,7 @@ def test_a_socket_that_cannot_be_kept_half_closed_is_closed(pair, internal_error
     assert [sock.fileno() for sock in sockets] == [-1]
     assert pair.owner.outcome_of(request)[0] == "failed"
     pair.owner.half_closed = []
-    internal_errors_counted.count = 1
+    assert internal_errors_counted() == 1
 
 
 # -- an owner that raises
@@ -407,7 +396,7 @@ def test_a_reply_on_which_the_owner_raises_costs_that_request_alone(pair, intern
     pair.reply(values(3)[1] + values(3)[2])
     assert outcomes(pair, requests) == [("abandoned", None), ("answered", values(3)[1]), ("answered", values(3)[2])]
     assert not pair.connection.closed
-    internal_errors_counted.count = 1
+    assert internal_errors_counted() == 1
 
 
 @pytest.mark.parametrize(
@@ -422,7 +411,7 @@ def test_an_owner_that_raises_when_a_connection_fails_keeps_no_request(pair, int
     pair.connection.fail(TIMEOUT)
     assert [result[0] for result in outcomes(pair, requests)] == [outcome] * 3
     assert session.calls == ["resume"] and pair.connection.closed
-    internal_errors_counted.count = errors
+    assert internal_errors_counted() == errors
 
 
 # -- timeouts

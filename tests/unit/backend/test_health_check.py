@@ -10,7 +10,6 @@ import gevent
 import pytest
 from support.timing import TICK
 
-from gmproxy import internal_errors
 from gmproxy.backend import health_check, recovery
 from gmproxy.backend.health import EJECTED, PROBING, Health
 from gmproxy.backend.invalidations import PendingInvalidations
@@ -252,13 +251,6 @@ def test_in_the_log_once_in_a_while(backend, catch_up, caplog):
 # -- what goes wrong
 
 
-@pytest.fixture
-def faults():
-    """How many faults of our own were recorded since."""
-    before = internal_errors.count()
-    return lambda: internal_errors.count() - before
-
-
 def tick(keeper):
     """Do what is due, to its end."""
     keeper.tick(monotonic())
@@ -294,26 +286,26 @@ def test_a_probe_in_vain_that_ejects_is_announced(backend, server, keeper):
 
 
 @pytest.mark.parametrize("fault", [ValueError("a fault of the test"), AssertionError()])
-def test_a_fault_of_our_own_in_a_probe_is_recorded_and_has_no_result(backend, server, keeper, faults, fault):
+def test_a_fault_of_our_own_in_a_probe_is_recorded_and_has_no_result(backend, server, keeper, internal_errors_counted, fault):
     """Whatever is raised, wherever: nothing counts against the server, and it is probed again."""
     backend.health.failed(monotonic(), 2, hangs=True)
     server.meanwhile = fails_with(fault)
     for number in range(1, 4):
         wait_until_due(backend)
         tick(keeper)
-        assert (faults(), backend.troubles, backend.health.failures) == (number, [], 2)
+        assert (internal_errors_counted(), backend.troubles, backend.health.failures) == (number, [], 2)
     server.meanwhile = lambda server: None
     wait_until_due(backend)
     tick(keeper)
     assert not backend.health.probe_is_due(monotonic() + 1000)
 
 
-def test_an_ejected_server_is_probed_again_after_a_fault_of_our_own(backend, server, keeper, faults):
+def test_an_ejected_server_is_probed_again_after_a_fault_of_our_own(backend, server, keeper, internal_errors_counted):
     backend.health.failed(monotonic(), 3)
     server.meanwhile = fails_with(ValueError("a fault of the test"))
     wait_until_due(backend)
     tick(keeper)
-    assert faults() == 1
+    assert internal_errors_counted() == 1
     server.meanwhile = lambda server: None
     wait_until_due(backend)
     tick(keeper)
@@ -333,13 +325,13 @@ def test_a_probe_that_is_ended_from_outside(backend, server, keeper):
 
 
 @pytest.mark.parametrize("lack", [LocalError(OVERLOAD, "Too many open files"), LocalError(CONNECTING, "name: no answer")])
-def test_a_probe_that_cannot_be_made_has_no_result(backend, server, keeper, faults, lack):
+def test_a_probe_that_cannot_be_made_has_no_result(backend, server, keeper, internal_errors_counted, lack):
     backend.health.failed(monotonic(), 2, hangs=True)
     server.meanwhile = fails_with(lack)
     for _ in range(3):
         wait_until_due(backend)
         tick(keeper)
-    assert (faults(), backend.troubles, backend.health.failures) == (0, [], 2)
+    assert (internal_errors_counted(), backend.troubles, backend.health.failures) == (0, [], 2)
 
 
 def test_for_want_of_a_descriptor_nothing_is_deleted_and_nobody_blamed(backend, server, catch_up):
@@ -350,13 +342,13 @@ def test_for_want_of_a_descriptor_nothing_is_deleted_and_nobody_blamed(backend, 
     assert backend.troubles == []
 
 
-def test_a_fault_of_our_own_while_catching_up(backend, server, keeper, faults):
+def test_a_fault_of_our_own_while_catching_up(backend, server, keeper, internal_errors_counted):
     """It is recorded, the keys stay, and it is tried again after a while."""
     backend.misses(b"a")
     server.meanwhile = fails_with(ValueError("a fault of the test"))
     tick(keeper)
     tick(keeper)
-    assert faults() == 1 and backend.behind and b"a" in backend.invalidations
+    assert internal_errors_counted() == 1 and backend.behind and b"a" in backend.invalidations
     server.meanwhile = lambda server: None
     gevent.sleep(recovery.CATCH_UP_AGAIN)
     tick(keeper)

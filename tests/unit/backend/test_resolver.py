@@ -206,9 +206,10 @@ def test_no_thread_can_be_started(names, monkeypatch):
     assert trouble(names) == (OVERLOAD, "name: can't start new thread")
 
 
-def test_a_fault_of_our_own_is_no_hang(names, resolver):
+def test_a_fault_of_our_own_is_no_hang(names, resolver, internal_errors_counted):
     resolver.answers = [ValueError("a fault of the test")]
     assert trouble(names)[0] == CONNECTING
+    assert internal_errors_counted() == 1
 
 
 # -- order

@@ -9,7 +9,6 @@ import gevent
 import pytest
 from gevent import socket
 
-from gmproxy import internal_errors
 from gmproxy.client.listener import Farewells, Listener
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.system.descriptors import MAX_FAREWELLS
@@ -94,14 +93,6 @@ def test_a_unix_socket_has_none_of_that(tmp_path):
             gevent.sleep(0.01)
     os.close(listener.service.clients[0])
     listener.stop()
-
-
-@pytest.fixture
-def internal_errors_counted():
-    """internal_errors_counted(): how many since the test began."""
-    internal_errors.forget()
-    yield internal_errors.count
-    internal_errors.forget()
 
 
 def is_closed(sock):

@@ -7,7 +7,6 @@ import gevent
 import pytest
 from gevent import socket
 
-from gmproxy import internal_errors
 from gmproxy.client.idle import IdleClients
 from gmproxy.client.poller import ClientPoller
 from gmproxy.transport.epoll import MAX_EVENTS
@@ -109,7 +108,7 @@ def test_the_idle_clients_of_a_pool(poller, sessions, pairs):
     )
 
 
-def test_a_client_that_cannot_be_woken_costs_nobody_else(poller, pairs):
+def test_a_client_that_cannot_be_woken_costs_nobody_else(poller, pairs, internal_errors_counted):
     woken = []
 
     def wake(fd, hung_up, idle):
@@ -117,7 +116,6 @@ def test_a_client_that_cannot_be_woken_costs_nobody_else(poller, pairs):
         if len(woken) == 1:
             raise RuntimeError("no session")
 
-    internal_errors.forget()
     ends = pairs(3)
     idle = IdleClients(SimpleNamespace(wake=wake), TEXT, False)
     for _, fd in ends:
@@ -126,8 +124,7 @@ def test_a_client_that_cannot_be_woken_costs_nobody_else(poller, pairs):
         speaks.send(b"x")
     soon()
     assert sorted(woken) == sorted(fd for _, fd in ends)
-    assert internal_errors.count() == 1
-    internal_errors.forget()
+    assert internal_errors_counted() == 1
 
 
 def test_who_cannot_be_watched_is_not_here(poller, sessions, pairs):

@@ -7,7 +7,6 @@ import gevent
 import pytest
 from gevent import socket
 
-from gmproxy import internal_errors
 from gmproxy.client.context import PoolContext
 from gmproxy.client.poller import poller_of_process
 from gmproxy.client.sessions import CLIENTS_PER_CONNECTION, ROUND_INTERVAL, SESSIONS_PER_TICK
@@ -181,14 +180,6 @@ def test_the_rest_of_a_request_that_was_cut_off_concerns_nobody_else(clients):
 
 
 # -- whatever raises costs the client that it concerns
-
-
-@pytest.fixture
-def internal_errors_counted():
-    """internal_errors_counted(): how many since the test began."""
-    internal_errors.forget()
-    yield internal_errors.count
-    internal_errors.forget()
 
 
 def is_closed(sock):

@@ -3,15 +3,7 @@
 import gevent
 import pytest
 
-from gmproxy import internal_errors
 from gmproxy.monitoring.admin_server import CachedResult
-
-
-@pytest.fixture(autouse=True)
-def errors():
-    internal_errors.forget()
-    yield
-    internal_errors.forget()
 
 
 class Maker:
@@ -51,13 +43,13 @@ def test_who_asks_and_goes_takes_nothing_from_the_others():
     assert second.get(timeout=10) == {"number": 1}
 
 
-def test_where_it_cannot_be_made_those_who_asked_hear_of_it_and_the_next_one_is_tried():
+def test_where_it_cannot_be_made_those_who_asked_hear_of_it_and_the_next_one_is_tried(internal_errors_counted):
     make = Maker()
     kept = CachedResult(make, 60)
     make.trouble = RuntimeError("trouble")
     for _ in range(2):
         with pytest.raises(LookupError):
             kept.get()
-    assert internal_errors.count() == 2
+    assert internal_errors_counted() == 2
     make.trouble = None
     assert kept.get() == {"number": 3}

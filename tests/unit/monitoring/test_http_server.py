@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import gevent.socket
 import pytest
 
-from gmproxy import internal_errors
 from gmproxy.monitoring import http_server
 from gmproxy.monitoring.admin_server import AdminServer, is_known
 
@@ -152,10 +151,10 @@ def test_an_idle_connection_is_closed(server, monkeypatch):
     assert talk(server, b"", ends=False) == ""
 
 
-def test_a_client_that_does_not_read_is_closed(server, monkeypatch, capfd):
+def test_a_client_that_does_not_read_is_closed(server, monkeypatch, capfd, internal_errors_counted):
     monkeypatch.setattr(http_server, "WRITE_TIMEOUT", 0.05)
     server.application = lambda environ, start_response: start_response("200 OK", []) and [b"x" * 10_000_000]
-    before = internal_errors.count()
+    before = internal_errors_counted()
     client, ours = gevent.socket.socketpair()
     with gevent.Timeout(PATIENCE), client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -163,7 +162,7 @@ def test_a_client_that_does_not_read_is_closed(server, monkeypatch, capfd):
         (greenlet,) = server._open
         greenlet.join()
     assert not server._open
-    assert internal_errors.count() == before
+    assert internal_errors_counted() == before
     assert capfd.readouterr() == ("", "")
 
 
@@ -187,27 +186,27 @@ def test_the_longest_inactive_connection_makes_room(server):
         assert list(server._open) == [second]
 
 
-def test_what_the_application_raises_ends_the_connection_and_is_counted(server, capfd, caplog):
-    before = internal_errors.count()
+def test_what_the_application_raises_ends_the_connection_and_is_counted(server, capfd, caplog, internal_errors_counted):
+    before = internal_errors_counted()
     assert talk(server, b"GET /fault HTTP/1.1\r\nHost: a\r\n\r\n") == ""
-    assert internal_errors.count() == before + 1
+    assert internal_errors_counted() == before + 1
     assert "internal error where=accept.serve" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_fault_behind_a_path_is_answered_500_without_its_traceback(server, caplog):
+def test_a_fault_behind_a_path_is_answered_500_without_its_traceback(server, caplog, internal_errors_counted):
     admin = AdminServer(None)
     admin._config = SimpleNamespace(admin="127.0.0.1:1", admin_host="")
     admin._paths["/fault"] = lambda query: 1 / 0
     server.application = admin._application
-    before = internal_errors.count()
+    before = internal_errors_counted()
     request = b"GET /fault HTTP/1.1\r\nHost: localhost\r\n\r\n"
     answers = talk(server, request + request.replace(b"GET", b"HEAD"))
     assert statuses(answers) == ["500", "500"], "and the connection goes on"
     assert answers.count("internal error: see the log\n") == 1
     assert "Zero" not in answers
     assert answers.count("Content-Length: 28\r\n") == 2
-    assert internal_errors.count() == before + 2
+    assert internal_errors_counted() == before + 2
     assert "internal error where=admin.answer" in caplog.text
 
 

@@ -7,7 +7,6 @@ import socket
 
 import pytest
 
-from gmproxy import internal_errors
 from gmproxy.process import control_server
 from gmproxy.process.peer import CLOSED, Peer
 from gmproxy.system.select_loop import SelectLoop
@@ -19,10 +18,8 @@ STALL_TIMEOUT = 0.05
 @pytest.fixture
 def loop():
     made = SelectLoop()
-    internal_errors.forget()
     yield made
     made.close()
-    internal_errors.forget()
 
 
 def turn(loop):
@@ -151,7 +148,7 @@ def test_one_who_has_gone(loop, ends):
     assert one.lost == other.lost == [CLOSED]
 
 
-def test_a_fault_in_what_hears_it_costs_that_peer_alone(loop, ends):
+def test_a_fault_in_what_hears_it_costs_that_peer_alone(loop, ends, internal_errors_counted):
     one, other = ends(), ends()
 
     def fail(message):
@@ -162,7 +159,7 @@ def test_a_fault_in_what_hears_it_costs_that_peer_alone(loop, ends):
     other.other.send(b"{}\n")
     turn(loop)
     assert (one.lost, other.lost, other.heard) == (["internal error"], [], [{}])
-    assert internal_errors.count() == 1
+    assert internal_errors_counted() == 1
 
 
 def test_last_words(ends):
@@ -247,7 +244,7 @@ def test_further_questions_wait_until_some_are_answered(loop, asked, connect):
         turn(loop)
 
 
-def test_a_fault_of_ours_is_told_to_the_one_who_asks(loop, asked, connect):
+def test_a_fault_of_ours_is_told_to_the_one_who_asks(loop, asked, connect, internal_errors_counted):
     def fail(*question):
         raise KeyError("x")
 
@@ -256,7 +253,7 @@ def test_a_fault_of_ours_is_told_to_the_one_who_asks(loop, asked, connect):
     one.send(QUESTION * 2)
     turn(loop)
     assert one.recv(1000) == b'{"error": "KeyError(\'x\')"}\n' * 2
-    assert internal_errors.count() == 2
+    assert internal_errors_counted() == 2
     with pytest.raises(BlockingIOError):
         other.recv(1)
 

@@ -52,7 +52,7 @@ INCR = b"incr k 1\r\n"
 STORED = b"STORED\r\n"
 
 
-def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch):
+def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch, internal_errors_counted):
     """It is the change that is abandoned, not the copy of which nobody hears."""
 
     def fail(*arguments):
@@ -64,7 +64,7 @@ def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch):
     (copy,) = play.backup.sent
     play.fail(change)
     play.answer(copy, b"6\r\n")
-    assert play.client.heard == [INTERNAL_ERROR]
+    assert play.client.heard == [INTERNAL_ERROR] and internal_errors_counted() == 1
 
 
 # -- one change, in every order of events

@@ -6,7 +6,6 @@ import socket
 import pytest
 
 import gmproxy.system.select_loop
-from gmproxy import internal_errors
 from gmproxy.system.select_loop import SelectLoop
 
 
@@ -106,19 +105,11 @@ def test_again_and_again(loop):
 # -- what it calls raises
 
 
-@pytest.fixture
-def errors():
-    """Call it for the number of internal errors since the test began."""
-    internal_errors.forget()
-    yield internal_errors.count
-    internal_errors.forget()
-
-
 def fail():
     raise KeyError("x")
 
 
-def test_a_callback_that_raises_costs_nobody_else_anything(loop, pipes, errors):
+def test_a_callback_that_raises_costs_nobody_else_anything(loop, pipes, internal_errors_counted):
     called = []
     for (reading, writing), call in zip(pipes, (fail, lambda: called.append("read"))):
         loop.add_reader(reading, call, lambda: called.append("failed"))
@@ -127,18 +118,18 @@ def test_a_callback_that_raises_costs_nobody_else_anything(loop, pipes, errors):
     loop.call_later(0, lambda: called.append("due"))
     loop.run_once()
     assert sorted(called) == ["due", "failed", "read"]
-    assert errors() == 2
+    assert internal_errors_counted() == 2
 
 
-def test_what_is_to_be_done_then_may_raise_too(loop, pipes, errors):
+def test_what_is_to_be_done_then_may_raise_too(loop, pipes, internal_errors_counted):
     (reading, writing), _ = pipes
     loop.add_reader(reading, fail, fail)
     os.write(writing, b"x")
     loop.run_once()
-    assert errors() == 2
+    assert internal_errors_counted() == 2
 
 
-def test_one_that_raises_is_paused_if_nobody_says_what_to_do(loop, pipes, errors, monkeypatch):
+def test_one_that_raises_is_paused_if_nobody_says_what_to_do(loop, pipes, internal_errors_counted, monkeypatch):
     monkeypatch.setattr(gmproxy.system.select_loop, "PAUSE", 0.001)
     (reading, writing), _ = pipes
     called = []
@@ -151,7 +142,7 @@ def test_one_that_raises_is_paused_if_nobody_says_what_to_do(loop, pipes, errors
     loop.add_reader(reading, fail_once)
     os.write(writing, b"x")
     loop.run_once()
-    assert (called, loop.sources(), errors()) == ([1], [], 1)
+    assert (called, loop.sources(), internal_errors_counted()) == ([1], [], 1)
     while len(called) < 2:
         loop.run_once()
     assert loop.sources() == [reading]
@@ -168,9 +159,9 @@ def test_what_is_closed_in_a_pause_is_not_watched_again(loop, monkeypatch):
     assert loop.sources() == []
 
 
-def test_again_and_again_also_if_it_raises(loop, errors):
+def test_again_and_again_also_if_it_raises(loop, internal_errors_counted):
     loop.call_every(0.001, fail)
-    while errors() < 3:
+    while internal_errors_counted() < 3:
         loop.run_once()
 
 
