@@ -198,7 +198,7 @@ def test_a_port_in_use(memcached):
         (("--pid-file", "/no/such/directory/pid"), "/no/such/directory/pid"),
         (("--log-file", "/no/such/directory/log"), "/no/such/directory/log"),
         (("-f", "/no/such/directory/socket"), "/no/such/directory/socket"),
-        (("-f", "/etc/passwd"), "no socket"),
+        (("-f", "/etc/passwd"), "is not a socket"),
     ],
 )
 @pytest.mark.parametrize("program", ["gmproxy", "magent"])
