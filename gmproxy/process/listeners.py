@@ -45,7 +45,7 @@ class ListeningSockets:
         self.activated = False
         self.control: socket.socket | None = None
         self._control_path = ""
-        self._not_ours: set[str] = set()  # addresses of unix sockets whose files another process removes
+        self._not_removed: set[str] = set()  # addresses of unix sockets whose files are not this process's to remove
         self.report_to: int | None = None
         self.predecessor: int | None = None
         self.pid_keeper: tuple[str, int] | None = None
@@ -59,33 +59,33 @@ class ListeningSockets:
             for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)):
                 sock = _adopt(descriptor)
                 self.sockets[sockets.address_of(sock)] = sock
-        self._not_ours.update(self.sockets)
+        self._not_removed.update(self.sockets)
         if self.control is not None:
-            self._not_ours.add(self._control_path)
+            self._not_removed.add(self._control_path)
 
     def become_owner(self) -> None:
         """This process serves: from now on it removes the socket files made by its predecessor."""
         if not self.activated:
-            self._not_ours.clear()
+            self._not_removed.clear()
         elif self.control is not None:
-            self._not_ours.discard(self._control_path)
+            self._not_removed.discard(self._control_path)
 
-    def _take_over(self, facts: dict[str, Any]) -> None:
-        """`facts`: written by the predecessor in `handing_over`."""
-        self.activated = facts["activated"]
-        self.report_to = facts["report_to"]
-        self.predecessor = facts["pid"]
-        os.set_inheritable(facts["report_to"], False)
-        if facts.get("pid_keeper"):
-            path, descriptor = facts["pid_keeper"]
+    def _take_over(self, description: dict[str, Any]) -> None:
+        """`description`: written by the predecessor in `handing_over`."""
+        self.activated = description["activated"]
+        self.report_to = description["report_to"]
+        self.predecessor = description["pid"]
+        os.set_inheritable(description["report_to"], False)
+        if description.get("pid_keeper"):
+            path, descriptor = description["pid_keeper"]
             os.set_inheritable(descriptor, False)
             self.pid_keeper = path, descriptor
-        for address, descriptor in facts["sockets"].items():
+        for address, descriptor in description["sockets"].items():
             self.sockets[address] = _adopt(descriptor)
-        if facts["control"] is not None:
-            self.control = _adopt(facts["control"])
+        if description["control"] is not None:
+            self.control = _adopt(description["control"])
             # The kernel may know it by another name (sockets.bind_unix). Version 0.1.0 does not send the path.
-            self._control_path = facts.get("control_path") or self.control.getsockname()
+            self._control_path = description.get("control_path") or self.control.getsockname()
 
     def addresses_of(self, config: Config) -> list[str]:
         """The addresses at which clients of the pool `config` connect."""
@@ -127,8 +127,8 @@ class ListeningSockets:
 
     def unused(self, configs: Sequence[Config]) -> list[str]:
         """The addresses of open sockets that `configs` do not use."""
-        wanted = {*sockets.admin_addresses(configs[0]), *(address for config in configs for address in self.addresses_of(config))}
-        return [address for address in self.sockets if address not in wanted]
+        used = {*sockets.admin_addresses(configs[0]), *(address for config in configs for address in self.addresses_of(config))}
+        return [address for address in self.sockets if address not in used]
 
     def close_unused(self, configs: Sequence[Config]) -> None:
         """Close the sockets that `configs` do not use."""
@@ -138,7 +138,7 @@ class ListeningSockets:
     def _close(self, address: str, sock: socket.socket) -> None:
         """Close `sock`, and remove its file if it is a unix socket of this process."""
         sock.close()
-        if address not in self._not_ours:
+        if address not in self._not_removed:
             sockets.remove_unix_socket(address)
 
     def close_to_clients(self, config: Config) -> None:
@@ -159,7 +159,7 @@ class ListeningSockets:
         if self.control is not None:
             self.sockets[self._control_path] = self.control
         if successor:
-            self._not_ours.update(self.sockets)
+            self._not_removed.update(self.sockets)
         for address, sock in self.sockets.items():
             self._close(address, sock)
         self.sockets = {}
@@ -171,7 +171,7 @@ class ListeningSockets:
         them over. It sends its start report to the descriptor `report_to`. `pid_keeper`: as the attribute."""
         descriptors = {address: sock.fileno() for address, sock in self.sockets.items()}
         control = self.control.fileno() if self.control else None
-        facts = {
+        description = {
             "sockets": descriptors,
             "control": control,
             "control_path": self._control_path,
@@ -186,7 +186,7 @@ class ListeningSockets:
         try:
             for descriptor in inherited:
                 os.set_inheritable(descriptor, True)
-            yield {HANDED_OVER: json.dumps(facts)}
+            yield {HANDED_OVER: json.dumps(description)}
         finally:
             for descriptor in inherited:
                 os.set_inheritable(descriptor, False)

@@ -141,34 +141,34 @@ class Master(WorkerGroup):
 
     def _start(self, number: int, delay: float) -> None:
         """Fork the worker `number`. If it dies within STEADY seconds, another is started after `delay` seconds. Raises OSError."""
-        ours, theirs = socket.socketpair()
+        master_end, worker_end = socket.socketpair()
         caught: set[int] = {*self._supervisor.signals, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, caught)  # until the child has its own handlers
         try:
             pid = os.fork()
             if not pid:
-                self._run_worker(number, ours, theirs, caught)
+                self._run_worker(number, master_end, worker_end, caught)
         except OSError:
-            ours.close()
+            master_end.close()
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
-            theirs.close()
+            worker_end.close()
         child = Child(pid, number, delay)
         try:
-            child.connect(self.loop, ours, self._on_message)
+            child.connect(self.loop, master_end, self._on_message)
         except Exception:
             child.kill()  # it cannot receive commands
-            ours.close()
+            master_end.close()
             raise
         self._children[pid] = child
 
-    def _run_worker(self, number: int, ours: socket.socket, theirs: socket.socket, caught: set[int]) -> NoReturn:
+    def _run_worker(self, number: int, master_end: socket.socket, worker_end: socket.socket, caught: set[int]) -> NoReturn:
         """In the child: serve until the master ends it, and exit. An error is sent to the master over the channel."""
         status = 1
-        channel = control_socket.Channel(theirs, takes_sockets=True)
+        channel = control_socket.Channel(worker_end, takes_sockets=True)
         try:
-            ours.close()
+            master_end.close()
             self._close_inherited()
             RECENT_EVENTS.clear()
             logging_setup.forget_dropped()
@@ -232,7 +232,7 @@ class Master(WorkerGroup):
         except Exception:
             internal_errors.record("master.on_message")
             if not child.ready:
-                child.kill()  # its report is lost; that of the next one is not
+                child.kill()  # its report is lost, so it would never count as ready: replace it
 
     def _on_ready(self, child: Child) -> None:
         child.ready = True

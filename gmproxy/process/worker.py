@@ -173,9 +173,9 @@ class Worker:
         if now >= self._sum_up_at:
             self._sum_up_at = now + SUM_UP_EVERY
             attempts.make(self._sum_up)
-        attempts.make(self._close_left_pools)
+        attempts.make(self._close_drained_pools)
 
-    def _close_left_pools(self) -> None:
+    def _close_drained_pools(self) -> None:
         for pool in self._draining[:]:
             pool.drain_clients(after_next_reply=True)  # again, for clients that were being accepted when the pool was removed
             if not pool.clients():
@@ -197,7 +197,7 @@ class Worker:
                 slowest["command"],
                 slowest["key"],
             )
-        refused = {  # without those that had no connection: `backend failed` has been logged for them
+        refused = {  # without those for which no connection could be made: `backend not connected` is logged for them
             backend: backend.counters.errors[OVERLOAD] - backend.counters.not_connected
             for pool in self.pools.values()
             for backend in pool.backends

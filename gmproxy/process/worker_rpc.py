@@ -85,6 +85,7 @@ class Child:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
+        """Send SIGKILL, unless the worker has ended."""
         self.signal(signal.SIGKILL)
 
 
@@ -144,7 +145,7 @@ class WorkerRpc:
         attempts = Attempts("worker_rpc.on_death")
         attempts.make(self._totals.on_death, child.pid)
         for call in list(self._pending.values()):
-            attempts.make(self._count_out, call, child)
+            attempts.make(self._stop_waiting, call, child)
 
     def ping_all(self, then: Callable[[], Any]) -> None:
         """Call `then` if every ready worker replies within CALL_TIMEOUT; otherwise never."""
@@ -161,14 +162,16 @@ class WorkerRpc:
         if call is not None:
             call.results[child.pid] = result
             self._totals.record(call.command, call.arguments, child.pid, result)
-            self._count_out(call, child)
+            self._stop_waiting(call, child)
 
-    def _count_out(self, call: PendingCall, child: Child) -> None:
+    def _stop_waiting(self, call: PendingCall, child: Child) -> None:
+        """`child` has replied or died: close the call if it waits for no other worker."""
         call.waits_for.discard(child.pid)
         if not call.waits_for:
             self._close(call)
 
     def _close(self, call: PendingCall) -> None:
+        """End the call with the results that it has. It may be closed already."""
         if self._pending.pop(call.number, None) is not None:
             self._loop.cancel(call.timer)
             self._finish(call)

@@ -64,20 +64,20 @@ class PidKeeper:
         """Fork the process that keeps the pid file `path`, which has the pid of this process. Called before gevent is imported. Raises
         StartError."""
         try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            own_end, keeper_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            keeper_end.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             service = os.getpid()
             child = os.fork()
             if not child:
-                _detach_and_keep(path, service, theirs)
+                _detach_and_keep(path, service, keeper_end)
             _, status = os.waitpid(child, 0)
         except OSError as error:
             raise StartError(f"cannot keep pid file {path}: {error.strerror}") from None
-        theirs.close()
+        keeper_end.close()
         if status:
-            ours.close()
+            own_end.close()
             raise StartError(f"cannot keep pid file {path}: the process gmproxy-pid-file cannot be started")
-        return cls(path, ours.detach())
+        return cls(path, own_end.detach())
 
     @classmethod
     def taken_over(cls, path: str, handed_over: tuple[str, int] | None) -> "PidKeeper | None":
