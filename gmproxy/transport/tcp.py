@@ -31,12 +31,12 @@ def host_and_port(address: SocketAddress) -> str:
 
 
 def peer_name(fd: int) -> str:
-    """The peer of the connected socket `fd` as in log lines: "host:port", "unix" for a unix socket, "gone" if it has disconnected."""
+    """The peer of the connected socket `fd` as in log lines: "host:port", "unix" for a unix socket, or "disconnected"."""
     sock = socket.socket(fileno=fd)
     try:
         return host_and_port(sock.getpeername())
     except OSError:
-        return "gone"
+        return "disconnected"
     finally:
         sock.detach()
 
