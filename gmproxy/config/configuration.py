@@ -1,6 +1,6 @@
-"""From command line, environment and file to one frozen, checked Config.
+"""Reads command line, environment and files into one frozen, checked Config for each pool.
 
-The nearest wins: command line, environment (GMPROXY_NAME), file, default. Names come from the settings table alone.
+The command line overrides the environment (GMPROXY_NAME), this the file, this the default. All names come from the settings table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gmproxy.placement.server_spec import Server
 if TYPE_CHECKING:
 
     class Config:
-        """A frozen dataclass; its fields are made from the settings table, which a type checker cannot read."""
+        """A frozen dataclass whose fields are the rows of the settings table, which a type checker cannot evaluate."""
 
         __dataclass_fields__: ClassVar[dict[str, Any]]
         name: str
@@ -34,26 +34,32 @@ else:
     Config = dataclasses.make_dataclass("Config", ["name", *SETTINGS], frozen=True)
     Config.__doc__ = """The checked settings of one pool and of the process: an attribute for each row of the settings table.
 
-`name` is that of the pool, "" where the command line is the only one. Times are in seconds.
+`name` is the name of the pool, or "" without a file of pools. Times are in seconds.
 """
 
-#: The name of the only pool, where each needs one.
+#: Reported name of a pool without a name.
 UNNAMED = "default"
 
 
 def parse(
     arguments: Iterable[str], environment: Mapping[str, str], program: str = "gmproxy", compat: str = "gmproxy"
 ) -> tuple[list[Config], set[str]]:
-    """([Config of each pool], set of ACTIONS requested), from `arguments` (without the program's name) and `environment`.
+    """([the Config of each pool], the ACTIONS in the command line). `arguments`: without the name of the program; `compat`: the program that is
+    emulated unless the settings choose one.
 
-    Raises ConfigError. Prints and raises SystemExit(0) for --help and --version.
+    Raises ConfigError. For --help and --version it prints them and raises SystemExit(0).
     """
     source = ConfigSource(arguments, environment, program, compat)
     return source.load(), source.actions
 
 
 class ConfigSource:
-    """What the process was started with, to be read again at a reload: the same command line and environment, the files as they are then."""
+    """The command line and environment of the process, from which `load` reads the configuration at start-up and at each reload.
+
+    actions    the ACTIONS in the command line
+    files      paths of the files that were read
+    warnings   lines about what was read, for the log
+    """
 
     def __init__(self, arguments: Iterable[str], environment: Mapping[str, str], program: str = "gmproxy", compat: str = "gmproxy") -> None:
         self._arguments = list(arguments)
@@ -61,11 +67,11 @@ class ConfigSource:
         self._program = program
         self._compat = compat
         self.actions: set[str] = set()
-        self.files: list[str] = []  # that were read
-        self.warnings: list[str] = []  # about what was read, each a line
+        self.files: list[str] = []
+        self.warnings: list[str] = []
 
     def load(self) -> list[Config]:
-        """The Config of each pool; sets `actions`, `files` and `warnings`. Raises ConfigError."""
+        """Read the files again. Returns the Config of each pool, and sets `actions`, `files` and `warnings`. Raises ConfigError."""
         parser = parser_for(self._program)
         parsed = read_arguments(parser, self._arguments, self.environment, self._compat)
         self.actions = {action for action in ACTIONS if parsed[action]}
@@ -81,15 +87,15 @@ class ConfigSource:
 def read_arguments(
     parser: ArgumentParser, arguments: Sequence[str], environment: Mapping[str, str], compat: str = "gmproxy"
 ) -> dict[str, Any]:
-    """{name: value, or None where none is set}, of command line, environment and file. `compat`: who is emulated if they do not say. Raises
-    ConfigError."""
-    if environment.get("GMPROXY_CONFIG"):  # first, so that -c on the command line wins
+    """{name of a setting or option: value, or None if it is not set}, from command line, environment and file. `compat`: the program that is
+    emulated unless they choose one. Raises ConfigError."""
+    if environment.get("GMPROXY_CONFIG"):  # first, so that -c on the command line overrides it
         arguments = ["-c", environment["GMPROXY_CONFIG"], *arguments]
     settings = read_environment(environment)
-    parsed = vars(parser.parse_args(arguments, env_vars=settings))
+    parsed: dict[str, Any] = vars(parser.parse_args(arguments, env_vars=settings))
     typed = vars(parser.parse_args(arguments, env_vars={}, config_file_contents=""))
     for name in switched_off(settings):
-        if parsed[name] and not typed[name]:  # older ConfigArgParse (1.5.3) prefers a yes of the file to a no of the environment
+        if parsed[name] and not typed[name]:  # in ConfigArgParse 1.5.3, a yes in the file overrides a no in the environment
             parsed[name] = False
     error = parser.tolerated.error_unless_magent(parsed["compat"] or compat)
     if error:
@@ -102,7 +108,7 @@ def read_arguments(
 def make_configs(
     parsed: Mapping[str, Any], compat: str = "gmproxy", servers_needed: bool = True, warnings: list[str] | None = None
 ) -> list[Config]:
-    """The Config of each pool, made of what `read_arguments` returned and of defaults. `warnings` gets lines about them. Raises ConfigError."""
+    """The Config of each pool, from the result of `read_arguments` and the defaults. Appends to `warnings`. Raises ConfigError."""
     values: dict[str, Any] = {}
     warnings = [] if warnings is None else warnings
     for name, setting in SETTINGS.items():
@@ -123,10 +129,10 @@ def make_configs(
         return [config]
     for name in POOL_SETTINGS:
         if parsed[name] is not None:
-            raise ConfigError(f"{name} cannot stand beside a file of pools: it belongs into each pool")
+            raise ConfigError(f"{name} cannot be combined with pools: set it in each pool of that file")
     configs = []
     pools, skipped = nutcracker.read_pools(values["pools"], values["redis_pools"] == "skip")
-    warnings += [f"pool {name} is a redis pool: skipped, left to twemproxy" for name in skipped]
+    warnings += [f"pool {name} is a redis pool: not served (redis_pools = skip)" for name in skipped]
     for pool in pools:
         config = Config(name=pool.name, **(values | pool.settings))
         try:
@@ -138,20 +144,21 @@ def make_configs(
 
 
 def as_plain(config: Config) -> dict[str, Any]:
-    """`config` as what JSON can hold, for `from_plain`."""
+    """`config` as an object for JSON, for `from_plain` in a worker. It contains passwords."""
     lists = {name: [dataclasses.asdict(server) for server in getattr(config, name)] for name in LISTS}
     secrets = {name: getattr(config, name).as_plain() for name in CREDENTIALS if getattr(config, name)}
     return {**vars(config), **lists, **secrets}
 
 
 def from_plain(plain: Mapping[str, Any]) -> Config:
+    """The Config from the result of `as_plain`."""
     lists = {name: [Server(**server) for server in plain[name]] for name in LISTS}
     secrets = {name: credentials.from_plain(plain[name]) for name in CREDENTIALS if plain[name]}
     return Config(**{**plain, **lists, **secrets})
 
 
 def placement_for(config: Config, servers: Sequence[Server], live: Collection[int] | None = None) -> builder.Placement:
-    """The gmproxy.placement.builder.Placement of keys on `servers`, of which only the indexes `live` take part. Raises ConfigError."""
+    """The Placement of keys on `servers`. `live`: indexes of the servers that get keys; None: all. Raises ConfigError."""
     distribution = "magent-ketama" if config.ketama else config.distribution
     try:
         return builder.build(
@@ -168,16 +175,16 @@ def placement_for(config: Config, servers: Sequence[Server], live: Collection[in
 
 
 def _check(config: Config, servers_needed: bool = True) -> None:
-    """Check what concerns several settings together. Raises ConfigError."""
+    """Check the settings that depend on each other. Raises ConfigError."""
     if not config.server and servers_needed:
-        raise ConfigError("no server: say at least one with -s HOST:PORT")
+        raise ConfigError("no server: give at least one with server = HOST:PORT or -s HOST:PORT")
     if config.port == 0 and not config.unix_socket:
-        raise ConfigError("nothing to listen on: port is 0 and there is no unix socket (-f)")
+        raise ConfigError("nothing to listen on: port is 0 and unix_socket (-f) is not set")
     if config.ketama and (config.distribution or config.profile):
-        raise ConfigError("ketama (-k) is a choice of distribution itself: it cannot stand beside distribution or profile")
+        raise ConfigError("ketama (-k) cannot be combined with distribution or profile")
     if config.server_auth_file and config.backend_protocol == "text" and any(b" " in word for word in config.server_auth_file.single()):
         raise ConfigError(
-            f"{config.server_auth_file}: a blank in a user or password cannot be said in text: server_auth_file, backend_protocol"
+            f"{config.server_auth_file}: with backend_protocol = text the user name and the password must not contain a space (server_auth_file)"
         )
     for listed in filter(None, (config.server, config.backup)):
         placement_for(config, listed)

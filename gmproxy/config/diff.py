@@ -1,4 +1,4 @@
-"""What a new configuration changes: pure comparison of two lists of Config. Nothing is done here."""
+"""Compares the configurations before and after a reload. Has no effects itself."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -8,16 +8,17 @@ from gmproxy.config.configuration import Config
 from gmproxy.config.settings import SETTINGS
 from gmproxy.placement.server_spec import Server
 
-#: Settings that take effect at the start of the process only.
+#: Settings that take effect only when the process starts.
 NEEDS_RESTART = ("user", "group", "foreground", "daemon", "pid_file", "workers", "control")
 
 
 class ReloadPlan(NamedTuple):
-    """
-    configs   the Configs to serve from now on: the new ones, but with what needs a restart as it was
-    added     names of new pools; `removed`: of those that are no longer there
+    """The changes of a reload.
+
+    configs   the Configs to serve: the new ones, with the old values of the settings in `refused`
+    added     names of new pools; `removed`: names of pools that are no longer configured
     changed   {name of a pool that stays: names of its settings that differ}
-    refused   names of settings whose change needs a restart: they stay as they were
+    refused   names of changed settings that need a restart
     """
 
     configs: list[Config]
@@ -28,7 +29,7 @@ class ReloadPlan(NamedTuple):
 
 
 class HasLabel(Protocol):
-    """What has the address of a server."""
+    """Has the address of a server."""
 
     label: str
 
@@ -37,7 +38,7 @@ Labelled = TypeVar("Labelled", bound=HasLabel)
 
 
 def compare(old: Sequence[Config], new: Sequence[Config]) -> ReloadPlan:
-    """The ReloadPlan that leads from the Configs `old` to `new`. A pool is the same if it has the same name."""
+    """The ReloadPlan from the Configs `old` to `new`. Pools are identified by their names. Master, or the worker of a service with one process."""
     first = old[0]
     refused = [name for name in NEEDS_RESTART if getattr(new[0], name) != getattr(first, name)]
     unchanged = {name: getattr(first, name) for name in NEEDS_RESTART}
@@ -61,8 +62,8 @@ def differing(one: Config, other: Config) -> list[str]:
 
 
 def match_backends(backends: Iterable[Labelled], servers: Iterable[Server]) -> tuple[list[Labelled | None], list[Labelled]]:
-    """(the backend, or None, that stays for each of `servers`; the backends that have none). A server is the same if its address is: its
-    weight and name concern the ring only."""
+    """(for each of `servers` the backend with its address, or None; the backends that are left). Weight and name are not compared: they only
+    change the placement of keys."""
     left = list(backends)
     matched: list[Labelled | None] = []
     for server in servers:

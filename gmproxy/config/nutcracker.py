@@ -1,7 +1,7 @@
-"""twemproxy's nutcracker.yml: many pools, each a listen address with its own servers, read as it is.
+"""Reads twemproxy's nutcracker.yml: pools, each a listen address with its own servers.
 
-A pool may also set anything of our own settings table that is not a matter of the whole process, under its own name. Every mistake is
-reported with file, line and pool: the file is read as a tree of nodes that know their line.
+A pool may also have the settings of gmproxy that concern a pool, under their own names. The file is read as a tree of nodes with their line
+numbers, so that errors have file, line and pool.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import Server, parse_servers
 from gmproxy.protocol.numbers import plain_number
 
-#: twemproxy's defaults, where they differ from ours. Its timeout is "for ever": ours stays.
+#: twemproxy's defaults where they differ from gmproxy's. Not the timeout: twemproxy has none by default.
 TWEMPROXY_DEFAULTS = {
     "hash": "fnv1a_64",
     "distribution": "ketama",
@@ -26,36 +26,36 @@ TWEMPROXY_DEFAULTS = {
     "server_failure_limit": 2,
 }
 
-#: twemproxy takes any whole number for these. A value outside our bounds becomes the nearest bound.
+#: Keys for which twemproxy accepts any whole number -> the bounds of gmproxy. A value outside becomes the nearest bound.
 TWEMPROXY_NUMBERS = {
     "timeout": (1, 86_400_000),
     "backlog": (1, 65535),
     "max_connections": (0, 1_000_000),
-    "server_connections": (0, 1024),  # 0 is refused, there as here
+    "server_connections": (0, 1024),  # 0 is refused, as in twemproxy
     "server_retry_timeout": (1, 86_400_000),
     "server_failure_limit": (1, 1_000_000),
 }
 
-#: twemproxy's name -> ours, where they differ.
+#: Key -> name of the setting, where they differ.
 RENAMED = {"servers": "server", "backups": "backup", "client_connections": "max_connections", "unix_socket_mode": "unix_mode"}
 
-#: Keys that only a redis pool can have.
+#: Keys that only redis pools have.
 REDIS_KEYS = ("redis_auth", "redis_db")
 
-#: Keys for which twemproxy takes nothing but `true` and `false`, and those for which it wants some value.
+#: Keys for which twemproxy accepts only `true` and `false`, and those that must not be empty.
 TWEMPROXY_SWITCHES = ("redis", "tcpkeepalive", "preconnect", "auto_eject_hosts")
 TWEMPROXY_WORDS = ("hash", "hash_tag", "distribution")
 
-#: An address in `servers` ends in a weight, which twemproxy wants up to the largest it takes. The forms that are ours alone, unix:/path and
-#: [v6]:port, may do without.
+#: As in twemproxy, an entry of `servers` has a weight, up to MAX_WEIGHT. The forms unix:/path and [v6]:port, which twemproxy does not have, may
+#: omit it.
 WEIGHTED = re.compile(r"(/.*(?=:[0-9.]+$)|[^/].*:.*):(?P<weight>[^:/]+)")
 MAX_WEIGHT = (1 << 31) - 1
 OUR_FORMS = ("unix:", "[")
 
-#: Characters of a name to listen on. twemproxy looks the name up when it checks a file, and refuses `$NAME`.
+#: A host in `listen`. twemproxy looks the name up when it checks a file, and so refuses `$NAME`.
 HOST = re.compile(r"[A-Za-z0-9_.:%*\[\]-]+")
 
-#: Characters that YAML can escape, and that no setting has: they would break a line of the log, or a path.
+#: Control characters, which YAML can escape. No setting may contain them: they would break lines of the log.
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 #: The keys of a pool.
@@ -65,8 +65,7 @@ TWEMPROXY_DISTRIBUTIONS = ("ketama", "modula", "random")
 
 
 def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"], list[str]]:
-    """(the pools of the file `path`, names of its redis pools, which are skipped with `skip_redis`). Each pool has a `name` and `settings`,
-    {name: value} without what it leaves to our defaults, and can `refuse` them. Raises ConfigError."""
+    """(the pools in the file `path`, the names of its redis pools). Raises ConfigError, for a redis pool too unless `skip_redis`."""
     try:
         with open(path, encoding="utf-8") as file:
             root = yaml.compose(file)
@@ -91,7 +90,7 @@ def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"],
         if CONTROL.search(name):
             raise ConfigError(f"{path}:{line}: a control character in the name of a pool: {name!r}")
         if name in skipped or name in [pool.name for pool in pools]:
-            raise ConfigError(f"{path}:{line}: pool {name}: there are two of this name")
+            raise ConfigError(f"{path}:{line}: pool {name}: duplicate name of a pool")
         if skip_redis and _is_redis(node):
             skipped.append(name)
             continue
@@ -99,7 +98,7 @@ def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"],
         pools.append(pool)
         address = tuple(pool.settings[setting] for setting in ("listen", "port", "unix_socket") if setting in pool.settings)
         if address in addresses:
-            pool.refuse(pool.listen_node, f"listen: {pool.listen_node.value}: pool {addresses[address]} listens there")
+            pool.refuse(pool.listen_node, f"listen: {pool.listen_node.value}: pool {addresses[address]} listens on this address, too")
         addresses[address] = name
     if not pools:
         raise ConfigError(f"{path}: all pools are redis pools: gmproxy serves memcached pools only")
@@ -107,25 +106,29 @@ def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"],
 
 
 def _is_redis(node: yaml.Node) -> bool:
-    """True if the pool `node` says `redis: true`."""
+    """True if the pool `node` has `redis: true`."""
     return isinstance(node, yaml.MappingNode) and any(key.value == "redis" and value.value == "true" for key, value in node.value)
 
 
 def _syntax_error(path: str, error: Any) -> str:
-    """What PyYAML says, in the words of who wrote the file. The mistake may stand in the line before the one in which it shows."""
+    """PyYAML's error in terms of the file. PyYAML may report a mistake one line too late."""
     mark = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", None) or error)
     if "quoted scalar" in str(getattr(error, "context", "")):
         return f"{path}:{error.context_mark.line + 1}: a quote is not closed"
     if "\\t" in problem:
-        problem = "a tab: indent with blanks"
+        problem = "a tab: indent with spaces"
     elif "mapping values" in problem or "expected <block end>" in problem or "could not find expected ':'" in problem:
-        problem = "wrong indentation, or no colon and blank behind a key, in this line or the one before"
+        problem = "wrong indentation, or a key without a colon and a space after it, on this line or the one before"
     return f"{path}:{mark.line + 1}: {problem}" if mark else f"{path}: {problem}"
 
 
 class PoolReader:
-    """One pool of the file; reports mistakes with their line."""
+    """One pool of the file.
+
+    settings      {name: value} of the settings that the pool or twemproxy's defaults set
+    listen_node   the value of `listen`; `node`: the pool
+    """
 
     def __init__(self, path: str, name: str, node: yaml.Node) -> None:
         self.path = path
@@ -136,7 +139,7 @@ class PoolReader:
 
     def _read_settings(self) -> dict[str, Any]:
         if not isinstance(self.node, yaml.MappingNode):
-            self.refuse(self.node, "its keys (listen, servers, ...) must stand below it, indented")
+            self.refuse(self.node, "its keys (listen, servers, ...) must be indented below it")
         settings: dict[str, Any] = dict(TWEMPROXY_DEFAULTS)
         seen: dict[str, yaml.Node] = {}
         for key_node, node in self.node.value:
@@ -163,9 +166,7 @@ class PoolReader:
             self._read_listen(node, settings)
         elif key == "redis":
             if self._read_switch(key, node):
-                self.refuse(
-                    node, "redis: gmproxy serves memcached pools only; leave this one to twemproxy: --redis-pools skip serves the others"
-                )
+                self.refuse(node, "redis: gmproxy serves memcached pools only; to serve the other pools, set --redis-pools skip")
         elif key in REDIS_KEYS:
             self.refuse(key_node, f"{key}: gmproxy serves memcached pools only")
         else:
@@ -175,7 +176,7 @@ class PoolReader:
             settings[name] = self._read_servers(key, node) if SETTINGS[name].parse is servers else self._read_value(name, node)
 
     def _read_listen(self, node: yaml.Node, settings: dict[str, Any]) -> None:
-        """address:port, name:port, or a path with or without permissions."""
+        """address:port, name:port, or a path with optional permission bits."""
         text = self._scalar(node)
         if text.startswith("/"):
             path, _, mode = text.partition(" ")
@@ -192,9 +193,9 @@ class PoolReader:
 
     def _read_servers(self, key: str, node: yaml.Node) -> list[Server]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
-            self.refuse(node, f"{key}: expected a list of - host:port:weight [name]")
+            self.refuse(node, f"{key}: expected a list, each line '- host:port:weight [name]'")
         if node.flow_style and key == "servers":
-            self.refuse(node, "servers: twemproxy takes no [list]: write one server a line, after a dash")
+            self.refuse(node, "servers: a [list] is not allowed, as in twemproxy: write one server on each line, after a dash")
         pool_servers: list[Server] = []
         names: set[str] = set()
         for item in node.value:
@@ -202,15 +203,15 @@ class PoolReader:
             if key == "servers":
                 self._check_weight(text, item)
             server = self._read_server(text, item)
-            name = server.name or server.label  # as twemproxy: one address may be there under two names
+            name = server.name or server.label  # as in twemproxy, an address may be listed under two names
             if name in names:
-                self.refuse(item, f"{key}: {name} is there twice")
+                self.refuse(item, f"{key}: {name} is listed twice")
             names.add(name)
             pool_servers.append(server)
         return pool_servers
 
     def _check_weight(self, text: str, node: yaml.Node) -> None:
-        """As twemproxy: a server has a weight, and its name follows one blank."""
+        """As in twemproxy: an entry has a weight, and one space before the name."""
         address, _, name = text.partition(" ")
         weighted = WEIGHTED.fullmatch(address)
         if weighted is None and not address.startswith(OUR_FORMS):
@@ -218,14 +219,13 @@ class PoolReader:
         if weighted and (plain_number(weighted["weight"]) or 0) > MAX_WEIGHT:
             self.refuse(node, f"servers: {text!r}: the weight is above {MAX_WEIGHT}")
         if name != name.lstrip():
-            self.refuse(node, f"servers: {text!r}: more than one blank before the name")
+            self.refuse(node, f"servers: {text!r}: more than one space before the name")
 
     def _read_server(self, text: str, node: yaml.Node) -> Server:
-        """host:port:weight [name], split from the end as twemproxy does: the host may be an IPv6 address without brackets, and
-        the name may be any one word."""
+        """host:port:weight [name], split from the end as in twemproxy: the host may be an IPv6 address without brackets."""
         address, _, name = text.strip().partition(" ")
         if "," in address or ";" in address:
-            self.refuse(node, f"servers: {text!r} is more than one server")
+            self.refuse(node, f"servers: {text!r} contains more than one server")
         name = name.strip()
         if not address.startswith(("/", "[", "unix:")) and address.count(":") > 2:
             host, _, port_and_weight = address.rpartition(":")
@@ -240,7 +240,7 @@ class PoolReader:
         return dataclasses.replace(server, name=name or None)
 
     def _check_backups(self, settings: dict[str, Any], nodes: list[yaml.Node]) -> None:
-        """With as many backups as servers, each server has the backup at its own place of the list."""
+        """With as many backups as servers, the backup of a server is the one with the same index."""
         if len(settings["server"]) == len(settings["backup"]):
             for server, backup, node in zip(settings["server"], settings["backup"], nodes):
                 if server.label == backup.label:
@@ -272,12 +272,13 @@ class PoolReader:
 
     def _scalar(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode):
-            self.refuse(node, "expected one value (text such as {} needs quotes)")
+            self.refuse(node, "expected a single value (text such as {} needs quotes)")
         if CONTROL.search(node.value):
             self.refuse(node, f"a control character in {node.value!r}")
-        return node.value
+        value: str = node.value
+        return value
 
     def refuse(self, node: yaml.Node | None, why: object) -> NoReturn:
-        """Raises ConfigError with file and line of `node`; None: of the pool."""
+        """Raises ConfigError with the line of `node`, or of the pool if that is None, and the reason `why`."""
         node = node or self.node
         raise ConfigError(f"{self.path}:{node.start_mark.line + 1}: pool {self.name}: {why}")

@@ -1,6 +1,6 @@
-"""The configuration file: `name = value` in each line, `#` and `;` begin a comment.
+"""Reads the configuration file: `name = value` in each line; `#` and `;` begin a comment.
 
-Every line is checked against the settings table while its number is known, so that a mistake is reported with file and line.
+Each line is checked against the settings table when it is read, so that errors have the number of the line.
 """
 
 import os
@@ -17,7 +17,7 @@ YAML = (".yml", ".yaml")
 
 
 def open_file(name: str) -> IO[str]:
-    """As `open`, for a `name` relative to where the command was typed. Raises ConfigError."""
+    """Open the text file `name`, relative to the directory in which the command was typed. Raises ConfigError."""
     try:
         return open(name, encoding="utf-8-sig", opener=lambda path, flags: os.open(os.path.join(TYPED_IN, path), flags))
     except OSError as error:
@@ -25,24 +25,24 @@ def open_file(name: str) -> IO[str]:
 
 
 def switch(value: bool) -> str:
-    """`value` as all versions of ConfigArgParse understand it."""
+    """`value` as a text that all versions of ConfigArgParse accept."""
     return "true" if value else "false"
 
 
 class SettingsFile(configargparse.ConfigFileParser):
-    """Reads it for ConfigArgParse. A file of pools (nutcracker.yml) is taken for empty: it is read in its own way."""
+    """The parser of the configuration file for ConfigArgParse. For nutcracker.yml it returns nothing: config.nutcracker reads that."""
 
     def get_syntax_description(self) -> str:
         return "Configuration file: name = value; # begins a comment."
 
     def parse(self, stream: IO[str]) -> dict[str, Any]:
-        """{option: text of its value, or a list of them}. Raises ConfigError."""
+        """{long option without dashes: text of its value, or a list of texts}. Raises ConfigError."""
         where = getattr(stream, "name", "configuration")
         return {} if where.endswith(YAML) else _File(where).read(stream)
 
 
 class _File:
-    """One file while it is read."""
+    """The state while one file is read."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -54,12 +54,12 @@ class _File:
         try:
             for self._line, line in enumerate(stream, 1):
                 if "\0" in line:
-                    raise self._no_text()
+                    raise self._not_text()
                 line = line.split(" # ")[0].strip()
                 if line and line[0] not in "#;":
                     self._read_line(line)
         except UnicodeDecodeError:
-            raise self._no_text() from None
+            raise self._not_text() from None
         except OSError as error:
             raise ConfigError(f"cannot read {self._path}: {error.strerror}") from None
         self._check_backups()
@@ -78,7 +78,7 @@ class _File:
         if not value:
             return
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            self._bad_line(f"{name}: leave out the quotes: write {name} = {value[1:-1]}")
+            self._bad_line(f"{name}: remove the quotes: write {name} = {value[1:-1]}")
         try:
             checked = SETTINGS[name].parse(value)
         except ValueError as error:
@@ -94,19 +94,21 @@ class _File:
         for server in servers:
             for earlier, line in listed:
                 if (earlier.label, earlier.name) == (server.label, server.name):
-                    self._bad_line(f"{name} {server} is also in line {line}: remove one, or give each a name of its own if it counts twice")
+                    self._bad_line(
+                        f"{name} {server} is also on line {line}: remove one, or give each a different name to use the server twice"
+                    )
             listed.append((server, self._line))
 
     def _check_backups(self) -> None:
-        """With as many backups as servers, each server has the backup at its own place of the list."""
+        """With as many backups as servers, the backup of a server is the one with the same index."""
         servers, backups = (self._servers[name] for name in LISTS)
         if len(servers) != len(backups):
             return
         for (server, line), (backup, self._line) in zip(servers, backups):
             if server.label == backup.label:
-                self._bad_line(f"backup {backup.label} is the backup of itself (server in line {line}): its keys would have no copy")
+                self._bad_line(f"backup {backup.label} is the backup of itself (server on line {line}): its keys would have no copy")
 
-    def _no_text(self) -> ConfigError:
+    def _not_text(self) -> ConfigError:
         return ConfigError(f"{self._path}: not a text file")
 
     def _bad_line(self, why: object) -> NoReturn:
@@ -114,16 +116,16 @@ class _File:
 
 
 def _unknown(line: str, name: str) -> str:
-    """What is wrong with a line that begins with no setting, and what may have been meant."""
+    """The error for `line`, which does not begin with a setting; with the likely correction. `name`: the word before the equals sign."""
     if line.startswith("["):
-        return f"there are no sections here: leave out {line!r}"
+        return f"sections are not supported: remove {line!r}"
     first, _, rest = line.partition(" ")
     if line.endswith(":"):
-        return f"{line!r} looks like a file of pools (nutcracker.yml): give it a name that ends in .yml, or read it with --pools"
+        return f"{line!r} looks like nutcracker.yml: give the file a name that ends in .yml, or read it with --pools"
     word = first.rstrip(":").lower().replace("-", "_")
     if word in SETTINGS:
-        return f"an equals sign is missing: write {word} = {rest.strip()}"
+        return f"no equals sign: write {word} = {rest.strip()}"
     flags = {setting.flag: other for other, setting in SETTINGS.items() if setting.flag}
     if first in flags:
-        return f"options are written as name = value here: write {flags[first]} = {rest.strip() or '...'}"
+        return f"expected name = value: write {flags[first]} = {rest.strip() or '...'}"
     return f"there is no setting {name!r}{did_you_mean(name, SETTINGS)}"

@@ -1,24 +1,24 @@
-"""What a mistyped name may have meant."""
+"""Suggestions for mistyped names."""
 
 import difflib
 from collections.abc import Iterable
 
-#: How argparse says that it does not know arguments.
+#: The beginning of argparse's error for unknown arguments.
 UNRECOGNIZED = "unrecognized arguments: "
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ ": did you mean NAME?", with the name of `known` that is most like `word`, whatever the case; "" if none is."""
+    """ ": did you mean NAME?" with the name in `known` that is most similar to `word`, in any case of letters; "" if none is."""
     names = {name.lower(): name for name in known}
-    alike = difflib.get_close_matches(word.lower(), names, 1)
-    return f": did you mean {names[alike[0]]}?" if alike else ""
+    similar = difflib.get_close_matches(word.lower(), names, 1)
+    return f": did you mean {names[similar[0]]}?" if similar else ""
 
 
 def explained(message: str, options: Iterable[str]) -> str:
-    """`message` of argparse; if it does not know some words, which is the first, and what of the `options` it may have meant."""
+    """The error `message` of argparse, but for unknown arguments one about the first of them, with a suggestion from `options`."""
     if not message.startswith(UNRECOGNIZED):
         return message
     word = message.removeprefix(UNRECOGNIZED).partition(" ")[0]
     if not word.startswith("-"):
-        return f"{word!r} belongs to no option"
+        return f"unexpected argument {word!r}"
     return f"there is no option {word}{did_you_mean(word, [option for option in options if option.startswith('--')])}"

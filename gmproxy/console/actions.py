@@ -96,7 +96,6 @@ def _reload_by_signal(pid: int, why: str) -> int:
 def _servers_parser(command: str, description: str) -> CommandParser:
     parser = CommandParser(command, description)
     parser.add_argument("servers", nargs="+", metavar="SERVER", help="address or name, as gmproxyctl servers prints it")
-
     return parser
 
 

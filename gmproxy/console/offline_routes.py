@@ -36,6 +36,5 @@ class OfflineRoutes:
 
 def show_key(key: bytes) -> str:
     """`key` for a terminal: printable text without blanks unchanged, everything else as a bytes literal of Python."""
-
     text = key.decode("utf-8", "replace")
     return text if text.isprintable() and " " not in text and text.encode() == key else repr(key)

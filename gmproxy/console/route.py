@@ -71,7 +71,6 @@ def _print_routes(parsed: dict[str, Any], routes: list[dict[str, Any]]) -> int:
     else:
         for route in routes:
             print(_line(route), *_steps(route), sep="\n")
-
     return 0
 
 

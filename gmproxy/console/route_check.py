@@ -87,5 +87,4 @@ def _compare(placement: Placement, servers: Sequence[Server], pairs: Sequence[tu
         if index != expected:
             known = servers[expected] if 0 <= expected < len(servers) else f"server number {expected}"
             mismatches.append(f"key={show_key(key)} here={servers[index]} there={known}")
-
     return len(pairs) - len(mismatches), mismatches

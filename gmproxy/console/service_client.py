@@ -152,5 +152,4 @@ def _owner(path: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON."""
-
     print(json.dumps(value, indent=2))

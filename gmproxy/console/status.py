@@ -84,7 +84,6 @@ def server_name(backend: dict[str, Any]) -> str:
 
 def state_cell(backend: dict[str, Any]) -> table.Cell:
     """The state of a server, and whether an operator ejected it, in the colour of the state."""
-
     word = f"{backend['state']} by hand" if backend.get("by_hand") else backend["state"]
     return table.Cell(word, backend["state"] if backend["state"] in table.COLOURS else None)
 

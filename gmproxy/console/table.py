@@ -46,7 +46,6 @@ def paint(text: str, colour: str | None, coloured: bool) -> str:
 
 def format_table(heads: Sequence[str], rows: Iterable[Sequence[str]], coloured: bool = False) -> list[str]:
     """The line with `heads`, and a line for each of `rows`. Columns are aligned to the right, those whose head ends with < to the left."""
-
     left = [head.endswith("<") for head in heads]
     shown = [[Cell(head.rstrip("<"), "head") for head in heads]]
     shown += [[Cell(plain(cell), getattr(cell, "colour", None)) for cell in row] for row in rows]

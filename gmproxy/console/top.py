@@ -131,7 +131,6 @@ class _Screen:
                 if keys.count(b" ") % 2:
                     is_paused = not is_paused
                     self._print(_LAST_LINE % shutil.get_terminal_size().lines + (_PAUSED if is_paused else _KEYS) + _END_OF_LINE)
-
         return False
 
     @staticmethod

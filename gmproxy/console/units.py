@@ -56,5 +56,4 @@ def age(seconds: float) -> str:
 
 def count(number: int, word: str) -> str:
     """`number` with the noun `word`, whose plural ends with s: 1 server, 2 servers."""
-
     return f"{number} {word}" + ("" if number == 1 else "s")

@@ -148,7 +148,6 @@ class AdminServer:
 
     def close_listeners(self) -> None:
         """Close the listeners and all connections to them. Does not wait."""
-
         for server in self._servers.values():
             server.stop()
         self._servers = {}
@@ -166,7 +165,6 @@ class AdminServer:
                 response: Response | None = pending.get()
                 if response is not None:
                     return response
-
         return control_commands.merge_responses(command, [self._worker.run_command(command, list(arguments))])
 
     def _report(self) -> Report:

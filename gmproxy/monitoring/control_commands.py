@@ -308,7 +308,6 @@ def sample(workers: CallableWorkers, name: str, arguments: Sequence[str], then: 
     Does not wait: `then` is called once with the response, later in a loop callback, or at once if the arguments are wrong. Master, or the
     worker of a service with one process.
     """
-
     try:
         kept = parse_count(arguments, 0, 20) if name == "tail" else 0
         rest = arguments[1:] if name == "tail" else arguments

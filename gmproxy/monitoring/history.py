@@ -68,7 +68,6 @@ def _values(rates: dict[str, Any]) -> list[float | None] | None:
 
 def server_ids(backends: Sequence[dict[str, Any]]) -> list[str]:
     """An ID for each server of a pool in a report, the same as in page.html. A server that is listed twice has two."""
-
     ids: dict[str, None] = {}
     for backend in backends:
         name = f"{backend['role']} {backend['label']}"

@@ -154,5 +154,4 @@ class HttpServer(AcceptRetry, LimitedConnections, WSGIServer):
 
     def __init__(self, sock: Any, application: Callable[[dict[str, Any], Any], list[bytes]]) -> None:
         # Without SERVER_NAME, pywsgi would look up the host name, which blocks.
-
         super().__init__(sock, application, log=None, error_log=None, environ={"SERVER_NAME": "gmproxy"})

@@ -16,7 +16,6 @@ Response = dict[str, Any]
 Report = dict[str, Any]
 
 #: Called once, with the response to a control command.
-
 OnResponse = Callable[[Response], object]
 
 

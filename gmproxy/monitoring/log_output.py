@@ -243,7 +243,6 @@ def _write_now(descriptor: int, data: memoryview) -> int:
 
 def _can_be_written(descriptor: int) -> bool:
     """True if a write of PIPE_BUF bytes would not wait; it may fail."""
-
     watched = plain_poll()
     watched.register(descriptor, select.POLLOUT)
     return bool(watched.poll(0))

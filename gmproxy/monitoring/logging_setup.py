@@ -125,7 +125,6 @@ class BurstFilter(logging.Filter):
 
     def _report(self, window: _Window) -> None:
         """Write the last line that was left out, with their number."""
-
         record = window.left_out
         if record is not None:
             record.msg = f"{record.getMessage()} repeated={window.lines - BURST}"

@@ -194,7 +194,6 @@ class _Collector:
 
     def _cumulative_buckets(self, latency: dict[str, Any]) -> list[tuple[str, int]]:
         """[(upper bound, number of replies within it)], as in Prometheus: each bucket includes those before it."""
-
         bounds = [*map(str, self._report["latency_bounds"]), "+Inf"]
         total = 0
         buckets = []

@@ -107,7 +107,6 @@ def _rates(
     before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]], elapsed: float, bounds: Sequence[float]
 ) -> dict[str, float | None]:
     """The rates of several backends together; None where they are not known, for example without backends `before`."""
-
     counters = ServerCounters.total(after).since(ServerCounters.total(before)) if before and after and elapsed > 0 else None
     names = ("requests", "errors", "sent", "received")
     if counters is None:

@@ -29,7 +29,6 @@ STATES_BY_SEVERITY = (UP, WARMING, FAILING, PROBING, EJECTED)
 #: States in which a server gets no requests.
 AWAY = (EJECTED, PROBING)
 
-
 #: Fields of a backend that are added over the workers; GAUGES are those that are not counters.
 GAUGES = ("links", "in_flight", "backlog", "unsent", "bytes_waiting", "journal")
 SUMS = (

@@ -158,5 +158,4 @@ def merge_keys(samples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def merge_requests(samples: Iterable[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
     """The kept requests in the results of several Samplers, in time order, at most `limit`."""
-
     return sorted((request for sample in samples for request in sample["requests"]), key=lambda request: request["time"])[:limit]

@@ -93,5 +93,4 @@ class LoopLag:
 
 def as_text(key: bytes) -> str:
     """`key` as text for JSON; bytes that are not UTF-8 are escaped."""
-
     return key.decode("utf-8", "backslashreplace")

@@ -38,7 +38,6 @@ def render(report: Report) -> bytes:
 
 def _object(values: Mapping[str, Any]) -> str:
     """JSON with the blanks where twemproxy has them, since some programs compare the text: `"name":1, "pool": {...},"pool": {...}`."""
-
     text = "".join(
         f"{json.dumps(name)}: {_object(value)}," if isinstance(value, Mapping) else f"{json.dumps(name)}:{json.dumps(value)}, "
         for name, value in values.items()

@@ -174,7 +174,7 @@ def test_the_rest_of_the_configuration_stands_beside_it(tmp_path):
     ],
 )
 def test_what_a_pool_must_say_itself(beside):
-    with pytest.raises(ConfigError, match="cannot stand beside a file of pools: it belongs into each pool"):
+    with pytest.raises(ConfigError, match="cannot be combined with pools: set it in each pool of that file"):
         configuration.parse(["--pools", str(HERE / "accepted" / "typical.yml"), *beside], {})
 
 
@@ -274,7 +274,7 @@ def test_redis_pools_are_skipped_when_asked(tmp_path):
         read(path)
     source = configuration.ConfigSource(["-c", str(path), "--redis-pools", "skip"], {})
     assert [config.name for config in source.load()] == ["cache"]
-    assert source.warnings == ["pool queue is a redis pool: skipped, left to twemproxy"]
+    assert source.warnings == ["pool queue is a redis pool: not served (redis_pools = skip)"]
 
 
 def test_redis_pools_alone_are_none(tmp_path):

@@ -169,7 +169,7 @@ def test_two_pools_cannot_listen_on_one_port(memcached, tmp_path):
     done = run("--pools", file)
     assert (
         done.returncode == 2
-        and f"pool beta: listen: {HOST}:{port}: pool alpha listens there" in done.stderr
+        and f"pool beta: listen: {HOST}:{port}: pool alpha listens on this address, too" in done.stderr
         and done.stderr.count("\n") == 1
     )
 
@@ -195,7 +195,7 @@ def test_a_redis_pool_that_a_reload_brings_is_reported(memcached, proxy, tmp_pat
     file.write_text(yaml.safe_dump(pools | {"queue": queue}, sort_keys=False))
     process.signal(signal.SIGHUP)
     eventually(lambda: "INFO reloaded" in process.log(), what="the file is read again")
-    assert process.log().count("WARNING configuration warning: pool queue is a redis pool: skipped, left to twemproxy\n") == 1
+    assert process.log().count("WARNING configuration warning: pool queue is a redis pool: not served (redis_pools = skip)\n") == 1
     process.signal(signal.SIGHUP)
     eventually(lambda: process.log().count("INFO reloaded") == 2, what="and again")
     assert process.log().count("configuration warning") == 1

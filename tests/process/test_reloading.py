@@ -464,7 +464,7 @@ def test_users_come_and_go_with_their_file(configured, memcached, tmp_path, work
             talk.expect_answer(refused + b"STORED\r\n")
     assert process.reload(*lines)["changed"] == {}
     users.chmod(0o644)
-    assert "can be read by everybody" in process.reload(*lines)["error"]
+    assert "must not be readable by others" in process.reload(*lines)["error"]
     assert "two" not in process.log()
 
 

@@ -194,7 +194,7 @@ def test_a_file_that_everybody_can_read_is_refused(tmp_path):
     os.chmod(users, 0o644)
     done = run_here("-s", "127.0.0.1:11211", "--auth-file", users, "-t")
     assert done.returncode == 2
-    assert done.stderr == f"gmproxy: --auth-file: {users} can be read by everybody: chmod o-r {users}\n"
+    assert done.stderr == f"gmproxy: --auth-file: {users} must not be readable by others: chmod o-r {users}\n"
 
 
 WRONG = storage(b"set", b"any", b"one hunter2")

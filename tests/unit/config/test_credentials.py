@@ -48,7 +48,7 @@ def test_they_can_be_sent_and_compared(write):
 def test_not_everybody_may_be_able_to_read_it(write, mode, refused):
     path = write(b"one:secret\n", mode)
     if refused:
-        with pytest.raises(ValueError, match="can be read by everybody: chmod o-r"):
+        with pytest.raises(ValueError, match="must not be readable by others: chmod o-r"):
             credentials.read_file(path)
     else:
         assert credentials.read_file(path).allow(b"one", b"secret")
@@ -57,12 +57,12 @@ def test_not_everybody_may_be_able_to_read_it(write, mode, refused):
 @pytest.mark.parametrize(
     "text, complaint",
     [
-        (b"", "has no USER:PASSWORD"),
-        (b"\n\n", "has no USER:PASSWORD"),
+        (b"", "contains no USER:PASSWORD line"),
+        (b"\n\n", "contains no USER:PASSWORD line"),
         (b"one\n", ":1: expected USER:PASSWORD"),
         (b"one:secret\n:x\n", ":2: expected"),
         (b"one:\n", ":1: expected"),
-        (b"one:a\none:b\n", ":2: this user is there twice"),
+        (b"one:a\none:b\n", ":2: duplicate user name"),
         (b"a:b\n" * 20_000, "is larger than"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_there():
 
 
 @pytest.mark.parametrize(
-    "text, complaint", [(b"a:b\nc:d\n", "2 users: one is needed"), (b"a:b\0c\n", "a zero byte"), (b"a\0b:c\n", "a zero byte")]
+    "text, complaint", [(b"a:b\nc:d\n", "2 users: expected one"), (b"a:b\0c\n", "a zero byte"), (b"a\0b:c\n", "a zero byte")]
 )
 def test_who_we_are_to_a_server_is_one_and_can_be_said(write, text, complaint):
     assert credentials.read_single(write(b"one:secret\n")).single() == (b"one", b"secret")
