@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from support.browser import CHROMIUM, Browser
 from support.reports import report
+from support.timing import join
 
 import gmproxy
 from gmproxy.monitoring.history import FIELDS
@@ -91,4 +92,4 @@ def site():
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        join(thread)

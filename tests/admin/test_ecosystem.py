@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from support.servers import HOST, free_port
-from support.timing import eventually
+from support.timing import PROGRAM_TIMEOUT, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "conf" / "prometheus" / "gmproxy.rules.yml"
@@ -128,7 +128,7 @@ def test_panels_have_a_place_each():
 
 @promtool
 def test_prometheus_takes_the_rules():
-    done = subprocess.run(["promtool", "check", "rules", RULES], capture_output=True, text=True)
+    done = subprocess.run(["promtool", "check", "rules", RULES], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -139,11 +139,13 @@ def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path):
     queries += [annotation["expr"] for annotation in dashboard()["annotations"]["list"]]
     rules = [{"record": f"query:{number}", "expr": query.replace("$__rate_interval", "1m")} for number, query in enumerate(queries)]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
-    done = subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True)
+    done = subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @promtool
 def test_alerts_fire_when_they_should():
-    done = subprocess.run(["promtool", "test", "rules", ROOT / "tests/admin/alerts.yml"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["promtool", "test", "rules", ROOT / "tests/admin/alerts.yml"], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from load import SOURCE
-from support.timing import PATIENCE
+from support.timing import PATIENCE, PROGRAM_TIMEOUT
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="the load generator is written in C")
 
@@ -18,7 +18,7 @@ ERRORS, USAGE = 1, 2  # exit statuses
 def loadgen(tmp_path_factory):
     """Runs it to its end: its exit status, the figures, and what it said."""
     program = tmp_path_factory.mktemp("loadgen") / "loadgen"
-    subprocess.run(["gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE], check=True)
+    subprocess.run(["gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE], check=True, timeout=PROGRAM_TIMEOUT)
 
     def run(server, options):
         command = [program, "--port", str(server.port), "--verify", *options.split()]

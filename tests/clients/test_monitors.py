@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from support.servers import HOST, Memcached, Proxy
 from support.talk import storage
-from support.timing import eventually
+from support.timing import PATIENCE, PROGRAM_TIMEOUT, eventually
 
 NAMES = Path(__file__).parents[1] / "differential" / "memcached_1.6.45_names.txt"
 
@@ -118,7 +118,7 @@ def test_every_name_of_memcached_is_there_first_and_in_order(monitored, command)
 
 def test_collectd(monitored):
     """It reads into a buffer of 4 KiB until that ends in END, or is full; and takes the first number of a value."""
-    with socket.create_connection((HOST, monitored.process.port)) as sock:
+    with socket.create_connection((HOST, monitored.process.port), PATIENCE) as sock:
         sock.sendall(b"stats\r\n")
         buffer = b""
         while not buffer.endswith(b"END\r\n") and len(buffer) < COLLECTD_BUFFER:
@@ -259,6 +259,6 @@ def test_munin_itself(monitored, tmp_path_factory, graph, names):
     plugin = tmp_path_factory.mktemp("munin") / f"memcached_{graph}"
     plugin.symlink_to(MUNIN_PLUGIN)
     environment = {"host": HOST, "port": str(monitored.process.port), "PATH": "/usr/bin:/bin"}
-    told = subprocess.run(["perl", plugin], env=environment, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(["perl", plugin], env=environment, capture_output=True, text=True, check=True, timeout=PROGRAM_TIMEOUT).stdout
     values = dict(line.split(".value ") for line in told.splitlines())
     assert names <= set(values) and all(float(text) >= 0 for text in values.values())

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import pytest
+from support.timing import PROGRAM_TIMEOUT
 
 TIMEOUT = 30
 
@@ -117,17 +118,15 @@ m.close
 
 
 def has_class(name):
-    php = shutil.which("php")
-    return php and subprocess.run([php, "-r", f"exit(class_exists('{name}') ? 0 : 1);"], capture_output=True).returncode == 0
+    return succeeds("php", "-r", f"exit(class_exists('{name}') ? 0 : 1);")
 
 
 def has_module(name):
-    perl = shutil.which("perl")
-    return perl and subprocess.run([perl, f"-M{name}", "-e", "1"], capture_output=True).returncode == 0
+    return succeeds("perl", f"-M{name}", "-e", "1")
 
 
 def succeeds(program, *arguments):
-    return shutil.which(program) and subprocess.run([program, *arguments], capture_output=True).returncode == 0
+    return shutil.which(program) and subprocess.run([program, *arguments], capture_output=True, timeout=PROGRAM_TIMEOUT).returncode == 0
 
 
 def run(shop, *command):

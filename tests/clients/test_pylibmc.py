@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from support.timing import PROGRAM_TIMEOUT
 
 TIMEOUT = 30
 
@@ -35,7 +36,7 @@ assert m.flush_all() and m.get("many50") is None
 @pytest.fixture(scope="module")
 def interpreter():
     for path in (sys.executable, "/usr/bin/python3"):
-        if subprocess.run([path, "-c", "import pylibmc"], capture_output=True).returncode == 0:
+        if subprocess.run([path, "-c", "import pylibmc"], capture_output=True, timeout=PROGRAM_TIMEOUT).returncode == 0:
             return path
     pytest.skip("pylibmc is not installed")
 

@@ -4,6 +4,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from support.timing import join
 
 pymemcache = pytest.importorskip("pymemcache")
 
@@ -188,7 +189,7 @@ def test_many_threads(shop):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        join(thread)
     client.close()
     assert not troubles
 
@@ -207,7 +208,7 @@ def test_one_counter_for_many(shop, key):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            join(thread)
         assert sorted(seen) == list(range(1, THREADS * ROUNDS + 1))
         assert client.get(key) == b"%d" % (THREADS * ROUNDS)
 

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from support.timing import eventually
+from support.timing import eventually, join
 
 memcache = pytest.importorskip("memcache")
 
@@ -211,7 +211,7 @@ def test_many_threads(shop):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        join(thread)
     assert not troubles
 
 

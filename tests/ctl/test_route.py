@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from support.servers import environment
+from support.timing import PROGRAM_TIMEOUT
 
 from gmproxy.placement.builder import HASHES, build
 from gmproxy.placement.server_spec import parse_servers
@@ -114,7 +115,7 @@ def test_settings_come_from_file_and_environment_too(route, tmp_path, monkeypatc
 
 def test_it_is_a_command_of_its_own():
     command = [sys.executable, "-m", "gmproxy.ctl", "route", *TWO, b"\xff"]
-    done = subprocess.run(command, capture_output=True, env=environment(), check=True)
+    done = subprocess.run(command, capture_output=True, env=environment(), check=True, timeout=PROGRAM_TIMEOUT)
     assert done.stdout == rb"key=b'\xff' hash=177572 server=10.0.0.1:11211" + b"\n"
 
 
@@ -122,7 +123,7 @@ def test_somebody_who_has_read_enough_is_no_accident():
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "gmproxy.ctl", "route", *TWO, *map(str, range(10))]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment())
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment(), timeout=PROGRAM_TIMEOUT)
     os.close(writer)
     assert b"Traceback" not in done.stderr
 

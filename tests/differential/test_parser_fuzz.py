@@ -9,6 +9,7 @@ import sys
 import pytest
 from differential.binary_conversations import Binary
 from support.servers import environment
+from support.timing import PROGRAM_TIMEOUT
 
 from gmproxy.compiled import BUILD
 from gmproxy.errors import PROTOCOL, BackendError
@@ -239,7 +240,9 @@ def test_both_builds_understand_the_same():
     for pure in ("", "1"):
         code = "from differential import test_parser_fuzz as fuzz; print(fuzz.BUILD, fuzz.digest())"
         path = {"PYTHONPATH": ":".join(sys.path), "GMPROXY_PURE": pure}
-        build, result = subprocess.check_output([sys.executable, "-c", code], env=environment() | path, text=True).split()
+        build, result = subprocess.check_output(
+            [sys.executable, "-c", code], env=environment() | path, text=True, timeout=PROGRAM_TIMEOUT
+        ).split()
         results[build] = result
     if len(results) < 2:
         pytest.skip(f"only the {BUILD} build is here")

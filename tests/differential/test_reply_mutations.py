@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.servers import environment
+from support.timing import PATIENCE
 
 from gmproxy import compiled
 from gmproxy.errors import BackendError
@@ -207,7 +208,7 @@ class OtherBuild:
 
     def __exit__(self, *failure):
         self._child.stdin.close()
-        self._child.wait()
+        self._child.wait(PATIENCE)
         self._child.stdout.close()
 
     def ask(self, name, cases):

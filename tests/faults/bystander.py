@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support.talk import Talk, storage, value
-from support.timing import eventually
+from support.timing import PATIENCE, eventually, join
 
 from faults.report import p99
 
@@ -66,9 +66,9 @@ class Bystander:
 
     def __exit__(self, *failure):
         self._child.stdin.close()
-        self._listener.join()
+        join(self._listener)
         self._child.stdout.close()
-        assert self._child.wait() == 0, "the bystander was not served as it should"
+        assert self._child.wait(PATIENCE) == 0, "the bystander was not served as it should"
         calm = p99(self.waits["before"])
         for phase, waits in self.waits.items():
             print(

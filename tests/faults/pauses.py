@@ -8,6 +8,8 @@ import time
 from bisect import insort
 from collections.abc import Iterable
 
+from support.timing import join
+
 #: Seconds between two looks.
 INTERVAL = 0.05
 
@@ -57,7 +59,7 @@ class Watch:
 
     def __exit__(self, *failure) -> None:
         self._over.set()
-        self._thread.join()
+        join(self._thread)
 
     def _run(self):
         waited = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from support import packets
 from support.talk import Talk, storage
-from support.timing import PATIENCE
+from support.timing import PATIENCE, join
 
 #: An answer that has not come after so many seconds will never come: every timeout of the proxy under test is far below.
 HUNG_AFTER = PATIENCE / 2
@@ -133,7 +133,7 @@ class Bystander(Actor):
     def end(self) -> None:
         self._over.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            join(self._thread)
         self.hang_up()
 
     def forgive(self) -> None:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import pytest
+from support.timing import PROGRAM_TIMEOUT
 from test_pool_files import ACCEPTED, REFUSED
 
 pytestmark = pytest.mark.skipif(shutil.which("nutcracker") is None, reason="nutcracker is not installed")
@@ -17,7 +18,7 @@ WE_ALONE_REFUSE = {
 
 
 def nutcracker_accepts(path, log):
-    return subprocess.run(["nutcracker", "-t", "-c", path, "-o", log], capture_output=True).returncode == 0
+    return subprocess.run(["nutcracker", "-t", "-c", path, "-o", log], capture_output=True, timeout=PROGRAM_TIMEOUT).returncode == 0
 
 
 @pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: path.stem)

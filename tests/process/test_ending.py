@@ -12,7 +12,7 @@ import pytest
 from support.scripted import expect, hang, wait_for
 from support.servers import HOST, environment, free_port, run
 from support.talk import storage, value
-from support.timing import TICK, Stopwatch, eventually, milliseconds
+from support.timing import PATIENCE, PROGRAM_TIMEOUT, TICK, Stopwatch, eventually, milliseconds
 
 GET = b"get k\r\n"
 FOUND = value(b"k", b"hello") + b"END\r\n"
@@ -23,7 +23,7 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can change u
 
 def refuses(process):
     try:
-        socket.create_connection((process.host, process.port)).close()
+        socket.create_connection((process.host, process.port), PATIENCE).close()
     except OSError:
         return True
     return False
@@ -67,17 +67,15 @@ def test_the_end_does_not_wait_for_ever(scripted, proxy):
         talk.send(GET)
         backend.wait_until_seen(GET)
         watch = Stopwatch()
-        assert process.stop() == 0
-        assert TICK * 5 < watch.seconds < TICK * 60
+        assert process.stop() == 0, "it ends before the timeout, for which stop() does not wait"
+        assert watch.seconds > TICK * 5
 
 
 def test_without_requests_it_ends_at_once(memcached, proxy):
-    process = proxy("-s", memcached().address)
+    process = proxy("-s", memcached().address, "--grace", milliseconds(400))
     with process.talk() as talk:
         talk.in_step()
-        watch = Stopwatch()
-        assert process.stop() == 0
-        assert watch.seconds < TICK * 20
+        assert process.stop() == 0, "stop() does not wait for as long as --grace"
         assert talk.closed()
 
 
@@ -149,7 +147,7 @@ def test_a_failed_start_leaves_no_pid_file(tmp_path):
 def nobody_can_run_python():
     """Not if it is installed below /root, for example."""
     shell = ["/bin/sh", "-c", 'exec "$0" -c "import gevent, pprint, gmproxy"', sys.executable]
-    return subprocess.run(shell, user=NOBODY, env=environment(), stderr=subprocess.DEVNULL).returncode == 0
+    return subprocess.run(shell, user=NOBODY, env=environment(), stderr=subprocess.DEVNULL, timeout=PROGRAM_TIMEOUT).returncode == 0
 
 
 @needs_root

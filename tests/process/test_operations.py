@@ -8,7 +8,7 @@ import pytest
 from support.keys import keys_by_server
 from support.service import order
 from support.talk import storage, value
-from support.timing import TICK, eventually, milliseconds
+from support.timing import TICK, eventually, join, milliseconds
 
 KEYS = keys_by_server(2, 3)
 
@@ -103,7 +103,7 @@ def test_hot_keys_are_found(service):
         while asking.is_alive():
             for key in (KEYS[0][0], KEYS[0][0], KEYS[0][0], KEYS[1][0]):
                 talk.expect(b"get %b\r\n" % key, b"END\r\n")
-    asking.join()
+    join(asking)
     assert [(one["key"], one["command"]) for one in told["keys"]] == [(KEYS[0][0].decode(), "get"), (KEYS[1][0].decode(), "get")]
     assert told["keys"][0]["share"] > 0.5
     assert order(service, "hotkeys", "0.1")["keys"] == [], "what is over is forgotten"
@@ -117,7 +117,7 @@ def test_two_cannot_sample_at_once(service):
     for thread in asking:
         thread.start()
     for thread in asking:
-        thread.join()
+        join(thread)
     first, second = told  # who is refused hears of it at once
     assert first == {"error": "another hotkeys or tail is running: try again when it has ended"}
     assert second["seconds"] == 1 and ("requests" in second or "keys" in second)

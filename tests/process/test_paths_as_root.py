@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.servers import COMMANDS, HOST, Proxy, environment, free_port, run
-from support.timing import PATIENCE, eventually
+from support.timing import PATIENCE, eventually, wait_for_child
 
 from gmproxy.system import control_socket
 
@@ -60,7 +60,7 @@ def swapping(path, target):
         yield
     finally:
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        wait_for_child(child)
         os.close(reading)
         os.close(writing)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.servers import run
+from support.timing import PROGRAM_TIMEOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,5 +42,5 @@ def test_the_printed_unit_is_one_for_systemd(tmp_path):
         pytest.skip("systemd is not installed")
     unit = tmp_path / "gmproxy.service"
     unit.write_text(re.sub(r"/\S+/gmproxy(ctl)? ", "/bin/true ", printed("--print-systemd-unit")))  # it must be there
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
     assert (done.returncode, done.stderr) == (0, "")

@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from support.servers import COMMANDS, HOST, PATIENCE, environment, free_port, run
+from support.servers import COMMANDS, HOST, environment, free_port, run
 from support.talk import Talk
-from support.timing import eventually
+from support.timing import PATIENCE, eventually
 
 workers = pytest.mark.parametrize("workers", [1, 2])
 
@@ -123,7 +123,7 @@ def test_in_the_foreground_with_descriptors_closed(memcached, started, tmp_path,
         assert child.returncode == 0
     finally:
         child.kill()
-        child.communicate()
+        child.communicate(timeout=PATIENCE)
     assert "Traceback" not in log.read_text()
 
 

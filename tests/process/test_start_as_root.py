@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.servers import HOST, environment, free_port
-from support.timing import PATIENCE, eventually
+from support.timing import PATIENCE, eventually, wait_for_child
 
 from gmproxy.errors import StartError
 from gmproxy.system import daemon, pid_keeper
@@ -152,7 +152,7 @@ def test_it_does_so_when_the_service_dies(tmp_path):
         assert os.path.exists(path)
     finally:
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        wait_for_child(child)
     eventually(lambda: not os.path.exists(path), what="the pid file is removed")
 
 
@@ -174,7 +174,7 @@ def test_a_successor_has_its_own_number_written(tmp_path):
         assert Path(path).read_text().strip() == str(child)
     finally:
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        wait_for_child(child)
     eventually(lambda: not os.path.exists(path), what="the pid file is removed")
 
 
@@ -206,7 +206,7 @@ def test_a_successor_does_not_take_the_file_of_another_service(tmp_path):
         assert path.read_text() == f"{other.pid}\n"
     finally:
         other.kill()
-        other.communicate()
+        other.communicate(timeout=PATIENCE)
 
 
 def test_the_keeper_of_another_file_is_not_taken_over(tmp_path):

@@ -9,7 +9,7 @@ import threading
 import pytest
 from support.servers import COMMANDS, HOST, environment, free_port
 from support.talk import Talk
-from support.timing import PATIENCE, eventually
+from support.timing import PATIENCE, eventually, join
 
 LINE = re.compile(rb"<[0-7]>\S")
 
@@ -29,7 +29,7 @@ def journal():
     facts = os.fstat(stderr.fileno())
     yield stderr, written, {"JOURNAL_STREAM": f"{facts.st_dev}:{facts.st_ino}"}
     stderr.shutdown(socket.SHUT_RDWR)
-    thread.join()
+    join(thread)
     stderr.close()
     reading.close()
 

@@ -76,11 +76,11 @@ def test_a_socket_that_is_not_configured_any_more_is_closed(service, workers):
     address = HOST, free_port()
     line = "stats_port = {}:{}".format(*address)
     process = service(line, workers=workers)
-    socket.create_connection(address).close()
+    socket.create_connection(address, PATIENCE).close()
     process.file.write_text(process.file.read_text().replace(line, ""))
     upgrade(process)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address)
+        socket.create_connection(address, PATIENCE)
 
 
 def test_time_and_again(service):
@@ -281,7 +281,7 @@ def activated():
     for child in children:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
+        child.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -365,7 +365,7 @@ def test_with_the_sockets_of_systemd_itself(memcached, tmp_path):
         assert log.read_text().count(f"serving on {HOST}:{port}, {path}\n") == 2
     finally:
         os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        child.wait(PATIENCE)
 
 
 def _answers(port, path):

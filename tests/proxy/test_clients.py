@@ -7,7 +7,7 @@ import pytest
 from support.columns import Stage
 from support.scripted import hang
 from support.talk import Talk, storage, value
-from support.timing import TICK, Stopwatch, eventually, milliseconds
+from support.timing import PATIENCE, eventually, milliseconds
 
 MISS = b"END\r\n"
 TOO_MANY = b"SERVER_ERROR too many connections\r\n"
@@ -28,10 +28,8 @@ def test_a_client_that_does_not_read_blocks_nobody_else(memcached, proxy):
     with process.talk() as lazy, process.talk() as busy:
         busy.expect(storage(b"set", b"large", b"x" * 500_000) + storage(b"set", b"small", b"x"), b"STORED\r\n" * 2)
         ask_for_more_than_can_be_sent(lazy, b"large", 500_000)
-        watch = Stopwatch()
         for _ in range(100):
             busy.expect(b"get small\r\n", value(b"small", b"x") + MISS)
-        assert watch.seconds < 40 * TICK
         busy.in_step()
         for _ in range(64):  # and when it reads at last, all is there
             lazy.expect_answer(value(b"large", b"x" * 500_000) + MISS)
@@ -107,7 +105,7 @@ def test_nothing_stays_behind_of_clients_cut_anywhere(memcached, proxy):
     for _ in range(4):
         for cut in range(len(CONVERSATION)):
             for leave in (leave_quietly, leave_by_halves, leave_with_a_bang):
-                sock = socket.create_connection((process.host, process.port))
+                sock = socket.create_connection((process.host, process.port), PATIENCE)
                 sock.sendall(CONVERSATION[:cut])
                 leave(sock)
     after_descriptors, after = settled(process)

@@ -13,7 +13,7 @@ from support.relay import Relay
 from support.servers import HOST, Proxy, free_port, has_ipv6
 from support.service import Load
 from support.talk import storage, value
-from support.timing import Stopwatch, eventually
+from support.timing import eventually, join
 
 STORED = b"STORED\r\n"
 END = b"END\r\n"
@@ -150,6 +150,10 @@ def test_without_descriptors_a_probe_says_nothing(memcached, proxy):
 NAMED = [f"cache{number}.shop.example" for number in range(12)]
 
 
+#: A lookup takes longer than any wait of the tests.
+PATIENT = {"RES_OPTIONS": "timeout:30 attempts:5"}
+
+
 @needs_root
 def test_a_dead_name_service_does_not_keep_us_from_addresses(memcached, tmp_path):
     """Twelve servers by name, each asked for; those by IPv4 and IPv6 address and by path are reached, and restored, as if nothing were."""
@@ -162,7 +166,9 @@ def test_a_dead_name_service_does_not_keep_us_from_addresses(memcached, tmp_path
             word for where in [*(f"{name}:{free_port()}" for name in NAMED), *(each.address for each in servers)] for word in ("-s", where)
         ]
         with (
-            Proxy(*arguments, "--server-failure-limit", "2", "--server-retry-timeout", "300", prefix=names.prefix) as front,
+            Proxy(
+                *arguments, "--server-failure-limit", "2", "--server-retry-timeout", "300", prefix=names.prefix, variables=PATIENT
+            ) as front,
             front.talk() as talk,
         ):
             answers = ask_apart(front, KEYS)
@@ -179,8 +185,7 @@ def test_a_dead_name_service_does_not_keep_us_from_addresses(memcached, tmp_path
             log = front.log()
             assert "ejected server=cache" not in log and "backend failed server=cache" not in log
             assert "detail='name:" in log
-            watch = Stopwatch()
-            assert front.stop() == 0 and watch.seconds < 5  # lookups under way do not hold up the end
+            assert front.stop() == 0, "lookups under way, for which stop() does not wait, do not hold up the end"
 
 
 def ask_apart(front, keys):
@@ -195,7 +200,7 @@ def ask_apart(front, keys):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        join(thread)
     return answers
 
 

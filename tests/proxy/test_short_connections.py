@@ -9,7 +9,7 @@ import time
 
 import pytest
 from support.talk import Talk, storage, value
-from support.timing import eventually
+from support.timing import eventually, join
 
 THREADS = 4
 CONNECTIONS = 60  # of each thread
@@ -51,11 +51,11 @@ def connect_once(dice, port, name):
         sender = threading.Thread(target=send, args=(dice.random(), talk, pieces(dice, sent), leave))
         sender.start()
         if leave == "early reset":
-            sender.join()
+            join(sender)
             reset(talk)
             return
         assert talk.read_exactly(len(answered)) == answered
-        sender.join()
+        join(sender)
         if leave == "reset":
             reset(talk)
         elif leave in ("quit", "half close"):
@@ -98,7 +98,7 @@ def test_whatever_they_send(seed, workers, memcached, proxy):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        join(thread)
     assert not failures
     eventually(lambda: process.stats()["curr_connections"] == 1, what="all have left")
     stats = process.stats()

@@ -70,7 +70,7 @@ class Browser:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._process.wait(PATIENCE)
         os.close(self._reading)
         self._home.cleanup()
 

@@ -33,8 +33,7 @@ def set_limit(pid: int, count: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, hard))
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that the process `pid` has used so far."""
+def is_asleep(pid: int) -> bool:
+    """True if the process `pid` waits for an event at this moment. One that runs in a circle never does."""
     with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return stat.read().rpartition(")")[2].split()[0] == "S"

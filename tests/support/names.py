@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from support.timing import PROGRAM_TIMEOUT, join
+
 #: Where it listens: resolv.conf cannot name a port, and nobody else is on this address of the loopback.
 ADDRESS, PORT = "127.53.53.53", 53
 
@@ -31,7 +33,7 @@ TYPE_A, NO_SUCH_NAME = 1, 3
 def _can_mount() -> bool:
     if os.getuid() or not shutil.which("unshare"):
         return False
-    return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, timeout=PROGRAM_TIMEOUT).returncode == 0
 
 
 needs_root = pytest.mark.skipif(not _can_mount(), reason="takes root: a mount namespace with another resolv.conf")
@@ -63,7 +65,7 @@ class NameServer:
     def __exit__(self, *failure: object) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        self._thread.join()
+        join(self._thread)
         self._socket.close()
         self._file.close()
 

@@ -29,6 +29,9 @@ from support.timing import PATIENCE
 
 CHUNK = 64 * 1024
 
+#: Seconds; a wire that is held for longer is cut.
+LONGEST_HOLD = 60 * PATIENCE
+
 #: With this a socket that is closed sends RST and forgets what it had not sent.
 LINGER_RESET = struct.pack("ii", 1, 0)
 
@@ -125,7 +128,8 @@ class Relay:
 
     def treat(self, connection, chunk, is_answer):
         """What is to be sent on of `chunk`. Waits while the wire holds; raises _Cut with the last bytes."""
-        self._flowing.wait()
+        if not self._flowing.wait(LONGEST_HOLD):
+            raise _Cut(b"")
         return self._treat(connection, chunk, is_answer)
 
     def forget(self, connection):

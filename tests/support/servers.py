@@ -17,7 +17,7 @@ import gmproxy
 from gmproxy import startup
 from support import packets
 from support.talk import Talk
-from support.timing import PATIENCE, eventually
+from support.timing import PATIENCE, PROGRAM_TIMEOUT, eventually
 
 HOST = "127.0.0.1"
 
@@ -218,7 +218,9 @@ class SaslMemcached(Memcached):
 
     def __init__(self, folder, *arguments, **options):
         users = folder / "sasldb"
-        subprocess.run([SASLPASSWD, "-a", "memcached", "-c", "-p", "-f", users, self.USER], input=self.PASSWORD, check=True)
+        subprocess.run(
+            [SASLPASSWD, "-a", "memcached", "-c", "-p", "-f", users, self.USER], input=self.PASSWORD, check=True, timeout=PROGRAM_TIMEOUT
+        )
         (folder / "memcached.conf").write_text(f"mech_list: plain\nsasldb_path: {users}\n")
         who = ["-u", "root"] if os.getuid() == 0 else []  # nobody else can get at a test's files
         super().__init__("-S", *who, *arguments, env=os.environ | {"SASL_CONF_PATH": str(folder)}, **options)

@@ -5,12 +5,18 @@ import threading
 from gmproxy.system import control_socket
 from support.servers import read_stats
 from support.talk import Talk, value
-from support.timing import eventually
+from support.timing import eventually, join
 
 
 def order(process, *words):
     """Ask the control socket of `process` (a Proxy that was given --control)."""
     return control_socket.send_command(process.control, *words)
+
+
+def errors_of(process):
+    """{reason: requests that failed for it} of all servers of `process`, as its control socket reports them."""
+    backends = order(process, "report")["pools"]["default"]["backends"]
+    return {reason: sum(backend["errors"][reason] for backend in backends) for reason in backends[0]["errors"]}
 
 
 def reloaded(process, times=1):
@@ -52,7 +58,7 @@ class Load:
     def __exit__(self, *failure):
         self._over.set()
         for thread in self._threads:
-            thread.join()
+            join(thread)
         assert not self.trouble
 
     def wait_for_more(self, count=200):
@@ -82,4 +88,4 @@ class Load:
         self.asked += 1
 
 
-__all__ = ["Load", "clients_are", "order", "read_stats", "reloaded"]
+__all__ = ["Load", "clients_are", "errors_of", "order", "read_stats", "reloaded"]

@@ -9,6 +9,9 @@ TICK = 0.05 * float(os.environ.get("GMPROXY_TEST_TICK", "1"))
 #: How long to wait for what must happen. It is only spent by a test that fails.
 PATIENCE = 200 * TICK
 
+#: How long to wait for another program to end: a compiler, a checker, an interpreter with a client library.
+PROGRAM_TIMEOUT = 12 * PATIENCE
+
 #: How long nothing must happen before we believe that nothing will.
 QUIET = 2 * TICK
 
@@ -25,6 +28,22 @@ def eventually(predicate, within=PATIENCE, what=""):
             return result
         assert time.monotonic() < deadline, f"not within {within:.1f} s: {what or predicate}"
         time.sleep(_GLANCE)
+
+
+def join(thread, within=3 * PATIENCE):
+    """Wait until `thread` (a threading.Thread) has ended; fails the test if it has not. A thread may be in a wait for PATIENCE itself."""
+    thread.join(within)
+    assert not thread.is_alive(), f"not within {within:.1f} s: the end of {thread}"
+
+
+def wait_for_child(pid, within=PATIENCE):
+    """Wait for the end of the child process `pid`. Returns (pid, status) as os.waitpid does."""
+
+    def ended():
+        found, status = os.waitpid(pid, os.WNOHANG)
+        return (found, status) if found else None
+
+    return eventually(ended, within, f"the end of process {pid}")
 
 
 def milliseconds(ticks):

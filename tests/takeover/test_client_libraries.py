@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from shards import counts, found, keys_of
-from support.timing import PATIENCE
+from support.timing import PATIENCE, PROGRAM_TIMEOUT
 
 CLIENTS = Path(__file__).parent / "clients"
 
@@ -57,7 +57,7 @@ def interpreter_of(library):
     client = LIBRARIES[library]
     for interpreter in client.interpreter:
         try:
-            if subprocess.run([interpreter, *client.present], capture_output=True, cwd=CLIENTS).returncode == 0:
+            if subprocess.run([interpreter, *client.present], capture_output=True, cwd=CLIENTS, timeout=PROGRAM_TIMEOUT).returncode == 0:
                 return interpreter
         except FileNotFoundError:
             pass

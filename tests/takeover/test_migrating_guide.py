@@ -16,6 +16,7 @@ from shards import keys_of, store
 from support.scripted import expect
 from support.servers import COMMANDS, environment
 from support.talk import storage
+from support.timing import PROGRAM_TIMEOUT
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "migrating.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
@@ -52,7 +53,7 @@ def desk(tmp_path):
 
     def enter(line):
         variables = environment(PATH=f"{commands}:{os.environ['PATH']}")
-        return subprocess.run(line, shell=True, cwd=tmp_path, env=variables, capture_output=True, text=True)
+        return subprocess.run(line, shell=True, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
 
     enter.directory = tmp_path
     return enter

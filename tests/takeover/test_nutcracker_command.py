@@ -11,7 +11,7 @@ import pytest
 from nutcracker import Nutcracker, free_ports, is_installed, write_pools
 from support.servers import HOST, Proxy, free_port, run
 from support.talk import Talk, storage
-from support.timing import eventually
+from support.timing import PATIENCE, PROGRAM_TIMEOUT, eventually
 
 from gmproxy import startup
 from gmproxy.config import nutcracker_options
@@ -89,7 +89,7 @@ def test_it_says_what_nutcracker_says(line, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("gmproxy.config.settings.TYPED_IN", str(tmp_path))
     (tmp_path / "good.yml").write_text(f"alpha:\n  listen: {HOST}:22121\n  servers:\n    - {HOST}:11211:1\n")
     (tmp_path / "bad.yml").write_text(f"alpha:\n  listen: {HOST}:22121\n  servers:\n    - {HOST}:11211\n")
-    theirs = subprocess.run(["nutcracker", *line.split()], capture_output=True)
+    theirs = subprocess.run(["nutcracker", *line.split()], capture_output=True, timeout=PROGRAM_TIMEOUT)
     status = startup.run_command_line("nutcracker", "nutcracker", line.split())
     said = capsys.readouterr()
     assert (status, said.out) == (theirs.returncode, theirs.stdout.decode())
@@ -157,7 +157,7 @@ def test_the_command_line_wins_over_the_environment(program, line, environment, 
 
 
 def read_to_the_end(port, question=b""):
-    with socket.create_connection((HOST, port)) as sock:
+    with socket.create_connection((HOST, port), PATIENCE) as sock:
         sock.sendall(question)
         return b"".join(iter(lambda: sock.recv(65536), b""))
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.timing import PROGRAM_TIMEOUT
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/commit-message"
 
@@ -16,7 +17,7 @@ def checked(tmp_path):
     def check(message):
         file = tmp_path / "COMMIT_EDITMSG"
         file.write_text(message, encoding="utf-8")
-        done = subprocess.run([sys.executable, SCRIPT, file], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, SCRIPT, file], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
         return done.returncode, done.stderr
 
     return check
@@ -59,5 +60,5 @@ def test_refused(checked, message, fault):
 
 
 def test_the_file_is_needed():
-    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
     assert done.returncode == 1 and "usage" in done.stderr

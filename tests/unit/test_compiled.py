@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.servers import environment
+from support.timing import PROGRAM_TIMEOUT
 
 import gmproxy
 from gmproxy import compiled
@@ -40,6 +41,7 @@ def build_of(package, **variables):
         capture_output=True,
         text=True,
         cwd=package,
+        timeout=PROGRAM_TIMEOUT,
     )
     return (done.stdout or done.stderr).strip().splitlines()[-1]
 
@@ -99,7 +101,13 @@ def shown(copy):
         kept = {name: value for name, value in environment().items() if name != "GMPROXY_PURE"}
         run_demo = [PACKAGE.parent / "scripts/run-demo", commands]
         done = subprocess.run(
-            run_demo, env=kept | {"PYTHONPATH": str(copy)} | variables, capture_output=True, text=True, check=True, cwd=copy
+            run_demo,
+            env=kept | {"PYTHONPATH": str(copy)} | variables,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=copy,
+            timeout=PROGRAM_TIMEOUT,
         )
         return done.stdout
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.core import CounterMetricFamily
+from support.timing import PROGRAM_TIMEOUT
 
 from gmproxy.config.configuration import parser_for
 from gmproxy.config.diff import NEEDS_RESTART
@@ -46,7 +47,9 @@ def cells(text):
 
 @pytest.fixture(scope="module")
 def generated():
-    made = subprocess.run([sys.executable, ROOT / "scripts/option-table"], capture_output=True, text=True, check=True)
+    made = subprocess.run(
+        [sys.executable, ROOT / "scripts/option-table"], capture_output=True, text=True, check=True, timeout=PROGRAM_TIMEOUT
+    )
     return cells(made.stdout)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.servers import environment
+from support.timing import PROGRAM_TIMEOUT
 
 import gmproxy
 
@@ -86,7 +87,7 @@ def test_every_floor_is_there():
 
 def run_without_gevent(modules):
     code = "import sys, importlib; sys.modules['gevent'] = None\nfor name in sys.argv[1:]: importlib.import_module('gmproxy.' + name)"
-    subprocess.run([sys.executable, "-c", code, *modules], env=environment(), check=True)
+    subprocess.run([sys.executable, "-c", code, *modules], env=environment(), check=True, timeout=PROGRAM_TIMEOUT)
 
 
 def test_the_lower_floors_need_no_gevent():

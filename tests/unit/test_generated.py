@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.timing import PROGRAM_TIMEOUT
 
 from gmproxy.config.configuration import make_configs, parser_for, read_arguments
 from gmproxy.config.settings import SETTINGS
@@ -19,7 +20,9 @@ BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 
 
 def generate(script, *arguments):
-    done = subprocess.run([sys.executable, ROOT / "scripts" / script, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / script, *arguments], capture_output=True, text=True, check=True, timeout=PROGRAM_TIMEOUT
+    )
     return done.stdout
 
 
@@ -85,7 +88,7 @@ def test_manual_pages_have_no_mistake_in_their_form():
     if not shutil.which("groff"):
         pytest.skip("groff is not installed")
     for page in sorted(MANUAL.iterdir()):
-        done = subprocess.run(["groff", "-man", "-Tascii", "-ww", "-z", page], capture_output=True, text=True)
+        done = subprocess.run(["groff", "-man", "-Tascii", "-ww", "-z", page], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
         assert (done.returncode, done.stderr) == (0, ""), page.name
 
 
@@ -112,5 +115,5 @@ def test_bash_completes(line, offered):
         _gmproxy
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True, timeout=PROGRAM_TIMEOUT)
     assert done.stdout.split() == offered

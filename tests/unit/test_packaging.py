@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support.timing import PROGRAM_TIMEOUT
 
 from gmproxy.config.configuration import make_configs, parser_for, read_arguments
 from gmproxy.config.settings import SETTINGS
@@ -67,7 +68,7 @@ def test_the_init_script_is_that_of_the_package():
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_are_understood_by_any_shell(name):
-    done = subprocess.run(["sh", "-n", ROOT / name], capture_output=True, text=True)
+    done = subprocess.run(["sh", "-n", ROOT / name], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -75,7 +76,12 @@ def test_scripts_are_understood_by_any_shell(name):
 def test_systemd_understands_the_units(tmp_path):
     for name in UNITS:
         (tmp_path / name).write_text(re.sub("/usr/bin/gmproxy(ctl)?", "/bin/true", read(f"debian/{name}")))  # they must be there
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in UNITS)], capture_output=True, text=True)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in UNITS)],
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_TIMEOUT,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -121,7 +127,12 @@ def test_recipes_of_readme_debian_can_be_used(tmp_path):
 @pytest.mark.skipif(not shutil.which("apparmor_parser", path=ADMIN_PATH), reason="apparmor is not installed")
 def test_apparmor_understands_the_profile():
     parser = shutil.which("apparmor_parser", path=ADMIN_PATH)
-    done = subprocess.run([parser, "--skip-kernel-load", "--skip-cache", ROOT / "debian/apparmor/gmproxy"], capture_output=True, text=True)
+    done = subprocess.run(
+        [parser, "--skip-kernel-load", "--skip-cache", ROOT / "debian/apparmor/gmproxy"],
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_TIMEOUT,
+    )
     assert done.returncode == 0, done.stderr
     assert "complain" not in read("debian/apparmor/gmproxy")
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.timing import PROGRAM_TIMEOUT
 
 from gmproxy import __version__
 
@@ -46,7 +47,9 @@ def change(directory, name, old, new):
 
 
 def release_check(directory, *arguments):
-    return subprocess.run([sys.executable, directory / "scripts/release-check", *arguments], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, directory / "scripts/release-check", *arguments], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT
+    )
 
 
 def test_a_release(copy):

@@ -11,7 +11,7 @@ import threading
 import gevent
 import pytest
 from support.servers import HOST, environment, free_port
-from support.timing import PATIENCE, TICK, Stopwatch
+from support.timing import PATIENCE, PROGRAM_TIMEOUT, TICK
 
 from gmproxy.backend import connect
 from gmproxy.backend.resolver import Names
@@ -112,28 +112,28 @@ def stands_for(monkeypatch, *addresses):
 
 
 def test_the_addresses_of_a_name_share_the_time(monkeypatch, full):
-    """Eight that do not answer take no longer than one."""
-    stands_for(monkeypatch, *[HOST] * 8)
-    watch = Stopwatch()
+    """Forty that do not answer, each for the whole time, would take longer than the test waits."""
+    stands_for(monkeypatch, *[HOST] * 40)
+    connecting = gevent.spawn(connect.connect, Server("cache", full[1]), 10 * TICK)
     with pytest.raises(BackendError) as caught:
-        connect.connect(Server("cache", full[1]), 10 * TICK)
+        connecting.get(timeout=PATIENCE)
     assert caught.value.reason == CONNECTING and not isinstance(caught.value, LocalError)
-    assert watch.seconds < 30 * TICK  # it was eight times ten
 
 
 def test_the_lookup_is_part_of_the_time(monkeypatch):
     def look_up(host):  # in a thread
         over.wait(PATIENCE)
+        found.append(host)
         return []
 
     over = threading.Event()
+    found = []
 
     monkeypatch.setattr(connect, "names", Names(look_up))
-    watch = Stopwatch()
     with pytest.raises(LocalError) as caught:
         connect.connect(Server("cache", 1), 2 * TICK)
     assert caught.value.reason == CONNECTING and "name service" in caught.value.detail
-    assert watch.seconds < PATIENCE / 2
+    assert not found, "the lookup is not waited for"
     over.set()
 
 
@@ -221,7 +221,11 @@ NETWORK = "ip link set lo up && sysctl -qw net.ipv4.ip_local_port_range='20000 2
 
 def has_own_network():
     command = ["unshare", "--net", "sh", "-c", NETWORK, "sh", "true"]
-    return not os.getuid() and shutil.which("unshare") and subprocess.run(command, capture_output=True).returncode == 0
+    return (
+        not os.getuid()
+        and shutil.which("unshare")
+        and subprocess.run(command, capture_output=True, timeout=PROGRAM_TIMEOUT).returncode == 0
+    )
 
 
 @pytest.mark.skipif(not has_own_network(), reason="takes root: a network namespace")

@@ -24,7 +24,7 @@ def listener():
 
 def connection(listener):
     """(our end, the server's end)"""
-    ours = socket.create_connection(listener.getsockname())
+    ours = socket.create_connection(listener.getsockname(), PATIENCE)
     ours.setblocking(False)
     theirs, _ = listener.accept()
     theirs.settimeout(PATIENCE)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
-from support.timing import TICK
+from support.timing import PATIENCE, TICK
 
 from gmproxy.backend import health_check, recovery
 from gmproxy.backend.health import EJECTED, PROBING, Health
@@ -99,7 +99,7 @@ def catch_up(keeper):
     """Run it once."""
 
     def run():
-        gevent.spawn(keeper._catch_up_alone).join()
+        gevent.spawn(keeper._catch_up_alone).join(PATIENCE)
         gevent.sleep(0)  # what it left to the loop
 
     return run
@@ -255,7 +255,7 @@ def tick(keeper):
     """Do what is due, to its end."""
     keeper.tick(monotonic())
     if keeper._at_work is not None:
-        keeper._at_work.join()
+        keeper._at_work.join(PATIENCE)
     gevent.sleep(0)  # what it left to the loop
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import gevent
 import pytest
 from gevent import socket
+from support.timing import PATIENCE
 
 from gmproxy.client.listener import Farewells, Listener
 from gmproxy.process.worker_context import WorkerContext
@@ -50,7 +51,7 @@ def next_client(listener, address):
     """The socket at our end of a new connection."""
     seats = listener.service.clients
     before = len(seats)
-    with socket.create_connection(address):
+    with socket.create_connection(address, PATIENCE):
         while len(seats) == before:
             gevent.sleep(0.01)
         return socket.socket(fileno=seats[-1])
@@ -130,7 +131,7 @@ def test_who_is_too_many_is_turned_away(place, caplog, verbose):
     caplog.set_level("DEBUG" if verbose else "INFO", "gmproxy")
     listener = Listener(sock, WorkerContext())
     listener.serve(service(True, lambda: 2 - len(listener.service.clients)))
-    ends = [socket.create_connection(address) for _ in range(5)]
+    ends = [socket.create_connection(address, PATIENCE) for _ in range(5)]
     words = [end.recv(100) for end in ends[2:]]
     assert words == [b"SERVER_ERROR too many connections\r\n"] * 3
     assert len(listener.service.clients) == 2
@@ -150,7 +151,7 @@ def test_who_was_waiting_when_the_listener_stops_is_not_accepted(place):
     sock, address = place
     listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
-    with socket.create_connection(address):
+    with socket.create_connection(address, PATIENCE):
         listener._server.do_read()
         listener.stop()
         gevent.sleep(0.01)
@@ -183,7 +184,7 @@ def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
             return super().accept(listening, most)
 
     seats = listener.service.clients = Failing()
-    with socket.create_connection(address) as client:
+    with socket.create_connection(address, PATIENCE) as client:
         if number in accept.EXHAUSTED:
             assert client.recv(100) == b"SERVER_ERROR too many connections\r\n"
         else:

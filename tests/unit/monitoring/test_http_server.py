@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import gevent.socket
 import pytest
+from support.timing import PATIENCE
 
 from gmproxy.monitoring import http_server
 from gmproxy.monitoring.admin_server import AdminServer, is_known
 
-PATIENCE = 30
 CLOSES = "Connection: close"
 
 
@@ -160,7 +160,7 @@ def test_a_client_that_does_not_read_is_closed(server, monkeypatch, capfd, inter
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         server.do_handle(ours, "")
         (greenlet,) = server._open
-        greenlet.join()
+        greenlet.join(PATIENCE)
     assert not server._open
     assert internal_errors_counted() == before
     assert capfd.readouterr() == ("", "")
@@ -181,7 +181,7 @@ def test_the_longest_inactive_connection_makes_room(server):
         (first, second) = server._open
         gevent.sleep(0)
         assert len(talk(server, request)) > 10_000_000
-        first.join()
+        first.join(PATIENCE)
         assert first.successful()
         assert list(server._open) == [second]
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.timing import wait_for_child
 
 from gmproxy.errors import StartError
 from gmproxy.process.client_counts import MAX_POOLS, ClientCounts
@@ -49,7 +50,7 @@ def test_children_share_it():
     if not pid:
         counts.set_clients(1, "", 9)
         os._exit(0)
-    os.waitpid(pid, 0)
+    wait_for_child(pid)
     assert counts.clients_of_pool("") == 9
 
 

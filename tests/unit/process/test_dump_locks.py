@@ -2,6 +2,8 @@
 
 import os
 
+from support.timing import wait_for_child
+
 from gmproxy.process.dump_locks import DumpLocks
 
 
@@ -10,7 +12,7 @@ def in_another_process(function):
     child = os.fork()
     if child == 0:
         os._exit(1 if function() else 0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    return os.waitstatus_to_exitcode(wait_for_child(child)[1]) == 1
 
 
 def test_one_at_a_time_in_a_process_and_among_several():

@@ -7,6 +7,7 @@ import gevent
 import gevent.event
 import pytest
 from gevent import socket
+from support.timing import PATIENCE
 
 from gmproxy.process.control_server import MAX_COMMANDS, ControlServer
 from gmproxy.process.gevent_loop import GeventLoop
@@ -128,7 +129,7 @@ def test_a_command_that_waits_holds_up_its_operator_only(connect):
 
     def run_command(name, arguments, then):
         if name == "slow":
-            released.wait()
+            released.wait(PATIENCE)
         then({"name": name})
 
     server = ControlServer(GeventLoop(), run_command)

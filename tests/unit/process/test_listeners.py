@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.servers import HOST, environment, free_port
+from support.timing import PATIENCE
 
 from gmproxy.errors import StartError
 from gmproxy.process.listeners import HANDED_OVER, ListeningSockets
@@ -107,12 +108,12 @@ def test_a_successor_takes_over(listening_sockets, tmp_path):
             [sys.executable, "-c", TAKE_OVER], env=environment(**told), stdout=subprocess.PIPE, text=True, close_fds=False
         )
     os.close(writing)
-    with socket.create_connection((HOST, config.port)) as client:  # waits in the queue that both have
+    with socket.create_connection((HOST, config.port), PATIENCE) as client:  # waits in the queue that both have
         listening_sockets.close(successor=True)
         assert client.recv(4) == b"here"
     with open(reading) as pipe:
         assert pipe.read() == "ready"
-    assert child.communicate()[0] == f"{[address]} False {os.getpid()} True [] [False]\n"
+    assert child.communicate(timeout=PATIENCE)[0] == f"{[address]} False {os.getpid()} True [] [False]\n"
     assert not listening_sockets.sockets
 
 
@@ -148,10 +149,10 @@ def high():
 
 def test_systemd_hands_over(high):
     child = activated(high)
-    with socket.create_connection(high.getsockname()) as client:
+    with socket.create_connection(high.getsockname(), PATIENCE) as client:
         assert client.recv(4) == b"here"
     name = f"{HOST}:{high.getsockname()[1]}"
-    assert child.communicate()[0] == f"{[name]} True None False [] [False]\n"
+    assert child.communicate(timeout=PATIENCE)[0] == f"{[name]} True None False [] [False]\n"
 
 
 def test_what_was_meant_for_another_process_is_left_alone():

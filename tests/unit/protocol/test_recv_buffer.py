@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.builds import from_source, needs_both
+from support.timing import PATIENCE
 
 from gmproxy.compiled import COMPILED
 from gmproxy.protocol import recv_buffer, value_header
@@ -180,7 +181,7 @@ def test_no_more_than_one_buffer_at_once(new_stream, ends):
 
 
 def test_a_reset(new_stream):
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname(), PATIENCE) as ours:
         theirs = listener.accept()[0]
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         theirs.close()
@@ -264,6 +265,19 @@ def seconds_for(new_stream, size, need):
     return time.perf_counter() - start
 
 
+def test_a_block_that_is_waited_for_is_not_looked_at_before_its_end(new_stream):
+    """However many pieces it comes in: to look at it each time would take quadratic time."""
+    stream = new_stream()
+    stream.feed(b"x")
+    looks = 0
+    for _ in range(1000):
+        stream.need = 64 * 1000
+        stream.feed(b"x" * 64)
+        looks += stream.has_news()
+    assert looks == 1
+
+
+@pytest.mark.long  # it compares times, which a busy machine can spoil
 def test_a_long_block_takes_linear_time(new_stream):
     """Sixteen times the bytes: some more than sixteen times the seconds (of fresh memory), far from 256 times."""
     short, long = (min(seconds_for(new_stream, size, 1 << 30) for _ in range(3)) for size in (1 << 17, 1 << 21))

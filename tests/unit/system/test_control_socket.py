@@ -7,6 +7,7 @@ import struct
 import threading
 
 import pytest
+from support.timing import join
 
 from gmproxy.errors import StartError
 from gmproxy.system import control_socket
@@ -48,7 +49,7 @@ def test_a_large_one(pair):
     got = []
     while not got:
         got = other.receive()
-    sender.join()
+    join(sender)
     assert got == [(message, [])]
 
 
@@ -141,7 +142,7 @@ def test_an_operator_asks(tmp_path):
         thread = threading.Thread(target=answer)
         thread.start()
         assert control_socket.send_command(path, "stats", "alpha") == {"heard": json.loads('{"command": "stats", "arguments": ["alpha"]}')}
-        thread.join()
+        join(thread)
 
 
 def test_a_place_that_cannot_be(tmp_path):

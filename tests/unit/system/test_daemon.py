@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from support.timing import PATIENCE
 
 from gmproxy.errors import StartError
 from gmproxy.system import daemon, safe_files
@@ -132,7 +133,7 @@ def sleeper():
     yield start
     for child in children:
         child.kill()
-        child.communicate()
+        child.communicate(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("word", ["gmproxy", "/usr/bin/gmproxy", "/usr/bin/magent", "from gmproxy.cli import magent"])
@@ -175,7 +176,7 @@ def test_the_owner_of_what_we_make(monkeypatch):
 
 def dead_process():
     child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
+    child.wait(PATIENCE)
     return str(child.pid)
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.servers import HOST, free_port
+from support.timing import PATIENCE
 
 from gmproxy.errors import StartError
 from gmproxy.system import safe_files, sockets
@@ -56,7 +57,7 @@ def test_a_port_in_use():
 
 def test_a_port_is_free_again_at_once():
     """Although connections of before are not yet forgotten by the kernel."""
-    with sockets.bind_tcp(HOST, 0, 5) as sock, socket.create_connection(sock.getsockname()) as client:
+    with sockets.bind_tcp(HOST, 0, 5) as sock, socket.create_connection(sock.getsockname(), PATIENCE) as client:
         port = sock.getsockname()[1]
         accepted, _ = sock.accept()
         accepted.close()

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from support.builds import from_source, needs_both
+from support.timing import PATIENCE
 
 from gmproxy.compiled import COMPILED
 from gmproxy.transport import plain
@@ -67,7 +68,7 @@ def listening():
 
 def test_accepted_connections_do_not_block_and_are_not_inherited(transport, listening):
     assert transport.accept(listening.fileno()) == plain.NOTHING
-    with socket.create_connection(listening.getsockname()) as client:
+    with socket.create_connection(listening.getsockname(), PATIENCE) as client:
         with socket.socket(fileno=transport.accept(listening.fileno())) as accepted:
             assert not os.get_blocking(accepted.fileno())
             assert not os.get_inheritable(accepted.fileno())
