@@ -33,7 +33,7 @@ class Command(NamedTuple):
 QUERIES: dict[str, Command] = {
     "status": Command("", "state and counters of the service, its pools and servers", status.status_parser, status.status),
     "top": Command("", "live rates; q quits, space pauses", top.top_parser, top.top),
-    "stats": Command("", 'the output of "stats" for a client', queries.stats_parser, queries.stats),
+    "stats": Command("", 'the counters of "stats proxy"', queries.stats_parser, queries.stats),
     "servers": Command("", "pools and servers, by the names that commands take", queries.servers_parser, queries.servers),
     "route": Command("KEY...", "the servers of keys, now or with given options of gmproxy", route.route_parser, route.route),
     "hotkeys": Command("[SECONDS]", "the most frequent keys in a sample of requests", queries.hotkeys_parser, queries.hotkeys),

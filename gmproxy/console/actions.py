@@ -81,7 +81,7 @@ def reload(arguments: Sequence[str]) -> int:
     lines += [f"changed{f' in {pool}' if pool else ''}: {', '.join(names)}" for pool, names in response["changed"].items()]
     if response["needs_restart"]:
         lines.append(f"needs a restart: {', '.join(response['needs_restart'])}")
-    return _print_result(parsed, response, "\n".join(lines))
+    return _print_result(parsed, response, "\n".join(lines) if len(lines) > 1 else "reloaded: no changes")
 
 
 def _reload_by_signal(pid: int, why: str) -> int:

@@ -19,7 +19,7 @@ class CommandParser(argparse.ArgumentParser):
             self.add_argument("--pool", metavar="NAME", help="only this pool")
         self.add_argument("--json", action="store_true", help="print the response as JSON")
         self.add_argument("--control", metavar="PATH", help="the control socket of the service")
-        self.add_argument("-c", "--config", metavar="FILE", help="a configuration file that sets control")
+        self.add_argument("-c", "--config", metavar="FILE", help="a configuration file with the setting control")
         self.add_argument("-h", "--help", action="store_true", help="print this help and exit")
 
     def error(self, message: str) -> NoReturn:

@@ -38,7 +38,7 @@ def stats(arguments: Sequence[str]) -> int:
 
 
 def servers_parser() -> CommandParser:
-    return CommandParser("servers", "List the servers of all pools, by the names for --pool, eject and restore.", has_pool=True)
+    return CommandParser("servers", "List pools and servers, with the names that --pool, eject and restore take.", has_pool=True)
 
 
 def servers(arguments: Sequence[str]) -> int:
@@ -164,7 +164,7 @@ def _show(
     elif listed:
         print("\n".join(table.format_table(heads, map(row, listed), table.wants_colour(sys.stdout))))
     else:
-        print("none")
+        print("no slow requests" if command == "slow" else "no requests in the sample")
     return 0
 
 

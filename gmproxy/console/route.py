@@ -12,6 +12,7 @@ from gmproxy.console import route_check
 from gmproxy.console.offline_routes import OfflineRoutes, select_pool, show_key
 from gmproxy.console.service_client import ServiceClient, check_pool, print_json
 from gmproxy.errors import ConfigError
+from gmproxy.monitoring.rates import is_ejected
 
 #: Variables that give the servers of a service that is configured by the environment alone.
 SERVERS_IN_ENVIRONMENT = ("GMPROXY_SERVER", "GMPROXY_POOLS")
@@ -33,7 +34,7 @@ def route_parser() -> ArgumentParser:
     )
     parser.epilog = "Options of gmproxy: see gmproxy --help-all."
     section = parser.add_argument_group("Options")
-    section.add_argument("keys", nargs="*", metavar="KEY")
+    section.add_argument("keys", nargs="*", metavar="KEY", help="a key")
     section.add_argument("--check", metavar="FILE", help="compare with the known placements in this JSON file, and print how many match")
     section.add_argument("--pool", metavar="NAME", help="only this pool")
     section.add_argument("--json", action="store_true", help="print the response as JSON")
@@ -92,10 +93,13 @@ def _routes_by_service(parsed: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _steps(route: dict[str, Any]) -> list[str]:
-    """A line for each step of reads and of changes, if more servers than one take part in either."""
+    """A line for each step of reads and of changes, if more servers than one take part in either. While the server is ejected, reads have no fill:
+    that begins with a miss of this server."""
     reads, changes = route.get("reads", []), route.get("changes", [])
     if max(len(reads), len(changes)) < 2:
         return []
+    if is_ejected(route) and route["goes_to"] == route["server"]:
+        reads = [hop for hop in reads if hop["step"] != "fill"]
     if route["goes_to"] != route["server"]:
         why = f"stand-in for {route['server']}, which is {route['state']}"
         reads = [hop | {"reason": f"{hop['reason']}; {why}"} if hop["step"] == "server" else hop for hop in reads]

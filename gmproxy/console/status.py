@@ -68,7 +68,7 @@ def pool_line(name: str, pool: dict[str, Any]) -> str:
     limit = f" of {clients['limit']}" if clients["limit"] else ""
     return table.plain(
         f"pool {name}: {clients['current']}{limit} clients, {units.number(counters.requests)} requests, "
-        f"{units.percent(reads.hit_ratio)} hits, {units.number(counters.errors)} errors"
+        f"hit ratio {units.percent(reads.hit_ratio)}, {units.number(counters.errors)} errors"
     )
 
 

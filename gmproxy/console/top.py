@@ -74,7 +74,7 @@ def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool =
             "",
             table.plain(
                 f"pool {name}: {pool['clients']} clients, {units.number(pool['requests_per_second'])} requests/s, "
-                f"{units.percent(pool['hit_ratio'])} hits, {units.number(pool['errors_per_second'])} errors/s, "
+                f"hit ratio {units.percent(pool['hit_ratio'])}, {units.number(pool['errors_per_second'])} errors/s, "
                 f"p99 {units.duration(pool['p99'])}"
             ),
             *table.format_table(HEADS, [_row(backend) for backend in pool["backends"]], coloured),

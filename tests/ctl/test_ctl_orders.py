@@ -44,7 +44,7 @@ def test_reload(service, ask, tmp_path):
     file = tmp_path / "gmproxy.conf"
     file.write_text("timeout = 300\n")
     running = service("-c", file)
-    assert ask(running, "reload").out == "reloaded\n"
+    assert ask(running, "reload").out == "reloaded: no changes\n"
     file.write_text("timeout = 200\nwatch = yes\n")
     assert "timeout" in ask(running, "reload").out
     file.write_text("timeout = soon\n")

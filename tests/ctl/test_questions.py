@@ -67,21 +67,21 @@ def test_one_pool_alone(proxy, memcached, ask, tmp_path):
     assert {key["pool"] for key in everything} == {"alpha", "beta"}
     assert [(key["pool"], key["share"]) for key in one] == [("beta", 1.0)]
     assert {request["pool"] for request in requests} == {"alpha"}
-    assert ask(running, "slow", "--pool", "alpha").out == "none\n"
+    assert ask(running, "slow", "--pool", "alpha").out == "no slow requests\n"
     for command in ("hotkeys", "slow", "tail", "stats"):
         assert "there is no pool 'gamma'; known: alpha, beta" in ask(running, command, "--pool", "gamma").refusal
 
 
 def test_nothing_to_tell(service, ask):
     running = service()
-    assert ask(running, "hotkeys", "0.1").out == "none\n"
+    assert ask(running, "hotkeys", "0.1").out == "no requests in the sample\n"
     assert json.loads(ask(running, "tail", "1", "0.1", "--json").out) == []
 
 
 def test_the_slow_requests(service, ask):
     """They are kept from when somebody first asks."""
     running = service("--slow-threshold", "1", "--timeout", milliseconds(100))
-    assert ask(running, "slow").out == "none\n"
+    assert ask(running, "slow").out == "no slow requests\n"
 
     def report():
         return json.loads(ask(running, "status", "--json").out)
@@ -98,7 +98,7 @@ def test_the_slow_requests(service, ask):
         for server in running.servers:
             server.resume()
         talk.expect_answer(b"END\r\n")
-    eventually(lambda: ask(running, "slow").out != "none\n")
+    eventually(lambda: ask(running, "slow").out != "no slow requests\n")
     told = json.loads(ask(running, "slow", "--json").out)
     assert told[0]["key"] == "k" and told[0]["command"] == "get" and told[0]["seconds"] >= 0.001
     assert ask(running, "slow").lines[0].split() == ["DURATION", "ROLE", "COMMAND", "POOL", "SERVER", "TIME", "KEY"]
@@ -133,6 +133,19 @@ def test_the_steps_on_the_way_of_a_key(service, ask, memcached):
         ["changes", "fill", backup, f"a change of the present value waits until {owner} is filled"],
         ["changes", "server", owner, "warming"],
         ["changes", "replicate", backup, "gets a copy, its answer is waited for; it is up"],
+    ]
+
+
+def test_reads_of_a_key_whose_server_is_ejected(service, ask, memcached):
+    """They have no fill, which begins with a miss of that server; the state of the server says why they go to the backup."""
+    backup = memcached().address
+    running = service("-b", backup)
+    owner = ask(running, "route", "a").lines[0].split("server=")[1].split()[0]
+    ask(running, "eject", owner)
+    steps = eventually(lambda: next((lines[1:] for lines in [ask(running, "route", "a").lines] if "state=ejected" in lines[0]), None))
+    assert [line.split()[1:4] for line in steps if line.split()[0] == "reads"] == [
+        ["server", owner, "ejected"],
+        ["failover", backup, "if"],
     ]
 
 

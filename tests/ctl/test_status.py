@@ -29,7 +29,7 @@ def test_what_it_shows():
     assert status.format_report(report({"default": pool(named, down, spare)})) == [
         "gmproxy 1.2.3 (pure), pid 4711, 1 worker, up 60 min, memory 40.0 MB, loop lag 1.00 ms",
         "",
-        "pool default: 3 of 4096 clients, 3000 requests, 75.0 % hits, 3 errors",
+        "pool default: 3 of 4096 clients, 3000 requests, hit ratio 75.0 %, 3 errors",
         "STATE            FOR     SERVER                          SHARE  CONNS  IN FLIGHT  REQUESTS    HITS     P50      P99  ERRORS  LAST ERROR",
         "up               60 min  one (10.0.0.1:11211) weight 2  75.0 %      2          7      1000  75.0 %  100 us  1.00 ms       0",
         "ejected by hand  90 s    10.0.0.2:11211                 25.0 %      2          0      1000       -  100 us  1.00 ms       3  timeout, 100 s ago",

@@ -43,7 +43,7 @@ def test_rates():
 
 def test_what_it_shows():
     assert top.format_rates(*two_looks())[2:] == [
-        "pool default: 3 clients, 50 requests/s, 25.0 % hits, 4 errors/s, p99 991 us",
+        "pool default: 3 clients, 50 requests/s, hit ratio 25.0 %, 4 errors/s, p99 991 us",
         "STATE    SERVER                 REQ/S    HITS     P50     P99  ERR/S   SENT/S  RECV/S  CONNS  IN FLIGHT",
         "up       10.0.0.1:11211            50  25.0 %  550 us  991 us      0  1.50 kB     0 B      2          0",
         "ejected  10.0.0.2:11211             0       -       -       -      4      0 B     0 B      2          0",
