@@ -22,9 +22,9 @@ cdef class Backend(MissedWrites):
     cdef readonly BackendCounters counters
     cdef long long _max_backlog
     cdef Py_ssize_t _connection_count
-    cdef bint _troubled
+    cdef bint _failed_lately
     cdef str _last_reason
-    cdef bint _is_proxy
+    cdef bint _is_gmproxy
     cdef object _loop
     cdef long long _unreported
     cdef double _report_at
@@ -33,5 +33,5 @@ cdef class Backend(MissedWrites):
     cpdef send(self, Request request)
     cdef _give_up(self, Request request, str reason)
     @cython.locals(asked=Py_ssize_t, counters=BackendCounters)
-    cpdef request_answered(self, Request request, Py_ssize_t found)
+    cpdef request_replied(self, Request request, Py_ssize_t found)
     cpdef request_abandoned(self, Request request)

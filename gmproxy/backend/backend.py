@@ -1,4 +1,4 @@
-"""One memcached server: its links, its health, what it missed, and what was counted about it."""
+"""One memcached server: its connections, its health, the writes that it missed, and its counters."""
 
 import logging
 from time import monotonic
@@ -22,41 +22,43 @@ from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request
 from gmproxy.system.clock import running
 
-#: Requests that may wait on one link, and bytes the kernel has not taken from it, beside one value of whatever size; beyond them
-#: a request is refused.
+#: Maximum number of requests without a reply on one connection. A further request fails with reason overload.
 MAX_WAITING = 16384
+
+#: Maximum bytes of requests that the kernel has not taken from one connection, beside one value of the maximum size. Then as above.
 MAX_BACKLOG = 64 * 1024 * 1024
 
-#: Seconds between two log lines about connections that could not be made through no fault of the server: there may be one for
-#: each request.
-LOCAL_TROUBLE_EVERY = 10.0
+#: Seconds between two log lines about failures for which the server is not to blame: there may be one for each request.
+LOCAL_FAILURE_LOG_INTERVAL = 10.0
 
 
 class Backend(MissedWrites):
-    """
-    server        where it is (gmproxy.placement.server_spec.Server)
-    observer      hears when it is ejected or restored (`health_changed()`), and when it was flushed (`was_flushed(backend)`)
-    backed        True for a primary that has backups
-    is_backup     True for a backup
-    connections   by index; None where none is open
-    health        gmproxy.backend.health.Health
-    health_checker   probes it, finds out which process it is, and starts its recovery
-    half_closed   connections given up on which it may still make changes
+    """All methods: loop callback or greenlet, unless they say otherwise; none blocks.
+
+    server         its address (gmproxy.placement.server_spec.Server)
+    options        of the pool
+    observer       is called when the server is ejected or restored, `health_changed()`, and when it was flushed, `was_flushed(backend)`
+    backed         True for a primary that has backups
+    is_backup      True for a backup
+    connections    by connection index; None where none is open
+    health         gmproxy.backend.health.Health
+    health_checker probes the server, identifies its process, and starts its recovery
+    half_closed    connections that were given up, on which the server may still make writes
     ask_backup_on_miss   True while a miss of this server proves nothing
-    counters      gmproxy.backend.counters.BackendCounters
-    meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner; for what it missed, see MissedWrites
+    counters       gmproxy.backend.counters.BackendCounters
+    meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner; for the rest, see MissedWrites
     """
 
     __slots__ = ("server", "options", "observer", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
                  "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "_connection_count",
-                 "_max_backlog", "_troubled", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")  # fmt: skip
+                 "_max_backlog", "_failed_lately", "_last_reason", "_is_gmproxy", "_loop", "_unreported", "_report_at")  # fmt: skip
 
     def __init__(
         self,
         server: Server,
         options: Any,
         observer: Any,
-        log: logging.Logger | logging.LoggerAdapter,
+        log: "logging.Logger | logging.LoggerAdapter[logging.Logger]",
         backed: bool = False,
         is_backup: bool = False,
     ) -> None:
@@ -76,51 +78,53 @@ class Backend(MissedWrites):
         self.bytes_received = 0
         self.counters = BackendCounters()
         self._max_backlog = MAX_BACKLOG + options.max_item_size
-        self._troubled = False  # failed lately: tell the health of successes
-        self._last_reason = EJECTED
-        self._is_proxy = False  # a backup that has said so
-        self._unreported = 0  # requests that failed for a reason that says nothing about the server, since the log last had it
+        self._failed_lately = False  # the next reply is reported to `health`
+        self._last_reason = EJECTED  # of the latest failure
+        self._is_gmproxy = False  # True for a backup that is known to be one
+        self._unreported = 0  # requests of _log_local_failure since its last log line
         self._report_at = 0.0
         self._loop = gevent.get_hub().loop
         self.health_checker = HealthChecker(self)
 
     def __repr__(self) -> str:
         connections = sum(connection is not None for connection in self.connections)
-        return f"<Backend {self.label} {self.health.state(monotonic())} links={connections}>"
+        return f"<Backend {self.label} {self.health.state(monotonic())} connections={connections}>"
 
     # -- requests
 
     def send(self, request: Request) -> ReplySink | None:
-        """See Route. The sink may hear at once that this server cannot be asked."""
+        """See Route. Fails the request at once if the server is ejected, has too many requests, or may have a stale value of the key."""
         if self.fetches and request.command.is_write:
-            self.void_fills(request)
+            self.void_fills_of_write(request)
         if (self.behind or self._states is not None) and self._may_read_stale(request):
             return self._give_up(request, self._last_reason)
         connection_index = request.connection_index % self._connection_count
         connection = self.connections[connection_index]
-        if connection is None or connection.closed:  # closed: link_closed has failed, and nobody else may wait on it
+        if (
+            connection is None or connection.closed
+        ):  # closed: connection_closed has raised, and a request that is added now would never get a reply
             if self.health.ejected:
                 return self._give_up(request, EJECTED)
-            connection = self._open_link(connection_index)
+            connection = self._open_connection(connection_index)
         elif connection.waiting.count >= MAX_WAITING or connection.backlog() > self._max_backlog:
             self.counters.failures += 1
             return self._give_up(request, OVERLOAD)
         connection.submit(request)
         return None
 
-    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        if self.may_be_old(key, is_change):
-            return [Hop("server", self.label, "has missed a change of the key, which is deleted there first")]
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        if self.may_be_stale(key, is_write):
+            return [Hop("server", self.label, "missed a write of the key; it is deleted there before it is read")]
         state = self.health.state(monotonic())
         return [Hop("server", self.label, UP if state == WARMING and not self.ask_backup_on_miss else state)]
 
-    def request_answered(self, request: Request, found: int) -> ReplySink | None:
-        """A reply has come for `request`, with `found` values. Returns the session that waits for no more replies, if any."""
+    def request_replied(self, request: Request, found: int) -> ReplySink | None:
+        """`request.reply` has arrived, with `found` values. Returns the session that waits for no further reply, or None. Loop callback only."""
         counters = self.counters
         counters.count_reply(request.command)
-        if self._troubled:
+        if self._failed_lately:
             self.health.succeeded()
-            self._troubled = False
+            self._failed_lately = False
         if request.command.is_read:
             asked = 1 if request.keys is None else len(request.keys)
             counters.keys_asked += asked
@@ -133,11 +137,12 @@ class Backend(MissedWrites):
         return request.complete()
 
     def request_failed(self, request: Request, reason: str, started: bool, may_repeat: bool) -> ReplySink | None:
-        """A link failed before it had the reply to `request`. `started`: the server may have got something of it; `may_repeat`: if it is a
-        request that may be repeated, then so may this one. Returns the session that waits for no more replies by this, if any.
+        """A connection failed before the reply to `request` arrived. Returns the session that waits for no further reply, or None. Loop callback
+        only.
 
-        A request of which the server got nothing, or that may be repeated, is sent once more over a new link: it may only have met a
-        connection that died while nobody used it.
+        `started`: the server may have received some of the request. `may_repeat`: no write behind it forbids to repeat it, if its command may
+        be repeated. A request that was not started, or may be repeated, is sent once more over a new connection: perhaps this one was closed
+        while it was idle.
         """
         if not request.retried and reason in (CLOSED, RESET):
             if not started or (request.command.idempotent and may_repeat):
@@ -146,48 +151,49 @@ class Backend(MissedWrites):
         return self._give_up(request, reason)
 
     def _give_up(self, request: Request, reason: str) -> ReplySink | None:
-        """This server cannot answer. A change is noted: it may have been made, or not."""
+        """Fail `request`. A write gets a pending invalidation: the server may have made it, or not."""
         self.counters.errors[reason] += 1
         if request.command.is_write or request.command.kind == "flush":
-            self.missed_change(request)
+            self.missed_write(request)
         return request.fail(reason, self.label)
 
     def request_abandoned(self, request: Request) -> ReplySink | None:
-        """The same after an exception in gmproxy itself: the client gets INTERNAL_ERROR. Never raises."""
+        """As `_give_up`, after an internal error. Returns the session that waits for no further reply, or None. Never raises. Loop callback only."""
         session = request.abandon()
         try:
             if request.command.is_write or request.command.kind == "flush":
-                self.missed_change(request)
+                self.missed_write(request)
         except Exception:
-            internal_errors.record("backend.abandoned", self.log_name)
+            internal_errors.record("backend.request_abandoned", self.log_name)
         return session
 
-    def lacked(self, asked: int, found: int) -> None:
-        """Of `asked` keys that this server did not have, its backups had `found`."""
-        self.health.lacked(monotonic(), asked, found)
+    def record_misses(self, asked: int, found: int) -> None:
+        """Of `asked` keys that were missing on this server, its backups had `found`."""
+        self.health.record_misses(monotonic(), asked, found)
 
-    # -- links
+    # -- connections
 
     def preconnect(self) -> None:
+        """Open the first connection, if there is none, before a request needs it."""
         if self.connections[0] is None:
-            self._open_link(0)
+            self._open_connection(0)
 
-    def _open_link(self, connection_index: int) -> BackendConnection:
+    def _open_connection(self, connection_index: int) -> BackendConnection:
         connection = BackendConnection(self, connection_index, self._loop, self.options.backend_protocol)
         self.connections[connection_index] = connection
         gevent.spawn(self._connect, connection)
         return connection
 
     def _connect(self, connection: BackendConnection) -> None:
-        """In a greenlet of its own: connect `connection`, or have it fail."""
+        """Connect `connection`, or fail it. In a greenlet of its own: blocks for up to `timeout`."""
         sock = None
         try:
             options = self.options
-            # Who waits for this link waits no longer than `timeout`; then it is to be known why.
+            # The requests that wait for it fail after `timeout`, by then with the reason why it was not connected.
             timeout = min(options.connect_timeout, options.timeout)
             sock = connect.connect(self.server, timeout, options.tcpkeepalive, options.server_auth_file, connection.protocol)
-            if self.is_backup and introduce_proxy(sock, options) and not self._is_proxy:
-                self._is_proxy = True
+            if self.is_backup and introduce_proxy(sock, options) and not self._is_gmproxy:
+                self._is_gmproxy = True
                 self.log.warning("backup is a gmproxy, which passes no copies on to its own backups server=%s", self.label)
             if connection.closed:
                 sock.close()
@@ -207,36 +213,37 @@ class Backend(MissedWrites):
             self._loop.run_callback(connection.fail, CONNECTING, "internal error", False)
 
     def connection_closed(self, connection: BackendConnection) -> None:
+        """`connection` was closed, whatever the reason."""
         self.log.debug("link closed server=%s lane=%d", self.label, connection.connection_index)
         if self.connections[connection.connection_index] is connection:
             self.connections[connection.connection_index] = None
         self.health_checker.connection_closed()
 
     def connection_failed(self, connection: BackendConnection, reason: str, detail: str, lost: int, fault: bool) -> None:
-        """`connection` is closed and `lost` requests on it have no reply. A connection that ended idle is no failure. `fault`: False if the
-        server is not to blame."""
+        """`connection` was closed, and `lost` requests on it get no reply. Without any that is not a failure. `fault`: False if the server is not to
+        blame. Loop callback only."""
         if not lost:
             return
         self.counters.count_failures(lost, reason, detail)
         if not fault:
-            self._report_local_trouble(reason, detail, lost)
+            self._log_local_failure(reason, detail, lost)
             return
-        self._troubled = True
+        self._failed_lately = True
         self._last_reason = reason
         now = monotonic()
-        if reason == PROTOCOL:  # by what a client asked, perhaps: the server's own answer to a probe is what counts
+        if reason == PROTOCOL:  # perhaps a client's request caused it: only a probe decides
             self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
             self.health.suspect(now)
             return
         first = self.health.failures == 0
-        # Requests that wait in vain are as many failures. A connection that breaks is one, however many it takes with it.
+        # Each request that times out counts as a failure. A broken connection counts once, however many requests it had.
         ejected = self.health.failed(now, lost if reason in (TIMEOUT, CONNECTING) else 1, reason == TIMEOUT)
         if first or ejected:
             self.log.warning("backend failed server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, lost)
         if ejected:
-            self.ejected(reason)
+            self.on_ejected(reason)
 
-    def _report_local_trouble(self, reason: str, detail: str, lost: int) -> None:
+    def _log_local_failure(self, reason: str, detail: str, lost: int) -> None:
         if reason == OVERLOAD:
             self.counters.not_connected += lost
         self._unreported += lost
@@ -245,42 +252,41 @@ class Backend(MissedWrites):
             self.log.warning(
                 "backend not connected server=%s reason=%s detail=%r requests=%d", self.label, reason, detail, self._unreported
             )
-            self._report_at = now + LOCAL_TROUBLE_EVERY
+            self._report_at = now + LOCAL_FAILURE_LOG_INTERVAL
             self._unreported = 0
 
-    def ejected(self, reason: str) -> None:
-        """The health says that it has failed too often."""
+    def on_ejected(self, reason: str) -> None:
+        """`health` has ejected the server: log it, notify the observer, and close the connections. Loop callback only."""
         self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
-        self._tell_observer()
+        self._notify_observer()
         for connection in self.connections:
             if connection is not None:
                 connection.fail(EJECTED)
 
-    def _tell_observer(self) -> None:
-        """It was ejected, or restored."""
+    def _notify_observer(self) -> None:
         try:
             self.observer.health_changed()
         except Exception:
             internal_errors.record("backend.health_changed", self.log_name)
 
-    def fails_to_catch_up(self, reason: str) -> None:
-        """It could not be told to forget what it missed."""
-        self._troubled = True
+    def recovery_failed(self, reason: str) -> None:
+        """The pending invalidations could not be made. Loop callback only."""
+        self._failed_lately = True
         if self.health.failed(monotonic()):
-            self.ejected(reason)
+            self.on_ejected(reason)
 
     def eject(self) -> None:
-        """An operator ejects it by hand. Called from the loop."""
+        """For the operator command `eject`. Loop callback only."""
         if self.health.eject_by_hand(monotonic()):
-            self.ejected(EJECTED)
+            self.on_ejected(EJECTED)
 
-    def restored(self) -> None:
-        """It is to be trusted again."""
-        self._troubled = False
-        self._tell_observer()
+    def on_restored(self) -> None:
+        """`health` has restored the server."""
+        self._failed_lately = False
+        self._notify_observer()
 
     def follow_options(self, backed: bool) -> None:
-        """The options have changed. Links, health and counters stay; a lane too many is closed once nobody has used it for a while."""
+        """The options have changed. Connections, health and counters stay; a connection above the new number of them is closed once it is idle."""
         options = self.options
         self._connection_count = options.lanes
         self.connections += [None] * (options.lanes - len(self.connections))
@@ -293,25 +299,26 @@ class Backend(MissedWrites):
         self.health_checker.follow_options()
 
     def is_busy(self) -> bool:
-        """True while somebody waits for an answer."""
+        """True while a request waits for a reply."""
         return any(connection is not None and connection.waiting for connection in self.connections)
 
     # -- the rest
 
     def tick(self, now: float) -> None:
-        """What is due: late links, idle links, whatever the caretaker has to do. Called a few times a timeout. `now`: monotonic seconds."""
+        """Fail connections whose reply is late, close idle ones, and start what the health checker has to do. `now`: monotonic seconds.
+        Called several times within a timeout. Loop callback only."""
         options = self.options
-        counted = running.now()  # a pause of ours makes no server late
+        running_now = running.now()  # stops while this process does: a pause of gmproxy does not make a server late
         for connection in self.connections:
             if connection is not None:
-                connection.check_late(counted, options.timeout)
+                connection.check_late(running_now, options.timeout)
         for connection in self.connections:
             if connection is not None:
-                connection.check_idle(counted, options.server_idle_timeout)
+                connection.check_idle(running_now, options.server_idle_timeout)
         try:
             self.health_checker.tick(now)
         except Exception:
-            internal_errors.record("caretaker.tick", self.log_name)
+            internal_errors.record("health_checker.tick", self.log_name)
 
     def reset_counters(self) -> None:
         self.counters.reset()
@@ -320,9 +327,10 @@ class Backend(MissedWrites):
             self.meter.reset()
 
     def close(self) -> bool:
-        """True if that was done; whatever fails of it, the rest is done, and it may be called again. Never raises."""
+        """Close the connections and stop the health check. Returns False if one of its steps failed: the others are done, and it may be called
+        again. Never raises."""
         done = True
-        for step in (self._close_connections, self.health_checker.kill, self.half_closed.cut_all, self._stop_sharing_invalidations):
+        for step in (self._close_connections, self.health_checker.stop_checking, self.half_closed.cut_all, self._stop_sharing_invalidations):
             try:
                 step()
             except Exception:

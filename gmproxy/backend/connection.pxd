@@ -16,7 +16,7 @@ cdef class ConnectionOwner(Route):
     cdef public long long bytes_sent
     cdef public long long bytes_received
 
-    cpdef request_answered(self, Request request, Py_ssize_t found)
+    cpdef request_replied(self, Request request, Py_ssize_t found)
     cpdef request_abandoned(self, Request request)
 
 
@@ -40,8 +40,8 @@ cdef class BackendConnection:
     cdef Py_ssize_t _unsent_at
     cdef object _read_watcher
     cdef object _write_watcher
-    cdef object _rest_timer
-    cdef long long _answered
+    cdef object _pause_timer
+    cdef long long _replied
     cdef object _marks
     cdef long long _idle_mark
     cdef double _idle_since
@@ -49,7 +49,7 @@ cdef class BackendConnection:
     cdef long long _received
     cdef long long _received_mark
 
-    @cython.locals(said=bytes)
+    @cython.locals(data=bytes)
     cpdef submit(self, Request request)
     cpdef long long backlog(self) noexcept
     @cython.locals(request=Request, end_mark=cython.longlong)
@@ -67,7 +67,7 @@ cdef class BackendConnection:
     cdef _send(self, bytes data, Py_ssize_t offset)
     @cython.locals(ready=list, count=Py_ssize_t)
     cpdef on_readable(self)
-    cdef _rest(self)
-    cpdef _read_on(self)
+    cdef _pause_reading(self)
+    cpdef _resume_reading(self)
     @cython.locals(reader=ReplyParser, request=Request, reply=bytes, backend=ConnectionOwner, slow=bint, waiting=RequestQueue)
-    cdef _take(self, Py_ssize_t count, list ready)
+    cdef _parse_replies(self, Py_ssize_t count, list ready)

@@ -1,12 +1,12 @@
 """One connection to a backend, shared by many clients.
 
-    submit -> out --flush, once a loop turn--> the server --on_readable--> reader -> the oldest waiting request
+    submit -> _out --flush, once a loop turn--> the server --on_readable--> _reader -> the oldest waiting request
 
-Requests are pipelined: they leave in the order they came and their replies arrive in that order, so `waiting`, a queue, says whose
-the next reply is. Whatever puts that in doubt (a timeout, bytes nobody asked for, a reply that cannot be) closes the link, and a
-late reply can never be given to another request.
+Requests are pipelined: they are sent in the order of `submit`, and their replies arrive in that order, so the next reply is for the oldest request
+in the queue `waiting`. Whatever puts that in doubt (a timeout, bytes after the last reply, a reply that its command cannot have) closes the
+connection, so that a late reply is never taken for that of another request.
 
-Everything here runs in the loop's own callbacks or for a moment in a client's greenlet: nothing in this file waits.
+Methods: loop callback or greenlet, unless they say otherwise; none blocks.
 """
 
 import socket
@@ -21,61 +21,63 @@ from gmproxy.protocol.request import ReplySink, Request, RequestQueue, Route
 from gmproxy.protocol.text.responses import TextReplyParser
 from gmproxy.transport.plain import PLAIN
 
-#: Bytes: a request so long is handed to the kernel by itself, and an answer of which so many are here, and not all, lets others go first.
+#: Bytes. A request of this size is sent by itself, without a copy. After this many bytes of an incomplete reply, other sockets have their turn.
 LONG = 64 * 1024
 
-#: Receive calls for what has arrived before a link is found late. An answer that needs more is still being received.
+#: Maximum number of receive calls before a reply counts as late. If that does not read all there is, the reply is still arriving.
 LATE_READS = 16
 
-#: A server that keeps sending a long answer, at least LONG bytes from one check to the next, has this many timeouts for it. What is asked behind
-#: that waits as long; but a client that asks for a lot cannot have a healthy server ejected.
+#: A server that keeps sending a long reply, at least LONG bytes from one check to the next, has this many timeouts for it. The requests behind it
+#: wait as long; but a client that reads large values cannot get a healthy server ejected.
 TIMEOUTS_FOR_LONG = 10
 
-READ, WRITE = 1, 2  # what a loop's io watcher can wait for
+READ, WRITE = 1, 2  # events of gevent's io watchers
 
 
 def resume_all(ready: list[ReplySink]) -> None:
-    """Have each session of the list `ready` send its answers. Called from a callback of the loop; never raises."""
+    """Have each session of the list `ready` send its replies. Loop callback only. Never raises."""
     for session in ready:
         try:
             session.resume()
         except Exception:
             internal_errors.record("session.resume")
             try:
-                session.give_up()  # else its client would wait for ever
+                session.give_up()  # else its client would wait without end
             except Exception:
                 internal_errors.record("session.give_up")
 
 
 class ConnectionOwner(Route):
-    """Whose links these are, a Backend. In the compiled build it derives from this (see its .pxd).
+    """What a connection uses of its Backend, which derives from this.
 
-    log_name                     the server as values of a log line, "server=10.0.0.1:11211"
-    meter                        hears how long answers take (gmproxy.backend.latency.Meter), or None while nobody wants to know
-    bytes_sent, bytes_received   so far
+    log_name                     the server as a field of a log line, "server=10.0.0.1:11211"
+    meter                        gets the latencies (gmproxy.backend.latency.Meter); None: not measured
+    bytes_sent, bytes_received   so far, on all connections
     """
 
     __slots__ = ()
 
-    def request_answered(self, request: Request, found: int) -> ReplySink | None:
-        """`request.reply` has come, with `values_found` values. Returns the session that waits for no more replies by this, or None."""
+    def request_replied(self, request: Request, found: int) -> ReplySink | None:
+        """`request.reply` has arrived, with `found` values. Returns the session that waits for no further reply, or None."""
         raise NotImplementedError
 
     def request_abandoned(self, request: Request) -> ReplySink | None:
-        """gmproxy itself failed on `request`. Returns the same, and never raises."""
+        """An internal error was raised about `request`. Returns as `request_replied`. Never raises."""
         raise NotImplementedError
 
 
 class BackendConnection:
     """
-    backend   whose link this is: it hears of replies, failures and the end
-    protocol  what the server speaks, text or binary
-    waiting   requests without a reply, the oldest first (a RequestQueue)
+    backend           gets the replies, the requests that fail, and the end of the connection
+    connection_index  of this connection in `backend.connections`
+    protocol          of the server, "text" or "binary"
+    waiting           requests without a reply, the oldest first (RequestQueue)
+    closed            True once it is closed; it is not opened again
     """
 
     __slots__ = ("backend", "connection_index", "protocol", "waiting", "closed", "_loop", "_sock", "_fd", "_reader", "_binary", "_out",
                  "_queued", "_sent", "_flush_due", "_unsent", "_unsent_at", "_read_watcher", "_write_watcher",
-                 "_rest_timer", "_answered", "_marks", "_idle_mark", "_idle_since", "_timer", "_received",
+                 "_pause_timer", "_replied", "_marks", "_idle_mark", "_idle_since", "_timer", "_received",
                  "_received_mark")  # fmt: skip
 
     def __init__(self, backend: ConnectionOwner, connection_index: int, loop: Any, protocol: str) -> None:
@@ -87,24 +89,24 @@ class BackendConnection:
         self._loop = loop
         self._sock: socket.socket | None = None
         self._fd = -1
-        self._binary = BinaryReplyParser() if protocol == "binary" else None  # else the server gets a request's line
+        self._binary = BinaryReplyParser() if protocol == "binary" else None  # None: the server gets the request's line
         self._reader = self._binary or TextReplyParser()
-        self._out = []  # pieces not yet handed to the kernel
-        self._queued = 0  # bytes submitted, in the life of this link
+        self._out: list[bytes] = []  # requests that are not yet sent
+        self._queued = 0  # bytes submitted so far
         self._sent = 0  # of these, bytes the kernel took
         self._flush_due = False
-        self._unsent: bytes | None = None  # what the kernel did not take at the last send
-        self._unsent_at = 0
-        self._read_watcher = None
-        self._write_watcher = None
-        self._rest_timer = None
-        self._answered = 0  # replies, in the life of this link
-        self._marks = deque()  # (time, requests asked until then) of those that are not answered, see check_late
-        self._idle_mark = -1  # see check_idle
+        self._unsent: bytes | None = None  # what was sent last, if the kernel did not take all of it
+        self._unsent_at = 0  # offset in it
+        self._read_watcher: Any = None
+        self._write_watcher: Any = None  # while the kernel takes no more
+        self._pause_timer: Any = None
+        self._replied = 0  # replies so far
+        self._marks: deque[tuple[float, int]] = deque()  # (time, requests submitted by then), see check_late
+        self._idle_mark = -1  # _queued at the last check_idle
         self._idle_since = 0.0
         self._timer = ReplyTimer()
-        self._received = 0  # bytes, in the life of this link
-        self._received_mark = 0  # see check_late
+        self._received = 0  # bytes so far
+        self._received_mark = 0  # _received at the last check_late
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "opening" if self._sock is None else "open"
@@ -113,26 +115,26 @@ class BackendConnection:
     # -- opening and closing
 
     def attach(self, sock: socket.socket) -> None:
-        """Go to work over the connected, non-blocking socket `sock`."""
+        """Use the connected, non-blocking socket `sock`, which is owned by this connection from now on. Greenlet: that of Backend._connect."""
         self._sock = sock
         self._fd = sock.fileno()
         self._idle_mark = -1  # idle since the next check at the earliest
         self._read_watcher = self._loop.io(self._fd, READ)
         self._read_watcher.start(self.on_readable)
-        self._rest_timer = self._loop.timer(0)
+        self._pause_timer = self._loop.timer(0)
         if self._out:
             self.flush()
 
     def attached(self) -> bool:
-        """True while it has a socket."""
+        """True while it owns a socket."""
         return self._sock is not None
 
     def close(self) -> None:
-        """Close the connection. Requests that still wait are the caller's business. Never raises."""
+        """Close the connection without failing the requests that wait. Never raises."""
         self.closed = True
-        watchers = [watcher for watcher in (self._read_watcher, self._write_watcher, self._rest_timer) if watcher is not None]
+        watchers = [watcher for watcher in (self._read_watcher, self._write_watcher, self._pause_timer) if watcher is not None]
         sock = self._sock
-        self._read_watcher = self._write_watcher = self._rest_timer = None
+        self._read_watcher = self._write_watcher = self._pause_timer = None
         self._sock = None
         self._fd = -1
         self._out = []
@@ -142,31 +144,31 @@ class BackendConnection:
                 watcher.stop()
                 watcher.close()
         except Exception:
-            internal_errors.record("link.close", self.backend.log_name)
+            internal_errors.record("connection.close", self.backend.log_name)
         try:
             if sock is not None:
                 sock.close()
         except Exception:
-            internal_errors.record("link.close", self.backend.log_name)
+            internal_errors.record("connection.close", self.backend.log_name)
         try:
             self.backend.connection_closed(self)
         except Exception:
-            internal_errors.record("backend.link_closed", self.backend.log_name)
+            internal_errors.record("backend.connection_closed", self.backend.log_name)
 
     def fail(self, reason: str, detail: str = "", fault: bool = True) -> None:
-        """Close the link because of `reason`. The backend gets each request that is left without a reply, and whatever becomes of one of
-        them, the others too. `fault`: False if the server is not to blame. Called from a callback of the loop; never raises."""
+        """Close the connection because of `reason`, one of gmproxy.errors.REASONS, and pass each request without a reply to the backend.
+        `fault`: False if the server is not to blame. Loop callback only. Never raises."""
         if self.closed:
             return
-        begun = True  # unless it is known that nothing of the next reply has arrived
+        begun = True  # some of the next reply has arrived, or may have
         sent = self._sent
         sock = self._sock
         half_closes = False
         try:
             begun = not self._reader.is_between_messages()
-            half_closes = sock is not None and reason not in (CLOSED, RESET) and self._awaits_changes()
+            half_closes = sock is not None and reason not in (CLOSED, RESET) and self._awaits_writes()
         except Exception:
-            internal_errors.record("link.fail", self.backend.log_name)
+            internal_errors.record("connection.fail", self.backend.log_name)
         if half_closes:
             self._sock = None
         self.close()
@@ -177,12 +179,12 @@ class BackendConnection:
         try:
             self.backend.connection_failed(self, reason, detail, waiting.count, fault)
         except Exception:
-            internal_errors.record("backend.link_failed", self.backend.log_name)
+            internal_errors.record("backend.connection_failed", self.backend.log_name)
         self._fail_requests(waiting, reason, sent, begun)
 
     def _fail_requests(self, waiting: RequestQueue, reason: str, sent: int, begun: bool) -> None:
-        """The requests in the queue `waiting` get no reply on this link. `sent`: bytes that the kernel took; `begun`: True if some of the
-        first reply has arrived."""
+        """The requests in `waiting` get no reply on this connection. `sent`: bytes that the kernel took; `begun`: True if some of the first reply
+        has arrived."""
         overtaken = self._overtaken(waiting, sent)
         ready = []
         while waiting.count:
@@ -198,35 +200,35 @@ class BackendConnection:
         resume_all(ready)
 
     def _overtaken(self, waiting: RequestQueue, sent: int) -> set[Request]:
-        """The requests behind which a change of one of their keys was sent, of which `sent` bytes reached the kernel. To repeat such a read
-        could answer with what its client wrote after it."""
+        """The requests in `waiting` behind which a write of one of their keys was sent, if `sent` bytes reached the kernel. A repeated read would
+        return what its client wrote after it."""
         overtaken = set()
-        changed = set()
+        written: set[bytes] = set()
         for request in reversed(waiting):
             if request.sent_at_byte >= sent:
                 continue
-            keys = request.keys if request.keys is not None else (request.key,)
-            if changed and (b"" in changed or not changed.isdisjoint(keys)):
+            keys = request.all_keys()
+            if written and (b"" in written or not written.isdisjoint(keys)):
                 overtaken.add(request)
             if request.command.is_write or not request.command.idempotent:
-                changed.update(keys)  # that of flush_all is b""
+                written.update(keys)  # the key of flush_all is b""
         return overtaken
 
     def _half_close(self, sock: socket.socket) -> None:
         try:
             self.backend.half_closed.add(sock)
         except Exception:
-            internal_errors.record("lingering.add", self.backend.log_name)
+            internal_errors.record("half_closed.add", self.backend.log_name)
             sock.close()
 
     def _abandon(self, request: Request, where: str) -> ReplySink | None:
-        """`where` an exception was raised that is being handled: only `request` has no reply for that. Returns the session that waits for no
-        more replies by this, or None."""
+        """Record the exception that is being handled, raised in `where`, and abandon `request` alone. Returns the session that waits for no further
+        reply, or None."""
         internal_errors.record(where, self.backend.log_name)
         return self.backend.request_abandoned(request)
 
-    def _awaits_changes(self) -> bool:
-        """True if the server may yet make a change, or flush, that we have given up."""
+    def _awaits_writes(self) -> bool:
+        """True if the server may still make a write, or a flush_all, that waits for its reply."""
         for request in self.waiting:
             if request.command.is_write or not request.command.idempotent:
                 return True
@@ -235,23 +237,23 @@ class BackendConnection:
     # -- to the server
 
     def submit(self, request: Request) -> None:
-        """Send `request` with the next flush; its reply will be the next after those it already waits for. If this raises, the link has
-        nothing of it."""
-        said = request.line if self._binary is None else self._binary.encode(request)
-        self._out.append(said)
+        """Send `request` with the next flush, and take the reply after those of the requests that wait for it. If this raises, the request is not
+        on this connection."""
+        data = request.line if self._binary is None else self._binary.encode(request)
+        self._out.append(data)
         request.sent_at_byte = self._queued
-        self._queued += len(said)
+        self._queued += len(data)
         self.waiting.append(request)
         if not self._flush_due and self._sock is not None:
             self._flush_due = True
             self._loop.run_callback(self.flush)
 
     def backlog(self) -> int:
-        """Bytes that the kernel has not taken."""
+        """Bytes submitted that the kernel has not taken."""
         return self._queued - self._sent
 
     def queues(self) -> tuple[int, int]:
-        """(requests that are not wholly sent, bytes of all that are not answered)"""
+        """(requests that are not completely sent, bytes of the requests without a reply)"""
         if not self.waiting.count:
             return 0, 0
         unsent = 0
@@ -264,28 +266,28 @@ class BackendConnection:
         return unsent, self._queued - self.waiting.first().sent_at_byte
 
     def flush(self) -> None:
-        """Hand all that was submitted in this turn of the loop to the kernel, mostly in one piece. Never raises."""
+        """Send what was submitted in this turn of the loop, mostly with one system call. Loop callback, or `attach`. Never raises."""
         self._flush_due = False
         try:
             self._flush()
         except Exception:
-            self._fail_internally("link.flush")
+            self._fail_internally("connection.flush")
 
     def _flush(self) -> None:
         if self._sock is None or self._unsent is not None or not self._out:
             return
         if self.backend.meter is not None:
-            self._timer.flushed(self._loop.now(), self._answered, self.waiting.count)
+            self._timer.flushed(self._loop.now(), self._replied, self.waiting.count)
         while self._out and self._unsent is None:
             self._send(self._take_out(), 0)
 
     def _fail_internally(self, where: str) -> None:
-        """An exception of our own is being handled after which nobody knows what the server was sent, or has answered."""
+        """Record the exception that is being handled, raised in `where`, and close the connection: it is unknown what was sent or received."""
         internal_errors.record(where, self.backend.log_name)
         self.fail(CLOSED, "internal error", False)
 
     def _take_out(self) -> bytes:
-        """What is sent next, in one piece; a long one goes alone, so that it is not copied for that."""
+        """What is sent next: the requests of `_out` up to a LONG one, joined; or a LONG one by itself, which saves a copy."""
         out = self._out
         end = 0
         while end < len(out) and len(out[end]) < LONG:
@@ -303,7 +305,7 @@ class BackendConnection:
         try:
             count = PLAIN.send(self._fd, data, offset)
         except OSError:
-            self._loop.run_callback(self._read_out_and_fail)
+            self._loop.run_callback(self._read_and_fail)
             return
         self._sent += count
         self.backend.bytes_sent += count
@@ -315,13 +317,13 @@ class BackendConnection:
                 self._write_watcher = self._loop.io(self._fd, WRITE)
                 self._write_watcher.start(self.on_writable)
 
-    def _read_out_and_fail(self) -> None:
-        """Nothing can be sent any more, but answers to earlier requests may already be here."""
+    def _read_and_fail(self) -> None:
+        """Sending failed, but replies to earlier requests may have arrived. Loop callback only."""
         self.on_readable()
         self.fail(RESET)
 
     def on_writable(self) -> None:
-        """The loop says that the kernel takes more."""
+        """The kernel takes more. Loop callback only."""
         data = self._unsent
         if data is None:
             return
@@ -334,54 +336,56 @@ class BackendConnection:
                 self._write_watcher = None
                 self._flush()
         except Exception:
-            self._fail_internally("link.on_writable")
+            self._fail_internally("connection.on_writable")
 
     # -- from the server
 
     def on_readable(self) -> None:
-        """The loop says that bytes (or the end) have arrived: give the replies to whom they belong."""
+        """Bytes have arrived, or the end of the stream: pass on the replies. Loop callback only."""
         if self._sock is None:
             return
         ready = []
         try:
             count = self._reader.stream.receive(self._fd)
             if count > 0:
-                self._take(count, ready)
+                self._parse_replies(count, ready)
                 if self._timer.is_running():
-                    self._timer.count_replies(self.backend.meter, self._answered)
+                    self._timer.count_replies(self.backend.meter, self._replied)
                 if self._reader.stream.size() >= LONG:
-                    self._rest()
+                    self._pause_reading()
             elif count == 0:
                 self.fail(CLOSED)
         except BackendError as error:
             self.fail(error.reason, error.detail)
         except OSError as error:
             self.fail(RESET, str(error))
-        except Exception:  # in the reading of the oldest request's reply
+        except Exception:  # while the reply to the oldest request was parsed
             if self.waiting.count:
-                session = self._abandon(self.waiting.popleft(), "link.on_readable")
+                session = self._abandon(self.waiting.popleft(), "connection.on_readable")
                 if session is not None:
                     ready.append(session)
-            else:  # after that of the last one
-                internal_errors.record("link.on_readable", self.backend.log_name)
+            else:  # after the last reply was parsed
+                internal_errors.record("connection.on_readable", self.backend.log_name)
             self.fail(CLOSED, "internal error", False)
         resume_all(ready)
 
-    def _rest(self) -> None:
-        """More of a long answer is still to come: let the others have one turn of the loop to themselves."""
+    def _pause_reading(self) -> None:
+        """Some of a long reply has not arrived: read on after other sockets had a turn of the loop."""
         if not self.closed:
             self._read_watcher.stop()
-            self._rest_timer.start(self._read_on)  # at once, but after the sockets that are ready by then
+            self._pause_timer.start(self._resume_reading)  # at once, but after the sockets that are ready by then
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
+        """Loop callback only."""
         try:
             if self._read_watcher is not None:
                 self._read_watcher.start(self.on_readable)
         except Exception:
-            self._fail_internally("link.read_on")
+            self._fail_internally("connection.resume_reading")
 
-    def _take(self, count: int, ready: list[ReplySink]) -> None:
-        """Read the replies that end in the `count` bytes just received; adds to `ready` the sessions that have all their answers now."""
+    def _parse_replies(self, count: int, ready: list[ReplySink]) -> None:
+        """Pass on the replies that end in the `count` bytes just received. Adds to `ready` the sessions that wait for no further reply. Raises
+        BackendError if the server cannot be understood."""
         reader = self._reader
         waiting = self.waiting
         backend = self.backend
@@ -395,31 +399,31 @@ class BackendConnection:
                 return
             waiting.popleft()
             if slow:
-                self._timer.note_slow(request, backend.meter, self._answered)
-            self._answered += 1
+                self._timer.note_slow(request, backend.meter, self._replied)
+            self._replied += 1
             request.reply = reply
             try:
-                session = backend.request_answered(request, reader.values_found)
+                session = backend.request_replied(request, reader.values_found)
             except Exception:
-                session = self._abandon(request, "backend.answered")
+                session = self._abandon(request, "backend.request_replied")
             if session is not None:
                 ready.append(session)
             if reader.out_of_step:
-                raise BackendError(PROTOCOL, f"a storage command was answered {reply!r}")
+                raise BackendError(PROTOCOL, f"reply to a storage command: {reply!r}")
         if not reader.is_between_messages():
-            raise BackendError(PROTOCOL, "bytes that nobody asked for")
+            raise BackendError(PROTOCOL, "bytes after the last reply")
 
     # -- time
 
     def check_late(self, now: float, timeout: float) -> None:
-        """Fail the link if a request waits for longer than `timeout` seconds. Called many times a timeout.
+        """Fail the connection if a request waits for longer than `timeout` seconds. `now`: seconds of gmproxy.system.clock.running. To be called
+        several times within a timeout. Loop callback only.
 
-        No clock is read for a request. Each call leaves a mark: all that was asked before this moment. A mark that is not
-        reached within the timeout means that the server is late, unless the answer has arrived and the loop has not come to it yet.
-        `now` is by gmproxy.clock.running.
+        No clock is read for a request. Each call leaves a mark: the number of requests submitted by then. If they do not have their replies
+        within the timeout, the server is late, unless the replies have arrived and the loop has not read them yet.
         """
         marks = self._marks
-        while marks and marks[0][1] <= self._answered:
+        while marks and marks[0][1] <= self._replied:
             marks.popleft()
         sends_much = self._received - self._received_mark >= LONG
         self._received_mark = self._received
@@ -429,26 +433,26 @@ class BackendConnection:
             if not sends_much:
                 self.fail(TIMEOUT)
             elif now - marks[0][0] >= timeout * TIMEOUTS_FOR_LONG:
-                self.fail(TIMEOUT, "a long answer", False)
+                self.fail(TIMEOUT, "long reply", False)
             return
-        asked = self._answered + self.waiting.count
-        if asked > (marks[-1][1] if marks else self._answered):
-            marks.append((now, asked))
+        submitted = self._replied + self.waiting.count
+        if submitted > (marks[-1][1] if marks else self._replied):
+            marks.append((now, submitted))
 
-    def _catches_up(self, asked: int) -> bool:
-        """Read what has arrived: a loop that was busy comes to its timers first. True if that answers the first `asked` requests, or
-        ends the link, or if more arrives than is read at once. For callbacks of the loop."""
+    def _catches_up(self, requests: int) -> bool:
+        """Read what has arrived: a loop that was busy runs its timers first. True if by then the first `requests` have their replies, the connection
+        is closed, or more arrives than LATE_READS read."""
         for _ in range(LATE_READS):
             received = self.backend.bytes_received
             self.on_readable()
-            if self.closed or self._answered >= asked:
+            if self.closed or self._replied >= requests:
                 return True
             if self.backend.bytes_received == received:
                 return False
         return True
 
     def check_idle(self, now: float, idle_timeout: float) -> None:
-        """Close the link if nothing was asked of it for `idle_timeout` seconds. `now` as for check_late."""
+        """Close the connection if nothing was submitted for `idle_timeout` seconds. `now` as for check_late. Loop callback only."""
         if self.waiting.count or self._queued != self._idle_mark:
             self._idle_mark = self._queued
             self._idle_since = now

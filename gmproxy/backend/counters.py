@@ -1,4 +1,4 @@
-"""What is counted about one server. The names that operators see are in gmproxy.monitoring.report and gmproxy.client.stats."""
+"""The counters of one server. The names that operators see are in gmproxy.monitoring.report and gmproxy.client.stats."""
 
 import time
 from array import array
@@ -7,32 +7,36 @@ from gmproxy.errors import REASONS
 from gmproxy.protocol.commands import COMMAND_NAMES, COMMANDS, Command
 from gmproxy.protocol.request import Request
 
-#: What came of a write that depends on the item: it was done, there was no item, or it had another cas number.
+#: The result of a write that depends on the item: it was made, there was no item, or the item had another cas number.
 HIT, MISS, BADVAL = range(3)
 OUTCOMES = 3
 
 INCR = COMMANDS[b"incr"].number
 DECR = COMMANDS[b"decr"].number
 
-#: How the flag that has an ma count down begins.
+#: How the flag of an ma that decrements begins.
 COUNTS_DOWN = (b" MD", b" Md", b" M-")
 
-#: The letters with which replies begin.
+#: First letters of replies.
 LETTER_C, LETTER_E, LETTER_F, LETTER_N, LETTER_O, LETTER_X = b"CEFNOX"
 
 
 class BackendCounters:
-    """Since the start, or since `reset`. Written from loop callbacks and greenlets; nothing here waits.
+    """Since the start, or since `reset`. Methods: loop callback or greenlet; none blocks.
 
-    keys_asked       keys of reads that were replied to; `values_found`: values in these replies
-    keys_touched     of the keys asked, those of reads that gave the item a new life; `touches_found`: of the values
+    keys_asked       keys of reads that got a reply
+    values_found     values in these replies
+    keys_touched     those of keys_asked whose read also touches: gat, gats, mg with T
+    touches_found    those of values_found whose read also touches
     failures         requests that got no reply
     errors           reason word (gmproxy.errors.REASONS) -> requests that failed for it
-    not_connected    of the errors for overload: those for want of our own descriptors, memory or local ports when connecting
-    connects         connections that were made
-    fills            values that backups had and this server got
-    keys_deleted     keys that it had missed a change of, and that were deleted there; `flushes`: times that all of it was flushed for that
-    last_error       the latest failure, "reason detail", "" if there was none; `last_error_at`: when (unix time, 0.0 if never)
+    not_connected    those of the errors for overload for which gmproxy had no file descriptor, memory or local port for a connection
+    connects         connections that were opened
+    fills            values that this server was filled with
+    keys_deleted     keys that were deleted there because they had pending invalidations
+    flushes          times that the server was flushed because there were too many of these
+    last_error       the latest failure, "reason detail"; "" if there was none
+    last_error_at    its unix time; 0.0 if there was none
     """
 
     __slots__ = ("keys_asked", "values_found", "keys_touched", "touches_found", "failures", "errors", "not_connected", "connects", "fills",
@@ -46,7 +50,7 @@ class BackendCounters:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew; only the latest failure is kept."""
+        """Set all counters to 0. The latest failure is kept."""
         for number in range(len(self._replies)):
             self._replies[number] = 0
         for number in range(len(self._outcomes)):
@@ -57,17 +61,16 @@ class BackendCounters:
         self.fills = self.keys_deleted = self.flushes = 0
 
     def count_reply(self, command: Command) -> None:
-        """There is a reply to a request of `command` (a Command)."""
+        """A request of `command` got its reply."""
         self._replies[command.number] += 1
 
     def count_touches(self, command: Command, asked: int, found: int) -> None:
-        """There is a reply to a read of `asked` keys that gave a new life to the `found` items. As memcached counts, an mg that finds nothing
-        is a get."""
+        """A read of `asked` keys that touches them got its reply, with `found` values. As in memcached, an mg that is a miss counts as a get."""
         self.keys_touched += found if command.is_meta else asked
         self.touches_found += found
 
     def count_write(self, request: Request) -> None:
-        """There is a reply to `request`, which is no read."""
+        """`request`, which is not a read, got its reply."""
         reply = request.reply
         if len(reply) < 2:
             return
@@ -90,7 +93,7 @@ class BackendCounters:
 
     @staticmethod
     def _number_of_meta(request: Request, outcome: int) -> int:
-        """The number of the command that does the same as a meta command."""
+        """The number of the classic command that does the same as the meta command."""
         command = request.command
         if command.name == b"ma":
             return DECR if any(flag in request.line for flag in COUNTS_DOWN) else INCR
@@ -100,21 +103,21 @@ class BackendCounters:
         return COMMANDS[b"delete"].number if command.name == b"md" else command.number
 
     def outcomes(self, name: bytes) -> tuple[int, int, int]:
-        """(hits, misses, wrong cas numbers) of the writes that are or do the same as the command `name`."""
+        """(hits, misses, wrong cas numbers) of the command `name` and of the meta commands that do the same."""
         at = COMMANDS[name].number * OUTCOMES
         return self._outcomes[at + HIT], self._outcomes[at + MISS], self._outcomes[at + BADVAL]
 
     def count_failures(self, requests: int, reason: str, detail: str) -> None:
-        """`requests` got no reply, because of `reason` and `detail`."""
+        """`requests` got no reply, for `reason`, of gmproxy.errors.REASONS, and `detail`."""
         self.failures += requests
         self.last_error = f"{reason} {detail}".rstrip()
         self.last_error_at = time.time()
 
     @property
     def replies(self) -> int:
-        """Requests that were replied to."""
+        """Requests that got a reply."""
         return sum(self._replies)
 
     def replies_by_command(self) -> dict[str, int]:
-        """{name of a command: requests that were replied to}, without those of which there were none."""
+        """{name of the command: requests that got a reply}, without zeros."""
         return {COMMAND_NAMES[number]: count for number, count in enumerate(self._replies) if count}

@@ -1,4 +1,4 @@
-"""Reads a listing of keys from one memcached, as fast as it comes: a client that takes it slowly must never be felt there (process/dump_locks.py)."""
+"""Reads a key listing from one memcached as fast as it arrives: a client that reads slowly must not slow down the server (process/dump_locks.py)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,18 +13,18 @@ from gmproxy.transport.deadline import Deadline, receive, send_all
 
 RECV_SIZE = 256 * 1024
 
-#: Seconds in which a server must send something more.
-SILENCE = 5.0
+#: Seconds within which the server must send more.
+MAX_SILENCE = 5.0
 
-#: Bytes at the end of an answer that show whether it is whole.
+#: Bytes at the end of a reply that show whether it is complete.
 TAIL = 16
 
 
 class Items(NamedTuple):
-    """Where in a Spill the lines of items are.
+    """The lines of items in a Spill.
 
-    begin, end   from the one offset to the other
-    number       how many there are
+    begin, end   offsets of the first byte, and of the byte after the last
+    number       of lines
     """
 
     begin: int
@@ -35,29 +35,29 @@ class Items(NamedTuple):
 def read_dump(
     server: Server, options: Any, dump: KeyDump, line: bytes, spill: Spill, write: Callable[[Spill, bytes], Any]
 ) -> Items | bytes:
-    """Send `line` to `server` and write the answer to `spill`, which is empty, with `write(spill, chunk)`. Returns the Items in it; or the one line
-    with which the server refused.
+    """Send `line`, the command of `dump`, to `server` and write the reply to the empty `spill`, with `write(spill, chunk)`. Returns its
+    Items; or the one line with which the server refused the listing.
 
-    For greenlets. Raises BackendError; and OSError and SpillFull if that of `spill` cannot be written."""
+    Greenlet only: blocks until the reply is complete. Raises BackendError; OSError or SpillFull if `spill` cannot be written."""
     with connect(server, options.connect_timeout, users=options.server_auth_file) as sock:
         head = tail = b""
         lines = 0
         try:
-            send_all(sock, line, Deadline(SILENCE))
+            send_all(sock, line, Deadline(MAX_SILENCE))
         except OSError as error:
-            raise _trouble(error) from error
+            raise _backend_error(error) from error
         while not dump.is_whole(tail):
             try:
-                chunk = receive(sock, RECV_SIZE, Deadline(SILENCE))
+                chunk = receive(sock, RECV_SIZE, Deadline(MAX_SILENCE))
             except OSError as error:
-                raise _trouble(error) from error
+                raise _backend_error(error) from error
             if not chunk:
                 raise BackendError(CLOSED)
             if b"\n" not in head:
                 head = chunk = head + chunk
                 if b"\n" not in head:
                     if len(head) > MAX_REPLY_LINE:
-                        raise BackendError(PROTOCOL, "a line without end")
+                        raise BackendError(PROTOCOL, f"reply line longer than {MAX_REPLY_LINE} bytes")
                     continue
                 if dump.is_refusal(head):
                     return head[: head.index(b"\n") + 1]
@@ -68,8 +68,7 @@ def read_dump(
     return Items(begin, spill.size - len(dump.end), lines - 1 - bool(begin))
 
 
-def _trouble(error: OSError) -> BackendError:
-    """The BackendError that stands for an OSError of the connection."""
+def _backend_error(error: OSError) -> BackendError:
     if isinstance(error, TimeoutError):
-        return BackendError(TIMEOUT, "no more of a listing of keys")
+        return BackendError(TIMEOUT, f"no more of the key listing for {MAX_SILENCE:g} s")
     return BackendError(RESET, str(error))

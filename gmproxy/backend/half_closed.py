@@ -1,8 +1,8 @@
-"""Connections that were given up although the server may still make the changes that were sent over them.
+"""Connections that were given up although the server may still make the writes that were sent over them.
 
-A server that was stopped, or cut off, goes on where it was once it can: it reads what lies in its buffers, long after the proxy gave up
-waiting. So such a connection is closed on our side only. When the server ends it too, it has read all there was: only then is it
-certain that no old change will be made any more.
+A server that was stopped, or unreachable, goes on later: it reads what lies in its buffers, long after the proxy has given up. So such a
+connection is only shut down for sending. When the server closes it too, it has read everything: only then is it certain that it makes no
+late write.
 """
 
 import os
@@ -17,17 +17,18 @@ from gmproxy import internal_errors
 
 READ = 1
 
-#: Bytes of late answers that are read, and thrown away, at once.
+#: Bytes of late replies that are read, and discarded, at once.
 LATE_SIZE = 64 * 1024
 
-#: For one server; beyond it the oldest is cut, and what was not delivered yet never will be.
+#: Maximum number for one server. Above it the oldest is reset, and what was not delivered yet never will be.
 MAX_HALF_CLOSED = 64
 
-_CUT = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
+#: SO_LINGER on, 0 s: close() resets the connection and discards what was not sent.
+_RESET = struct.pack("ii", 1, 0)
 
 
 class HalfClosedConnections:
-    """The connections to one server that linger. `len()` of it: how many. `log_name`: the server as values of a log line."""
+    """Those of one server. Methods: loop callback or greenlet; none blocks. `log_name`: the server as a field of a log line."""
 
     def __init__(self, log_name: str = "") -> None:
         self._log_name = log_name
@@ -37,7 +38,7 @@ class HalfClosedConnections:
         return len(self._watchers)
 
     def add(self, sock: socket.socket) -> None:
-        """Send no more over `sock`, which has been ours to write to, and wait for its end."""
+        """Shut `sock` down for sending, and close it when the server has closed it. It is owned by this object from now on."""
         try:
             sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -53,7 +54,7 @@ class HalfClosedConnections:
         return iter(self._watchers)
 
     def cut(self, given_up: Iterable[socket.socket]) -> None:
-        """Do not wait for the connections `given_up` any longer: what was not delivered never will be."""
+        """Reset the connections `given_up`: what was not delivered yet never will be."""
         for sock in given_up:
             if sock in self._watchers:
                 self._cut(sock)
@@ -62,23 +63,23 @@ class HalfClosedConnections:
         self.cut(list(self._watchers))
 
     def _on_readable(self, sock: socket.socket) -> None:
-        """Called from the loop. Should it fail, the connection is closed: else it would be called again at once, for ever."""
+        """Loop callback only. Closes the connection whatever is raised: else the loop would call it again at once, without end."""
         try:
             if os.read(sock.fileno(), LATE_SIZE):
-                return  # a late answer
+                return  # a late reply
         except BlockingIOError:
             return
         except OSError:
             pass
         except Exception:
-            internal_errors.record("lingering.on_readable", self._log_name)
+            internal_errors.record("half_closed.on_readable", self._log_name)
         self._forget(sock)
 
     def _cut(self, sock: socket.socket) -> None:
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CUT)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except OSError:
-            pass  # it is cut already
+            pass  # it is reset already
         self._forget(sock)
 
     def _forget(self, sock: socket.socket) -> None:

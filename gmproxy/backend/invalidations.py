@@ -1,152 +1,155 @@
-"""What a server missed: the keys whose changes did not reach it, or perhaps did not. Pure; bounded.
+"""The pending invalidations of one server: keys whose writes did not reach it, or may not have. No clock, no I/O; bounded.
 
-The one rule of which all else follows: **a key in a server's journal is not served by that server until it was deleted there.**
-So no client is given a value that another one has already replaced.
+The rule: **a key with a pending invalidation is not read on its server until it was deleted there.** So no client gets a value that another
+one has already replaced.
 
-Journals are kept in memory only. When there are more keys than the bound, all of them count as changed and the server has to be
-flushed. Whatever is done here takes no longer for a million keys than for a few: clients wait meanwhile.
+They are kept in memory only. If there are more keys than `limit`, every key of the server may be stale, and the server has to be flushed. No call
+takes longer with a million keys than with a few: clients wait meanwhile.
 """
+
+from typing import Any
 
 from gmproxy.backend.key_set import KeySet, part_of
 
-#: Keys that are noted one by one where many come together; more are kept as they came. So there are never many lots.
+#: `note_all` adds up to so many keys one by one; a larger set of keys is kept as it is. So there are never many sets.
 FEW = 1000
 
-#: For each key that is noted so many are freed of those that were thrown away: so memory is bounded even if nobody sweeps.
+#: Discarded keys that are freed for each key that is noted: so memory is bounded even without `sweep`.
 SWEPT_FOR_ONE = 2
 
 
 class PendingInvalidations:
-    """
-    limit       number of keys kept at most
-    overflowed  True: any key of the server may be old, so it has to be flushed
-    last_at     when the last entry was made (monotonic seconds)
-    shared      where other workers see what is in it (gmproxy.process.shared_invalidations.ServerInvalidations), or None
+    """`len`: keys to delete; one that is in two sets counts twice. `in`: True if the key may be stale. `bool`: True if any key may be stale. Methods:
+    loop callback or greenlet.
+
+    limit       maximum number of keys
+    overflowed  True: every key of the server may be stale, so it has to be flushed
+    last_at     when a key was noted last (monotonic seconds)
+    shared      where other workers see them (gmproxy.process.shared_invalidations.ServerInvalidations), or None
     """
 
-    __slots__ = ("limit", "overflowed", "last_at", "shared", "_lots", "_in_hand", "_flushing", "_thrown")
+    __slots__ = ("limit", "overflowed", "last_at", "shared", "_sets", "_taken", "_flushing", "_discarded")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.overflowed = False
         self.last_at = 0.0
-        self.shared = None
-        self._lots = [KeySet()]  # the first has what was noted one by one, each other what came together
-        self._in_hand: frozenset[bytes] = frozenset()  # being deleted at this moment
-        self._flushing = False  # being flushed at this moment
-        self._thrown: list[dict[bytes, None]] = []  # dicts of discarded keys, to be freed in small steps
+        self.shared: Any = None
+        self._sets = [KeySet()]  # the first has the keys that were noted one by one, each other one those of a `note_all`
+        self._taken: frozenset[bytes] = frozenset()  # being deleted now
+        self._flushing = False  # the server is being flushed now
+        self._discarded: list[dict[bytes, None]] = []  # parts of discarded KeySets, to be freed in small steps
 
     def __len__(self) -> int:
-        """Keys to delete. One that came with two lots counts twice."""
-        return sum(map(len, self._lots)) + len(self._in_hand)
+        return sum(map(len, self._sets)) + len(self._taken)
 
     def __bool__(self) -> bool:
-        return self.overflowed or self._flushing or bool(self._in_hand) or any(self._lots)
+        return self.overflowed or self._flushing or bool(self._taken) or any(self._sets)
 
     def __contains__(self, key: bytes) -> bool:
-        if self.overflowed or self._flushing or key in self._in_hand:
+        if self.overflowed or self._flushing or key in self._taken:
             return True
-        for lot in self._lots:
-            if key in lot:
+        for keys in self._sets:
+            if key in keys:
                 return True
         return False
 
     def note(self, key: bytes, now: float) -> bool:
-        """`key` may be old there from now on. Returns True if this was one too many."""
+        """`key` may be stale from now on. Returns True if this overflows the limit. `now`: monotonic seconds."""
         self.last_at = now
-        if self._thrown:
+        if self._discarded:
             self.sweep(SWEPT_FOR_ONE)
         if self.overflowed:
             return False
-        part = self._lots[0].add(key)
+        part = self._sets[0].add(key)
         if self.shared is not None:
             self.shared.add_part(part)
-        return self._is_too_much(now)
+        return self._overflows(now)
 
     def note_all(self, keys: KeySet, now: float) -> bool:
-        """So may all of these KeySet, which are ours from now on. Returns True if this was too much."""
+        """As `note`, for all of `keys`, which are owned by this object from now on."""
         if len(keys) <= FEW:
-            return any([self.note(key, now) for key in keys])  # each of them, whatever came of the one before
+            return any([self.note(key, now) for key in keys])  # a list: all of them are noted
         self.last_at = now
         if self.overflowed:
-            self._throw(keys)
+            self._discard(keys)
             return False
-        self._lots.append(keys)
+        self._sets.append(keys)
         if self.shared is not None:
             for part in keys.parts:
                 self.shared.add_part(part)
-        return self._is_too_much(now)
+        return self._overflows(now)
 
-    def _is_too_much(self, now: float) -> bool:
-        lots = self._lots
-        if (len(lots[0]) if len(lots) == 1 else sum(map(len, lots))) <= self.limit:
+    def _overflows(self, now: float) -> bool:
+        sets = self._sets
+        if (len(sets[0]) if len(sets) == 1 else sum(map(len, sets))) <= self.limit:
             return False
         self.note_everything(now)
         return True
 
     def note_everything(self, now: float) -> None:
-        """Any key may be old there."""
+        """Every key may be stale from now on."""
         self.last_at = now
         self.overflowed = True
         if self.shared is not None:
             self.shared.add_everything()
-        self._throw_all()
+        self._discard_all()
 
     def take(self, count: int) -> frozenset[bytes]:
-        """Up to `count` keys to delete now. They stay in the journal until `deleted` says that it was done."""
-        lot = self._lots[-1]
-        if not lot and len(self._lots) > 1:
-            self._lots.pop()
+        """Up to `count` keys to delete now. They stay pending until `deleted` or `not_deleted` is called."""
+        keys = self._sets[-1]
+        if not keys and len(self._sets) > 1:
+            self._sets.pop()
             return self.take(count)
-        self._in_hand = frozenset(lot.take(count))
-        return self._in_hand
+        self._taken = frozenset(keys.take(count))
+        return self._taken
 
     def take_everything(self) -> None:
-        """The server is being flushed. What is noted from now on is noted for afterwards."""
+        """The server is to be flushed now, until `deleted` or `not_deleted` is called. What is noted from now on stays pending after that."""
         self.overflowed = False
-        self._throw_all()
+        self._discard_all()
         self._flushing = True
 
     def deleted(self) -> None:
-        """What was taken is gone from the server. (What was noted again meanwhile stays.)"""
-        gone, self._in_hand = self._in_hand, frozenset()
+        """What was taken is deleted on the server. Keys that were noted again meanwhile stay pending."""
+        deleted, self._taken = self._taken, frozenset()
         flushed, self._flushing = self._flushing, False
         if self.shared is None or self.overflowed:
             return
         if flushed or not self:
-            self.shared.replace_parts({part for lot in self._lots for part in lot.parts})
+            self.shared.replace_parts({part for keys in self._sets for part in keys.parts})
         else:
-            self.shared.remove_parts([part for part in set(map(part_of, gone)) if not any(part in lot.parts for lot in self._lots)])
+            self.shared.remove_parts([part for part in set(map(part_of, deleted)) if not any(part in keys.parts for keys in self._sets)])
 
     def not_deleted(self) -> None:
-        """What was taken may still be there."""
-        for key in self._in_hand:
-            self._lots[0].add(key)
-        self._in_hand = frozenset()
+        """What was taken may still be on the server: it stays pending."""
+        for key in self._taken:
+            self._sets[0].add(key)
+        self._taken = frozenset()
         self.overflowed = self.overflowed or self._flushing
         self._flushing = False
 
     def clear(self) -> None:
-        """Nothing of this concerns the server any more: it has a new, empty memory."""
+        """The server has a new, empty memory: nothing is stale there."""
         self.take_everything()
         self.deleted()
 
-    # -- what is of no use any more
+    # -- discarded keys
 
-    def _throw_all(self) -> None:
-        for lot in self._lots:
-            self._throw(lot)
-        self._lots = [KeySet()]
+    def _discard_all(self) -> None:
+        for keys in self._sets:
+            self._discard(keys)
+        self._sets = [KeySet()]
 
-    def _throw(self, keys: KeySet) -> None:
-        self._thrown += keys.parts.values()
+    def _discard(self, keys: KeySet) -> None:
+        self._discarded += keys.parts.values()
 
     def sweep(self, count: int) -> None:
-        """Free up to `count` of the keys that were thrown away."""
-        while self._thrown and count > 0:
-            part = self._thrown[-1]
+        """Free up to `count` discarded keys."""
+        while self._discarded and count > 0:
+            part = self._discarded[-1]
             if len(part) <= count:
-                self._thrown.pop()
+                self._discarded.pop()
                 count -= len(part)
             else:
                 for _ in range(count):

@@ -1,27 +1,30 @@
-"""A set of perhaps a million keys, in which nothing takes long. Pure.
+"""A set of up to a million keys on which no operation takes long.
 
-A set that grows moves all it has into a larger table, and one that is thrown away frees all it had: with a million keys each of this
-is a tenth of a second in which no client is served. So the keys lie in many small parts, and parts can be thrown away one by one.
+A Python set that grows copies its whole table, and one that is discarded frees all of it: with a million keys each takes a tenth of a second,
+in which no client is served. So the keys are in many small parts, which can be freed one by one.
 """
 
 from collections.abc import Iterator
 
-#: Parts at most. A million keys are some thousand in each, and a thousand are moved or freed within a tenth of a millisecond.
+#: Maximum number of parts. With a million keys each has about a thousand, which are copied or freed within a tenth of a millisecond.
 PARTS = 1024
 
-#: A key's part is told by bits of its hash that the part itself, a dict, does not begin with; else all its keys would collide there.
+#: The part of a key is selected by bits of its hash that the part itself, a dict, does not begin with: else all its keys would collide there.
 _SHIFT = 40
 _MASK = PARTS - 1
 
 
 def part_of(key: bytes) -> int:
-    """The number of the part where `key` lies. The same in all workers: their hashes are those of the process they were forked from."""
+    """The number of the part that has `key`, from 0 to PARTS - 1. The same in all workers: they were forked from one process and share its
+    hash seed."""
     return hash(key) >> _SHIFT & _MASK
 
 
 class KeySet:
-    """`len`, `in` and `bool` are as those of a set. `parts` is {number: {key: None}}: dicts are smaller than sets, and the collector
-    of cycles passes them by."""
+    """`len`, `in`, `bool` and iteration are those of a set. Methods: loop callback or greenlet.
+
+    parts   {number of the part: {key: None}}; dicts are smaller than sets, and the garbage collector does not track these
+    """
 
     __slots__ = ("parts", "_count")
 
@@ -42,7 +45,7 @@ class KeySet:
 
     def add(self, key: bytes) -> int:
         """Returns the number of its part."""
-        number = hash(key) >> _SHIFT & _MASK  # as part_of: it is done for each change that fails, and a call costs
+        number = hash(key) >> _SHIFT & _MASK  # as part_of, without a call: this is done for each write that fails
         part = self.parts.get(number)
         if part is None:
             part = self.parts[number] = {}
@@ -62,7 +65,7 @@ class KeySet:
             del self.parts[number]
 
     def take(self, count: int) -> list[bytes]:
-        """Up to `count` of the keys, as a list; they are taken out. One part after the other, so that each has its turn."""
+        """Remove up to `count` keys, one part after the other, and return them."""
         taken: list[bytes] = []
         while self.parts and len(taken) < count:
             number = next(iter(self.parts))

@@ -6,7 +6,7 @@ from gmproxy.protocol.request cimport Request
 cdef class Meter:
     cdef public double slow_threshold
     cdef readonly double total
-    cdef object _tell
+    cdef object _on_slow
     cdef double[::1] _bounds
     cdef long long[::1] _buckets
     cdef Py_ssize_t _last
@@ -27,5 +27,5 @@ cdef class ReplyTimer:
     cpdef bint received(self, double now, Meter meter) except -1
     cpdef count_replies(self, Meter meter, long long replied)
     cpdef note_slow(self, Request request, Meter meter, long long replied)
-    @cython.locals(sent_at=double, asked=cython.longlong, reached=cython.longlong)
+    @cython.locals(sent_at=double, sent=cython.longlong, reached=cython.longlong)
     cdef _count_replies(self, Meter meter, long long replied)

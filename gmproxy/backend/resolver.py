@@ -1,10 +1,10 @@
-"""From a host name to addresses, without waiting for a name service that does not answer.
+"""Resolves host names to addresses, without waiting for a name service that does not reply.
 
-An address (IPv4, IPv6) is never looked up. A name is looked up when a connection is made, by the system's resolver (getaddrinfo), in a
-thread of a small pool that serves nothing else. All who ask for the same name share one lookup, so a name whose lookup hangs occupies
-one thread. While the name service does not answer, the last known addresses are used.
+An address (IPv4, IPv6) is never looked up. A name is looked up when a connection is opened, by the system's resolver (getaddrinfo), in a thread of
+a small pool of its own. Lookups of the same name at the same time are one, so a name whose lookup hangs occupies one thread. While the name service
+does not reply, the last known addresses are used.
 
-Trouble with names is a LocalError: it says nothing about the server.
+A failed lookup is a LocalError: the server is not to blame.
 """
 
 import errno
@@ -22,31 +22,31 @@ from gmproxy import internal_errors
 from gmproxy.errors import CONNECTING, OVERLOAD, LocalError
 from gmproxy.transport.deadline import Deadline
 
-#: Lookups under way at once, a thread each. Further ones wait until one of these ends; the resolver gives up after some 10 to 30 s.
+#: Maximum number of lookups at a time, one thread each. Further ones wait; the resolver gives up after about 10 to 30 s.
 MAX_LOOKUPS = 16
 
-#: Seconds for which an answer is used without a new lookup: several connections that are made at once share one.
+#: Seconds for which a result is used without a new lookup: connections that are opened together share it.
 FRESH_FOR = 1.0
 
-#: Seconds after a failed lookup before the next one.
+#: Seconds from a failed lookup to the next one.
 RETRY_AFTER = 1.0
 
-#: Seconds for which the last known addresses are used while the name service does not answer. Later they may be somebody else's.
+#: Seconds for which the last known addresses are used while the name service does not reply. After that another host may have them.
 LAST_KNOWN_FOR = 3600.0
 
-#: Names that are remembered; beyond that those that nobody looks up at the moment are forgotten. A service uses a few; reloads may change them.
+#: Maximum number of names that are kept. Above it, all that are not being looked up are dropped. A service has few; reloads may change them.
 MAX_NAMES = 10_000
 
-#: Answers of the resolver that mean: this name has no address. Any other failure means that the name service did not answer.
+#: Errors of the resolver for a name that has no address. Any other one means that the name service did not reply.
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
-#: Failures of the resolver because this process or the machine lacks something.
+#: Errors of the resolver for a lack of memory or file descriptors in this process or machine.
 _LACKS = {socket.EAI_MEMORY, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
-#: An address family and what connect() takes.
+#: (address family, address as connect() takes it)
 Address = tuple[int, tuple[Any, ...]]
 
-_getaddrinfo = get_original("socket", "getaddrinfo")  # gevent's would use the threads of its hub, which everybody shares
+_getaddrinfo = get_original("socket", "getaddrinfo")  # gevent's would use the thread pool of its hub
 
 
 class _Name:
@@ -59,38 +59,38 @@ class _Name:
         self.known_at = -LAST_KNOWN_FOR  # monotonic seconds
         self.failed_at = -RETRY_AFTER
         self.error: BaseException | None = None
-        self.lookup: Event | None = None  # set when the lookup that is under way ends
-        self.hangs = False  # somebody has waited in vain: until there is an answer nobody waits
-        self.reached: Address | None = None  # the address that was connected to last
+        self.lookup: Event | None = None  # set when the lookup in progress ends; None: none is
+        self.hangs = False  # a lookup took longer than its timeout: callers do not wait until one has ended
+        self.reached: Address | None = None  # the address of the last successful connection
 
 
 class Names:
-    """The names of one process. `look_up(host)` gives what getaddrinfo does; it is called in a thread, and `now()` seconds."""
+    """The names of one process. `look_up(host)`: as getaddrinfo, called in a thread; `now()`: monotonic seconds."""
 
     def __init__(self, look_up: Callable[[str], list[Any]] | None = None, now: Callable[[], float] = time.monotonic) -> None:
-        self._look_up = look_up or _ask_system
+        self._look_up = look_up or _system_lookup
         self._now = now
         self._names: dict[str, _Name] = {}
         self._threads: ThreadPool | None = None
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[Address]:
-        """Where to connect to, the most promising first. Waits at most until the `deadline`, or half of it if the last known addresses
-        would do; not at all for an address. For greenlets; for an address from the loop, too. Raises LocalError."""
+        """The addresses of `host`, in the order to try them. Greenlet only, unless `host` is an address: blocks until the `deadline`, or for half of
+        it if there are last known addresses. Raises LocalError."""
         if address := _literal(host, port):
             return [address]
         name = self._name(host)
         if not self._is_fresh(name) and not self._failed_lately(name):
             self._wait_for_lookup(host, name, deadline)
         if not self._is_usable(name):
-            raise _trouble(name.error)
+            raise _local_error(name.error)
         return [(family, (address[0], port, *address[2:])) for family, address in _in_order(name)]
 
     def reached(self, host: str, address: Address) -> None:
-        """`address` is alive: it is tried first the next time."""
+        """A connection to `address` was opened: it is tried first the next time. Loop callback or greenlet."""
         name = self._names.get(host)
         if name is not None:
-            family, where = address
-            name.reached = family, (where[0], 0, *where[2:])
+            family, sockaddr = address
+            name.reached = family, (sockaddr[0], 0, *sockaddr[2:])
 
     def _name(self, host: str) -> _Name:
         name = self._names.get(host)
@@ -121,18 +121,18 @@ class Names:
             name.hangs = True
 
     def _run_lookup(self, host: str, name: _Name, done: Event) -> None:
-        """In a greenlet of its own, which nobody ends: a lookup cannot be interrupted."""
+        """In a greenlet of its own, which is never killed: a lookup cannot be interrupted."""
         try:
             if self._threads is None:
                 self._threads = ThreadPool(MAX_LOOKUPS)
-            found, error = self._threads.apply(_outcome, (self._look_up, host))
+            infos, error = self._threads.apply(_outcome, (self._look_up, host))
         except RuntimeError as lack:  # no thread can be started
-            found, error = [], lack
+            infos, error = [], lack
         except Exception as fault:
             internal_errors.record("resolver.look_up", f"host={host}")
-            found, error = [], fault
+            infos, error = [], fault
         if error is None:
-            name.addresses = [(family, address) for family, _, _, _, address in found]
+            name.addresses = [(family, address) for family, _, _, _, address in infos]
             name.known_at = self._now()
             name.hangs = False
         else:
@@ -145,12 +145,13 @@ class Names:
         done.set()
 
 
-def _ask_system(host: str) -> list[Any]:
-    return _getaddrinfo(host, None, type=socket.SOCK_STREAM)
+def _system_lookup(host: str) -> list[Any]:
+    infos: list[Any] = _getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return infos
 
 
 def _outcome(look_up: Callable[[str], list[Any]], host: str) -> tuple[list[Any], Exception | None]:
-    """In a thread: gevent prints what is raised there."""
+    """(infos, None) or ([], error). Called in a thread: an exception raised there would be printed by gevent."""
     try:
         return look_up(host), None
     except (OSError, UnicodeError, MemoryError) as error:  # UnicodeError: the host name cannot be encoded
@@ -158,7 +159,7 @@ def _outcome(look_up: Callable[[str], list[Any]], host: str) -> tuple[list[Any],
 
 
 def _literal(host: str, port: int) -> Address | None:
-    """The address that `host` is, or None for a name. This asks nobody."""
+    """`host` as an Address, or None if it is a name. Looks nothing up."""
     try:
         family, _, _, _, address = _getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)[0]
     except (OSError, UnicodeError):
@@ -167,8 +168,8 @@ def _literal(host: str, port: int) -> Address | None:
 
 
 def _in_order(name: _Name) -> list[Address]:
-    """The one that was reached last, then the others as the resolver gave them, but the two families in turns: where one of them is
-    broken, the next attempt is with the other (RFC 8305)."""
+    """The address that was reached last, then the others in the resolver's order, IPv4 and IPv6 in turns: if one of them does not work, the next
+    attempt uses the other (RFC 8305)."""
     first = [address for address in name.addresses if address == name.reached]
     others = [address for address in name.addresses if address != name.reached]
     by_family: dict[int, list[Address]] = {}
@@ -183,9 +184,9 @@ def _is_no_such_name(error: Exception) -> bool:
     return isinstance(error, UnicodeError) or (isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME)
 
 
-def _trouble(error: BaseException | None) -> LocalError:
+def _local_error(error: BaseException | None) -> LocalError:
     if error is None:
-        return LocalError(CONNECTING, "name: no answer from the name service")
+        return LocalError(CONNECTING, "name: the name service does not reply")
     detail = getattr(error, "strerror", None) or str(error)
     lacks = isinstance(error, (MemoryError, RuntimeError)) or getattr(error, "errno", None) in _LACKS
     return LocalError(OVERLOAD if lacks else CONNECTING, f"name: {detail}")

@@ -63,6 +63,9 @@ cdef class Request:
     cpdef fail(self, str reason, str server)
     @cython.locals(sink=ReplySink)
     cpdef abandon(self)
+    @cython.locals(sink=ReplySink)
+    cdef ReplySink _take_sink(self)
+    cpdef all_keys(self)
 
 
 @cython.final

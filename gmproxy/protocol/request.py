@@ -36,7 +36,7 @@ class Route:
         loop; never waits. If it raises, the caller must call `abandon` on the request."""
         raise NotImplementedError
 
-    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
         """The way of a request for `key` as it is now: one that changes something, or one that only reads."""
         raise NotImplementedError
 
@@ -189,10 +189,9 @@ class Request:
         The sink gets it once, however often this is called. If the sink fails, what it stands for is answered INTERNAL_ERROR. May be
         called from a callback of the loop; never waits.
         """
-        sink = self.sink
+        sink = self._take_sink()
         if sink is None:
             return None
-        self.sink = None
         try:
             return sink.on_reply(self)
         except Exception:
@@ -202,10 +201,9 @@ class Request:
     def fail(self, reason: str, server: str) -> ReplySink | None:
         """No server answers, the last of them, which has the label `server`, because of `reason`: tell the sink. Returns the same as `complete`,
         and what holds for that holds for this."""
-        sink = self.sink
+        sink = self._take_sink()
         if sink is None:
             return None
-        self.sink = None
         self.error = reason
         self.failed_server = server
         self.retried = False
@@ -220,13 +218,22 @@ class Request:
     def abandon(self) -> ReplySink | None:
         """gmproxy itself failed on this request: the sink gets INTERNAL_ERROR for it, unless it has a reply already. Returns the same as
         `complete`; may be called from where that may."""
-        sink = self.sink
+        sink = self._take_sink()
         if sink is None:
             return None
-        self.sink = None
         self.reply = INTERNAL_ERROR
         self.has_value_offsets = False
         return sink.on_internal_error(self)
+
+    def _take_sink(self) -> ReplySink | None:
+        """The sink, for the first call alone: so that it gets one result, whatever raises."""
+        sink = self.sink
+        self.sink = None
+        return sink
+
+    def all_keys(self) -> Any:
+        """The keys of a request that has one, or several: an iterable with a length."""
+        return (self.key,) if self.keys is None else self.keys
 
     def __repr__(self) -> str:
         name = self.command.name.decode() if self.command else "-"

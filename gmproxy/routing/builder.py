@@ -1,14 +1,15 @@
-"""Composes the route of a pool from its servers, its settings and which servers are ejected.
+"""Composes the routes of a pool from its servers, its settings and which servers are ejected.
 
-    a pool of primaries                    Shard -> the server
-    ... some of them ejected               Shard -> StandIn (changes) -> the server
-    with backups, reads                    Shard -> Failover -> Fill -> the server
-                                                            -> ActingMain -> the backup, if that failed
-    with backups, changes                  Shard -> FillBeforeChange -> StandIn -> Replicate -> the server, and the backup
-    ... with backup_writes = off           Shard -> FillBeforeChange -> StandIn -> Standby -> Fill -> the server
+    a pool without backups               Shard -> the server
+    ... while servers are ejected        Shard -> StandInWrites (writes) -> the server
+    with backups, reads                  Shard -> Failover -> Fill -> the server
+                                                           -> BackupAsPrimary -> the backup, if that failed
+    with backups, writes                 Shard -> FillBeforeWrite -> StandInWrites -> Replicate -> the server, and the backup
+    ... with backup_writes = off         Shard -> FillBeforeWrite -> StandInWrites -> WriteFailover -> Fill -> the server
+                                                           -> BackupAsPrimary -> the backup, if that failed
 
-What a pool does not use is not in its route, and costs nothing. Routes are immutable: when a server is ejected or restored, or the configuration is
-loaded again, a new route replaces the old one, and requests in flight end on the route they began with.
+What a pool does not use is not in its routes, and costs nothing. Routes are immutable: when a server is ejected or restored, or the configuration
+is reloaded, new routes replace the old ones. Requests in flight end on the routes that they began with.
 """
 
 from collections.abc import Callable
@@ -18,74 +19,75 @@ from gmproxy.backend.backend import Backend
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.failover import ActingMain, Failover, Standby
-from gmproxy.routing.fill import Adds, Fill, FillBeforeChange
-from gmproxy.routing.replicate import Replicate, UndecidedChanges
+from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
+from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.replicate import Replicate, UndecidedWrites
 from gmproxy.routing.shard import Shard
-from gmproxy.routing.stand_in import GuestNotes, StandIn
+from gmproxy.routing.stand_in import HomeRing, StandInWrites
 
 
 class Routes(NamedTuple):
     """
-    entry    for the requests of clients
-    filled   for their changes whose key was filled meanwhile (FillBeforeChange)
-    own      for those of another gmproxy, whose backups these servers are: neither copied nor looked up anywhere else
-    adds     what fills the primaries
+    entry        for the requests of clients
+    after_fill   for their writes that were held by FillBeforeWrite until their key was filled
+    own          for the requests of another gmproxy that has these servers as backups: neither copied nor looked up on our backups
+    fill_writes  what fills each primary
     """
 
     entry: Shard
-    filled: Shard
+    after_fill: Shard
     own: Shard
-    adds: list[Adds]
+    fill_writes: list[FillWrites]
 
 
 class Builder:
-    """Has what outlives a route: the counters, the changes whose outcome is not known, and the requests that wait to be sent.
+    """Also has what outlives the routes of a pool.
 
-    held   changes that wait until their key was filled
+    counters    RouteCounters
+    undecided   UndecidedWrites
+    held        writes that are held until their key was filled
     """
 
     def __init__(self, options: Any, release: Callable[[Request], ReplySink | None]) -> None:
-        """`options` of the pool; `release` sends one of `held`, by the route that the pool has then."""
+        """`options` of the pool; `release` sends one of `held` by the routes that the pool has then."""
         self.counters = RouteCounters()
-        self.undecided = UndecidedChanges()
+        self.undecided = UndecidedWrites()
         self.held: set[Request] = set()
         self._options = options
         self._release = release
 
     def compose(
-        self, servers: list[Backend], locator: Locator, backups: list[Backend], backup_locator: Locator | None, notes: GuestNotes | None
+        self, servers: list[Backend], locator: Locator, backups: list[Backend], backup_locator: Locator | None, home_ring: HomeRing | None
     ) -> Routes:
-        """`locator` places keys on `servers`, `backup_locator` on `backups`, if there are any. `notes`: while servers are ejected whose keys
-        others have."""
-        own_changes = self._stand_in(servers, list(servers), notes)
-        own = Shard(locator, servers, list(servers), own_changes, self.counters)
+        """`locator` places keys on `servers`, and `backup_locator` on `backups`; None without backups. `home_ring`: given while servers are ejected
+        and others have their keys. Loop callback or greenlet."""
+        own = Shard(locator, servers, list(servers), self._note_stand_ins(servers, list(servers), home_ring), self.counters)
         if backup_locator is None:
             return Routes(own, own, own, [])
         copies = Shard(backup_locator, backups, list(backups), list(backups), self.counters)
-        copying = self._options.backup_writes != "off"
-        acting: list[Route] = [ActingMain(backup, not copying) for backup in backups]
-        acting_main = Shard(backup_locator, backups, acting, acting, self.counters)
-        adds = [Adds(server, notes) for server in servers]
-        fills = [Fill(server, copies, its_adds) for server, its_adds in zip(servers, adds)]
-        reads: list[Route] = [Failover(fill, acting_main) for fill in fills]
-        changes: list[Route]
-        if copying:
-            changes = [self._replicate(server, main, copies, acting_main) for server, main in zip(servers, reads)]
+        has_copies = self._options.backup_writes != "off"
+        substitutes: list[Route] = [BackupAsPrimary(backup, not has_copies) for backup in backups]
+        backup_as_primary = Shard(backup_locator, backups, substitutes, substitutes, self.counters)
+        fill_writes = [FillWrites(server, home_ring) for server in servers]
+        fills = [Fill(server, copies, fill_write) for server, fill_write in zip(servers, fill_writes)]
+        reads: list[Route] = [Failover(fill, backup_as_primary) for fill in fills]
+        writes: list[Route]
+        if has_copies:
+            writes = [self._replicate(server, read, copies, backup_as_primary) for server, read in zip(servers, reads)]
         else:
-            changes = [Standby(fill, acting_main, copies) for fill in fills]
-        changes = self._stand_in(servers, changes, notes)
-        waiting: list[Route] = [FillBeforeChange(change, fill, self.held, self._release) for change, fill in zip(changes, fills)]
-        entry = Shard(locator, servers, reads, waiting, self.counters)
-        return Routes(entry, Shard(locator, servers, reads, changes, self.counters), own, adds)
+            writes = [WriteFailover(fill, backup_as_primary, copies) for fill in fills]
+        writes = self._note_stand_ins(servers, writes, home_ring)
+        filled_first: list[Route] = [FillBeforeWrite(write, fill, self.held, self._release) for write, fill in zip(writes, fills)]
+        entry = Shard(locator, servers, reads, filled_first, self.counters)
+        return Routes(entry, Shard(locator, servers, reads, writes, self.counters), own, fill_writes)
 
-    def _replicate(self, server: Backend, main: Route, copies: Shard, acting_main: Shard) -> Replicate:
-        waited_for = self._options.backup_writes == "sync"
-        return Replicate(server, main, copies, acting_main, self.undecided, waited_for, self.counters)
+    def _replicate(self, server: Backend, primary_route: Route, copies: Shard, backup_as_primary: Shard) -> Replicate:
+        waits_for_copy = self._options.backup_writes == "sync"
+        return Replicate(server, primary_route, copies, backup_as_primary, self.undecided, waits_for_copy, self.counters)
 
     @staticmethod
-    def _stand_in(servers: list[Backend], changes: list[Route], notes: GuestNotes | None) -> list[Route]:
-        """The routes for changes, each by way of a StandIn if servers are ejected."""
-        if notes is None:
-            return changes
-        return [StandIn(server, change, notes) for server, change in zip(servers, changes)]
+    def _note_stand_ins(servers: list[Backend], writes: list[Route], home_ring: HomeRing | None) -> list[Route]:
+        """The routes `writes`, each behind a StandInWrites while servers are ejected."""
+        if home_ring is None:
+            return writes
+        return [StandInWrites(server, write, home_ring) for server, write in zip(servers, writes)]

@@ -1,12 +1,12 @@
-"""What the routes of a pool count. They go on counting here when a route takes the place of another."""
+"""What the routes of a pool count. The counters outlive each route: the route that replaces it continues with them."""
 
 
 class RouteCounters:
     """
-    fragments                requests that were made of those for several keys
-    misses_for_errors        reads that no server could answer, and that were answered as misses
-    backup_writes_lost       copies of changes that failed
-    backup_writes_differed   copies that a backup answered otherwise than the primary
+    fragments                requests to single servers that multi-gets were split into
+    misses_for_errors        reads that no server could reply to, and that got a miss as their reply
+    backup_writes_lost       copies of writes that failed
+    backup_writes_differed   copies of writes to which the backup replied differently than the primary
     """
 
     __slots__ = ("fragments", "misses_for_errors", "backup_writes_lost", "backup_writes_differed")

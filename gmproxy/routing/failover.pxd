@@ -9,51 +9,51 @@ cdef int BACKUP
 
 
 cdef class Failover(Route):
-    cdef readonly Route main
+    cdef readonly Route primary
     cdef readonly Route backup
 
     cpdef send(self, Request request)
-    @cython.locals(attempt=Attempt)
-    cdef Attempt _attempt(self, Request request)
+    @cython.locals(attempt=PrimaryAttempt)
+    cdef PrimaryAttempt _begin_attempt(self, Request request)
 
 
-cdef class Attempt(Step):
+cdef class PrimaryAttempt(Step):
     cdef public Route backup
 
-    @cython.locals(question=Request)
+    @cython.locals(retry=Request)
     cpdef on_failure(self, Request request)
 
 
-cdef class Substitute(ReplySink):
+cdef class FailoverReply(ReplySink):
     cdef readonly Request request
 
     @cython.locals(request=Request)
-    cpdef on_reply(self, Request question)
+    cpdef on_reply(self, Request retry)
     @cython.locals(request=Request)
-    cpdef on_failure(self, Request question)
-    cpdef on_internal_error(self, Request question)
+    cpdef on_failure(self, Request retry)
+    cpdef on_internal_error(self, Request retry)
 
 
-cdef class Standby(Failover):
+cdef class WriteFailover(Failover):
     cdef readonly Shard backups
 
-    @cython.locals(attempt=Attempt)
+    @cython.locals(attempt=PrimaryAttempt)
     cpdef send(self, Request request)
 
 
-cdef class ActingMain(Route):
+cdef class BackupAsPrimary(Route):
     cdef readonly Backend server
-    cdef readonly bint keeps_guests
+    cdef readonly bint records_keys
 
-    @cython.locals(server=Backend, command=Command, guest=GuestChange)
+    @cython.locals(server=Backend, command=Command, write=FailedOverWrite)
     cpdef send(self, Request request)
 
 
-cdef class GuestChange(Step):
+cdef class FailedOverWrite(Step):
     cdef public Backend server
 
     cpdef on_reply(self, Request request)
 
 
-cdef class CasMarks(Step):
+cdef class MarkCasNumbers(Step):
     cpdef on_reply(self, Request request)

@@ -1,8 +1,10 @@
-"""A primary that cannot answer is answered for by the backup.
+"""A request that the primary does not reply to goes to the backup.
 
-A read is simply asked again there. A change reaches the backup this way where it was not copied to it anyway (replicate.py): one on a condition,
-and every change where backups get no copies.
+For a read that is all there is to it. Where the backup receives a copy of every write (replicate.py), only conditional writes (add, replace,
+cas) reach it this way; with backup_writes = off, every write does.
 """
+
+from typing import TYPE_CHECKING
 
 from gmproxy.backend.backend import Backend
 from gmproxy.protocol import cas_numbers
@@ -14,143 +16,151 @@ from gmproxy.routing.step import Step
 
 class Failover(Route):
     """
-    main     is asked first
-    backup   is asked if that fails
+    primary   the route that requests are sent to
+    backup    the route that they are sent to if that fails
     """
 
-    __slots__ = ("main", "backup")
+    __slots__ = ("primary", "backup")
 
-    def __init__(self, main: Route, backup: Route) -> None:
-        self.main = main
+    def __init__(self, primary: Route, backup: Route) -> None:
+        self.primary = primary
         self.backup = backup
 
     def send(self, request: Request) -> ReplySink | None:
-        self._attempt(request)
-        return self.main.send(request)
+        self._begin_attempt(request)
+        return self.primary.send(request)
 
-    def _attempt(self, request: Request) -> "Attempt":
-        """The step that asks the backup if the main server fails on `request`."""
-        attempt = Attempt.__new__(Attempt)
+    def _begin_attempt(self, request: Request) -> "PrimaryAttempt":
+        attempt = PrimaryAttempt.__new__(PrimaryAttempt)
         attempt.backup = self.backup
         attempt.step_in(request)
         return attempt
 
-    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        *before, last = self.backup.explain(key, is_change)
-        return [*self.main.explain(key, is_change), *before, Hop("failover", last.server, f"if that fails; it is {last.reason}")]
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        *before, last = self.backup.explain(key, is_write)
+        return [*self.primary.explain(key, is_write), *before, Hop("failover", last.server, f"if the primary fails ({last.reason})")]
 
 
-class Attempt(Step):
-    """A request that was sent to the main server. `backup`: where it is sent if that fails."""
+class PrimaryAttempt(Step):
+    """On a request that was sent to the primary: if that fails, sends it to `backup`."""
 
     __slots__ = ("backup",)
+
+    if TYPE_CHECKING:
+        backup: Route
 
     def on_failure(self, request: Request) -> ReplySink | None:
         self.step_out(request)
         if request.keys is None:
             return self.backup.send(request)
-        question = new_request(request.command, request.key, prefix_of(request))
-        question.keys = request.keys
-        question.sink = Substitute(request)
-        question.connection_index = request.connection_index
-        question.role = BACKUP
-        return self.backup.send(question)
+        # A request for several keys may be split once more, by the ring of the backups. That needs its line without the keys.
+        retry = new_request(request.command, request.key, line_before_keys(request))
+        retry.keys = request.keys
+        retry.sink = FailoverReply(request)
+        retry.connection_index = request.connection_index
+        retry.role = BACKUP
+        return self.backup.send(retry)
 
 
-class Substitute(ReplySink):
-    """Hands the answer to one request to another that could not get its own."""
+class FailoverReply(ReplySink):
+    """The sink of a request to the backups for several keys: passes the result on to the `request` that failed on the primary."""
 
     __slots__ = ("request",)
 
     def __init__(self, request: Request) -> None:
         self.request = request
 
-    def on_reply(self, question: Request) -> ReplySink | None:
+    def on_reply(self, retry: Request) -> ReplySink | None:
         request = self.request
-        request.reply = question.reply
+        request.reply = retry.reply
         request.has_value_offsets = False
         return request.complete()
 
-    def on_failure(self, question: Request) -> ReplySink | None:
+    def on_failure(self, retry: Request) -> ReplySink | None:
         request = self.request
-        request.reply = question.reply
-        return request.fail(question.error, question.failed_server)
+        request.reply = retry.reply
+        return request.fail(retry.error, retry.failed_server)
 
-    def on_internal_error(self, question: Request) -> ReplySink | None:
+    def on_internal_error(self, retry: Request) -> ReplySink | None:
         return self.request.abandon()
 
 
-class Standby(Failover):
-    """For changes of which the backup gets no copies (backup_writes = off): it has them from when it stood in. Such a key is old there as soon as it
-    changes on its primary.
+class WriteFailover(Failover):
+    """For writes where backups receive no copies (backup_writes = off).
 
-    backups   the servers that stand in
+    A backup then has only the keys that were written there while their primary failed, its stand-in keys. Such a key is stale there once it is
+    written on its primary, so it is deleted.
+
+    backups   the Shard of all backups
     """
 
     __slots__ = ("backups",)
 
-    def __init__(self, main: Route, backup: Route, backups: Shard) -> None:
-        super().__init__(main, backup)
+    def __init__(self, primary: Route, backup: Route, backups: Shard) -> None:
+        super().__init__(primary, backup)
         self.backups = backups
 
     def send(self, request: Request) -> ReplySink | None:
-        attempt = self._attempt(request)
-        session = self.main.send(request)
-        if attempt.sink is not None:  # the primary has it, and has not failed at once
-            for key in request.keys or (request.key,):
-                self.backups.server_of(key).guest_leaves(key)
+        attempt = self._begin_attempt(request)
+        session = self.primary.send(request)
+        if attempt.sink is not None:  # the primary has not failed at once
+            for key in request.all_keys():
+                self.backups.server_of(key).drop_stand_in_key(key)
         return session
 
 
-class ActingMain(Route):
-    """One backup, in the place of a primary that failed on a request.
+class BackupAsPrimary(Route):
+    """The backup `server`, for requests on which their primary failed.
 
-    keeps_guests   True if it gets no copies: the keys of changes that are sent to it now are deleted there when the primary is back
+    records_keys   True where backups receive no copies: a written key becomes a stand-in key, which is deleted once the primary is back
     """
 
-    __slots__ = ("server", "keeps_guests")
+    __slots__ = ("server", "records_keys")
 
-    def __init__(self, server: Backend, keeps_guests: bool) -> None:
+    def __init__(self, server: Backend, records_keys: bool) -> None:
         self.server = server
-        self.keeps_guests = keeps_guests
+        self.records_keys = records_keys
 
     def send(self, request: Request) -> ReplySink | None:
         server = self.server
         command = request.command
         if server.label == request.failed_server and not command.idempotent:
-            return request.fail(request.error, server.label)  # it is the same server, and may have made it already
-        if self.keeps_guests and command.is_write:
-            for key in request.keys or (request.key,):
-                server.has_guest(key)
-            guest = GuestChange.__new__(GuestChange)
-            guest.server = server
-            guest.step_in(request)
+            return request.fail(request.error, server.label)  # the same server is primary and backup, and may have done it already
+        if self.records_keys and command.is_write:
+            for key in request.all_keys():
+                server.add_stand_in_key(key)
+            write = FailedOverWrite.__new__(FailedOverWrite)
+            write.server = server
+            write.step_in(request)
         if command.conditional:
             request.line = cas_numbers.line_for(request, cas_numbers.BACKUP_SET)
         if command.is_meta or command.returns_values:
-            CasMarks.__new__(CasMarks).step_in(request)
+            MarkCasNumbers.__new__(MarkCasNumbers).step_in(request)
         request.role = BACKUP
         return server.send(request)
 
-    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        return self.server.explain(key, is_change)
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        return self.server.explain(key, is_write)
 
 
-class GuestChange(Step):
-    """A change that goes to `server` in the place of its primary. If the key has left before it was made there, what was noted then may have been
-    deleted before: so it is noted again."""
+class FailedOverWrite(Step):
+    """A write that was sent to the backup `server` because its primary failed.
+
+    If its key is not a stand-in key any more when the reply arrives, the key was dropped, and perhaps deleted there before this write was made.
+    So it is deleted again.
+    """
 
     __slots__ = ("server",)
 
     def on_reply(self, request: Request) -> ReplySink | None:
-        for key in request.keys or (request.key,):
-            if not self.server.is_guest(key):
+        for key in request.all_keys():
+            if not self.server.may_be_stand_in_key(key):
                 self.server.missed_key(key)
         return Step.on_reply(self, request)
 
 
-class CasMarks(Step):
-    """The cas numbers in the answer are those of the backup."""
+class MarkCasNumbers(Step):
+    """Marks the cas numbers in the reply as those of the backup: the primary has others for the same item (protocol/cas_numbers.py)."""
 
     __slots__ = ()
 
@@ -159,7 +169,7 @@ class CasMarks(Step):
         return Step.on_reply(self, request)
 
 
-def prefix_of(part: Request) -> bytes:
-    """What stands in the line of `part`, a request for several keys, before the first of them."""
+def line_before_keys(part: Request) -> bytes:
+    """The line of `part`, a request for several keys, up to its first key."""
     words = 2 if part.command.is_write else 1  # gat EXPTIME
     return b" ".join(part.line.split(b" ", words)[:words]) + b" "

@@ -5,24 +5,24 @@ from gmproxy.protocol.request cimport ReplySink, Request, Route, new_request
 from gmproxy.routing.shard cimport Shard
 
 
-cdef class Fetching(ReplySink):
+cdef class Fetch(ReplySink):
     cdef readonly Request request
     cdef readonly object primary
     cdef object source
-    cdef object adds
+    cdef object fill_writes
     cdef Py_ssize_t left
     cdef bint in_doubt
 
-    cpdef on_reply(self, Request question)
-    cpdef on_failure(self, Request question)
-    cpdef on_internal_error(self, Request question)
+    cpdef on_reply(self, Request lookup)
+    cpdef on_failure(self, Request lookup)
+    cpdef on_internal_error(self, Request lookup)
 
 
-cdef class Refill(Fetching):
+cdef class FetchForRead(Fetch):
     cdef dict values
-    cdef Py_ssize_t _had
+    cdef Py_ssize_t _on_primary
 
 
-cdef class MetaRefill(Fetching):
-    cpdef on_reply(self, Request question)
-    cpdef on_failure(self, Request question)
+cdef class FetchForMetaGet(Fetch):
+    cpdef on_reply(self, Request lookup)
+    cpdef on_failure(self, Request lookup)

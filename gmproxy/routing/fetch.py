@@ -1,11 +1,11 @@
-"""Fetches values from the backups on behalf of one request, and adds them to the primary that has not got them (fill.py says when).
+"""Fetches values from the backups for one request, and fills the primary with them. fill.py decides when.
 
-The question is a meta get (memcached 1.6), which tells the remaining life of the item, or a plain get where the backup is older; a server of the
-binary protocol never tells it. The primary gets the value by `add`, which never overwrites what a client may have written there in the meantime.
+The lookup is a meta get (memcached 1.6), whose reply has the remaining life of the item. Backups older than that get a plain get, whose reply
+has no life, as the replies of servers of the binary protocol. The primary gets the value by an `add`, which never overwrites what a client has
+written there in the meantime.
 
-Between the question and the `add` somebody may change the key: then what was fetched is old and is not added. `fetches` of the
-primary says what is under way; a change takes its key out when it is sent. Several may ask for one key at a time: the first answer fills it
-for all of them.
+A write of the key between the lookup and the `add` makes the fetched value stale: it must not be added. The primary knows which fetch may
+fill which key (`Backend.start_fill`), and every write voids the fill of its key. Of several fetches of one key the first one fills it.
 """
 
 from collections.abc import Collection
@@ -21,140 +21,140 @@ from gmproxy.routing.shard import Shard
 
 GET = COMMANDS[b"get"]
 
-#: Given to a `gets` that the backup answered. The primary has another number for the item, so a `cas` with this
-#: one fails with EXISTS, and the client reads again: it never overwrites a change it has not seen.
+#: The cas number in the reply to a `gets` whose value is from the backup. The primary has another number for the item, so a `cas` with this
+#: one fails with EXISTS and the client reads again: it never overwrites a write that it has not seen.
 UNMATCHED_CAS = 2**64 - 1
 
 
-class Fetching(ReplySink):
-    """Fetches values from the backups for `primary` on behalf of `request`.
+class Fetch(ReplySink):
+    """Fetches values from the backups and fills `primary` with them, for `request`. Methods: loop callback or greenlet.
 
-    source     the backups
-    adds       the route by which the primary gets the values
-    left       questions without an answer
-    in_doubt   True if a backup failed on one of them
+    source       the Shard of the backups
+    fill_writes  the route by which the primary is filled
+    left         lookups without a reply
+    in_doubt     True if a backup failed on one of them
     """
 
-    __slots__ = ("request", "primary", "source", "adds", "left", "in_doubt")
+    __slots__ = ("request", "primary", "source", "fill_writes", "left", "in_doubt")
 
-    def __init__(self, request: Request, primary: Backend, source: Shard, adds: Route) -> None:
+    def __init__(self, request: Request, primary: Backend, source: Shard, fill_writes: Route) -> None:
         self.request = request
         self.primary = primary
         self.source = source
-        self.adds = adds
+        self.fill_writes = fill_writes
         self.left = 0
         self.in_doubt = False
 
     def fetch(self, keys: Collection[bytes]) -> ReplySink | None:
-        """Returns the session that waits for no more replies by this, if any."""
+        """Send a lookup for each of `keys`. Returns the session that waits for no further reply, or None (see Route.send)."""
         self.left = len(keys)
         for key in keys:
-            self.primary.fetches.setdefault(key, self)  # the first to ask is the first to know, and that will do
-        tells_life = self.primary.options.backend_protocol == "text"
+            self.primary.start_fill(key, self)
+        returns_life = self.primary.options.backend_protocol == "text"
         session = None
         try:
             for key in keys:
-                session = self._ask(key, *internal_commands.fetch(key, tells_life)) or session
+                session = self._look_up(key, *internal_commands.fetch(key, returns_life)) or session
         except Exception:
-            self._forget_keys()  # else nobody could fill them
+            self._end_fills()  # no other fetch could fill these keys before
             raise
         return session
 
-    def _forget_keys(self) -> None:
-        """What this was to fetch for the primary may be fetched by others."""
-        for key in self.request.keys or (self.request.key,):
-            if self.primary.fetches.get(key) is self:
-                del self.primary.fetches[key]
+    def _end_fills(self) -> None:
+        for key in self.request.all_keys():
+            self.primary.end_fill(key, self)
 
-    def _ask(self, key: bytes, command: Command, line: bytes) -> ReplySink | None:
-        question = new_request(command, key, line)
-        question.sink = self
-        question.connection_index = self.request.connection_index
-        question.role = BACKUP
-        return self.source.send(question)
+    def _look_up(self, key: bytes, command: Command, line: bytes) -> ReplySink | None:
+        lookup = new_request(command, key, line)
+        lookup.sink = self
+        lookup.connection_index = self.request.connection_index
+        lookup.role = BACKUP
+        return self.source.send(lookup)
 
-    def on_reply(self, question: Request) -> ReplySink | None:
-        reply = question.reply
-        if question.command is META_GET and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(question.key):
-            return self._ask(question.key, GET, b"get %b\r\n" % question.key)
-        parse = parse_meta_get if question.command is META_GET else parse_get
-        found = parse(reply, self.primary.options.refill_ttl)
-        if found is not None:
-            self.found(question.key, *found)
-        if self.primary.fetches.get(question.key) is self:
-            del self.primary.fetches[question.key]
-            if found is not None:
-                self._add(question.key, *found)
-        return self._count()
+    def on_reply(self, lookup: Request) -> ReplySink | None:
+        reply = lookup.reply
+        key = lookup.key
+        is_meta = lookup.command is META_GET
+        if is_meta and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(key):
+            return self._look_up(key, GET, b"get %b\r\n" % key)  # the server is older than 1.6
+        item = (parse_meta_get if is_meta else parse_get)(reply, self.primary.options.refill_ttl)
+        if item is not None:
+            self.on_item(key, *item)
+        if self.primary.end_fill(key, self) and item is not None:
+            self._fill(key, *item)
+        return self._count_lookup()
 
-    def on_failure(self, question: Request) -> ReplySink | None:
+    def on_failure(self, lookup: Request) -> ReplySink | None:
         self.in_doubt = True
-        if self.primary.fetches.get(question.key) is self:
-            del self.primary.fetches[question.key]
-        return self._count()
+        self.primary.end_fill(lookup.key, self)
+        return self._count_lookup()
 
-    def _count(self) -> ReplySink | None:
+    def _count_lookup(self) -> ReplySink | None:
         self.left -= 1
         return None if self.left else self.done()
 
-    def _add(self, key: bytes, flags: int, life: int, data: bytes) -> None:
-        """`data` is the value with its CRLF, `life` its remaining seconds, 0 for ever."""
+    def _fill(self, key: bytes, flags: int, life: int, data: bytes) -> None:
         command, line = internal_commands.add_if_absent(key, flags, life, data)
-        refill = new_request(command, key, line)  # without a sink: nobody waits for it
-        refill.connection_index = self.request.connection_index
-        self.adds.send(refill)
+        write = new_request(command, key, line)  # without a sink: its reply is not needed
+        write.connection_index = self.request.connection_index
+        self.fill_writes.send(write)
 
-    def found(self, key: bytes, flags: int, life: int, data: bytes) -> None:
-        """The backup has `key`."""
+    def on_item(self, key: bytes, flags: int, life: int, data: bytes) -> None:
+        """A backup has `key`: `life` is its remaining seconds (0: unlimited), `data` the value and CRLF."""
 
     def done(self) -> ReplySink | None:
-        """All questions are answered."""
+        """Every lookup has a reply or failed. Returns the session that waits for no further reply, or None."""
         raise NotImplementedError
 
-    def on_internal_error(self, question: Request) -> ReplySink | None:
-        """Nothing that was fetched for the request is added to the primary, and the request is abandoned."""
-        self._forget_keys()
+    def on_internal_error(self, lookup: Request) -> ReplySink | None:
+        """The request is abandoned. What was fetched for it does not fill the primary."""
+        self._end_fills()
         return self.request.abandon()
 
 
-class Refill(Fetching):
-    """For a read: asks for the keys that `request`, answered by `primary`, did not find there.
+class FetchForRead(Fetch):
+    """For a get, gets, gat or gats to which `primary` replied without a value for some of the keys: fetches these.
 
-    values        the VALUE blocks there are, by key
+    values      the VALUE blocks of the reply to the client, by key
+    _on_primary  how many keys the primary had
     """
 
-    __slots__ = ("values", "_had")
+    __slots__ = ("values", "_on_primary")
 
-    def ask(self) -> ReplySink | None:
+    def start(self) -> ReplySink | None:
+        """Returns the session that waits for no further reply, or None."""
         request = self.request
         self.values = blocks_by_key(request.reply)
-        self._had = len(self.values)
-        keys = [key for key in dict.fromkeys(request.keys or [request.key]) if key not in self.values]
-        if not keys:  # a key that was asked for twice was found once: gat may have ended its life
+        self._on_primary = len(self.values)
+        keys = [key for key in dict.fromkeys(request.all_keys()) if key not in self.values]
+        if not keys:  # a key that is twice in the request has one value in the reply: a gat may have ended its life
             return request.complete()
         return self.fetch(keys)
 
-    def found(self, key: bytes, flags: int, life: int, data: bytes) -> None:
+    def on_item(self, key: bytes, flags: int, life: int, data: bytes) -> None:
         cas = b" %d" % UNMATCHED_CAS if self.request.command.name in (b"gets", b"gats") else b""
         self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, len(data) - 2, cas, data)]
 
     def done(self) -> ReplySink | None:
         request = self.request
+        keys = request.all_keys()
         if not self.in_doubt:
-            asked = len(request.keys or (request.key,)) - self._had
-            self.primary.lacked(asked, len(self.values) - self._had)
-        request.reply = in_order(request.keys or [request.key], self.values)
+            self.primary.record_misses(len(keys) - self._on_primary, len(self.values) - self._on_primary)
+        request.reply = in_order(keys, self.values)
         request.has_value_offsets = False
         return request.complete()
 
 
-class MetaRefill(Fetching):
-    """For an mg: the backup is asked the same as the primary was, so that the client gets the answer that it asked for. If there is
-    one, the backup is asked again for what the primary needs."""
+class FetchForMetaGet(Fetch):
+    """For an mg to which `primary` replied with a miss: sends the same mg to the backup, so that the client gets the flags that it asked for.
+
+    If that is a hit, the client gets its reply, and a second lookup fetches what the primary is filled with.
+    """
 
     __slots__ = ()
 
-    def ask(self) -> ReplySink | None:
+    def start(self) -> ReplySink | None:
+        """Returns the session that waits for no further reply, or None."""
         request = self.request
         same = new_request(request.command, request.key, request.line)
         same.sink = self
@@ -162,46 +162,48 @@ class MetaRefill(Fetching):
         same.role = BACKUP
         return self.source.send(same)
 
-    def on_reply(self, question: Request) -> ReplySink | None:
-        if self.left:
-            return Fetching.on_reply(self, question)
+    def on_reply(self, lookup: Request) -> ReplySink | None:
+        if self.left:  # the second lookup
+            return Fetch.on_reply(self, lookup)
         request = self.request
-        found = question.reply.startswith((b"HD", b"VA"))
-        self.primary.lacked(1, int(found))
-        if found:
-            request.reply = without_cas(question.reply)
+        is_hit = lookup.reply.startswith((b"HD", b"VA"))
+        self.primary.record_misses(1, int(is_hit))
+        if is_hit:
+            request.reply = with_unmatched_cas(lookup.reply)
             self.fetch([request.key])
         return request.complete()
 
-    def on_failure(self, question: Request) -> ReplySink | None:
+    def on_failure(self, lookup: Request) -> ReplySink | None:
         if self.left:
-            return Fetching.on_failure(self, question)
+            return Fetch.on_failure(self, lookup)
         return self.request.complete()  # with the primary's miss
 
     def done(self) -> ReplySink | None:
-        return None
+        return None  # the client has its reply
 
 
-def parse_meta_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
-    """(flags, life, data with CRLF) of a reply to `mg key f t v`, or None if there is no value; `life` if it does not tell."""
+def parse_meta_get(reply: bytes, default_life: int) -> tuple[int, int, bytes] | None:
+    """(flags, life, data) of the `reply` to `mg KEY f t v`, or None for a miss. Life in seconds, 0: unlimited, `default_life` if the reply has
+    none; data with its CRLF."""
     header = MetaHeader()
     header.parse(reply)
     if header.code != b"VA":
         return None
+    life = default_life
     for flag in header.flags:
         if flag[:1] == b"t":
-            life = max(int(flag[1:]), 0)  # -1: for ever
+            life = max(int(flag[1:]), 0)  # -1: unlimited
     return header.number(b"f", 0), life, reply[header.data_start :]
 
 
-def parse_get(reply: bytes, life: int) -> tuple[int, int, bytes] | None:
-    """The same of a reply to `get key`, which does not tell the life."""
+def parse_get(reply: bytes, default_life: int) -> tuple[int, int, bytes] | None:
+    """As parse_meta_get, of the `reply` to `get KEY`, which never has a life."""
     header = ValueHeader()
     if not header.parse_value(reply, 0):
         return None
-    return header.flags, life, reply[header.data_start : header.end]
+    return header.flags, default_life, reply[header.data_start : header.end]
 
 
-def without_cas(reply: bytes) -> bytes:
-    """A meta reply of the backup with a number that no item of the primary has."""
+def with_unmatched_cas(reply: bytes) -> bytes:
+    """The meta `reply` of a backup, with UNMATCHED_CAS for its cas number."""
     return replace_cas(reply, lambda number: UNMATCHED_CAS)

@@ -1,18 +1,19 @@
 cimport cython
 from gmproxy.backend.backend cimport Backend
 from gmproxy.protocol.request cimport ReplySink, Request, Route
-from gmproxy.routing.fetch cimport Fetching
+from gmproxy.routing.fetch cimport Fetch
 from gmproxy.routing.shard cimport Shard
 from gmproxy.routing.step cimport Step
 
 cdef class Fill(Route):
     cdef readonly Backend server
     cdef readonly Shard source
-    cdef readonly Route adds
+    cdef readonly Route fill_writes
 
     @cython.locals(check=MissCheck)
     cpdef send(self, Request request)
-    cpdef missed(self, Request request)
+    cpdef bint is_needed(self) except -1
+    cpdef fill_after(self, Request read)
 
 
 cdef class MissCheck(Step):
@@ -23,25 +24,24 @@ cdef class MissCheck(Step):
     cdef bint _is_miss(self, Request request) except -1
 
 
-cdef class Adds(Route):
+cdef class FillWrites(Route):
     cdef readonly Backend server
-    cdef readonly object notes
+    cdef readonly object home_ring
     cdef public bint replaced
 
     cpdef send(self, Request request)
 
 
-cdef class FillBeforeChange(Route):
-    cdef readonly Route main
+cdef class FillBeforeWrite(Route):
+    cdef readonly Route next_route
     cdef readonly Fill fill
     cdef readonly set held
     cdef readonly object release
 
-    @cython.locals(fill=Fill)
     cpdef send(self, Request request)
 
 
-cdef class FetchFirst(Fetching):
-    cdef FillBeforeChange route
+cdef class FetchForWrite(Fetch):
+    cdef FillBeforeWrite route
 
-    cpdef on_internal_error(self, Request question)
+    cpdef on_internal_error(self, Request lookup)

@@ -1,37 +1,38 @@
-"""A primary whose memory is new or has holes is filled again by what its clients ask for.
+"""Fills a primary whose memory is new, or lacks keys that the backup has, with the values that its clients read.
 
-While a miss there proves nothing (`ask_backup_on_miss` of the server), the backup is asked; the client gets the backup's value, and the primary
-gets it too (fetch.py). A change that depends on what the server has, such as incr, is sent once its key was filled again.
+While a miss of the primary proves nothing (`Backend.ask_backup_on_miss`), the value is looked up on the backup: the client gets it, and the
+primary is filled with it (fetch.py). A write that depends on the stored value, such as incr, is sent after its key was filled.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gmproxy.backend.backend import Backend
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.protocol.value_blocks import END
-from gmproxy.routing.fetch import Fetching, MetaRefill, Refill
+from gmproxy.routing.fetch import Fetch, FetchForMetaGet, FetchForRead
 from gmproxy.routing.shard import Shard
-from gmproxy.routing.stand_in import GuestNotes
+from gmproxy.routing.stand_in import HomeRing
 from gmproxy.routing.step import Step
 
-#: How the answer of a server begins that has nothing, in the meta protocol as well.
+#: How the replies that are misses begin: END, and EN of the meta protocol.
 MISS = b"EN"
 
 
 class Fill(Route):
-    """For all that is asked of `server`; concerns what reads.
+    """Sends every request on to `server`, the primary; looks up on the backups what a read did not find there.
 
-    source   the backups
-    adds     the route by which the server gets the values that it had not
+    source       the Shard of the backups
+    fill_writes  the route by which the server is filled
     """
 
-    __slots__ = ("server", "source", "adds")
+    __slots__ = ("server", "source", "fill_writes")
 
-    def __init__(self, server: Backend, source: Shard, adds: Route) -> None:
+    def __init__(self, server: Backend, source: Shard, fill_writes: Route) -> None:
         self.server = server
         self.source = source
-        self.adds = adds
+        self.fill_writes = fill_writes
 
     def send(self, request: Request) -> ReplySink | None:
         if request.command.is_read:
@@ -40,105 +41,123 @@ class Fill(Route):
             check.step_in(request)
         return self.server.send(request)
 
-    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        way = self.server.explain(key, is_change)
-        if self.server.ask_backup_on_miss and not is_change:
-            way.append(Hop("fill", self.source.server_of(key).label, f"a miss is looked up there, and {self.server.label} is filled"))
-        return way
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        hops = self.server.explain(key, is_write)
+        if self.is_needed() and not is_write:
+            hops.append(self.hop(key, "looked up there on a miss; a hit fills"))
+        return hops
 
-    def missed(self, request: Request) -> ReplySink | None:
-        """The server has no value for a key of `request`, but that proves nothing."""
-        kind = MetaRefill if request.command.is_meta else Refill
-        return kind(request, self.server, self.source, self.adds).ask()
+    def is_needed(self) -> bool:
+        """True while a miss of the server proves nothing. Loop callback or greenlet."""
+        return self.server.ask_backup_on_miss
+
+    def hop(self, key: bytes, action: str) -> Hop:
+        """The Hop for `key`: "`action` <label of the primary>"."""
+        return Hop("fill", self.source.server_of(key).label, f"{action} {self.server.label}")
+
+    def fill_after(self, read: Request) -> ReplySink | None:
+        """Look up on the backups what the reply to `read` lacks, then complete it. Returns the session that waits for no further reply, or None.
+        Loop callback or greenlet."""
+        kind = FetchForMetaGet if read.command.is_meta else FetchForRead
+        return kind(read, self.server, self.source, self.fill_writes).start()
+
+    def fill_before(self, write: Request, route: "FillBeforeWrite") -> ReplySink | None:
+        """Fill the key of `write`, then have `route` release it. Returns as `fill_after`. Loop callback or greenlet."""
+        return FetchForWrite(write, self.server, self.source, self.fill_writes, route).fetch([write.key])
 
 
 class MissCheck(Step):
-    """A request that reads, on its way to the server of the Fill `route`."""
+    """On a read that was sent to the server of `route`, a Fill: has the route look up what the reply lacks."""
 
     __slots__ = ("route",)
 
+    if TYPE_CHECKING:
+        route: Fill
+
     def on_reply(self, request: Request) -> ReplySink | None:
         self.step_out(request)
-        if self.route.server.ask_backup_on_miss and self._is_miss(request):
-            return self.route.missed(request)
+        if self.route.is_needed() and self._is_miss(request):
+            return self.route.fill_after(request)
         return request.complete()
 
     def _is_miss(self, request: Request) -> bool:
-        """True if the reply is without a value for a key that was asked for, and is no error."""
+        """True if the reply lacks a value for one of the keys, and is not an error."""
         asked = 1 if request.keys is None else len(request.keys)
         return request.values_found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS))
 
 
-class Adds(Route):
-    """Values from the backups go to `server`, which is filled.
+class FillWrites(Route):
+    """For the writes that fill `server`. They have no sink.
 
-    notes      GuestNotes while other servers are ejected, else None
-    replaced   True once the pool has another route: keys may have other servers now, and changes other copies
+    home_ring   the HomeRing while other servers are ejected, else None
+    replaced    True once the pool has other routes: this primary may have lost the key, or the backup may not receive copies any more
     """
 
-    __slots__ = ("server", "notes", "replaced")
+    __slots__ = ("server", "home_ring", "replaced")
 
-    def __init__(self, server: Backend, notes: GuestNotes | None) -> None:
+    def __init__(self, server: Backend, home_ring: HomeRing | None) -> None:
         self.server = server
-        self.notes = notes
+        self.home_ring = home_ring
         self.replaced = False
 
     def send(self, request: Request) -> ReplySink | None:
-        """`request` is without a sink: nobody waits for it."""
         if self.replaced:
-            return None  # the backup that was asked may lack a change, and what was noted of the key may have been deleted already
-        if self.notes is not None:
-            self.notes.filled(request, self.server)
+            return None  # the value may be stale, and the pending invalidation that tells so may be done already
+        if self.home_ring is not None:
+            self.home_ring.note_fill(request, self.server)
         self.server.counters.fills += 1
         return self.server.send(request)
 
 
-class FillBeforeChange(Route):
-    """For changes. One that depends on what the server has waits until its key was filled.
+class FillBeforeWrite(Route):
+    """For writes. One that depends on the stored value is held until its key was filled, while that is needed.
 
-    main      where the others go
-    held      the requests that wait, of the pool
-    release   sends one of them on its way, by the route that the pool has then
+    next_route   where the other writes are sent
+    fill         the Fill of the primary
+    held         the held writes of the pool, on all its routes
+    release      sends a held write by the routes that the pool has then
     """
 
-    __slots__ = ("main", "fill", "held", "release")
+    __slots__ = ("next_route", "fill", "held", "release")
 
-    def __init__(self, main: Route, fill: Fill, held: set[Request], release: Callable[[Request], ReplySink | None]) -> None:
-        self.main = main
+    def __init__(self, next_route: Route, fill: Fill, held: set[Request], release: Callable[[Request], ReplySink | None]) -> None:
+        self.next_route = next_route
         self.fill = fill
         self.held = held
         self.release = release
 
     def send(self, request: Request) -> ReplySink | None:
-        fill = self.fill
-        if not (request.command.reads_old_value and fill.server.ask_backup_on_miss):
-            return self.main.send(request)
+        if not (request.command.reads_old_value and self.fill.is_needed()):
+            return self.next_route.send(request)
         self.held.add(request)
-        return FetchFirst(request, fill, self).fetch([request.key])
+        return self.fill.fill_before(request, self)
 
-    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        way = self.main.explain(key, is_change)
-        if not self.fill.server.ask_backup_on_miss:
-            return way
-        source = self.fill.source.server_of(key).label
-        return [Hop("fill", source, f"a change of the present value waits until {self.fill.server.label} is filled"), *way]
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        hops = self.next_route.explain(key, is_write)
+        if not self.fill.is_needed():
+            return hops
+        return [self.fill.hop(key, "looked up there before a write that depends on the stored value; a hit fills"), *hops]
+
+    def on_filled(self, write: Request) -> ReplySink | None:
+        """The lookup for `write` has ended, with a value or without. Returns the session that waits for no further reply, or None."""
+        self.held.discard(write)
+        if write.sink is None:
+            return None  # it was abandoned
+        return self.release(write)
 
 
-class FetchFirst(Fetching):
-    """For a change that depends on what the server has: fills its key, then sends it on its way."""
+class FetchForWrite(Fetch):
+    """For a write that depends on the stored value: fills its key, then returns the write to `route`, which held it."""
 
     __slots__ = ("route",)
 
-    def __init__(self, request: Request, fill: Fill, route: FillBeforeChange) -> None:
-        super().__init__(request, fill.server, fill.source, fill.adds)
+    def __init__(self, request: Request, primary: Backend, source: Shard, fill_writes: Route, route: FillBeforeWrite) -> None:
+        super().__init__(request, primary, source, fill_writes)
         self.route = route
 
     def done(self) -> ReplySink | None:
-        self.route.held.discard(self.request)
-        if self.request.sink is None:
-            return None  # it was abandoned
-        return self.route.release(self.request)
+        return self.route.on_filled(self.request)
 
-    def on_internal_error(self, question: Request) -> ReplySink | None:
+    def on_internal_error(self, lookup: Request) -> ReplySink | None:
         self.route.held.discard(self.request)
-        return Fetching.on_internal_error(self, question)
+        return Fetch.on_internal_error(self, lookup)

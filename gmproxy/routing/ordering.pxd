@@ -3,9 +3,6 @@ from gmproxy.protocol.request cimport Request
 from gmproxy.routing.router cimport Router
 
 
-cdef keys_of(Request request)
-
-
 @cython.final
 cdef class BatchOrder:
     cdef Router _router

@@ -1,56 +1,52 @@
-"""The order in which the requests of one client reach the servers.
+"""Keeps the requests of one client in order, in pools with backups.
 
-A client's requests are sent together, a batch at a time. Without backups that is all there is to it: requests for one key go to one server
-over one connection, and so in order. With backups a request may be sent a second time, or later than it was read, and then another one that
-was behind it must not be there first.
+The requests of a client are sent together, a batch at a time. Without backups nothing else is needed: requests for one key go to one server over
+one connection, and so stay in order. With backups a request may be sent a second time, or later than it was read, and a request behind it must
+not reach the server first.
 """
-
-from collections.abc import Iterable
 
 from gmproxy.protocol.request import Request
 from gmproxy.routing.router import Router
 
 
-def keys_of(request: Request) -> Iterable[bytes]:
-    return request.keys if request.keys is not None else (request.key,)
-
-
 class BatchOrder:
-    """What the batch of one client has asked for so far. For a session's greenlet; never waits."""
+    """The keys that the batch of one client uses so far. For its session, in a loop callback or its greenlet.
+
+    _keys_read   keys that the batch reads, or writes depending on the stored value; None until they are needed
+    _seen        how many requests of the batch have their keys in it
+    """
 
     __slots__ = ("_router", "_keys_read", "_seen")
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._keys_read: set[bytes] | None = (
-            None  # keys that the batch reads, or changes depending on the old value, as a set; None until that matters
-        )
-        self._seen = 0  # requests of the batch whose keys are among them
+        self._keys_read: set[bytes] | None = None
+        self._seen = 0
 
     def must_wait(self, request: Request, batch: list[Request]) -> bool:
-        """True if `request` must not be sent before the requests in the list `batch` are answered.
+        """True if `request` must not be sent before the requests in `batch` have their replies.
 
-        That is a change of a key that the batch reads, or changes depending on the old value: should the read have to be repeated on the
-        backup, it must not find there what its client wrote later, nor must a copy that is only made once the primary has agreed come
-        after the next one. And a read does not overtake a request that waits for its key to be filled.
+        A write waits for earlier reads of its key: a read that fails on the primary is sent to the backup, and must not find there what its
+        client wrote later. It also waits for earlier conditional writes: their copy is only sent once the primary has made them. A read waits
+        for a write that is held until the key was filled.
         """
         if request.command.is_write:
-            return not self._keys_of_reads(batch).isdisjoint(keys_of(request))
-        return bool(self._router.held) and not self._held_keys(batch).isdisjoint(keys_of(request))
+            return not self._keys_of_reads(batch).isdisjoint(request.all_keys())
+        return bool(self._router.held) and not self._held_keys(batch).isdisjoint(request.all_keys())
 
     def finish_batch(self) -> None:
-        """The batch is answered."""
+        """All requests of the batch have replies."""
         self._keys_read = None
 
     def _keys_of_reads(self, batch: list[Request]) -> set[bytes]:
-        """Each key is put there once, however many changes follow."""
+        """Adds each key once, however many writes follow."""
         if self._keys_read is None:
             self._keys_read = set()
             self._seen = 0
         for number in range(self._seen, len(batch)):
             earlier = batch[number]
             if earlier.command is not None and (earlier.command.is_read or earlier.command.reads_old_value):
-                self._keys_read.update(keys_of(earlier))
+                self._keys_read.update(earlier.all_keys())
         self._seen = len(batch)
         return self._keys_read
 

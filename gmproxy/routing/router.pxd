@@ -22,9 +22,9 @@ cdef class Router(Route):
     cdef object _place
     cdef Locator _backup_locator
     cdef Shard _entry
-    cdef Shard _filled
+    cdef Shard _after_fill
     cdef Shard _own
-    cdef list _adds
+    cdef list _fill_writes
     cdef Py_ssize_t _to_skip
 
     cpdef send(self, Request request)

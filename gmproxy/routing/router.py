@@ -1,4 +1,4 @@
-"""The way of a request from a client's session to the servers: the route that the pool has now (builder.py), and when it gets another."""
+"""Sends each request of a pool by the routes that the pool has now (builder.py), and replaces the routes when servers are ejected or restored."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,25 +11,26 @@ from gmproxy.placement.locators import Locator
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import BACKUP, PRIMARY, ReplySink, Request, Route, new_request
 from gmproxy.routing.builder import Builder
-from gmproxy.routing.fill import Adds
+from gmproxy.routing.fill import FillWrites
 from gmproxy.routing.gather import FanOut
 from gmproxy.routing.shard import Shard
-from gmproxy.routing.stand_in import GuestNotes, note_late_changes
+from gmproxy.routing.stand_in import HomeRing, watch_late_writes
 
 
 class Router(Route):
-    """
-    backends, backups        lists of Backend
-    locator                  gmproxy.placement.locators.Locator: key -> index into the former
-    counters                 RouteCounters
-    undecided                changes whose outcome at the primary is not known (gmproxy.routing.replicate.UndecidedChanges)
-    held                     changes that wait until their key was filled
-    keeps_order              True if a client's requests must be kept in order (gmproxy.routing.ordering)
-    sampler                  is shown some of the requests (gmproxy.monitoring.sampling.Sampler), or None
+    """All methods: loop callback or greenlet; none blocks.
+
+    backends, backups   the primaries and the backups (Backend)
+    locator             key -> index into `backends`; the ring of the servers that are not ejected, with auto_eject_hosts
+    counters            RouteCounters
+    undecided           conditional writes to which the primary has not replied (gmproxy.routing.replicate.UndecidedWrites)
+    held                writes that are held until their key was filled
+    keeps_order         True if sessions must keep requests in order (gmproxy.routing.ordering)
+    sampler             gets some of the requests (gmproxy.monitoring.sampling.Sampler); None: disabled
     """
 
     __slots__ = ("backends", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options", "_builder", "_place",
-                 "_backup_locator", "_entry", "_filled", "_own", "_adds", "_to_skip")  # fmt: skip
+                 "_backup_locator", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -45,76 +46,80 @@ class Router(Route):
         self._place: Callable[..., Placement] | None = None
         self._backup_locator: Locator | None = None
         self._entry: Shard | None = None
-        self._filled: Shard | None = None
+        self._after_fill: Shard | None = None
         self._own: Shard | None = None
-        self._adds: list[Adds] = []
-        self._to_skip = 0
+        self._fill_writes: list[FillWrites] = []
+        self._to_skip = 0  # requests until the next sample
 
     # -- the servers, and their health
 
     def serve(
         self, backends: list[Backend], place: Callable[..., Placement], backups: list[Backend], backup_locator: Locator | None
     ) -> None:
-        """Route to these servers from now on. `place(live=indexes or None)` is the Placement of keys on those that live.
+        """Send requests to these servers from now on. `place(live=...)` returns the Placement of keys on the servers with the indexes `live`; without
+        `live`, on all servers.
 
-        May be called again: requests in flight end where they are, and ask the backups that there were.
+        May be called again: requests in flight end on their routes, with the backups of that time. Raises ConfigError if there is no such
+        placement; then nothing has changed.
         """
-        locator = place().locator  # first: if that cannot be made, all is as before
+        locator = place().locator  # may raise: nothing has changed so far
         self.backends = backends
         self.backups = backups
         self._place = place
         self._backup_locator = backup_locator if backups else None
         self.keeps_order = bool(backups)
-        self._exchange(locator, None)
+        self._replace_routes(locator, None)
         if any(backend.health.ejected for backend in backends):
             self.health_changed()
 
-    def _exchange(self, locator: Locator, notes: GuestNotes | None) -> None:
-        """Replace the route. Fetches in flight, and those that requests on the old route will begin, are void: their key may belong to another
-        server now, or their backup may no longer receive copies."""
+    def _replace_routes(self, locator: Locator, home_ring: HomeRing | None) -> None:
+        """Also voids all fills: those in flight and those that requests on the old routes may still start. Their key may have another server now, or
+        their backup may not receive copies any more."""
         for backend in self.backends:
-            backend.fetches.clear()
-        for adds in self._adds:
-            adds.replaced = True
+            backend.void_all_fills()
+        for fill_writes in self._fill_writes:
+            fill_writes.replaced = True
         self.locator = locator
-        self._entry, self._filled, self._own, self._adds = self._builder.compose(
-            self.backends, locator, self.backups, self._backup_locator, notes
+        self._entry, self._after_fill, self._own, self._fill_writes = self._builder.compose(
+            self.backends, locator, self.backups, self._backup_locator, home_ring
         )
 
     def health_changed(self) -> None:
-        """A server was ejected or restored: from now on others may be asked for a key than before.
+        """A server was ejected or restored: replace the ring and the routes, with auto_eject_hosts.
 
-        A ring that cannot be built of the servers that are left (weights that come to nothing without the ejected one) changes nothing: the
-        keys of the ejected server stay its own, as without auto_eject_hosts.
+        If no ring can be built of the servers that are left (the sum of their weights is 0), nothing changes: the keys of the ejected server stay
+        there, as without auto_eject_hosts.
         """
         live = {index for index, backend in enumerate(self.backends) if not backend.health.ejected}
         if len(live) == len(self.backends):
-            self._backups_stand_down()
+            self._drop_stand_in_keys_of_backups()
         if not self.options.auto_eject_hosts:
             return
         for backend in self.backends:
-            backend.guests_leave()
-        if live:  # else, as twemproxy, go on with the last ring
+            backend.drop_stand_in_keys()
+        if live:  # else keep the last ring, as twemproxy does
             try:
                 locator = self._place(live=live).locator
             except ConfigError as error:
                 ejected = ",".join(backend.label for index, backend in enumerate(self.backends) if index not in live)
                 self.backends[0].log.warning("ring not changed server=%s reason=%s", ejected, error)
                 return
-            away = len(live) < len(self.backends)
-            self._exchange(locator, GuestNotes(self.backends, self._place().locator, self.options.failover_ttl) if away else None)
+            some_ejected = len(live) < len(self.backends)
+            home_ring = HomeRing(self.backends, self._place().locator, self.options.failover_ttl) if some_ejected else None
+            self._replace_routes(locator, home_ring)
             for backend in self.backends:
-                note_late_changes(backend, self.primary_of)
+                watch_late_writes(backend, self.primary_of)
 
-    def _backups_stand_down(self) -> None:
-        """All primaries are there again."""
+    def _drop_stand_in_keys_of_backups(self) -> None:
+        """No primary is ejected any more."""
         for backup in self.backups:
-            backup.guests_leave(or_all=True)
+            backup.drop_stand_in_keys(or_everything=True)
             if self.options.backup_writes == "off":
-                note_late_changes(backup, lambda key: None)
+                watch_late_writes(backup, lambda key: None)
 
     def was_flushed(self, backend: Backend) -> None:
-        """All of `backend` was deleted because some of it was old. The same server may also be there in another part."""
+        """`backend` was flushed because some of its keys may have been stale. The same server may also be in the pool as another Backend: that lost
+        its keys too."""
         for other in self.backends + self.backups:
             if other is not backend and other.label == backend.label:
                 other.health_checker.lost_keys("it was flushed")
@@ -124,45 +129,44 @@ class Router(Route):
         return self.backends[self.locator.locate(key)]
 
     def backup_of(self, key: bytes) -> Backend:
-        """Only where there are backups."""
+        """The backup of `key`. Must not be called in a pool without backups."""
         return self.backups[self._backup_locator.locate(key)]
 
     # -- requests
 
     def send(self, request: Request) -> ReplySink | None:
-        """See Route; for the requests of clients that have a key."""
+        """See Route. For a client's request that has a key."""
         if self.sampler is not None:
             self._sample(request)
         return self._entry.send(request)
 
     def send_to_own(self, request: Request) -> ReplySink | None:
-        """The same for a request of another gmproxy, which has our primaries for backups. Were it copied to our backups, or looked up there, two
-        proxies that are each other's backup would go on for ever."""
+        """As `send`, for the request of another gmproxy that has our primaries as its backups. It is neither copied to our backups nor looked up
+        there: between two proxies that are each other's backup, that would never end."""
         request.role = BACKUP
         if self.sampler is not None:
             self._sample(request)
         return self._own.send(request)
 
-    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        return self._entry.explain(key, is_change)
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        return self._entry.explain(key, is_write)
 
     def _release(self, request: Request) -> ReplySink | None:
-        """The key of `request`, which waited for that, was filled, if it could be. By now it may have another server."""
-        return self._filled.send(request)
+        """The lookup that a held write waited for has ended. Its key may have another server by now."""
+        return self._after_fill.send(request)
 
     def _sample(self, request: Request) -> None:
-        """The sampler says how many requests to skip until the next that it wants to see."""
         self._to_skip -= 1
         if self._to_skip < 0:
             self._to_skip = self.sampler.sample_request(request)
 
     def flush_all(self, request: Request) -> None:
-        """Ask every server and every backup."""
+        """Send `request`, a flush_all, to every primary and every backup."""
         servers = self.backends + self.backups
         fan_out = FanOut(request, len(servers))
-        self.undecided.overtake_all()
+        self.undecided.supersede_all()
         for backend in servers:
-            backend.fetches.clear()
+            backend.void_all_fills()
             part = new_request(request.command, b"", request.line)
             part.sink = fan_out
             part.connection_index = request.connection_index
@@ -172,30 +176,30 @@ class Router(Route):
     # -- failures
 
     def reply_to_failure(self, request: Request) -> bytes:
-        """What the client gets for `request`, which no server could answer (`ReplySink.on_failure`)."""
+        """What the client gets for `request`, which failed (`ReplySink.on_failure`): a miss or an error line."""
         if request.command.miss_reply is not None and self.options.on_get_error == "miss":
             self.counters.misses_for_errors += 1
-            return request.reply or request.command.miss_reply
+            miss: bytes = request.reply or request.command.miss_reply
+            return miss
         return b"SERVER_ERROR %b %b\r\n" % (request.error.encode(), request.failed_server.encode())
 
     def abandon(self, request: Request) -> ReplySink | None:
-        """gmproxy itself failed while it sent `request`: its sink gets INTERNAL_ERROR, once. Returns the session that waits for no more
-        replies by this, if any. For a session's greenlet; never raises.
+        """An internal error was raised while `request` was sent: its sink gets INTERNAL_ERROR, once. Returns the session that waits for no further
+        reply, or None. Never raises.
 
-        Nobody knows which servers have made a change, or will: its keys are deleted on all of them.
+        It is unknown which servers have made a write, or will: its keys are deleted on all of them.
         """
         session = request.abandon()
         self.held.discard(request)
         try:
             if request.command.is_write:
-                for key in request.keys or (request.key,):
-                    self._note_unknown(key)
+                for key in request.all_keys():
+                    self._invalidate_on_all(key)
         except Exception:
-            internal_errors.record("router.abandoned")
+            internal_errors.record("router.abandon")
         return session
 
-    def _note_unknown(self, key: bytes) -> None:
-        """Nobody knows what the servers have under `key`."""
+    def _invalidate_on_all(self, key: bytes) -> None:
         self.primary_of(key).missed_key(key)
         if self.backups:
             self.backup_of(key).missed_key(key)

@@ -1,7 +1,7 @@
-"""While a server is ejected and the others share its keys (auto_eject_hosts): what has to be remembered of the keys that change.
+"""Keeps stand-in servers consistent: while a server is ejected, the others have its keys (auto_eject_hosts).
 
-The ejected server will return with the old value, so the key goes into its journal. The server that took the change in its place keeps the key as
-a guest: when the ring changes again the value is stale there, and the key goes into the journal of that server, too.
+A write of such a key is noted on two servers. The ejected server missed it, so the key is added to its pending invalidations. The stand-in
+server has the key only until the ring changes again; then the key is added to the pending invalidations of the stand-in server.
 """
 
 import time
@@ -16,116 +16,118 @@ from gmproxy.protocol.numbers import c_number
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.step import Step
 
-#: The word of a command line that holds the life of the item; append, prepend, incr, decr and delete give none.
-LIFE_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
+#: Where the exptime is in a command line: the index of its word. append, prepend, incr, decr and delete have none.
+EXPTIME_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
 
-#: Flags of the meta commands that hold it. An ms without one would live for ever.
-META_LIVES = (b"T", b"N")
+#: Flags of meta commands that set the exptime.
+EXPTIME_FLAGS = (b"T", b"N")
 
 
-class GuestNotes:
+class HomeRing:
+    """The ring with all servers of a pool, while some of them are ejected. The home server of a key is its server on this ring.
+
+    servers        all servers of the pool, by the indexes of `home_locator`
+    home_locator   key -> index of its home server
+    max_life       seconds that a value is kept on a stand-in server at most; 0: unlimited
     """
-    servers        list of Backend
-    home_locator   the ring with all of them: key -> index
-    longest_life   seconds that a value lives on a server that is not its own; 0: as its client said
-    """
 
-    def __init__(self, servers: list[Backend], home_locator: Locator, longest_life: int) -> None:
+    def __init__(self, servers: list[Backend], home_locator: Locator, max_life: int) -> None:
         self.servers = servers
         self.home_locator = home_locator
-        self.longest_life = longest_life
+        self.max_life = max_life
 
-    def changed(self, request: Request, key: bytes, server: Backend) -> None:
-        """`request` is about to change `key` on `server`."""
+    def note_write(self, request: Request, key: bytes, server: Backend) -> None:
+        """`request` is about to write `key` on `server`. Loop callback or greenlet."""
         home = self.home_of(key)
         if home is not server:
             home.missed_key(key)
-            self._note(request, key, server)
+            self._note_stand_in(request, key, server)
 
-    def filled(self, request: Request, server: Backend) -> None:
-        """`request` is about to copy a key to `server`."""
+    def note_fill(self, request: Request, server: Backend) -> None:
+        """`request` is about to fill `server` with a value. Loop callback or greenlet."""
         if self.home_of(request.key) is not server:
-            self._note(request, request.key, server)
+            self._note_stand_in(request, request.key, server)
 
     def home_of(self, key: bytes) -> Backend:
         return self.servers[self.home_locator.locate(key)]
 
-    def _note(self, request: Request, key: bytes, server: Backend) -> None:
-        server.has_guest(key)
-        if self.longest_life and request.keys is None:
-            request.line = shorten_life(request.command, request.line, self.longest_life)
+    def _note_stand_in(self, request: Request, key: bytes, server: Backend) -> None:
+        server.add_stand_in_key(key)
+        if self.max_life and request.keys is None:
+            request.line = limit_life(request.command, request.line, self.max_life)
 
 
-class StandIn(Route):
-    """Changes that go to `server` while some servers are ejected, by way of `main`."""
+class StandInWrites(Route):
+    """For writes, while servers are ejected: notes those of keys for which `server` is a stand-in, then sends the request on to `next_route`."""
 
-    __slots__ = ("server", "main", "notes")
+    __slots__ = ("server", "next_route", "home_ring")
 
-    def __init__(self, server: Backend, main: Route, notes: GuestNotes) -> None:
+    def __init__(self, server: Backend, next_route: Route, home_ring: HomeRing) -> None:
         self.server = server
-        self.main = main
-        self.notes = notes
+        self.next_route = next_route
+        self.home_ring = home_ring
 
     def send(self, request: Request) -> ReplySink | None:
-        for key in request.keys or (request.key,):
-            self.notes.changed(request, key, self.server)
-        return self.main.send(request)
+        for key in request.all_keys():
+            self.home_ring.note_write(request, key, self.server)
+        return self.next_route.send(request)
 
-    def explain(self, key: bytes, is_change: bool) -> list[Hop]:
-        home = self.notes.home_of(key)
-        way = self.main.explain(key, is_change)
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        home = self.home_ring.home_of(key)
+        hops = self.next_route.explain(key, is_write)
         if home is self.server:
-            return way
-        return [Hop("stand_in", self.server.label, f"has the keys of {home.label} while that is ejected"), *way]
+            return hops
+        return [Hop("stand_in", self.server.label, f"stand-in for {home.label} while that is ejected"), *hops]
 
 
-class LateChange(Step):
-    """A change that was under way to `server` when another became responsible for its key.
+class LateWrite(Step):
+    """A write that was in flight to `server` when its key moved to another server.
 
-    What was noted then may have been deleted before this change was made, so it is noted again.
+    The key was added to the pending invalidations of `server` at that moment, and may be deleted there before this write is made. So it is added
+    again when the reply arrives.
     """
 
     __slots__ = ("server",)
 
     def on_reply(self, request: Request) -> ReplySink | None:
-        self.server.missed_change(request)
+        self.server.missed_write(request)
         return Step.on_reply(self, request)
 
 
-def note_late_changes(server: Backend, owner_of: Callable[[bytes], Backend | None]) -> None:
-    """Watch the changes in flight to `server` whose key belongs to another server now, `owner_of(key)`."""
+def watch_late_writes(server: Backend, owner_of: Callable[[bytes], Backend | None]) -> None:
+    """Put a LateWrite on each write in flight to `server` whose key has another server now: `owner_of(key)`. Loop callback or greenlet."""
     for connection in server.connections:
         if connection is None:
             continue
         for request in connection.waiting:
-            if request.command.is_write and any(owner_of(key) is not server for key in request.keys or (request.key,)):
-                late = LateChange.__new__(LateChange)
+            if request.command.is_write and any(owner_of(key) is not server for key in request.all_keys()):
+                late = LateWrite.__new__(LateWrite)
                 late.server = server
                 late.step_in(request)
 
 
-def shorten_life(command: Command, line: bytes, longest: int) -> bytes:
-    """The command `line` with a life of at most `longest` seconds. A life that is no number is left for the server to refuse: this
-    raises nothing, whatever a client has written."""
+def limit_life(command: Command, line: bytes, max_life: int) -> bytes:
+    """The command `line` with a life of at most `max_life` seconds. An exptime that is not a number is left as it is, for the server to reject.
+    Raises nothing, whatever the client sent."""
     head, end, block = line.partition(b"\r\n")
     words = head.split(b" ")
     if command.is_meta:
-        words = [_shorter_flag(word, longest) if at > 1 else word for at, word in enumerate(words)]
+        words = [_limited_flag(word, max_life) if at > 1 else word for at, word in enumerate(words)]
         if command.name == b"ms" and not any(word[:1] == b"T" for word in words[3:]):
-            words.append(b"T%d" % longest)
-    elif LIFE_AT.get(command.name, len(words)) < len(words):
-        at = LIFE_AT[command.name]
-        words[at] = _shorter(words[at], longest)
+            words.append(b"T%d" % max_life)  # without T the item would never expire
+    elif EXPTIME_AT.get(command.name, len(words)) < len(words):
+        at = EXPTIME_AT[command.name]
+        words[at] = _limited(words[at], max_life)
     return b" ".join(words) + end + block
 
 
-def _shorter_flag(word: bytes, longest: int) -> bytes:
-    return word[:1] + _shorter(word[1:], longest) if word[:1] in META_LIVES else word
+def _limited_flag(word: bytes, max_life: int) -> bytes:
+    return word[:1] + _limited(word[1:], max_life) if word[:1] in EXPTIME_FLAGS else word
 
 
-def _shorter(word: bytes, longest: int) -> bytes:
-    life = c_number(word, -(2**63), 2**63 - 1)
-    if life is None:
+def _limited(word: bytes, max_life: int) -> bytes:
+    exptime = c_number(word, -(2**63), 2**63 - 1)
+    if exptime is None:
         return word
-    left = life - time.time() if life > limits.LONGEST_RELATIVE_LIFE else life
-    return b"%d" % longest if life == 0 or left > longest else word
+    life = exptime - time.time() if exptime > limits.LONGEST_RELATIVE_LIFE else exptime
+    return b"%d" % max_life if exptime == 0 or life > max_life else word

@@ -1,25 +1,25 @@
-"""What stands between a request and its sink while a route has something to do with it: one object for each, with all its state."""
+"""What a route puts between a request and its sink while it has to act on the reply: one object for each request, with all its state."""
 
 from gmproxy.protocol.request import ReplySink, Request
 
 
 class Step(ReplySink):
-    """Passes everything on. A route puts one in the place of the request's sink, and derives from it what it has to do itself.
+    """Passes every result on to the sink of the request. Derived classes override what their route has to do.
 
-    It is made by `Kind.__new__(Kind)`, which is a step in C in the compiled build, and then told to `step_in`.
+    Made by `Kind.__new__(Kind)`, then `step_in`: in the compiled build this costs no Python call. Methods: loop callback or greenlet.
 
-    sink   the request's own; None if it has none, or has it back
+    sink   the sink of the request, which this step replaced; None before `step_in` and after `step_out`
     """
 
     __slots__ = ("sink",)
 
     def step_in(self, request: Request) -> None:
-        """Take the place of the sink of `request`."""
+        """Replace the sink of `request`."""
         self.sink = request.sink
         request.sink = self
 
     def step_out(self, request: Request) -> None:
-        """Restore the sink of `request`: this step takes no further part in it."""
+        """Restore the sink of `request`."""
         request.sink = self.sink
         self.sink = None
 
@@ -32,7 +32,7 @@ class Step(ReplySink):
         return request.fail(request.error, request.failed_server)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
-        """May also be called after `step_out`, if what followed raised: then the request has its own sink, or was completed."""
+        """May also be called after `step_out`, if the code after it raised. Then the request has its own sink again, or is completed."""
         if self.sink is not None:
             self.step_out(request)
         return request.abandon()

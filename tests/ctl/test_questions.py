@@ -128,11 +128,11 @@ def test_the_steps_on_the_way_of_a_key(service, ask, memcached):
     owner = first.split("server=")[1].split()[0]
     assert [line.split(maxsplit=3) for line in steps] == [
         ["reads", "server", owner, "warming"],
-        ["reads", "fill", backup, f"a miss is looked up there, and {owner} is filled"],
-        ["reads", "failover", backup, "if that fails; it is up"],
-        ["changes", "fill", backup, f"a change of the present value waits until {owner} is filled"],
+        ["reads", "fill", backup, f"looked up there on a miss; a hit fills {owner}"],
+        ["reads", "failover", backup, "if the primary fails (up)"],
+        ["changes", "fill", backup, f"looked up there before a write that depends on the stored value; a hit fills {owner}"],
         ["changes", "server", owner, "warming"],
-        ["changes", "replicate", backup, "gets a copy, its answer is waited for; it is up"],
+        ["changes", "replicate", backup, "receives a copy; the client waits for it (up)"],
     ]
 
 

@@ -59,7 +59,7 @@ def test_what_the_rules_find() -> None:
         "process.worker:Worker._tick",
         "monitoring.control_commands:_eject",
         "process.master:Master._on_message",
-        "routing.replicate:Outcome.on_reply",
+        "routing.replicate:ConditionalWrite.on_reply",
         "client.poller:ClientPoller.on_ready",
         "backend.health:Health.failed",
     ],

@@ -217,7 +217,7 @@ class Proxy:
         self.time_out(name)
         backend = self.backends[name]
         if backend.health.failed(self.now, FAILURE_LIMIT):
-            backend.ejected(TIMEOUT)
+            backend.on_ejected(TIMEOUT)
 
     def eject(self, name: str) -> None:
         """An operator ejects the server `name`."""
@@ -248,7 +248,7 @@ class Proxy:
         servers = [
             (
                 tuple(key in backend.invalidations for key in (KEY, OTHER)),
-                frozenset(backend.guests),
+                frozenset(backend.stand_in_keys),
                 frozenset(backend.fetches),
                 backend.ask_backup_on_miss,
                 backend.health.ejected,
@@ -340,9 +340,9 @@ def _replaced(owner: Any, name: str, substitute: Any) -> Iterator[None]:
 #: For the test that faults are found. All of these are replaced in either build.
 FAULTS: dict[str, Callable[[], Any]] = {
     "nothing is noted that a server missed": lambda: _replaced(PendingInvalidations, "note", lambda self, key, now: False),
-    "connections that were given up are not waited for": lambda: _replaced(Recovery, "_outlast_half_closed", lambda self, server: None),
+    "connections that were given up are not waited for": lambda: _replaced(Recovery, "_wait_for_half_closed", lambda self, server: None),
     "a backup that answers otherwise keeps its value": lambda: _replaced(replica_commands, "replies_differ", lambda request, copy: False),
     "what is being fetched is not known to become old": lambda: _replaced(missed_writes_module, "changes_value", lambda request: False),
-    "changes under way to a stand-in are not followed": lambda: _replaced(router_module, "note_late_changes", lambda *arguments: None),
+    "changes under way to a stand-in are not followed": lambda: _replaced(router_module, "watch_late_writes", lambda *arguments: None),
     "cas numbers of the primary are good for the backup": lambda: _replaced(cas_numbers, "line_for", lambda request, of_set: request.line),
 }

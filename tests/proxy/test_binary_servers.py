@@ -162,7 +162,7 @@ def test_an_overflowed_journal_flushes_the_server(sasl, own, proxy):
 
 @needs_sasl
 @pytest.mark.parametrize(
-    "password, detail", [(b"wrong", "\"the server said b'Auth failure.'\""), (None, "'the server wants to know who we are'")]
+    "password, detail", [(b"wrong", "\"the server replied b'Auth failure.'\""), (None, "'the server requires authentication'")]
 )
 def test_a_server_that_does_not_let_us_in(sasl, proxy, tmp_path, password, detail):
     server = sasl()
@@ -204,9 +204,9 @@ def answer(name, status=0, said=b""):
 @pytest.mark.parametrize(
     "script, detail",
     [
-        ([answer("mechanisms", said=b"CRAM-MD5 GSSAPI")], "the server lets nobody in by PLAIN, but by b'CRAM-MD5 GSSAPI'"),
+        ([answer("mechanisms", said=b"CRAM-MD5 GSSAPI")], "the server does not support SASL PLAIN, only b'CRAM-MD5 GSSAPI'"),
         ([b"ERROR\r\n"], "no packet of the binary protocol: b'ERROR"),
-        ([answer("mechanisms", said=bytes(2000))], "the server said b"),
+        ([answer("mechanisms", said=bytes(2000))], "the server replied b"),
     ],
 )
 def test_a_server_with_no_good_answer(scripted, proxy, own, script, detail):

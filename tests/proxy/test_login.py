@@ -282,7 +282,7 @@ def test_a_server_that_does_not_let_us_in(memcached, proxy, users, tmp_path):
     with front.talk() as talk:
         talk.expect(storage(b"set", b"k", b"x"), b"SERVER_ERROR login %b\r\n" % server.address.encode())
         talk.in_step()
-    assert "reason=login detail=\"the server said b'CLIENT_ERROR authentication failure\\\\r\\\\n'\"" in front.log()
+    assert "reason=login detail=\"the server replied b'CLIENT_ERROR authentication failure\\\\r\\\\n'\"" in front.log()
 
 
 def test_a_server_that_asks_and_is_not_told(memcached, proxy, users):

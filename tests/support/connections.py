@@ -73,8 +73,8 @@ class RecordingOwner(ConnectionOwner):
         if name in self.raises:
             raise ValueError("a fault of the test")
 
-    def request_answered(self, request, found):
-        self._raise_if_wanted("request_answered")
+    def request_replied(self, request, found):
+        self._raise_if_wanted("request_replied")
         self.outcomes.append((request, "answered", request.reply))
         return self.sessions.get(request)
 

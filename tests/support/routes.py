@@ -43,7 +43,7 @@ class KeepingServer(Backend):
     def answer(self, request, reply, found=0):
         """The server answers `request` with the bytes `reply`, in which there are `found` values."""
         request.reply = reply
-        return self.request_answered(request, found)
+        return self.request_replied(request, found)
 
     def fail(self, request, reason="timeout"):
         """The server does not answer."""

@@ -10,7 +10,7 @@ def test_blame():
         assert issubclass(kind, errors.GmproxyError)
 
 
-@pytest.mark.parametrize("detail, shown", [("", "timeout"), ("no answer to stats", "timeout: no answer to stats")])
+@pytest.mark.parametrize("detail, shown", [("", "timeout"), ("no reply to stats", "timeout: no reply to stats")])
 def test_a_backend_error_begins_with_its_reason(detail, shown):
     error = errors.BackendError(errors.TIMEOUT, detail)
     assert (str(error), error.reason, error.detail) == (shown, "timeout", detail)

@@ -19,26 +19,26 @@ CHANGED = {
         "step.py Step.step_out": "and gives it back",
     },
     "line": {
-        "failover.py ActingMain.send": "a cas number is sent as the backup counts them",
-        "stand_in.py GuestNotes._note": "a value lives no longer than it may on a server that is not its own",
+        "failover.py BackupAsPrimary.send": "a cas number is sent as the backup counts them",
+        "stand_in.py HomeRing._note_stand_in": "a value lives no longer than it may on a server that is not its own",
     },
     "role": {
-        "failover.py ActingMain.send": "the backup is asked in the place of the primary",
+        "failover.py BackupAsPrimary.send": "the backup is asked in the place of the primary",
         "router.py Router.send_to_own": "we are the backup of another gmproxy",
     },
     "reply": {
-        "failover.py Substitute.on_reply": "what the backups answer for several keys",
-        "failover.py Substitute.on_failure": "what some of the backups answered",
-        "fetch.py Refill.done": "what the primary had, and what the backups had",
-        "fetch.py MetaRefill.on_reply": "what the backup had",
+        "failover.py FailoverReply.on_reply": "what the backups answer for several keys",
+        "failover.py FailoverReply.on_failure": "what some of the backups answered",
+        "fetch.py FetchForRead.done": "what the primary had, and what the backups had",
+        "fetch.py FetchForMetaGet.on_reply": "what the backup had",
         "gather.py Gather._finish": "the answers to the parts",
-        "gather.py FanOut._count": "the answers of all servers",
-        "replicate.py CopiedChange._answer": "what the backup answers to the copy",
-        "replicate.py CopiedChange.on_internal_error": "a fault of our own in the copy of a change that is still under way",
+        "gather.py FanOut._count_part": "the answers of all servers",
+        "replicate.py ReplicatedWrite._reply": "what the backup answers to the copy",
+        "replicate.py ReplicatedWrite.on_internal_error": "a fault of our own in the copy of a change that is still under way",
     },
     "has_value_offsets": {
-        "failover.py Substitute.on_reply": "the reply is not as one server gave it",
-        "fetch.py Refill.done": "the reply was pieced together",
+        "failover.py FailoverReply.on_reply": "the reply is not as one server gave it",
+        "fetch.py FetchForRead.done": "the reply was pieced together",
     },
 }
 
@@ -155,7 +155,7 @@ def test_what_is_looked_into_is_seen(line, seen):
         ("request.values_found += 1", {("C.f", "values_found", False)}),
         ("copy = new_request(command, b'', b''); copy.sink = self", {("C.f", "sink", True)}),
         ("self.sink = request.sink", set()),
-        ("outcome.overtaken = True", set()),
+        ("outcome.superseded = True", set()),
     ],
 )
 def test_what_is_set_is_seen(line, found):

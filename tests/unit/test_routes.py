@@ -22,12 +22,12 @@ from gmproxy.protocol import commands
 from gmproxy.protocol.request import INTERNAL_ERROR, Hop, Request, Route
 from gmproxy.protocol.text.requests import TextParser
 from gmproxy.routing.builder import Builder
-from gmproxy.routing.failover import ActingMain, Failover, Standby
-from gmproxy.routing.fill import Adds, Fill, FillBeforeChange
-from gmproxy.routing.replicate import Replicate, UnwatchedCopy
+from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
+from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.replicate import Replicate, UnawaitedCopy
 from gmproxy.routing.router import Router
 from gmproxy.routing.shard import Shard
-from gmproxy.routing.stand_in import GuestNotes, StandIn
+from gmproxy.routing.stand_in import HomeRing, StandInWrites
 
 
 @pytest.fixture(autouse=True)
@@ -173,9 +173,9 @@ class Server(KeepingServer):
         self.fault.pass_by(self.who, after=True)
         return session
 
-    def missed_change(self, request):
+    def missed_write(self, request):
         self.fault.pass_by("journal")
-        super().missed_change(request)
+        super().missed_write(request)
 
 
 class RealServer(UnconnectedServer):
@@ -239,25 +239,25 @@ class World:
         return self.servers[0]
 
     @property
-    def notes(self):
+    def home_ring(self):
         """All keys belong to the other one."""
-        return GuestNotes(self.servers, Buckets([1, 1], lambda key: 0), 30)
+        return HomeRing(self.servers, Buckets([1, 1], lambda key: 0), 30)
 
     @property
     def copies(self):
         return Shard(self.backup_locator, self.backups, self.backups, self.backups, self.builder.counters)
 
-    def acting_main(self, keeps_guests):
-        acting = [ActingMain(backup, keeps_guests) for backup in self.backups]
+    def backup_as_primary(self, records_keys):
+        acting = [BackupAsPrimary(backup, records_keys) for backup in self.backups]
         return Shard(self.backup_locator, self.backups, acting, acting, self.builder.counters)
 
     def fill(self):
-        return Fill(self.server, self.copies, Adds(self.server, None))
+        return Fill(self.server, self.copies, FillWrites(self.server, None))
 
     def replicate(self, sync):
-        acting_main = self.acting_main(False)
-        main = Failover(self.fill(), acting_main)
-        return Replicate(self.server, main, self.copies, acting_main, self.builder.undecided, sync, self.builder.counters)
+        backup_as_primary = self.backup_as_primary(False)
+        main = Failover(self.fill(), backup_as_primary)
+        return Replicate(self.server, main, self.copies, backup_as_primary, self.builder.undecided, sync, self.builder.counters)
 
     def pool(self, *arguments, backed=True, away=False, overlap=False):
         """A Router, as it is composed. `away`: one primary is ejected; `overlap`: one primary is its own backup."""
@@ -291,7 +291,7 @@ class World:
             (server, request)
             for server in self.servers + self.backups
             for request in server.unanswered
-            if request.sink is not None and not isinstance(request.sink, UnwatchedCopy)
+            if request.sink is not None and not isinstance(request.sink, UnawaitedCopy)
         ]
         assert len({id(request) for _, request in found}) == len(found)
         return found
@@ -302,7 +302,7 @@ class World:
 
 def answer(server, request, hit):
     request.reply, found = reply_to(request, hit)
-    return server.request_answered(request, found)
+    return server.request_replied(request, found)
 
 
 def fail(server, request, reason, may_repeat):
@@ -379,14 +379,14 @@ SINGLE = {name for name in LINES if "several" not in name}
 #: Class -> [(how one is made in a World, the requests that it gets)].
 CASES = {
     Shard: [(lambda world: Shard(world.locator, world.servers, world.servers, world.servers, world.builder.counters), set(LINES))],
-    Failover: [(lambda world: Failover(world.server, world.acting_main(False)), set(LINES))],
-    Standby: [(lambda world: Standby(world.fill(), world.acting_main(True), world.copies), CHANGES)],
-    ActingMain: [(lambda world: ActingMain(world.backups[0], True), set(LINES))],
+    Failover: [(lambda world: Failover(world.server, world.backup_as_primary(False)), set(LINES))],
+    WriteFailover: [(lambda world: WriteFailover(world.fill(), world.backup_as_primary(True), world.copies), CHANGES)],
+    BackupAsPrimary: [(lambda world: BackupAsPrimary(world.backups[0], True), set(LINES))],
     Fill: [(World.fill, set(LINES))],
-    Adds: [(lambda world: Adds(world.server, world.notes), {"add", "ms C"})],
-    FillBeforeChange: [(lambda world: FillBeforeChange(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
+    FillWrites: [(lambda world: FillWrites(world.server, world.home_ring), {"add", "ms C"})],
+    FillBeforeWrite: [(lambda world: FillBeforeWrite(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
     Replicate: [(lambda world: world.replicate(False), CHANGES), (lambda world: world.replicate(True), CHANGES)],
-    StandIn: [(lambda world: StandIn(world.server, world.server, world.notes), CHANGES)],
+    StandInWrites: [(lambda world: StandInWrites(world.server, world.server, world.home_ring), CHANGES)],
     Backend: [(World.real_server, set(LINES))],
     Router: [
         (lambda world: world.pool(backed=False), set(LINES)),
@@ -431,7 +431,7 @@ PARAMETERS = [
     pytest.param(kind, build, cold, id=f"{kind.__name__}{number}-{'cold' if cold else 'warm'}")
     for kind, cases in CASES.items()
     for number, (build, _) in enumerate(cases)
-    for cold in ((False, True) if kind in (Fill, FillBeforeChange, Standby, Replicate, Router) else (False,))
+    for cold in ((False, True) if kind in (Fill, FillBeforeWrite, WriteFailover, Replicate, Router) else (False,))
 ]
 
 
@@ -474,14 +474,14 @@ def test_the_client_hears_once_in_every_order(kind, build, cold):
             hears_once(kind, build, cold, name, 50, down)
 
 
-@pytest.mark.parametrize("kind, build, cold", [case for case in PARAMETERS if case.values[0] is not Adds])
+@pytest.mark.parametrize("kind, build, cold", [case for case in PARAMETERS if case.values[0] is not FillWrites])
 def test_it_explains_itself(kind, build, cold):
-    """For operators: each step names a server that there is. Adds is on no client's way."""
+    """For operators: each step names a server that there is. FillWrites is on no client's way."""
     world = World(build, Fault(), cold)
     labels = {server.label for server in world.servers + world.backups}
-    for is_change in (False, True):
+    for is_write in (False, True):
         for key in (b"k0",) if kind not in SPLITTERS else (b"k0", b"k1"):
-            way = world.route.explain(key, is_change)
+            way = world.route.explain(key, is_write)
             assert way and all(isinstance(hop, Hop) and hop.step and hop.server in labels and hop.reason for hop in way)
 
 

@@ -220,7 +220,7 @@ def error_line(opcode: int, status: int, value: bytes) -> bytes:
     if status == REFUSED:
         if opcode == packets.FLUSH:
             return b"CLIENT_ERROR flush_all not allowed\r\n"
-        raise BackendError(LOGIN, "the server wants to know who we are")
+        raise BackendError(LOGIN, "the server requires authentication")
     if status == TOO_LARGE:
         return TOO_LARGE_LINE
     if status == NOT_A_NUMBER:

@@ -118,7 +118,7 @@ class TextReplyParser(ReplyParser):
         end = stream.line_end(start)
         if end < 0:
             if stream.end - start > limits.MAX_REPLY_LINE:
-                raise BackendError(PROTOCOL, "a line without end")
+                raise BackendError(PROTOCOL, f"reply line longer than {limits.MAX_REPLY_LINE} bytes")
             return 0
         if end == start or stream.byte_at(end - 1) != 13:
             raise BackendError(PROTOCOL, "a line that does not end in CRLF")
@@ -140,7 +140,7 @@ class TextReplyParser(ReplyParser):
         if is_error_line(line):
             self.out_of_step = command.kind == "store" and not line.startswith(b"SERVER_ERROR")
         elif command.kind != "count" or PADDED_COUNT.fullmatch(line) is None:
-            raise BackendError(PROTOCOL, f"{command.name.decode()} was answered {line[:60]!r}")
+            raise BackendError(PROTOCOL, f"unexpected reply to {command.name.decode()}: {line[:60]!r}")
 
     def _parse_values(self, request: Request) -> bytes | None:
         stream = self.stream
@@ -335,7 +335,7 @@ class TextReplyParser(ReplyParser):
     def _unexpected_meta(self, request: Request, after: int) -> BackendError:
         """What to raise if a line that ends at `after` cannot be the answer."""
         line = self.stream.cut(self.stream.pos, min(after, self.stream.pos + 60))
-        return BackendError(PROTOCOL, f"{request.line[:60]!r} was answered {line!r}")
+        return BackendError(PROTOCOL, f"unexpected reply to {request.line[:60]!r}: {line!r}")
 
     def _check_key(self, request: Request, start: int, stop: int) -> None:
         """The server answers keys in the order requested: another one belongs to somebody else's request."""
@@ -362,7 +362,7 @@ class TextReplyParser(ReplyParser):
         """An error line takes the place of all values, as in memcached."""
         line = self.stream.cut(pos, after)
         if not is_error_line(line):
-            raise BackendError(PROTOCOL, f"{request.command.name.decode()} was answered {line[:60]!r}")
+            raise BackendError(PROTOCOL, f"unexpected reply to {request.command.name.decode()}: {line[:60]!r}")
         self.stream.pos = after
         request.has_value_offsets = False
         self._pieces = []

@@ -251,7 +251,7 @@ def test_what_gmproxy_lacks_is_no_failure_of_the_server_and_is_logged_now_and_th
     fail(3)
     logged = [record.message for record in caplog.records if "backend not connected" in record.message]
     assert len(logged) == 1 and "requests=2" in logged[0]
-    clock.now += module.LOCAL_TROUBLE_EVERY
+    clock.now += module.LOCAL_FAILURE_LOG_INTERVAL
     fail(1)
     logged = [record.message for record in caplog.records if "backend not connected" in record.message]
     assert len(logged) == 2 and "requests=4" in logged[1], "those that were not logged are in the next line"
@@ -271,7 +271,7 @@ def test_a_connection_with_as_many_requests_as_may_wait_takes_no_more(make):
     assert (backend.counters.errors[OVERLOAD], backend.counters.failures, backend.health.failures) == (1, 1, 0)
     request = backend.connections[0].waiting.popleft()
     request.reply = STORED
-    backend.request_answered(request, 0)
+    backend.request_replied(request, 0)
     assert send(backend, GET).heard == []
 
 
@@ -396,7 +396,7 @@ def test_a_restored_server_is_sent_requests_again(backend, servers, observer):
     connected(backend, servers, count=3)
     open_connections(backend)[0].fail(TIMEOUT)
     backend.health.probe_succeeded(0.0)
-    backend.restored()
+    backend.on_restored()
     assert observer.calls == ["health_changed"] * 2
     (client,), peer = connected(backend, servers)
     reply(backend, peer, MISS)
@@ -486,7 +486,7 @@ def test_whatever_fails_of_a_close_the_rest_is_done(backend, servers, monkeypatc
         raise ValueError("a fault of the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(backend.health_checker, "kill", fail)
+        patch.setattr(backend.health_checker, "stop_checking", fail)
         assert not backend.close()
     assert open_connections(backend) == []
     assert backend.close()

@@ -390,7 +390,7 @@ def test_a_socket_that_cannot_be_kept_half_closed_is_closed(pair, internal_error
 
 def test_a_reply_on_which_the_owner_raises_costs_that_request_alone(pair, internal_errors_counted):
     requests = pair.submit(*gets(3))
-    pair.owner.raises = {"request_answered"}
+    pair.owner.raises = {"request_replied"}
     pair.reply(values(3)[0])
     pair.owner.raises = set()
     pair.reply(values(3)[1] + values(3)[2])

@@ -7,10 +7,10 @@ from gmproxy.backend.health import (
     FAILING,
     FIRST_PROBE_DELAY,
     JITTER,
-    MISSES_IN_VAIN,
+    MISSES_WITHOUT_RESULT,
     PROBING,
     STEADY,
-    TIME_IN_VAIN,
+    TIME_WITHOUT_RESULT,
     UP,
     WARMING,
     Health,
@@ -90,7 +90,7 @@ def test_the_first_probe(ejected):
 
 
 def test_one_probe_at_a_time(ejected):
-    ejected.probe_begins(NOW)
+    ejected.probe_started(NOW)
     assert ejected.state(NOW) == PROBING
     assert not ejected.probe_is_due(NOW + 1000)
 
@@ -99,7 +99,7 @@ def test_each_probe_is_twice_as_late_up_to_the_longest_delay(ejected):
     expected = FIRST_PROBE_DELAY
     for _ in range(12):
         now = ejected.probe_at
-        ejected.probe_begins(now)
+        ejected.probe_started(now)
         assert ejected.probe_failed(now) is False
         expected = min(expected * 2, LONGEST)
         assert is_about(ejected.probe_at - now, expected)
@@ -115,7 +115,7 @@ def test_the_time_between_two_probes_is_never_exceeded():
         assert health.probe_at - NOW <= longest
         for _ in range(50):
             began = health.probe_at
-            health.probe_begins(began)
+            health.probe_started(began)
             health.probe_failed(began + longest / 2)
             assert health.probe_at - began <= longest
 
@@ -123,12 +123,12 @@ def test_the_time_between_two_probes_is_never_exceeded():
 def test_a_shorter_time_between_two_probes_holds_at_once(ejected):
     """After a reload."""
     for _ in range(10):
-        ejected.probe_begins(NOW)
+        ejected.probe_started(NOW)
         ejected.probe_failed(NOW)
     assert ejected.probe_at - NOW > 1.0
     ejected.probe_within(1.0, NOW)
     assert ejected.probe_at - NOW <= 1.0
-    ejected.probe_begins(NOW)
+    ejected.probe_started(NOW)
     ejected.probe_failed(NOW)
     assert ejected.probe_at - NOW <= 1.0
 
@@ -136,7 +136,7 @@ def test_a_shorter_time_between_two_probes_holds_at_once(ejected):
 def test_a_probe_that_could_not_be_made_has_no_result(ejected):
     """It comes again after a delay, as late as before."""
     for _ in range(5):
-        ejected.probe_begins(NOW)
+        ejected.probe_started(NOW)
         assert ejected.state(NOW) == PROBING
         ejected.probe_void(NOW)
         assert ejected.state(NOW) == EJECTED
@@ -145,7 +145,7 @@ def test_a_probe_that_could_not_be_made_has_no_result(ejected):
 
 
 def test_a_probe_that_has_a_result_is_not_void(ejected):
-    ejected.probe_begins(NOW)
+    ejected.probe_started(NOW)
     ejected.probe_failed(NOW)
     due = ejected.probe_at
     ejected.probe_void(NOW)
@@ -154,7 +154,7 @@ def test_a_probe_that_has_a_result_is_not_void(ejected):
 
 def test_a_suspected_server_that_could_not_be_probed(health):
     health.failed(NOW, hangs=True)
-    health.probe_begins(NOW)
+    health.probe_started(NOW)
     health.probe_void(NOW)
     assert health.failures == 1
     assert not health.probe_is_due(NOW)
@@ -171,7 +171,7 @@ def test_many_proxies_do_not_probe_in_step():
 
 
 def test_a_probe_that_succeeds_restores(ejected):
-    ejected.probe_begins(NOW)
+    ejected.probe_started(NOW)
     ejected.probe_succeeded(NOW)
     assert ejected.state(NOW) == UP
     assert not ejected.probe_is_due(NOW + 1000)
@@ -232,7 +232,7 @@ def test_probes_in_vain_are_failures(health):
     outcomes = []
     for _ in range(LIMIT - 1):
         assert health.probe_is_due(NOW)
-        health.probe_begins(NOW)
+        health.probe_started(NOW)
         outcomes.append(health.probe_failed(NOW))
     assert outcomes == [False, True]
     assert health.state(NOW) == EJECTED
@@ -241,7 +241,7 @@ def test_probes_in_vain_are_failures(health):
 
 def test_an_answer_ends_the_suspicion_but_forgives_nothing(health):
     health.failed(NOW, LIMIT - 1, hangs=True)
-    health.probe_begins(NOW)
+    health.probe_started(NOW)
     health.probe_succeeded(NOW)
     assert not health.probe_is_due(NOW)
     assert health.failed(NOW) is True
@@ -264,14 +264,14 @@ def test_a_probe_in_vain_of_a_suspect_is_a_failure(health):
     outcomes = []
     for _ in range(LIMIT):
         assert health.probe_is_due(NOW)
-        health.probe_begins(NOW)
+        health.probe_started(NOW)
         outcomes.append(health.probe_failed(NOW))
     assert outcomes == [False, False, True]
 
 
 def test_a_suspect_that_answers_is_none(health):
     health.suspect(NOW)
-    health.probe_begins(NOW)
+    health.probe_started(NOW)
     health.probe_succeeded(NOW)
     assert not health.probe_is_due(NOW + 1000)
 
@@ -279,7 +279,7 @@ def test_a_suspect_that_answers_is_none(health):
 def test_clients_cannot_have_a_server_probed_without_a_pause(health):
     """Who can provoke an answer that we do not understand can do so all the time."""
     health.suspect(NOW)
-    health.probe_begins(NOW)
+    health.probe_started(NOW)
     health.probe_succeeded(NOW)
     health.suspect(NOW)
     assert not health.probe_is_due(NOW)
@@ -289,7 +289,7 @@ def test_clients_cannot_have_a_server_probed_without_a_pause(health):
 def test_an_ejected_server_is_not_suspected(ejected):
     ejected.suspect(NOW)
     assert not ejected.probe_is_due(NOW)
-    ejected.probe_begins(NOW)
+    ejected.probe_started(NOW)
     assert ejected.probe_failed(NOW) is False
 
 
@@ -327,30 +327,30 @@ def test_failing_counts_more_than_warming(health):
 
 def test_warm_when_the_backups_have_nothing_to_add(health):
     health.has_holes(NOW)
-    health.lacked(NOW, MISSES_IN_VAIN, 0)
-    health.lacked(NOW + TIME_IN_VAIN - 1, 1, 0)
-    assert health.is_warming(NOW + TIME_IN_VAIN - 1)
-    health.lacked(NOW + TIME_IN_VAIN, 1, 0)
-    assert not health.is_warming(NOW + TIME_IN_VAIN)
+    health.record_misses(NOW, MISSES_WITHOUT_RESULT, 0)
+    health.record_misses(NOW + TIME_WITHOUT_RESULT - 1, 1, 0)
+    assert health.is_warming(NOW + TIME_WITHOUT_RESULT - 1)
+    health.record_misses(NOW + TIME_WITHOUT_RESULT, 1, 0)
+    assert not health.is_warming(NOW + TIME_WITHOUT_RESULT)
 
 
 def test_a_few_misses_prove_nothing(health):
     health.has_holes(NOW)
-    health.lacked(NOW, 1, 0)
-    health.lacked(NOW + TIME_IN_VAIN, MISSES_IN_VAIN - 2, 0)
-    assert health.is_warming(NOW + TIME_IN_VAIN)
+    health.record_misses(NOW, 1, 0)
+    health.record_misses(NOW + TIME_WITHOUT_RESULT, MISSES_WITHOUT_RESULT - 2, 0)
+    assert health.is_warming(NOW + TIME_WITHOUT_RESULT)
 
 
 def test_each_find_begins_anew(health):
     health.has_holes(NOW)
-    health.lacked(NOW, MISSES_IN_VAIN, 0)
-    health.lacked(NOW + TIME_IN_VAIN, MISSES_IN_VAIN, 1)
-    health.lacked(NOW + TIME_IN_VAIN + 1, MISSES_IN_VAIN, 0)
-    assert health.is_warming(NOW + TIME_IN_VAIN + 1)
+    health.record_misses(NOW, MISSES_WITHOUT_RESULT, 0)
+    health.record_misses(NOW + TIME_WITHOUT_RESULT, MISSES_WITHOUT_RESULT, 1)
+    health.record_misses(NOW + TIME_WITHOUT_RESULT + 1, MISSES_WITHOUT_RESULT, 0)
+    assert health.is_warming(NOW + TIME_WITHOUT_RESULT + 1)
 
 
 def test_of_unknown_age_it_stays_warming(health):
     health.age_unknown()
-    health.lacked(NOW, MISSES_IN_VAIN, 0)
-    health.lacked(NOW + TIME_IN_VAIN, 1, 0)
-    assert health.is_warming(NOW + TIME_IN_VAIN)
+    health.record_misses(NOW, MISSES_WITHOUT_RESULT, 0)
+    health.record_misses(NOW + TIME_WITHOUT_RESULT, 1, 0)
+    assert health.is_warming(NOW + TIME_WITHOUT_RESULT)

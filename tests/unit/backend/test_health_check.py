@@ -62,13 +62,13 @@ class Backend:
         for key in keys:
             self.invalidations.note(key, 0.0)
 
-    def fails_to_catch_up(self, reason):
+    def recovery_failed(self, reason):
         self.troubles.append(reason)
 
-    def ejected(self, reason):
+    def on_ejected(self, reason):
         self.troubles.append(f"ejected {reason}")
 
-    def restored(self):
+    def on_restored(self):
         self.troubles.append("restored")
 
 
@@ -90,7 +90,7 @@ def keeper(backend, server):
     def connect(timeout=None):
         yield server
 
-    keeper._converse = connect
+    keeper._connect = connect
     return keeper
 
 
@@ -99,7 +99,7 @@ def catch_up(keeper):
     """Run it once."""
 
     def run():
-        gevent.spawn(keeper._catch_up_alone).join(PATIENCE)
+        gevent.spawn(keeper._recover).join(PATIENCE)
         gevent.sleep(0)  # what it left to the loop
 
     return run
@@ -165,7 +165,7 @@ class Draining:
 
 def test_what_cannot_be_deleted_stays(backend, server, catch_up):
     def refuse(server):
-        raise BackendError(TIMEOUT, "no answer to delete")
+        raise BackendError(TIMEOUT, "no reply to delete")
 
     backend.misses(b"a", b"b")
     server.meanwhile = refuse
@@ -177,7 +177,7 @@ def test_what_cannot_be_deleted_stays(backend, server, catch_up):
 def test_what_was_deleted_before_a_failure_is_counted(backend, server, catch_up):
     def refuse_the_second(server):
         if len(server.told) == 2:
-            raise BackendError(TIMEOUT, "no answer to delete")
+            raise BackendError(TIMEOUT, "no reply to delete")
 
     backend.misses(*keys(recovery.DELETE_AT_ONCE + 7))
     server.meanwhile = refuse_the_second
@@ -218,7 +218,7 @@ def test_a_server_that_hangs_may_read_them_later(backend, server, catch_up, answ
 
     def hang(server):
         if server.told.count("greet") > answers:
-            raise BackendError(TIMEOUT, "no answer to version")
+            raise BackendError(TIMEOUT, "no reply to version")
 
     backend.misses(b"a")
     backend.half_closed = Stuck(["a connection"])
@@ -280,7 +280,7 @@ def test_a_probe_that_is_answered_restores(backend, server, keeper):
 
 def test_a_probe_in_vain_that_ejects_is_announced(backend, server, keeper):
     backend.health.failed(monotonic(), 2, hangs=True)
-    server.meanwhile = fails_with(BackendError(TIMEOUT, "no answer to version"))
+    server.meanwhile = fails_with(BackendError(TIMEOUT, "no reply to version"))
     tick(keeper)
     assert backend.troubles == [f"ejected {TIMEOUT}"]
 

@@ -7,12 +7,12 @@ from support.routes import Client, KeepingServer, options_of
 from gmproxy.placement.locators import SingleServer
 from gmproxy.routing import builder as module
 from gmproxy.routing.builder import Builder
-from gmproxy.routing.failover import ActingMain, Failover, Standby
-from gmproxy.routing.fill import Adds, Fill, FillBeforeChange
+from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
+from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.router import Router
 from gmproxy.routing.shard import Shard
-from gmproxy.routing.stand_in import GuestNotes, StandIn
+from gmproxy.routing.stand_in import HomeRing, StandInWrites
 
 LOCATOR, BACKUP_LOCATOR = SingleServer(0), SingleServer(1)
 
@@ -36,7 +36,7 @@ def builder(backup_writes="async"):
 
 
 def notes_of(servers):
-    return GuestNotes(servers, LOCATOR, 30)
+    return HomeRing(servers, LOCATOR, 30)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def counted(monkeypatch):
 
         return make
 
-    for kind in (Shard, Failover, ActingMain, Standby, Fill, Adds, FillBeforeChange, Replicate, StandIn):
+    for kind in (Shard, Failover, BackupAsPrimary, WriteFailover, Fill, FillWrites, FillBeforeWrite, Replicate, StandInWrites):
         monkeypatch.setattr(module, kind.__name__, count(kind))
     return made
 
@@ -64,10 +64,10 @@ def test_primaries_only(servers, counted):
     composer = builder()
     routes = composer.compose(servers, LOCATOR, [], None, None)
     assert counted == {Shard: 1}
-    assert routes.entry is routes.filled is routes.own and type(routes.entry) is Shard
+    assert routes.entry is routes.after_fill is routes.own and type(routes.entry) is Shard
     assert routes.entry.locator is LOCATOR
-    assert routes.entry.servers == routes.entry.reads == routes.entry.changes == servers
-    assert all(route is server for route, server in zip(routes.entry.reads + routes.entry.changes, servers * 2))
+    assert routes.entry.servers == routes.entry.reads == routes.entry.writes == servers
+    assert all(route is server for route, server in zip(routes.entry.reads + routes.entry.writes, servers * 2))
 
 
 def test_a_request_for_primaries_only_meets_nothing_else(servers):
@@ -81,13 +81,13 @@ def test_a_request_for_primaries_only_meets_nothing_else(servers):
 
 
 def test_some_are_ejected(servers, counted):
-    notes = notes_of(servers)
-    routes = builder().compose(servers, LOCATOR, [], None, notes)
-    assert counted == {Shard: 1, StandIn: 2}
-    assert routes.entry is routes.filled is routes.own
+    home_ring = notes_of(servers)
+    routes = builder().compose(servers, LOCATOR, [], None, home_ring)
+    assert counted == {Shard: 1, StandInWrites: 2}
+    assert routes.entry is routes.after_fill is routes.own
     assert routes.entry.reads == servers
-    assert [(type(route), route.server, route.main, route.notes) for route in routes.entry.changes] == [
-        (StandIn, server, server, notes) for server in servers
+    assert [(type(route), route.server, route.next_route, route.home_ring) for route in routes.entry.writes] == [
+        (StandInWrites, server, server, home_ring) for server in servers
     ]
 
 
@@ -98,73 +98,73 @@ def test_some_are_ejected(servers, counted):
 @pytest.mark.parametrize("away", [False, True])
 def test_backups_that_get_copies(servers, backups, backup_writes, away):
     composer = builder(backup_writes)
-    notes = notes_of(servers) if away else None
-    routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, notes)
+    home_ring = notes_of(servers) if away else None
+    routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, home_ring)
     for number, server in enumerate(servers):
-        waiting = routes.entry.changes[number]
-        assert (type(waiting), waiting.held, waiting.release) == (FillBeforeChange, composer.held, released)
-        assert routes.filled.changes[number] is waiting.main, "what has waited does not wait again"
-        change = waiting.main
+        waiting = routes.entry.writes[number]
+        assert (type(waiting), waiting.held, waiting.release) == (FillBeforeWrite, composer.held, released)
+        assert routes.after_fill.writes[number] is waiting.next_route, "what has waited does not wait again"
+        change = waiting.next_route
         if away:
-            assert (type(change), change.server, change.notes) == (StandIn, server, notes)
-            change = change.main
-        assert (type(change), change.server, change.waited_for) == (Replicate, server, backup_writes == "sync")
+            assert (type(change), change.server, change.home_ring) == (StandInWrites, server, home_ring)
+            change = change.next_route
+        assert (type(change), change.server, change.waits_for_copy) == (Replicate, server, backup_writes == "sync")
         assert change.undecided is composer.undecided and change.counters is composer.counters
-        assert (change.backups.locator, change.backups.reads, change.backups.changes) == (BACKUP_LOCATOR, backups, backups)
-        assert acting_in(change.acting_main) == [(backup, False) for backup in backups]
-        main = change.main
-        assert main is routes.entry.reads[number] is routes.filled.reads[number]
-        assert type(main) is Failover and main.backup is change.acting_main
-        is_fill_of(server, main.main, backups, notes)
-        assert waiting.fill is main.main
+        assert (change.backups.locator, change.backups.reads, change.backups.writes) == (BACKUP_LOCATOR, backups, backups)
+        assert acting_in(change.backup_as_primary) == [(backup, False) for backup in backups]
+        primary = change.primary_route
+        assert primary is routes.entry.reads[number] is routes.after_fill.reads[number]
+        assert type(primary) is Failover and primary.backup is change.backup_as_primary
+        is_fill_of(server, primary.primary, backups, home_ring)
+        assert waiting.fill is primary.primary
 
 
 @pytest.mark.parametrize("away", [False, True])
 def test_backups_that_get_none(servers, backups, away):
     composer = builder("off")
-    notes = notes_of(servers) if away else None
-    routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, notes)
+    home_ring = notes_of(servers) if away else None
+    routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, home_ring)
     for number, server in enumerate(servers):
-        read, waiting = routes.entry.reads[number], routes.entry.changes[number]
-        change = waiting.main
+        read, waiting = routes.entry.reads[number], routes.entry.writes[number]
+        change = waiting.next_route
         if away:
-            assert (type(change), change.server, change.notes) == (StandIn, server, notes)
-            change = change.main
-        assert type(change) is Standby and change.backups.reads == backups
+            assert (type(change), change.server, change.home_ring) == (StandInWrites, server, home_ring)
+            change = change.next_route
+        assert type(change) is WriteFailover and change.backups.reads == backups
         assert acting_in(change.backup) == [(backup, True) for backup in backups], "what they are told is deleted later"
-        assert type(read) is Failover and read.main is change.main is waiting.fill
-        is_fill_of(server, read.main, backups, notes)
+        assert type(read) is Failover and read.primary is change.primary is waiting.fill
+        is_fill_of(server, read.primary, backups, home_ring)
 
 
 def acting_in(shard):
-    """[(server, whether it keeps guests)] of the backups that answer for a primary."""
-    assert shard.locator is BACKUP_LOCATOR and shard.reads == shard.changes and {type(route) for route in shard.reads} == {ActingMain}
-    return [(route.server, route.keeps_guests) for route in shard.reads]
+    """[(server, whether it records stand-in keys)] of the backups that answer for a primary."""
+    assert shard.locator is BACKUP_LOCATOR and shard.reads == shard.writes and {type(route) for route in shard.reads} == {BackupAsPrimary}
+    return [(route.server, route.records_keys) for route in shard.reads]
 
 
-def is_fill_of(server, fill, backups, notes):
+def is_fill_of(server, fill, backups, home_ring):
     assert (type(fill), fill.server, fill.source.locator, fill.source.reads) == (Fill, server, BACKUP_LOCATOR, backups)
-    assert (type(fill.adds), fill.adds.server, fill.adds.notes) == (Adds, server, notes)
+    assert (type(fill.fill_writes), fill.fill_writes.server, fill.fill_writes.home_ring) == (FillWrites, server, home_ring)
 
 
 @pytest.mark.parametrize("backup_writes", ["async", "sync", "off"])
 @pytest.mark.parametrize("away", [False, True])
 def test_what_another_gmproxy_asks_concerns_the_primaries_alone(servers, backups, backup_writes, away):
-    notes = notes_of(servers) if away else None
-    own = builder(backup_writes).compose(servers, LOCATOR, backups, BACKUP_LOCATOR, notes).own
+    home_ring = notes_of(servers) if away else None
+    own = builder(backup_writes).compose(servers, LOCATOR, backups, BACKUP_LOCATOR, home_ring).own
     assert (own.locator, own.servers, own.reads) == (LOCATOR, servers, servers)
     if away:
-        assert [(type(route), route.main) for route in own.changes] == [(StandIn, server) for server in servers]
+        assert [(type(route), route.next_route) for route in own.writes] == [(StandInWrites, server) for server in servers]
     else:
-        assert own.changes == servers
+        assert own.writes == servers
 
 
 @pytest.mark.parametrize("backup_writes", ["async", "off"])
 def test_each_server_has_one_route_of_a_kind(servers, backups, backup_writes, counted):
     """However many clients there are: nothing of this is made for a request."""
     builder(backup_writes).compose(servers, LOCATOR, backups, BACKUP_LOCATOR, None)
-    once = {Failover: 2, Fill: 2, Adds: 2, FillBeforeChange: 2, ActingMain: 2, Shard: 5}
-    assert counted == once | ({Replicate: 2} if backup_writes == "async" else {Standby: 2})
+    once = {Failover: 2, Fill: 2, FillWrites: 2, FillBeforeWrite: 2, BackupAsPrimary: 2, Shard: 5}
+    assert counted == once | ({Replicate: 2} if backup_writes == "async" else {WriteFailover: 2})
 
 
 # -- what a reload leaves

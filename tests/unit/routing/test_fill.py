@@ -8,7 +8,7 @@ from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol.request import BACKUP, INTERNAL_ERROR
 from gmproxy.routing import fetch
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.fill import Adds, FetchFirst, Fill, FillBeforeChange, MissCheck
+from gmproxy.routing.fill import FetchForWrite, Fill, FillBeforeWrite, FillWrites, MissCheck
 from gmproxy.routing.shard import Shard
 
 A = b"VALUE a 0 1\r\n1\r\n"
@@ -25,7 +25,7 @@ class Primary(KeepingServer):
         self.ask_backup_on_miss = True
         self.told = []  # (asked, found)
 
-    def lacked(self, asked, found):
+    def record_misses(self, asked, found):
         self.told.append((asked, found))
 
 
@@ -44,8 +44,8 @@ class Play:
         self.released = []
         self.held = set()
         source = Shard(SingleServer(0), [self.backup], [self.backup], [self.backup], RouteCounters())
-        self.fill = Fill(self.primary, source, Adds(self.primary, None))
-        self.change = FillBeforeChange(self.primary, self.fill, self.held, self.released.append)
+        self.fill = Fill(self.primary, source, FillWrites(self.primary, None))
+        self.change = FillBeforeWrite(self.primary, self.fill, self.held, self.released.append)
 
     @property
     def filled(self):
@@ -97,7 +97,7 @@ def test_nothing_is_missing_after_all(play):
 def test_a_change_is_sent_once_its_key_was_filled(play, reply, filled):
     change = play.wait()
     assert [(question.line, question.role) for question in play.questions] == [(b"mg k f t v\r\n", BACKUP)]
-    assert isinstance(play.questions[0].sink, FetchFirst)
+    assert isinstance(play.questions[0].sink, FetchForWrite)
     assert play.released == [] and list(play.primary.fetches) == [b"k"] and play.held == {change}
     if reply is None:
         play.fail(0)
@@ -117,7 +117,7 @@ def test_a_backup_that_knows_no_meta_commands_is_asked_again(play):
 
 def test_what_changed_meanwhile_is_not_filled(play):
     change = play.wait()
-    play.primary.void_fills(request_for(b"delete k\r\n"))
+    play.primary.void_fills_of_write(request_for(b"delete k\r\n"))
     assert play.primary.fetches == {}
     play.answer(0, FIVE)
     assert (play.filled, play.released) == ([], [change])
@@ -126,7 +126,7 @@ def test_what_changed_meanwhile_is_not_filled(play):
 def test_what_got_another_life_meanwhile_is_filled(play):
     """A retrieval that gives one changes no value."""
     play.wait()
-    play.primary.void_fills(request_for(b"gat 9 k\r\n"))
+    play.primary.void_fills_of_write(request_for(b"gat 9 k\r\n"))
     play.answer(0, FIVE)
     assert play.filled == [ADD_FIVE]
 

@@ -11,8 +11,8 @@ from support.routes import Client, KeepingServer
 from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol.request import BACKUP, COPY, INTERNAL_ERROR, PRIMARY
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.failover import ActingMain, Failover
-from gmproxy.routing.replicate import CopiedChange, Outcome, Replicate, UndecidedChanges
+from gmproxy.routing.failover import BackupAsPrimary, Failover
+from gmproxy.routing.replicate import ConditionalWrite, Replicate, ReplicatedWrite, UndecidedWrites
 from gmproxy.routing.shard import Shard
 
 
@@ -24,12 +24,12 @@ class Play:
         self.backup = KeepingServer(backup_port)
         self.client = Client()
         self.counters = RouteCounters()
-        self.undecided = UndecidedChanges()
-        locator, acting = SingleServer(0), [ActingMain(self.backup, False)]
+        self.undecided = UndecidedWrites()
+        locator, acting = SingleServer(0), [BackupAsPrimary(self.backup, False)]
         copies = Shard(locator, [self.backup], [self.backup], [self.backup], self.counters)
-        acting_main = Shard(locator, [self.backup], acting, acting, self.counters)
-        main = Failover(self.primary, acting_main)
-        self.route = Replicate(self.primary, main, copies, acting_main, self.undecided, sync, self.counters)
+        backup_as_primary = Shard(locator, [self.backup], acting, acting, self.counters)
+        main = Failover(self.primary, backup_as_primary)
+        self.route = Replicate(self.primary, main, copies, backup_as_primary, self.undecided, sync, self.counters)
 
     def ask(self, line, keys=None):
         request = request_for(line, keys)
@@ -88,7 +88,7 @@ def test_the_client_hears_once_and_as_soon_as_it_may(sync, primary, backup, prim
     change = play.ask(INCR)
     (copy,) = play.backup.sent
     step = change.sink
-    assert (type(step), copy.sink, copy.role, play.primary.sent) == (CopiedChange, step, COPY, [change])
+    assert (type(step), copy.sink, copy.role, play.primary.sent) == (ReplicatedWrite, step, COPY, [change])
     order = [primary, backup] if primary_first else [backup, primary]
     heard = []
     for event in order:
@@ -174,7 +174,7 @@ def test_a_backup_that_answers_at_once_is_compared_once(sync, reply, differed):
 
     play = Play(sync)
     hasty = Hasty(2)
-    play.route.backups.reads[0] = play.route.backups.changes[0] = play.route.backups.servers[0] = hasty
+    play.route.backups.reads[0] = play.route.backups.writes[0] = play.route.backups.servers[0] = hasty
     change = play.ask(b"add k 1 2 1\r\nx\r\n")
     assert play.answer(change, STORED) is play.client
     assert hasty.lines == [SET] + [b"delete k\r\n"] * differed
@@ -203,7 +203,7 @@ def test_what_another_change_overtook_is_deleted(other):
     play = Play()
     change = play.ask(b"add k 1 2 1\r\nx\r\n")
     if other == "flush":
-        play.undecided.overtake_all()
+        play.undecided.supersede_all()
     elif other == "several":
         play.ask(b"gat 9 j k\r\n", [b"j", b"k"])
         assert play.backup.lines == [b"touch j 9\r\n", b"touch k 9\r\n"]
@@ -247,7 +247,7 @@ def test_an_outcome_that_is_never_known_is_forgotten():
 def test_of_several_undecided_changes_of_a_key_each_is_forgotten_by_itself():
     play = Play()
     first, second = play.ask(b"add k 1 2 1\r\nx\r\n"), play.ask(b"replace k 1 2 1\r\nx\r\n")
-    assert [type(outcome) for outcome in play.undecided.by_key[b"k"]] == [Outcome, Outcome] and len(play.undecided) == 2
+    assert [type(outcome) for outcome in play.undecided.by_key[b"k"]] == [ConditionalWrite, ConditionalWrite] and len(play.undecided) == 2
     play.answer(first, b"NOT_STORED\r\n")
     assert len(play.undecided) == 1 and play.undecided.by_key[b"k"] == [second.sink]
     play.answer(second, b"NOT_STORED\r\n")

@@ -37,11 +37,11 @@ class Ring:
 
     def eject(self, backend):
         backend.health.failed(NOW, backend.options.server_failure_limit)
-        backend.ejected("timeout")
+        backend.on_ejected("timeout")
 
     def restore(self, backend):
         backend.health.probe_succeeded(NOW)
-        backend.restored()
+        backend.on_restored()
 
     def request(self, line):
         request = request_for(line)
@@ -58,7 +58,7 @@ def answer(backend, reply):
     """`backend` answers the oldest of the requests that wait for it."""
     request = backend.connections[0].waiting.popleft()
     request.reply = reply
-    return backend.request_answered(request, reply.count(b"VALUE "))
+    return backend.request_replied(request, reply.count(b"VALUE "))
 
 
 def waiting(backend):
@@ -81,12 +81,12 @@ def test_while_it_is_ejected_another_has_its_keys(ring):
     ring.eject(ring.home)
     assert ring.router.primary_of(ring.key) is ring.other
     ring.send(b"set k 0 0 1\r\nx\r\n")
-    assert ring.key in ring.home.invalidations and ring.key in ring.other.guests
+    assert ring.key in ring.home.invalidations and ring.key in ring.other.stand_in_keys
     ring.restore(ring.home)
     assert ring.router.primary_of(ring.key) is ring.home
-    assert ring.key in ring.other.invalidations and not ring.other.guests
+    assert ring.key in ring.other.invalidations and not ring.other.stand_in_keys
     ring.send(b"set k 0 0 1\r\nx\r\n")
-    assert not ring.other.guests, "from now on nothing is noted"
+    assert not ring.other.stand_in_keys, "from now on nothing is noted"
 
 
 @pytest.mark.parametrize("away", [False, True])
@@ -104,7 +104,7 @@ def test_who_lost_a_key_is_not_filled_with_it(ring, away, changes):
     assert loser.counters.fills == (not changes)
     assert waiting(finder) == ([] if changes else [ADD]) + [b"incr k 1\r\n"]
     assert finder is loser or waiting(loser) == []
-    assert (ring.key in finder.guests) == (finder is ring.other)
+    assert (ring.key in finder.stand_in_keys) == (finder is ring.other)
 
 
 def test_a_read_that_looked_for_it_where_it_is_no_longer_fills_nobody(ring):
@@ -116,7 +116,7 @@ def test_a_read_that_looked_for_it_where_it_is_no_longer_fills_nobody(ring):
     answer(ring.backup, FIVE)
     assert ring.client.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"]
     assert waiting(ring.other) == waiting(ring.home) == []
-    assert ring.key not in ring.other.guests and not ring.other.fetches
+    assert ring.key not in ring.other.stand_in_keys and not ring.other.fetches
 
 
 def test_a_read_on_the_way_when_the_backup_is_exchanged_fills_nobody(ring):
@@ -269,7 +269,7 @@ def test_another_gmproxy_is_answered_by_our_primaries_alone(ring, line, away):
     request = ring.request(line)
     ring.router.send_to_own(request)
     assert list(asked.connections[0].waiting) == [request] and waiting(ring.backup) == []
-    assert (ring.key in asked.guests) == (away and request.command.is_write), "what it changes is noted as if a client did"
+    assert (ring.key in asked.stand_in_keys) == (away and request.command.is_write), "what it changes is noted as if a client did"
     asked.connections[0].fail("timeout")
     assert waiting(ring.backup) == [] and ring.client.heard == [("timeout", asked.label)]
 

@@ -9,7 +9,7 @@ from support.requests import request_for
 from gmproxy.protocol import request as message
 from gmproxy.protocol.commands import COMMANDS
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
-from gmproxy.routing.stand_in import LIFE_AT, GuestNotes, LateChange, StandIn, note_late_changes, shorten_life
+from gmproxy.routing.stand_in import EXPTIME_AT, HomeRing, LateWrite, StandInWrites, limit_life, watch_late_writes
 
 LONGEST = 30
 
@@ -19,17 +19,17 @@ class Server:
 
     def __init__(self, *under_way):
         self.missed = []
-        self.guests = []
+        self.stand_in_keys = []
         self.connections = [None, SimpleNamespace(waiting=list(under_way))]
 
     def missed_key(self, key):
         self.missed.append(key)
 
-    def missed_change(self, request):
+    def missed_write(self, request):
         self.missed += request.keys or [request.key]
 
-    def has_guest(self, key):
-        self.guests.append(key)
+    def add_stand_in_key(self, key):
+        self.stand_in_keys.append(key)
 
 
 class Owner(message.ReplySink):
@@ -49,11 +49,11 @@ class Owner(message.ReplySink):
         return "internal error"
 
 
-# -- shorten_life
+# -- limit_life
 
 
 def shortened_to(line, longest=LONGEST):
-    return shorten_life(COMMANDS[line.split()[0]], line, longest)
+    return limit_life(COMMANDS[line.split()[0]], line, longest)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def shortened_to(line, longest=LONGEST):
         (b"set\r\n", b"set\r\n"),
     ],
 )
-def test_shorten_life(line, shortened):
+def test_limit_life(line, shortened):
     assert shortened_to(line) == shortened
 
 
@@ -101,7 +101,7 @@ def test_the_longest_life_that_is_no_time_of_day():
     assert shortened_to(b"touch k %d\r\n" % LONGEST_RELATIVE_LIFE, LONGEST_RELATIVE_LIFE) == b"touch k %d\r\n" % LONGEST_RELATIVE_LIFE
 
 
-# -- GuestNotes and StandIn
+# -- HomeRing and StandInWrites
 
 
 class Main(message.Route):
@@ -126,70 +126,70 @@ def other():
     return Server()
 
 
-def notes(home, other, longest=LONGEST):
-    return GuestNotes([home, other], SimpleNamespace(locate=lambda key: 0), longest)
+def home_ring(home, other, longest=LONGEST):
+    return HomeRing([home, other], SimpleNamespace(locate=lambda key: 0), longest)
 
 
 def test_a_change_elsewhere(home, other):
     request = request_for(b"set k 0 0 1\r\nx\r\n")
-    notes(home, other).changed(request, b"k", other)
-    assert (home.missed, home.guests, other.missed, other.guests) == ([b"k"], [], [], [b"k"])
+    home_ring(home, other).note_write(request, b"k", other)
+    assert (home.missed, home.stand_in_keys, other.missed, other.stand_in_keys) == ([b"k"], [], [], [b"k"])
     assert request.line == b"set k 0 30 1\r\nx\r\n"
 
 
 def test_a_change_at_home(home, other):
     request = request_for(b"set k 0 0 1\r\nx\r\n")
-    notes(home, other).changed(request, b"k", home)
-    assert (home.missed, home.guests, other.missed, other.guests) == ([], [], [], [])
+    home_ring(home, other).note_write(request, b"k", home)
+    assert (home.missed, home.stand_in_keys, other.missed, other.stand_in_keys) == ([], [], [], [])
     assert request.line == b"set k 0 0 1\r\nx\r\n"
 
 
 def test_a_refill_elsewhere_changes_nothing_at_home(home, other):
     request = request_for(b"add k 0 0 1\r\nx\r\n")
-    notes(home, other).filled(request, other)
-    assert (home.missed, other.guests) == ([], [b"k"])
+    home_ring(home, other).note_fill(request, other)
+    assert (home.missed, other.stand_in_keys) == ([], [b"k"])
     assert request.line == b"add k 0 30 1\r\nx\r\n"
 
 
 def test_a_refill_at_home_is_no_guest(home, other):
     request = request_for(b"add k 0 0 1\r\nx\r\n")
-    notes(home, other).filled(request, home)
-    assert (home.missed, home.guests, other.guests, request.line) == ([], [], [], b"add k 0 0 1\r\nx\r\n")
+    home_ring(home, other).note_fill(request, home)
+    assert (home.missed, home.stand_in_keys, other.stand_in_keys, request.line) == ([], [], [], b"add k 0 0 1\r\nx\r\n")
 
 
 @pytest.mark.parametrize("line", [b"set k 0 0 1\r\nx\r\n", b"touch k 0\r\n"])
 def test_as_long_as_the_client_said(home, other, line):
     request = request_for(line)
-    notes(home, other, longest=0).changed(request, b"k", other)
+    home_ring(home, other, longest=0).note_write(request, b"k", other)
     assert request.line == line
 
 
 @pytest.mark.parametrize("line", [b"incr k 1\r\n", b"delete k\r\n", b"append k 0 0 1\r\nx\r\n"])
 def test_a_change_that_gives_no_life(home, other, line):
     request = request_for(line)
-    notes(home, other).changed(request, b"k", other)
+    home_ring(home, other).note_write(request, b"k", other)
     assert request.line == line
-    assert other.guests == [b"k"]
+    assert other.stand_in_keys == [b"k"]
 
 
 def test_what_has_to_be_noted_is_noted_before_a_change_is_sent(home, other):
     main = Main(home)
-    route = StandIn(other, main, notes(home, other))
+    route = StandInWrites(other, main, home_ring(home, other))
     assert route.send(request_for(b"set k 0 0 1\r\nx\r\n")) == "session"
     assert main.sent == [(b"set k 0 30 1\r\nx\r\n", [b"k"])]
-    assert (home.missed, other.guests) == ([b"k"], [b"k"])
+    assert (home.missed, other.stand_in_keys) == ([b"k"], [b"k"])
 
 
 def test_a_change_of_several_keys(home, other):
     """Each is noted; the line, which asks for several, is as it was."""
     main = Main(home)
-    StandIn(other, main, notes(home, other)).send(request_for(b"gat 100 j k\r\n", [b"j", b"k"]))
+    StandInWrites(other, main, home_ring(home, other)).send(request_for(b"gat 100 j k\r\n", [b"j", b"k"]))
     assert main.sent == [(b"gat 100 j k\r\n", [b"j", b"k"])]
-    assert other.guests == [b"j", b"k"]
+    assert other.stand_in_keys == [b"j", b"k"]
 
 
 def test_every_verb_that_gives_a_life_is_known():
-    assert set(LIFE_AT) == {command.name for command in COMMANDS.values() if command.is_write and not command.is_meta} - {
+    assert set(EXPTIME_AT) == {command.name for command in COMMANDS.values() if command.is_write and not command.is_meta} - {
         b"append",
         b"prepend",
         b"incr",
@@ -212,8 +212,8 @@ def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_an
     for request in (change, stays, read, several):
         request.sink = owner
     server = Server(change, stays, read, several)
-    note_late_changes(server, lambda key: server if key == b"mine" else None)
-    assert [type(request.sink) for request in (change, stays, read, several)] == [LateChange, Owner, Owner, LateChange]
+    watch_late_writes(server, lambda key: server if key == b"mine" else None)
+    assert [type(request.sink) for request in (change, stays, read, several)] == [LateWrite, Owner, Owner, LateWrite]
     assert server.missed == []
     assert change.complete() == "ready"
     assert server.missed == [b"k"]
@@ -227,7 +227,7 @@ def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_an
 def test_nobody_waits_for_a_refill():
     refill = request_for(b"add k 0 0 1\r\nx\r\n")
     server = Server(refill)
-    note_late_changes(server, lambda key: None)
+    watch_late_writes(server, lambda key: None)
     assert refill.sink.on_reply(refill) is None
     assert server.missed == [b"k"] and refill.sink is None
 
@@ -239,7 +239,7 @@ def test_a_late_change_that_is_not_answered_is_told_as_it_is(end):
     change = request_for(b"set k 0 0 1\r\nx\r\n")
     change.sink = owner
     server = Server(change)
-    note_late_changes(server, lambda key: None)
+    watch_late_writes(server, lambda key: None)
     assert (change.fail("timeout", "a:1") if end == "failure" else change.abandon()) == end
     assert (owner.heard, server.missed, change.sink) == ([change], [], None)
 
@@ -250,7 +250,7 @@ def test_a_change_may_be_late_twice():
     change = request_for(b"set k 0 0 1\r\nx\r\n")
     change.sink = owner
     server = Server(change)
-    note_late_changes(server, lambda key: None)
-    note_late_changes(server, lambda key: None)
+    watch_late_writes(server, lambda key: None)
+    watch_late_writes(server, lambda key: None)
     assert change.complete() == "ready"
     assert (set(server.missed), owner.heard) == ({b"k"}, [change])
