@@ -84,7 +84,10 @@ def encode_request(request: Request, first: int) -> tuple[PendingReply, bytes]:
         words = request.line[:end].split(b" ")
         if request.command.is_meta:
             return _encode_meta(request, first, words, request.line[end + 2 : -2])
-        opcode, extras, cas = _CLASSIC[request.command.kind](words)
+        encode_classic = _CLASSIC.get(request.command.kind)
+        if encode_classic is None:
+            raise _no_command(words[0])
+        opcode, extras, cas = encode_classic(words)
         packet = packets.request_packet(opcode, request.key, extras, request.line[end + 2 : -2], first, cas)
         return PendingLine(opcode, first), packet
     except UnsupportedInBinary as unsupported:
@@ -143,7 +146,7 @@ _CLASSIC = {"store": _store, "count": _count, "touch": _touch, "delete": _delete
 def _encode_meta(request: Request, first: int, words: list[bytes], value: bytes) -> tuple[PendingReply, bytes]:
     name = words[0]
     if name not in RETURNED_FLAGS:
-        raise UnsupportedInBinary(b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % name)
+        raise _no_command(name)
     flags = words[3:] if name == b"ms" else words[2:]
     arguments: dict[bytes, bytes] = {}
     for flag in flags:
@@ -156,6 +159,10 @@ def _encode_meta(request: Request, first: int, words: list[bytes], value: bytes)
     opcode, extras, cas = _META[name](arguments)
     packet = packets.request_packet(opcode, request.key, extras, value, first, cas)
     return PendingMeta(opcode, first, name, words[1], flags, arguments), packet
+
+
+def _no_command(name: bytes) -> UnsupportedInBinary:
+    return UnsupportedInBinary(b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % name)
 
 
 def _no_flag(name: bytes, letter: bytes) -> UnsupportedInBinary:

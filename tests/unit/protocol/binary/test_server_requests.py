@@ -7,6 +7,8 @@ from support.packets import REQUEST, count, packet, store, touch
 from support.requests import parsed_request
 
 from gmproxy.protocol.binary import server_requests
+from gmproxy.protocol.commands import Command
+from gmproxy.protocol.request import new_request
 
 UNMATCHED = 2**64 - 1
 LONG_AGO = 2592001
@@ -98,3 +100,10 @@ def test_a_packet_is_as_long_as_it_says():
     """Nothing of a key or value can be taken for another packet."""
     for line, said in PUBLIC:
         assert REQUEST.unpack_from(said)[6] == len(said) - REQUEST.size, line
+
+
+def test_a_command_that_no_packet_expresses_is_a_noop_and_has_its_reply():
+    request = new_request(Command(b"shuffle", "shuffle", 2), b"a", b"shuffle a\r\n")
+    pending, sent = server_requests.encode_request(request, 0)
+    assert sent == NOOP
+    assert pending.on_packet(0, 0, 0, 0, b"") == b"CLIENT_ERROR the server speaks binary, which has no shuffle\r\n"
