@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from support.reports import report
-from support.timing import TICK
+from support.timing import PATIENCE, TICK
 
 from gmproxy import __version__, ctl
 from gmproxy.console import service_client
@@ -37,6 +37,7 @@ def sockets(tmp_path):
                 connection, _ = sock.accept()
             except OSError:
                 return
+            connection.settimeout(PATIENCE)
             connection.recv(1 << 16)
             if answer is None:
                 kept.append(connection)

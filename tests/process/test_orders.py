@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from support.service import order
-from support.timing import eventually
+from support.timing import PATIENCE, eventually
 
 workers = pytest.mark.parametrize("workers", [1, 2])
 
@@ -73,6 +73,7 @@ def test_who_does_not_wait_for_the_answer(service, workers):
     process = service(workers)
     for _ in range(3):
         with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(PATIENCE)
             sock.connect(process.control)
             sock.sendall(b'{"command": "reload"}\n{"command": "stats"}\n')
     eventually(lambda: "removed" in order(process, "reload"), what="one that nothing is in the way of")

@@ -7,23 +7,11 @@ from gevent.event import Event
 
 from gmproxy.backend.connection import BackendConnection, ConnectionOwner
 from gmproxy.protocol.request import ReplySink
+from support.loop import wait_until
 from support.timing import PATIENCE
 
 #: Bytes of one receive call.
 RECV_SIZE = 1 << 20
-
-
-def wait_until(predicate):
-    """Let the event loop run until `predicate()` is true, and return what it gave. For tests that run in the loop of the code under test."""
-    with gevent.Timeout(PATIENCE, AssertionError(f"not within {PATIENCE:.1f} s: {predicate}")):
-        while not (result := predicate()):
-            gevent.sleep(0.001)
-    return result
-
-
-def run_callbacks():
-    """Let the event loop run all callbacks that it has been given so far."""
-    gevent.sleep(0)
 
 
 def received(sock):

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from support.clock import ManualClock
-from support.connections import PairedServers, received, run_callbacks, wait_until
+from support.connections import PairedServers, received
+from support.loop import run_callbacks, wait_until
 from support.observers import RecordingObserver
 from support.requests import request_for
 from support.routes import Client, UnconnectedServer, options_of

@@ -156,6 +156,7 @@ def test_a_unix_socket_whose_server_does_not_accept(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(0)
+        listener.settimeout(PATIENCE)
         with connect.connect(server, 1):
             with pytest.raises(BackendError) as caught:
                 connect.connect(server, 2 * TICK)

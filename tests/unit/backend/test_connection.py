@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
-from support.connections import PairedConnection, RecordingSession, received, run_callbacks, wait_until
+from support.connections import PairedConnection, RecordingSession, received
+from support.loop import run_callbacks, wait_until
 from support.packets import OPCODES, packet
 from support.requests import request_for
 

@@ -4,6 +4,7 @@ import socket
 
 import gevent
 import pytest
+from support.loop import wait_until
 from support.timing import PATIENCE, TICK
 
 from gmproxy.backend.half_closed import MAX_HALF_CLOSED, HalfClosedConnections
@@ -31,13 +32,6 @@ def connection(listener):
     return ours, theirs
 
 
-def until(predicate):
-    """As support.timing.eventually, but the loop runs meanwhile."""
-    with gevent.Timeout(PATIENCE):
-        while not predicate():
-            gevent.sleep(TICK / 10)
-
-
 def test_it_is_kept_until_the_peer_ends_it(half_closed, listener):
     ours, theirs = connection(listener)
     ours.send(b"set k 0 0 1\r\nx\r\n")
@@ -48,7 +42,7 @@ def test_it_is_kept_until_the_peer_ends_it(half_closed, listener):
         theirs.send(b"STORED\r\n")  # a late answer is for nobody
         gevent.sleep(TICK)
         assert len(half_closed) == 1
-    until(lambda: len(half_closed) == 0)
+    wait_until(lambda: len(half_closed) == 0)
     assert ours.fileno() == -1
 
 
@@ -57,7 +51,7 @@ def test_a_peer_that_resets_it(half_closed, listener):
     ours.send(b"never read")
     half_closed.add(ours)
     theirs.close()
-    until(lambda: len(half_closed) == 0)
+    wait_until(lambda: len(half_closed) == 0)
     assert ours.fileno() == -1
 
 
@@ -87,4 +81,4 @@ def test_beyond_the_bound_the_oldest_is_cut(half_closed, listener):
     assert [ours.fileno() == -1 for ours, _ in pairs] == [True] + [False] * MAX_HALF_CLOSED
     for _, theirs in pairs:
         theirs.close()
-    until(lambda: len(half_closed) == 0)
+    wait_until(lambda: len(half_closed) == 0)

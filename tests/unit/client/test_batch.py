@@ -3,6 +3,7 @@
 import gevent
 import pytest
 from gevent import socket
+from support.loop import wait_until
 from support.talk import storage, value
 
 from gmproxy.client import context
@@ -35,7 +36,7 @@ def pools():
     yield made.append
     for pool in made:
         pool.drain_clients()
-        soon(lambda pool=pool: not pool.clients())
+        wait_until(lambda pool=pool: not pool.clients())
         pool.shut_down()
 
 
@@ -65,12 +66,6 @@ def end_of(sock):
         return True
 
 
-def soon(predicate):
-    with gevent.Timeout(10):
-        while not predicate():
-            gevent.sleep(0.01)
-
-
 def test_it_is_one_sum_for_all_pools(memcached, pools):
     server, worker_context = memcached(), context_of()
     several = [pool_at(server, worker_context) for _ in range(3)]
@@ -79,11 +74,11 @@ def test_it_is_one_sum_for_all_pools(memcached, pools):
     clients = [join(pool) for pool in several]
     for client in clients:
         client.sendall(b"set k 0 0 1000000\r\n" + b"x" * 50_000)
-    soon(lambda: worker_context.held_bytes > 150_000)
+    wait_until(lambda: worker_context.held_bytes > 150_000)
     assert [pool.context.held for pool in several] == [worker_context.held_bytes // 3] * 3
     for client in clients:
         client.close()
-    soon(lambda: worker_context.held_bytes == 0)
+    wait_until(lambda: worker_context.held_bytes == 0)
 
 
 def test_it_is_one_sum_for_all_workers():
@@ -106,13 +101,13 @@ def test_who_holds_too_much_is_closed_also_if_it_is_in_another_pool(memcached, p
     pools(other)
     first, second = join(one), join(other)
     first.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
-    soon(lambda: worker_context.held_bytes > 100_000)
+    wait_until(lambda: worker_context.held_bytes > 100_000)
     second.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
     assert end_of(second)
     assert (one.context.dropped, other.context.dropped) == (0, 1)
     assert "client dropped reason=memory" in caplog.text
     first.close()
-    soon(lambda: worker_context.held_bytes == 0)
+    wait_until(lambda: worker_context.held_bytes == 0)
 
 
 @pytest.mark.parametrize("bound", ["MAX_HELD", "MAX_HELD_BY_ONE"])
@@ -130,7 +125,7 @@ def test_answers_that_arrive_count_before_the_last_is_there(bound, memcached, po
     found = answers.count(VALUE)
     assert 18 <= found <= 20
     assert answers == VALUE * found + NO_MEMORY * (64 - found)
-    soon(lambda: not pool.clients())
+    wait_until(lambda: not pool.clients())
     assert worker_context.held_bytes == pool.context.held == 0
     assert pool.context.dropped == 1
 
@@ -146,7 +141,7 @@ def test_who_gets_long_answers_has_few_requests_in_flight(memcached, pools):
     client.sendall(b"get long\r\n" * 100)
     size = len(value(b"long", LONGEST) + b"END\r\n")
     read(client, 66 * size)
-    soon(lambda: worker_context.held_bytes)
+    wait_until(lambda: worker_context.held_bytes)
     most = 0
     for _ in range(20):
         read(client, size)
@@ -154,7 +149,7 @@ def test_who_gets_long_answers_has_few_requests_in_flight(memcached, pools):
         most = max(most, worker_context.held_bytes)
     assert 0 < most <= BATCH_BYTES + size
     client.close()
-    soon(lambda: worker_context.held_bytes == 0)
+    wait_until(lambda: worker_context.held_bytes == 0)
 
 
 def test_short_answers_have_many_requests_in_flight_again(memcached, pools):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import gevent
 import pytest
 from gevent import socket
+from support.loop import wait_until
 from support.timing import PATIENCE
 
 from gmproxy.client.listener import Farewells, Listener
@@ -52,8 +53,7 @@ def next_client(listener, address):
     seats = listener.service.clients
     before = len(seats)
     with socket.create_connection(address, PATIENCE):
-        while len(seats) == before:
-            gevent.sleep(0.01)
+        wait_until(lambda: len(seats) > before)
         return socket.socket(fileno=seats[-1])
 
 
@@ -89,9 +89,9 @@ def test_a_unix_socket_has_none_of_that(tmp_path):
     listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
     with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
         client.connect(path)
-        while not listener.service.clients:
-            gevent.sleep(0.01)
+        wait_until(lambda: listener.service.clients)
     os.close(listener.service.clients[0])
     listener.stop()
 
@@ -188,9 +188,7 @@ def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
         if number in accept.EXHAUSTED:
             assert client.recv(100) == b"SERVER_ERROR too many connections\r\n"
         else:
-            with gevent.Timeout(10):
-                while not seats:
-                    gevent.sleep(0.01)
+            wait_until(lambda: seats)
             os.close(seats.pop())
     assert ("connection not accepted" in caplog.text) is pauses
     with next_client(listener, address):
@@ -206,9 +204,8 @@ def test_farewells_are_few(monkeypatch):
         farewells.say(theirs.detach())
     assert farewells.count == MAX_FAREWELLS
     for ours, _ in pairs:
+        ours.settimeout(PATIENCE)
         assert ours.recv(100) == b"SERVER_ERROR too many connections\r\n"
         assert ours.recv(100) == b""
         ours.close()
-    with gevent.Timeout(10):
-        while farewells.count:
-            gevent.sleep(0.01)
+    wait_until(lambda: not farewells.count)

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import gevent
 import pytest
 from gevent import socket
+from support.loop import wait_until
 
 from gmproxy.client.idle import IdleClients
 from gmproxy.client.poller import ClientPoller
 from gmproxy.transport.epoll import MAX_EVENTS
 
+READ = 1  # what a watcher of the loop waits for
 TEXT, BINARY = (1, True, False), (2, False, False)
 
 
@@ -50,8 +52,17 @@ def pairs():
             end.close()
 
 
-def soon():
-    gevent.sleep(0.1)
+def looked():
+    """Wait until the loop has looked at all sockets for events that were there when this was called."""
+    one, other = socket.socketpair()
+    with one, other:
+        seen = []
+        watcher = gevent.get_hub().loop.io(other.fileno(), READ)
+        watcher.start(seen.append, True)
+        one.send(b"x")
+        wait_until(lambda: len(seen) >= 2)
+        watcher.stop()
+        watcher.close()
 
 
 def test_who_speaks_or_hangs_up_is_woken_once(poller, sessions, pairs):
@@ -60,9 +71,9 @@ def test_who_speaks_or_hangs_up_is_woken_once(poller, sessions, pairs):
         poller.watch(fd, IdleClients(sessions, state, False))
     speaks.send(b"x")
     leaves.close()
-    soon()
+    looked()
     assert sorted(sessions.woken) == sorted([(one, False, TEXT), (two, True, BINARY)])
-    soon()
+    looked()
     assert len(sessions.woken) == 2, "nothing was taken from them, and nothing more has come"
     assert os.read(one, 10) == b"x"
 
@@ -74,7 +85,7 @@ def test_all_are_woken_however_many(poller, sessions, pairs):
         poller.watch(fd, idle)
     for speaks, _ in ends:
         speaks.send(b"x")
-    soon()
+    looked()
     assert sorted(fd for fd, *_ in sessions.woken) == sorted(fd for _, fd in ends)
 
 
@@ -83,7 +94,7 @@ def test_another_handler_hears_of_the_next_arrival(poller, sessions, pairs):
     poller.watch(fd, IdleClients(sessions, TEXT, False))
     poller.replace(fd, IdleClients(sessions, BINARY, False))
     speaks.send(b"x")
-    soon()
+    looked()
     assert sessions.woken == [(fd, False, BINARY)]
 
 
@@ -92,7 +103,7 @@ def test_who_is_forgotten_is_not_woken(poller, sessions, pairs):
     poller.watch(fd, IdleClients(sessions, TEXT, False))
     poller.forget(fd)
     speaks.send(b"x")
-    soon()
+    looked()
     assert sessions.woken == []
     poller.forget(10**6)  # nobody was ever there
 
@@ -122,7 +133,7 @@ def test_a_client_that_cannot_be_woken_costs_nobody_else(poller, pairs, internal
         poller.watch(fd, idle)
     for speaks, _ in ends:
         speaks.send(b"x")
-    soon()
+    looked()
     assert sorted(woken) == sorted(fd for _, fd in ends)
     assert internal_errors_counted() == 1
 

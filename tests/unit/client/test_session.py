@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import gevent
 import pytest
 from gevent import socket
+from support.loop import wait_until
+from support.timing import PATIENCE
 
 from gmproxy.client.batch import MAX_AT_ONCE
 from gmproxy.client.context import PoolContext
@@ -20,14 +22,14 @@ def client():
     """The other end of a session's socket."""
     (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
     ours, theirs = socket.socketpair()
+    ours.settimeout(PATIENCE)
     router = Router(SimpleNamespace(**vars(options), lanes=1))
     clients = PoolContext(options, router, WorkerContext()).clients
     clients.add(theirs.detach())
     with ours:
         yield ours
         ours.shutdown(socket.SHUT_WR)
-        while clients:
-            gevent.sleep(0)
+        wait_until(lambda: not clients)
 
 
 def test_who_asks_much_at_once_gives_way_to_others(client):

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import gevent
 import pytest
 from gevent import socket
+from support.loop import wait_until
+from support.timing import PATIENCE
 
 from gmproxy.client.context import PoolContext
 from gmproxy.client.poller import poller_of_process
@@ -30,9 +32,7 @@ def service(context):
 def clients(service):
     made = service.clients
     yield made
-    while made:
-        made.drain_all(False)
-        gevent.sleep(0)
+    wait_until(lambda: made.drain_all(False) or not made)
     made.close()
 
 
@@ -161,9 +161,7 @@ def test_a_session_is_used_again_when_its_client_has_left(clients, asked, last):
             ours.sendall(last)
             ours.shutdown(socket.SHUT_WR)
             assert ours.recv(100) == (b"MN\r\n" if last.startswith(b"mn") else b"")
-        with gevent.Timeout(10):
-            while clients:
-                gevent.sleep(0)
+        wait_until(lambda: not clients)
 
 
 def test_the_rest_of_a_request_that_was_cut_off_concerns_nobody_else(clients):
@@ -203,6 +201,7 @@ def test_what_is_no_socket_is_closed(clients, context, tmp_path):
 def test_a_client_that_cannot_be_watched_is_closed(clients, context, said):
     """The kernel bounds how many a user may watch; here it refuses since somebody watches it already."""
     ours, theirs = socket.socketpair()
+    ours.settimeout(PATIENCE)
     with ours:
         fd = theirs.detach()
         poller_of_process().watch(fd, None)

@@ -10,6 +10,7 @@ import sys
 import pytest
 from support.servers import environment
 from support.terminals import open_terminal
+from support.timing import PATIENCE
 
 from gmproxy.monitoring import log_output
 
@@ -95,6 +96,7 @@ def test_a_dead_pipe(pipe):
 
 def test_a_socket():
     one, other = socket.socketpair()
+    other.settimeout(PATIENCE)
     with one, other:
         handler = log_output.StreamOutput(one.fileno())
         handler.handle(record("here"))

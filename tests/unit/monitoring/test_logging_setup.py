@@ -8,6 +8,7 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
+from support.timing import PATIENCE
 
 from gmproxy.errors import StartError
 from gmproxy.monitoring import logging_setup
@@ -62,6 +63,7 @@ def test_in_the_background_syslog(monkeypatch, tmp_path):
     logging_setup.set_up(config(), in_background=True)
     log.info("nobody is there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(PATIENCE)
         listener.bind(str(path))
         log.info("one event")
         assert listener.recv(1000).startswith(b"<28>gmproxy[%d]: log lines dropped count=1" % os.getpid())

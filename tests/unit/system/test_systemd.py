@@ -4,6 +4,7 @@ import os
 import socket
 
 import pytest
+from support.timing import PATIENCE
 
 from gmproxy.system.systemd import READY, Notifier
 
@@ -35,6 +36,7 @@ def test_it_is_told(systemd):
 def test_an_abstract_address():
     name = f"gmproxy-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(PATIENCE)
         listener.bind("\0" + name)
         notifier = Notifier({"NOTIFY_SOCKET": "@" + name})
         notifier.notify(READY)
