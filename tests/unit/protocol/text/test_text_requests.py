@@ -3,7 +3,6 @@
 import pytest
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.numbers import plain_number
 from gmproxy.protocol.text import requests as text
 
 MAX_ITEM_SIZE = 1000
@@ -212,28 +211,6 @@ def test_many_bytes_one_by_one():
 )
 def test_numbers_from_minus_100_to_100(word, number):
     assert text.c_number(word, -100, 100) == number
-
-
-@pytest.mark.parametrize(
-    "written, number",
-    [
-        ("0", 0),
-        ("007", 7),
-        ("18446744073709551615", 2**64 - 1),
-        ("", None),
-        ("-1", None),
-        ("+1", None),
-        ("1_0", None),
-        (" 1", None),
-        ("1\n", None),
-        ("\u0661", None),
-        ("\u00b2", None),
-        ("9" * 21, None),
-        ("9" * 5000, None),
-    ],
-)
-def test_numbers_of_servers(written, number):
-    assert plain_number(written) == number
 
 
 @pytest.mark.parametrize(

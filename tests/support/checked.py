@@ -1,0 +1,120 @@
+"""A server that is probed and recovers, in unit tests of its health check and its recovery: nothing is sent anywhere."""
+
+import logging
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import gevent
+
+from gmproxy.backend import health_check
+from gmproxy.backend.health import Health
+from gmproxy.backend.invalidations import PendingInvalidations
+from support.timing import PATIENCE
+
+#: Keys of pending invalidations.
+JOURNAL_SIZE = 1000
+
+#: Seconds: of a request; a health check has a part of it.
+REQUEST_TIMEOUT = 0.1
+
+
+class RecordingControlConnection:
+    """The connection of a health check or a recovery to the server.
+
+    commands   what it was sent: "ping", "flush", and for a delete the number of its keys
+    meanwhile  called as meanwhile(connection) for each command, after that was recorded
+    """
+
+    def __init__(self):
+        self.commands = []
+        self.meanwhile = lambda connection: None
+
+    def _record(self, command):
+        self.commands.append(command)
+        self.meanwhile(self)
+
+    def delete(self, keys, rest):
+        assert keys
+        self._record(len(keys))
+
+    def ping(self):
+        self._record("ping")
+
+    def flush(self):
+        self._record("flush")
+
+
+class CheckedBackend:
+    """A Backend as far as its health check and its recovery know it. `reports`: what they reported to it, in order."""
+
+    label = "a:1"
+    log_name = "server=a:1"
+    log = logging.getLogger("test")
+    backed = False
+    connections = [None]
+
+    def __init__(self):
+        self.options = SimpleNamespace(on_miss="never", timeout=REQUEST_TIMEOUT)
+        self.invalidations = PendingInvalidations(JOURNAL_SIZE)
+        self.health = Health(3, 10.0)
+        self.half_closed = []
+        self.behind = False
+        self.counters = SimpleNamespace(keys_deleted=0, flushes=0)
+        self.observer = SimpleNamespace(was_flushed=lambda backend: None)
+        self.reports = []
+
+    def misses(self, *keys):
+        """It has missed writes of `keys`."""
+        self.behind = True
+        for key in keys:
+            self.invalidations.note(key, 0.0)
+
+    def fails_to_catch_up(self, reason):
+        self.reports.append(reason)
+
+    def ejected(self, reason):
+        self.reports.append(f"ejected {reason}")
+
+    def restored(self):
+        self.reports.append("restored")
+
+
+class Checked:
+    """A HealthChecker over these.
+
+    backend     the CheckedBackend
+    connection  the RecordingControlConnection that all its connections are
+    checker     the HealthChecker
+    """
+
+    def __init__(self):
+        self.backend = CheckedBackend()
+        self.connection = RecordingControlConnection()
+        self.checker = health_check.HealthChecker(self.backend)
+
+        @contextmanager
+        def connect(timeout=None):
+            yield self.connection
+
+        self.checker._converse = connect
+
+    def tick(self, now):
+        """Do what is due at `now`, to its end."""
+        self.checker.tick(now)
+        if self.checker._at_work is not None:
+            self.checker._at_work.join(PATIENCE)
+        gevent.sleep(0)  # what it left to the loop
+
+    def catch_up(self):
+        """Run the recovery of a server that is not ejected, once."""
+        gevent.spawn(self.checker._catch_up_alone).join(PATIENCE)
+        gevent.sleep(0)  # what it left to the loop
+
+
+def fails_with(error):
+    """A `meanwhile` that raises `error`."""
+
+    def fail(connection):
+        raise error
+
+    return fail

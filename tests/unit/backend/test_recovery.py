@@ -1,0 +1,181 @@
+"""A server that missed writes: their keys are deleted there, or all of it is flushed, and none is forgotten before that was done."""
+
+import logging
+
+import pytest
+from support.checked import JOURNAL_SIZE, Checked, fails_with
+
+from gmproxy.backend import recovery
+from gmproxy.errors import OVERLOAD, TIMEOUT, BackendError, LocalError
+
+
+@pytest.fixture
+def checked():
+    return Checked()
+
+
+@pytest.fixture
+def backend(checked):
+    return checked.backend
+
+
+@pytest.fixture
+def connection(checked):
+    return checked.connection
+
+
+@pytest.fixture
+def catch_up(checked):
+    """Run it once."""
+    return checked.catch_up
+
+
+def keys(count, name=b"k"):
+    return [b"%b%d" % (name, number) for number in range(count)]
+
+
+def test_many_at_once(backend, connection, catch_up):
+    backend.misses(*keys(recovery.DELETE_AT_ONCE + 7))
+    catch_up()
+    assert connection.commands == [recovery.DELETE_AT_ONCE, 7]
+    assert (backend.behind, len(backend.invalidations), backend.counters.keys_deleted) == (False, 0, recovery.DELETE_AT_ONCE + 7)
+
+
+def test_what_comes_meanwhile_is_left_for_the_next_time(backend, connection, catch_up):
+    backend.misses(b"a")
+    connection.meanwhile = lambda connection: backend.misses(b"b%d" % len(connection.commands))
+    catch_up()
+    assert connection.commands == [1]
+    assert (backend.behind, len(backend.invalidations)) == (True, 1)
+
+
+def test_what_overflowed_is_flushed(backend, connection, catch_up):
+    backend.misses(*keys(JOURNAL_SIZE + 1))
+    catch_up()
+    assert connection.commands == ["flush"]
+    assert (backend.behind, backend.counters.flushes) == (False, 1)
+
+
+@pytest.mark.parametrize("when", ["while it deletes", "while it waits"])
+def test_what_overflows_meanwhile_is_flushed_the_next_time(backend, connection, catch_up, when):
+    backend.misses(b"a")
+    too_many = keys(JOURNAL_SIZE + 1, b"more")
+    if when == "while it deletes":
+        connection.meanwhile = lambda connection: backend.misses(*too_many)
+    else:
+        backend.half_closed = Draining(lambda: backend.misses(*too_many))
+    catch_up()
+    assert backend.behind and backend.invalidations.overflowed and backend.reports == []
+    connection.meanwhile = lambda connection: None
+    catch_up()
+    assert connection.commands[-1] == "flush" and not backend.behind
+
+
+class Draining:
+    """Connections that linger: one, which ends at the third look, just after `before_that`."""
+
+    def __init__(self, before_that):
+        self._before_that = before_that
+        self._looks = 0
+
+    def __iter__(self):
+        self._looks += 1
+        if self._looks == 3:
+            self._before_that()
+        return iter(["a connection"] if self._looks < 3 else [])
+
+    def __len__(self):
+        return len([*self])
+
+
+def test_what_cannot_be_deleted_stays(backend, connection, catch_up):
+    def refuse(connection):
+        raise BackendError(TIMEOUT, "no answer to delete")
+
+    backend.misses(b"a", b"b")
+    connection.meanwhile = refuse
+    catch_up()
+    assert backend.behind and b"a" in backend.invalidations and b"b" in backend.invalidations
+    assert backend.reports == [TIMEOUT]
+
+
+def test_what_was_deleted_before_a_failure_is_counted(backend, connection, catch_up):
+    def refuse_the_second(connection):
+        if len(connection.commands) == 2:
+            raise BackendError(TIMEOUT, "no answer to delete")
+
+    backend.misses(*keys(recovery.DELETE_AT_ONCE + 7))
+    connection.meanwhile = refuse_the_second
+    catch_up()
+    assert backend.behind and (len(backend.invalidations), backend.counters.keys_deleted) == (7, recovery.DELETE_AT_ONCE)
+    catch_up()
+    assert not backend.behind and backend.counters.keys_deleted == recovery.DELETE_AT_ONCE + 7
+
+
+def test_nothing_is_deleted_before_the_lingering_connections_have_ended(backend, connection, catch_up):
+    order = []
+    backend.misses(b"a")
+    backend.half_closed = Draining(lambda: order.append("ended"))
+    connection.meanwhile = lambda connection: order.append(connection.commands[-1])
+    catch_up()
+    assert order == ["ping", "ended", 1], "first it has to answer, last the key is deleted"
+
+
+class Stuck(list):
+    """Connections that the server never ends."""
+
+    def cut(self, given_up):
+        for connection in given_up:
+            self.remove(connection)
+
+
+def test_they_are_not_waited_for_for_ever(backend, connection, catch_up):
+    """It answers before and after that: what it has not read by then was never delivered."""
+    backend.misses(b"a")
+    backend.half_closed = Stuck(["a connection"])
+    catch_up()
+    assert connection.commands == ["ping", "ping", 1] and not backend.half_closed
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_server_that_hangs_may_read_them_later(backend, connection, catch_up, answers):
+    """It has them in its buffers. So nothing is cut, and nothing deleted, while it does not answer."""
+
+    def hang(connection):
+        if connection.commands.count("ping") > answers:
+            raise BackendError(TIMEOUT, "no answer to version")
+
+    backend.misses(b"a")
+    backend.half_closed = Stuck(["a connection"])
+    connection.meanwhile = hang
+    catch_up()
+    assert connection.commands == ["ping"] * (answers + 1) and backend.half_closed and b"a" in backend.invalidations
+    assert backend.reports == [TIMEOUT]
+
+
+def test_more_that_come_meanwhile_are_waited_for_in_turn(backend, connection, catch_up):
+    class Growing(Stuck):
+        def cut(self, given_up):
+            super().cut(given_up)
+            self.append(object())
+
+    backend.misses(b"a")
+    backend.half_closed = Growing(["a connection"])
+    catch_up()
+    assert b"a" in backend.invalidations and 1 not in connection.commands and backend.reports == [TIMEOUT], "later, then"
+
+
+def test_in_the_log_once_in_a_while(backend, catch_up, caplog):
+    with caplog.at_level(logging.INFO, "test"):
+        for number in range(5):
+            backend.misses(b"%d" % number)
+            catch_up()
+    assert caplog.text.count("caught up") == 1
+
+
+def test_for_want_of_a_descriptor_nothing_is_deleted_and_nobody_blamed(backend, connection, catch_up):
+    backend.misses(b"a")
+    connection.meanwhile = fails_with(LocalError(OVERLOAD, "Too many open files"))
+    catch_up()
+    assert backend.behind and b"a" in backend.invalidations
+    assert backend.reports == []
