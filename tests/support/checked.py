@@ -69,13 +69,13 @@ class CheckedBackend:
         for key in keys:
             self.invalidations.note(key, 0.0)
 
-    def fails_to_catch_up(self, reason):
+    def recovery_failed(self, reason):
         self.reports.append(reason)
 
-    def ejected(self, reason):
+    def on_ejected(self, reason):
         self.reports.append(f"ejected {reason}")
 
-    def restored(self):
+    def on_restored(self):
         self.reports.append("restored")
 
 
@@ -96,7 +96,7 @@ class Checked:
         def connect(timeout=None):
             yield self.connection
 
-        self.checker._converse = connect
+        self.checker._connect = connect
 
     def tick(self, now):
         """Do what is due at `now`, to its end."""
@@ -107,7 +107,7 @@ class Checked:
 
     def catch_up(self):
         """Run the recovery of a server that is not ejected, once."""
-        gevent.spawn(self.checker._catch_up_alone).join(PATIENCE)
+        gevent.spawn(self.checker._recover).join(PATIENCE)
         gevent.sleep(0)  # what it left to the loop
 
 

@@ -90,7 +90,7 @@ class Draining:
 
 def test_what_cannot_be_deleted_stays(backend, connection, catch_up):
     def refuse(connection):
-        raise BackendError(TIMEOUT, "no answer to delete")
+        raise BackendError(TIMEOUT, "no reply to delete")
 
     backend.misses(b"a", b"b")
     connection.meanwhile = refuse
@@ -102,7 +102,7 @@ def test_what_cannot_be_deleted_stays(backend, connection, catch_up):
 def test_what_was_deleted_before_a_failure_is_counted(backend, connection, catch_up):
     def refuse_the_second(connection):
         if len(connection.commands) == 2:
-            raise BackendError(TIMEOUT, "no answer to delete")
+            raise BackendError(TIMEOUT, "no reply to delete")
 
     backend.misses(*keys(recovery.DELETE_AT_ONCE + 7))
     connection.meanwhile = refuse_the_second
