@@ -1,7 +1,9 @@
 """Fixtures of all tests. tests/support is imported as `support`."""
 
 import importlib.util
+import os
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,6 +41,14 @@ def memcached():
     """Call it for a new memcached server; all of them are ended with the test."""
     with ExitStack() as stack:
         yield lambda *arguments, **options: stack.enter_context(Memcached(*arguments, **options))
+
+
+@pytest.fixture
+def shared_directory():
+    """A directory in which memcached may make files as the user nobody, as in /tmp; others may not enter those of `tmp_path`."""
+    with tempfile.TemporaryDirectory(prefix="gmproxy-") as name:
+        os.chmod(name, 0o1777)
+        yield Path(name)
 
 
 @pytest.fixture(params=["this", "another"])

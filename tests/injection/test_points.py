@@ -1,6 +1,8 @@
 """The list of points finds what it should, and its exceptions exist."""
 
 import ast
+import functools
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,11 @@ def test_what_the_rules_find() -> None:
     }
 
 
+@functools.cache
+def names_of_points() -> set[str]:
+    return set(map(str, find(sources())))
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -65,7 +72,17 @@ def test_what_the_rules_find() -> None:
     ],
 )
 def test_some_that_must_be_among_them(name: str) -> None:
-    assert name in map(str, find(sources()))
+    assert name in names_of_points()
+
+
+@functools.cache
+def paths_of_modules() -> dict[str, Path]:
+    return {module_name(path, PACKAGE): path for path in PACKAGE.rglob("*.py")}
+
+
+@functools.cache
+def functions_in(path: Path) -> set[str]:
+    return {name for name, _ in functions(ast.parse(path.read_text()))}
 
 
 @pytest.mark.parametrize(
@@ -73,9 +90,9 @@ def test_some_that_must_be_among_them(name: str) -> None:
 )
 def test_exceptions_exist_and_have_a_reason(name: str, reason: str) -> None:
     module, _, function = name.partition(":")
-    paths = {module_name(path, PACKAGE): path for path in PACKAGE.rglob("*.py")}
+    paths = paths_of_modules()
     known = [path for other, path in paths.items() if other == module or other.startswith(f"{module}.")]
     assert known, f"there is no module {module}"
     if function:
-        assert function in [name for name, _ in functions(ast.parse(paths[module].read_text()))]
+        assert function in functions_in(paths[module])
     assert reason

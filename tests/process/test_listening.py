@@ -30,14 +30,6 @@ def check(talk):
         talk.in_step()
 
 
-@pytest.fixture
-def short_path(tmp_path):
-    """memcached becomes another user, who must be able to go there."""
-    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(place, 0o777)
-    return tmp_path
-
-
 # -- clients
 
 
@@ -131,9 +123,9 @@ def test_a_server_on_ipv6(memcached, proxy):
     check(proxy("-s", server.address).talk())
 
 
-def test_a_server_on_a_unix_socket(proxy, short_path):
-    with Memcached(unix_socket=short_path / "memcached.sock") as server:
-        assert server.address == f"unix:{short_path}/memcached.sock"
+def test_a_server_on_a_unix_socket(proxy, shared_directory):
+    with Memcached(unix_socket=shared_directory / "memcached.sock") as server:
+        assert server.address == f"unix:{shared_directory}/memcached.sock"
         process = proxy("-s", server.address, "-b", str(server.path))
         check(process.talk())
         server.kill()

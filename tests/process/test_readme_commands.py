@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -38,14 +37,6 @@ def commands(tmp_path):
         path.write_text(f"#!{sys.executable}\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
         path.chmod(0o755)
     return tmp_path / "bin"
-
-
-@pytest.fixture
-def shared_directory():
-    """One that memcached may write to as the user nobody, as it may to /tmp."""
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o1777)
-        yield directory
 
 
 def paste(shell, block, commands):
