@@ -78,17 +78,18 @@ OPEN_FILES = OpenFiles()
 
 def worker_report(worker: MonitoredWorker, now: float) -> Report:
     """The report of `worker`, the one of this process. `now`: MonitoredWorker.now(). Loop callback or greenlet."""
+    unix_now = time.time()  # the same moment as `now`: the report takes some milliseconds
     return {
         "pid": os.getpid(),
         "version": __version__,
         "build": BUILD,
         "workers": [os.getpid()],
-        "started": time.time() - (time.monotonic() - worker.context.started_at),
-        "time": time.time(),
+        "started": unix_now - (now - worker.context.started_at),
+        "time": unix_now,
         "process": _process_report(),
         "loop_lag": round(worker.lag.seconds, 6),
         "draining": worker.draining,
-        "pools": {pool.title: _pool_report(pool, now) for pool in worker.pools.values()},
+        "pools": {pool.title: _pool_report(pool, now, unix_now) for pool in worker.pools.values()},
         "latency_bounds": list(BOUNDS),
         "events": events.merge([events.RECENT_EVENTS.as_list()]),
     }
@@ -107,7 +108,7 @@ def _process_report() -> dict[str, Any]:
     }
 
 
-def _pool_report(pool: MonitoredPool, now: float) -> dict[str, Any]:
+def _pool_report(pool: MonitoredPool, now: float, unix_now: float) -> dict[str, Any]:
     context, router = pool.context, pool.router
     bytes_read, bytes_written = context.clients.traffic()
     shares = pool.key_shares()
@@ -130,12 +131,12 @@ def _pool_report(pool: MonitoredPool, now: float) -> dict[str, Any]:
         "flushes": context.flushes,
         "fragments": router.counters.fragments,
         "options": {name: render(setting, getattr(pool.config, name)) for name, setting in SETTINGS.items()},
-        "backends": [_backend_report(pool, backend, "primary", share, now) for backend, share in zip(router.backends, shares)]
-        + [_backend_report(pool, backend, "backup", 0.0, now) for backend in router.backups],
+        "backends": [_backend_report(pool, backend, "primary", share, now, unix_now) for backend, share in zip(router.backends, shares)]
+        + [_backend_report(pool, backend, "backup", 0.0, now, unix_now) for backend in router.backups],
     }
 
 
-def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: float, now: float) -> dict[str, Any]:
+def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: float, now: float, unix_now: float) -> dict[str, Any]:
     server, health, meter, counters = backend.server, backend.health, backend.meter, backend.counters
     buckets = [0] * (len(BOUNDS) + 1) if meter is None else meter.buckets()
     connections = [link for link in backend.connections if link is not None]
@@ -152,7 +153,7 @@ def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: f
         "state": state,
         "state_since": since,
         "by_hand": health.by_hand,
-        "ejected_at": time.time() - (now - health.ejected_at) if health.ejections else 0.0,
+        "ejected_at": unix_now - (now - health.ejected_at) if health.ejections else 0.0,
         "last_error": counters.last_error,
         "last_error_at": counters.last_error_at,
         "identity": None if identity is None else identity._asdict(),
