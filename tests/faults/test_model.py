@@ -1,3 +1,5 @@
+"""The judge of the fault suite: which answers it accepts, and which it reports as stale, lost or impossible."""
+
 import pytest
 
 from faults import values

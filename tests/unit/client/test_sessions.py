@@ -154,6 +154,7 @@ def test_clients_become_idle_with_and_without_a_greenlet(clients, asked):
 def test_a_session_is_used_again_when_its_client_has_left(clients, asked, last):
     for _ in range(3):
         ours, theirs = socket.socketpair()
+        ours.settimeout(PATIENCE)
         with ours:
             clients.add(theirs.detach())
             for _ in range(asked):
@@ -167,10 +168,12 @@ def test_a_session_is_used_again_when_its_client_has_left(clients, asked, last):
 def test_the_rest_of_a_request_that_was_cut_off_concerns_nobody_else(clients):
     for left in b"get unfinish", b"set key 0 0 100\r\nabc", b"\x80\x0b\0\0":
         ours, theirs = socket.socketpair()
+        ours.settimeout(PATIENCE)
         with ours:
             clients.add(theirs.detach())
             ours.sendall(left)
-            gevent.sleep(0.01)
+            wait_until(lambda: clients.sessions, "its session")
+        wait_until(lambda: not clients, "its end")
         ours, theirs = socket.socketpair()
         with ours:
             clients.add(theirs.detach())

@@ -7,7 +7,7 @@ import struct
 import threading
 
 import pytest
-from support.timing import join
+from support.timing import PATIENCE, join
 
 from gmproxy.errors import StartError
 from gmproxy.system import control_socket
@@ -97,6 +97,7 @@ def test_what_is_no_message(pair, line):
 
 def test_a_question_without_end():
     one, other = socket.socketpair()
+    other.settimeout(PATIENCE)
     with one, other:
         channel = control_socket.Channel(other, limit=100)
         one.sendall(b"x" * 101)
@@ -106,6 +107,7 @@ def test_a_question_without_end():
 
 def test_nobody_outside_sends_sockets():
     one, other = socket.socketpair()
+    other.settimeout(PATIENCE)
     with one, other:
         one.sendall(b'{"command": "ping", "sockets": 3}\n')
         assert control_socket.Channel(other, limit=100).receive() == [({"command": "ping", "sockets": 3}, [])]
