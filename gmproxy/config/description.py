@@ -1,4 +1,4 @@
-"""A configuration as text, from which the same would be read: a configuration file, or a file of pools."""
+"""A configuration as text that can be read again: in the format of the configuration file, or of a file of pools."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from gmproxy.config.configuration import Config
 from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, render
 from gmproxy.placement.server_spec import Server
 
-#: How a file of pools says no and yes: in nutcracker's words.
+#: no and yes in a file of pools, as nutcracker requires.
 _SWITCHES = ("false", "true")
 
 
 def describe(configs: Sequence[Config]) -> str:
-    """`configs` as a configuration file from which the same would be read."""
+    """`configs` as the text of a configuration file that results in the same settings."""
     if configs[0].name:
         return "\n\n".join(map(_describe_pool, configs))
     return "\n".join(_lines(configs[0], SETTINGS, "{name} = {value}"))
@@ -31,7 +31,7 @@ def _describe_pool(config: Config) -> str:
 
 
 def _server(server: Server) -> str:
-    """With its weight, without which twemproxy takes no server."""
+    """host:port:weight[ name]: twemproxy requires the weight."""
     return f"{server.label.removeprefix('unix:')}:{server.weight}{f' {server.name}' if server.name else ''}"
 
 
@@ -46,5 +46,5 @@ def _lines(
 
 
 def _quoted(value: str) -> str:
-    """`value` so that YAML takes it for text."""
+    """`value`, in quotes if YAML would not read it as text without them."""
     return value if re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./:-]*( [A-Za-z0-9_.-]+)?|", value) else json.dumps(value)

@@ -1,4 +1,5 @@
-"""magent 0.6: its help, and what it starts with although gmproxy refuses it. Under `compat = magent` that is taken, with a warning."""
+"""Emulation of magent 0.6: its help, and the command lines that it accepts although gmproxy refuses them. With `compat = magent` they are
+accepted, with a warning."""
 
 import argparse
 import os
@@ -11,7 +12,7 @@ from gmproxy.config.settings import Setting, option_name
 from gmproxy.errors import StartError
 from gmproxy.system import daemon
 
-#: What `magent -h` prints, with the time of the build.
+#: The output of `magent -h`, with a placeholder for the time of the build.
 HELP = """\
 memcached agent v0.6 Build-Date: {built}
 Usage:
@@ -32,17 +33,17 @@ Usage:
 #: Exit status of `magent -h`.
 HELP_STATUS = 1
 
-#: Numbers for which magent takes its default if they are not positive, or no numbers; the largest that we take.
+#: {setting: maximum} of the numbers for which magent uses its default if they are not positive numbers, and which have no maximum there.
 LENIENT_NUMBERS = {"server_connections": 1024, "max_connections": 1_000_000}
 
 
 def help_text() -> str:
-    """As magent, whose build date is that of this file."""
+    """magent's help; the build date is the modification time of this file."""
     return HELP.format(built=time.strftime("%b %e %Y %H:%M:%S", time.localtime(os.stat(__file__).st_mtime)))
 
 
 class Help(argparse.Action):
-    """--help, and -h, which is magent's own help for who calls the command magent, or has named magent before."""
+    """--help, and -h. For the command magent, and after --compat magent, -h prints magent's help."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
         if option_string == "-h" and "magent" in (parser.prog, namespace.compat):
@@ -52,17 +53,17 @@ class Help(argparse.Action):
 
 
 class Tolerated:
-    """What a command line has that only magent takes, collected while it is parsed, before it is known who is emulated.
+    """Parts of a command line that only magent accepts, collected while it is parsed, when the emulated program is not known yet.
 
-    warnings   what is done instead, a line for each
+    warnings   a line for each: what is done instead
     """
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self._error: str | None = None  # the first, for all others
+        self._error: str | None = None  # the first, for programs other than magent
 
     def number(self, setting: Setting) -> Callable[[str], Any]:
-        """`setting.parse`, which takes every text as magent would."""
+        """`setting.parse`, but accepting any text, as magent does."""
 
         def parse(value: str) -> Any:
             try:
@@ -76,12 +77,12 @@ class Tolerated:
         return parse
 
     def operands(self, words: Sequence[str], unrecognized: str) -> None:
-        """`words` belong to no option. `unrecognized`: what argparse says before such words."""
+        """Note arguments that belong to no option. `unrecognized`: the text with which argparse reports them."""
         if words:
             self._add(f"ignored: {' '.join(words)}", f"{unrecognized}{' '.join(words)}")
 
     def error_unless_magent(self, compat: str) -> str | None:
-        """`compat` is emulated: what argparse would have said of what was collected, None if there is nothing, or that is magent."""
+        """The error that argparse would have raised for what was collected; None if nothing was, or if `compat` is magent."""
         return None if compat == "magent" else self._error
 
     def _add(self, warning: str, error: str) -> None:
@@ -91,14 +92,14 @@ class Tolerated:
 
 
 def as_number(text: str) -> int:
-    """As atoi(3)."""
-    found = re.match(r"\s*([+-]?[0-9]{1,20})", text)  # of more digits Python may make no number, and the value is too large anyhow
+    """As atoi(3): the number at the beginning of `text`, or 0."""
+    found = re.match(r"\s*([+-]?[0-9]{1,20})", text)  # Python refuses to convert much longer numbers, and these are too large anyway
     return int(found[1]) if found else 0
 
 
 def changed_settings(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """({name: value} of what magent would not refuse in the settings `values` and is replaced, a warning for each line of that and for what
-    differs from magent)."""
+    """({name: value} of settings that magent accepts and gmproxy must replace, a list of warnings about these and about differences from
+    magent). `values`: all settings."""
     changed: dict[str, Any] = {}
     warnings: list[str] = []
     for name, flag in (("user", "-u"), ("group", "-g")):
@@ -117,13 +118,13 @@ def changed_settings(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 
 def _usable_account(name: str, value: str) -> tuple[str, str]:
-    """(what the setting `name` is replaced by, why). magent calls setuid(atoi(value)) and does not look at the result."""
+    """(the value to use for the setting `name`, a warning or ""). magent calls setuid(atoi(value)) and ignores the result."""
     try:
         number = daemon.user_ids(value, "")[0] if name == "user" else daemon.user_ids("", value)[1]
     except StartError:
         if name == "user" and daemon.is_id(value) and int(value) and os.getuid() in (0, int(value)):  # the latter at a reload
-            return f"+{value}", "there is no such user; the process gets this number, and its group stays"
-        return "", f"there is no such {name}; the {name} stays as it is"
+            return f"+{value}", "no such user; the process changes to this user ID and keeps its group"
+        return "", f"no such {name}; the process keeps its {name}"
     if os.getuid() != 0 and number != (os.getuid() if name == "user" else os.getgid()):
-        return "", f"only root can change the {name}; it stays as it is"
+        return "", f"only root can change the {name}; the process keeps it"
     return value, ""

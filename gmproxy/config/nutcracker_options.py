@@ -1,7 +1,7 @@
-"""The command line of nutcracker 0.5 (twemproxy): its options, its errors, and the options of gmproxy that mean the same.
+"""The command line of nutcracker 0.5 (twemproxy): its options, its errors, and the equivalent options of gmproxy.
 
-Both ways to call it are read here: the command nutcracker, and `gmproxy --compat nutcracker`. Defaults are those of Debian's nutcracker.
-Beside its own, an option of gmproxy may be given by its whole long name, such as --workers=2.
+It is that of the command nutcracker and of `gmproxy --compat nutcracker`. Defaults are those of Debian's nutcracker. Options of gmproxy are
+accepted in addition, by their full long names, such as --workers=2.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ STATS_ADDRESS, STATS_PORT = "0.0.0.0", 22222
 #: Bytes of an mbuf.
 MIN_MBUF, MAX_MBUF = 512, 16 << 20
 
-#: Exit status for whatever is wrong.
+#: Exit status for any error.
 FAILED = 1
 
 USAGE = "\r\n".join(
@@ -74,7 +74,7 @@ server stats:
   out_queue_bytes     "current request bytes in outgoing queue"
 """
 
-#: long option -> short option; those of VALUES take a value, described by the word in the error.
+#: {long option: short option}. Those in VALUES take a value, which error messages describe by these words.
 LONG = {
     "help": "h",
     "version": "V",
@@ -101,7 +101,7 @@ VALUES = {
     "a": "a string",
 }
 
-#: Options of gmproxy, by their long names without dashes, that may stand beside those of nutcracker.
+#: Options of gmproxy that are accepted in addition to nutcracker's: {long name without dashes: Setting, or None for other options}.
 OUR_ACTIONS = ("print-config", "config")
 OURS: dict[str, Setting | None] = {option_name(setting)[2:]: setting for setting in SETTINGS.values()} | dict.fromkeys(OUR_ACTIONS)
 
@@ -131,7 +131,7 @@ class CommandLine:
         return "t" in self.switches
 
     def information(self) -> str | None:
-        """What is to be printed instead of serving, or None."""
+        """The text to print if the command line asks for information instead of serving, else None."""
         if not self.switches & set("hVD"):
             return None
         text = f"This is nutcracker-{VERSION}\nasync event backend: epoll\n\n"
@@ -142,7 +142,7 @@ class CommandLine:
         return f"{text}gmproxy {__version__} ({BUILD} build) in place of nutcracker; its own long options may be added: gmproxy --help\n"
 
     def for_gmproxy(self) -> list[str]:
-        """The same as arguments of gmproxy."""
+        """The equivalent arguments of gmproxy."""
         host = self.values.get("a", STATS_ADDRESS)
         host = f"[{host}]" if ":" in host else host
         arguments = ["--compat=nutcracker", f"--pools={self.conf_file}", f"--stats-port={host}:{self.values.get('s', STATS_PORT)}"]
@@ -157,13 +157,13 @@ class CommandLine:
 
 
 def level_name(verbosity: int) -> str:
-    """The log level that corresponds to nutcracker's, 0 to 11: notice and info are one here."""
+    """The log level that corresponds to nutcracker's `verbosity`, 0 to 11. Its notice and info are both info."""
     return "error" if verbosity < 4 else "warning" if verbosity == 4 else "info" if verbosity < 7 else "debug"
 
 
 def compat_of(program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, list[str]]:
-    """(the program that is emulated as far as program name, command line and environment say, `arguments` without --compat nutcracker).
-    The command line wins over the environment."""
+    """(the emulated program by command line, environment or program name, in this order of precedence; `arguments` without
+    --compat nutcracker)."""
     rest = list(arguments)
     for number, word in enumerate(rest):
         if word == "--":
@@ -178,8 +178,8 @@ def compat_of(program: str, arguments: Sequence[str], environment: Mapping[str, 
 
 
 def read(arguments: Sequence[str]) -> CommandLine:
-    """Parse as getopt_long does there: operands are ignored, a long name may be abbreviated, the last of equal options counts. Raises
-    UsageError."""
+    """Parse as nutcracker's getopt_long does: operands are ignored, long names can be abbreviated, the last of repeated options counts.
+    Raises UsageError."""
     found = CommandLine()
     words = iter(arguments)
     for word in words:

@@ -188,9 +188,9 @@ def test_its_help():
         (["-n", "0x"], "-n 0x: 4096 is used"),
         (["-n", "-1"], "-n -1: 4096 is used"),
         (["-n", "9" * 5000], f"-n {'9' * 5000}: 1000000 is used"),
-        (["-u", "\N{SUPERSCRIPT TWO}"], "-u \N{SUPERSCRIPT TWO}: there is no such user; the user stays as it is"),
-        (["-u", "no-such-user"], "-u no-such-user: there is no such user; the user stays as it is"),
-        (["-g", "no-such-group"], "-g no-such-group: there is no such group; the group stays as it is"),
+        (["-u", "\N{SUPERSCRIPT TWO}"], "-u \N{SUPERSCRIPT TWO}: no such user; the process keeps its user"),
+        (["-u", "no-such-user"], "-u no-such-user: no such user; the process keeps its user"),
+        (["-g", "no-such-group"], "-g no-such-group: no such group; the process keeps its group"),
     ],
 )
 def test_it_starts_with_what_magent_starts_with(arguments, warning):
@@ -208,7 +208,7 @@ def test_a_number_that_is_no_user_stays_the_same_at_a_reload(monkeypatch):
     for current in (0, number):
         monkeypatch.setattr(os, "getuid", lambda current=current: current)
         found.append(magent.changed_settings(values))
-    why = "there is no such user; the process gets this number, and its group stays"
+    why = "no such user; the process changes to this user ID and keeps its group"
     assert found == [({"user": f"+{number}"}, [f"-u {number}: {why}"])] * 2
 
 
