@@ -67,7 +67,7 @@ def _run(program: str, compat: str, arguments: Sequence[str], verdict: str = "")
         if source.actions and "demo" not in source.actions:
             bootstrap.default_signals()
         if "list_profiles" in source.actions:
-            print("\n".join(f"{name:40} {profile.sentence}" for name, profile in PROFILES.items()))
+            print("\n".join(f"{name:40} {profile.description}" for name, profile in PROFILES.items()))
         elif "test_conf" in source.actions:
             daemon.user_ids(configs[0].user, configs[0].group)
             _check_names(configs)

@@ -1,9 +1,9 @@
-"""The one door to key placement: `build` makes a `Placement`, which says where a key goes.
+"""From servers and settings to a Placement, which says which server has a key.
 
     placement = build(parse_servers("a:11211, b:11211"), "ketama", "md5", hash_tag="{}")
-    placement.locate(b"user:{17}:name")      # 0 or 1, an index into the list of servers
+    placement.locate(b"user:{17}:name")      # 0 or 1: an index into the list of servers
 
-Everything here is pure: same servers and settings, same answer, on every machine (but for ``random``).
+The same servers and settings result in the same placement on every machine (except for the distribution `random`).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,12 +19,12 @@ from gmproxy.placement.server_spec import Server
 
 T = TypeVar("T")
 
-#: Distribution -> one sentence.
-DISTRIBUTIONS = {name: distribution.sentence for name, distribution in _TABLE.items()}
+#: Name of a distribution -> its description.
+DISTRIBUTIONS = {name: distribution.description for name, distribution in _TABLE.items()}
 
 DEFAULT_DISTRIBUTION = "magent"
 
-#: Settings other than distribution, hash and hash tag -> one sentence. Empty or 0: the distribution's own.
+#: Name of a setting, other than distribution, hash and hash tag -> its description. Unset, "" or 0, it is that of the distribution.
 SETTINGS = {
     "unhashed_prefix": "prefix of the keys, such as the namespace of a client library, that is not hashed",
     "label": "text that is hashed for a server without a name: " + ", ".join(LABELS) + "; if unset, that of the distribution",
@@ -36,10 +36,12 @@ SETTINGS = {
 
 
 class Placement:
-    """Where keys go.
+    """Which server has a key.
 
-    ``locate(key: bytes) -> int`` is an index into the list of servers given to `build`, dead ones included; ``locator`` is
-    the object behind it (gmproxy.placement.locators.Locator), for callers in a hurry.
+    locate        function of a key (bytes): the index of its server in the list given to `build`, in which those that are not live count, too
+    locator       the Locator of which it is a method: the compiled build calls it as a C function
+    distribution  its name
+    hash_name     the name of the key hash
     """
 
     __slots__ = ("locate", "locator", "distribution", "hash_name", "_hash", "_prefix", "_tag")
@@ -50,24 +52,24 @@ class Placement:
         self._hash = HASHES[hash_name]
         self._prefix = prefix
         self._tag = tag
-        # The usual key is hashed whole: no need to pass through this object on each request.
+        # Without prefix and hash tag the whole key is hashed: then no request calls this object.
         self.locator = HashTagLocator(ring, self.hashed_part) if prefix or tag else ring
         self.locate = self.locator.locate
 
     def hashed_part(self, key: bytes) -> bytes:
-        """The part of ``key`` that decides: without the unhashed prefix, and what the hash tag encloses."""
+        """The part of `key` that is hashed: without the unhashed prefix, and only what the hash tag encloses."""
         if self._prefix and key.startswith(self._prefix):
             key = key[len(self._prefix) :]
         if self._tag:
             start = key.find(self._tag[0]) + 1
             end = key.find(self._tag[1], start) if start else -1
-            # Nothing between the two: the whole key counts, even if another pair follows.
+            # As in twemproxy: if nothing is between the two, the whole key is hashed, even if another pair follows.
             if end > start:
                 return key[start:end]
         return key
 
     def hash(self, key: bytes) -> int:
-        """The key's hash, to be shown; a distribution may look at part of it only."""
+        """The hash of `key`, to be shown; a distribution may use a part of it only."""
         return self._hash(self.hashed_part(key))
 
     def __repr__(self) -> str:
@@ -89,17 +91,18 @@ def build(
     server_order: str = "",
     hosts: str = "",
 ) -> Placement:
-    """A `Placement` of keys on ``servers``, a list of `gmproxy.placement.server_spec.Server`.
+    """The Placement of keys on `servers`.
 
-    ``profile`` fills in what is left empty; without one the distribution is `DEFAULT_DISTRIBUTION`, and the hash the
-    distribution's own.  ``live``: the indexes that take part, all by default; their weights and number alone shape the
-    ring then, as in twemproxy after an ejection.  `SETTINGS` explains the others.
+    `profile`  sets what is "" or 0 here. Without one, the distribution is DEFAULT_DISTRIBUTION and the hash that of the distribution
+    `live`     indexes of the servers that may have keys; None: all. The ring is built as if there were no others, as in twemproxy after an
+               ejection
+    The other arguments are described in SETTINGS and docs/placement.md.
 
-    Raises ValueError, with the known names where a name is unknown.
+    Raises ValueError for unknown names, for settings that cannot be combined, and for weights that the distribution does not support.
     """
     if profile:
         chosen_profile = _look_up("profile", profile, PROFILES)
-        # A hash or setting of the profile fits its own distribution only.
+        # The profile's hash and settings are for its own distribution only.
         if distribution in ("", chosen_profile.distribution):
             distribution = chosen_profile.distribution
             hash = hash or chosen_profile.hash
@@ -110,7 +113,7 @@ def build(
     hash = hash or chosen.hash
     hash_key = _look_up("hash", hash, HASHES)
     if chosen.hashes and hash not in chosen.hashes:
-        raise ValueError(f"distribution {distribution} takes no hash but {' or '.join(chosen.hashes)}, not {hash!r}")
+        raise ValueError(f"hash {hash!r} cannot be used with distribution {distribution}: expected {' or '.join(chosen.hashes)}")
     _check_settings(distribution, chosen, points=points, point_hash=point_hash)
     settings = Settings(points, point_hash, weighted=any(server.weight != 1 for server in servers))
     members = _members(servers, live, label or chosen.label, server_order or chosen.order, parse_hosts(hosts))
@@ -123,14 +126,14 @@ def build(
 
 def _look_up(kind: str, name: str, table: Mapping[str, T]) -> T:
     if name not in table:
-        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(table)}")
+        raise ValueError(f"unknown {kind} {name!r}: expected one of {', '.join(table)}")
     return table[name]
 
 
 def _check_settings(distribution: str, chosen: Distribution, points: int, point_hash: str) -> None:
     for name, value in (("points", points), ("point_hash", point_hash)):
         if value and name not in chosen.settings:
-            raise ValueError(f"distribution {distribution} has no setting {name}")
+            raise ValueError(f"{name} cannot be used with distribution {distribution}")
     if points < 0:
         raise ValueError(f"points must be positive, not {points}")
     if point_hash:
@@ -138,19 +141,19 @@ def _check_settings(distribution: str, chosen: Distribution, points: int, point_
 
 
 def _members(servers: Sequence[Server], live: Collection[int] | None, label_format: str, order: str, hosts: Hosts) -> list[Member]:
-    """The servers that take part, as `Member`, in the order the distribution wants."""
+    """The live servers, in the order of the distribution."""
     _look_up("label", label_format, LABELS)
     sort_key = _look_up("server_order", order, _SORT_KEYS)
-    taking_part = [(i, server) for i, server in enumerate(servers) if live is None or i in live]
-    if not taking_part:
+    live_servers = [(index, server) for index, server in enumerate(servers) if live is None or index in live]
+    if not live_servers:
         raise ValueError("no server is live" if servers else "no servers")
-    members = [(server, Member(i, point_label(server, label_format, hosts), server.weight)) for i, server in taking_part]
+    members = [(server, Member(index, point_label(server, label_format, hosts), server.weight)) for index, server in live_servers]
     if sort_key:
         members.sort(key=lambda pair: sort_key(*pair))
     return [member for _, member in members]
 
 
-# twemproxy compares names by length first, so server2 stands before server10.
+#: `server_order` -> key for list.sort. twemproxy compares the lengths of names first: server2 comes before server10.
 _SORT_KEYS: dict[str, Callable[[Server, Member], Any] | None] = {
     "given": None,
     "name": lambda server, member: (len(member.label.encode()), member.label.encode()),
@@ -161,7 +164,7 @@ _SORT_KEYS: dict[str, Callable[[Server, Member], Any] | None] = {
 def _parse_tag(text: str | bytes) -> tuple[bytes, bytes] | None:
     tag = _as_bytes(text)
     if tag and len(tag) != 2:
-        raise ValueError(f"bad hash tag {tag.decode(errors='replace')!r}: expected two characters, like {{}}")
+        raise ValueError(f"bad hash tag {tag.decode(errors='replace')!r}: expected two characters, such as {{}}")
     return (tag[:1], tag[1:]) if tag else None
 
 

@@ -1,13 +1,13 @@
-"""Builders of the distributions: how many points each server gets, from which text, and in which order.
+"""The distributions of proxies and client libraries: how many points each server has on the ring, from which text, and in which order.
 
-Every builder takes ``(members, hash_key, settings)`` and returns an object of ``locators.py``:
+Each is a function of (members, hash_key, settings) that returns a Locator (locators.py):
 
-* ``members``: the live servers as `Member`, already in the order the program would put them;
-* ``hash_key``: the key hash, a function of ``hashes.py``;
-* ``settings``: a `Settings`.
+    members   the live servers, in the order in which the program places them
+    hash_key  the key hash: a function of hashes.py
+    settings  a Settings
 
-The number of points follows each program's own arithmetic, rounding included: 25 equal servers get 39 labels each
-from libmemcached, because 1/25 is a little too small in single precision.
+The number of points is computed as each program computes it, including rounding: of 25 equal servers, each has 39 labels in libmemcached
+instead of 40, because 1/25 is a little too small in single precision.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from gmproxy.placement import hashes, locators
 from gmproxy.placement.hashes import HASHES, md5_words
 from gmproxy.placement.locators import Buckets, Locator, Ring
 
-# Keeps a mistyped weight from eating the memory: a list of so many entries takes 32 MB.
+#: Maximum number of points, or entries of a list of servers: so a mistyped weight does not use all memory. As a list these take 32 MB.
 MAX_ENTRIES = 4_000_000
 
 
@@ -30,24 +30,24 @@ HashKey = Callable[[bytes], int]
 
 
 class Member(NamedTuple):
-    """A server that takes part: its index in the operator's list, the text of its points, its weight."""
+    """A live server."""
 
-    index: int  # type: ignore[assignment]  # hides tuple.index
-    label: str
+    index: int  # type: ignore[assignment]  # in the operator's list; hides tuple.index
+    label: str  # the text from which its points are computed (labels.py)
     weight: float
 
 
 class Settings(NamedTuple):
-    """The settings of a distribution beyond the key hash; empty means the program's own choice."""
+    """The settings of a distribution, other than the key hash; "" or 0: as in the program."""
 
     points: int = 0
     point_hash: str = ""
-    weighted: bool = False  # not a choice: some server, live or not, has a weight other than 1
+    weighted: bool = False  # computed: a server, live or not, has a weight other than 1
 
 
 Members = Sequence[Member]
 
-#: The points of a label.
+#: A function that computes the points of a label.
 Words = Callable[[bytes], Sequence[int]]
 
 
@@ -75,9 +75,9 @@ def random_owner(members: Members, hash_key: HashKey, settings: Settings) -> Loc
 
 
 def perl_fast(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
-    """Cache::Memcached::Fast without ketama: fractional weights share the range 0..0xffffffff.
+    """Cache::Memcached::Fast without ketama: servers have parts of the range 0..0xffffffff in proportion to their weights.
 
-    The boundaries shrink with each server added and are cut to whole numbers each time.
+    The parts of the earlier servers become smaller with each server that is added, and their boundaries are cut to whole numbers each time.
     """
     boundaries: list[int] = []
     total = 0.0
@@ -87,17 +87,17 @@ def perl_fast(members: Members, hash_key: HashKey, settings: Settings) -> Locato
         boundaries.append(0xFFFFFFFF)
     count = trunc(total + 0.5)
     if count < 1:
-        raise ValueError("the weights are too small: together they must be at least 0.5")
+        raise ValueError("the weights are too small: their sum must be at least 0.5")
     _check_entries(count)
     shares = Ring(boundaries, [member.index for member in members], hash_key)
     return Buckets([shares.at(trunc(b / total * 0xFFFFFFFF + 0.5) + 1) for b in range(count)], hash_key)
 
 
 def _weighted(members: Members) -> list[int]:
-    """Each server as often as its weight says, in order."""
+    """The index of each server, in order, repeated as many times as its weight."""
     for member in members:
         if member.weight != int(member.weight):
-            raise ValueError(f"weight {member.weight} of server {member.label!r} must be a whole number here")
+            raise ValueError(f"weight {member.weight} of server {member.label!r} must be a whole number with this distribution")
     _check_entries(sum(member.weight for member in members))
     return [member.index for member in members for _ in range(int(member.weight))]
 
@@ -106,21 +106,21 @@ def _weighted(members: Members) -> list[int]:
 
 
 def continuum(members: Members, labels_each: Sequence[int], words: Words, separator: str = "-") -> tuple[list[int], list[int]]:
-    """Points and, beside them, their owners: ``words(label)`` for each of a server's ``LABEL-0``, ``LABEL-1``, ..."""
+    """(points, their owners): those of `words` for LABEL-0, LABEL-1, ... of each server, as many labels as `labels_each` has for it."""
     points: list[int] = []
     owners: list[int] = []
     _check_entries(sum(labels_each))
     for member, count in zip(members, labels_each):
         prefix = (member.label + separator).encode()
         for number in range(count):
-            words_of_label = words(prefix + b"%d" % number)
-            points += words_of_label
-            owners += (member.index,) * len(words_of_label)
+            label_points = words(prefix + b"%d" % number)
+            points += label_points
+            owners += (member.index,) * len(label_points)
     return points, owners
 
 
 def single(hash_label: HashKey) -> Words:
-    """One point a label: the hash of the label."""
+    """One point for each label: its hash."""
     return lambda label: (hash_label(label),)
 
 
@@ -132,15 +132,16 @@ _float32 = Struct("<f")
 
 
 def f32(x: float) -> float:
-    """``x`` rounded to IEEE single precision."""
-    return _float32.unpack(_float32.pack(x))[0]
+    """`x` rounded to IEEE single precision."""
+    rounded: float = _float32.unpack(_float32.pack(x))[0]
+    return rounded
 
 
 def labels_f32(members: Members, average: int) -> list[int]:
-    """Labels per server in proportion to its weight, ``average`` on average, in C's single precision.
+    """The number of labels of each server, in proportion to its weight and `average` on average, computed in C's single precision.
 
-    libmemcached and twemproxy write it as weight / total * 160 / 4 * n + 1e-10; 160 / 4 is exact, so it equals 40, and
-    1e-10 is lost in the cast to float.
+    libmemcached and twemproxy compute weight / total * 160 / 4 * n + 1e-10, of which 160 / 4 is exactly 40, and 1e-10 is lost in the
+    conversion to float.
     """
     total = f32(sum(member.weight for member in members))
     return [floor(f32(f32(f32(f32(m.weight) / total) * average) * len(members))) for m in members]
@@ -162,7 +163,7 @@ def ketama_unweighted(members: Members, hash_key: HashKey, settings: Settings) -
 
 
 def libmemcached_consistent(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
-    # libmemcached turns to weighted points as soon as it sees a weight above 1, and stays there.
+    # libmemcached uses weights as soon as a server with a weight above 1 is added, and from then on.
     return (ketama if settings.weighted else ketama_unweighted)(members, hash_key, settings)
 
 
@@ -179,7 +180,7 @@ def magent_ketama(members: Members, hash_key: HashKey, settings: Settings, mask:
 
 
 def magent_ketama_06(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
-    # 0.6 keeps the hash in a char: every point lies above it, and the owner of the lowest point gets nearly all keys.
+    # 0.6 keeps the hash in a char: all points are above it, so the owner of the lowest point has nearly all keys.
     return magent_ketama(members, hash_key, settings, mask=0xFF)
 
 
@@ -194,7 +195,7 @@ def php_memcache_consistent(members: Members, hash_key: HashKey, settings: Setti
 
 
 def perl_fast_ketama(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
-    """Cache::Memcached::Fast with ketama_points: each point is the CRC of the label and of the point before it."""
+    """Cache::Memcached::Fast with ketama_points: each point is the CRC-32 of the label and the previous point."""
     labels_each = [trunc((settings.points or 150) * member.weight + 0.5) for member in members]
     _check_entries(sum(labels_each))
     points: list[int] = []
@@ -214,13 +215,13 @@ def dalli(members: Members, hash_key: HashKey, settings: Settings) -> Locator:
 
 
 def _sha1_head(label: bytes) -> Sequence[int]:
-    """The first eight hexadecimal digits of SHA-1 as the one point of a label."""
+    """One point for each label: the first 32 bits of its SHA-1."""
     return (int.from_bytes(sha1(label).digest()[:4], "big"),)
 
 
 def hashring(members: Members, hash_key: HashKey, settings: Settings, words_each: int = 4) -> Locator:
     digest_words = hashes.sha1_words if hash_key is HASHES["sha1"] else md5_words
-    # hashring multiplies in this order, in doubles: 7 or 14 equal servers get 39 labels.
+    # hashring multiplies in this order, in doubles: of 7 or 14 equal servers, each has 39 labels.
     total = sum(member.weight for member in members)
     average = settings.points or 40
     labels_each = [floor(member.weight / total * average * len(members)) for member in members]
@@ -238,7 +239,7 @@ def spymemcached_ketama(members: Members, hash_key: HashKey, settings: Settings)
         points, owners = continuum(members, equal(members, 40), md5_words)
     else:
         points, owners = continuum(members, equal(members, 160), single(hash_key))
-    # It keeps its points in a map, where a later one replaces an equal one; our ring prefers the first.
+    # In its map of points, a later one replaces an equal one; in a Ring the first is used.
     return Ring(points[::-1], owners[::-1], hash_key)
 
 
@@ -256,40 +257,40 @@ def rendezvous_quoted(members: Members, hash_key: HashKey, settings: Settings) -
 
 def _check_entries(count: float) -> None:
     if count > MAX_ENTRIES:
-        raise ValueError(f"the weights add up to {count} entries, more than {MAX_ENTRIES}: use smaller weights")
+        raise ValueError(f"the weights need {count} entries, more than the maximum of {MAX_ENTRIES}: use smaller weights")
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
 class Distribution(NamedTuple):
-    """One way to place keys.  Every field that has a default keeps it where it does not matter."""
+    """A way to place keys."""
 
-    sentence: str
-    build: Callable[..., Locator]
-    hash: str  # the key hash where none is asked for
-    label: str = "short"  # format of the point labels, see labels.py
-    order: str = "given"  # "given", "name" (twemproxy) or "host" (libmemcached's OPT_SORT_HOSTS)
-    settings: tuple[str, ...] = ()  # its other settings: fields of `Settings`
-    hashes: tuple[str, ...] = ()  # the only key hashes that make sense; empty = any
+    description: str
+    build: Callable[..., Locator]  # the function above
+    hash: str  # default key hash
+    label: str = "short"  # default format of the labels (labels.py)
+    order: str = "given"  # default server_order: "given", "name" (twemproxy) or "host" (libmemcached's OPT_SORT_HOSTS)
+    settings: tuple[str, ...] = ()  # names of the fields of Settings that it uses
+    hashes: tuple[str, ...] = ()  # the only key hashes with which it can be used; (): any
 
 
 DISTRIBUTIONS = {
-    "magent": Distribution("magent 0.6 without -k: hash modulo the servers, weights repeat a server", buckets, "djb"),
+    "magent": Distribution("magent 0.6 without -k: hash modulo the number of servers, each repeated by its weight", buckets, "djb"),
     "magent-ketama": Distribution(
-        "what magent -k was meant to be and its forks are: 500 labels a server, all 32 bits of MD5",
+        "magent forks in which -k works: 500 labels per server, all 32 bits of the hash",
         magent_ketama,
         "md5",
         label="dash",
     ),
     "magent-ketama-0.6": Distribution(
-        "magent 0.6 -k to the letter: 8 bits of the hash count, one server gets nearly all keys",
+        "magent 0.6 with -k: 8 bits of the hash are used, one server has nearly all keys",
         magent_ketama_06,
         "md5",
         label="dash",
     ),
     "ketama": Distribution(
-        "twemproxy's ketama: servers sorted by name, 40 labels x 4 MD5 points each, by weight",
+        "twemproxy's ketama: servers sorted by name, 40 labels of 4 MD5 points per server, weighted",
         ketama,
         "fnv1a_64",
         label="twemproxy",
@@ -304,58 +305,60 @@ DISTRIBUTIONS = {
     ),
     "random": Distribution("twemproxy's random: any server, whatever the key", random_owner, "fnv1a_64"),
     "modulo": Distribution("hash modulo the number of servers in the order given, weights ignored", modulo, "crc32"),
-    "buckets": Distribution("as modulo, but a server counts as often as its weight", buckets, "crc32"),
+    "buckets": Distribution("as modulo, with each server repeated by its weight", buckets, "crc32"),
     "buckets-absolute": Distribution(
-        "as buckets, but a negative remainder loses its sign (com.danga 1.6 and later)", buckets_absolute, "java_signed"
+        "as buckets, but the sign of a negative remainder is dropped (com.danga 1.6 and later)", buckets_absolute, "java_signed"
     ),
     "buckets-folded": Distribution(
-        "as buckets, over bits 16..30 of the hash, where 0 counts as 1 (PECL memcache)", buckets_folded, "crc32a"
+        "as buckets, by bits 16 to 30 of the hash, of which 0 becomes 1 (PECL memcache)", buckets_folded, "crc32a"
     ),
     "libmemcached-consistent": Distribution(
-        "libmemcached's CONSISTENT or KETAMA: unweighted, but weighted as soon as one weight is above 1",
+        "libmemcached's CONSISTENT or KETAMA: weighted if any weight is above 1",
         libmemcached_consistent,
         "one_at_a_time",
         settings=("point_hash",),
     ),
     "libmemcached-ketama": Distribution(
-        "libmemcached's KETAMA: 100 points a server by the key hash, weights ignored",
+        "libmemcached's KETAMA: 100 points per server by the key hash, weights ignored",
         ketama_unweighted,
         "one_at_a_time",
         settings=("point_hash",),
     ),
     "libmemcached-ketama-weighted": Distribution(
-        "libmemcached's KETAMA_WEIGHTED or LIBKETAMA_COMPATIBLE: 40 labels x 4 MD5 points, by weight", ketama, "md5"
+        "libmemcached's KETAMA_WEIGHTED or LIBKETAMA_COMPATIBLE: 40 labels of 4 MD5 points per server, weighted", ketama, "md5"
     ),
     "libketama": Distribution(
-        "the original ketama library: as libmemcached's weighted one, the port always in the label",
+        "the original ketama library: as libmemcached-ketama-weighted, but the label always has the port",
         libketama,
         "md5",
         label="full",
     ),
     "php-memcache-consistent": Distribution(
-        "PECL memcache's consistent strategy: 1024 slots over a ring of 160 points a server and unit of weight",
+        "PECL memcache's consistent strategy: 1024 slots on a ring of 160 points per server and unit of weight",
         php_memcache_consistent,
         "crc32a",
         label="full",
     ),
-    "perl-fast": Distribution("Cache::Memcached::Fast without ketama: fractional weights", perl_fast, "crc32"),
+    "perl-fast": Distribution("Cache::Memcached::Fast without ketama_points: weights may be fractions", perl_fast, "crc32"),
     "perl-fast-ketama": Distribution(
-        "Cache::Memcached::Fast with ketama_points (`points`, 150): a chain of CRC-32",
+        "Cache::Memcached::Fast with ketama_points (`points`, default 150): each point is computed from the previous one by CRC-32",
         perl_fast_ketama,
         "crc32a",
         label="zero",
         settings=("points",),
     ),
-    "dalli": Distribution("dalli: 160 SHA-1 points a server, the last point at or below the hash", dalli, "crc32a", label="full"),
+    "dalli": Distribution(
+        "dalli: 160 SHA-1 points per server; a key belongs to the last point at or below its hash", dalli, "crc32a", label="full"
+    ),
     "hashring": Distribution(
-        "npm hashring under memcached: 40 (`points`) labels x 4 points of MD5 or SHA-1",
+        "npm memcached with hashring: labels (`points`, default 40) of 4 MD5 or SHA-1 points",
         hashring,
         "md5",
         settings=("points",),
         hashes=("md5", "sha1"),
     ),
     "hash_ring": Distribution(
-        "npm hashring with compatibility hash_ring: 3 points a label, the port always in it",
+        "npm memcached with compatibility hash_ring: 3 points per label, which always has the port",
         hash_ring,
         "md5",
         label="full",
@@ -363,26 +366,26 @@ DISTRIBUTIONS = {
         hashes=("md5", "sha1"),
     ),
     "spymemcached-ketama": Distribution(
-        "spymemcached's CONSISTENT locator: 160 points a server, weighted if a weight is not 1",
+        "spymemcached's CONSISTENT locator: 160 points per server, weighted if any weight is not 1",
         spymemcached_ketama,
         "md5",
         label="spymemcached",
     ),
     "whalin-consistent": Distribution(
-        "com.danga and com.whalin CONSISTENT_HASH: 40 labels x 4 MD5 points by weight in double precision",
+        "com.danga and com.whalin CONSISTENT_HASH: 40 labels of 4 MD5 points per server, weighted in double precision",
         whalin_consistent,
         "md5",
         label="full",
     ),
     "rendezvous": Distribution(
-        "pymemcache's HashClient: the server whose MurmurHash3 of `server-key` is highest",
+        "pymemcache's HashClient: the server with the highest MurmurHash3 of `server-key`",
         rendezvous,
         "murmur3_32",
         label="full",
         hashes=("murmur3_32",),
     ),
     "rendezvous-quoted": Distribution(
-        "the same for an application that passes keys as bytes, which pymemcache hashes as b'key'",
+        "pymemcache's HashClient with keys that the application passes as bytes, which it hashes as b'key'",
         rendezvous_quoted,
         "murmur3_32",
         label="full",

@@ -1,6 +1,6 @@
 cimport cython
 
-# The names of constants above 2^31: Cython takes such literals for Python objects.
+# Constants above 2^31, which are Python objects for Cython where they are literals.
 cdef unsigned int M32, _BEEF
 
 @cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar, mask=cython.uint)

@@ -1,43 +1,47 @@
-"""Key hashes: ``key: bytes -> int``, one function per program's idea of a hash.
+"""Key hashes of proxies and client libraries: functions of a key (bytes) that return an integer.
 
-The results are unsigned 32-bit integers unless a function says otherwise.  They are bug for bug those of the
-programs named, for their stored keys would be lost otherwise.  Two quirks run through the C programs:
+The result is an unsigned number of 32 bits unless the function says otherwise. It is that of the named program, including its bugs: otherwise the
+keys stored by it would not be found. The C programs have two peculiarities:
 
-* a byte is a *signed* char: 0x80..0xff are sign-extended before use (``byte |= -256``);
-* the 64-bit FNV hashes are cut to 32 bits.  The low half of a product depends on the low halves alone, and of the
-  64-bit prime 0x100000001b3 the low half is 0x1b3, so 32-bit arithmetic gives the same result.
+* a byte is a *signed* char: 0x80..0xff are sign-extended before use (`byte |= -256`);
+* the 64-bit FNV hashes are cut to 32 bits. The low half of a product depends on the low halves alone, and the low half of the 64-bit prime
+  0x100000001b3 is 0x1b3, so arithmetic of 32 bits has the same result.
 
-The hashes of Java and JavaScript are in ``hashes_utf16.py``, MurmurHash3 in ``murmur3.py``.
+The hashes of Java and JavaScript are in hashes_utf16.py, MurmurHash3 is in murmur3.py.
 """
 
 from collections.abc import Callable
 from hashlib import sha1
 from struct import Struct
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from gmproxy.placement import hashes_utf16, murmur3
 
-try:
-    # Python's own MD5 costs half of OpenSSL's on a short key and is there on FIPS machines as well.
-    from _md5 import md5
-except ImportError:
+if TYPE_CHECKING:
     from hashlib import md5
+else:
+    try:
+        # Python's own MD5 takes half the time of OpenSSL's for a short key, and is also there if OpenSSL is in FIPS mode.
+        from _md5 import md5
+    except ImportError:
+        from hashlib import md5
 
-# Constants above 2**31 have names, so that the compiled build can keep them in C: as literals they would be objects.
+# Constants above 2**31 have names, so that they are C integers in the compiled build, where literals would be Python objects.
 M32 = 0xFFFFFFFF
 _BEEF = 0xDEADBEEF
 
-_four_words = Struct("<4I").unpack
-_four_words_of_five = Struct("<4I4x").unpack
+_four_words: Callable[[bytes], tuple[int, ...]] = Struct("<4I").unpack
+_four_words_of_five: Callable[[bytes], tuple[int, ...]] = Struct("<4I4x").unpack
 
 
 def md5_words(data: bytes) -> tuple[int, ...]:
-    """MD5 as four little-endian 32-bit words: the points one ketama label contributes."""
+    """MD5 as four little-endian words of 32 bits: the points of a ketama label."""
     return _four_words(md5(data).digest())
 
 
 def sha1_words(data: bytes) -> tuple[int, ...]:
-    """The first four little-endian 32-bit words of SHA-1; the fifth is never used."""
+    """The first four of the five little-endian words of 32 bits of SHA-1."""
     return _four_words_of_five(sha1(data).digest())
 
 
@@ -47,7 +51,7 @@ def md5_hash(key: bytes) -> int:
 
 
 def md5_byte(key: bytes) -> int:
-    """First byte of MD5 only: what magent 0.6 -k keeps of it."""
+    """First byte of MD5, 8 bits: magent 0.6 -k."""
     return md5(key).digest()[0]
 
 
@@ -81,7 +85,7 @@ _CRC16 = _crc16_table()
 
 
 def crc16(key: bytes) -> int:
-    """CRC-16 CCITT whose register is never cut to 16 bits, so old bytes stay in the upper half."""
+    """twemproxy's CRC-16 CCITT. The register is not cut to 16 bits, so the upper half of the result depends on earlier bytes."""
     c = 0
     for byte in key:
         c = ((c << 8) ^ _CRC16[((c >> 8) ^ byte) & 0xFF]) & M32
@@ -93,9 +97,8 @@ def one_at_a_time(key: bytes) -> int:
     return _one_at_a_time(key, len(key))
 
 
-# These take a key as text[:length]: the compiled build hashes it where it stands in a client's line. (To iterate over the slice
-# would make it an object.) There a byte is signed to begin with, and a `mask` that stands in the function costs nothing: with M32 each
-# byte took a fifth longer.
+# The functions with `text` and `length` hash text[:length]. In the compiled build `text` is a pointer into the client's line, so no object is made
+# for the key, and its bytes are signed. A loop has a local `mask` since a global M32 takes a fifth longer for each byte.
 
 
 def _one_at_a_time(text: bytes, length: int) -> int:
@@ -155,12 +158,12 @@ def fnv1a_64(key: bytes) -> int:
 
 
 def _word(text: bytes, at: int) -> int:
-    """The little-endian word of 32 bits there."""
+    """The little-endian word of 32 bits at offset `at`."""
     return text[at] | text[at + 1] << 8 | text[at + 2] << 16 | text[at + 3] << 24
 
 
 def _last_word(text: bytes, at: int, length: int) -> int:
-    """The last, shorter word, with zeros behind it; 0 if there is none."""
+    """The bytes from offset `at` to before `length`, at most 4, as a little-endian word filled up with zeros."""
     word = 0
     for place in range(at, length):
         word |= text[place] << 8 * (place - at)
@@ -200,7 +203,7 @@ def _hsieh(text: bytes, length: int) -> int:
 
 
 def hsieh(key: bytes) -> int:
-    """Paul Hsieh's SuperFastHash, start 0; of a tail of three bytes the last is signed."""
+    """Paul Hsieh's SuperFastHash, initial value 0; if three bytes are left after the whole words, the last is signed."""
     return _hsieh(key, len(key))
 
 
@@ -230,7 +233,7 @@ def _jenkins(text: bytes, length: int) -> int:
     a = b = c = (_BEEF + 13 + length) & M32
     if length == 0:
         return c
-    # The last block, perhaps shorter, takes the final mix instead of the usual one.
+    # The last block, which may be shorter, is mixed in another way.
     last = (length - 1) // 12 * 12
     for at in range(0, last, 12):
         a = (a + _word(text, at)) & M32
@@ -266,7 +269,7 @@ def jenkins(key: bytes) -> int:
 
 
 def djb(key: bytes) -> int:
-    """magent: h * 33 + signed byte from 5381, 31 bits."""
+    """magent: h * 33 + signed byte, initial value 5381, 31 bits."""
     return _djb(key, len(key))
 
 
@@ -280,7 +283,7 @@ def _djb(text: bytes, length: int) -> int:
     return h
 
 
-# Name -> function.  The first twelve are twemproxy's, under twemproxy's names.
+#: Name of a key hash -> function. The first twelve have twemproxy's names.
 HASHES: dict[str, Callable[[bytes], int]] = {
     "one_at_a_time": one_at_a_time,
     "md5": md5_hash,
@@ -312,7 +315,8 @@ HASHES: dict[str, Callable[[bytes], int]] = {
 
 
 class QuickHash:
-    """One of the hashes above whose result is an unsigned number of 32 bits. The compiled build takes it as one of C's."""
+    """One of the hashes above whose result is an unsigned number of 32 bits, for Locators: in the compiled build its key and result are C
+    values."""
 
     __slots__ = ()
 
@@ -322,7 +326,7 @@ class QuickHash:
 
 
 class QuickFunction(QuickHash):
-    """A hash whose function takes the key as an object."""
+    """A hash whose function needs the key as an object."""
 
     __slots__ = ("hash_key",)
 
@@ -386,9 +390,10 @@ class QuickDjb(QuickHash):
         return _djb(text, length)
 
 
-#: Hashes whose results are signed, or without a bound.
+#: Names of the hashes whose results can be negative or have more than 32 bits.
 _WIDE = ("java_signed", "whalin_old", "whalin_old_64", "nodeproxy")
 
+#: Function of a key hash -> its QuickHash.
 _QUICK: dict[Callable[[bytes], int], QuickHash] = {
     hash_key: QuickFunction(hash_key) for name, hash_key in HASHES.items() if name not in _WIDE
 } | {
@@ -405,5 +410,5 @@ _QUICK: dict[Callable[[bytes], int], QuickHash] = {
 
 
 def quick_hash(hash_key: Callable[[bytes], int]) -> QuickHash | None:
-    """The QuickHash for a function of this module, or None if there is none."""
+    """The QuickHash of a function in HASHES, or None if there is none."""
     return _QUICK.get(hash_key)

@@ -1,6 +1,6 @@
 cimport cython
 
-# Constants above 2^31: Cython takes such literals for Python objects.
+# A constant above 2^31, which is a Python object for Cython where it is a literal.
 cdef unsigned int M32
 
 @cython.locals(h=cython.uint, unit=cython.uint)

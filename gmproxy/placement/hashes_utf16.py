@@ -1,18 +1,17 @@
-"""Key hashes of programs that hash characters and not bytes, Java's and JavaScript's: ``key: bytes -> int``.
+"""Key hashes of libraries in Java and JavaScript, which hash characters instead of bytes: functions of a key (bytes) that return an integer.
 
-They see UTF-16 code units, and on the wire there is UTF-8, so a key is decoded first.  See ``hashes.py``, which has the
-table of all hashes.
+A character is a UTF-16 code unit there, and a key is UTF-8 when it is sent, so it is decoded first. hashes.py has the table of all hashes.
 """
 
 from collections.abc import Sequence
 from struct import unpack
 
-# Has a name so that the compiled build can keep it in C: as a literal it would be an object.
+# Has a name so that it is a C integer in the compiled build, where the literal would be a Python object.
 M32 = 0xFFFFFFFF
 
 
 def utf16_units(key: bytes) -> Sequence[int]:
-    """The UTF-16 code units of a UTF-8 key, as Java and JavaScript see it; bad bytes become U+FFFD."""
+    """The UTF-16 code units of a key in UTF-8; bad bytes become U+FFFD."""
     if key.isascii():
         return key
     text = key.decode("utf-8", "replace").encode("utf-16-le")
@@ -27,22 +26,22 @@ def _java_polynomial(key: bytes, base: int) -> int:
 
 
 def java(key: bytes) -> int:
-    """Java String.hashCode taken as unsigned: spymemcached's NATIVE_HASH."""
+    """Java's String.hashCode as an unsigned number: spymemcached's NATIVE_HASH."""
     return _java_polynomial(key, 31)
 
 
 def java_signed(key: bytes) -> int:
-    """Java String.hashCode as Java prints it: signed 32 bits."""
+    """Java's String.hashCode: a signed number of 32 bits."""
     return (_java_polynomial(key, 31) ^ 0x80000000) - 0x80000000
 
 
 def whalin_old(key: bytes) -> int:
-    """OLD_COMPAT_HASH of com.danga 1.x: h * 33 + unit from 0, signed 32 bits."""
+    """OLD_COMPAT_HASH of com.danga 1.x: h * 33 + unit, initial value 0, a signed number of 32 bits."""
     return (_java_polynomial(key, 33) ^ 0x80000000) - 0x80000000
 
 
 def whalin_old_64(key: bytes) -> int:
-    """OLD_COMPAT_HASH of com.danga 2.0 and later: the same in signed 64 bits."""
+    """OLD_COMPAT_HASH of com.danga 2.0 and later: the same with a signed number of 64 bits."""
     h = 0
     for unit in utf16_units(key):
         h = (h * 33 + unit) & 0xFFFFFFFFFFFFFFFF
@@ -62,29 +61,29 @@ def _spy_fnv1a(key: bytes, h: int, prime: int) -> int:
 
 
 def spy_fnv1_32(key: bytes) -> int:
-    """spymemcached's FNV1_32_HASH: over UTF-16 units; differs from fnv1_32 on non-ASCII keys only."""
+    """spymemcached's FNV1_32_HASH, which differs from fnv1_32 for keys that are not ASCII only."""
     return _spy_fnv1(key, 0x811C9DC5, 0x01000193)
 
 
 def spy_fnv1a_32(key: bytes) -> int:
-    """spymemcached's FNV1A_32_HASH: over UTF-16 units."""
+    """spymemcached's FNV1A_32_HASH."""
     return _spy_fnv1a(key, 0x811C9DC5, 0x01000193)
 
 
 def spy_fnv1_64(key: bytes) -> int:
-    """spymemcached's FNV1_64_HASH: over UTF-16 units, lower half."""
+    """Lower half of spymemcached's FNV1_64_HASH."""
     return _spy_fnv1(key, 0x84222325, 0x1B3)
 
 
 def spy_fnv1a_64(key: bytes) -> int:
-    """spymemcached's FNV1A_64_HASH: over UTF-16 units, lower half."""
+    """Lower half of spymemcached's FNV1A_64_HASH."""
     return _spy_fnv1a(key, 0x84222325, 0x1B3)
 
 
 def nodeproxy(key: bytes) -> int:
-    """nodeproxy's broken hashCode, in doubles: negative values grow without bound and lose digits.
+    """nodeproxy's variant of String.hashCode, computed in doubles: negative values grow without limit and lose digits.
 
-    Result: any integer.  A long key can reach -Infinity, on which nodeproxy dies; here it counts as 0.
+    Returns any integer. For a long key the value can be -Infinity, at which nodeproxy crashes; here the result is 0.
     """
     h = 0.0
     for unit in utf16_units(key):

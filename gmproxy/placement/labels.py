@@ -1,7 +1,7 @@
-"""Point labels: the text by which a client library knows a server when it places it on its ring.
+"""Labels of servers: the text that a client library hashes to place a server on its hash ring.
 
-A label format is a name in `LABELS`.  A server that was given a name is known by that name in every format, so an
-operator can keep the old text whatever the address is now.
+A label format is a name in `LABELS`. In every format, the label of a server that has a name is this name: so the address of a server can
+change without moving keys.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from gmproxy.placement.server_spec import DEFAULT_PORT, Server
 
-#: {host name: address}
+#: {host name: IP address}
 Hosts = Mapping[str, str]
 
 
@@ -26,7 +26,7 @@ def _shorten(host: str, port: int) -> str:
 
 
 def _twemproxy(server: Server, hosts: Hosts) -> str:
-    # nutcracker cuts "path:weight" behind the colon.
+    # The label of twemproxy is "path:weight" cut after the colon.
     return f"{server.host}:" if server.unix_path else _short(server, hosts)
 
 
@@ -47,7 +47,7 @@ def _spymemcached(server: Server, hosts: Hosts) -> str:
         return _full(server, hosts)
     if server.host not in hosts:
         raise ValueError(
-            f"server {server.label!r}: spymemcached hashes the address of a host name too; give it as hosts: {server.host}=ADDRESS"
+            f"server {server.label!r}: spymemcached also hashes the address of a host name: set hosts to {server.host}=ADDRESS"
         )
     return f"{server.host}/{hosts[server.host]}:{server.port}"
 
@@ -67,28 +67,28 @@ def _is_address(host: str) -> bool:
     return True
 
 
-# Name -> (sentence, function of a Server and of the known host names {name: address}).
+#: Name of a label format -> (description, function that returns the label of a Server).
 LABELS = {
     "full": ("host:port", _full),
     "short": ("host:port, but host alone on port 11211 (libmemcached)", _short),
-    "twemproxy": ("as short; a unix socket is path and colon", _twemproxy),
+    "twemproxy": ("as short, but path and colon for a unix socket", _twemproxy),
     "dash": ("host-port (magent)", _dash),
     "slash": ("/host:port (libmemcached's KETAMA_SPY)", _slash),
     "zero": ("host, a zero byte, port (Cache::Memcached::Fast)", _zero),
     "spymemcached": ("address:port, or name/address:port for a host name", _spymemcached),
-    "spymemcached-short": ("as short, with the host name an address resolves back to", _spymemcached_short),
+    "spymemcached-short": ("as short, with the host name to which the address resolves", _spymemcached_short),
 }
 
 
 def point_label(server: Server, label_format: str, hosts: Hosts) -> str:
-    """The label of ``server`` in the format of that name; ``hosts`` maps host names to addresses."""
+    """The label of `server` in `label_format`, a name in LABELS. Raises ValueError if the format needs an address that `hosts` lacks."""
     if server.name:
         return server.name
     return LABELS[label_format][1](server, hosts)
 
 
 def parse_hosts(text: str) -> dict[str, str]:
-    """``name=address, name=address`` as a dict; ValueError quotes an item that is not of this form."""
+    """{host name: address} from `name=address, name=address`. Raises ValueError, which quotes an item that is not of this form."""
     hosts = {}
     for item in filter(None, (item.strip() for item in text.replace(";", ",").split(","))):
         name, _, address = (part.strip() for part in item.partition("="))

@@ -1,4 +1,4 @@
-# What `hash_key` returns stays an object: some of the hashes are signed, and one has no bound.
+# What `hash_key` returns is an object: some hashes are signed, and the values of one are unlimited.
 
 cimport cython
 from gmproxy.placement.hashes cimport QuickHash
@@ -27,7 +27,7 @@ cdef class Buckets(Locator):
 
     @cython.locals(quick=QuickHash)
     cdef Py_ssize_t locate_in(self, const unsigned char *text, Py_ssize_t length) except -1
-    cdef Py_ssize_t _locate_slowly(self, bytes key) except -1
+    cdef Py_ssize_t _locate_object(self, bytes key) except -1
 
 
 cdef class AbsoluteBuckets(Buckets):

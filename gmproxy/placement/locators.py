@@ -1,8 +1,6 @@
-"""Distributions: which server a key belongs to.
+"""From a key to the index of its server: what is done for each request of what distributions.py has computed.
 
-Each class is built once from plain lists and answers ``locate(key: bytes) -> int``, an index into the servers in the
-order the operator gave them.  ``owners`` always holds such indexes.  Who builds which one, with which points, is in
-``distributions.py``; this file is the request path and stays small.
+An *owner* is an index into the servers, in the operator's order.
 """
 
 from array import array
@@ -14,27 +12,27 @@ from random import random
 from gmproxy.placement.hashes import djb, quick_hash
 from gmproxy.placement.murmur3 import finish, mix_words, scrambled_tail, scrambled_words
 
-#: Of the hashes that the positions on most rings are.
+#: Bits of the points on most rings, and of the hashes that are looked up there.
 HASH_BITS = 32
 TOP = 2**HASH_BITS - 1
 
 
 class Locator:
-    """Which server a key belongs to. May be called from a loop callback or a greenlet."""
+    """Which server has a key."""
 
     __slots__ = ()
 
     def locate(self, key: bytes) -> int:
-        """Index into the servers, in the order the operator gave them."""
+        """The owner of `key`."""
         return self.locate_in(key, len(key))
 
     def locate_in(self, text: bytes, length: int) -> int:
-        """As `locate`, for the key text[:length]: in the compiled build wherever it stands in memory."""
+        """The owner of the key text[:length]; in the compiled build `text` is a pointer."""
         raise NotImplementedError
 
 
 class HashTagLocator(Locator):
-    """Only a part of the key decides: ``part(key) -> bytes`` takes away a prefix or finds a hash tag."""
+    """Locates part(key), the key without a prefix or what the hash tag encloses, by the Locator `inner`."""
 
     __slots__ = ("inner", "part")
 
@@ -47,7 +45,7 @@ class HashTagLocator(Locator):
 
 
 class SingleServer(Locator):
-    """One server takes everything; no program hashes then."""
+    """One server has all keys, and nothing is hashed."""
 
     __slots__ = ("owner",)
 
@@ -59,9 +57,9 @@ class SingleServer(Locator):
 
 
 class Buckets(Locator):
-    """Hash modulo the number of buckets; a bucket is an owner.
+    """The owner is owners[hash modulo their number].
 
-    For a negative hash the remainder is the floored one, 0..n-1: what programs do that add n to a negative remainder.
+    The remainder of a negative hash is 0 or above, as in programs that add the divisor to a negative remainder.
     """
 
     __slots__ = ("owners", "count", "hash_key", "quick")
@@ -75,16 +73,16 @@ class Buckets(Locator):
     def locate_in(self, text: bytes, length: int) -> int:
         quick = self.quick
         if quick is None:
-            return self._locate_slowly(text[:length])
+            return self._locate_object(text[:length])
         return self.owners[quick.hash_bytes(text, length) % self.count]
 
-    def _locate_slowly(self, key: bytes) -> int:
-        """Apart from the quick way, which would have to make room for the objects that this one needs."""
+    def _locate_object(self, key: bytes) -> int:
+        """Apart from `locate_in`, since a C function that also handles objects is slower even where there are none."""
         return self.owners[self.hash_key(key) % self.count]
 
 
 class AbsoluteBuckets(Buckets):
-    """A negative remainder is negated instead: com.danga and com.whalin from 1.6 on."""
+    """As Buckets, but the sign of a negative remainder is dropped: com.danga and com.whalin from 1.6 on."""
 
     __slots__ = ()
 
@@ -93,7 +91,7 @@ class AbsoluteBuckets(Buckets):
 
 
 class FoldedBuckets(Buckets):
-    """Only bits 16..30 of the hash count, and 0 becomes 1: PECL memcache, python-memcached up to 1.59."""
+    """As Buckets, by bits 16 to 30 of the hash, of which 0 becomes 1: PECL memcache, python-memcached up to 1.59."""
 
     __slots__ = ()
 
@@ -118,20 +116,21 @@ class RandomOwner(Locator):
 
 
 class Ring(Locator):
-    """A circle of points; a hash belongs to the first point at or above it, past the end to the first of all.
+    """A hash ring: a key belongs to the first point at or above its hash, or, if there is none, to the lowest point.
 
-    ``points`` come in any order, ``owners`` beside them.  Of equal points the one given first wins.
+    points  in any order; if two are equal, the earlier one is used
+    owners  one for each point
     """
 
     __slots__ = ("points", "owners", "hash_key", "quick", "_steps", "_places", "_shift", "_owners")
 
     def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: Callable[[bytes], int]) -> None:
         if not points:
-            raise ValueError("the weights are too small: no server gets a point on the ring")
+            raise ValueError("the weights are too small: no server has a point on the hash ring")
         order = sorted(range(len(points)), key=points.__getitem__)
         self.points = [points[i] for i in order]
         self.owners = [owners[i] for i in order]
-        # The owner of what lies past the end, so that a look-up needs no test.
+        # For hashes above the last point, so that a look-up needs no test.
         self.owners.append(self.owners[0])
         self.hash_key = hash_key
         self.quick = quick_hash(hash_key) if 0 <= self.points[0] and self.points[-1] <= TOP else None
@@ -139,25 +138,25 @@ class Ring(Locator):
             self._divide()
 
     def _divide(self) -> None:
-        """Cut the circle into equal parts, about two to a point, and note how many points lie below each: most look-ups are done then."""
+        """Divide the ring into equal parts, at least two for each point, and note how many points are below each: most look-ups need no more."""
         bits = min(len(self.points).bit_length() + 1, HASH_BITS)
         self._shift = HASH_BITS - bits
         counts = [0] * ((1 << bits) + 1)
         for point in self.points:
             counts[(point >> self._shift) + 1] += 1
         self._places = array("i", accumulate(counts))
-        self._steps = array("q", [*self.points, TOP + 2])  # the last is above whatever is looked for
+        self._steps = array("q", [*self.points, TOP + 2])  # the last is above all hashes
         self._owners = array("i", self.owners)
 
     def _below(self, h: int) -> int:
-        """How many points lie below ``h``, for 0 <= h <= TOP + 1."""
+        """The number of points below `h`, for 0 <= h <= TOP + 1."""
         at = self._places[h >> self._shift]
         while self._steps[at] < h:
             at += 1
         return at
 
     def at(self, h: int) -> int:
-        """Owner of the position ``h``."""
+        """Owner of the position `h`."""
         return self.owners[bisect_left(self.points, h)]
 
     def locate_in(self, text: bytes, length: int) -> int:
@@ -167,7 +166,7 @@ class Ring(Locator):
 
 
 class RingBelow(Ring):
-    """A hash belongs to the last point at or below it, before the first to the last of all: dalli."""
+    """A hash ring on which a key belongs to the last point at or below its hash, or, if there is none, to the highest point: dalli."""
 
     __slots__ = ()
 
@@ -187,7 +186,7 @@ class RingBelow(Ring):
 
 
 class MagentRing(Ring):
-    """magent's ketama: ``mask`` keeps the part of the hash it looks at, and 0 falls back to its plain modulo."""
+    """magent's ketama: of a hash the bits in `mask` are used, and if they are 0, the key is placed by Buckets(buckets) with the hash djb."""
 
     __slots__ = ("mask", "buckets")
 
@@ -206,19 +205,18 @@ class MagentRing(Ring):
 
 
 class Rendezvous(Locator):
-    """Every server scores the key and the highest score wins: pymemcache, with MurmurHash3 of ``label-key``.
+    """The owner is the server with the highest score, the MurmurHash3 of `label-key`; of equal scores, that of the greater label: pymemcache.
 
-    A score is taken over *characters*, each cut to its low 8 bits, not over UTF-8.  ``labels`` are texts; of equal
-    scores the greater label wins.  ``quote_key`` hashes the key as Python prints it, ``b'key'``, which is what happens
-    to keys that the application passes as bytes.
+    Characters are hashed, of each its low 8 bits, instead of UTF-8. With `quote_key` the key is hashed as Python prints it, `b'key'`, as
+    pymemcache does with a key that the application passes as bytes.
     """
 
     __slots__ = ("groups", "owners", "quote_key")
 
     def __init__(self, labels: Sequence[str], owners: Sequence[int], quote_key: bool) -> None:
         self.quote_key = quote_key
-        # The whole words of "label-" are stirred in once.  The rest, up to three characters, joins each key; servers
-        # with the same rest, mostly all of them, share the scrambled words of rest and key.
+        # The whole words of "label-" are mixed in here, once. The rest, up to three characters, is hashed with each key; servers
+        # with the same rest, which are often all, share the scrambled words of rest and key.
         groups: dict[bytes, list[tuple[int, int, int]]] = {}
         ranked = sorted(zip(labels, owners))
         for rank, (label, _) in enumerate(ranked):
@@ -250,5 +248,5 @@ class Rendezvous(Locator):
 
 
 def low_bytes(text: str) -> bytes:
-    """The characters of ``text`` cut to their low 8 bits."""
+    """The low 8 bits of each character of `text`."""
     return bytes([ord(character) & 0xFF for character in text])

@@ -1,6 +1,6 @@
 cimport cython
 
-# The names of constants above 2^31: Cython takes such literals for Python objects.
+# Constants above 2^31, which are Python objects for Cython where they are literals.
 cdef unsigned int M32, _BEEF, _MIX_1, _MIX_2, _END_1, _END_2
 
 @cython.locals(k=cython.uint)

@@ -1,6 +1,6 @@
-"""MurmurHash3 x86_32, in steps: `rendezvous` shares the first ones between servers.
+"""MurmurHash3 x86_32 in three steps, of which Rendezvous (locators.py) does the first once for several servers.
 
-As in ``hashes.py``, constants above 2**31 have names, so that the compiled build can keep them in C.
+Constants above 2**31 have names for the same reason as in hashes.py.
 """
 
 from struct import unpack
@@ -14,7 +14,7 @@ _END_2 = 0xC2B2AE35
 
 
 def scrambled_words(data: bytes) -> list[int]:
-    """Step 1: the whole 4-byte words of ``data``, scrambled; needs no state."""
+    """Step 1: the whole words of 4 bytes of `data`, each scrambled; they do not depend on each other."""
     words = []
     for k in unpack("<%dI" % (len(data) >> 2), data[: len(data) & ~3]):
         k = (k * _MIX_1) & M32
@@ -23,13 +23,13 @@ def scrambled_words(data: bytes) -> list[int]:
 
 
 def scrambled_tail(data: bytes) -> int:
-    """Step 1 for what is left behind the whole words; 0 if nothing is."""
+    """Step 1 for the 1 to 3 bytes after the whole words; 0 if there are none."""
     k = (int.from_bytes(data[len(data) & ~3 :], "little") * _MIX_1) & M32
     return (((k << 15) | (k >> 17)) * 0x1B873593) & M32
 
 
 def mix_words(h: int, words: list[int]) -> int:
-    """Step 2: mix scrambled words into the state ``h``, the seed to begin with."""
+    """Step 2: the state after the scrambled `words` are mixed into the state `h`, at first the seed."""
     for k in words:
         h ^= k
         h = ((h << 13) | (h >> 19)) & M32
@@ -38,7 +38,7 @@ def mix_words(h: int, words: list[int]) -> int:
 
 
 def finish(h: int, tail: int, length: int) -> int:
-    """Step 3: the hash, from the state, the scrambled tail and the length of the whole text in bytes."""
+    """Step 3: the hash. `h`: the state; `tail`: from `scrambled_tail`; `length`: of the whole text, in bytes."""
     h ^= tail ^ length
     h = ((h ^ (h >> 16)) * _END_1) & M32
     h = ((h ^ (h >> 13)) * _END_2) & M32
@@ -50,10 +50,10 @@ def _murmur3(key: bytes, seed: int) -> int:
 
 
 def libmemcached(key: bytes) -> int:
-    """MurmurHash3 x86_32, seed 0xdeadbeef * length: libmemcached's."""
+    """libmemcached: MurmurHash3 x86_32, seed 0xdeadbeef * length."""
     return _murmur3(key, (_BEEF * len(key)) & M32)
 
 
 def seed_0(key: bytes) -> int:
-    """MurmurHash3 x86_32, seed 0: pymemcache's."""
+    """pymemcache: MurmurHash3 x86_32, seed 0."""
     return _murmur3(key, 0)

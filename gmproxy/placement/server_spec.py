@@ -1,12 +1,12 @@
-"""Server strings: what an operator writes after ``-s``, ``-b`` or in a pool.
+"""Servers as an operator writes them: after `-s` and `-b`, and in a pool.
 
     host                     port 11211
     host:port[:weight][ name]
     [v6]:port[:weight][ name]
-    unix:/path[:weight][ name]      a plain /path is accepted too, as in nutcracker.yml
+    unix:/path[:weight][ name]      without `unix:`, too, as in nutcracker.yml
 
-Lists are split by comma or semicolon.  Nothing is resolved here: host names and paths stay exactly as they were
-given, because several client libraries hash that very text (see ``labels.py``).
+Lists are separated by commas or semicolons. Host names are not resolved here, and hosts and paths stay exactly as they were written,
+because several client libraries hash this text (labels.py).
 """
 
 import re
@@ -24,10 +24,12 @@ _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One memcached as the operator named it.
+    """A memcached server as the operator wrote it.
 
-    ``port`` is 0 for a unix socket, whose path is in ``unix_path`` and in ``host``.  ``name``, when given, is the
-    server's identity on a hash ring, so that an address can change and the keys stay.
+    host, unix_path  for a unix socket, both are its path; else `unix_path` is None
+    port             0 for a unix socket
+    weight           above 0; whole numbers are ints
+    name             the text that is hashed in place of the address, so that keys keep their server when its address changes; None if unset
     """
 
     host: str
@@ -38,7 +40,7 @@ class Server:
 
     @property
     def label(self) -> str:
-        """Canonical address for logs and statistics: ``host:port``, ``[v6]:port`` or ``unix:/path``."""
+        """The address for logs and statistics: `host:port`, `[v6]:port` or `unix:/path`."""
         if self.unix_path is not None:
             return f"unix:{self.unix_path}"
         if ":" in self.host:
@@ -50,9 +52,9 @@ class Server:
 
 
 def parse_servers(text: str, default_weight: int | float = 1) -> list[Server]:
-    """Return the list of `Server` in ``text``, in the order written.
+    """The servers in `text`, in its order. A server without a weight has `default_weight`.
 
-    Raises ValueError that quotes the faulty item and says what was expected.
+    Raises ValueError, which quotes the bad item and says what was expected.
     """
     return [_parse_server(item.strip(), default_weight) for item in re.split("[,;]", text)]
 
@@ -77,7 +79,7 @@ def _parse_server(item: str, default_weight: int | float) -> Server:
 
 
 def _split_name(item: str) -> tuple[str, str | None]:
-    """The name is the one word after the address, if there is a blank at all."""
+    """(address, name or None) of an item that is not empty."""
     address, *names = item.split()
     if len(names) > 1:
         raise _bad(item, "a name is one word")
@@ -89,6 +91,7 @@ def _split_name(item: str) -> tuple[str, str | None]:
 
 
 def _split_bracket(item: str, address: str) -> tuple[str, str]:
+    """(host without brackets, rest) of `[v6]:rest`; the rest is "" if there is no port."""
     host, bracket, rest = address[1:].partition("]")
     if not bracket:
         raise _bad(item, "the closing bracket is missing")
@@ -102,6 +105,7 @@ def _split_bracket(item: str, address: str) -> tuple[str, str]:
 
 
 def _split_host(item: str, address: str) -> tuple[str, str]:
+    """(host, rest) of `host:rest`; the rest is "" if there is no port."""
     if "]" in address:
         raise _bad(item, "the opening bracket is missing")
     if "::" in address or address.count(":") > 2:
@@ -116,17 +120,17 @@ def _split_host(item: str, address: str) -> tuple[str, str]:
     try:
         host.encode("idna")
     except UnicodeError:
-        raise _bad(item, f"{host!r} cannot be a host name") from None
+        raise _bad(item, f"{host!r} is not a valid host name") from None
     return host, _without_colon(item, colon + rest)
 
 
 def is_bad_address(host: str) -> bool:
-    """True if `host` can only be meant as an IPv4 or IPv6 address, and is none."""
+    """True if `host` has the form of an IPv4 or IPv6 address but is not a valid one."""
     try:
         if ":" in host:
             IPv6Address(host)
         elif re.fullmatch("[0-9.]+", host):
-            socket.inet_aton(host)  # also 127.1, which the C library takes
+            socket.inet_aton(host)  # accepts 127.1, too, as the C library does
     except (ValueError, OSError):
         return True
     return False
@@ -141,7 +145,7 @@ def _without_colon(item: str, rest: str) -> str:
 def _parse_unix(item: str, path: str, name: str | None, default_weight: int | float) -> Server:
     weight = default_weight
     head, colon, tail = path.rpartition(":")
-    # A path may hold colons of its own: only a number after the last one is a weight.
+    # A path may contain colons: only a number after the last one is a weight.
     if colon and re.fullmatch(r"-?[0-9.]*", tail):
         path, weight = head, _parse_weight(item, tail)
     if not path.startswith("/") or path == "/":
@@ -150,11 +154,11 @@ def _parse_unix(item: str, path: str, name: str | None, default_weight: int | fl
 
 
 def _parse_port(item: str, text: str) -> int:
-    # int() alone would also take "+1", "1_0" and digits of other scripts.
+    # int() alone accepts "+1", "1_0" and digits of other scripts, too.
     if not re.fullmatch("[0-9]+", text):
         raise _bad(item, f"port {text!r} is not a number")
     if len(text) > len(str(MAX_PORT)) or not 1 <= int(text) <= MAX_PORT:
-        raise _bad(item, f"port {text} is not within 1..{MAX_PORT}")
+        raise _bad(item, f"port {text} is not a number from 1 to {MAX_PORT}")
     return int(text)
 
 

@@ -188,7 +188,7 @@ def test_a_service_that_was_named_is_asked(route, monkeypatch, tmp_path):
         (TWO, "no key given"),
         ((*TWO, "--profile", "perl", "key"), "'perl' is unknown: it must be one of magent, "),
         (("-s", "a:b", "key"), "port 'b' is not a number"),
-        (("-s", "cache1,cache2", "--profile", "spymemcached-ketama", "key"), "hosts: cache1=ADDRESS"),
+        (("-s", "cache1,cache2", "--profile", "spymemcached-ketama", "key"), "set hosts to cache1=ADDRESS"),
         (("--pools", "/no/such/file.yml", "key"), "cannot read /no/such/file.yml: No such file or directory"),
         (("-c", "/no/such/file.conf", "key"), "/no/such/file.conf"),
         ((*TWO, "--nonsense", "key"), "--nonsense"),

@@ -132,7 +132,7 @@ def test_help_fits_80_columns(option):
         (("-s",), "-s"),
         (("-s", ""), "empty server"),
         (("-s", "a:b"), "port 'b' is not a number"),
-        (("-s", "a:70000"), "port 70000 is not within"),
+        (("-s", "a:70000"), "port 70000 is not a number from 1 to 65535"),
         (("-s", "a:1,,b:1"), "empty server"),
         (("-s", "::1:11211"), "an IPv6 address needs brackets"),
         (("-s", "unix:relative"), "absolute path"),

@@ -231,7 +231,7 @@ def test_a_file_that_is_no_text(tmp_path):
         (["-s", "a:1", "-l", "127.0.0.1, ::x"], "-l/--listen: '::x' is not an address"),
         (["-s", "a:1", "--admin", "1.2.3.400:80"], "--admin: '1.2.3.400:80' is not like"),
         (["-s", "a:1", "--hash-tag", "x"], "not two characters"),
-        (["-s", "a:1", "--distribution", "magent", "--points", "5"], "has no setting points"),
+        (["-s", "a:1", "--distribution", "magent", "--points", "5"], "points cannot be used with distribution magent"),
     ],
 )
 def test_a_mistake_on_the_command_line(arguments, told):

@@ -77,7 +77,7 @@ def many_buckets(name):
 
 
 def test_a_ring_needs_points():
-    with pytest.raises(ValueError, match="no server gets a point"):
+    with pytest.raises(ValueError, match="no server has a point"):
         ring.Ring([], [], number)
 
 
