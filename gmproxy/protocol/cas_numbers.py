@@ -1,9 +1,11 @@
-"""Which server gave an item its cas number: a primary's numbers are handed on as they are, those of its backup are marked.
+"""Cas numbers of backups are marked, so that they cannot be mistaken for those of their primaries.
 
-Each memcached counts its cas numbers by itself, so a number of the primary may be that of another value on the backup. A `cas` with it
-would overwrite a change that its client has not seen. So a number that a backup gave has the mark BACKUP_SET in its bits 56 to 62, where no
-server's own numbers reach; and a number that is sent to a backup must have that mark, which is taken off. A number without it is replaced
-by one that no item has: the answer is then the backup's own EXISTS, EX, NOT_FOUND or NF.
+Each memcached counts its cas numbers by itself, so on the backup, a number of the primary may belong to another value. A `cas` with it
+would overwrite a write that its client has not seen. So a number from a backup has the mark BACKUP_SET in its bits 56 to 62 when a client
+receives it: the numbers of servers do not become that large. A number that a client sends is sent to a backup without its mark, if it has this
+mark. Any other is replaced by a number that no item has, so the backup replies EXISTS, EX, NOT_FOUND or NF.
+
+A *set* is 0 for the primaries, or BACKUP_SET for the backups.
 """
 
 from gmproxy.protocol.meta_header import replace_cas
@@ -13,7 +15,7 @@ from gmproxy.protocol.value_blocks import values_in
 SHIFT = 56
 MARKS = 0x7F << SHIFT
 
-#: The mark of the numbers that backups give.
+#: The mark of the cas numbers of backups.
 BACKUP_SET = 1
 
 #: No item ever gets this number.
@@ -21,7 +23,7 @@ UNMATCHED = 2**64 - 1
 
 
 def mark(request: Request, of_set: int) -> None:
-    """Mark the cas numbers in the reply of `request` as those of the set `of_set`, if it asked for any."""
+    """Mark the cas numbers in the reply to `request`, if there are any, as those of the set `of_set`."""
     command = request.command
     if command.name in (b"gets", b"gats"):
         reply = _mark_values(request.reply, of_set)
@@ -31,7 +33,7 @@ def mark(request: Request, of_set: int) -> None:
         return
     if reply is not request.reply:
         request.reply = reply
-        request.has_value_offsets = False  # the values are in other places now
+        request.has_value_offsets = False  # the offsets of the values have changed
 
 
 def _mark_values(reply: bytes, of_set: int) -> bytes:
@@ -53,8 +55,8 @@ def _marked(number: int, of_set: int) -> int:
 
 
 def line_for(request: Request, of_set: int) -> bytes:
-    """The line of `request`, a change on the condition of a cas number, as the set `of_set` gets it: with its own number, or with one that
-    matches nothing."""
+    """What a server of the set `of_set` is sent for `request`, a write that compares cas numbers: the line with the cas number of this set, or with
+    one that no item has."""
     head, end, block = request.line.partition(b"\r\n")
     words = head.split(b" ")
     if request.command.name == b"cas":

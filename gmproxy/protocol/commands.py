@@ -1,8 +1,9 @@
-"""The commands of the memcached protocol, and what the proxy has to know of each: is it a read or a write, may it be repeated, how is it answered."""
+"""The commands of the memcached protocol, with what parsers and routes need to know of each: whether it is a read or a write, whether it may be
+repeated, and which replies it has."""
 
 _STORED = frozenset((b"STORED\r\n", b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n"))
 
-#: By the name of a meta command, else by the kind of the command: `valid_replies`.
+#: Name of a meta command, or kind of any other command -> `valid_replies`.
 _VALID_REPLIES = {
     b"mg": frozenset((b"HD", b"VA", b"EN")),
     b"ms": frozenset((b"HD", b"NS", b"EX", b"NF")),
@@ -17,31 +18,31 @@ _VALID_REPLIES = {
 }
 
 
-#: Name of a command -> its number, given in the order in which they appear.
+#: Name of a command -> its number, in the order of the constructor calls below.
 _NUMBERS: dict[bytes, int] = {}
 
 
 class Command:
-    """What the proxy has to know of one command.
+    """A command of the text protocol. gat, and mg with a T, are both reads and writes.
 
-    name         as it stands on the wire
-    prefix       the same and a blank
-    number       its place in what is counted by command, see COMMANDS
-    kind         how its words are read: the name of a method of the parser
-    min_args     number of words that memcached wants, the command itself included; what it does not know at the end, it ignores
-    has_data_block  True for set, add, replace, append and prepend: key, flags, exptime, length, and a data block
+    name         as in a command line
+    prefix       the name and a blank
+    number       index of the command in COMMAND_NAMES, and in the counters by command
+    kind         how its words are parsed: the parser has a method of this name, with an underscore before it, unless it is parsed elsewhere
+    min_args     minimum number of words in the line, including the name; like memcached, parsers ignore superfluous ones
+    has_data_block  True for set, add, replace, append and prepend: `key flags exptime bytes` and a data block (cas has another word)
     returns_values  True: the reply is VALUE blocks and END
-    is_meta      True: the reply is that of a meta command; neither: one line
-    is_read      True: it asks for the item, so its reply is a hit or a miss, and another server may be asked instead
-    is_write     True: it changes the item, so the backup receives it, too
-    reads_old_value  True: what it does depends on what the server has
-    overwrites   True: it changes the item, whatever the server has
-    conditional  True: the backup receives it once the primary's result is known, since its own could be another
-    idempotent   True: to send it to the same server twice does no harm, the reply included
-    valid_replies  the lines it may be answered with, besides error lines and, for incr and decr, a number; for a meta command the
-                 words with which its reply may begin
-    success_prefixes  how the reply begins if a conditional write was made (a tuple)
-    miss_reply   what says "not found" where that is an honest answer to a read that failed; else None
+    is_meta      True: a meta command; the reply of a command that is neither is one line
+    is_read      True: the reply is a hit or a miss, and if the server fails, another server may reply
+    is_write     True: the backup must receive it, too
+    reads_old_value  True: what it does depends on the item that the server has
+    overwrites   True: a write, but not a read, that does the same whatever item the server has
+    conditional  True: a write that the primary may refuse, so the backup receives its result instead of a copy of it
+    idempotent   True: it may be sent to the same server again, since neither the item nor the reply would differ
+    valid_replies  the reply lines of its protocol, CRLF included, other than error lines and the number in the reply to incr and decr; for a meta
+                 command the codes of two letters with which a reply begins
+    success_prefixes  how the reply to a conditional write that was done begins (a tuple, for bytes.startswith)
+    miss_reply   the reply for a miss, where a read that failed may be replied to as a miss (the setting on_get_error); else None
     """
 
     __slots__ = ("name", "prefix", "number", "kind", "min_args", "has_data_block", "returns_values", "is_meta", "is_read", "is_write",
@@ -118,7 +119,7 @@ META_SET = COMMANDS[b"ms"]
 META_DELETE = COMMANDS[b"md"]
 META_COUNT = COMMANDS[b"ma"]
 
-#: What a meta command becomes by its flags. A get that may win the right to recache is not to be repeated: the second reply
+#: Meta commands with flags that change what they are. An mg that may win the right to recache is not idempotent: the reply to the second
 #: would be that another client has won.
 META_TOUCH = Command(b"mg", "meta", 2, is_read=True, is_write=True, idempotent=True)
 META_WIN = Command(b"mg", "meta", 2, is_read=True)
@@ -128,10 +129,10 @@ META_SET_IF = Command(b"ms", "meta_set", 2, is_write=True, conditional=True)
 META_DELETE_IF = Command(b"md", "meta", 2, is_write=True, conditional=True)
 META_COUNT_IF = Command(b"ma", "meta", 2, is_write=True, conditional=True)
 
-#: A login with a wrong password. The `line` of its Request is the refusal, which the client gets after a delay (client/context.py).
+#: A login with a wrong password. The `line` of its Request is the reply, which the client receives after a delay (client/context.py).
 WRONG_PASSWORD = Command(b"set", "wrong_password", 0)
 
-#: A login with a right one. The `line` of its Request is the answer.
+#: A login with the correct password. The `line` of its Request is the reply.
 LOGIN = Command(b"set", "login", 0)
 
 #: The name of each command, by its number.

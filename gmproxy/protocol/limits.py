@@ -1,62 +1,62 @@
-"""Bounds of the memcached protocol, with what memcached itself uses."""
+"""Limits of the memcached protocol. In brackets: the name or value in memcached. Sizes are in bytes."""
 
 import re
 
-#: memcached: KEY_MAX_LENGTH.
+#: Length of a key (KEY_MAX_LENGTH).
 MAX_KEY = 250
 
-#: What cannot stand in a key of the text protocol; a carriage return could be taken for part of a line end.
+#: A byte that a key of the text protocol cannot contain. memcached accepts a carriage return, but before a line feed it would end the line.
 NOT_TEXT = re.compile(rb"[\0\n\r ]")
 
-#: A command line without its end after this many bytes is given up, unless it is a long get (memcached: 2048).
+#: An incomplete command line, unless it is a get or gets: after more bytes the client is closed (2048).
 MAX_UNFINISHED_LINE = 2048
 
-#: A complete command line that is no get. memcached reads 16 KiB at first and gives up a line that does not fit.
+#: A complete command line, unless it is a get or gets (16 KiB, the size of the first read).
 MAX_LINE = 16 * 1024
 
-#: A get of many keys. memcached has no bound here; ours allows some 200,000 keys.
+#: The command line of a get or gets: room for some 200,000 keys (unlimited).
 MAX_GET_LINE = 4 * 1024 * 1024
 
-#: memcached: MFLAG_MAX_OPT_LENGTH, which counts one more; the words of a meta command.
+#: Words in the line of a meta command (MFLAG_MAX_OPT_LENGTH, which is one more).
 MAX_META_WORDS = 19
 
-#: An ms has one word less: while a server is ejected, a T may be added (routing/stand_in.py), and a line with too many words would leave the server
-#: out of step, since memcached 1.6.18 then takes the data block for commands.
+#: The same for ms, to which a T may be added while a server is ejected (routing/stand_in.py). memcached 1.6.18 refuses a line with too many words
+#: without its data block, which it then parses as commands.
 MAX_META_SET_WORDS = MAX_META_WORDS - 1
 
-#: memcached: MFLAG_MAX_OPAQUE_LENGTH; the letter O included.
+#: An opaque, including the letter O (MFLAG_MAX_OPAQUE_LENGTH).
 MAX_OPAQUE = 32
 
-#: Bytes in the flags of a meta command, so that its line is never longer than what memcached reads in pieces (2048).
+#: All flags of a meta command, so that its line is shorter than the 2048 bytes that memcached accepts in several pieces.
 MAX_META_FLAGS = 1600
 
-#: Quiet gets of the binary protocol that are asked for together.
+#: Number of quiet gets of the binary protocol that are joined to one request.
 MAX_QUIET_GETS = 500
 
-#: A user name and password with what is around them, and the line before them (memcached: 2048 for the line).
+#: A user name and password, including what separates them, and the command line before them (2048 for the line).
 MAX_LOGIN = 2048
 
-#: A data block may be announced with at most this length (memcached: INT_MAX - 2).
+#: The length of a data block in a command line, above which the line itself is refused (INT_MAX - 2).
 MAX_ANNOUNCED_LENGTH = 2**31 - 3
 
-#: Items larger than this are refused (memcached -I: 1 MiB, which there includes the key and a header).
+#: A value (-I: 1 MiB, which in memcached includes the key and a header).
 DEFAULT_MAX_ITEM_SIZE = 1024 * 1024
 
-#: memcached: REALTIME_MAXDELTA. A life of more seconds is taken for a date.
+#: Seconds: a larger exptime is a date in unix time (REALTIME_MAXDELTA).
 LONGEST_RELATIVE_LIFE = 30 * 86400
 
-#: The last date, in unix time, that a life can be written as.
+#: The last date, in unix time, that an exptime can be.
 LAST_DATE = 2**31 - 1
 
-#: A line that a server answers; memcached's own longest is far below.
+#: A reply line of a server; those of memcached are much shorter.
 MAX_REPLY_LINE = 8192
 
-#: The values of one retrieval. Beyond it the client gets an error, as from a memcached without memory for the answer.
+#: The reply to one request. For a longer one the client receives the error line of a memcached that lacks memory for it.
 MAX_REPLY = 256 * 1024 * 1024
 
-#: Bytes that may wait for all clients of the service, of requests half sent and of answers not taken. Beyond it, a client that adds to
+#: Bytes held for all clients of the service: incomplete requests, and replies that they have not received yet. Above it, a client that adds to
 #: them is closed.
 MAX_HELD = 1024 * 1024 * 1024
 
-#: Of these, for one client: the largest answer that there may be (MAX_REPLY), or the many answers of one batch.
+#: The same for one client: the longest reply (MAX_REPLY), or several replies of one batch.
 MAX_HELD_BY_ONE = 256 * 1024 * 1024

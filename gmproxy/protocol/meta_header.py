@@ -1,7 +1,9 @@
-"""The first line of the complete reply to a meta command. Where the reply ends, and that its numbers are numbers, has been checked when it
-was received (text/responses.py).
+"""The first line of a complete reply to a meta command. The reply parser (text/responses.py) has checked its numbers and where it ends.
 
-    VA <length> <flags> CRLF <data> CRLF        HD <flags> CRLF and the like
+    VA <length> <flags> CRLF <data> CRLF
+    HD <flags> CRLF
+
+The other codes are as HD.
 """
 
 from collections.abc import Callable
@@ -10,17 +12,17 @@ CRLF = b"\r\n"
 
 
 class MetaHeader:
-    """What `parse` has found; any number of replies after one another.
+    """The header of the reply that `parse` parsed last.
 
     code        VA, HD, EN, NF, NS, EX, or the first word of another line
-    flags       of the reply, each with its letter (a list of bytes)
+    flags       of the reply, each with its letter: [b"c12", ...]
     data_start  offset of the data; the length of the reply if it has none
     """
 
     __slots__ = ("code", "flags", "data_start")
 
     def parse(self, reply: bytes) -> None:
-        """Parse a whole `reply`. Raises ValueError if it has no line end."""
+        """Parse a complete `reply`. Raises ValueError if it has no line end."""
         header_end = reply.index(CRLF)
         words = reply[:header_end].split(b" ")
         self.code = words[0]
@@ -28,7 +30,7 @@ class MetaHeader:
         self.data_start = header_end + 2
 
     def number(self, letter: bytes, default: int) -> int:
-        """The number behind the flag `letter`, of its first 20 digits; `default` if there is no such flag, or no number."""
+        """The number behind the letter of a flag, as from `number_of`; `default` if the reply does not have this flag."""
         for flag in self.flags:
             if flag[:1] == letter:
                 return number_of(flag[1:], default)
@@ -36,13 +38,13 @@ class MetaHeader:
 
 
 def number_of(word: bytes, default: int = 0) -> int:
-    """A number as servers write it, of its first 20 digits; `default` if it is none: what a server says must not stop us."""
+    """The number in the first 20 bytes of a `word` from a server; `default` if they are not digits: a bad server must not raise an exception."""
     digits = word[:20].strip()
     return int(digits) if digits.isdigit() else default
 
 
 def replace_cas(reply: bytes, number_for: Callable[[int], int]) -> bytes:
-    """The whole `reply` to a meta command, with number_for(number) in place of its cas number."""
+    """The complete `reply` to a meta command, with number_for(number) in place of its cas number."""
     header_end = reply.index(CRLF)
     words = reply[:header_end].split(b" ")
     for at, word in enumerate(words):

@@ -1,4 +1,7 @@
-"""What a backup is sent for a write, where that is not what the primary was sent, and what its reply means."""
+"""What a backup is sent for a write if it is not a copy of what the primary was sent, and what the reply of the backup means.
+
+A `(command, key, line)` is that of a Request.
+"""
 
 import time
 
@@ -11,15 +14,15 @@ from gmproxy.protocol.request import Request
 SET = COMMANDS[b"set"]
 TOUCH = COMMANDS[b"touch"]
 
-#: Flags of a conditional meta command that are not copied: what it compares, and what it wants returned.
+#: Flags of a conditional meta command that the backup is not sent: its condition, and what the reply is to contain.
 _CONDITION = (b"C", b"E", b"c", b"k", b"O", b"t", b"v")
 
-#: The modes of ms that add to what is there. After the others, and after an invalidating ms, the backup has simply the value.
+#: The modes of ms that append or prepend. After any other, the primary has the value of the ms: so the backup is sent a plain one.
 _ADDING_MODES = (b"MA", b"MP")
 
 
 def touch_command(request: Request, key: bytes) -> tuple[Command, bytes, bytes]:
-    """(command, key, line) of what a retrieval does to the life of `key`: the backup need not send the value for that."""
+    """(command, key, line) that sets the exptime of `key` as `request` does, a read that touches: the backup need not return the value."""
     if request.command.is_meta:
         words = request.line[:-2].split(b" ")
         flags = [word for word in words[2:] if word[:1] in (b"b", b"T")]
@@ -29,24 +32,23 @@ def touch_command(request: Request, key: bytes) -> tuple[Command, bytes, bytes]:
 
 
 def changes_value(request: Request) -> bool:
-    """True if the change `request` leaves another value than there was, or none. A retrieval only gives the item another life: it changes the
-    value if that life is over already."""
+    """True if the write `request` changes the value. A read that touches does so only if its exptime has already passed."""
     if not request.command.is_read:
         return True
     if request.command.is_meta:
-        lives = [word[1:] for word in request.line[:-2].split(b" ")[2:] if word[:1] == b"T"]
+        exptimes = [word[1:] for word in request.line[:-2].split(b" ")[2:] if word[:1] == b"T"]
     else:
-        lives = request.line.split(b" ", 2)[1:2]
-    return any(_is_over(life) for life in lives)
+        exptimes = request.line.split(b" ", 2)[1:2]
+    return any(_has_passed(exptime) for exptime in exptimes)
 
 
-def _is_over(word: bytes) -> bool:
-    life = c_number(word, -(2**63), 2**63 - 1)
-    return life is None or life < 0 or limits.LONGEST_RELATIVE_LIFE < life <= time.time()
+def _has_passed(word: bytes) -> bool:
+    exptime = c_number(word, -(2**63), 2**63 - 1)
+    return exptime is None or exptime < 0 or limits.LONGEST_RELATIVE_LIFE < exptime <= time.time()
 
 
 def unconditional_write(request: Request) -> tuple[Command, bytes, bytes]:
-    """(command, key, line) of a conditional write that the primary has made: the same, without the condition."""
+    """(command, key, line) of a conditional write that the primary has done: the same write without the condition."""
     head, _, block = request.line.partition(b"\r\n")
     words = head.split(b" ")
     if not request.command.is_meta:
@@ -58,24 +60,24 @@ def unconditional_write(request: Request) -> tuple[Command, bytes, bytes]:
     return COMMANDS[words[0]], request.key, b" ".join(words[:arguments] + flags) + b"\r\n" + block
 
 
-#: A backup whose answer begins so does not have the key: whatever the primary said, nothing old can be read there.
+#: How a reply of a backup begins that does not have the key: so it cannot return a stale value.
 _ABSENT = (b"NOT_FOUND", b"NOT_STORED", b"NF", b"NS")
 
-#: Changes that leave no other value on the backup than on the primary, whatever the two answered.
-_HARMLESS = frozenset((b"delete", b"md", b"touch"))
+#: Writes after which primary and backup cannot have different values of the key, whatever they replied.
+_WITHOUT_VALUE = frozenset((b"delete", b"md", b"touch"))
 
 
 def replies_differ(request: Request, copy: Request) -> bool:
-    """True if the two answers to a change and to its copy show that the backup has another value than the primary."""
-    if copy.command.name in _HARMLESS or copy.reply.startswith(_ABSENT):
+    """True if the replies to a write and to its copy show that the backup has another value than the primary."""
+    if copy.command.name in _WITHOUT_VALUE or copy.reply.startswith(_ABSENT):
         return False
     if request.command.conditional and not copy.command.reads_old_value:
         return not copy.reply.startswith(copy.command.success_prefixes)
-    return _essence(request.reply) != _essence(copy.reply) if request.command.is_meta else request.reply != copy.reply
+    return _result(request.reply) != _result(copy.reply) if request.command.is_meta else request.reply != copy.reply
 
 
-def _essence(reply: bytes) -> tuple[bytes, bytes]:
-    """The code of a meta reply, and its value, without what else the client asked for."""
+def _result(reply: bytes) -> tuple[bytes, bytes]:
+    """(code, value) of the reply to a meta command, without its flags."""
     header = MetaHeader()
     header.parse(reply)
     return header.code, reply[header.data_start :]

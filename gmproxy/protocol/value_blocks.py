@@ -1,7 +1,7 @@
-"""The values in a reply to get, taken apart and put together again in another order.
+"""The VALUE blocks of a reply to get, gets, gat or gats: separated, and joined in another order.
 
-This is for replies that were pieced together when servers failed or came back empty. The usual replies of several servers are merged
-by the offsets that the reply parser recorded (key_list.py).
+This is for replies with values of a failover or a fill. Other replies of several servers are merged by the offsets that the reply parser recorded
+(key_list.py).
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ END = b"END\r\n"
 
 
 def values_in(reply: bytes) -> Iterator[ValueHeader]:
-    """The header of each value in a complete `reply`, which is one object with other numbers each time; of an error line nothing."""
+    """The header of each value in a complete `reply`: the same object each time, with other numbers. Yields none for an error line."""
     header = ValueHeader()
     start = 0
     while header.parse_value(reply, start):
@@ -21,7 +21,7 @@ def values_in(reply: bytes) -> Iterator[ValueHeader]:
 
 
 def blocks_by_key(reply: bytes) -> dict[bytes, list[bytes]]:
-    """{key: its VALUE blocks, in order}; of an error line nothing."""
+    """{key: [VALUE block, ...]} of a complete `reply`; a key that was requested twice has two. Empty for an error line."""
     blocks: dict[bytes, list[bytes]] = {}
     start = 0
     for header in values_in(reply):
@@ -31,7 +31,7 @@ def blocks_by_key(reply: bytes) -> dict[bytes, list[bytes]]:
 
 
 def in_order(keys: Iterable[bytes], blocks: dict[bytes, list[bytes]]) -> bytes:
-    """The reply with these `blocks` (as from `blocks_by_key`, used up by this) in the order of `keys`."""
+    """The reply with `blocks`, from `blocks_by_key`, in the order of `keys`. Removes them from `blocks`."""
     ordered = [blocks[key].pop(0) for key in keys if blocks.get(key)]
     ordered.append(END)
     return b"".join(ordered)

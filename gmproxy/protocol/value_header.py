@@ -1,9 +1,9 @@
-"""The header of a value in the reply to get, gets, gat or gats. This alone decides what such a header may look like and where its value ends.
+"""The header of a value in the reply to get, gets, gat or gats. Only this module decides which headers are valid and where a value ends.
 
     VALUE <key> <flags> <length>[ <cas>] CRLF  <data> CRLF
 
-Flags and length have 32 bits, so at most 10 digits; a cas number has 64 bits, so at most 20. memcached never sends more digits, leading zeros
-included, and none is trusted.
+Flags and length have 32 bits, so at most 10 digits; a cas number has 64 bits, so at most 20. memcached never sends more digits, not even leading
+zeros: a header with more is invalid.
 """
 
 VALUE = b"VALUE "
@@ -11,28 +11,28 @@ VALUE = b"VALUE "
 MAX_NUMBER_DIGITS = 10
 MAX_CAS_DIGITS = 20
 
-#: A cas number of 20 digits may be above 64 bits, of which these are kept.
+#: The bits that are kept of a cas number of 20 digits, which can be above 64 bits.
 UINT64 = 2**64 - 1
 
 
 class ValueHeader:
-    """What `parse_after_key` or `parse_value` has found; any number of headers after one another.
+    """The header that `parse_after_key` or `parse_value` parsed last. It is undefined if they returned False.
 
-    flags, length, cas  the numbers; `cas` is 0 if there is none
+    flags, length, cas  the numbers; `length` is that of the data, in bytes; `cas` is 0 if there is none
     has_cas             True if there is a cas number
-    key_start, key_end  offsets of the key, after `parse_value`
+    key_start, key_end  offsets of the key and of the blank behind it; set by `parse_value` only
     data_start          offset of the data
-    end                 offset after the CRLF behind the data: there the next value, or END, begins
+    end                 offset after the CRLF behind the data, where the next value, or END, begins
     """
 
     __slots__ = ("flags", "length", "cas", "has_cas", "key_start", "key_end", "data_start", "end", "_number")
 
-    # The bytes are written as numbers, 32 for a blank and 48 to 57 for digits, since they are constants then in the compiled build, too. There
-    # `text` is a pointer, so that a header is parsed where it was received.
+    # Bytes are written as numbers, 32 for a blank, 48 to 57 for digits, 13 and 10 for CRLF: these are constants in the compiled build, too. There
+    # `text` is a pointer into the receive buffer, so nothing is copied.
 
     def parse_after_key(self, text: bytes, key_end: int, stop: int) -> bool:
-        """Parse what follows the key, ` flags length` or ` flags length cas` and CRLF, from offset `key_end` on. False if it is not that, or
-        does not end before `stop`; the data may do so or not."""
+        """Parse the rest of the header line, ` flags length[ cas]` and CRLF, from offset `key_end` on. Returns False if it is invalid or does not
+        end before offset `stop`. The data is not looked at, and need not have arrived."""
         at = self._parse_number(text, key_end, stop, MAX_NUMBER_DIGITS)
         if at < 0:
             return False
@@ -55,7 +55,7 @@ class ValueHeader:
         return True
 
     def _parse_number(self, text: bytes, at: int, stop: int, max_digits: int) -> int:
-        """The offset after the blank at offset `at` and the 1 to `max_digits` digits behind it, or -1. Their number is in `_number`."""
+        """Parse a blank at offset `at` and 1 to `max_digits` digits, of which `_number` is the number. Returns the offset behind them, or -1."""
         if at >= stop or text[at] != 32:
             return -1
         at += 1
@@ -70,7 +70,8 @@ class ValueHeader:
         return at if at > first else -1
 
     def parse_value(self, reply: bytes, start: int) -> bool:
-        """Parse the value that begins at offset `start` of `reply`, with its VALUE. False if none begins there, or `reply` ends before it."""
+        """Parse the header of the value that begins, with `VALUE `, at offset `start`. Returns False if there is none, or `reply` ends before its
+        data does."""
         if not reply.startswith(VALUE, start):
             return False
         self.key_start = start + 6
