@@ -69,7 +69,7 @@ class KeyListings:
         if self._options.disable_dumping:
             return dump.not_allowed
         if self._options.backend_protocol == "binary":
-            return b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % dump.name
+            return b"CLIENT_ERROR the binary protocol of the server does not support %b\r\n" % dump.name
         return BUSY if self._running >= MAX_LISTINGS else None
 
     def send_listing(self, dump: KeyDump, session: Any) -> bytes:

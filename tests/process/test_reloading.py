@@ -491,5 +491,5 @@ def test_servers_are_spoken_to_in_another_protocol(memcached, configured):
         talk.expect(b"mg k t\r\n", b"HD t-1\r\n")
         server.restart()
         talk.expect(b"get k\r\n", b"END\r\n")
-        talk.expect(b"mg k t\r\n", b"CLIENT_ERROR the server speaks binary, which has no flag t of mg\r\n")
+        talk.expect(b"mg k t\r\n", b"CLIENT_ERROR the binary protocol of the server does not support flag t of mg\r\n")
         talk.in_step()

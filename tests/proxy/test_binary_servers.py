@@ -205,7 +205,7 @@ def answer(name, status=0, said=b""):
     "script, detail",
     [
         ([answer("mechanisms", said=b"CRAM-MD5 GSSAPI")], "the server does not support SASL PLAIN, only b'CRAM-MD5 GSSAPI'"),
-        ([b"ERROR\r\n"], "no packet of the binary protocol: b'ERROR"),
+        ([b"ERROR\r\n"], "not a packet of the binary protocol: b'ERROR"),
         ([answer("mechanisms", said=bytes(2000))], "the server replied b"),
     ],
 )
@@ -229,7 +229,7 @@ def talk(memcached, proxy):
         talk.in_step()
 
 
-SAYS_NO = b"CLIENT_ERROR the server speaks binary, which has no "
+SAYS_NO = b"CLIENT_ERROR the binary protocol of the server does not support "
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_an_answer_to_something_else_ends_the_link(scripted, proxy):
     front = proxy("-s", server.address, *BINARY, *NEVER_EJECT, "--on-get-error", "error")
     with front.talk() as talk:
         talk.expect(GET, b"SERVER_ERROR protocol %b\r\n" % server.address.encode())
-    assert "an answer to packet 1, which is not expected" in front.log()
+    assert "reply with an unexpected opaque: 1" in front.log()
 
 
 def test_a_pool_of_nutcracker_yml_may_be_binary(memcached, proxy, tmp_path):

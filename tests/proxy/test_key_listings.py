@@ -135,8 +135,8 @@ def test_backups_are_not_listed(memcached, proxy):
         ),
         (
             ["--backend-protocol", "binary"],
-            [b"CLIENT_ERROR the server speaks binary, which has no lru_crawler\r\n"] * 2
-            + [b"CLIENT_ERROR the server speaks binary, which has no stats cachedump\r\n"],
+            [b"CLIENT_ERROR the binary protocol of the server does not support lru_crawler\r\n"] * 2
+            + [b"CLIENT_ERROR the binary protocol of the server does not support stats cachedump\r\n"],
         ),
     ],
 )

@@ -65,7 +65,7 @@ def parse_packets(data: bytes) -> list[ReplyPacket]:
     start = 0
     while len(data) > start:
         if data[start] != RESPONSE:
-            raise ValueError(f"no packet of the binary protocol: {data[start : start + 60]!r}")
+            raise ValueError(f"not a packet of the binary protocol: {data[start : start + 60]!r}")
         if len(data) - start < HEADER_SIZE:
             break
         _, _, key_length, extras_length, status, body_length, _, _ = HEADER.unpack_from(data, start)

@@ -78,7 +78,7 @@ class PendingValues(PendingReply):
 
     def on_packet(self, place: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
         if place < self._next:
-            raise BackendError(PROTOCOL, "an answer that had come before")
+            raise BackendError(PROTOCOL, "reply packet out of order")
         self._next = place + 1
         keys = self._request.keys
         is_last = self._next == self.count
@@ -206,7 +206,7 @@ class PendingNoop(PendingReply):
 def count_in(value: bytes) -> int:
     """The number that an incr or decr came to. Raises BackendError."""
     if len(value) != LONG_NUMBER.size:
-        raise BackendError(PROTOCOL, f"a count that is no number: {value[:60]!r}")
+        raise BackendError(PROTOCOL, f"counter that is not a number: {value[:60]!r}")
     return LONG_NUMBER.unpack(value)[0]
 
 

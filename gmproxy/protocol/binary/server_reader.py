@@ -83,11 +83,11 @@ class BinaryReplyParser(ReplyParser):
             header.parse(stream, start)
             place = (header.opaque - pending.first) % NUMBERS
             if place >= pending.count:
-                raise BackendError(PROTOCOL, f"an answer to packet {header.opaque}, which is not expected")
+                raise BackendError(PROTOCOL, f"reply with an unexpected opaque: {header.opaque}")
             value = body + header.extras_length + header.key_length
             after = body + header.body_length
             if value > after:
-                raise BackendError(PROTOCOL, f"a bad header {stream.cut(start, body)!r}")
+                raise BackendError(PROTOCOL, f"bad packet header: {stream.cut(start, body)!r}")
             if after > stream.end and header.body_length > limits.MAX_REPLY:
                 stream.need = 0
                 self._reply_has_begun = True
@@ -118,4 +118,4 @@ class BinaryReplyParser(ReplyParser):
         """A memcached that has no room for another connection says so in text."""
         text = self.stream.cut(self.stream.pos, self.stream.pos + 60)
         is_error_line(text)
-        return BackendError(PROTOCOL, f"no packet of the binary protocol: {text!r}")
+        return BackendError(PROTOCOL, f"not a packet of the binary protocol: {text!r}")

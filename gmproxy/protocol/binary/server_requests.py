@@ -162,11 +162,11 @@ def _encode_meta(request: Request, first: int, words: list[bytes], value: bytes)
 
 
 def _no_command(name: bytes) -> UnsupportedInBinary:
-    return UnsupportedInBinary(b"CLIENT_ERROR the server speaks binary, which has no %b\r\n" % name)
+    return UnsupportedInBinary(b"CLIENT_ERROR the binary protocol of the server does not support %b\r\n" % name)
 
 
 def _no_flag(name: bytes, letter: bytes) -> UnsupportedInBinary:
-    return UnsupportedInBinary(b"CLIENT_ERROR the server speaks binary, which has no flag %b of %b\r\n" % (letter, name))
+    return UnsupportedInBinary(b"CLIENT_ERROR the binary protocol of the server does not support flag %b of %b\r\n" % (letter, name))
 
 
 def _meta_get(arguments: dict[bytes, bytes]) -> tuple[int, bytes, int]:

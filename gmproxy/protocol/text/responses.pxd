@@ -7,9 +7,9 @@ from gmproxy.protocol.value_header cimport ValueHeader
 
 
 cdef bytes VALUE, END, CRLF
-cdef Py_ssize_t LONG
+cdef Py_ssize_t LONG_VALUE
 cdef int BLANK, CARRIAGE_RETURN, LINE_FEED, MINUS, A, z, KEY, OPAQUE
-cdef unsigned long long A_FLAG, ON_REQUEST, KNOWN_EFFECT, VALUE_FLAG, NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS
+cdef unsigned long long BIT_OF_A, ON_REQUEST, KNOWN_EFFECT, VALUE_FLAG, NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, BOOLEANS
 
 cpdef bint is_error_line(bytes line) except -1
 
@@ -30,7 +30,7 @@ cdef class TextReplyParser(ReplyParser):
     @cython.locals(stream=RecvBuffer, after=Py_ssize_t, line=bytes)
     cdef bytes _parse_line(self, Command command)
     cdef _check_uncommon_line(self, Command command, bytes line)
-    @cython.locals(stream=RecvBuffer, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, header=ValueHeader, ends=Py_ssize_t,
+    @cython.locals(stream=RecvBuffer, pos=Py_ssize_t, after=Py_ssize_t, key_end=Py_ssize_t, header=ValueHeader, end_size=Py_ssize_t,
                    keys=KeyList, reply=bytes)
     cdef bytes _parse_values(self, Request request)
     @cython.locals(stream=RecvBuffer)
@@ -43,7 +43,7 @@ cdef class TextReplyParser(ReplyParser):
                    length=cython.longlong)
     cdef bytes _parse_meta(self, Request request)
     @cython.locals(stream=RecvBuffer, requested=cython.ulonglong, excluded=cython.ulonglong, end=Py_ssize_t)
-    cdef bint _can_answer(self, Request request, bytes code, Py_ssize_t at, Py_ssize_t stop) except -1
+    cdef bint _is_reply_to(self, Request request, bytes code, Py_ssize_t at, Py_ssize_t stop) except -1
     @cython.locals(stream=RecvBuffer, letter=int, flag=cython.ulonglong)
     cdef bint _is_valid_flag(self, Request request, Py_ssize_t start, Py_ssize_t stop, unsigned long long excluded) except -1
     @cython.locals(stream=RecvBuffer)

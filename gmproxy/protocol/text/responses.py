@@ -1,11 +1,12 @@
-"""What a memcached server answers: bytes in, whole replies out.
+"""The replies of a server of the text protocol: bytes in, complete replies out.
 
-A reply is handed on exactly as it came. It is read closely enough to know its end for certain: every data block must be followed by
-CRLF, every VALUE must be one of the keys that were asked, in that order, every line one that the command can have. Anything else
-means that the stream is not in step, and raises BackendError("protocol"): the link must be closed.
+A reply is returned exactly as it was received. It is checked as far as needed to be sure where it ends and which request it belongs to: a
+data block must be followed by CRLF, the keys of VALUE blocks must be those that were requested, in that order, and a line must be one with
+which a server can reply to the command. Anything else means that requests and replies are out of step, and raises BackendError("protocol"):
+the connection must be closed.
 
-A server may be newer than this file. A meta command with a flag whose effect is not known here may be answered by anything that is
-well-formed, and a flag that is not known here may stand in any answer: both are handed on.
+A server can be newer than gmproxy. Any well-formed reply is accepted for a meta command with a flag whose effect is not known here, and a
+flag that is not known here may be in any reply to a meta command.
 """
 
 import re
@@ -21,32 +22,32 @@ from gmproxy.protocol.value_header import VALUE, ValueHeader
 
 CRLF = b"\r\n"
 COUNT = re.compile(rb"[0-9]{1,20}\r\n")
-#: The answer to incr and decr; old servers fill a number that has become shorter up with blanks.
+#: The reply to incr and decr. Old servers fill a number that has become shorter up with blanks.
 PADDED_COUNT = re.compile(rb"[0-9]{1,20} *\r\n")
-#: How a server refuses an ms before it has read the data block: it takes that for commands.
+#: How the error lines begin after which a server parses the data block of an ms as commands.
 BLOCK_NOT_READ = (b"ERROR", b"CLIENT_ERROR bad command line format", b"CLIENT_ERROR options flags")
 
-#: A value of more bytes is received at its final place.
-LONG = 4096
+#: Bytes: a longer value is received directly to its final place in memory.
+LONG_VALUE = 4096
 
 BLANK, CARRIAGE_RETURN, LINE_FEED, MINUS, A, z = b" \r\n-Az"
-A_FLAG = 1  # as wide as there are letters, in the compiled build
+BIT_OF_A = 1  # a number of 64 bits in the compiled build, where a literal would have 32
 
-FULL = b"ERROR Too many open connections"
+TOO_MANY_CONNECTIONS = b"ERROR Too many open connections"
 REPLY_TOO_LARGE = b"SERVER_ERROR out of memory writing get response\r\n"
 
 
 def is_error_line(line: bytes) -> bool:
-    """True for memcached's three kinds of error line. A memcached that has no room for another connection also says ERROR,
-    to nobody in particular, and closes: raises BackendError("overload")."""
-    if line.startswith(FULL):
+    """True if `line` is one of memcached's three kinds of error lines. Raises BackendError("overload") for the one that memcached sends before it
+    closes a new connection, whatever it was sent."""
+    if line.startswith(TOO_MANY_CONNECTIONS):
         raise BackendError(OVERLOAD, "the server has too many connections")
     return line.startswith((b"SERVER_ERROR", b"CLIENT_ERROR", b"ERROR"))
 
 
 def letters_of(line: bytes, start: int) -> int:
-    """Which letters the flags of a meta command begin with: a bit for each, the lowest for A. They are in the `line` from offset
-    `start` on."""
+    """The letters with which the flags of a meta command begin: a bit for each, the lowest for A. The flags begin at offset `start` of `line`
+    and end at its first CRLF."""
     letters = 0
     byte = 0
     for at in range(start, len(line) - 1):
@@ -55,35 +56,38 @@ def letters_of(line: bytes, start: int) -> int:
         if byte == CARRIAGE_RETURN and line[at + 1] == LINE_FEED:
             break
         if before == BLANK and A <= byte <= z:
-            letters |= A_FLAG << (byte - A)
+            letters |= BIT_OF_A << (byte - A)
     return letters
 
 
-#: What a server returns only if it was asked for: of these flags, one that was not asked for belongs to another request.
+#: Flags that a server returns only if the request has them: otherwise the reply belongs to another request.
 ON_REQUEST = letters_of(b" c f h k l O s t v\r\n", 0)
 
 VALUE_FLAG = letters_of(b" v\r\n", 0)
 
-#: Flags of a request whose effect on the answer is known. With any other, any answer that the command has is handed on: memcached 1.6.45
-#: answers HD to an mg with `v` whose `C` matches, and has E and x.
+#: Flags of a request whose effect on the reply is known. With any other, all replies in `valid_replies` of the command are accepted: memcached 1.6.45
+#: replies HD to an mg with `v` whose `C` matches, and has the flags E and x.
 KNOWN_EFFECT = letters_of(b" b D F f h I J k L l M N O P q R s T t u v c\r\n", 0)
 
-#: Flags that are followed by a number, by one that may be negative, by one of up to 20 digits, by 0 or 1. Behind others may be anything.
-NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, TRUTHS = (
+#: Flags of a reply that are followed by a number of up to 10 digits, by one that may be negative, by one of up to 20 digits, by 0 or 1.
+NUMBERS, SIGNED_NUMBERS, LONG_NUMBERS, BOOLEANS = (
     letters_of(b" f s\r\n", 0),
     letters_of(b" t l\r\n", 0),
     letters_of(b" c\r\n", 0),
     letters_of(b" h\r\n", 0),
 )
 
-#: Flags by which an answer says what it belongs to.
+#: Flags of a reply that show which request it belongs to.
 KEY, OPAQUE = b"kO"
 
 
 class TextReplyParser(ReplyParser):
     """The replies of a server of the text protocol (a ReplyParser).
 
-    `out_of_step` is set by any refusal of a storage command but SERVER_ERROR, before which memcached reads the data block away.
+    `out_of_step` is set by error lines that refuse a storage command, except SERVER_ERROR, before which memcached reads and discards the data block.
+
+    In its methods `pos`, `start`, `at`, `stop` and `after` are offsets in the stream, as is `header.end`. The first `_saved` bytes of a long reply to
+    a get are not in the stream any more: so offset `x` of the stream is offset `x - stream.pos + _saved` of the reply.
     """
 
     __slots__ = ("stream", "values_found", "out_of_step", "_header", "_pieces", "_saved", "_skip")
@@ -93,12 +97,11 @@ class TextReplyParser(ReplyParser):
         self.values_found = 0
         self.out_of_step = False
         self._header = ValueHeader()
-        self._pieces: list[bytes] = []  # VALUE blocks of a reply whose end has not arrived
-        self._saved = 0  # bytes in them, and those that were thrown away because they were too many
-        self._skip = 0  # bytes of such a data block, its CRLF included, that are still to be thrown away
+        self._pieces: list[bytes] = []  # complete VALUE blocks of an incomplete reply, or nothing if it is too large
+        self._saved = 0  # bytes of the reply that are in them, or were discarded; 0 between replies
+        self._skip = 0  # bytes that are still to be discarded of a data block that is too large, CRLF included
 
     def is_between_messages(self) -> bool:
-        """True if not a byte has arrived after the last complete reply."""
         return self.stream.size() == 0 and not self._saved
 
     def parse_reply(self, request: Request) -> bytes | None:
@@ -113,7 +116,8 @@ class TextReplyParser(ReplyParser):
         return self._parse_line(request.command)
 
     def _line_end(self, start: int) -> int:
-        """The offset after the line that starts at `start`, or 0 while its end has not arrived."""
+        """The offset after the LF of the line that starts at `start`, or 0 while that has not arrived. Raises BackendError for a line that is too
+        long or does not end in CRLF."""
         stream = self.stream
         end = stream.line_end(start)
         if end < 0:
@@ -121,7 +125,7 @@ class TextReplyParser(ReplyParser):
                 raise BackendError(PROTOCOL, f"reply line longer than {limits.MAX_REPLY_LINE} bytes")
             return 0
         if end == start or stream.byte_at(end - 1) != 13:
-            raise BackendError(PROTOCOL, "a line that does not end in CRLF")
+            raise BackendError(PROTOCOL, "reply line that does not end in CRLF")
         return end + 1
 
     def _parse_line(self, command: Command) -> bytes | None:
@@ -137,12 +141,14 @@ class TextReplyParser(ReplyParser):
         return line
 
     def _check_uncommon_line(self, command: Command, line: bytes) -> None:
+        """Raises BackendError unless `line`, not one of `valid_replies`, is an error line or the reply to incr or decr."""
         if is_error_line(line):
             self.out_of_step = command.kind == "store" and not line.startswith(b"SERVER_ERROR")
         elif command.kind != "count" or PADDED_COUNT.fullmatch(line) is None:
             raise BackendError(PROTOCOL, f"unexpected reply to {command.name.decode()}: {line[:60]!r}")
 
     def _parse_values(self, request: Request) -> bytes | None:
+        """The reply to a get: VALUE blocks and END, or an error line. `pos` is behind the blocks that are complete."""
         stream = self.stream
         pos = stream.pos
         header = self._header
@@ -161,7 +167,7 @@ class TextReplyParser(ReplyParser):
                 break
             key_end = stream.word_end(pos + 6, after - 2)
             if not stream.parse_value_header(header, key_end, after):
-                raise BackendError(PROTOCOL, f"a bad header {stream.cut(pos, pos + 60)!r}")
+                raise BackendError(PROTOCOL, f"bad header of a value: {stream.cut(pos, pos + 60)!r}")
             after = header.end
             if after > stream.end:
                 if self._saved + after - stream.pos > limits.MAX_REPLY:
@@ -169,10 +175,11 @@ class TextReplyParser(ReplyParser):
                     if keys is not None:
                         keys.record_value(self._saved + after - stream.pos)
                     return self._begin_to_skip(after, header.length)
-                ends = len(END) if keys is None and header.length > LONG else 0  # then all of the reply comes to one place
-                return self._save_values(pos, after - pos + ends)
+                # The reply to a get of one key ends with this value: if END is waited for, too, the reply needs no copy.
+                end_size = len(END) if keys is None and header.length > LONG_VALUE else 0
+                return self._save_values(pos, after - pos + end_size)
             if not stream.starts_with(after - 2, CRLF):
-                raise BackendError(PROTOCOL, "a value without its line end")
+                raise BackendError(PROTOCOL, "value that is not followed by CRLF")
             self._check_key(request, pos + 6, key_end)
             if keys is not None:
                 keys.record_value(self._saved + after - stream.pos)
@@ -191,8 +198,8 @@ class TextReplyParser(ReplyParser):
     # -- data blocks that are too large
 
     def _begin_to_skip(self, after: int, length: int) -> bytes | None:
-        """The data block of `length` bytes that ends, with its CRLF, at offset `after` has not all arrived and is too large to be kept: throw
-        it away as it comes, and what there is of the reply. A length is only announced: no memory is taken for it."""
+        """Discard the reply so far, and the data block of `length` bytes that ends, with its CRLF, at offset `after`, as it arrives. No memory
+        is allocated for it: a broken server can announce any length."""
         self._pieces.clear()
         self._saved += after - self.stream.pos
         self._skip = length + 2
@@ -201,7 +208,7 @@ class TextReplyParser(ReplyParser):
         return None
 
     def _skip_block(self) -> bool:
-        """True once all of such a data block has come. Raises BackendError if no CRLF follows it."""
+        """Discard what has arrived of the data block. Returns True once it is complete. Raises BackendError if no CRLF follows it."""
         stream = self.stream
         stream.need = 0
         self._skip -= stream.discard(self._skip - len(CRLF))
@@ -211,12 +218,13 @@ class TextReplyParser(ReplyParser):
             stream.need = len(CRLF)
             return False
         if not stream.starts_with(stream.pos, CRLF):
-            raise BackendError(PROTOCOL, "a value without its line end")
+            raise BackendError(PROTOCOL, "value that is not followed by CRLF")
         self._skip = 0
         stream.pos += len(CRLF)
         return True
 
     def _join_pieces(self, last: bytes) -> bytes:
+        """The reply that ends with `last`, or the error line in its place if it is too large."""
         fits = self._saved <= limits.MAX_REPLY
         self._pieces.append(last)
         reply = b"".join(self._pieces) if fits else REPLY_TOO_LARGE
@@ -225,11 +233,11 @@ class TextReplyParser(ReplyParser):
         return reply
 
     def _parse_meta(self, request: Request) -> bytes | None:
-        """A meta answer: VA <length> <flags> and the data, or one line."""
+        """The reply to a meta command: VA <length> <flags> and the data, or one line."""
         stream = self.stream
         command = request.command
         start = stream.pos
-        if self._saved:  # its data block was too large and has been thrown away
+        if self._saved:  # its data block was too large and has been discarded
             self._saved = 0
             self.values_found = 0
             return REPLY_TOO_LARGE
@@ -247,7 +255,7 @@ class TextReplyParser(ReplyParser):
             length = stream.parse_number(start + 3, code_end)
             if length < 0 or stream.byte_at(start + 2) != BLANK:
                 raise self._unexpected_meta(request, after)
-        if not self._can_answer(request, code, code_end, after - 2):
+        if not self._is_reply_to(request, code, code_end, after - 2):
             raise self._unexpected_meta(request, after)
         if code == b"VA":
             block = after
@@ -258,17 +266,17 @@ class TextReplyParser(ReplyParser):
                 stream.need = after - start
                 return None
             if not stream.starts_with(after - 2, CRLF):
-                raise BackendError(PROTOCOL, "a value without its line end")
+                raise BackendError(PROTOCOL, "value that is not followed by CRLF")
             if command.name == b"ma" and not COUNT.fullmatch(stream.cut(block, after)):
-                raise BackendError(PROTOCOL, f"a count that is no number: {stream.cut(start, after)[:60]!r}")
+                raise BackendError(PROTOCOL, f"counter that is not a number: {stream.cut(start, after)[:60]!r}")
         if code == b"VA" or code == b"HD":
             self.values_found = 1
         stream.pos = after
         return stream.cut(start, after)
 
-    def _can_answer(self, request: Request, code: bytes, at: int, stop: int) -> bool:
-        """True if a server may answer `request` by `code` and then what stands from `at` to before `stop`; else it answers another one. A server
-        returns what was requested for and, without being requested, of the right to recache, of stale items, and what we do not know yet."""
+    def _is_reply_to(self, request: Request, code: bytes, at: int, stop: int) -> bool:
+        """True if the line with `code` and the flags from `at` to before `stop` can be the reply to `request`; otherwise it belongs to another one.
+        Flags in ON_REQUEST must be in the request. Others may be in any reply: W, X, Z, and those not known here."""
         stream = self.stream
         if code == b"ME":
             return stream.byte_at(at) == BLANK and self._is_key(request, at + 1, stream.word_end(at + 1, stop))
@@ -288,12 +296,12 @@ class TextReplyParser(ReplyParser):
         return True
 
     def _is_valid_flag(self, request: Request, start: int, stop: int, excluded: int) -> bool:
-        """True if from `start` to before `stop` is a flag that is not `excluded`, and behind it what may stand there."""
+        """True if from `start` to before `stop` is a flag whose bit is not in `excluded`, with a valid argument."""
         stream = self.stream
         letter = stream.byte_at(start)
         if not A <= letter <= z:
             return False
-        flag = A_FLAG << (letter - A)
+        flag = BIT_OF_A << (letter - A)
         if flag & excluded:
             return False
         start += 1
@@ -303,7 +311,7 @@ class TextReplyParser(ReplyParser):
             return stream.is_cas_number(start, stop)
         if flag & SIGNED_NUMBERS:
             return stream.parse_number(start + 1 if stream.byte_at(start) == MINUS else start, stop) >= 0
-        if flag & TRUTHS:
+        if flag & BOOLEANS:
             return stop - start == 1 and 0 <= stream.parse_number(start, stop) <= 1
         if letter == KEY:
             return self._is_key(request, start, stop)
@@ -312,18 +320,18 @@ class TextReplyParser(ReplyParser):
         return True
 
     def _is_key(self, request: Request, start: int, stop: int) -> bool:
-        """True if the key of `request` stands from `start` to before `stop`: as it is or in base64, whichever of them the request has. memcached
-        1.6.18 returns it as the item was stored."""
+        """True if the key of `request` is from `start` to before `stop`, as it is or in base64. Either is valid: memcached 1.6.18 returns it in the
+        form in which the item was stored, not in that of the request."""
         stream = self.stream
         return stream.equals(start, stop, request.key) or stream.cut(start, stop) == encoded(request.key)
 
     def _is_opaque(self, request: Request, start: int, stop: int) -> bool:
-        """True if the flag from `start` to before `stop` stands in the command line of `request`, too."""
+        """True if the opaque from `start` to before `stop`, with its O, is that of `request`."""
         words = request.line[: request.line.index(CRLF)].split(b" ")
         return self.stream.cut(start, stop) in words[2:]
 
     def _parse_meta_error(self, request: Request, after: int) -> bytes:
-        """A line that is no answer to a meta command."""
+        """The error line up to offset `after`. Raises BackendError if it is not one."""
         stream = self.stream
         line = stream.cut(stream.pos, after)
         if not is_error_line(line):
@@ -333,22 +341,24 @@ class TextReplyParser(ReplyParser):
         return line
 
     def _unexpected_meta(self, request: Request, after: int) -> BackendError:
-        """What to raise if a line that ends at `after` cannot be the answer."""
+        """The exception for a line, up to offset `after`, that cannot be the reply to `request`."""
         line = self.stream.cut(self.stream.pos, min(after, self.stream.pos + 60))
         return BackendError(PROTOCOL, f"unexpected reply to {request.line[:60]!r}: {line!r}")
 
     def _check_key(self, request: Request, start: int, stop: int) -> None:
-        """The server answers keys in the order requested: another one belongs to somebody else's request."""
+        """Raises BackendError unless the key from `start` to before `stop` is the key of `request`, or one of its keys behind the last one that
+        was returned: a server returns values in the order requested, so any other value belongs to another request."""
         stream = self.stream
         if request.keys is None:
             if self.values_found or not stream.equals(start, stop, request.key):
-                raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} for {request.key!r}")
+                raise BackendError(PROTOCOL, f"value of key {stream.cut(start, stop)!r}, expected key {request.key!r}")
             self.values_found = 1
         elif not request.keys.match_next(stream, start, stop):
-            raise BackendError(PROTOCOL, f"the value of {stream.cut(start, stop)!r} that was not requested for")
+            raise BackendError(PROTOCOL, f"value of key {stream.cut(start, stop)!r}, which was not requested")
 
     def _save_values(self, pos: int, need: int) -> bytes | None:
-        """The reply goes on: put its complete VALUE blocks aside, so that they are not looked at again."""
+        """The reply is not complete: move its VALUE blocks before `pos` to `_pieces`, so that they are not parsed again, and wait for `need` bytes
+        from `pos` on (0: for any). Returns None."""
         stream = self.stream
         if pos > stream.pos:
             self._pieces.append(stream.cut(stream.pos, pos))
@@ -359,7 +369,7 @@ class TextReplyParser(ReplyParser):
         return None
 
     def _parse_error_line(self, request: Request, pos: int, after: int) -> bytes:
-        """An error line takes the place of all values, as in memcached."""
+        """The error line from `pos` to before `after`. It replaces all values of the reply, as in memcached."""
         line = self.stream.cut(pos, after)
         if not is_error_line(line):
             raise BackendError(PROTOCOL, f"unexpected reply to {request.command.name.decode()}: {line[:60]!r}")

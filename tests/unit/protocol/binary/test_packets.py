@@ -37,5 +37,5 @@ def test_answers_of_which_the_end_is_missing(missing):
 
 @pytest.mark.parametrize("said", [b"ERROR\r\n", b"\x80", packet("noop"), STATS + b"x"])
 def test_no_answers(said):
-    with pytest.raises(ValueError, match="no packet of the binary protocol"):
+    with pytest.raises(ValueError, match="not a packet of the binary protocol"):
         packets.parse_packets(said)

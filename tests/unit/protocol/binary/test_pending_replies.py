@@ -25,7 +25,7 @@ def number(value):
 
 END = b"END\r\n"
 
-KNOWS_NONE = b"CLIENT_ERROR the server speaks binary, which has no "
+KNOWS_NONE = b"CLIENT_ERROR the binary protocol of the server does not support "
 
 ANSWERED = [
     (b"get a\r\n", (OK, 7, 5, b"\r\n"), b"VALUE a 5 2\r\n\r\n\r\n" + END),

@@ -106,4 +106,4 @@ def test_a_command_that_no_packet_expresses_is_a_noop_and_has_its_reply():
     request = new_request(Command(b"shuffle", "shuffle", 2), b"a", b"shuffle a\r\n")
     pending, sent = server_requests.encode_request(request, 0)
     assert sent == NOOP
-    assert pending.on_packet(0, 0, 0, 0, b"") == b"CLIENT_ERROR the server speaks binary, which has no shuffle\r\n"
+    assert pending.on_packet(0, 0, 0, 0, b"") == b"CLIENT_ERROR the binary protocol of the server does not support shuffle\r\n"
