@@ -330,7 +330,12 @@ class Backend(MissedWrites):
         """Close the connections and stop the health check. Returns False if one of its steps failed: the others are done, and it may be called
         again. Never raises."""
         done = True
-        for step in (self._close_connections, self.health_checker.stop_checking, self.half_closed.cut_all, self._stop_sharing_invalidations):
+        for step in (
+            self._close_connections,
+            self.health_checker.stop_checking,
+            self.half_closed.cut_all,
+            self._stop_sharing_invalidations,
+        ):
             try:
                 step()
             except Exception:
