@@ -9,7 +9,7 @@ import pytest
 from gmproxy.config import configuration
 from gmproxy.config.settings import SETTINGS as ALL_SETTINGS
 from gmproxy.config.settings import option_name
-from gmproxy.placement.builder import SETTINGS
+from gmproxy.placement.builder import DISTRIBUTIONS, SETTINGS
 from gmproxy.placement.profiles import PROFILES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
@@ -31,6 +31,11 @@ def test_it_can_be_chosen(choice):
 
 def test_every_profile_is_there():
     assert {choice.split()[1] for choice in CHOICES if choice.startswith("--profile")} == set(PROFILES)
+
+
+def test_every_distribution_is_there_by_its_name_or_by_a_profile():
+    named = {choice.split()[1] for choice in CHOICES if choice.startswith("--distribution")}
+    assert named | {profile.distribution for profile in PROFILES.values()} == set(DISTRIBUTIONS)
 
 
 def test_every_option_of_placement_is_there():

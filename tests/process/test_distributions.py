@@ -35,6 +35,11 @@ MADE = (
 
 DIRECTORIES = "docs docs/man tests tests/support tests/wire/samples conf debian init.d scripts bench gmproxy/config".split()
 
+FILES = (
+    "README.md README.zh-CN.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE Makefile pyproject.toml setup.py "
+    ".editorconfig .pre-commit-config.yaml".split()
+)
+
 TAKES = 120  # seconds, at most, for what does not compile
 COMPILING_TAKES = 3600
 
@@ -102,7 +107,7 @@ def test_the_source_distribution_has_what_the_source_tree_has(source_tree):
     for name in DIRECTORIES:
         there = {path.name for path in (ROOT / name).iterdir() if not any(path.match(pattern) for pattern in MADE)}
         assert there - {path.name for path in (source_tree / name).iterdir()} <= {"loadgen", "gmproxy@.service", ".debhelper"}, name
-    for name in ("README.md", "README.zh-CN.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", "setup.py"):
+    for name in FILES:
         assert (source_tree / name).read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8")
 
 
