@@ -198,7 +198,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("server", "-s", servers, "", "HOST:PORT", COMMON,
          "memcached server: host:port[:weight][ name], [IPv6]:port or unix:/path; can be repeated, or a list separated by commas"),
         ("backup", "-b", servers, "", "HOST:PORT", COMMON,
-         "backup server: receives a copy of every write, and is used while a primary server is down or warming; can be repeated"),
+         "backup server: receives a copy of every write, and is used when a server is down or has lost its items; can be repeated"),
     ),
     "Listening": (
         ("listen", "-l", listen_hosts, "0.0.0.0", "ADDRESS", COMMON,
@@ -214,7 +214,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
     ),
     "Key placement": (
         ("ketama", "-k", yes_or_no, "no", "", COMMON,
-         "place keys by ketama, as magent -k was meant to; to keep that of magent 0.6 -k, use distribution magent-ketama-0.6 instead"),
+         "place keys by ketama, as magent -k was meant to do; to keep keys where magent 0.6 -k has them, use distribution magent-"
+         "ketama-0.6"),
         ("distribution", "", OneOf("", *DISTRIBUTIONS), "", "NAME", COMMON,
          "how keys are distributed over the servers: ketama, modula, random ...; if unset, magent (hash modulo number of servers)"),
         ("hash", "", OneOf("", *HASHES), "", "NAME", COMMON,
@@ -260,8 +261,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
          "when the backup receives writes: async (the client waits only for the primary), sync (it waits for both) or off (only if the"
          " primary fails)"),
         ("journal_size", "", Whole(0, 10_000_000), "100000", "N", RARE,
-         "for each server, maximum number of keys whose writes it missed: they are deleted on it when it replies again; if more, it is"
-         " flushed"),
+         "maximum number of keys to remember for a server that missed writes: they are deleted on it later; if there are more, it is "
+         "flushed"),
         ("on_get_error", "", OneOf("miss", "error"), "miss", "WHAT", RARE,
          "reply to a read that no server can answer: miss (not found) or error (SERVER_ERROR)"),
         ("on_miss", "", OneOf("warming", "always", "never"), "warming", "WHEN", RARE,
@@ -281,8 +282,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("auth_file", "", credentials_file, "", "FILE", RARE,
          "file with lines USER:PASSWORD: clients must log in, by SASL PLAIN or as to memcached -Y; must not be readable by others"),
         ("slow_threshold", "", milliseconds, "100", "MS", RARE,
-         "requests that a server takes this time or longer to answer are logged and shown by gmproxyctl slow; only with admin or "
-         "gmproxyctl"),
+         "log requests that take a server at least this time, and show them in gmproxyctl slow; measured if admin is set or gmproxyctl"
+         " is used"),
         ("disable_flush_all", "-F", yes_or_no, "no", "", RARE, "refuse flush_all, as memcached -F"),
         ("disable_dumping", "-X", yes_or_no, "no", "", RARE,
          "refuse to list keys (lru_crawler metadump, mgdump, stats cachedump), as memcached -X"),
