@@ -52,7 +52,7 @@ def test_questions(service, workers):
         (b'{"command": "stats", "arguments": [1]}\n', "expected"),
         (b'{"command": "dance"}\n', "there is no command 'dance'"),
         (b'{"command": "stats", "arguments": ["nowhere"]}\n', "there is no pool 'nowhere'"),
-        (b"x" * 70_000, "too long"),
+        (b"x" * 70_000, "longer than 65536 bytes"),
     ],
 )
 def test_what_cannot_be_done(service, workers, line, error):
