@@ -76,9 +76,9 @@ def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"],
     except yaml.YAMLError as error:
         raise ConfigError(_syntax_error(path, error)) from None
     except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply: a pool is 'NAME:' and, below it, listen, servers, ...") from None
+        raise ConfigError(f"{path}: nested too deeply: a pool is 'NAME:' and, indented below it, listen, servers, ...") from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
-        raise ConfigError(f"{path}: no pools: expected 'NAME:' and, below it, listen, servers, ...")
+        raise ConfigError(f"{path}: no pools: expected 'NAME:' and, indented below it, listen, servers, ...")
     pools: list[PoolReader] = []
     skipped: list[str] = []
     addresses: dict[tuple[Any, ...], str] = {}
