@@ -20,7 +20,7 @@ OnResponse = Callable[[Response], object]
 
 
 class MonitoredPool(Protocol):
-    """gmproxy.pool.Pool"""
+    """Implemented by gmproxy.pool.Pool."""
 
     title: str
     config: "Config"
@@ -34,7 +34,7 @@ class MonitoredPool(Protocol):
 
 
 class MonitoredWorker(Protocol):
-    """gmproxy.process.worker.Worker"""
+    """Implemented by gmproxy.process.worker.Worker."""
 
     context: Any  # gmproxy.process.worker_context.WorkerContext
     slow: "SlowLog"
@@ -52,7 +52,7 @@ class MonitoredWorker(Protocol):
 
 
 class CallableWorkers(Protocol):
-    """All workers of the service: a gmproxy.process.worker_group.WorkerGroup"""
+    """All workers of the service; implemented by gmproxy.process.worker_group.WorkerGroup."""
 
     def call_workers(self, command: str, arguments: list[str], then: Callable[[list[Response]], object]) -> object: ...
     def call_later(self, seconds: float, callback: Callable[[], object]) -> object: ...
