@@ -1,4 +1,4 @@
-"""The status page in a real browser, over a small server that says what a test wants it to say."""
+"""The status page in a real browser, over a small HTTP server whose reports are made by the test."""
 
 import json
 import threading

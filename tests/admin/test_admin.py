@@ -1,4 +1,4 @@
-"""What the service tells of itself over HTTP, and on twemproxy's port: real processes, one worker and two."""
+"""What the service reports over HTTP and on its twemproxy stats port: real processes, with one worker and with two."""
 
 import json
 import signal

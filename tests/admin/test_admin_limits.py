@@ -1,4 +1,4 @@
-"""Whatever clients of the admin listener do: memcached clients are served, health is told, and the log stays short."""
+"""Misbehaving clients of the admin listener: memcached clients are served, `/healthz` is available, and the log stays short."""
 
 import json
 import re

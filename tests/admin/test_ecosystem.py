@@ -1,4 +1,4 @@
-"""conf/grafana and conf/prometheus ask only for what /metrics has, and Prometheus understands the alert rules."""
+"""conf/grafana and conf/prometheus use only metrics that /metrics has, and Prometheus accepts the alert rules."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""What somebody sees on the status page, in headless Chromium."""
+"""The status page as a user sees it, in headless Chromium."""
 
 import copy
 

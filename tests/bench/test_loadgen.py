@@ -1,4 +1,4 @@
-"""The load generator says what is right and what is wrong in what a server answers, in each protocol."""
+"""The load generator reports which replies of a server are right and which are wrong, in each protocol."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Whole conversations of client libraries: with the proxy over two servers a client prints what it prints with one memcached.
+"""Whole conversations of client libraries: over gmproxy with two servers a client prints what it prints with one memcached.
 
 The libraries are fetched from npm and PyPI: memjs, whose own tests talk to no server, npm's memcached and emcache, which has no tests on PyPI.
 """

@@ -1,4 +1,4 @@
-"""What monitoring reads of a memcached, it reads of the proxy: names, order, form of the lines and of the values, each as its documentation has it.
+"""Monitoring programs read from gmproxy what they read from memcached: names, order, format of lines and values, as their documentation says.
 
 Each reader is run on a memcached too, which shows that it reads as it should.
 """

@@ -1,10 +1,9 @@
 """pymemcache: plain, pooled, and hashing over one "server" that is the proxy."""
 
-import threading
 from contextlib import closing
 
 import pytest
-from support.timing import join
+from support.threads import run_in_threads
 
 pymemcache = pytest.importorskip("pymemcache")
 
@@ -185,11 +184,7 @@ def test_many_threads(shop):
             if client.get_many(mine) != mine:
                 troubles.append((number, turn))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        join(thread)
+    run_in_threads(work, THREADS)
     client.close()
     assert not troubles
 
@@ -198,17 +193,13 @@ def test_one_counter_for_many(shop, key):
     """No increment is lost, and none is made twice."""
     seen = []
 
-    def work():
+    def work(number):
         with closing(Client(address(shop), timeout=20)) as client:
             seen.extend(client.incr(key, 1) for _ in range(ROUNDS))
 
     with closing(Client(address(shop), default_noreply=False)) as client:
         client.set(key, b"0")
-        threads = [threading.Thread(target=work) for _ in range(THREADS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            join(thread)
+        run_in_threads(work, THREADS)
         assert sorted(seen) == list(range(1, THREADS * ROUNDS + 1))
         assert client.get(key) == b"%d" % (THREADS * ROUNDS)
 

@@ -1,9 +1,8 @@
 """python-memcached, as a program uses it that knows nothing of a proxy."""
 
-import threading
-
 import pytest
-from support.timing import eventually, join
+from support.threads import run_in_threads
+from support.timing import eventually
 
 memcache = pytest.importorskip("memcache")
 
@@ -207,11 +206,7 @@ def test_many_threads(shop):
                 troubles.append((number, turn))
         client.disconnect_all()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        join(thread)
+    run_in_threads(work, THREADS)
     assert not troubles
 
 

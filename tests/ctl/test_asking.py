@@ -1,4 +1,4 @@
-"""gmproxyctl and the control socket: where it is, and what is said if nobody is there or answers nonsense."""
+"""gmproxyctl and the control socket: how it is found, and what is printed if no service replies or the reply is not valid."""
 
 import json
 import os

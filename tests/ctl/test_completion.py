@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.servers import HOST, environment, free_port
-from support.timing import PATIENCE
+from support.timing import PROGRAM_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
@@ -24,7 +24,7 @@ def complete(tmp_path):
     commands.mkdir()
     for name, line in {
         "gmproxyctl": f"exec {shlex.quote(sys.executable)} -m gmproxy.ctl",
-        "timeout": f"shift; exec {shutil.which('timeout')} {PATIENCE}",  # beside other load a second may be too short to start Python
+        "timeout": f"shift; exec {shutil.which('timeout')} {PROGRAM_TIMEOUT}",  # beside other load a second may be too short to start Python
     }.items():
         (commands / name).write_text(f'#!/bin/sh\n{line} "$@"\n')
         (commands / name).chmod(0o755)
@@ -38,8 +38,9 @@ def complete(tmp_path):
             _gmproxyctl
             printf '%s\\n' "${{COMPREPLY[@]}}"
         """
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE, env=environment())
-        assert not done.stderr
+        options = {"capture_output": True, "text": True, "check": True, "cwd": tmp_path, "env": environment()}
+        done = subprocess.run(["bash", "-c", script], timeout=PROGRAM_TIMEOUT, **options)
+        assert not done.stderr, "bash has no complaint, such as of a function that is not there"
         return done.stdout.split()
 
     return ask
@@ -84,4 +85,4 @@ def test_pools_and_servers_of_the_service(complete, proxy, memcached, tmp_path):
     begun, rest = servers[0].address[:-1], servers[0].address.partition(":")[2]
     assert rest in complete(f"gmproxyctl eject --control {control} {begun}"), "what follows the colon"
     assert complete(f"gmproxyctl hotkeys --control {control} --pool a") == ["alpha"]
-    assert not Path("x").exists(), "a name is not run"
+    assert not (tmp_path / "x").exists(), "a name is not run"

@@ -1,4 +1,4 @@
-"""gmproxyctl eject, restore, reload, log-level, drain: what the service is told."""
+"""gmproxyctl eject, restore, reload, log-level, drain: which control commands the service receives."""
 
 import json
 

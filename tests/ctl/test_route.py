@@ -1,4 +1,4 @@
-"""gmproxyctl route KEY...: where keys go, told without a proxy."""
+"""gmproxyctl route KEY...: which server has a key, without a running gmproxy."""
 
 import os
 import subprocess

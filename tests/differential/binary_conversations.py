@@ -1,4 +1,4 @@
-"""What a client of the binary protocol might say, as in conversations.py: here a piece is a packet."""
+"""Generated requests of a client of the binary protocol, as in conversations.py: here a piece is a packet."""
 
 from differential.conversations import KEYS, MARK, ODD_KEYS, VALUES
 from support.packets import HEADER_SIZE, OPCODES, REQUEST, count, packet, store, taken_apart, touch

@@ -1,4 +1,4 @@
-"""What a client might say: mostly right, sometimes a little wrong, now and then nonsense.
+"""Generated requests of a client: mostly valid, sometimes with one mistake, sometimes garbage.
 
 A conversation is a list of pieces, each a command line or a data block with its line end. `random` decides all, so that a seed
 says which conversation it was.

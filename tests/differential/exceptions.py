@@ -1,4 +1,4 @@
-"""Where gmproxy and memcached may answer differently: each case with its reason. Nothing else is excused.
+"""Where the replies of gmproxy and memcached may differ: each case with its reason. No other difference is accepted.
 
 The proxy has the answers of memcached 1.6.45 to what is not right, and accepts the numbers that 1.6.18 accepts: each version has
 exceptions of its own.

@@ -1,4 +1,4 @@
-"""What clients ask is counted by the proxy as memcached counts it: `stats` before and after each request."""
+"""gmproxy counts the commands of clients as memcached does: `stats` before and after each request."""
 
 import re
 

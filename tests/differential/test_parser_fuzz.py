@@ -1,5 +1,5 @@
-"""All parsers against bytes that nobody would send: they read them, or raise their one documented error, never another one; they
-end; and what they read is the same however the bytes are cut, and in both builds."""
+"""All parsers against random bytes: they parse them or raise their one documented error, and they end; the result is the same however the
+bytes are cut, and in both builds."""
 
 import hashlib
 import random

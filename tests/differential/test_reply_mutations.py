@@ -1,5 +1,5 @@
-"""Where a reply ends is one question with one answer, in both builds: every reply of a corpus, mutated and cut at each byte, is parsed the
-same by the build of this process and by the other one. Two readers that disagree would give one client what belongs to another.
+"""Both builds agree where a reply ends: every reply of a corpus, mutated and cut at each byte, is parsed the same by the build of this process
+and by the other one. Parsers that disagree would give one client the reply of another.
 
 The other build runs in a process of its own and is asked case by case.
 """

@@ -1,4 +1,4 @@
-"""The proxy over some memcached servers, and another memcached by itself, are told the same: their answers must be the same bytes.
+"""The same requests to gmproxy over several memcached servers and to one memcached: their replies must be the same bytes.
 
 GMPROXY_TEST_SEED and GMPROXY_TEST_SECONDS choose other conversations, and more of them. GMPROXY_TEST_MEMCACHED names another
 memcached, for example of another version, with which all of it is done again.

@@ -1,4 +1,4 @@
-"""A client whom nothing of what happens concerns. It has a process of its own, so that it waits for nobody but the proxy.
+"""A client whose keys and servers no fault concerns. It has a process of its own, so that it waits for nothing but gmproxy.
 
 As a program: `python -m faults.bystander PORT KEY` sets and gets the key until its stdin ends. It writes when each request was made and how
 long it took (time.monotonic, seconds) to stdout. Every answer must be right, or it ends with a message.

@@ -1,4 +1,4 @@
-"""A small client of the memcached protocols. It waits for each answer, and distinguishes a lost connection from an answer that does not come."""
+"""A small client of the memcached protocols. It waits for each reply, and distinguishes a closed connection from a late reply."""
 
 import socket
 from collections.abc import Callable, Sequence

@@ -1,5 +1,5 @@
-"""What a bad wire does to the answers of a server. All of it can be seen in the framing, but for a byte changed inside of a value,
-which no proxy can see: that one the checksum of the value shows (values.py)."""
+"""Damage to the replies of a server. All of it shows in the framing, except a byte that is changed inside a value: no proxy can see that, but
+the checksum of the value shows it (values.py)."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The same requests in each protocol: text, meta and binary. Answers are read as if all were text.
+"""The same requests in each protocol: text, meta and binary. Replies are read as if all were text.
 
 A dialect turns a request into a Wire: the bytes to send, and a function that reads the answer from the Client. To a retrieval that is a list of
 Item, to everything else a line without its end: STORED, NOT_STORED, EXISTS, NOT_FOUND, DELETED, TOUCHED, or digits. A failure is a line

@@ -1,4 +1,4 @@
-"""Faults, and a seeded hand that chooses among them."""
+"""Faults, and a seeded choice among them."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Clients that write and read for as long as they are told, and judge every answer.
+"""Clients that write and read until the end of the load, and judge every reply.
 
 Each has a thread and a connection. It alone writes its own keys (see model.py) and reads everybody's. Some speak binary, the others text and
 meta by turns.

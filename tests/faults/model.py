@@ -1,4 +1,4 @@
-"""What a read may find. Pure: it is told what was asked and what was answered, and judges.
+"""What a read may return. Pure: it is given the requests and the replies, and judges.
 
 Every key has one writer, which numbers its changes 1, 2, 3, ... and asks for one at a time. A value carries the number of the
 write that stored it; that of a counter is its number. So what is known about a key is two numbers:

@@ -1,4 +1,4 @@
-"""Times in which nobody could be answered, for no fault of the proxy: it was stopped, or a process got no processor.
+"""Times in which no request could be answered, for no fault of gmproxy: it was stopped, or a process got no processor.
 
 What a request waited in such a time does not count when it is judged whether it hung.
 """

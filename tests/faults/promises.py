@@ -1,4 +1,4 @@
-"""What the load may expect of a service, and what it may not yet: docs/failures.md and docs/high-availability.md say the same in words.
+"""What the load may expect of a service, and what it may not yet: the same as docs/failures.md and docs/high-availability.md.
 
 With one worker nothing is excused. With several, each worker has a journal and an opinion about the servers of its own, so until they are shared
 

@@ -1,4 +1,4 @@
-"""What came out of a run, in words and as a table."""
+"""The results of a run, in words and as a table."""
 
 from bisect import bisect_left
 

@@ -1,4 +1,4 @@
-"""The servers, the wires to them, and the proxy."""
+"""The servers, the relays to them, and gmproxy."""
 
 import os
 import tempfile

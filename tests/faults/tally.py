@@ -1,4 +1,4 @@
-"""What a load counted, and what it must never have seen."""
+"""What a load counted, and which replies it must never receive."""
 
 from array import array
 from collections import Counter, defaultdict

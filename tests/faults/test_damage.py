@@ -1,4 +1,4 @@
-"""The relay damages what it is meant to, and nothing else: else the suite would prove nothing."""
+"""The relay damages what it is meant to, and nothing else: otherwise the suite would prove nothing."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The load sees what is wrong, and only that. Here it asks a memcached itself, which is right, and one on which we cheat."""
+"""The load reports what is wrong, and only that. Here its server is a memcached, which is right, and one whose items the test changes."""
 
 import random
 import time

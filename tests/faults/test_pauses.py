@@ -1,4 +1,4 @@
-"""Times in which nobody could be answered."""
+"""Times in which no request could be answered are recorded."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The wire does what it says."""
+"""The relay does to the bytes what its methods say."""
 
 import pytest
 from support.relay import Relay

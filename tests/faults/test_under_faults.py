@@ -1,5 +1,5 @@
-"""A steady load while servers, wires and the proxy itself fail. Whatever happens, no answer may be wrong, every request is answered in its
-time, and the proxy comes out as it went in.
+"""A steady load while servers, network and gmproxy itself fail: no reply is wrong, every request gets one within its timeouts, and afterwards
+gmproxy is as it was before.
 
     FAULT_SECONDS   seconds of faults for all the scenarios together. If it is not said, they are so few that this is a test like
                     any other, with the most important scenarios

@@ -1,4 +1,4 @@
-"""Values that say whose they are and which writes they come from.
+"""Values that name their key and the writes that they come from.
 
 Most have their key, the number of the write that stored them, and a checksum over all of it. A list, to which is appended, has its key and the
 number of each write that is in it. A counter counts its own changes, up or down, in a range of its own.

@@ -1,4 +1,4 @@
-"""One client of the load: asks, and judges every answer."""
+"""One client of the load: sends requests, and judges every reply."""
 
 import time
 from collections.abc import Callable

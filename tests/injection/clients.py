@@ -1,4 +1,4 @@
-"""Clients that take any answer of which memcached's protocol allows, and notice what must never be: no answer, two, a wrong value.
+"""Clients that accept any reply that memcached's protocol allows, and report what must never be: no reply, two replies, a wrong value.
 
 An `Actor` says what a part of the scenario wants it to; a `Bystander` does nothing of interest, all the time.
 """

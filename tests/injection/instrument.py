@@ -1,4 +1,4 @@
-"""A copy of gmproxy in which every point can be told to raise: `_injection.point(number)` stands first in each.
+"""A copy of gmproxy in which every point can be made to raise: `_injection.point(number)` stands first in each.
 
 The copy also waits less between two looks at what only time tells, so that each part of the scenario is short.
 """

@@ -1,4 +1,4 @@
-"""The scenario, in parts. Each takes a Stage and leaves it as it was; what is answered is for the clients to judge."""
+"""The scenario, in parts. Each takes a Stage and leaves it as it was; the clients judge the replies."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The list of points finds what it should, and its exceptions exist."""
+"""The list of points is complete, and the points that its exceptions name exist."""
 
 import ast
 import functools

@@ -1,4 +1,4 @@
-"""What the clients of a model ask: one or two commands of each class, and what their replies mean."""
+"""The requests of the clients of a model: one or two commands of each class, and what their replies mean."""
 
 from collections.abc import Callable
 from typing import NamedTuple

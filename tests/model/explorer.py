@@ -1,4 +1,4 @@
-"""Goes through every order in which events can happen: depth first, each order from the start, since what is tested cannot be copied.
+"""Tries every order in which events can happen: depth first, each order from the start, since what is tested cannot be copied.
 
 A *world* is whatever is tested, made anew for each path. It says which events may happen next, and makes them happen:
 

@@ -1,4 +1,4 @@
-"""In the place of gevent's loop: it calls back when it is told that something has arrived. Nothing here knows gmproxy."""
+"""In the place of gevent's loop: it calls back when the model says that something has arrived. Nothing here knows gmproxy."""
 
 from collections import deque
 from collections.abc import Callable

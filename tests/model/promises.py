@@ -1,4 +1,4 @@
-"""What a client may be told. Pure: it is told what was asked, when, and what was answered, and judges.
+"""What a client may receive. Pure: it is given the requests, their times and the replies, and judges.
 
 All that the clients of a service were told of one key must be what *one* memcached could have told them, which executes each command at some
 moment between its request and its reply: the history is linearizable (Herlihy and Wing, 1990). As in every cache some more is allowed:

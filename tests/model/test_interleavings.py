@@ -1,4 +1,5 @@
-"""Every order of what two clients ask, what servers do, and one failure: nobody waits for ever, is answered twice, or reads an old value.
+"""Every order of the requests of two clients, the events on servers, and one failure: no client waits for ever, gets two replies, or reads a stale
+value.
 
 A model checker of two pages: explorer.py goes through the orders, world.py says what may happen, adapter.py has the real gmproxy, servers.py
 memcached, clients.py what is asked, and promises.py what may be answered. Here is what is combined with what.

@@ -1,4 +1,4 @@
-"""The door `build`: its options, what it refuses, and what happens when a server is taken out."""
+"""The options of `build`, what it refuses, and what changes when a server is removed."""
 
 from hashlib import sha1
 

@@ -1,4 +1,4 @@
-"""docs/placement.md: every option that it tells to choose can be chosen, and nothing is left out."""
+"""docs/placement.md: every option that it names can be chosen, and none is left out."""
 
 import re
 import shlex

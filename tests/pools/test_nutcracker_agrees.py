@@ -1,4 +1,4 @@
-"""What nutcracker's own check accepts, we accept; what it refuses, so do we."""
+"""Files that nutcracker's own check accepts are accepted, and those that it refuses are refused."""
 
 import shutil
 import subprocess

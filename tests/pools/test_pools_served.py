@@ -1,4 +1,4 @@
-"""Several pools in one process, each with servers and manners of its own."""
+"""Several pools in one process, each with its own servers and options."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Whoever may use the control socket can neither end the service nor hold it up."""
+"""No client of the control socket can end the service or block it."""
 
 import contextlib
 import json
@@ -15,16 +15,6 @@ from gmproxy.process.control_server import MAX_COMMANDS, MAX_OPERATORS
 workers = pytest.mark.parametrize("workers", [1, 2])
 
 REPORT = b'{"command": "report"}\n'
-
-
-@pytest.fixture
-def service(memcached, proxy, tmp_path):
-    def start(workers):
-        process = proxy("-s", memcached().address, "--workers", workers, "--control", tmp_path / "control")
-        process.control = str(tmp_path / "control")
-        return process
-
-    return start
 
 
 @pytest.fixture

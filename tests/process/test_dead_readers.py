@@ -1,4 +1,4 @@
-"""Nobody reads what it logs: a service goes on as if somebody did."""
+"""Nothing reads the log of a service: it goes on serving."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""How it ends: what is under way is answered, nothing is left behind, the status is 0. And who it is while it runs."""
+"""Shutdown: requests in progress get their replies, no file is left, the exit status is 0. And the user that it runs as."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""No descriptor is left for this or that: clients get what the rest leaves, nobody else is harmed, and all goes on when there are some again."""
+"""No file descriptor is left: clients get those that the rest leaves, and all goes on when there are some again."""
 
 import resource
 import socket

@@ -1,26 +1,14 @@
 """Where clients connect and where servers are: TCP, IPv6, unix sockets, several at once."""
 
 import os
-import socket
 import stat
 
 import pytest
+from support.network import needs_ipv6
 from support.servers import HOST, Memcached, free_port, run
 from support.talk import Talk, storage, value
 
 FOUND = value(b"k", b"hello") + b"END\r\n"
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 
 
 def check(talk):

@@ -1,4 +1,4 @@
-"""The proxy with magent's manners: old start scripts and old monitoring see what they know."""
+"""Emulation of magent: its command lines, its files and its output, as scripts and monitoring expect them."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""What operators ask of a service that runs, and have it do: over the control socket, with one worker and with two."""
+"""Control commands to a running service, with one worker and with two."""
 
 import os
 import signal

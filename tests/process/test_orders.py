@@ -1,4 +1,4 @@
-"""The control socket: what an operator of this machine can ask and order."""
+"""The protocol of the control socket: requests, replies and errors."""
 
 import json
 import socket
@@ -8,16 +8,6 @@ from support.service import order
 from support.timing import PATIENCE, eventually
 
 workers = pytest.mark.parametrize("workers", [1, 2])
-
-
-@pytest.fixture
-def service(memcached, proxy, tmp_path):
-    def start(workers):
-        process = proxy("-s", memcached().address, "--workers", workers, "--control", tmp_path / "control")
-        process.control = str(tmp_path / "control")
-        return process
-
-    return start
 
 
 def raw(process, data):

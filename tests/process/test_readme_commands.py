@@ -1,4 +1,4 @@
-"""What README.md proposes to type, pasted as a block into a shell, does what it says."""
+"""The commands in README.md, pasted as blocks into a shell, do what it says."""
 
 import os
 import re

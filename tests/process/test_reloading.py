@@ -1,4 +1,4 @@
-"""SIGHUP: the configuration is read again, nobody is dropped, and a mistake changes nothing."""
+"""SIGHUP: the configuration is read again, no client is disconnected, and a mistake changes nothing."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The start: with descriptors closed, interrupted by signals, refused half-way. Whatever comes, nothing is left and nothing is lost."""
+"""Start-up: with closed descriptors, interrupted by signals, failing half-way: no file and no process is left, and no signal is lost."""
 
 import contextlib
 import os

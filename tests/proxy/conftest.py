@@ -1,4 +1,4 @@
-"""What these tests share. Each file of four-column tests has a `stage` of its own: the proxy and the backends it plays."""
+"""Fixtures of these tests. Each file of four-column tests has a `stage` of its own: the proxy and the scripted servers."""
 
 import resource
 

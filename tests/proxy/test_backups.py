@@ -1,4 +1,4 @@
-"""Backup servers: they hear of every change, answer for a primary that cannot, and never cost the client anything."""
+"""Backup servers: they receive a copy of every write, reply for a primary that cannot, and never delay a client."""
 
 import threading
 

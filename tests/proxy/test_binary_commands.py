@@ -1,4 +1,4 @@
-"""Clients of the binary protocol among backends that speak text: what these are asked, and what failures look like."""
+"""Clients of the binary protocol over servers of the text protocol: what servers receive, and what clients receive after failures."""
 
 import pytest
 from support.columns import Stage

@@ -1,5 +1,5 @@
-"""Servers that speak nothing but binary, behind SASL where that is installed: whatever the client speaks, it gets what a text server
-would give. The answers to the usual commands are compared in tests/differential."""
+"""Servers of the binary protocol, with SASL where that is installed: the client receives what a text server would reply, in its own protocol. The
+replies to the usual commands are compared in tests/differential."""
 
 import pytest
 from support.columns import NEVER_EJECT

@@ -1,10 +1,10 @@
-"""Clients that are slow, leave in the middle, or are very many: nobody else notices, and nothing stays behind."""
+"""Clients that are slow, disconnect in the middle of a request, or are very many: no other client is affected, and nothing is left of them."""
 
 import socket
-import struct
 
 import pytest
 from support.columns import Stage
+from support.network import reset
 from support.scripted import hang
 from support.talk import Talk, storage, value
 from support.timing import PATIENCE, eventually, milliseconds
@@ -89,11 +89,6 @@ def leave_by_halves(sock):
     sock.close()
 
 
-def leave_with_a_bang(sock):
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
 def test_nothing_stays_behind_of_clients_cut_anywhere(memcached, proxy):
     """Thousands of conversations, cut after each byte in three ways."""
     servers = [memcached(), memcached()]
@@ -104,7 +99,7 @@ def test_nothing_stays_behind_of_clients_cut_anywhere(memcached, proxy):
     descriptors, before = settled(process)
     for _ in range(4):
         for cut in range(len(CONVERSATION)):
-            for leave in (leave_quietly, leave_by_halves, leave_with_a_bang):
+            for leave in (leave_quietly, leave_by_halves, reset):
                 sock = socket.create_connection((process.host, process.port), PATIENCE)
                 sock.sendall(CONVERSATION[:cut])
                 leave(sock)
@@ -141,7 +136,7 @@ def test_nothing_stays_behind_of_clients_who_left_before_the_answer():
         for number in range(300):
             talk = stage.proxy.talk()
             talk.send(b"get k\r\nset k 0 0 1\r\nx\r\nget k l")
-            (leave_quietly, leave_with_a_bang)[number % 2](talk.socket)
+            (leave_quietly, reset)[number % 2](talk.socket)
         assert settled(stage.proxy)[0] == descriptors
         assert stage.proxy.stats()["backend_links"] == 0
 

@@ -1,4 +1,4 @@
-"""A server that missed something, with real servers: what of it is served, what it is told to forget, and when it is trusted again."""
+"""A server that missed writes, with real servers: which of its values are read, which keys are deleted there, and when it is restored."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

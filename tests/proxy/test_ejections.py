@@ -1,4 +1,4 @@
-"""A server is ejected while requests wait for it: each of them is answered once, within its timeouts, and so is every later one."""
+"""A server is ejected while requests wait for it: each of them, and every later one, gets one reply within its timeouts."""
 
 import pytest
 from support.service import order

@@ -1,14 +1,14 @@
-"""Links that break: closed, reset, refused, silent. Reads become misses, writes say which server failed and how, and nobody ever
-gets the answer to somebody else's request."""
+"""Connections to servers that are closed, reset or refused, or time out. Reads become misses, the replies to writes name the server and the
+reason, and no client ever receives the reply to the request of another."""
 
-import socket
 import threading
 from contextlib import ExitStack
 
 import pytest
 from support.columns import NEVER_EJECT, Stage
+from support.network import full_listener
 from support.scripted import close, expect, hang, refused_port, reset, say, wait_for
-from support.servers import HOST, free_port
+from support.servers import HOST
 from support.talk import storage, value
 from support.timing import TICK, Stopwatch, eventually, milliseconds
 
@@ -17,7 +17,7 @@ GET = b"get k\r\n"
 FOUND = value(b"k", b"hello") + b"END\r\n"
 MISS = b"END\r\n"
 
-#: Requests that one link takes; see gmproxy/backend.py.
+#: Requests that may wait on one connection; see gmproxy/backend/backend.py.
 MAX_WAITING = 16384
 
 #: The proxy's timeouts in these tests, in ticks.
@@ -205,13 +205,7 @@ def test_nobody_listens(proxy):
 
 def test_nobody_answers_the_connection(proxy):
     """A listener whose queue is full lets connections wait, as a firewall does that drops packets."""
-    port = free_port()
-    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
-        full.bind((HOST, port))
-        full.listen(0)
-        for sock in (first, second):
-            sock.setblocking(False)
-            sock.connect_ex((HOST, port))
+    with full_listener() as (_, port):
         times = ("--connect-timeout", milliseconds(4), "--timeout", milliseconds(400))  # the second is longer than the client waits
         with proxy("-s", f"{HOST}:{port}", *times, *NEVER_EJECT).talk() as talk:
             talk.expect(SET, b"SERVER_ERROR connecting %b:%d\r\n" % (HOST.encode(), port))

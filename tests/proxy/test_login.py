@@ -1,4 +1,4 @@
-"""Who is asked for a user and a password, in text and in binary; and what we say to a server that asks us."""
+"""Users and passwords: of clients, in text and in binary, and those with which gmproxy logs in to servers."""
 
 import os
 import re

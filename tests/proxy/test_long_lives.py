@@ -1,4 +1,4 @@
-"""An item whose life is longer than 30 days: memcached takes a longer relative life for a date, so it is filled again with its absolute end."""
+"""An item whose life is longer than 30 days: memcached reads a longer relative time as a date, so it is filled with its absolute expiry time."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""One client, several servers: grouped requests in parallel, answers in the order of the requests, nothing for noreply."""
+"""One client, several servers: multi-gets in parallel, replies in the order of the requests, none for noreply."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Meta commands among backends that have something to say: who is asked what, whole, quiet, failing, backed up and refilled."""
+"""Meta commands over scripted servers: which server receives what, with and without q, failing, replicated and filled."""
 
 import base64
 

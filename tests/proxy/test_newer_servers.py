@@ -1,4 +1,4 @@
-"""What a memcached says that is newer than Debian's: it is handed on, and is no failure of the server.
+"""Replies of a memcached that is newer than Debian's: they are forwarded, and are no failure of the server.
 
 GMPROXY_TEST_MEMCACHED names such a memcached.
 """

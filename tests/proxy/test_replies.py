@@ -1,4 +1,4 @@
-"""What a backend answers, well and badly, and what the client makes of it. After a bad answer the link is never used again."""
+"""What a server replies, valid or not, and what the client receives. After an invalid reply the connection is never used again."""
 
 import pytest
 from support.columns import Stage, cases

@@ -1,13 +1,12 @@
-"""Who has long said nothing takes no memory, and notices nothing of it."""
+"""Hibernated clients: they take no memory, and notice no difference."""
 
 import os
 import resource
 import signal
-import socket
-import struct
 from contextlib import ExitStack
 
 import pytest
+from support.network import reset
 from support.packets import ask, packet, read_answer
 from support.service import clients_are, order, reloaded
 from support.talk import storage, value
@@ -107,9 +106,7 @@ def test_who_hangs_up_in_its_sleep_is_gone(server, proxy, hard):
     with process.talk() as leaves, process.talk() as stays:
         leaves.expect(GET, FOUND)
         asleep(process, 2)
-        if hard:
-            leaves.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        leaves.close()
+        reset(leaves.socket) if hard else leaves.close()
         clients_are(process, 2)
         stays.expect(GET, FOUND)
 

@@ -1,4 +1,4 @@
-"""What `stats` tells of the servers: asked from them, and never waited for long."""
+"""What `stats` reports of the servers: they are sent `stats` too, and never waited for long."""
 
 import pytest
 from support.keys import keys_by_server

@@ -1,1 +1,1 @@
-"""What the tests need around the proxy: servers to start, a raw client, a backend that misbehaves on demand, and time."""
+"""What several tests use; tests/README.md lists the modules."""

@@ -1,4 +1,4 @@
-"""A real Chromium without a window, driven over its debugging pipe: no further package is needed."""
+"""Chromium without a window, driven over its debugging pipe: no further package is needed."""
 
 import base64
 import itertools
@@ -32,7 +32,7 @@ _OPTIONS = (
 
 
 class Browser:
-    """One page. `complaints`: what its console said and what it threw; `requests`: addresses it asked for. Use it in a `with`."""
+    """One page. `complaints`: errors and warnings of its console, and exceptions; `requests`: addresses that it requested. Use it in a `with`."""
 
     def __init__(self):
         self.complaints = []
@@ -65,7 +65,7 @@ class Browser:
         return self
 
     def __exit__(self, *failure):
-        os.close(self._writing)  # it ends when nobody drives it any more
+        os.close(self._writing)  # it ends when the pipe closes
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -75,7 +75,7 @@ class Browser:
         self._home.cleanup()
 
     def call(self, method, within=PATIENCE, **parameters):
-        """What the DevTools protocol answers to `method`."""
+        """The result of `method` of the DevTools protocol."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         if self._session:
@@ -123,7 +123,7 @@ class Browser:
         return done["result"].get("value")
 
     def text(self, selector):
-        """What somebody reads there, in one line; "" where nothing is to be seen."""
+        """The visible text there, in one line; "" if there is none."""
         return " ".join(self.texts(selector)[:1])
 
     def texts(self, selector):
@@ -131,7 +131,7 @@ class Browser:
             node.checkVisibility() ? node.innerText.replace(/\\s+/g, ' ').trim() : '')""")
 
     def reads(self, selector, words):
-        """Wait until somebody reads `words` there."""
+        """Wait until the visible text there has `words`."""
         return eventually(lambda: words in self.text(selector), what=f"{words!r} in {selector}, where {self.text(selector)!r} stands")
 
     def press(self, *keys):
@@ -142,7 +142,7 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def look(self, width=1280, height=900, dark=False):
-        """Be a screen of this size, in the dark or not."""
+        """Have a screen of this size, and the dark or the light colour scheme."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
 

@@ -1,4 +1,4 @@
-"""A clock for unit tests: its time is what the test says."""
+"""A clock for unit tests: the test sets its time."""
 
 
 class ManualClock:

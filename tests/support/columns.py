@@ -1,4 +1,4 @@
-"""Tests that read like a table: what the client sends, what the backend saw, what it says, what the client gets."""
+"""Tests that read as a table: what the client sends, what the server receives and replies, what the client receives."""
 
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -14,7 +14,7 @@ NEVER_EJECT = ("--server-failure-limit", "1000000")
 
 
 class Case(NamedTuple):
-    """`says` is bytes, a step of support.scripted, or a list of both; {server} in `gets` is the backend's address."""
+    """`says` is bytes, a step of support.scripted, or a list of both; {server} in `gets` is the server's address."""
 
     name: str
     sends: bytes
@@ -29,7 +29,7 @@ def cases(*rows):
 
 
 class Stage:
-    """A proxy in front of scripted backends, for many plays one after the other. Use it in a `with`.
+    """A proxy in front of scripted servers, for many cases one after the other. Use it in a `with`.
 
     backends, backups    lists of ScriptedBackend
     """
@@ -54,12 +54,12 @@ class Stage:
         return self.backends + self.backups
 
     def set(self, *scripts):
-        """Drop what links there are. `scripts` has for each backend a list of scripts; the first is the first backend's."""
+        """Close all connections to the servers. `scripts`: for each server, in order, a list of scripts."""
         for backend in self._everyone:
             if not backend.is_listening:
                 backend.listen()
             backend.play()
-        eventually(self._is_calm, what="the proxy drops its links, and has the backends forget what is old")
+        eventually(self._is_calm, what="the proxy has no connections to servers, and no pending invalidations")
         for backend, played in zip(self._everyone, scripts):
             backend.play(*played)
 
@@ -72,7 +72,7 @@ class Stage:
             backend.check()
 
     def play(self, case, *next_scripts):
-        """Play `case` with the first backend, and prove that the client is in step afterwards.
+        """Play `case` with the first server, and prove that no byte is left over at the client.
 
         `next_scripts` are for the connections that the backend gets after that of the case; the caller plays and checks them.
         """

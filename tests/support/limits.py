@@ -1,4 +1,4 @@
-"""Processes that may open few files, as a service has it that was started with `ulimit -n`."""
+"""Limits of open files of other processes, as `ulimit -n` sets them, and what such a process does."""
 
 import ctypes
 import os
@@ -21,7 +21,7 @@ def few_files(count: int) -> Callable[[], None]:
 
 
 def no_more_files(pid: int) -> None:
-    """From now on the process `pid` can open no file at all: there is a gap nowhere below its last descriptor, and the limit stands there."""
+    """From now on the process `pid` can open no file: the limit is at its lowest free descriptor."""
     numbers = sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
     gap = next((number for number, used in enumerate(numbers) if number != used), len(numbers))
     set_limit(pid, gap)
@@ -34,6 +34,6 @@ def set_limit(pid: int, count: int) -> None:
 
 
 def is_asleep(pid: int) -> bool:
-    """True if the process `pid` waits for an event at this moment. One that runs in a circle never does."""
+    """True if the process `pid` waits for an event at this moment. A busy loop never does."""
     with open(f"/proc/{pid}/stat") as stat:
         return stat.read().rpartition(")")[2].split()[0] == "S"

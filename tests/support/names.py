@@ -1,4 +1,4 @@
-"""A name service for the proxy under test: answers, says that there is no such name, or says nothing.
+"""A name service for the proxy under test: it replies with addresses, that there is no such name, or not at all.
 
     with NameServer() as names:
         names.addresses = ["127.0.0.1"]        # what every name stands for

@@ -13,7 +13,7 @@ OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "
 
 
 def install(folder, *packages):
-    """The folder node_modules with `packages`, such as "mocha@10", in the new `folder`. Skips the test if they cannot be had."""
+    """The folder node_modules with `packages`, such as "mocha@10", in the new `folder`. Skips the test if they cannot be installed."""
     for program in ("node", "npm"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed")

@@ -1,4 +1,4 @@
-"""The binary protocol of memcached, for tests: packets to send, and those that came taken apart."""
+"""The binary protocol of memcached, for tests: packets to send, and received packets taken apart."""
 
 import struct
 from typing import NamedTuple
@@ -75,7 +75,7 @@ def read_answer(talk):
 
 
 def ask(talk, data):
-    """What comes back for `data` up to the answer to a noop after it: that too proves that nothing is left over."""
+    """The Answers to `data`, up to that to a noop after it, which proves that no byte is left over."""
     talk.send(data + packet("noop", opaque=b"last"))
     answers = []
     while True:

@@ -1,39 +1,36 @@
-"""A wire with a will of its own: stands between the proxy and a server and does to the bytes what a bad network does.
+"""A relay between gmproxy and a server, that does to the bytes what a bad network does.
 
     relay = Relay(server)            # connect to relay.address; it connects to the server
-    relay.hold()                     # from now on nothing gets through
-    relay.pass_on()                  # a good wire again
+    relay.hold()                     # from now on nothing passes
+    relay.pass_on()                  # a good network again
 
-What it can do to the connections it carries, and to those that come:
+What it can do to the connections that it carries, and to new ones:
 
-    pass_on     as a good wire
-    hold        nothing gets through either way, but nothing is lost: all of it arrives when the wire is good again
-    drop        whatever comes is forgotten. A stream with a gap cannot go on: such connections are cut when the wire is good again
-    delay       everything arrives so many seconds late
-    truncate    of the server's answers so many bytes arrive, on each connection, then it is cut
-    corrupt     what the server answers is given to a function, and its result passed on
+    pass_on     as a good network
+    hold        nothing passes either way, but nothing is lost: all of it arrives after pass_on()
+    drop        all bytes are discarded. A stream with a gap cannot go on: such connections are cut at pass_on()
+    delay       everything arrives the given number of seconds late
+    truncate    the given number of bytes of replies arrive, on each connection, then it is cut
+    corrupt     each piece of a reply is passed to a function, and its result sent on
     cut         all connections are reset now
-    refuse      the same, and nobody can connect until the wire is good again
+    refuse      the same, and no new ones are accepted until pass_on()
 
 It runs in threads of the test, two for each connection.
 """
 
 import socket
-import struct
 import threading
 import time
 from contextlib import suppress
 
+from support.network import LINGER_RESET
 from support.servers import HOST, free_port
 from support.timing import PATIENCE
 
 CHUNK = 64 * 1024
 
-#: Seconds; a wire that is held for longer is cut.
+#: Seconds; a connection that is held for longer is cut.
 LONGEST_HOLD = 60 * PATIENCE
-
-#: With this a socket that is closed sends RST and forgets what it had not sent.
-LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 class Relay:
@@ -63,7 +60,7 @@ class Relay:
 
     @property
     def connections(self):
-        """How many it carries."""
+        """The number of connections that it carries."""
         return len(self._all())
 
     # -- what to do
@@ -127,7 +124,7 @@ class Relay:
     # -- what a connection needs of us
 
     def treat(self, connection, chunk, is_answer):
-        """What is to be sent on of `chunk`. Waits while the wire holds; raises _Cut with the last bytes."""
+        """What is to be sent on of `chunk`. Waits during a hold(); raises _Cut with the last bytes."""
         if not self._flowing.wait(LONGEST_HOLD):
             raise _Cut(b"")
         return self._treat(connection, chunk, is_answer)
@@ -178,7 +175,7 @@ class _Connection:
 
     def run(self):
         try:
-            self._relay.treat(self, b"", False)  # a wire that holds lets no connection through either
+            self._relay.treat(self, b"", False)  # a hold() lets no connection through either
             self._server = socket.create_connection((self._relay.server.host, self._relay.server.port), PATIENCE)
             self._server.settimeout(None)
             for sock in (self._client, self._server):

@@ -1,5 +1,4 @@
-"""Reports of a service as they might be, for those who show them: the page and gmproxyctl. The real ones are met in the tests
-with a real proxy."""
+"""Reports of a service, made by hand for the tests of what shows them: the status page and gmproxyctl."""
 
 BOUNDS = [0.0001, 0.001, 0.01, 0.1]
 
@@ -67,7 +66,7 @@ def pool(*backends, **changes):
 
 
 def report(pools=None, events=(), time=THEN, **changes):
-    """`pools`: {name: pool()}; two servers that are up, if none."""
+    """`pools`: {name: pool()}; by default two servers that are up."""
     made = {
         "pid": 4711,
         "version": "1.2.3",

@@ -1,4 +1,4 @@
-"""Routes without a network: servers that keep what they are sent until a test says what becomes of it, and a client that tells what it heard."""
+"""Routes without a network: servers that keep what they are sent until the test replies, and a client that records what it receives."""
 
 import functools
 import logging
@@ -41,24 +41,24 @@ class KeepingServer(Backend):
         return [request.line for request in self.sent]
 
     def answer(self, request, reply, found=0):
-        """The server answers `request` with the bytes `reply`, in which there are `found` values."""
+        """The server replies the bytes `reply` to `request`, with `found` values."""
         request.reply = reply
         return self.request_replied(request, found)
 
     def fail(self, request, reason="timeout"):
-        """The server does not answer."""
+        """The server fails on `request`."""
         return self.request_failed(request, reason, True, False)
 
 
 class UnconnectedServer(Backend):
-    """A Backend whose connections never open: what it is sent waits there."""
+    """A Backend whose connections never open: requests wait there."""
 
     def _connect(self, connection):
         pass
 
 
 class Client(ReplySink):
-    """Who asked. Each time that it hears of a request, this comes to `heard`: the reply, or (reason, server) if no server answered."""
+    """The sink of a client's requests. `heard`: for each outcome of one, in order, the reply, or (reason, server) if a server failed on it."""
 
     def __init__(self):
         self.heard = []
@@ -74,4 +74,4 @@ class Client(ReplySink):
         return self
 
     def resume(self):
-        """It goes on by itself."""
+        """Nothing is to be done: the test looks at `heard`."""

@@ -1,4 +1,4 @@
-"""A backend that plays memcached by a script, to do what a real one cannot be asked to: stop in mid reply, answer garbage, hang.
+"""A server that plays a script, to do what a real memcached cannot be made to do: stop in the middle of a reply, reply garbage, hang.
 
 A script is a list of steps, one script for each connection in the order they are made:
 
@@ -7,22 +7,22 @@ A script is a list of steps, one script for each connection in the order they ar
         [expect(b"get b\\r\\n"), b"END\\r\\n"],
     )
 
-Bytes in a script are said. After its last step a connection stays open and must be left alone. Or, without a script, a function
-is given each whole request and returns bytes or steps:
+Bytes in a script are sent. After its last step a connection stays open, and nothing more must arrive on it. Or, without a script, a function
+gets each whole request and returns bytes or steps:
 
     ScriptedBackend(answer=lambda request: b"END\\r\\n")
 
-It runs in threads of the test and keeps what it `saw`, and in `troubles` what was not as scripted.
+It runs in threads of the test and keeps what it `saw`, and in `troubles` what differed from the script.
 """
 
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from support import network
 from support.servers import HOST, free_port
 from support.timing import PATIENCE, eventually
 
@@ -37,7 +37,7 @@ DRIP_INTERVAL = 0.0005
 
 
 class Step(NamedTuple):
-    """`act(connection)` is done when its turn comes; `listens` if it begins by waiting for the proxy, for the bytes `awaits` if it says so."""
+    """`act(connection)` is called in its turn. `listens`: True if it begins with bytes from the proxy; `awaits`: those, if they are known."""
 
     act: Callable
     listens: bool = False
@@ -45,7 +45,7 @@ class Step(NamedTuple):
 
 
 def expect(data):
-    """Exactly these bytes come next."""
+    """Exactly the bytes `data` must arrive next."""
     return Step(lambda connection: connection.expect(data), listens=True, awaits=data)
 
 
@@ -54,7 +54,7 @@ def say(data):
 
 
 def drip(data):
-    """Say it byte by byte, each in a packet of its own."""
+    """Send `data` byte by byte, each in a packet of its own."""
     return Step(lambda connection: connection.drip(data))
 
 
@@ -77,7 +77,7 @@ def reset():
 
 
 def hang():
-    """Read whatever comes and never answer."""
+    """Read all that arrives and never reply."""
     return Step(lambda connection: connection.hang(), listens=True)
 
 
@@ -89,14 +89,14 @@ def steps_of(said):
 
 
 def refused_port():
-    """A port that nobody listens on."""
+    """A port on which nothing listens."""
     return free_port()
 
 
 class ScriptedBackend:
     """
     saw        for each connection, in the order they were made, the bytes that came (a bytearray)
-    troubles   what was not as scripted
+    troubles   what differed from the script
     identity   (pid, uptime) told to a connection that begins with `stats`, by which the proxy recognises a server
     forgets    False: it does not answer connections that begin with delete or flush_all
     forgot     what it was told to delete or flush on connections that begin with that, and that no script waits for
@@ -136,7 +136,7 @@ class ScriptedBackend:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def refuse(self):
-        """Drop all connections and refuse new ones, as if the process had been killed."""
+        """Close all connections and refuse new ones, as if the process had been killed."""
         listener, self._listener = self._listener, None
         if listener is not None:
             with suppress(OSError):
@@ -152,7 +152,7 @@ class ScriptedBackend:
             connection.close()
 
     def play(self, *scripts):
-        """Drop all connections, forget what was, and play these scripts on the next ones."""
+        """Close all connections, forget what arrived, and play these scripts on the next ones."""
         self.drop()
         with self._lock:
             self._scripts = [steps_of(script) for script in scripts]
@@ -161,12 +161,12 @@ class ScriptedBackend:
             self.forgot = []
 
     def check(self):
-        """All scripts were played and nothing else was asked. What nobody waits for, a copy for a backup, may just be on its way."""
+        """All scripts were played and nothing else arrived. Waits for what may still be on its way, such as a copy for a backup."""
         eventually(lambda: self.troubles or not self._scripts, what="all scripts are played")
         assert not self.troubles, "\n".join(self.troubles)
 
     def wait_until_seen(self, data):
-        """`data` has come, on whatever connection."""
+        """Wait until `data` has arrived, on any connection."""
         eventually(lambda: any(data in seen for seen in self.saw), what=f"the backend sees {data!r}")
 
     # -- what a connection needs of us
@@ -183,7 +183,7 @@ class ScriptedBackend:
             threading.Thread(target=connection.run, daemon=True).start()
 
     def speaks_first(self):
-        """True if the next connection gets bytes, or the end, before it has asked anything."""
+        """True if the next connection is sent bytes, or closed, before anything has arrived on it."""
         with self._lock:
             return bool(self._scripts) and bool(self._scripts[0]) and not self._scripts[0][0].listens
 
@@ -193,7 +193,7 @@ class ScriptedBackend:
             return bool(self._scripts) and bool(self._scripts[0]) and self._scripts[0][0].awaits.startswith(first)
 
     def begin_conversation(self):
-        """(steps or None, the place for what will be seen) of a new connection."""
+        """(steps or None, the bytearray for what arrives) of a new connection."""
         with self._lock:
             seen = bytearray()
             self.saw.append(seen)
@@ -247,7 +247,7 @@ class _Connection:
             self.trouble(f"after the script came {self._unread!r}")
 
     def _first_bytes(self):
-        """Of what the proxy asks, without taking them. That it copies to us is answered as memcached does, and nobody need script it."""
+        """The first bytes from the proxy, without taking them. Its introduction to a backup gets the reply of memcached, without a script."""
         first = self._socket.recv(6, socket.MSG_PEEK)
         if first == b"stats " and not self._backend.is_awaited(first):
             self._socket.recv(len(COPIES_TO_US), socket.MSG_WAITALL)
@@ -261,7 +261,7 @@ class _Connection:
         self.say(b"STAT pid %d\r\nSTAT uptime %d\r\nEND\r\n" % (pid, uptime))
 
     def _obey(self, request):
-        """What a healthy memcached that has no key answers."""
+        """The reply of a healthy memcached that has no items."""
         if request.startswith(b"version"):
             return b"VERSION 1.6.18\r\n"
         if not self._backend.forgets:
@@ -270,7 +270,7 @@ class _Connection:
         return b"NOT_FOUND\r\n" if request.startswith(b"delete") else b"OK\r\n"
 
     def _receive(self):
-        """Some more bytes; False at the end, which may be rough: a proxy that is killed resets its links."""
+        """Receive more bytes; False at the end, which may be a reset: a proxy that is killed resets its connections."""
         try:
             chunk = self._socket.recv(RECV_SIZE)
         except ConnectionResetError:
@@ -317,11 +317,10 @@ class _Connection:
 
     def reset(self):
         self._ended = True
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
+        network.reset(self._socket)
 
     def answer_each(self, answer):
-        """Read whole requests for ever, giving each to `answer`."""
+        """Read whole requests until the end, and reply to each what `answer` returns."""
         while not self._ended:
             request = self._read_request()
             if request is None:

@@ -75,7 +75,7 @@ def has_ipv6():
 
 
 def environment(**extra):
-    """Ours, with the gmproxy under test importable and no setting of the proxy but those in `extra`."""
+    """The environment of the tests, with the gmproxy under test importable and no setting of the proxy but those in `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GMPROXY_") or name == "GMPROXY_PURE"}
     ours = str(Path(gmproxy.__file__).resolve().parents[1])
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))
@@ -138,7 +138,7 @@ class Process:
         self._child.send_signal(number)
 
     def pause(self):
-        """It keeps its connections and answers nothing."""
+        """Stop it (SIGSTOP): it keeps its connections and sends no reply."""
         self.signal(signal.SIGSTOP)
         os.waitpid(self.pid, os.WUNTRACED)  # now it has stopped
 
@@ -146,7 +146,7 @@ class Process:
         self.signal(signal.SIGCONT)
 
     def stop(self, within=PATIENCE):
-        """End it politely. Returns its exit status."""
+        """End it by SIGTERM. Returns its exit status."""
         self.signal(signal.SIGTERM)
         return self.wait(within)
 
@@ -154,7 +154,7 @@ class Process:
         return self._child.wait(within)
 
     def kill(self):
-        """End it at once, whatever state it is in."""
+        """End it by SIGKILL, whatever state it is in."""
         if self.is_running:
             self.signal(signal.SIGKILL)
             self.wait()
@@ -174,7 +174,7 @@ class Memcached(Process):
 
     @property
     def address(self):
-        """As it is written after -s, and stands in error lines."""
+        """As it is given to -s, and named in error lines."""
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -212,7 +212,7 @@ SASLPASSWD = shutil.which("saslpasswd2", path=os.environ.get("PATH", "") + ":/us
 
 
 class SaslMemcached(Memcached):
-    """memcached -S, which speaks nothing but binary, for the user USER with PASSWORD. `folder` is for its files."""
+    """memcached -S, which has only the binary protocol, for the user USER with PASSWORD. `folder` is for its files."""
 
     USER, PASSWORD = b"one", b"my secret"
 
@@ -226,7 +226,7 @@ class SaslMemcached(Memcached):
         super().__init__("-S", *who, *arguments, env=os.environ | {"SASL_CONF_PATH": str(folder)}, **options)
 
     def _greet(self, talk):
-        """Tells its version to everybody."""
+        """It sends its version without a login."""
         talk.send(packets.packet("version"))
         return packets.read_answer(talk)
 
@@ -236,7 +236,7 @@ class SaslMemcached(Memcached):
         assert packets.read_answer(talk).status == 0
 
     def value_of(self, key):
-        """What it has under `key`, or None."""
+        """The value that it has for `key`, or None."""
         with self.talk() as talk:
             self.let_in(talk)
             (answer,) = packets.ask(talk, packets.packet("get", key))
@@ -274,7 +274,7 @@ class Proxy(Process):
         self._stderr.close()
 
     def _answers(self):
-        """The kernel accepts clients before the proxy does: an answer is the proof."""
+        """The kernel accepts clients before the proxy does: a reply is the proof."""
         assert self.is_running, f"the proxy ended: {self.log()}"
         try:
             with self.talk() as talk:
@@ -296,21 +296,21 @@ class Proxy(Process):
             return read_stats(talk)
 
     def log(self):
-        """All it wrote to stderr so far."""
+        """All that it wrote to stderr so far."""
         return _contents(self._stderr)
 
     def check_log(self):
-        """An exception that nobody handled fails the test. The log is shown beside any failure."""
+        """A traceback in the log fails the test. The log is shown with any failure."""
         log = self.log()
         print(log, file=sys.stderr)
         assert "Traceback" not in log, "an exception that nobody handled"
 
     def output(self):
-        """All it wrote to stdout so far."""
+        """All that it wrote to stdout so far."""
         return _contents(self._stdout)
 
     def descriptors(self):
-        """How many files and sockets it has open."""
+        """The number of its open files and sockets."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
@@ -319,7 +319,7 @@ def _contents(file):
 
 
 def read_stats(talk):
-    """The answer to `stats` as a dict; whole numbers are int."""
+    """The reply to `stats` as a dict; whole numbers are int."""
     facts = {}
     for line in talk.ask(b"stats\r\n", b"END\r\n").decode().splitlines()[:-1]:
         _, name, value = line.split(" ", 2)

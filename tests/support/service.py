@@ -1,4 +1,4 @@
-"""Things that happen to a service while it runs, and clients that do not let it rest."""
+"""What operators do to a running service, and a steady load of clients."""
 
 import threading
 
@@ -9,7 +9,7 @@ from support.timing import eventually, join
 
 
 def order(process, *words):
-    """Ask the control socket of `process` (a Proxy that was given --control)."""
+    """The response to a control command of `process`, a Proxy that was started with --control and has the path as `control`."""
     return control_socket.send_command(process.control, *words)
 
 
@@ -20,7 +20,7 @@ def errors_of(process):
 
 
 def reloaded(process, times=1):
-    """Wait until the log tells of so many reloads, refused or not."""
+    """Wait until the log has that number of reloads, refused or not."""
 
     def told():
         log = process.log()
@@ -34,9 +34,9 @@ def clients_are(process, count):
 
 
 class Load:
-    """Clients in threads that ask without a pause, from `with` to its end. Any answer but the right one fails the test.
+    """Clients in threads that send requests without a pause, from `with` to its end. Any reply but the right one fails the test.
 
-    One kind connects anew for each request, the other keeps its connection. `key` must hold `data`.
+    `connecting` of them connect anew for each request, `keeping` keep their connection. `key` must hold `data`.
     """
 
     def __init__(self, port, key=b"k", data=b"hello", keeping=2, connecting=2):
@@ -62,7 +62,7 @@ class Load:
         assert not self.trouble
 
     def wait_for_more(self, count=200):
-        """Until so many more requests were answered."""
+        """Wait until `count` more requests have their replies."""
         target = self.asked + count
         eventually(lambda: self.asked >= target or self.trouble, what="answers under load")
         assert not self.trouble

@@ -1,4 +1,4 @@
-"""A raw client: bytes out, bytes in, and a proof that nothing is left over."""
+"""A raw client: it sends and receives bytes, and can prove that no byte is left over."""
 
 import select
 import socket
@@ -9,7 +9,7 @@ RECV_SIZE = 64 * 1024
 
 
 class Talk:
-    """One connection to a memcached, or to the proxy that looks like one. Every wait ends after PATIENCE."""
+    """One connection to memcached or gmproxy. Every wait ends after PATIENCE."""
 
     def __init__(self, port=None, host="127.0.0.1", path=None, timeout=PATIENCE):
         if path is not None:
@@ -36,18 +36,18 @@ class Talk:
         self.socket.sendall(data)
 
     def send_in_pieces(self, data, size=1):
-        """Each piece in a packet of its own, as far as the kernel lets it."""
+        """Each piece in a packet of its own, as far as the kernel does that."""
         for start in range(0, len(data), size):
             self.socket.sendall(data[start : start + size])
 
     def wait_until_alone(self):
-        """Until the proxy has closed its end of all other connections from clients, and their descriptors. Asks no server."""
+        """Wait until the proxy has closed all other connections of clients. Sends nothing to servers."""
         eventually(lambda: b"STAT curr_connections 1\r\n" in self.ask(b"stats proxy\r\n", b"END\r\n"), what="the others are gone")
 
     # -- in
 
     def read_until(self, suffix):
-        """Everything up to and with the first `suffix`."""
+        """All bytes up to the first `suffix`, and that."""
         searched = 0
         while True:
             at = self._unread.find(suffix, max(0, searched - len(suffix)))
@@ -90,7 +90,7 @@ class Talk:
         return self.read_until(end)
 
     def expect(self, sent, answer):
-        """Send `sent`: exactly `answer` must be the next that comes."""
+        """Send `sent`: exactly `answer` must arrive next."""
         self.send(sent)
         self.expect_answer(answer, sent)
 
@@ -102,17 +102,17 @@ class Talk:
         assert got == answer, f"sent {_short(sent)}\n  wanted {_short(answer)}\n  got    {_short(got + self._unread)}"
 
     def in_step(self):
-        """Prove that every answer was read to its end, and that the connection still works."""
+        """Prove that no byte is left over, and that the connection still works."""
         line = self.ask(b"version\r\n")
         assert line.startswith(b"VERSION "), f"not in step: asked for the version and got {_short(line)}"
         assert not self._unread, f"not in step: left over after the version: {_short(self._unread)}"
 
     def silent(self, within=QUIET):
-        """True if nothing comes, not even the end, for `within` seconds."""
+        """True if nothing arrives, not even the end, for `within` seconds."""
         return not self._unread and not select.select([self.socket], [], [], within)[0]
 
     def closed(self, within=PATIENCE):
-        """True if the peer closes the connection, without another word, within that time."""
+        """True if the peer closes the connection, without another byte, within that time."""
         assert not self._unread, f"left over: {_short(self._unread)}"
         if not select.select([self.socket], [], [], within)[0]:
             return False
@@ -138,7 +138,7 @@ def _short(data):
 
 
 def value(key, data, flags=0):
-    """The VALUE block of an answer."""
+    """The VALUE block of a reply."""
     return b"VALUE %b %d %d\r\n%b\r\n" % (key, flags, len(data), data)
 
 

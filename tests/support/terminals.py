@@ -7,7 +7,7 @@ import pytest
 
 
 def open_terminal() -> tuple[int, int]:
-    """The two ends of a new terminal, as pty.openpty. Skips the test if there is none to be had."""
+    """The two ends of a new terminal, as pty.openpty. Skips the test if there is none."""
     try:
         return pty.openpty()
     except OSError as error:

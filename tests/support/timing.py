@@ -1,26 +1,26 @@
-"""One unit for every wait in the tests. A slow machine sets GMPROXY_TEST_TICK=3 and everything waits three times as long."""
+"""The times of all waits in the tests. On a slow machine set GMPROXY_TEST_TICK=3: then all of them are three times as long."""
 
 import os
 import time
 
-#: Seconds. The shortest time in which two things that follow at once are surely seen one after the other.
+#: Seconds. The shortest time after which one event is surely seen before another.
 TICK = 0.05 * float(os.environ.get("GMPROXY_TEST_TICK", "1"))
 
-#: How long to wait for what must happen. It is only spent by a test that fails.
+#: Seconds to wait for what must happen. Only a test that fails takes so long.
 PATIENCE = 200 * TICK
 
-#: How long to wait for another program to end: a compiler, a checker, an interpreter with a client library.
+#: Seconds to wait for the end of another program: a compiler, a checker, an interpreter with a client library.
 PROGRAM_TIMEOUT = 12 * PATIENCE
 
-#: How long nothing must happen before we believe that nothing will.
+#: Seconds without an event after which a test takes it that none will come.
 QUIET = 2 * TICK
 
-#: Between two looks at something that will change.
+#: Seconds between two looks at something that will change.
 _GLANCE = TICK / 10
 
 
 def eventually(predicate, within=PATIENCE, what=""):
-    """Wait until `predicate()` is true, and return what it gave."""
+    """Wait until `predicate()` is true, and return what it gave. Fails the test after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         result = predicate()
@@ -47,7 +47,7 @@ def wait_for_child(pid, within=PATIENCE):
 
 
 def milliseconds(ticks):
-    """So many ticks as an option of the proxy wants them."""
+    """The time of `ticks` ticks, as a value of an option."""
     return str(max(1, round(ticks * TICK * 1000)))
 
 

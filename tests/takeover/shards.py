@@ -1,4 +1,4 @@
-"""Three servers, keys in them, and the question that matters: are all of them found?"""
+"""Three servers with keys in them: are all of them found?"""
 
 from hashlib import sha1
 

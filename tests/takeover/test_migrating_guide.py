@@ -1,4 +1,4 @@
-"""docs/migrating.md: every command that it tells to type works."""
+"""docs/migrating.md: every command in it works."""
 
 import json
 import os

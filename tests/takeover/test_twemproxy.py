@@ -1,13 +1,12 @@
-"""twemproxy in front of the same servers, with the same file: what it stored is found through us, pool by pool, key by key."""
+"""twemproxy before the same servers, with the same file: every key that it stored is found through gmproxy, pool by pool."""
 
 import getpass
-import socket
 from contextlib import ExitStack
 
 import pytest
 from nutcracker import Nutcracker, free_ports, is_installed, write_pools
 from shards import counts, found, keys_of, store
-from support.servers import Proxy
+from support.servers import Proxy, has_ipv6
 from support.talk import Talk
 from support.timing import eventually
 
@@ -120,15 +119,6 @@ def test_ipv6(distribution, memcached, tmp_path):
     if not has_ipv6():
         pytest.skip("this machine has no ::1")
     check([f"::1:{memcached(host='::1').port}:1" for _ in range(2)], distribution, tmp_path)
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 @both

@@ -1,4 +1,4 @@
-"""The documents say what the code says: where one of them names a thing, the thing is there, and the other way round."""
+"""The documents and the code agree: what a document names exists, and what must be documented is."""
 
 import ast
 import re

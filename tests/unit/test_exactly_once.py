@@ -1,14 +1,14 @@
-"""Whatever raises on the way of a request, its owner gets one reply, and the others get theirs."""
+"""Whatever raises on the way of a request, its sink gets one reply, and the others get theirs."""
 
 import functools
 import logging
-from types import SimpleNamespace
 
 import gevent
 import pytest
 from gevent import socket
+from support.loop import run_callbacks
 from support.requests import request_for
-from support.routes import Client
+from support.routes import Client, options_of
 
 from gmproxy.backend import connect
 from gmproxy.backend.backend import Backend
@@ -119,7 +119,6 @@ def test_for_a_session_that_fails_on_a_failure_too(internal_errors_counted):
 
 def route_to(options, log=None):
     """(a router over the servers of `options`, its backends)"""
-    options = SimpleNamespace(**vars(options), lanes=1)
     router = Router(options)
     backends = [Backend(server, options, router, log or logging.getLogger("test")) for server in options.server]
     router.serve(backends, functools.partial(configuration.placement_for, options, options.server), [], None)
@@ -130,7 +129,7 @@ class Peer:
     """A router over one backend and a socket in the place of its server."""
 
     def __init__(self):
-        (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
+        options = options_of("-s", "127.0.0.1:1")
         self.router, (self.backend,) = route_to(options)
         self.link = BackendConnection(self.backend, 0, gevent.get_hub().loop, "text")
         self.backend.connections[0] = self.link
@@ -146,7 +145,9 @@ class Peer:
         return request
 
     def turn(self):
-        gevent.sleep(0.01)
+        """Send what was submitted, and read what has arrived."""
+        run_callbacks()
+        self.link.on_readable()
 
     def close(self):
         self.server.close()
@@ -176,7 +177,7 @@ def test_an_internal_error_about_a_server_names_it_and_its_pool(monkeypatch, cap
     def fail(*arguments):
         raise ValueError("a fault of the test")
 
-    (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
+    options = options_of("-s", "127.0.0.1:1")
     monkeypatch.setattr(connect, "connect", fail)
     _, (backend,) = route_to(options, PoolLogger("beta", "beta"))
     backend.preconnect()
@@ -277,7 +278,7 @@ def test_nor_behind_a_flush(peer):
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_of_a_retrieval_that_was_split_an_abandoned_part_is_the_end(order):
     """The client has one error, and what the other part brings is nobody's."""
-    (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "-s", "127.0.0.1:2"], {})
+    options = options_of("-s", "127.0.0.1:1", "-s", "127.0.0.1:2")
     router, backends = route_to(options)
     client = Client()
     request = request_for(b"get a b\r\n")

@@ -1,5 +1,4 @@
-"""The contract of every route: of a request that it is sent, the client hears once, whatever becomes of it on the servers, in whatever order, and
-whatever raises on the way."""
+"""The contract of every route: each request has exactly one outcome, whatever the servers do, in whatever order, and whatever raises on the way."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""Wire samples: what a client says, what the parser makes of it, and what memcached 1.6.18 answers. One file each in samples/.
+"""Wire samples: what a client sends, how the parser reads it, and what memcached 1.6.18 replies. One file each in samples/.
 
     # a comment
     > set a 0 0 5\\r\\nhello\\r\\n            said, in as many lines as reads well

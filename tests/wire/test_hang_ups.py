@@ -1,4 +1,4 @@
-"""What memcached closes the connection at without an answer, and so does the proxy. Nothing that comes behind it is looked at."""
+"""Requests at which memcached closes the connection without a reply, and so does gmproxy. Nothing that follows them is executed."""
 
 from contextlib import ExitStack, suppress
 

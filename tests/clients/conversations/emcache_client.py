@@ -1,4 +1,4 @@
-"""What emcache says, in text, to the server at the address and port of the arguments. A line for each answer."""
+"""A conversation of emcache, in the text protocol, with the server at the address and port of the arguments. Prints a line for each reply."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What comes of writes, counted as memcached counts it."""
+"""The results of writes, counted as memcached counts them."""
 
 import pytest
 

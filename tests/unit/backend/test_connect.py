@@ -10,6 +10,7 @@ import threading
 
 import gevent
 import pytest
+from support.network import full_listener
 from support.servers import HOST, environment, free_port
 from support.timing import PATIENCE, PROGRAM_TIMEOUT, TICK
 
@@ -18,6 +19,13 @@ from gmproxy.backend.resolver import Names
 from gmproxy.errors import CONNECTING, OVERLOAD, BackendError, LocalError
 from gmproxy.placement.server_spec import Server
 from gmproxy.transport import tcp
+
+
+@pytest.fixture
+def full():
+    """The address of a listener that takes no further connection."""
+    with full_listener() as address:
+        yield address
 
 
 def options(sock):
@@ -68,38 +76,14 @@ def test_no_connection(server, detail):
     assert detail in caught.value.detail
 
 
-def test_a_server_that_does_not_answer():
+def test_a_server_that_does_not_answer(full):
     """Its queue of connections is full."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        listener.listen(0)
-        waiting = [socket.socket() for _ in range(3)]
-        for sock in waiting:
-            sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        with pytest.raises(BackendError) as caught:
-            connect.connect(Server(*listener.getsockname()), 0.1)
-        assert caught.value.reason == "connecting"
-        for sock in waiting:
-            sock.close()
+    with pytest.raises(BackendError) as caught:
+        connect.connect(Server(*full), 2 * TICK)
+    assert caught.value.reason == "connecting"
 
 
 # -- one deadline for all of it
-
-
-@pytest.fixture
-def full():
-    """The address of a listener that takes no further connection: the kernel does not answer."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        listener.listen(0)
-        waiting = [socket.socket() for _ in range(3)]
-        for sock in waiting:
-            sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        yield listener.getsockname()
-        for sock in waiting:
-            sock.close()
 
 
 def stands_for(monkeypatch, *addresses):

@@ -1,4 +1,4 @@
-"""Connections that were given up: each is kept until its peer ends it, and no longer."""
+"""Half-closed connections: each is kept until its server ends it, and no longer."""
 
 import socket
 

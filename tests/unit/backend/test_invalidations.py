@@ -1,4 +1,4 @@
-"""What a server missed: nothing is forgotten before it was deleted there."""
+"""The keys of writes that a server missed: none is forgotten before it was deleted there."""
 
 from weakref import WeakSet
 

@@ -1,4 +1,4 @@
-"""Names and addresses, with a resolver that does as the test says."""
+"""Names and addresses, with a resolver that the test controls."""
 
 import errno
 import socket

@@ -1,4 +1,4 @@
-"""When a worker leaves the clients that wait to the others."""
+"""When a worker leaves waiting clients to the other workers."""
 
 from types import SimpleNamespace
 

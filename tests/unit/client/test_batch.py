@@ -1,9 +1,10 @@
-"""What waits for clients: counted for all of them together, and bounded for each."""
+"""Bytes that are held for clients: counted for all of them together, and bounded for each."""
 
 import gevent
 import pytest
 from gevent import socket
 from support.loop import wait_until
+from support.network import is_closed
 from support.talk import storage, value
 
 from gmproxy.client import context
@@ -58,14 +59,6 @@ def read(sock, count):
     return bytes(data[:have])
 
 
-def end_of(sock):
-    """True if the connection was closed, with or without something unread."""
-    try:
-        return sock.recv(100) == b""
-    except ConnectionResetError:
-        return True
-
-
 def test_it_is_one_sum_for_all_pools(memcached, pools):
     server, worker_context = memcached(), context_of()
     several = [pool_at(server, worker_context) for _ in range(3)]
@@ -103,7 +96,7 @@ def test_who_holds_too_much_is_closed_also_if_it_is_in_another_pool(memcached, p
     first.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
     wait_until(lambda: worker_context.held_bytes > 100_000)
     second.sendall(b"set k 0 0 1000000\r\n" + b"x" * 100_000)
-    assert end_of(second)
+    assert is_closed(second)
     assert (one.context.dropped, other.context.dropped) == (0, 1)
     assert "client dropped reason=memory" in caplog.text
     first.close()

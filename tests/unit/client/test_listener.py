@@ -1,4 +1,4 @@
-"""What a client's socket is like when it comes in."""
+"""Accepting clients: the options of their sockets, clients beyond the limit, and accepts that fail."""
 
 import errno
 import os
@@ -94,15 +94,6 @@ def test_a_unix_socket_has_none_of_that(tmp_path):
         wait_until(lambda: listener.service.clients)
     os.close(listener.service.clients[0])
     listener.stop()
-
-
-def is_closed(sock):
-    """True if the other end was closed; waits for that."""
-    sock.settimeout(10)
-    try:
-        return sock.recv(100) == b""
-    except ConnectionResetError:
-        return True
 
 
 def test_what_raises_is_tried_again_after_a_pause(place, internal_errors_counted):

@@ -1,16 +1,14 @@
-"""One client alone with a session, in a loop that others are served by, too."""
-
-from types import SimpleNamespace
+"""A client with a session of its own, in a loop that serves others too."""
 
 import gevent
 import pytest
 from gevent import socket
 from support.loop import wait_until
+from support.routes import options_of
 from support.timing import PATIENCE
 
 from gmproxy.client.batch import MAX_AT_ONCE
 from gmproxy.client.context import PoolContext
-from gmproxy.config import configuration
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.routing.router import Router
 
@@ -20,10 +18,10 @@ READ = 1
 @pytest.fixture
 def client():
     """The other end of a session's socket."""
-    (options,), _ = configuration.parse(["-s", "127.0.0.1:1"], {})
+    options = options_of("-s", "127.0.0.1:1")
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE)
-    router = Router(SimpleNamespace(**vars(options), lanes=1))
+    router = Router(options)
     clients = PoolContext(options, router, WorkerContext()).clients
     clients.add(theirs.detach())
     with ours:

@@ -1,4 +1,4 @@
-"""Clients of a pool: busy ones share connections to servers, silent ones keep nothing, and what ends one session concerns no other client."""
+"""The clients of a pool: busy ones share connections to servers, idle ones keep nothing, and what ends one session affects no other client."""
 
 import os
 from types import SimpleNamespace
@@ -7,12 +7,13 @@ import gevent
 import pytest
 from gevent import socket
 from support.loop import wait_until
+from support.network import is_closed
+from support.routes import options_of
 from support.timing import PATIENCE
 
 from gmproxy.client.context import PoolContext
 from gmproxy.client.poller import poller_of_process
 from gmproxy.client.sessions import CLIENTS_PER_CONNECTION, ROUND_INTERVAL, SESSIONS_PER_TICK
-from gmproxy.config import configuration
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.routing.router import Router
 
@@ -24,8 +25,8 @@ def context():
 
 @pytest.fixture
 def service(context):
-    (options,), _ = configuration.parse(["-s", "127.0.0.1:1", "--hibernate-after", "1"], {})
-    return PoolContext(options, Router(SimpleNamespace(**vars(options), lanes=1)), context)
+    options = options_of("-s", "127.0.0.1:1", "--hibernate-after", "1")
+    return PoolContext(options, Router(options), context)
 
 
 @pytest.fixture
@@ -181,15 +182,6 @@ def test_the_rest_of_a_request_that_was_cut_off_concerns_nobody_else(clients):
 
 
 # -- whatever raises costs the client that it concerns
-
-
-def is_closed(sock):
-    """True if the other end was closed, with or without something unread; waits for that."""
-    sock.settimeout(10)
-    try:
-        return sock.recv(100) == b""
-    except ConnectionResetError:
-        return True
 
 
 def test_what_is_no_socket_is_closed(clients, context, tmp_path):

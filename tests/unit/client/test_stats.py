@@ -1,4 +1,4 @@
-"""What `stats` and `version` answer, over a service that is made up."""
+"""The replies to `stats` and `version`, over a service that is made by hand."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""From command line, environment and file to a Config: who wins, and how a mistake is told."""
+"""From command line, environment and file to a Config: which wins, and which error a mistake gives."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Files of users: who is in them, who may read them, and that nobody sees a password."""
+"""Files of users: who is in them, their permission bits, and that no password is shown."""
 
 import json
 

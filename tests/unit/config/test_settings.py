@@ -36,13 +36,7 @@ def test_its_sentence_says_something(setting):
 
 
 @each_setting
-def test_its_default_is_a_good_value(setting):
-    if setting.name not in settings.LISTS:
-        setting.parse(setting.default)
-
-
-@each_setting
-def test_its_default_is_written_as_it_is_rendered(setting):
+def test_its_default_is_a_good_value_and_written_as_it_is_rendered(setting):
     if setting.name not in settings.LISTS:
         assert render(setting, setting.parse(setting.default)) == setting.default
 

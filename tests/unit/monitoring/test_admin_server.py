@@ -1,4 +1,4 @@
-"""One report for all who ask for it in a moment."""
+"""One report for all requests that come within a moment."""
 
 import gevent
 import pytest

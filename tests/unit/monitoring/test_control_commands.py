@@ -1,4 +1,4 @@
-"""Sampling that nobody ends, because who began it failed or is gone, ends by itself."""
+"""Sampling ends by itself if the operator that started it has disconnected."""
 
 from types import SimpleNamespace
 

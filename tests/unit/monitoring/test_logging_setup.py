@@ -1,4 +1,4 @@
-"""Where the log goes."""
+"""Where the log is written."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""From counters to what they say."""
+"""From counters to rates and quantiles."""
 
 import pytest
 from support.reports import BOUNDS, backend

@@ -1,4 +1,4 @@
-"""Which keys are asked for most, in bounded memory."""
+"""The most frequent keys, in bounded memory."""
 
 import random
 from collections import Counter

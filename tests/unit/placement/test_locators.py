@@ -1,4 +1,4 @@
-"""The distributions by themselves: look-ups against a plain scan, over owners and hashes made up for the purpose."""
+"""The distributions by themselves: look-ups against a plain scan, over made-up owners and hashes."""
 
 import functools
 

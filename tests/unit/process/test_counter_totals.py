@@ -1,4 +1,4 @@
-"""What is counted stays counted, also of workers that do not answer."""
+"""Counters never fall, also if a worker does not reply or has ended."""
 
 import pytest
 

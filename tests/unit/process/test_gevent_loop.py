@@ -1,4 +1,4 @@
-"""gevent's loop with the interface of the master's, and operators served in it."""
+"""gevent's loop behind the interface of the master's loop, and control connections served in it."""
 
 import json
 import os

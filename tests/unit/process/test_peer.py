@@ -1,4 +1,4 @@
-"""Peers of the master: what they do or leave undone costs them alone, and the loop never waits."""
+"""Peers of the master: whatever one of them does or fails to do, no other is affected, and the loop never waits."""
 
 import contextlib
 import json

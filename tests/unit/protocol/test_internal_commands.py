@@ -1,4 +1,4 @@
-"""What the proxy itself asks of servers about a key."""
+"""The commands that gmproxy itself sends to servers about a key."""
 
 import pytest
 

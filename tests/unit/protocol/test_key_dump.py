@@ -1,4 +1,4 @@
-"""Which server is asked for what in a listing of keys, and where its answer ends."""
+"""A listing of keys: which server is sent which command, and where its reply ends."""
 
 import pytest
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.builds import from_source, needs_both
+from support.network import reset
 from support.timing import PATIENCE
 
 from gmproxy.compiled import COMPILED
@@ -183,9 +184,7 @@ def test_no_more_than_one_buffer_at_once(new_stream, ends):
 def test_a_reset(new_stream):
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname(), PATIENCE) as ours:
         listener.settimeout(PATIENCE)
-        theirs = listener.accept()[0]
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        theirs.close()
+        reset(listener.accept()[0])
         with pytest.raises(ConnectionResetError):
             new_stream().receive(ours.fileno())
 

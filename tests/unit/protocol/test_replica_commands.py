@@ -1,4 +1,4 @@
-"""What a backup is told of a change, where that is not what the primary was told."""
+"""The copy of a write that a backup receives, where it differs from the write."""
 
 import pytest
 

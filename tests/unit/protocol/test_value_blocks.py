@@ -1,4 +1,4 @@
-"""gmproxy.protocol.value_blocks: answers taken apart and put together."""
+"""The value blocks of a reply, taken apart and put together."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a backup hears of changes, and who answers: with a primary and a backup that only take notes, in every order of events."""
+"""The copies of writes that a backup receives, and whose reply the client gets: with servers that only record, in every order of events."""
 
 import gc
 import itertools

@@ -1,4 +1,4 @@
-"""Where things go when the ring has changed while they were under way: a router over real backends whose links never open."""
+"""Requests in progress while the hash ring changes: a router over real backends whose connections never open."""
 
 import functools
 import logging

@@ -1,4 +1,4 @@
-"""Time that stands still while nobody ticks."""
+"""A clock that stands still while the process does not run."""
 
 import re
 from pathlib import Path

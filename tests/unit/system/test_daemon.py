@@ -1,4 +1,4 @@
-"""Another user, the pid file, the limit of open files. The calls that only root may make are replaced and noted."""
+"""Another user, the pid file, the background. The calls that only root may make are replaced and recorded."""
 
 import grp
 import os

@@ -1,4 +1,4 @@
-"""How many descriptors there may be, and what of them is left for clients."""
+"""The limit of open files, and how many of them are left for clients."""
 
 import resource
 

@@ -1,4 +1,4 @@
-"""What is freed stays with the process, or goes back. In a process of its own: it cannot be unsaid."""
+"""Freed memory stays with the process, or is returned. In a process of its own: the setting cannot be undone."""
 
 import subprocess
 import sys
@@ -45,11 +45,12 @@ def test_it_makes_a_difference():
     assert faults(100_000) > 10 * ROUNDS
 
 
-def test_elsewhere_nothing_is_said(monkeypatch):
+def test_elsewhere_nothing_is_said(monkeypatch, capfd, caplog):
     """musl has no mallopt, nor malloc_trim."""
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
     malloc.keep_freed_memory()
     malloc.trim_heap()
+    assert (*capfd.readouterr(), caplog.text) == ("", "", "")
 
 
 #: Makes many objects for a while, of which one in a thousand stays; says how many KiB that leaves behind.
@@ -88,4 +89,5 @@ def test_what_was_made_apart_goes_back_although_some_of_it_stays():
 
 @pytest.mark.parametrize("allocator", ["debug", "malloc", "malloc_debug"])
 def test_where_python_allocates_otherwise_nothing_is_changed(allocator):
+    """The program runs to its end: left_behind() requires an exit status of 0."""
     left_behind("apart", PYTHONMALLOC=allocator)

@@ -1,4 +1,4 @@
-"""Paths: what root and we ourselves have linked is followed, what another user has linked is not."""
+"""Paths: links that root or our own user made are followed, those that another user made are not."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Listening sockets: bound or refused in one clear line, and nothing is left behind."""
+"""Listening sockets: bound or refused with one clear line, and no file is left."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import stat
 from types import SimpleNamespace
 
 import pytest
+from support.network import needs_ipv6
 from support.servers import HOST, free_port
 from support.timing import PATIENCE
 
@@ -32,15 +33,7 @@ def test_tcp():
         assert accepts(sock)
 
 
-def has_ipv6():
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@needs_ipv6
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_ipv6_in_brackets_or_not(host):
     with sockets.bind_tcp(host, 0, 5) as sock:

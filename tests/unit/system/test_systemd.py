@@ -1,4 +1,4 @@
-"""What systemd is told, and when nothing is."""
+"""Notifications to systemd: which are sent, and when none are."""
 
 import os
 import socket
@@ -45,7 +45,15 @@ def test_an_abstract_address():
 
 
 def test_systemd_is_gone(tmp_path):
-    Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).notify(READY)
+    """A message that cannot be sent is dropped; the next one is sent once systemd is back."""
+    path = str(tmp_path / "notify")
+    notifier = Notifier({"NOTIFY_SOCKET": path})
+    notifier.notify(READY)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(PATIENCE)
+        listener.bind(path)
+        notifier.notify("STATUS=here")
+        assert listener.recv(1000) == b"STATUS=here"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A link to a server of the binary protocol: answers whole, byte by byte, with what follows; what is not exactly right is refused."""
+"""Replies of a server of the binary protocol: whole, byte by byte, with what follows; anything that is not valid is refused."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Meta commands taken apart, and what of their answers a client hears. What memcached makes of each is in tests/wire/samples."""
+"""Meta commands taken apart, and which flags of a reply the client receives. What memcached replies to each is in tests/wire/samples."""
 
 import base64
 

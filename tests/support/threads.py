@@ -1,0 +1,24 @@
+"""Clients in threads."""
+
+import threading
+
+from support.timing import join
+
+
+def run_in_threads(work, count):
+    """work(number) in `count` threads at once; waits for all of them. Fails the test with what the first of them raised."""
+    errors = []
+
+    def run(number):
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        join(thread)
+    if errors:
+        raise errors[0]
