@@ -29,13 +29,13 @@ THEMES = {
 
 #: Modules without a file of unit tests: where they are tested instead. A package stands for all its modules.
 TESTED_ELSEWHERE = {
-    "backend.control_connection": "clients/test_logins.py proxy/test_coming_back.py proxy/test_binary_servers.py",
+    "backend.control_connection": "clients/test_logins.py proxy/test_returning_servers.py proxy/test_binary_servers.py",
     "backend.dump_reader": "proxy/test_key_listings.py",
     "backend.missed_writes": "unit/test_routes.py unit/routing/test_router.py unit/backend/test_backend.py",
     "backend.server_stats": "proxy/test_stats_of_servers.py",
     "cli": "process",
     "client.context": "unit/client/test_batch.py unit/client/test_sessions.py",
-    "client.idle": "unit/client/test_poller.py proxy/test_sleeping_clients.py",
+    "client.idle": "unit/client/test_poller.py proxy/test_hibernation.py",
     "client.key_listings": "proxy/test_key_listings.py",
     "client.stat_names": "differential/test_counted_as_memcached.py unit/client/test_stats.py",
     "config.command_line": "unit/config/test_config_configuration.py process/test_command_line.py",
@@ -59,7 +59,7 @@ TESTED_ELSEWHERE = {
     "placement.murmur3": "unit/placement/test_hashes.py placement",
     "placement.profiles": "placement ctl/test_list_profiles.py",
     "pool": "unit/client/test_batch.py pools/test_pools_served.py",
-    "process.control_server": "unit/process/test_peer.py process/test_orders.py process/test_bad_operators.py",
+    "process.control_server": "unit/process/test_peer.py process/test_control_protocol.py process/test_bad_operators.py",
     "process.master": "process/test_workers.py",
     "process.single_process": "process",
     "process.supervisor": "process/test_reloading.py process/test_upgrade.py",

@@ -57,7 +57,7 @@ def cost(front, requests, answers):
     ],
     ids=["set", "gat"],
 )
-def test_changes_behind_a_large_get(memcached, proxy, change, answer):
+def test_writes_behind_a_large_get(memcached, proxy, change, answer):
     front = proxy(
         "-s", memcached().address, "-s", memcached().address, "-b", memcached().address, "--on-miss", "never", "--timeout", "5000"
     )

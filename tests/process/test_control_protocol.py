@@ -21,7 +21,7 @@ def raw(process, data):
 
 
 @workers
-def test_questions(service, workers):
+def test_queries(service, workers):
     process = service(workers)
     told = order(process, "pids")
     assert told["pid"] == process.pid and len(told["workers"]) == workers
