@@ -23,7 +23,7 @@ ACTIONS = ("test_conf", "print_config", "print_sample_config", "print_systemd_un
 NEEDING_NO_SERVER = {"print_sample_config", "print_systemd_unit", "demo", "list_profiles"}
 
 
-#: Characters in a line of the help, and the column in which the sentences begin.
+#: Characters in a line of the help, and the column in which the descriptions begin.
 WIDTH = 80
 HELP_COLUMN = 30
 
@@ -111,8 +111,8 @@ def parser_for(program: str, help_all: bool = False) -> ArgumentParser:
 def _add_actions(section: Any, help_all: bool) -> None:
     """The options that are not settings."""
 
-    def rare(sentence: str) -> str:
-        return sentence if help_all else argparse.SUPPRESS
+    def rare(description: str) -> str:
+        return description if help_all else argparse.SUPPRESS
 
     section.add_argument("-c", "--config", is_config_file=True, metavar="FILE", help="read settings from this file")
     section.add_argument("-t", "--test-conf", action="store_true", help="check the configuration and exit")
@@ -147,9 +147,9 @@ def _add_option(parser: ArgumentParser, section: Any, setting: Setting, help_all
     names = [name for name in (setting.flag, option_name(setting)) if name]
     details = [UNITS.get(setting.metavar, ""), f"default {setting.default}" if setting.default not in ("", "no") else ""]
     in_brackets = ", ".join(filter(None, details))
-    sentence = f"{setting.sentence} ({in_brackets})" if in_brackets else setting.sentence
+    text = f"{setting.description} ({in_brackets})" if in_brackets else setting.description
     options: dict[str, Any] = {"dest": setting.name, "default": None}
-    options["help"] = sentence.replace("%", "%%") if help_all or setting.common else argparse.SUPPRESS
+    options["help"] = text.replace("%", "%%") if help_all or setting.common else argparse.SUPPRESS
     if not setting.metavar:
         section.add_argument(*names, action="store_true", **options)
     else:

@@ -70,8 +70,8 @@ def _lines() -> Iterator[str]:
 
 def _comment(setting: Setting) -> list[str]:
     unit = UNITS.get(setting.metavar)
-    sentence = f"{setting.sentence} ({unit})" if unit else setting.sentence
-    return textwrap.wrap(sentence, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    description = f"{setting.description} ({unit})" if unit else setting.description
+    return textwrap.wrap(description, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 
 def _line(setting: Setting) -> str:

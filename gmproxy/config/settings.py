@@ -170,14 +170,14 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 class Setting(NamedTuple):
     """
-    name      as in the configuration file. The long option has dashes instead of underscores, the environment variable is GMPROXY_NAME
-    flag      the short option, or ""
-    parse     text -> value; raises ValueError
-    default   as it is written in the configuration file
-    metavar   the placeholder for the value in the help; "" for a switch, which takes no value on the command line
-    common    True if `gmproxy --help` shows the option; `--help-all` shows all options
-    sentence  what the setting does: a sentence without a capital letter and a full stop
-    group     the heading under which it is listed. Settings under "Process" apply to the whole process, all others to a pool
+    name          as in the configuration file. The long option has dashes instead of underscores, the environment variable is GMPROXY_NAME
+    flag          the short option, or ""
+    parse         text -> value; raises ValueError
+    default       as it is written in the configuration file
+    metavar       the placeholder for the value in the help; "" for a switch, which takes no value on the command line
+    common        True if `gmproxy --help` shows the option; `--help-all` shows all options
+    description   what the setting does, without a capital letter and a full stop
+    group         the heading under which it is listed. Settings under "Process" apply to the whole process, all others to a pool
     """
 
     name: str
@@ -186,7 +186,7 @@ class Setting(NamedTuple):
     default: str
     metavar: str
     common: bool
-    sentence: str
+    description: str
     group: str
 
 
@@ -352,7 +352,7 @@ _ACCEPTED: dict[Parse, str] = {
 
 
 def accepted_values(setting: Setting) -> str:
-    """The values that `setting` accepts, such as "1 to 64"; "" where its placeholder and its sentence say enough."""
+    """The values that `setting` accepts, such as "1 to 64"; "" where its placeholder and its description say enough."""
     parse = setting.parse
     if isinstance(parse, Whole):
         return f"{parse.least} to {parse.most}"

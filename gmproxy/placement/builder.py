@@ -28,7 +28,7 @@ DEFAULT_DISTRIBUTION = "magent"
 SETTINGS = {
     "unhashed_prefix": "prefix of the keys, such as the namespace of a client library, that is not hashed",
     "label": "format of the text that is hashed for a server without a name: " + ", ".join(LABELS) + "; if unset, that of the distribution",
-    "points": "points of a server on the hash ring (perl-fast-ketama: per unit of weight) or labels (hashring); 0: the number of the distribution",
+    "points": "points of a server on the hash ring (perl-fast-ketama: per unit of weight) or labels (hashring, hash_ring); 0: as the distribution",
     "point_hash": "hash function of the points on the hash ring, if it is not that of the keys (libmemcached-ketama)",
     "server_order": "order in which servers are placed: given (as configured), name (shorter first) or host; if unset, that of the distribution",
     "hosts": "addresses of host names, for the labels of spymemcached: name=address, several separated by commas",

@@ -31,8 +31,8 @@ each_setting = pytest.mark.parametrize("setting", list(SETTINGS.values()), ids=l
 
 @each_setting
 def test_its_sentence_says_something(setting):
-    assert len(setting.sentence.split()) > 1
-    assert not setting.sentence.endswith(".")
+    assert len(setting.description.split()) > 1
+    assert not setting.description.endswith(".")
 
 
 @each_setting
