@@ -46,7 +46,7 @@ class Backend(MissedWrites):
     half_closed    connections that were given up, on which the server may still make writes
     ask_backup_on_miss   True while a miss of this server proves nothing
     counters       gmproxy.backend.counters.BackendCounters
-    meter, bytes_sent, bytes_received   see gmproxy.backend.connection.ConnectionOwner; for the rest, see MissedWrites
+    meter, bytes_sent, bytes_received   see gmproxy.backend.interfaces.ConnectionOwner; for the rest, see MissedWrites
     """
 
     __slots__ = ("server", "options", "observer", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",

@@ -1,23 +1,12 @@
 cimport cython
 from gmproxy.protocol.binary.server_reader cimport BinaryReplyParser
-from gmproxy.protocol.request cimport ReplySink, ReplyParser, Request, RequestQueue, Route
-from gmproxy.backend.latency cimport Meter, ReplyTimer
+from gmproxy.protocol.request cimport ReplySink, ReplyParser, Request, RequestQueue, resume_all
+from gmproxy.backend.interfaces cimport ConnectionOwner
+from gmproxy.backend.latency cimport ReplyTimer
 from gmproxy.transport.plain cimport PlainTransport
 
 cdef PlainTransport PLAIN
 cdef Py_ssize_t LONG
-
-
-@cython.locals(session=ReplySink)
-cpdef resume_all(list ready)
-
-cdef class ConnectionOwner(Route):
-    cdef public Meter meter
-    cdef public long long bytes_sent
-    cdef public long long bytes_received
-
-    cpdef request_replied(self, Request request, Py_ssize_t found)
-    cpdef request_abandoned(self, Request request)
 
 
 @cython.final
@@ -52,12 +41,9 @@ cdef class BackendConnection:
     @cython.locals(data=bytes)
     cpdef submit(self, Request request)
     cpdef long long backlog(self) noexcept
-    @cython.locals(request=Request, end_mark=cython.longlong)
     cpdef tuple queues(self)
     cpdef flush(self)
     cdef _flush(self)
-    @cython.locals(request=Request)
-    cpdef _overtaken(self, RequestQueue waiting, long long sent)
     @cython.locals(request=Request)
     cpdef _fail_requests(self, RequestQueue waiting, str reason, long long sent, bint begun)
     cdef _abandon(self, Request request, str where)

@@ -14,10 +14,12 @@ from collections import deque
 from typing import Any
 
 from gmproxy import internal_errors
+from gmproxy.backend.in_flight import awaits_writes, overtaken_requests, queue_sizes
+from gmproxy.backend.interfaces import ConnectionOwner
 from gmproxy.backend.latency import ReplyTimer
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.protocol.binary.server_reader import BinaryReplyParser
-from gmproxy.protocol.request import ReplySink, Request, RequestQueue, Route
+from gmproxy.protocol.request import ReplySink, Request, RequestQueue, resume_all
 from gmproxy.protocol.text.responses import TextReplyParser
 from gmproxy.transport.plain import PLAIN
 
@@ -32,38 +34,6 @@ LATE_READS = 16
 TIMEOUTS_FOR_LONG = 10
 
 READ, WRITE = 1, 2  # events of gevent's io watchers
-
-
-def resume_all(ready: list[ReplySink]) -> None:
-    """Have each session of the list `ready` send its replies. Loop callback only. Never raises."""
-    for session in ready:
-        try:
-            session.resume()
-        except Exception:
-            internal_errors.record("session.resume")
-            try:
-                session.give_up()  # else its client would wait without end
-            except Exception:
-                internal_errors.record("session.give_up")
-
-
-class ConnectionOwner(Route):
-    """What a connection uses of its Backend, which derives from this.
-
-    log_name                     the server as a field of a log line, "server=10.0.0.1:11211"
-    meter                        gets the latencies (gmproxy.backend.latency.Meter); None: not measured
-    bytes_sent, bytes_received   so far, on all connections
-    """
-
-    __slots__ = ()
-
-    def request_replied(self, request: Request, found: int) -> ReplySink | None:
-        """`request.reply` has arrived, with `found` values. Returns the session that waits for no further reply, or None."""
-        raise NotImplementedError
-
-    def request_abandoned(self, request: Request) -> ReplySink | None:
-        """An internal error was raised about `request`. Returns as `request_replied`. Never raises."""
-        raise NotImplementedError
 
 
 class BackendConnection:
@@ -166,7 +136,7 @@ class BackendConnection:
         half_closes = False
         try:
             begun = not self._reader.is_between_messages()
-            half_closes = sock is not None and reason not in (CLOSED, RESET) and self._awaits_writes()
+            half_closes = sock is not None and reason not in (CLOSED, RESET) and awaits_writes(self.waiting)
         except Exception:
             internal_errors.record("connection.fail", self.backend.log_name)
         if half_closes:
@@ -185,7 +155,7 @@ class BackendConnection:
     def _fail_requests(self, waiting: RequestQueue, reason: str, sent: int, begun: bool) -> None:
         """The requests in `waiting` get no reply on this connection. `sent`: bytes that the kernel took; `begun`: True if some of the first reply
         has arrived."""
-        overtaken = self._overtaken(waiting, sent)
+        overtaken = overtaken_requests(waiting, sent)
         ready = []
         while waiting.count:
             request = waiting.popleft()
@@ -199,21 +169,6 @@ class BackendConnection:
                 ready.append(session)
         resume_all(ready)
 
-    def _overtaken(self, waiting: RequestQueue, sent: int) -> set[Request]:
-        """The requests in `waiting` behind which a write of one of their keys was sent, if `sent` bytes reached the kernel. A repeated read would
-        return what its client wrote after it."""
-        overtaken = set()
-        written: set[bytes] = set()
-        for request in reversed(waiting):
-            if request.sent_at_byte >= sent:
-                continue
-            keys = request.all_keys()
-            if written and (b"" in written or not written.isdisjoint(keys)):
-                overtaken.add(request)
-            if request.command.is_write or not request.command.idempotent:
-                written.update(keys)  # the key of flush_all is b""
-        return overtaken
-
     def _half_close(self, sock: socket.socket) -> None:
         try:
             self.backend.half_closed.add(sock)
@@ -226,13 +181,6 @@ class BackendConnection:
         reply, or None."""
         internal_errors.record(where, self.backend.log_name)
         return self.backend.request_abandoned(request)
-
-    def _awaits_writes(self) -> bool:
-        """True if the server may still make a write, or a flush_all, that waits for its reply."""
-        for request in self.waiting:
-            if request.command.is_write or not request.command.idempotent:
-                return True
-        return False
 
     # -- to the server
 
@@ -254,16 +202,7 @@ class BackendConnection:
 
     def queues(self) -> tuple[int, int]:
         """(requests that are not completely sent, bytes of the requests without a reply)"""
-        if not self.waiting.count:
-            return 0, 0
-        unsent = 0
-        end_mark = self._queued
-        for request in reversed(self.waiting):
-            if end_mark <= self._sent:
-                break
-            unsent += 1
-            end_mark = request.sent_at_byte
-        return unsent, self._queued - self.waiting.first().sent_at_byte
+        return queue_sizes(self.waiting, self._queued, self._sent)
 
     def flush(self) -> None:
         """Send what was submitted in this turn of the loop, mostly with one system call. Loop callback, or `attach`. Never raises."""

@@ -1,5 +1,5 @@
 cimport cython
-from gmproxy.backend.connection cimport ConnectionOwner
+from gmproxy.backend.interfaces cimport ConnectionOwner
 from gmproxy.protocol.request cimport Request
 
 

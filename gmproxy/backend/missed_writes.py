@@ -6,7 +6,7 @@ One rule covers all of it: such a key is deleted on the server (recovery.py) bef
 from time import monotonic
 from typing import Any
 
-from gmproxy.backend.connection import ConnectionOwner
+from gmproxy.backend.interfaces import ConnectionOwner
 from gmproxy.backend.invalidations import PendingInvalidations
 from gmproxy.backend.key_set import KeySet
 from gmproxy.protocol.replica_commands import changes_value

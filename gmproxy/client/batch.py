@@ -1,4 +1,4 @@
-"""The requests of one client that are answered together: all that arrived in one piece, up to MAX_BATCH."""
+"""The batch of a client: the requests whose replies are sent together. These are all that arrived in one piece, up to MAX_BATCH."""
 
 from gmproxy import internal_errors
 from gmproxy.client.interfaces import AWAITS_REPLIES, MAX_BATCH, RUNNING, ClientContext
@@ -6,34 +6,34 @@ from gmproxy.protocol.request import ClientProtocolError, ReplySink, Request, Re
 from gmproxy.routing.ordering import BatchOrder
 from gmproxy.transport.plain import PLAIN
 
-#: Requests that need no server, answered in one go before other clients have their turn.
+#: Maximum number of requests that need no server that are served before other clients have their turn.
 MAX_AT_ONCE = 16
 
-#: After a reply of BULK_REPLY bytes, the client's requests use the connection for large replies, LAST_CONNECTION, for BULK_BATCHES batches: no
-#: small reply waits behind a large one. (Where there is one connection to a server, it is the same.)
+#: After replies of BULK_REPLY bytes in a batch, the requests of the next BULK_BATCHES batches use the last connection to each server, so that small
+#: replies do not wait behind large ones. (Without effect where there is one connection to a server.)
 BULK_REPLY = 128 * 1024
 BULK_BATCHES = 64
 LAST_CONNECTION = -1
 
-#: Bytes of answers that one batch should have: a client whose answers are long gets fewer requests in flight, and its other requests wait
-#: in its own buffer and in the kernel. Until the first of them arrive nobody knows how long they are.
+#: Bytes of replies that one batch should have at most: a client with large replies gets smaller batches, and its other requests wait in its receive
+#: buffer and in the kernel. The size of the replies is only known after the first batch.
 BATCH_BYTES = 4 * 1024 * 1024
 
-#: Answers that wait for others of their batch are counted as held (Session._hold) in steps of this many bytes.
+#: Replies that wait for others of their batch are held (see Batch._hold) in steps of this many bytes.
 HELD_STEP = 64 * 1024
 
-#: What a client gets in place of an answer that would hold too much memory, before it is closed; as from memcached.
+#: The reply in place of one for which too many bytes would be held; then the client is closed. As from memcached.
 NO_MEMORY = b"SERVER_ERROR out of memory writing get response\r\n"
 
 
 class Batch(ReplySink):
-    """Reads requests, has them routed, collects their replies, and sends what the kernel takes of them. It does not wait: that is what
-    a Session, which derives from it, is for.
+    """Parses requests, sends them to the router, collects their replies, and sends what the kernel takes of these. It never waits; that is
+    for Session, which derives from it. Methods: loop callback or greenlet.
 
-    service    what all clients of a pool share: router, options, admin commands, counters
-    fd         the client's socket
-    connection_index   which connection to a backend carries this client's requests; may be changed at any time
-    bytes_written   so far
+    service            the PoolContext
+    fd                 the socket of the client
+    connection_index   the connection of each server that has this client's requests; may be changed at any time, for the next batch
+    bytes_written      so far
     """
 
     __slots__ = ("service", "fd", "connection_index", "bytes_written", "_router", "_doing", "_parser", "_batch", "_pending", "_out",
@@ -48,41 +48,41 @@ class Batch(ReplySink):
         self.begin_batches(-1, 0)
 
     def begin_batches(self, fd: int, connection_index: int) -> None:
-        """There is another client, at the socket `fd`."""
+        """Start to serve a client at the socket `fd`."""
         self.fd = fd
         self.connection_index = connection_index
         self.bytes_written = 0
         self._doing = RUNNING
-        self._pending = 0  # requests of the batch without an answer
-        self._out = b""  # answers that are being sent
-        self._out_at = 0  # how far
-        self._quit = False  # the client ends, or cannot be understood: close when this batch is answered
-        self._blocked_request: Request | None = None  # a request that was parsed but must wait for the batch before it
-        self._accounted_bytes = 0  # bytes that wait for this client, see _hold
-        self._reply_bytes = 0  # bytes of answers to the batch, which wait for the others
-        self._max_batch = MAX_BATCH  # requests in flight at once; 0 once there was no memory for an answer
-        self._bulk_batches = 0  # batches for which it is taken for one with long answers
-        self._order: BatchOrder | None = None  # a BatchOrder, once it matters
-        self._from_proxy = False
+        self._pending = 0  # requests of the batch without a reply
+        self._out = b""  # replies that are being sent
+        self._out_at = 0  # offset of what is not sent of it
+        self._quit = False  # close the client after this batch
+        self._blocked_request: Request | None = None  # parsed, but must wait for the batch before it
+        self._accounted_bytes = 0  # bytes held for this client, see _hold
+        self._reply_bytes = 0  # bytes of replies that wait for others of the batch
+        self._max_batch = MAX_BATCH  # 0 once a reply was too large to be held
+        self._bulk_batches = 0  # batches that still use the last connection, see BULK_BATCHES
+        self._order: BatchOrder | None = None  # once it is needed
+        self._from_proxy = False  # the client is a gmproxy that has our servers as its backups
 
     def is_reusable(self) -> bool:
-        """True if `begin_batches` may follow: nothing is left that could reach this object for the client that it had."""
+        """True if `begin_batches` may be called for another client: nothing of the former one is left that could reach this object."""
         return self._pending == 0 and not self._batch and self._blocked_request is None and self._parser.is_between_messages()
 
     def serve_proxy(self) -> None:
-        """The client is another gmproxy, and we are its backup: what it asks for from now on concerns our primaries alone."""
+        """The client is another gmproxy, of which this one is a backup: its requests from now on concern our primaries alone."""
         self._from_proxy = True
 
     def count_written(self, count: int) -> None:
-        """So many bytes were sent to the client beside the replies in `_out`."""
+        """`count` bytes were sent to the client by other code than this class."""
         self.bytes_written += count
 
     # -- requests
 
     def _read_batch(self) -> bool:
-        """Parse and route up to MAX_BATCH requests. False if there was none."""
+        """Parse and route up to MAX_BATCH requests. False if there was none. Raises what the parser raises, but for a ClientProtocolError."""
         batch = self._batch
-        # All requests of the batch before have a reply, so the connection may change without changing their order.
+        # No request of an earlier batch is in flight, so another connection does not change the order.
         connection_index = LAST_CONNECTION if self._bulk_batches else self.connection_index
         routing = False
         try:
@@ -107,13 +107,13 @@ class Batch(ReplySink):
             self._quit = True
         except Exception:
             if not routing:
-                raise  # nobody knows where the client's next request begins
+                raise  # from the parser: it is unknown where the next request begins
             internal_errors.record("session.dispatch")
             self._router.abandon(batch[len(batch) - 1])
         return len(batch) > 0
 
     def _must_wait(self, request: Request) -> bool:
-        """True if `request` must not be sent before the batch is answered: for one without a key that is a command about the whole service."""
+        """True if `request` must not be sent before the batch has its replies. Always so for a command without a key that has no reply yet."""
         if not request.key:
             return request.reply is None
         if not self._router.keeps_order:
@@ -136,8 +136,8 @@ class Batch(ReplySink):
             self.service.answer_locally(request)
 
     def on_reply(self, request: Request) -> ReplySink | None:
-        """The reply to `request` is there. Returns this session if it waits for no other. It is counted last: should this raise, `on_internal_error`
-        counts it."""
+        """See ReplySink. Returns this session if the batch has all its replies and the session waits for that. `_pending` is decreased last: if this
+        raises, `on_internal_error` decreases it."""
         if self._doing == AWAITS_REPLIES:
             self._reply_bytes += len(request.reply)
             if self._reply_bytes - self._accounted_bytes >= HELD_STEP:
@@ -152,14 +152,13 @@ class Batch(ReplySink):
         return self.on_reply(request)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
-        """The same, with an error for a reply."""
         self._pending -= 1
         if self._pending == 0 and self._doing == AWAITS_REPLIES:
             return self
         return None
 
     def _hold_reply(self, request: Request) -> None:
-        """Count what has arrived for the batch. Where that is too much, this answer goes, and the client when it has the others."""
+        """Hold the replies that have arrived for the batch. If they are too large, discard this one, and close the client after the batch."""
         if self._max_batch == 0 or not self._account(self._reply_bytes + self._parser.stream.size()):
             self._reply_bytes -= len(request.reply)
             self._account(self._reply_bytes)
@@ -169,13 +168,13 @@ class Batch(ReplySink):
             self._quit = True
 
     def _has_more(self) -> bool:
-        """True if more was received than is answered by this batch."""
+        """True if requests, or parts of one, were received that are not in this batch."""
         return self._blocked_request is not None or self._parser.stream.size() > 0
 
     # -- replies
 
     def _render_replies(self) -> None:
-        """From `_batch` to `_out`. If it raises before the batch is cleared, it can be called again."""
+        """Move the replies of the batch to `_out`. If it raises before the batch is cleared, it can be called again."""
         batch = self._batch
         if self._order is not None:
             self._order.finish_batch()
@@ -201,7 +200,7 @@ class Batch(ReplySink):
             self._max_batch = min(self._max_batch * 2, MAX_BATCH)
 
     def _send_on(self) -> None:
-        """Send of `_out` what the kernel takes now; if that is all, nothing is left there."""
+        """Send what the kernel takes of `_out` now. Raises OSError if the client has disconnected."""
         if self._out:
             self._out_at += PLAIN.send(self.fd, self._out, self._out_at)
             if self._out_at == len(self._out):
@@ -210,12 +209,12 @@ class Batch(ReplySink):
     # -- memory
 
     def _hold(self, count: int) -> None:
-        """`count` bytes wait for this client now. Raises OSError if that is too much, for it or for all clients together."""
+        """Hold `count` bytes for this client, in place of those before. Raises OSError if that is too much, for it or for all clients together."""
         if not self._account(count):
-            raise OSError("too much memory waits for clients")
+            raise OSError("too many bytes are held for clients")
 
     def _account(self, count: int) -> bool:
-        """The same; False if that is too much."""
+        """As _hold; returns False if that is too much."""
         fits = self.service.hold(count - self._accounted_bytes, count)
         self._accounted_bytes = count
         return fits

@@ -1,5 +1,7 @@
-"""Clients without a session: those who have not spoken yet, and those who have long been silent. Of each only the descriptor is kept, in the
-epoll set of the process (poller.py), where a session, its parser and the stack of its greenlet are kilobytes.
+"""Idle clients: those without a session, because they have not sent anything yet or have sent nothing for `--hibernate-after`.
+
+Only the file descriptor of such a client is kept, in the epoll set of the process (poller.py). A session, its parser and the stack of its greenlet
+take kilobytes.
 """
 
 from typing import Any
@@ -8,11 +10,11 @@ from gmproxy.client.interfaces import State
 
 
 class IdleClients:
-    """Clients of one pool that have no session and the same state.
+    """All idle clients of one pool that have the same state.
 
-    sessions           the pool's (gmproxy.client.sessions.Sessions): a client that sends something gets a session there
-    state              what the next session must know of such a client
-    after_next_reply   True if they are to leave after their next answer
+    sessions           of the pool (gmproxy.client.sessions.Sessions); makes a session for a client that sends something
+    state              what that session must know of the client
+    after_next_reply   True if it is to close the connection after the next reply
     """
 
     __slots__ = ("sessions", "state", "after_next_reply")

@@ -1,16 +1,16 @@
-"""What the sessions of a pool, and its statistics, use of gmproxy.client.context.PoolContext, which is built above them."""
+"""The interface of gmproxy.client.context.PoolContext for the modules below it."""
 
 from typing import Any, Protocol
 
 from gmproxy.protocol.request import Request
 
-#: Requests of one client in flight at once; the rest of what it pipelined waits in its own buffer.
+#: Maximum number of requests in one batch of a client. The rest of what it has pipelined waits in its receive buffer.
 MAX_BATCH = 64
 
-#: What a client session is doing.
+#: The states of a session.
 RUNNING, AWAITS_BYTES, AWAITS_REPLIES = 0, 1, 2
 
-#: What is kept of a client between two sessions: the protocol, True if it has logged in or need not, True if it is another gmproxy.
+#: What is kept of a client without a session: (protocol, True if it is authenticated or need not be, True if it is another gmproxy).
 State = tuple[int, bool, bool]
 
 

@@ -1,8 +1,8 @@
-"""Listings of keys for clients: the primaries are asked one after the other, and each of them by one listing of the whole service at a time.
+"""Key listings for clients: read from one primary after the other. Each server is read for one listing of the whole service at a time.
 
-What a server sends is read as fast as it comes (backend/dump_reader.py), and then handed to the client as that takes it. So a slow client costs
-no server anything. If a server fails, the client has none of its keys, and a line that says so in place of the last one: it cannot take what it has
-for all keys.
+The reply of a server is read as fast as it arrives (backend/dump_reader.py), and then sent to the client as fast as that reads. So a slow client
+does not slow down a server. If a server fails, the client gets none of its keys, and an error line in place of the last line: so it does not take
+the listing for complete.
 """
 
 import logging
@@ -22,29 +22,29 @@ from gmproxy.system.spill import Spill, SpillFull
 from gmproxy.transport.deadline import Deadline
 from gmproxy.transport.plain import PLAIN
 
-#: Listings that a pool makes at a time in each worker: further ones are told that it is busy. Each holds at most MAX_SPILL bytes on disk.
+#: Maximum number of listings at a time of a pool in each worker; further ones get BUSY. Each has at most MAX_SPILL bytes on disk.
 MAX_LISTINGS = 4
 MAX_SPILL = 1024 * 1024 * 1024
 
-#: Seconds that a listing waits until others have the keys of a server, or the server itself is through with a crawl; then it is busy.
+#: Seconds that a listing waits for other listings of a server, or for a crawl of the server itself, before it gets BUSY; and between attempts.
 BUSY_WAIT = 2.0
 BUSY_PAUSE = 0.02
 
-#: Seconds for which no listing asks a server that has not answered one: a further one could stop it for good.
-REST_AFTER_TIMEOUT = 60.0
+#: Seconds for which a server that did not complete a listing gets no other one: that could stop it for good.
+PAUSE_AFTER_TIMEOUT = 60.0
 
-#: Bytes that a client gets at a time.
+#: Bytes read from disk and sent to a client at a time.
 SEND_SIZE = 256 * 1024
 
 log = logging.getLogger("gmproxy")
 
 
 class ClientLost(Exception):
-    """The client is gone, or does not take what it asked for."""
+    """The client has disconnected, or does not read."""
 
 
 class _Refused(Exception):
-    """`reply`: what the client gets in place of the last line."""
+    """`reply`: the line that the client gets in place of the last one."""
 
     def __init__(self, reply: bytes) -> None:
         super().__init__(reply)
@@ -52,7 +52,7 @@ class _Refused(Exception):
 
 
 class KeyListings:
-    """Those of one pool. `router`: whose primaries are asked; `options`: of the pool. For greenlets, but for `refusal`."""
+    """Those of the primaries of `router`. `options`: of the pool."""
 
     def __init__(self, router: Any, options: Any, worker_context: Any) -> None:
         self._router = router
@@ -65,7 +65,7 @@ class KeyListings:
         return len(self._router.backends)
 
     def refusal(self, dump: KeyDump) -> bytes | None:
-        """Why there is no such listing: the line that the client gets. None if there is one. Never waits."""
+        """The error line if there can be no such listing now; else None. Loop callback or greenlet."""
         if self._options.disable_dumping:
             return dump.not_allowed
         if self._options.backend_protocol == "binary":
@@ -73,8 +73,8 @@ class KeyListings:
         return BUSY if self._running >= MAX_LISTINGS else None
 
     def send_listing(self, dump: KeyDump, session: Any) -> bytes:
-        """Send all of it, but for the last line, to the client of `session`, which waits for that and does nothing meanwhile. Returns the last
-        line, or b"" for a client that is lost."""
+        """Send the listing, without its last line, to the client of `session`, which waits for the reply and sends nothing meanwhile. Returns the
+        last line; b"" if the client is lost. Greenlet only: blocks until the listing is sent."""
         self._running += 1
         try:
             self._send_all(dump, session, list(self._router.backends))
@@ -91,10 +91,10 @@ class KeyListings:
         for index in (index for index, line in lines.items() if line):
             if backends[index].health.ejected:
                 raise _Refused(_server_error(EJECTED, backends[index].label))
-        found = 0
+        items_sent = 0
         is_first = True
         for index, backend in enumerate(backends):
-            line = dump.line(index, found)
+            line = dump.line(index, items_sent)
             if line is None:
                 continue
             with Spill(MAX_SPILL) as spill:
@@ -102,7 +102,7 @@ class KeyListings:
                 if is_first and items.begin:
                     _send(session, OK, self._options.client_write_timeout)
                 is_first = False
-                found += items.number
+                items_sent += items.number
                 self._send_items(session, spill, items)
 
     def _send_items(self, session: Any, spill: Spill, items: Items) -> None:
@@ -122,19 +122,19 @@ class KeyListings:
                 break
             gevent.sleep(BUSY_PAUSE)
         is_plain = is_first or items.startswith((b"BUSY", b"SERVER_ERROR"))
-        raise _Refused(items if is_plain else b"SERVER_ERROR %b answers %b" % (backend.label.encode(), items))
+        raise _Refused(items if is_plain else b"SERVER_ERROR %b replied %b" % (backend.label.encode(), items))
 
     def _try_to_read(self, dump: KeyDump, line: bytes, backend: Any, spill: Spill) -> Items | bytes:
-        """Its Items, or the line that says why there are none."""
+        """Its Items, or the error line."""
         is_locked = dump.is_crawl
         if is_locked and not self._locks.acquire(backend.label):
             return BUSY
-        rest = 0.0
+        pause = 0.0
         try:
             return read_dump(backend.server, self._options, dump, line, spill, self._write)
         except BackendError as error:
             if error.reason == TIMEOUT:
-                rest = REST_AFTER_TIMEOUT
+                pause = PAUSE_AFTER_TIMEOUT
             log.warning("keys not listed server=%s reason=%s detail=%r", backend.label, error.reason, error.detail)
             return _server_error(error.reason, backend.label)
         except (OSError, SpillFull) as error:
@@ -142,13 +142,13 @@ class KeyListings:
             return b"SERVER_ERROR no room for the keys of %b\r\n" % backend.label.encode()
         finally:
             if is_locked:
-                self._locks.release(backend.label, rest)
+                self._locks.release(backend.label, pause)
 
     def _write(self, spill: Spill, chunk: bytes) -> None:
         self._on_disk(spill, len(chunk), spill.write, chunk)
 
     def _on_disk(self, spill: Spill, more: int, call: Any, *arguments: Any) -> Any:
-        """call(*arguments), in a thread if it may wait for a disk."""
+        """call(*arguments), in a thread if it may wait for a disk. `more`: bytes that it writes."""
         if not spill.is_on_disk_with(more):
             return call(*arguments)
         if self._threads is None:
@@ -160,7 +160,7 @@ class KeyListings:
 
 
 def _result_or_error(call: Any, arguments: Sequence[Any]) -> Any:
-    """call(*arguments), or what it raises if the disk fails: gevent prints a traceback of whatever is raised in a thread."""
+    """call(*arguments), or the exception if the disk fails: gevent prints a traceback of what is raised in a thread."""
     try:
         return call(*arguments)
     except (OSError, SpillFull) as error:
@@ -172,7 +172,7 @@ def _server_error(reason: str, label: str) -> bytes:
 
 
 def _send(session: Any, data: bytes, seconds: float) -> None:
-    """Raises ClientLost if the client of `session` has not taken `data` within `seconds`."""
+    """Send `data` to the client of `session`. Raises ClientLost if that takes longer than `seconds`."""
     deadline = Deadline(seconds)
     at = 0
     try:
@@ -190,6 +190,6 @@ def _send(session: Any, data: bytes, seconds: float) -> None:
 
 
 def _end_connection(fd: int) -> None:
-    """Its session sees the end, and closes the descriptor."""
+    """Its session receives the end of the stream, and closes the descriptor."""
     with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
         sock.shutdown(socket.SHUT_RDWR)

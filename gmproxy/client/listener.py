@@ -1,4 +1,4 @@
-"""Accepts clients, up to the limit."""
+"""Accepts clients, up to the maximum number, and rejects those above it."""
 
 import logging
 import socket
@@ -12,7 +12,7 @@ from gmproxy import internal_errors
 from gmproxy.client.accept_share import AcceptShare
 from gmproxy.client.context import PoolContext
 from gmproxy.client.sessions import Sessions
-from gmproxy.system.descriptors import ACCEPTED_AT_ONCE, MAX_FAREWELLS
+from gmproxy.system.descriptors import ACCEPTED_AT_ONCE, MAX_REJECTIONS
 from gmproxy.transport import tcp
 from gmproxy.transport.accept import EXHAUSTED, AcceptRetry, close, send_and_close
 
@@ -20,44 +20,44 @@ log = logging.getLogger("gmproxy")
 
 TOO_MANY = b"SERVER_ERROR too many connections\r\n"
 
-#: How long a client that was turned away may take to read why; seconds.
-LAST_WORDS_TIMEOUT = 1
+#: Seconds within which a rejected client must read the error line.
+REJECTION_TIMEOUT = 1
 
-#: What such a client still sends is read and discarded: bytes at a time, and seconds in between in which other clients are served:
-#: a recv that finds something does not wait, and would not end while the client goes on sending.
-DRAINED_AT_ONCE = 64 * 1024
-DRAIN_EVERY = 0.001
+#: What such a client sends meanwhile is discarded: bytes read at a time, and seconds between the reads. Without these a client that keeps sending
+#: would stop all others: a recv that finds bytes does not switch.
+DISCARDED_AT_ONCE = 64 * 1024
+DISCARD_INTERVAL = 0.001
 
 
-class Farewells:
-    """Clients that are turned away with an error, at most MAX_FAREWELLS at a time: each takes a descriptor until it has read that."""
+class Rejections:
+    """Clients that are rejected with an error line, at most MAX_REJECTIONS at a time: each takes a file descriptor until it has read the line."""
 
     def __init__(self) -> None:
         self.count = 0
 
-    def say(self, fd: int) -> None:
-        """Tell the client at the socket `fd`, which becomes ours, that there are too many, and close it. Never waits: may be called from
-        a loop callback."""
-        if self.count >= MAX_FAREWELLS:
-            send_and_close(fd, TOO_MANY)  # if the client has sent a request, it may lose these words
+    def reject(self, fd: int) -> None:
+        """Send TOO_MANY to the client at the socket `fd`, and close it. Loop callback or greenlet."""
+        if self.count >= MAX_REJECTIONS:
+            send_and_close(fd, TOO_MANY)  # a client that has sent a request may not receive the line
             return
-        gevent.spawn(self._say, fd)
+        gevent.spawn(self._reject, fd)
         self.count += 1
 
-    def _say(self, fd: int) -> None:
-        """Wait until the client has read it: to close while its request is unread would lose the words."""
+    def _reject(self, fd: int) -> None:
+        """Close the socket after the client has read the line: a close while its request is unread would reset the connection and lose the line. In
+        a greenlet of its own: blocks for up to REJECTION_TIMEOUT seconds."""
         sock = None
         try:
             sock = gevent.socket.socket(fileno=fd)
-            with gevent.Timeout(LAST_WORDS_TIMEOUT, False):
+            with gevent.Timeout(REJECTION_TIMEOUT, False):
                 sock.sendall(TOO_MANY)
                 sock.shutdown(socket.SHUT_WR)
-                while sock.recv(DRAINED_AT_ONCE):
-                    gevent.sleep(DRAIN_EVERY)
+                while sock.recv(DISCARDED_AT_ONCE):
+                    gevent.sleep(DISCARD_INTERVAL)
         except OSError:
             pass
         except Exception:
-            internal_errors.record("listener.say")
+            internal_errors.record("listener.reject")
         finally:
             self.count -= 1
             if sock is None:
@@ -66,24 +66,27 @@ class Farewells:
                 sock.close()
 
 
-#: Of this process, whose descriptors they take.
-FAREWELLS = Farewells()
+#: Those of this process.
+REJECTIONS = Rejections()
 
 
 class Listener:
-    """The clients of the listening socket `sock`, which becomes ours; for `service` as soon as `serve` says for which."""
+    """The listening socket `sock`, which is owned by this object. Methods: loop callback or greenlet; none blocks.
+
+    service   the PoolContext whose clients are accepted; None before `serve`
+    """
 
     def __init__(self, sock: socket.socket, worker_context: Any) -> None:
-        self.service: PoolContext | None = None  # until `serve`
+        self.service: PoolContext | None = None
         self._is_tcp = sock.family != socket.AF_UNIX
         green = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         green.setblocking(False)
         self._server = (
-            _Server(green, self.let_in) if worker_context.client_counts is None else _SharingServer(green, self.let_in, worker_context)
+            _Server(green, self.admit) if worker_context.client_counts is None else _SharingServer(green, self.admit, worker_context)
         )
 
     def serve(self, service: PoolContext) -> None:
-        """Let the clients that come from now on in for `service`; those who are here stay with theirs."""
+        """Accept clients for `service` from now on. Those that are connected stay with theirs."""
         self.service = service
         if self._is_tcp:
             tcp.tune(self._server.socket, service.options.tcpkeepalive)
@@ -91,48 +94,48 @@ class Listener:
             self._server.start()
 
     def stop(self) -> None:
-        """Accept nobody any more; those who are here stay."""
+        """Accept no more clients. Those that are connected stay."""
         self._server.close()
 
-    def let_in(self, listening: int, most: int) -> int:
-        """Accept at most `most` of those who wait at the socket `listening`, and turn away those for whom there is no room. Returns how many
-        were let in. Called from the loop. Raises OSError if one cannot be accepted."""
+    def admit(self, listening: int, most: int) -> int:
+        """Accept up to `most` of the clients that wait at the socket `listening`, and reject them if there is no room. Returns how many were
+        admitted. Loop callback only. Raises OSError if a client cannot be accepted."""
         service = self.service
-        assert service is not None, "it accepts connections once it has a context"
+        assert service is not None, "clients are accepted after `serve`"
         try:
-            return self._let_in(service, listening, most)
+            return self._admit(service, listening, most)
         except OSError as error:
             service.accept_failures += error.errno in EXHAUSTED
             raise
 
-    def _let_in(self, service: PoolContext, listening: int, most: int) -> int:
+    def _admit(self, service: PoolContext, listening: int, most: int) -> int:
         clients = service.clients
         room = min(service.room(), most)
         if not room:
-            self._turn_away(service, listening, most)
+            self._reject(service, listening, most)
             return 0
         if log.isEnabledFor(logging.DEBUG):
-            let_in = self._let_in_and_log(clients, listening, room)
+            admitted = self._admit_and_log(clients, listening, room)
         else:
-            let_in = clients.accept(listening, room)
+            admitted = clients.accept(listening, room)
         clients.publish_count()
-        return let_in  # for the others there may be room in the next turn of the loop
+        return admitted  # the others may have room in the next turn of the loop
 
     @staticmethod
-    def _let_in_and_log(clients: Sessions, listening: int, most: int) -> int:
+    def _admit_and_log(clients: Sessions, listening: int, most: int) -> int:
         """As Sessions.accept."""
-        for let_in in range(most):
+        for admitted in range(most):
             accepted = tcp.accept(listening)
             if accepted is None:
-                return let_in
+                return admitted
             fd, address = accepted
             clients.add(fd)
             log.debug("client connected client=%s clients=%d", tcp.host_and_port(address), len(clients))
         return most
 
     @staticmethod
-    def _turn_away(service: PoolContext, listening: int, most: int) -> None:
-        """Tell at most `most` of those who wait that there are too many."""
+    def _reject(service: PoolContext, listening: int, most: int) -> None:
+        """Reject up to `most` of the clients that wait."""
         for _ in range(most):
             accepted = tcp.accept(listening)
             if accepted is None:
@@ -142,15 +145,15 @@ class Listener:
                 service.connections += 1
                 service.rejected += 1
                 log.warning("client turned away client=%s limit=%d", tcp.host_and_port(address), service.max_clients)
-                FAREWELLS.say(fd)
+                REJECTIONS.reject(fd)
             except Exception:
-                internal_errors.record("listener.turn_away")
+                internal_errors.record("listener.reject")
                 close(fd)
 
 
 class _Server(AcceptRetry, StreamServer):
-    """Has handle(descriptor of the listening socket, most) called from the loop, which accepts. As gevent's servers have it, with a call for
-    each connection, an address, an object and a greenlet, a client that comes for one request costs twice as much (docs/decisions.md)."""
+    """Calls handle(file descriptor of the listening socket, most) in the loop, which accepts. gevent's own server makes a call, an address, an object
+    and a greenlet for each connection: then a client with one request costs twice as much (docs/decisions.md)."""
 
     max_accept = ACCEPTED_AT_ONCE
     refusal = TOO_MANY
@@ -158,14 +161,14 @@ class _Server(AcceptRetry, StreamServer):
     _is_accept_due = False
 
     def do_read(self) -> None:
-        """Called from the loop, where gevent has connections from. Clients are accepted when all else that has happened is seen: one that
-        left has freed a place."""
+        """The socket is readable. Clients are accepted after all other events of this turn of the loop: some may be disconnects, which make room.
+        Loop callback only."""
         if not self._is_accept_due:
             self._is_accept_due = True
             self.loop.run_callback(self.accept_clients)
 
     def accept_clients(self) -> None:
-        """Called from the loop. Never raises."""
+        """Loop callback only. Never raises."""
         self._is_accept_due = False
         try:
             if self._watcher is not None:  # else it was stopped since
@@ -174,11 +177,12 @@ class _Server(AcceptRetry, StreamServer):
             self.on_accept_error(error)
         except Exception:
             internal_errors.record("listener.accept")
-            self.pause()  # they wait, and would be reported again at once
+            self.pause()  # else the loop would call this again at once, without end
 
     def accept_some(self) -> int:
-        """Returns how many clients were let in."""
-        return self._handle(self.socket.fileno(), self.max_accept)
+        """Returns how many clients were admitted."""
+        admitted: int = self._handle(self.socket.fileno(), self.max_accept)
+        return admitted
 
 
 class _SharingServer(_Server):
@@ -190,7 +194,7 @@ class _SharingServer(_Server):
         self._pause_timer: Any = None
 
     def full(self) -> bool:
-        """Asked before each `do_read`. True: let the others have them, for a moment. Never raises: gevent would never accept again."""
+        """Called by gevent before each `do_read`. True: do not accept until `accept_again`. Never raises: gevent would never accept again."""
         try:
             seconds = self._share.pause()
             if seconds:
@@ -202,7 +206,7 @@ class _SharingServer(_Server):
             return False
 
     def accept_again(self) -> None:
-        """Called from the loop: the pause is over. Never raises."""
+        """The pause is over. Loop callback only. Never raises."""
         try:
             self._share.resume()
         except Exception:
@@ -211,7 +215,7 @@ class _SharingServer(_Server):
 
     def accept_some(self) -> int:
         self.max_accept = self._share.max_accept
-        let_in = super().accept_some()
-        if let_in:
-            self._share.accepted(let_in)
-        return let_in
+        admitted = super().accept_some()
+        if admitted:
+            self._share.accepted(admitted)
+        return admitted

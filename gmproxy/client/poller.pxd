@@ -18,4 +18,4 @@ cdef class ClientPoller:
     @cython.locals(epoll=Epoll, index=int)
     cpdef on_ready(self)
     @cython.locals(session=Session, idle=IdleClients)
-    cdef _hand_on(self, int fd, bint hung_up)
+    cdef _call_handler(self, int fd, bint hung_up)

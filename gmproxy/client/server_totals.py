@@ -1,4 +1,7 @@
-"""What servers say of themselves, as one: the answers of a pool's primaries to `stats`, in sum or side by side."""
+"""Joins the replies of a pool's primaries to `stats` into one: summed, or one after the other.
+
+All functions: loop callback or greenlet; none blocks.
+"""
 
 from collections.abc import Sequence
 
@@ -6,19 +9,19 @@ from gmproxy.client import stat_names
 from gmproxy.protocol.key_dump import OF_SERVER
 from gmproxy.protocol.numbers import plain_number
 
-#: Names and values of lines.
+#: (name, value) of each line.
 Pairs = list[tuple[str, object]]
 
-#: Label of a server -> the names and values of its reply to `stats`.
+#: {label of the server: [(name, value)] of its reply to `stats`}
 ServerReplies = dict[str, list[tuple[str, str]]]
 
-#: What stands for a value that nobody has told.
+#: The value where no server has sent one.
 UNKNOWN = 0
 
 
 def general(replies: ServerReplies, former: ServerReplies) -> dict[str, object]:
-    """{name: value} of `stats`: of all names that memcached 1.6.45 has, and of the whole numbers that servers have beside them. `former`: what
-    servers said before that have no answer now; their counters count, or a sum would fall and rise again."""
+    """{name: value} of `stats`: all names of memcached 1.6.45, and other names whose values are integers on every server that has them.
+    `former`: earlier replies, for servers that have not replied now. Their counters are added: else the sums would fall and rise again."""
     present = [dict(pairs) for pairs in replies.values()]
     known = [*present, *(dict(pairs) for label, pairs in former.items() if label not in replies)]
     totals: dict[str, object] = {}
@@ -37,7 +40,7 @@ def _joined(name: str, values: Sequence[int]) -> int:
 
 
 def settings(replies: ServerReplies) -> dict[str, object]:
-    """{name: value} of `stats settings`: all that memcached 1.6.45 has."""
+    """{name: value} of `stats settings`: all names of memcached 1.6.45."""
     facts = [dict(pairs) for pairs in replies.values()]
     totals: dict[str, object] = {}
     for name in stat_names.SETTINGS:
@@ -50,8 +53,8 @@ def settings(replies: ServerReplies) -> dict[str, object]:
 
 
 def classes(replies: ServerReplies, labels: Sequence[str]) -> Pairs:
-    """The lines of `stats items` or `stats slabs`: those about a slab class for each server by itself, the others in sum. `labels`: of all servers;
-    the place of a server among them is its number."""
+    """The values of `stats items` or `stats slabs`: those of slab classes for each server apart, the others summed. `labels`: of all servers. The
+    number of a slab class is OF_SERVER times the server's number (its position in `labels`, from 1) plus its own."""
     lines: Pairs = []
     whole: dict[str, int] = {}
     for number, label in enumerate(labels, 1):
@@ -68,7 +71,7 @@ def classes(replies: ServerReplies, labels: Sequence[str]) -> Pairs:
 
 
 def sizes(replies: ServerReplies) -> Pairs:
-    """The lines of `stats sizes`: how many items of each size there are, on all servers."""
+    """The values of `stats sizes`: the number of items of each size, summed."""
     counts: dict[int, int] = {}
     words: dict[str, str] = {}
     for name, value in (pair for pairs in replies.values() for pair in pairs):

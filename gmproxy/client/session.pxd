@@ -1,13 +1,10 @@
 cimport cython
-from gmproxy.client.batch cimport Batch
+from gmproxy.client.client_input cimport ClientInput
 
-cdef int REQUEST, UNKNOWN, TEXT, BINARY, RUNNING, AWAITS_BYTES, AWAITS_REPLIES, PIECES_IN_LOOP
+cdef int RUNNING, AWAITS_BYTES, AWAITS_REPLIES, PIECES_IN_LOOP
 
 
-cdef class Session(Batch):
-    cdef readonly long long bytes_read
-    cdef readonly int idle_rounds
-    cdef readonly bint will_hibernate
+cdef class Session(ClientInput):
     cdef readonly bint hibernating
     cdef object _loop
     cdef object _watch
@@ -15,24 +12,17 @@ cdef class Session(Batch):
     cdef object _on_closed
     cdef object _wait
     cdef object _wake
-    cdef object _watcher
     cdef bint _watching
-    cdef bint _readable
     cdef bint _is_watched
-    cdef bint _hung_up
     cdef Py_ssize_t _received
     cdef int _pieces
-    cdef object _users
-    cdef int _protocol
     cdef bint _draining
     cdef bint _after_next_reply
 
-    @cython.locals(former=int, is_authenticated=bint)
     cpdef begin(self, int fd, Py_ssize_t connection_index, tuple state, bint is_watched, bint hung_up)
     cpdef bint receive_first(self) except -1
     cdef bint _is_drained(self, bint answered) except -1
     cpdef maybe_hibernate(self, int idle_rounds)
-    cpdef tuple client_state(self)
     cdef _run_soon(self)
     cpdef look_again(self)
     @cython.locals(awaited=bint)
@@ -40,29 +30,25 @@ cdef class Session(Batch):
     cpdef run_in_loop(self, bint replied=*)
     @cython.locals(count=Py_ssize_t)
     cdef bint _goes_on_in_loop(self, bint replied) except -1
-    cdef bint _answer_in_loop(self) except -1
+    cdef bint _serve_in_loop(self) except -1
     cdef _resume_in_loop(self)
     cdef _start_greenlet(self)
     cdef _end(self)
     cpdef _serve(self)
     @cython.locals(count=Py_ssize_t, answered=bint)
     cdef _run(self)
-    @cython.locals(count=Py_ssize_t)
-    cdef Py_ssize_t _receive(self) except -2
     cdef bint _is_finished(self, bint answered) except -1
-    cdef _begin(self)
     @cython.locals(at_once=Py_ssize_t)
-    cdef _answer_requests(self)
+    cdef _serve_requests(self)
     cdef _yield(self)
     cpdef resume(self)
     cpdef give_up(self)
     cdef bint _is_last_batch(self) except -1
-    cdef bint _send_from_here(self) except -1
+    cdef bint _send_in_loop(self) except -1
     cdef _send_replies(self)
     cdef _wait_for_bytes(self)
     cdef _start_watching(self)
     @cython.locals(awaited=bint)
     cpdef on_watched(self)
-    cdef _hold_unread(self)
     cdef _be_watched(self)
     cdef _send_slowly(self)

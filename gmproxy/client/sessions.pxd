@@ -22,7 +22,7 @@ cdef class Sessions:
     cdef dict _idle
     cdef IdleClients _new
     cdef list _unused
-    cdef Py_ssize_t _noted
+    cdef Py_ssize_t _counted
     cdef bint _is_count_due
     cdef object _when_waiting
     cdef object _when_greenlet
@@ -39,7 +39,7 @@ cdef class Sessions:
     @cython.locals(session=Session)
     cdef _admit(self, int fd)
     @cython.locals(session=Session)
-    cpdef wake(self, int fd, bint hung_up, IdleClients idle, bint leaves=*)
+    cpdef wake(self, int fd, bint hung_up, IdleClients idle, bint is_draining=*)
     cdef Session _next_session(self)
     cpdef on_waiting(self, int fd, Session session)
     cpdef on_greenlet(self, int fd)
@@ -48,5 +48,5 @@ cdef class Sessions:
     cdef _close(self, int fd)
     cdef IdleClients _idle_like(self, tuple state, bint after_next_reply)
     @cython.locals(count=Py_ssize_t)
-    cdef _note(self)
+    cdef _count_clients(self)
     cpdef publish_count(self)

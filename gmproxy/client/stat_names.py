@@ -1,6 +1,6 @@
-"""The names that memcached 1.6.45 has in `stats` and `stats settings`, in its order, and how the values of several servers become one.
+"""The names in `stats` and `stats settings` of memcached 1.6.45, in its order, and how the values of several servers are joined.
 
-The order matters: collectd reads 4,095 bytes of `stats` and no more.
+The order matters: collectd reads only the first 4,095 bytes of `stats`.
 """
 
 #: Of `stats`.
@@ -19,13 +19,13 @@ GENERAL = """
     moves_within_lru direct_reclaims lru_bumps_dropped
 """.split()
 
-#: Of these, what only servers know and is no counter: a server that does not answer now does not count.
+#: Of these, the gauges that only servers know: those of a server that does not reply are not added.
 GAUGES = frozenset(("hash_bytes", "slab_global_page_pool", "log_watchers", "bytes", "curr_items"))
 
-#: Of these, those that are no sum: the largest value of all servers.
+#: Of these, those of which the largest value of all servers is used, not the sum.
 LARGEST = frozenset(("hash_power_level", "hash_is_expanding", "slab_reassign_running", "lru_crawler_running", "oldest"))
 
-#: Of these, words: the first that is not the one here.
+#: Of these, those whose values are words: the first one that differs from the word here.
 WORDS = {"slab_reassign_last_busy_status": "none"}
 
 #: Of `stats settings`.
@@ -41,5 +41,5 @@ SETTINGS = """
     ssl_session_cache ssl_kernel_tls ssl_min_version proxy_enabled proxy_uring_enabled num_napi_ids memory_file client_flags_size
 """.split()
 
-#: Of these, the sum over the servers; of the others that only servers know, what the first server says that answers.
+#: Of these, the sum of all servers. Of the others that only servers know, the value of the first server that replies.
 SUMMED_SETTINGS = frozenset(("maxbytes",))

@@ -1,4 +1,7 @@
-"""What `stats` and `version` answer: memcached's way, or magent's where an old script expects it."""
+"""The replies to `stats` and `version`: as from memcached or, with `--compat magent`, as from magent.
+
+All functions: loop callback or greenlet; none blocks.
+"""
 
 import os
 import resource
@@ -15,11 +18,11 @@ from gmproxy.config.configuration import UNNAMED
 from gmproxy.config.settings import SETTINGS, render
 from gmproxy.system.descriptors import OWN
 
-#: The oldest memcached that gmproxy is tested with: a client that looks at the version for what it may ask finds no more than every server has.
+#: The oldest memcached that gmproxy is tested with: a client library that derives features from the version uses none that a server lacks.
 PROTOCOL_VERSION = "1.6.18"
 
 #: One word that begins with digits: libmemcached drops a server without them, and prometheus' memcached_exporter one with two words.
-#: It ends with three numbers: npm's memcached takes them for the version, and raises where there are none.
+#: It ends in three numbers: npm's memcached takes these for the version, and raises an exception if there are none.
 FULL_VERSION = f"{PROTOCOL_VERSION}-gmproxy-{__version__}"
 
 VERSION = f"VERSION {FULL_VERSION}\r\n".encode()
@@ -30,22 +33,22 @@ MAGENT_VERSION = b"VERSION " + MAGENT_NAME + b"\r\n"
 END = b"END\r\n"
 ERROR = b"ERROR\r\n"
 
-#: Of `stats`: what asks for a listing of keys (protocol/key_dump.py).
+#: The argument of `stats` that requests a key listing (protocol/key_dump.py).
 CACHEDUMP = b"cachedump"
 
-#: The answer to `stats gmproxy-backup` (protocol/internal_commands.py).
+#: The reply to `stats gmproxy-backup` (protocol/internal_commands.py).
 SERVES_PROXY = b"STAT gmproxy-backup 1\r\n" + END
 
-#: Commands that store, by memcached's counters.
+#: Commands that memcached counts as cmd_set.
 STORES = ("set", "add", "replace", "append", "prepend", "cas", "ms")
 
-#: What only servers can tell.
+#: Arguments of `stats` whose reply is joined from those of the servers.
 OF_SERVERS = (b"items", b"slabs", b"sizes", b"extstore")
 
-#: Seconds for which no client is accepted where descriptors or memory are lacking (transport/accept.py).
+#: Seconds for which no client is accepted after a lack of file descriptors or memory (transport/accept.py).
 ACCEPT_PAUSE = 0.1
 
-#: How the lines of several workers become one, where they are not summed up.
+#: How the values of several workers are joined, where that is not their sum.
 MERGED_BY = {
     "pid": max,
     "uptime": max,
@@ -61,7 +64,7 @@ MERGED_BY = {
     "backends_behind": max,
 }
 
-#: What is no counter among the lines that are summed up.
+#: Gauges among the values that are summed.
 OF_NOW = (
     "curr_connections",
     "sleeping_connections",
@@ -81,12 +84,12 @@ OF_NOW = (
 )
 
 
-#: What one process has counted, or several together, as JSON can hold it.
+#: The values of one process, or of several joined, as JSON can hold them.
 Snapshot = dict[str, Any]
 
 
 def general(service: ClientContext) -> Pairs:
-    """The lines of a plain `stats` but for those that only servers know: names and values; as far as memcached has them, in its order."""
+    """The values of a plain `stats`, without those that only servers know. In memcached's order, as far as memcached has them."""
     router = service.router
     primaries = router.backends
     everyone = primaries + router.backups
@@ -101,7 +104,7 @@ def general(service: ClientContext) -> Pairs:
         ("backends_ejected", sum(backend.health.ejected for backend in everyone)),
         ("backend_requests", sum(backend.counters.replies for backend in everyone)),
         ("backend_failures", sum(backend.counters.failures for backend in everyone)),
-        ("backend_links", sum(link is not None for backend in everyone for link in backend.connections)),
+        ("backend_links", sum(connection is not None for backend in everyone for connection in backend.connections)),
         ("links_lingering", sum(len(backend.half_closed) for backend in everyone)),
         ("changes_undecided", len(router.held) + len(router.undecided)),
         ("fetches", sum(len(backend.fetches) for backend in primaries)),
@@ -118,7 +121,7 @@ def general(service: ClientContext) -> Pairs:
 
 
 def _of_process(service: ClientContext) -> dict[str, object]:
-    from gevent.core import get_version  # not above: the master reads what workers say, and has no gevent
+    from gevent.core import get_version  # not at the top: the master imports this module, and has no gevent
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -126,7 +129,7 @@ def _of_process(service: ClientContext) -> dict[str, object]:
         "uptime": int(time.monotonic() - service.worker_context.started_at),
         "time": int(time.time()),
         "version": FULL_VERSION,
-        "libevent": get_version(),  # of what is in its place
+        "libevent": get_version(),  # of the event loop that gevent uses
         "pointer_size": struct.calcsize("P") * 8,
         "rusage_user": usage.ru_utime,
         "rusage_system": usage.ru_stime,
@@ -149,7 +152,7 @@ def _of_clients(service: ClientContext) -> dict[str, object]:
         "read_buf_count": 0,
         "read_buf_bytes": service.held,
         "read_buf_bytes_free": 0,
-        "read_buf_oom": 0,  # a client that is dropped for its memory counts above
+        "read_buf_oom": 0,  # a client that is dropped for lack of memory counts as response_obj_oom
         "auth_cmds": service.auth_cmds,
         "auth_errors": service.auth_errors,
         "bytes_read": bytes_read,
@@ -162,7 +165,7 @@ def _of_clients(service: ClientContext) -> dict[str, object]:
 
 
 def _of_commands(service: ClientContext) -> dict[str, object]:
-    """What was asked and found, by the answers of the primaries."""
+    """The counters by command, from the replies of the primaries."""
     counters = [backend.counters for backend in service.router.backends]
     commands = [one.replies_by_command() for one in counters]
     outcomes = {
@@ -192,19 +195,19 @@ def _of_commands(service: ClientContext) -> dict[str, object]:
 
 
 def snapshot(service: ClientContext) -> Snapshot:
-    """What this process has counted: JSON can hold it, and `merge` can join it with that of others."""
-    links = [[backend.label, sum(link is not None for link in backend.connections)] for backend in service.router.backends]
+    """The values of this process, for `merge`."""
+    links = [[backend.label, sum(connection is not None for connection in backend.connections)] for backend in service.router.backends]
     return {"general": dict(general(service)), "links": links}
 
 
 def counted(snapshot: Snapshot) -> Snapshot:
-    """What stays of it when there is nothing more to be said of its process than what it has counted."""
+    """The counters of the snapshot of a process that has ended: gauges and all that is not a sum are 0."""
     idle = [name for name, value in snapshot["general"].items() if name in OF_NOW or (name in MERGED_BY and not isinstance(value, str))]
     return {"general": snapshot["general"] | dict.fromkeys(idle, 0), "links": []}
 
 
 def merge(snapshots: Sequence[Snapshot], pid: int) -> Snapshot:
-    """One of many: the service speaks as the process `pid`. `snapshots` is not empty."""
+    """Joins `snapshots`, at least one, to that of the whole service, with the process ID `pid`."""
     first = snapshots[0]
     whole = {name: MERGED_BY.get(name, sum)([each["general"][name] for each in snapshots]) for name in first["general"]}
     links = [[same[0][0], sum(count for _, count in same)] for same in zip(*(each["links"] for each in snapshots if each["links"]))]
@@ -212,7 +215,7 @@ def merge(snapshots: Sequence[Snapshot], pid: int) -> Snapshot:
 
 
 def settings(service: ClientContext, replies: ServerReplies) -> Pairs:
-    """The lines of `stats settings`: what memcached has, and then every setting of the proxy."""
+    """The values of `stats settings`: those of memcached, then every setting of the proxy."""
     options = service.options
     facts = (
         server_totals.settings(replies)
@@ -256,21 +259,22 @@ def _yes_or_no(value: object) -> str:
     return "yes" if value else "no"
 
 
-#: What `stats` with this first argument, or with none, asks of all workers.
-_QUESTIONS = {b"": "stats", b"proxy": "stats", b"reset": "reset", b"pools": "report", b"backends": "report"}
+#: First argument of `stats`, or none -> the command (gmproxy.monitoring.control_commands) that is sent to all workers for it.
+_WORKER_COMMANDS = {b"": "stats", b"proxy": "stats", b"reset": "reset", b"pools": "report", b"backends": "report"}
 
 
-def question(words: list[bytes]) -> str | None:
-    """The question to, or order for, all workers that `stats` with the arguments `words` is; or None. As in memcached, further words
-    mean nothing."""
-    return _QUESTIONS.get(words[0] if words else b"")
+def worker_command(words: list[bytes]) -> str | None:
+    """The command that is sent to all workers for `stats` with the arguments `words`; None if none is. As in memcached, further words are
+    ignored."""
+    return _WORKER_COMMANDS.get(words[0] if words else b"")
 
 
-def is_about_servers(words: list[bytes]) -> bool:
+def needs_servers(words: list[bytes]) -> bool:
+    """True if the reply to `stats` with the arguments `words` needs those of the servers."""
     return not words or words[0] in (*OF_SERVERS, b"settings")
 
 
-def answer(
+def reply(
     service: ClientContext,
     words: list[bytes],
     as_magent: bool = False,
@@ -278,14 +282,18 @@ def answer(
     replies: ServerReplies | None = None,
     former: ServerReplies | None = None,
 ) -> bytes:
-    """The reply to `stats` with the arguments `words` (list of bytes). `whole`: the answer of all workers, where there are several;
-    `replies`: {label: [(name, value)]}, that of the servers, where they were asked; `former`: what those that did not answer said before."""
+    """The reply to `stats` with the arguments `words`.
+
+    whole     the joined result of `worker_command` from all workers; None: this process is the only one
+    replies   the replies of the servers to the same `stats`, if it needs them
+    former    the replies of the servers to an earlier one, for those that did not reply this time
+    """
     name = words[0] if words else b""
     if name in (b"", b"proxy"):
-        told = whole or snapshot(service)
+        values = whole or snapshot(service)
         if as_magent and not words:
-            return _as_magent(told["links"])
-        return _lines(_with_servers(told["general"], {} if words else server_totals.general(replies or {}, former or {})))
+            return _as_magent(values["links"])
+        return _lines(_with_servers(values["general"], {} if words else server_totals.general(replies or {}, former or {})))
     if name in (b"pools", b"backends"):
         report = whole or service.worker_context.report()
         return _lines(_of_pools(report) if name == b"pools" else _of_backends(report["pools"][service.options.name or UNNAMED]))
@@ -296,7 +304,7 @@ def answer(
     if name in OF_SERVERS:
         return _lines(server_totals.classes(replies or {}, [backend.label for backend in service.router.backends]))
     if name == b"conns":
-        return END  # the proxy's clients are nobody's business
+        return END  # a client gets no information about other clients
     if name == b"reset":
         service.reset_counters()
         return b"RESET\r\n"
@@ -304,12 +312,13 @@ def answer(
 
 
 def _with_servers(own: dict[str, object], of_servers: dict[str, object]) -> Pairs:
-    """The lines of `stats`: all names of memcached in its order, ours, and others of the servers. What the proxy counts itself goes first."""
+    """The values of `stats`: all of memcached in its order, then gmproxy's own, then others of the servers. Where both have a value, the
+    proxy's is used."""
     facts = of_servers | own
     return [(name, facts[name]) for name in dict.fromkeys([*stat_names.GENERAL, *own, *of_servers]) if name in facts]
 
 
-# -- of the report
+# -- from a report (monitoring/report.py)
 
 
 def _of_pools(report: Snapshot) -> Iterator[tuple[str, object]]:
@@ -352,7 +361,7 @@ def _of_backends(pool: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _word(text: str) -> str:
-    """`text` as one word of a line."""
+    """`text` without spaces, which end a name."""
     return "_".join(text.split())
 
 
@@ -368,6 +377,6 @@ def _number(value: object) -> object:
 
 
 def _as_magent(links: list[list[Any]]) -> bytes:
-    """magent: one line for each primary, with the number of its open connections."""
+    """As magent: one line for each primary, with the number of open connections to it."""
     lines = [f"matrix {number} -> {label}, pool size {count}".encode() for number, (label, count) in enumerate(links, 1)]
     return b"\r\n".join([MAGENT_NAME, *lines]) + b"\r\n" + END

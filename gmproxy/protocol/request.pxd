@@ -12,6 +12,7 @@ cdef class ReplySink:
     cpdef on_failure(self, Request request)
     cpdef on_internal_error(self, Request request)
     cpdef resume(self)
+    cpdef give_up(self)
 
 
 cdef class ReplyRenderer:
@@ -86,3 +87,5 @@ cdef class RequestQueue:
 cpdef Request local_reply(bytes reply)
 @cython.locals(request=Request)
 cpdef Request new_request(Command command, bytes key, bytes line)
+@cython.locals(session=ReplySink)
+cpdef resume_all(list ready)

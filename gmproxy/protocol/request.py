@@ -66,6 +66,10 @@ class ReplySink:
         """What a client session does that was returned so. Called from the loop's callbacks only."""
         raise NotImplementedError
 
+    def give_up(self) -> None:
+        """What a client session does whose `resume` raised: send the replies, if possible, and close the client. Loop callback only."""
+        raise NotImplementedError
+
 
 class ReplyRenderer:
     """The form in which the client gets a reply, where that is not the server's. For the compiled build as above."""
@@ -300,3 +304,16 @@ def new_request(command: Command, key: bytes, line: bytes) -> Request:
     request = Request.__new__(Request)
     request.begin(command, key, line)
     return request
+
+
+def resume_all(ready: list[ReplySink]) -> None:
+    """Have each session of the list `ready` send its replies. Loop callback only. Never raises."""
+    for session in ready:
+        try:
+            session.resume()
+        except Exception:
+            internal_errors.record("session.resume")
+            try:
+                session.give_up()  # else its client would wait without end
+            except Exception:
+                internal_errors.record("session.give_up")

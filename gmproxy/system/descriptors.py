@@ -30,7 +30,7 @@ FOR_SERVER = 2
 CLIENTS_PER_CONNECTION = 512
 
 #: Maximum number of refused clients that have not read the error line yet (client/listener.py).
-MAX_FAREWELLS = 32
+MAX_REJECTIONS = 32
 
 #: Number of clients to reserve for in a pool without a limit (`-n 0`).
 UNLIMITED_CLIENTS = 65536
@@ -92,7 +92,7 @@ def _fixed(configs: Sequence[Any]) -> int:
     servers = sum(map(_servers, configs))
     return (
         OWN
-        + MAX_FAREWELLS
+        + MAX_REJECTIONS
         + ACCEPTED_AT_ONCE * listening
         + FOR_LISTENER * (listening + admin)
         + ADMIN_CONNECTIONS * admin

@@ -41,7 +41,7 @@ NOT_INJECTED = {
     "process.listeners:ListeningSockets._close": "closes a socket and removes its file. Where that fails, its address is free after a restart",
     "process.supervisor:Supervisor._reloaded": "makes each of its steps, whatever became of the others",
     "client.context:PoolContext._resume": "calls resume_all and nothing else",
-    "backend.connection:resume_all": "catches what each of the sessions raises, and does nothing else",
+    "protocol.request:resume_all": "catches what each of the sessions raises, and does nothing else",
 }
 
 #: Modules and functions whose faults are not logged. Nobody suffers, all the same.

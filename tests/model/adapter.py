@@ -30,8 +30,9 @@ from gmproxy.backend.backend import Backend
 from gmproxy.backend.health_check import UPTIME_GRAIN
 from gmproxy.backend.invalidations import PendingInvalidations
 from gmproxy.backend.recovery import Recovery
+from gmproxy.client.client_input import NEW
 from gmproxy.client.poller import poller_of_process
-from gmproxy.client.session import NEW, Session
+from gmproxy.client.session import Session
 from gmproxy.config import configuration
 from gmproxy.errors import TIMEOUT
 from gmproxy.placement.server_spec import Server

@@ -171,7 +171,7 @@ def test_what_else_the_crawler_does_is_for_no_client(site, question):
     [
         ([dump(b"c", b"d")[:-9], close()], b"SERVER_ERROR closed %b\r\n"),
         (BUSY, BUSY),
-        (b"ERROR metadump not allowed\r\n", b"SERVER_ERROR %b answers ERROR metadump not allowed\r\n"),
+        (b"ERROR metadump not allowed\r\n", b"SERVER_ERROR %b replied ERROR metadump not allowed\r\n"),
     ],
     ids=["closes", "busy", "refuses"],
 )

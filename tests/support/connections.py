@@ -5,7 +5,8 @@ import socket
 import gevent
 from gevent.event import Event
 
-from gmproxy.backend.connection import BackendConnection, ConnectionOwner
+from gmproxy.backend.connection import BackendConnection
+from gmproxy.backend.interfaces import ConnectionOwner
 from gmproxy.protocol.request import ReplySink
 from support.loop import wait_until
 from support.timing import PATIENCE

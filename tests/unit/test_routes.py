@@ -13,7 +13,7 @@ from support.routes import Client, KeepingServer, UnconnectedServer, options_of
 import gmproxy.routing
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
-from gmproxy.backend.connection import ConnectionOwner
+from gmproxy.backend.interfaces import ConnectionOwner
 from gmproxy.backend.missed_writes import MissedWrites
 from gmproxy.errors import CLOSED
 from gmproxy.placement.locators import Buckets

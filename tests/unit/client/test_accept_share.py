@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gmproxy.client.accept_share import ACCEPTED_BESIDE_OTHERS, LEFT_TO_OTHERS, SPARE, STAND_BACK, WINDOW, AcceptShare
+from gmproxy.client.accept_share import ACCEPTED_WITH_OTHERS, FULLER_PAUSE, LEFT_TO_OTHERS, SPARE_PAUSE, WINDOW, AcceptShare
 from gmproxy.process.client_counts import ClientCounts
 from gmproxy.system.descriptors import ACCEPTED_AT_ONCE
 
@@ -43,9 +43,9 @@ def workers():
 
 def serve(*workers):
     """As many clients as a window has by each of `workers`, which leave."""
-    for _ in range(WINDOW // ACCEPTED_BESIDE_OTHERS):
+    for _ in range(WINDOW // ACCEPTED_WITH_OTHERS):
         for worker in workers:
-            worker.serve(ACCEPTED_BESIDE_OTHERS)
+            worker.serve(ACCEPTED_WITH_OTHERS)
 
 
 def make_spare(one, other):
@@ -55,14 +55,14 @@ def make_spare(one, other):
     serve(one)
     serve(other)
     serve(other)
-    assert one.share.pause() == SPARE
+    assert one.share.pause() == SPARE_PAUSE
 
 
 def test_who_has_most_clients_that_stay_lets_the_others_go_first(workers):
     one, other = workers
     assert one.share.pause() == 0
     one.accept(4)
-    assert one.share.pause() == STAND_BACK
+    assert one.share.pause() == FULLER_PAUSE
     one.share.resume()
     other.accept(4)
     other.accept(4)
@@ -77,17 +77,17 @@ def test_after_that_it_takes_a_window(workers):
     for _ in range(WINDOW // 4):
         assert one.share.pause() == 0
         one.accept(4)
-    assert one.share.pause() == STAND_BACK
+    assert one.share.pause() == FULLER_PAUSE
 
 
 def test_it_does_not_while_the_others_do(workers):
     one, other = workers
     other.accept(4)
-    assert other.share.pause() == STAND_BACK
+    assert other.share.pause() == FULLER_PAUSE
     one.accept(20)
     assert one.share.pause() == 0
     other.share.resume()
-    assert one.share.pause() == STAND_BACK
+    assert one.share.pause() == FULLER_PAUSE
 
 
 def test_a_worker_that_died_while_it_stood_back_is_not_counted_as_one_that_does(workers):
@@ -96,7 +96,7 @@ def test_a_worker_that_died_while_it_stood_back_is_not_counted_as_one_that_does(
     other.share.pause()
     one.counts.clear_worker(1)
     one.accept(20)
-    assert one.share.pause() == STAND_BACK
+    assert one.share.pause() == FULLER_PAUSE
 
 
 def test_clients_that_leave_are_served_by_the_worker_that_takes_more(workers):
@@ -110,7 +110,7 @@ def test_clients_that_leave_are_served_by_the_worker_that_takes_more(workers):
     one.serve(4)
     serve(other, one)
     serve(other)
-    assert one.share.pause() == SPARE
+    assert one.share.pause() == SPARE_PAUSE
     serve(other)
     assert other.share.pause() == 0, "it has nobody to leave them to"
 
@@ -124,7 +124,7 @@ def test_the_spare_one_looks_now_and_then(workers):
         assert one.share.pause() == 0, "it accepts what waits"
         one.serve(4)
         serve(other)
-        assert one.share.pause() == SPARE
+        assert one.share.pause() == SPARE_PAUSE
 
 
 def test_the_spare_one_takes_part_while_many_wait(workers):
@@ -141,7 +141,7 @@ def test_the_spare_one_takes_part_while_many_wait(workers):
     one.serve(1)
     serve(other)
     serve(other)
-    assert one.share.pause() == SPARE
+    assert one.share.pause() == SPARE_PAUSE
 
 
 def test_the_spare_one_takes_over_when_the_other_does_not_accept(workers):
@@ -162,16 +162,16 @@ def test_clients_that_stay_again_are_shared_again(workers):
         assert one.share.pause() == 0
     for _ in range(WINDOW // 4):
         one.accept(4)
-    assert one.share.pause() == STAND_BACK
-    assert one.share.max_accept == ACCEPTED_BESIDE_OTHERS
+    assert one.share.pause() == FULLER_PAUSE
+    assert one.share.max_accept == ACCEPTED_WITH_OTHERS
 
 
 def test_without_room_they_are_left_to_who_has_room_but_not_for_ever():
     counts = ClientCounts(2)
     counts.assign_rows(["p"])
-    full = Worker(0, counts, room=ACCEPTED_BESIDE_OTHERS - 1)
+    full = Worker(0, counts, room=ACCEPTED_WITH_OTHERS - 1)
     for _ in range(LEFT_TO_OTHERS):
-        assert full.share.pause() == STAND_BACK
+        assert full.share.pause() == FULLER_PAUSE
         full.share.resume()
     assert full.share.pause() == 0
     full.context.others_have_room = lambda more: False
@@ -184,9 +184,9 @@ def test_a_worker_at_two_sockets_is_away_until_it_accepts_at_both(workers):
     one, other = workers
     second = AcceptShare(one.context)
     one.accept(4)
-    assert (one.share.pause(), second.pause()) == (STAND_BACK, STAND_BACK)
+    assert (one.share.pause(), second.pause()) == (FULLER_PAUSE, FULLER_PAUSE)
     other.accept(20)
     one.share.resume()
     assert other.share.pause() == 0
     second.resume()
-    assert other.share.pause() == STAND_BACK
+    assert other.share.pause() == FULLER_PAUSE

@@ -11,9 +11,9 @@ from gevent import socket
 from support.loop import wait_until
 from support.timing import PATIENCE
 
-from gmproxy.client.listener import Farewells, Listener
+from gmproxy.client.listener import Listener, Rejections
 from gmproxy.process.worker_context import WorkerContext
-from gmproxy.system.descriptors import MAX_FAREWELLS
+from gmproxy.system.descriptors import MAX_REJECTIONS
 from gmproxy.transport import accept, tcp
 from gmproxy.transport.plain import PLAIN
 
@@ -187,16 +187,16 @@ def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
     listener.stop()
 
 
-def test_farewells_are_few(monkeypatch):
+def test_rejections_are_few(monkeypatch):
     """Those who are turned away beyond that get the words that the kernel takes at once."""
-    pairs = [socket.socketpair() for _ in range(MAX_FAREWELLS + 20)]
-    farewells = Farewells()
+    pairs = [socket.socketpair() for _ in range(MAX_REJECTIONS + 20)]
+    rejections = Rejections()
     for _, theirs in pairs:
-        farewells.say(theirs.detach())
-    assert farewells.count == MAX_FAREWELLS
+        rejections.reject(theirs.detach())
+    assert rejections.count == MAX_REJECTIONS
     for ours, _ in pairs:
         ours.settimeout(PATIENCE)
         assert ours.recv(100) == b"SERVER_ERROR too many connections\r\n"
         assert ours.recv(100) == b""
         ours.close()
-    wait_until(lambda: not farewells.count)
+    wait_until(lambda: not rejections.count)

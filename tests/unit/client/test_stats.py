@@ -89,7 +89,7 @@ def facts(answer):
 
 
 def test_general(service):
-    told = facts(stats.answer(service, []))
+    told = facts(stats.reply(service, []))
     expected = {
         "curr_connections": "3",
         "sleeping_connections": "2",
@@ -143,24 +143,24 @@ def test_general(service):
 
 
 def test_what_monitoring_looks_for_is_there(service):
-    told = facts(stats.answer(service, []))
+    told = facts(stats.reply(service, []))
     assert {"pid", "uptime", "time", "version", "pointer_size", "rusage_user", "rusage_system", "threads"} <= set(told)
 
 
 def test_all_names_of_memcached_come_first_and_in_its_order(service):
-    told = list(facts(stats.answer(service, [])))
+    told = list(facts(stats.reply(service, [])))
     assert told[: len(stat_names.GENERAL)] == stat_names.GENERAL
-    told = list(facts(stats.answer(service, [b"settings"])))
+    told = list(facts(stats.reply(service, [b"settings"])))
     assert told[: len(stat_names.SETTINGS)] == stat_names.SETTINGS
 
 
 def test_stats_proxy_has_what_the_proxy_itself_counts(service):
-    told = facts(stats.answer(service, [b"proxy"], replies={}))
+    told = facts(stats.reply(service, [b"proxy"], replies={}))
     assert told["cmd_get"] == "9" and "curr_items" not in told
 
 
 def test_settings(service):
-    told = facts(stats.answer(service, [b"settings"]))
+    told = facts(stats.reply(service, [b"settings"]))
     assert (told["server"], told["max_connections"], told["timeout"], told["verbose"]) == ("a:1, b:2", "77", "1000", "no")
     assert told["user"] == "-"
 
@@ -170,7 +170,7 @@ def test_settings_as_memcached_names_them(service):
         "a:1": [("maxbytes", "64"), ("growth_factor", "1.25"), ("oldest", "7"), ("item_size_max", "5"), ("evictions", "on")],
         "b:2": [("maxbytes", "32"), ("growth_factor", "2.00"), ("oldest", "9")],
     }
-    told = facts(stats.answer(service, [b"settings"], replies=replies))
+    told = facts(stats.reply(service, [b"settings"], replies=replies))
     expected = {
         "maxbytes": "96",
         "maxconns": "77",
@@ -200,7 +200,7 @@ def test_settings_as_memcached_names_them(service):
     ],
 )
 def test_other_words(service, words, answer):
-    assert stats.answer(service, words) == answer
+    assert stats.reply(service, words) == answer
 
 
 def test_the_version_is_one_word_that_begins_and_ends_with_numbers():
@@ -210,7 +210,7 @@ def test_the_version_is_one_word_that_begins_and_ends_with_numbers():
 
 
 def test_magent(service):
-    assert stats.answer(service, [], as_magent=True) == (
+    assert stats.reply(service, [], as_magent=True) == (
         b"memcached agent v0.6\r\nmatrix 1 -> a:1, pool size 1\r\nmatrix 2 -> b:2, pool size 0\r\nEND\r\n"
     )
     assert stats.MAGENT_VERSION == b"VERSION memcached agent v0.6\r\n"
@@ -226,7 +226,7 @@ def test_many_speak_as_one(service):
         "links": [["a:1", 5], ["b:2", 2]],
     }
     whole = stats.merge([one, other], 4711)
-    told = facts(stats.answer(service, [], whole=whole))
+    told = facts(stats.reply(service, [], whole=whole))
     expected = {
         "pid": "4711",
         "curr_connections": "7",
@@ -240,7 +240,7 @@ def test_many_speak_as_one(service):
         "uptime": str(one["general"]["uptime"]),
     }
     assert {name: told[name] for name in expected} == expected
-    assert stats.answer(service, [], as_magent=True, whole=whole) == (
+    assert stats.reply(service, [], as_magent=True, whole=whole) == (
         b"memcached agent v0.6\r\nmatrix 1 -> a:1, pool size 6\r\nmatrix 2 -> b:2, pool size 2\r\nEND\r\n"
     )
 
@@ -264,7 +264,7 @@ def test_a_snapshot_can_be_sent(service):
     ],
 )
 def test_what_all_workers_are_asked(words, asked):
-    assert stats.question(words) == asked
+    assert stats.worker_command(words) == asked
 
 
 # -- what the servers say of themselves
@@ -276,28 +276,28 @@ HEARD = {
 
 
 def test_slab_classes_of_each_server_are_told_apart_and_the_rest_is_summed(service):
-    told = stats.answer(service, [b"items"], replies=HEARD).decode().split("\r\n")
+    told = stats.reply(service, [b"items"], replies=HEARD).decode().split("\r\n")
     assert {"STAT items:1001:number 3", "STAT items:1005:number 1", "STAT items:2001:number 7"} <= set(told)
-    told = stats.answer(service, [b"slabs"], replies=HEARD).decode().split("\r\n")
+    told = stats.reply(service, [b"slabs"], replies=HEARD).decode().split("\r\n")
     assert {"STAT 1001:chunk_size 96", "STAT 2001:chunk_size 96", "STAT active_slabs 3"} <= set(told)
 
 
 def test_a_server_keeps_its_number_while_others_are_silent(service):
-    told = stats.answer(service, [b"items"], replies={"b:2": HEARD["b:2"]}).decode().split("\r\n")
+    told = stats.reply(service, [b"items"], replies={"b:2": HEARD["b:2"]}).decode().split("\r\n")
     assert "STAT items:2001:number 7" in told
 
 
 def test_sizes_are_summed(service):
     heard = {label: [pair for pair in pairs if pair[0].isdigit() or pair[0] == "sizes_status"] for label, pairs in HEARD.items()}
-    assert stats.answer(service, [b"sizes"], replies=heard) == b"STAT 96 5\r\nSTAT 128 2\r\nSTAT sizes_status enabled\r\nEND\r\n"
+    assert stats.reply(service, [b"sizes"], replies=heard) == b"STAT 96 5\r\nSTAT 128 2\r\nSTAT sizes_status enabled\r\nEND\r\n"
 
 
 def test_what_servers_hold_is_a_sum_and_0_if_nobody_says_it(service):
     heard = {"a:1": [("bytes", "10"), ("curr_items", "1"), ("pid", "5")], "b:2": [("bytes", "5"), ("curr_items", "odd")]}
-    told = facts(stats.answer(service, [], replies=heard))
+    told = facts(stats.reply(service, [], replies=heard))
     assert (told["bytes"], told["curr_items"]) == ("15", "1")
     assert told["evictions"] == "0"
-    assert facts(stats.answer(service, []))["bytes"] == "0"
+    assert facts(stats.reply(service, []))["bytes"] == "0"
 
 
 def test_how_the_answers_of_servers_become_one(service):
@@ -305,7 +305,7 @@ def test_how_the_answers_of_servers_become_one(service):
         "a:1": [("hash_power_level", "16"), ("slab_reassign_last_busy_status", "none"), ("extstore_io_queue", "2"), ("word", "x")],
         "b:2": [("hash_power_level", "20"), ("slab_reassign_last_busy_status", "busy"), ("extstore_io_queue", "3"), ("cmd_get", "99")],
     }
-    told = facts(stats.answer(service, [], replies=heard))
+    told = facts(stats.reply(service, [], replies=heard))
     assert (told["hash_power_level"], told["slab_reassign_last_busy_status"], told["extstore_io_queue"]) == ("20", "busy", "5")
     assert "word" not in told
     assert told["cmd_get"] == "9", "the proxy counts this itself"
@@ -314,10 +314,10 @@ def test_how_the_answers_of_servers_become_one(service):
 def test_counters_of_a_server_that_does_not_answer_stay_and_what_it_holds_does_not(service):
     former = {"a:1": [("evictions", "100"), ("curr_items", "50"), ("limit_maxbytes", "64")], "b:2": [("evictions", "7")]}
     now = {"b:2": [("evictions", "8"), ("curr_items", "5"), ("limit_maxbytes", "64")]}
-    told = facts(stats.answer(service, [], replies=now, former=former))
+    told = facts(stats.reply(service, [], replies=now, former=former))
     assert (told["evictions"], told["curr_items"], told["limit_maxbytes"]) == ("108", "5", "128")
 
 
 @pytest.mark.parametrize("words", [[b"items"], [b"slabs"], [b"sizes"]])
 def test_servers_that_say_nothing(service, words):
-    assert stats.answer(service, words, replies={}) == b"END\r\n"
+    assert stats.reply(service, words, replies={}) == b"END\r\n"

@@ -51,7 +51,7 @@ def room(monkeypatch, limit, *arguments, servers=2, workers=1):
 
 def test_links_listeners_and_the_rest_come_first(monkeypatch):
     fixed = (
-        descriptors.OWN + descriptors.MAX_FAREWELLS + descriptors.ACCEPTED_AT_ONCE + descriptors.FOR_LISTENER + 2 * descriptors.FOR_SERVER
+        descriptors.OWN + descriptors.MAX_REJECTIONS + descriptors.ACCEPTED_AT_ONCE + descriptors.FOR_LISTENER + 2 * descriptors.FOR_SERVER
     )
     assert room(monkeypatch, 1024, "-i", "2") == (1024, fixed + 4 + 4096, 1024 - fixed - 4)
     assert room(monkeypatch, 1024, "-i", "20") == (1024, fixed + 40 + 4096, 1024 - fixed - 6), "three links are enough for so few"
