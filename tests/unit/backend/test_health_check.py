@@ -29,7 +29,7 @@ def test_a_probe_that_is_answered_restores(checked):
 
 def test_a_probe_in_vain_that_ejects_is_announced(checked):
     checked.backend.health.failed(monotonic(), 2, hangs=True)
-    checked.connection.meanwhile = fails_with(BackendError(TIMEOUT, "no answer to version"))
+    checked.connection.meanwhile = fails_with(BackendError(TIMEOUT, "no reply to version"))
     checked.tick(monotonic())
     assert checked.backend.reports == [f"ejected {TIMEOUT}"]
 

@@ -143,7 +143,7 @@ def test_a_server_that_hangs_may_read_them_later(backend, connection, catch_up, 
 
     def hang(connection):
         if connection.commands.count("ping") > answers:
-            raise BackendError(TIMEOUT, "no answer to version")
+            raise BackendError(TIMEOUT, "no reply to version")
 
     backend.misses(b"a")
     backend.half_closed = Stuck(["a connection"])
