@@ -62,7 +62,7 @@ test-long: $(BUILT) $(TEST_TOOLS)
 test-faults: $(BUILT) $(TEST_TOOLS)
 	FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(BIN)/python -m pytest tests/faults -v -s $(TEST_ARGUMENTS)
 
-coverage: $(TEST_TOOLS)
+coverage: $(BUILT) $(TEST_TOOLS)
 	@$(BIN)/python -c 'import coverage' 2>/dev/null || $(PIP) $(call packages,coverage)
 	@./scripts/coverage $(BIN)/python $(PARALLEL) $(TEST_ARGUMENTS)
 
