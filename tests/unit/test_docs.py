@@ -231,6 +231,23 @@ def test_files_that_the_architecture_names_are_there():
     assert not [name for name in named if not any((place / name).exists() for place in (PACKAGE, ROOT))]
 
 
+# -- CONTRIBUTING.md
+
+
+def test_files_that_contributing_names_are_there():
+    words = set(re.findall(r"\b(?:gmproxy|tests|docs|scripts|debian|conf)/[\w./-]*\w", read("CONTRIBUTING.md")))
+    named = {word for word in words if not re.search(r"[A-Z]{4}", word)}  # PACKAGE, NAME and the like stand for any
+    assert len(named) > 50
+    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+def test_tests_and_tables_that_contributing_names_are_there():
+    named = set(re.findall(r"`(test_\w+|_?[A-Z]{2,}(?:_[A-Z]+)*)`", read("CONTRIBUTING.md"))) - {"CLIENT_ERROR"}
+    sources = "".join(path.read_text(encoding="utf-8") for path in chain(SOURCES, ROOT.glob("tests/**/*.py")))
+    assert len(named) > 10
+    assert not [name for name in sorted(named) if not re.search(rf"^(def {name}\(|{name}\b.* = )", sources, re.MULTILINE)]
+
+
 # -- all
 
 
