@@ -18,11 +18,11 @@ OPCODES = {
 NAMES = {opcode: name for name, opcode in OPCODES.items()}
 
 
-def packet(name, key=b"", value=b"", extras=b"", cas=0, opaque=b"abcd", magic=0x80):
-    """A request. `name` is one of OPCODES, or a number."""
+def packet(name, key=b"", value=b"", extras=b"", cas=0, opaque=b"abcd", magic=0x80, status=0):
+    """A request, or with another `magic` a reply, which has a `status`. `name` is one of OPCODES, or a number."""
     opcode = OPCODES.get(name, name)
     body = extras + key + value
-    return REQUEST.pack(magic, opcode, len(key), len(extras), 0, 0, len(body), opaque, cas) + body
+    return REQUEST.pack(magic, opcode, len(key), len(extras), 0, status, len(body), opaque, cas) + body
 
 
 def store(name, key, value, flags=0, exptime=0, **options):

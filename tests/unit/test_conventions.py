@@ -29,7 +29,6 @@ THEMES = {
 
 #: Modules without a file of unit tests: where they are tested instead. A package stands for all its modules.
 TESTED_ELSEWHERE = {
-    "backend.control_connection": "clients/test_logins.py proxy/test_returning_servers.py proxy/test_binary_servers.py",
     "backend.dump_reader": "proxy/test_key_listings.py",
     "backend.missed_writes": "unit/test_routes.py unit/routing/test_router.py unit/backend/test_backend.py",
     "backend.server_stats": "proxy/test_stats_of_servers.py",
@@ -76,7 +75,6 @@ TESTED_ELSEWHERE = {
     "system.pid_keeper": "process/test_start_as_root.py",
     "system.proctitle": "process/test_start.py",
     "transport.accept": "unit/client/test_listener.py process/test_exhaustion.py",
-    "transport.tcp": "unit/backend/test_connect.py unit/client/test_listener.py",
 }
 
 #: These have no behaviour of their own.

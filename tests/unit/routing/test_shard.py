@@ -7,7 +7,7 @@ from support.routes import Client, KeepingServer
 from gmproxy.placement.locators import Buckets
 from gmproxy.protocol.key_list import KeyList
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.shard import LONGEST_GAT, Shard
+from gmproxy.routing.shard import MAX_GAT_KEYS, Shard
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_gat_has_no_longer_line_than_memcached_reads(shard, servers):
     keys = [b"0" + b"k" * 199 + b"%d" % number for number in range(20)]
     send(shard, b"gat 5 %\r\n", *keys)
     sent = servers[0].lines
-    assert len(sent) > 1 and all(len(line) <= len(b"gat 5 ") + LONGEST_GAT + len(b"\r\n") for line in sent)
+    assert len(sent) > 1 and all(len(line) <= len(b"gat 5 ") + MAX_GAT_KEYS + len(b"\r\n") for line in sent)
     assert b" ".join(line[len(b"gat 5 ") : -2] for line in sent).split() == keys
 
 
