@@ -198,7 +198,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("server", "-s", servers, "", "HOST:PORT", COMMON,
          "memcached server: host:port[:weight][ name], [IPv6]:port or unix:/path; can be repeated, or a list separated by commas"),
         ("backup", "-b", servers, "", "HOST:PORT", COMMON,
-         "backup server: receives a copy of every write, and is used when a server is down or has lost its items; can be repeated"),
+         "backup server: receives a copy of every write, and is used when a server is down or has lost its items; can be repeated: each key"
+         " then has one of them as its backup"),
     ),
     "Listening": (
         ("listen", "-l", listen_hosts, "0.0.0.0", "ADDRESS", COMMON,
@@ -214,8 +215,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
     ),
     "Key placement": (
         ("ketama", "-k", yes_or_no, "no", "", COMMON,
-         "place keys by ketama, as magent -k was meant to do; to keep keys where magent 0.6 -k has them, use distribution magent-"
-         "ketama-0.6"),
+         "place keys by ketama; magent 0.6 -k has a bug and places nearly all keys on one server: to keep them there, use distribution"
+         " magent-ketama-0.6 instead"),
         ("distribution", "", OneOf("", *DISTRIBUTIONS), "", "NAME", COMMON,
          "how keys are distributed over the servers: ketama, modula, random ...; if unset, magent (hash modulo number of servers)"),
         ("hash", "", OneOf("", *HASHES), "", "NAME", COMMON,
@@ -236,7 +237,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
          "maximum number of connections to each server, divided among the workers; each worker has at least one, with backups exactly one"),
         ("timeout", "", milliseconds, "1000", "MS", COMMON, "a request fails if the server does not reply within this time"),
         ("connect_timeout", "", milliseconds, "500", "MS", COMMON,
-         "maximum time to connect to a server, name resolution included, and again to log in; never more than timeout"),
+         "maximum time to connect to a server, name resolution included; a login may take the same time again; at most timeout"),
         ("server_failure_limit", "", Whole(1, 1_000_000), "3", "N", RARE,
          "number of consecutive failures after which a server is ejected: no requests are sent to it until a probe succeeds"),
         ("server_retry_timeout", "", milliseconds, "30000", "MS", RARE,
@@ -264,26 +265,28 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
          "maximum number of keys to remember for a server that missed writes: they are deleted on it later; if there are more, it is "
          "flushed"),
         ("on_get_error", "", OneOf("miss", "error"), "miss", "WHAT", RARE,
-         "reply to a read that no server can answer: miss (not found) or error (SERVER_ERROR)"),
+         "reply to a read that fails: miss (not found) or error (SERVER_ERROR)"),
         ("on_miss", "", OneOf("warming", "always", "never"), "warming", "WHEN", RARE,
          "when a miss on the primary server is looked up on its backup: warming (while the primary is warming), always or never"),
         ("warming_time", "", Whole(1, 30 * 86400), "3600", "S", RARE,
          "a server is warming for this time after it was started or missed writes: its memory may lack keys that the backup has"),
         ("refill_ttl", "", Whole(0, 30 * 86400), "3600", "S", RARE,
-         "lifetime of an item copied from the backup to the primary, if the backup does not report its own (before memcached 1.6); 0: "
-         "unlimited"),
+         "lifetime of an item copied from the backup to the primary, if the backup does not report how long the item lives (before"
+         " memcached 1.6); 0: unlimited"),
     ),
     "Clients": (
         ("max_item_size", "-I", size, str(DEFAULT_MAX_ITEM_SIZE), "SIZE", RARE,
          "maximum size of a value that a client stores, as memcached -I"),
-        ("client_write_timeout", "", milliseconds, "30000", "MS", RARE, "close a client that reads nothing of its replies for this time"),
+        ("client_write_timeout", "", milliseconds, "30000", "MS", RARE,
+         "close the connection of a client that reads nothing of its replies for this time"),
         ("hibernate_after", "", Whole(0, 86400), "10", "S", RARE,
          "release the memory of a client that was idle for this time; its connection stays open; 0: disabled"),
         ("auth_file", "", credentials_file, "", "FILE", RARE,
-         "file with lines USER:PASSWORD: clients must log in, by SASL PLAIN or as to memcached -Y; must not be readable by others"),
+         "file with lines USER:PASSWORD; clients must then log in: by SASL PLAIN in the binary protocol, as with memcached -Y in the text"
+         " protocol; must not be readable by others"),
         ("slow_threshold", "", milliseconds, "100", "MS", RARE,
-         "log requests that take a server at least this time, and show them in gmproxyctl slow; measured if admin is set or gmproxyctl"
-         " is used"),
+         "log requests that take a server at least this time, and show them in gmproxyctl slow; requests are measured only with admin, or"
+         " after the first gmproxyctl command that needs it"),
         ("disable_flush_all", "-F", yes_or_no, "no", "", RARE, "refuse flush_all, as memcached -F"),
         ("disable_dumping", "-X", yes_or_no, "no", "", RARE,
          "refuse to list keys (lru_crawler metadump, mgdump, stats cachedump), as memcached -X"),
@@ -291,7 +294,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
     "Process": (
         ("pools", "", path, "", "FILE", COMMON, "serve the memcached pools of this nutcracker.yml, as -c FILE.yml does"),
         ("redis_pools", "", OneOf("refuse", "skip"), "refuse", "HOW", RARE,
-         "if that file has redis pools: refuse the file, or skip them and serve the other pools"),
+         "if nutcracker.yml has redis pools: refuse the file, or skip them and serve the other pools"),
         ("workers", "", number_of_workers, "1", "N", COMMON, "number of processes that serve clients; auto: one per CPU"),
         ("user", "-u", text, "", "USER", COMMON, "user name or number to run as, when started as root"),
         ("group", "-g", text, "", "GROUP", RARE, "group name or number to run as, when started as root; if unset, the group of the user"),
@@ -300,7 +303,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("pid_file", "", path, "", "PATH", COMMON, "file to write the process ID to"),
         ("log_file", "", path, "", "PATH", COMMON, "file to log to; if unset, stderr, or syslog when in the background"),
         ("control", "", path, "", "PATH", COMMON,
-         "unix socket for gmproxyctl; only root and the user and group of the service can connect"),
+         "unix socket for gmproxyctl; only root and the user and group of the service can connect; if unset, there is none"),
         ("admin", "", admin_address, "", "ADDRESS:PORT", COMMON,
          "address to serve metrics, health and the status page over HTTP; PORT alone: on 127.0.0.1; or unix:/path"),
         ("admin_host", "", host_names, "", "NAME", RARE,
@@ -308,7 +311,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("stats_port", "", admin_address, "", "[ADDRESS:]PORT", RARE,
          "address to serve the counters as JSON, as twemproxy does on port 22222; PORT alone: on 127.0.0.1"),
         ("watch", "", yes_or_no, "no", "", RARE, "reload when a configuration file has changed; checked once a second"),
-        ("verbose", "-v", yes_or_no, "no", "", COMMON, "log more (level debug); magent then stays in the foreground"),
+        ("verbose", "-v", yes_or_no, "no", "", COMMON, "log more (level debug); if magent is emulated, also stay in the foreground"),
         ("log_level", "", OneOf("", *LOG_LEVELS), "", "LEVEL", RARE,
          "lowest level that is logged: debug, info, warning or error; if unset, info, or debug with verbose"),
         ("grace", "", milliseconds, "5000", "MS", RARE, "at shutdown, maximum time to wait for requests in progress"),

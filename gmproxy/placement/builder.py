@@ -28,10 +28,12 @@ DEFAULT_DISTRIBUTION = "magent"
 SETTINGS = {
     "unhashed_prefix": "prefix of the keys, such as the namespace of a client library, that is not hashed",
     "label": "format of the text that is hashed for a server without a name: " + ", ".join(LABELS) + "; if unset, that of the distribution",
-    "points": "points of a server on the hash ring (perl-fast-ketama: per unit of weight) or labels (hashring, hash_ring); 0: as the distribution",
-    "point_hash": "hash function of the points on the hash ring, if it is not that of the keys (libmemcached-ketama)",
-    "server_order": "order in which servers are placed: given (as configured), name (shorter first) or host; if unset, that of the distribution",
-    "hosts": "addresses of host names, for the labels of spymemcached: name=address, several separated by commas",
+    "points": "only for perl-fast-ketama: points on the hash ring per unit of weight; for hashring and hash_ring: labels; 0: the default of the"
+    " distribution",
+    "point_hash": "only for libmemcached-ketama and -consistent: hash function of the points on the hash ring, if it is not that of the keys",
+    "server_order": "order of the servers for the placement: given (as configured), name (shorter names first) or host; if unset, that of the "
+    "distribution",
+    "hosts": "addresses of the servers' host names, which spymemcached also hashes: name=address, several separated by commas",
 }
 
 
