@@ -34,8 +34,10 @@ QUERIES: dict[str, Command] = {
     "status": Command("", "state and counters of the service, its pools and servers", status.status_parser, status.status),
     "top": Command("", "live rates; q quits, space pauses", top.top_parser, top.top),
     "stats": Command("", 'the counters of "stats proxy"', queries.stats_parser, queries.stats),
-    "servers": Command("", "pools and servers, by the names that commands take", queries.servers_parser, queries.servers),
-    "route": Command("KEY...", "the servers of keys, now or with given options of gmproxy", route.route_parser, route.route),
+    "servers": Command("", "names of the pools and servers, as the commands take them", queries.servers_parser, queries.servers),
+    "route": Command(
+        "KEY...", "the servers of keys: in the running service, or with given options of gmproxy", route.route_parser, route.route
+    ),
     "hotkeys": Command("[SECONDS]", "the most frequent keys in a sample of requests", queries.hotkeys_parser, queries.hotkeys),
     "slow": Command("", "the slowest of the recent slow requests", queries.slow_parser, queries.slow),
     "tail": Command("[COUNT [SECONDS]]", "a sample of incoming requests", queries.tail_parser, queries.tail),
@@ -74,7 +76,8 @@ Options, before or after the command:
   gmproxyctl help COMMAND   help for a command; also gmproxyctl COMMAND --help
   gmproxyctl --version      print the version
 
-Exit status: 0 success, 1 the service is not running or refused the command, 2 wrong usage, 3 a server is ejected (status)
+Exit status: 0 success, 1 the service is not running or refused the command, or not all keys match (route --check),
+2 wrong usage, 3 a server is ejected (status)
 
 Without a running service:
   gmproxyctl route KEY... [--pool NAME] [options of gmproxy]
