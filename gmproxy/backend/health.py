@@ -5,7 +5,7 @@
 
 An ejected server is sent nothing but probes: the first after FIRST_PROBE_DELAY, then each after twice the delay of the one before, at most
 `longest_delay`. A random part is taken off each delay, so that several proxies do not probe at the same moments. Requests of clients are never the
-probe. A server that is ejected again soon after it was restored is flapping: its first probe has the delay that was reached before.
+probe. A server that is ejected again soon after it was restored is flapping: its first probe has twice the delay that was reached before.
 
 A failing server that did not reply in time may hang, and is probed at once. Each probe without a reply is another failure, so that not every
 request up to the limit has to wait for its timeout. A server whose reply could not be understood is probed at once, too, but that is not a failure:
@@ -26,7 +26,7 @@ FIRST_PROBE_DELAY = 0.2  # seconds from ejection to the first probe
 JITTER = 0.25  # the random part taken off a delay at most
 STEADY = 60.0  # seconds after which a restored server does not count as flapping any more
 
-#: The backups have nothing to add if they had none of so many keys in a row that a warming primary record_misses, within at least so many seconds.
+#: The backups have nothing to add if they had none of this number of keys in a row that a warming primary lacks, over at least this time in seconds.
 MISSES_WITHOUT_RESULT = 1000
 TIME_WITHOUT_RESULT = 60.0
 
@@ -66,7 +66,7 @@ class Health:
         self._restored_at = -math.inf
         self._new_until = math.inf  # warming because it started lately; inf: its uptime is unknown
         self._holes_until = -math.inf  # warming because of keys that were deleted there
-        self._fruitless = 0  # keys in a row that the backups record_misses as well
+        self._fruitless = 0  # keys in a row that the backups lack as well
         self._fruitless_since: float | None = None
 
     def state(self, now: float) -> str:
@@ -148,7 +148,7 @@ class Health:
 
     def probe_void(self, now: float) -> None:
         """The probe that was started, if any, has no result, and the server is not to blame. The next one follows after the same delay, not at once:
-        what gmproxy record_misses it may lack for a moment."""
+        what gmproxy lacks it may lack for a moment only."""
         if not self._probing:
             return
         self._probing = False
@@ -197,7 +197,7 @@ class Health:
         self._reset_misses()
 
     def record_misses(self, now: float, asked: int, found: int) -> None:
-        """Of `asked` keys that it record_misses, the backups had `found`."""
+        """Of `asked` keys that this server did not have, the backups had `found`."""
         if found:
             self._reset_misses()
             return
