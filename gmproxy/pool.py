@@ -78,9 +78,8 @@ class Pool:
             backups,
             placement_for(config, config.backup).locator if backups else None,
         )
-        self._draining.update(
-            dict.fromkeys(removed + removed_backups, float("inf"))
-        )  # after router.serve: no new requests are routed to them
+        # After router.serve: no new requests are routed to the removed servers.
+        self._draining.update(dict.fromkeys(removed + removed_backups, float("inf")))
         self.backends = primaries + backups
         self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
         if self._slow is not None:

@@ -138,9 +138,8 @@ def _serve(supervisor: Supervisor, program: str) -> None:
     in_background = goes_to_background(config)
     warnings = supervisor.source.warnings
     if (in_background or config.log_file) and listening_sockets.predecessor is None:
-        bootstrap.print_error(
-            "".join(f"{program}: warning: {warning}\n" for warning in warnings)
-        )  # to the terminal as well as to the log below
+        # To the terminal too: below they are written only to the log.
+        bootstrap.print_error("".join(f"{program}: warning: {warning}\n" for warning in warnings))
     try:
         listening_sockets.bind_new(supervisor.configs)
         if config.control:

@@ -141,9 +141,8 @@ class Worker:
                 sock.close()
             return
         if admin and self._admin is None:
-            from gmproxy.monitoring.admin_server import (
-                AdminServer,  # imported only if it is configured: it needs more memory than the rest of the process
-            )
+            # Imported only if it is configured: it needs more memory than the rest of the process.
+            from gmproxy.monitoring.admin_server import AdminServer
 
             self._admin = AdminServer(self)
         if self._admin is not None:
