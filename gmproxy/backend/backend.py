@@ -100,9 +100,7 @@ class Backend(MissedWrites):
             return self._give_up(request, self._last_reason)
         connection_index = request.connection_index % self._connection_count
         connection = self.connections[connection_index]
-        if (
-            connection is None or connection.closed
-        ):  # closed: connection_closed has raised, and a request that is added now would never get a reply
+        if connection is None or connection.closed:  # closed, and still here: connection_closed has raised
             if self.health.ejected:
                 return self._give_up(request, EJECTED)
             connection = self._open_connection(connection_index)
@@ -140,9 +138,9 @@ class Backend(MissedWrites):
         """A connection failed before the reply to `request` arrived. Returns the session that waits for no further reply, or None. Loop callback
         only.
 
-        `started`: the server may have received some of the request. `may_repeat`: no write behind it forbids to repeat it, if its command may
-        be repeated. A request that was not started, or may be repeated, is sent once more over a new connection: perhaps this one was closed
-        while it was idle.
+        `started`: the server may have received some of the request. `may_repeat`: none of its reply has arrived, and no write of its key was sent
+        behind it. A request that was not started, or is idempotent and may be repeated, is sent once more over a new connection: perhaps this
+        one was closed while it was idle.
         """
         if not request.retried and reason in (CLOSED, RESET):
             if not started or (request.command.idempotent and may_repeat):

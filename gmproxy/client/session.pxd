@@ -21,7 +21,7 @@ cdef class Session(ClientInput):
 
     cpdef begin(self, int fd, Py_ssize_t connection_index, tuple state, bint is_watched, bint hung_up)
     cpdef bint receive_first(self) except -1
-    cdef bint _is_drained(self, bint answered) except -1
+    cdef bint _is_drained(self, bint replied) except -1
     cpdef maybe_hibernate(self, int idle_rounds)
     cdef _run_soon(self)
     cpdef look_again(self)
@@ -29,15 +29,15 @@ cdef class Session(ClientInput):
     cpdef on_readable(self, bint hung_up)
     cpdef run_in_loop(self, bint replied=*)
     @cython.locals(count=Py_ssize_t)
-    cdef bint _goes_on_in_loop(self, bint replied) except -1
+    cdef bint _continue_in_loop(self, bint replied) except -1
     cdef bint _serve_in_loop(self) except -1
     cdef _resume_in_loop(self)
     cdef _start_greenlet(self)
     cdef _end(self)
     cpdef _serve(self)
-    @cython.locals(count=Py_ssize_t, answered=bint)
+    @cython.locals(count=Py_ssize_t, replied=bint)
     cdef _run(self)
-    cdef bint _is_finished(self, bint answered) except -1
+    cdef bint _is_finished(self, bint replied) except -1
     @cython.locals(at_once=Py_ssize_t)
     cdef _serve_requests(self)
     cdef _yield(self)

@@ -61,8 +61,7 @@ class Session(ClientInput):
         self.begin(-1, 0, NEW, True, False)
 
     def begin(self, fd: int, connection_index: int, state: State, is_watched: bool, hung_up: bool) -> None:
-        """Serve the client at the socket `fd`, once `run_in_loop` is called. `is_watched`: `on_readable` is called for it already; the rest as for
-        `begin_input`."""
+        """As `begin_input`; then `run_in_loop` serves the client. `is_watched`: `on_readable` is called for it already."""
         self.begin_input(fd, connection_index, state, hung_up)
         self.hibernating = False
         self._is_watched = is_watched
@@ -98,7 +97,6 @@ class Session(ClientInput):
             self._run_soon()
 
     def _run_soon(self) -> None:
-        """Continue in this turn of the loop, and find what there is to do."""
         self._doing = RUNNING
         self._readable = True  # bytes may have arrived
         self._loop.run_callback(self.look_again)
@@ -118,12 +116,11 @@ class Session(ClientInput):
             else:
                 self._wake()
 
-    def _is_drained(self, answered: bool) -> bool:
-        """True if draining ends the session now. `answered`: what was received last has its replies. With `after_next_reply` that is needed, and that
-        no request has arrived in part."""
+    def _is_drained(self, replied: bool) -> bool:
+        """True if draining ends the session now. With `after_next_reply` that is only after a reply, and while no part of a request has arrived."""
         if not self._draining or self._readable:
             return False
-        return not self._after_next_reply or (answered and not self._parser.stream.size())
+        return not self._after_next_reply or (replied and not self._parser.stream.size())
 
     # -- in the loop
 
@@ -143,7 +140,7 @@ class Session(ClientInput):
     def run_in_loop(self, replied: bool = False) -> None:
         """Serve the client while it has no greenlet. `replied`: what was received last has its replies. Loop callback only. Never raises."""
         try:
-            if self._goes_on_in_loop(replied):
+            if self._continue_in_loop(replied):
                 return
         except OSError:
             pass  # the client has disconnected
@@ -151,8 +148,8 @@ class Session(ClientInput):
             internal_errors.record("session", f"client={tcp.peer_name(self.fd)}")
         self._end()
 
-    def _goes_on_in_loop(self, replied: bool) -> bool:
-        """False if the session ends."""
+    def _continue_in_loop(self, replied: bool) -> bool:
+        """False if the session is to end."""
         while True:
             if not replied:
                 count = self._received or self._receive()
@@ -248,22 +245,22 @@ class Session(ClientInput):
 
     def _run(self) -> None:
         """Serve the client until the session ends."""
-        answered = True
+        replied = True
         while True:
-            if answered:
+            if replied:
                 self._serve_requests()
                 self._parser.stream.release_memory()
-            if self._is_finished(answered):
+            if self._is_finished(replied):
                 return
             self._wait_for_bytes()
             count = self._receive()
             if count == 0:
                 return
-            answered = count > 0
+            replied = count > 0
 
-    def _is_finished(self, answered: bool) -> bool:
-        """True if the session is to end. `answered`: what was received last has its replies."""
-        if self._quit or self._is_drained(answered):
+    def _is_finished(self, replied: bool) -> bool:
+        """True if the session is to end. `replied`: what was received last has its replies."""
+        if self._quit or self._is_drained(replied):
             return True
         self.hibernating = self.will_hibernate and not self._readable
         return self.hibernating
@@ -324,8 +321,7 @@ class Session(ClientInput):
         return not (self._draining or self._quit or self._readable or self._has_more())
 
     def _send_in_loop(self) -> bool:
-        """Send the replies in a loop callback. False if the rest needs the greenlet: after an exception it tries again there, where the exception
-        ends the session."""
+        """Send the replies. False if the rest needs the greenlet: an exception is raised again there, and ends the session."""
         try:
             self._render_replies()
             self._send_on()
@@ -367,8 +363,7 @@ class Session(ClientInput):
             self._watcher.start(self.on_watched)
 
     def on_watched(self) -> None:
-        """Bytes have arrived, and there is a greenlet. Loop callback only. Never raises: gevent would not call it again, and the client would wait
-        without end."""
+        """Bytes have arrived, and there is a greenlet. Loop callback only. Never raises: gevent would not call it again."""
         awaited = self._doing == AWAITS_BYTES
         try:
             if awaited:
