@@ -13,7 +13,8 @@ from gmproxy.placement.builder import DISTRIBUTIONS, SETTINGS
 from gmproxy.placement.profiles import PROFILES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
-ROWS = [line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith("| ")][1:]
+PROGRAMS = PAGE.partition("\n## Programs\n")[2].partition("\n## ")[0]
+ROWS = [line.split("|")[1:-1] for line in PROGRAMS.splitlines() if line.startswith("| ")][1:]
 CHOICES = [choice for _, options, _ in ROWS for choice in re.findall(r"`([^`]+)`", options)]
 
 #: What a word in capitals stands for.
