@@ -25,7 +25,7 @@ from gmproxy.protocol.request import INTERNAL_ERROR
 from gmproxy.routing.router import Router
 
 
-class Raises(message.ReplySink):
+class RaisingSink(message.ReplySink):
     """An owner between a request and `client` that fails as soon as it gets the reply."""
 
     def __init__(self, client):
@@ -82,7 +82,7 @@ def test_a_failure_reaches_the_owner_once():
 def test_for_an_owner_that_fails_on_a_failure_its_client_gets_an_error(internal_errors_counted):
     client = Client()
     request = request_for(b"get k\r\n")
-    request.sink = owner = Raises(client)
+    request.sink = owner = RaisingSink(client)
     assert request.fail(TIMEOUT, "a:1") is client
     assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors_counted() == 1
 
@@ -90,7 +90,7 @@ def test_for_an_owner_that_fails_on_a_failure_its_client_gets_an_error(internal_
 def test_for_an_owner_that_fails_its_client_gets_an_error(internal_errors_counted):
     client = Client()
     request = request_for(b"get k\r\n")
-    request.sink = owner = Raises(client)
+    request.sink = owner = RaisingSink(client)
     request.reply = b"END\r\n"
     request.complete()
     assert client.heard == [INTERNAL_ERROR] and owner.times == internal_errors_counted() == 1
@@ -163,7 +163,7 @@ def peer():
 
 def test_an_owner_that_fails_costs_the_others_nothing(peer, internal_errors_counted):
     clients = [Client() for _ in range(3)]
-    owners = [clients[0], Raises(clients[1]), clients[2]]
+    owners = [clients[0], RaisingSink(clients[1]), clients[2]]
     for number, owner in enumerate(owners):
         peer.ask(b"get k%d\r\n" % number, owner)
     peer.turn()
@@ -192,7 +192,7 @@ def test_an_internal_error_about_a_server_names_it_and_its_pool(monkeypatch, cap
 @pytest.mark.parametrize("reason", [TIMEOUT, CLOSED, RESET, PROTOCOL])
 def test_nor_when_the_link_ends(peer, reason, internal_errors_counted):
     clients = [Client() for _ in range(3)]
-    owners = [clients[0], Raises(clients[1]), clients[2]]
+    owners = [clients[0], RaisingSink(clients[1]), clients[2]]
     for number, owner in enumerate(owners):
         peer.ask(b"set k%d 0 0 1\r\nx\r\n" % number, owner)
     peer.turn()

@@ -18,8 +18,8 @@ from gmproxy.transport import accept, tcp
 from gmproxy.transport.plain import PLAIN
 
 
-class Seats(list):
-    """Clients that were let in, by their descriptors."""
+class AcceptedClients(list):
+    """The clients of a pool: their descriptors, in the order in which they were accepted."""
 
     add = list.append
 
@@ -38,7 +38,9 @@ class Seats(list):
 def service(keepalive, room=lambda: 1000):
     """A service that keeps the descriptors it is given."""
     options = SimpleNamespace(tcpkeepalive=keepalive)
-    return SimpleNamespace(options=options, connections=0, rejected=0, accept_failures=0, max_clients=0, room=room, clients=Seats())
+    return SimpleNamespace(
+        options=options, connections=0, rejected=0, accept_failures=0, max_clients=0, room=room, clients=AcceptedClients()
+    )
 
 
 @pytest.fixture
@@ -50,11 +52,11 @@ def place():
 
 def next_client(listener, address):
     """The socket at our end of a new connection."""
-    seats = listener.service.clients
-    before = len(seats)
+    accepted_clients = listener.service.clients
+    before = len(accepted_clients)
     with socket.create_connection(address, PATIENCE):
-        wait_until(lambda: len(seats) > before)
-        return socket.socket(fileno=seats[-1])
+        wait_until(lambda: len(accepted_clients) > before)
+        return socket.socket(fileno=accepted_clients[-1])
 
 
 @pytest.mark.parametrize("keepalive", [True, False])
@@ -166,21 +168,21 @@ def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
     sock, address = place
     listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
-    seats, failures = listener.service.clients, [number]
+    accepted_clients, failures = listener.service.clients, [number]
 
-    class Failing(Seats):
+    class Failing(AcceptedClients):
         def accept(self, listening, most):
             if failures:
                 raise OSError(failures.pop(), "trouble")
             return super().accept(listening, most)
 
-    seats = listener.service.clients = Failing()
+    accepted_clients = listener.service.clients = Failing()
     with socket.create_connection(address, PATIENCE) as client:
         if number in accept.EXHAUSTED:
             assert client.recv(100) == b"SERVER_ERROR too many connections\r\n"
         else:
-            wait_until(lambda: seats)
-            os.close(seats.pop())
+            wait_until(lambda: accepted_clients)
+            os.close(accepted_clients.pop())
     assert ("connection not accepted" in caplog.text) is pauses
     with next_client(listener, address):
         pass

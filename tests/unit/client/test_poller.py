@@ -16,8 +16,8 @@ READ = 1  # what a watcher of the loop waits for
 TEXT, BINARY = (1, True, False), (2, False, False)
 
 
-class Sessions:
-    """Those of a pool, as far as the poller knows them."""
+class RecordingSessions:
+    """The sessions of a pool as far as the poller knows them: `woken` has the calls."""
 
     def __init__(self):
         self.woken = []
@@ -28,7 +28,7 @@ class Sessions:
 
 @pytest.fixture
 def sessions():
-    return Sessions()
+    return RecordingSessions()
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_who_is_forgotten_is_not_woken(poller, sessions, pairs):
 
 def test_the_idle_clients_of_a_pool(poller, sessions, pairs):
     ends = pairs(4)
-    idle, others = IdleClients(sessions, TEXT, False), IdleClients(Sessions(), TEXT, False)
+    idle, others = IdleClients(sessions, TEXT, False), IdleClients(RecordingSessions(), TEXT, False)
     for (_, fd), handler in zip(ends, (idle, others, idle, idle)):
         poller.watch(fd, handler)
     poller.forget(ends[3][1])

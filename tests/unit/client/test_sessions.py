@@ -37,8 +37,8 @@ def clients(service):
     made.close()
 
 
-class Somebody:
-    """A session, as far as it is looked at."""
+class RecordingSession:
+    """A session as far as the rounds over all sessions know it."""
 
     will_hibernate = False
 
@@ -56,7 +56,7 @@ def look_at_all(clients, now):
 
 
 def test_the_busy_ones_share_the_links(clients):
-    everybody = [Somebody() for _ in range(3 * CLIENTS_PER_CONNECTION)]
+    everybody = [RecordingSession() for _ in range(3 * CLIENTS_PER_CONNECTION)]
     clients.sessions.update(everybody)
     look_at_all(clients, 10.0)
     lanes = [one.connection_index for one in everybody]
@@ -69,7 +69,7 @@ def test_the_busy_ones_share_the_links(clients):
 
 
 def test_a_round_is_for_a_second_at_least(clients):
-    one = Somebody()
+    one = RecordingSession()
     clients.sessions.add(one)
     for now in (10.0, 10.1, 10.9):
         clients.tick(now)
@@ -207,7 +207,7 @@ def test_a_client_that_cannot_be_watched_is_closed(clients, context, said):
     assert (len(clients), context.clients) == (0, 0)
 
 
-class Troublesome(Somebody):
+class RaisingSession(RecordingSession):
     def maybe_hibernate(self, idle_rounds):
         raise RuntimeError("trouble")
 
@@ -215,7 +215,7 @@ class Troublesome(Somebody):
 
 
 def test_a_session_that_raises_when_looked_at_stops_nobody(clients, internal_errors_counted):
-    class Other(Somebody):
+    class Other(RecordingSession):
         def drain(self, after_next_reply):
             self.left = True
 
@@ -223,7 +223,7 @@ def test_a_session_that_raises_when_looked_at_stops_nobody(clients, internal_err
             self.followed = True
 
     others = [Other() for _ in range(5)]
-    clients.sessions.update(others, [Troublesome()])
+    clients.sessions.update(others, [RaisingSession()])
     look_at_all(clients, 10.0)
     clients.apply_options()
     clients.drain_all(True)

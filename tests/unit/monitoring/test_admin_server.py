@@ -6,8 +6,8 @@ import pytest
 from gmproxy.monitoring.admin_server import CachedResult
 
 
-class Maker:
-    """Takes its time, and counts."""
+class RecordingMaker:
+    """Makes the result after a moment, and counts how often."""
 
     def __init__(self):
         self.made = 0
@@ -22,7 +22,7 @@ class Maker:
 
 
 def test_one_is_made_at_a_time_and_kept_for_a_moment():
-    make = Maker()
+    make = RecordingMaker()
     kept = CachedResult(make, 60)
     askers = [gevent.spawn(kept.get) for _ in range(20)]
     assert [asker.get(timeout=10) for asker in askers] == [{"number": 1}] * 20
@@ -31,12 +31,12 @@ def test_one_is_made_at_a_time_and_kept_for_a_moment():
 
 
 def test_afterwards_there_is_another():
-    kept = CachedResult(Maker(), 0)
+    kept = CachedResult(RecordingMaker(), 0)
     assert [kept.get()["number"] for _ in range(3)] == [1, 2, 3]
 
 
 def test_who_asks_and_goes_takes_nothing_from_the_others():
-    kept = CachedResult(Maker(), 60)
+    kept = CachedResult(RecordingMaker(), 60)
     first, second = gevent.spawn(kept.get), gevent.spawn(kept.get)
     gevent.sleep(0)
     first.kill()
@@ -44,7 +44,7 @@ def test_who_asks_and_goes_takes_nothing_from_the_others():
 
 
 def test_where_it_cannot_be_made_those_who_asked_hear_of_it_and_the_next_one_is_tried(internal_errors_counted):
-    make = Maker()
+    make = RecordingMaker()
     kept = CachedResult(make, 60)
     make.trouble = RuntimeError("trouble")
     for _ in range(2):
