@@ -30,7 +30,6 @@ THEMES = {
 #: Modules without a file of unit tests: where they are tested instead. A package stands for all its modules.
 TESTED_ELSEWHERE = {
     "backend.dump_reader": "proxy/test_key_listings.py",
-    "backend.missed_writes": "unit/test_routes.py unit/routing/test_router.py unit/backend/test_backend.py",
     "backend.server_stats": "proxy/test_stats_of_servers.py",
     "cli": "process",
     "client.context": "unit/client/test_batch.py unit/client/test_sessions.py",

@@ -1,0 +1,133 @@
+"""Keys that may be stale on a server: after writes that it missed, in other workers, during a fill, and as those of an ejected server."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+from support.requests import request_for
+
+from gmproxy.backend.missed_writes import MissedWrites
+from gmproxy.placement.server_spec import parse_servers
+from gmproxy.process.shared_invalidations import SharedInvalidations, server_key
+
+LIMIT = 3
+FETCH, OTHER_FETCH = object(), object()
+
+
+@pytest.fixture
+def server():
+    return MissedWrites("a:1", logging.getLogger("test"), LIMIT)
+
+
+@pytest.fixture
+def workers():
+    """The same server in two workers, which share their pending invalidations."""
+    shared = SharedInvalidations(2)
+    shared.assign_rows([SimpleNamespace(name="", server=parse_servers("a:1"), backup=[])])
+    made = [MissedWrites("a:1", logging.getLogger("test"), LIMIT) for _ in range(2)]
+    for number, one in enumerate(made):
+        one.share_invalidations(shared.of_server(number, server_key("", False, "a:1")))
+    return made
+
+
+# -- missed writes
+
+
+@pytest.mark.parametrize(
+    "line, keys, stale",
+    [
+        (b"set a 0 0 1\r\nx\r\n", None, [b"a"]),
+        (b"gat 5 a b\r\n", [b"a", b"b"], [b"a", b"b"]),
+        (b"delete a\r\n", None, [b"a"]),
+    ],
+)
+def test_the_keys_of_a_missed_write_may_be_stale(server, line, keys, stale):
+    assert not server.may_have_stale_keys()
+    server.missed_write(request_for(line, keys))
+    assert server.behind and server.may_have_stale_keys()
+    assert [key for key in (b"a", b"b", b"c") if server.may_be_stale(key, False)] == stale
+    assert [key for key in (b"a", b"b", b"c") if server.may_be_stale(key, True)] == stale
+
+
+def test_after_a_missed_flush_every_key_may_be_stale(server):
+    server.missed_everything()
+    assert server.may_be_stale(b"any", True) and server.invalidations.overflowed
+
+
+def test_more_keys_than_are_remembered_are_logged_once(server, caplog):
+    for number in range(2 * LIMIT):
+        server.missed_key(b"%d" % number)
+    assert server.may_be_stale(b"any", False)
+    assert caplog.text.count("journal overflowed server=a:1 keys=3") == 1
+
+
+# -- of other workers
+
+
+def test_a_key_that_another_worker_has_still_to_delete_is_not_read(workers):
+    one, other = workers
+    one.missed_key(b"a")
+    assert other.may_have_stale_keys() and not other.behind
+    assert other.may_be_stale(b"a", False)
+    assert not other.may_be_stale(b"a", True), "a write is sent: else each worker would refuse the writes of the other"
+
+
+def test_a_worker_that_stops_sharing_has_nothing_to_delete_for_the_others(workers):
+    one, other = workers
+    one.missed_key(b"a")
+    one.share_invalidations(None)
+    assert not other.may_have_stale_keys() and one.may_be_stale(b"a", False)
+
+
+# -- fills
+
+
+def test_the_first_fetch_of_a_key_fills_it(server):
+    server.start_fill(b"a", FETCH)
+    server.start_fill(b"a", OTHER_FETCH)
+    assert not server.end_fill(b"a", OTHER_FETCH)
+    assert server.end_fill(b"a", FETCH) and not server.end_fill(b"a", FETCH)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda server: server.void_fills_of_write(request_for(b"set a 0 0 1\r\nx\r\n")),
+        lambda server: server.missed_key(b"a"),
+        lambda server: server.missed_everything(),
+        lambda server: server.void_all_fills(),
+    ],
+    ids=["a write is sent", "a write was missed", "a flush was missed", "all"],
+)
+def test_a_value_that_may_be_stale_by_now_is_no_fill(server, event):
+    server.start_fill(b"a", FETCH)
+    event(server)
+    assert not server.end_fill(b"a", FETCH)
+
+
+@pytest.mark.parametrize("line", [b"gat 5 a\r\n", b"set other 0 0 1\r\nx\r\n"])
+def test_what_leaves_the_value_as_it_is_voids_no_fill(server, line):
+    server.start_fill(b"a", FETCH)
+    server.void_fills_of_write(request_for(line))
+    assert server.end_fill(b"a", FETCH)
+
+
+# -- keys of a server that it stands in for
+
+
+def test_a_stand_in_key_is_stale_once_its_own_server_has_a_write(server):
+    server.add_stand_in_key(b"a")
+    assert server.may_be_stand_in_key(b"a") and not server.may_be_stand_in_key(b"b")
+    server.drop_stand_in_key(b"b")
+    assert not server.behind
+    server.drop_stand_in_key(b"a")
+    assert server.may_be_stale(b"a", False) and not server.may_be_stand_in_key(b"a")
+
+
+def test_with_more_stand_in_keys_than_are_remembered_any_key_may_be_one(server, caplog):
+    for number in range(2 * LIMIT):
+        server.add_stand_in_key(b"%d" % number)
+    assert server.may_be_stand_in_key(b"any")
+    assert caplog.text.count("guests overflowed server=a:1 keys=3") == 1
+    server.drop_stand_in_key(b"any")
+    assert server.may_be_stale(b"any", False)
