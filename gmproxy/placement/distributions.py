@@ -17,8 +17,9 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from gmproxy.placement import hashes, locators
-from gmproxy.placement.hashes import HASHES, md5_words
+from gmproxy.placement import locators
+from gmproxy.placement.digests import md5_words, sha1_words
+from gmproxy.placement.hashes import HASHES
 from gmproxy.placement.locators import Buckets, Locator, Ring
 
 #: Maximum number of points, or entries of a list of servers: so a mistyped weight does not use all memory. As a list these take 32 MB.
@@ -220,7 +221,7 @@ def _sha1_head(label: bytes) -> Sequence[int]:
 
 
 def hashring(members: Members, hash_key: HashKey, settings: Settings, words_each: int = 4) -> Locator:
-    digest_words = hashes.sha1_words if hash_key is HASHES["sha1"] else md5_words
+    digest_words = sha1_words if hash_key is HASHES["sha1"] else md5_words
     # hashring multiplies in this order, in doubles: of 7 or 14 equal servers, each has 39 labels.
     total = sum(member.weight for member in members)
     average = settings.points or 40

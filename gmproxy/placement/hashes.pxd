@@ -5,14 +5,12 @@ cdef unsigned int M32, _BEEF
 
 @cython.locals(h=cython.uint, at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
 cdef unsigned int _one_at_a_time(const unsigned char *text, Py_ssize_t length) noexcept
-@cython.locals(c=cython.uint, byte=cython.uint)
-cpdef object crc16(bytes key)
 @cython.locals(at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
 cdef unsigned int _fnv1(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime) noexcept
 @cython.locals(at=Py_ssize_t, byte=cython.schar, mask=cython.uint)
 cdef unsigned int _fnv1a(const unsigned char *text, Py_ssize_t length, unsigned int h, unsigned int prime) noexcept
 cdef unsigned int _word(const unsigned char *text, Py_ssize_t at) noexcept
-@cython.locals(word=cython.uint, place=Py_ssize_t)
+@cython.locals(word=cython.uint, index=Py_ssize_t)
 cdef unsigned int _last_word(const unsigned char *text, Py_ssize_t at, Py_ssize_t length) noexcept
 @cython.locals(h=cython.uint, byte=cython.uint, word=cython.uint, at=Py_ssize_t, whole=Py_ssize_t, left=Py_ssize_t)
 cdef unsigned int _hsieh(const unsigned char *text, Py_ssize_t length) noexcept

@@ -7,89 +7,16 @@ keys stored by it would not be found. The C programs have two peculiarities:
 * the 64-bit FNV hashes are cut to 32 bits. The low half of a product depends on the low halves alone, and the low half of the 64-bit prime
   0x100000001b3 is 0x1b3, so arithmetic of 32 bits has the same result.
 
-The hashes of Java and JavaScript are in hashes_utf16.py, MurmurHash3 is in murmur3.py.
+MD5, SHA-1 and CRC are in digests.py, the hashes of Java and JavaScript in hashes_utf16.py, MurmurHash3 in murmur3.py.
 """
 
 from collections.abc import Callable
-from hashlib import sha1
-from struct import Struct
-from typing import TYPE_CHECKING
-from zlib import crc32
 
-from gmproxy.placement import hashes_utf16, murmur3
-
-if TYPE_CHECKING:
-    from hashlib import md5
-else:
-    try:
-        # Python's own MD5 takes half the time of OpenSSL's for a short key, and is also there if OpenSSL is in FIPS mode.
-        from _md5 import md5
-    except ImportError:
-        from hashlib import md5
+from gmproxy.placement import digests, hashes_utf16, murmur3
 
 # Constants above 2**31 have names, so that they are C integers in the compiled build, where literals would be Python objects.
 M32 = 0xFFFFFFFF
 _BEEF = 0xDEADBEEF
-
-_four_words: Callable[[bytes], tuple[int, ...]] = Struct("<4I").unpack
-_four_words_of_five: Callable[[bytes], tuple[int, ...]] = Struct("<4I4x").unpack
-
-
-def md5_words(data: bytes) -> tuple[int, ...]:
-    """MD5 as four little-endian words of 32 bits: the points of a ketama label."""
-    return _four_words(md5(data).digest())
-
-
-def sha1_words(data: bytes) -> tuple[int, ...]:
-    """The first four of the five little-endian words of 32 bits of SHA-1."""
-    return _four_words_of_five(sha1(data).digest())
-
-
-def md5_hash(key: bytes) -> int:
-    """First little-endian word of MD5: twemproxy, libmemcached, ketama."""
-    return _four_words(md5(key).digest())[0]
-
-
-def md5_byte(key: bytes) -> int:
-    """First byte of MD5, 8 bits: magent 0.6 -k."""
-    return md5(key).digest()[0]
-
-
-def sha1_hash(key: bytes) -> int:
-    """First little-endian word of SHA-1: npm hashring with algorithm sha1."""
-    return sha1_words(key)[0]
-
-
-def crc32_upper(key: bytes) -> int:
-    """Bits 16..30 of CRC-32: twemproxy's `crc32`, libmemcached's `crc`, python-memcached, Cache::Memcached."""
-    return (crc32(key) >> 16) & 0x7FFF
-
-
-def crc32a(key: bytes) -> int:
-    """All 32 bits of CRC-32."""
-    return crc32(key)
-
-
-def _crc16_table() -> tuple[int, ...]:
-    """Table of the CCITT polynomial 0x1021, most significant bit first."""
-    table = []
-    for byte in range(256):
-        c = byte << 8
-        for _ in range(8):
-            c = ((c << 1) ^ 0x1021 if c & 0x8000 else c << 1) & 0xFFFF
-        table.append(c)
-    return tuple(table)
-
-
-_CRC16 = _crc16_table()
-
-
-def crc16(key: bytes) -> int:
-    """twemproxy's CRC-16 CCITT. The register is not cut to 16 bits, so the upper half of the result depends on earlier bytes."""
-    c = 0
-    for byte in key:
-        c = ((c << 8) ^ _CRC16[((c >> 8) ^ byte) & 0xFF]) & M32
-    return c
 
 
 def one_at_a_time(key: bytes) -> int:
@@ -165,8 +92,8 @@ def _word(text: bytes, at: int) -> int:
 def _last_word(text: bytes, at: int, length: int) -> int:
     """The bytes from offset `at` to before `length`, at most 4, as a little-endian word filled up with zeros."""
     word = 0
-    for place in range(at, length):
-        word |= text[place] << 8 * (place - at)
+    for index in range(at, length):
+        word |= text[index] << 8 * (index - at)
     return word
 
 
@@ -286,10 +213,10 @@ def _djb(text: bytes, length: int) -> int:
 #: Name of a key hash -> function. The first twelve have twemproxy's names.
 HASHES: dict[str, Callable[[bytes], int]] = {
     "one_at_a_time": one_at_a_time,
-    "md5": md5_hash,
-    "crc16": crc16,
-    "crc32": crc32_upper,
-    "crc32a": crc32a,
+    "md5": digests.md5_hash,
+    "crc16": digests.crc16,
+    "crc32": digests.crc32_upper,
+    "crc32a": digests.crc32a,
     "fnv1_64": fnv1_64,
     "fnv1a_64": fnv1a_64,
     "fnv1_32": fnv1_32,
@@ -300,11 +227,11 @@ HASHES: dict[str, Callable[[bytes], int]] = {
     "djb": djb,
     "java": hashes_utf16.java,
     "java_signed": hashes_utf16.java_signed,
-    "md5_byte": md5_byte,
+    "md5_byte": digests.md5_byte,
     "murmur3": murmur3.libmemcached,
     "murmur3_32": murmur3.seed_0,
     "nodeproxy": hashes_utf16.nodeproxy,
-    "sha1": sha1_hash,
+    "sha1": digests.sha1_hash,
     "spy_fnv1_32": hashes_utf16.spy_fnv1_32,
     "spy_fnv1_64": hashes_utf16.spy_fnv1_64,
     "spy_fnv1a_32": hashes_utf16.spy_fnv1a_32,

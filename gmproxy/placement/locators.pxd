@@ -49,7 +49,7 @@ cdef class Ring(Locator):
     cdef readonly object hash_key
     cdef QuickHash quick
     cdef long long[::1] _steps
-    cdef int[::1] _places
+    cdef int[::1] _points_below
     cdef int _shift
     cdef int[::1] _owners
 

@@ -122,7 +122,7 @@ class Ring(Locator):
     owners  one for each point
     """
 
-    __slots__ = ("points", "owners", "hash_key", "quick", "_steps", "_places", "_shift", "_owners")
+    __slots__ = ("points", "owners", "hash_key", "quick", "_steps", "_points_below", "_shift", "_owners")
 
     def __init__(self, points: Sequence[int], owners: Sequence[int], hash_key: Callable[[bytes], int]) -> None:
         if not points:
@@ -144,13 +144,13 @@ class Ring(Locator):
         counts = [0] * ((1 << bits) + 1)
         for point in self.points:
             counts[(point >> self._shift) + 1] += 1
-        self._places = array("i", accumulate(counts))
+        self._points_below = array("i", accumulate(counts))
         self._steps = array("q", [*self.points, TOP + 2])  # the last is above all hashes
         self._owners = array("i", self.owners)
 
     def _below(self, h: int) -> int:
         """The number of points below `h`, for 0 <= h <= TOP + 1."""
-        at = self._places[h >> self._shift]
+        at = self._points_below[h >> self._shift]
         while self._steps[at] < h:
             at += 1
         return at

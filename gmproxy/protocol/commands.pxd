@@ -8,7 +8,7 @@ cdef class Command:
     cdef readonly Py_ssize_t number
     cdef readonly str kind
     cdef readonly Py_ssize_t min_args
-    cdef readonly bint has_data_block
+    cdef readonly bint ends_with_length
     cdef readonly bint returns_values
     cdef readonly bint is_meta
     cdef readonly bint is_read

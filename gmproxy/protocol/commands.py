@@ -30,7 +30,8 @@ class Command:
     number       index of the command in COMMAND_NAMES, and in the counters by command
     kind         how its words are parsed: the parser has a method of this name, with an underscore before it, unless it is parsed elsewhere
     min_args     minimum number of words in the line, including the name; like memcached, parsers ignore superfluous ones
-    has_data_block  True for set, add, replace, append and prepend: `key flags exptime bytes` and a data block (cas has another word)
+    ends_with_length  True for set, add, replace, append and prepend: the last word of the line is the length of the data block (in cas another
+                 word follows)
     returns_values  True: the reply is VALUE blocks and END
     is_meta      True: a meta command; the reply of a command that is neither is one line
     is_read      True: the reply is a hit or a miss, and if the server fails, another server may reply
@@ -45,7 +46,7 @@ class Command:
     miss_reply   the reply for a miss, where a read that failed may be replied to as a miss (the setting on_get_error); else None
     """
 
-    __slots__ = ("name", "prefix", "number", "kind", "min_args", "has_data_block", "returns_values", "is_meta", "is_read", "is_write",
+    __slots__ = ("name", "prefix", "number", "kind", "min_args", "ends_with_length", "returns_values", "is_meta", "is_read", "is_write",
                  "reads_old_value", "overwrites", "conditional", "idempotent", "valid_replies", "success_prefixes", "miss_reply")  # fmt: skip
 
     def __init__(
@@ -65,7 +66,7 @@ class Command:
         self.number = _NUMBERS.setdefault(name, len(_NUMBERS))
         self.kind = kind
         self.min_args = min_args
-        self.has_data_block = kind == "store" and name != b"cas"
+        self.ends_with_length = kind == "store" and name != b"cas"
         self.returns_values = returns_values
         self.is_meta = kind.startswith("meta")
         self.is_read = is_read or returns_values

@@ -4,9 +4,9 @@ from gmproxy.protocol.recv_buffer cimport RecvBuffer
 
 
 cdef struct Span:
-    int start        # in the text, of the key
-    int length
-    Py_ssize_t end   # in the reply, of its value; 0 if there is none
+    int start        # offset of the key in the text
+    int length       # of the key
+    Py_ssize_t end   # offset in the reply where its VALUE block ends; 0 if none has arrived
 
 
 @cython.final
@@ -50,5 +50,5 @@ cdef class KeyPartition:
     cdef Py_ssize_t _count
 
     cdef int _begin(self, KeyList keys, list owners) except -1
-    cdef int _share_out(self, KeyList keys, int *sizes, int groups) except -1
+    cdef int _make_parts(self, KeyList keys, int *sizes, int groups) except -1
     cpdef bytes merge_replies(self, list requests)

@@ -1,9 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled half of gmproxy/protocol/key_list.py: see there.
+"""The compiled form of gmproxy/protocol/key_list.py: see there.
 
-A key is never a Python object here, but a span of the line that the client sent: 100 keys took 29 µs as objects (the
-benchmark's rows multi-get), of which the servers' system calls are not a part. And what is known of them lies in memory that goes from
-one get to the next: the C library takes long to find more than 1 KiB.
+A key is not a Python object here, but a span of a copy of the client's line: as objects, 100 keys took 29 µs (the benchmark's rows multi-get), not
+including system calls. The memory for spans is reused from get to get, since malloc takes long for more than 1 KiB.
 """
 
 cimport cython
@@ -16,40 +15,40 @@ from gmproxy.protocol.value_header cimport ValueHeader
 
 cdef bytes END = b"END\r\n"
 
-cdef ValueHeader header = ValueHeader()  # for one value after the other
+cdef ValueHeader header = ValueHeader()  # used for each value
 
 cdef enum:
-    BLOCK = 4096     # bytes: enough for what is known of 100 keys
-    SHELF_SIZE = 64  # blocks that are kept for the next who needs one
-    QUICK = 1000     # bytes: the C library is quick to find so few
+    BLOCK = 4096     # bytes: enough for the spans of 100 keys
+    MAX_FREE = 64    # maximum number of free blocks
+    SMALL = 1000     # bytes: malloc is fast up to this size
 
-cdef char *shelf[SHELF_SIZE]
-cdef int on_shelf = 0
+cdef char *free_blocks[MAX_FREE]
+cdef int free_count = 0
 
 
 @cython.freelist(32)
 cdef class Memory:
 
-    # A piece of memory. One of usual size comes from the shelf and returns there.
+    # A piece of memory. One of BLOCK bytes is taken from the free blocks and returned to them.
 
     def __dealloc__(self):
-        global on_shelf
-        if self.size == BLOCK and on_shelf < SHELF_SIZE:
-            shelf[on_shelf] = self.at
-            on_shelf += 1
+        global free_count
+        if self.size == BLOCK and free_count < MAX_FREE:
+            free_blocks[free_count] = self.at
+            free_count += 1
         else:
             PyMem_Free(self.at)
 
 
 cdef Memory take_memory(Py_ssize_t size):
     """At least `size` bytes."""
-    global on_shelf
+    global free_count
     cdef Memory memory = Memory.__new__(Memory)
-    if QUICK < size <= BLOCK:
+    if SMALL < size <= BLOCK:
         size = BLOCK
-        if on_shelf:
-            on_shelf -= 1
-            memory.at = shelf[on_shelf]
+        if free_count:
+            free_count -= 1
+            memory.at = free_blocks[free_count]
             memory.size = size
             return memory
     memory.at = <char *>PyMem_Malloc(size)
@@ -64,7 +63,7 @@ cdef Py_ssize_t scratch_size = 0
 
 
 cdef int *take_scratch(Py_ssize_t numbers) except NULL:
-    """Room for so many: one partition after the other uses the same."""
+    """Room for `numbers` integers, which is valid until the next call."""
     global scratch, scratch_size
     cdef int *more
     if scratch == NULL or numbers > scratch_size:
@@ -79,8 +78,8 @@ cdef int *take_scratch(Py_ssize_t numbers) except NULL:
 @cython.freelist(64)
 cdef class KeyList:
 
-    # _text     the keys, each where its span says; _home is the memory that they are in
-    # _spans    are in _memory, perhaps among those of others
+    # _text     contains the keys, each at the offset in its span; in the memory _home, which the parts of a partition share
+    # _spans    one for each key; in _memory, which the parts of a partition share
 
     def __init__(self, keys=()):
         cdef bytes key
@@ -97,7 +96,7 @@ cdef class KeyList:
             size += PyBytes_GET_SIZE(key)
 
     cdef int _make_room(self, Py_ssize_t spans, Py_ssize_t text) except -1:
-        """For so many spans, and so many bytes of text."""
+        """Allocate memory for `spans` spans and `text` bytes of text."""
         cdef Memory memory = take_memory(spans * <Py_ssize_t>sizeof(Span) + text + MOVED_AT_ONCE)
         self._spans = <Span *>memory.at
         self._text = memory.at + spans * sizeof(Span)
@@ -105,7 +104,7 @@ cdef class KeyList:
         return 0
 
     cdef int _more_room(self, Py_ssize_t spans) except -1:
-        """For so many spans; the text stays where it is."""
+        """Move the spans to memory for `spans` of them; the text stays where it is."""
         cdef Memory memory = take_memory(spans * <Py_ssize_t>sizeof(Span))
         memcpy(memory.at, self._spans, self._count * sizeof(Span))
         self._spans = <Span *>memory.at
@@ -119,7 +118,7 @@ cdef class KeyList:
         if index < 0:
             index += self._count
         if not 0 <= index < self._count:
-            raise IndexError("no key with this number")
+            raise IndexError("index out of range")
         return PyBytes_FromStringAndSize(self._text + self._spans[index].start, self._spans[index].length)
 
     def __eq__(self, other):
@@ -146,7 +145,7 @@ cdef class KeyList:
             key = self._text + self._spans[number].start
             length = self._spans[number].length
             if length <= MOVED_AT_ONCE and to <= last:
-                memcpy(to, key, MOVED_AT_ONCE)  # one instruction: what is too much is overwritten by the next
+                memcpy(to, key, MOVED_AT_ONCE)  # one instruction; the superfluous bytes are overwritten by the next key
             else:
                 memcpy(to, key, length)
             to += length
@@ -158,8 +157,8 @@ cdef class KeyList:
 
     cpdef KeyPartition partition(self, Locator locator, Py_ssize_t servers):
         cdef KeyPartition partition = _new_partition(self, [])
-        cdef int *sizes = take_scratch(2 * servers)  # group -> how many keys it has
-        cdef int *groups = sizes + servers           # server -> its group
+        cdef int *sizes = take_scratch(2 * servers)  # index of a group -> number of its keys
+        cdef int *groups = sizes + servers           # index of a server -> index of its group
         cdef int *order = partition._order
         cdef Span *spans = self._spans
         cdef const unsigned char *text = <const unsigned char *>self._text
@@ -176,10 +175,10 @@ cdef class KeyList:
                 partition.owners.append(owner)
             sizes[group] += 1
             order[number] = group
-        partition._share_out(self, sizes, count)
+        partition._make_parts(self, sizes, count)
         return partition
 
-    # -- their values
+    # -- the values in the reply
 
     cpdef clear_values(self):
         cdef Py_ssize_t number
@@ -201,7 +200,7 @@ cdef class KeyList:
 
     cpdef record_value(self, Py_ssize_t end):
         if not 0 < self.next <= self._count:
-            raise IndexError("no key has been found")
+            raise IndexError("no key has matched")
         self._spans[self.next - 1].end = self._end = end
         self.values += 1
 
@@ -216,7 +215,7 @@ cdef class KeyList:
             if at >= end or memcmp(text + start, <const char *>b"VALUE ", LABEL_SIZE) != 0:
                 return start
             if text[at] != c" " or memcmp(text + start + LABEL_SIZE, keys + span.start, span.length) != 0:
-                number += 1  # the server does not have this one
+                number += 1  # the server lacks this key
                 continue
             if not header.parse_after_key(<const unsigned char *>text, at, end) or header.end > end:
                 return start
@@ -262,7 +261,7 @@ KEY_LIST_PARSER = KeyListParser()
 @cython.freelist(16)
 cdef class KeyPartition:
 
-    # _memory   the spans of all parts, one part after the other, and the _order
+    # _memory   contains the spans of all parts, one part after the other, and _order: the index of the group of each key
 
     def __init__(self, KeyList keys not None, list order not None, list owners not None):
         cdef Py_ssize_t number
@@ -272,7 +271,7 @@ cdef class KeyPartition:
         for number in range(self._count):
             self._order[number] = order[number]
             sizes[self._order[number]] += 1
-        self._share_out(keys, sizes, <int>len(owners))
+        self._make_parts(keys, sizes, <int>len(owners))
 
     cdef int _begin(self, KeyList keys, list owners) except -1:
         self._count = keys._count
@@ -282,8 +281,8 @@ cdef class KeyPartition:
         self.owners = owners
         return 0
 
-    cdef int _share_out(self, KeyList keys, int *sizes, int groups) except -1:
-        """Make the parts of `keys` by the _order. `sizes` says how many each group gets."""
+    cdef int _make_parts(self, KeyList keys, int *sizes, int groups) except -1:
+        """Make the parts of `keys` by _order. `sizes`: the number of keys of each group; its contents are changed."""
         cdef Span *spans = <Span *>self._memory.at
         cdef int *order = self._order
         cdef int number, group, begin = 0
@@ -296,7 +295,7 @@ cdef class KeyPartition:
             part._spans = spans + begin
             part._count = sizes[group]
             self.parts.append(part)
-            sizes[group] = begin  # from now on: where its next span goes
+            sizes[group] = begin  # from now on the index of its next span
             begin += <int>part._count
         for number in range(<int>self._count):
             group = order[number]
@@ -332,29 +331,29 @@ cdef KeyPartition _new_partition(KeyList keys, list owners):
 
 cdef struct Source:
     const char *reply
-    Span *next        # the first of its keys that was not passed
-    Py_ssize_t taken  # how many of its bytes were
+    Span *next         # its first key that has not been passed
+    Py_ssize_t copied  # number of bytes that have been copied
 
 
 cdef bytes _merge(int *order, Py_ssize_t keys, Source *sources, Py_ssize_t size):
-    """The values in `sources`, `size` bytes together."""
-    cdef bytes answer = PyBytes_FromStringAndSize(NULL, size + PyBytes_GET_SIZE(END))
-    cdef char *to = PyBytes_AS_STRING(answer)
+    """The reply with the values in `sources`, which have `size` bytes together, in the order of `keys` keys."""
+    cdef bytes reply = PyBytes_FromStringAndSize(NULL, size + PyBytes_GET_SIZE(END))
+    cdef char *to = PyBytes_AS_STRING(reply)
     cdef Source *source
     cdef Py_ssize_t number, end
     for number in range(keys):
         source = sources + order[number]
         end = source.next.end
         source.next += 1
-        if end > source.taken:
-            memcpy(to, source.reply + source.taken, end - source.taken)
-            to += end - source.taken
-            source.taken = end
+        if end > source.copied:
+            memcpy(to, source.reply + source.copied, end - source.copied)
+            to += end - source.copied
+            source.copied = end
     memcpy(to, PyBytes_AS_STRING(END), PyBytes_GET_SIZE(END))
-    return answer
+    return reply
 
 
 cdef enum:
-    USUAL_KEY = 8         # bytes, with its blank: for so many there is room at once
+    USUAL_KEY = 8         # bytes, including a blank: if keys are shorter, room for more spans must be made
     MOVED_AT_ONCE = 16    # bytes
     LABEL_SIZE = 6        # of "VALUE "

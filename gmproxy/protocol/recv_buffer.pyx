@@ -1,10 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled half of gmproxy/protocol/recv_buffer.py: see there.
+"""The compiled form of gmproxy/protocol/recv_buffer.py: see there.
 
-What arrives is looked at where the kernel put it, in one buffer that all connections share; what is cut out of it is the only copy.
-A RecvBuffer that has bytes left when another one needs the shared buffer moves them out first. Of a long
-message the rest is received at its final place, and what is cut out then is that place itself: 16 KiB values took three
-copies before (the benchmark's row value-16k).
+All connections receive into one shared buffer and parse there, so a message is copied once, when it is cut out. Bytes that are left when another
+RecvBuffer receives are moved to a buffer of their own. The rest of a long message is received directly into such a buffer, which is made for it, and
+is then the message itself: this saves two of three copies of a value of 16 KiB (the benchmark's row value-16k).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -15,17 +14,17 @@ from gmproxy.transport.plain cimport PlainTransport
 from gmproxy.transport.plain import PLAIN
 
 cdef enum:
-    RECV_SIZE = 262144          # the shared buffer
-    AT_ONCE = 131072            # so much is received in one call: then others have their turn
-    SHORT = 4096                # a message so short is not worth a buffer of its own
-    TRUSTED = 8 * 1024 * 1024   # so much is made room for at once where a message announces that it is long
+    RECV_SIZE = 262144          # bytes in the shared buffer
+    AT_ONCE = 131072            # bytes received in one call into an own buffer, so that one connection does not delay the others
+    SHORT = 4096                # bytes: a shorter message is copied instead of received into a buffer of its own
+    TRUSTED = 8 * 1024 * 1024   # bytes allocated at once for a message that announces its length; more only once they have arrived
     MAX_NUMBER_DIGITS = 10      # of 32 bits
     MAX_CAS_DIGITS = 20         # of 64 bits
 
 cdef PlainTransport transport = PLAIN
 
 cdef char shared[RECV_SIZE]
-cdef RecvBuffer tenant = None  # the one whose bytes are in `shared`
+cdef RecvBuffer tenant = None  # the RecvBuffer whose bytes are in `shared`
 
 
 cdef inline Py_ssize_t find(const char *text, int byte, Py_ssize_t start, Py_ssize_t stop) noexcept:
@@ -38,7 +37,7 @@ cdef inline Py_ssize_t find(const char *text, int byte, Py_ssize_t start, Py_ssi
 
 
 cdef inline bint are_digits(const char *text, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t most) noexcept:
-    """True if 1 to `most` digits and nothing else stand in text[start:stop]."""
+    """True if text[start:stop] is 1 to `most` digits."""
     if stop <= start or stop - start > most:
         return False
     while start < stop:
@@ -50,10 +49,10 @@ cdef inline bint are_digits(const char *text, Py_ssize_t start, Py_ssize_t stop,
 
 cdef class RecvBuffer:
 
-    # _text   the bytes, from offset 0 to `end`: those of `_own`, or in `shared`
-    # _own    what holds them, if they are not in `shared`
-    # _room   how many bytes `_own` has place for from offset 0 on; 0 if nothing may be written there
-    # _held   fewer than `need` have arrived
+    # _text   pointer to offset 0, in `_own` or in `shared`
+    # _own    the buffer, or None if it is `shared`
+    # _room   number of bytes in `_own` that may be written to, from offset 0 on; 0 if it is an object of the caller of feed()
+    # _held   True: fewer than `need` bytes have arrived
 
     def __init__(self):
         self.pos = self.end = self.need = 0
@@ -67,8 +66,8 @@ cdef class RecvBuffer:
     cpdef Py_ssize_t receive(self, int fd) except -2:
         cdef Py_ssize_t room = 0
         cdef bint waits = self.pos < self.end
-        cdef char *place = self._make_room(&room)
-        cdef Py_ssize_t count = transport.recv_into(fd, place, room)
+        cdef char *to = self._make_room(&room)
+        cdef Py_ssize_t count = transport.recv_into(fd, to, room)
         self.filled = count == room
         if count < 0:
             return count
@@ -77,13 +76,13 @@ cdef class RecvBuffer:
         return count
 
     cdef char *_make_room(self, Py_ssize_t *room) except NULL:
-        """Where the next bytes go, and how many of them there is `room` for."""
+        """Where the next bytes are received to; sets `room` to the number of bytes that fit there."""
         cdef Py_ssize_t left = self.end - self.pos
         cdef Py_ssize_t capacity = self.need
         if left == 0 or (left < SHORT and self.need <= SHORT):
             return self._borrow(room)
         if self.end >= self._room:
-            if capacity <= left:  # nobody knows how much is to come
+            if capacity <= left:  # the length of the message is unknown
                 capacity = 2 * left
             elif capacity > TRUSTED:
                 capacity = min(capacity, max(2 * left, <Py_ssize_t>TRUSTED))
@@ -92,7 +91,7 @@ cdef class RecvBuffer:
         return PyBytes_AS_STRING(self._own) + self.end
 
     cdef char *_borrow(self, Py_ssize_t *room) except NULL:
-        """The shared buffer, with the few bytes that are left at its beginning."""
+        """As _make_room in the shared buffer: moves the bytes that are left to its beginning."""
         global tenant
         cdef Py_ssize_t left = self.end - self.pos
         if tenant is not self:
@@ -111,14 +110,14 @@ cdef class RecvBuffer:
         return shared + left
 
     cdef int _move_out(self) except -1:
-        """Another one needs the shared buffer."""
+        """Leave the shared buffer, which another RecvBuffer needs."""
         if self.pos == self.end:
             self.pos = self.end = self._searched = 0
             return 0
         return self._own_copy(self.end - self.pos)
 
     cdef int _own_copy(self, Py_ssize_t capacity) except -1:
-        """Put what is left into a buffer of `capacity` bytes of our own."""
+        """Move the bytes that are left to a new buffer `_own` of `capacity` bytes."""
         global tenant
         cdef bytes own = PyBytes_FromStringAndSize(NULL, capacity)
         cdef Py_ssize_t left = self.end - self.pos
@@ -193,7 +192,7 @@ cdef class RecvBuffer:
         if stop > self.end:
             stop = self.end
         if start == 0 and self._own is not None and stop == PyBytes_GET_SIZE(self._own):
-            return self._own  # nothing is ever written there any more: it is full
+            return self._own  # it is full, so nothing will be written to it
         return PyBytes_FromStringAndSize(self._text + start, stop - start if stop > start else 0)
 
     cpdef bint starts_with(self, Py_ssize_t start, bytes text) noexcept:

@@ -1,11 +1,13 @@
-"""A request, and the place for its reply: what travels between a client's session and a connection to a backend; and the interfaces of the
-classes that it meets on the way.
+"""A request, with the place for its reply: it goes from a client's session through routes to a connection to a server. And the interfaces of
+the classes that handle it on the way.
 
-One object is both the request and its reply slot, so a connection's queue of unanswered requests and a session's batch of replies to come hold
-the same objects, and nothing has to be looked up when a reply arrives.
+The same object is in the connection's queue of requests without a reply and in the session's batch, so nothing is looked up when a reply arrives.
 
-Exactly once: code that has a reply for a request calls `complete`, where no server answers it calls `fail`, and code that catches an exception of
-gmproxy's own on the way of a request calls `abandon`. Whichever comes first is what the sink gets.
+Exactly once: code that has a reply to a request calls `complete`; if no server replied it calls `fail`; and code that catches an internal error
+on the path of a request calls `abandon`. The sink receives the result of the first call.
+
+Each of these may be called from a loop callback or a greenlet, and so may the methods of the interfaces, unless they say otherwise. None of them
+may wait.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,55 +17,55 @@ from gmproxy.protocol.commands import Command
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.recv_buffer import RecvBuffer
 
-#: The answer to a request that gmproxy itself failed to answer (gmproxy.internal_errors).
+#: The reply to a request on which an internal error happened (gmproxy.internal_errors).
 INTERNAL_ERROR = b"SERVER_ERROR internal error\r\n"
 
-#: Which server is asked, for the log of slow requests: the primary, the backup in its place, or the backup for the copy of a change.
+#: Which server a request is sent to, for the log of slow requests: the primary, the backup in its place, or the backup for the copy of a write.
 PRIMARY, BACKUP, COPY = range(3)
 ROLES = ("primary", "backup", "copy")
 
 
 class Route:
-    """Where a request can be sent: a server (gmproxy/backend), or what chooses among several, copies, or asks again (gmproxy/routing). What a class
-    derives from this in the compiled build stands in its .pxd."""
+    """Where a request can be sent: a server (gmproxy/backend), or an object that chooses among several, copies, or tries another (gmproxy/routing).
+
+    In the compiled build, the base class of a class is the one in its .pxd; this applies to all interfaces here."""
 
     __slots__ = ()
 
     def send(self, request: "Request") -> "ReplySink | None":
-        """Send `request`. Exactly one call of its sink follows, `on_reply`, `on_failure` or `on_internal_error`, perhaps before this returns.
+        """Send `request`. Exactly one of `on_reply`, `on_failure` and `on_internal_error` of its sink is called, possibly before this returns.
 
-        Returns the client session that waits for no more replies by this, or None. Called from a session's greenlet or from a callback of the
-        loop; never waits. If it raises, the caller must call `abandon` on the request."""
+        Returns the client session whose last missing reply has arrived with that, or None. The caller must have it resumed. If this raises, the
+        caller must call `abandon` on the request."""
         raise NotImplementedError
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
-        """The way of a request for `key` as it is now: one that changes something, or one that only reads."""
+        """For operators: the steps of a write, or a read, of `key` on this route as it is now."""
         raise NotImplementedError
 
 
 class ReplySink:
-    """What gets the reply to a request. For the compiled build as above."""
+    """An object that receives the reply to a request."""
 
     __slots__ = ()
 
     def on_reply(self, request: "Request") -> "ReplySink | None":
-        """`request.reply` is there. Returns the client session that waits for no more replies by this, or None. Called by
-        Request.complete alone, once for each request."""
+        """`request.reply` has arrived. Returns the same as Route.send. Called by Request.complete only, at most once for each request."""
         raise NotImplementedError
 
     def on_failure(self, request: "Request") -> "ReplySink | None":
-        """Instead of `on_reply`: no server answered; `request.error` says why, and `request.failed_server` who was asked last. Where several keys
-        were asked for, `request.reply` has what other servers answered, or is None. Returns the same as `on_reply`. Called by Request.fail
-        alone."""
+        """Instead of `on_reply`: no server replied. `request.error` is the reason, and `request.failed_server` the label of the server that was
+        tried last. `request.reply` is None, or, for several keys, has the values from other servers. Returns the same as Route.send. Called by
+        Request.fail only."""
         raise NotImplementedError
 
     def on_internal_error(self, request: "Request") -> "ReplySink | None":
-        """Instead of `on_reply`: gmproxy itself failed on `request`, and there will be no reply. Answers INTERNAL_ERROR to whatever this
-        object asked `request` for. Returns the same as `on_reply`. It must not raise."""
+        """Instead of `on_reply`: after an internal error there will be no reply to `request`. The client must receive INTERNAL_ERROR. Returns the
+        same as Route.send. It must not raise."""
         raise NotImplementedError
 
     def resume(self) -> None:
-        """What a client session does that was returned so. Called from the loop's callbacks only."""
+        """For client sessions only: continue, since no reply is missing any more. Loop callback only."""
         raise NotImplementedError
 
     def give_up(self) -> None:
@@ -72,23 +74,21 @@ class ReplySink:
 
 
 class ReplyRenderer:
-    """The form in which the client gets a reply, where that is not the server's. For the compiled build as above."""
+    """Renders a reply in the form that the client needs, if that is not the form in which the server sent it."""
 
     __slots__ = ()
 
     def render(self, request: "Request") -> bytes:
-        """The bytes that the client gets for the answered `request`; b"" for none. Called from a greenlet or a loop callback; must not wait."""
+        """What the client is sent for `request`, which has a reply; b"" if it is not to receive one."""
         raise NotImplementedError
 
 
 class RequestParser:
-    """The requests of one client, in whatever dialect. For the compiled build as above.
+    """Parses the requests of one client, of any protocol.
 
-    `stream.feed(chunk)` takes what arrived; `next_request()` gives the next whole request, or None while more bytes are needed.
-    Raises ClientProtocolError when the client cannot be understood any more.
-
-    max_item_size   longest value that is taken
-    users           gmproxy.config.credentials.Credentials, if the client must be one of them before it may ask anything; else None
+    stream          the RecvBuffer with the bytes of the client
+    max_item_size   maximum length of a value, in bytes
+    users           the Credentials (gmproxy.config.credentials) with which the client must log in before any other request, or None
     """
 
     __slots__ = ()
@@ -99,25 +99,24 @@ class RequestParser:
         users: Any
 
     def next_request(self) -> "Request | None":
+        """The next complete request, or None if more bytes are needed. Raises ClientProtocolError if nothing after it can be parsed."""
         raise NotImplementedError
 
     def is_authenticated(self) -> bool:
-        """True if the client has logged in, or need not."""
+        """True if the client has logged in, or need not log in."""
         raise NotImplementedError
 
     def is_between_messages(self) -> bool:
-        """True if all bytes of the client are parsed: the only state that is left is `is_authenticated`."""
+        """True if all bytes received are parsed and no request is incomplete: a new parser would differ only in `is_authenticated`."""
         raise NotImplementedError
 
 
 class ReplyParser:
-    """The replies on one link, in order, in whatever protocol. For the compiled build as above.
+    """Parses the replies on one connection to a server, of any protocol.
 
-    `stream.feed(chunk)` takes what arrived; `parse_reply(request)`, for the oldest request that has no reply, returns the complete reply, or None
-    while some of it has not arrived. Raises BackendError when the server cannot be understood any more.
-
-    values_found  values in the reply just parsed
-    out_of_step   set by an answer after which the server takes a data block for commands, so that nothing more can be trusted
+    stream        the RecvBuffer with the bytes of the server
+    values_found  number of values in the last reply
+    out_of_step   True after a reply that shows that the server parses a data block as commands: the connection must be closed
     """
 
     __slots__ = ()
@@ -128,39 +127,43 @@ class ReplyParser:
         out_of_step: bool
 
     def is_between_messages(self) -> bool:
-        """True if not a byte has arrived after the last complete reply."""
+        """True if no byte has arrived after the last complete reply."""
         raise NotImplementedError
 
     def parse_reply(self, request: "Request") -> bytes | None:
+        """The complete reply to `request`, the oldest that has none, in the text protocol; None while it has not all arrived. Raises BackendError if
+        it is not valid: the connection must be closed."""
         raise NotImplementedError
 
 
 class ClientProtocolError(Exception):
-    """Nothing that the client says from here on can be understood. It gets the `reply`, and the connection is closed."""
+    """No further bytes of the client can be parsed: it is sent `reply`, and the connection is closed."""
 
     reply = b""
 
 
 class Request:
-    """One question and, later, its answer.
+    """A request and, later, its reply.
 
-    command   None for a request that is answered without asking a server
-    key       the key, or the first of several that the client named; b"" if the command has none
-    keys      all keys of a retrieval of more than one key, in the client's order, or those of them that one server is asked for; else None
-    line      what the server gets: the command line, without noreply, and the data block if there is one, each with CRLF
-    quiet     True: the client said noreply
-    renderer  the ReplyRenderer if the client gets the reply in another form; None: as it is
-    reply     the complete answer of the server, or None while there is none
-    values_found  values in it
-    has_value_offsets  for several keys: True if `reply` is as the server gave it, and `keys` know where in it their values are; False if it
-              is an error, or was pieced together
-    sink      the ReplySink that gets the reply; None if none waits for it, or it has it already
-    connection_index  which of a backend's connections carries it (the same for all requests of one client, for their order)
+    command   the Command; None if `reply` is set from the beginning
+    key       the key, or the first of several; b"" if the command has none
+    keys      for a get of several keys, the KeyList of those that are requested from this route, in the client's order; for a command to
+              which gmproxy itself replies, a list of the words behind its name; else None
+    line      what a server is sent: the command line without noreply, CRLF, and, if the command has one, the data block and CRLF. For several
+              keys only what is before the keys: the route completes it
+    quiet     True: the client does not receive the reply (noreply)
+    renderer  the ReplyRenderer for the client; None: it receives `reply` as it is
+    reply     the complete reply, in the text protocol; None while there is none
+    values_found  number of values in it
+    has_value_offsets  for several keys: True if `reply` is as the server sent it, and `keys` has the offsets of its values; False for an error
+              line and for a reply joined from several
+    sink      the ReplySink that receives the reply; None if it has received it
+    connection_index  which of the connections to a backend it is sent on; the same for all requests of a client at a time, which keeps their order
     role      PRIMARY, BACKUP or COPY
-    retried   True once it was sent to this server a second time
-    error     the reason word, once a server failed on it
-    failed_server  the label of that server
-    sent_at_byte  how many bytes the connection had queued before it
+    retried   True if it was sent to this server again
+    error     after `fail`, the reason word
+    failed_server  after `fail`, the label of the server
+    sent_at_byte  number of bytes that were queued on the connection before it, since the connection was opened
     """
 
     __slots__ = ("command", "key", "keys", "line", "quiet", "renderer", "reply", "values_found", "has_value_offsets", "sink",
@@ -188,11 +191,8 @@ class Request:
         self.sent_at_byte = 0
 
     def complete(self) -> ReplySink | None:
-        """`reply` is there: give it to the sink. Returns the client session that waits for no more replies by this, or None.
-
-        The sink gets it once, however often this is called. If the sink fails, what it stands for is answered INTERNAL_ERROR. May be
-        called from a callback of the loop; never waits.
-        """
+        """Pass `reply`, which has been set, to the sink. Does nothing if the sink has received a result already; if the sink raises, the client
+        receives INTERNAL_ERROR. Returns the client session whose last missing reply this is, or None."""
         sink = self._take_sink()
         if sink is None:
             return None
@@ -203,8 +203,8 @@ class Request:
             return sink.on_internal_error(self)
 
     def fail(self, reason: str, server: str) -> ReplySink | None:
-        """No server answers, the last of them, which has the label `server`, because of `reason`: tell the sink. Returns the same as `complete`,
-        and what holds for that holds for this."""
+        """As `complete`, if no server replied: the last one that was tried, with the label `server`, because of `reason`, one of the eight reason
+        words."""
         sink = self._take_sink()
         if sink is None:
             return None
@@ -220,8 +220,7 @@ class Request:
             return sink.on_internal_error(self)
 
     def abandon(self) -> ReplySink | None:
-        """gmproxy itself failed on this request: the sink gets INTERNAL_ERROR for it, unless it has a reply already. Returns the same as
-        `complete`; may be called from where that may."""
+        """As `complete`, after an internal error: the client receives INTERNAL_ERROR. Does not raise."""
         sink = self._take_sink()
         if sink is None:
             return None
@@ -230,13 +229,13 @@ class Request:
         return sink.on_internal_error(self)
 
     def _take_sink(self) -> ReplySink | None:
-        """The sink, for the first call alone: so that it gets one result, whatever raises."""
+        """The sink at the first call, then None: so it receives one result, whatever raises."""
         sink = self.sink
         self.sink = None
         return sink
 
     def all_keys(self) -> Any:
-        """The keys of a request that has one, or several: an iterable with a length."""
+        """The keys of a request for one key or several: an iterable with a length."""
         return (self.key,) if self.keys is None else self.keys
 
     def __repr__(self) -> str:
@@ -245,26 +244,26 @@ class Request:
 
 
 class RequestQueue:
-    """Requests in the order they came, as a collections.deque; a ring whose steps are C in the compiled build.
+    """A queue of requests, as collections.deque, with C methods in the compiled build.
 
-    count   how many there are
+    count   number of requests
     """
 
     __slots__ = ("count", "_ring", "_mask", "_at")
 
     def __init__(self) -> None:
         self.count = 0
-        self._ring: list[Any] = [None] * 16  # as long as a power of 2
+        self._ring: list[Request | None] = [None] * 16  # the length is a power of 2
         self._mask = len(self._ring) - 1
-        self._at = 0  # the place of the oldest
+        self._at = 0  # index of the oldest request
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Request:
-        """The oldest is 0."""
+        """The request at `index`, which is 0 for the oldest."""
         if not 0 <= index < self.count:
-            raise IndexError("not so many requests")
+            raise IndexError("index out of range")
         return self._ring[(self._at + index) & self._mask]
 
     def first(self) -> Request | None:
@@ -280,7 +279,7 @@ class RequestQueue:
     def popleft(self) -> Request:
         request = self._ring[self._at]
         if request is None:
-            raise IndexError("no request")
+            raise IndexError("the queue is empty")
         self._ring[self._at] = None
         self._at = (self._at + 1) & self._mask
         self.count -= 1
@@ -293,14 +292,14 @@ class RequestQueue:
 
 
 def local_reply(reply: bytes) -> Request:
-    """A request that needs no server: it is already answered with the bytes `reply`."""
+    """A request that is not sent to a server, since it has the reply `reply` from the beginning."""
     request = Request(None, b"", b"")
     request.reply = reply
     return request
 
 
 def new_request(command: Command, key: bytes, line: bytes) -> Request:
-    """A new Request. In the compiled build, unlike a call of the class, this is a step in C."""
+    """A new Request, in the compiled build by a C call, which a call of the class is not."""
     request = Request.__new__(Request)
     request.begin(command, key, line)
     return request

@@ -29,6 +29,7 @@ NOT_INJECTED = {
     "placement.labels": "places servers when a configuration is loaded: placement is a point",
     "placement.distributions": "places servers when a configuration is loaded: placement is a point",
     "placement.hashes": "arithmetic in C under Locator.locate, which is a point",
+    "placement.digests": "arithmetic in C under Locator.locate, which is a point",
     "placement.murmur3": "arithmetic in C under Locator.locate, which is a point",
     "placement.hashes_utf16": "arithmetic in C under Locator.locate, which is a point",
     "system.sockets:_look_up": "reached by the reload after a drain alone: it is refused, and who reloads is told; until the next nobody is let in",

@@ -1,7 +1,7 @@
-"""The operations that binary packets ask for, by their opcodes, and the replies of servers as packets: what a client of the binary protocol
-receives.
+"""The operations of the binary protocol by their opcodes, and the replies to a client of the binary protocol: packets, rendered from replies of the
+text protocol.
 
-Servers reply in text: values for a get, the reply to a meta command for everything else.
+The reply to render is that to a get for the operation "get", and that to a meta command for any other with a key (requests.py).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from gmproxy.protocol.value_header import VALUE, ValueHeader
 END = b"END\r\n"
 CRLF = b"\r\n"
 
-#: How an error line begins: its status. Any other is an internal error, in its own words.
+#: (how an error line begins, status of the packet for it). For any other line the status is INTERNAL_ERROR, and the line is the value.
 _STATUS_OF_LINE = (
     (b"SERVER_ERROR object too large", TOO_LARGE),
     (b"SERVER_ERROR out of memory", OUT_OF_MEMORY),
@@ -43,24 +43,24 @@ _STATUS_OF_LINE = (
 
 _STATUS_OF_META = {b"EN": NOT_FOUND, b"NF": NOT_FOUND, b"EX": EXISTS}
 
-#: For one reply after the other: nothing waits while it is rendered.
+#: Used for each reply, since rendering one does not wait.
 _VALUE_HEADER = ValueHeader()
 _META_HEADER = MetaHeader()
 
 
 class Operation:
-    """What there is to know of an opcode.
+    """What an opcode means.
 
-    kind        the name of a method of the parser
-    command     of the text protocol, for the commands that the proxy answers itself
-    mode        the flags of the meta command that make the difference to others of this kind
-    extras      how many bytes of extras it may have
-    has_key     True or False; None: either
-    has_value   True: behind the key comes a value
-    is_read     True: quiet means no reply to a miss; else, no reply to success
-    returns_key True: the reply has the key
-    not_stored  the status for NS
-    quiet       True: some results have no reply
+    kind        what it does: BinaryParser has a method of this name, with an underscore before it
+    command     the Command for which gmproxy itself replies, or which is sent to all servers; None for those with a key
+    mode        the flags, with a blank before each, in which its meta command differs from others of the kind; for a login "auth" or "step"
+    extras      the lengths that its extras may have, in bytes
+    has_key     True: it must have a key; False: it must not; None: it may
+    has_value   True: it may have a value
+    is_read     True: if it is quiet, there is no reply for a miss; False: no reply for success
+    returns_key True: the reply contains the key
+    not_stored  the status of the reply if the reply to the meta command is NS
+    quiet       True: there is no reply for some results
     """
 
     __slots__ = ("kind", "command", "mode", "extras", "has_key", "has_value", "is_read", "returns_key", "not_stored", "quiet")
@@ -126,12 +126,12 @@ OPERATIONS = {
     packets.GATKQ: Operation("touch", mode=b" v", extras=(4,), returns_key=True, quiet=True),
 }
 
-#: Whatever has any other opcode.
+#: For any other opcode.
 UNKNOWN = Operation("")
 
 
 class PacketRenderer(ReplyRenderer):
-    """Renders the reply to one packet."""
+    """Renders the reply to one packet. The methods return packets, or b"" if the client is not to receive one."""
 
     __slots__ = ("operation", "opcode", "opaque")
 
@@ -152,11 +152,11 @@ class PacketRenderer(ReplyRenderer):
         return self.render_line(reply, request.key)
 
     def value_packet(self, reply: bytes, header: ValueHeader, key: bytes) -> bytes:
-        """The packet for the value in `reply` that has this `header`."""
+        """The packet for the value in `reply`, a reply to get, that has this `header`."""
         return PACKER.value_packet(self.opcode, self.opaque, reply, header, key if self.operation.returns_key else b"")
 
     def render_line(self, reply: bytes, key: bytes) -> bytes:
-        """The packet for the `reply` of a server about `key`, which is not that to a get with a value."""
+        """The packet for any `reply` but a value in the reply to get."""
         code = reply[:2]
         if code == b"VA" or code == b"HD":
             return self._render_meta(reply, key)
@@ -185,7 +185,7 @@ class PacketRenderer(ReplyRenderer):
         return self.packet(OK, cas)
 
     def miss_packet(self, key: bytes) -> bytes:
-        """The packet for a miss; b"" if the client is not to receive one."""
+        """The packet for a miss."""
         if self.operation.quiet:
             return b""
         return self.packet(NOT_FOUND, 0, b"", key) if self.operation.returns_key else self.error_packet(NOT_FOUND)
@@ -207,23 +207,23 @@ class PacketRenderer(ReplyRenderer):
         return b"".join(rendered)
 
     def error_packet(self, status: int) -> bytes:
-        """The packet with this status and memcached's words for it."""
+        """The packet with `status`, which is not OK, and memcached's text for it as the value."""
         return self.packet(status, 0, b"", b"", WORDS[status])
 
     def packet(self, status: int = OK, cas: int = 0, extras: bytes = b"", key: bytes = b"", value: bytes = b"") -> bytes:
-        """A packet of the reply."""
+        """A packet with the opcode and opaque of the request."""
         return PACKER.packet(RESPONSE, self.opcode, status, self.opaque, cas % 2**64, extras, key, value)
 
 
 def new_renderer(operation: Operation, opcode: int, opaque: int) -> PacketRenderer:
-    """A new PacketRenderer for a packet with this `opcode`. In the compiled build, unlike a call of the class, this is a step in C."""
+    """A new PacketRenderer for a packet with `opcode` and `opaque`, in the compiled build by a C call, which a call of the class is not."""
     renderer = PacketRenderer.__new__(PacketRenderer)
     renderer.begin(operation, opcode, opaque)
     return renderer
 
 
 class PacketSequenceRenderer(ReplyRenderer):
-    """Renders the values of one gets as the replies to the packets that asked for its keys."""
+    """Renders the reply to a gets of several keys as the replies to several get packets: `renderers` has one for each key."""
 
     __slots__ = ("renderers",)
 

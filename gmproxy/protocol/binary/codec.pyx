@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled half of gmproxy/protocol/binary/codec.py: see there."""
+"""The compiled form of gmproxy/protocol/binary/codec.py: see there."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy
@@ -14,7 +14,7 @@ cdef class PacketHeader:
 
     cpdef parse(self, RecvBuffer stream, Py_ssize_t start):
         if start < 0 or start + HEADER_SIZE > stream.end:
-            raise IndexError("no whole header")
+            raise IndexError("the header is not complete")
         cdef const unsigned char *at = <const unsigned char *>stream._text + start
         self.magic = at[0]
         self.opcode = at[1]
@@ -30,8 +30,8 @@ cdef class Packer:
 
     cpdef bytes packet(self, int magic, int opcode, int status, unsigned int opaque, unsigned long long cas, bytes extras, bytes key, bytes value):
         cdef Py_ssize_t extras_length = PyBytes_GET_SIZE(extras), key_length = PyBytes_GET_SIZE(key), value_length = PyBytes_GET_SIZE(value)
-        cdef bytes made = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + extras_length + key_length + value_length)
-        cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(made)
+        cdef bytes packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + extras_length + key_length + value_length)
+        cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(packet)
         put_header(to, magic, opcode, key_length, extras_length, status, extras_length + key_length + value_length, opaque, cas)
         to += HEADER_SIZE
         memcpy(to, PyBytes_AS_STRING(extras), extras_length)
@@ -39,16 +39,16 @@ cdef class Packer:
         memcpy(to, PyBytes_AS_STRING(key), key_length)
         to += key_length
         memcpy(to, PyBytes_AS_STRING(value), value_length)
-        return made
+        return packet
 
     cpdef bytes value_packet(self, int opcode, unsigned int opaque, bytes reply, ValueHeader header, bytes key):
         cdef Py_ssize_t key_length = PyBytes_GET_SIZE(key), length = header.length
-        cdef bytes made
+        cdef bytes packet
         cdef unsigned char *to
         if not 0 < header.data_start < header.end <= PyBytes_GET_SIZE(reply):
             raise ValueError("the header is not of this reply")
-        made = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + FLAGS_SIZE + key_length + length)
-        to = <unsigned char *>PyBytes_AS_STRING(made)
+        packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + FLAGS_SIZE + key_length + length)
+        to = <unsigned char *>PyBytes_AS_STRING(packet)
         put_header(to, RESPONSE, opcode, key_length, FLAGS_SIZE, 0, FLAGS_SIZE + key_length + length, opaque, header.cas)
         to += HEADER_SIZE
         put(to, header.flags, FLAGS_SIZE)
@@ -56,16 +56,16 @@ cdef class Packer:
         memcpy(to, PyBytes_AS_STRING(key), key_length)
         to += key_length
         memcpy(to, PyBytes_AS_STRING(reply) + header.data_start, length)
-        return made
+        return packet
 
 
 PACKER = Packer()
 
 
-# None of these can fail. Cython 3 would ask after each call, six times for a packet, unless it is told so.
+# None of these can raise. Without noexcept, Cython 3 would check for an exception after each call, six times for a packet.
 
 cdef inline unsigned long long number(const unsigned char *text, int size) noexcept:
-    """What `size` bytes say, the highest first."""
+    """The big-endian number of `size` bytes."""
     cdef unsigned long long number = 0
     cdef int at
     for at in range(size):

@@ -1,6 +1,6 @@
-"""How the numbers of a binary packet lie in it, as memcached's protocol-binary.txt has them."""
+"""The header of a packet, as in memcached's protocol-binary.txt. It is apart from packets.py since that imports codec.py, which needs it, too."""
 
 import struct
 
-#: How each packet begins: magic, opcode, lengths of key and extras, status (in a reply), length of the body, opaque, cas.
+#: magic, opcode, length of the key, length of the extras, status (of a reply), length of the body, opaque, cas. The body is extras, key and value.
 HEADER = struct.Struct(">BBHBxHIIQ")

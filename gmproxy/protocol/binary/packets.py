@@ -1,4 +1,4 @@
-"""The packets of memcached's binary protocol, as its protocol-binary.txt has them: what clients and servers that speak it share."""
+"""The packets of the binary protocol, as in memcached's protocol-binary.txt: constants and functions for both clients and servers."""
 
 import struct
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from gmproxy.protocol.binary.codec import PACKER
 from gmproxy.protocol.binary.layout import HEADER
 
-#: How each packet begins.
+#: `magic`, the first byte of a packet.
 REQUEST = 0x80
 RESPONSE = 0x81
 
@@ -17,22 +17,22 @@ COUNT_EXTRAS = struct.Struct(">QQI")  # delta, initial value, exptime
 NUMBER = struct.Struct(">I")  # the flags of a value; an exptime alone
 LONG_NUMBER = struct.Struct(">Q")  # the value of an incr or decr
 
-#: The exptime with which incr and decr make no item.
+#: The exptime with which incr and decr do not create an item.
 NO_INITIAL = 2**32 - 1
 
-# Opcodes. Q is for quiet: a miss, or a success, is not answered.
+# Opcodes. Q is for quiet: without a reply for a miss, or for success.
 GET, SET, ADD, REPLACE, DELETE, INCREMENT, DECREMENT, QUIT, FLUSH, GETQ, NOOP, VERSION, GETK, GETKQ, APPEND, PREPEND, STAT = range(0x11)
 SETQ, ADDQ, REPLACEQ, DELETEQ, INCREMENTQ, DECREMENTQ, QUITQ, FLUSHQ, APPENDQ, PREPENDQ, VERBOSITY, TOUCH, GAT, GATQ = range(0x11, 0x1F)
 SASL_MECHANISMS, SASL_AUTH, SASL_STEP, GATK, GATKQ = range(0x20, 0x25)
 
-#: SASL's mechanism: the value is [another user] NUL user NUL password.
+#: The SASL mechanism. The value is [authorization identity] NUL user NUL password.
 PLAIN = b"PLAIN"
 
-# What an answer says.
+# Status of a reply.
 OK, NOT_FOUND, EXISTS, TOO_LARGE, INVALID, NOT_STORED, NOT_A_NUMBER = range(7)
 REFUSED, GO_ON, UNKNOWN_COMMAND, OUT_OF_MEMORY, INTERNAL_ERROR = 0x20, 0x21, 0x81, 0x82, 0x84
 
-#: status: what memcached says with it
+#: Status -> memcached's text for it, the value of the packet.
 WORDS = {
     NOT_FOUND: b"Not found",
     EXISTS: b"Data exists for key.",
@@ -47,12 +47,12 @@ WORDS = {
 
 
 def request_packet(opcode: int, key: bytes = b"", extras: bytes = b"", value: bytes = b"", opaque: int = 0, cas: int = 0) -> bytes:
-    """The packet that asks a server for something."""
+    """A request to a server."""
     return PACKER.packet(REQUEST, opcode, 0, opaque, cas, extras, key, value)
 
 
 class ReplyPacket(NamedTuple):
-    """A packet of a server."""
+    """A packet from a server."""
 
     status: int
     key: bytes
@@ -60,7 +60,7 @@ class ReplyPacket(NamedTuple):
 
 
 def parse_packets(data: bytes) -> list[ReplyPacket]:
-    """The whole packets that `data` begins with. Raises ValueError if it begins with something else."""
+    """The complete packets with which `data` begins. Raises ValueError if anything else follows them, or precedes them."""
     parsed = []
     start = 0
     while len(data) > start:

@@ -9,7 +9,7 @@ cdef class PendingReply:
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t values_found
 
-    cpdef bytes on_packet(self, Py_ssize_t place, int status, object cas, object flags, bytes value)
+    cpdef bytes on_packet(self, Py_ssize_t index, int status, object cas, object flags, bytes value)
 
 
 cdef class PendingValues(PendingReply):
@@ -21,14 +21,14 @@ cdef class PendingValues(PendingReply):
     cdef bytes _error
 
     @cython.locals(is_last=bint)
-    cpdef bytes on_packet(self, Py_ssize_t place, int status, object cas, object flags, bytes value)
+    cpdef bytes on_packet(self, Py_ssize_t index, int status, object cas, object flags, bytes value)
     @cython.locals(number=bytes, block=bytes, keys=KeyList)
-    cdef _add_value(self, Py_ssize_t place, bytes key, object cas, object flags, bytes value)
+    cdef _add_value(self, Py_ssize_t index, bytes key, object cas, object flags, bytes value)
     cdef bytes _whole_reply(self)
 
 
 cdef class PendingLine(PendingReply):
-    cpdef bytes on_packet(self, Py_ssize_t place, int status, object cas, object flags, bytes value)
+    cpdef bytes on_packet(self, Py_ssize_t index, int status, object cas, object flags, bytes value)
 
 
 cdef class PendingMeta(PendingReply):
@@ -37,7 +37,7 @@ cdef class PendingMeta(PendingReply):
     cdef list _flags
     cdef dict _arguments
 
-    cpdef bytes on_packet(self, Py_ssize_t place, int status, object cas, object flags, bytes value)
+    cpdef bytes on_packet(self, Py_ssize_t index, int status, object cas, object flags, bytes value)
     @cython.locals(returned=bytes)
     cdef bytes _success(self, object cas, object flags, bytes value)
     @cython.locals(returned=bytes, flag=bytes, letter=bytes)

@@ -1,6 +1,6 @@
-"""The replies of a server of the binary protocol, packet by packet, as a server of the text protocol would have written them.
+"""The replies of a server of the binary protocol, as a server of the text protocol would send them.
 
-One object stands for each request that has been sent (server_requests.py), and makes its reply of the packets that answer it.
+There is one object for each request that has been sent (server_requests.py): it makes the reply from the packets of the server.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,31 +15,30 @@ from gmproxy.protocol.text.requests import TOO_LARGE as TOO_LARGE_LINE
 from gmproxy.protocol.text.responses import REPLY_TOO_LARGE
 from gmproxy.protocol.value_blocks import END
 
-#: By the name of a meta command: the flags that its reply returns.
+#: Name of a meta command -> letters of the flags that are returned in its reply.
 RETURNED_FLAGS = {b"mg": b"kOcfs", b"ms": b"kOc", b"md": b"kO", b"ma": b"kOc"}
 
-#: The lines for success and for what is not a failure. Any other success is STORED.
+#: Opcode -> reply line for success; for any other opcode it is STORED. Status -> reply line; status -> code of the reply to a meta command.
 SUCCESS_LINES = {packets.DELETE: b"DELETED\r\n", packets.TOUCH: b"TOUCHED\r\n", packets.FLUSH: b"OK\r\n"}
 STATUS_LINES = {NOT_STORED: b"NOT_STORED\r\n", EXISTS: b"EXISTS\r\n", NOT_FOUND: b"NOT_FOUND\r\n"}
 META_CODES = {NOT_STORED: b"NS", EXISTS: b"EX", NOT_FOUND: b"NF"}
 
-#: (opcode, status) for which text servers reply NOT_STORED.
+#: (opcode, status) for which a server of the text protocol replies NOT_STORED.
 NOT_STORED_IN_TEXT = {(packets.ADD, EXISTS), (packets.REPLACE, NOT_FOUND), (packets.APPEND, NOT_FOUND), (packets.PREPEND, NOT_FOUND)}
 
 STORES = (packets.SET, packets.ADD, packets.REPLACE, packets.APPEND, packets.PREPEND)
 
-#: Bytes of a server's own words for a failure.
-MAX_WORDS = 200
+#: Bytes of a server's text for an error, above which it is cut.
+MAX_ERROR_TEXT = 200
 
 
 class PendingReply:
-    """The reply to one request, of which some packets may have arrived. What a class derives from this in the compiled build stands in its
-    .pxd.
+    """The reply to one request, of which some packets may have arrived.
 
-    opcode        of the request's packets, or of the first
-    first         the opaque of the first; they count on from there
-    count         of its packets
-    values_found  values in the reply
+    opcode        of the packets of the request; for several keys, of the get that is not quiet
+    first         opaque of the first packet of the request; those of the others follow, modulo 2^32
+    count         number of packets of the request
+    values_found  number of values in the reply
     """
 
     __slots__ = ()
@@ -50,9 +49,9 @@ class PendingReply:
         count: int
         values_found: int
 
-    def on_packet(self, place: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
-        """Packet number `first + place` is answered. Returns the whole reply to the request, or None if more is to come. Raises
-        BackendError. Never waits; called from a loop callback."""
+    def on_packet(self, index: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
+        """The reply to packet number `index` of the request has arrived, from 0 on: its opaque is `first + index`. Returns the complete reply to the
+        request, in the text protocol, or None if more packets must arrive. Raises BackendError if the connection must be closed."""
         raise NotImplementedError
 
 
@@ -68,7 +67,7 @@ class PendingValues(PendingReply):
         self.values_found = 0
         self._request = request
         self._returns_cas = request.command.name.endswith(b"s")
-        self._next = 0  # the first packet that may still be answered: they are in the order asked
+        self._next = 0  # index of the first packet that can still have a reply: a server replies in the order of the packets
         self._blocks: list[bytes] = []
         self._size = 0  # bytes of all blocks
         self._error: bytes | None = None
@@ -76,20 +75,20 @@ class PendingValues(PendingReply):
             self.count += len(request.keys)
             request.keys.clear_values()
 
-    def on_packet(self, place: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
-        if place < self._next:
+    def on_packet(self, index: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
+        if index < self._next:
             raise BackendError(PROTOCOL, "reply packet out of order")
-        self._next = place + 1
+        self._next = index + 1
         keys = self._request.keys
         is_last = self._next == self.count
         if keys is None or not is_last:
             if status == OK:
-                self._add_value(place, self._request.key if keys is None else keys[place], cas, flags, value)
+                self._add_value(index, self._request.key if keys is None else keys[index], cas, flags, value)
             elif status != NOT_FOUND and self._error is None:
                 self._error = error_line(self.opcode, status, value)
         return self._whole_reply() if is_last else None
 
-    def _add_value(self, place: int, key: bytes, cas: int, flags: int, value: bytes) -> None:
+    def _add_value(self, index: int, key: bytes, cas: int, flags: int, value: bytes) -> None:
         self.values_found += 1
         number = b" %d" % cas if self._returns_cas else b""
         block = b"VALUE %b %d %d%b\r\n%b\r\n" % (key, flags, len(value), number, value)
@@ -101,11 +100,11 @@ class PendingValues(PendingReply):
         self._blocks.append(block)
         keys = self._request.keys
         if keys is not None:
-            keys.next = place + 1
+            keys.next = index + 1
             keys.record_value(self._size)
 
     def _whole_reply(self) -> bytes:
-        if self._error is not None:  # takes the place of all values, as in text
+        if self._error is not None:  # replaces all values, as in the text protocol
             self.values_found = 0
             return self._error
         self._request.has_value_offsets = True
@@ -114,7 +113,7 @@ class PendingValues(PendingReply):
 
 
 class PendingLine(PendingReply):
-    """A classic command that is answered with one line."""
+    """A command whose reply is one line and that is not a meta command."""
 
     __slots__ = ("opcode", "first", "count", "values_found")
 
@@ -124,7 +123,7 @@ class PendingLine(PendingReply):
         self.count = 1
         self.values_found = 0
 
-    def on_packet(self, place: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
+    def on_packet(self, index: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
         opcode = self.opcode
         if status == OK:
             if opcode == packets.INCREMENT or opcode == packets.DECREMENT:
@@ -134,12 +133,12 @@ class PendingLine(PendingReply):
 
 
 class PendingMeta(PendingReply):
-    """A meta command. The flags of its reply are those asked for, in that order."""
+    """A meta command. The flags of its reply are in the order of the request."""
 
     __slots__ = ("opcode", "first", "count", "values_found", "_name", "_word", "_flags", "_arguments")
 
     def __init__(self, opcode: int, first: int, name: bytes, word: bytes, flags: Sequence[bytes], arguments: Mapping[bytes, bytes]) -> None:
-        """`word`: the key as it stands in the line; `arguments`: of the `flags`, by their letters."""
+        """`word`: the key as it is in the line; `flags`: as in the line; `arguments`: {letter of a flag: what follows it}."""
         self.opcode = opcode
         self.first = first
         self.count = 1
@@ -149,7 +148,7 @@ class PendingMeta(PendingReply):
         self._flags = flags
         self._arguments = arguments
 
-    def on_packet(self, place: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
+    def on_packet(self, index: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
         if status == OK:
             self.values_found = 1
             return self._success(cas, flags, b"%d" % count_in(value) if self._name == b"ma" else value)
@@ -157,7 +156,7 @@ class PendingMeta(PendingReply):
         if status not in META_CODES:
             return error_line(self.opcode, status, value)
         if self._name == b"mg":
-            return b"EN\r\n"  # the client's renderer adds the rest
+            return b"EN\r\n"  # MetaReplyRenderer adds the opaque and the key
         letters = b"kO" if self._name == b"ma" else RETURNED_FLAGS[self._name]
         return b"%b%b\r\n" % (META_CODES[status], self._returned_flags(letters, 0, 0, 0))
 
@@ -168,7 +167,7 @@ class PendingMeta(PendingReply):
         return b"HD%b\r\n" % returned
 
     def _returned_flags(self, letters: bytes, cas: int, flags: int, size: int) -> bytes:
-        """Of the flags asked for, those with these `letters`, each with a blank before it."""
+        """The flags of the reply, those of the request that are in `letters`, with a blank before each. `size`: of the value, in bytes."""
         returned = b""
         for flag in self._flags:
             letter = flag[:1]
@@ -188,7 +187,7 @@ class PendingMeta(PendingReply):
 
 
 class PendingNoop(PendingReply):
-    """A request that no packet can express: a noop stands for it, and `line` is its reply."""
+    """A request that no packet can express. A noop is sent in its place, and when the server has replied to that, the reply is `line`."""
 
     __slots__ = ("opcode", "first", "count", "values_found", "_line")
 
@@ -199,24 +198,25 @@ class PendingNoop(PendingReply):
         self.values_found = 0
         self._line = line
 
-    def on_packet(self, place: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
+    def on_packet(self, index: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
         return self._line
 
 
 def count_in(value: bytes) -> int:
-    """The number that an incr or decr came to. Raises BackendError."""
+    """The new number in the reply to an incr or decr, whose value is `value`. Raises BackendError."""
     if len(value) != LONG_NUMBER.size:
         raise BackendError(PROTOCOL, f"counter that is not a number: {value[:60]!r}")
-    return LONG_NUMBER.unpack(value)[0]
+    number: int = LONG_NUMBER.unpack(value)[0]
+    return number
 
 
 def status_in_text(opcode: int, status: int) -> int:
-    """The status that a server of the text protocol would reply."""
+    """`status`, except for NOT_STORED where that is the reply of the text protocol."""
     return NOT_STORED if (opcode, status) in NOT_STORED_IN_TEXT else status
 
 
 def error_line(opcode: int, status: int, value: bytes) -> bytes:
-    """The line for a failure. Raises BackendError if the server requires a login."""
+    """The error line for a reply with `status` and the text `value`. Raises BackendError if the server requires authentication."""
     if status == REFUSED:
         if opcode == packets.FLUSH:
             return b"CLIENT_ERROR flush_all not allowed\r\n"
@@ -227,5 +227,5 @@ def error_line(opcode: int, status: int, value: bytes) -> bytes:
         return b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
     if status == OUT_OF_MEMORY and opcode in STORES:
         return b"SERVER_ERROR out of memory storing object\r\n"
-    words = b" ".join(value[:MAX_WORDS].split()) or b"status 0x%04x" % status
-    return b"SERVER_ERROR %b\r\n" % words
+    text = b" ".join(value[:MAX_ERROR_TEXT].split()) or b"status 0x%04x" % status
+    return b"SERVER_ERROR %b\r\n" % text

@@ -1,10 +1,10 @@
-"""The binary protocol as a client speaks it: packets in, requests out. Their replies are in client_replies.py.
+"""The binary protocol of clients: packets in, requests of the text protocol out. client_replies.py renders the replies.
 
-    get              gets KEY; a run of quiet gets that arrived together is one gets of all their keys
-    everything else  a meta command: mg, ms, md, ma, which return the item's cas number and take keys that are not text
+    get              gets KEY; consecutive quiet gets that have arrived are joined to one gets of all keys
+    any other key    a meta command, mg, ms, md or ma, since these return the cas number and can have keys in base64
 
-No server gets a quiet command: the replies that a quiet command does not have are kept back by `PacketRenderer`. What is refused, and which refusal
-closes the connection, is as in memcached 1.6.18, but that an unknown command with a body does not lose the step.
+Requests are never quiet for servers: PacketRenderer suppresses the replies that the client is not to receive. Which requests are refused, and which
+refusals close the connection, is as in memcached 1.6.18, except that the body of an unknown command is discarded instead of parsed as packets.
 """
 
 from typing import Any
@@ -51,16 +51,16 @@ CRLF = b"\r\n"
 
 MAX_KEY = limits.MAX_KEY
 
-#: The text protocol's numbers are signed: the last second it knows, in 2038, stands for all later ones.
+#: An exptime is signed in the text protocol: any later one becomes its last second, in 2038.
 MAX_EXPTIME = 2**31 - 1
 
-#: What there is for clients that must log in, and what else they may ask before they have.
+#: Operations that exist only if clients must log in, and those that do not require a login.
 LOGIN_KINDS = ("mechanisms", "login")
 OPEN_TO_ALL = ("mechanisms", "login", "version")
 
 
 class BadPacket(ClientProtocolError):
-    """A packet after which nothing can be trusted. memcached says a last word, or none."""
+    """A packet after which the connection is closed. `reply`: the packet that the client is sent before, as from memcached; b"" for none."""
 
     def __init__(self, reply: bytes = b"") -> None:
         super().__init__()
@@ -68,7 +68,10 @@ class BadPacket(ClientProtocolError):
 
 
 class BinaryParser(RequestParser):
-    """The requests of one client (a RequestParser). Raises BadPacket."""
+    """A RequestParser of the binary protocol. Raises BadPacket.
+
+    The methods for the kinds of operations (`_store` ...) have the fields of the packet as arguments: `cas`, 0 for none, `extras`, `key` and `value`.
+    """
 
     __slots__ = ("stream", "max_item_size", "users", "awaits_step", "skip", "reply_after_skip", "_is_authenticated", "_header")
 
@@ -76,10 +79,10 @@ class BinaryParser(RequestParser):
         self.stream = RecvBuffer()
         self.max_item_size = max_item_size
         self.users = users
-        self._is_authenticated = is_authenticated  # one of `users`
-        self.awaits_step = False  # a mechanism was agreed on, but not a word of it said
-        self.skip = 0  # bytes of a refused body still to be thrown away
-        self.reply_after_skip: Request | None = None  # once they are gone
+        self._is_authenticated = is_authenticated  # has logged in
+        self.awaits_step = False  # a login has begun with a mechanism only; the user and password must follow in a step
+        self.skip = 0  # bytes of a refused packet that are still to be discarded
+        self.reply_after_skip: Request | None = None  # the request with the reply to it
         self._header = PacketHeader()
 
     def is_authenticated(self) -> bool:
@@ -135,18 +138,19 @@ class BinaryParser(RequestParser):
         if operation.kind == "get" and stream.is_text(key_start, key_start + key_length):
             return self._get_text(renderer, key)
         extras = stream.cut(start + HEADER_SIZE, key_start)
-        return getattr(self, "_" + operation.kind)(renderer, header.cas, extras, key, stream.cut(key_start + key_length, after))
+        request: Request = getattr(self, "_" + operation.kind)(renderer, header.cas, extras, key, stream.cut(key_start + key_length, after))
+        return request
 
-    # -- bodies that are not taken
+    # -- bodies that are discarded
 
     def _refuse_body(self, renderer: PacketRenderer, status: int, length: int) -> Request | None:
-        """Throw the next `length` bytes after a header away and reply with `status` after them."""
+        """Discard the header and the body of `length` bytes, after which the reply is `status`."""
         self.skip = HEADER_SIZE + length
         self.reply_after_skip = local_reply(renderer.error_packet(status))
         return self._skip_refused_body()
 
     def _refuse_large(self, renderer: PacketRenderer, key: bytes, length: int) -> Request | None:
-        """As memcached: a set that is too large takes the old value with it."""
+        """As _refuse_body for a value that is too large. A set deletes the old item, as in memcached."""
         self.skip = HEADER_SIZE + length
         self.reply_after_skip = local_reply(renderer.error_packet(TOO_LARGE))
         operation = renderer.operation
@@ -162,9 +166,10 @@ class BinaryParser(RequestParser):
         self.skip -= self.stream.discard(self.skip)
         return self.reply_after_skip if self.skip == 0 else None
 
-    # -- retrieval
+    # -- reads
 
     def _get_text(self, renderer: PacketRenderer, key: bytes) -> Request:
+        """A get of a key that the text protocol can have, joined with the quiet gets behind it if it is quiet."""
         if renderer.operation.quiet:
             renderers = [renderer]
             keys = [key]
@@ -180,7 +185,8 @@ class BinaryParser(RequestParser):
         return request
 
     def _add_quiet_get(self, renderers: list[PacketRenderer], keys: list[bytes]) -> bool:
-        """Take the next packet too if it is a get that the same gets may answer. False if no more may follow."""
+        """Add the next packet to `renderers` and `keys` if it is complete and a get that can be joined. Returns False if it was not added, or is not
+        quiet: no more may follow."""
         stream = self.stream
         start = stream.pos
         if stream.end - start < HEADER_SIZE:
@@ -201,19 +207,19 @@ class BinaryParser(RequestParser):
         return operation.quiet
 
     def _get(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
-        """A key that is not text."""
+        """A get of a key that the text protocol cannot have."""
         return _meta_request(META_GET, renderer, b"mg", key, b"", b" f c v")
 
     def _touch(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
         exptime = _exptime(*NUMBER.unpack(extras))
         return _meta_request(META_TOUCH, renderer, b"mg", key, b"", b" T%d f c%b" % (exptime, renderer.operation.mode))
 
-    # -- changes
+    # -- writes
 
     def _store(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
         flags, exptime = STORE_EXTRAS.unpack(extras)
         mode = renderer.operation.mode
-        if cas:  # then memcached looks at nothing else
+        if cas:  # then memcached ignores the mode
             mode = b" C%d" % cas
         command = META_SET_IF if mode else META_SET
         returned = b"" if renderer.operation.quiet else b" c"
@@ -239,28 +245,28 @@ class BinaryParser(RequestParser):
             flags += b" C%d" % cas
         return _meta_request(META_COUNT_IF if cas else META_COUNT, renderer, b"ma", key, b"", flags)
 
-    # -- who is it?
+    # -- login
 
     def _mechanisms(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
         return local_reply(renderer.packet(value=PLAIN))
 
     def _login(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
-        """SASL: `auth` names the mechanism and may say all at once; else `step` says it."""
+        """SASL: `auth` has the mechanism as its key, and user and password as its value; or no value, then a `step` with them follows."""
         is_step = renderer.operation.mode == b"step"
-        may_go_on = key == PLAIN and (self.awaits_step or not is_step)
+        is_expected = key == PLAIN and (self.awaits_step or not is_step)
         self._is_authenticated = self.awaits_step = False
-        if may_go_on and not value and not is_step:
+        if is_expected and not value and not is_step:
             self.awaits_step = True
             return local_reply(renderer.packet(GO_ON))
         words = value.split(b"\0")
-        if not may_go_on or len(words) != 3:
+        if not is_expected or len(words) != 3:
             return local_reply(renderer.error_packet(REFUSED))
         if not self.users.allow(words[1], words[2]):
             return new_request(WRONG_PASSWORD, b"", renderer.error_packet(REFUSED))
         self._is_authenticated = True
         return new_request(LOGIN, b"", renderer.packet(value=b"Authenticated"))
 
-    # -- what has no key
+    # -- without a key
 
     def _flush(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
         delay = _exptime(*NUMBER.unpack(extras)) if extras else 0
@@ -276,16 +282,16 @@ class BinaryParser(RequestParser):
         return _command_request(renderer, b"", [])
 
     def _noop(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
-        """Every reply before it leaves before it."""
+        """The session sends the reply after those to all earlier requests."""
         return local_reply(renderer.packet())
 
     def _verbosity(self, renderer: PacketRenderer, cas: int, extras: bytes, key: bytes, value: bytes) -> Request:
-        """Accepted and ignored, as in text."""
+        """Accepted and ignored, as in the text protocol."""
         return local_reply(renderer.packet())
 
 
 def _word(key: bytes) -> tuple[bytes, bytes]:
-    """The key as a meta command has it, and the flag that says so if it had to be encoded."""
+    """(word, flag): the key as it is in the line of a meta command, and b" b" if it is in base64."""
     return (key, b"") if is_text(key) else (encoded(key), b" b")
 
 
@@ -294,6 +300,7 @@ def _exptime(number: int) -> int:
 
 
 def _command_request(renderer: PacketRenderer, line: bytes, words: list[bytes]) -> Request:
+    """The request for a command without a key. `words`: what is behind its name, for commands to which gmproxy itself replies."""
     request = new_request(renderer.operation.command, b"", line)
     request.keys = words
     request.renderer = renderer
@@ -303,7 +310,8 @@ def _command_request(renderer: PacketRenderer, line: bytes, words: list[bytes]) 
 def _meta_request(
     command: Command, renderer: PacketRenderer, name: bytes, key: bytes, length: bytes, flags: bytes, value: bytes | None = None
 ) -> Request:
-    """The request for the meta command `name`; it has a reply already if the key has no room in it."""
+    """The request for the meta command `name`. `length` and `flags` are parts of the line, with a blank before each word. If the key is too long in
+    base64, the request already has a reply."""
     word, flag = _word(key)
     if len(word) > MAX_KEY:
         return local_reply(renderer.error_packet(INVALID))

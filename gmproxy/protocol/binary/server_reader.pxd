@@ -12,12 +12,12 @@ cdef class BinaryReplyParser(ReplyParser):
     cdef bint _reply_has_begun
     cdef PacketHeader _header
     cdef Py_ssize_t _skip
-    cdef Py_ssize_t _skipped_place
+    cdef Py_ssize_t _skipped_index
 
     @cython.locals(pending=PendingReply, encoded=bytes)
     cpdef bytes encode(self, Request request)
-    @cython.locals(stream=RecvBuffer, pending=PendingReply, header=PacketHeader, start=Py_ssize_t, place=Py_ssize_t, body=Py_ssize_t,
+    @cython.locals(stream=RecvBuffer, pending=PendingReply, header=PacketHeader, start=Py_ssize_t, index=Py_ssize_t, body=Py_ssize_t,
                    value=Py_ssize_t, after=Py_ssize_t, reply=bytes)
     cpdef bytes parse_reply(self, Request request)
     @cython.locals(reply=bytes)
-    cdef bytes _on_packet(self, PendingReply pending, Py_ssize_t place, int status, object cas, object flags, bytes value)
+    cdef bytes _on_packet(self, PendingReply pending, Py_ssize_t index, int status, object cas, object flags, bytes value)

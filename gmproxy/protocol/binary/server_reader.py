@@ -1,7 +1,8 @@
-"""One link to a server of the binary protocol: requests in, packets out; packets in, replies out.
+"""A connection to a server of the binary protocol: requests in, packets out; packets in, replies out.
 
-server_requests.py makes the packets, pending_replies.py the replies in text. Here every packet gets a number, its opaque, which the server sends
-back: one that is not expected means that the stream is not in step, and raises BackendError("protocol"): the link must be closed.
+server_requests.py makes the packets, pending_replies.py the replies in the text protocol. Here each packet has a number of its own, the opaque, which
+the server returns. An unexpected one means that requests and replies are out of step, and raises BackendError("protocol"): the connection must be
+closed.
 """
 
 from collections import deque
@@ -11,19 +12,19 @@ from gmproxy.protocol import limits
 from gmproxy.protocol.binary.codec import PacketHeader
 from gmproxy.protocol.binary.packets import HEADER_SIZE, NUMBER, OUT_OF_MEMORY, RESPONSE
 from gmproxy.protocol.binary.pending_replies import PendingReply
-from gmproxy.protocol.binary.server_requests import NUMBERS, encode_request
+from gmproxy.protocol.binary.server_requests import OPAQUES, encode_request
 from gmproxy.protocol.recv_buffer import RecvBuffer
 from gmproxy.protocol.request import ReplyParser, Request
 from gmproxy.protocol.text.responses import is_error_line
 
-#: What a server would say that had no memory for an answer: the text protocol's line for it is made of this.
+#: The text of a reply that is too large: with it, pending_replies.py makes the error line of a server that lacks memory for the reply.
 NO_MEMORY = b"out of memory writing get response"
 
 
 class BinaryReplyParser(ReplyParser):
-    """What a server is asked, and its replies (a ReplyParser). Both are to be called in the order of the requests.
+    """A ReplyParser of the binary protocol, which also encodes the requests: `encode` and `parse_reply` must be called in the same order of requests.
 
-    out_of_step   always False: a packet says how long it is, so no refusal can be mistaken for anything else
+    out_of_step   always False: a packet has its length in the header, so a server always finds its end
     """
 
     __slots__ = (
@@ -35,29 +36,28 @@ class BinaryReplyParser(ReplyParser):
         "_reply_has_begun",
         "_header",
         "_skip",
-        "_skipped_place",
+        "_skipped_index",
     )
 
     def __init__(self) -> None:
         self.stream = RecvBuffer()
         self.values_found = 0
         self.out_of_step = False
-        self._pending: deque[PendingReply] = deque()  # for each request that has no reply
+        self._pending: deque[PendingReply] = deque()  # one for each request without a reply
         self._next_opaque = 0  # of the next packet
-        self._reply_has_begun = False  # part of the oldest reply has arrived
+        self._reply_has_begun = False  # a part of the reply to the oldest request has been parsed
         self._header = PacketHeader()
-        self._skip = 0  # bytes of a body too large that are still to be thrown away
-        self._skipped_place = 0  # the place of its packet
+        self._skip = 0  # bytes of a packet that is too large that are still to be discarded
+        self._skipped_index = 0  # its index (PendingReply.on_packet)
 
     def encode(self, request: Request) -> bytes:
-        """The packets that ask for `request`."""
+        """The packets for `request`."""
         pending, encoded = encode_request(request, self._next_opaque)
         self._pending.append(pending)
-        self._next_opaque = (self._next_opaque + pending.count) % NUMBERS
+        self._next_opaque = (self._next_opaque + pending.count) % OPAQUES
         return encoded
 
     def is_between_messages(self) -> bool:
-        """True if not a byte has arrived after the last complete reply."""
         return self.stream.size() == 0 and not self._reply_has_begun
 
     def parse_reply(self, request: Request) -> bytes | None:
@@ -69,7 +69,7 @@ class BinaryReplyParser(ReplyParser):
                 self._skip -= stream.discard(self._skip)
                 if self._skip:
                     return None
-                reply = self._on_packet(pending, self._skipped_place, OUT_OF_MEMORY, 0, 0, NO_MEMORY)
+                reply = self._on_packet(pending, self._skipped_index, OUT_OF_MEMORY, 0, 0, NO_MEMORY)
                 if reply is not None:
                     return reply
                 continue
@@ -81,8 +81,8 @@ class BinaryReplyParser(ReplyParser):
                 return None
             header = self._header
             header.parse(stream, start)
-            place = (header.opaque - pending.first) % NUMBERS
-            if place >= pending.count:
+            index = (header.opaque - pending.first) % OPAQUES
+            if index >= pending.count:
                 raise BackendError(PROTOCOL, f"reply with an unexpected opaque: {header.opaque}")
             value = body + header.extras_length + header.key_length
             after = body + header.body_length
@@ -91,7 +91,7 @@ class BinaryReplyParser(ReplyParser):
             if after > stream.end and header.body_length > limits.MAX_REPLY:
                 stream.need = 0
                 self._reply_has_begun = True
-                self._skipped_place = place
+                self._skipped_index = index
                 self._skip = HEADER_SIZE + header.body_length
                 self._skip -= stream.discard(self._skip)
                 return None
@@ -100,14 +100,14 @@ class BinaryReplyParser(ReplyParser):
                 return None
             stream.pos = after
             flags = NUMBER.unpack(stream.cut(body, body + NUMBER.size))[0] if header.extras_length >= NUMBER.size else 0
-            reply = self._on_packet(pending, place, header.status, header.cas, flags, stream.cut(value, after))
+            reply = self._on_packet(pending, index, header.status, header.cas, flags, stream.cut(value, after))
             if reply is not None:
                 return reply
         return None
 
-    def _on_packet(self, pending: PendingReply, place: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
-        """As PendingReply.on_packet; after the whole reply, the next one is the oldest."""
-        reply = pending.on_packet(place, status, cas, flags, value)
+    def _on_packet(self, pending: PendingReply, index: int, status: int, cas: int, flags: int, value: bytes) -> bytes | None:
+        """As PendingReply.on_packet, of the oldest request; after the complete reply, the next request is the oldest."""
+        reply = pending.on_packet(index, status, cas, flags, value)
         self._reply_has_begun = reply is None
         if reply is not None:
             self._pending.popleft()
@@ -115,7 +115,8 @@ class BinaryReplyParser(ReplyParser):
         return reply
 
     def _not_a_packet(self) -> BackendError:
-        """A memcached that has no room for another connection says so in text."""
+        """The exception for bytes that are not a packet. Raises BackendError("overload") if they are the line of memcached about too many
+        connections, which is text in any protocol."""
         text = self.stream.cut(self.stream.pos, self.stream.pos + 60)
         is_error_line(text)
         return BackendError(PROTOCOL, f"not a packet of the binary protocol: {text!r}")

@@ -1,10 +1,10 @@
 """A request as packets for a server of the binary protocol.
 
-    get, gets, gat, gats    one packet; for several keys quiet ones, of which only hits are answered, and a noop that ends them
-    any other command       one packet; a meta command as far as its flags can be expressed in one
-    what no packet can say  a noop: when it is answered, it is this request's turn, and the client gets an error line
+    get, gets, gat, gats      one packet; for several keys, a quiet one for each, to which the server replies only if it has the key, and a noop
+    any other command         one packet
+    what no packet can express  a noop: when the server has replied to it, so in the order of requests, the reply is an error line
 
-So a request has the same reply (pending_replies.py), byte for byte, whatever its server speaks. No change is sent as a quiet command.
+So the reply to a request (pending_replies.py) is the same in both protocols, byte for byte. Writes are never quiet.
 """
 
 from gmproxy.protocol.binary import packets
@@ -18,13 +18,13 @@ from gmproxy.protocol.text.requests import BAD_DELTA, BAD_EXPTIME
 
 CRLF = b"\r\n"
 
-#: The number in a packet has 32 bits.
-NUMBERS = 2**32
+#: The number of different opaques.
+OPAQUES = 2**32
 
-#: Text has dates that were over before memcached began, binary has not: this one has the same effect.
+#: The exptime in place of a negative one, which the binary protocol does not have: a date before the start of any memcached.
 LONG_AGO = 30 * 86400 + 1
 
-#: In text a cas of 0 fits no item, in binary it is none at all: this one no item ever gets.
+#: The cas number in place of 0, which no item has in the text protocol, and which means none in the binary protocol: no item has this one.
 UNMATCHED_CAS = 2**64 - 1
 
 OPCODES = {
@@ -44,7 +44,7 @@ OPCODES = {
 
 QUIET = {packets.GET: packets.GETQ, packets.GAT: packets.GATQ}
 
-#: The M of a meta command: opcode.
+#: The argument of the flag M -> opcode.
 STORE_MODES = {
     b"": packets.SET,
     b"S": packets.SET,
@@ -62,13 +62,13 @@ COUNT_MODES = {
     b"-": packets.DECREMENT,
 }
 
-#: Flags that memcached 1.6.18 knows, and those of them that no packet can express.
+#: Letters of the flags that memcached 1.6.18 knows; name of a command -> letters of those that no packet can express.
 KNOWN = b"bNTRlOPLkstcfvhuqFCMJDI"
 UNSUPPORTED_FLAGS = {b"mg": b"hltNR", b"ms": b"I", b"md": b"I", b"ma": b"tT"}
 
 
 class UnsupportedInBinary(Exception):
-    """No packet can express this. `line` is what the client gets."""
+    """No packet can express the request. `line` is the reply to it."""
 
     def __init__(self, line: bytes) -> None:
         super().__init__(line)
@@ -76,7 +76,7 @@ class UnsupportedInBinary(Exception):
 
 
 def encode_request(request: Request, first: int) -> tuple[PendingReply, bytes]:
-    """(PendingReply, packets) for `request`; `first` is the opaque of the first packet. May be called from a loop callback or a greenlet."""
+    """(PendingReply, packets) for `request`. `first`: the opaque of the first packet. Does not raise for a request that no packet can express."""
     try:
         if request.command.returns_values:
             return _encode_get(request, first)
@@ -101,12 +101,12 @@ def _encode_get(request: Request, first: int) -> tuple[PendingReply, bytes]:
     if request.keys is None:
         return pending, packets.request_packet(opcode, request.key, extras, opaque=first)
     quiet = QUIET[opcode]
-    encoded = [packets.request_packet(quiet, key, extras, opaque=(first + place) % NUMBERS) for place, key in enumerate(request.keys)]
-    encoded.append(packets.request_packet(packets.NOOP, opaque=(first + len(request.keys)) % NUMBERS))
+    encoded = [packets.request_packet(quiet, key, extras, opaque=(first + index) % OPAQUES) for index, key in enumerate(request.keys)]
+    encoded.append(packets.request_packet(packets.NOOP, opaque=(first + len(request.keys)) % OPAQUES))
     return pending, b"".join(encoded)
 
 
-# -- classic commands: from the words of the line
+# -- commands other than meta commands: from the words of the line to (opcode, extras, cas)
 
 
 def _store(words: list[bytes]) -> tuple[int, bytes, int]:
@@ -140,7 +140,7 @@ def _flush(words: list[bytes]) -> tuple[int, bytes, int]:
 _CLASSIC = {"store": _store, "count": _count, "touch": _touch, "delete": _delete, "flush": _flush}
 
 
-# -- meta commands: from the arguments of the flags
+# -- meta commands: from {letter of a flag: what follows it} to (opcode, extras, cas)
 
 
 def _encode_meta(request: Request, first: int, words: list[bytes], value: bytes) -> tuple[PendingReply, bytes]:
@@ -185,7 +185,7 @@ def _meta_set(arguments: dict[bytes, bytes]) -> tuple[int, bytes, int]:
         return opcode, b"", cas
     if opcode == packets.ADD:
         cas = 0
-    elif b"C" in arguments:  # then it matters no more whether it is a replace
+    elif b"C" in arguments:  # then a replace is the same as a set
         opcode = packets.SET
         cas = cas or UNMATCHED_CAS
     flags = _number(arguments, b"F", 0) % 2**32
@@ -210,12 +210,12 @@ _META = {b"mg": _meta_get, b"ms": _meta_set, b"md": _meta_delete, b"ma": _meta_c
 
 
 def _number(arguments: dict[bytes, bytes], letter: bytes, default: int) -> int:
-    """That of a flag, which its parser has checked."""
+    """The number of the flag `letter`, which text/meta.py has checked; `default` if there is no such flag."""
     return c_number(arguments[letter], 0, 2**64 - 1) or 0 if letter in arguments else default
 
 
 def _seconds(word: bytes) -> int:
-    """An exptime as binary has it. Raises UnsupportedInBinary if the word is no number."""
+    """The exptime `word` in the form of the binary protocol, in seconds. Raises UnsupportedInBinary if it is not a number."""
     exptime = c_number(word, -(2**63), 2**63 - 1)
     if exptime is None:
         raise UnsupportedInBinary(BAD_EXPTIME)

@@ -1,11 +1,11 @@
-"""The meta commands: the words of a line in, a request out.
+"""The meta commands: from the words of a line to a request. requests.py finds the line, and the data block of ms.
 
-They belong to the text protocol and stand among its commands, so requests.py parses the line and the data block of `ms`. The server gets
-the flags as the client wrote them, but for `q`: a quiet command is answered like any other, and a reply that the client does not
-want is suppressed on its way to it. So the reply, opaque and key included, is the server's own.
+The server is sent the flags of the client except `q`: it replies to a quiet command as to any other, and what the client is not to receive is
+suppressed when the reply is rendered. So the reply, including opaque and key, is that of the server.
 
-What no memcached accepts is refused here, in the words of 1.6.45 and before the server is asked; a number that only 1.6.18 accepts is
-written plainly. What some servers do not know, as 1.6.18 does not know E and x, and flags that nobody knows yet, are for the server to judge.
+What no version of memcached accepts is refused here, with the error line of 1.6.45, and not sent. A number that only 1.6.18 accepts is written
+in the form that all accept. Flags that only some versions know, such as E and x, which 1.6.18 does not, and unknown flags are sent: the server
+decides.
 """
 
 import re
@@ -39,7 +39,7 @@ OPAQUE_TOO_LONG = b"CLIENT_ERROR opaque token too long\r\n"
 LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 MISS = b"EN\r\n"
 
-#: Flags with a number: from, to, and what memcached says of another one.
+#: Letter of a flag with a number -> (minimum, maximum, memcached's error line for any other word).
 _NUMBERS = {
     b"T": (-(2**63), 2**63 - 1, BAD_TOKEN),
     b"N": (-(2**63), 2**63 - 1, BAD_TOKEN),
@@ -51,52 +51,52 @@ _NUMBERS = {
     b"D": (0, 2**64 - 1, b"CLIENT_ERROR invalid numeric delta value\r\n"),
 }
 
-#: Flags that are times: memcached keeps 32 signed bits of them.
+#: Letters of the flags that are times: memcached stores them as signed numbers of 32 bits.
 _TIMES = frozenset((b"T", b"N", b"R"))
 
-#: A number of at most this many bytes, flag included, that is digits only is written plainly and below 2^31.
+#: Bytes, including the letter: a flag of at most this length with digits only is sent as it is, since its number has at most 31 bits.
 _SHORT_NUMBER = 10
 
-#: What a flag may begin with. memcached 1.6.45 refuses an ms with any other before it has read the data block, which it then takes for
-#: commands: no such line is handed on.
+#: Bytes with which a word can begin that is a flag. memcached 1.6.45 refuses an ms with any other without its data block, which it then parses
+#: as commands: so such a line is not sent.
 _MAY_BE_FLAGS = frozenset(bytes((byte,)) for byte in b"0123456789" + bytes(range(b"A"[0], b"z"[0] + 1)))
 
-#: Flags that memcached 1.6.45 knows.
+#: Letters of the flags that memcached 1.6.45 knows.
 _KNOWN = frozenset(letter.encode() for letter in "bNTRlOPLkstcfvhuqFCMJDIEx")
 
-#: Modes of ms: none, add, append, prepend, replace, set; and of ma: none, up, down. None is only the mode of a command without an M.
+#: Modes of ms: none, add, append, prepend, replace, set; and of ma: none, increment (two), decrement (two). None: the command has no M.
 _MODES = {b"ms": (b"", b"E", b"A", b"P", b"R", b"S"), b"ma": (b"", b"I", b"+", b"D", b"-")}
 
-#: Bytes of a flag that says the mode: what follows, memcached 1.6.45 ignores.
+#: Bytes of an M with its mode: what follows in the word is ignored by memcached 1.6.45.
 MODE_SIZE = 2
 
-#: The mode of an M without one, which is in no list.
+#: The mode of an M without a mode, which is invalid.
 NO_MODE = b"?"
 
-#: Modes of ms that look at what is there before they store.
+#: Modes of ms that store only if the item does not exist, or only if it does.
 _CONDITIONAL_MODES = (b"E", b"R")
 
-#: Modes of ms that add to what is there.
+#: Modes of ms that append or prepend.
 _ADDING_MODES = (b"A", b"P")
 
-#: How the replies begin that a client does not get if it says q.
+#: Name of a command -> how the replies begin that a client with q does not receive.
 _SUPPRESSED = {b"mg": (b"EN",), b"ms": (b"HD",), b"md": (b"HD",), b"ma": (b"HD", b"VA")}
 
 _CONDITIONAL = {b"ms": META_SET_IF, b"md": META_DELETE_IF, b"ma": META_COUNT_IF}
 
-#: MetaForms that are remembered for each command; a client says the same few again and again. And the bytes of flags in one.
+#: Maximum number of MetaForms that are cached for each command, and of bytes in the flags of one: clients repeat a few forms.
 MAX_FORMS = 256
 MAX_FORM_SIZE = 64
 
-#: What is not worth to remember: it belongs to one key (b), one item (C, E) or one question (O).
+#: Flags that are not cached, since they differ from command to command: for the key (b), the item (C, E) or the request (O).
 _OF_ONE_COMMAND = re.compile(rb" [bCEO]")
 
-#: What memcached passes over in base64.
+#: Bytes that memcached ignores in base64.
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]")
 
 
 def is_text(key: bytes) -> bool:
-    """True if `key` may stand in a line as it is."""
+    """True if `key` can be in a command line as it is."""
     return limits.NOT_TEXT.search(key) is None
 
 
@@ -106,7 +106,7 @@ def encoded(key: bytes) -> bytes:
 
 
 def decoded(word: bytes) -> bytes:
-    """The key that memcached reads from a `word` in base64, or b"" if it reads none. It stops after the first padding."""
+    """The key that memcached decodes from `word`, which is in base64; b"" if it is invalid. memcached ignores what follows the first padding."""
     letters = _NOT_BASE64.sub(b"", word)
     if len(letters) % 4:
         return b""
@@ -119,10 +119,10 @@ def decoded(word: bytes) -> bytes:
 
 
 class MetaReplyRenderer(ReplyRenderer):
-    """Suppresses the replies that a client that said q does not want, and completes a miss that no server gave.
+    """Suppresses the replies that a client with q is not to receive, and completes the reply for a miss, of which gmproxy has only the EN.
 
-    suppressed  how the replies begin that are suppressed (a tuple)
-    tail        what memcached says after the EN of a miss: the opaque and the key, if they were asked for
+    suppressed  how the replies begin that are suppressed (a tuple, for bytes.startswith)
+    tail        what follows EN in memcached's reply for a miss: the opaque and the key, if the command has O and k, with a blank before each
     """
 
     __slots__ = ("suppressed", "tail")
@@ -139,12 +139,12 @@ class MetaReplyRenderer(ReplyRenderer):
 
 
 class MetaCommand:
-    """A meta command taken apart, its flags read in the order in which memcached reads them.
+    """A parsed meta command.
 
-    word      the key as it stands in the line, in base64 if that is another
+    word      the key as it is sent to the server; with the flag b in base64, encoded again
     key       the key as the server stores it
-    flags     those that the server gets
-    error     what memcached says of it, or None
+    flags     the flags that are sent to the server, with their arguments
+    error     memcached's error line for the command, or None if it is valid
     """
 
     __slots__ = ("name", "word", "key", "flags", "error", "mode", "quiet", "has_cas", "touches", "may_recache", "opaque_too_long",
@@ -158,14 +158,14 @@ class MetaCommand:
         self.error: bytes | None = None
         self.mode = b""
         self.quiet = False
-        self.has_cas = False  # has a cas number that must be the item's
+        self.has_cas = False  # the cas number of the item must be that of the command
         self.touches = False
-        self.may_recache = False  # a reply may give it the right to recache
+        self.may_recache = False  # the reply can give the client the right to recache
         self.opaque_too_long = False
-        self.returns_key_or_opaque = False  # the reply has an opaque or the key
+        self.returns_key_or_opaque = False  # the reply contains the opaque or the key
         self.is_known = True  # memcached 1.6.45 knows all its flags
-        self.rewritten = False  # some of `flags` are not as the client wrote them
-        self.malformed = False  # has a word that cannot be a flag
+        self.rewritten = False  # some of `flags` differ from those of the client
+        self.malformed = False  # a word cannot be a flag
         self._parse_flags(flags)
         if self.error is None:
             self._validate()
@@ -184,7 +184,7 @@ class MetaCommand:
             if letter in seen:
                 self.error = DUPLICATE
             if self.error is DUPLICATE:
-                continue  # only what cannot be a flag is still looked for
+                continue  # a malformed flag behind it takes precedence
             seen.add(letter)
             if letter == b"q":
                 self.quiet = True
@@ -206,13 +206,12 @@ class MetaCommand:
             elif letter == b"k":
                 self.returns_key_or_opaque = True
             elif letter == b"M":
-                self.mode = flag[1:] or NO_MODE  # a server looks at no more than one letter
+                self.mode = flag[1:] or NO_MODE
             elif letter not in _KNOWN:
                 self.is_known = False
 
     def _parse_number_flag(self, letter: bytes, flag: bytes) -> bytes:
-        """`flag` as the server gets it: its number written plainly, so that the server, and code that computes with it here, reads it as this
-        does."""
+        """`flag` as it is sent to the server: its number in decimal without anything else, so that the server and routing parse the same number."""
         least, most, error = _NUMBERS[letter]
         number = c_number(flag[1:], least, most)
         if number is None:
@@ -242,7 +241,7 @@ class MetaCommand:
             self.error = LINE_TOO_LONG
 
     def command(self, command: Command) -> Command:
-        """What `command` becomes by the flags."""
+        """The Command that `command`, the one with this name, is with these flags."""
         if command.is_read:
             if self.may_recache:
                 return META_WIN_AND_TOUCH if self.touches else META_WIN
@@ -254,13 +253,14 @@ class MetaCommand:
         return command
 
     def renderer(self) -> MetaReplyRenderer | None:
-        """The MetaReplyRenderer for it, or None if the client gets the server's reply as it is."""
+        """The MetaReplyRenderer for the reply, or None if the client receives it as it is."""
         tail = self._tail() if self.returns_key_or_opaque and self.name == b"mg" else b""
         if not self.quiet and not tail:
             return None
         return MetaReplyRenderer(_SUPPRESSED[self.name] if self.quiet else (), tail)
 
     def _tail(self) -> bytes:
+        """MetaReplyRenderer.tail."""
         key = self.word if self.key is self.word else self.word + b" b"
         tail = b""
         for flag in self.flags:
@@ -272,19 +272,19 @@ class MetaCommand:
 
 
 class MetaForm:
-    """What the flags of a command come to, as long as each holds for whatever key. Most commands are in a form that was
-    read before: to take each apart took most of what a meta command cost (the benchmark's curve of protocols).
+    """The flags of a command, parsed once for all commands that have the same: parsing took most of the time of a meta command (the benchmark's curve
+    of protocols).
 
-    command     what the command is by them (a Command)
-    is_store    True for an ms
-    is_unchanged  True: the server gets them as the client wrote them
-    end         what the server gets from the flags on: each with a blank before it, then CRLF
+    command     the Command that it is with these flags
+    is_store    True for ms
+    is_unchanged  True: the server is sent the flags as the client wrote them
+    end         the end of the line that the server is sent: each flag with a blank before it, then CRLF
     """
 
     __slots__ = ("command", "is_store", "is_unchanged", "end", "_renderer", "_returns_key")
 
     def __init__(self, command: Command, parsed: MetaCommand) -> None:
-        """The form in which this `parsed` of `command` is written."""
+        """`parsed`: a `command` with these flags and any key."""
         self.command = parsed.command(command)
         self.is_store = command.kind == "meta_set"
         self.is_unchanged = not (parsed.quiet or parsed.rewritten)
@@ -293,21 +293,21 @@ class MetaForm:
         self._returns_key = parsed.returns_key_or_opaque and command.name == b"mg"
 
     def renderer(self, key: bytes) -> MetaReplyRenderer | None:
-        """The MetaReplyRenderer for a command about `key`, or None."""
+        """As MetaCommand.renderer, for a command with `key`."""
         return MetaReplyRenderer(self._renderer.suppressed, b" k" + key) if self._returns_key else self._renderer
 
 
 class MetaForms:
-    """The forms of commands that were read before."""
+    """A cache of MetaForms."""
 
     __slots__ = ("_forms",)
 
     def __init__(self) -> None:
-        # The name of a command -> its flags as they are written, from the blank before them on -> their MetaForm
+        # Name of a command -> its flags as the client wrote them, from the blank before them on -> their MetaForm
         self._forms: dict[bytes, dict[bytes, MetaForm]] = {b"mg": {}, b"ms": {}, b"md": {}, b"ma": {}}
 
     def form_for(self, command: Command, flags: bytes) -> MetaForm | None:
-        """The MetaForm for the `flags` of a command, each with one blank before it; None if they have to be looked at each time."""
+        """The MetaForm for the `flags` of a command, each with one blank before it; None if they are not cached: MetaCommand must parse them."""
         forms = self._forms.get(command.name)
         if forms is None:
             return None
@@ -315,7 +315,7 @@ class MetaForms:
         return self._parse_form(command, flags, forms) if form is None else form
 
     def _parse_form(self, command: Command, flags: bytes, forms: dict[bytes, MetaForm]) -> MetaForm | None:
-        """As `form_for`, and the form is in `forms` from now on."""
+        """As `form_for`, for flags that are not in `forms`: adds them."""
         if len(flags) > MAX_FORM_SIZE or _OF_ONE_COMMAND.search(flags):
             return None
         words = flags.split(b" ")[1:]
@@ -335,11 +335,12 @@ META_FORMS = MetaForms()
 
 
 def join_words(*words: bytes) -> bytes:
+    """The command line with these words, CRLF included."""
     return b" ".join(words) + b"\r\n"
 
 
 def parse_meta_command(command: Command, words: list[bytes]) -> Request:
-    """The request for the `words` of an mg, md or ma; answered already if it is refused."""
+    """The request for the `words` of mg, md or ma; it already has a reply if the command is invalid."""
     name = command.name
     if len(words[1]) > limits.MAX_KEY:
         return local_reply(BAD_FLAG if name == b"ma" else BAD_FORMAT)
@@ -356,7 +357,7 @@ def parse_meta_command(command: Command, words: list[bytes]) -> Request:
 
 
 def parse_meta_debug(command: Command, words: list[bytes]) -> Request:
-    """The request for an me, which knows no flag but a b in the first place."""
+    """The request for the `words` of me, which has no flags except a b directly behind the key; as parse_meta_command."""
     word = words[1] if len(words) > 1 else b""
     if len(word) > limits.MAX_KEY:
         return local_reply(BAD_FORMAT)

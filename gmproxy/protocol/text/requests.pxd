@@ -30,7 +30,7 @@ cdef class TextParser(RequestParser):
     @cython.locals(stream=RecvBuffer, pos=Py_ssize_t, keys=KeyList)
     cdef Request _retrieve(self, Command command, Py_ssize_t start, Py_ssize_t name_end, Py_ssize_t stop)
     @cython.locals(stream=RecvBuffer, words=list, command=Command)
-    cdef Request _request(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t end)
+    cdef Request _parse_words(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t end)
     @cython.locals(request=Request)
     cdef Request _retrieve_many(self, Command command, keys, bytes prefix)
     @cython.locals(stream=RecvBuffer, key_end=Py_ssize_t, flags_end=Py_ssize_t, exptime_end=Py_ssize_t, flags=cython.longlong,

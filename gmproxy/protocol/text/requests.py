@@ -1,14 +1,13 @@
-"""The classic text protocol as a client speaks it: bytes in, requests out.
+"""The text protocol of clients: bytes in, requests out. Login by memcached's ASCII authentication is part of it, and so are meta commands, whose
+flags are in meta.py.
 
-The meta commands stand among the others; what is special about them is in meta.py.
+The rules are those of memcached's protocol.txt, and where it is not exact, those of memcached 1.6.45. This includes after which errors the data
+block is not discarded but parsed as commands, as memcached does if the line has no valid length. A number that memcached 1.6.18 accepts and 1.6.45
+refuses is accepted.
 
-The rules are those of memcached's protocol.txt where it is exact and of memcached 1.6.45 where it is not, down to which mistakes
-are answered before a data block is read: without a length nobody knows where it ends, and it is taken for commands, as memcached does.
-Where memcached 1.6.18 accepts a number that 1.6.45 refuses, it is accepted.
-
-What a server gets is not always what the client wrote: `noreply` is taken off, so that every request has an
-answer and a link is always in step, and odd numbers and blanks are written plainly, so that no server can find another message
-border in a line than this parser did.
+A server is not always sent the line of the client. `noreply` is removed, so that every request has a reply, and requests and replies on a connection
+cannot get out of step. Unusual numbers and blanks are written in the plain form, so that no server can see the end of a command elsewhere than
+this parser did.
 """
 
 from typing import Any
@@ -44,23 +43,28 @@ NOREPLY = b"noreply"
 HTTP = b"HTTP/"
 MAX_KEY = limits.MAX_KEY
 MAX_LENGTH = limits.MAX_ANNOUNCED_LENGTH
-#: Bytes of a line without its line feed. An unknown command in a shorter one is no command at all.
+#: Bytes, without the line feed: in a shorter line, memcached replies to an unknown command as to an incomplete one.
 SHORTEST_LINE = 3
 MAX_FLAGS = 2**32 - 1
 MAX_EXPTIME = 2**31 - 1
 
 
 class LineTooLong(ClientProtocolError):
-    """The client sends a line without an end. As memcached, we close the connection without an answer."""
+    """A command line is longer than its limit. The connection is closed without a reply, as in memcached."""
 
 
 class HttpRequest(ClientProtocolError):
-    """The client speaks HTTP: a browser that a web page has sent here, perhaps with commands in the body. As memcached, we close the
-    connection without an answer, before anything else is read."""
+    """The line is that of an HTTP request: a web page may have a browser send commands in its body. The connection is closed without a reply before
+    anything else is parsed, as in memcached."""
 
 
 class TextParser(RequestParser):
-    """The requests of one client (a RequestParser). Raises LineTooLong and HttpRequest. `users` is None once the client is known."""
+    """A RequestParser of the text protocol. Raises LineTooLong and HttpRequest. Once the client has logged in, `users` is None.
+
+    In its methods `pos`, `start`, `name_end`, `stop` and `end` are offsets in the stream. stream.pos is where the line begins, `start` is where the
+    name of the command begins, `name_end` the blank behind it, `stop` the end of the line without CRLF, and `end` its LF. A method that returns
+    `Request | None` returns None while the data block has not all arrived; then the line is parsed again when it has.
+    """
 
     __slots__ = ("stream", "max_item_size", "users", "skip", "reply_after_skip")
 
@@ -68,8 +72,8 @@ class TextParser(RequestParser):
         self.stream = RecvBuffer()
         self.max_item_size = max_item_size
         self.users = users
-        self.skip = 0  # bytes of a refused data block still to be thrown away
-        self.reply_after_skip: Request | None = None  # once they are gone
+        self.skip = 0  # bytes of a refused data block, CRLF included, that are still to be discarded
+        self.reply_after_skip: Request | None = None  # the request with the error line for it
 
     def is_authenticated(self) -> bool:
         return self.users is None
@@ -96,15 +100,16 @@ class TextParser(RequestParser):
             stop -= 1
         nul = stream.find_nul(start, stop)
         if nul >= 0:
-            stop = nul  # memcached reads the line as a C string
-        while start < stop and stream.byte_at(start) == 32:
+            stop = nul  # memcached parses the line as a C string
+        while start < stop and stream.byte_at(start) == 32:  # a blank; as a literal it is a C constant
             start += 1
         name_end = stream.word_end(start, stop)
         command = COMMANDS.get(stream.cut(start, name_end))
         if command is not None and command.returns_values and not command.is_write:
             stream.pos = end + 1
             return self._retrieve(command, start, name_end, stop)
-        if command is not None and command.has_data_block and start == stream.pos:
+        # The next two are for commands in the plain form, which clients use: a server can be sent the line as it is. No blanks precede the name.
+        if command is not None and command.ends_with_length and start == stream.pos:
             length = self._plain_length(name_end, stop)
             if length >= 0:
                 key = stream.cut(name_end + 1, stream.word_end(name_end + 1, stop))
@@ -113,11 +118,10 @@ class TextParser(RequestParser):
             form = self._plain_meta_form(command, name_end, stop)
             if form is not None:
                 return self._plain_meta(form, name_end, stop)
-        return self._request(start, stop, end)
+        return self._parse_words(start, stop, end)
 
     def _log_in(self) -> Request | None:
-        """The one command of a client that nobody knows yet: a set, of whatever key, with `USER PASSWORD` as its value. As
-        memcached -Y has it."""
+        """The only command of a client that has not logged in: a set of any key with `USER PASSWORD` as its value, as in memcached -Y."""
         stream = self.stream
         start = stream.pos
         end = stream.line_end(start)
@@ -151,14 +155,15 @@ class TextParser(RequestParser):
         return new_request(LOGIN, b"", STORED)
 
     def _check_unfinished(self, start: int) -> None:
+        """Raises LineTooLong if the incomplete line at `start` is longer than its limit."""
         size = self.stream.end - start
         if size > limits.MAX_UNFINISHED_LINE:
-            head = self.stream.cut(start, start + 104).lstrip(b" ")
+            head = self.stream.cut(start, start + 104).lstrip(b" ")  # as in memcached, at most 100 blanks may precede the name
             if size > limits.MAX_GET_LINE or not head.startswith((b"get ", b"gets ")):
                 raise LineTooLong
 
     def _retrieve(self, command: Command, start: int, name_end: int, stop: int) -> Request:
-        """get and gets, the most frequent and the longest commands: read without splitting the line first."""
+        """get or gets, the most frequent and the longest commands: the line is not split into words."""
         stream = self.stream
         pos = name_end + 1
         if 0 < stop - pos <= MAX_KEY and stream.word_end(pos, stop) == stop and stream.starts_with(stop, CRLF):
@@ -171,8 +176,8 @@ class TextParser(RequestParser):
         return self._retrieve_many(command, keys, command.prefix)
 
     def _plain_length(self, name_end: int, stop: int) -> int:
-        """The length of the data block if what follows the name is `key flags exptime bytes` written so plainly that the
-        server may get the line as it is; else -1."""
+        """The length of the data block, in bytes, if the name is followed by `key flags exptime bytes` in the plain form: single blanks, digits only,
+        CRLF. Such a line is sent to a server as it is. Otherwise -1."""
         stream = self.stream
         key_end = stream.word_end(name_end + 1, stop)
         flags_end = stream.word_end(key_end + 1, stop)
@@ -187,8 +192,8 @@ class TextParser(RequestParser):
         return length if length <= MAX_LENGTH else -1
 
     def _plain_meta_form(self, command: Command, name_end: int, stop: int) -> MetaForm | None:
-        """The MetaForm of a meta command if what follows the name is `key flags`, or `key bytes flags` for an ms, written so
-        plainly that the server may get it as it is; else None."""
+        """The MetaForm of a meta command if the name is followed by `key flags`, or by `key bytes flags` for ms, in the plain form and with flags for
+        which there is a MetaForm. Otherwise None."""
         stream = self.stream
         key_end = stream.word_end(name_end + 1, stop)
         if not (1 <= key_end - name_end - 1 <= MAX_KEY and stream.starts_with(stop, CRLF)):
@@ -201,7 +206,7 @@ class TextParser(RequestParser):
         return META_FORMS.form_for(command, stream.cut(flags_at, stop))
 
     def _plain_meta(self, form: MetaForm, name_end: int, stop: int) -> Request | None:
-        """The request for such a command, or None if its data block has not all arrived."""
+        """The request for the command whose MetaForm is `form`."""
         stream = self.stream
         start = stream.pos
         key_end = stream.word_end(name_end + 1, stop)
@@ -218,9 +223,8 @@ class TextParser(RequestParser):
             request.renderer = form.renderer(key)
         return request
 
-    def _request(self, start: int, stop: int, end: int) -> Request | None:
-        """The request whose command is data[start:stop], in a line that ends at `end`, or None if its data block has not all
-        arrived."""
+    def _parse_words(self, start: int, stop: int, end: int) -> Request | None:
+        """Any other command: the line is split into words, and the method for the kind of command parses these."""
         stream = self.stream
         words = stream.cut(start, stop).split(b" ")
         if b"" in words:
@@ -239,10 +243,11 @@ class TextParser(RequestParser):
         if command.kind == "meta_set":
             return self._meta_set(command, words, end + 1)
         stream.pos = end + 1
-        return getattr(self, "_" + command.kind)(command, words)
+        request: Request | None = getattr(self, "_" + command.kind)(command, words)
+        return request
 
     def _retrieve_many(self, command: Command, keys: KeyList, prefix: bytes) -> Request:
-        """A request for several keys; its `line` is only what stands before the keys: the router completes it."""
+        """A request for several keys. Its `line` is `prefix`, what is before the keys: routing completes it."""
         if not keys:
             return local_reply(BAD_FORMAT)
         request = new_request(command, keys[0], prefix)
@@ -263,8 +268,8 @@ class TextParser(RequestParser):
         return self._retrieve_many(command, KeyList(keys), prefix)
 
     def _store(self, command: Command, words: list[bytes], pos: int) -> Request | None:
-        """A storage command whose `words` are not all plain; its data block begins at `pos`. A mistake in it is answered after the block,
-        unless nobody knows how long that is."""
+        """A storage command that is not in the plain form; its data block begins at `pos`. The reply to an error follows the block, which is
+        discarded, unless its length is what is wrong."""
         length = c_number(words[4], 0, MAX_LENGTH) if len(words) > 4 else None
         if length is None:
             return self._refuse(BAD_FORMAT, False, pos)
@@ -273,20 +278,18 @@ class TextParser(RequestParser):
         flags = c_number(words[2], 0, 2**64 - 1)
         exptime = c_number(words[3], -(2**63), 2**63 - 1)
         cas: int | None = 0
-        if not command.has_data_block:  # it is a cas
+        if not command.ends_with_length:  # cas
             cas = c_number(words[5], 0, 2**64 - 1) if len(words) > 5 else None
         if flags is None or exptime is None or cas is None or len(key) > MAX_KEY:
             self._skip_block(length, pos, BAD_FORMAT, quiet)
             return self._skip_refused_block()
         line = b"%b %b %d %d %d" % (command.name, key, flags % 2**32, as_int32(exptime), length)
-        line += CRLF if command.has_data_block else b" %d\r\n" % cas
+        line += CRLF if command.ends_with_length else b" %d\r\n" % cas
         return self._with_block(command, key, line, length, quiet, pos)
 
     def _with_block(self, command: Command, key: bytes, line: bytes | None, length: int, quiet: bool, pos: int) -> Request | None:
-        """A storage command with the data block of `length` bytes at `pos`, or None while that has not all arrived.
-
-        `line` is how the server gets the command line; None: as it came, in one piece with the block.
-        """
+        """A storage command with a data block of `length` bytes at `pos`. `line`: the command line for the server; None: as it was received, so that
+        line and block are one piece."""
         if length > self.max_item_size:
             delete = new_request(DELETE, key, delete_line(key)) if command.name == b"set" else None
             return self._refuse_large(delete, quiet, length, pos)
@@ -305,15 +308,15 @@ class TextParser(RequestParser):
         return request
 
     def _refuse(self, error: bytes, quiet: bool, pos: int) -> Request:
-        """Answer `error` and go on reading at `pos`. A client that said noreply gets no reply, as from memcached."""
+        """Reply the line `error`, or nothing if `quiet` (noreply, as in memcached), and continue to parse at `pos`."""
         self.stream.pos = pos
         request = local_reply(error)
         request.quiet = quiet
         return request
 
     def _refuse_large(self, delete: Request | None, quiet: bool, length: int, pos: int) -> Request | None:
-        """The data block is too large. For a set, memcached also drops the old value, as the request `delete` does: the client
-        must not go on reading what it wanted to replace."""
+        """A data block that is too large. After a set, the request `delete` deletes the old item, as memcached does: otherwise the client
+        would continue to read the value that it wanted to replace."""
         self._skip_block(length, pos, TOO_LARGE, quiet)
         if delete is None:
             return self._skip_refused_block()
@@ -321,19 +324,20 @@ class TextParser(RequestParser):
         return delete
 
     def _skip_block(self, length: int, pos: int, error: bytes, quiet: bool) -> None:
-        """Throw the data block of `length` bytes at `pos` away as it comes, and answer the error after it."""
+        """Begin to discard the data block of `length` bytes at `pos`, after which the reply is `error`."""
         self.stream.pos = pos
         self.skip = length + 2
         self.reply_after_skip = local_reply(error)
         self.reply_after_skip.quiet = quiet
 
     def _skip_refused_block(self) -> Request | None:
+        """Discard what has arrived of the data block. Returns `reply_after_skip` once that is all."""
         self.stream.need = 0
         self.skip -= self.stream.discard(self.skip)
         return self.reply_after_skip if self.skip == 0 else None
 
     def _meta_set(self, command: Command, words: list[bytes], pos: int) -> Request | None:
-        """An ms; its data block begins at `pos`. A mistake in it is answered after the block, unless nobody knows how long that is."""
+        """An ms that is not in the plain form, or has no MetaForm; otherwise as _store."""
         length = c_number(words[2], 0, MAX_LENGTH) if len(words) > 2 else None
         if length is None:
             return self._refuse(BAD_FORMAT, False, pos)
@@ -352,7 +356,7 @@ class TextParser(RequestParser):
         request = self._with_block(parsed.command(command), parsed.key, line, length, False, pos)
         if request is None:
             return None
-        if request.command is None and not parsed.is_known:  # a bad block; the flags are judged before it
+        if request.command is None and not parsed.is_known:  # a bad data block: memcached checks the flags before it
             return local_reply(INVALID_FLAG)
         request.renderer = parsed.renderer()
         return request
@@ -364,29 +368,29 @@ class TextParser(RequestParser):
         return parse_meta_debug(command, words)
 
     def _meta_noop(self, command: Command, words: list[bytes]) -> Request:
-        """Every answer before it leaves before it, the quiet ones' too."""
+        """The reply to mn. The session sends it after those to all earlier requests."""
         return local_reply(b"MN\r\n")
 
     def _count(self, command: Command, words: list[bytes]) -> Request:
-        """The server judges the number, but must not take it for noreply: it would not answer, and the link be out of step."""
+        """The server checks the number, but it must not be `noreply`: the server would not reply, and get out of step."""
         return self._line_about_key(command, words, words[2], BAD_DELTA if words[2] == NOREPLY else None)
 
     def _touch(self, command: Command, words: list[bytes]) -> Request:
-        """The number is judged here: an ejected server's keys may get a shorter life (routing/stand_in.py), which is computed from it."""
+        """The exptime is checked here, since routing may have to shorten it while a server is ejected (routing/stand_in.py)."""
         exptime = c_number(words[2], -(2**63), 2**63 - 1)
         if exptime is None:
             return self._line_about_key(command, words, b"", BAD_EXPTIME)
         return self._line_about_key(command, words, b"%d" % as_int32(exptime), None)
 
     def _delete(self, command: Command, words: list[bytes]) -> Request:
-        """No server may take the key for noreply: it would not answer, and the link be out of step (internal_commands.delete_line). A time to wait is
-        refused, as by memcached 1.6.18, whose answer libmemcached's own tests expect; 1.6.45 ignores it and deletes at once."""
+        """A key `noreply` is followed by 0, or the server would not reply, and get out of step (internal_commands.delete_line). A time is
+        refused, as in memcached 1.6.18, whose reply the tests of libmemcached expect; 1.6.45 ignores it."""
         if words[2:] not in ([], [b"0"], [NOREPLY], [b"0", NOREPLY]):
             return self._refuse(BAD_DELETE, words[-1] == NOREPLY, self.stream.pos)
         return self._line_about_key(command, words, b"0" if words[1] == NOREPLY else None, None)
 
     def _line_about_key(self, command: Command, words: list[bytes], number: bytes | None, error: bytes | None) -> Request:
-        """A command of one line about a key and perhaps a `number`, unless there is an `error` in it. Further words mean nothing."""
+        """A command of one line with a key and, if it is not None, a `number`; or the reply `error`, if it is not None. Further words are ignored."""
         quiet = words[-1] == NOREPLY
         if len(words[1]) > MAX_KEY:
             error = BAD_FORMAT
@@ -409,9 +413,9 @@ class TextParser(RequestParser):
         return request
 
     def _verbosity(self, command: Command, words: list[bytes]) -> Request:
-        """Accepted and ignored: what a proxy logs is not for its clients to say."""
-        known = c_number(words[1], 0, 2**32 - 1) is not None
-        return self._refuse(OK if known else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
+        """Accepted and ignored: clients do not decide what gmproxy logs."""
+        is_number = c_number(words[1], 0, 2**32 - 1) is not None
+        return self._refuse(OK if is_number else BAD_FORMAT, words[-1] == NOREPLY, self.stream.pos)
 
     def _lru_crawler(self, command: Command, words: list[bytes]) -> Request:
         if words[-1] == NOREPLY:
@@ -419,6 +423,7 @@ class TextParser(RequestParser):
         return self._admin(command, words)
 
     def _admin(self, command: Command, words: list[bytes]) -> Request:
+        """A command to which gmproxy itself replies: `keys` are the words behind its name."""
         request = new_request(command, b"", b"")
         request.keys = words[1:]
         return request

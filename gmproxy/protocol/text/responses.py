@@ -87,7 +87,8 @@ class TextReplyParser(ReplyParser):
     `out_of_step` is set by error lines that refuse a storage command, except SERVER_ERROR, before which memcached reads and discards the data block.
 
     In its methods `pos`, `start`, `at`, `stop` and `after` are offsets in the stream, as is `header.end`. The first `_saved` bytes of a long reply to
-    a get are not in the stream any more: so offset `x` of the stream is offset `x - stream.pos + _saved` of the reply.
+    a get are not in the stream any more: so offset `x` of the stream is offset `x - stream.pos + _saved` of the reply. The key of a VALUE block
+    that begins at `pos` is at `pos + 6`.
     """
 
     __slots__ = ("stream", "values_found", "out_of_step", "_header", "_pieces", "_saved", "_skip")
@@ -147,6 +148,8 @@ class TextReplyParser(ReplyParser):
         elif command.kind != "count" or PADDED_COUNT.fullmatch(line) is None:
             raise BackendError(PROTOCOL, f"unexpected reply to {command.name.decode()}: {line[:60]!r}")
 
+    # -- replies to get, gets, gat and gats
+
     def _parse_values(self, request: Request) -> bytes | None:
         """The reply to a get: VALUE blocks and END, or an error line. `pos` is behind the blocks that are complete."""
         stream = self.stream
@@ -195,33 +198,28 @@ class TextReplyParser(ReplyParser):
             request.has_value_offsets = reply is not REPLY_TOO_LARGE
         return reply
 
-    # -- data blocks that are too large
-
-    def _begin_to_skip(self, after: int, length: int) -> bytes | None:
-        """Discard the reply so far, and the data block of `length` bytes that ends, with its CRLF, at offset `after`, as it arrives. No memory
-        is allocated for it: a broken server can announce any length."""
-        self._pieces.clear()
-        self._saved += after - self.stream.pos
-        self._skip = length + 2
-        self.stream.pos = after - self._skip
-        self._skip_block()
-        return None
-
-    def _skip_block(self) -> bool:
-        """Discard what has arrived of the data block. Returns True once it is complete. Raises BackendError if no CRLF follows it."""
+    def _check_key(self, request: Request, start: int, stop: int) -> None:
+        """Raises BackendError unless the key from `start` to before `stop` is the key of `request`, or one of its keys behind the last one that
+        was returned: a server returns values in the order requested, so any other value belongs to another request."""
         stream = self.stream
-        stream.need = 0
-        self._skip -= stream.discard(self._skip - len(CRLF))
-        if self._skip > len(CRLF):
-            return False
-        if stream.end - stream.pos < len(CRLF):
-            stream.need = len(CRLF)
-            return False
-        if not stream.starts_with(stream.pos, CRLF):
-            raise BackendError(PROTOCOL, "value that is not followed by CRLF")
-        self._skip = 0
-        stream.pos += len(CRLF)
-        return True
+        if request.keys is None:
+            if self.values_found or not stream.equals(start, stop, request.key):
+                raise BackendError(PROTOCOL, f"value of key {stream.cut(start, stop)!r}, expected key {request.key!r}")
+            self.values_found = 1
+        elif not request.keys.match_next(stream, start, stop):
+            raise BackendError(PROTOCOL, f"value of key {stream.cut(start, stop)!r}, which was not requested")
+
+    def _save_values(self, pos: int, need: int) -> bytes | None:
+        """The reply is not complete: move its VALUE blocks before `pos` to `_pieces`, so that they are not parsed again, and wait for `need` bytes
+        from `pos` on (0: for any). Returns None."""
+        stream = self.stream
+        if pos > stream.pos:
+            self._pieces.append(stream.cut(stream.pos, pos))
+            self._saved += pos - stream.pos
+            if self._saved > limits.MAX_REPLY:
+                self._pieces.clear()
+        stream.require(pos, need)
+        return None
 
     def _join_pieces(self, last: bytes) -> bytes:
         """The reply that ends with `last`, or the error line in its place if it is too large."""
@@ -231,6 +229,20 @@ class TextReplyParser(ReplyParser):
         self._pieces = []
         self._saved = 0
         return reply
+
+    def _parse_error_line(self, request: Request, pos: int, after: int) -> bytes:
+        """The error line from `pos` to before `after`. It replaces all values of the reply, as in memcached."""
+        line = self.stream.cut(pos, after)
+        if not is_error_line(line):
+            raise BackendError(PROTOCOL, f"unexpected reply to {request.command.name.decode()}: {line[:60]!r}")
+        self.stream.pos = after
+        request.has_value_offsets = False
+        self._pieces = []
+        self._saved = 0
+        self.values_found = 0
+        return line
+
+    # -- replies to meta commands
 
     def _parse_meta(self, request: Request) -> bytes | None:
         """The reply to a meta command: VA <length> <flags> and the data, or one line."""
@@ -280,7 +292,7 @@ class TextReplyParser(ReplyParser):
         stream = self.stream
         if code == b"ME":
             return stream.byte_at(at) == BLANK and self._is_key(request, at + 1, stream.word_end(at + 1, stop))
-        requested = letters_of(request.line, len(request.key) + 3)
+        requested = letters_of(request.line, len(request.key) + 3)  # behind the key, or within it if it is in base64
         excluded = ON_REQUEST & ~requested
         if requested & ~KNOWN_EFFECT:
             excluded = 0
@@ -345,37 +357,30 @@ class TextReplyParser(ReplyParser):
         line = self.stream.cut(self.stream.pos, min(after, self.stream.pos + 60))
         return BackendError(PROTOCOL, f"unexpected reply to {request.line[:60]!r}: {line!r}")
 
-    def _check_key(self, request: Request, start: int, stop: int) -> None:
-        """Raises BackendError unless the key from `start` to before `stop` is the key of `request`, or one of its keys behind the last one that
-        was returned: a server returns values in the order requested, so any other value belongs to another request."""
-        stream = self.stream
-        if request.keys is None:
-            if self.values_found or not stream.equals(start, stop, request.key):
-                raise BackendError(PROTOCOL, f"value of key {stream.cut(start, stop)!r}, expected key {request.key!r}")
-            self.values_found = 1
-        elif not request.keys.match_next(stream, start, stop):
-            raise BackendError(PROTOCOL, f"value of key {stream.cut(start, stop)!r}, which was not requested")
+    # -- data blocks that are too large
 
-    def _save_values(self, pos: int, need: int) -> bytes | None:
-        """The reply is not complete: move its VALUE blocks before `pos` to `_pieces`, so that they are not parsed again, and wait for `need` bytes
-        from `pos` on (0: for any). Returns None."""
-        stream = self.stream
-        if pos > stream.pos:
-            self._pieces.append(stream.cut(stream.pos, pos))
-            self._saved += pos - stream.pos
-            if self._saved > limits.MAX_REPLY:
-                self._pieces.clear()
-        stream.require(pos, need)
+    def _begin_to_skip(self, after: int, length: int) -> bytes | None:
+        """Discard the reply so far, and the data block of `length` bytes that ends, with its CRLF, at offset `after`, as it arrives. No memory
+        is allocated for it: a broken server can announce any length."""
+        self._pieces.clear()
+        self._saved += after - self.stream.pos
+        self._skip = length + 2
+        self.stream.pos = after - self._skip
+        self._skip_block()
         return None
 
-    def _parse_error_line(self, request: Request, pos: int, after: int) -> bytes:
-        """The error line from `pos` to before `after`. It replaces all values of the reply, as in memcached."""
-        line = self.stream.cut(pos, after)
-        if not is_error_line(line):
-            raise BackendError(PROTOCOL, f"unexpected reply to {request.command.name.decode()}: {line[:60]!r}")
-        self.stream.pos = after
-        request.has_value_offsets = False
-        self._pieces = []
-        self._saved = 0
-        self.values_found = 0
-        return line
+    def _skip_block(self) -> bool:
+        """Discard what has arrived of the data block. Returns True once it is complete. Raises BackendError if no CRLF follows it."""
+        stream = self.stream
+        stream.need = 0
+        self._skip -= stream.discard(self._skip - len(CRLF))
+        if self._skip > len(CRLF):
+            return False
+        if stream.end - stream.pos < len(CRLF):
+            stream.need = len(CRLF)
+            return False
+        if not stream.starts_with(stream.pos, CRLF):
+            raise BackendError(PROTOCOL, "value that is not followed by CRLF")
+        self._skip = 0
+        stream.pos += len(CRLF)
+        return True
