@@ -52,6 +52,7 @@ TESTED_ELSEWHERE = {
     "monitoring.prometheus": "admin/test_admin.py admin/test_ecosystem.py",
     "monitoring.twemproxy_stats": "takeover/test_twemproxy.py",
     "placement.builder": "placement/test_placement_options.py placement/test_placement_vectors.py",
+    "placement.digests": "unit/placement/test_hashes.py placement",
     "placement.distributions": "placement",
     "placement.hashes_utf16": "unit/placement/test_hashes.py",
     "placement.labels": "placement",

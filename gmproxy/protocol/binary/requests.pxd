@@ -24,7 +24,7 @@ cdef class BinaryParser(RequestParser):
     cpdef bint is_authenticated(self) except -1
     cpdef bint is_between_messages(self) except -1
     @cython.locals(stream=RecvBuffer, start=Py_ssize_t, header=PacketHeader, key_length=Py_ssize_t, extras_length=Py_ssize_t,
-                   body_length=Py_ssize_t, operation=Operation, renderer=PacketRenderer, rest=Py_ssize_t, key_start=Py_ssize_t,
+                   body_length=Py_ssize_t, operation=Operation, renderer=PacketRenderer, value_length=Py_ssize_t, key_start=Py_ssize_t,
                    after=Py_ssize_t, key=bytes, extras=bytes)
     cpdef Request next_request(self)
     cdef Request _refuse_body(self, PacketRenderer renderer, int status, Py_ssize_t length)

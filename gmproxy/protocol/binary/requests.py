@@ -110,8 +110,9 @@ class BinaryParser(RequestParser):
         body_length = header.body_length
         operation = OPERATIONS.get(header.opcode, UNKNOWN)
         renderer = new_renderer(operation, header.opcode, header.opaque)
-        rest = body_length - key_length - extras_length
-        if rest < 0:
+        value_length = body_length - key_length - extras_length
+        # The order of the checks is that of memcached 1.6.18: it decides the status of the reply. operation.has_key is None if a key is optional.
+        if value_length < 0:
             raise BadPacket(renderer.error_packet(UNKNOWN_COMMAND))
         if self.users is not None and not self._is_authenticated and operation.kind not in OPEN_TO_ALL:
             raise BadPacket(renderer.error_packet(REFUSED))
@@ -119,12 +120,12 @@ class BinaryParser(RequestParser):
             raise BadPacket(renderer.error_packet(INVALID))
         if operation is UNKNOWN or (self.users is None and operation.kind in LOGIN_KINDS):
             return self._refuse_body(renderer, UNKNOWN_COMMAND, body_length)
-        if extras_length not in operation.extras or operation.has_key is (key_length == 0) or (rest and not operation.has_value):
+        if extras_length not in operation.extras or operation.has_key is (key_length == 0) or (value_length and not operation.has_value):
             raise BadPacket(renderer.error_packet(INVALID))
-        if operation.kind == "login" and rest > limits.MAX_LOGIN:
+        if operation.kind == "login" and value_length > limits.MAX_LOGIN:
             return self._refuse_body(renderer, INVALID, body_length)
         key_start = start + HEADER_SIZE + extras_length
-        if rest > self.max_item_size:
+        if value_length > self.max_item_size:
             if stream.end < key_start + key_length:
                 stream.need = HEADER_SIZE + extras_length + key_length
                 return None

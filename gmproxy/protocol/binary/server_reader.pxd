@@ -16,8 +16,8 @@ cdef class BinaryReplyParser(ReplyParser):
 
     @cython.locals(pending=PendingReply, encoded=bytes)
     cpdef bytes encode(self, Request request)
-    @cython.locals(stream=RecvBuffer, pending=PendingReply, header=PacketHeader, start=Py_ssize_t, index=Py_ssize_t, body=Py_ssize_t,
-                   value=Py_ssize_t, after=Py_ssize_t, reply=bytes)
+    @cython.locals(stream=RecvBuffer, pending=PendingReply, header=PacketHeader, start=Py_ssize_t, index=Py_ssize_t, body_start=Py_ssize_t,
+                   value_start=Py_ssize_t, after=Py_ssize_t, reply=bytes)
     cpdef bytes parse_reply(self, Request request)
     @cython.locals(reply=bytes)
     cdef bytes _on_packet(self, PendingReply pending, Py_ssize_t index, int status, object cas, object flags, bytes value)

@@ -65,7 +65,7 @@ class BinaryReplyParser(ReplyParser):
         while stream.has_news():
             pending = self._pending[0]
             start = stream.pos
-            if self._skip:
+            if self._skip:  # the rest of a packet that is too large
                 self._skip -= stream.discard(self._skip)
                 if self._skip:
                     return None
@@ -75,8 +75,8 @@ class BinaryReplyParser(ReplyParser):
                 continue
             if stream.byte_at(start) != RESPONSE:
                 raise self._not_a_packet()
-            body = start + HEADER_SIZE
-            if body > stream.end:
+            body_start = start + HEADER_SIZE
+            if body_start > stream.end:
                 stream.need = HEADER_SIZE
                 return None
             header = self._header
@@ -84,10 +84,10 @@ class BinaryReplyParser(ReplyParser):
             index = (header.opaque - pending.first) % OPAQUES
             if index >= pending.count:
                 raise BackendError(PROTOCOL, f"reply with an unexpected opaque: {header.opaque}")
-            value = body + header.extras_length + header.key_length
-            after = body + header.body_length
-            if value > after:
-                raise BackendError(PROTOCOL, f"bad packet header: {stream.cut(start, body)!r}")
+            value_start = body_start + header.extras_length + header.key_length
+            after = body_start + header.body_length
+            if value_start > after:
+                raise BackendError(PROTOCOL, f"bad packet header: {stream.cut(start, body_start)!r}")
             if after > stream.end and header.body_length > limits.MAX_REPLY:
                 stream.need = 0
                 self._reply_has_begun = True
@@ -99,8 +99,8 @@ class BinaryReplyParser(ReplyParser):
                 stream.need = HEADER_SIZE + header.body_length
                 return None
             stream.pos = after
-            flags = NUMBER.unpack(stream.cut(body, body + NUMBER.size))[0] if header.extras_length >= NUMBER.size else 0
-            reply = self._on_packet(pending, index, header.status, header.cas, flags, stream.cut(value, after))
+            flags = NUMBER.unpack(stream.cut(body_start, body_start + NUMBER.size))[0] if header.extras_length >= NUMBER.size else 0
+            reply = self._on_packet(pending, index, header.status, header.cas, flags, stream.cut(value_start, after))
             if reply is not None:
                 return reply
         return None
