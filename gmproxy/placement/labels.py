@@ -76,7 +76,7 @@ LABELS = {
     "slash": ("/host:port (libmemcached's KETAMA_SPY)", _slash),
     "zero": ("host, a zero byte, port (Cache::Memcached::Fast)", _zero),
     "spymemcached": ("address:port, or name/address:port for a host name", _spymemcached),
-    "spymemcached-short": ("as short, with the host name to which the address resolves", _spymemcached_short),
+    "spymemcached-short": ("as short, with the host name that has the address in `hosts`", _spymemcached_short),
 }
 
 

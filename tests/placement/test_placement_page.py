@@ -10,11 +10,19 @@ from gmproxy.config import configuration
 from gmproxy.config.settings import SETTINGS as ALL_SETTINGS
 from gmproxy.config.settings import option_name
 from gmproxy.placement.builder import DISTRIBUTIONS, SETTINGS
+from gmproxy.placement.labels import LABELS
 from gmproxy.placement.profiles import PROFILES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
-PROGRAMS = PAGE.partition("\n## Programs\n")[2].partition("\n## ")[0]
-ROWS = [line.split("|")[1:-1] for line in PROGRAMS.splitlines() if line.startswith("| ")][1:]
+
+
+def rows(section):
+    """The cells of each row, without the head, of the table under the heading `section`."""
+    [text] = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    return [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")][2:]
+
+
+ROWS = rows("Programs")
 CHOICES = [choice for _, options, _ in ROWS for choice in re.findall(r"`([^`]+)`", options)]
 
 #: What a word in capitals stands for.
@@ -28,6 +36,10 @@ def test_it_can_be_chosen(choice):
     servers = ["-s", "10.0.0.1:11211", "-s", "cache1:11211:2", *known]
     [config], _ = configuration.parse([*servers, *words], {})
     assert len(config.server) == 2
+
+
+def test_every_label_format_is_there():
+    assert [label.strip(" `") for label, _ in rows("Labels")] == list(LABELS)
 
 
 def test_every_profile_is_there():

@@ -169,6 +169,7 @@ class MetaCommand:
         self._parse_flags(flags)
         if self.error is None:
             self._validate()
+        # In memcached 1.6.45, these two take precedence over other errors.
         if self.malformed:
             self.error = BAD_FORMAT
         elif self.error is not None and not self.is_known:
@@ -241,7 +242,7 @@ class MetaCommand:
             self.error = LINE_TOO_LONG
 
     def command(self, command: Command) -> Command:
-        """The Command that `command`, the one with this name, is with these flags."""
+        """The variant of `command`, the Command with this name, for these flags."""
         if command.is_read:
             if self.may_recache:
                 return META_WIN_AND_TOUCH if self.touches else META_WIN
@@ -275,7 +276,7 @@ class MetaForm:
     """The flags of a command, parsed once for all commands that have the same: parsing took most of the time of a meta command (the benchmark's curve
     of protocols).
 
-    command     the Command that it is with these flags
+    command     the variant of the Command for these flags
     is_store    True for ms
     is_unchanged  True: the server is sent the flags as the client wrote them
     end         the end of the line that the server is sent: each flag with a blank before it, then CRLF
