@@ -95,7 +95,7 @@ def write_pid_file(path: str, predecessor: int | None = None, number: int | None
     try:
         with safe_files.parent(path) as (directory, name):
             other = _number_in(directory, name, path)
-            if other is not None and other not in (number, predecessor) and _is_gmproxy(other):
+            if other is not None and other not in (number, predecessor) and _is_gmproxy_process(other):
                 raise StartError(f"pid file {path}: process {other} is running")
             step = "write"
             _write_number(directory, name, number)
@@ -137,7 +137,7 @@ def remove_pid_file(path: str, number: int | None = None) -> None:
             os.unlink(name, dir_fd=directory)
 
 
-def _is_gmproxy(pid: int) -> bool:
+def _is_gmproxy_process(pid: int) -> bool:
     """True if there is a process `pid` and it is gmproxy. After a crash or a reboot the pid may be that of another program."""
     try:
         os.kill(pid, 0)
