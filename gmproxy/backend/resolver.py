@@ -79,7 +79,7 @@ class Names:
         if address := _literal(host, port):
             return [address]
         name = self._name(host)
-        if not self._is_fresh(name) and not self._failed_lately(name):
+        if not self._is_fresh(name) and not self._lookup_failed_lately(name):
             self._wait_for_lookup(host, name, deadline)
         if not self._is_usable(name):
             raise _local_error(name.error)
@@ -106,7 +106,7 @@ class Names:
     def _is_usable(self, name: _Name) -> bool:
         return bool(name.addresses) and self._now() - name.known_at < LAST_KNOWN_FOR
 
-    def _failed_lately(self, name: _Name) -> bool:
+    def _lookup_failed_lately(self, name: _Name) -> bool:
         return self._now() - name.failed_at < RETRY_AFTER
 
     def _wait_for_lookup(self, host: str, name: _Name, deadline: Deadline) -> None:

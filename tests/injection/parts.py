@@ -308,8 +308,10 @@ def draining(stage: Stage) -> None:
 def losing_a_worker(stage: Stage) -> None:
     """One of several workers is killed."""
     workers = stage.order("pids")["workers"]
+    started = stage.proxy.log().count(" INFO serving ")
     os.kill(workers[0], signal.SIGKILL)
     eventually(lambda: len(set(stage.order("pids")["workers"]) - {workers[0]}) == len(workers), within=HUNG_AFTER)
+    eventually(lambda: stage.proxy.log().count(" INFO serving ") > started, within=HUNG_AFTER, what="the new worker serves")
 
 
 #: In the order in which a point looks for one that reaches it.
