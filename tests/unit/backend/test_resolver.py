@@ -7,6 +7,7 @@ import threading
 import gevent
 import pytest
 from support.clock import ManualClock
+from support.loop import wait_until
 
 from gmproxy.backend import resolver as module
 from gmproxy.backend.resolver import FRESH_FOR, LAST_KNOWN_FOR, MAX_LOOKUPS, RETRY_AFTER, Names
@@ -131,6 +132,7 @@ def test_names_that_hang_take_a_bounded_number_of_threads(names, resolver):
     asking = [gevent.spawn(trouble, names, f"cache{number}", 0.05) for number in range(3 * MAX_LOOKUPS)]
     gevent.joinall(asking, PATIENCE)
     assert {each.value for each in asking} == {(CONNECTING, "name: the name service does not reply")}
+    wait_until(lambda: len(resolver.asked) >= MAX_LOOKUPS, "the last of the threads")
     assert len(resolver.asked) == MAX_LOOKUPS
     assert threading.active_count() - before <= MAX_LOOKUPS
     assert names.addresses("127.0.0.1", PORT, Deadline(0))
