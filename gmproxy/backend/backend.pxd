@@ -22,9 +22,9 @@ cdef class Backend(MissedWrites):
     cdef readonly BackendCounters counters
     cdef long long _max_backlog
     cdef Py_ssize_t _connection_count
-    cdef bint _failed_lately
+    cdef bint _has_failed
     cdef str _last_reason
-    cdef bint _is_gmproxy
+    cdef bint _is_proxy
     cdef object _loop
     cdef long long _unreported
     cdef double _report_at

@@ -51,7 +51,7 @@ class Backend(MissedWrites):
 
     __slots__ = ("server", "options", "observer", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
                  "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "_connection_count",
-                 "_max_backlog", "_failed_lately", "_last_reason", "_is_gmproxy", "_loop", "_unreported", "_report_at")  # fmt: skip
+                 "_max_backlog", "_has_failed", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")  # fmt: skip
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Backend(MissedWrites):
         self.bytes_received = 0
         self.counters = BackendCounters()
         self._max_backlog = MAX_BACKLOG + options.max_item_size
-        self._failed_lately = False  # the next reply is reported to `health`
+        self._has_failed = False  # the next reply is reported to `health`
         self._last_reason = EJECTED  # of the latest failure
-        self._is_gmproxy = False  # True for a backup that is known to be one
+        self._is_proxy = False  # True for a backup that is known to be one
         self._unreported = 0  # requests of _log_local_failure since its last log line
         self._report_at = 0.0
         self._loop = gevent.get_hub().loop
@@ -120,9 +120,9 @@ class Backend(MissedWrites):
         """`request.reply` has arrived, with `found` values. Returns the session that waits for no further reply, or None. Loop callback only."""
         counters = self.counters
         counters.count_reply(request.command)
-        if self._failed_lately:
+        if self._has_failed:
             self.health.succeeded()
-            self._failed_lately = False
+            self._has_failed = False
         if request.command.is_read:
             asked = 1 if request.keys is None else len(request.keys)
             counters.keys_asked += asked
@@ -190,8 +190,8 @@ class Backend(MissedWrites):
             # The requests that wait for it fail after `timeout`, by then with the reason why it was not connected.
             timeout = min(options.connect_timeout, options.timeout)
             sock = connect.connect(self.server, timeout, options.tcpkeepalive, options.server_auth_file, connection.protocol)
-            if self.is_backup and introduce_proxy(sock, options) and not self._is_gmproxy:
-                self._is_gmproxy = True
+            if self.is_backup and introduce_proxy(sock, options) and not self._is_proxy:
+                self._is_proxy = True
                 self.log.warning("backup is a gmproxy, which passes no copies on to its own backups server=%s", self.label)
             if connection.closed:
                 sock.close()
@@ -226,7 +226,7 @@ class Backend(MissedWrites):
         if not fault:
             self._log_local_failure(reason, detail, lost)
             return
-        self._failed_lately = True
+        self._has_failed = True
         self._last_reason = reason
         now = monotonic()
         if reason == PROTOCOL:  # perhaps a client's request caused it: only a probe decides
@@ -269,7 +269,7 @@ class Backend(MissedWrites):
 
     def recovery_failed(self, reason: str) -> None:
         """The pending invalidations could not be made. Loop callback only."""
-        self._failed_lately = True
+        self._has_failed = True
         if self.health.failed(monotonic()):
             self.on_ejected(reason)
 
@@ -280,7 +280,7 @@ class Backend(MissedWrites):
 
     def on_restored(self) -> None:
         """`health` has restored the server."""
-        self._failed_lately = False
+        self._has_failed = False
         self._notify_observer()
 
     def follow_options(self, backed: bool) -> None:
