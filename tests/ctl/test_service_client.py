@@ -113,11 +113,8 @@ def test_a_socket_that_was_left_behind(gmproxyctl, tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_no_permission(gmproxyctl, tmp_path):
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory == tmp_path or directory.name.startswith("pytest-"):  # never /tmp itself, whose mode is everybody's
-            directory.chmod(directory.stat().st_mode | 0o011)
-    path = tmp_path / "control"
+def test_no_permission(gmproxyctl, shared_directory):
+    path = shared_directory / "control"
     with control_socket.listen(str(path), (-1, -1)):
         os.setegid(NOBODY)
         os.seteuid(NOBODY)

@@ -1,4 +1,4 @@
-"""Which tests may be skipped where nothing is to be left out: with GMPROXY_SKIPS=listed any other skip is a failure.
+"""Which tests may be skipped where nothing is to be left out: with GMPROXY_TEST_SKIPS=listed any other skip is a failure.
 
 A test that needs a program or a library skips itself with a reason. On a developer's machine that is a convenience; in continuous integration
 it would hide that a test has never run. conftest.py passes each report through `fail_unless_listed`.
@@ -22,7 +22,7 @@ LISTED = {
     r"^another user cannot read this Python": "it may be installed in a home directory, as pyenv does",
 }
 
-_STRICT = os.environ.get("GMPROXY_SKIPS") == "listed"
+_STRICT = os.environ.get("GMPROXY_TEST_SKIPS") == "listed"
 _LISTED = re.compile("|".join(LISTED))
 
 
