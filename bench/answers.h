@@ -1,4 +1,4 @@
-/* What the server sends: heads and data blocks, told apart, checked and counted.
+/* What the server sends: heads and data blocks, separated, checked and counted.
  *
  *     take_answers -> head_length, take_head of the protocol -> value_begins -> take_data -> answered
  *
@@ -27,7 +27,7 @@ static void answered_with_error(struct load *load, struct client *c, const char 
     answered(load, c, received_at);
 }
 
-/* Of a get, as far as it was answered, those keys that did not come. */
+/* Counts the keys of a get that the reply did not contain. */
 static void count_misses(struct load *load, const struct client *c)
 {
     if (c->values_seen < load->options.keys_per_get)
@@ -36,7 +36,7 @@ static void count_misses(struct load *load, const struct client *c)
 
 /* ---- values ---- */
 
-/* The key of a value must be one that the request asked for and that has not come yet. */
+/* The key of a value must be one of the request that has not been received yet. */
 static bool expects_key(const struct load *load, struct client *c, unsigned key)
 {
     const struct keyspace *k = &load->keyspace;
@@ -50,7 +50,7 @@ static bool expects_key(const struct load *load, struct client *c, unsigned key)
     return true;
 }
 
-/* A head has announced a value of so many bytes for `key`; `as_expected` is what its protocol found in it to check. */
+/* A head announces a value of `bytes` bytes for `key`; `as_expected`: the other fields of the head are correct. */
 static void value_begins(struct load *load, struct client *c, size_t bytes, unsigned key, bool as_expected,
                          const char *head, size_t length)
 {
@@ -64,7 +64,7 @@ static void value_begins(struct load *load, struct client *c, size_t bytes, unsi
     }
 }
 
-/* A piece of a data block, with what ends it. */
+/* A part of a data block, including the bytes that end it. */
 static void take_data(struct load *load, struct client *c, const char *piece, size_t length, uint64_t received_at)
 {
     if (!c->data_unchecked) {
@@ -178,7 +178,7 @@ static void take_meta_line(struct load *load, struct client *c, const char *line
 
 enum { BINARY_FOUND = 0, BINARY_NOT_FOUND = 1 };
 
-/* The extras stand between the header and the value, and count as a part of the head. */
+/* The extras are between the header and the value. They are counted as part of the head. */
 static size_t binary_head_length(const char *at, size_t available)
 {
     if (available < BINARY_HEADER)
@@ -219,7 +219,7 @@ static void take_binary_head(struct load *load, struct client *c, const char *he
 /* ---- all ---- */
 
 static const struct {
-    size_t (*head_length)(const char *at, size_t available); /* 0 if it has not all come yet */
+    size_t (*head_length)(const char *at, size_t available); /* 0 if it is incomplete */
     void (*take_head)(struct load *load, struct client *c, const char *head, size_t length, uint64_t received_at);
 } READERS[PROTOCOLS] = {
     [TEXT] = {line_length, take_text_line},

@@ -1,4 +1,4 @@
-"""The options that all commands of the bench share, and how such a command begins and ends."""
+"""The options that all commands of the bench share, and how such a command starts and ends."""
 
 import argparse
 import shlex
@@ -48,7 +48,7 @@ def table_of_rows() -> str:
 
 
 def names_of(table: dict) -> Callable[[str], list[str]]:
-    """For an option whose value is A,B: names that `table` has."""
+    """The parser of an option whose value is A,B: names that `table` contains."""
 
     def parse_names(names: str) -> list[str]:
         unknown = [name for name in names.split(",") if name not in table]
@@ -67,7 +67,7 @@ def positive(text: str) -> int:
 
 
 def run_to_the_end(command: Callable[[], None]) -> None:
-    """Run `command`. However it ends, its child processes are ended, too."""
+    """Run `command`. Its child processes are ended however it ends."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     raise_file_limit()
     try:

@@ -1,4 +1,4 @@
-/* Opening the connections, and the one way in which everything that cannot go on ends. */
+/* Opens the connections, and ends the program on an error that it cannot recover from. */
 #ifndef CONNECT_H
 #define CONNECT_H
 
@@ -27,11 +27,11 @@ _Noreturn __attribute__((format(printf, 1, 2))) static inline void broken(const 
     exit(EXIT_BROKEN);
 }
 
-/* The server, and what the connections to it begin with. */
+/* The server, and the settings of new connections to it. */
 struct target {
     struct sockaddr_storage address;
     socklen_t length;
-    time_t patience; /* a full backlog makes connect wait; this bounds it. Later sends never block anyway. */
+    time_t patience; /* a full backlog makes connect wait; this limits the wait. Later sends never block. */
     unsigned connections;
 };
 
@@ -57,8 +57,8 @@ static inline struct target find_target(const struct options *o)
     return target;
 }
 
-/* A connection that was closed occupies its pair of addresses for a minute. So connections to the loopback begin at many
- * addresses of it in turn: there are 28,000 ports each. */
+/* A closed connection occupies its pair of addresses for a minute. So connections to the loopback start from many
+ * addresses of it in turn: each has 28,000 ports. */
 static inline void bind_to_next_loopback(struct target *target, int fd)
 {
     const struct sockaddr_in *to = (const struct sockaddr_in *)&target->address;
@@ -90,7 +90,7 @@ static inline int connect_client(struct target *target)
     return fd;
 }
 
-/* As many files as the system lets us have, without a look at how many are needed. */
+/* Raises the open files limit to the maximum, whatever number is needed. */
 static inline void raise_file_limit(void)
 {
     struct rlimit files;

@@ -32,7 +32,7 @@ bench:
 
 @dataclass(frozen=True)
 class Contender:
-    """A proxy and its command line; the places to fill in are those of `command`, and {arguments}."""
+    """A proxy and its command line. `command` lists the fields that are filled in, and {arguments}."""
 
     name: str
     template: str
@@ -79,13 +79,13 @@ class Nutcracker(Contender):
         conf.write_text(
             NUTCRACKER_POOL.format(listen=listen, distribution=self.distribution) + "".join(f"   - {server}:1\n" for server in servers)
         )
-        # Its stats port cannot be switched off, and its default pid file and log are those of the system's nutcracker.
+        # its stats port cannot be disabled, and its default pid file and log are those of the system's nutcracker
         own = f"-a 127.0.0.1 -s {free_port()} -p {directory}/nutcracker.pid -o {directory}/nutcracker.out"
         return ["nutcracker", "-c", str(conf), *own.split()]
 
 
 class Watched(Contender):
-    """gmproxy with all monitoring: metrics scraped each second, and requests sampled for hot keys without a pause."""
+    """gmproxy with all monitoring: metrics are scraped each second, and requests are sampled for hot keys without a pause."""
 
     def __init__(self, gmproxy: Contender) -> None:
         super().__init__(f"{gmproxy.name}-watched", gmproxy.template, gmproxy.arguments)
@@ -139,7 +139,7 @@ def ask(path: str, question: bytes) -> bytes:
 
 
 def memcached_command(port: int) -> list[str]:
-    # Room enough that nothing is ever evicted: a miss then means a fault.
+    # enough memory that no item is evicted: a miss then is a fault
     command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "256", "-t", "2"]
     return [*command, "-u", "nobody"] if os.getuid() == 0 else command
 

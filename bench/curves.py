@@ -1,6 +1,6 @@
-"""What an operation costs as the work grows: the definitions of the curves.
+"""What an operation costs as a parameter of the workload grows: the definitions of the curves.
 
-nutcracker is measured, too, wherever it supports the workload.
+nutcracker is measured too, wherever it supports the workload.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ class Curve:
     preload: str = ""  # options of loadgen, if fewer keys are stored than requested
     keys_per_operation: Callable[[int], int] | None = None  # if the cost is that of a key instead of an operation
     percent: bool = False  # x is a share, from 0 to 100; else x grows by factors
-    log_cost: bool = False  # the cost has a logarithmic axis, too
+    log_cost: bool = False  # the axis of the cost is logarithmic too
 
     @property
     def unit(self) -> str:
@@ -70,7 +70,7 @@ GETS_AND_SETS = "--gets-per-set 10 --value-size 100"
 
 
 def sets_of(percent: int) -> str:
-    """Options for this percentage of sets among the requests; the load generator has a number of gets to one set."""
+    """Options for this percentage of sets among the requests. The load generator takes the number of gets per set."""
     return "--get-only" if percent == 0 else f"--gets-per-set {100 // percent - 1}"
 
 

@@ -1,4 +1,4 @@
-"""The resident memory a proxy keeps for each client that is connected, has done one get, and has been idle since."""
+"""The resident memory that a proxy uses for each client that is connected, has sent one get, and has been idle since."""
 
 import socket
 import time
@@ -10,8 +10,8 @@ from rows import IdleRow
 
 SERVERS = 2
 PATIENCE_SECONDS = 10  # for each reply
-SETTLE_SECONDS = 1  # for the proxy to release what the last get needed
-FIRST_CLIENTS = 50  # before the count: what a proxy loads or allocates once is not memory per client
+SETTLE_SECONDS = 1  # for the proxy to release the memory that the last get needed
+FIRST_CLIENTS = 50  # before the measurement: what a proxy loads or allocates once is not memory per client
 
 VALUE = b"x" * 100
 SET = b"set bench-idle 0 0 %d\r\n%s\r\n" % (len(VALUE), VALUE)
@@ -20,7 +20,7 @@ FOUND = b"VALUE bench-idle 0 %d\r\n%s\r\nEND\r\n" % (len(VALUE), VALUE)
 
 
 def measure_idle(row: IdleRow, contender: Contender) -> dict:
-    """One sample, of a proxy of its own: memory of earlier clients would be used again."""
+    """One sample, with a new proxy: one that had clients before would reuse their memory."""
     with running([contender], SERVERS) as stage:
         (proxy,) = stage.proxies
         with ExitStack() as stack:
@@ -38,7 +38,7 @@ def measure_idle(row: IdleRow, contender: Contender) -> dict:
 
 
 def serve(proxy: Server, count: int, together: bool, stack: ExitStack) -> None:
-    """This number of clients get their value, and stay connected as long as `stack`."""
+    """`count` clients each send a get and read the reply. They stay connected until `stack` is closed."""
     clients = []
     for _ in range(count):
         client = connect(proxy, stack)

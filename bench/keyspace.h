@@ -1,8 +1,8 @@
 /* Every byte a client may send or be sent, built once before the clock starts.
  *
- * The keys, as a get names them, have one fixed width and lie one behind the other, so what a get of N neighbouring keys
- * asks for is one slice of `names` and costs one memcpy. The first `keys_per_get` keys are repeated at the end, so that a
- * slice may begin at any key. A value repeats its own key, spelt backwards: so its first KEY_DIGITS bytes tell already if it
+ * The keys, as a get contains them, have a fixed width and follow each other, so what a get of N neighbouring keys
+ * requests is one slice of `names` and costs one memcpy. The first `keys_per_get` keys are repeated at the end, so that a
+ * slice may begin at any key. A value repeats its own key in reverse: so its first KEY_DIGITS bytes already show if it
  * belongs to another one.
  */
 #ifndef KEYSPACE_H
@@ -23,12 +23,12 @@ struct keyspace {
     const struct wording *wording;
     unsigned keys;
     unsigned first;     /* the number in the name of key 0 */
-    char *names;        /* every key as a get names it, all of the same length */
+    char *names;        /* every key as in a get, all of the same length */
     size_t name_length;
     char *sets;         /* one whole set request per key, all of the same length */
     size_t set_length;
     size_t value_start; /* of the value inside its set request */
-    size_t data_length; /* of the value with what ends it */
+    size_t data_length; /* of the value and the bytes that end it */
 };
 
 static inline const char *keyspace_name(const struct keyspace *k, unsigned key)
@@ -51,13 +51,13 @@ static inline const char *keyspace_data(const struct keyspace *k, unsigned key)
     return keyspace_set(k, key) + k->value_start;
 }
 
-/* Of a get of so many keys. */
+/* Of a get of `keys` keys. */
 static inline size_t keyspace_get_length(const struct keyspace *k, size_t keys)
 {
     return strlen(k->wording->get_start) + keys * k->name_length + strlen(k->wording->get_end);
 }
 
-/* The number of the key that `text` spells, or `keys` when it is none of ours. */
+/* The number of the key that `text` contains, or `keys` if it is not a key of this keyspace. */
 static inline unsigned keyspace_find(const struct keyspace *k, const char *text, size_t length)
 {
     if (length != KEY_LENGTH || memcmp(text, KEY_PREFIX, KEY_PREFIX_LENGTH) != 0)
@@ -77,7 +77,7 @@ static inline void spell_key(char key[KEY_LENGTH + 1], unsigned number)
     snprintf(key, KEY_LENGTH + 1, KEY_PREFIX "%0*u", KEY_DIGITS, number);
 }
 
-/* False when there is not the memory for it. wording, keys and first are given. */
+/* False if there is not enough memory. wording, keys and first must be set. */
 static inline int keyspace_build(struct keyspace *k, unsigned keys_per_get, size_t value_size)
 {
     const struct wording *w = k->wording;

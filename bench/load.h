@@ -1,4 +1,4 @@
-/* What the load generator knows while it runs: its clients, the phase it is in, and its counts. */
+/* The state of the load generator while it runs: its clients, the current phase, and the counters. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -10,14 +10,14 @@
 #include "options.h"
 
 enum {
-    HEAD_MAX_LENGTH = 2048,   /* a VALUE line has less than 300 bytes; what is left is for talkative error lines */
-    INPUT_SIZE = 256 * 1024,  /* what one recv may bring: a multi-get of 100 keys or a few large values */
+    HEAD_MAX_LENGTH = 2048,   /* a VALUE line has less than 300 bytes; the rest is for long error lines */
+    INPUT_SIZE = 256 * 1024,  /* what one recv may return: a multi-get of 100 keys or a few large values */
 };
 #define SECOND UINT64_C(1000000000)
 
 struct request {
     bool is_set;
-    unsigned first_key; /* a get asks for this key and its keys_per_get - 1 neighbours */
+    unsigned first_key; /* a get requests this key and its keys_per_get - 1 neighbours */
 };
 
 struct client {
@@ -28,20 +28,20 @@ struct client {
     char *output;
     size_t output_length, output_done;
 
-    /* Where the answer to batch[answered] stands: in a head (data_left == 0) or in the data block of data_key. */
+    /* The position in the reply to batch[answered]: in a head (data_left == 0) or in the data block of data_key. */
     size_t data_left;
     unsigned data_key;
-    bool data_unchecked; /* nobody asked, it is known to be wrong already, or it is the text of an error */
-    bool data_is_last;   /* the answer ends with it */
+    bool data_unchecked; /* it was not requested, is already counted as wrong, or is the text of an error */
+    bool data_is_last;   /* the reply ends with it */
     unsigned values_seen;
-    uint64_t *seen; /* bitmap over the keys of one get: an answer may bring each key once */
+    uint64_t *seen; /* bitmap over the keys of one get: a reply may contain each key once */
     char partial[HEAD_MAX_LENGTH];
     size_t partial_length;
 
     uint64_t sent_at, progress_at;
 };
 
-/* A stretch of the run with its own counts: preload, warm-up or the counted part. */
+/* A part of the run with its own counters: preload, warm-up or the counted part. */
 struct phase {
     const char *name;
     bool sets_in_order; /* preload: key number = operation number */
@@ -59,7 +59,7 @@ struct load {
     struct client *clients;
     int epoll;
     uint64_t random_state, errors;
-    char input[HEAD_MAX_LENGTH + INPUT_SIZE]; /* a partial head is put in front of what recv brings */
+    char input[HEAD_MAX_LENGTH + INPUT_SIZE]; /* a partial head is put in front of what recv returns */
 };
 
 static inline uint64_t now(void)

@@ -1,4 +1,4 @@
-"""Runs of the load generator against one proxy, with the CPU of the proxy around exactly the counted operations."""
+"""Runs of the load generator against one proxy, with the CPU time that the proxy uses for exactly the counted operations."""
 
 import json
 import os
@@ -16,7 +16,7 @@ MAX_SECONDS = 60  # of a counted run: a very slow proxy is measured over fewer o
 
 
 class Run:
-    """One load generator, connected and warm, which waits for `go`. `what` says in errors which run it is."""
+    """One load generator, connected and warmed up, which waits for `go`. `what` names the run in error messages."""
 
     def __init__(self, generator: subprocess.Popen, proxy: Server, what: str):
         self._generator = generator
@@ -29,7 +29,7 @@ class Run:
         self._open_gate()
 
     def result(self) -> dict:
-        """Waits for the end. The sample: what the load generator says, and the CPU of the proxy and of the generator."""
+        """Waits for the end. Returns the sample: the output of the load generator, and the CPU time of the proxy and of the generator."""
         sample = json.loads(self._read_line())
         after = self._proxy.cpu()
         self._open_gate()
@@ -54,7 +54,7 @@ class Run:
 
 
 class LoadGenerator:
-    """`load` are always the options that make a row what it is, `options` those of the one run."""
+    """`load` are the options that define the row, `options` those of this run only."""
 
     def __init__(self, directory: Path):
         self._program = directory / "loadgen"
@@ -68,7 +68,7 @@ class LoadGenerator:
         self._whole_run(load, proxy, "--preload --ops 0")
 
     def check(self, load: str, proxy: Server) -> None:
-        """Reads what another proxy has stored: whoever maps a key to another server finds nothing there."""
+        """Reads the items that another proxy has stored: a proxy that maps a key to another server gets a miss."""
         sample = self._whole_run(load, proxy, f"--get-only --ops {CHECKED_OPS}")
         if sample["misses"]:
             raise BenchError(
@@ -77,7 +77,7 @@ class LoadGenerator:
             )
 
     def measure(self, load: str, proxy: Server, options: str, may_miss: bool = False) -> dict:
-        """One sample. A miss is a fault, unless the load is made to have some."""
+        """One sample. A miss is a fault, unless the load is defined to have misses."""
         sample = self._whole_run(load, proxy, options)
         if sample["misses"] and not may_miss:
             raise BenchError(f"{sample['misses']} gets missed through {proxy.name}: {load}")

@@ -4,14 +4,14 @@
  *                     ^                                 server
  *     histogram <- answered <- take_answers -------- recv
  *
- * A client sends a batch of --pipeline requests, reads until all of them are answered, then sends the next batch, as a
- * client library with a pipeline does. So a server always meets the same batches, however it groups its answers.
- * With --reconnect each batch has a connection of its own, as from a PHP page.
+ * A client sends a batch of --pipeline requests, reads until it has all replies, then sends the next batch, as a
+ * client library with a pipeline does. So a server always receives the same batches, however it groups its replies.
+ * With --reconnect each batch uses a new connection, as a PHP page does.
  * The latency of a request runs from just before its batch is sent, or its connection is opened, to the recv that
- * completes its answer.
+ * completes its reply.
  *
- * It must be much cheaper than what it measures: one recv and one send per readiness, requests copied from prebuilt
- * bytes, answers parsed where they were received. It must never hang: connecting, every wait of every client and the
+ * It must cost much less than what it measures: one recv and one send per readiness event, requests copied from prebuilt
+ * bytes, replies parsed where they were received. It must never hang: connecting, every wait of every client and the
  * whole phase have deadlines; all end with a message and EXIT_BROKEN.
  */
 #define _GNU_SOURCE
@@ -22,7 +22,7 @@
 
 enum {
     EVENTS_PER_WAIT = 256,
-    CHECK_MILLISECONDS = 250, /* how often deadlines are looked at when nothing else happens */
+    CHECK_MILLISECONDS = 250, /* how often deadlines are checked when nothing else happens */
     PREPARATION_SECONDS = 60, /* for the preload, and for the warm-up */
 };
 
@@ -53,7 +53,7 @@ static void append_next_request(struct load *load, struct client *c)
     if (phase->sets_in_order) {
         *request = (struct request){true, (unsigned)turn};
     } else {
-        /* The set ends its cycle, so gets_per_set = 0 makes every request a set. */
+        /* A cycle ends with the set, so with gets_per_set = 0 every request is a set. */
         request->is_set = !o->get_only && turn % (o->gets_per_set + 1) == o->gets_per_set;
         request->first_key = random_key(load);
     }
@@ -98,7 +98,7 @@ static void open_connection(struct load *load, struct client *c)
         broken("epoll_ctl: %s", strerror(errno));
 }
 
-/* Sends the next batch; sends nothing, and so lets the client rest, once the phase has issued its quota. */
+/* Sends the next batch. Sends nothing once the phase has issued its quota: the client is then idle. */
 static void start_batch(struct load *load, struct client *c)
 {
     c->sent = c->answered = 0;
@@ -185,7 +185,7 @@ static void run_phase(struct load *load, struct phase *phase)
         }
         uint64_t time = now();
         if (time >= phase->deadline)
-            phase->quota = phase->issued; /* time is up: only what is under way is still waited for */
+            phase->quota = phase->issued; /* the time is over: only wait for the replies to requests in flight */
         if (time >= next_check) {
             check_stalls(load, time);
             next_check = time + CHECK_MILLISECONDS * (SECOND / 1000);
@@ -245,7 +245,7 @@ int main(int argc, char **argv)
 
     load.options = parse_options(argc, argv);
     const struct options *o = &load.options;
-    load.random_state = (o->seed + 1) * UINT64_C(0x9E3779B97F4A7C15); /* small seeds far apart, and never 0 */
+    load.random_state = (o->seed + 1) * UINT64_C(0x9E3779B97F4A7C15); /* spreads small seeds, and is never 0 */
     load.keyspace.wording = &WORDINGS[o->protocol];
     load.keyspace.keys = (unsigned)o->keys;
     load.keyspace.first = (unsigned)o->first_key;

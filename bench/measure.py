@@ -1,4 +1,4 @@
-"""The rounds: which proxies are up, and in which order they are measured."""
+"""The rounds: which proxies run at the same time, and in which order they are measured."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ class Bench:
         self.syscalls: dict[Row, dict[str, dict[str, float]]] = {}  # row -> contender -> name -> calls per operation
 
     def measure(self, rows: list[AnyRow]) -> dict[AnyRow, Samples]:
-        """Rows that need the same processes are measured one after the other; the results stand in the order of `rows`."""
+        """Rows that need the same processes are measured one after the other. The results are in the order of `rows`."""
         results = {}
         for needs in dict.fromkeys(row.needs for row in rows):
             alike = [row for row in rows if row.needs == needs]
@@ -70,7 +70,7 @@ class Bench:
         return self._rounds(row, stage.proxies, lambda proxy, seed: measure_mixed(row, proxy, self._generator, seed))
 
     def _rounds(self, row: AnyRow, contenders: list, measure_one: Callable[[Any, int], dict]) -> Samples:
-        """The samples of each, in rounds A B A B: whatever else the machine does then falls on all of them."""
+        """The samples of each contender, in rounds A B A B: other load on the machine then affects all of them."""
         samples: Samples = {contender.name: [] for contender in contenders}
         runs = self._arguments.runs
         for number in range(1, runs + 1):

@@ -1,5 +1,5 @@
-"""The rounds of a curve: each line of the plot at one x, then at the next, and all of that several times: what slows the machine for a
-while affects one run of each point, and the median ignores it.
+"""The rounds of a curve: each line of the plot at one x, then at the next, and all of that several times. Other load on the machine for
+some time then affects one run of each point, and the median ignores it.
 
 Each run takes a second, and all processes run on one core, so no point includes the cost of waking another core.
 """
@@ -37,7 +37,7 @@ def measure_curve(curve: Curve, arguments: Namespace, generator: LoadGenerator) 
 
 @contextmanager
 def proxies_of(curve: Curve, arguments: Namespace, servers: int) -> Iterator[dict[str, Server]]:
-    """By name, those that the curve compares, with this number of servers and a backup for each. gmproxy is always among them."""
+    """The contenders that the curve compares, by name, with this number of servers and a backup for each. gmproxy is always among them."""
     nutcracker, gmproxy = arguments.contenders[:2]
     wanted = dict.fromkeys([GMPROXY, *(series.proxy for series in curve.series)])
     contenders = [

@@ -1,4 +1,4 @@
-"""The effect of a client that fetches large values without a pause on the small gets of others through the same proxy."""
+"""The effect of a client that reads large values without a pause on the small gets of other clients of the same proxy."""
 
 import time
 
@@ -6,7 +6,7 @@ from load import LoadGenerator
 from processes import Server
 from rows import MixedRow
 
-HEAD_START_SECONDS = 1  # the large gets begin before the small ones, and end after them, by this time
+HEAD_START_SECONDS = 1  # seconds by which the large gets start before the small ones and end after them
 WARMUP = 1000
 
 
@@ -18,7 +18,7 @@ def prepare_mixed(row: MixedRow, proxies: list[Server], generator: LoadGenerator
 
 
 def measure_mixed(row: MixedRow, proxy: Server, generator: LoadGenerator, seed: int) -> dict:
-    """One sample: first the small gets alone, then the same beside the large ones."""
+    """One sample: first the small gets alone, then the same gets beside the large ones."""
     small_options = f"--seconds {row.seconds} --warmup {WARMUP} --seed {seed}"
     large_options = f"--seconds {row.seconds + 2 * HEAD_START_SECONDS} --seed {seed}"
     alone = generator.measure(row.small, proxy, small_options)

@@ -12,15 +12,15 @@
 #include "keyspace.h"
 
 enum {
-    EXIT_ERRORS = 1, /* measured, but some answers were errors or wrong */
+    EXIT_ERRORS = 1, /* measured, but some replies were errors or wrong */
     EXIT_USAGE = 2,
-    EXIT_BROKEN = 3, /* no connection, a closed one, a stall, a stream out of step: nothing was measured */
+    EXIT_BROKEN = 3, /* no connection, a closed one, a timeout, a reply to no request: nothing was measured */
 };
 
 enum {
     MAX_CLIENTS = 5000,
     MAX_PIPELINE = 1024,
-    MAX_KEYS_PER_GET = 1024, /* bounds the bitmap each client keeps of the keys it has seen */
+    MAX_KEYS_PER_GET = 1024, /* limits the size of the bitmap of received keys that each client keeps */
     MAX_KEYS = 10000000,     /* fits KEY_DIGITS */
 };
 #define MAX_VALUES_IN_MEMORY ((uint64_t)1 << 30)

@@ -1,4 +1,4 @@
-"""docs/performance/README.md: the tables and the plots, from what was measured."""
+"""docs/performance/README.md: the tables and the plots, made from the results."""
 
 from statistics import median
 
@@ -51,7 +51,7 @@ All processes run on one core. The line is the median of the runs; the band reac
 
 
 def page(results: Results) -> str:
-    """The whole page. What has not been measured is left out."""
+    """The whole page. What has not been measured is omitted."""
     parts = [HEAD, machine(results.machine)]
     samples = results.samples()
     for kind, text in ((Row, ROWS_TEXT), (MixedRow, MIXED_TEXT), (IdleRow, IDLE_TEXT)):
@@ -90,7 +90,7 @@ def cost(runs: list[float]) -> str:
 
 
 def ratio(ours: list[float], theirs: list[float]) -> str:
-    """Taken in each round, as in report.py."""
+    """The ratio is taken in each round, as in report.py."""
     return cost([one / other for one, other in zip(ours, theirs)])
 
 

@@ -1,4 +1,4 @@
-"""One SVG for each curve: the median of the runs, and behind it the band from the cheapest to the dearest run."""
+"""One SVG for each curve: the median of the runs, and behind it the band from the lowest to the highest run."""
 
 from pathlib import Path
 from statistics import median
@@ -11,13 +11,13 @@ from matplotlib import pyplot  # noqa: E402  (after the choice of what it draws 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402
 
 SIZE = (7.6, 4.2)  # inches
-COLOURS = ("#0072b2", "#d55e00", "#009e73")  # told apart by the colour-blind, too
+COLOURS = ("#0072b2", "#d55e00", "#009e73")  # distinguishable by colour-blind readers too
 MARKERS = ("o", "s", "^")
 NUTCRACKER_STYLE = {"color": "#6b6b6b", "marker": "D", "linestyle": "--"}
 
 STYLE = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "gmproxy",  # the same samples make the same file
+    "svg.fonttype": "none",  # text is stored as text
+    "svg.hashsalt": "gmproxy",  # the same samples give the same file
     "font.family": "sans-serif",
     "font.size": 11,
     "axes.titlesize": 12.5,
@@ -26,7 +26,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#dddddd",
-    # A card of its own, so that it can be read on a light page and on a dark one.
+    # a background of its own, so that it can be read on a light page and on a dark one
     "figure.facecolor": "#ffffff",
     "savefig.facecolor": "#ffffff",
 }
@@ -53,7 +53,7 @@ def draw(curve: Curve, points: list[dict], path: Path) -> None:
 
 
 def set_scales(curve: Curve, axes, xs: list[int]) -> None:
-    """A share is drawn as it is, what grows by factors on a logarithmic axis; each point has its tick."""
+    """A percentage has a linear axis, an x that grows by factors a logarithmic one. Each point has its tick."""
     if curve.percent:
         axes.set_ylim(bottom=0)
         axes.set_xticks(xs)

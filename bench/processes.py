@@ -1,4 +1,4 @@
-"""Processes of the bench: started, measured with all their threads and children, and always ended."""
+"""The processes of the bench: started, measured with all their threads and children, and always ended."""
 
 import os
 import random
@@ -9,13 +9,13 @@ import subprocess
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent  # children run here: `python -m gmproxy` is the one of this tree
+ROOT = Path(__file__).resolve().parent.parent  # children run here: `python -m gmproxy` is that of this tree
 START_SECONDS = 10  # a proxy that needs longer for the reply to its first get is broken, not slow
 STOP_SECONDS = 5  # for requests in flight, before SIGKILL
 LOG_LINES_SHOWN = 15
 
-# Below the ports the kernel gives to outgoing connections (32768 and up), so that none of the many connections of the
-# bench can sit on a port that a child is about to listen on. Each is offered once.
+# Below the ports that the kernel gives to outgoing connections (32768 and up), so that no connection of the bench occupies
+# a port on which a child is about to listen. Each is used once.
 _ports = iter(random.sample(range(20_000, 32_000), 12_000))
 
 
@@ -24,14 +24,14 @@ Address = int | Path
 
 
 class BenchError(Exception):
-    """The measurement cannot continue; the text is the reason, for the user at the terminal."""
+    """The measurement cannot continue. The text is the reason, for the user at the terminal."""
 
 
 class Server:
-    """A child process that listens on the loopback, or a unix socket.
+    """A child process that listens on the loopback, or on a unix socket.
 
-    It gets a session of its own: a Ctrl-C at the terminal reaches the bench alone, which then ends its children itself,
-    and a killpg finds every worker the child may have forked.
+    It has its own session: a Ctrl-C at the terminal reaches only the bench, which then ends its children itself,
+    and killpg reaches every worker that the child has forked.
     """
 
     def __init__(self, name: str, command: list[str], address: Address, directory: Path):
@@ -48,11 +48,11 @@ class Server:
 
     @property
     def target(self) -> list[str]:
-        """As an option of loadgen."""
+        """The address as an option of loadgen."""
         return ["--unix", str(self.address)] if isinstance(self.address, Path) else ["--port", str(self.address)]
 
     def connect(self, timeout: float) -> socket.socket:
-        """A client's connection. Raises OSError."""
+        """Returns a client's connection. Raises OSError."""
         if not isinstance(self.address, Path):
             return socket.create_connection(("127.0.0.1", self.address), timeout)
         sock = socket.socket(socket.AF_UNIX)
@@ -82,7 +82,7 @@ class Server:
             time.sleep(0.05)
 
     def pids(self) -> list[int]:
-        """Its own and those of its descendants."""
+        """The pids of the process and of its descendants."""
         return family(self._process.pid)
 
     def cpu(self) -> dict[int, int]:
@@ -90,7 +90,7 @@ class Server:
         return {pid: cpu_nanoseconds(pid) for pid in self.pids()}
 
     def resident(self) -> int:
-        """Bytes of memory now, of the process and of all its descendants. What they share is divided among them."""
+        """Bytes of memory used now by the process and all its descendants. Shared memory is divided among them."""
         return sum(proportional_set_size(pid) for pid in self.pids())
 
     def run_on(self, cores: set[int]) -> None:
@@ -110,7 +110,7 @@ class Server:
         except subprocess.TimeoutExpired:
             pass
         try:
-            os.killpg(self._process.pid, signal.SIGKILL)  # what did not end, and workers left behind
+            os.killpg(self._process.pid, signal.SIGKILL)  # processes that did not end, and workers that are left
         except ProcessLookupError:
             pass
         self._process.wait()
@@ -121,9 +121,9 @@ class Server:
 
 
 def cpu_nanoseconds(pid: int) -> int:
-    """From the CPU clock the kernel keeps for each process, found by the number clock_getcpuclockid(3) would give.
+    """From the CPU clock that the kernel keeps for each process, found by the number that clock_getcpuclockid(3) gives.
 
-    It is as fine as schedstat, and unlike a sum over /proc/PID/task it keeps the time of threads that have ended.
+    It is as precise as schedstat, and unlike a sum over /proc/PID/task it includes the time of threads that have ended.
     """
     return time.clock_gettime_ns(~pid << 3 | 2)
 
@@ -147,7 +147,7 @@ def family(pid: int) -> list[int]:
             try:
                 stat = (entry / "stat").read_text()
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended while we looked
+                continue  # it ended meanwhile
             parent = int(stat.rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(entry.name))
     found = [pid]
@@ -176,6 +176,6 @@ def free_port() -> int:
 
 
 def raise_file_limit() -> None:
-    """As far as allowed; children inherit it."""
+    """Raise the open files limit to the maximum. Children inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

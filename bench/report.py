@@ -24,10 +24,10 @@ Figures = dict[str, Spread]
 
 
 def summary(samples: Samples) -> dict[str, Figures]:
-    """Of one row: contender -> figure -> median, min and max over the runs; FIGURE_ratio is that to the reference.
+    """Of one row: contender -> figure -> median, min and max over the runs. FIGURE_ratio is the ratio to the reference.
 
-    A ratio is taken inside each round, between runs that stood next to each other, so that what slows the machine for a
-    while slows both sides of it.
+    A ratio is taken inside each round, between runs that followed each other. Other load on the machine for some time
+    then affects both sides of it.
     """
     reference = next(iter(samples.values()))
 
@@ -55,11 +55,11 @@ HEADLINES = {
 class Column(NamedTuple):
     heading: str
     text: Callable[[Figures], str]
-    published: bool = True  # in docs/performance, too; a figure that means little without its neighbours is left out there
+    published: bool = True  # in docs/performance too; a figure that is misleading without its neighbours is omitted there
 
 
 def number(figure: str, form: str) -> Callable[[Figures], str]:
-    """The median; empty where there is none, as with the ratio of the reference."""
+    """The median. Empty where there is none, as for the ratio of the reference."""
     return lambda figures: form.format(figures[figure].median) if figure in figures else ""
 
 
@@ -132,14 +132,14 @@ def verdict(target: Target, figures: Figures) -> str:
     return f"{FIGURE_NAMES[target.figure]} {target.sign} {target.bound:g}: {word}"
 
 
-#: The calls that move data and wait for it, by their purpose; all others are named.
+#: The calls that transfer data and wait for it, by their purpose; all others are listed by name.
 SYSCALL_COLUMNS = {
     "receive": ("recvfrom", "recvmsg", "read", "readv"),
     "send": ("sendto", "sendmsg", "write", "writev"),
     "epoll_wait": ("epoll_wait", "epoll_pwait"),
     "epoll_ctl": ("epoll_ctl",),
 }
-LEAST_SHOWN = 0.01  # per operation; rarer calls are in the sum alone
+LEAST_SHOWN = 0.01  # per operation; less frequent calls are only in the sum
 
 
 def syscall_table(syscalls: dict[Row, dict[str, dict[str, float]]]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The results in a file: every sample, so that tables and plots can be made again without measuring."""
+"""The results in a file: every sample, so that tables and plots can be made again without a new measurement."""
 
 import json
 import os
@@ -44,7 +44,7 @@ class Results:
         return {row: self.rows[name]["syscalls"] for name, row in ROWS.items() if self.rows.get(name, {}).get("syscalls")}
 
     def points(self) -> dict[Curve, list[dict]]:
-        """Of each curve that was measured; an error if curves.py has changed since."""
+        """The points of each curve that was measured. An error if curves.py has changed since."""
         points = {curve: self.curves[name] for name, curve in CURVES.items() if name in self.curves}
         for curve, of_curve in points.items():
             expected = [(x, [series.name for series in curve.series]) for x in curve.xs]
@@ -58,7 +58,7 @@ class Results:
 
 
 def describe_machine() -> dict[str, str]:
-    """In general words: what the figures depend on."""
+    """What the figures depend on, without names of hosts or users."""
     model = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cores": str(os.cpu_count()),
@@ -72,7 +72,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def version_of(program: str) -> str:
-    """The version that `program -V` prints, on either stream."""
+    """The version that `program -V` prints, on stdout or stderr."""
     if not shutil.which(program):
         return "none"
     said = subprocess.run([program, "-V"], capture_output=True, text=True)

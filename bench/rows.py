@@ -1,9 +1,9 @@
 """The workloads: one row of the tables each, with its target.
 
-`ops` is chosen so that twemproxy burns about a second of CPU in a counted run on a small virtual machine.
+`ops` is chosen so that twemproxy uses about a second of CPU time in a counted run on a small virtual machine.
 
 `one_core` puts everything on one core. It is for loads that leave cores idle: there, waking a sleeping virtual core
-costs more CPU time than proxying a request, and whether that happens depends on the scheduler, in each run anew.
+costs more CPU time than proxying a request, and the scheduler decides in each run whether that happens.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Target:
-    """What gmproxy's `figure` (of report.summary; the median over the runs) should be. A missed target is reported, and is no error."""
+    """What gmproxy's `figure` (of report.summary; the median over the runs) should be. A missed target is reported; it is not an error."""
 
     figure: str
     sign: str  # "<=" or ">="
@@ -27,7 +27,7 @@ def cpu_ratio(bound: float) -> tuple[Target]:
 
 
 class Needs(NamedTuple):
-    """The processes that a row needs: rows with the same needs are measured with the same processes."""
+    """The processes that a row needs. Rows with the same needs are measured with the same processes."""
 
     servers: int = 2
     workers: int = 1  # of gmproxy
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class IdleRow:
-    """Clients that did one get each and then nothing: the memory that the proxy keeps for them."""
+    """Clients that sent one get each and then are idle: the memory that the proxy uses for them."""
 
     name: str
     sentence: str
@@ -59,12 +59,12 @@ class IdleRow:
     targets: tuple[Target, ...]
     needs: None = None  # new processes for each run
     together: bool = False  # all gets are in flight at the same time, else one after the other
-    silent_seconds: int = 20  # before the memory is measured: gmproxy hibernates clients that are idle for ten
+    silent_seconds: int = 20  # before the memory is measured: gmproxy hibernates clients that are idle for ten seconds
 
 
 @dataclass(frozen=True)
 class MixedRow:
-    """Small gets alone, then beside a client that fetches large values without a pause: the growth of their latency."""
+    """Small gets alone, then beside a client that reads large values without a pause: the increase of their latency."""
 
     name: str
     sentence: str

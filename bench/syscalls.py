@@ -1,4 +1,4 @@
-"""System calls of a proxy per operation, counted by strace in a run of its own: it slows the proxy, but the calls stay those of the row."""
+"""System calls of a proxy per operation, counted by strace in a separate run: strace slows the proxy, but does not change its calls."""
 
 import signal
 import subprocess
@@ -17,7 +17,7 @@ SEED = 1
 
 
 def measure_syscalls(row: Row, proxy: Server, generator: LoadGenerator) -> dict[str, float]:
-    """Name -> calls per operation. The load generator and memcached are not counted."""
+    """Name -> calls per operation. The calls of the load generator and memcached are not counted."""
     ops = row.ops // SHARE
     with generator.started(row.load, proxy, f"--ops {ops} --warmup {ops // SHARE} --seed {SEED}") as run:
         with counted(proxy) as calls:
@@ -50,7 +50,7 @@ def counted(proxy: Server) -> Iterator[dict[str, int]]:
 
 
 def read_counts(text: str) -> dict[str, int]:
-    """Lines such as `32.10    0.001234           2       617         3 recvfrom`; errors may be missing, the last line is the sum."""
+    """Lines such as `32.10    0.001234           2       617         3 recvfrom`. Errors may be missing. The last line is the sum."""
     calls = {}
     for line in text.splitlines():
         fields = line.split()

@@ -1,4 +1,4 @@
-/* How each protocol words a get and a set. One table; what comes back is read in answers.h. */
+/* The get and the set of each protocol, in one table. The replies are read in answers.h. */
 #ifndef WORDING_H
 #define WORDING_H
 
@@ -14,7 +14,7 @@ enum {
     BINARY_ANSWER = 0x81,
     BINARY_GET = 0x00,
     BINARY_SET = 0x01,
-    MAX_HEAD_LENGTH = 64, /* of all that stands before a value, and of a key with what is around it */
+    MAX_HEAD_LENGTH = 64, /* of all that precedes a value, and of a key with what surrounds it */
 };
 
 struct wording {
@@ -22,7 +22,7 @@ struct wording {
     const char *get_start, *get_end;                  /* around the keys of a get */
     size_t key_start;                                 /* of the key inside what write_key wrote */
     size_t (*write_key)(char *at, const char *key);   /* one key of a get; returns the length */
-    size_t (*write_set)(char *at, const char *key, size_t value_size); /* what stands before the value */
+    size_t (*write_set)(char *at, const char *key, size_t value_size); /* what precedes the value */
     const char *value_end;
 };
 
