@@ -5,7 +5,7 @@ import sys
 
 
 def put_between(path, start, end, lines):
-    """Replace what stands in `path` between the lines `start` and `end` by `lines`. Exits if they are not there, once each."""
+    """Replace the text in `path` between the lines `start` and `end` by `lines`. Exits unless each of them is there exactly once."""
     old = path.read_text(encoding="utf-8")
     between = re.compile(f"(?<={re.escape(start)}\n).*(?={re.escape(end)})", re.DOTALL)
     new, count = between.subn(lambda _: "".join(f"{line}\n" for line in lines), old)

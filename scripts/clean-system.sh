@@ -1,7 +1,7 @@
 # Functions to make and enter clean Debian systems, for scripts/test-package and scripts/test-matrix; sourced, as root for all but sources_to.
 #
-# The caller sets SUITE (which Debian), CACHE (where systems are kept between runs) and work (an empty directory), and has a function
-# no_clean_system REASON, which is called if no such system can be made and must not return. MIRROR says where Debian comes from.
+# The caller sets SUITE (the Debian release), CACHE (where systems are kept between runs) and work (an empty directory), and defines a function
+# no_clean_system REASON, which is called if no such system can be made and must not return. MIRROR is the mirror of Debian.
 # shellcheck shell=sh disable=SC2154
 
 # shellcheck source=/dev/null
@@ -17,7 +17,7 @@ sources_to() {
     git -c safe.directory="$PWD" ls-files --cached --others --exclude-standard -z | tar --create --null --files-from - | tar --extract -C "$1"
 }
 
-# Where this machine gets its own Debian from, if it does: it has other suites too.
+# The mirror from which this machine gets its own Debian, if there is one: it has other suites too.
 mirror_of_this_machine() {
     # shellcheck disable=SC2016  # for apt-get to fill in
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Codename: $this_suite" 2>/dev/null | head -n 1
@@ -47,7 +47,7 @@ in_system() {
     }
 }
 
-# keep DIRECTORY NAME: for the next run; NAME-* are those of earlier ones.
+# keep DIRECTORY NAME: save it for the next run, and remove those of earlier runs.
 keep() {
     mkdir -p "$CACHE"
     rm -f "$CACHE/${2%-*}"-*.tar
@@ -55,14 +55,14 @@ keep() {
     mv "$CACHE/$2.tar.new" "$CACHE/$2.tar"
 }
 
-# kept NAME DIRECTORY: take it from there; fails if there is none.
+# kept NAME DIRECTORY: restore what keep has saved. Fails if there is none.
 kept() {
     [ -e "$CACHE/$1.tar" ] || return 1
     mkdir "$2"
     tar --extract --file "$CACHE/$1.tar" -C "$2"
 }
 
-# Where packages of the suite are built: $work/builder.
+# Makes the system in which packages of the suite are built: $work/builder.
 have_builder() {
     name=$SUITE-builder-$(sha256sum debian/control | cut -c 1-12)
     kept "$name" "$work/builder" && return
@@ -74,8 +74,8 @@ have_builder() {
     keep "$work/builder" "$name"
 }
 
-# in_builder [NAME=VALUE ...] COMMAND ...: run it there, in /build/gmproxy: without network, with terminals, and with a root that is a mount
-# point, as tests with mounts of their own need.
+# in_builder [NAME=VALUE ...] COMMAND ...: run it in the builder, in /build/gmproxy: without network, with terminals, and with a root that is a mount
+# point, which tests that mount need.
 in_builder() {
     # shellcheck disable=SC2016  # for the shell inside
     unshare --net --pid --mount --fork --kill-child sh -c '
