@@ -38,14 +38,14 @@ def pytest_make_collect_report():
 
 @pytest.fixture
 def memcached():
-    """Call it for a new memcached server; all of them are ended with the test."""
+    """Call it for a new memcached server. All of them are ended with the test."""
     with ExitStack() as stack:
         yield lambda *arguments, **options: stack.enter_context(Memcached(*arguments, **options))
 
 
 @pytest.fixture
 def shared_directory():
-    """A directory in which memcached may make files as the user nobody, as in /tmp; others may not enter those of `tmp_path`."""
+    """A directory in which memcached may create files as the user nobody, as in /tmp. Other users may not enter `tmp_path`."""
     with tempfile.TemporaryDirectory(prefix="gmproxy-") as name:
         os.chmod(name, 0o1777)
         yield Path(name)
@@ -53,7 +53,7 @@ def shared_directory():
 
 @pytest.fixture(params=["this", "another"])
 def program(request):
-    """The memcached to test with; a test that takes this runs with each."""
+    """The memcached to test with. A test that uses this fixture runs with each."""
     if request.param == "another" and OTHER_MEMCACHED is None:
         pytest.skip("GMPROXY_TEST_MEMCACHED names no other memcached")
     return MEMCACHED if request.param == "this" else OTHER_MEMCACHED
@@ -61,7 +61,7 @@ def program(request):
 
 @pytest.fixture
 def scripted():
-    """Call it with scripts for a new ScriptedBackend. At the end it must have seen what its scripts say."""
+    """Call it with scripts for a new ScriptedBackend. At the end of the test it must have received what its scripts expect."""
     backends = []
     with ExitStack() as stack:
 
@@ -77,7 +77,7 @@ def scripted():
 
 @pytest.fixture
 def proxy():
-    """Call it with arguments for a proxy that accepts clients. At the end none may have had an accident."""
+    """Call it with arguments for a proxy that accepts clients. At the end of the test none may have had an internal error."""
     started = []
     with ExitStack() as stack:
 

@@ -27,7 +27,7 @@ def chromium():
 
 @pytest.fixture
 def browser(chromium):
-    """A page of its own, on a screen of its usual size; it may have complained of nothing."""
+    """A new page, on a screen of its usual size. At the end of the test the browser may have reported no error."""
     chromium.open("about:blank")
     chromium.look()
     chromium.complaints.clear()
@@ -38,10 +38,10 @@ def browser(chromium):
 
 class Site(ThreadingHTTPServer):
     """
-    report    what /report.json says; a number: the status it fails with
-    history   what /history.json says
-    route     what /route says; text: why it cannot
-    asked     the questions /route was asked, [{name: value}]
+    report    the reply to /report.json; a number: the status with which it fails
+    history   the reply to /history.json
+    route     the reply to /route; text: why it fails
+    asked     the arguments of the requests to /route, [{name: value}]
     """
 
     daemon_threads = True

@@ -28,7 +28,7 @@ def ask(port, path, method="GET"):
 
 
 class Service:
-    """A proxy with everything on, in front of two servers."""
+    """A proxy with all monitoring enabled, in front of two servers."""
 
     def __init__(self, memcached, proxy, path, *arguments):
         self.servers = [memcached(), memcached()]
@@ -72,7 +72,7 @@ class Service:
         return self.metrics()[name, tuple(sorted(labels.items()))]
 
     def use(self, clients=4):
-        """20 sets and hits on each server, 20 misses on the first; by several clients, so that each worker may have some."""
+        """20 sets and hits on each server, 20 misses on the first. Several clients send them, so that each worker may receive some."""
         talks = [self.process.talk() for _ in range(clients)]
         for number, key in enumerate(KEYS[0] + KEYS[1]):
             talk = talks[number % clients]
@@ -229,7 +229,7 @@ def test_a_unix_socket(memcached, proxy, tmp_path):
 
 @pytest.mark.long
 def test_the_service_keeps_the_rates_of_its_past(service):
-    """A point each 10 s, with what was done since the one before."""
+    """One point every 10 s, with the requests since the point before."""
 
     def points():
         status, body = service.get("/history.json")

@@ -19,7 +19,7 @@ HEALTHY = "HTTP/1.1 200 OK"
 
 @pytest.fixture
 def service(memcached, proxy):
-    """service(arguments): a proxy whose admin listener is at `.admin`, twemproxy's at `.stats`."""
+    """service(arguments): a proxy whose admin listener is at `.admin`, and the stats port of twemproxy at `.stats`."""
 
     def start(*arguments):
         admin, stats = free_port(), free_port()
@@ -122,14 +122,14 @@ def test_bad_requests_are_logged_but_not_all_of_them(service):
             assert read_answer(talk)[0] == "HTTP/1.1 400 Bad Request"
             assert talk.closed()
     log = running.log()
-    assert 0 < log.count("INFO admin request refused client=") <= 2 * BURST  # perhaps in two windows
+    assert 0 < log.count("INFO admin request refused client=") <= 2 * BURST  # perhaps in two windows of the limit
     assert len(log) < 30_000
     assert "nonsense" not in log
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_only_hosts_that_are_known_are_answered(service, workers):
-    """A page of evil.example whose name leads to us reads nothing."""
+    """A page of evil.example, a name that resolves to the address of gmproxy, reads nothing."""
     running = service("--admin-host", "Proxy.example,other", "--workers", workers)
     eventually(lambda: ask(running, "/healthz")[0] == HEALTHY, what="all workers serve")
     for host in ("127.0.0.1", "localhost:8211", "[::1]", "proxy.example", "other:8211", "10.1.2.3"):

@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "conf" / "prometheus" / "gmproxy.rules.yml"
 DASHBOARD = ROOT / "conf" / "grafana" / "gmproxy.json"
 
-#: What Prometheus itself adds.
+#: Metrics that Prometheus adds itself.
 ADDED_LABELS = {"job", "instance", "le"}
 ADDED_METRICS = {"up"}
 
-#: Words of PromQL that stand where a metric may stand.
+#: Words of PromQL that may be in the place of a metric.
 WORDS = {"by", "and", "or", "offset", "vector", "sum", "max", "count", "rate", "increase", "changes", "min_over_time", "histogram_quantile"}
 
 promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="prometheus is not installed")
@@ -37,7 +37,7 @@ def dashboard():
 
 
 def expressions():
-    """All of PromQL in both files."""
+    """All PromQL expressions in both files."""
     board = dashboard()
     yield from (alert["expr"] for alert in alerts())
     yield from (target["expr"] for panel in board["panels"] for target in panel.get("targets", []))
@@ -59,7 +59,7 @@ def labels_in(expression):
 
 @pytest.fixture(scope="module")
 def told():
-    """What a running proxy that has been used says: {name of a series: labels that it has}."""
+    """The metrics of a running proxy that has served requests: {name of a series: its labels}."""
     if importlib.util.find_spec("gmproxy.monitoring.prometheus") is None:
         pytest.skip("this gmproxy has no metrics")
     from support.servers import Memcached, Proxy
@@ -134,7 +134,7 @@ def test_prometheus_takes_the_rules():
 
 @promtool
 def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path):
-    """As recording rules, with what Grafana puts in for its variables."""
+    """Each is checked as a recording rule, with values for Grafana's variables."""
     queries = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
     queries += [annotation["expr"] for annotation in dashboard()["annotations"]["list"]]
     rules = [{"record": f"query:{number}", "expr": query.replace("$__rate_interval", "1m")} for number, query in enumerate(queries)]

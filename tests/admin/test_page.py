@@ -9,7 +9,7 @@ from support.timing import eventually
 from gmproxy.backend.health import STATES
 from gmproxy.monitoring.history import FIELDS
 
-pytestmark = pytest.mark.long  # it needs a browser, and looks at what changes with the seconds
+pytestmark = pytest.mark.long  # it needs a browser, and checks what changes with time
 
 TROUBLE = backend(
     "10.0.0.2:11211",
@@ -24,7 +24,7 @@ TROUBLE = backend(
 
 
 def later(before, seconds, **counted):
-    """`before` after so many seconds, in which every backend counted that."""
+    """`before` after `seconds`, in which every server counted `counted`."""
     after = copy.deepcopy(before)
     after["time"] += seconds
     for each in (one for some in after["pools"].values() for one in some["backends"]):
@@ -37,7 +37,7 @@ def later(before, seconds, **counted):
 
 
 def way(key, server, pool="default", **more):
-    """What /route says of a key."""
+    """The reply of /route for a key."""
     return {
         "pools": {
             pool: [
@@ -180,7 +180,7 @@ def test_points_are_kept_and_read_with_the_keyboard(browser, site):
     assert browser.texts("figure output")[0] == "all servers: 60"
 
 
-#: How many dots of the first plot are painted at full strength.
+#: How many pixels of the first plot are opaque.
 INKED = """(() => {
   const copy = Object.assign(document.createElement('canvas'), {width: 600, height: 150}), pen = copy.getContext('2d');
   pen.drawImage(document.querySelector('canvas'), 0, 0);
@@ -206,7 +206,7 @@ def test_something_is_drawn_and_one_server_can_be_picked(browser, site):
 
 
 def points(count, *servers, **values):
-    """What /history.json has of the last `count` times 10 s."""
+    """The points of /history.json for the last `count` times 10 s."""
     point = [values.get(field, 0) for field in FIELDS]
     return [{"time": THEN - 10 * (count - number), "pools": {"default": dict.fromkeys(("", *servers), point)}} for number in range(count)]
 
@@ -348,9 +348,9 @@ def test_nobody_else_is_asked_for_anything(browser, site):
     }
 
 
-# -- for everybody
+# -- accessibility
 
-#: The lowest contrast of any words on the page, and which words.
+#: The lowest contrast of any text on the page, and the text.
 CONTRAST = """(() => {
   const parts = colour => colour.match(/[\\d.]+/g).map(Number);
   const light = colour => { const [r, g, b] = parts(colour).map(v => v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
@@ -397,7 +397,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, site):
 
 LONG = "cache-00.eu-west-1.example.internal:11211"
 
-#: Of each word of `text` within `selector`: on how many lines it is.
+#: For each word of `text` within `selector`: on how many lines it is.
 LINES = """((selector, text) => {
   const node = [...document.querySelectorAll(selector)].find(node => node.textContent.includes(text));
   return text.split(/(?<=[.,;/=&@_-])/).map(word => {

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.long  # it needs a browser
 
 @pytest.fixture
 def served(proxy, memcached):
-    """Call it with options for a proxy over two servers: `url` is that of the page."""
+    """Call it with options for a proxy over two servers. `url` is that of the page."""
 
     def start(*options):
         servers = [memcached(), memcached()]
