@@ -1,4 +1,4 @@
-"""gmproxyctl in this process, without an environment of its own."""
+"""gmproxyctl in the process of the test, without the environment variables of gmproxy."""
 
 import importlib.util
 import os
@@ -20,12 +20,12 @@ class Said(NamedTuple):
 
     @property
     def complaint(self):
-        """The one line with which a command ends that makes no sense."""
+        """The one line that a command with invalid arguments prints."""
         return self._only_line(2)
 
     @property
     def refusal(self):
-        """The one line with which a command ends if the service says no, or is not there."""
+        """The one line that a command prints if the service refuses it, or does not run."""
         return self._only_line(1)
 
     def _only_line(self, status):
@@ -36,7 +36,7 @@ class Said(NamedTuple):
 
 @pytest.fixture
 def gmproxyctl(capsys, monkeypatch):
-    """Call it with arguments: what the command said."""
+    """Call it with arguments. Returns what the command printed."""
     for name in os.environ:
         if name.startswith("GMPROXY_") and name != "GMPROXY_PURE":
             monkeypatch.delenv(name)
@@ -55,7 +55,7 @@ def route(gmproxyctl):
 
 @pytest.fixture
 def service(proxy, memcached, tmp_path):
-    """Call it with options for a running service with a control socket over two real servers: `servers` and `control` say where."""
+    """Call it with options for a running service with a control socket and two real servers. `servers` and `control` are attributes."""
     if importlib.util.find_spec("gmproxy.monitoring.report") is None:
         pytest.skip("this gmproxy measures nothing")
 
@@ -72,5 +72,5 @@ def service(proxy, memcached, tmp_path):
 
 @pytest.fixture
 def ask(gmproxyctl):
-    """ask(service, word, ...): what gmproxyctl said of it."""
+    """ask(service, word, ...): what gmproxyctl printed about the service."""
     return lambda service, *words: gmproxyctl(*words, "--control", service.control)

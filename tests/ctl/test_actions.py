@@ -53,7 +53,7 @@ def test_reload(service, ask, tmp_path):
 
 
 def test_reload_of_a_service_without_a_control_socket(service, ask, gmproxyctl, tmp_path):
-    """By a signal to the process that is named; where there is a control socket its answer counts."""
+    """A signal to the process that --pid names. Where there is a control socket, its reply counts."""
     file = tmp_path / "gmproxy.conf"
     file.write_text("timeout = 300\n")
     running = service("-c", file)

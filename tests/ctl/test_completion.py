@@ -19,12 +19,12 @@ pytestmark = pytest.mark.skipif(not BASH_COMPLETION.exists(), reason="bash-compl
 
 @pytest.fixture
 def complete(tmp_path):
-    """complete(line): what bash offers for the last word of `line`, as readline calls it."""
+    """complete(line): what bash proposes for the last word of `line`, with the words as readline splits them."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, line in {
         "gmproxyctl": f"exec {shlex.quote(sys.executable)} -m gmproxy.ctl",
-        "timeout": f"shift; exec {shutil.which('timeout')} {PROGRAM_TIMEOUT}",  # beside other load a second may be too short to start Python
+        "timeout": f"shift; exec {shutil.which('timeout')} {PROGRAM_TIMEOUT}",  # on a busy machine a second may be too short to start Python
     }.items():
         (commands / name).write_text(f'#!/bin/sh\n{line} "$@"\n')
         (commands / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""The command line of gmproxyctl: options before and after the command, help of each command, and the version."""
+"""The command line of gmproxyctl: options before and after the command, the help of each command, and the version."""
 
 import json
 

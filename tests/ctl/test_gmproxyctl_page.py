@@ -1,4 +1,4 @@
-"""docs/gmproxyctl.md: its commands are those of gmproxyctl, and its examples look as the program prints them."""
+"""docs/gmproxyctl.md: its commands are those of gmproxyctl, and its examples have the format that the program prints."""
 
 import re
 from pathlib import Path

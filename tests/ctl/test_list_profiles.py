@@ -1,4 +1,4 @@
-"""gmproxy --list-profiles: what --profile can be."""
+"""gmproxy --list-profiles: the valid values of --profile."""
 
 import pytest
 from support.servers import run

@@ -13,7 +13,7 @@ def test_stats_are_those_of_the_protocol(service, ask):
     said = dict(line.split(" ", 1) for line in ask(running, "stats").lines)
     assert said["pid"] == str(running.pid) and said["backends"] == "2"
     assert set(said) == set(json.loads(ask(running, "stats", "--json").out))
-    assert set(said) <= set(running.stats())  # a client is also told what the servers hold
+    assert set(said) <= set(running.stats())  # the stats of a client also include those of the servers
 
 
 def test_the_hottest_key_comes_first(service, ask):
@@ -50,7 +50,7 @@ def test_the_servers(service, ask):
 
 
 def test_one_pool_alone(proxy, memcached, ask, tmp_path):
-    """What is sampled, and what was slow, of one of two pools."""
+    """The sampled keys and the slow requests of one of two pools."""
     server, ports = memcached(), [free_port(), free_port()]
     pools = tmp_path / "nutcracker.yml"
     pools.write_text(
@@ -58,7 +58,7 @@ def test_one_pool_alone(proxy, memcached, ask, tmp_path):
     )
     running = proxy("--pools", pools, "--control", tmp_path / "control", port=ports[0])
     running.control = str(tmp_path / "control")
-    with Talk(ports[0]) as talk:  # the server is the same
+    with Talk(ports[0]) as talk:  # both pools have the same server
         talk.expect(b"set k 0 0 5\r\nhello\r\n", b"STORED\r\n")
     with Load(ports[0]), Load(ports[1]):
         everything = json.loads(ask(running, "hotkeys", "0.3", "--json").out)
@@ -79,7 +79,7 @@ def test_nothing_to_tell(service, ask):
 
 
 def test_the_slow_requests(service, ask):
-    """They are kept from when somebody first asks."""
+    """They are kept from the first `slow` command on."""
     running = service("--slow-threshold", "1", "--timeout", milliseconds(100))
     assert ask(running, "slow").out == "no slow requests\n"
 
@@ -121,7 +121,7 @@ def test_where_a_key_goes_at_this_moment(service, ask, gmproxyctl):
 
 
 def test_the_steps_on_the_way_of_a_key(service, ask, memcached):
-    """And why, where others than its own server take part; else it is as short as before."""
+    """With the reason, if other servers than its own take part. Otherwise the output is as short as before."""
     backup = memcached().address
     running = service("-b", backup, "--backup-writes", "sync")
     first, *steps = eventually(lambda: next((lines for lines in [ask(running, "route", "a").lines] if "warming" in lines[0]), None))
@@ -137,7 +137,7 @@ def test_the_steps_on_the_way_of_a_key(service, ask, memcached):
 
 
 def test_reads_of_a_key_whose_server_is_ejected(service, ask, memcached):
-    """They have no fill, which begins with a miss of that server; the state of the server says why they go to the backup."""
+    """There is no fill, which starts with a miss of that server. The state of the server shows why the reads go to the backup."""
     backup = memcached().address
     running = service("-b", backup)
     owner = ask(running, "route", "a").lines[0].split("server=")[1].split()[0]

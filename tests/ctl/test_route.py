@@ -178,7 +178,7 @@ def test_a_service_that_was_named_is_asked(route, monkeypatch, tmp_path):
     assert "no service at /no/such/socket (GMPROXY_CONTROL)" in route("key").refusal
 
 
-# -- what cannot be answered
+# -- what cannot be shown
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""gmproxyctl route --check FILE: is the placement the one that was observed?"""
+"""gmproxyctl route --check FILE: is the placement that which was observed?"""
 
 import json
 from base64 import b64encode
@@ -19,7 +19,7 @@ def owners(keys=KEYS, servers=SERVERS, **options):
 
 @pytest.fixture
 def check(route, tmp_path):
-    """Call it with facts and options: what `route --check` said of a file with these facts."""
+    """Call it with facts and options. Returns what `route --check` printed about a file with these facts."""
 
     def run(facts, *options):
         path = tmp_path / "facts.json"
@@ -146,7 +146,7 @@ def test_servers_from_a_configuration_file(check, tmp_path):
 
 @pytest.mark.parametrize("option", ["--pools", "-c"])
 def test_servers_from_a_pool(option, check, tmp_path):
-    """The question of everybody who leaves twemproxy: does my nutcracker.yml place my keys as they are?"""
+    """For users who migrate from twemproxy: does this nutcracker.yml place the keys as they are?"""
     pools = tmp_path / "nutcracker.yml"
     listed = "".join(f"    - {server}:1\n" for server in SERVERS)
     pools.write_text(f"alpha:\n  listen: 127.0.0.1:22121\n  hash: md5\n  servers:\n{listed}")
@@ -155,7 +155,7 @@ def test_servers_from_a_pool(option, check, tmp_path):
     assert check(facts(keys=placed), option, pools, "--pool", "alpha").status == 0
 
 
-# -- no answer
+# -- errors
 
 
 def test_no_such_file(route):

@@ -18,7 +18,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def sockets(tmp_path):
-    """Call it with a name and an answer for a socket that gives everybody this answer: its path. An answer of None is none."""
+    """Call it with a name and a reply for a socket that sends this reply to each client. Returns its path. With None it sends no reply."""
     listening = []
 
     def listen(name, answer):
@@ -84,16 +84,16 @@ def test_a_file_that_is_wrong(gmproxyctl, tmp_path):
     assert f"{file}:1: there is no setting 'sever'" in gmproxyctl("status", "-c", file).complaint
 
 
-# -- nobody, or nonsense
+# -- no service, or an invalid reply
 
 
-#: Each command, with what it needs.
+#: Each command, with the arguments that it needs.
 COMMANDS = [(name, *{"route": ["key"], "eject": ["a"], "restore": ["a"]}.get(name, [])) for name in ctl.COMMANDS]
 
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_nobody_is_there(words, gmproxyctl, tmp_path, monkeypatch):
-    """Every command finds the socket alike, and says which one it tried."""
+    """Every command finds the socket in the same way, and prints which one it tried."""
     path = tmp_path / "none"
     file = tmp_path / "gmproxy.conf"
     file.write_text(f"control = {path}\n")
@@ -141,14 +141,14 @@ def test_what_it_may_answer(answer, says, gmproxyctl, sockets):
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_another_program_behind_the_socket(words, gmproxyctl, sockets):
-    """It replies with a JSON object, but not with that of gmproxy."""
+    """It replies with a JSON object, but not one of gmproxy."""
     path = sockets("control", b'{"jsonrpc": "2.0", "result": [], "level": 1, "clients": null}\n')
     refusal = gmproxyctl(*words, "--control", path).refusal
     assert f"unexpected reply from {path}: no field " in refusal and f"Is it the control socket of gmproxy {__version__}?" in refusal
 
 
 def test_a_service_of_another_version(gmproxyctl, sockets):
-    """Its report lacks a field that is not at the top."""
+    """Its report lacks a field that is not at the top level."""
     told = report()
     del told["pools"]["default"]["backends"][1]["latency"]
     path = sockets("control", json.dumps(told).encode() + b"\n")
@@ -160,7 +160,7 @@ def test_it_does_not_answer(gmproxyctl, sockets, monkeypatch):
     assert "does not reply within" in gmproxyctl("status", "--control", sockets("control", None)).refusal
 
 
-# -- what makes no sense
+# -- invalid settings
 
 
 @pytest.mark.parametrize(

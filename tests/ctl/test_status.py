@@ -1,4 +1,4 @@
-"""gmproxyctl status: how the service and its servers are."""
+"""gmproxyctl status: the state of the service and its servers."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_a_server_that_is_down_is_another_exit_status(service, ask):
 
 
 def test_an_ejected_server_is_down_since_its_ejection(service, ask):
-    """Not since the latest probe."""
+    """The time is not that of the latest probe."""
     running = service("--server-failure-limit", "1", "--timeout", milliseconds(2), "--server-retry-timeout", milliseconds(3))
     running.servers[1].pause()  # probes take as long as the timeout
 

@@ -1,4 +1,4 @@
-"""gmproxyctl top: the same live, in rates."""
+"""gmproxyctl top: the status, refreshed, with rates."""
 
 import copy
 import json
@@ -79,7 +79,7 @@ def test_json_is_an_object_a_line(service, ask):
 
 
 class Terminal:
-    """gmproxyctl in a terminal of its own."""
+    """gmproxyctl in its own terminal."""
 
     def __init__(self, *words):
         self._ours, theirs = open_terminal()
@@ -91,7 +91,7 @@ class Terminal:
         self.shown = ""
 
     def shows(self, words, times=1):
-        """Wait until it has written `words` so often."""
+        """Wait until it has printed `words` `times` times."""
 
         def there():
             try:
