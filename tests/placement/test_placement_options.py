@@ -1,4 +1,4 @@
-"""The options of `build`, what it refuses, and what changes when a server is removed."""
+"""The options of `build`, which of them it refuses, and what changes when a server is removed."""
 
 from hashlib import sha1
 
@@ -142,7 +142,7 @@ def test_a_name_stands_for_the_address_on_a_ring():
         assert owners(build(moved, name)) == owners(build(before, name))
 
 
-# -- the part of a key that counts -------------------------------------------------------------------------------------
+# -- the part of a key that is hashed ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

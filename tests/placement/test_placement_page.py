@@ -1,4 +1,4 @@
-"""docs/placement.md: every option that it names can be chosen, and none is left out."""
+"""docs/placement.md: every option that it names can be chosen, and every option that can be chosen is in it."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "placement.md").read_text
 
 
 def rows(section):
-    """The cells of each row, without the head, of the table under the heading `section`."""
+    """The cells of each row, without the header, of the table under the heading `section`."""
     [text] = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     return [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")][2:]
 
@@ -25,7 +25,7 @@ def rows(section):
 ROWS = rows("Programs")
 CHOICES = [choice for _, options, _ in ROWS for choice in re.findall(r"`([^`]+)`", options)]
 
-#: What a word in capitals stands for.
+#: The values that a word in capitals represents.
 PLACEHOLDERS = {"NAME": "md5", "P": "40"}
 
 

@@ -1,6 +1,6 @@
-"""Every recorded placement of every program is reproduced, key by key, by the command an operator would type.
+"""Every recorded placement of every program is reproduced, key by key, with the options that an operator would set.
 
-``vectors/NAME.json`` says what a program did, ``options.yml`` under which options gmproxy does the same.
+``vectors/NAME.json`` has the placement of a program, ``options.yml`` the options with which gmproxy has the same placement.
 """
 
 import json

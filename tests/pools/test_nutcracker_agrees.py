@@ -9,7 +9,7 @@ from test_pool_files import ACCEPTED, REFUSED
 
 pytestmark = pytest.mark.skipif(shutil.which("nutcracker") is None, reason="nutcracker is not installed")
 
-#: Fine for nutcracker, refused by us.
+#: Valid for nutcracker, refused by gmproxy.
 WE_ALONE_REFUSE = {
     "redis": "we do not speak it",
     "redis-db": "nor choose its databases",

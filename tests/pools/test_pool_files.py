@@ -1,7 +1,7 @@
-"""nutcracker.yml as it is, and one clear line for one that cannot be.
+"""A nutcracker.yml is accepted as it is, or refused with one clear line.
 
-accepted/*.yml    what twemproxy takes, and so do we
-refused/*.yml     what we do not take, and with few exceptions nor does twemproxy; the first line is what we say of it
+accepted/*.yml    twemproxy and gmproxy accept them
+refused/*.yml     gmproxy refuses them, and with few exceptions twemproxy does too; the first line is gmproxy's error
 """
 
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_where_nothing_is_said_twemproxy_decides():
     assert (config.backlog, config.max_connections, config.server_connections) == (512, 0, 1)
     assert (config.server_failure_limit, config.server_retry_timeout, config.auto_eject_hosts) == (2, 30, False)
     assert config.preconnect is False
-    assert config.timeout == 1  # not for ever, as in twemproxy
+    assert config.timeout == 1  # not unlimited, as in twemproxy
 
 
 def test_every_hash_and_distribution():
@@ -119,7 +119,7 @@ def test_servers():
     ]
 
 
-# -- our own keys
+# -- keys that twemproxy does not have
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_no_such_file(tmp_path):
         read(tmp_path)
 
 
-# -- the command
+# -- the command line
 
 
 def test_checked_and_fine():
@@ -292,7 +292,7 @@ def test_our_own_forms_of_a_server_need_no_weight(server, tmp_path):
 
 
 def test_any_name_of_a_file_after_nutcrackers_option():
-    """What configuration management checks before it puts a file in its place."""
+    """For configuration management, which checks a file before it is installed."""
     path = HERE / "accepted" / "typical.yml"
     done = run("--test-conf", "--conf-file", path)
     assert (done.returncode, done.stderr) == (0, "")

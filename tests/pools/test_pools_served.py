@@ -16,7 +16,7 @@ END = b"END\r\n"
 
 @pytest.fixture
 def serve(proxy, tmp_path):
-    """Call it with pools, of which the first listens on TCP: a proxy that serves them."""
+    """Call it with pools, of which the first listens on TCP, for a proxy that serves them."""
 
     def start(pools):
         port = free_port()
@@ -55,7 +55,7 @@ def test_each_pool_has_servers_of_its_own(serve, memcached, tmp_path):
 
 
 def test_a_line_about_a_server_names_it_and_its_pool(serve, memcached):
-    """A server may be in several pools: its address alone does not say whose clients are concerned."""
+    """A server may be in several pools: its address alone does not show which clients are affected."""
     server, other_port = memcached(), free_port()
     settings = {"auto_eject_hosts": True, "server_failure_limit": 1, "server_retry_timeout": 100}
     process = serve({"alpha": served_by(server, **settings), "beta": served_by(server, listen=f"{HOST}:{other_port}", **settings)})
@@ -151,7 +151,7 @@ def test_preconnect(serve, memcached, tmp_path):
         return eager.stats()["curr_connections"] == lazy.stats()["curr_connections"] + 1
 
     eventually(is_connected, what="a connection before any request")
-    time.sleep(4 * TICK)  # the proxy looks after its links
+    time.sleep(4 * TICK)  # the proxy checks its connections
     eventually(is_connected, what="it is kept")
 
 
