@@ -14,14 +14,14 @@ def is_installed():
 
 
 class Dumper(yaml.SafeDumper):
-    """nutcracker knows no anchors."""
+    """Writes YAML without anchors, which nutcracker cannot read."""
 
     def ignore_aliases(self, data):
         return True
 
 
 def write_pools(path, pools, ports):
-    """nutcracker.yml with `pools` {name: keys}, each listening on its port in `ports`."""
+    """A nutcracker.yml with `pools` {name: keys}, each listening on its port in `ports`."""
     listening = {name: {"listen": f"{HOST}:{ports[name]}", **keys} for name, keys in pools.items()}
     path.write_text(yaml.dump(listening, Dumper=Dumper, sort_keys=False))
     return path
@@ -39,7 +39,7 @@ def free_ports(names):
 
 
 class Nutcracker(Process):
-    """Serves `pools` with what it needs in `directory`."""
+    """nutcracker, which serves `pools`. Its files are in `directory`."""
 
     def __init__(self, pools, directory):
         self.ports = free_ports([*pools, "stats"])

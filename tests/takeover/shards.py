@@ -1,4 +1,4 @@
-"""Three servers with keys in them: are all of them found?"""
+"""Three servers with keys: are all keys found?"""
 
 from hashlib import sha1
 
@@ -6,7 +6,7 @@ from support.talk import storage
 
 
 def keys_of(subject, count=500):
-    """Short, long and random-looking keys, no two subjects' the same."""
+    """Short, long and random keys. Two subjects never have the same keys."""
     kinds = (
         lambda number: f"{subject}:{number}",
         lambda number: sha1(f"{subject}{number}".encode()).hexdigest(),
@@ -20,19 +20,19 @@ def value_of(key):
 
 
 def store(talk, keys):
-    """Returns those that were not stored. They go one by one: a proxy may close the connection after an error."""
+    """Returns the keys that were not stored. They are sent one by one: a proxy may close the connection after an error."""
     return [key for key in keys if talk.ask(storage(b"set", key.encode(), value_of(key))) != b"STORED\r\n"]
 
 
 def found(talk, keys, prefix=""):
-    """Those of `keys` that are there, with their value; on the wire each has `prefix` in front."""
+    """The stored keys among `keys`, with their values. Each key is sent with `prefix`."""
     talk.send(b"".join(f"get {prefix}{key}\r\n".encode() for key in keys))
     answers = {key: talk.read_until(b"END\r\n") for key in keys}
     return [key for key, answer in answers.items() if answer.endswith(b"\r\n%b\r\nEND\r\n" % value_of(key))]
 
 
 def counts(servers, keys, prefix=""):
-    """How many of `keys` each server holds."""
+    """How many of `keys` each server stores."""
     held = []
     for server in servers:
         with server.talk() as talk:

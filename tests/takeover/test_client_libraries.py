@@ -1,7 +1,7 @@
-"""Applications that chose the server themselves: what they stored is found through the proxy, key by key.
+"""Applications that chose the server themselves: gmproxy finds what they stored, key by key.
 
-Each client library stores its keys straight in the servers (clients/README.md). A missing one is skipped, or, where
-GMPROXY_TEST_CLIENTS=all, a failure.
+Each client library stores its keys directly in the servers (clients/README.md). A library that is not installed is skipped, or with
+GMPROXY_TEST_CLIENTS=all a failure.
 """
 
 import functools
@@ -19,7 +19,7 @@ CLIENTS = Path(__file__).parent / "clients"
 
 
 class Client(NamedTuple):
-    """`present` is a command that succeeds where the library is installed; {0} is an interpreter of Python."""
+    """`present` is a command that succeeds if the library is installed. {0} is a Python interpreter."""
 
     script: str
     present: tuple
@@ -53,7 +53,7 @@ LIBRARIES = {
 
 @functools.cache
 def interpreter_of(library):
-    """What runs the script of `library`, or None where it is not installed."""
+    """The interpreter of the script of `library`, or None if it is not installed."""
     client = LIBRARIES[library]
     for interpreter in client.interpreter:
         try:
@@ -65,7 +65,7 @@ def interpreter_of(library):
 
 
 def store_with(library, mode, servers, weights, keys):
-    """Let `library` store `keys` as an application does that knows these servers."""
+    """Let `library` store `keys`, as an application with these servers does."""
     interpreter = interpreter_of(library)
     if interpreter is None:
         complain = pytest.fail if os.environ.get("GMPROXY_TEST_CLIENTS") == "all" else pytest.skip

@@ -40,7 +40,7 @@ alpha:
 
 @pytest.fixture
 def desk(tmp_path):
-    """A directory with the files that the guide speaks of, and a function that types a line there."""
+    """A directory with the files that the guide names, and a function that runs a command line there."""
     (tmp_path / "keys_of.py").write_text(SCRIPT)
     (tmp_path / "keys.json").write_text(BY_HAND)
     (tmp_path / "nutcracker.yml").write_text(POOL)
@@ -68,7 +68,7 @@ def commands(*beginnings, without=()):
 
 @pytest.mark.parametrize("line", commands("gmproxy ", "magent ", without=["while", "beside.yml"]))
 def test_proxies_start(line, desk):
-    """As far as a check can tell: what the guide shows is not there to be connected to."""
+    """As far as the check works without a network: the servers and users in the guide do not exist."""
     done = desk(f"{line} -t")
     as_there = "nutcracker: configuration file 'nutcracker.yml' syntax is ok\n"
     assert (done.returncode, done.stderr) == (0, as_there if "--compat nutcracker" in line else "")
@@ -83,7 +83,7 @@ def test_keys_are_routed(line, desk):
 
 @pytest.mark.parametrize("line", commands("gmproxyctl route --check"))
 def test_keys_are_checked(line, desk):
-    """The keys in the guide are made up: that they are counted is all that can be seen."""
+    """The keys in the guide are examples: only that they are counted can be checked."""
     done = desk(line)
     assert done.returncode in (0, 1) and done.stderr == ""
     assert re.match(r"\d of 2 match\n", done.stdout)
@@ -115,7 +115,7 @@ def test_other_ports_beside_twemproxy(desk):
 
 @pytest.fixture
 def old_system(memcached, proxy):
-    """Servers, filled as dalli does it, with keys of all kinds."""
+    """Servers with keys of all kinds, stored as dalli does it."""
     servers = [memcached() for _ in range(3)]
     process = proxy("--profile", "dalli", "-s", ",".join(server.address for server in servers))
     with process.talk() as talk:
@@ -150,7 +150,7 @@ def test_a_server_that_cannot_tell_says_why(scripted, desk):
 
 
 def test_a_list_of_a_newer_server_is_read(scripted, desk):
-    """memcached 1.6.45 begins it with OK."""
+    """memcached 1.6.45 starts it with OK."""
     line = f"key=user%3A1 exp=-1 la={int(time.time())} cas=1 fetch=no cls=1 size=64\n".encode()
     new = scripted([expect(b"lru_crawler metadump all\r\n"), b"OK\r\n" + line + b"END\r\n"])
     done = desk(f"python3 keys_of.py {new.address}")

@@ -1,4 +1,4 @@
-"""The command nutcracker, and gmproxy --compat nutcracker, beside the real one."""
+"""The command nutcracker, and gmproxy --compat nutcracker, compared with the real one."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def pools(servers):
 
 
 class Ours(Proxy):
-    """As Nutcracker, with our own command."""
+    """A Nutcracker that runs gmproxy's command."""
 
     def __init__(self, pools, directory, *arguments, program="nutcracker"):
         self.ports = free_ports([*pools, "stats"])
@@ -94,9 +94,9 @@ def test_it_says_what_nutcracker_says(line, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert (status, said.out) == (theirs.returncode, theirs.stdout.decode())
     if "invalid" in theirs.stderr.decode() and "-t" in line:
-        assert said.err.endswith(theirs.stderr.decode().splitlines(keepends=True)[-1])  # which may be there twice; why is said before it
+        assert said.err.endswith(theirs.stderr.decode().splitlines(keepends=True)[-1])  # the reason is printed before it
     else:
-        assert said.err.startswith(theirs.stderr.decode())  # who we are is said after it
+        assert said.err.startswith(theirs.stderr.decode())  # gmproxy prints its own name after it
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT THREE}"])
@@ -176,7 +176,7 @@ def test_the_counters_look_like_nutcrackers(pools, ours, tmp_path):
 
 
 def test_connections_are_counted_as_there(ours):
-    """Of clients, of servers, and one that listens."""
+    """Of clients, of servers, and one listening socket."""
     before = counters(ours)
     assert (before["service"], before["version"], before["curr_connections"]) == ("nutcracker", "0.5.0", 1)
     with ours.talk() as talk:

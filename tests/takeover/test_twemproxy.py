@@ -1,4 +1,4 @@
-"""twemproxy before the same servers, with the same file: every key that it stored is found through gmproxy, pool by pool."""
+"""gmproxy with the servers and the file of twemproxy: it finds every key that twemproxy stored, pool by pool."""
 
 import getpass
 from contextlib import ExitStack
@@ -31,7 +31,7 @@ HASHES = (
 
 
 def pools_of(servers):
-    """Everything twemproxy can be told about where keys go, but for `random`."""
+    """All settings of twemproxy that affect the placement, except `random`."""
     plain = [f"{server.address}:1" for server in servers]
     weighted = [f"{server.address}:{weight}" for server, weight in zip(servers, (3, 1, 2))]
     named = [f"{address} {name}" for address, name in zip(weighted, ("cache-10", "cache-2", "blue"))]
@@ -54,7 +54,7 @@ def pools_of(servers):
 
 @pytest.fixture(scope="module")
 def pair(servers, tmp_path_factory):
-    """nutcracker and the proxy, with the same pools."""
+    """nutcracker and gmproxy, with the same pools."""
     directory = tmp_path_factory.mktemp("pair")
     pools = pools_of(servers)
     with ExitStack() as stack:
@@ -63,7 +63,7 @@ def pair(servers, tmp_path_factory):
 
 
 def started(pools, directory):
-    """The proxy, serving `pools`; it has their `ports`."""
+    """gmproxy, serving `pools`. It has their `ports`."""
     ports = free_ports(pools)
     file = write_pools(directory / "ours.yml", pools, ports)
     process = Proxy("--pools", file, port=ports[next(iter(pools))])
@@ -83,14 +83,14 @@ def test_not_one_miss(pool, pair, servers):
         assert found(our_talk, keys) == keys
     held = counts(servers, keys)
     assert sum(held) == len(keys)
-    assert all(held) or pool == "ketama-crc32"  # 15 bits: they lie below all points
+    assert all(held) or pool == "ketama-crc32"  # 15 bits: the hashes are below all points
 
 
 # -- servers that are not plain addresses
 
 
 def check(listed, distribution, directory):
-    """What nutcracker stored on the servers `listed` is found through us."""
+    """gmproxy finds what nutcracker stored on the servers `listed`."""
     pools = {"alpha": {"distribution": distribution, "hash": "md5", "servers": listed}}
     keys = keys_of("other", 200)
     with Nutcracker(pools, directory) as nutcracker, nutcracker.talk("alpha") as talk:
@@ -104,7 +104,7 @@ both = pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 
 @both
 def test_sockets(distribution, memcached, tmp_path):
-    me = getpass.getuser()  # the directory is mine
+    me = getpass.getuser()  # the directory belongs to this user
     first, second = (memcached("-u", me, unix_socket=tmp_path / name) for name in ("one", "two"))
     check([f"{first.path}:1", f"{second.path}:2"], distribution, tmp_path)
 
@@ -157,7 +157,7 @@ def test_an_ejected_servers_keys_go_where_nutcracker_sends_them(distribution, we
 
 
 def all_stored(nutcracker, keys):
-    """Store `keys`, on a new connection: after an error nutcracker may close the old one."""
+    """Store `keys` on a new connection: after an error nutcracker may close the old one."""
     with nutcracker.talk("alpha") as talk:
         try:
             return not store(talk, keys)

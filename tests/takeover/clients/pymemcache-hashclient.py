@@ -1,4 +1,4 @@
-"""pymemcache's HashClient, which knows no weights; MODE is default, or bytes where the application encodes its keys itself."""
+"""pymemcache's HashClient, which has no weights. MODE is default, or bytes if the application encodes its keys itself."""
 
 import sys
 
