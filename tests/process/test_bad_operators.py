@@ -24,7 +24,7 @@ def operator():
 
         def connect(process):
             sock = stack.enter_context(socket.socket(socket.AF_UNIX))
-            sock.connect(process.control)  # waits while too many wait to be accepted
+            sock.connect(process.control)  # blocks while too many connections wait to be accepted
             sock.settimeout(10)
             return sock
 
@@ -88,7 +88,7 @@ def test_arguments_that_make_no_sense(service, workers, words):
 
 @workers
 def test_operators_who_do_not_read(service, operator, workers):
-    """The service ends when it is told to, and a dead worker is replaced."""
+    """SIGTERM ends the service, and a dead worker is replaced."""
     process = service(workers)
     eventually(lambda: process.stats()["threads"] == workers, what="all workers serve")
     deaf = [operator(process) for _ in range(5)]
@@ -110,7 +110,7 @@ def test_operators_who_do_not_read(service, operator, workers):
 
 @workers
 def test_many_questions_at_once_are_all_answered(service, operator, workers):
-    """To one who reads them late, but does."""
+    """The operator reads them late, but reads all of them."""
     process = service(workers)
     sock = operator(process)
     count = 10 * MAX_COMMANDS
@@ -123,7 +123,7 @@ def test_many_questions_at_once_are_all_answered(service, operator, workers):
 
 @workers
 def test_connections_that_were_forgotten(service, operator, workers):
-    """The one that was idle longest makes room."""
+    """The connection that was idle longest is closed."""
     process = service(workers)
     before = process.descriptors()
     forgotten = [operator(process) for _ in range(MAX_OPERATORS + 5)]
@@ -149,7 +149,7 @@ def test_descriptors_that_are_passed_are_closed(service, operator, workers):
         socket.send_fds(sock, [b'{"command'], [file.fileno()] * 50)
         assert process.descriptors() <= before + 1
     os.close(writing)
-    assert os.read(reading, 1) == b""  # nobody else has it open
+    assert os.read(reading, 1) == b""  # no other process has it open
     os.close(reading)
     sock.close()
     eventually(lambda: process.descriptors() <= before, what="nothing is left open")

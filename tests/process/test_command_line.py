@@ -1,4 +1,4 @@
-"""What is typed: the command lines that work, and one clear line for those that do not."""
+"""The command line: the valid arguments, and one clear line for invalid ones."""
 
 import os
 import re
@@ -19,7 +19,7 @@ SERVER = ("-s", "127.0.0.1:11211")
 
 
 def complaint(*arguments, status, program="gmproxy", run=run):
-    """The one line with which a command ends."""
+    """The one line that the command prints."""
     done = run(*arguments, program=program)
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
@@ -27,7 +27,7 @@ def complaint(*arguments, status, program="gmproxy", run=run):
     return done.stderr
 
 
-# -- it works
+# -- valid
 
 
 @needs_root
@@ -156,7 +156,7 @@ def test_help_fits_80_columns(option):
         (("-p", "0", *SERVER), "nothing to listen on"),
         (("--nonsense", *SERVER), "--nonsense"),
         (("-q", *SERVER), "-q"),
-        (("--serve", "a:1"), "--serve"),  # no abbreviation: tomorrow it might mean two
+        (("--serve", "a:1"), "--serve"),  # no abbreviation: a later version might have two such options
         (("stray", *SERVER), "stray"),
         (("-c", "/no/such/file"), "/no/such/file"),
         (("-c", "/"), "/"),
@@ -180,7 +180,7 @@ def test_a_command_complains_in_its_own_name(program):
     assert "no server" in complaint(program=program, status=2)
 
 
-# -- the machine refuses: status 1
+# -- the system refuses: status 1
 
 
 def test_a_port_in_use(memcached):
@@ -193,7 +193,7 @@ def test_a_port_in_use(memcached):
     "arguments, says",
     [
         (("-l", "no-such-host.invalid"), "no-such-host.invalid"),
-        (("-l", "192.0.2.1"), "192.0.2.1"),  # an address for documentation: nobody has it
+        (("-l", "192.0.2.1"), "192.0.2.1"),  # an address for documentation: no host has it
         (("-l", "127.0.0.1,192.0.2.1"), "192.0.2.1"),
         (("--pid-file", "/no/such/directory/pid"), "/no/such/directory/pid"),
         (("--log-file", "/no/such/directory/log"), "/no/such/directory/log"),
@@ -203,12 +203,12 @@ def test_a_port_in_use(memcached):
 )
 @pytest.mark.parametrize("program", ["gmproxy", "magent"])
 def test_the_machine_refuses(arguments, says, program):
-    """Also in the background: whoever typed it hears of it."""
+    """With --daemon too, the command reports the error."""
     assert says in complaint(*SERVER, "-l", HOST, "-p", free_port(), *arguments, program=program, status=1)
 
 
 @pytest.mark.parametrize("option, what", [("-u", "user"), ("-g", "group")])
 def test_nobody_is_not_known(option, what):
-    """magent takes it: see test_magent.py."""
+    """magent accepts it: see test_magent.py."""
     line = complaint(*SERVER, "-l", HOST, "-p", free_port(), option, "no-such-one", status=1)
     assert f"there is no {what} 'no-such-one'" in line

@@ -1,4 +1,4 @@
-"""Settings from a file and from the environment: which wins, what is wrong and where."""
+"""Settings from a file and from the environment: which value is used, and what an error reports and where."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def write(tmp_path):
 
 
 def effective(*arguments, **variables):
-    """The settings that --print-config prints, as a dict of what is written."""
+    """The settings that --print-config prints, as a dict of texts."""
     done = run_here(*arguments, "--print-config", **variables)
     assert (done.returncode, done.stderr) == (0, "")
     pairs = (line.removeprefix("# ").split("=", 1) for line in done.stdout.splitlines())
@@ -119,11 +119,11 @@ def test_a_mistake_in_the_environment(variable, text, says):
     assert says in complaint(**{"GMPROXY_SERVER": "a:1", variable: text})
 
 
-# -- who wins
+# -- precedence
 
 
 def test_the_nearest_wins(write):
-    """Command line, environment, file, default."""
+    """The order is command line, environment, file, default."""
     file = write("server = file:1", "port = 1000", "timeout = 1000", "connect_timeout = 1000")
     environment = {"GMPROXY_TIMEOUT": "2000", "GMPROXY_CONNECT_TIMEOUT": "2000"}
     found = effective("-c", file, "--connect-timeout", "3000", **environment)
@@ -148,7 +148,7 @@ def test_a_switch_can_be_turned_off_by_who_is_nearer(write):
     assert (found["ketama"], found["preconnect"], found["tcpkeepalive"]) == ("yes", "no", "no")
 
 
-# -- what is printed can be used
+# -- the printed settings can be used
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ workers = pytest.mark.parametrize("workers", [1, 2])
 
 
 def raw(process, data):
-    """All that comes back after `data`, until the service hangs up."""
+    """All that the service sends after `data`, until it closes the connection."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         sock.connect(process.control)

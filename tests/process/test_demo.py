@@ -1,4 +1,4 @@
-"""gmproxy --demo: a whole site in one command, and nothing left of it after Ctrl-C."""
+"""gmproxy --demo: proxy, servers and backup with one command. After Ctrl-C nothing is left."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def test_the_demo(proxy, number):
 
 
 def test_what_the_banner_proposes_works(proxy):
-    """Kill a server: its keys are read from the backup."""
+    """A server is killed: its keys are read from the backup."""
     port = free_port()
     process = proxy("--demo", "-p", port, port=port)
     read_banner(process)

@@ -1,4 +1,4 @@
-"""The source distribution is complete: a wheel is made from it, and the program that pip installs from that has all that belongs to it."""
+"""The source distribution is complete: a wheel is made from it, and the program that pip installs from that has all its files."""
 
 import email
 import importlib.metadata
@@ -40,12 +40,12 @@ FILES = (
     ".editorconfig .pre-commit-config.yaml".split()
 )
 
-TAKES = 120  # seconds, at most, for what does not compile
+TAKES = 120  # seconds, the maximum for what does not compile
 COMPILING_TAKES = 3600
 
 
 def can_make_wheels():
-    """True if this Python has what makes wheels, which needs no network then, and if the source tree is here."""
+    """True if this Python can make wheels without a network, and if the source tree is present."""
     if not (ROOT / "setup.py").exists() or not all(map(importlib.util.find_spec, ("pip", "setuptools"))):
         return False
     makes_wheels_itself = int(importlib.metadata.version("setuptools").partition(".")[0]) > 70
@@ -56,7 +56,7 @@ pytestmark = pytest.mark.skipif(not can_make_wheels(), reason="pip, setuptools, 
 
 
 def python(*arguments, executable=sys.executable, cwd=None, timeout=TAKES, **variables):
-    """What Python prints: nothing of the gmproxy under test is importable for it, nor is a setting of the proxy set."""
+    """What Python prints. It cannot import the gmproxy under test, and no setting of gmproxy is in its environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GMPROXY_", "PYTHONPATH", "CFLAGS"))}
     done = subprocess.run(
         [executable, *map(str, arguments)],
@@ -73,7 +73,7 @@ def python(*arguments, executable=sys.executable, cwd=None, timeout=TAKES, **var
 
 @pytest.fixture(scope="module")
 def source_tree(tmp_path_factory):
-    """What the source distribution has, unpacked."""
+    """The files of the source distribution, unpacked."""
     place = tmp_path_factory.mktemp("source")
     shutil.copytree(ROOT, place / "copy", symlinks=True, ignore=shutil.ignore_patterns(*MADE))
     python("setup.py", "--quiet", "sdist", "--dist-dir", place, cwd=place / "copy", GMPROXY_BUILD="pure")
@@ -90,12 +90,12 @@ def make_wheel(source_tree, place, build, timeout=TAKES):
 
 @pytest.fixture(scope="module")
 def wheel(source_tree, tmp_path_factory):
-    """One that needs no compiler."""
+    """A wheel that needs no compiler."""
     return make_wheel(source_tree, tmp_path_factory.mktemp("wheel"), "pure")
 
 
 def install(wheel, place):
-    """The directory of the commands in a new virtual environment with the wheel, which gets what gmproxy needs from ours."""
+    """Returns the directory of the commands in a new virtual environment with the wheel. It uses the dependencies of this environment."""
     python("-m", "venv", "--without-pip", place)
     (packages,) = place.glob("lib/python*/site-packages")
     (packages / "needed.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -114,7 +114,7 @@ def test_the_source_distribution_has_what_the_source_tree_has(source_tree):
 def test_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
         metadata = email.message_from_bytes(archive.read(f"gmproxy-{__version__}.dist-info/METADATA"))
-    assert (metadata["License-Expression"] or metadata["License"]) == "Apache-2.0"  # the newer form, or that of setuptools before 77
+    assert (metadata["License-Expression"] or metadata["License"]) == "Apache-2.0"  # the newer field, or that of setuptools before 77
     assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("gmproxy", __version__, ">=3.10")
     assert metadata["Author"] and metadata["Summary"] and metadata["Keywords"] and len(metadata.get_all("Classifier")) > 10
     assert metadata["Description-Content-Type"] == "text/markdown"
@@ -145,7 +145,7 @@ def test_a_compiled_wheel_is_small_and_stripped(source_tree, tmp_path):
         pytest.skip("there is no compiler")
     pytest.importorskip("Cython")
     wheel = make_wheel(source_tree, tmp_path, "require", COMPILING_TAKES)
-    assert wheel.stat().st_size < 6 << 20  # a third of it is room to grow; with debug information it would be twice that
+    assert wheel.stat().st_size < 6 << 20  # a third of it is reserve; with debug information it would be twice as large
     commands = install(wheel, tmp_path / "venv")
     assert "(compiled build)" in python(commands / "gmproxy", "-V", executable=commands / "python", cwd=tmp_path)
     modules = list((tmp_path / "venv").rglob("gmproxy/**/*.so"))

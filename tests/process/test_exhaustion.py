@@ -1,4 +1,4 @@
-"""No file descriptor is left: clients get those that the rest leaves, and all goes on when there are some again."""
+"""No file descriptor is left: clients get those that servers and files do not need, and gmproxy recovers when there are some again."""
 
 import resource
 import socket
@@ -17,7 +17,7 @@ MANY = 8192
 
 @pytest.fixture(autouse=True)
 def many_descriptors():
-    """This process is hundreds of clients at once."""
+    """This process is hundreds of clients at the same time."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MANY), hard))
     yield
@@ -25,7 +25,7 @@ def many_descriptors():
 
 
 def first_words(process):
-    """A client that asks for the version: (the client, the first line it gets; b"" for the end without a word)."""
+    """A client that sends `version`: (the client, the first line that it receives; b"" if the connection ends without one)."""
     talk = process.talk()
     try:
         talk.send(b"version\r\n")
@@ -42,7 +42,7 @@ def is_served(process):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_clients_get_the_descriptors_that_are_left(workers, memcached, proxy):
-    """-n allows far more. Everybody is answered, one way or the other, and links are opened while there are as many clients as can be."""
+    """-n allows far more. Each client gets a reply, and connections to servers are opened while the number of clients is at its maximum."""
     servers = [memcached(), memcached()]
     process = proxy("-n", 51200, "-s", servers[0].address, "-s", servers[1].address, "--workers", workers, preexec_fn=few_files(FILES))
     limit = process.stats()["max_connections"]
@@ -70,7 +70,7 @@ def test_clients_get_the_descriptors_that_are_left(workers, memcached, proxy):
 
 
 def test_those_who_are_turned_away_take_few_descriptors(memcached, proxy):
-    """They come in hundreds, and stay as long as they can."""
+    """Hundreds of them connect at the same time, and stay connected as long as they can."""
     server = memcached()
     process = proxy("-n", 5, "-s", server.address, "--server-failure-limit", 1, preexec_fn=few_files(FILES))
     inside = [process.talk() for _ in range(5)]
@@ -98,7 +98,7 @@ def test_without_a_descriptor_clients_are_told_and_the_log_has_one_line(memcache
         talk.wait_until_alone()
         before, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         no_more_files(process.pid)
-        with ExitStack() as stack:  # each is told after a moment, and they wait for that together
+        with ExitStack() as stack:  # each receives the error after a moment; all of them wait at the same time
             for late in [stack.enter_context(Talk(process.port)) for _ in range(30)]:
                 late.expect_answer(TOO_MANY)
                 assert late.closed()
@@ -111,7 +111,7 @@ def test_without_a_descriptor_clients_are_told_and_the_log_has_one_line(memcache
 
 
 def test_operators_who_cannot_be_accepted_wait(memcached, proxy, tmp_path):
-    """The loop sleeps meanwhile: it is not woken again and again by the connection that waits."""
+    """The loop sleeps meanwhile: the connection that waits does not wake it again and again."""
     process = proxy("-s", memcached().address, "--workers", 2, "--control", tmp_path / "control")
     process.control = str(tmp_path / "control")
     before, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
@@ -142,7 +142,7 @@ def test_an_operator_of_a_single_process_who_cannot_be_accepted_is_turned_away(m
 
 
 def answer_to(process, word):
-    """What `order` gives, or None for who was turned away."""
+    """The result of `order`, or None if the connection was refused."""
     try:
         return order(process, word)
     except (OSError, EOFError):

@@ -37,7 +37,7 @@ def test_a_unix_socket_alone(memcached, proxy, tmp_path):
 
 
 def tcp_listeners(pid):
-    """Inodes of listening TCP sockets among the descriptors of `pid`."""
+    """Inodes of the listening TCP sockets that `pid` has open."""
     listening = set()
     for table in ("tcp", "tcp6"):
         with open(f"/proc/net/{table}") as lines:

@@ -1,4 +1,4 @@
-"""Emulation of magent: its command lines, its files and its output, as scripts and monitoring expect them."""
+"""Emulation of magent: its command lines, files and output, as scripts and monitoring expect them."""
 
 import os
 import pwd
@@ -21,7 +21,7 @@ VERSION = b"VERSION memcached agent v0.6\r\n"
 
 @pytest.fixture
 def background(tmp_path):
-    """Start in the background: call it with arguments for (the pid, the port). Every one of them is ended."""
+    """Call it with arguments to start a program in the background. Returns (the pid, the port). Each is ended with the test."""
     pids = []
 
     def start(*arguments, program="magent"):
@@ -54,7 +54,7 @@ def test_it_answers_as_soon_as_the_command_has_returned(memcached, background):
     with Talk(port) as talk:
         talk.expect(storage(b"set", b"k", b"x"), b"STORED\r\n")
         talk.expect(b"version\r\n", VERSION)
-    assert os.getsid(pid) not in (os.getsid(0), pid)  # no way back to a terminal
+    assert os.getsid(pid) not in (os.getsid(0), pid)  # it cannot get a controlling terminal again
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
     assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
 
@@ -109,7 +109,7 @@ def test_paths_are_those_of_the_place_where_it_was_typed(memcached, tmp_path):
 
 @pytest.mark.parametrize("runner", [[], [sys.executable]], ids=["as a script", "by python"])
 def test_old_scripts_find_it_by_its_name(memcached, tmp_path, runner):
-    """ps, killall and pidof look at the name of the process and at the first word of its command line: both are the script's."""
+    """ps, killall and pidof read the name of the process and the first word of its command line: both are those of the script."""
     script, file = tmp_path / "magent", tmp_path / "pid"
     script.write_text(f"#!{sys.executable}\nimport sys\nfrom gmproxy.cli import magent\nsys.exit(magent())\n")
     script.chmod(0o755)
@@ -138,7 +138,7 @@ def test_it_stays_in_front_when_asked_to(memcached, proxy, option):
 
 
 def test_stats_as_magent_writes_them(scripted, proxy):
-    """One line for each server, in the order given, with the number of its connections."""
+    """One line for each server, in the configured order, with the number of its connections."""
     backends = [scripted(answer=lambda request: b"END\r\n") for _ in range(3)]
     process = proxy(*(part for backend in backends for part in ("-s", backend.address)), "-D", program="magent")
     first, second, third = (backend.address.encode() for backend in backends)
@@ -158,7 +158,7 @@ def test_gmproxy_answers_as_memcached(memcached, proxy):
     assert stats["pid"] == process.pid
     assert str(stats["version"]).startswith("1.6.")
     with process.talk() as talk:
-        assert talk.ask(b"version\r\n").startswith(b"VERSION 1.6.")  # libmemcached wants digits
+        assert talk.ask(b"version\r\n").startswith(b"VERSION 1.6.")  # libmemcached requires digits
         assert b"\r\nSTAT server " in talk.ask(b"stats settings\r\n", b"END\r\n")
         for insides in (b"items", b"slabs", b"sizes", b"conns"):
             assert talk.ask(b"stats %b\r\n" % insides, b"END\r\n").endswith(b"END\r\n")

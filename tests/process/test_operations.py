@@ -55,7 +55,7 @@ def test_a_server_that_was_ejected_by_hand_is_left_alone_until_it_is_restored(se
         assert service.servers[0].stats()["total_connections"] == probes + 1, "our own, and no probe"
         assert order(service, "restore", service.servers[0].address) == {"restored": [service.servers[0].address]}
         eventually(lambda: states(service) == ["up", "up"], what="the server is restored")
-        talk.expect(b"get %b\r\n" % key, b"END\r\n")  # it missed a change: the old value is gone
+        talk.expect(b"get %b\r\n" % key, b"END\r\n")  # it missed a write: the stale value is deleted
         talk.in_step()
 
 
@@ -70,7 +70,7 @@ def test_a_worker_that_begins_later_knows_what_an_operator_ejected(service):
     def ejected_twice():
         with service.talk() as talk:
             talk.in_step()
-        return service.log().count("ejecting by hand") == 3  # two at first, and the new one
+        return service.log().count("ejecting by hand") == 3  # two at first, then that of the new worker
 
     eventually(ejected_twice, what="it leaves the server alone, too")
 
@@ -81,7 +81,7 @@ def test_an_unknown_server_is_an_error(service):
 
 
 def test_slow_requests_are_told_and_logged(service):
-    order(service, "slow")  # from now on it is measured
+    order(service, "slow")  # from now on requests are measured
     server = service.servers[1]
     with service.talk() as talk:
         talk.expect(storage(b"set", KEYS[1][0], b"hello"), b"STORED\r\n")
@@ -118,7 +118,7 @@ def test_two_cannot_sample_at_once(service):
         thread.start()
     for thread in asking:
         join(thread)
-    first, second = told  # who is refused hears of it at once
+    first, second = told  # the service refuses the second command at once
     assert first == {"error": "another hotkeys or tail is running: try again when it has ended"}
     assert second["seconds"] == 1 and ("requests" in second or "keys" in second)
 

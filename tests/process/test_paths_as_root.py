@@ -1,4 +1,4 @@
-"""Started as root, in a directory of the user that it is to become: that user can have it change nothing but what is the service's own."""
+"""Started as root, with files in a directory of the user that it changes to: that user can make it change nothing but the service's own files."""
 
 import contextlib
 import functools
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be had t
 
 @pytest.fixture
 def directories():
-    """A directory of nobody, and one of root's with a file in it."""
-    with tempfile.TemporaryDirectory(prefix="gmproxy-") as above:  # nobody may not enter pytest's own
+    """A directory of the user nobody, and one of root with a file in it."""
+    with tempfile.TemporaryDirectory(prefix="gmproxy-") as above:  # the user nobody may not enter pytest's directory
         os.chmod(above, 0o755)
         theirs, roots = Path(above, "run"), Path(above, "root")
         theirs.mkdir()
@@ -36,7 +36,7 @@ def directories():
 
 @contextlib.contextmanager
 def swapping(path, target):
-    """A process of nobody puts a link to `target` at `path`, as fast as it can."""
+    """A process of the user nobody creates a link to `target` at `path`, as fast as it can."""
     reading, writing = os.pipe2(os.O_NONBLOCK)
     child = os.fork()
     if not child:
@@ -66,7 +66,7 @@ def swapping(path, target):
 
 
 def start_and_end(*arguments):
-    """The link is refused, or nobody may not read this Python; or there was no link at the moment, and it serves."""
+    """It may end with an error: the link is refused, or the user nobody may not read this Python. If there is no link at that moment, it serves."""
     command = [*COMMANDS["gmproxy"], *map(str, arguments)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(), cwd="/") as child:
         try:
@@ -147,7 +147,7 @@ def test_roots_log_is_not_written_into_a_file_with_another_name(directories):
 
 
 def test_all_in_a_directory_of_the_user_without_any_link(directories, memcached):
-    """As the init script has it; here the service stays root."""
+    """The arguments are those of the init script, but the service stays root."""
     theirs, _ = directories
     with Proxy(
         "-s",

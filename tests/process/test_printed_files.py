@@ -1,4 +1,4 @@
-"""gmproxy --print-sample-config and --print-systemd-unit: files for an operator to begin with."""
+"""gmproxy --print-sample-config and --print-systemd-unit: files that an operator can start from."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ def test_the_sample_configuration_is_printed_and_accepted(tmp_path):
     assert text == (ROOT / "conf/gmproxy.conf").read_text(encoding="utf-8")
     file = tmp_path / "gmproxy.conf"
     file.write_text(text)
-    done = run("-c", file, "-u", "nobody", "-t")  # the user gmproxy comes with a package
+    done = run("-c", file, "-u", "nobody", "-t")  # the user gmproxy exists only where the package is installed
     assert (done.returncode, done.stderr) == (0, "")
     assert "valid" in done.stdout
 
@@ -41,6 +41,6 @@ def test_the_printed_unit_is_one_for_systemd(tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd is not installed")
     unit = tmp_path / "gmproxy.service"
-    unit.write_text(re.sub(r"/\S+/gmproxy(ctl)? ", "/bin/true ", printed("--print-systemd-unit")))  # it must be there
+    unit.write_text(re.sub(r"/\S+/gmproxy(ctl)? ", "/bin/true ", printed("--print-systemd-unit")))  # the program that it names must exist
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""The commands in README.md, pasted as blocks into a shell, do what it says."""
+"""The commands in README.md, pasted as blocks into a shell, do what it states."""
 
 import os
 import re
@@ -23,14 +23,14 @@ pytestmark = [
 
 
 def block_with(text, start):
-    """The block of commands that begins with `start`."""
+    """The block of commands that starts with `start`."""
     (block,) = (block for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if block.startswith(start))
     return block
 
 
 @pytest.fixture
 def commands(tmp_path):
-    """The commands of this gmproxy, as an installation has them: a directory."""
+    """A directory with the commands of this gmproxy, as an installation has them."""
     for name, module in (("gmproxy", "gmproxy.cli"), ("gmproxyctl", "gmproxy.ctl")):
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
@@ -40,7 +40,7 @@ def commands(tmp_path):
 
 
 def paste(shell, block, commands):
-    """What a shell prints that reads `block` from its standard input, as bytes. None of its commands may fail or complain."""
+    """What a shell prints that reads `block` from its standard input, as bytes. Each of its commands must succeed and print nothing to stderr."""
     done = subprocess.run(
         [shell, "-e"],
         input=block.encode(),
@@ -54,7 +54,7 @@ def paste(shell, block, commands):
 
 @pytest.mark.parametrize("name, shell", [("README.md", "sh"), ("README.zh-CN.md", "bash")])
 def test_the_five_lines_of_the_readme(name, shell, commands, shared_directory):
-    """On free ports, and with files in a directory of their own; all else as it stands there."""
+    """They run with free ports, and with files in a separate directory. All else is unchanged."""
     text = (ROOT / name).read_text(encoding="utf-8").replace("/tmp/", f"{shared_directory}/")
     ports = {port: str(free_port()) for port in ("11221", "11222", "12000")}
     start = block_with(text, "memcached -d")

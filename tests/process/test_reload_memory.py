@@ -1,4 +1,4 @@
-"""A service that is reloaded again and again stays as large as it was."""
+"""A service that is reloaded again and again does not grow."""
 
 import resource
 
@@ -8,7 +8,7 @@ from support.service import order
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_reloads_add_no_memory(workers, memcached, proxy, tmp_path):
-    """What a configuration was read with goes at once, not when a hundred thousand objects wait for the collector."""
+    """The objects of an old configuration are freed at once, not when a hundred thousand objects wait for the garbage collector."""
     process = proxy("-s", memcached().address, "--workers", workers, "--control", tmp_path / "control")
     process.control = str(tmp_path / "control")
     pids = {process.pid, *order(process, "pids")["workers"]}

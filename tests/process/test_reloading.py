@@ -1,4 +1,4 @@
-"""SIGHUP: the configuration is read again, no client is disconnected, and a mistake changes nothing."""
+"""SIGHUP: the configuration is read again, no client is disconnected, and an invalid one changes nothing."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ workers = pytest.mark.parametrize("workers", [1, 2])
 
 @pytest.fixture
 def configured(proxy, tmp_path):
-    """Call it with lines of a configuration file for a proxy that reads them; `process.reload(lines)` writes others and reloads."""
+    """Call it with lines of a configuration file for a proxy that reads them. `process.reload(lines)` writes other lines and reloads."""
     file = tmp_path / "gmproxy.conf"
 
     def start(*lines, workers=1, suffix=".conf"):
@@ -49,7 +49,7 @@ def configured(proxy, tmp_path):
 
 @pytest.fixture
 def pools(proxy, tmp_path):
-    """The same with a nutcracker.yml: {pool: (port, server)}."""
+    """The same as `configured`, with a nutcracker.yml: {pool: (port, server)}."""
     file = tmp_path / "pools.yml"
 
     def write(pools):
@@ -82,7 +82,7 @@ def servers(*backends, role="server"):
 
 @workers
 def test_a_server_is_exchanged_under_load(memcached, configured, workers):
-    """Every answer is right, and no client is dropped."""
+    """Every reply is right, and no client is disconnected."""
     one, other = memcached(), memcached()
     for server in (one, other):
         with server.talk() as talk:
@@ -124,7 +124,7 @@ def test_unchanged_servers_keep_links_health_and_counters(memcached, configured,
         keys = keys_by_server(2, 3)
         for key in (*keys[0], *keys[1]):
             talk.expect(b"get %b\r\n" % key, b"END\r\n")
-        assert first.stats()["total_connections"] == connections + 1  # the one that asks here
+        assert first.stats()["total_connections"] == connections + 1  # the connection that sends this request
         told = read_stats(talk)
         assert (told["cmd_get"], told["backends"]) == (11, 2)
         assert second.stats()["cmd_get"] == 3
@@ -173,7 +173,7 @@ def test_backups_come_and_go(memcached, configured, workers):
 
 
 def test_backups_that_go_while_they_are_asked(scripted, memcached, configured):
-    """The primary has failed, its backup is being asked, and then there is none in the configuration."""
+    """The primary has failed, its backup has a request in flight, and then the configuration has no backup."""
     go_on = threading.Event()
     primary = Memcached()
     backup = scripted(answer=lambda request: go_on.wait(20) and (FOUND if request.startswith(b"get") else b"STORED\r\n"))
@@ -299,7 +299,7 @@ def test_what_needs_a_restart(memcached, configured, workers):
 
 @workers
 def test_pools_come_and_go(memcached, pools, workers):
-    """Under load on the one that stays."""
+    """The pool that stays is under load."""
     first, second = memcached(), memcached()
     ports = [free_port() for _ in range(3)]
     with first.talk() as talk:
@@ -333,7 +333,7 @@ def test_two_pools_change_places(memcached, pools, workers):
     with Talk(ports[0]) as old:
         old.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")
         process.reload({"one": (ports[1], first), "two": (ports[0], second)})
-        old.expect(b"get k\r\n", FOUND)  # who is here stays in the pool
+        old.expect(b"get k\r\n", FOUND)  # clients that are connected stay in their pool
         eventually(lambda: asked(ports[1]) == FOUND and asked(ports[0]) == b"END\r\n", what="new clients come to the other one")
 
 
@@ -357,7 +357,7 @@ def test_another_address(memcached, configured, workers, tmp_path):
         talk.in_step()
 
 
-# -- a worker that comes later
+# -- a worker that starts later
 
 
 def test_a_worker_that_begins_after_a_reload_knows_of_it(memcached, configured):
@@ -377,7 +377,7 @@ def test_a_worker_that_begins_after_a_reload_knows_of_it(memcached, configured):
 
 
 def test_in_the_background_with_a_file_named_from_here(memcached, tmp_path):
-    """The process has gone to /, and finds it all the same."""
+    """The working directory of the process is / by then. It finds the file nevertheless."""
     one, other = memcached(), memcached()
     port = free_port()
     (tmp_path / "a.conf").write_text(servers(one) + "\n")
@@ -397,7 +397,7 @@ def test_in_the_background_with_a_file_named_from_here(memcached, tmp_path):
     eventually(lambda: not (tmp_path / "pid").exists())
 
 
-# -- by itself
+# -- without a signal
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
@@ -438,7 +438,7 @@ def test_rotated_logs(memcached, proxy, tmp_path):
 
 @workers
 def test_users_come_and_go_with_their_file(configured, memcached, tmp_path, workers):
-    """Who is in stays in. Each worker has the new ones."""
+    """Clients that are logged in stay logged in. Each worker has the new users."""
     users = tmp_path / "users"
     users.write_text("old:one\n")
     users.chmod(0o600)
@@ -458,7 +458,7 @@ def test_users_come_and_go_with_their_file(configured, memcached, tmp_path, work
         waiting.expect(login(b"new", b"two") + b"get k\r\n", b"STORED\r\n" + FOUND)
     with ExitStack() as stack:
         others = [stack.enter_context(process.talk()) for _ in range(4)]
-        for talk in others:  # each waits for a second, and they do so together
+        for talk in others:  # each waits for a second, at the same time
             talk.send(login(b"old", b"one") + login(b"new", b"two"))
         for talk in others:
             talk.expect_answer(refused + b"STORED\r\n")
@@ -479,7 +479,7 @@ def test_clients_that_are_there_keep_to_new_limits(configured, memcached, worker
 
 
 def test_servers_are_spoken_to_in_another_protocol(memcached, configured):
-    """What is open stays as it is; a server that is away for a moment is spoken to in the new one."""
+    """Open connections keep their protocol. New connections, here after a restart of the server, use the new one."""
     server = memcached()
     one = f"server = {server.address}"
     process = configured(one)

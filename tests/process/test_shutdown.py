@@ -1,4 +1,4 @@
-"""Shutdown: requests in progress get their replies, no file is left, the exit status is 0. And the user that it runs as."""
+"""Shutdown: requests in progress get their replies, no file is left, the exit status is 0. And the user that gmproxy runs as."""
 
 import os
 import resource
@@ -80,7 +80,7 @@ def test_without_requests_it_ends_at_once(memcached, proxy):
 
 
 def test_the_port_is_free_at_once(memcached, proxy):
-    """Although connections of the first are still remembered by the kernel."""
+    """The kernel still has closed connections of the first process."""
     server = memcached().address
     port = free_port()
     for _ in range(3):
@@ -141,11 +141,11 @@ def test_a_failed_start_leaves_no_pid_file(tmp_path):
     assert not file.exists()
 
 
-# -- who it is
+# -- the user
 
 
 def nobody_can_run_python():
-    """Not if it is installed below /root, for example."""
+    """False if it is installed below /root, for example."""
     shell = ["/bin/sh", "-c", 'exec "$0" -c "import gevent, pprint, gmproxy"', sys.executable]
     return subprocess.run(shell, user=NOBODY, env=environment(), stderr=subprocess.DEVNULL, timeout=PROGRAM_TIMEOUT).returncode == 0
 

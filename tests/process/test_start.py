@@ -1,4 +1,4 @@
-"""Start-up: with closed descriptors, interrupted by signals, failing half-way: no file and no process is left, and no signal is lost."""
+"""Start-up: with closed descriptors, interrupted by signals, failing: no file and no process is left, and no signal is lost."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ workers = pytest.mark.parametrize("workers", [1, 2])
 
 @pytest.fixture
 def started():
-    """Call it with arguments for a service that is not waited for: a Popen. Its processes are ended with the test."""
+    """Call it with arguments for a service that is not waited for. Returns a Popen. Its processes are ended with the test."""
     children = []
 
     def start(*arguments, program="gmproxy", **options):
@@ -49,7 +49,7 @@ CLOSED = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all": "<&- >&- 2>&
 @pytest.mark.parametrize("closed", CLOSED)
 @pytest.mark.parametrize("program", ["gmproxy", "magent"])
 def test_in_the_background_with_descriptors_closed(memcached, tmp_path, program, closed):
-    """As init scripts, cron and `ssh -f` may leave them."""
+    """Init scripts, cron and `ssh -f` may start programs in this way."""
     port, pid_file, log = free_port(), tmp_path / "pid", tmp_path / "log"
     script = f'exec "$@" {CLOSED[closed]}'
     done = subprocess.run(
@@ -128,7 +128,7 @@ def test_in_the_foreground_with_descriptors_closed(memcached, started, tmp_path,
 
 
 def test_a_command_that_prints_where_nobody_reads():
-    """Its status says what it has found all the same."""
+    """Its exit status reports the result nevertheless."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -143,7 +143,7 @@ def test_a_command_that_prints_where_nobody_reads():
 
 @workers
 def test_sigterm_as_soon_as_the_port_is_open(memcached, started, tmp_path, workers):
-    """It is not yet served, and ends as ever."""
+    """It does not serve yet, and ends as at any other time."""
     server = memcached().address
     for _ in range(8):
         port = free_port()
@@ -182,7 +182,7 @@ def is_open(port):
     "number, said", [(signal.SIGHUP, "INFO reloaded"), (signal.SIGUSR1, "INFO log reopened"), (signal.SIGUSR2, "INFO upgraded")]
 )
 def test_a_signal_as_soon_as_the_pid_file_is_there(memcached, started, tmp_path, workers, number, said):
-    """It is done as soon as clients are served."""
+    """The signal is handled as soon as clients are served."""
     port, pid_file, log = free_port(), tmp_path / "pid", tmp_path / "log"
     started("-l", HOST, "-p", port, "-s", memcached().address, "--pid-file", pid_file, "--log-file", log, "--workers", workers)
     first = int(eventually(lambda: pid_file.exists() and pid_file.read_text(), what="the pid file"))
@@ -194,13 +194,13 @@ def test_a_signal_as_soon_as_the_pid_file_is_there(memcached, started, tmp_path,
 
 @pytest.fixture
 def reading(started, tmp_path):
-    """Call it with arguments for a service that has begun to read its configuration, and waits for it: (Popen, what to write to)."""
+    """Call it with arguments for a service that has started to read its configuration, and waits for it. Returns (Popen, the file to write to)."""
 
     def start(*arguments, **options):
         path = tmp_path / "conf"
         os.mkfifo(path)
         child = started("-c", path, *arguments, **options)
-        return child, open(path, "w")  # as soon as the other side opens it, too
+        return child, open(path, "w")  # returns as soon as the service opens it too
 
     return start
 
@@ -238,7 +238,7 @@ def test_signals_that_were_blocked_by_whoever_started_it(memcached, started):
 
 
 def test_a_check_of_the_configuration_is_ended_by_a_signal(reading):
-    """It does not serve: a signal is for it what it is for every command."""
+    """It does not serve: the signal has its default effect."""
     child, file = reading("-t")
     child.send_signal(signal.SIGTERM)
     with file:
@@ -247,7 +247,7 @@ def test_a_check_of_the_configuration_is_ended_by_a_signal(reading):
 
 
 def test_the_command_that_waits_for_the_background_is_killed(memcached, started, tmp_path):
-    """As when its terminal is closed: the service in the background does not notice."""
+    """As when its terminal is closed. The service in the background is not affected."""
     port, pid_file = free_port(), tmp_path / "pid"
     child = started("-l", HOST, "-p", port, "-s", memcached().address, "--pid-file", pid_file, "--daemon")
     pid = int(eventually(lambda: pid_file.exists() and pid_file.read_text(), what="the process in the background"))
@@ -259,7 +259,7 @@ def test_the_command_that_waits_for_the_background_is_killed(memcached, started,
     eventually(lambda: not pid_file.exists(), what="the end")
 
 
-# -- what a failed start leaves
+# -- what a failed start leaves behind
 
 
 def test_a_pool_that_cannot_be_bound(tmp_path):
@@ -274,7 +274,7 @@ def test_a_pool_that_cannot_be_bound(tmp_path):
 
 
 class Listening:
-    """A port that is taken."""
+    """A port that is in use."""
 
     def __init__(self):
         self._socket = socket.create_server((HOST, 0))

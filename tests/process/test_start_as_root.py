@@ -1,4 +1,4 @@
-"""Started as root with -u, in a system of its own where /run and /var/log are root's alone: what is left behind, and whose it is."""
+"""Started as root with -u, in a separate system where only root may write to /run and /var/log: which files are left, and who owns them."""
 
 import functools
 import os
@@ -21,7 +21,7 @@ from gmproxy.system import daemon, pid_keeper
 USER = "nobody"
 ROOT = Path(__file__).resolve().parents[2]
 
-#: Empty directories for /run and /var/log, and a way for everybody to the Python that runs this, wherever it is: then the command.
+#: Mounts empty directories at /run and /var/log, makes the Python that runs this accessible to all users, then runs the command.
 PREPARE = """
 set -e
 mount --make-rprivate /
@@ -37,20 +37,20 @@ exec "$@"
 
 
 def closed_directory(path):
-    """The first directory on the way to `path` that others may not enter, or ""."""
+    """The first directory in `path` that other users may not enter, or ""."""
     closed = [parent for parent in (*reversed(path.parents), path) if not parent.stat().st_mode & 0o001]
     return str(closed[0]) if closed else ""
 
 
 @pytest.fixture
 def system():
-    """Call it with a shell script, which finds the command gmproxy and nutcracker.yml: what it wrote to (stdout, stderr)."""
+    """Call it with a shell script, which finds the command gmproxy and nutcracker.yml. Returns what it wrote to (stdout, stderr)."""
     if os.getuid() != 0 or not shutil.which("unshare"):
         pytest.skip("only root can be had to change the user")
     base = Path(sys.base_prefix).resolve()
     if closed_directory(ROOT) or closed_directory(Path(sys.prefix)):
         pytest.skip("others may not read this copy of gmproxy")
-    with tempfile.TemporaryDirectory(prefix="gmproxy-") as name:  # nobody may not enter pytest's own
+    with tempfile.TemporaryDirectory(prefix="gmproxy-") as name:  # the user nobody may not enter pytest's directory
         directory = Path(name)
         directory.chmod(0o755)
         command = directory / "gmproxy"
@@ -69,7 +69,7 @@ def _run_in(directory, base, script):
     return done.stdout, done.stderr
 
 
-#: Nothing goes on running when a script ends.
+#: Ends the service when a script ends.
 AT_LAST = "trap '[ ! -e /run/gmproxy.pid ] || kill $(cat /run/gmproxy.pid)' EXIT\n"
 
 START = "gmproxy -c nutcracker.yml --daemon --pid-file /run/gmproxy.pid --log-file /var/log/gmproxy.log -u nobody"
@@ -78,7 +78,7 @@ UNTIL = f"for _ in $(seq {int(PATIENCE * 20)}); do {{}} && break; sleep 0.05; do
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_line_of_the_guide(workers, system):
-    """It starts, is upgraded and ends, and only the log is left."""
+    """It starts, is upgraded and ends. Only the log is left."""
     out, err = system(
         f"{START} --workers {workers} || exit 1\n"
         "pid=$(cat /run/gmproxy.pid)\n"
@@ -109,7 +109,7 @@ def test_a_start_that_fails_leaves_nothing(line, why, system):
 
 
 def test_a_log_that_others_could_replace_is_not_given_away(system):
-    """Root's file in a directory of the user stays root's."""
+    """A file of root in a directory of the user remains root's."""
     out, err = system(
         "mkdir /var/log/theirs; touch /var/log/theirs/log; chmod 600 /var/log/theirs/log; chown nobody /var/log/theirs\n"
         f"{START.replace('/var/log/', '/var/log/theirs/').replace('gmproxy.log', 'log')}; echo $?; stat -c %U /var/log/theirs/log; ls -A /run"
@@ -125,7 +125,7 @@ def test_the_log_of_an_earlier_start_as_root_goes_on(system):
     assert (out, err) == (f"{USER}\nbefore\n", "")
 
 
-# -- the keeper of the pid file, by itself
+# -- the keeper of the pid file, alone
 
 
 def test_the_keeper_removes_the_file_of_its_service(tmp_path):
@@ -157,7 +157,7 @@ def test_it_does_so_when_the_service_dies(tmp_path):
 
 
 def test_a_successor_has_its_own_number_written(tmp_path):
-    """And only its own: the kernel tells who asks."""
+    """And no other: the kernel reports who sends the request."""
     path = str(tmp_path / "pid")
     daemon.write_pid_file(path)
     keeper = pid_keeper.PidKeeper.start(path)
@@ -170,7 +170,7 @@ def test_a_successor_has_its_own_number_written(tmp_path):
             os._exit(1)
     try:
         eventually(lambda: Path(path).read_text().strip() == str(child), what="the number of the successor")
-        keeper.remove()  # not any more ours to remove
+        keeper.remove()  # the file belongs to the successor
         assert Path(path).read_text().strip() == str(child)
     finally:
         os.kill(child, signal.SIGKILL)
@@ -179,7 +179,7 @@ def test_a_successor_has_its_own_number_written(tmp_path):
 
 
 def test_who_dies_before_it_has_read_a_reply_leaves_no_pid_file(tmp_path):
-    """The kernel reports that otherwise than other ends."""
+    """The kernel reports such an end in a different way."""
     path = str(tmp_path / "pid")
     daemon.write_pid_file(path)
     keeper = pid_keeper.PidKeeper.start(path)
@@ -190,7 +190,7 @@ def test_who_dies_before_it_has_read_a_reply_leaves_no_pid_file(tmp_path):
 
 
 def test_a_successor_does_not_take_the_file_of_another_service(tmp_path):
-    """Somebody has removed ours, and a second gmproxy has been started with that path."""
+    """The pid file was removed, and a second gmproxy was started with that path."""
     path = tmp_path / "pid"
     daemon.write_pid_file(str(path))
     keeper = pid_keeper.PidKeeper.start(str(path))
@@ -215,7 +215,7 @@ def test_the_keeper_of_another_file_is_not_taken_over(tmp_path):
     keeper = pid_keeper.PidKeeper.start(path)
     handed_over = os.dup(keeper.descriptor)
     assert pid_keeper.PidKeeper.taken_over(f"{path}2", (path, handed_over)) is None
-    keeper.close()  # the last end: the keeper ends, and removes its file
+    keeper.close()  # the last descriptor: the keeper ends, and removes its file
     eventually(lambda: not os.path.exists(path), what="the pid file is removed")
     assert pid_keeper.PidKeeper.taken_over(path, None) is None
 
@@ -241,7 +241,7 @@ def test_who_needs_a_keeper(tmp_path):
             break
     os.chown(theirs, pwd.getpwnam(USER).pw_uid, -1)
     assert pid_keeper.is_needed("/run/pid", USER, "")
-    assert pid_keeper.is_needed("/tmp/pid", USER, "")  # sticky
+    assert pid_keeper.is_needed("/tmp/pid", USER, "")  # /tmp is sticky
     assert not pid_keeper.is_needed("/run/pid", "", "")
     if not closed_directory(theirs):
         assert not pid_keeper.is_needed(str(theirs / "pid"), USER, "")

@@ -1,4 +1,4 @@
-"""The log in the journal of systemd: a socket at stderr that JOURNAL_STREAM names."""
+"""The log in the systemd journal: a socket at stderr that JOURNAL_STREAM names."""
 
 import os
 import re
@@ -16,7 +16,7 @@ LINE = re.compile(rb"<[0-7]>\S")
 
 @pytest.fixture
 def journal():
-    """(what a service has for stderr, what it wrote there so far, the variables that say what it is)"""
+    """(stderr of a service, what it has written there so far, the variables that identify it)"""
     stderr, reading = socket.socketpair()
     written = bytearray()
 
@@ -59,7 +59,7 @@ def test_lines_have_a_severity_and_no_time(workers, journal):
 
 
 def test_another_stderr_is_not_the_journal(journal):
-    """The variable is passed on to programs whose stderr was redirected."""
+    """Programs whose stderr was redirected inherit the variable."""
     stderr, written, _ = journal
     service = run(stderr, {"JOURNAL_STREAM": "1:1"}, "-s", "10.0.0.1", "-l", HOST, "-p", free_port())
     try:

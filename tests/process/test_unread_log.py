@@ -1,4 +1,4 @@
-"""Nothing reads the log of a service: it goes on serving."""
+"""The log of a service is not read: it continues to serve."""
 
 import contextlib
 import os
@@ -60,7 +60,7 @@ class Service:
 
     def kill(self):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.child.pid, signal.SIGKILL)  # with its successors
+            os.killpg(self.child.pid, signal.SIGKILL)  # and its successors
         self.child.wait(PATIENCE)
 
 
@@ -79,7 +79,7 @@ def service(memcached, tmp_path):
 
 @pytest.fixture
 def ends():
-    """(reading, writing) of what is to be stderr: a pipe."""
+    """(reading end, writing end) of the pipe that becomes stderr."""
     reading, writing = os.pipe()
     yield reading, writing
     for descriptor in (reading, writing):
@@ -101,7 +101,7 @@ def test_from_the_start(service, ends, workers):
 @workers
 @pytest.mark.parametrize("make", [os.pipe, open_terminal], ids=["pipe", "terminal"])
 def test_from_some_moment_on(service, workers, make):
-    """It reloads, opens its log anew, and another program takes over."""
+    """It reloads, reopens its log, and another process takes over."""
     reading, writing = make()
     process = service(writing, "--workers", workers)
     os.close(writing)
@@ -119,7 +119,7 @@ def test_from_some_moment_on(service, workers, make):
 
 @workers
 def test_a_pipe_that_is_full(service, ends, workers):
-    """Each client is logged, until the pipe takes no more; and then still served."""
+    """Each client is logged with -v. When the pipe takes no more, clients are still served."""
     reading, writing = ends
     process = service(writing, "--workers", workers, "-v")
     process.serves()

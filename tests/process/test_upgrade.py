@@ -1,4 +1,4 @@
-"""SIGUSR2: a new process takes over the listening sockets, and no connection is refused. And sockets handed over by systemd."""
+"""SIGUSR2: a new process takes over the listening sockets, and no connection is refused. And sockets passed by systemd."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ workers = pytest.mark.parametrize("workers", [1, 2])
 
 @pytest.fixture
 def service(memcached, proxy, tmp_path):
-    """Call it for a proxy over a server that has k, and with a configuration file; successors are ended with the test."""
+    """Call it for a proxy with a configuration file and a server that stores k. Successors are ended with the test."""
     started = []
 
     def start(*lines, workers=1, server=None):
@@ -47,11 +47,11 @@ def service(memcached, proxy, tmp_path):
     yield start
     for process in started:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with its successors, who are of its group
+            os.killpg(process.pid, signal.SIGKILL)  # and its successors, which are in its process group
 
 
 def upgrade(process):
-    """Ask for it, and wait until the old process has gone. Returns the pid of the new one."""
+    """Sends SIGUSR2, and waits until the old process has ended. Returns the pid of the new one."""
     process.signal(signal.SIGUSR2)
     assert process.wait() == 0, process.log()
     return successor(process)
@@ -63,7 +63,7 @@ def successor(process):
 
 @workers
 def test_no_connection_is_refused(service, workers):
-    """Under load by clients that connect anew for each request: none is refused, cut off or answered wrong."""
+    """Under load by clients that connect for each request: none is refused or disconnected, and no reply is wrong."""
     process = service(workers=workers)
     with Load(process.port, keeping=0, connecting=4) as load:
         upgrade(process)
@@ -72,7 +72,7 @@ def test_no_connection_is_refused(service, workers):
 
 @workers
 def test_a_socket_that_is_not_configured_any_more_is_closed(service, workers):
-    """Nobody would accept clients there: they are refused, and do not wait."""
+    """No process would accept clients there: they are refused instead of waiting."""
     address = HOST, free_port()
     line = "stats_port = {}:{}".format(*address)
     process = service(line, workers=workers)
@@ -98,7 +98,7 @@ def test_time_and_again(service):
 
 @workers
 def test_the_old_one_is_killed_before_the_new_one_is_ready(service, workers):
-    """There is nobody left to be told that it serves; it serves all the same."""
+    """The old process has ended and cannot be notified. The new one serves nevertheless."""
     process = service(workers=workers)
     process.signal(signal.SIGUSR2)
     eventually(lambda: "INFO upgrading successor=" in process.log(), what="the new one was started")
@@ -136,7 +136,7 @@ def test_the_new_one_is_another_process_with_the_same_places(service, workers):
 
 
 def test_it_reads_its_configuration_anew(service, memcached):
-    """Also what needs a restart."""
+    """Settings that need a restart are also read."""
     process = service()
     process.file.write_text(f"server = {memcached().address}\nworkers = 2\n")
     upgrade(process)
@@ -158,7 +158,7 @@ def test_clients_of_the_old_one_get_their_answers(service, scripted):
         go_on.set()
         talk.expect_answer(FOUND)
         assert talk.closed()
-        later.send(b"ion\r\n")  # it had begun to ask
+        later.send(b"ion\r\n")  # its request had started before
         assert later.read_line().startswith(b"VERSION")
         assert later.closed()
     assert process.wait() == 0
@@ -261,7 +261,7 @@ os.execv(sys.executable, [sys.executable, "-m", "gmproxy", *sys.argv[1:]])
 
 @pytest.fixture
 def activated():
-    """Call it with a listening socket and arguments for gmproxy, started as systemd would. Returns a Popen."""
+    """Call it with a listening socket and arguments for gmproxy, started as by systemd. Returns a Popen."""
     children = []
 
     def start(sock, *arguments, **variables):
@@ -286,7 +286,7 @@ def activated():
 
 @pytest.fixture
 def listening():
-    """A listening socket whose number is not 3."""
+    """A listening socket whose descriptor is not 3."""
     with socket.create_server((HOST, 0)) as sock:
         copies = [sock.dup(), sock.dup()]
         yield copies[-1]
@@ -297,7 +297,7 @@ def listening():
 @workers
 def test_a_socket_of_systemd_is_what_it_listens_on(memcached, activated, listening, workers):
     port = listening.getsockname()[1]
-    with Talk(port) as early:  # waits since before it began
+    with Talk(port) as early:  # waits since before the start
         early.send(b"get k\r\n")
         child = activated(listening, "-s", memcached().address, "-p", free_port(), "--workers", workers)
         early.expect_answer(b"END\r\n")
@@ -343,7 +343,7 @@ def test_a_socket_that_no_pool_takes_is_reported(memcached, activated, listening
 
 @pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not installed")
 def test_with_the_sockets_of_systemd_itself(memcached, tmp_path):
-    """Several, named by nobody: they are known by their addresses, also after a reload and an upgrade."""
+    """Several sockets without names: gmproxy recognizes them by their addresses, also after a reload and an upgrade."""
     port, path = free_port(), tmp_path / "sock"
     file = tmp_path / "gmproxy.conf"
     file.write_text(f"server = {memcached().address}\nport = {free_port()}\n")
@@ -374,7 +374,7 @@ def _answers(port, path):
             talk.expect(b"get k\r\n", b"END\r\n")
 
 
-# -- what systemd is told
+# -- notifications to systemd
 
 
 def parent(pid):
@@ -386,7 +386,7 @@ CREDENTIALS = struct.Struct("3i")
 
 
 class Systemd:
-    """Hears what a service says with sd_notify."""
+    """Receives what a service sends with sd_notify."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -395,10 +395,10 @@ class Systemd:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.setblocking(False)
         self.everything = []  # (pid of the sender, line)
-        self._passed = 0  # of these
+        self._passed = 0  # the number of them that were already matched
 
     def hears(self, line, sender=None, within=PATIENCE):
-        """Wait for it, from the process `sender` if not None. What came before is passed over."""
+        """Wait for `line`, from the process `sender` if not None. Lines before it are skipped."""
 
         def came():
             with contextlib.suppress(BlockingIOError):
@@ -415,7 +415,7 @@ class Systemd:
         eventually(came, within, what=f"systemd hears {line}")
 
     def forget(self):
-        """Pass over what has been read."""
+        """Skip what has been received."""
         self._passed = len(self.everything)
 
     def close(self):
@@ -445,17 +445,17 @@ def test_systemd_is_told(memcached, proxy, systemd, workers):
 
 
 def test_systemd_is_not_told_that_all_is_well_while_a_worker_hangs(memcached, proxy, systemd, tmp_path):
-    limit = 4  # ticks; it is told twice as often
+    limit = 4  # ticks; gmproxy notifies twice as often
     variables = {"NOTIFY_SOCKET": systemd.path, "WATCHDOG_USEC": milliseconds(limit) + "000"}
     process = proxy("-s", memcached().address, "--workers", "2", "--control", tmp_path / "control", variables=variables)
     process.control = str(tmp_path / "control")
     systemd.hears("READY=1")
     stopped = order(process, "pids")["workers"][0]
     os.kill(stopped, signal.SIGSTOP)
-    assert len(order(process, "ping")["workers"]) == 1  # and so much time has passed that the last one has been said
+    assert len(order(process, "ping")["workers"]) == 1  # so much time has passed that the last WATCHDOG=1 has been sent
     with pytest.raises(AssertionError, match="not within"):
         systemd.forget()
-        for _ in range(5):  # some may have been on their way
+        for _ in range(5):  # some may be in flight
             systemd.hears("WATCHDOG=1", within=5 * limit * TICK)
     os.kill(stopped, signal.SIGCONT)
     systemd.hears("WATCHDOG=1")
@@ -463,8 +463,8 @@ def test_systemd_is_not_told_that_all_is_well_while_a_worker_hangs(memcached, pr
 
 @workers
 def test_systemd_learns_who_is_the_service_now(service, systemd, monkeypatch, workers):
-    """From the process that it knows: it would log that another one may not speak. The new one is no child of that by then: of a main process
-    that is not its own child, systemd says so, and does not wait for its end."""
+    """The notification comes from the process that systemd knows: it would ignore and log one from another process. The new process is no child
+    of that one by then: systemd logs a main process that is not its own child, and does not wait for its end."""
     monkeypatch.setenv("NOTIFY_SOCKET", systemd.path)
     monkeypatch.setenv("WATCHDOG_USEC", milliseconds(4) + "000")
     process = service(workers=workers)
@@ -480,6 +480,6 @@ def test_systemd_learns_who_is_the_service_now(service, systemd, monkeypatch, wo
     by_new = [(index, line) for index, (sender, line) in enumerate(systemd.everything) if sender == pid]
     named = systemd.everything.index((process.pid, f"MAINPID={pid}"))
     assert by_new and all(index > named and line == "WATCHDOG=1" for index, line in by_new), systemd.everything
-    assert (process.pid, "STOPPING=1") not in systemd.everything  # the service goes on, and only the old process has ended
+    assert (process.pid, "STOPPING=1") not in systemd.everything  # the service continues; only the old process has ended
     os.kill(pid, signal.SIGTERM)
     systemd.hears("STOPPING=1")

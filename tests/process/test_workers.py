@@ -17,7 +17,7 @@ FOUND = value(b"k", b"hello") + b"END\r\n"
 
 @pytest.fixture
 def service(memcached, proxy, tmp_path):
-    """Call it with further arguments for a proxy of two workers, which has a control socket, and a memcached behind it."""
+    """Call it with further arguments for a proxy with two workers, a control socket, and one memcached."""
 
     def start(*arguments, workers=2):
         path = tmp_path / "control"
@@ -33,12 +33,12 @@ def pids(process):
 
 
 def all_serve(process):
-    """Wait until both workers do."""
+    """Wait until both workers serve."""
     eventually(lambda: len(control_socket.send_command(str(process.control), "ping")["workers"]) == 2, what="all workers serve")
 
 
 def served_by(talk, process):
-    """The worker that serves the client `talk`: the one who has the other end of its connection."""
+    """The pid of the worker that serves the client `talk`: the one that has the other end of its connection."""
     ours = talk.socket.getsockname()[1]
     with open("/proc/net/tcp") as table:
         rows = [line.split() for line in table]
@@ -61,7 +61,7 @@ def descriptors(pid):
 
 
 def of_each_worker(process, count=1):
-    """Clients, at least `count` of each worker: {pid: [Talk]}."""
+    """At least `count` clients of each worker: {pid: [Talk]}."""
     clients = {pid: [] for pid in pids(process)}
 
     def enough():
@@ -149,7 +149,7 @@ def test_settings_are_those_of_the_service(service):
 
 @pytest.mark.parametrize("connections, workers, each", [(1, 3, 3), (2, 2, 2), (4, 2, 4)])
 def test_connections_to_a_server_are_shared_by_the_workers(memcached, proxy, connections, workers, each):
-    """A worker without one could not serve: where that makes more than -i, the log says so at the start."""
+    """A worker needs at least one connection. If that makes more than -i in total, a warning is logged at start-up."""
     server = memcached()
     before = server.stats()["curr_connections"]
     front = proxy("-s", server.address, "-i", connections, "--workers", workers, "--preconnect")
@@ -172,7 +172,7 @@ def test_as_magent(memcached, proxy):
 
 
 def test_the_limit_of_clients_is_that_of_the_service(service):
-    """Whichever worker they come to."""
+    """It does not matter which worker accepts them."""
     process = service("-n", "10")
     clients = [process.talk() for _ in range(10)]
     for talk in clients:
@@ -248,7 +248,7 @@ def test_clients_of_a_worker_that_died_make_room(service):
 
 
 def connections(process):
-    """As the service counts them; None if it lets nobody in to ask."""
+    """The number of connections, as the service counts them. None if it refuses the connection that this needs."""
     try:
         return process.stats()["curr_connections"]
     except AssertionError:
@@ -298,7 +298,7 @@ def test_a_worker_that_hangs_at_the_end_is_killed(service):
 
 
 def test_workers_that_cannot_start_end_the_master(tmp_path):
-    """gevent is broken in some way: one line says so."""
+    """gevent cannot be imported: one line reports it."""
     (tmp_path / "gevent.py").write_text("raise ImportError('gevent is broken')\n")
     port = free_port()
     done = run("-s", "a:1", "-l", HOST, "-p", port, "--workers", "2", "--pid-file", tmp_path / "pid", cwd=tmp_path)
@@ -323,7 +323,7 @@ def test_in_the_background(memcached, tmp_path):
 
 
 def test_signals_to_all_processes_at_once(service):
-    """As killall and Ctrl-C send them, at any moment."""
+    """killall and Ctrl-C send them in this way, at any moment."""
     process = service()
     before = process.log()
     for _ in range(3):
@@ -341,7 +341,7 @@ WARNING = "WARNING several workers with backups pool="
 
 
 def test_several_workers_with_backups_are_warned_of_once(memcached, proxy, tmp_path):
-    """At the start, and at the reload that leads to it."""
+    """At start-up, and at the reload that causes it."""
     servers = [memcached().address for _ in range(2)]
     file = tmp_path / "pools.yml"
 
@@ -374,7 +374,7 @@ def test_one_for_each_cpu(service):
 
 @pytest.mark.parametrize("backed", [False, True], ids=["without_backup", "with_a_backup"])
 def test_nobody_reads_what_another_worker_has_still_to_delete(memcached, proxy, tmp_path, backed):
-    """One worker could not change a key, and is stopped before it can delete it. The other has noticed nothing at all."""
+    """A write of a key failed in one worker, which is stopped before it can delete the key. The other worker has noticed nothing."""
     server, backup = memcached(), memcached()
     process = proxy(
         "-s",
@@ -427,7 +427,7 @@ def test_backups_and_failures_as_ever(memcached, proxy):
     with backup.talk() as talk:
         eventually(lambda: all(talk.ask(b"get %b\r\n" % key, b"END\r\n") != b"END\r\n" for key in keys), what="the copies")
     primaries[0].kill()
-    for _ in range(6):  # of both workers, most likely
+    for _ in range(6):  # most likely connections to both workers
         with process.talk() as talk:
             for key in keys:
                 talk.expect(b"get %b\r\n" % key, value(key, b"hello") + b"END\r\n")
