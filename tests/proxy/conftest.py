@@ -1,4 +1,4 @@
-"""Fixtures of these tests. Each file of four-column tests has a `stage` of its own: the proxy and the scripted servers."""
+"""Fixtures of these tests. Each file of four-column tests has its own `stage`: the proxy and the scripted servers."""
 
 import resource
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def many_descriptors():
-    """This process is thousands of clients at once."""
+    """This process is thousands of clients at the same time."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     yield
@@ -16,7 +16,7 @@ def many_descriptors():
 
 @pytest.fixture
 def talk(stage):
-    """A client of the stage's proxy; at the end nothing may be left over on either side of the proxy."""
+    """A client of the stage's proxy. At the end of the test no byte may be left over on either side of the proxy."""
     with stage.proxy.talk() as talk:
         yield talk
         talk.in_step()

@@ -1,4 +1,4 @@
-"""How a change gets to primary and backup: `--backup-writes` async, sync and off, changes by outcome, and a backup that differs."""
+"""How a write reaches primary and backup: `--backup-writes` async, sync and off, conditional writes, and a backup that replies differently."""
 
 import threading
 
@@ -41,7 +41,7 @@ def apart():
 
 
 class Conversation:
-    """A client of `stage`; at the end of the `with` nothing is left over, nor under way, anywhere."""
+    """A client of `stage`. At the end of the `with` no byte is left over, and no request is in flight."""
 
     def __init__(self, stage):
         self._stage = stage
@@ -152,7 +152,7 @@ def test_off_writes_to_the_backup_while_the_primary_is_down(apart):
 
 
 def test_off_what_changes_on_the_primary_is_old_on_the_backup(apart):
-    """The primary failed once, without being ejected: the backup has what was written then."""
+    """The primary failed once, without being ejected: the write then went to the backup."""
     apart.set([[expect(b"get x\r\n"), MISS, expect(SET), STORED]], [[expect(SET), STORED, hang()]])
     apart.backends[0].refuse()
     with apart.proxy.talk() as talk:
@@ -172,7 +172,7 @@ def test_off_what_was_written_there_is_deleted_there_when_the_primary_is_back(me
         there.expect(GET, MISS)
         primary.kill()
         eventually(lambda: talk.ask(SET) == STORED and front.stats()["backends_ejected"] == 1, what="the primary is left alone")
-        # While the primary was still tried, each try had the backup forget what it took at the one before.
+        # While the primary was still tried, each attempt deleted on the backup what it had stored at the attempt before.
         eventually(lambda: talk.ask(SET) == STORED and there.ask(GET, MISS) == FOUND, what="the backup keeps it")
         primary.restart()
         eventually(lambda: front.stats()["backends_ejected"] == 0, what="the primary is back")
@@ -184,7 +184,7 @@ def test_off_what_was_written_there_is_deleted_there_when_the_primary_is_back(me
 
 @pytest.mark.parametrize("between", ["before", "after"])
 def test_off_nothing_old_is_read_when_the_primary_fails_again(memcached, proxy, between):
-    """Between two failures too few for an ejection the key changed on the primary, before or after that was told to forget it."""
+    """Between two failures that do not eject the primary, the key was written there, before or after its pending invalidation was sent."""
     primary, backup = memcached(), memcached()
     front = proxy("-s", primary.address, "-b", backup.address, "--backup-writes", "off", *NEVER_EJECT)
     with front.talk() as talk:
@@ -203,7 +203,7 @@ def test_off_nothing_old_is_read_when_the_primary_fails_again(memcached, proxy, 
         talk.in_step()
 
 
-# -- by outcome
+# -- conditional writes
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_off_nothing_old_is_read_when_the_primary_fails_again(memcached, proxy, 
 )
 @pytest.mark.parametrize("other, answer", [(SET, STORED), (INCR, b"6\r\n"), (DELETE, b"DELETED\r\n")], ids=["set", "incr", "delete"])
 def test_another_clients_change_overtakes_the_copy(calm, asked, other, answer):
-    """It comes to the backup first, so nobody knows which value is the last: the backup is to have none."""
+    """It reaches the backup first, so it is not known which value is the last one: the key is deleted on the backup."""
     go_on = threading.Event()
     calm.set(
         [[expect(asked), wait_for(go_on), STORED, expect(other), answer]],
@@ -235,7 +235,7 @@ def test_another_clients_change_overtakes_the_copy(calm, asked, other, answer):
 
 
 def test_a_flush_overtakes_the_copy(calm):
-    """Or the value would come back from the backup."""
+    """Otherwise the value could be filled from the backup."""
     asked, flush, go_on = storage(b"add", b"k", b"one"), b"flush_all\r\n", threading.Event()
     calm.set(
         [[expect(asked), wait_for(go_on), STORED, expect(flush), b"OK\r\n"]],
@@ -264,7 +264,7 @@ def test_two_changes_by_outcome_come_to_the_backup_in_their_order(calm):
         another.expect_answer(STORED)
 
 
-# -- a backup that answers otherwise
+# -- a backup that replies differently
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def stage():
         yield stage
 
 
-# -- changes are made on both
+# -- writes are made on both
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_client_gets_the_answer_of_the_primary(stage, talk):
     stage.backups[0].wait_until_seen(INCR)
 
 
-# -- a backup in trouble is not the client's trouble
+# -- a failure of the backup does not affect the client
 
 
 def test_the_client_does_not_wait_for_the_backup(stage, talk):
@@ -104,7 +104,7 @@ def test_the_client_does_not_hear_of_a_backup_that_is_down(stage, talk):
 
 
 def test_a_silent_backup_delays_no_client_however_many_writes_there_are():
-    """The timeout is longer than the client here waits."""
+    """The timeout is longer than the client waits here."""
     writes = 500
     with Stage("--timeout", milliseconds(400), "--on-miss", "never", backups=1) as stage:
         stage.set([[expect(SET), b"STORED\r\n"] * writes], [[expect(SET * writes), hang()]])
@@ -114,7 +114,7 @@ def test_a_silent_backup_delays_no_client_however_many_writes_there_are():
         stage.check()
 
 
-# -- a primary in trouble
+# -- a failure of the primary
 
 
 TROUBLES = {
@@ -162,14 +162,14 @@ def test_a_slow_answer_of_the_backup_is_waited_for_when_it_is_needed(stage, talk
 
 
 def test_what_a_client_wrote_it_reads_while_the_primary_is_down(stage, talk):
-    """In one packet: the backup hears of the write before it is asked."""
+    """In one packet: the backup receives the write before the read."""
     stage.set([], [[expect(SET), b"STORED\r\n", expect(GET), FOUND]])
     stage.backends[0].refuse()
     talk.expect(SET + GET, b"STORED\r\n" + FOUND)
 
 
 def test_what_a_client_read_is_not_what_it_writes_later(stage, talk):
-    """In one packet: the read, asked again on the backup, must not find there what the write behind it has changed."""
+    """In one packet: the read, repeated on the backup, must not return there what the write behind it has stored."""
     stage.set(
         [[expect(GET), b"garbage\r\n"], [expect(SET), b"STORED\r\n"]],
         [[expect(GET), MISS, expect(SET), b"STORED\r\n"]],
@@ -205,7 +205,7 @@ def test_both_silent(stage, talk):
 
 
 def test_every_key_has_its_own_backup_and_lost_keys_are_read_there():
-    """Two primaries, two backups: the second primary is down, so its keys are read from the backups, in one block."""
+    """Two primaries, two backups: the second primary is down, so its keys are read from the backups, in one reply."""
     (a, *_), (b1, b2, *_) = keys_by_server(2, 3)
     with Stage("--on-miss", "never", backends=2, backups=2) as stage, stage.proxy.talk() as talk:
         get_lost = b"get %b %b\r\n" % (b1, b2)

@@ -22,7 +22,7 @@ def stage():
 
 @pytest.fixture
 def talk(stage):
-    """A client of the stage; at the end the backends must have seen what they were to see."""
+    """A client of the stage. At the end the servers must have received what their scripts expect."""
     with stage.proxy.talk() as talk:
         yield talk
         assert ask(talk, b"") == []
@@ -53,7 +53,7 @@ def test_a_run_of_quiet_gets_is_one_request_for_each_server(stage, talk):
 
 
 def test_a_server_that_fails_takes_only_its_own_keys_along(stage, talk):
-    """And its keys are not found, as those of a lost memcached."""
+    """Its keys are misses, as after the loss of a memcached."""
     stage.set(
         [[expect(b"gets %b\r\n" % ONE[0]), b"garbage\r\n"]],
         [[expect(b"gets %b\r\n" % OTHER[0]), cas_value(OTHER[0], b"2", 2) + END]],
@@ -109,7 +109,7 @@ def test_a_miss_of_a_primary_that_came_back_empty_is_looked_up(stage, talk):
 
 
 def test_what_is_stored_after_it_does_not_overtake_a_read(stage, talk):
-    """Should the read be asked again on the backup, it must not find there what came later."""
+    """If the read is repeated on the backup, it must not return what was stored later."""
     key = ONE[0]
     line = b"ms %b 1 T0 F0\r\nx\r\n" % key
     stage.set(
@@ -152,7 +152,7 @@ def test_failures(alone, said, asked, reply, status, value_):
 
 
 def test_a_server_too_old_for_meta_commands(alone):
-    """It takes the data block for commands: the link is given up."""
+    """It reads the data block as commands: the connection is closed."""
     alone.set([[expect(ASKED_SET), b"ERROR\r\n"]])
     with alone.proxy.talk() as talk:
         assert [(answer.status, answer.value) for answer in ask(talk, SET)] == [(0x84, b"ERROR")]
@@ -179,7 +179,7 @@ def test_quit(alone, name, answered):
         assert talk.closed()
 
 
-# -- what the proxy answers itself
+# -- commands to which the proxy itself replies
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_all_dialects_see_the_same_items(own):
 
 @pytest.mark.parametrize("exptime", [0, 100, 2592001, 2**31, 2**32 - 1])
 def test_times(own, exptime):
-    """More than thirty days are a date: 2592001 is one in 1970, and a number that text has no room for is far in the future."""
+    """More than thirty days are a date: 2592001 is one in 1970, and a number too large for the text protocol is far in the future."""
     with own.talk() as talk:
         ask(talk, store("set", b"k", b"x", exptime=exptime))
         assert statuses(ask(talk, packet("get", b"k"))) == [1 if exptime == 2592001 else 0]

@@ -1,4 +1,4 @@
-"""Servers of the binary protocol, with SASL where that is installed: the client receives what a text server would reply, in its own protocol. The
+"""Servers of the binary protocol, with SASL if it is installed: the client receives what a text server would reply, in its own protocol. The
 replies to the usual commands are compared in tests/differential."""
 
 import pytest
@@ -28,7 +28,7 @@ def write(path, text):
 
 @pytest.fixture
 def sasl(tmp_path):
-    """Call it for a new memcached -S; all of them are ended with the test."""
+    """Call it for a new memcached -S. All of them are ended with the test."""
     started = []
 
     def start(*arguments):
@@ -44,13 +44,13 @@ def sasl(tmp_path):
 
 @pytest.fixture
 def own(tmp_path):
-    """The file with the user and password that the servers know."""
+    """The file with the user and password of the servers."""
     return write(tmp_path / "own", b"%b:%b\n" % (SaslMemcached.USER, SaslMemcached.PASSWORD))
 
 
 @pytest.fixture
 def site(sasl, own, proxy):
-    """(proxy, primaries, backup), all of them with a password."""
+    """(proxy, primaries, backup). All servers require a password."""
     primaries, backup = [sasl(), sasl()], sasl()
     servers = ("-s", primaries[0].address, "-s", primaries[1].address, "-b", backup.address)
     return proxy(*servers, *BINARY, *OPTIONS, "--server-auth-file", own, "-v"), primaries, backup
@@ -105,7 +105,7 @@ def test_no_password_is_told_to_anybody(site, own):
 
 @needs_sasl
 def test_a_primary_that_comes_back_empty_is_answered_for_and_filled_again(site):
-    """No server of the binary protocol tells how long an item has to live."""
+    """No server of the binary protocol returns the remaining lifetime of an item."""
     process, primaries, backup = site
     (key, *_), _ = keys_by_server(2, 1)
     with process.talk() as talk:
@@ -127,7 +127,7 @@ def test_a_primary_that_comes_back_empty_is_answered_for_and_filled_again(site):
 
 @needs_sasl
 def test_what_a_primary_missed_is_deleted_there(site):
-    """It kept its memory: it only did not answer for a while."""
+    """It kept its memory: it only did not reply for some time."""
     process, primaries, backup = site
     keys, _ = keys_by_server(2, 20)
     with process.talk() as talk:
@@ -180,7 +180,7 @@ def test_a_server_that_does_not_let_us_in(sasl, proxy, tmp_path, password, detai
 
 @needs_sasl
 def test_a_server_that_is_asked_in_text_hangs_up(sasl, proxy):
-    """Once it has as many bytes as a packet has at least."""
+    """It closes the connection once it has received as many bytes as the shortest packet has."""
     server = sasl()
     with proxy("-s", server.address, *NEVER_EJECT).talk() as talk:
         said = talk.ask(storage(b"set", b"k", bytes(50)))
@@ -278,7 +278,7 @@ def test_noreply_and_quiet_ones_are_not_heard_of(talk):
 
 
 def test_a_link_that_is_cut_is_opened_anew(scripted, proxy):
-    """A get that the server has not begun to answer is asked once more; a change is not, and its key is deleted when that can be done."""
+    """A get whose reply has not started is sent once more. A write is not, and its key is deleted as soon as possible."""
     get = packet("get", b"k", opaque=bytes(4))
     found = answer("get", said=b"x")
     change = store("set", b"k", b"y", opaque=bytes(3) + b"\1")
@@ -299,7 +299,7 @@ def test_an_answer_to_something_else_ends_the_link(scripted, proxy):
 
 
 def test_a_pool_of_nutcracker_yml_may_be_binary(memcached, proxy, tmp_path):
-    """Beside one that is not."""
+    """Beside a pool of the text protocol."""
     servers, ports = [memcached(), memcached()], [free_port(), free_port()]
     pools = "".join(
         f"{name}:\n  listen: 127.0.0.1:{port}\n  servers:\n    - {server.address}:1\n{more}"

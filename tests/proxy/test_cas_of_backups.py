@@ -1,10 +1,10 @@
-"""The number that `gets` gave is good for `cas` on the server that gave it, and on no other: each server numbers its items by itself."""
+"""The cas number in the reply to `gets` is valid for the server that sent it only: each server numbers its items itself."""
 
 import pytest
 from support.talk import storage, value
 from support.timing import eventually
 
-#: Changes that the primary alone has seen: so far its numbers are ahead of those of the backup.
+#: Writes that only the primary has received: its numbers are ahead of those of the backup by this.
 AHEAD = 5
 
 
@@ -19,7 +19,7 @@ def pair(memcached, proxy):
 
 
 def number_of(talk):
-    """What `gets k` gives."""
+    """The cas number that `gets k` returns."""
     return int(talk.ask(b"gets k\r\n", b"END\r\n").split()[4])
 
 
@@ -29,7 +29,7 @@ def number_at(backup):
     return int(found[4]) if len(found) > 4 else 0
 
 
-#: How a client changes a key on the condition that it has a number: the request for a number, the answer if it has another one, if it has it.
+#: How a client writes a key on condition that it has a number: the request for a number, the reply if it has another number, and if it has this one.
 CONDITIONAL = pytest.mark.parametrize(
     "request_for, other, same",
     [
@@ -83,7 +83,7 @@ def test_a_number_of_the_backup_matches_no_value_of_the_primary(pair):
         number = number_of(talk)
         primary.restart()
         eventually(lambda: talk.ask(b"get k\r\n", b"END\r\n") and front.stats()["backends_ejected"] == 0, what="the primary is back")
-        for _ in range(2 * AHEAD):  # whatever numbers the primary gives by now
+        for _ in range(2 * AHEAD):  # whatever numbers the primary assigns by now
             talk.expect(storage(b"set", b"k", b"C"), b"STORED\r\n")
             talk.expect(storage(b"cas", b"k", b"mine", more=b" %d" % number), b"EXISTS\r\n")
         talk.in_step()

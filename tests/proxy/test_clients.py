@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("many_descriptors")
 
 
 def ask_for_more_than_can_be_sent(talk, key, size):
-    """Ask for so many answers that the kernel cannot hold them, and read none."""
+    """Send so many requests that the kernel cannot buffer the replies, and read none of them."""
     talk.send(b"get %b\r\n" % key * (32 * 1024 * 1024 // size))
 
 
@@ -31,12 +31,12 @@ def test_a_client_that_does_not_read_blocks_nobody_else(memcached, proxy):
         for _ in range(100):
             busy.expect(b"get small\r\n", value(b"small", b"x") + MISS)
         busy.in_step()
-        for _ in range(64):  # and when it reads at last, all is there
+        for _ in range(64):  # and when it finally reads, all replies are there
             lazy.expect_answer(value(b"large", b"x" * 500_000) + MISS)
 
 
 def test_a_client_that_does_not_read_costs_little_memory(memcached, proxy):
-    """It asks for 2 GB; the proxy holds the answers to some requests and does not read on."""
+    """It requests 2 GB. The proxy buffers the replies to some requests and reads no further requests."""
     process = proxy("-s", memcached().address)
     with process.talk() as lazy:
         lazy.expect(storage(b"set", b"large", b"x" * 1_000_000), b"STORED\r\n")
@@ -60,7 +60,7 @@ def memory_peak(pid):
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
-# -- clients that leave
+# -- clients that disconnect
 
 
 CONVERSATION = (
@@ -82,7 +82,7 @@ def leave_quietly(sock):
 
 
 def leave_by_halves(sock):
-    """Say that no more will come, and read what is owed."""
+    """Half-close the connection, and read the replies that are left."""
     sock.shutdown(socket.SHUT_WR)
     while sock.recv(4096):
         pass
@@ -115,7 +115,7 @@ def test_nothing_stays_behind_of_clients_cut_anywhere(memcached, proxy):
 
 
 def settled(process):
-    """(descriptors, stats) of the proxy once the only client is the one who asks."""
+    """(descriptors, stats) of the proxy once the client that requests the stats is the only one."""
     stats = eventually(lambda: (stats := process.stats())["curr_connections"] == 1 and stats, what="all clients are gone")
     seen = []
 
@@ -131,7 +131,7 @@ def test_nothing_stays_behind_of_clients_who_left_before_the_answer():
     with Stage("--timeout", milliseconds(10)) as stage:
         stage.set([[hang()], [hang()]])
         with stage.proxy.talk() as talk:
-            talk.expect(b"get k\r\n", MISS)  # a first timeout, so that all is in place
+            talk.expect(b"get k\r\n", MISS)  # a first timeout, so that everything is allocated
         descriptors, _ = settled(stage.proxy)
         for number in range(300):
             talk = stage.proxy.talk()
@@ -214,7 +214,7 @@ def test_nothing_is_held_for_a_request_that_came_in_pieces_once_it_is_answered(m
 
 
 def test_long_answers_have_a_link_of_their_own(memcached, proxy):
-    """For the client that got one, for a while; all others stay together."""
+    """For the client that received one, for some time. All other clients share connections."""
     server = memcached()
     front = proxy("-s", server.address)
     long = value(b"long", b"v" * 500_000)

@@ -8,16 +8,16 @@ from support.timing import eventually, milliseconds
 from gmproxy.placement import builder
 from gmproxy.placement.server_spec import parse_servers
 
-#: The retrieval of many keys: with three servers some of the keys belong to each.
+#: A multi-get that updates lifetimes: with three servers some of the keys belong to each.
 KEYS = [b"k%d" % number for number in range(12)]
 GAT = b"gat 100 %b\r\n" % b" ".join(KEYS)
 
-#: Ticks until a server that does not answer is given up.
+#: Ticks until a request to a server that does not reply fails.
 TIMEOUT = 4
 
 
 def ask_one_by_one(proxy):
-    """Each key by a client of its own: every answer comes, and it is a value or a miss."""
+    """Each key is requested by a new client: each gets a reply, a value or a miss."""
     for key in KEYS:
         with proxy.talk() as talk:
             answer = talk.ask(b"get %b\r\n" % key, b"END\r\n")
@@ -61,7 +61,7 @@ def test_a_retrieval_of_many_keys_while_two_servers_hang(memcached, proxy, asked
 
 
 def test_a_retrieval_of_many_keys_while_an_operator_ejects_the_servers(memcached, proxy, tmp_path):
-    """The servers hang and nobody has noticed yet: what waits for them is answered by the backup at once."""
+    """The servers hang, which has not been detected yet: the backup replies at once to the requests that wait for them."""
     servers = [memcached() for _ in range(3)]
     front = proxy(
         *(word for server in servers for word in ("-s", server.address)),
@@ -91,12 +91,12 @@ def test_a_retrieval_of_many_keys_while_an_operator_ejects_the_servers(memcached
 
 
 def in_flight(front):
-    """Requests that wait for an answer of a server."""
+    """The number of requests that wait for a reply of a server."""
     return sum(backend["in_flight"] for backend in order(front, "report")["pools"]["default"]["backends"])
 
 
 def test_no_ring_without_the_ejected_server(memcached, proxy):
-    """Where the remaining weights are too small for the distribution, the others keep their keys, and everybody is answered."""
+    """If the remaining weights are too small for the distribution, the other servers keep their keys, and all requests get replies."""
     light, unused, heavy = servers = [memcached() for _ in range(3)]
     weighted = [f"{server.address}:{weight}" for server, weight in zip(servers, ("0.2", "0.2", "1.2"))]
     locate = builder.build(parse_servers(",".join(weighted)), "perl-fast").locate

@@ -34,7 +34,7 @@ def failed(stage, reason):
     return b"SERVER_ERROR %b %b\r\n" % (reason, stage.backends[0].address.encode())
 
 
-# -- closed before the answer
+# -- closed before the reply
 
 
 @pytest.mark.parametrize("end", [close, reset])
@@ -71,13 +71,13 @@ def test_an_answer_that_had_begun_is_not_asked_for_again(stage, talk):
 
 
 def test_answers_before_the_end_are_given(stage, talk):
-    """Three requests of one packet: one answered, one cut off, one that had no answer at all."""
+    """Three requests of one packet: one has its reply, one a part of it, and one none."""
     asked = b"get a\r\nget b\r\nget c\r\n"
     stage.set([[expect(asked), say(value(b"a", b"1") + MISS + b"VALUE b"), close()], [expect(b"get c\r\n"), MISS]])
     talk.expect(asked, value(b"a", b"1") + MISS + MISS + MISS)
 
 
-# -- idle links
+# -- idle connections
 
 
 @pytest.mark.parametrize("end", [close, reset])
@@ -121,7 +121,7 @@ def test_an_unused_link_is_closed_after_its_time(scripted, proxy):
         talk.in_step()
 
 
-# -- silence
+# -- no reply
 
 
 def test_a_get_without_an_answer_is_a_miss(stage, talk):
@@ -163,7 +163,7 @@ def test_a_silent_middle_of_an_answer(stage, talk):
 
 
 def test_a_late_answer_is_never_given_to_another_request(stage, talk):
-    """The answer to the first get comes when the second has long been asked."""
+    """The reply to the first get arrives when the second has long been sent."""
     late = threading.Event()
     stage.set(
         [
@@ -179,7 +179,7 @@ def test_a_late_answer_is_never_given_to_another_request(stage, talk):
 
 
 def test_slow_answers_within_the_time_are_fine(stage, talk):
-    """Each takes most of the timeout: together they take longer, which is nobody's fault."""
+    """Each takes most of the timeout. Together they take longer, which is no timeout."""
     half = [threading.Timer((number + 1) * TIMEOUT * TICK * 0.6, lambda: None) for number in range(4)]
     for timer in half:
         timer.start()
@@ -204,9 +204,9 @@ def test_nobody_listens(proxy):
 
 
 def test_nobody_answers_the_connection(proxy):
-    """A listener whose queue is full lets connections wait, as a firewall does that drops packets."""
+    """A listener whose queue is full lets connections wait, as a firewall that drops packets does."""
     with full_listener() as (_, port):
-        times = ("--connect-timeout", milliseconds(4), "--timeout", milliseconds(400))  # the second is longer than the client waits
+        times = ("--connect-timeout", milliseconds(4), "--timeout", milliseconds(400))  # the second value is longer than the client waits
         with proxy("-s", f"{HOST}:{port}", *times, *NEVER_EJECT).talk() as talk:
             talk.expect(SET, b"SERVER_ERROR connecting %b:%d\r\n" % (HOST.encode(), port))
             talk.expect(GET, MISS)
@@ -221,7 +221,7 @@ def test_a_host_that_cannot_be_found(proxy):
 
 
 def test_a_server_that_is_full(scripted, proxy):
-    """memcached at its -c limit says so to whom it does not serve, before it was asked anything."""
+    """memcached at its -c limit sends this line to a client that it refuses, before it receives a request."""
     full = [say(b"ERROR Too many open connections\r\n"), close()]
     backend = scripted(full, full)
     with proxy("-s", backend.address, *NEVER_EJECT).talk() as talk:
@@ -262,7 +262,7 @@ def test_an_ejected_server_fails_at_once_and_returns_when_it_answers(scripted, p
 
 
 def test_what_waits_for_a_silent_server_is_bounded(scripted, proxy):
-    """256 clients with 64 requests each are all that one link takes; the next client hears so at once."""
+    """256 clients with 64 requests each are the maximum for one connection; the next client receives the error at once."""
     in_flight = 64
     clients = MAX_WAITING // in_flight
     backend = scripted([expect(SET * MAX_WAITING), hang()])

@@ -1,4 +1,4 @@
-"""A change waits until its key was filled again from the backup; meanwhile others read the key and give it a new life."""
+"""A write waits until its key was filled from the backup. Meanwhile other clients read the key and change its lifetime."""
 
 import pytest
 from support.relay import Relay
@@ -8,14 +8,14 @@ from support.timing import eventually, milliseconds
 
 @pytest.fixture
 def held(memcached, proxy):
-    """A primary that has nothing, a backup that has k = 5 and whose wire holds, and the proxy."""
+    """A primary without items, a backup that has k = 5 and whose replies are held, and the proxy."""
     primary, backup = memcached(), memcached()
     with backup.talk() as talk:
         talk.expect(storage(b"set", b"k", b"5"), b"STORED\r\n")
     with Relay(backup) as relay:
         front = proxy("-s", primary.address, "-b", relay.address, "--on-miss", "always", "--timeout", milliseconds(200))
         with front.talk() as talk:
-            talk.expect(b"get k\r\n", value(b"k", b"5") + b"END\r\n")  # the links are open
+            talk.expect(b"get k\r\n", value(b"k", b"5") + b"END\r\n")  # the connections are open
             with primary.talk() as there:
                 eventually(lambda: b"5" in there.ask(b"get k\r\n", b"END\r\n"), what="the primary was filled")
                 there.expect(b"delete k\r\n", b"DELETED\r\n")
@@ -24,7 +24,7 @@ def held(memcached, proxy):
 
 
 def commands(server):
-    """What it was asked about keys so far."""
+    """The number of commands about keys that it has received."""
     facts = server.stats()
     return sum(facts[name] for name in ("cmd_get", "cmd_touch", "cmd_meta"))
 

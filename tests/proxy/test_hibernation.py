@@ -1,4 +1,4 @@
-"""Hibernated clients: they take no memory, and notice no difference."""
+"""Hibernated clients use no memory, and receive the same replies."""
 
 import os
 import resource
@@ -22,7 +22,7 @@ SOON = ("--hibernate-after", "1")
 
 pytestmark = pytest.mark.usefixtures("many_descriptors")
 
-#: Who falls asleep one after the other, and not all at once.
+#: Seconds for clients to hibernate: they do so one after the other, not all at the same time.
 LONG = PATIENCE + 10
 
 
@@ -69,7 +69,7 @@ def test_who_is_in_the_middle_of_a_request_does_not_sleep(server, proxy):
 
 
 def clients_of(process):
-    """(all, who sleeps), and nobody has to connect for it."""
+    """(all clients, hibernated clients), read without a further client."""
     (pool,) = order(process, "report")["pools"].values()
     return pool["clients"]["current"], pool["clients"]["asleep"]
 
@@ -157,7 +157,7 @@ def resident(process):
 
 @pytest.fixture
 def configured(server, proxy, tmp_path):
-    """(a proxy for `server` whose clients sleep soon, a function that has it reload other settings)"""
+    """(a proxy for `server` whose clients hibernate soon, a function that reloads it with other settings)"""
     settings = tmp_path / "conf"
 
     def write(server, seconds, more=""):
@@ -182,7 +182,7 @@ def test_nobody_sleeps_where_nobody_shall(server, configured):
         one.expect(GET, FOUND)
         with process.talk() as later:
             later.expect(GET, FOUND)
-            # Whoever would, would do so within two seconds; we watch for three.
+            # A client that hibernates would do so within two seconds; the test waits for three.
             assert not [None for _ in range(30) if one.silent(0.1) and process.stats()["sleeping_connections"] != 1]
             other.expect(GET, FOUND)
             assert process.stats()["sleeping_connections"] == 0

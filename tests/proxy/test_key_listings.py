@@ -1,5 +1,5 @@
-"""Listings of keys through the proxy: complete or visibly not, one at a time for each server, and read from it at full speed whatever the client
-does."""
+"""Listings of keys through the proxy: complete or visibly not, one at a time for each server, and read from the server at full speed whatever the
+client does."""
 
 import re
 import threading
@@ -21,7 +21,7 @@ METADUMP = b"lru_crawler metadump all\r\n"
 
 
 def dump(*keys):
-    """What a memcached 1.6.45 answers to a metadump."""
+    """The reply of memcached 1.6.45 to a metadump."""
     return b"OK\r\n" + b"".join(b"key=%b exp=-1 la=1 cas=1 fetch=no cls=1 size=63 flags=0 \n" % key for key in keys) + b"END\r\n"
 
 
@@ -84,7 +84,7 @@ def test_the_classes_of_stats_items_can_be_listed(site):
 
 
 def test_cachedump_of_one_class_or_of_all_servers(site):
-    """memcached lists what is cold, and that takes it a moment."""
+    """memcached lists cold items only, and items become cold after a moment."""
     process, _ = site()
     with process.talk() as talk:
 
@@ -176,7 +176,7 @@ def test_what_else_the_crawler_does_is_for_no_client(site, question):
     ids=["closes", "busy", "refuses"],
 )
 def test_a_listing_that_ends_early_does_not_look_complete(scripted, proxy, answer, last):
-    """What the failing server sent before is left out."""
+    """What the failing server sent before is not forwarded."""
     first = scripted([expect(METADUMP), dump(b"a", b"b")])
     second = scripted(answer=lambda request: answer)
     process = proxy("-s", first.address, "-s", second.address)
@@ -198,7 +198,7 @@ def test_a_listing_needs_all_servers(site):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_is_asked_for_one_listing_at_a_time(scripted, proxy, workers):
-    """By the whole service. Who waits too long for the others is told so."""
+    """In all workers together. A client that waits too long for others receives an error."""
     lock = threading.Lock()
     most = running = 0
 
@@ -226,13 +226,13 @@ def test_a_server_is_asked_for_one_listing_at_a_time(scripted, proxy, workers):
 
 
 def _whole(talk):
-    """All that comes for a METADUMP."""
+    """The whole reply to a METADUMP."""
     talk.send(METADUMP + b"mn\r\n")
     return talk.read_until(b"MN\r\n").removesuffix(b"MN\r\n")
 
 
 def test_a_slow_client_stops_no_server_and_is_cut(scripted, proxy):
-    """The server has sent all of it while the client has taken nothing; and the proxy has it not in memory."""
+    """The server has sent all of it while the client has read nothing, and the proxy does not hold it in memory."""
     big = dump(*(b"%0250d" % number for number in range(100_000)))
     sent = threading.Event()
     server = scripted(answer=lambda request: [big, Step(lambda connection: sent.set())])
@@ -268,7 +268,7 @@ def test_a_listing_for_which_the_disk_has_no_room_is_refused(scripted, proxy, tm
 
 @pytest.mark.long
 def test_a_server_that_says_nothing_is_left_alone_by_listings(memcached, proxy):
-    """A further one could stop it for good."""
+    """A further listing could stop the server for ever."""
     server = memcached()
     process = proxy("-s", server.address, "--workers", "2")
     server.pause()

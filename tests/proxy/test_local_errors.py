@@ -1,4 +1,4 @@
-"""Only a server's fault counts against a server: not a pause of the proxy, not want of descriptors, not a name service."""
+"""Only a server's fault counts against a server: not a pause of the proxy, not a lack of descriptors, not the name service."""
 
 import getpass
 import os
@@ -23,7 +23,7 @@ KEYS = [b"key%d" % number for number in range(64)]
 
 
 def set_all(talk, keys=KEYS):
-    """The answers to a `set` of each."""
+    """The replies to a `set` of each."""
     talk.send(b"".join(storage(b"set", key, b"x") for key in keys))
     return [talk.read_line() for _ in keys]
 
@@ -31,19 +31,19 @@ def set_all(talk, keys=KEYS):
 # -- a pause
 
 
-#: Longer than the timeout: were it to count, every request under way would be late.
+#: Longer than the timeout: if the pause counted, every request in flight would be late.
 TIMEOUT_MS, PAUSE, DISTANCE = 1000, 1.5, 0.03
 
 
 def pause(process, seconds):
     process.pause()
-    time.sleep(seconds)  # this is what is tested, and no wait for anything
+    time.sleep(seconds)  # the test needs the pause itself: there is no condition to wait for
     process.resume()
 
 
 @pytest.mark.parametrize("more", [[], ["--workers", "2"]], ids=["one process", "two workers"])
 def test_after_a_pause_of_the_proxy_no_server_is_late(memcached, more):
-    """The answers lie in the sockets, or requests were not sent yet: both builds, servers 30 ms away."""
+    """The replies are in the sockets, or requests have not been sent yet. Both builds, servers 30 ms away."""
     server = memcached()
     with server.talk() as talk:
         talk.expect(storage(b"set", b"k", b"hello"), STORED)
@@ -71,7 +71,7 @@ def family(pid):
 
 
 def test_a_connection_being_made_is_no_failure_after_a_pause(memcached, proxy, tmp_path):
-    """The first words with the server (`version`, before a login) are answered while the proxy is stopped for longer than its timeouts."""
+    """The first replies of the server (to `version`, before a login) arrive while the proxy is stopped for longer than its timeouts."""
     user = tmp_path / "user"
     user.write_text("one:secret\n")
     user.chmod(0o600)
@@ -101,11 +101,11 @@ def test_a_server_that_hangs_is_still_noticed_after_a_pause(memcached, proxy):
         server.resume()
 
 
-# -- want of descriptors
+# -- lack of descriptors
 
 
 def test_without_descriptors_no_server_is_ejected(memcached, proxy):
-    """More requests than it takes to eject; and once there are descriptors again, it serves at once."""
+    """More requests fail than it takes to eject. Once there are descriptors again, it serves at once."""
     server = memcached()
     front = proxy("-s", server.address, "--auto-eject-hosts", "--server-retry-timeout", "60000")
     with front.talk() as talk:
@@ -123,7 +123,7 @@ def test_without_descriptors_no_server_is_ejected(memcached, proxy):
 
 
 def take_descriptors(pid):
-    """From now on the process gets no further descriptor: the lowest free one is its limit. Returns what the limits were."""
+    """The process gets no further descriptor: its limit is set to the lowest free one. Returns the previous limits."""
     taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
     lowest_free = next(number for number in range(1 << 16) if number not in taken)
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -131,7 +131,7 @@ def take_descriptors(pid):
 
 
 def test_without_descriptors_a_probe_says_nothing(memcached, proxy):
-    """An ejected server is found alive as soon as we can look, however long we could not."""
+    """An ejected server is restored as soon as it can be probed, however long that was not possible."""
     server = memcached()
     front = proxy("-s", server.address, "--server-failure-limit", "1", "--server-retry-timeout", "400", "-v")
     with front.talk() as talk:
@@ -150,13 +150,13 @@ def test_without_descriptors_a_probe_says_nothing(memcached, proxy):
 NAMED = [f"cache{number}.shop.example" for number in range(12)]
 
 
-#: A lookup takes longer than any wait of the tests.
+#: A name lookup takes longer than any wait of the tests.
 PATIENT = {"RES_OPTIONS": "timeout:30 attempts:5"}
 
 
 @needs_root
 def test_a_dead_name_service_does_not_keep_us_from_addresses(memcached, tmp_path):
-    """Twelve servers by name, each asked for; those by IPv4 and IPv6 address and by path are reached, and restored, as if nothing were."""
+    """Twelve servers by name, each with requests. Servers by IPv4 address, IPv6 address and path are connected to, and restored, as usual."""
     servers = [memcached(), memcached("-u", getpass.getuser(), unix_socket=tmp_path / "socket")]
     if has_ipv6():
         servers.append(memcached(host="::1"))
@@ -189,7 +189,7 @@ def test_a_dead_name_service_does_not_keep_us_from_addresses(memcached, tmp_path
 
 
 def ask_apart(front, keys):
-    """The answers to a `set` of each key, each by a client of its own: nobody waits for the answer to another."""
+    """The replies to a `set` of each key, each sent by a new client: none waits for the reply to another."""
     answers = [None] * len(keys)
 
     def ask(number):

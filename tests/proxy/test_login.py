@@ -33,20 +33,20 @@ def write(path, text):
 
 @pytest.fixture(scope="module")
 def closed(users):
-    """A proxy that asks who comes."""
+    """A proxy that requires a login."""
     with Memcached() as server, Proxy("-s", server.address, "--auth-file", users) as process:
         yield process
         process.check_log()
 
 
 def that_asks(memcached, users):
-    """A memcached for `users`. It reads them as itself: nobody else can get at a test's files."""
+    """A memcached that requires a login. It runs as this user: no other user can read the files of a test."""
     return memcached("-Y", users, *(["-u", "root"] if os.getuid() == 0 else []))
 
 
 @pytest.fixture(scope="module")
 def model(users):
-    """One that does what `closed` must do."""
+    """A memcached with the behaviour that `closed` must have."""
     with that_asks(Memcached, users) as server:
         yield server
 
@@ -54,7 +54,7 @@ def model(users):
 # -- clients in text, as memcached -Y does it
 
 
-#: Each is answered with one line.
+#: Each has one line as its reply.
 SAID = [
     [LOGIN, NONE],
     [NONE, b"version\r\n", b"quit\r\n", b"\r\n", b"mn\r\n", b"stats\r\n"],
@@ -77,7 +77,7 @@ SAID = [
 
 @pytest.mark.parametrize("said", SAID, ids=range(len(SAID)))
 def test_in_text_as_memcached_does_it(model, closed, said):
-    """In one packet, and byte by byte. memcached 1.6.18 is told one after the other, for of several it answers only the last."""
+    """In one packet, and byte by byte. memcached 1.6.18 receives the requests one after the other: of several it replies only to the last."""
     with model.talk() as talk:
         wanted = b"".join(map(talk.ask, said))
     with closed.talk() as one_by_one, closed.talk() as at_once:
@@ -124,7 +124,7 @@ def test_sasl(closed):
 
 
 def ask_unknown(talk, data):
-    """Before the login a noop is not answered: the version is."""
+    """Before the login `noop` gets no reply; `version` does."""
     talk.send(data + packet("version"))
     return [read_answer(talk), read_answer(talk)][:1]
 
@@ -158,7 +158,7 @@ def test_sasl_refused(closed, said):
     "said", [packet("get", b"k"), store("setQ", b"k", b"x"), packet("noop"), packet("stat"), packet("flush"), packet(0x55)]
 )
 def test_who_is_unknown_can_run_nothing(closed, said):
-    """As in memcached -S, which closes the connection."""
+    """As memcached -S, which closes the connection."""
     with closed.talk() as talk:
         talk.send(said + packet("noop"))
         assert read_answer(talk).status == 0x20
@@ -203,7 +203,7 @@ REFUSED_IN_TEXT = b"CLIENT_ERROR authentication failure\r\n"
 
 @pytest.mark.parametrize("speaks", ["text", "binary"])
 def test_who_says_a_wrong_password_waits_and_nobody_else(closed, speaks):
-    """It is counted and logged, and whoever guesses gets one answer in a second on a connection, also for what it sends ahead."""
+    """It is counted and logged. The client gets one reply per second on a connection, also for requests that it sends ahead."""
     wrong = WRONG if speaks == "text" else packet("auth", b"PLAIN", b"\0one\0hunter2")
     earlier = closed.log()
     with closed.talk() as guesses, closed.talk() as knows:
@@ -231,7 +231,7 @@ def auth_errors(talk):
 
 
 def test_who_leaves_before_it_hears_of_a_wrong_password(closed):
-    """Nothing stays behind."""
+    """No descriptor is left."""
     earlier = closed.log()
     before = closed.descriptors()
     for _ in range(20):
@@ -252,7 +252,7 @@ def test_no_password_is_printed(users, tmp_path):
 
 
 def test_servers_that_ask_who_we_are(memcached, proxy, users, tmp_path):
-    """Primary and backup; the values are the clients' alone, and the log has no password."""
+    """Primary and backup. They receive only the values of clients, and the log has no password."""
     servers = [that_asks(memcached, users) for _ in range(2)]
     own = write(tmp_path / "own", b"one:secret\n")
     front = proxy("-s", servers[0].address, "-b", servers[1].address, "--server-auth-file", own, "-v")
@@ -267,7 +267,7 @@ def test_servers_that_ask_who_we_are(memcached, proxy, users, tmp_path):
 
 
 def test_a_server_that_does_not_ask_is_not_told(memcached, proxy, tmp_path):
-    """It would keep the password as an item."""
+    """It would store the password as an item."""
     server = memcached()
     own = write(tmp_path / "own", b"one:secret\n")
     with proxy("-s", server.address, "--server-auth-file", own).talk() as talk:
@@ -286,7 +286,7 @@ def test_a_server_that_does_not_let_us_in(memcached, proxy, users, tmp_path):
 
 
 def test_a_server_that_asks_and_is_not_told(memcached, proxy, users):
-    """Each of its answers would be the one to some other question."""
+    """Each of its replies would be taken for the reply to a different request."""
     server = that_asks(memcached, users)
     with proxy("-s", server.address).talk() as talk:
         talk.expect(GET, b"CLIENT_ERROR unauthenticated\r\n")

@@ -1,4 +1,4 @@
-"""An item whose life is longer than 30 days: memcached reads a longer relative time as a date, so it is filled with its absolute expiry time."""
+"""An item with a lifetime of more than 30 days: memcached reads a longer relative time as a date, so it is filled with its absolute expiry time."""
 
 import time
 
@@ -9,13 +9,13 @@ from support.timing import eventually
 DAY = 86400
 LONGEST_RELATIVE = 30 * DAY
 
-#: Seconds by which a life may differ: the two servers and the test look at their clocks at different times.
+#: Seconds by which a lifetime may differ: the two servers and the test read their clocks at different times.
 TOLERANCE = 60
 
 
 @pytest.fixture
 def emptied(memcached, proxy):
-    """Call it with the end of k (unix time), whose value is 5: the proxy and its primary, which was restarted and is empty."""
+    """Call it with the expiry time (unix time) of k, whose value is 5. Returns the proxy and its primary, which was restarted and is empty."""
 
     def start(end, *options):
         primary, backup = memcached(), memcached()
@@ -33,7 +33,7 @@ def emptied(memcached, proxy):
 
 
 def life_at(server):
-    """Remaining seconds of k there, or None."""
+    """The remaining seconds of k there, or None."""
     with server.talk() as talk:
         answer = talk.ask(b"mg k t\r\n")
     return int(answer.split(b"t")[1]) if answer.startswith(b"HD") else None
@@ -61,7 +61,7 @@ def test_it_is_filled_again_with_the_rest_of_its_life(emptied, life, asked, answ
 
 
 def test_a_life_at_the_limit(emptied):
-    """A little less than 30 days are sent as they are."""
+    """Lifetimes of a little less than 30 days are sent as they are."""
     front, primary = emptied(int(time.time()) + LONGEST_RELATIVE - 5)
     with front.talk() as talk:
         talk.expect(b"incr k 1\r\n", b"6\r\n")

@@ -26,7 +26,7 @@ def get(*keys):
 
 
 def found(*keys):
-    """Every key has its own name as value."""
+    """The reply in which every key has its name as value."""
     return b"".join(value(key, key) for key in keys)
 
 
@@ -58,7 +58,7 @@ def test_all_retrievals_are_grouped(stage, talk, asked):
 
 
 def test_servers_are_asked_at_the_same_time(stage, talk):
-    """Neither answers before both have been asked."""
+    """Neither replies before both have received their requests."""
     go_on = threading.Event()
     stage.set(
         [[expect(get(A1, A2)), wait_for(go_on), found(A1) + MISS]],
@@ -105,17 +105,17 @@ def test_nobody_there_is_one_end(stage, talk):
 
 
 def test_the_keys_of_two_silent_servers_are_misses(stage, talk):
-    """Their timeouts pass together: both were sent their requests at once, see test_servers_are_asked_at_the_same_time."""
+    """Their timeouts pass at the same time: both received their requests at once, see test_servers_are_asked_at_the_same_time."""
     stage.set([[expect(get(A1)), hang()]], [[expect(get(B1)), hang()]], [[expect(get(C1)), found(C1) + MISS]])
     talk.expect(get(A1, B1, C1), found(C1) + MISS)
     assert [backend.saw for backend in stage.backends] == [[get(A1)], [get(B1)], [get(C1)]], "each is sent its request once"
 
 
-# -- the order of answers
+# -- the order of replies
 
 
 def test_answers_come_in_the_order_of_the_requests(stage, talk):
-    """The first request's server is the last to answer."""
+    """The server of the first request is the last to reply."""
     go_on = threading.Event()
     stage.set(
         [[expect(get(A1) + storage(b"set", A2, b"x")), wait_for(go_on), found(A1) + MISS + b"STORED\r\n"]],
@@ -180,7 +180,7 @@ def test_quit_is_the_last_request(stage):
     ],
 )
 def test_noreply_stays_between_client_and_proxy(stage, talk, asked, answer):
-    """The server is asked for a reply, so that the link is in step; the client gets none."""
+    """The server receives the request without noreply, so that its reply is known; the client gets none."""
     asked = asked % A1
     stage.set([[expect(asked.replace(b" noreply", b"") + get(A2)), answer + MISS]])
     talk.expect(asked + get(A2), MISS)

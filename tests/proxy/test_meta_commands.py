@@ -51,7 +51,7 @@ def test_one_server(alone, case):
 
 
 def test_a_server_that_takes_the_data_block_for_commands_is_not_asked_again(alone):
-    """One that is too old to know ms."""
+    """The server is too old for ms."""
     alone.set([[expect(STORE), b"ERROR\r\n"]])
     with alone.proxy.talk() as talk:
         talk.expect(STORE, b"ERROR\r\n")
@@ -123,7 +123,7 @@ def test_the_backup_answers_for_a_primary_that_is_down(stage, talk, sent, answer
     talk.expect(sent, answer)
 
 
-# -- a primary that came back empty
+# -- a primary that was restarted empty
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_the_link_stays_in_step(server, proxy, said, answer):
 
 
 def test_a_key_that_is_called_noreply_is_forgotten(server, proxy):
-    """The server would not answer `delete noreply`, and never come back."""
+    """The server would not reply to `delete noreply`, and would never be restored."""
     front = proxy("-s", server.address, "--timeout", "300", "--server-retry-timeout", "100", "--server-failure-limit", "1")
     with front.talk() as talk:
         talk.expect(b"set noreply 0 0 1\r\n1\r\n", b"STORED\r\n")

@@ -1,11 +1,11 @@
-"""A proxy whose backup is a proxy. Two that name each other would pass a change round for ever: that is noticed and refused."""
+"""A proxy whose backup is a proxy. Two that name each other would forward a write for ever: that is detected and refused."""
 
 import pytest
 from support.servers import HOST, free_port
 from support.talk import storage, value
 from support.timing import eventually
 
-#: Changes that reach a memcached from one request of a client, at most: the change itself, its copy, and one more before a loop is noticed.
+#: The maximum number of writes that a memcached receives for one request of a client: the write, its copy, and one more until a loop is detected.
 MOST_CHANGES = 4
 
 FOUND = value(b"k", b"hello") + b"END\r\n"
@@ -16,7 +16,7 @@ def changes_made(servers):
 
 
 def comes_to_rest(servers):
-    """Wait until no more changes reach the servers. Returns how many did."""
+    """Wait until no more writes reach the servers. Returns how many did."""
     seen = [changes_made(servers)]
 
     def rests():
@@ -27,13 +27,13 @@ def comes_to_rest(servers):
     return seen[-1]
 
 
-#: Looks at the servers that must all find the same.
+#: Reads of the counters that must all have the same result.
 REPEATED = 10
 
 
 @pytest.fixture
 def pair(memcached, proxy):
-    """Call it with options for two proxies, each with a memcached of its own: [(proxy, memcached), ...]."""
+    """Call it with options for two proxies, each with its own memcached. Returns [(proxy, memcached), ...]."""
 
     def start(*options, loop=True):
         ports = free_port(), free_port()
@@ -70,7 +70,7 @@ def test_two_proxies_that_are_the_backup_of_each_other(pair, options):
 
 
 def test_a_proxy_may_be_the_backup_of_another(pair):
-    """No loop: the copy arrives at the memcached behind the second proxy."""
+    """There is no loop: the copy arrives at the memcached behind the second proxy."""
     (one, _), (other, second) = pair(loop=False)
     with one.talk() as talk, second.talk() as there:
         talk.expect(storage(b"set", b"k", b"hello"), b"STORED\r\n")

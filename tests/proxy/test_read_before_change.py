@@ -1,4 +1,4 @@
-"""A read and a change of its key in one packet, and the connection to the server ends: the read never shows what was written behind it."""
+"""A read and a write of its key in one packet, and the server closes the connection: the read never returns the value written behind it."""
 
 import pytest
 from support.scripted import close
@@ -6,7 +6,7 @@ from support.talk import storage, value
 
 
 class ExecutesAndCloses:
-    """A server that does not answer its first read, makes the change behind it, and ends the connection. Later reads find the change."""
+    """A server that does not reply to its first read, makes the write behind it, and closes the connection. Later reads return the new value."""
 
     def __init__(self):
         self.changed = False
@@ -53,7 +53,7 @@ def test_a_read_is_not_repeated_behind_a_change_of_its_key(scripted, proxy, read
 
 
 def test_a_read_in_front_of_a_change_of_another_key_is_repeated(scripted, proxy):
-    """As any read that a server did not answer."""
+    """As any read to which a server did not reply."""
     server = scripted(answer=ExecutesAndCloses().answer)
     front = proxy("-s", server.address, "--server-failure-limit", 1000)
     with front.talk() as talk:

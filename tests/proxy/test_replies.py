@@ -122,11 +122,11 @@ def test_a_good_answer_is_handed_on_as_it_is(stage, case):
     ("STORED to an incr", INCR, INCR, b"STORED\r\n", b"SERVER_ERROR protocol {server}\r\n"),
     ("TOUCHED to a delete", b"delete k\r\n", b"delete k\r\n", b"TOUCHED\r\n", b"SERVER_ERROR protocol {server}\r\n"),
     ("STORED to a flush_all", b"flush_all\r\n", b"flush_all\r\n", b"STORED\r\n", b"SERVER_ERROR protocol {server}\r\n"),
-    # Here the answer is whole, and handed on; what follows it is nobody's.
+    # Here the reply is complete and forwarded. The bytes after it belong to no request.
     ("left over after values", GET, GET, FOUND + b"left over", FOUND),
     ("an END too much", GET, GET, FOUND + MISS, FOUND),
     ("left over after a line", SET, SET, b"STORED\r\nSTORED\r\n", b"STORED\r\n"),
-    # A set that memcached refuses so may have been refused before its data block, which then was taken for commands.
+    # If memcached refuses a set with these lines, it may have refused it before its data block, and then reads that as commands.
     ("set is an unknown command", SET, SET, b"ERROR\r\n", b"ERROR\r\n"),
     ("set is a bad chunk", SET, SET, b"CLIENT_ERROR bad data chunk\r\n", b"CLIENT_ERROR bad data chunk\r\n"),
 )

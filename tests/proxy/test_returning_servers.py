@@ -34,7 +34,7 @@ def relay():
 
 
 def is_calm(front):
-    """Nothing is under way, nothing is remembered."""
+    """No request is in flight, and no invalidation is pending."""
     stats = front.stats()
     return not any(
         stats[name] for name in ("links_lingering", "changes_undecided", "fetches", "backends_behind", "backends_ejected", "journal_keys")
@@ -52,7 +52,7 @@ def leave_alone(front, talk, request=b"touch k 0\r\n"):
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("verb", [b"get", b"gats 60"])
 def test_one_key_that_was_missed_does_not_take_others_with_it(scripted, proxy, backed, place, verb):
-    """The primary failed on a change of one key and cannot be told to forget it: that key is not read there, all others are."""
+    """A write of one key failed on the primary, and the key cannot be deleted there: that key is not read there, all others are."""
     keys = [b"a", b"b", b"c"]
     missed = keys[place]
     asked = b"%b %b\r\n" % (verb, b" ".join(key for key in keys if key != missed))
@@ -72,7 +72,7 @@ def test_one_key_that_was_missed_does_not_take_others_with_it(scripted, proxy, b
 
 
 def test_the_rule_in_one_piece(memcached, proxy, relay):
-    """What was changed while the primary could not be reached is read from the backup, the rest from the primary, in one answer."""
+    """Keys that were written while the primary was not reachable are read from the backup, the others from the primary, in one reply."""
     primary, backup = memcached(), memcached()
     wire = relay(primary)
     front = proxy("-s", wire.address, "-b", backup.address, *SOON)
@@ -111,7 +111,7 @@ def test_more_changes_than_are_remembered(memcached, proxy):
 
 
 def test_a_flush_for_one_part_of_a_server_is_known_to_the_other(memcached, proxy):
-    """Crosswise: each server is also the other's backup. One is flushed as a backup, so as a primary it has holes."""
+    """Each server is also the other's backup. One of them is flushed as a backup, so as a primary it lacks keys."""
     left, right = memcached(), memcached()
     front = proxy(
         "-s",
@@ -130,7 +130,7 @@ def test_a_flush_for_one_part_of_a_server_is_known_to_the_other(memcached, proxy
         "--warming-time",
         "1",
     )
-    (mine, *_), (theirs, *_) = keys_by_server(2, 1)  # on the left, with a copy on the right, and the other way round
+    (mine, *_), (theirs, *_) = keys_by_server(2, 1)  # the first is on the left, with its copy on the right; the second the other way round
     with front.talk() as talk:
         talk.expect(set_(mine, b"1") + set_(theirs, b"2"), STORED * 2)
         left.pause()
@@ -165,7 +165,7 @@ def test_a_flush_reaches_who_was_away(memcached, proxy, victim):
 
 
 def test_a_flush_that_ran_into_the_timeout_takes_nothing_newer_with_it(memcached, proxy):
-    """It may still be carried out, long after: what is written until then must not be missed for it."""
+    """The server may execute it much later: values written until then must not be lost by it."""
     primary, backup = memcached(), memcached()
     front = proxy("-s", primary.address, "-b", backup.address, *SOON, *NEVER_EJECT)
     with front.talk() as talk:
@@ -179,12 +179,12 @@ def test_a_flush_that_ran_into_the_timeout_takes_nothing_newer_with_it(memcached
         talk.in_step()
 
 
-# -- while changes never cease
+# -- while writes continue
 
 
 @pytest.mark.parametrize("options", [(), ("--backup-writes", "sync")], ids=["async", "sync"])
 def test_a_server_is_trusted_again_though_its_keys_go_on_changing(memcached, proxy, relay, options):
-    """To be told what it missed takes a while on this wire, and each time there is more."""
+    """On this slow connection its pending invalidations take some time to send, and meanwhile new ones are added."""
     primary, backup = memcached(), memcached()
     wire = relay(primary)
     front = proxy(
@@ -219,7 +219,7 @@ def test_a_server_is_trusted_again_though_its_keys_go_on_changing(memcached, pro
 
 
 def ask_in_turn(front, rounds=30):
-    """A client sends requests, each when the one before has its reply."""
+    """A client sends requests, each when it has the reply to the one before."""
     with front.talk() as talk:
         for number in range(rounds):
             talk.ask(b"get k%d\r\n" % number, MISS)
@@ -249,7 +249,7 @@ def test_a_server_that_hangs_costs_a_client_one_timeout(memcached, proxy, tmp_pa
 
 
 def test_a_server_that_is_suspected_in_vain_stays(scripted, proxy):
-    """One request hangs, the server does not: it answers the probe, and nobody else waits."""
+    """Only one request hangs: the server replies to the probe, and no other request waits."""
     server = scripted(answer=lambda request: hang() if b"slow" in request else b"VERSION 1.6.18\r\n" if request[:1] == b"v" else MISS)
     front = proxy("-s", server.address, "--timeout", milliseconds(4), "--server-failure-limit", "2")
     with front.talk() as talk:
@@ -261,7 +261,7 @@ def test_a_server_that_is_suspected_in_vain_stays(scripted, proxy):
 
 
 def test_failures_to_catch_up_are_forgiven_by_answers(scripted, proxy):
-    """A few failures now and then, with answers in between, are no failures in a row."""
+    """A few failures from time to time, with replies in between, are not consecutive failures."""
     server = scripted(answer=lambda request: hang() if request[:4] == b"incr" else MISS, forgets=False)
     front = proxy("-s", server.address, "--timeout", milliseconds(4))
     with front.talk() as talk:
@@ -289,7 +289,7 @@ def test_a_flapping_server_is_held_out_longer(memcached, proxy):
     assert held_out[-1] > 2 * held_out[0], held_out
 
 
-# -- the ring closes over the gap
+# -- the ring without the ejected server
 
 
 RING = (*SOON, "--auto-eject-hosts", "--distribution", "ketama", "--hash", "md5", "--server-failure-limit", "2")
@@ -301,7 +301,7 @@ def life_left(server, key):
 
 
 def keys_that_move(front, talk, server):
-    """Keys that another server has while `server` is left alone."""
+    """The keys that another server has while `server` is ejected."""
     keys = [b"key-%d" % number for number in range(60)]
     talk.expect(b"".join(set_(key, b"old") for key in keys), STORED * 60)
     with server.talk() as there:
@@ -333,7 +333,7 @@ def test_an_item_on_another_server_lives_as_long_as_it_may(memcached, proxy):
 
 
 def test_odd_numbers_while_a_server_is_away(memcached, proxy):
-    """The life of an item is computed with only there: what is no number is answered as ever, and the client stays."""
+    """The lifetime of an item is changed only on the stand-in server: an invalid number gets the usual error, and the client stays connected."""
     servers = memcached(), memcached()
     front = proxy("-s", servers[0].address, "-s", servers[1].address, *RING, "--failover-ttl", "30")
     with front.talk() as talk:
@@ -361,7 +361,7 @@ def test_odd_numbers_while_a_server_is_away(memcached, proxy):
 
 
 def test_what_was_refilled_elsewhere_is_not_found_the_next_time(memcached, proxy):
-    """With backups: another server got the value by a read alone, and was not told when it changed at home."""
+    """With backups: another server was filled by a read, and did not receive the later write on the key's own server."""
     servers, backup = (memcached(), memcached()), memcached()
     front = proxy("-s", servers[0].address, "-s", servers[1].address, "-b", backup.address, *RING)
     with front.talk() as talk:
@@ -386,7 +386,7 @@ def test_what_was_refilled_elsewhere_is_not_found_the_next_time(memcached, proxy
 
 
 def test_a_change_that_is_under_way_when_the_ring_closes_is_undone(memcached, proxy, relay):
-    """It was sent to the stand-in, which is slow, and made when the key was another's again."""
+    """It was sent to the stand-in server, which is slow, and was executed when the key belonged to its own server again."""
     servers = memcached(), memcached()
     slow = relay(servers[1])
     front = proxy(
@@ -425,7 +425,7 @@ def test_a_change_that_is_under_way_when_the_ring_closes_is_undone(memcached, pr
 
 
 def test_the_log_is_not_flooded_while_others_have_its_keys(memcached, proxy):
-    """By the mapping of the rest every key has another place, so every server has to forget what changes, all the time."""
+    """In the ring of the other servers every key has another server, so each server always has keys to delete."""
     servers = [memcached() for _ in range(3)]
     where = [word for server in servers for word in ("-s", server.address)]
     front = proxy(*where, *SOON, "--auto-eject-hosts")

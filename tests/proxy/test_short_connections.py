@@ -1,4 +1,4 @@
-"""Clients that connect for a few requests, as PHP does for each page: whatever they send, in whatever pieces, and however they leave."""
+"""Clients that connect for a few requests, as PHP does for each page: whatever they send, in whatever pieces, and however they disconnect."""
 
 import contextlib
 import random
@@ -15,14 +15,14 @@ from support.timing import eventually, join
 THREADS = 4
 CONNECTIONS = 60  # of each thread
 
-#: What they send, in bytes: more than is received at once, too.
+#: Lengths of values in bytes, some longer than what is received at once.
 SIZES = (1, 100, 5000, 300_000)
 
 LEAVE = ("close", "quit", "half close", "reset", "early reset")
 
 
 def conversation(dice, name):
-    """(what a client sends, what it is answered): sets and gets of its own keys, in one piece or several."""
+    """(what a client sends, the replies to it): sets and gets of its own keys, in one piece or several."""
     sent, answered = [], []
     for number in range(dice.choice((1, 1, 1, 2, 3, 20, 100))):
         key = b"%s-%d" % (name, number % 7)
@@ -45,7 +45,7 @@ def pieces(dice, sent):
 
 
 def connect_once(dice, port, name):
-    """One connection, from its beginning to its end."""
+    """One connection, from connecting to disconnecting."""
     sent, answered = conversation(dice, name)
     leave = dice.choice(LEAVE)
     with Talk(port) as talk:
@@ -95,7 +95,7 @@ def test_whatever_they_send(seed, workers, memcached, proxy):
 
 @pytest.mark.parametrize("hibernate_after", [0, 1])
 def test_who_only_connects(hibernate_after, memcached, proxy):
-    """As a health check does; and who waits for long before it speaks."""
+    """As a health check does. And a client that waits for a long time before its first request."""
     process = proxy("-s", memcached().address, "--hibernate-after", hibernate_after)
     with process.talk() as patient:
         for _ in range(200):

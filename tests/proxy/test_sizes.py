@@ -9,7 +9,7 @@ MISS = b"END\r\n"
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 MIB = 1024 * 1024
 
-#: Anything that looks like the protocol is in there, many times.
+#: It contains many times what looks like the protocol.
 BINARY = random.Random(1).randbytes(1000) + b"\r\n\n\r\0END\r\nVALUE k 0 1\r\nget k\r\n"
 LARGE = (BINARY * (1_000_000 // len(BINARY) + 1))[:1_000_000]
 
@@ -50,7 +50,7 @@ def test_many_large_values_at_once(talk):
 
 @pytest.mark.parametrize("size", [MIB, MIB + 1, 2 * MIB, 10 * MIB])
 def test_a_value_that_is_too_large_takes_the_old_one_with_it(talk, size):
-    """At 1 MiB it is memcached that refuses, above it the proxy does: the client sees no difference."""
+    """At 1 MiB memcached refuses the value, above it the proxy does: the client receives the same."""
     talk.expect(storage(b"set", b"k", b"old"), b"STORED\r\n")
     talk.expect(storage(b"set", b"k", b"x" * size) + b"get k\r\n", TOO_LARGE + MISS)
 

@@ -1,4 +1,4 @@
-"""What `stats` reports of the servers: they are sent `stats` too, and never waited for long."""
+"""What `stats` reports of the servers: gmproxy sends them `stats` too, and never waits long for the replies."""
 
 import pytest
 from support.keys import keys_by_server
@@ -11,7 +11,7 @@ KEYS = keys_by_server(2, 10)
 
 @pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
 def site(request, memcached, proxy):
-    """(proxy, servers), with ten items of each server."""
+    """(proxy, servers), with ten items on each server."""
     servers = [memcached(), memcached()]
     process = proxy("-s", servers[0].address, "-s", servers[1].address, "--workers", request.param)
     with process.talk() as talk:

@@ -1,14 +1,14 @@
-"""A reply that is well formed and is not what the proxy expected: the client gets it, and the server stays."""
+"""A reply that is well formed and is not what the proxy expected: the client receives it, and the server is not ejected."""
 
 import os
 
 import pytest
 from support.talk import storage, value
 
-#: A memcached of which is known that it answers so, where there is one.
+#: A memcached that is known to send such replies, if there is one.
 NEWER = os.environ.get("GMPROXY_TEST_MEMCACHED", "")
 
-#: So often that a server would be ejected if each of them counted.
+#: So often that a server would be ejected if each reply counted as a failure.
 OFTEN = 5
 
 LIMIT = 3
@@ -28,7 +28,7 @@ LIMIT = 3
     ids=["conditional_read", "no_value", "flag_without_value", "error", "flag_not_asked_for", "number_of_the_client", "delete"],
 )
 def test_it_never_ejects_the_server(scripted, proxy, asked, reply):
-    """The connection may be closed where it is not certain to be in step; the server is used on, also by everybody else."""
+    """The connection may be closed if it may be out of step. The server is still used, also by all other clients."""
 
     def answer(request):
         return reply if request.startswith(asked[:2]) else value(b"other", b"hello") + b"END\r\n"

@@ -1,4 +1,4 @@
-"""What every magent tutorial shows, over real servers: two primaries, a backup, kill them, start them, read on."""
+"""What every magent tutorial shows, with real servers: two primaries and a backup are killed and started again while a client reads."""
 
 import pytest
 from support.keys import keys_by_server
@@ -41,7 +41,7 @@ def site(request, memcached, proxy):
 
 
 def holds(server, key):
-    """What the server itself says of `key`: (flags, life, data), or None."""
+    """The item that the server itself has under `key`: (flags, lifetime, data), or None."""
     with server.talk() as talk:
         line = talk.ask(b"mg %b f t v\r\n" % key)
         if line == b"EN\r\n":
@@ -94,7 +94,7 @@ def test_a_refilled_item_keeps_its_flags_and_the_rest_of_its_life(site):
 
 
 def test_no_read_fails_while_servers_die_and_come_back(site):
-    """One primary after the other, under way: every read of every key is right."""
+    """One primary after the other is killed: every read of every key is right."""
     keys = [b"key%d" % number for number in range(100)]
     for key in keys:
         site.write(key, key)
@@ -145,7 +145,7 @@ def test_a_backup_that_dies_is_not_noticed(site):
 
 
 def test_a_stopped_primary_costs_one_timeout_and_is_then_left_alone(memcached, proxy, tmp_path):
-    """SIGSTOP: the machine answers, the process does not. magent waits for ever here."""
+    """SIGSTOP: the kernel still accepts connections, the process does not reply. magent waits for ever here."""
     site = Site(memcached, proxy, "--server-failure-limit", "1", "--control", tmp_path / "control")
     site.proxy.control = str(tmp_path / "control")
     (key, *_), _ = keys_by_server(2, 1)

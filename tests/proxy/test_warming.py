@@ -1,4 +1,4 @@
-"""A primary whose memory may be empty: its misses are looked up on the backup, and it is filled again from there."""
+"""A primary whose memory may lack keys: its misses are looked up on the backup, and it is filled from there."""
 
 from contextlib import ExitStack
 
@@ -87,7 +87,7 @@ def test_an_error_of_the_primary_is_no_miss(stage, talk):
     talk.expect(GET, error)
 
 
-# -- when a miss is believed
+# -- when a miss is final
 
 
 @pytest.mark.parametrize("uptime, looked_up", [(5, True), (100_000, False)])
@@ -99,7 +99,7 @@ def test_a_server_is_warming_for_a_while_after_its_start(scripted, proxy, uptime
     with process.talk() as talk:
         wanted = FOUND if looked_up else MISS
 
-        def answered_as_wanted():  # until the proxy has asked the server who it is, it does not believe a miss
+        def answered_as_wanted():  # until the server has been identified, its misses are looked up on the backup
             answer = talk.ask(GET, MISS)
             talk.in_step()
             return answer == wanted
@@ -109,7 +109,7 @@ def test_a_server_is_warming_for_a_while_after_its_start(scripted, proxy, uptime
 
 
 def test_the_first_miss_of_an_unknown_server_is_not_believed(scripted, proxy):
-    """It has not said yet how long it has run."""
+    """It has not replied yet how long it has run."""
     answers = {GET: MISS, REFILL: b"STORED\r\n"}
     primary = scripted(answer=lambda request: answers.get(request, hang()), identity=None)
     backup = scripted([expect(META), META_FOUND])
@@ -120,7 +120,7 @@ def test_the_first_miss_of_an_unknown_server_is_not_believed(scripted, proxy):
 
 
 def test_a_server_that_does_not_say_who_it_is_works_and_does_not_flood_the_log(scripted, proxy):
-    """A proxy behind the proxy, for example, may close the connection that asks for stats."""
+    """A proxy behind the proxy, for example, may close the connection on which it receives stats."""
     primary = scripted(answer=lambda request: MISS if request == GET else close(), identity=None)
     process = proxy("-s", primary.address, "-b", f"{HOST}:{refused_port()}", *NEVER_EJECT)
     with process.talk() as talk:
@@ -132,7 +132,7 @@ def test_a_server_that_does_not_say_who_it_is_works_and_does_not_flood_the_log(s
 
 
 def test_a_server_that_does_not_say_who_it_is_is_never_believed(scripted, proxy):
-    """However often its links end: each time it may be another process with an empty memory."""
+    """Its connections are closed several times: each time it may be another process with an empty memory."""
     answers = {GET: MISS, REFILL: b"STORED\r\n"}
     primary = scripted(answer=lambda request: answers.get(request, close()), identity=None)
     backup = scripted(answer=lambda request: META_FOUND if request == META else FOUND)
@@ -143,16 +143,16 @@ def test_a_server_that_does_not_say_who_it_is_is_never_believed(scripted, proxy)
             primary.drop()
             backup.drop()
             eventually(lambda: process.stats()["backend_links"] == 0)
-            assert talk.silent(TIMEOUT * TICK)  # the proxy looks after its servers meanwhile
+            assert talk.silent(TIMEOUT * TICK)  # meanwhile the proxy checks its servers
         talk.in_step()
 
 
-# -- changes that depend on what is there, on a primary that has lost it
+# -- writes that depend on the stored value, on a primary that has lost it
 
 
 @pytest.fixture
 def emptied(memcached, proxy):
-    """Call it with keys and values: a proxy whose primary has just lost them all, and the primary. Its backup still has them."""
+    """Call it with keys and values. Returns a proxy whose primary has just lost them all, and the primary. Its backup still has them."""
 
     def start(**items):
         primary, backup = memcached(), memcached()
@@ -211,7 +211,7 @@ def test_a_cas_after_a_value_from_the_backup_reads_again(emptied):
 
 
 def test_in_one_packet(emptied):
-    """Nothing overtakes what waits for its key."""
+    """No request overtakes one that waits for its key."""
     front, _ = emptied(k=b"5", l=b"9")
     with front.talk() as talk:
         talk.expect(
@@ -233,7 +233,7 @@ def test_in_one_packet(emptied):
 
 
 def test_a_lock_is_not_given_away_twice(emptied):
-    """Several clients ask for one key at the same moment: what one has fetched is there for the others, too."""
+    """Several clients write one key at the same moment: what is filled for one of them is there for the others too."""
     clients = 20
     front, _ = emptied(lock=b"taken", count=b"0")
     with ExitStack() as stack:

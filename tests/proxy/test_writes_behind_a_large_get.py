@@ -1,5 +1,5 @@
-"""A get of very many keys and changes behind it in one packet, with backups: the work grows with the number of bytes, not with keys times
-changes."""
+"""A get of very many keys and writes behind it in one packet, with backups: the work grows with the number of bytes, not with keys times
+writes."""
 
 import os
 
@@ -8,20 +8,20 @@ from support.talk import storage, value
 
 KEYS = 200_000
 
-#: As many as fill a batch with the get.
+#: As many as fill a batch together with the get.
 CHANGES = 63
 
-#: How much more the get and the changes may cost in one packet than one after the other. Comparing each change with each key doubles it
-#: at least.
+#: How much more the get and the writes may cost in one packet than one after the other. If each write were compared with each key, it would
+#: at least double.
 ALLOWED = 1.6
 
-#: Seconds that may be added for looking at each key once more.
+#: Seconds that may be added for reading each key once more.
 ONCE_MORE = 0.06
 
-#: Each measurement is repeated and the least counts: a busy machine only ever makes it more.
+#: Each measurement is repeated and the lowest counts: other load on the machine only increases it.
 ROUNDS = 3
 
-#: Comparisons of which one must succeed: beside other load the two halves of one may be measured under different conditions.
+#: Comparisons of which one must succeed: on a busy machine the two parts of one may be measured under different conditions.
 ATTEMPTS = 3
 
 #: Seconds in one unit of /proc/PID/stat.
@@ -31,14 +31,14 @@ GET = b"get %b\r\n" % b" ".join(b"key-%d" % number for number in range(KEYS))
 
 
 def cpu_time(pid):
-    """Seconds of processor time that the process has used, user and system."""
+    """CPU seconds that the process has used, user and system."""
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * CLOCK_TICK
 
 
 def cost(front, requests, answers):
-    """The least processor time for `requests`, seconds, of some rounds."""
+    """The lowest CPU time for `requests`, in seconds, of some rounds."""
     costs = []
     with front.talk() as talk:
         for _ in range(ROUNDS):
@@ -62,7 +62,7 @@ def test_writes_behind_a_large_get(memcached, proxy, change, answer):
         "-s", memcached().address, "-s", memcached().address, "-b", memcached().address, "--on-miss", "never", "--timeout", "5000"
     )
     changes, answers = b"".join(map(change, range(CHANGES))), answer * CHANGES
-    cost(front, GET + changes, b"END\r\n" + answers)  # all links are open and all buffers have their size
+    cost(front, GET + changes, b"END\r\n" + answers)  # all connections are open and all buffers have their final size
     for _ in range(ATTEMPTS):
         apart = cost(front, GET, b"END\r\n") + cost(front, changes, answers)
         together = cost(front, GET + changes, b"END\r\n" + answers)
@@ -73,7 +73,7 @@ def test_writes_behind_a_large_get(memcached, proxy, change, answer):
 
 
 def test_a_change_of_one_of_the_keys_still_waits(memcached, proxy):
-    """The last of the keys is changed behind the get: the get finds what was there before."""
+    """The last of the keys is written behind the get: the get returns the earlier value."""
     front = proxy("-s", memcached().address, "-b", memcached().address, "--on-miss", "never", "--timeout", "5000")
     last = b"key-%d" % (KEYS - 1)
     with front.talk() as talk:
