@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests. tests/README.md says how they are arranged."""
+"""Fixtures of the unit tests. tests/README.md describes how they are arranged."""
 
 import socket
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class InternalErrors:
-    """A call returns how many internal errors there were since the test began. `may_occur`: True once it was called, or the test says so."""
+    """A call returns the number of internal errors since the start of the test. `may_occur`: True after a call, or if the test sets it."""
 
     def __init__(self) -> None:
         self.may_occur = False
@@ -31,7 +31,7 @@ class InternalErrors:
 
 @pytest.fixture(autouse=True)
 def internal_errors_counted() -> Iterator[InternalErrors]:
-    """Counts the internal errors of each test. A test that expects some checks how many; any other must have none."""
+    """Counts the internal errors of each test. A test that expects some checks how many. Any other test must have none."""
     internal_errors.forget()
     counted = InternalErrors()
     yield counted

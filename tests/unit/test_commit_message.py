@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts/commit-message"
 
 @pytest.fixture
 def checked(tmp_path):
-    """Call it with a message for the exit status and what is printed."""
+    """Call it with a message. Returns the exit status and the output."""
 
     def check(message):
         file = tmp_path / "COMMIT_EDITMSG"

@@ -1,4 +1,4 @@
-"""The two builds of the hot modules: a process runs one of them, whole, and never an extension that is older than its source."""
+"""The two builds of the hot modules: a process runs only one of them, and never an extension that is older than its source."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ PACKAGE = Path(gmproxy.__file__).parent
 
 
 def test_ci_runs_the_build_it_wants():
-    """A compiler that fails unseen would leave us testing, and shipping, the slow build."""
+    """If the compiler failed unnoticed, the slow build would be tested and shipped."""
     expected = os.environ.get("GMPROXY_EXPECT_BUILD")
     if not expected:
         pytest.skip("GMPROXY_EXPECT_BUILD is not set")
@@ -33,7 +33,7 @@ def test_one_process_runs_one_build(name):
 
 
 def build_of(package, **variables):
-    """What `gmproxy` in the directory `package` says of its build, or the last line of its complaint."""
+    """The build that `gmproxy` in the directory `package` reports, or the last line of its error."""
     code = "from gmproxy import compiled; import gmproxy.protocol.recv_buffer as m; print(compiled.BUILD, m.__file__.endswith('.py'))"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -48,7 +48,7 @@ def build_of(package, **variables):
 
 @pytest.fixture
 def copy(tmp_path):
-    """The package, in another place."""
+    """The package in another directory."""
     shutil.copytree(PACKAGE, tmp_path / "gmproxy", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
@@ -83,12 +83,12 @@ def test_an_extension_that_is_older_than_its_source_is_an_error(copy, name):
     assert build_of(copy, GMPROXY_PURE="1") == "pure True"
 
 
-# -- make run
+# -- scripts/run-demo
 
 
 @pytest.fixture
 def shown(copy):
-    """Call it for what scripts/run-demo prints with a `gmproxy` that only tells which build it would run."""
+    """Call it for what scripts/run-demo prints, with a `gmproxy` that only prints which build it would run."""
     commands = copy / "bin"
     commands.mkdir()
     tell = "from gmproxy.compiled import BUILD; print(BUILD)"

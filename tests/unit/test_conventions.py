@@ -1,4 +1,4 @@
-"""How the tests are arranged and how they wait: what tests/README.md says, and can be found by reading their source."""
+"""How the tests are arranged and how they wait: the rules of tests/README.md that can be checked by reading the source."""
 
 import ast
 import functools
@@ -11,7 +11,7 @@ PACKAGE = Path(gmproxy.__file__).parent
 TESTS = Path(__file__).resolve().parents[1]
 UNIT = TESTS / "unit"
 
-#: Unit tests that are about more than one module.
+#: Unit tests of more than one module.
 THEMES = {
     "test_commit_message": "scripts/",
     "test_conventions": "tests/",
@@ -27,7 +27,7 @@ THEMES = {
     "test_routes": "the contract of all routes",
 }
 
-#: Modules without a file of unit tests: where they are tested instead. A package stands for all its modules.
+#: Modules without a file of unit tests: where they are tested instead. A package represents all its modules.
 TESTED_ELSEWHERE = {
     "backend.dump_reader": "proxy/test_key_listings.py",
     "backend.server_stats": "proxy/test_stats_of_servers.py",
@@ -78,7 +78,7 @@ TESTED_ELSEWHERE = {
     "transport.accept": "unit/client/test_listener.py process/test_exhaustion.py",
 }
 
-#: These have no behaviour of their own.
+#: Modules without behaviour of their own.
 DECLARATIONS = ("__init__", "__main__", "interfaces", "hop")
 
 
@@ -101,12 +101,12 @@ def names_of(module):
 
 
 def elsewhere(module):
-    """Where `module`, or a package that it is in, is tested instead; None if it is not among those."""
+    """Where `module`, or a package that contains it, is tested instead. None if it is not in the list."""
     return next((TESTED_ELSEWHERE[name] for name in (module, module.partition(".")[0]) if name in TESTED_ELSEWHERE), None)
 
 
 def test_each_module_has_a_file_of_unit_tests_or_is_tested_elsewhere():
-    """A new module gets a file of unit tests, or a line in TESTED_ELSEWHERE; one of them."""
+    """A new module needs a file of unit tests or a line in TESTED_ELSEWHERE, not both."""
     tested = {module: [path.name for path in names_of(module) if path.exists()] for module in MODULES}
     assert [module for module in MODULES if not tested[module] and not elsewhere(module)] == [], "not tested"
     assert [module for module in MODULES if tested[module] and elsewhere(module)] == [], (
@@ -156,10 +156,10 @@ def test_the_readme_names_each_directory_and_each_support_module():
 
 # -- waits
 
-#: Calls that wait for as long as it takes unless they are given a timeout.
+#: Calls that wait without a limit unless they get a timeout.
 PROGRAMS = ("subprocess.run", "subprocess.call", "subprocess.check_call", "subprocess.check_output")
 
-#: Of objects whose methods have a timeout by default, or do not wait: name of the object, and method.
+#: Methods that have a timeout by default, or do not wait: name of the object, and method.
 HAVE_A_TIMEOUT = {
     ("process", "wait"),  # support.servers.Process
     ("server", "wait"),
@@ -171,7 +171,7 @@ HAVE_A_TIMEOUT = {
 
 
 def calls(tree):
-    """(call, the object that it is called on or "", its name) of all calls."""
+    """(call, the object on which it is called or "", its name) of all calls."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             *owner, name = ast.unparse(node.func).rsplit(".", 1)
@@ -208,7 +208,7 @@ SOCKET_TIMEOUTS = ("settimeout", "setblocking", "Timeout")
 
 
 def test_sockets_of_unit_tests_have_a_timeout():
-    """Those that a test makes and reads itself."""
+    """Files that a test writes and reads itself."""
     found = []
     for path in UNIT_TESTS:
         for function in ast.walk(tree_of(path)):
@@ -225,7 +225,7 @@ def test_sockets_of_unit_tests_have_a_timeout():
 CLOCKS = ("monotonic", "perf_counter", "process_time", "thread_time", "getrusage", "cpu_seconds")
 DURATIONS = {"watch.seconds", "elapsed", "duration", "took"}
 
-#: The waits themselves.
+#: The functions that wait.
 MAY_COMPARE_TIMES = {Path("support/timing.py")}
 
 

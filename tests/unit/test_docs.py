@@ -61,7 +61,7 @@ def test_options_md_has_the_table_of_settings_as_it_is_generated(generated):
 
 
 def test_options_md_has_every_option_of_the_command_line():
-    """Also those that are not settings, and therefore not in the generated table."""
+    """It also lists options that are not settings, and so not in the generated table."""
     listed = {option for row in cells(read("docs/options.md")) for option in re.findall("`(-[^`]+)`", row[0])}
     options = {option for action in parser_for("gmproxy")._actions for option in action.option_strings}
     assert options - listed == {"--conf-file"}  # nutcracker's name of --pools
@@ -79,7 +79,7 @@ def test_defaults_of_pools_in_options_md_are_those_of_the_code():
 
 
 def test_both_readmes_have_the_same_examples():
-    """Command by command; what is said beside them is in another language."""
+    """Command by command. The comments beside them are in another language."""
 
     def commands(name):
         blocks = re.findall(r"^```\w*\n(.*?)^```", read(name), re.DOTALL | re.MULTILINE)
@@ -110,7 +110,7 @@ def numbers(text):
 
 
 def value_of(file, name):
-    """What the constant is set to in its file; a compiled module need not show it."""
+    """The value that the constant has in the file: a compiled module need not have it as an attribute."""
     for node in ast.parse((PACKAGE / file).read_text()).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
             return eval(compile(ast.Expression(node.value), file, "eval"), {})
@@ -156,7 +156,7 @@ def test_every_log_line_of_failures_md_is_one_of_the_code():
 
 
 def first_words(table_head):
-    """What the first cells name, of the table of signals.md whose heading begins with `table_head`."""
+    """What the first cells name in the table of signals.md whose heading starts with `table_head`."""
     table = re.search(rf"^\| {table_head} \|.*?\n\n", read("docs/signals.md"), re.DOTALL | re.MULTILINE)[0]
     return [row[0] for row in cells(table)[2:]]
 
@@ -195,7 +195,7 @@ def test_limits_of_signals_md_are_those_of_the_code(sentence, value):
 
 
 def floor_plan():
-    """{package, "" for the top: its modules} of the block in which each line begins with a package or goes on with the line above."""
+    """{package, "" for the top: its modules} of the block in which each line starts with a package or continues the line above."""
     block = re.search(r"^## Floor plan\n.*?^```\n(.*?)^```", read("docs/architecture.md"), re.DOTALL | re.MULTILINE)[1]
     plan = {}
     package = ""
@@ -236,7 +236,7 @@ def test_files_that_the_architecture_names_are_there():
 
 def test_files_that_contributing_names_are_there():
     words = set(re.findall(r"\b(?:gmproxy|tests|docs|scripts|debian|conf)/[\w./-]*\w", read("CONTRIBUTING.md")))
-    named = {word for word in words if not re.search(r"[A-Z]{4}", word)}  # PACKAGE, NAME and the like stand for any
+    named = {word for word in words if not re.search(r"[A-Z]{4}", word)}  # PACKAGE, NAME and the like are placeholders
     assert len(named) > 50
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
 
@@ -262,14 +262,14 @@ def test_links_lead_somewhere(path):
 
 
 def test_the_index_has_every_page():
-    """docs/README.md has a line for each page, which begins with a link to it, and names no other."""
+    """docs/README.md has a line for each page, which starts with a link to it, and names no other page."""
     listed = re.findall(r"^\* \[[\w.-]+\]\(([^)#]+)\): \S", read("docs/README.md"), re.MULTILINE)
     pages = {path.name for path in ROOT.glob("docs/*.md")} - {"README.md"} | {"performance/README.md"}
     assert set(listed) == pages
 
 
 def test_the_readmes_are_short_and_lead_to_the_same_pages():
-    """Two windows of a terminal each: what is longer belongs into docs/."""
+    """Each fits in about two screens of a terminal. Longer texts belong in docs/."""
     for name in ("README.md", "README.zh-CN.md"):
         assert len(read(name).splitlines()) <= 200, name
     links = [re.findall(r"\]\((docs/[^)\s]+)\)", read(name)) for name in ("README.md", "README.zh-CN.md")]
@@ -278,7 +278,7 @@ def test_the_readmes_are_short_and_lead_to_the_same_pages():
 
 
 def headings(path):
-    """The anchors that a page gets from its headings."""
+    """The anchors that are made from the headings of a page."""
     found = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in found}
 

@@ -1,4 +1,4 @@
-"""Whatever raises on the way of a request, its sink gets one reply, and the others get theirs."""
+"""Whatever raises while a request is handled, its sink gets one reply, and the other sinks get theirs."""
 
 import functools
 import logging
@@ -26,7 +26,7 @@ from gmproxy.routing.router import Router
 
 
 class RaisingSink(message.ReplySink):
-    """An owner between a request and `client` that fails as soon as it gets the reply."""
+    """An owner between a request and `client` that raises as soon as it gets the reply."""
 
     def __init__(self, client):
         self.client = client
@@ -97,7 +97,7 @@ def test_for_an_owner_that_fails_its_client_gets_an_error(internal_errors_counte
 
 
 def test_for_a_session_that_fails_on_a_failure_too(internal_errors_counted):
-    """It renders what stands in the request then."""
+    """It renders the reply that the request has then."""
 
     class Session(Client):
         def on_failure(self, request):
@@ -114,7 +114,7 @@ def test_for_a_session_that_fails_on_a_failure_too(internal_errors_counted):
     assert internal_errors_counted() == 1
 
 
-# -- a link
+# -- a connection
 
 
 def route_to(options, log=None):
@@ -126,7 +126,7 @@ def route_to(options, log=None):
 
 
 class Peer:
-    """A router over one backend and a socket in the place of its server."""
+    """A router over one backend, and a socket in place of its server."""
 
     def __init__(self):
         options = options_of("-s", "127.0.0.1:1")
@@ -145,7 +145,7 @@ class Peer:
         return request
 
     def turn(self):
-        """Send what was submitted, and read what has arrived."""
+        """Send the submitted requests, and read what has arrived."""
         run_callbacks()
         self.link.on_readable()
 
@@ -239,8 +239,8 @@ def test_many_replies_that_cannot_be_do_not_eject_a_server(peer):
 
 
 def sent_again(peer, *lines):
-    """Of the requests `lines`, sent and lost with the connection, those that were sent once more. (A key whose change was lost is not read
-    there, either.)"""
+    """Of the requests `lines`, which were sent and lost with the connection, those that were sent again. (A key whose write was lost is not read
+    there either.)"""
     for line in lines:
         peer.ask(line, Client())
     peer.turn()
@@ -277,7 +277,7 @@ def test_nor_behind_a_flush(peer):
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_of_a_retrieval_that_was_split_an_abandoned_part_is_the_end(order):
-    """The client has one error, and what the other part brings is nobody's."""
+    """The client gets one error. The reply to the other part is dropped."""
     options = options_of("-s", "127.0.0.1:1", "-s", "127.0.0.1:2")
     router, backends = route_to(options)
     client = Client()

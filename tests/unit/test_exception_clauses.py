@@ -1,7 +1,7 @@
-"""What is compiled says of each function with a C result whether it can raise.
+"""Compiled code declares for each function with a C result whether it can raise.
 
-Without a word, Cython 0.29 (Debian's) prints "Exception ignored" and goes on with a result of 0: the caller never learns of the fault.
-Cython 3 asks for an exception after each call instead.
+Without a declaration, Cython 0.29 (Debian's) prints "Exception ignored" and continues with a result of 0: the caller does not see the
+exception. Cython 3 checks for an exception after each call instead.
 """
 
 import ast
@@ -12,7 +12,7 @@ import pytest
 
 import gmproxy
 
-#: A function whose result is no Python object, up to the end of its line.
+#: A function whose result is not a Python object, up to the end of its line.
 _FUNCTION = re.compile(
     r"^\s*cp?def (?:inline )?(?:const )?(?:bint|int|long long|long|Py_ssize_t|size_t|double|float|unsigned[a-z ]*|void|char|uint\w*)[ *]+\w+\((.*)$",
 )
@@ -39,8 +39,8 @@ def test_no_alias_of_a_type(path: Path) -> None:
 
 
 def _evaluated_annotations(path: Path) -> list[str]:
-    """Annotations of the methods in classes of `path` that its .pxd does not have, where they subscript something of collections.abc and are
-    no string."""
+    """Annotations of the methods in classes of `path` that are not in its .pxd, if they subscript a type of collections.abc and are
+    not strings."""
     tree, types = ast.parse(path.read_text()), path.with_suffix(".pxd").read_text()
     abstract = {
         alias.name for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "collections.abc" for alias in node.names
@@ -60,5 +60,5 @@ def _evaluated_annotations(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", [path.with_suffix(".py") for path in DECLARATIONS if path.suffix == ".pxd"], ids=lambda path: path.name)
 def test_no_annotation_that_cython_0_29_cannot_evaluate(path: Path) -> None:
-    """Those of methods in a class without types are evaluated when it is loaded: write them as strings."""
+    """The annotations of methods in a class without declared types are evaluated when it is loaded: write them as strings."""
     assert not _evaluated_annotations(path)

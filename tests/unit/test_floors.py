@@ -1,4 +1,4 @@
-"""Imports go downward only: a package imports from those below it, and never in a circle. What is compiled counts like all else."""
+"""Imports go downward only: a package imports from those below it, and never in a circle. Compiled modules are checked like all others."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from support.timing import PROGRAM_TIMEOUT
 
 import gmproxy
 
-#: The packages and the single files beside them, from the ground up.
+#: The packages and the single files beside them, from bottom to top.
 FLOORS = (
     "__init__ compiled errors internal_errors",
     "system",
@@ -30,7 +30,7 @@ FLOORS = (
     "console startup cli ctl demo __main__",
 )
 
-#: These packages, and these modules, run before the fork or are pure: they must not begin a loop.
+#: These packages and modules run before the fork or are pure: they must not start an event loop.
 WITHOUT_GEVENT = ("system", "placement", "protocol", "config")
 MASTER = ("startup", "process.supervisor", "process.master")
 
@@ -51,7 +51,7 @@ def package_of(module):
 
 
 def imports(path):
-    """The modules of ours that the file imports, or cimports, if only for its annotations."""
+    """The modules of gmproxy that the file imports or cimports, even if only for its annotations."""
     found = set()
     if path.suffix == ".py":
         for node in ast.walk(ast.parse(path.read_text())):
@@ -91,10 +91,10 @@ def run_without_gevent(modules):
 
 
 def test_the_lower_floors_need_no_gevent():
-    """What runs before the fork, and what is pure, must not begin a loop."""
+    """Modules that run before the fork, and pure ones, must not start an event loop."""
     run_without_gevent(sorted(module for module in MODULES if package_of(module) in WITHOUT_GEVENT))
 
 
 def test_the_master_needs_no_gevent():
-    """It forks the workers, in which gevent begins."""
+    """It forks the workers, which start gevent."""
     run_without_gevent(MASTER)

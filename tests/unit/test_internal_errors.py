@@ -13,7 +13,7 @@ from gmproxy.errors import StartError
 
 @pytest.fixture
 def records():
-    """What the log of gmproxy gets."""
+    """The records that gmproxy logs."""
     kept = []
     handler = logging.Handler()
     handler.emit = kept.append
@@ -92,7 +92,7 @@ again.kill()
 def test_what_a_greenlet_does_not_catch_is_recorded_and_not_printed():
     done = subprocess.run([sys.executable, "-c", IN_A_WORKER], capture_output=True, text=True, timeout=60, env=environment())
     assert done.stdout == "3\n"
-    assert "failed with" not in done.stderr  # gevent's own words
+    assert "failed with" not in done.stderr  # gevent's message
 
 
 def test_each_step_is_attempted(caplog, internal_errors_counted):

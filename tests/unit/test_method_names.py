@@ -1,4 +1,4 @@
-"""A method name can be searched for: it is defined in at most three classes, unless they share a base class that says what it means."""
+"""A method name can be searched for: at most three classes define it, unless they share a base class that documents it."""
 
 import ast
 from collections import defaultdict
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gmproxy
 
-#: Python's own word for it, of files, sockets and contextlib.closing.
+#: The standard name in Python, of files, sockets and contextlib.closing.
 STANDARD = {"close"}
 
 MAX_CLASSES = 3

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UNITS = ("gmproxy.service", "gmproxy.socket", "gmproxy.target")
 ADMIN_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
-#: A nutcracker.yml among those of the tests.
+#: A nutcracker.yml of the tests.
 ACCEPTED = "distributions.yml"
 
 SCRIPTS = (
@@ -44,7 +44,7 @@ def read(name):
 
 
 def test_the_package_needs_what_the_program_needs():
-    """What pyproject.toml names is there for the tests in the build too, under Debian's names."""
+    """The dependencies in pyproject.toml are also build dependencies, for the tests, under Debian's names."""
     needed = re.search(r"^dependencies = \[(.*)\]$", read("pyproject.toml"), re.MULTILINE)[1]
     debian = {
         "gevent": "python3-gevent",
@@ -63,7 +63,7 @@ def test_lintian_is_told_of_modules_that_are_there():
 
 
 def test_the_init_script_is_that_of_the_package():
-    assert read("debian/gmproxy.init") == read("init.d/gmproxy")  # a link, but for a source distribution, which has none
+    assert read("debian/gmproxy.init") == read("init.d/gmproxy")  # a link, except in a source distribution, which has none
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -75,7 +75,7 @@ def test_scripts_are_understood_by_any_shell(name):
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_understands_the_units(tmp_path):
     for name in UNITS:
-        (tmp_path / name).write_text(re.sub("/usr/bin/gmproxy(ctl)?", "/bin/true", read(f"debian/{name}")))  # they must be there
+        (tmp_path / name).write_text(re.sub("/usr/bin/gmproxy(ctl)?", "/bin/true", read(f"debian/{name}")))  # they must exist
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in UNITS)],
         capture_output=True,
@@ -91,7 +91,7 @@ def test_a_start_that_fails_is_tried_again_for_ever_but_not_at_once():
 
 
 def test_the_configuration_that_is_shipped():
-    """It is short and can be used; its addresses are those of the sample, of README.Debian and of the socket unit."""
+    """It is short and valid. Its addresses are those of the sample, of README.Debian and of the socket unit."""
     assert len(read("debian/gmproxy.conf").splitlines()) < 30
     (shipped,), (sample,) = (
         make_configs(read_arguments(parser_for("gmproxy"), ["-c", str(ROOT / name)], {}))
@@ -108,7 +108,7 @@ def recipes():
 
 
 def test_recipes_of_readme_debian_can_be_used(tmp_path):
-    """Each instance with its own port, control socket and admin listener; whole takeovers are tried by debian/tests/service."""
+    """Each instance has its own port, control socket and admin listener. Complete takeovers are tested by debian/tests/service."""
     found = recipes()
     assert len(found) == 4
     configs = []
@@ -138,7 +138,7 @@ def test_apparmor_understands_the_profile():
 
 
 def test_the_unit_ends_no_sooner_than_the_program():
-    """systemd, and the init script, must not kill what still answers within its grace."""
+    """systemd and the init script must not kill a process that still replies within its grace time."""
     grace = int(SETTINGS["grace"].default) / 1000
     by_systemd = int(re.search(r"^TimeoutStopSec=(\d+)s$", read("debian/gmproxy.service"), re.MULTILINE)[1])
     by_script = int(re.search(r"^STOP_SECONDS=(\d+)$", read("init.d/gmproxy"), re.MULTILINE)[1])

@@ -39,7 +39,7 @@ def copy(tmp_path):
 
 
 def change(directory, name, old, new):
-    """Replace the first that `old` matches, which must be there."""
+    """Replace the first match of `old`. There must be one."""
     path = directory / name
     text, count = re.subn(old, new, path.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
     assert count == 1
@@ -61,7 +61,7 @@ def test_a_release(copy):
 
 
 def test_the_files_here_name_one_version():
-    """CHANGELOG.md may say what is coming."""
+    """CHANGELOG.md may have a section for the next version."""
     done = release_check(ROOT)
     differ = [line for line in done.stdout.splitlines() if __version__ not in line]
     assert differ in ([], ["CHANGELOG.md: In development, no date"])

@@ -1,4 +1,4 @@
-"""A route never looks into another's objects, and what it changes of a request is written down here."""
+"""A route never uses the private attributes of other objects, and the fields of a request that it changes are listed here."""
 
 import ast
 from pathlib import Path
@@ -9,10 +9,10 @@ import gmproxy
 
 ROUTING = Path(gmproxy.__file__).parent / "routing"
 
-#: Who makes a request sets these of it.
+#: The fields that the creator of a request sets.
 OF_A_NEW_REQUEST = {"sink", "keys", "connection_index", "role"}
 
-#: Field of a request that was made elsewhere -> who sets it, and why.
+#: Field of a request that was made elsewhere -> where it is set, and why.
 CHANGED = {
     "sink": {
         "step.py Step.step_in": "a route puts its own in the place of the sink",
@@ -44,7 +44,7 @@ CHANGED = {
 
 
 def functions_in(tree, prefix=""):
-    """(qualified name, node) of each function, the innermost for what is in several."""
+    """(qualified name, node) of each function. Code in nested functions belongs to the innermost."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
             name = f"{prefix}{node.name}"
@@ -54,12 +54,12 @@ def functions_in(tree, prefix=""):
 
 
 def targets_in(function):
-    """The attributes that are set or deleted in `function`."""
+    """The attributes that `function` sets or deletes."""
     return [node for node in ast.walk(function) if isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del))]
 
 
 def made_in(function):
-    """The names under which `function` has requests that it made."""
+    """The names of the variables in which `function` has requests that it made."""
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
     return {
         target.id
@@ -75,7 +75,7 @@ def is_self(node):
 
 
 def looked_into(source):
-    """The places in `source` that use what another object keeps to itself."""
+    """The places in `source` that use private attributes of another object."""
     return [
         ast.unparse(node)
         for node in ast.walk(ast.parse(source))
@@ -95,7 +95,7 @@ def set_by(source, fields):
 
 
 def request_fields():
-    """By its source; a compiled class does not show all of them."""
+    """Read from the source; a compiled class does not show all of them."""
     tree = ast.parse((ROUTING.parent / "protocol" / "request.py").read_text())
     (request,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Request"]
     (slots,) = [node.value for node in request.body if isinstance(node, ast.Assign) and node.targets[0].id == "__slots__"]
@@ -136,7 +136,7 @@ def test_no_field_is_set_by_its_name():
     assert [module for module, source in SOURCES.items() if "setattr" in source] == []
 
 
-# -- of the test itself
+# -- tests of these checks
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The contract of every route: each request has exactly one outcome, whatever the servers do, in whatever order, and whatever raises on the way."""
+"""The contract of every route: each request has exactly one outcome, whatever the servers do, in whatever order, and whatever raises."""
 
 import importlib
 import logging
@@ -31,14 +31,14 @@ from gmproxy.routing.stand_in import HomeRing, StandInWrites
 
 @pytest.fixture(autouse=True)
 def quiet(internal_errors_counted):
-    """Most tests here raise exceptions on purpose: these fill no log."""
+    """Most tests here raise exceptions on purpose. They are not logged."""
     internal_errors_counted.may_occur = True
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
 
 
-# -- what is asked
+# -- requests
 
 LINES = {
     "get": b"get k0\r\n",
@@ -73,7 +73,7 @@ LINES = {
 
 
 def request_of(name, is_part):
-    """As the client's parser makes it. `is_part`: as it is once it was split by server; all keys are those of the first then."""
+    """As the client's parser makes it. `is_part`: as it is after it was divided by server, with only keys of the first server."""
     line = LINES[name]
     parser = TextParser(1000)
     parser.stream.feed(line.replace(b"k1", b"k4") if is_part else line)
@@ -115,7 +115,7 @@ MISSES = {
 
 
 def reply_to(request, hit):
-    """(what a server answers, how many values are in it)"""
+    """(the reply of a server, the number of values in it)"""
     command, name = request.command, request.command.name
     if command.returns_values:
         keys = list(dict.fromkeys(request.keys or [request.key])) if hit else []
@@ -130,11 +130,11 @@ def reply_to(request, hit):
     return MISSES.get(name, b"NF" if command.is_meta else b"NOT_STORED") + b"\r\n", 0
 
 
-# -- who is asked
+# -- servers
 
 
 class Fault:
-    """Raises once: when `who` is called for the time `number` (from 1), before he has done anything, or after it. `calls` counts them."""
+    """Raises once: when `who` is called for the time `number` (from 1), before it has done anything, or after it. `calls` counts the calls."""
 
     def __init__(self, who=None, number=0, after=False):
         self.place = (who, number, after)
@@ -150,8 +150,8 @@ class Fault:
 
 class Server(KeepingServer):
     """
-    unanswered   what it was sent, and what nothing has become of yet
-    down         True: it fails on a request before `send` returns, as one that is ejected
+    unanswered   requests that it received and that have no outcome yet
+    down         True: it fails a request before `send` returns, as an ejected server does
     """
 
     def __init__(self, port, who, fault, **options):
@@ -206,8 +206,8 @@ class Asker(Client):
 class World:
     """Two primaries and their backups, and a route.
 
-    cold   True: a miss of a primary proves nothing
-    down   "server", "backup", both, or neither: who is down
+    cold   True: a miss of a primary is not final
+    down   which servers are down: "server", "backup", both, or neither
     """
 
     def __init__(self, build, fault, cold=False, down=()):
@@ -239,7 +239,7 @@ class World:
 
     @property
     def home_ring(self):
-        """All keys belong to the other one."""
+        """All keys belong to the other primary."""
         return HomeRing(self.servers, Buckets([1, 1], lambda key: 0), 30)
 
     @property
@@ -259,7 +259,7 @@ class World:
         return Replicate(self.server, main, self.copies, backup_as_primary, self.builder.undecided, sync, self.builder.counters)
 
     def pool(self, *arguments, backed=True, away=False, overlap=False):
-        """A Router, as it is composed. `away`: one primary is ejected; `overlap`: one primary is its own backup."""
+        """A Router with its routes. `away`: one primary is ejected; `overlap`: one primary is its own backup."""
         self.options = options_of("-s", "127.0.0.1:1", *arguments)
         if overlap:
             self.backups = [Server(port, "backup", self.fault) for port in (1, 4)]
@@ -277,7 +277,7 @@ class World:
         return self.server
 
     def abandon(self, request):
-        """As whoever sent it does if that raised."""
+        """What the sender of a request does if sending raised."""
         if self.router is not None:
             self.router.abandon(request)
         else:
@@ -285,7 +285,7 @@ class World:
             self.builder.held.discard(request)
 
     def waiting(self):
-        """(server, request) of all for whose answer somebody waits. No request is in two places."""
+        """(server, request) of all requests whose reply is awaited. No request is in two places."""
         found = [
             (server, request)
             for server in self.servers + self.backups
@@ -296,7 +296,7 @@ class World:
         return found
 
 
-# -- what becomes of it
+# -- outcomes
 
 
 def answer(server, request, hit):
@@ -305,7 +305,7 @@ def answer(server, request, hit):
 
 
 def fail(server, request, reason, may_repeat):
-    """As a connection does that ends."""
+    """What a connection does that ends."""
     try:
         return server.request_failed(request, reason, not may_repeat, may_repeat)
     except Exception:
@@ -323,8 +323,8 @@ HIT, MISS, FAILURE, CLOSED_CONNECTION, ABANDONED = range(len(EVENTS))
 
 
 def play(world, send, request, choose):
-    """`send` the `request`, and let happen what `choose(number of possibilities)` says until nobody waits for anything. Returns the events that there
-    were; the client has heard once."""
+    """`send` the `request`, and execute the events that `choose(number of possibilities)` selects until no reply is awaited. Returns these events.
+    The client must have had one reply."""
     client = request.sink = Asker(world.fault)
     try:
         session = send(request)
@@ -347,7 +347,7 @@ def play(world, send, request, choose):
 
 
 def every_order(run, limit):
-    """Call `run(choose)` with every sequence of choices; if these are more than `limit`, with so many of them, and as many by lot."""
+    """Call `run(choose)` with every sequence of choices. If there are more than `limit`, with `limit` sequences in order, and as many at random."""
     start = []
     for _ in range(limit):
         taken = []
@@ -401,10 +401,10 @@ CASES = {
     ],
 }  # fmt: skip
 
-#: They get requests for several keys before these are split by server.
+#: Routes that get requests for several keys before these are divided by server.
 SPLITTERS = (Shard, Router)
 
-#: What a Backend is made of; none of them sends anything by itself.
+#: Base classes of Backend. None of them sends anything itself.
 BASES = {ConnectionOwner, MissedWrites}
 
 
@@ -423,7 +423,7 @@ def test_every_route_is_here():
     assert all_routes() - BASES == set(CASES)
 
 
-#: Different only in name from one that is asked too.
+#: Commands that differ only in name from one that is tested.
 ALIKE = {"gats", "replace", "prepend", "decr"}
 
 PARAMETERS = [
@@ -434,18 +434,18 @@ PARAMETERS = [
 ]
 
 
-#: Who is down.
+#: Which servers are down.
 DOWN = (["server"], ["backup"], ["server", "backup"])
 
 
 def asked_of(kind, build, without=()):
-    """The names of the requests that the route gets which is made by `build`."""
+    """The names of the requests that the route made by `build` gets."""
     (names,) = [names for made, names in CASES[kind] if made is build]
     return [name for name in LINES if name in names and name not in without]
 
 
 def hears_once(kind, build, cold, name, limit, down=()):
-    """In every order of events, up to a number of them."""
+    """In every order of events, up to a limit."""
 
     def run(choose):
         world = World(build, Fault(), cold, down)
@@ -475,7 +475,7 @@ def test_the_client_hears_once_in_every_order(kind, build, cold):
 
 @pytest.mark.parametrize("kind, build, cold", [case for case in PARAMETERS if case.values[0] is not FillWrites])
 def test_it_explains_itself(kind, build, cold):
-    """For operators: each step names a server that there is. FillWrites is on no client's way."""
+    """For operators: each step names a server that exists. FillWrites is not on the way of a client's request."""
     world = World(build, Fault(), cold)
     labels = {server.label for server in world.servers + world.backups}
     for is_write in (False, True):
@@ -493,7 +493,7 @@ SCHEDULES = {
 
 
 def hears_once_whatever_raises(kind, build, cold, name, choose):
-    """Each of the others raises in turn, each time that it is called, before it has done anything and after."""
+    """Each of the other objects raises in turn, at each call, before it has done anything and after."""
     world = World(build, fault := Fault(), cold)
     play(world, world.route.send, request_of(name, kind not in SPLITTERS), choose)
     for who, calls in fault.calls.items():

@@ -1,6 +1,6 @@
 """One server: its connections, limits, ejection and counters, and that each request has one outcome whatever its connections do.
 
-Connections are socket pairs, made when the test says so. What a connection does by itself is tested in test_connection.py.
+Connections are socket pairs, made when the test requires it. What a connection does by itself is tested in test_connection.py.
 """
 
 import logging
@@ -27,14 +27,14 @@ STORED = b"STORED\r\n"
 GET = b"get k\r\n"
 SET = b"set k 0 0 1\r\nx\r\n"
 
-#: Requests on one connection, and bytes beside one value (gmproxy/backend/backend.py has them as C constants).
+#: The maximum of requests on one connection, and of bytes in addition to one value (C constants in gmproxy/backend/backend.py).
 MAX_WAITING = 16384
 MAX_BACKLOG = 64 * 1024 * 1024
 
 
 @pytest.fixture
 def servers(monkeypatch):
-    """Where connections lead. Health checks have no connections here, and so no results."""
+    """The other ends of the connections. Health checks have no connections here, and so no results."""
     made = PairedServers()
 
     def no_connection(*arguments):
@@ -54,7 +54,7 @@ def observer():
 
 @pytest.fixture
 def make(servers, observer):
-    """make(*words): a Backend with the options of a pool that is started with these words. It is closed with the test."""
+    """make(*words): a Backend with the options of a pool that is started with these words. It is closed at the end of the test."""
     made = []
 
     def backend(*words, kind=Backend, **settings):
@@ -88,7 +88,7 @@ def open_connections(backend):
 
 
 def connected(backend, servers, line=GET, count=1):
-    """Send `line` on a connection that is open then. Returns (the Clients, the server's end), when the requests have arrived there."""
+    """Send `line` on a connection that is open then. Returns (the Clients, the server's end) when the requests have arrived there."""
     clients = [send(backend, line) for _ in range(count)]
     before = len(servers.peers)
     opening = not open_connections(backend)[0].attached()
@@ -107,7 +107,7 @@ def reply(backend, peer, data):
 
 
 def end(backend, peer):
-    """The server closes the connection, which is noticed at once."""
+    """The server closes the connection, which is detected at once."""
     connection = open_connections(backend)[0]
     peer.shutdown(socket.SHUT_WR)
     connection.on_readable()
@@ -171,7 +171,7 @@ def test_a_connection_that_is_closed_while_it_is_made_leaves_no_socket(backend, 
     assert backend.counters.connects == 0
 
 
-# -- a connection that closes with requests unanswered
+# -- a connection that closes while requests wait for replies
 
 
 def test_reads_are_sent_once_more_over_another_connection(backend, servers):
@@ -194,7 +194,7 @@ def test_a_read_that_fails_on_the_second_connection_too_has_failed(backend, serv
 
 
 def test_a_write_that_was_sent_is_not_repeated_and_its_key_may_be_stale(backend, servers):
-    """The server may have made it, or not."""
+    """The server may have executed it, or not."""
     (client,), peer = connected(backend, servers, SET)
     end(backend, peer)
     run_callbacks()
@@ -203,11 +203,11 @@ def test_a_write_that_was_sent_is_not_repeated_and_its_key_may_be_stale(backend,
 
 
 def test_a_write_that_was_not_sent_is_repeated(backend, servers):
-    """A connection that the server closed while it was idle takes no write with it."""
+    """A connection that the server closed while it was idle does not lose a write."""
     (first,), peer = connected(backend, servers)
     reply(backend, peer, MISS)
     peer.close()
-    client = send(backend, SET)  # EPIPE
+    client = send(backend, SET)  # the send fails with EPIPE
     wait_until(lambda: len(servers.peers) == 2 and open_connections(backend)[0].attached())
     reply(backend, servers.peers[1], STORED)
     assert (first.heard, client.heard) == ([MISS], [STORED]) and not backend.behind
@@ -419,7 +419,7 @@ def test_an_observer_that_raises_hinders_no_ejection(backend, servers, observer,
     "line, is_sent", [(GET, False), (b"incr k 1\r\n", False), (b"get other\r\n", True), (SET, True), (b"delete k\r\n", True)]
 )
 def test_a_key_that_may_be_stale_is_not_read_there(make, line, is_sent):
-    """A write that replaces the value is sent: what was there does not matter to it."""
+    """A write that replaces the value is sent: the stale value does not affect it."""
     backend = make(kind=UnconnectedServer)
     backend.missed_key(b"k")
     client = send(backend, line)
@@ -465,7 +465,7 @@ def test_a_tick_closes_idle_connections(make, servers, monkeypatch):
     assert backend.health.failures == 0
 
 
-# -- the end
+# -- shutdown
 
 
 def test_close_ends_all_connections(make, servers):

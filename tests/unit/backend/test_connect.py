@@ -23,7 +23,7 @@ from gmproxy.transport import tcp
 
 @pytest.fixture
 def full():
-    """The address of a listener that takes no further connection."""
+    """The address of a listener that accepts no further connection."""
     with full_listener() as address:
         yield address
 
@@ -83,7 +83,7 @@ def test_a_server_that_does_not_answer(full):
     assert caught.value.reason == "connecting"
 
 
-# -- one deadline for all of it
+# -- one deadline for all attempts
 
 
 def stands_for(monkeypatch, *addresses):
@@ -96,7 +96,7 @@ def stands_for(monkeypatch, *addresses):
 
 
 def test_the_addresses_of_a_name_share_the_time(monkeypatch, full):
-    """Forty that do not answer, each for the whole time, would take longer than the test waits."""
+    """With the whole time for each, forty that do not reply would take longer than the test waits."""
     stands_for(monkeypatch, *[HOST] * 40)
     connecting = gevent.spawn(connect.connect, Server("cache", full[1]), 10 * TICK)
     with pytest.raises(BackendError) as caught:
@@ -105,7 +105,7 @@ def test_the_addresses_of_a_name_share_the_time(monkeypatch, full):
 
 
 def test_the_lookup_is_part_of_the_time(monkeypatch):
-    def look_up(host):  # in a thread
+    def look_up(host):  # runs in a thread
         over.wait(PATIENCE)
         found.append(host)
         return []
@@ -134,7 +134,7 @@ def test_an_address_that_refuses_is_no_end(monkeypatch):
 
 
 def test_a_unix_socket_whose_server_does_not_accept(tmp_path):
-    """The kernel says EAGAIN, as it does for want of ports over TCP; but here it is the server's fault, and may pass."""
+    """The kernel reports EAGAIN, as it does if no TCP port is free. But here it is the server's fault, and may be temporary."""
     path = str(tmp_path / "sock")
     server = Server(path, 0, unix_path=path)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -151,11 +151,11 @@ def test_a_unix_socket_whose_server_does_not_accept(tmp_path):
             connecting.get(timeout=10).close()
 
 
-# -- what we lack
+# -- faults that are not the server's
 
 
 class Broken(socket.socket):
-    """`connect` says what the test wants."""
+    """`connect` returns what the test sets."""
 
     status = 0
 
@@ -184,7 +184,7 @@ def test_what_the_network_says_is(monkeypatch, status):
     assert caught.value.reason == CONNECTING and not isinstance(caught.value, LocalError)
 
 
-#: In a network of its own, where it may set how many local ports there are: takes all, and says what becomes of the next connection.
+#: In a network namespace, where it may set the number of local ports: uses all of them, and prints the result of the next connection.
 OF_PORTS = """
 import socket, sys
 from gmproxy.backend import connect as net
@@ -218,7 +218,7 @@ def has_own_network():
     "host, said",
     [
         (HOST, "20 LocalError overload: no local port is free\n"),
-        ("::1", "0 BackendError connecting: Cannot assign requested address\n"),  # the same errno, for want of an address of ours
+        ("::1", "0 BackendError connecting: Cannot assign requested address\n"),  # the same errno, because this host has no such address
     ],
 )
 def test_local_ports(host, said):
@@ -227,7 +227,7 @@ def test_local_ports(host, said):
     assert done.stdout == said, done.stderr
 
 
-# -- nothing leaks
+# -- no descriptor is leaked
 
 
 def descriptors():
@@ -236,7 +236,7 @@ def descriptors():
 
 @pytest.mark.parametrize("fails", ["tune", "_LOGINS"])
 def test_a_connection_that_comes_to_nothing_is_closed(monkeypatch, fails):
-    """Also by a fault of our own."""
+    """After an internal error too."""
 
     def raise_(*arguments):
         raise ValueError("a fault of the test")

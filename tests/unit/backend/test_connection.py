@@ -1,4 +1,4 @@
-"""One connection to a server: pipelined requests, the order of replies, timeouts, and what becomes of each request when it closes.
+"""One connection to a server: pipelined requests, the order of replies, timeouts, and the outcome of each request when it closes.
 
 The server is the other end of a socket pair, and the time is an argument: no test waits for a clock.
 """
@@ -19,7 +19,7 @@ from gmproxy.errors import CLOSED, EJECTED, PROTOCOL, RESET, TIMEOUT
 TIMEOUT_SECONDS = 1.0
 NOW = 1000.0
 
-#: Bytes of a request that is sent by itself, and of a reply that is long (gmproxy/backend/connection.py has it as a C constant).
+#: Bytes from which a request is sent separately, and from which a reply is long (C constants in gmproxy/backend/connection.py).
 LONG = 64 * 1024
 
 FOUND = b"VALUE k 0 1\r\nx\r\nEND\r\n"
@@ -55,7 +55,7 @@ def stores(count, size):
 
 
 def ask(pair, now=NOW):
-    """A request that is under way since `now`."""
+    """A request that is in flight since `now`."""
     (request,) = pair.submit(request_for(b"get k\r\n"))
     pair.connection.check_late(now, TIMEOUT_SECONDS)
     return request
@@ -90,7 +90,7 @@ def test_requests_wait_for_a_connection_that_is_being_opened(opening):
 
 
 def test_requests_behind_a_long_one_keep_their_order(pair):
-    """A long request is handed to the kernel by itself; the server still receives one stream."""
+    """A long request is sent to the kernel separately; the server still receives one stream."""
     long = stores(1, 4 * LONG)[0]
     requests = pair.submit(*gets(2), long, *gets(2))
     sent = b"".join(request.line for request in requests)
@@ -106,7 +106,7 @@ def test_what_the_kernel_does_not_take_at_once_is_sent_as_the_server_reads(pair)
     assert connection.backlog() == len(sent) - taken
     unsent, unanswered = connection.queues()
     assert unanswered == len(sent) and unsent == sum(request.sent_at_byte + len(request.line) > taken for request in requests)
-    more = pair.submit(*gets(3))  # while bytes are left over, everything waits behind them
+    more = pair.submit(*gets(3))  # while bytes are unsent, all requests wait behind them
     sent += b"".join(request.line for request in more)
     assert pair.owner.bytes_sent == taken
     assert pair.read_all(len(sent)) == sent
@@ -118,7 +118,7 @@ def test_what_the_kernel_does_not_take_at_once_is_sent_as_the_server_reads(pair)
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_replies_belong_to_the_requests_in_the_order_in_which_they_were_sent(pair, size):
-    """However they are cut into pieces."""
+    """In whatever pieces they arrive."""
     requests = pair.submit(*gets(20))
     data = b"".join(values(20))
     for start in range(0, len(data), size):
@@ -137,7 +137,7 @@ def test_requests_and_replies_overlap(pair):
 
 
 def test_a_session_is_resumed_once_all_replies_that_have_arrived_are_read(pair):
-    """The session sees them together, and sends them with one call."""
+    """The session gets them together, and sends them with one call."""
     requests = pair.submit(*gets(3))
     session = RecordingSession()
     pair.owner.sessions[requests[0]] = session
@@ -169,7 +169,7 @@ def test_a_long_reply_lets_others_have_a_turn_and_arrives_whole(pair):
 
 
 def send_all(sock, data):
-    """In a greenlet: send as the other end reads."""
+    """Run in a greenlet: sends as fast as the other end reads."""
     while data:
         try:
             data = data[sock.send(data) :]
@@ -187,7 +187,7 @@ def test_bytes_on_a_connection_on_which_nothing_was_sent_close_it(pair):
 
 
 def test_bytes_after_the_last_reply_close_the_connection_and_the_reply_counts(pair):
-    """Whose they are cannot be known: no request may be sent behind them."""
+    """The request that they belong to is not known: no request may be sent behind them."""
     (request,) = pair.submit(*gets(1))
     pair.reply(values(1)[0] + b"E")
     assert pair.owner.outcome_of(request) == ("answered", values(1)[0])
@@ -199,14 +199,14 @@ def test_a_reply_that_cannot_be_fails_all_requests_and_gives_nobody_the_rest(pai
     pair.reply(values(3)[0] + b"STORED\r\n" + values(3)[2])
     assert outcomes(pair, requests) == [
         ("answered", values(3)[0]),
-        ("failed", (PROTOCOL, True, False)),  # some of its reply has arrived
+        ("failed", (PROTOCOL, True, False)),  # a part of its reply has arrived
         ("failed", (PROTOCOL, True, True)),
     ]
     assert pair.owner.failures == [(PROTOCOL, 2, True)] and pair.owner.closed == [pair.connection]
 
 
 def test_a_reply_of_a_server_that_takes_the_value_for_commands_is_the_last(pair):
-    """It did not take the data block, and what it replies to that belongs to no request."""
+    """It did not read the data block as such, and its replies to the block belong to no request."""
     requests = pair.submit(*stores(1, 5), *gets(1))
     pair.reply(b"ERROR\r\nERROR\r\n" + MISS)
     assert outcomes(pair, requests) == [("answered", b"ERROR\r\n"), ("failed", (PROTOCOL, True, False))]
@@ -247,7 +247,7 @@ def test_a_request_of_whose_reply_some_has_arrived_is_not_repeated(pair):
 
 
 def test_a_read_is_not_repeated_behind_a_write_of_its_key(pair):
-    """Its client may have written after it: the repeated read could return what was written later."""
+    """Its client may have sent a write after it: the repeated read could return the later value."""
     lines = [b"get a\r\n", b"get b\r\n", b"get a b\r\n", b"set a 0 0 1\r\nx\r\n", b"get a\r\n", b"incr b 1\r\n"]
     requests = pair.submit(*(request_for(line, [b"a", b"b"] if line == b"get a b\r\n" else None) for line in lines))
     pair.connection.fail(RESET)
@@ -263,14 +263,14 @@ def test_no_read_is_repeated_behind_a_flush(pair):
 
 def test_a_connection_that_is_reset_says_so(pair):
     (request,) = pair.submit(*gets(1))
-    pair.server.close()  # with a request unread: the kernel resets the connection
+    pair.server.close()  # with an unread request: the kernel resets the connection
     pair.connection.on_readable()
     assert pair.owner.outcome_of(request) == ("failed", (RESET, True, True))
     assert pair.owner.failures == [(RESET, 1, True)]
 
 
 def test_of_a_half_written_request_the_server_may_have_got_something(pair):
-    """Nothing of the requests behind it: those can be sent again, whatever they are."""
+    """It has received nothing of the requests behind that one: those can be sent again, whatever they are."""
     requests = pair.submit(*stores(40, 100_000))
     taken = pair.owner.bytes_sent
     pair.connection.fail(CLOSED)
@@ -298,7 +298,7 @@ def test_replies_that_have_arrived_count_when_nothing_can_be_sent_any_more(pair)
     assert received(pair.server)
     pair.server.sendall(values(1)[0])
     pair.server.close()
-    (unsent,) = pair.submit(*gets(1))  # EPIPE
+    (unsent,) = pair.submit(*gets(1))  # the send fails with EPIPE
     run_callbacks()
     assert pair.owner.outcome_of(answered) == ("answered", values(1)[0])
     assert pair.owner.outcome_of(unsent) == ("failed", (RESET, False, True))
@@ -328,7 +328,7 @@ def test_a_connection_fails_once(pair):
 
 
 def test_a_request_that_is_repeated_while_the_others_fail_is_not_lost(pair):
-    """The owner sends it over another connection at once; this one has no part in that."""
+    """The owner sends it on another connection at once; this connection does not affect it."""
     requests = pair.submit(*gets(3))
     other = PairedConnection()
     try:
@@ -345,7 +345,7 @@ def test_a_request_that_is_repeated_while_the_others_fail_is_not_lost(pair):
         other.close()
 
 
-# -- writes that the server may still make
+# -- writes that the server may still execute
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_a_request_that_is_repeated_while_the_others_fail_is_not_lost(pair):
     ],
 )
 def test_a_connection_is_half_closed_while_the_server_may_make_a_write_that_was_given_up(pair, line, reason, kept):
-    """Until it has ended nobody knows whether a delete of the key comes before the write or after it."""
+    """Until it has ended it is not known whether a delete of the key is executed before the write or after it."""
     pair.submit(request_for(line))
     pair.connection.fail(reason)
     assert bool(pair.owner.half_closed) is kept
@@ -467,7 +467,7 @@ def test_an_end_that_has_arrived_is_no_timeout(pair):
 
 
 def test_a_reply_that_arrives_faster_than_it_is_read_is_not_late(pair, monkeypatch):
-    """How much of it is here is not known yet; at the next check, nothing more is."""
+    """It is not known yet how much of it has arrived. At the next check nothing more has."""
     monkeypatch.setattr(module, "LATE_READS", 1)
     ask(pair)
     pair.server.send(FOUND[:-1])
@@ -497,7 +497,7 @@ def test_a_long_reply_that_keeps_arriving_has_more_time_and_ends_without_blame(p
 
 
 def test_idle_counts_from_the_first_check(pair):
-    """By one clock, however the connection was opened."""
+    """The same clock is used however the connection was opened."""
     pair.connection.check_idle(NOW, 10)
     pair.connection.check_idle(NOW + 9, 10)
     assert not pair.connection.closed
@@ -517,7 +517,7 @@ def test_a_connection_with_an_unanswered_request_is_not_idle(pair):
 
 
 def test_a_connection_that_is_being_opened_is_not_idle(opening):
-    """As by preconnect, before any request."""
+    """As with preconnect, before any request."""
     opening.connection.check_idle(NOW, 10)
     assert not opening.connection.closed
     opening.connection.check_idle(NOW + 10, 10)
@@ -528,7 +528,7 @@ def test_a_connection_that_is_being_opened_is_not_idle(opening):
 
 
 def binary_reply(number, value):
-    """The packet for a hit of the request `number`."""
+    """The packet for a hit of request `number`."""
     return packet("get", b"", value, extras=bytes(4), magic=0x81, opaque=number.to_bytes(4, "big"))
 
 

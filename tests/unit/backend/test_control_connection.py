@@ -1,4 +1,4 @@
-"""gmproxy's own requests to a server, in the text and the binary protocol: valid replies, and the reason that each invalid one fails for.
+"""gmproxy's own requests to a server, in the text and the binary protocol: valid replies, and the reason with which each invalid one fails.
 
 The server is the other end of a socket pair: its reply is there before the request is sent, or never comes.
 """
@@ -62,7 +62,7 @@ def reply(name, key=b"", value=b"", status=0):
 
 
 def reason_of(call, *arguments):
-    """The reason word for which `call` fails."""
+    """The reason word with which `call` fails."""
     with pytest.raises(BackendError) as caught:
         call(*arguments)
     return caught.value.reason
@@ -114,7 +114,7 @@ def test_an_invalid_reply(text, method, arguments, reply):
 
 
 def test_a_reply_without_an_end(text):
-    """No more of it is read than a reply may have."""
+    """It reads no more of it than the longest reply has."""
     sending = gevent.spawn(send_without_end, text.server)
     assert reason_of(text.connection.stats) == PROTOCOL
     sending.kill()

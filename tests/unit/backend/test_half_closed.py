@@ -1,4 +1,4 @@
-"""Half-closed connections: each is kept until its server ends it, and no longer."""
+"""Half-closed connections: each is kept until its server closes it, and no longer."""
 
 import socket
 
@@ -24,7 +24,7 @@ def listener():
 
 
 def connection(listener):
-    """(our end, the server's end)"""
+    """(this end, the server's end)"""
     ours = socket.create_connection(listener.getsockname(), PATIENCE)
     ours.setblocking(False)
     theirs, _ = listener.accept()
@@ -39,7 +39,7 @@ def test_it_is_kept_until_the_peer_ends_it(half_closed, listener):
     with theirs:
         assert theirs.recv(100) == b"set k 0 0 1\r\nx\r\n"
         assert theirs.recv(100) == b""
-        theirs.send(b"STORED\r\n")  # a late answer is for nobody
+        theirs.send(b"STORED\r\n")  # a late reply to no request
         gevent.sleep(TICK)
         assert len(half_closed) == 1
     wait_until(lambda: len(half_closed) == 0)

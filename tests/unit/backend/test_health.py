@@ -37,7 +37,7 @@ def ejected(health):
 
 
 def is_about(value, expected):
-    """Shortened at random, and never longer."""
+    """The delay is shortened at random, and never longer."""
     return expected * (1 - JITTER) - 1e-9 <= value <= expected + 1e-9
 
 
@@ -75,7 +75,7 @@ def test_it_is_ejected_only_once(ejected):
 
 
 def test_a_late_success_does_not_restore(ejected):
-    """Live traffic is never the probe."""
+    """Only a probe restores it, not a reply to a client's request."""
     ejected.succeeded()
     assert ejected.state(NOW) == EJECTED
 
@@ -108,7 +108,7 @@ def test_each_probe_is_twice_as_late_up_to_the_longest_delay(ejected):
 
 
 def test_the_time_between_two_probes_is_never_exceeded():
-    """From one to the next, however long the first one takes; and from the ejection to the first."""
+    """From one probe to the next, however long the first one takes, and from the ejection to the first probe."""
     for longest in (0.05, 0.15, 1.0):
         health = Health(1, longest)
         health.failed(NOW)
@@ -121,7 +121,7 @@ def test_the_time_between_two_probes_is_never_exceeded():
 
 
 def test_a_shorter_time_between_two_probes_holds_at_once(ejected):
-    """After a reload."""
+    """As after a reload."""
     for _ in range(10):
         ejected.probe_started(NOW)
         ejected.probe_failed(NOW)
@@ -134,7 +134,7 @@ def test_a_shorter_time_between_two_probes_holds_at_once(ejected):
 
 
 def test_a_probe_that_could_not_be_made_has_no_result(ejected):
-    """It comes again after a delay, as late as before."""
+    """The next probe follows after the same delay as before."""
     for _ in range(5):
         ejected.probe_started(NOW)
         assert ejected.state(NOW) == PROBING
@@ -189,7 +189,7 @@ def test_a_longest_delay_below_the_first():
 
 
 def delay_of_first_probe_after(health, steady_for):
-    """It was held out for long, comes back, and fails again after so many seconds."""
+    """It was ejected for a long time, is restored, and fails again after `steady_for` seconds."""
     for _ in range(3):
         health.probe_failed(NOW)
     health.probe_succeeded(NOW)
@@ -214,7 +214,7 @@ def test_a_flapping_server_is_not_held_out_for_ever(ejected):
         assert ejected.probe_at - now <= LONGEST
 
 
-# -- suspicion
+# -- a server that may hang
 
 
 def test_a_server_that_hangs_is_probed_at_once(health):
@@ -277,7 +277,7 @@ def test_a_suspect_that_answers_is_none(health):
 
 
 def test_clients_cannot_have_a_server_probed_without_a_pause(health):
-    """Who can provoke an answer that we do not understand can do so all the time."""
+    """A client that can cause a reply that gmproxy does not understand can repeat that all the time."""
     health.suspect(NOW)
     health.probe_started(NOW)
     health.probe_succeeded(NOW)

@@ -1,4 +1,4 @@
-"""Probes of a server that fails or is ejected: what each result means for its health, and that a fault in gmproxy itself has none."""
+"""Probes of a server that fails or is ejected: what each result means for its health, and that an internal error in gmproxy has none."""
 
 from time import monotonic
 
@@ -36,7 +36,7 @@ def test_a_probe_in_vain_that_ejects_is_announced(checked):
 
 @pytest.mark.parametrize("fault", [ValueError("a fault of the test"), AssertionError()])
 def test_a_fault_of_our_own_in_a_probe_is_recorded_and_has_no_result(checked, internal_errors_counted, fault):
-    """Whatever is raised, wherever: nothing counts against the server, and it is probed again."""
+    """Whatever is raised, wherever: it does not count against the server, and the server is probed again."""
     checked.backend.health.failed(monotonic(), 2, hangs=True)
     checked.connection.meanwhile = fails_with(fault)
     for number in range(1, 4):
@@ -84,7 +84,7 @@ def test_a_probe_that_cannot_be_made_has_no_result(checked, internal_errors_coun
 
 
 def test_a_fault_of_our_own_while_catching_up(checked, internal_errors_counted):
-    """It is recorded, the keys stay, and it is tried again after a while."""
+    """It is recorded, the keys are kept, and the attempt is repeated after some time."""
     checked.backend.misses(b"a")
     checked.connection.meanwhile = fails_with(ValueError("a fault of the test"))
     checked.tick(monotonic())

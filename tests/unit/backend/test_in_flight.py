@@ -1,4 +1,4 @@
-"""The requests in flight on one connection: which of them a later write has overtaken, whether writes are among them, and how much waits."""
+"""The requests in flight on one connection: which of them a later write has overtaken, whether writes are among them, and how many bytes wait."""
 
 import pytest
 from support.requests import request_for
@@ -10,7 +10,7 @@ EVERYTHING = 10**6
 
 
 def queue_of(*lines):
-    """(a queue of the requests `lines`, as a connection submitted them, bytes of all)"""
+    """(a queue of the requests `lines`, as submitted by a connection, their total bytes)"""
     queue = RequestQueue()
     queued = 0
     for line in lines:

@@ -1,4 +1,4 @@
-"""The keys of writes that a server missed: none is forgotten before it was deleted there."""
+"""The keys of writes that a server missed: each is kept until it is deleted there."""
 
 from weakref import WeakSet
 
@@ -130,7 +130,7 @@ def test_what_comes_together_and_was_noted_before():
 
 
 class Key(str):
-    """A key of which can be told whether it is still there."""
+    """A key of which a weak reference shows whether it still exists."""
 
 
 def test_what_is_thrown_away_is_freed_bit_by_bit():

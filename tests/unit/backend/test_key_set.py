@@ -1,4 +1,4 @@
-"""A set of keys in small parts: it behaves as a set, and no part is large."""
+"""A set of keys in small parts: it behaves like a set, and no part is large."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Keys that may be stale on a server: after writes that it missed, in other workers, during a fill, and as those of an ejected server."""
+"""Keys that may be stale on a server: after missed writes, in other workers, during a fill, and as keys of an ejected server."""
 
 import logging
 from types import SimpleNamespace
@@ -112,7 +112,7 @@ def test_what_leaves_the_value_as_it_is_voids_no_fill(server, line):
     assert server.end_fill(b"a", FETCH)
 
 
-# -- keys of a server that it stands in for
+# -- keys of a server for which it is the stand-in
 
 
 def test_a_stand_in_key_is_stale_once_its_own_server_has_a_write(server):

@@ -1,4 +1,4 @@
-"""A server that missed writes: their keys are deleted there, or all of it is flushed, and none is forgotten before that was done."""
+"""A server that missed writes: their keys are deleted there, or the whole server is flushed, and each is kept until then."""
 
 import logging
 
@@ -26,7 +26,7 @@ def connection(checked):
 
 @pytest.fixture
 def catch_up(checked):
-    """Run it once."""
+    """Runs the recovery once."""
     return checked.catch_up
 
 
@@ -72,7 +72,7 @@ def test_what_overflows_meanwhile_is_flushed_the_next_time(backend, connection, 
 
 
 class Draining:
-    """Connections that linger: one, which ends at the third look, just after `before_that`."""
+    """Half-closed connections: one, which ends when it is checked for the third time, just after `before_that`."""
 
     def __init__(self, before_that):
         self._before_that = before_that
@@ -130,7 +130,7 @@ class Stuck(list):
 
 
 def test_they_are_not_waited_for_for_ever(backend, connection, catch_up):
-    """It answers before and after that: what it has not read by then was never delivered."""
+    """It replies before and after that: what it has not read by then is never delivered."""
     backend.misses(b"a")
     backend.half_closed = Stuck(["a connection"])
     catch_up()
@@ -139,7 +139,7 @@ def test_they_are_not_waited_for_for_ever(backend, connection, catch_up):
 
 @pytest.mark.parametrize("answers", [0, 1])
 def test_a_server_that_hangs_may_read_them_later(backend, connection, catch_up, answers):
-    """It has them in its buffers. So nothing is cut, and nothing deleted, while it does not answer."""
+    """It has them in its buffers. So no connection is cut, and no key deleted, while it does not reply."""
 
     def hang(connection):
         if connection.commands.count("ping") > answers:

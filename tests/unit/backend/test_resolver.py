@@ -28,9 +28,9 @@ def found(*hosts):
 
 class Resolver:
     """
-    answers   what it gives, or raises; one for each question, the last one for ever
-    asked     the names it was asked for
-    hang      while it is not set, it does not answer
+    answers   the results, or exceptions; one for each lookup, the last one for all further ones
+    asked     the names that were looked up
+    hang      while it is not set, lookups do not return
     """
 
     def __init__(self):
@@ -97,7 +97,7 @@ def test_an_address_is_not_looked_up(names, resolver, host, family, address):
 
 
 def test_the_name_of_this_machine():
-    """By the resolver of the system."""
+    """`localhost` is looked up by the resolver of the system."""
     assert {address[0] for _, address in Names().addresses("localhost", PORT, Deadline(PATIENCE))} & {"127.0.0.1", "::1"}
 
 
@@ -170,7 +170,7 @@ def test_they_hold_while_there_is_no_answer(names, resolver, time):
 
 
 def test_for_half_of_the_time_an_answer_is_waited_for(names, resolver, time):
-    """The connection needs some as well."""
+    """The connection needs a part of the time too."""
     hosts(names)
     time.now += FRESH_FOR
     resolver.goes_on.clear()

@@ -1,4 +1,4 @@
-"""When a worker leaves waiting clients to the other workers."""
+"""When a worker leaves the connections that wait to the other workers."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from gmproxy.system.descriptors import ACCEPTED_AT_ONCE
 
 
 class Worker:
-    """One of several, at a listening socket of the pool `p`."""
+    """One of several workers with a listening socket of the pool `p`."""
 
     def __init__(self, number, counts, room=1000):
         self.context = SimpleNamespace(
@@ -25,12 +25,12 @@ class Worker:
         self.counts.set_clients(self.number, "p", clients)
 
     def accept(self, count):
-        """So many clients at once, which stay."""
+        """Accept `count` clients at once, which stay."""
         self.have(self.context.clients + count)
         self.share.accepted(count)
 
     def serve(self, count):
-        """So many clients at once, which leave."""
+        """Accept `count` clients at once, which disconnect."""
         self.share.accepted(count)
 
 
@@ -42,14 +42,14 @@ def workers():
 
 
 def serve(*workers):
-    """As many clients as a window has by each of `workers`, which leave."""
+    """Each of `workers` accepts as many clients as a window has, which disconnect."""
     for _ in range(WINDOW // ACCEPTED_WITH_OTHERS):
         for worker in workers:
             worker.serve(ACCEPTED_WITH_OTHERS)
 
 
 def make_spare(one, other):
-    """Have `one` leave the clients to `other`."""
+    """Make `one` leave the clients to `other`."""
     serve(one)
     one.share.pause()
     serve(one)
@@ -180,7 +180,7 @@ def test_without_room_they_are_left_to_who_has_room_but_not_for_ever():
 
 
 def test_a_worker_at_two_sockets_is_away_until_it_accepts_at_both(workers):
-    """The clients of all its sockets count."""
+    """The clients of all listening sockets of a worker count."""
     one, other = workers
     second = AcceptShare(one.context)
     one.accept(4)

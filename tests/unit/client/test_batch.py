@@ -1,4 +1,4 @@
-"""Bytes that are held for clients: counted for all of them together, and bounded for each."""
+"""Bytes that are held for clients: counted for all of them together, and limited for each."""
 
 import gevent
 import pytest
@@ -32,7 +32,7 @@ def pool_at(server, worker_context, *options):
 
 @pytest.fixture
 def pools():
-    """pools(pool): it is closed with the test."""
+    """pools(pool): the pool is closed at the end of the test."""
     made = []
     yield made.append
     for pool in made:
@@ -51,7 +51,7 @@ def join(pool):
 
 
 def read(sock, count):
-    """So many bytes, or what comes before the end."""
+    """Receive `count` bytes, or what arrives before the end of the connection."""
     data = bytearray(count)
     have = 0
     while have < count and (received := sock.recv_into(memoryview(data)[have:])):
@@ -105,7 +105,7 @@ def test_who_holds_too_much_is_closed_also_if_it_is_in_another_pool(memcached, p
 
 @pytest.mark.parametrize("bound", ["MAX_HELD", "MAX_HELD_BY_ONE"])
 def test_answers_that_arrive_count_before_the_last_is_there(bound, memcached, pools, monkeypatch):
-    """64 long answers to one client: it gets those for which there is memory, and is closed."""
+    """64 long replies to one client: it gets those for which there is memory, and is then disconnected."""
     server, worker_context = memcached(), context_of()
     pool = pool_at(server, worker_context)
     pools(pool)
@@ -124,7 +124,7 @@ def test_answers_that_arrive_count_before_the_last_is_there(bound, memcached, po
 
 
 def test_who_gets_long_answers_has_few_requests_in_flight(memcached, pools):
-    """It asks for 100 MB and reads slowly after the first batch: what waits for it is what one batch may have."""
+    """It requests 100 MB and reads slowly after the first batch: no more than the replies of one batch wait for it."""
     server, worker_context = memcached(), context_of()
     pool = pool_at(server, worker_context)
     pools(pool)

@@ -19,7 +19,7 @@ from gmproxy.transport.plain import PLAIN
 
 
 class AcceptedClients(list):
-    """The clients of a pool: their descriptors, in the order in which they were accepted."""
+    """Stands for the clients of a pool: their descriptors, in the order in which they were accepted."""
 
     add = list.append
 
@@ -36,7 +36,7 @@ class AcceptedClients(list):
 
 
 def service(keepalive, room=lambda: 1000):
-    """A service that keeps the descriptors it is given."""
+    """A service that keeps the descriptors that it gets."""
     options = SimpleNamespace(tcpkeepalive=keepalive)
     return SimpleNamespace(
         options=options, connections=0, rejected=0, accept_failures=0, max_clients=0, room=room, clients=AcceptedClients()
@@ -45,13 +45,13 @@ def service(keepalive, room=lambda: 1000):
 
 @pytest.fixture
 def place():
-    """A listening socket, and a way to connect to it."""
+    """A listening socket, and its address."""
     sock = socket.create_server(("127.0.0.1", 0))
     return sock, sock.getsockname()
 
 
 def next_client(listener, address):
-    """The socket at our end of a new connection."""
+    """The accepted socket of a new connection."""
     accepted_clients = listener.service.clients
     before = len(accepted_clients)
     with socket.create_connection(address, PATIENCE):
@@ -99,7 +99,7 @@ def test_a_unix_socket_has_none_of_that(tmp_path):
 
 
 def test_what_raises_is_tried_again_after_a_pause(place, internal_errors_counted):
-    """The client waits for that long, and the loop does not ask for nothing else."""
+    """The client waits during the pause, and the loop does not retry in between."""
     sock, address = place
     listener = Listener(sock, WorkerContext())
     asked = []
@@ -140,7 +140,7 @@ def test_who_is_too_many_is_turned_away(place, caplog, verbose):
 
 
 def test_who_was_waiting_when_the_listener_stops_is_not_accepted(place):
-    """Between what gevent tells and the accept, the descriptor may have become another's."""
+    """Between gevent's event and the accept, the descriptor may have been reused."""
     sock, address = place
     listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
@@ -164,7 +164,7 @@ def test_who_was_waiting_when_the_listener_stops_is_not_accepted(place):
     ],
 )
 def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
-    """Without a traceback on stderr; and where it is for a lack, at once only for what is turned away."""
+    """Nothing is printed to stderr. If a resource is lacking, only connections that will be refused are accepted without a pause."""
     sock, address = place
     listener = Listener(sock, WorkerContext())
     listener.serve(service(True))
@@ -190,7 +190,7 @@ def test_an_accept_that_fails_is_tried_again(place, caplog, number, pauses):
 
 
 def test_rejections_are_few(monkeypatch):
-    """Those who are turned away beyond that get the words that the kernel takes at once."""
+    """Beyond the maximum, refused clients get the part of the error that the kernel takes at once."""
     pairs = [socket.socketpair() for _ in range(MAX_REJECTIONS + 20)]
     rejections = Rejections()
     for _, theirs in pairs:

@@ -12,12 +12,12 @@ from gmproxy.client.idle import IdleClients
 from gmproxy.client.poller import ClientPoller
 from gmproxy.transport.epoll import MAX_EVENTS
 
-READ = 1  # what a watcher of the loop waits for
+READ = 1  # the event that a watcher of the loop waits for
 TEXT, BINARY = (1, True, False), (2, False, False)
 
 
 class RecordingSessions:
-    """The sessions of a pool as far as the poller knows them: `woken` has the calls."""
+    """Stands for the sessions of a pool, as the poller uses them. `woken` records the calls."""
 
     def __init__(self):
         self.woken = []
@@ -38,7 +38,7 @@ def poller():
 
 @pytest.fixture
 def pairs():
-    """pairs(n): so many sockets, and the descriptors of their other ends."""
+    """pairs(n): n sockets, and the descriptors of their other ends."""
     made = []
 
     def make(count):
@@ -53,7 +53,7 @@ def pairs():
 
 
 def looked():
-    """Wait until the loop has looked at all sockets for events that were there when this was called."""
+    """Wait until the loop has handled the events of all sockets that existed at the time of the call."""
     one, other = socket.socketpair()
     with one, other:
         seen = []
@@ -105,7 +105,7 @@ def test_who_is_forgotten_is_not_woken(poller, sessions, pairs):
     speaks.send(b"x")
     looked()
     assert sessions.woken == []
-    poller.forget(10**6)  # nobody was ever there
+    poller.forget(10**6)  # this descriptor was never watched
 
 
 def test_the_idle_clients_of_a_pool(poller, sessions, pairs):

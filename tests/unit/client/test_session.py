@@ -1,4 +1,4 @@
-"""A client with a session of its own, in a loop that serves others too."""
+"""A client with its own session, in a loop that also serves others."""
 
 import gevent
 import pytest
@@ -31,13 +31,13 @@ def client():
 
 
 def test_who_asks_much_at_once_gives_way_to_others(client):
-    """It has a thousand requests that are answered at once: time and again the loop looks at the other sockets."""
+    """It has a thousand requests with immediate replies: the loop checks the other sockets in between."""
     turns = 80
     other, waiting = socket.socketpair()
     seen = []
     with other, waiting:
         watcher = gevent.get_hub().loop.io(other.fileno(), READ)
-        watcher.start(seen.append, None)  # each time that the loop looks: nobody takes what has come
+        watcher.start(seen.append, None)  # each time that the loop checks: the byte is never read
         waiting.send(b"x")
         client.sendall(b"version\r\n" * (turns * MAX_AT_ONCE))
         answers = b""

@@ -1,4 +1,4 @@
-"""The clients of a pool: busy ones share connections to servers, idle ones keep nothing, and what ends one session affects no other client."""
+"""The clients of a pool: busy ones share connections to servers, idle ones keep no memory, and the end of one session affects no other client."""
 
 import os
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ def clients(service):
 
 
 class RecordingSession:
-    """A session as far as the rounds over all sessions know it."""
+    """A session, as far as the rounds over all sessions use it."""
 
     will_hibernate = False
 
@@ -138,7 +138,7 @@ def test_what_an_idle_client_said_is_still_counted(clients):
 
 @pytest.mark.parametrize("asked", range(6))
 def test_clients_become_idle_with_and_without_a_greenlet(clients, asked):
-    """And are served again."""
+    """After that they are served again."""
     ours, theirs = socket.socketpair()
     with ours:
         clients.add(theirs.detach())
@@ -181,7 +181,7 @@ def test_the_rest_of_a_request_that_was_cut_off_concerns_nobody_else(clients):
             assert talk(ours, b"mn\r\n") == b"MN\r\n"
 
 
-# -- whatever raises costs the client that it concerns
+# -- an exception affects only its own client
 
 
 def test_what_is_no_socket_is_closed(clients, context, tmp_path):
@@ -194,7 +194,7 @@ def test_what_is_no_socket_is_closed(clients, context, tmp_path):
 
 @pytest.mark.parametrize("said", [b"", b"mn\r\n"])
 def test_a_client_that_cannot_be_watched_is_closed(clients, context, said):
-    """The kernel bounds how many a user may watch; here it refuses since somebody watches it already."""
+    """The kernel limits how many descriptors a user may watch. Here it refuses because the descriptor is already watched."""
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE)
     with ours:

@@ -1,4 +1,4 @@
-"""The replies to `stats` and `version`, over a service that is made by hand."""
+"""The replies to `stats` and `version`, over a service made by the test."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def backend(label, asked=0, found=0, ejected=False, connections=(None,)):
 
 
 class Sessions(list):
-    """Three, of whom two are asleep."""
+    """Three clients, two of them hibernated."""
 
     def __init__(self):
         super().__init__("abc")
@@ -79,7 +79,7 @@ def service():
 
 
 def facts(answer):
-    """{name: value}; every line must be one of memcached's STAT lines."""
+    """{name: value}. Every line must be one of memcached's STAT lines."""
     *lines, end = answer.split(b"\r\n")[:-1]
     assert end == b"END"
     assert all(re.fullmatch(rb"STAT [a-z0-9_]+ [^\r\n]+", line) for line in lines)
@@ -204,7 +204,7 @@ def test_other_words(service, words, answer):
 
 
 def test_the_version_is_one_word_that_begins_and_ends_with_numbers():
-    """Else libmemcached drops the connection, emcache and an exporter cannot read it, and npm's memcached raises."""
+    """Otherwise libmemcached closes the connection, emcache and an exporter cannot parse it, and npm's memcached raises."""
     assert re.fullmatch(rb"VERSION \d+\.\d+\.\d+-gmproxy-\d+\.\d+\.\d+\r\n", stats.VERSION)
     assert __version__.encode() in stats.VERSION
 
@@ -267,7 +267,7 @@ def test_what_all_workers_are_asked(words, asked):
     assert stats.worker_command(words) == asked
 
 
-# -- what the servers say of themselves
+# -- the stats of the servers
 
 HEARD = {
     "a:1": [("items:1:number", "3"), ("items:5:number", "1"), ("1:chunk_size", "96"), ("active_slabs", "2"), ("96", "4")],

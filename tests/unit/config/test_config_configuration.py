@@ -1,4 +1,4 @@
-"""From command line, environment and file to a Config: which wins, and which error a mistake gives."""
+"""From command line, environment and file to a Config: which value is used, and the error for each mistake."""
 
 import dataclasses
 
@@ -31,14 +31,14 @@ def config(*arguments, **variables):
 
 
 def mistake(*arguments, **variables):
-    """What is said about it, which must be one line."""
+    """The error, which must be one line."""
     with pytest.raises(ConfigError) as caught:
         configuration.parse(arguments, variables)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-# -- what is said where
+# -- where a setting comes from
 
 
 def test_defaults():
@@ -165,8 +165,8 @@ BAD_FILES = [
 @pytest.mark.parametrize(
     "text",
     [
-        "server = a:1 one\nserver = a:1 two\n",  # counts twice, as a client library may have it
-        "server = a:1\nserver = b:1\nbackup = b:1\nbackup = a:1\n",  # crosswise
+        "server = a:1 one\nserver = a:1 two\n",  # counts twice, as in some client libraries
+        "server = a:1\nserver = b:1\nbackup = b:1\nbackup = a:1\n",  # each server is the other's backup
         "server = a:1\nserver = b:1\nbackup = a:1\n",
     ],
 )
@@ -277,12 +277,12 @@ def test_what_kubernetes_sets_for_a_service_of_that_name(variable, value):
 
 @pytest.mark.parametrize("variable, kept", [("GMPROXY_PORT", 5), ("GMPROXY_LISTEN", "")])
 def test_an_empty_variable(file, variable, kept):
-    """Text is then empty, and what cannot be empty is as if the variable were not there."""
+    """A text is then empty. A setting that cannot be empty is read as if the variable were not set."""
     made = config("-c", file("server = a:1\nport = 5\nlisten = here\n"), **{variable: ""})
     assert getattr(made, variable.removeprefix("GMPROXY_").lower()) == kept
 
 
-# -- and back
+# -- from a Config back to text
 
 
 ARGUMENTS = [

@@ -1,4 +1,4 @@
-"""Files of users: who is in them, their permission bits, and that no password is shown."""
+"""Files of users: the users in them, their permission bits, and that no password is printed."""
 
 import json
 
@@ -9,7 +9,7 @@ from gmproxy.config import credentials
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a file that only its owner can read; returns its path."""
+    """Write a file that only its owner may read. Returns its path."""
 
     def write(text, mode=0o600):
         path = tmp_path / "users"

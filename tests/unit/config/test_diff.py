@@ -1,4 +1,4 @@
-"""What a new configuration changes, as a pure comparison."""
+"""What a new configuration changes, as a comparison without side effects."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The table of settings: it must be whole, for all else is made from it."""
+"""The table of settings: it must be complete, because all else is made from it."""
 
 import re
 
@@ -10,7 +10,7 @@ from gmproxy.config import settings
 from gmproxy.config.settings import SETTINGS, render
 from gmproxy.placement.server_spec import Server
 
-#: What magent takes, with its own defaults.
+#: The options of magent, with magent's defaults.
 MAGENT = {
     "-u": "",
     "-g": "",
@@ -43,13 +43,13 @@ def test_its_default_is_a_good_value_and_written_as_it_is_rendered(setting):
 
 @each_setting
 def test_a_value_has_a_name_in_the_help_and_a_switch_has_none(setting):
-    """A switch that is on by default takes a value, to be switched off."""
+    """A switch that is on by default takes a value, so that it can be disabled."""
     assert bool(setting.metavar) is (setting.parse is not settings.yes_or_no or setting.default == "yes")
 
 
 @each_setting
 def test_its_accepted_values_are_accepted(setting):
-    """As they stand in docs/options.md: both ends of a range, every word of a list."""
+    """As in docs/options.md: both ends of a range, every word of a list."""
     values = settings.accepted_values(setting)
     least_and_most = re.fullmatch("(\\w+) to (\\w+)(?:, or (auto))?", values)
     for value in least_and_most.groups() if least_and_most else filter(None, values.split(", ")):

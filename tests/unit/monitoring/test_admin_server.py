@@ -1,4 +1,4 @@
-"""One report for all requests that come within a moment."""
+"""One report for all requests that arrive within a short time."""
 
 import gevent
 import pytest
@@ -7,7 +7,7 @@ from gmproxy.monitoring.admin_server import CachedResult
 
 
 class RecordingMaker:
-    """Makes the result after a moment, and counts how often."""
+    """Makes the result after a short time, and counts how often."""
 
     def __init__(self):
         self.made = 0

@@ -1,4 +1,4 @@
-"""The latest log lines, kept to be shown."""
+"""The latest log lines, kept for display."""
 
 import logging
 

@@ -15,7 +15,7 @@ def first():
 
 
 def later(before, seconds, requests):
-    """`before` after so many seconds, in which the primary had that many requests, half of them hits within the second bucket."""
+    """`before` after `seconds`, in which the primary had `requests`, half of them hits within the second bucket."""
     after = copy.deepcopy(before)
     after["time"] += seconds
     primary = after["pools"]["default"]["backends"][0]

@@ -1,4 +1,4 @@
-"""What the admin listener makes of requests: its limits around pywsgi, in this process."""
+"""How the admin listener handles requests: its limits around pywsgi, in the process of the test."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ CLOSES = "Connection: close"
 
 @pytest.fixture
 def server():
-    """An HttpServer that does not accept; `asked`: what its application was asked, [(method, path, query, Host)]."""
+    """An HttpServer that does not accept. `asked`: the requests that its application received, [(method, path, query, Host)]."""
 
     def application(environ, start_response):
         made.asked.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"], environ.get("HTTP_HOST")))
@@ -35,7 +35,7 @@ def server():
 
 
 def talk(server, data, ends=True):
-    """What a connection gets that sends `data`, and then, with `ends`, its end."""
+    """What a connection receives that sends `data` and then, with `ends`, half-closes."""
     client, ours = gevent.socket.socketpair()
     with gevent.Timeout(PATIENCE), client:
         server.do_handle(ours, "")
@@ -70,7 +70,7 @@ def statuses(answers):
     ],
 )
 def test_requests(server, head, asked, closes):
-    """A second request is answered unless the connection ends, and nothing of a body is taken for one."""
+    """A second request is served unless the connection ends, and no part of a body is parsed as a request."""
     answers = talk(server, head + b"\r\n\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
     assert server.asked == ([asked] if closes else [asked, ("GET", "/2", "", "a")])
     assert statuses(answers) == ["200"] * len(server.asked)
@@ -124,7 +124,7 @@ def test_bad_requests(server, head, capfd, caplog):
     ],
 )
 def test_long_headers(server, head, status):
-    """What is unread does not cost the client its response."""
+    """Bytes that are not read do not prevent the client from receiving its response."""
     assert statuses(talk(server, head + b"\r\n\r\n")) == [status]
     assert server.asked == []
 
@@ -167,7 +167,7 @@ def test_a_client_that_does_not_read_is_closed(server, monkeypatch, capfd, inter
 
 
 def test_the_longest_inactive_connection_makes_room(server):
-    """Also while it does not read, in the middle of a response: the greenlet ends."""
+    """Also if it does not read, in the middle of a response: its greenlet ends."""
     server.max_connections = 2
     server.application = lambda environ, start_response: start_response("200 OK", []) and [b"x" * 10_000_000]
     request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

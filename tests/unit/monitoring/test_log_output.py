@@ -62,7 +62,7 @@ def test_a_full_pipe_and_the_count_of_what_was_dropped(pipe):
     handler.handle(record("here again"))
     assert read_all(reading) == b"log lines dropped count=11\nhere again\n"
     assert handler.dropped == 0
-    assert os.get_blocking(writing)  # others may write there, too
+    assert os.get_blocking(writing)  # other processes may write there too
 
 
 def test_the_count_is_logged_although_nothing_else_is(pipe):
@@ -156,7 +156,7 @@ def test_what_is_no_text(pipe):
 
 @pytest.fixture
 def daemon(tmp_path):
-    """Call it for a new syslog daemon at `daemon.path`; the one before must have been closed."""
+    """Call it for a new syslog daemon at `daemon.path`. The one before must have been closed."""
     path = str(tmp_path / "log")
 
     def start(kind=socket.SOCK_DGRAM):
@@ -225,7 +225,7 @@ def test_a_long_message_is_cut(daemon):
     assert len(listening.recv(1 << 20)) == log_output.LONGEST_SYSLOG_MESSAGE + len("<30>\0")
 
 
-# -- in a worker, where sockets are gevent's
+# -- in a worker, where sockets are those of gevent
 
 IN_THE_LOOP = """
 import logging, sys

@@ -18,7 +18,7 @@ log = logging.getLogger("gmproxy")
 
 @pytest.fixture(autouse=True)
 def as_before():
-    """The log of the other tests is left as it was."""
+    """The log of the other tests is restored."""
     handlers, propagate, level = log.handlers[:], log.propagate, log.level
     yield
     for handler in log.handlers:
@@ -81,7 +81,7 @@ def test_lines_dropped_are_not_forgotten_when_the_log_is_opened_anew(monkeypatch
     assert line.endswith("WARNING log lines dropped count=1")
     logging_setup.set_up(config(), in_background=True)
     log.info("nobody is there")
-    logging_setup.forget_dropped()  # in a child: its parent has counted them
+    logging_setup.forget_dropped()  # in a child process: its parent has counted them
     logging_setup.set_up(config(str(tmp_path / "other")), in_background=True)
     logging_setup.sum_up()
     assert (tmp_path / "other").read_text() == ""
@@ -95,7 +95,7 @@ def test_set_up_again_replaces_the_handler(tmp_path):
 
 
 def test_a_handler_that_was_replaced_is_gone_at_once(tmp_path):
-    """A worker looks for cycles after a hundred thousand objects: two for each reload would be megabytes by then."""
+    """A worker collects garbage after a hundred thousand objects: with two for each reload there would be megabytes of it by then."""
     logging_setup.set_up(config(str(tmp_path / "one")), in_background=True)
     replaced = weakref.ref(log.handlers[0])
     gc.disable()
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_opened_leaves_the_old_one(tmp_path):
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    """Call it for the lines in the log, without date and time; `written.now` is the clock."""
+    """Call it for the lines in the log, without date and time. `written.now` is the clock."""
     path = tmp_path / "log"
     logging_setup.set_up(config(str(path), verbose=True), in_background=True)
     handler, _ = log.handlers
@@ -148,7 +148,7 @@ def test_a_burst_of_one_kind_is_summed_up(written):
     assert len(lines) == 2 * logging_setup.BURST
     assert f"WARNING failed server={logging_setup.BURST - 1}" in lines
     logging_setup.sum_up()
-    assert written() == lines  # it may go on
+    assert written() == lines  # the burst may continue
     written.now = logging_setup.WINDOW
     logging_setup.sum_up()
     assert written()[len(lines) :] == [f"WARNING failed server={logging_setup.BURST + 4} repeated=5", "INFO other repeated=5"]

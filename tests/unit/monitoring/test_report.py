@@ -1,4 +1,4 @@
-"""What several workers report, as one. What a worker reports is tested with real processes, in tests/admin."""
+"""The reports of several workers, as one. The report of a worker is tested with real processes, in tests/admin."""
 
 import copy
 import json
@@ -87,7 +87,7 @@ def of_worker(pid, *backends, **told):
 
 
 def test_open_files_are_counted_and_not_listed():
-    """From Linux 6.2 on. A list of 50,000 takes 25 ms, in which nobody is served."""
+    """From Linux 6.2 on. A list of 50,000 files takes 25 ms, in which no client is served."""
     if not os.stat("/proc/self/fd").st_size:
         pytest.skip("an older kernel")
     count = report.OpenFiles().count()

@@ -41,7 +41,7 @@ def get(key, keys=None):
 
 
 def shown(sampler, requests):
-    """What the router does: how many of `requests` the sampler looked at."""
+    """Calls the sampler as the router does. Returns how many of `requests` it examined."""
     skip = looked = 0
     for request in requests:
         if skip:
@@ -54,7 +54,7 @@ def shown(sampler, requests):
 
 def test_under_much_traffic_few_are_looked_at_and_stand_for_the_rest():
     random.seed(1)
-    sampler = Sampler("pool", 0, lambda: 0.0, lambda: 0.0)  # a clock that stands still: there is no end to the traffic
+    sampler = Sampler("pool", 0, lambda: 0.0, lambda: 0.0)  # a clock that stands still: the rate of requests is infinite
     hot, cold = get(b"hot"), [get(b"cold%d" % number) for number in range(100)]
     requests = [hot if number % 4 == 0 else random.choice(cold) for number in range(200_000)]
     assert shown(sampler, requests) < 2000

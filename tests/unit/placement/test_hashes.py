@@ -1,4 +1,4 @@
-"""Key hashes against published values, and the properties they must keep for any bytes at all."""
+"""Key hashes against published values, and properties that they must have for any bytes."""
 
 import pytest
 from hypothesis import given
@@ -72,7 +72,7 @@ def test_results_stay_in_range(key):
 
 
 def _fnv(key, start, prime, bits, xor_first, signed):
-    """FNV by the book, in as many bits as it is called after."""
+    """FNV as published, with the number of bits in its name."""
     mask = 2**bits - 1
     h = start
     for byte in key:
@@ -127,10 +127,10 @@ def test_crc16_keeps_what_a_16_bit_register_would_lose():
 
 def test_nodeproxy_is_hashcode_as_long_as_nothing_turns_negative():
     assert HASHES["nodeproxy"](b"hello") == 99162322
-    # One step below zero is never repaired, so the value leaves the range of hashCode.
+    # A value below zero is not corrected, so it leaves the range of hashCode.
     assert HASHES["nodeproxy"](b"session:0b1cdc9fe1f929e469c5a54ffe0b2ed5") < -(2**31)
 
 
 def test_nodeproxy_counts_the_key_that_kills_nodeproxy_as_zero():
-    # 31 to the 230th power is beyond a double: once negative, 2000 characters more reach -Infinity.
+    # 31 to the 230th power is larger than a double: from a negative value, 2000 more characters reach -Infinity.
     assert HASHES["nodeproxy"](b"session:0b1cdc9fe1f929e469c5a54ffe0b2ed5" + b"x" * 2000) == 0

@@ -1,4 +1,4 @@
-"""The distributions by themselves: look-ups against a plain scan, over made-up owners and hashes."""
+"""The distributions by themselves: look-ups compared with a plain scan, with owners and hashes made by the test."""
 
 import functools
 
@@ -15,18 +15,18 @@ position = st.integers(0, 2**32 - 1) | st.integers(0, 21) | st.just(2**32 - 1)
 
 
 def number(key):
-    """A hash that a test can choose: the key is the number."""
+    """A hash that the test determines: the key is the number."""
     return int(key)
 
 
 def quick_number(key):
-    """The same, known to be unsigned and of 32 bits."""
+    """The same, declared as unsigned and of 32 bits."""
     return int(key)
 
 
 hashing._QUICK[quick_number] = hashing.QuickFunction(quick_number)
 
-#: So many buckets that hardly a wrong hash gets the right one.
+#: So large a number of buckets that a wrong hash rarely gives the right one.
 MANY = 65521
 
 both_ways = pytest.mark.parametrize("number", [number, quick_number])
@@ -109,7 +109,7 @@ def test_random_reaches_every_owner():
 def test_magent_falls_back_to_modulo_on_a_zero_hash():
     owners = [0, 1, 2]
     magent = ring.MagentRing([0x100, 0x200, 0x300], owners, number, 0xFF, owners)
-    # 0x100 and 0 are 0 under the mask, where the key itself counts; 0x2ff is 0xff, below all points.
+    # 0x100 and 0 are 0 under the mask, where the key itself is hashed; 0x2ff is 0xff, below all points.
     for key in (b"0", b"%d" % 0x100, b"%d" % 0xFF00):
         assert magent.locate(key) == HASHES["djb"](key) % 3
     assert magent.locate(b"%d" % 0x2FF) == 0
@@ -137,7 +137,7 @@ def test_rendezvous_quoted_hashes_what_python_prints(labels, key):
 
 
 def test_of_equal_scores_the_greater_label_wins():
-    # Only the low 8 bits of a character count, so these two always score the same.
+    # Only the low 8 bits of a character are used, so these two always have the same score.
     twins = ["a:1", "\N{LATIN SMALL LETTER S WITH CARON}:1"]
     assert ring.low_bytes(twins[0]) == ring.low_bytes(twins[1])
     assert ring.Rendezvous(twins, [0, 1], False).locate(b"key") == 1

@@ -1,4 +1,4 @@
-"""The shared memory in which each worker publishes how many clients it has and how many bytes it holds for them."""
+"""The shared memory in which each worker publishes its number of clients and the bytes that it holds for them."""
 
 import os
 

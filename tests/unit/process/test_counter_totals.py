@@ -1,4 +1,4 @@
-"""Counters never fall, also if a worker does not reply or has ended."""
+"""Counters never decrease, even if a worker does not reply or has ended."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def left(gets):
 
 @pytest.fixture
 def totals():
-    """It has heard of two workers."""
+    """It has recorded reports of two workers."""
     totals = CounterTotals()
     totals.record(*STATS, 1, told(1, 10))
     totals.record(*STATS, 2, told(2, 200))
@@ -40,7 +40,7 @@ def test_the_dead_are_remembered_as_one(totals):
     for pid in (2, 3, 4):
         totals.record(*STATS, pid, told(pid, pid * 100))
         totals.on_death(pid)
-    totals.on_death(5)  # of whom nothing was heard
+    totals.on_death(5)  # which has never reported
     assert totals.complete(*STATS, {1: told(1, 11)}) == [told(1, 11), left(900)]
 
 

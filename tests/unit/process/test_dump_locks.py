@@ -1,4 +1,4 @@
-"""One listing of keys at a time for each server, among processes that share the locks from the fork on."""
+"""One listing of keys at a time for each server, among processes that share the locks since the fork."""
 
 import os
 
@@ -8,7 +8,7 @@ from gmproxy.process.dump_locks import DumpLocks
 
 
 def in_another_process(function):
-    """The truth of what `function()` returns in a child of this process."""
+    """Whether `function()` returns a true value in a child of this process."""
     child = os.fork()
     if child == 0:
         os._exit(1 if function() else 0)

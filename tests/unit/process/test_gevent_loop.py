@@ -30,7 +30,7 @@ def pipe():
 
 
 def turns():
-    """Of the loop: a few, with a look at the descriptors."""
+    """Runs the loop for a few turns, in which it checks the descriptors."""
     gevent.sleep(0.1)
 
 
@@ -44,7 +44,7 @@ def test_reader_and_writer(pipe):
     loop.add_writer(writing, lambda: (loop.remove_writer(writing), os.write(writing, b"x")))
     turns()
     assert called == [b"x"]
-    loop.add_reader(reading, lambda: called.append(len(os.read(reading, 10))), fail)  # in place of the first
+    loop.add_reader(reading, lambda: called.append(len(os.read(reading, 10))), fail)  # replaces the first
     os.write(writing, b"abc")
     turns()
     loop.remove_reader(reading)
@@ -100,7 +100,7 @@ def test_a_task_may_wait(internal_errors_counted):
 
 @pytest.fixture
 def connect():
-    """connect(server): an operator's connection to it."""
+    """connect(server): an operator's connection to the server."""
     made = []
 
     def connect(server):

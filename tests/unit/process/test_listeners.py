@@ -1,4 +1,4 @@
-"""Listening sockets by address: bound, kept over a change of the configuration, handed from one process to the next."""
+"""Listening sockets by address: bound, kept over a change of the configuration, passed from one process to the next."""
 
 import os
 import socket
@@ -78,7 +78,7 @@ def test_files_go_unless_somebody_has_their_sockets(listening_sockets, tmp_path,
     assert [(tmp_path / name).exists() for name in ("sock", "control")] == [successor] * 2
 
 
-# -- handed over
+# -- passed to another process
 
 TAKE_OVER = """
 import os, sys
@@ -108,7 +108,7 @@ def test_a_successor_takes_over(listening_sockets, tmp_path):
             [sys.executable, "-c", TAKE_OVER], env=environment(**told), stdout=subprocess.PIPE, text=True, close_fds=False
         )
     os.close(writing)
-    with socket.create_connection((HOST, config.port), PATIENCE) as client:  # waits in the queue that both have
+    with socket.create_connection((HOST, config.port), PATIENCE) as client:  # waits in the queue that both processes have
         listening_sockets.close(successor=True)
         assert client.recv(4) == b"here"
     with open(reading) as pipe:
@@ -118,7 +118,7 @@ def test_a_successor_takes_over(listening_sockets, tmp_path):
 
 
 def activated(*listening):
-    """Run TAKE_OVER with the sockets as systemd would hand them over."""
+    """Run TAKE_OVER with the sockets, passed as by systemd."""
 
     def arrange():
         for target, sock in enumerate(listening, 3):
@@ -139,7 +139,7 @@ def activated(*listening):
 
 @pytest.fixture
 def high():
-    """A listening socket with a number above those that systemd uses."""
+    """A listening socket whose descriptor is above those that systemd uses."""
     with socket.create_server((HOST, 0)) as sock:
         copies = [sock.dup() for _ in range(8)]
         yield copies[-1]

@@ -1,4 +1,4 @@
-"""Peers of the master: whatever one of them does or fails to do, no other is affected, and the loop never waits."""
+"""Peers of the master: whatever one of them does, no other is affected, and the loop never waits."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ def loop():
 
 
 def turn(loop):
-    """One turn, which does not wait."""
+    """Run the loop once, without waiting."""
     loop.call_later(0, lambda: None)
     loop.run_once()
 
@@ -42,7 +42,7 @@ class Ends:
         )
 
     def fill(self):
-        """Send until something has to wait."""
+        """Send until some bytes are unsent."""
         while not self.peer.unsent:
             self.peer.send_message({"text": "x" * 10_000})
 
@@ -188,7 +188,7 @@ def test_sockets_that_were_to_go_along_are_closed(ends, end):
 
 
 class Asked:
-    """Operators at a socket, and the questions they have asked."""
+    """Operators at a socket, and the commands that they have sent."""
 
     def __init__(self, loop, path):
         self.questions = []  # (name, arguments, then)
@@ -232,7 +232,7 @@ def test_further_questions_wait_until_some_are_answered(loop, asked, connect):
     assert len(asked.questions) == control_server.MAX_COMMANDS
     asked.questions[0][2]({"first": True})
     assert len(asked.questions) == control_server.MAX_COMMANDS + 1
-    asked.questions[0][2]({"again": True})  # an answer counts once
+    asked.questions[0][2]({"again": True})  # the first result of a command counts
     assert len(asked.questions) == control_server.MAX_COMMANDS + 1
     assert sock.recv(1000) == b'{"first": true}\n'
     sock.send(QUESTION)
@@ -259,7 +259,7 @@ def test_a_fault_of_ours_is_told_to_the_one_who_asks(loop, asked, connect, inter
 
 
 def test_no_descriptor_is_free(loop, asked, connect, monkeypatch):
-    """The operator waits, and the loop does not spin."""
+    """The operator waits, and the loop does not use the CPU."""
 
     class Refusing:
         def __init__(self, sock):

@@ -1,4 +1,4 @@
-"""The shared memory in which each worker publishes which keys of which server it has still to delete."""
+"""The shared memory in which each worker publishes the keys that it still has to delete on each server."""
 
 import random
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from gmproxy.process.shared_invalidations import MAX_SERVERS, NOTHING, SharedInv
 
 @pytest.fixture
 def invalidations():
-    """Of one server, as each of three workers has them."""
+    """Those of one server, in each of three workers."""
     shared = SharedInvalidations(3)
     shared.assign_rows([CONFIG])
     return [shared.of_server(number, server_key("shop", False, "a:1")) for number in range(3)]
@@ -74,7 +74,7 @@ def test_more_servers_than_there_are_rows():
 
 
 def test_a_journal_tells_what_is_in_it(invalidations):
-    """Whatever is done to it: what is in it is seen, and nothing once it is empty."""
+    """Whatever operations are applied: its keys are found in the shared memory, and none when it is empty."""
     one, other, _ = invalidations
     chance = random.Random(1)
     journal = PendingInvalidations(1500)

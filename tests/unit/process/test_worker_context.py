@@ -1,4 +1,4 @@
-"""A worker's share of what is limited for the whole service."""
+"""A worker's share of the limits of the whole service."""
 
 import pytest
 

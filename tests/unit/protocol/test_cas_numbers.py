@@ -1,4 +1,4 @@
-"""The cas numbers of a backup are marked, and a backup receives none that is not its own."""
+"""The cas numbers of a backup are marked, and a backup receives only its own."""
 
 import pytest
 from support.requests import request_for

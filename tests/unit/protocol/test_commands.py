@@ -1,4 +1,4 @@
-"""The table of commands: what each one is to the routing, and which replies are valid."""
+"""The table of commands: the properties of each one for the routing, and which replies are valid."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_what_the_backup_hears_of():
 
 
 def test_what_may_be_asked_twice():
-    """Not even delete: the second time, the answer would be NOT_FOUND."""
+    """Delete is not in it: the second reply would be NOT_FOUND."""
     assert names(lambda command: command.idempotent) == READS | {"touch", "mg", "me"}
 
 
@@ -65,9 +65,9 @@ def test_answers(name, line, known):
     "command", [command for command in COMMANDS.values() if not command.is_meta], ids=lambda command: command.name.decode()
 )
 def test_how_many_words_it_takes(command):
-    """With fewer it is a mistake, as in memcached; further ones mean nothing."""
+    """Fewer words are an error, as in memcached; further ones are ignored."""
     words = [command.name, b"1", b"0", b"0", b"0", b"0", b"x", b"y"]
-    least = 6 if command.name == b"cas" else command.min_args  # a cas without a number is read to its end: it has a data block
+    least = 6 if command.name == b"cas" else command.min_args  # a cas without a number is read completely: it has a data block
     for count in range(1, len(words) + 1):
         parser = text.TextParser(100)
         parser.stream.feed(b" ".join(words[:count]) + b"\r\n\r\n")

@@ -15,6 +15,6 @@ from gmproxy.protocol import internal_commands
     ],
 )
 def test_forget(key, line):
-    """memcached 1.6.45 does not answer `delete noreply`: a server that must forget this key would never be read again."""
+    """memcached 1.6.45 does not reply to `delete noreply`: a server where this key must be deleted would never be read again."""
     assert internal_commands.delete(key)[1] == line
     assert internal_commands.delete_all([b"x", key]) == b"delete x\r\n" + line

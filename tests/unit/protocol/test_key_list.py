@@ -1,4 +1,4 @@
-"""A get of many keys, taken apart and put together again, in both builds the same."""
+"""A get of many keys, divided by server and its reply put together, with the same result in both builds."""
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ if COMPILED:
 
 each_build = pytest.mark.parametrize("module, streams, rings, messages", BUILDS)
 
-#: More than the blanks and keys that a line may have.
+#: More than the spaces and keys that a line may have.
 LONGEST = 250
 
 key = st.binary(min_size=1, max_size=12).filter(lambda key: not set(key) & set(b" \r\n\0"))
@@ -73,7 +73,7 @@ def test_there_is_no_key_where_none_is(module, streams, rings, messages):
 
 @each_build
 def test_many_short_keys(module, streams, rings, messages):
-    """More of them than the length of the line would make one think."""
+    """There are more of them than the length of the line suggests."""
     words = [b"%c" % (97 + number % 26) for number in range(1000)]
     stream = streams.RecvBuffer()
     stream.feed(b" ".join(words))
@@ -94,7 +94,7 @@ def test_each_server_is_asked_for_its_keys_in_their_order(module, streams, rings
 
 @each_build
 def test_keys_of_all_lengths_and_numbers(module, streams, rings, messages):
-    """What is known of them lies in memory that others have used: few and many in turn, short and long ones, all alive at once."""
+    """Their positions are in memory that is reused: few and many in turn, short and long keys, all lists alive at once."""
     locator = rings.Buckets(list(range(7)), fnv1a_64)
     kept = []
     for count in (2, 300, 9, 40, 100, 600, 60, 5) * 3:
@@ -154,7 +154,7 @@ def test_values_come_in_the_order_asked(module, streams, rings, messages, order,
 
 @each_build
 def test_values_are_noted_anew_for_each_reply(module, streams, rings, messages):
-    """A request whose link failed is asked again."""
+    """The request is repeated after its connection has failed."""
     division = module.KeyPartition(module.KeyList([b"a", b"b", b"c"]), [0, 0, 1], [0, 1])
     first, second = division.parts
     for ends in ([1, 2], [3]):
@@ -184,7 +184,7 @@ def test_no_value_is_lost(module, streams, rings, messages, data):
 @each_build
 @given(words=st.lists(key, min_size=1, max_size=12), data=st.data())
 def test_plain_blocks_are_passed_together(module, streams, rings, messages, words, data):
-    """Whatever is left for the reply reader: what was passed is so many whole blocks of keys that were asked, in their order."""
+    """Whatever is left for the reply reader: what was passed consists of whole blocks of requested keys, in their order."""
     blocks = []
     for word in words:
         if data.draw(st.booleans()):

@@ -1,4 +1,4 @@
-"""The first line of the reply to a meta command, taken apart and with another cas number."""
+"""The first line of the reply to a meta command, parsed and with another cas number."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from gmproxy.protocol.meta_header import MetaHeader, number_of, replace_cas
 )
 def test_a_reply_taken_apart(reply, code, flags, data_start):
     header = MetaHeader()
-    header.parse(b"VA 1 x1 y2\r\n1\r\n")  # what was parsed before leaves nothing
+    header.parse(b"VA 1 x1 y2\r\n1\r\n")  # the reply that was parsed before leaves nothing
     header.parse(reply)
     assert (header.code, header.flags, header.data_start) == (code, flags, data_start)
 

@@ -1,4 +1,4 @@
-"""The bytes of one connection, in both builds of the module: one behaviour."""
+"""The bytes of one connection, in both builds of the module: the same behaviour."""
 
 import socket
 import time
@@ -18,7 +18,7 @@ from gmproxy.transport.plain import NOTHING
 pure, pure_headers, _ = from_source("protocol.recv_buffer", "protocol.value_header", "transport.plain")
 compiled = recv_buffer if COMPILED else None
 
-#: Short, and rich in what a parser looks for.
+#: Short, with many of the bytes that a parser searches for.
 lines = st.lists(st.sampled_from([b"\n", b"\r\n", b" ", b"\0", b"a", b"bc", b"7", b"0123456789"]), max_size=12).map(b"".join)
 offset = st.integers(0, 40)
 
@@ -36,12 +36,12 @@ def with_bytes(new_stream, data, pos=0):
 
 
 def left(stream):
-    """What has arrived and is not understood."""
+    """The bytes that have arrived and were not parsed."""
     return stream.cut(stream.pos, stream.end)
 
 
 def read_lines(stream):
-    """All whole lines, as the parsers read them."""
+    """All complete lines, as the parsers read them."""
     found = []
     while stream.has_news():
         end = stream.line_end(stream.pos)
@@ -53,7 +53,7 @@ def read_lines(stream):
     return found
 
 
-# -- what arrives
+# -- bytes that arrive
 
 
 def test_a_new_stream_is_empty(new_stream):
@@ -134,7 +134,7 @@ def test_drop_takes_what_is_there(new_stream):
 
 # -- from a socket
 
-#: What is received at once, at most.
+#: The maximum of bytes that is received at once.
 CHUNK = 256 * 1024
 
 
@@ -197,14 +197,14 @@ def test_no_descriptor(new_stream):
 @BOTH
 @given(data=st.data())
 def test_many_streams_at_once_keep_their_bytes(module, data):
-    """Each in its turn receives some and understands some, in blocks that it may have to wait for."""
+    """Each in turn receives some bytes and parses some, in blocks that it may have to wait for."""
     with ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(3)]
         for end in sum(pairs, ()):
             stack.enter_context(end).setblocking(False)
         streams = [module.RecvBuffer() for _ in pairs]
         under_way = [b"" for _ in pairs]  # sent and not yet received
-        expected = [b"" for _ in pairs]  # received and not yet understood
+        expected = [b"" for _ in pairs]  # received and not yet parsed
         for step in range(data.draw(st.integers(1, 25))):
             number = data.draw(st.integers(0, 2))
             (ours, theirs), stream = pairs[number], streams[number]
@@ -232,7 +232,7 @@ def test_many_streams_at_once_keep_their_bytes(module, data):
 
 
 def test_a_long_block_is_cut_out_where_it_was_received(ends):
-    """In the compiled build, where that saves copies: of 1 MiB values, the time that they take."""
+    """In the compiled build, where that saves copies: for 1 MiB values, their time."""
     if compiled is None:
         pytest.skip("not compiled")
     ours, theirs = ends
@@ -253,7 +253,7 @@ def test_a_long_block_is_cut_out_where_it_was_received(ends):
 
 
 def seconds_for(new_stream, size, need):
-    """To take `size` bytes in small chunks while the parser waits for the end of a block, or of a line."""
+    """Seconds to receive `size` bytes in small chunks while the parser waits for the end of a block, or of a line."""
     stream = new_stream()
     stream.feed(b"x")
     start = time.perf_counter()
@@ -266,7 +266,7 @@ def seconds_for(new_stream, size, need):
 
 
 def test_a_block_that_is_waited_for_is_not_looked_at_before_its_end(new_stream):
-    """However many pieces it comes in: to look at it each time would take quadratic time."""
+    """In however many pieces it arrives: a check at each piece would take quadratic time."""
     stream = new_stream()
     stream.feed(b"x")
     looks = 0
@@ -277,14 +277,14 @@ def test_a_block_that_is_waited_for_is_not_looked_at_before_its_end(new_stream):
     assert looks == 1
 
 
-@pytest.mark.long  # it compares times, which a busy machine can spoil
+@pytest.mark.long  # it compares times, which a busy machine changes
 def test_a_long_block_takes_linear_time(new_stream):
-    """Sixteen times the bytes: some more than sixteen times the seconds (of fresh memory), far from 256 times."""
+    """For 16 times the bytes, somewhat more than 16 times the seconds (because of new memory), far less than 256 times."""
     short, long = (min(seconds_for(new_stream, size, 1 << 30) for _ in range(3)) for size in (1 << 17, 1 << 21))
     assert long < 160 * short
 
 
-# -- looking at bytes
+# -- reading bytes
 
 
 def test_line_end_goes_on_where_it_stopped(new_stream):
@@ -404,7 +404,7 @@ def test_both_builds_have_the_same_methods():
     ],
 )
 def test_the_length_of_a_value(new_stream, written, length):
-    """ValueHeader has tests of its own, in test_value_header.py: here the buffer must hand it the right bytes."""
+    """ValueHeader is tested in test_value_header.py: here the buffer must pass it the right bytes."""
     stream = with_bytes(new_stream, b"VALUE k%b\r\n12345" % written)
     header = (pure_headers if new_stream is pure.RecvBuffer else value_header).ValueHeader()
     parsed = stream.parse_value_header(header, 7, 7 + len(written) + 2)

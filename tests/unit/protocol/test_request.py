@@ -1,4 +1,4 @@
-"""A fresh request, and the queue of the requests that wait for a reply on one connection."""
+"""A new request, and the queue of the requests that wait for a reply on one connection."""
 
 from collections import deque
 
@@ -29,12 +29,12 @@ def test_repr_tells_the_state():
     assert "STORED" in repr(message.local_reply(b"STORED\r\n"))
 
 
-# -- the queue of a link
+# -- the queue of a connection
 
 
 @given(runs=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=12))
 def test_a_queue_is_a_deque(runs):
-    """So many requests come, and then so many go."""
+    """In each run, `come` requests are appended, and then `go` are removed."""
     queue, wanted = message.RequestQueue(), deque()
     for come, go in runs:
         for _ in range(come):

@@ -1,4 +1,4 @@
-"""The value blocks of a reply, taken apart and put together."""
+"""The value blocks of a reply, parsed and put together."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The header of a value: which forms are valid, and what is found in it."""
+"""The header of a value: which forms are valid, and which fields are found in it."""
 
 import pytest
 from hypothesis import given

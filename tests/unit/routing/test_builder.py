@@ -1,4 +1,4 @@
-"""What a pool's route is composed of: no more than the pool uses."""
+"""The routes of a pool: only those that the pool uses."""
 
 import pytest
 from support.requests import request_for
@@ -41,7 +41,7 @@ def notes_of(servers):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """How many of each class the builder makes."""
+    """Returns how many of each class the builder makes."""
     made = {}
 
     def count(kind):
@@ -71,7 +71,7 @@ def test_primaries_only(servers, counted):
 
 
 def test_a_request_for_primaries_only_meets_nothing_else(servers):
-    """It arrives at the server as its client sent it, with its client for a sink."""
+    """It arrives at the server unchanged, with its client as the sink."""
     for line in (b"get k\r\n", b"set k 0 0 1\r\nx\r\n", b"add k 0 0 1\r\nx\r\n", b"gat 9 k\r\n"):
         request = request_for(line)
         request.sink = client = Client()
@@ -91,7 +91,7 @@ def test_some_are_ejected(servers, counted):
     ]
 
 
-# -- with them
+# -- with backups
 
 
 @pytest.mark.parametrize("backup_writes", ["async", "sync"])
@@ -137,7 +137,7 @@ def test_backups_that_get_none(servers, backups, away):
 
 
 def acting_in(shard):
-    """[(server, whether it records stand-in keys)] of the backups that answer for a primary."""
+    """[(server, whether it records stand-in keys)] of the backups that reply for a primary."""
     assert shard.locator is BACKUP_LOCATOR and shard.reads == shard.writes and {type(route) for route in shard.reads} == {BackupAsPrimary}
     return [(route.server, route.records_keys) for route in shard.reads]
 
@@ -161,13 +161,13 @@ def test_what_another_gmproxy_asks_concerns_the_primaries_alone(servers, backups
 
 @pytest.mark.parametrize("backup_writes", ["async", "off"])
 def test_each_server_has_one_route_of_a_kind(servers, backups, backup_writes, counted):
-    """However many clients there are: nothing of this is made for a request."""
+    """The number does not depend on clients: none of them is made for a request."""
     builder(backup_writes).compose(servers, LOCATOR, backups, BACKUP_LOCATOR, None)
     once = {Failover: 2, Fill: 2, FillWrites: 2, FillBeforeWrite: 2, BackupAsPrimary: 2, Shard: 5}
     assert counted == once | ({Replicate: 2} if backup_writes == "async" else {WriteFailover: 2})
 
 
-# -- what a reload leaves
+# -- what a reload keeps
 
 
 def test_what_outlives_a_route_is_the_pools(servers, backups):

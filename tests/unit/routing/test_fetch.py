@@ -1,4 +1,4 @@
-"""What is read from a backup's reply to a fetch. What becomes of it is tested in test_fill.py."""
+"""What is read from a backup's reply to a fetch. How it is used is tested in test_fill.py."""
 
 import pytest
 

@@ -13,11 +13,11 @@ from gmproxy.routing.shard import Shard
 
 A = b"VALUE a 0 1\r\n1\r\n"
 
-# -- what is fetched, and by whom it is kept
+# -- what is fetched, and which part keeps it
 
 
 class Primary(KeepingServer):
-    """Takes notes of how warm it is, too."""
+    """A server that also records its misses."""
 
     def __init__(self):
         super().__init__(1)
@@ -30,11 +30,11 @@ class Primary(KeepingServer):
 
 
 class Play:
-    """A cold primary and its backup.
+    """A warming primary and its backup.
 
-    filled     lines by which the primary gets values
-    questions  that the backup was asked
-    released   changes whose key was filled
+    filled     lines that fill the primary
+    questions  requests that the backup received
+    released   writes whose key was filled
     """
 
     def __init__(self):
@@ -56,14 +56,14 @@ class Play:
         return self.backup.sent
 
     def wait(self, line=b"incr k 1\r\n"):
-        """A change that needs to have its key fetched first. Returns it."""
+        """A write whose key must be fetched before it is sent. Returns it."""
         request = request_for(line)
         request.sink = self.client
         self.change.send(request)
         return request
 
     def ask(self, line, reply, *keys):
-        """A read, of `keys` if they are several, that the primary answers with `reply`. Returns it."""
+        """A read, of `keys` if there are several, to which the primary replies `reply`. Returns it."""
         request = request_for(line, list(keys) or None)
         request.sink = Client()
         self.client = request.sink
@@ -88,7 +88,7 @@ def play():
 
 
 def test_nothing_is_missing_after_all(play):
-    """A key that is asked twice may be found once and then no more: `gat -1 a a`. One answer to it is enough."""
+    """A key that is requested twice may be found once and then not: `gat -1 a a`. One value is enough."""
     play.ask(b"gat -1 a a\r\n", A + b"END\r\n", b"a", b"a")
     assert (play.client.heard, play.questions) == ([A + b"END\r\n"], [])
 
@@ -104,7 +104,7 @@ def test_a_change_is_sent_once_its_key_was_filled(play, reply, filled):
     else:
         play.answer(0, reply)
     assert (play.filled, play.released, play.primary.fetches, play.held) == (filled, [change], {}, set())
-    assert play.client.heard == []  # of what becomes of it, the client hears from the route that has it now
+    assert play.client.heard == []  # the client gets the reply from the route that has the write now
 
 
 def test_a_backup_that_knows_no_meta_commands_is_asked_again(play):
@@ -124,7 +124,7 @@ def test_what_changed_meanwhile_is_not_filled(play):
 
 
 def test_what_got_another_life_meanwhile_is_filled(play):
-    """A retrieval that gives one changes no value."""
+    """A read that changes the lifetime changes no value."""
     play.wait()
     play.primary.void_fills_of_write(request_for(b"gat 9 k\r\n"))
     play.answer(0, FIVE)
@@ -132,7 +132,7 @@ def test_what_got_another_life_meanwhile_is_filled(play):
 
 
 def test_what_changed_meanwhile_is_not_filled_by_who_asked_before(play):
-    """The second fetch may, the first may not."""
+    """The second fetch may fill, the first may not."""
     play.wait()
     play.primary.fetches.pop(b"k")
     play.wait()
@@ -143,7 +143,7 @@ def test_what_changed_meanwhile_is_not_filled_by_who_asked_before(play):
 
 
 def test_of_several_who_ask_at_a_time_the_first_fills_for_all(play):
-    """And before any of them is sent: each finds what it would have found."""
+    """They are filled before any of the writes is sent: each finds the value that it would have found."""
     first, second = play.wait(), play.wait(b"add k 0 0 1\r\nx\r\n")
     play.ask(b"get k\r\n", b"END\r\n")
     play.answer(0, FIVE)
@@ -175,7 +175,7 @@ def test_what_the_primary_had_is_not_asked_for(play):
     assert (play.client.heard, play.primary.told) == ([values], [(2, 1)])
 
 
-# -- of mg, the client gets the answer that it asked for
+# -- for mg, the client gets the reply in the form that it requested
 
 
 def test_a_meta_get_is_asked_there_as_it_is(play):
@@ -205,7 +205,7 @@ def test_what_fails_after_a_meta_get_was_answered_is_nobodys(play):
     assert (play.client.heard, play.filled, play.primary.fetches) == ([b"VA 1\r\n5\r\n"], [], {})
 
 
-# -- when the backup is asked at all
+# -- when the backup gets a request at all
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_what_reads_nothing_is_sent_as_it_is(play):
 
 
 def test_a_read_is_watched_from_the_start(play):
-    """Whether its miss proves anything is asked when it is there."""
+    """Whether its miss is final is decided when the miss arrives."""
     play.primary.ask_backup_on_miss = False
     request = request_for(b"get k\r\n")
     request.sink = play.client
@@ -262,7 +262,7 @@ def test_fills_are_counted(play):
     assert play.primary.counters.fills == 1
 
 
-# -- faults of our own
+# -- internal errors
 
 
 def test_a_change_that_was_abandoned_is_not_sent(play):

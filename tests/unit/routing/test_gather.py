@@ -1,4 +1,4 @@
-"""Several replies become one: of the parts of a multi-get, and of a command that went to every server."""
+"""Several replies become one: of the parts of a multi-get, and of a command that was sent to every server."""
 
 import itertools
 
@@ -16,7 +16,7 @@ OK = b"OK\r\n"
 
 
 class MultiGet:
-    """A get of a, b and c, of which one server has a and c, another b. `parts`: the requests to these."""
+    """A get of a, b and c, where one server has a and c, another b. `parts`: the requests to these servers."""
 
     def __init__(self):
         self.client = Client()
@@ -77,7 +77,7 @@ def test_after_an_internal_error_the_other_part_changes_nothing(order):
 
 
 def fan_out(outcomes):
-    """The Client of a flush_all after `outcomes` of its parts: replies, or (reason, server)."""
+    """The Client of a flush_all after these `outcomes` of its parts: replies, or (reason, server)."""
     client = Client()
     request = request_for(b"flush_all \r\n")
     request.sink = client

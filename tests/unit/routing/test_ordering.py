@@ -1,4 +1,4 @@
-"""Which request of a client must not be sent before those of its batch are answered."""
+"""Which request of a client must not be sent before earlier ones of its batch have their replies."""
 
 import pytest
 from support.requests import request_for
@@ -20,7 +20,7 @@ def router():
 @pytest.mark.parametrize(
     "earlier, line, waits",
     [
-        (GET, SET, True),  # the read may have to be repeated, and must not find what was written after it
+        (GET, SET, True),  # the read may have to be repeated, and must not return what was written after it
         (GET, b"delete k\r\n", True),
         (INCR, SET, True),
         (SET, SET, False),

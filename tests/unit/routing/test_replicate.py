@@ -17,7 +17,7 @@ from gmproxy.routing.shard import Shard
 
 
 class Play:
-    """`sync` or not: a client, its primary and its backup, and the copies between."""
+    """With backup_writes sync or not: a client, its primary and its backup, and the Replicate route between them."""
 
     def __init__(self, sync=False, backup_port=2):
         self.primary = KeepingServer(1)
@@ -53,7 +53,7 @@ STORED = b"STORED\r\n"
 
 
 def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch, internal_errors_counted):
-    """It is the change that is abandoned, not the copy of which nobody hears."""
+    """The write is abandoned, not the copy, whose reply is not awaited."""
 
     def fail(*arguments):
         raise ValueError("of our own")
@@ -67,7 +67,7 @@ def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch, internal_er
     assert play.client.heard == [INTERNAL_ERROR] and internal_errors_counted() == 1
 
 
-# -- one change, in every order of events
+# -- one write, in every order of events
 
 
 EVENTS = {
@@ -101,7 +101,7 @@ def test_the_client_hears_once_and_as_soon_as_it_may(sync, primary, backup, prim
     assert play.client.heard == [("timeout", last.label) if both_fail else b"6\r\n"]
     at_once = primary_first and primary == "primary answers" and not sync
     assert heard == ([1, 1] if at_once else [0, 1])
-    assert (play.primary.sent, play.backup.sent) == ([change], [copy])  # nothing more was to be said
+    assert (play.primary.sent, play.backup.sent) == ([change], [copy])  # no further request was needed
     assert play.counters.backup_writes_lost == (backup == "backup fails")
     assert change.sink is copy.sink is step.sink is None, "no circle is left"
 
@@ -130,7 +130,7 @@ def test_a_reply_of_the_backup_has_its_cas_number_marked():
 @pytest.mark.parametrize("abandoned", ["change", "copy"])
 @pytest.mark.parametrize("other", ["before", "after", "never"])
 def test_a_fault_of_our_own_leaves_both_servers_in_doubt(sync, abandoned, other):
-    """The client hears once, and the key is deleted on both."""
+    """The client gets one reply, and the key is deleted on both."""
     play = Play(sync)
     change = play.ask(INCR)
     (copy,) = play.backup.sent
@@ -145,7 +145,7 @@ def test_a_fault_of_our_own_leaves_both_servers_in_doubt(sync, abandoned, other)
     assert b"k" in play.primary.invalidations and b"k" in play.backup.invalidations
 
 
-# -- changes by outcome
+# -- conditional writes
 
 
 @pytest.mark.parametrize("line", [b"add k 1 2 1\r\nx\r\n", b"replace k 1 2 1\r\nx\r\n", b"cas k 1 2 1 77\r\nx\r\n"])
@@ -165,7 +165,7 @@ def test_what_was_stored_is_copied(line, sync):
 @pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
 @pytest.mark.parametrize("reply, differed", [(STORED, 0), (b"SERVER_ERROR out of memory\r\n", 1)])
 def test_a_backup_that_answers_at_once_is_compared_once(sync, reply, differed):
-    """A route may answer before it returns."""
+    """A route may complete the request before `send` returns."""
 
     class Hasty(KeepingServer):
         def send(self, request):
@@ -241,7 +241,7 @@ def test_an_outcome_that_is_never_known_is_forgotten():
     assert b"k" in play.primary.invalidations and b"k" in play.backup.invalidations
 
 
-# -- several changes of a key
+# -- several writes of a key
 
 
 def test_of_several_undecided_changes_of_a_key_each_is_forgotten_by_itself():
@@ -277,7 +277,7 @@ def test_nor_after_it_failed(line):
 
 
 def test_nothing_is_left_that_only_the_collector_could_free():
-    """Requests cannot be referred to weakly, but what holds the last reference to one can."""
+    """Requests have no weak references, but the object that has the last reference to one does."""
     for sync, first, second in itertools.product((False, True), EVENTS, EVENTS):
         if first.split()[0] == second.split()[0]:
             continue

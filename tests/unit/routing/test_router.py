@@ -15,7 +15,7 @@ NOW = 1000.0
 
 
 class Ring:
-    """Two primaries, one backup, auto_eject_hosts. `home` and `other` are the primaries, as `key` sees them."""
+    """Two primaries, one backup, auto_eject_hosts. `home` is the primary of `key`, `other` the stand-in server for it."""
 
     key = b"k"
 
@@ -55,7 +55,7 @@ class Ring:
 
 
 def answer(backend, reply):
-    """`backend` answers the oldest of the requests that wait for it."""
+    """`backend` replies to the oldest request that waits for it."""
     request = backend.connections[0].waiting.popleft()
     request.reply = reply
     return backend.request_replied(request, reply.count(b"VALUE "))
@@ -92,7 +92,7 @@ def test_while_it_is_ejected_another_has_its_keys(ring):
 @pytest.mark.parametrize("away", [False, True])
 @pytest.mark.parametrize("changes", [False, True])
 def test_who_lost_a_key_is_not_filled_with_it(ring, away, changes):
-    """The question was asked when the key was looked for there."""
+    """The fetch was sent when the key belonged to that server."""
     if away:
         ring.eject(ring.home)
     loser = ring.other if away else ring.home
@@ -108,7 +108,7 @@ def test_who_lost_a_key_is_not_filled_with_it(ring, away, changes):
 
 
 def test_a_read_that_looked_for_it_where_it_is_no_longer_fills_nobody(ring):
-    """What was noted of the key there may have been deleted already: a value that came later would be read when the rings change once more."""
+    """The entry for the key there may have been removed: a value that is filled later would be read after the next change of the ring."""
     ring.eject(ring.home)
     ring.send(b"get k\r\n")
     ring.restore(ring.home)
@@ -120,7 +120,7 @@ def test_a_read_that_looked_for_it_where_it_is_no_longer_fills_nobody(ring):
 
 
 def test_a_read_on_the_way_when_the_backup_is_exchanged_fills_nobody(ring):
-    """The backup that it asks gets no copies any more, and may lack a change."""
+    """The backup of the fetch receives no more copies, and may lack a write."""
     ring.send(b"get k\r\n")
     new = UnconnectedServer(ring.backup.server, ring.options, ring.router, logging.getLogger("test"))
     ring.serve(ring.primaries, [new])
@@ -152,7 +152,7 @@ def test_a_change_under_way_when_the_ring_changes_is_noted_when_it_is_answered(r
     ring.eject(ring.home)
     ring.send(b"set k 0 0 1\r\nx\r\n")
     ring.restore(ring.home)
-    ring.other.invalidations.clear()  # it was told to forget the key, before it knew it
+    ring.other.invalidations.clear()  # the key was deleted there before the write was executed
     answer(ring.other, b"STORED\r\n")
     assert ring.key in ring.other.invalidations
     assert ring.client.heard == [b"STORED\r\n"]
@@ -165,7 +165,7 @@ def test_what_is_noted_is_no_longer_being_fetched(ring):
     assert not ring.home.fetches
 
 
-# -- a request in flight ends on the route that it began with
+# -- a request in flight ends on the route on which it started
 
 
 @pytest.mark.parametrize("line, reply", [(b"get k\r\n", b"VALUE k 0 1\r\n1\r\nEND\r\n"), (b"delete k\r\n", b"DELETED\r\n")])
@@ -200,7 +200,7 @@ def test_an_outcome_is_told_to_the_backup_that_there_was(ring):
 
 
 def test_a_change_of_which_the_backup_is_told_by_the_route_before_overtakes_one_of_the_next(ring):
-    """The changes whose outcome is not known are those of the pool."""
+    """Writes whose outcome is not known belong to the pool, not to a route."""
     ring.home.ask_backup_on_miss = False
     ring.send(b"add k 0 0 1\r\nx\r\n")
     ring.serve(ring.primaries, [ring.backup])
@@ -219,7 +219,7 @@ def test_a_configuration_that_cannot_be_served_changes_nothing(ring):
     assert ring.router.backends == ring.primaries and ring.router.backups == [ring.backup] and ring.router.primary_of(ring.key) is ring.home
 
 
-# -- where nobody answers
+# -- no server replies
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_an_abandoned_change_is_deleted_everywhere(ring):
     assert b"incr k 1\r\n" not in waiting(ring.home) and len(ring.client.heard) == 1
 
 
-# -- a request of another gmproxy
+# -- a request from another gmproxy
 
 
 @pytest.mark.parametrize("line", [b"get k\r\n", b"set k 0 0 1\r\nx\r\n", b"incr k 1\r\n", b"add k 0 0 1\r\nx\r\n", b"gat 9 k\r\n"])

@@ -1,4 +1,4 @@
-"""Which servers get a request, and how one for several keys is divided among them."""
+"""Which servers get a request, and how one with several keys is divided among them."""
 
 import pytest
 from support.requests import request_for
@@ -17,7 +17,7 @@ def servers():
 
 @pytest.fixture
 def shard(servers):
-    """A key belongs to the server whose number it begins with."""
+    """A key belongs to the server whose number it starts with."""
     return Shard(Buckets([0, 1, 2], lambda key: key[0] - ord("0")), servers, servers, servers, RouteCounters())
 
 
@@ -59,7 +59,7 @@ def test_each_server_gets_one_request_for_its_keys_and_the_client_one_reply(shar
 
 
 def test_keys_that_may_be_stale_are_asked_for_apart(shard, servers):
-    """The server refuses that request, and answers for the others."""
+    """The server refuses that request, and replies to the others."""
     servers[0].missed_key(b"0b")
     send(shard, b"get %\r\n", b"0a", b"0b", b"0c")
     assert lines(servers) == [[b"get 0a 0c\r\n", b"get 0b\r\n"], [], []]

@@ -1,4 +1,4 @@
-"""What is remembered of a key that changes on another server than its own, and the life it gets there."""
+"""What is recorded of a key that is written on a stand-in server, and the lifetime that it gets there."""
 
 import time
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ LONGEST = 30
 
 
 class Server:
-    """Takes notes."""
+    """Records the calls."""
 
     def __init__(self, *under_way):
         self.missed = []
@@ -105,7 +105,7 @@ def test_the_longest_life_that_is_no_time_of_day():
 
 
 class Main(message.Route):
-    """Where changes go; keeps (their line, what `home` had missed by then)."""
+    """Receives the writes. Keeps (their line, what `home` had missed by then)."""
 
     def __init__(self, home):
         self.home = home
@@ -181,7 +181,7 @@ def test_what_has_to_be_noted_is_noted_before_a_change_is_sent(home, other):
 
 
 def test_a_change_of_several_keys(home, other):
-    """Each is noted; the line, which asks for several, is as it was."""
+    """Each key is recorded. The line, which has several, is unchanged."""
     main = Main(home)
     StandInWrites(other, main, home_ring(home, other)).send(request_for(b"gat 100 j k\r\n", [b"j", b"k"]))
     assert main.sent == [(b"gat 100 j k\r\n", [b"j", b"k"])]
@@ -198,7 +198,7 @@ def test_every_verb_that_gives_a_life_is_known():
     }
 
 
-# -- late changes
+# -- late writes
 
 
 def test_a_change_under_way_to_a_server_that_lost_the_key_is_noted_when_it_is_answered():
@@ -234,7 +234,7 @@ def test_nobody_waits_for_a_refill():
 
 @pytest.mark.parametrize("end", ["failure", "internal error"])
 def test_a_late_change_that_is_not_answered_is_told_as_it_is(end):
-    """Who failed to answer has noted it himself (Backend)."""
+    """The server that failed has recorded it itself (Backend)."""
     owner = Owner()
     change = request_for(b"set k 0 0 1\r\nx\r\n")
     change.sink = owner
@@ -245,7 +245,7 @@ def test_a_late_change_that_is_not_answered_is_told_as_it_is(end):
 
 
 def test_a_change_may_be_late_twice():
-    """The rings change again before it is answered."""
+    """The ring changes again before the reply."""
     owner = Owner()
     change = request_for(b"set k 0 0 1\r\nx\r\n")
     change.sink = owner

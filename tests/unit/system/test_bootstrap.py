@@ -1,4 +1,4 @@
-"""The first instructions of a command, each in a process of its own."""
+"""The first instructions of a command, each in its own process."""
 
 import signal
 import subprocess

@@ -37,7 +37,7 @@ def test_ticks_in_time_change_nothing(clock, time):
 
 
 def test_a_pause_does_not_count(clock, time):
-    """Not while it lasts, nor afterwards; what passes until it is taken for one does."""
+    """Neither while it lasts nor afterwards. Only the time until it is detected as a pause counts."""
     before = clock.advance(INTERVAL)
     time.now += 1.5
     assert clock.now() == pytest.approx(before + INTERVAL * INTERVALS_COUNTED)
@@ -51,7 +51,7 @@ def test_it_never_goes_back(clock, time):
     for number in range(500):
         time.now += INTERVAL / 7
         seen.append(clock.advance(INTERVAL) if number % 37 == 0 else clock.now())
-    assert all(later >= earlier - 1e-9 for earlier, later in zip(seen, seen[1:]))  # but for what is rounded
+    assert all(later >= earlier - 1e-9 for earlier, later in zip(seen, seen[1:]))  # except for rounding
 
 
 def test_once_nobody_ticks_all_time_counts_again(clock, time):
@@ -64,7 +64,7 @@ def test_once_nobody_ticks_all_time_counts_again(clock, time):
 
 
 def test_nothing_is_scheduled_by_the_clock_of_the_machine():
-    """loop.now() follows it when it is set: a probe that is due at such a time comes an hour late. Only a link may use it, for its meter."""
+    """loop.now() changes when the system time is set: a probe would then be late. Only a connection may use it, for its meter."""
     package = Path(gmproxy.__file__).parent
     using = {
         path.name for path in package.rglob("*.py") if re.search(r"loop\.now\(\)", re.sub(r'""".*?"""', "", path.read_text(), flags=re.S))

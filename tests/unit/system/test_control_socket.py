@@ -1,4 +1,4 @@
-"""Messages between processes: whole or in pieces, with sockets, or refused."""
+"""Messages between processes: complete or in pieces, with sockets, or refused."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_who_takes_nothing_is_given_up(pair):
     one, _ = pair
     timeout = one.sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SECONDS_AND_MICROSECONDS.size)
     assert SECONDS_AND_MICROSECONDS.unpack(timeout) == (control_socket.SEND_TIMEOUT, 0)
-    one.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SECONDS_AND_MICROSECONDS.pack(0, 50_000))  # sooner
+    one.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SECONDS_AND_MICROSECONDS.pack(0, 50_000))  # so that the test does not wait
     with pytest.raises(OSError):
         one.send_message({"text": "x" * 10_000_000})
 
@@ -164,7 +164,7 @@ def test_what_is_nested_too_deeply_is_no_message(pair, line):
 def test_half_a_surrogate_pair_is_no_text():
     with pytest.raises(ValueError, match="surrogates"):
         control_socket.parse_command({"command": "route", "arguments": ["\ud800"]})
-    control_socket.parse_command({"command": "route", "arguments": ["\udc80"]})  # a byte of the command line that is no text
+    control_socket.parse_command({"command": "route", "arguments": ["\udc80"]})  # a byte of the command line that is not valid text
 
 
 def test_descriptors_are_not_taken_from_anybody_else():

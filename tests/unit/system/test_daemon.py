@@ -16,7 +16,7 @@ NOBODY = pwd.getpwnam("nobody")
 
 
 class Calls(list):
-    """Takes the place of the system calls that change who we are."""
+    """Replaces the system calls that change the user and the groups of the process."""
 
     def __init__(self, monkeypatch, uid, gid=0):
         super().__init__()
@@ -120,7 +120,7 @@ def test_the_pid_file_comes_and_goes(tmp_path):
 
 @pytest.fixture
 def sleeper():
-    """Call it with words for a process that sleeps and has these on its command line: its number."""
+    """Call it with words for a process that sleeps and has them on its command line. Returns its pid."""
     children = []
 
     def start(*words):
@@ -216,7 +216,7 @@ def test_a_file_of_ours_in_a_directory_that_is_not_is_written_into(tmp_path, mon
     monkeypatch.setattr(safe_files, "replace", refuse)
     daemon.write_pid_file(str(path))
     assert path.read_text() == f"{os.getpid()}\n"
-    os.link(path, tmp_path / "other")  # perhaps a link to a file that another user wants written
+    os.link(path, tmp_path / "other")  # perhaps a link to a file that another user wants to be overwritten
     with pytest.raises(
         StartError, match="cannot write pid file .*: it is not a regular file owned by root or this user with exactly one hard link"
     ):

@@ -1,4 +1,4 @@
-"""The limit of open files, and how many of them are left for clients."""
+"""The open files limit, and how many descriptors are left for clients."""
 
 import resource
 
@@ -9,7 +9,7 @@ from gmproxy.system import descriptors
 
 
 class Limits:
-    """Takes the place of the limit of open files."""
+    """Replaces the open files limit."""
 
     def __init__(self, monkeypatch, soft, hard, root):
         self.now = (soft, hard)
@@ -66,7 +66,7 @@ def test_a_worker_has_its_part_of_the_links(monkeypatch):
 
 
 def test_where_there_are_many_servers_a_few_clients_leave_most_links_closed(monkeypatch):
-    """60 servers, 20 links to each: that would be more than there may be, but 700 clients use three of them."""
+    """60 servers, 20 connections to each: all together would exceed the limit, but 700 clients use three of them."""
     found = room(monkeypatch, 1024, "-i", "20", servers=60)
     assert 2 * descriptors.CLIENTS_PER_CONNECTION > found.clients > 512
     assert found.clients + 3 * 60 < 1024 < found.wanted

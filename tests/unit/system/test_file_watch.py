@@ -1,4 +1,4 @@
-"""Has a file changed? Each look is a call, so no test waits."""
+"""Detects whether a file has changed. Each check is a call, so no test waits."""
 
 import os
 
@@ -56,7 +56,7 @@ def test_a_file_that_is_away_for_a_while(watch, file):
 
 
 def test_what_is_behind_a_link(tmp_path):
-    """As Kubernetes changes a ConfigMap."""
+    """In the way in which Kubernetes changes a ConfigMap."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("text")

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, or is returned. In a process of its own: the setting cannot be undone."""
+"""Freed memory stays in the process, or is returned. In a separate process: the setting cannot be undone."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from gmproxy.system import malloc
 
 ROUNDS = 1000
 
-#: Says how many pages it had to ask for again in so many rounds.
+#: Prints how many pages it had to request again in a number of rounds.
 PROGRAM = f"""
 import resource, sys
 from gmproxy.system import malloc as heap
@@ -46,14 +46,14 @@ def test_it_makes_a_difference():
 
 
 def test_elsewhere_nothing_is_said(monkeypatch, capfd, caplog):
-    """musl has no mallopt, nor malloc_trim."""
+    """musl has neither mallopt nor malloc_trim."""
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
     malloc.keep_freed_memory()
     malloc.trim_heap()
     assert (*capfd.readouterr(), caplog.text) == ("", "", "")
 
 
-#: Makes many objects for a while, of which one in a thousand stays; says how many KiB that leaves behind.
+#: Makes many objects for a short time, of which one in a thousand is kept. Prints how many KiB remain.
 MANY = """
 import contextlib, resource, sys
 from gmproxy.system import malloc as heap
@@ -89,5 +89,5 @@ def test_what_was_made_apart_goes_back_although_some_of_it_stays():
 
 @pytest.mark.parametrize("allocator", ["debug", "malloc", "malloc_debug"])
 def test_where_python_allocates_otherwise_nothing_is_changed(allocator):
-    """The program runs to its end: left_behind() requires an exit status of 0."""
+    """The program exits normally: left_behind() requires an exit status of 0."""
     left_behind("apart", PYTHONMALLOC=allocator)

@@ -1,4 +1,4 @@
-"""Starting a program that is no child of this process."""
+"""Starts a program that is not a child of this process."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def children():
 def is_inheritable(descriptor):
     try:
         return os.get_inheritable(descriptor)
-    except OSError:  # the directory that is being read
+    except OSError:  # the descriptor of the directory that is being listed
         return False
 
 
@@ -46,7 +46,7 @@ def test_only_what_is_inheritable_is_inherited(tmp_path):
         os.close(writing)
     descriptors = set(map(int, said.read_text().split()))
     assert writing in descriptors and reading not in descriptors
-    assert len(descriptors - {0, 1, 2} - inheritable) <= 2  # the directory itself, and what the shell keeps
+    assert len(descriptors - {0, 1, 2} - inheritable) <= 2  # that of the directory, and that of the shell
 
 
 def test_what_cannot_be_run_is_an_error(tmp_path):

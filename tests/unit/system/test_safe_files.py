@@ -1,4 +1,4 @@
-"""Paths: links that root or our own user made are followed, those that another user made are not."""
+"""Paths: links made by root or the own user are followed, those made by another user are not."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def read(path):
 
 @pytest.fixture
 def there(tmp_path):
-    """A directory with a file, and links of ours to both."""
+    """A directory with a file, and links to both made by this user."""
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").write_text("text")
     (tmp_path / "absolute").symlink_to(tmp_path / "real")
@@ -82,7 +82,7 @@ def test_what_is_no_path_of_a_file(there, monkeypatch, path, number):
 def test_our_own_descriptors(there):
     with open(there / "real" / "file") as file:
         assert read(f"/proc/self/fd/{file.fileno()}") == "text"
-        (there / "std").symlink_to(f"/proc/self/fd/{file.fileno()}")  # as /dev/stdout is
+        (there / "std").symlink_to(f"/proc/self/fd/{file.fileno()}")  # as for /dev/stdout
         assert read(there / "std") == "text"
 
 

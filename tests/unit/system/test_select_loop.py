@@ -19,7 +19,7 @@ def loop():
 
 @pytest.fixture
 def pipes():
-    """Two pipes, as (reading, writing)."""
+    """Two pipes, as (reading end, writing end)."""
     made = [os.pipe(), os.pipe()]
     yield made
     for pipe in made:
@@ -105,7 +105,7 @@ def test_again_and_again(loop):
     assert len(called) == 3
 
 
-# -- what it calls raises
+# -- callbacks that raise
 
 
 def fail():

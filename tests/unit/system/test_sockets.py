@@ -20,7 +20,7 @@ def wanted(**settings):
 
 
 def accepts(sock, path=None):
-    """`path` of a unix socket: the kernel may know it by another name."""
+    """`path` is that of a unix socket: the kernel may have another name for it."""
     with socket.socket(sock.family) as client:
         client.settimeout(1)
         client.connect(path or sock.getsockname())
@@ -49,7 +49,7 @@ def test_a_port_in_use():
 
 
 def test_a_port_is_free_again_at_once():
-    """Although connections of before are not yet forgotten by the kernel."""
+    """The kernel still has the closed connections of the socket before."""
     with sockets.bind_tcp(HOST, 0, 5) as sock, socket.create_connection(sock.getsockname(), PATIENCE) as client:
         port = sock.getsockname()[1]
         accepted, _ = sock.accept()
@@ -94,7 +94,7 @@ def test_a_socket_that_somebody_listens_on_is_not(tmp_path):
     with sockets.bind_unix(path, 5) as sock:
         with pytest.raises(StartError, match=f"cannot listen on {path}: Address already in use"):
             sockets.bind_unix(path, 5)
-        accepted, _ = sock.accept()  # the question whether somebody listens
+        accepted, _ = sock.accept()  # the check whether another process listens
         accepted.close()
         assert accepts(sock, path)
 
@@ -133,7 +133,7 @@ def test_each_place_can_be_bound(tmp_path):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root has another way")
 def test_the_same_where_only_root_may_write(tmp_path, monkeypatch):
-    """The socket then has its own name for the kernel, too, as `ss` shows it."""
+    """The kernel has the socket's own name too, as `ss` shows it."""
     monkeypatch.setattr(safe_files, "is_safe", lambda path: True)
     path = str(tmp_path / "sock")
     sockets.bind_unix(path, 5).close()

@@ -1,4 +1,4 @@
-"""Bytes in memory while there are few, and then in a file."""
+"""Bytes in memory while there are few, then in a file."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Notifications to systemd: which are sent, and when none are."""
+"""Notifications to systemd: which are sent, and when none is."""
 
 import os
 import socket
@@ -45,7 +45,7 @@ def test_an_abstract_address():
 
 
 def test_systemd_is_gone(tmp_path):
-    """A message that cannot be sent is dropped; the next one is sent once systemd is back."""
+    """A message that cannot be sent is dropped. The next one is sent once systemd is reachable again."""
     path = str(tmp_path / "notify")
     notifier = Notifier({"NOTIFY_SOCKET": path})
     notifier.notify(READY)

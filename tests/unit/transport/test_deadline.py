@@ -36,14 +36,14 @@ def test_time_over(pair):
 
 
 def test_what_is_ready_is_in_time(pair):
-    """However late we come."""
+    """However late the check is."""
     pair[1].send(b"x")
     Deadline(0).wait_readable(pair[0].fileno())
     Deadline(0).wait_writable(pair[0].fileno())
 
 
 def test_in_a_pause_the_deadline_does_not_come(pair, time):
-    """The timer of the loop fires again and again: the time that counts is not over."""
+    """The timer of the loop fires several times: the counted time is not over."""
     deadline = Deadline(0.01)
     waiting = gevent.spawn(deadline.wait_readable, pair[0].fileno())
     gevent.sleep(0.1)
@@ -78,7 +78,7 @@ def test_an_event():
 
 
 def test_a_timeout_of_somebody_else_passes(pair):
-    """It is not taken for ours, whoever waits."""
+    """The wait does not handle it as its own timeout."""
     for wait in (
         lambda: Deadline(10).wait_readable(pair[0].fileno()),
         lambda: Deadline(10).wait_for(Event()),

@@ -1,4 +1,4 @@
-"""The set of clients' descriptors, in both builds of the module: one behaviour."""
+"""The set of clients' descriptors, in both builds of the module: the same behaviour."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ def watched(request):
 
 @pytest.fixture
 def pairs():
-    """pairs(n): so many pairs of connected sockets."""
+    """pairs(n): n pairs of connected sockets."""
     made = []
 
     def make(count):
@@ -37,7 +37,7 @@ def pairs():
 
 
 def reported(watched):
-    """{descriptor: True if its peer has hung up}"""
+    """{descriptor: True if its peer has closed the connection}"""
     watched.wait()
     return {watched.fd_at(index): watched.hung_up_at(index) for index in range(watched.count)}
 

@@ -1,4 +1,4 @@
-"""The system calls on the path of a request, in both builds of the module: one behaviour. Receiving is tested in protocol/test_recv_buffer.py."""
+"""The system calls that requests need, in both builds of the module: the same behaviour. Receiving is tested in protocol/test_recv_buffer.py."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def test_zero_if_the_kernel_takes_none_now(transport, ends):
 
 
 def test_a_peer_that_is_gone(transport, ends):
-    """As an error, not as a signal that ends the process."""
+    """It is reported as an error, not as a signal that ends the process."""
     ours, theirs = ends
     theirs.close()
     with pytest.raises(BrokenPipeError):

@@ -1,4 +1,4 @@
-"""The requests in what a client of the binary protocol sends. tests/differential compares the replies with those of memcached."""
+"""The requests in the bytes of a client of the binary protocol. tests/differential compares the replies with those of memcached."""
 
 import pytest
 from support.packets import Answer, count, packet, store, taken_apart, touch
@@ -7,11 +7,11 @@ from support.requests import MAX_ITEM_SIZE, binary_parser, binary_replies, binar
 from gmproxy.protocol import commands, limits
 from gmproxy.protocol import request as message
 
-ODD = b"a b\r\n\0"  # a key that cannot stand in a line
+ODD = b"a b\r\n\0"  # a key that a line cannot contain
 ODD_WORD = b"YSBiDQoA"
 
 
-# -- in
+# -- parsed
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_what_needs_no_server(data):
     assert request.command is None and (answer.status, answer.value, answer.opaque) == (0, b"", b"abcd")
 
 
-# -- a run of quiet gets
+# -- consecutive quiet gets
 
 
 def test_quiet_gets_that_arrived_together_are_one():
@@ -152,7 +152,7 @@ def test_an_error_is_told_to_all_of_a_run():
     assert [(answer.status, answer.value) for answer in answers] == [(0x84, b"timeout a:1")] * 3
 
 
-# -- what is refused
+# -- refused
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_long_key_that_is_not_text_has_no_room_in_a_command_of_the_text_protoc
     assert binary_request(packet("get", b"k" * 250)).reply is None
 
 
-# -- cut anywhere
+# -- split at any byte
 
 
 ALL = (

@@ -1,10 +1,10 @@
-"""The replies that a client of the binary protocol receives, made of what servers reply in text."""
+"""The replies that a client of the binary protocol receives, made from the text replies of servers."""
 
 import pytest
 from support.packets import count, packet, store, touch
 from support.requests import binary_replies
 
-ODD = b"a b\r\n\0"  # a key that cannot stand in a line
+ODD = b"a b\r\n\0"  # a key that a line cannot contain
 A = b"VALUE a 5 2 7\r\nhi\r\n"
 END = b"END\r\n"
 

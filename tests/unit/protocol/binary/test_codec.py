@@ -1,4 +1,4 @@
-"""Headers taken apart and packets made, in both builds of the module: one behaviour, and that of packets which were written apart."""
+"""Headers parsed and packets made, in both builds of the module: the same behaviour, and that of packets that the tests make themselves."""
 
 import struct
 
@@ -38,7 +38,7 @@ def header_of(reply, start):
 
 
 def for_both(check):
-    """Run `check(module, new_stream)` for each build that there is."""
+    """Run `check(module, new_stream)` for each available build."""
     check(pure, RecvBuffer)
     if compiled is not None:
         check(compiled, new_compiled_stream)
@@ -90,7 +90,7 @@ def check_equal(one, other):
     st.booleans(),
 )
 def test_an_item(key, flags, cas, value, opcode, opaque, has_cas, is_named):
-    """Its block stands among others, and the value may look like a header."""
+    """Its block is between others, and the value may look like a header."""
     block = b"VALUE %b %d %d%b\r\n%b\r\n" % (key, flags, len(value), b" %d" % cas if has_cas else b"", value)
     named = key if is_named else b""
     told = HEADER.pack(0x81, opcode, len(named), 4, 0, 0, 4 + len(named) + len(value), opaque, cas if has_cas else 0)

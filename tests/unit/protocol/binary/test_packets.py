@@ -1,4 +1,4 @@
-"""Packets of the binary protocol as we write and read them, beside those of the tests, which were written apart."""
+"""Packets of the binary protocol as gmproxy makes and parses them, compared with those that the tests make themselves."""
 
 import pytest
 from support.packets import NAMES, OPCODES, packet

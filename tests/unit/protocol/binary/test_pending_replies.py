@@ -12,7 +12,7 @@ from gmproxy.protocol.binary.packets import EXISTS, NOT_FOUND, NOT_STORED, OK
 
 
 def answered(line, *answers):
-    """The reply once the server has given `answers`, each of (place, status, cas, flags, value)."""
+    """The reply after the server has sent `answers`, each of (place, status, cas, flags, value)."""
     pending, _ = server_requests.encode_request(parsed_request(line), 0)
     replies = [pending.on_packet(*answer) for answer in answers]
     assert not any(replies[:-1])
@@ -92,7 +92,7 @@ def test_a_failure_takes_the_place_of_all_values():
 
 
 def test_where_the_values_are_is_noted():
-    """For the merging of several servers' answers."""
+    """For merging the replies of several servers."""
     keys = key_list.KeyList([b"a", b"x", b"b", b"c", b"y"])
     division = key_list.KeyPartition(keys, [0, 1, 0, 0, 1], [0, 1])
     requests = [parsed_request(b"get a b c\r\n"), parsed_request(b"get x y\r\n")]

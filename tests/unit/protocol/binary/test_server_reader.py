@@ -1,4 +1,4 @@
-"""Replies of a server of the binary protocol: whole, byte by byte, with what follows; anything that is not valid is refused."""
+"""Replies of a server of the binary protocol: complete, byte by byte, with further bytes; all that is not valid is refused."""
 
 import struct
 
@@ -30,7 +30,7 @@ def get_three():
 
 
 def says(number, value=b"", status=0, flags=None, name="get"):
-    """A server's answer to its packet `number`."""
+    """A server's reply to its packet `number`."""
     extras = b"" if flags is None else struct.pack(">I", flags)
     said = bytearray(packet(name, b"", value, extras, opaque=struct.pack(">I", number), magic=0x81))
     said[6:8] = status.to_bytes(2, "big")
@@ -116,8 +116,8 @@ BAD = [
     says(1, b"hello"),
     says(2**32 - 1),
     b"\0",
-    with_header(ONE, 2, b"\0\x10"),  # a key that goes beyond the body
-    with_header(ONE, 4, b"\xff"),  # extras that do
+    with_header(ONE, 2, b"\0\x10"),  # a key that is longer than the body
+    with_header(ONE, 4, b"\xff"),  # extras that are longer than the body
 ]
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_answer(said):
 
 @pytest.mark.parametrize("ask, left", [(get, 0), (get_three, 3)])
 def test_a_value_too_large_is_thrown_away_as_it_comes(ask, left):
-    """A server announces 2 GB: nothing is kept for it, and the link stays in step."""
+    """A server announces 2 GB: no memory is allocated for it, and the connection stays in step."""
     link = binary_link.BinaryReplyParser()
     request = ask()
     link.encode(request)

@@ -97,7 +97,7 @@ def test_for_several_keys_it_is_asked_quietly_and_with_an_end():
 
 
 def test_a_packet_is_as_long_as_it_says():
-    """Nothing of a key or value can be taken for another packet."""
+    """No part of a key or value can be parsed as another packet."""
     for line, said in PUBLIC:
         assert REQUEST.unpack_from(said)[6] == len(said) - REQUEST.size, line
 

@@ -1,4 +1,4 @@
-"""Meta commands taken apart, and which flags of a reply the client receives. What memcached replies to each is in tests/wire/samples."""
+"""Meta commands parsed, and which flags of a reply the client receives. memcached's replies to each are in tests/wire/samples."""
 
 import base64
 
@@ -17,7 +17,7 @@ def understood(line):
 
 
 def heard(line, reply):
-    """What the client that said `line` hears of a server's `reply`."""
+    """What the client that sent `line` receives for a server's `reply`."""
     request = understood(line)
     request.reply = reply
     return reply if request.renderer is None else request.renderer.render(request)
@@ -147,8 +147,8 @@ def test_a_flag_of_a_newer_memcached_is_for_the_server_to_judge():
 )
 @pytest.mark.parametrize("begin, end", [(b"mg a ", b""), (b"ms a 1 ", b"x\r\n"), (b"ma a q ", b""), (b"mg YQ== b ", b"")])
 def test_numbers_are_written_plainly(begin, said, sent, end):
-    """Every server, and whoever computes with them here, must read the number that was judged."""
-    for _ in range(2):  # the second time perhaps in a form that is known
+    """Every server, and gmproxy where it computes with them, must read the number that was checked."""
+    for _ in range(2):  # the second time perhaps as a known form
         line = begin + said + b"\r\n" + end
         assert understood(line).line == begin.replace(b" q", b"") + sent + b"\r\n" + end
 
@@ -156,7 +156,7 @@ def test_numbers_are_written_plainly(begin, said, sent, end):
 @pytest.mark.parametrize("begin", [b"mg a ", b"ms a 4 ", b"md a ", b"ma a "])
 @pytest.mark.parametrize("flag", [b"!", b"\x01", b"/x", b"\x7f", b"\xff", b"{5", b":", b"@"])
 def test_what_cannot_be_a_flag_is_refused_here(begin, flag):
-    """memcached 1.6.45 would take the data block of such an ms for commands."""
+    """memcached 1.6.45 would read the data block of such an ms as commands."""
     parser = text.TextParser(1000)
     parser.stream.feed(begin + b"Y " + flag + b" c c\r\n" + (b"quit\r\n" if begin.startswith(b"ms") else b"") + b"mn\r\n")
     assert parser.next_request().reply == b"CLIENT_ERROR bad command line format\r\n"
@@ -165,7 +165,7 @@ def test_what_cannot_be_a_flag_is_refused_here(begin, flag):
 
 @pytest.mark.parametrize("flag, sent", [(b"MAfoo", b"MA"), (b"MA", b"MA"), (b"MExists", b"ME"), (b"MP1", b"MP")])
 def test_a_mode_is_one_letter(flag, sent):
-    """As memcached 1.6.45 reads it; a backup must not read another one."""
+    """As memcached 1.6.45 reads it. A backup must not read a different one."""
     request = understood(b"ms a 1 %b C5\r\nx\r\n" % flag)
     assert request.line == b"ms a 1 %b C5\r\nx\r\n" % sent
     assert understood(b"ms a 1 %b\r\nx\r\n" % flag).command.reads_old_value
@@ -173,7 +173,7 @@ def test_a_mode_is_one_letter(flag, sent):
 
 @pytest.mark.parametrize("more, fits", [(limits.MAX_META_SET_WORDS - 3, True), (limits.MAX_META_SET_WORDS - 2, False)])
 def test_an_ms_has_room_for_one_more_flag(more, fits):
-    """It may get a T while a server is ejected, and memcached must still read its data block."""
+    """A T flag may be added while a server is ejected, and memcached must still read its data block."""
     flags = b" ".join(b"%c" % letter for letter in b"chklstuvRNJDFPLIX"[:more])
     flags = flags.replace(b"R", b"R1").replace(b"N", b"N1").replace(b"J", b"J1").replace(b"D", b"D1").replace(b"F", b"F1")
     assert (understood(b"ms a 1 %b\r\nx\r\n" % flags).reply is None) is fits
@@ -238,7 +238,7 @@ ODD = [
 
 
 def facts(line):
-    """All there is to see of the request that `line` is understood as."""
+    """All visible properties of the request parsed from `line`."""
     request = understood(line)
     edge = request.renderer
     heard_of_miss = None
@@ -265,7 +265,7 @@ def facts(line):
 
 @pytest.mark.parametrize("line", PLAIN + ODD)
 def test_a_command_in_a_form_that_is_known_means_what_it_meant_at_first(line):
-    first = facts(b" " + line)  # a line that begins with a blank is never taken for a known form
+    first = facts(b" " + line)  # a line that starts with a space is never matched with a known form
     assert facts(line) == first
     assert facts(line) == first
 
@@ -304,7 +304,7 @@ def test_a_client_that_invents_forms_costs_no_memory():
     assert 0 < kept <= meta.MAX_FORMS
 
 
-# -- what the client hears
+# -- what the client receives
 
 
 @pytest.mark.parametrize(

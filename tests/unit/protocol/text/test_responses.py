@@ -1,4 +1,4 @@
-"""Replies of servers: whole, byte by byte, with what follows; and whatever is not exactly right is refused."""
+"""Replies of servers: complete, byte by byte, with further bytes; and all that is not exactly valid is refused."""
 
 import pytest
 
@@ -13,7 +13,7 @@ VALUE_B = b"VALUE b 7 0\r\n\r\n"
 
 
 def ask(name, *keys):
-    """A word with blanks is a meta command with its flags."""
+    """A name with spaces is a meta command with its flags."""
     name, *flags = name.split(b" ")
     request = message.Request(commands.COMMANDS[name], keys[0] if keys else b"", b" ".join([name, *keys, *flags]) + b"\r\n")
     if len(keys) > 1:
@@ -259,7 +259,7 @@ def test_what_is_asked_is_read_from_the_flags_alone():
         (ask(b"mg C5 v c", b"a"), b"HD c5\r\n"),  # memcached 1.6.45: the client has this value already
         (ask(b"mg C5 v", b"a"), b"VA 1 c5\r\n1\r\n"),
         (ask(b"mg C5", b"a"), b"VA 1\r\n1\r\n"),
-        (ask(b"mg Y v", b"a"), b"HD f5 Y\r\n"),  # a flag that nobody knows yet
+        (ask(b"mg Y v", b"a"), b"HD f5 Y\r\n"),  # a flag that no version has yet
         (ask(b"mg v", b"a"), b"VA 1 Y W\r\n1\r\n"),
         (ask(b"ms 2 E5", b"a"), b"HD c5\r\n"),
         (ask(b"ms 2 s", b"a"), b"HD s2\r\n"),
@@ -276,7 +276,7 @@ def test_what_a_newer_server_says_is_handed_on(request_, said):
     assert reading(said).parse_reply(request_) == said
 
 
-# -- what is announced and too large
+# -- announced lengths that are too large
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_what_a_newer_server_says_is_handed_on(request_, said):
     ],
 )
 def test_a_value_too_large_is_thrown_away_as_it_comes(request_, header, end):
-    """A server announces 4 GB: nothing is kept for it, and the link stays in step."""
+    """A server announces 4 GB: no memory is allocated for it, and the connection stays in step."""
     reader = reply.TextReplyParser()
     reader.stream.feed(header)
     assert reader.parse_reply(request_) is None

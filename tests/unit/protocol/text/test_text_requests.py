@@ -1,4 +1,4 @@
-"""The text protocol from clients: what tests/wire does not show, limits and single functions. The samples there show each command."""
+"""The text protocol of clients: what tests/wire does not show, limits and single functions. The samples there show each command."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_flush_all_is_written_plainly(said, line):
     assert (request.line, request.quiet) == (line, said.endswith(b"noreply"))
 
 
-# -- as much as is there
+# -- incomplete requests
 
 
 def test_nothing_comes_of_half_a_line():
@@ -167,7 +167,7 @@ def test_a_whole_line_may_be_longer_than_an_unfinished_one():
 
 
 def test_a_long_line_in_pieces_is_given_up():
-    """As by memcached, which cannot know whether it will ever end."""
+    """As in memcached, which cannot know whether the line will end."""
     line = b"gat 0" + b" key" * 2000 + b"\r\n"
     with pytest.raises(text.LineTooLong):
         parse(line[:3000], line[3000:])
@@ -178,7 +178,7 @@ def test_many_bytes_one_by_one():
     assert len(parse(*(said[i : i + 1] for i in range(len(said))))) == 2000
 
 
-# -- numbers as C reads them
+# -- numbers as C parses them
 
 
 @pytest.mark.parametrize(
