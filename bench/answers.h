@@ -3,7 +3,7 @@
  *     take_answers -> head_length, take_head of the protocol -> value_begins -> take_data -> answered
  *
  * A head is a line of the text protocol or a header of the binary one with its extras. The data block that may follow is
- * the value with what ends it, or the text of a binary error.
+ * the value and the bytes that end it, or the text of a binary error.
  */
 #ifndef ANSWERS_H
 #define ANSWERS_H

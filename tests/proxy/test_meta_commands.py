@@ -20,7 +20,7 @@ def alone():
 
 
 @cases(
-    # name                      client sends                   backend saw     backend says                client gets
+    # name                      client sends                   server gets     server replies              client gets
     ("get", b"mg k v f t\r\n", b"mg k v f t\r\n", b"VA 2 f7 t-1\r\nhi\r\n", b"VA 2 f7 t-1\r\nhi\r\n"),
     ("get byte by byte", b"mg k v\r\n", b"mg k v\r\n", drip(b"VA 4\r\n\r\n\r\n\r\n"), b"VA 4\r\n\r\n\r\n\r\n"),
     ("get with opaque and key", b"mg k O1 k v\r\n", b"mg k O1 k v\r\n", b"VA 0 O1 kk W\r\n\r\n", b"VA 0 O1 kk W\r\n\r\n"),

@@ -21,7 +21,7 @@ def stage():
 
 
 @cases(
-    # name                      client sends                   backend saw     backend says                client gets
+    # name                      client sends                   server gets     server replies              client gets
     ("get", GET, GET, FOUND, FOUND),
     ("get nothing", GET, GET, MISS, MISS),
     ("get an empty value", GET, GET, b"VALUE k 0 0\r\n\r\nEND\r\n", b"VALUE k 0 0\r\n\r\nEND\r\n"),
@@ -85,7 +85,7 @@ def test_a_good_answer_is_handed_on_as_it_is(stage, case):
 
 
 @cases(
-    # name                      client sends     backend saw   backend says                              client gets
+    # name                      client sends     server gets   server replies                            client gets
     ("short then closed", GET, GET, [b"VALUE k 0 5\r\nhel", close()], MISS),
     ("values then closed", GET, GET, [value(b"k", b"hello"), close()], MISS),
     ("short then reset", GET, GET, [b"VALUE k 0 5\r\nhel", reset()], MISS),

@@ -142,7 +142,7 @@ def test_a_flush_for_one_part_of_a_server_is_known_to_the_other(memcached, proxy
         talk.in_step()
 
 
-# -- flush_all while a server is away
+# -- flush_all while a server is not reachable
 
 
 @pytest.mark.parametrize("victim", ["primary", "backup"])

@@ -1,4 +1,4 @@
-"""Paths: links made by root or the own user are followed, those made by another user are not."""
+"""Paths: links made by root or this user are followed, those made by another user are not."""
 
 import errno
 import os
