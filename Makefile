@@ -36,7 +36,9 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 TEST_ARGUMENTS ?=
 # Most tests wait for processes: more of them at once than the machine has processors.
 TEST_PROCESSES ?= 4
-PARALLEL := -n $(TEST_PROCESSES) --dist worksteal
+# Seconds after which a test that hangs fails.
+TEST_TIMEOUT ?= 600
+PARALLEL := -n $(TEST_PROCESSES) --dist worksteal --timeout $(TEST_TIMEOUT)
 FAULT_SECONDS ?= 180
 FAULT_SEED ?= 1
 

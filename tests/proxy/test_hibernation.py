@@ -183,7 +183,9 @@ def test_nobody_sleeps_where_nobody_shall(server, configured):
         with process.talk() as later:
             later.expect(GET, FOUND)
             # A client that hibernates would do so within two seconds; the test waits for three.
-            assert not [None for _ in range(30) if one.silent(0.1) and process.stats()["sleeping_connections"] != 1]
+            for _ in range(30):
+                assert one.silent(0.1)
+                assert process.stats()["sleeping_connections"] == 1
             other.expect(GET, FOUND)
             assert process.stats()["sleeping_connections"] == 0
 
