@@ -1,7 +1,7 @@
-"""A client whose keys and servers no fault concerns. It has a process of its own, so that it waits for nothing but gmproxy.
+"""A client whose keys and servers no fault affects. It has a process of its own, so that it waits for gmproxy only.
 
-As a program: `python -m faults.bystander PORT KEY` sets and gets the key until its stdin ends. It writes when each request was made and how
-long it took (time.monotonic, seconds) to stdout. Every answer must be right, or it ends with a message.
+As a program: `python -m faults.bystander PORT KEY` sets and gets the key until its stdin ends. It writes the
+duration of each request to stdout (doubles, seconds). A wrong reply ends it with an exception.
 """
 
 import os
@@ -19,23 +19,23 @@ from support.timing import PATIENCE, eventually, join
 
 from faults.report import p99
 
-#: Answers that show that it is served; in the long form, enough for a p99.
+#: Replies that prove that it is served. In the long form they are enough for a p99.
 ANSWERS = 2000 if "FAULT_SECONDS" in os.environ else 200
 
-#: Seconds between two requests, on average: it wants little, so that the others have the processors. At random, or it might keep step with others.
+#: Seconds between two requests, on average: the load needs the processors. The times are random, so that they do not fall in step with the load.
 REST = 0.001
 
-#: Requests after which it tells how long they took.
+#: It writes durations after this number of requests.
 TELL_AFTER = 20
 
 TESTS = Path(__file__).resolve().parents[1]
 
 
 class Bystander:
-    """It is served from before the `with` to its end, and tells how long it waited: before, and in each `phase`."""
+    """Sends requests from before the `with` block to its end. Prints how long the replies took: before the block, and in each `phase`."""
 
     def __init__(self, proxy, key):
-        self.waits = {"before": array("d")}  # phase -> seconds
+        self.waits = {"before": array("d")}  # {phase: seconds}
         self._phase = "before"
         self._child = subprocess.Popen(
             [sys.executable, "-m", "faults.bystander", str(proxy.port), key.decode()],
@@ -54,13 +54,13 @@ class Bystander:
 
     @contextmanager
     def phase(self, name):
-        """What it waits in the `with` is told by itself."""
+        """Times in this `with` block are printed as a row of their own."""
         outer, self._phase = self._phase, name
         yield
         self._phase = outer
 
     def is_served(self):
-        """From now on some more requests are answered."""
+        """Waits until ANSWERS more requests have replies."""
         goal = self._told + ANSWERS
         eventually(lambda: self._told >= goal or self._child.poll() is not None, what="the bystander is served")
 
@@ -77,7 +77,7 @@ class Bystander:
             )
 
     def _listen(self):
-        """It is told a little late, which matters to nobody: a phase is long."""
+        """Receives the times. They arrive a little late, which does not matter: a phase is long."""
         size = TELL_AFTER * array("d").itemsize
         while told := self._child.stdout.read(size):
             waits = array("d", told)

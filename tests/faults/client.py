@@ -8,15 +8,15 @@ from support.timing import PATIENCE
 
 
 class Lost(Exception):
-    """The connection ended before the answer was complete."""
+    """The connection ended before the reply was complete."""
 
 
 class NoAnswer(Exception):
-    """No answer within PATIENCE. The connection cannot be used any more."""
+    """No reply within PATIENCE. The connection cannot be used any more."""
 
 
 class OutOfStep(Exception):
-    """What came is not an answer to what was asked."""
+    """What arrived is not a reply to the request."""
 
 
 class Item(NamedTuple):
@@ -26,9 +26,9 @@ class Item(NamedTuple):
 
 
 class Client:
-    """One connection, for any of the dialects (dialects.py). After any of the exceptions above it connects anew with the next request.
+    """One connection, for any of the dialects (dialects.py). After any of the exceptions above the next request opens a new connection.
 
-    local_port   its own end of the connection, or of the last one
+    local_port   the client's port of the connection, or of the last one
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
@@ -44,17 +44,17 @@ class Client:
             self._socket = None
 
     def ask_all(self, data: bytes, readers: Sequence[Callable[["Client"], Any]]) -> list:
-        """Send all in one packet, and have each reader read its answer. Returns what the readers did."""
+        """Send `data` at once, and call each reader to read its reply. Returns what the readers return."""
         return self._converse(data, lambda: [read(self) for read in readers])
 
     def tell(self, data: bytes) -> None:
-        """Send what has no answer."""
+        """Send a request that has no reply."""
         self._converse(data, list)
 
     # -- for the readers
 
     def read_line(self) -> bytes:
-        """The next line, without its end."""
+        """The next line, without its line end."""
         line = self._file.readline()
         if not line.endswith(b"\n"):
             raise Lost("closed")

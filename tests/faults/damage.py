@@ -1,9 +1,9 @@
-"""Damage to the replies of a server. All of it shows in the framing, except a byte that is changed inside a value: no proxy can see that, but
-the checksum of the value shows it (values.py)."""
+"""Damage to the replies of a server. All of it breaks the framing, except a byte that is changed inside a value: a proxy cannot detect that,
+but the checksum of the value shows it (values.py)."""
 
 import re
 
-#: How many of the pieces that arrive are damaged.
+#: The fraction of the received chunks that is damaged.
 PART = 0.2
 
 _HEADER = re.compile(rb"VALUE (\S+) (\d+) (\d+)(?: \d+)?\r\n")
@@ -11,7 +11,7 @@ _STATUS = re.compile(rb"(?:STORED|DELETED|NOT_FOUND|END|TOUCHED)\r\n")
 
 
 def damages(chance):
-    """A function that damages some of the chunks it is given, as `chance` (a random.Random) will have it."""
+    """Returns a function that damages some of the chunks that it is given; `chance` (a random.Random) chooses which, and how."""
 
     def damage(chunk):
         if chance.random() >= PART:
@@ -26,7 +26,7 @@ def _replace(chunk, start, stop, other):
 
 
 def another_key(chunk, chance):
-    """A VALUE line with one letter of its key changed."""
+    """Changes one letter of the key in a VALUE line."""
     header = _HEADER.search(chunk)
     if header is None:
         return chunk
@@ -54,12 +54,12 @@ def another_status(chunk, chance):
 
 
 def more_than_was_asked(chunk, chance):
-    """Nothing that could be the answer to a change: if that comes while changes wait, nobody can see that it is one too many."""
+    """Appends bytes that cannot be the reply to a write. While writes wait for replies, an extra reply that could be theirs cannot be detected."""
     return chunk + chance.choice((b"OK\r\n", b"END\r\n", b"x", b"\r\n", b"\0" * 100))
 
 
 def a_byte_of_a_value(chunk, chance):
-    """The last of a value that ends with this chunk."""
+    """Changes the last byte of a value that ends with this chunk."""
     if not chunk.endswith(b".\r\nEND\r\n"):
         return chunk
     at = len(chunk) - len(b".\r\nEND\r\n")

@@ -1,8 +1,8 @@
-"""The same requests in each protocol: text, meta and binary. Replies are read as if all were text.
+"""The same requests in each protocol: text, meta and binary. All replies are translated to those of the text protocol.
 
-A dialect turns a request into a Wire: the bytes to send, and a function that reads the answer from the Client. To a retrieval that is a list of
-Item, to everything else a line without its end: STORED, NOT_STORED, EXISTS, NOT_FOUND, DELETED, TOUCHED, or digits. A failure is a line
-that begins with SERVER_ERROR, to either.
+A dialect turns a request into a Wire: the bytes to send, and a function that reads the reply from the Client. For a retrieval the function
+returns a list of Item, for all other requests a line without its line end: STORED, NOT_STORED, EXISTS, NOT_FOUND, DELETED, TOUCHED, or digits.
+For a failure it returns a line that begins with SERVER_ERROR.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from support import packets
 
 from faults.client import Client, Item, OutOfStep
 
-#: How memcached's statuses in binary read in text, where a command has a word of its own for them.
+#: memcached's statuses of the binary protocol, by number.
 OK, NO_KEY, KEY_EXISTS, NOT_STORED = 0, 1, 2, 5
 
 
@@ -25,13 +25,13 @@ class Text:
     name = "text"
 
     def retrieve(self, keys: Sequence[bytes], cas: bool = False, life: int | None = None) -> Wire:
-        """get, or gets, gat, gats: with the cas number, with a new life in seconds."""
+        """get, gets, gat or gats: `cas` for the cas number, `life` for a new life in seconds."""
         verb = (b"get" if life is None else b"gat") + (b"s" if cas else b"")
         words = [verb] if life is None else [verb, b"%d" % life]
         return Wire(b" ".join([*words, *keys]) + b"\r\n", _read_items)
 
     def store(self, verb: bytes, key: bytes, data: bytes, cas: int | None = None) -> Wire:
-        """`verb` is set, add, replace, append, or cas, which takes the number `cas`."""
+        """`verb` is set, add, replace, append or cas; cas uses the number `cas`."""
         number = b"" if cas is None else b" %d" % cas
         return Wire(b"%b %b 0 0 %d%b\r\n%b\r\n" % (verb, key, len(data), number, data), Client.read_line)
 
@@ -47,7 +47,7 @@ class Text:
 
     @staticmethod
     def store_quietly(key: bytes, data: bytes) -> bytes:
-        """A set without an answer."""
+        """A set without a reply."""
         return b"set %b 0 0 %d noreply\r\n%b\r\n" % (key, len(data), data)
 
 
@@ -75,11 +75,11 @@ def _read_block(client, length, key):
 class Meta:
     name = "meta"
 
-    #: What a storage command has for a mode flag.
+    #: The mode flag of each storage command.
     MODES = {b"set": b"", b"add": b" ME", b"replace": b" MR", b"append": b" MA", b"cas": b""}
 
     def retrieve(self, keys: Sequence[bytes], cas: bool = False, life: int | None = None) -> Wire:
-        """A quiet mg for each key, and mn behind them."""
+        """A quiet mg for each key, then mn."""
         flags = b" k v q" + (b" c" if cas else b"") + (b"" if life is None else b" T%d" % life)
         return Wire(b"".join(b"mg %b%b\r\n" % (key, flags) for key in keys) + b"mn\r\n", _read_meta_items)
 
@@ -108,7 +108,7 @@ class Meta:
 
 
 def _status(words):
-    """Reads a line, with its status as the text protocol has it."""
+    """Returns a reader of one line, which translates its status to that of the text protocol."""
 
     def read(client):
         line = client.read_line()
@@ -132,15 +132,15 @@ def _read_meta_items(client):
 
 
 class Binary:
-    """Needs a connection of its own: a connection speaks binary, or text and meta."""
+    """The binary protocol. It needs a connection of its own: a connection uses either binary, or text and meta."""
 
     name = "binary"
 
     def __init__(self) -> None:
-        self._asked = 0  # requests so far: the opaque of each
+        self._asked = 0  # requests so far; each request has this number as its opaque
 
     def retrieve(self, keys: Sequence[bytes], cas: bool = False, life: int | None = None) -> Wire:
-        """A quiet get, or gat, for each key, and a noop behind them. The number always comes along."""
+        """A quiet get or gat for each key, then a noop. The reply always has the cas number."""
         asked = {self._opaque(): key for key in keys}
         last = self._opaque()
         if life is None:
@@ -206,13 +206,13 @@ def _packet_status(opaque, words):
 
 
 def _failure(answer):
-    """As a line: binary has the words alone in its body."""
+    """The error as a line of the text protocol: the body of a binary reply has the error text without SERVER_ERROR."""
     words = answer.value or b"status %d" % answer.status
     return words if words.startswith(b"SERVER_ERROR ") else b"SERVER_ERROR " + words
 
 
 def _read_packet(client, opaque=None):
-    """The next answer, which must be the one to the request with this opaque."""
+    """The next reply. With an `opaque`, it must belong to the request with this opaque."""
     header = client.read_exactly(packets.HEADER_SIZE)
     try:
         (answer,) = packets.taken_apart(header + client.read_exactly(int.from_bytes(header[8:12], "big")))

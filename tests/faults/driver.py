@@ -1,4 +1,4 @@
-"""Faults, and a seeded choice among them."""
+"""The faults, and a choice among them that a seed determines."""
 
 import random
 import time
@@ -8,26 +8,26 @@ from typing import NamedTuple
 from faults.damage import damages
 from faults.stage import TIMEOUT
 
-#: How long a fault lasts, and how long it is calm then, in timeouts of the proxy: some are over before anybody notices,
-#: most last until the server is left alone and for some probes more.
+#: How long a fault lasts, and the time without faults after it, in timeouts of the proxy. Some faults end before the proxy notices them,
+#: most last until the server is ejected and has failed some probes.
 SHORTEST, LONGEST = 0.5, 8
 CALM_SHORTEST, CALM_LONGEST = 0.5, 3
 
-#: How often a second server fails before the first has come back, if a scenario does not say.
+#: Default probability that a second server fails before the first has recovered.
 TWO_AT_ONCE = 0.3
 
-#: How often both begin to fail in the same moment: then requests that wait for both see one of them ejected before the other.
+#: Probability that both fail at the same time: then one of them is ejected before the other while requests wait for both.
 IN_THE_SAME_MOMENT = 0.5
 
-#: Bytes of its answers that a wire lets through before it is cut.
+#: At most this number of bytes of replies passes a relay before it cuts the connection.
 TRUNCATED_AFTER = 20_000
 
 
 class Fault(NamedTuple):
     """`begin(node, chance)` and `end(node)`; `chance` is a random.Random.
 
-    of_service   it happens to the proxy: in place of a node it gets the Service
-    lasts        seconds, at least and at most
+    of_service   a fault of the proxy: the functions get the Service instead of a node
+    lasts        minimum and maximum duration, seconds
     """
 
     name: str
@@ -38,7 +38,7 @@ class Fault(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A fault that was: time.monotonic() at both ends."""
+    """A fault that is over: time.monotonic() of its start and its end."""
 
     fault: str
     node: str
@@ -56,14 +56,14 @@ def _mend(node):
 
 STOPPED = Fault("stopped", lambda node, chance: node.server.pause(), lambda node: node.server.resume())
 
-#: What happens to a server.
+#: Faults of a server.
 SERVER_FAULTS = (
     Fault("killed", lambda node, chance: node.server.kill(), lambda node: node.server.restart()),
     STOPPED,
     Fault("restarted", lambda node, chance: node.server.restart(), _nothing),
 )
 
-#: What happens to the wire to a server, which itself goes on.
+#: Faults of the network to a server. The server itself keeps running.
 WIRE_FAULTS = (
     Fault("held", lambda node, chance: node.relay.hold(), _mend),
     Fault("dropped", lambda node, chance: node.relay.drop(), _mend),
@@ -75,21 +75,21 @@ WIRE_FAULTS = (
 )
 
 
-#: What happens to the proxy itself. While it is stopped nothing else happens, or nobody could tell what did.
+#: Faults of the proxy itself. No other fault happens at the same time: what a stopped proxy does cannot be attributed to another fault.
 SERVICE_FAULTS = (
     Fault("proxy stopped", lambda service, chance: service.stop(), lambda service: service.go_on(), of_service=True, lasts=(0.3, 2.0)),
     Fault("ejected", lambda service, chance: service.eject(chance), lambda service: service.restore(), of_service=True),
     Fault("reloaded", lambda service, chance: service.reload(chance), _nothing, of_service=True),
 )
 
-#: ... and to one with several workers.
+#: Faults of a proxy with several workers.
 WORKER_FAULTS = (Fault("worker killed", lambda service, chance: service.kill_a_worker(chance), _nothing, of_service=True),)
 
 
 class Driver:
-    """Lets `faults` happen to `nodes` and `service`, each kind once before one of them comes again. `events` has those that are over.
+    """Causes `faults` on `nodes` and `service`. Each kind happens once before any kind is repeated. `events` lists the faults that are over.
 
-    two_at_once   how often a second server fails before the first has come back
+    two_at_once   probability that a second server fails before the first has recovered
     """
 
     def __init__(self, nodes: list, faults: Sequence[Fault], seed: int | str, service=None, two_at_once: float = TWO_AT_ONCE) -> None:
@@ -102,7 +102,7 @@ class Driver:
         self._chance = random.Random(seed)
 
     def run(self, seconds: float) -> None:
-        """Go on for so many seconds, and at least until every kind was there once. At the end nothing fails any longer."""
+        """Cause faults for `seconds`, and at least until every kind has happened once. All faults are over when it returns."""
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(self.events) < len(self._faults):
             self._rest(CALM_SHORTEST * TIMEOUT, CALM_LONGEST * TIMEOUT)
@@ -110,7 +110,7 @@ class Driver:
             self._fail(self._chance.sample(self._nodes, count))
 
     def _fail(self, nodes):
-        """One after the other begins to fail; the last to do so is the first to recover."""
+        """The nodes fail one after the other, and recover in the reverse order."""
         if not nodes:
             return
         node, *others = nodes

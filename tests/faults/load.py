@@ -1,7 +1,7 @@
 """Clients that write and read until the end of the load, and judge every reply.
 
-Each has a thread and a connection. It alone writes its own keys (see model.py) and reads everybody's. Some speak binary, the others text and
-meta by turns.
+Each client has a thread and a connection. It writes its own keys, which no other client writes (see model.py), and reads the keys of all.
+Some clients use the binary protocol, the others alternate between text and meta.
 """
 
 import random
@@ -20,31 +20,31 @@ KEYS_EACH = 12
 LISTS_EACH = 3
 COUNTERS_EACH = 4
 
-#: Bytes of a value, as often as they stand here.
+#: Sizes of values in bytes. A size that is listed more than once is chosen more often.
 SIZES = (30, 30, 100, 100, 100, 1000, 1000, 10_000, 100_000)
 
-#: Keys of a retrieval, at most, as often as they stand here; and requests of a pipeline.
+#: Maximum numbers of keys of a retrieval, chosen like the sizes; and of reads in a pipeline.
 MANY = (2, 5, 10, 10, 40)
 PIPELINED = 10
 
-#: Seconds of rest after an operation, at most. The load is to be steady, not the highest there can be.
+#: Maximum pause after an operation, seconds. The load is meant to be steady, not the maximum.
 LONGEST_REST = 0.004
 
-#: Seconds that an item lives when it is touched: for longer than any test.
+#: Life of a touched item, seconds: longer than any test.
 LIFE = 3600
 
-#: How often a client of text uses meta instead; and which clients speak binary: every so many of them, the last first.
+#: The fraction of requests that a text client sends as meta commands; and one in how many clients uses binary, counted from the last one.
 META_PART = 0.3
 BINARY_EVERY = 3
 
-#: The answers that mean that nothing was stored.
+#: The replies that mean that nothing was stored.
 REFUSALS = {b"set": (), b"add": (b"NOT_STORED",), b"cas": (b"EXISTS", b"NOT_FOUND"), b"append": (b"NOT_STORED", b"NOT_FOUND")}
 
 
 class Load:
-    """`workers` clients of the proxy at `port`, from the `with` to its end. Then `tally` has what all of them counted.
+    """`workers` clients of the proxy at `port`, which run until the end of the `with` block. After it `tally` has the counts of all clients.
 
-    `name` is what all keys begin with: two loads on the same servers need two. `workers` has the LoadWorkers.
+    All keys begin with `name`: two loads on the same servers need different names. `workers` has the LoadWorkers.
     """
 
     def __init__(self, port: int, name: str = "load", workers: int = 6, seed: int | str = 1, rules: Rules | None = None) -> None:
@@ -91,14 +91,14 @@ class Load:
         for worker in self.workers:
             worker.read_all()
         for worker in self.workers:
-            worker.write_all()  # asks every server and every backup: all links are open again
+            worker.write_all()  # sends requests to every server and every backup, so that all connections are open again
             worker.client.close()
             worker.judge_times()
             self.tally.add(worker.tally)
 
 
 class LoadWorker(Worker):
-    """`keys`, `lists` and `counting` are its own; it speaks one of `dialects` at a time, mostly the first."""
+    """Only this client writes `keys`, `lists` and `counting`. Each request uses one of `dialects`, mostly the first."""
 
     def __init__(self, name, client, keys, lists, counting, ledgers, counters, rules, chance, dialects):
         super().__init__(name, client, keys + lists + counting, ledgers, counters, rules)
@@ -110,7 +110,7 @@ class LoadWorker(Worker):
         self._dialects = dialects
 
     def run(self, stop: threading.Event) -> None:
-        """One operation after the other until `stop` is set."""
+        """Execute one operation after the other until `stop` is set."""
         operations, weights = zip(
             (self._get_one, 28),
             (self._get_many, 20),
@@ -132,7 +132,7 @@ class LoadWorker(Worker):
             time.sleep(self._chance.random() * LONGEST_REST)
 
     def write_all(self) -> None:
-        """Every key of ours has a value."""
+        """Store a value under each of this client's keys."""
         for key in self._keys:
             self.ask(self._storage(b"set", key))
         for key in self._lists:
@@ -141,7 +141,7 @@ class LoadWorker(Worker):
             self.ask(self._counter_storage(key))
 
     def read_all(self) -> None:
-        """Every key of everybody once more."""
+        """Read the keys of all clients."""
         for key in self._everything:
             self.ask(self._retrieval([key]))
 
@@ -161,7 +161,7 @@ class LoadWorker(Worker):
         return self._retrieval(keys, cas=self._chance.random() < 0.3, life=LIFE if self._chance.random() < 0.3 else None)
 
     def _pipeline(self):
-        """A write, a read of what was written, and other reads, all in one packet."""
+        """A write, a read of the written key, and other reads, sent at once."""
         key = self._own_key()
         others = [self._any_retrieval([other]) for other in self._some_keys(PIPELINED)]
         self.ask(self._storage(b"set", key), self._retrieval([key]), *others, turns=2)
@@ -170,9 +170,9 @@ class LoadWorker(Worker):
         self.ask(self._storage(b"set", self._own_key()))
 
     def _set_quietly(self):
-        """With noreply: nobody ever knows whether it was stored."""
+        """A set with noreply: the client never knows whether the value was stored."""
         if not isinstance(self._dialects[0], Text):
-            return  # a quiet set of binary has an answer if it fails
+            return  # a quiet set in binary has a reply if it fails
         ledger = self._ledgers[self._own_key()]
         number = ledger.next_number()
         data = values.compose(ledger.key, number, self._chance.choice(SIZES))
@@ -183,7 +183,7 @@ class LoadWorker(Worker):
         self.ask(self._storage(b"add", self._own_key()))
 
     def _read_and_change(self):
-        """gets, and cas with the number it gave."""
+        """gets, then cas with the number of the reply."""
         key = self._own_key()
         (answer,) = self.ask(self._retrieval([key], cas=True))
         for item in answer or []:
@@ -211,7 +211,7 @@ class LoadWorker(Worker):
         self.ask(Question(self._dialect().touch(ledger.key, LIFE), "touch", take, [ledger.key]))
 
     def _count(self):
-        """incr or decr, whichever the counter is for."""
+        """incr or decr: each counter is only counted up, or only counted down."""
         ledger = self._ledgers[self._chance.choice(self._counting)]
         number = ledger.next_number()
         verb = b"incr" if self._counters[ledger.key].step > 0 else b"decr"
@@ -235,7 +235,7 @@ class LoadWorker(Worker):
     def _set_list(self):
         self.ask(self._list_storage(self._chance.choice(self._lists)))
 
-    # -- questions
+    # -- requests
 
     def _own_key(self):
         return self._chance.choice(self._keys)
@@ -259,7 +259,7 @@ class LoadWorker(Worker):
         return self._storing(b"set", ledger, number, b"%d" % self._counters[key].value_of(number))
 
     def _storing(self, verb, ledger, number, data, cas=None, made=None):
-        """`made` is told the number if it was stored."""
+        """`made(number)` is called if the value was stored."""
 
         def take(answer):
             if answer == b"STORED":

@@ -1,38 +1,39 @@
-"""What a read may return. Pure: it is given the requests and the replies, and judges.
+"""What a read may return. This module only judges: it is given the requests and the replies, and sends nothing.
 
-Every key has one writer, which numbers its changes 1, 2, 3, ... and asks for one at a time. A value carries the number of the
-write that stored it; that of a counter is its number. So what is known about a key is two numbers:
+Every key has one writer, which numbers its writes 1, 2, 3, ... and sends one at a time. A value contains the number of the
+write that stored it; the value of a counter gives its number (values.Counter). Two numbers describe a key:
 
-    floor     the last change that was acknowledged. What is older is gone for good, whatever happens to the servers
-    ceiling   the last change that was asked for. What is newer does not exist
+    floor     the last write that was acknowledged. Older values must never be read again, even if servers fail
+    ceiling   the last write that was sent. Newer values do not exist
 
-A read that was sent when the floor stood at f may find
+A read that was sent while the floor was f may return
 
-    nothing                     a cache may always forget
-    a number from f on          f itself; or a later one, whose answer was an error, or had not come yet: it may have happened
+    nothing                     a cache may always lose an item
+    a number from f on          f itself; or a later one, whose reply was an error, or had not arrived yet: it may have been executed
 
-and nothing else. Of two changes that were answered with errors either may be seen, the other one later, too: nobody promised
-anything. Once a newer change is acknowledged, neither may come back, though it may still lie in the buffers of a server that hangs.
+and nothing else. After two writes whose replies were errors, reads may return either value, also first one and later the other:
+an error guarantees nothing. Once a newer write is acknowledged, neither value may be returned, although the request for it may still be in
+the buffers of a server that hangs.
 
-A change that was answered with a no (NOT_STORED, EXISTS, NOT_FOUND) leaves the floor where it was, and its value must never be
-seen. Neither must a number that a delete has used.
+A refused write (NOT_STORED, EXISTS, NOT_FOUND) does not change the floor, and its value must never be read. Nor may the number of a
+delete.
 
-A list has the numbers of all its writes since the set that began it. It is what its last number is; and every acknowledged change between
-its first and its last number must be in it, or it was appended to an old value.
+A list contains the numbers of all its writes since the set that began it. It is judged by its last number; and every acknowledged write
+between its first and its last number must be in it, otherwise a server appended to a stale value.
 """
 
 import time
 from collections import deque
 from typing import NamedTuple
 
-#: So many of the last operations on a key are kept, to be shown when one goes wrong.
+#: The number of operations that are kept for each key, for the report of a violation.
 REMEMBERED = 60
 
 FINE = "fine"
-STALE = "stale"  # older than an acknowledged change
-LOST = "lost"  # of a list: an acknowledged change before its last one is not in it
-REFUSED = "refused"  # of a write that was answered with a no
-IMPOSSIBLE = "impossible"  # nobody ever wrote that
+STALE = "stale"  # older than an acknowledged write
+LOST = "lost"  # of a list: an acknowledged write before its last one is not in it
+REFUSED = "refused"  # of a write that was refused
+IMPOSSIBLE = "impossible"  # was never written
 
 
 class Operation(NamedTuple):
@@ -52,12 +53,12 @@ class Ledger:
         self.ceiling = 0
         self.operations = deque(maxlen=REMEMBERED)
         self._void = set()  # numbers under which no value was stored, or none that may be seen
-        self._made = set()  # of a list: the numbers of acknowledged changes since the last acknowledged set or delete
+        self._made = set()  # of a list: the numbers of acknowledged writes since the last acknowledged set or delete
 
     # -- the writer's side
 
     def next_number(self):
-        """The number of a change that is about to be asked for."""
+        """The number of a write that is sent next."""
         self.ceiling += 1
         return self.ceiling
 
@@ -70,7 +71,7 @@ class Ledger:
         self.floor = number
 
     def began(self, number):
-        """A set or a delete of a list was acknowledged: what was there before is gone."""
+        """A set or a delete of a list was acknowledged: earlier elements are gone."""
         self.acknowledged(number)
         self._made = {number}
 
@@ -83,8 +84,8 @@ class Ledger:
         self._void.add(number)
 
     def counted(self, number):
-        """A counter was acknowledged to stand at `number`, the answer to an incr by one. Returns what that is: FINE, or STALE if
-        it had counted from an old value, or IMPOSSIBLE if it has counted more often than it was asked to."""
+        """The reply to an incr or decr by one was that of write `number`. Returns the verdict: FINE; STALE if a stale value was counted;
+        IMPOSSIBLE if the counter was counted more often than requests were sent."""
         if number > self.ceiling:
             return IMPOSSIBLE
         if number <= self.floor:
@@ -95,7 +96,7 @@ class Ledger:
     # -- the reader's side
 
     def judge(self, number, floor):
-        """What it is to find `number` by a read that was sent when the floor stood at `floor`."""
+        """The verdict on a read that was sent while the floor was `floor`, and returned `number`."""
         if number > self.ceiling or number < 1:
             return IMPOSSIBLE
         if number < floor:
@@ -105,7 +106,7 @@ class Ledger:
         return FINE
 
     def judge_list(self, numbers, floor):
-        """The same for a list of `numbers`."""
+        """The verdict on a read that returned a list of `numbers`."""
         verdict = self.judge(numbers[-1], floor)
         if verdict != FINE:
             return verdict

@@ -1,6 +1,6 @@
-"""Times in which no request could be answered, for no fault of gmproxy: it was stopped, or a process got no processor.
+"""Times in which gmproxy could not reply, although it was not at fault: it was stopped, or a process got no processor.
 
-What a request waited in such a time does not count when it is judged whether it hung.
+These times are subtracted from the duration of a request before the test judges whether it hung.
 """
 
 import threading
@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from support.timing import join
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 INTERVAL = 0.05
 
-#: Seconds without a processor, of those between two looks, that are noted. Less is what any process waits among others.
+#: Seconds without a processor, between two checks, from which on a pause is recorded. Every process waits less than this now and then.
 LEAST = 0.02
 
 
@@ -29,7 +29,7 @@ class Pauses:
             insort(self._intervals, (begun, ended))
 
     def within(self, begun: float, ended: float) -> float:
-        """Seconds between these moments in which there was a pause, or several at once."""
+        """Seconds of pauses between these times. Pauses that overlap count once."""
         with self._lock:
             intervals = list(self._intervals)
         total, reached = 0.0, begun
@@ -42,9 +42,9 @@ class Pauses:
 
 
 class Watch:
-    """In the `with` it notes in `pauses` when this process did not run, and when those of the proxy waited for a processor.
+    """During the `with` block it records in `pauses` when this process did not run, and when the proxy's processes waited for a processor.
 
-    `pids()` is asked again and again, for a worker may be replaced.
+    It calls `pids()` at each check, because a worker may be replaced.
     """
 
     def __init__(self, pauses: Pauses, pids) -> None:
@@ -77,7 +77,7 @@ class Watch:
 
 
 def waits_for_processor(pids: Iterable[int]) -> dict[int, float]:
-    """{pid: seconds that its main thread has been ready to run and did not}: Linux counts them. Processes that are gone are not in it."""
+    """{pid: seconds that its main thread was ready to run but did not}, from Linux. Processes that have ended are not in it."""
     waits = {}
     for pid in pids:
         try:

@@ -1,13 +1,14 @@
-"""What the load may expect of a service, and what it may not yet: the same as docs/failures.md and docs/high-availability.md.
+"""What a service guarantees to the load, and what it does not guarantee yet: the same as docs/failures.md and docs/high-availability.md.
 
-With one worker nothing is excused. With several, each worker has a journal and an opinion about the servers of its own, so until they are shared
+With one worker nothing is excused. With several workers, each has its own pending invalidations and its own state of the servers. Until they
+are shared,
 
-  * a change that depends on the old value, and gat, may be made to a value that another worker has still to delete;
-  * a server that one worker has restored, or of which it has not noticed that it was away, may be read while another one has changed its
-    keys elsewhere: on the backup, or on another server of the ring;
-  * the journal of a worker that is killed is lost.
+  * a write that depends on the previous value, and gat, may be executed on a value that another worker has still to delete;
+  * a worker may read from a server that it has restored, or whose failure it has not noticed, while another worker has written keys of this
+    server elsewhere: on the backup, or on a stand-in server of the ring;
+  * the pending invalidations of a worker that is killed are lost.
 
-Wrong values, answers to another request, refused changes that happened, requests that hang, and connections that end are never excused.
+Never excused: wrong values, replies to another request, refused writes that were executed, requests that hang, and connections that end.
 """
 
 from faults import tally
@@ -16,10 +17,10 @@ NOTHING = frozenset()
 
 
 def excused(workers: int, elsewhere: bool, workers_die: bool, damages: bool) -> frozenset[str]:
-    """The kinds of violation that do not fail a run of a service with so many `workers`.
+    """The kinds of violation that do not fail a run of a service with this number of `workers`.
 
-    `elsewhere`: changes are made elsewhere while a server is away, on a backup or in the ring; `workers_die`: workers are killed;
-    `damages`: a wire changes bytes of values, which only the checksum of a value shows, to whoever reads it.
+    `elsewhere`: writes go elsewhere while a server is ejected, to a backup or to a stand-in server; `workers_die`: workers are killed;
+    `damages`: the network changes bytes of values, which only the checksum of a value shows.
     """
     kinds = {tally.DAMAGED} if damages else set()
     if workers > 1:

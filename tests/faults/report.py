@@ -4,20 +4,20 @@ from bisect import bisect_left
 
 from faults.tally import VIOLATIONS
 
-#: Seconds before and after a fault that are looked at for the times of answers.
+#: The latency before and after a fault is measured over this time, seconds.
 AROUND = 1.0
 
 MIB = 1024 * 1024
 
 
 def p99(waits):
-    """Seconds within which 99 of 100 answers came; None of no answers."""
+    """The 99th percentile of `waits`, seconds; None if there are none."""
     return sorted(waits)[int(len(waits) * 0.99)] if waits else None
 
 
 class Latency:
-    """How long answers took before, during and after each kind of fault. A request belongs to a fault if it was on its way in
-    any moment of it."""
+    """The latency before, during and after each kind of fault. A request counts as during a fault if it waited for its reply at any time
+    of the fault."""
 
     def __init__(self, tally, events):
         self._requests = sorted(zip(tally.ends, tally.waits))
@@ -49,8 +49,8 @@ class Latency:
 
 
 def table(title, seconds, tally, events, before, after, paused=0.0, excused=frozenset()):
-    """All of it. `before` and `after` are the proxy's Footprint at the start and at the end; `paused`: seconds in which nobody could be
-    answered; `excused` as of `complaint`."""
+    """The whole table, as text. `before` and `after` are the proxy's Footprint at the start and at the end; `paused`: seconds of pauses (pauses.py);
+    `excused` as of `complaint`."""
     errors = ", ".join(f"{reason} {count}" for reason, count in tally.errors.most_common()) or "none"
     lines = [
         "",
@@ -81,7 +81,7 @@ def _ms(seconds):
 
 
 def complaint(tally, events, excused=frozenset()):
-    """What must not have happened and did, with the history of the keys concerned; "" if nothing. `excused`: kinds that may (promises.py)."""
+    """The violations as text, with the history of their keys; "" if there are none. `excused`: kinds that are allowed (promises.py)."""
     kinds = [kind for kind in VIOLATIONS if tally.violations[kind] and kind not in excused]
     if not kinds:
         return ""
@@ -91,7 +91,7 @@ def complaint(tally, events, excused=frozenset()):
 
 
 def history(violation, events):
-    """The operations on the key and the faults of that time, in the order they began."""
+    """The operations on the key of `violation` and the faults of that time, in the order they began."""
     start = violation.operations[0].sent if violation.operations else violation.at - AROUND
     moments = [
         (operation.sent, f"{operation.who}: {operation.what} -> {operation.answer} ({_ms(operation.answered - operation.sent)})")

@@ -1,4 +1,4 @@
-"""The proxy under faults of its own: it is stopped, its operator ejects servers and reloads, one of its workers is killed."""
+"""Faults of the proxy itself: it is stopped, an operator ejects a server or reloads, one of its workers is killed."""
 
 import os
 import random
@@ -13,15 +13,15 @@ from support.timing import eventually
 from faults.pauses import Pauses
 from gmproxy.system import control_socket
 
-#: What a reload changes, by turns; none of it may be seen by a client.
+#: A reload changes one of these settings. None of them has an effect that a client can see.
 SETTINGS = ("slow-threshold = 100\n", "slow-threshold = 200\n", "server-idle-timeout = 50\n")
 
 
 class Service:
     """`proxy` has its control socket at `path` and reads the configuration `file`. `labels` are its servers.
 
-    name      in tables, as of a Node
-    pauses    times in which it was stopped
+    name      its name in tables, as of a Node
+    pauses    times in which it was stopped, or a worker was replaced
     """
 
     name = "the proxy"
@@ -41,20 +41,20 @@ class Service:
     # -- its processes
 
     def order(self, *words: str) -> dict:
-        """A command at the control socket, and its answer. Raises OSError or gmproxy.errors.GmproxyError if there is none."""
+        """Send a control command, and return its reply. Raises OSError or gmproxy.errors.GmproxyError if there is none."""
         return control_socket.send_command(self._path, *words)
 
     def refresh_pids(self) -> None:
-        """A worker may have been replaced."""
-        with suppress(Exception):  # one that was just killed does not answer
+        """Read the process IDs again: a worker may have been replaced."""
+        with suppress(Exception):  # a worker that was just killed does not reply
             self._pids = sorted({self.proxy.pid, *self.order("pids")["workers"]})
 
     def pids(self) -> list[int]:
-        """All its processes, as last known. From any thread."""
+        """The process IDs that were read last. May be called from any thread."""
         return self._pids
 
     def descriptors(self) -> int:
-        """Open files of all of them."""
+        """The number of open file descriptors of all its processes."""
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self._pids)
 
     # -- stops
@@ -67,7 +67,7 @@ class Service:
         os.killpg(self.proxy.pid, signal.SIGCONT)
         self.pauses.add(self._stopped_at, time.monotonic())
 
-    # -- orders
+    # -- control commands
 
     def eject(self, chance: random.Random) -> None:
         self._ejected = chance.choice(self._labels)
@@ -83,7 +83,7 @@ class Service:
     # -- a worker that is killed
 
     def kill_a_worker(self, chance: random.Random) -> None:
-        """Its clients are cut off: they are known before, so that nobody else is excused."""
+        """Kill a worker. Its clients are recorded before, so that no lost connection of another worker is excused."""
         self.refresh_pids()
         workers = [pid for pid in self._pids if pid != self.proxy.pid]
         victim = chance.choice(workers)
@@ -92,10 +92,10 @@ class Service:
         killed_at = time.monotonic()
         os.kill(victim, signal.SIGKILL)
         eventually(lambda: self.proxy.stats()["threads"] == len(workers), what="another worker serves")
-        self.pauses.add(killed_at, time.monotonic())  # who connects again meanwhile may have to wait for it
+        self.pauses.add(killed_at, time.monotonic())  # a client that connects meanwhile may have to wait for the new worker
 
     def cuts_off(self, port: int) -> bool:
-        """Whether the client with this port was cut off with its worker; it is asked once for each."""
+        """True if the worker of the client with this port was killed. Forgets the port: call it once for each lost connection."""
         if port in self._cut_off:
             self._cut_off.discard(port)
             return True
@@ -103,7 +103,7 @@ class Service:
 
 
 def clients_of(pid: int, port: int) -> set[int]:
-    """The ports of the clients that process `pid` serves on `port`."""
+    """The ports of the clients that the process `pid` serves on `port`."""
     sockets = set()
     for number in os.listdir(f"/proc/{pid}/fd"):
         with suppress(FileNotFoundError):

@@ -14,7 +14,7 @@ from support.timing import PATIENCE, TICK, eventually, milliseconds
 from faults.pauses import Pauses
 from faults.service import Service
 
-#: How the proxy is started, beside its servers: a server that fails is noticed soon, and often asked how it is.
+#: Options of the proxy, besides its servers: it notices soon that a server fails, and probes it often.
 TIMEOUT = 2 * TICK
 OPTIONS = (
     "--timeout",
@@ -29,7 +29,7 @@ OPTIONS = (
 
 
 class Node:
-    """A memcached server, and the wire to it if there is one."""
+    """A memcached server, and the relay in front of it if there is one."""
 
     def __init__(self, name, server, relay):
         self.name = name
@@ -39,12 +39,12 @@ class Node:
 
 
 class Footprint(NamedTuple):
-    """What the proxy holds when it has no client but one, who asks."""
+    """What the proxy holds while the only client is the test that reads `stats`."""
 
     links: int  # to servers
-    unfinished: int  # changes, refills and given-up connections that somebody still waits for, and keys to be deleted
-    descriptors: int  # open files, of all its processes
-    memory: int  # bytes, of all its processes
+    unfinished: int  # writes, fills and given-up connections that are not over, pending invalidations, and servers that have some
+    descriptors: int  # open file descriptors of all its processes
+    memory: int  # resident bytes of all its processes
     internal_errors: int
 
     @classmethod
@@ -59,9 +59,9 @@ class Footprint(NamedTuple):
 
 
 class Stage:
-    """`primaries` and `backups` are lists of Node, `service` is the proxy as one to whom things happen. Use it in a `with`.
+    """Servers and a proxy. `primaries` and `backups` are lists of Node; `service` is the Service that causes faults of the proxy. Use it in a `with`.
 
-    Where GMPROXY_TEST_MEMCACHED names a memcached, every second server is one of these.
+    If GMPROXY_TEST_MEMCACHED names a memcached, every second server runs that program.
     """
 
     def __init__(self, primaries=2, backups=0, wires=False, options=(), workers=1):
@@ -98,17 +98,17 @@ class Stage:
         self._stack.close()
 
     def wait_until_whole(self):
-        """Every server is trusted again."""
+        """Wait until no server is ejected."""
         eventually(lambda: self.proxy.stats()["backends_ejected"] == 0, within=PATIENCE, what="every server is trusted again")
 
 
 def resident(pid):
-    """Bytes of memory that a process has now."""
+    """Bytes of resident memory of a process."""
     return _memory(pid, "VmRSS")
 
 
 def most_resident(pid):
-    """The most that it ever had."""
+    """The maximum of its resident memory so far, bytes."""
     return _memory(pid, "VmHWM")
 
 

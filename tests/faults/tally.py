@@ -1,4 +1,4 @@
-"""What a load counted, and which replies it must never receive."""
+"""What a load counted, and the replies that it must never receive."""
 
 from array import array
 from collections import Counter, defaultdict
@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 from faults.model import Ledger
 
-# Kinds of violation. Damage is one only where no wire damages data.
+# Kinds of violation. Damage is excused where a relay damages data.
 WRONG_VALUE = "wrong values"
 WRONG_REPLY = "replies to the wrong request"
 STALE = "stale reads"
-STALE_CHANGE = "changes made to a stale value"  # incr, decr, append; and gat, which the proxy takes for one
+STALE_CHANGE = "changes made to a stale value"  # incr, decr, append; and gat, which the proxy treats like a write
 REFUSED = "refused writes that happened"
 HUNG = "requests that hung"
 CONNECTION_LOST = "client connections lost"
 DAMAGED = "values damaged in transit"
 VIOLATIONS = (WRONG_VALUE, WRONG_REPLY, STALE, STALE_CHANGE, REFUSED, HUNG, CONNECTION_LOST, DAMAGED)
 
-#: Violations of each kind that are kept with the history of their key.
+#: The number of violations of each kind that are kept with the history of their key.
 KEPT = 3
 
 
@@ -26,18 +26,18 @@ class Violation(NamedTuple):
     at: float  # time.monotonic()
     what: str
     ledger: Ledger  # or None
-    operations: list  # of its ledger, until then
+    operations: list  # the last operations of its ledger, at that time
 
 
 class Tally:
     """
-    requests, hits, misses   how many; a retrieval of several keys is one request
-    cut_off      connections that ended with the worker that served them
-    errors       reason -> SERVER_ERRORs
-    longest      seconds that the slowest request took, without the pauses
-    violations   kind -> times
-    examples     kind -> the first Violations of it
-    ends, waits  when each request was answered (time.monotonic()), and the seconds it took
+    requests, hits, misses   counts; a retrieval of several keys is one request
+    cut_off      connections that ended because their worker was killed
+    errors       {reason: number of SERVER_ERROR replies}
+    longest      longest duration of a late request without the pauses, seconds
+    violations   {kind: number}
+    examples     {kind: its first Violations}
+    ends, waits  time of each reply (time.monotonic()), and the duration of its request, seconds
     """
 
     def __init__(self):

@@ -1,6 +1,7 @@
-"""Whatever others do to it, the memory of the proxy stays below a bound that its documented limits give, and everybody else is served.
+"""The memory of the proxy stays below a bound that follows from its documented limits, whatever servers and clients do, and it serves all other
+clients meanwhile.
 
-How long the others wait is shown (`make test-faults`), never judged. With a million keys that a server missed, by itself:
+The latency of the other clients is printed (`make test-faults`), but not judged. To run the test with a million missed keys alone:
 `FAULT_KEYS=1000000 python -m pytest -s tests/faults/test_bounds.py -k missed`
 """
 
@@ -21,27 +22,27 @@ from faults.stage import Stage, most_resident
 
 KIB, MIB = 1024, 1024 * 1024
 
-# Limits of the proxy (docs/protocol.md), which say what it may hold.
+# Limits of the proxy (docs/protocol.md), which bound what it holds.
 MAX_ITEM = 1 * MIB  # --max-item-size
 MAX_BATCH = 64  # requests of one client in flight
-MAX_BACKLOG = 64 * MIB  # bytes that wait to be sent on one connection to a server
+MAX_BACKLOG = 64 * MIB  # bytes that are queued for one connection to a server
 
-#: A request, or an answer, may be there twice for a moment: as it arrived, and as it is sent on.
+#: A request or a reply may be in memory twice for a moment: as received, and as forwarded.
 COPIES = 2
 
-#: What a journal holds for a key of up to 16 bytes: the key as an object, its place in a set, and the set's room to grow.
+#: Bytes of a pending invalidation with a key of up to 16 bytes: the key object, its entry in a set, and the set's free space.
 JOURNAL_KEY = 120 + 16
 
-#: Buffers, and what the allocator keeps.
+#: Bytes for buffers, and for memory that the allocator keeps.
 SLACK = 32 * MIB
 
-#: One key of the first and one of the second of two servers.
+#: Two servers: a key of the first one, and a key of the second one.
 (MINE,), (THEIRS,) = keys_by_server(2, 1)
 
-#: Keys that a server misses. Only the long form has the time for a million.
+#: The number of keys whose writes a server misses. A million takes too long for the short form.
 JOURNAL_KEYS = int(os.environ.get("FAULT_KEYS", 1_000_000 if "FAULT_SECONDS" in os.environ else 50_000))
 
-#: What else gets into a journal, and how long it may take to delete a key.
+#: Room for other pending invalidations; and the maximum time to delete one key, seconds.
 OTHER_KEYS = 100
 TIME_FOR_A_KEY = 0.0005
 
@@ -53,7 +54,7 @@ def with_stack():
 
 
 class Deaf:
-    """A server whose kernel accepts connections, and a little of what is sent; the process itself never does anything."""
+    """A server that never reads: the kernel accepts connections and the first bytes of the requests, the process does nothing."""
 
     def __init__(self):
         self._listener = socket.socket()
@@ -71,7 +72,7 @@ class Deaf:
 
 
 class Growth:
-    """In the `with` the memory of the proxy may at no moment be more than `bound` bytes above what it had."""
+    """Asserts that during the `with` block the memory of the proxy never grows by more than `bound` bytes."""
 
     def __init__(self, proxy, bound):
         self._pid = proxy.pid
@@ -92,7 +93,7 @@ class Growth:
 
 
 def test_primary_that_never_reads(memcached, proxy, with_stack):
-    """Its clients wait, and hold no more than one value each."""
+    """Its clients wait for replies, and each holds at most one value in the proxy."""
     clients, rounds = 20, 8
     well, deaf = memcached(), with_stack(Deaf())
     front = proxy("-s", well.address, "-s", deaf.address, "--timeout", milliseconds(4), "--server-failure-limit", 1_000_000)
@@ -111,7 +112,7 @@ def test_primary_that_never_reads(memcached, proxy, with_stack):
 
 
 def test_backup_that_never_reads(memcached, proxy, with_stack):
-    """Nobody waits for the copies that it gets, so only the bound of the connection stops them from piling up."""
+    """No client waits for the copies that are sent to it, so only the limit of the connection bounds their number."""
     clients, each = 4, 100
     primary, deaf = memcached("-m", "256"), with_stack(Deaf())
     front = proxy("-s", primary.address, "-b", deaf.address, "--timeout", milliseconds(100), "--on-miss", "never")
@@ -131,7 +132,7 @@ def test_backup_that_never_reads(memcached, proxy, with_stack):
 
 
 def test_server_that_announces_100_megabytes(memcached, with_stack, proxy):
-    """Memory is taken for what has come, not for what was announced."""
+    """The proxy allocates memory for the bytes that have arrived, not for the announced length."""
     clients, size = 20, 100 * MIB
     well = memcached()
     liar = with_stack(ScriptedBackend([expect(b"get %b\r\n" % THEIRS), say(b"VALUE %b 0 %d\r\nsome" % (THEIRS, size)), hang()]))
@@ -145,7 +146,7 @@ def test_server_that_announces_100_megabytes(memcached, with_stack, proxy):
 
 
 def test_client_that_never_reads(memcached, proxy):
-    """The proxy holds the answers to the requests it had taken up, and takes up no more."""
+    """The proxy holds the replies to the requests that it has read, and reads no more requests."""
     clients, asked, size = 8, 5000, 250 * KIB
     front = proxy("-s", memcached().address, "--timeout", milliseconds(200))
     with front.talk() as talk:
@@ -161,7 +162,7 @@ def test_client_that_never_reads(memcached, proxy):
 
 
 def test_clients_that_announce_100_megabytes(memcached, proxy):
-    """Where such a value is allowed, memory is taken for what has come. Where it is not, it is read and forgotten."""
+    """The values are allowed. The proxy allocates memory for the bytes that have arrived, not for the announced length."""
     clients, size = 50, 100 * MIB
     front = proxy("-s", memcached().address, "-I", "128m")
     with Growth(front, SLACK), Bystander(front, b"mine") as bystander, ExitStack() as stack:
@@ -190,11 +191,11 @@ def test_100_megabytes_that_are_stored(memcached, proxy):
         talk.in_step()
 
 
-# -- the journal
+# -- pending invalidations
 
 
 def write(talk, keys, data):
-    """As one who writes much in little time."""
+    """Write all `keys` as fast as the proxy reads them, with noreply."""
     for start in range(0, len(keys), 1000):
         talk.send(b"".join(storage(b"set", key, data, more=b" noreply") for key in keys[start : start + 1000]))
         talk.in_step()
@@ -211,7 +212,7 @@ def write(talk, keys, data):
     ids=["it_forgets_each", "the_backup_has_them", "the_backup_forgets_them_too", "it_forgets_everything"],
 )
 def test_many_keys_that_a_server_missed(kept, backups, options, forgets):
-    """It forgets each of them or, where they are more than are remembered, everything. The others are on another server."""
+    """The proxy deletes each of them on the server or, if they are more than --journal-size, flushes it. The bystander uses the other server."""
     keys = [b"{%b}%d" % (THEIRS, number) for number in range(JOURNAL_KEYS)]
     sample = keys[:: JOURNAL_KEYS // 100]
     journals = 2 if "off" in options else 1

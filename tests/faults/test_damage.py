@@ -1,4 +1,4 @@
-"""The relay damages what it is meant to, and nothing else: otherwise the suite would prove nothing."""
+"""The relay damages what it should damage, and nothing else: otherwise the suite proves nothing."""
 
 import random
 

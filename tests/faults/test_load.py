@@ -1,4 +1,4 @@
-"""The load reports what is wrong, and only that. Here its server is a memcached, which is right, and one whose items the test changes."""
+"""The load reports what is wrong, and only that. Its server is a memcached: unchanged, with items that the test changes, or behind a relay."""
 
 import random
 import time
@@ -16,7 +16,7 @@ from faults.pauses import Pauses
 from faults.report import complaint, history
 from faults.worker import Rules
 
-#: A key of the first worker.
+#: Keys of the first worker; OTHER is one of the second.
 KEY = b"load-0-key-0"
 OTHER = b"load-1-key-0"
 COUNTER = b"load-0-counter-0"
@@ -29,7 +29,7 @@ def server(memcached):
 
 
 def held(server, key):
-    """What the server has under `key` at a moment when it has something."""
+    """The value that the server has for `key`. Waits until it has one."""
     client = Client(server.port)
     wire = Text().retrieve([key])
     items = eventually(lambda: client.ask_all(wire.data, [wire.read])[0], what=f"{key} is there")
@@ -43,7 +43,7 @@ def put(server, key, data):
 
 
 def seen(load, kind):
-    """Some worker has met it."""
+    """True if a worker has counted a violation of this kind."""
     return any(worker.tally.violations[kind] for worker in load.workers)
 
 
@@ -122,17 +122,17 @@ def test_a_value_that_nobody_wrote_is_wrong(server):
     ],
 )
 def test_damage_is_seen(server, kind, seen_as):
-    """What the proxy must not let through, for here is none."""
+    """Damage that gmproxy must not forward to a client. In this test there is no gmproxy."""
     chance = random.Random(1)
     with Relay(server) as relay, Load(relay.port) as load:
         relay.corrupt(lambda chunk: kind(chunk, chance))
         eventually(lambda: seen(load, seen_as), what="a worker sees it")
         relay.pass_on()
-        relay.cut()  # or whoever waits for a line end that was damaged would do so for long
+        relay.cut()  # otherwise a worker waits until its timeout for the line end that was damaged
 
 
 def test_answers_in_another_order_are_seen(server):
-    """As if one got the answer of another."""
+    """Each reply arrives one reply late, as if a client received the reply to another request."""
     with Relay(server) as relay, Load(relay.port) as load:
         kept = [b""]
 
@@ -143,7 +143,7 @@ def test_answers_in_another_order_are_seen(server):
         relay.corrupt(one_late)
         eventually(lambda: seen(load, tally.WRONG_REPLY), what="a worker sees it")
         relay.pass_on()
-        relay.cut()  # or whoever waits for the answer that was kept would do so for long
+        relay.cut()  # otherwise a worker waits until its timeout for the reply that the relay kept
 
 
 def test_a_connection_that_ends_is_seen(server):
@@ -153,7 +153,7 @@ def test_a_connection_that_ends_is_seen(server):
 
 
 class TestHangs:
-    """A request without an answer for longer than it may be."""
+    """A request that waits for its reply for longer than allowed."""
 
     def test_is_seen(self, server):
         with Relay(server) as relay, Load(relay.port, rules=Rules(hung_after=4 * TICK)) as load:

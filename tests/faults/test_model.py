@@ -1,4 +1,4 @@
-"""The judge of the fault suite: which answers it accepts, and which it reports as stale, lost or impossible."""
+"""The verdicts of the fault suite: which replies it accepts, and which it reports as stale, lost, refused or impossible."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def found(ledger, number):
 
 
 def acknowledge(ledger):
-    """One more acknowledged write: its number."""
+    """Acknowledge one more write, and return its number."""
     number = ledger.next_number()
     ledger.acknowledged(number)
     return number
@@ -60,7 +60,7 @@ def test_a_failed_write_never_comes_back_after_a_newer_one_was_acknowledged(ledg
 def test_nothing_older_than_an_acknowledged_delete_is_seen_again(ledger):
     written = acknowledge(ledger)
     deleted = ledger.next_delete()
-    assert found(ledger, written) == FINE  # a delete that was not acknowledged may not have happened
+    assert found(ledger, written) == FINE  # a delete that was not acknowledged may not have been executed
     ledger.acknowledged(deleted)
     assert found(ledger, written) == STALE
     assert found(ledger, acknowledge(ledger)) == FINE
@@ -84,11 +84,11 @@ def test_a_read_is_judged_by_what_was_acknowledged_when_it_was_sent(ledger):
     new = acknowledge(ledger)
     assert ledger.judge(old, floor) == FINE
     assert ledger.judge(new, floor) == FINE
-    assert ledger.judge(old, ledger.floor) == STALE  # one that is sent later
+    assert ledger.judge(old, ledger.floor) == STALE  # a read that is sent later
 
 
 class TestCounters:
-    """The number of a counter's last write is what it stands at."""
+    """The value of a counter is the number of its last write."""
 
     def test_counts(self, ledger):
         acknowledge(ledger)
@@ -99,11 +99,11 @@ class TestCounters:
 
     def test_an_incr_that_failed_may_count_or_not(self, ledger):
         acknowledge(ledger)
-        ledger.next_number()  # the answer was an error
+        ledger.next_number()  # its reply was an error
         ledger.next_number()
-        assert ledger.counted(2) == FINE  # the first did not happen
+        assert ledger.counted(2) == FINE  # the first incr was not executed
         ledger.next_number()
-        assert ledger.counted(4) == FINE  # or only later
+        assert ledger.counted(4) == FINE  # or it was executed later
 
     def test_more_than_was_asked_for_is_impossible(self, ledger):
         acknowledge(ledger)
@@ -119,7 +119,7 @@ class TestCounters:
 
 
 class TestLists:
-    """To a list is appended: it has the numbers of all its writes."""
+    """A list is appended to: it contains the numbers of all its writes."""
 
     @pytest.fixture
     def began(self, ledger):

@@ -1,4 +1,4 @@
-"""Times in which no request could be answered are recorded."""
+"""Times in which gmproxy could not reply are recorded."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def test_what_counts_of_them(intervals, within):
 
 
 def test_a_process_that_waits_for_a_processor_is_noted(memcached):
-    """Here the kernel is asked for a counter of it; whether anybody really waits is up to the machine."""
+    """The kernel counts the time that a process waits for a processor. Whether a process really waits depends on the machine."""
     server = memcached()
     waits = waits_for_processor([server.pid, 2**22 + 1])
     assert list(waits) == [server.pid] and waits[server.pid] >= 0

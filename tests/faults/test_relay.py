@@ -1,4 +1,4 @@
-"""The relay does to the bytes what its methods say."""
+"""The relay treats the bytes as its methods say."""
 
 import pytest
 from support.relay import Relay
@@ -100,7 +100,7 @@ def test_a_server_that_is_away_means_the_end_for_who_connects(relay, talk):
     try:
         other = Talk(relay.port)
     except ConnectionResetError:
-        return  # so soon that the connection was not even seen
+        return  # reset before connect() returned
     with other:
         assert other.closed()
 

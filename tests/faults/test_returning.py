@@ -1,6 +1,6 @@
-"""A server that comes back with its memory, one case at a time: what was changed while it was away must not be found on it.
+"""A server fails and recovers without losing its memory, one case at a time: it must not return values that were overwritten or deleted meanwhile.
 
-Every case has many keys, for such a thing may go well by luck.
+Every case uses many keys, because a single key may be right by chance.
 """
 
 import pytest
@@ -9,17 +9,17 @@ from support.timing import eventually, milliseconds
 
 from faults.stage import Stage
 
-#: As many as one client may have in flight, so that all of them wait for the same timeout.
+#: At most the number of requests of one client in flight, so that all of them wait for the same timeout.
 COUNT = 60
 KEYS = [b"key-%d" % number for number in range(COUNT)]
 
-#: Times that a race is run, and that its outcome is looked at.
+#: How often a race is repeated, and how often its outcome is checked.
 ROUNDS = 3
 
 
 @pytest.fixture
 def stage():
-    """Call it with what Stage wants; it is taken down with the test."""
+    """A function that makes a Stage of its arguments. The stage ends with the test."""
     stages = []
 
     def start(*arguments, **options):
@@ -32,7 +32,7 @@ def stage():
             made.proxy.check_log()
 
 
-# -- what is done through the proxy. Every answer must be as it would be from a memcached that never failed.
+# -- requests through the proxy. Each reply must be that of a memcached that never failed.
 
 
 def change(stage, answer, *requests):
@@ -41,7 +41,7 @@ def change(stage, answer, *requests):
 
 
 def answers(talk, requests):
-    """What a request for each key is answered."""
+    """The replies to `requests`, which are one for each key."""
     talk.send(requests)
     return [talk.read_line() for _ in KEYS]
 
@@ -51,7 +51,7 @@ def set_all(stage, data):
 
 
 def values_of(talk):
-    """key -> value of those KEYS that are there."""
+    """{key: value} of those KEYS that are found."""
     found = {}
     talk.send(b"get %b\r\n" % b" ".join(KEYS))
     while (line := talk.read_line()) != b"END\r\n":
@@ -66,7 +66,7 @@ def read_all(stage):
 
 
 def held_by(node):
-    """What the server itself has."""
+    """{key: value} of those KEYS that the server itself has."""
     with node.server.talk() as talk:
         return values_of(talk)
 
@@ -84,11 +84,11 @@ def keys_with(found, data):
 
 
 def leave_alone(stage, node):
-    """`node` fails from now on: ask its keys until the proxy leaves it alone."""
+    """`node` has failed: send requests for its keys until the proxy ejects it."""
 
     def left_alone():
         read_all(stage)
-        with stage.proxy.talk() as talk:  # a backup is only asked by changes
+        with stage.proxy.talk() as talk:  # only writes are sent to a backup
             talk.ask(b"touch key-0 0\r\n")
         return stage.proxy.stats()["backends_ejected"] == 1
 
@@ -96,7 +96,7 @@ def leave_alone(stage, node):
 
 
 class Hang:
-    """The process is stopped, and goes on later."""
+    """The process is stopped (SIGSTOP), and continues later."""
 
     wires = False
 
@@ -110,7 +110,7 @@ class Hang:
 
 
 class Refuse:
-    """Nobody can connect, as when a firewall rejects, and later everybody can."""
+    """Connections are refused, as by a firewall, and accepted later."""
 
     wires = True
 
@@ -124,7 +124,7 @@ class Refuse:
 
 
 class Silence:
-    """Nothing gets through, and what was on its way arrives when the wire is good again."""
+    """No bytes pass in either direction. They arrive when the network works again."""
 
     wires = True
 
@@ -138,12 +138,12 @@ class Silence:
 
 
 def ways(*faults):
-    """Run the test for each of these ways to be away, its `fault`."""
+    """Runs the test with each of these classes as its `fault`."""
     return pytest.mark.parametrize("fault", faults, ids=[fault.__name__.lower() for fault in faults])
 
 
 class Away:
-    """In the `with` the server `node` is away and left alone; then it is back and trusted."""
+    """During the `with` block the server `node` has failed and is ejected. At the end it recovers and is restored."""
 
     def __init__(self, fault, stage, node):
         self.fault = fault
@@ -163,7 +163,7 @@ class Away:
 
 
 class TestPrimaryWithABackup:
-    """Whatever kind of change it was."""
+    """With each kind of write."""
 
     @pytest.fixture
     def pair(self, stage):
@@ -243,13 +243,13 @@ def test_delete_that_the_backup_missed_is_not_undone(stage, fault):
 
 
 def test_change_that_ran_late_without_an_ejection(stage):
-    """A server that was late once is not left alone, but what it was asked meanwhile may not have happened yet."""
+    """A server that was late once is not ejected, but it may not have executed yet what was sent to it."""
     pair = stage(primaries=1, backups=1, options=("--server-failure-limit", "100000"))
     primary = pair.primaries[0]
     for _ in range(ROUNDS):
         set_all(pair, b"old")
         primary.server.pause()
-        set_all(pair, b"new")  # answered by the backup, for the primary is late
+        set_all(pair, b"new")  # the backup replies, because the primary is late
         primary.server.resume()
         for _ in range(ROUNDS):
             expect_none(read_all(pair), b"old", "through the proxy")
@@ -259,7 +259,7 @@ def test_change_that_ran_late_without_an_ejection(stage):
 
 
 def unread(server):
-    """Bytes that have arrived for a memcached and that it has not read: the kernel tells."""
+    """Bytes that have arrived for a memcached and that it has not read, from the kernel's table of connections."""
     with open("/proc/net/tcp") as table:
         rows = [line.split() for line in table][1:]
     return sum(int(row[4].split(":")[1], 16) for row in rows if int(row[1].split(":")[1], 16) == server.port and row[3] != LISTENS)
@@ -290,7 +290,7 @@ def test_write_that_timed_out_never_overtakes_a_later_one(stage):
             expect_none({key: found[key] for key in stored if key in found}, b"early", "after a later write was acknowledged")
 
 
-# -- a ring that closes over the gap
+# -- auto-eject: stand-in servers of the ring
 
 
 @ways(Hang, Refuse)

@@ -1,6 +1,6 @@
-"""Two machines, each with a proxy and a memcached: docs/high-availability.md. Whichever of the four dies, the clients go on.
+"""Two hosts, each with a proxy and a memcached: docs/high-availability.md. When any one of these four processes dies, the clients are still served.
 
-The client is python-memcached with both proxies in its list, as old programs have it.
+The client is python-memcached with both proxies in its list of servers.
 """
 
 import threading
@@ -20,14 +20,14 @@ memcache = pytest.importorskip("memcache")
 
 KEYS = ["key-%d" % number for number in range(40)]
 
-#: Seconds for which a client leaves a proxy alone that it could not reach.
+#: A client sends no requests to a proxy for this time after it could not connect to it, seconds.
 DEAD_RETRY = 4 * TICK
 
 CLIENTS = 4
 
 
 class Machine:
-    """A proxy and a memcached."""
+    """A host: a proxy and a memcached."""
 
     def __init__(self, stack):
         self._stack = stack
@@ -40,7 +40,7 @@ class Machine:
         self.proxy = self._stack.enter_context(Proxy(*arguments))
 
     def restart_proxy(self):
-        """Another process on the same port."""
+        """Kill the proxy and start another one on the same port."""
         self.proxy.kill()
         port = self.proxy.port
         where = ("-l", self.proxy.host, "-p", port)
@@ -48,7 +48,7 @@ class Machine:
 
 
 class Pair:
-    """Both machines, which are told the same: the keys of each server are also on the other one."""
+    """Both hosts. Their proxies have the same configuration: each memcached is also the backup of the other one."""
 
     def __init__(self, stack):
         self.left, self.right = self.machines = Machine(stack), Machine(stack)
@@ -57,7 +57,7 @@ class Pair:
             list(pool.map(lambda machine: machine.start_proxy("-s", one, "-s", other, "-b", other, "-b", one, *OPTIONS), self.machines))
 
     def client(self, *machines):
-        """A client of the proxies of these machines; of both if nothing is said."""
+        """A client of the proxies of these hosts; by default of both."""
         return memcache.Client(
             [f"{machine.proxy.host}:{machine.proxy.port}" for machine in machines or self.machines],
             dead_retry=DEAD_RETRY,
@@ -88,12 +88,12 @@ def all_there(client):
 
 
 def all_on_both(pair):
-    """The copies, for which nobody waited, have arrived."""
+    """True if both servers have all keys: no client waits for the copies."""
     return all(machine.server.stats()["curr_items"] == len(KEYS) for machine in pair.machines)
 
 
 def everybody_is_trusted(pair):
-    """Both proxies ask both servers."""
+    """True if neither proxy has ejected a server."""
     return all(machine.proxy.stats()["backends_ejected"] == 0 for machine in pair.machines)
 
 
@@ -105,7 +105,7 @@ def test_both_proxies_know_where_every_key_is(pair, client):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_proxy_dies(pair, client, victim):
     pair.machines[victim].proxy.kill()
-    client.get(KEYS[0]), client.get(KEYS[1])  # it may have to find out, at the cost of an answer
+    client.get(KEYS[0]), client.get(KEYS[1])  # the client may lose a reply until it notices that the proxy is dead
     eventually(lambda: all_there(client), what="the other proxy has everything")
     assert all(client.set(key, "new") for key in KEYS)
     assert all(client.get(key) == "new" for key in KEYS)
@@ -148,7 +148,7 @@ def test_a_whole_machine_dies(pair, client):
 
 
 def test_each_proxy_has_a_server_forget_what_it_changed_itself(pair, client):
-    """Neither knows what went through the other, but together they know everything."""
+    """Each proxy has pending invalidations of its own writes only. Both together have those of all writes."""
     through = [pair.client(machine) for machine in pair.machines]
     pair.left.server.pause()
     for number, key in enumerate(KEYS):
@@ -157,18 +157,18 @@ def test_each_proxy_has_a_server_forget_what_it_changed_itself(pair, client):
         eventually(lambda: one.get_multi(KEYS) and machine.proxy.stats()["backends_ejected"] > 0, what="both have noticed")
     pair.left.server.resume()
     eventually(lambda: everybody_is_trusted(pair))
-    for one in through:  # what the other proxy has to have forgotten may take a moment more
+    for one in through:  # the other proxy's invalidations may take a moment longer
         eventually(lambda: all(one.get(key) in ("new", None) for key in KEYS), what="no old value is found")
 
 
 class SteadyClient:
-    """One python-memcached client in a thread of its own, with keys that it alone writes."""
+    """One python-memcached client in a thread of its own, with keys that no other client writes."""
 
     def __init__(self, client, name):
         self.client = client
         self.requests = 0
         self.failures = 0  # writes that were not acknowledged, and misses
-        self.troubles = []  # values that may not be
+        self.troubles = []  # values that must not be returned
         self._ledgers = [Ledger(f"{name}-{number}") for number in range(10)]
 
     def run(self, stop):
@@ -203,7 +203,7 @@ def test_a_steady_load_while_one_after_the_other_dies(pair):
     steady = [SteadyClient(pair.client(), f"client-{number}") for number in range(CLIENTS)]
 
     def some_more():
-        """Everybody has asked a good deal more."""
+        """Wait until each client has sent 100 more requests."""
         goals = [one.requests + 100 for one in steady]
         eventually(lambda: all(one.requests >= goal for one, goal in zip(steady, goals)) or any(run.done() for run in runs))
 

@@ -1,12 +1,12 @@
 """A steady load while servers, network and gmproxy itself fail: no reply is wrong, every request gets one within its timeouts, and afterwards
-gmproxy is as it was before.
+gmproxy holds no more than before.
 
-    FAULT_SECONDS   seconds of faults for all the scenarios together. If it is not said, they are so few that this is a test like
-                    any other, with the most important scenarios
-    FAULT_SEED      another course of events
-    GMPROXY_TEST_MEMCACHED   another memcached, which every second server is
+    FAULT_SECONDS   seconds of faults, for all scenarios together. If it is not set, only the most important scenarios run, for a few
+                    seconds
+    FAULT_SEED      seed of the choice of faults and requests
+    GMPROXY_TEST_MEMCACHED   another memcached, which every second server runs
 
-`make test-faults` says the first two and shows the tables. What may not be expected yet of several workers: promises.py.
+`make test-faults` sets the first two and prints the tables. What several workers do not guarantee yet: promises.py.
 """
 
 import os
@@ -24,15 +24,14 @@ from faults.report import complaint, table
 from faults.stage import TIMEOUT, Footprint, Stage
 from faults.worker import Rules
 
-#: What the proxy may have more at the end than at the start, bytes for each of its processes: the room its allocator keeps for the next
-#: such load.
+#: Maximum growth of the memory of the proxy, bytes for each of its processes: its allocator keeps some memory after a load.
 MEMORY_ALLOWANCE = 24 * 1024 * 1024
 
-#: Seconds without an answer after which a request hung, pauses excepted: the primary and the backup may each take a timeout until they are
-#: given up, and the proxy looks for late answers a few times a timeout.
+#: Maximum duration of a request without pauses, seconds. A longer request hung. The primary and the backup may each take a timeout, and the
+#: proxy checks a few times per timeout for replies that are late.
 HUNG_AFTER = 3 * TIMEOUT
 
-#: A server fails with the first request that waits in vain, and its keys go to the others.
+#: A server is ejected after its first timeout, and other servers stand in for it.
 EJECT_AT_ONCE = ("--auto-eject-hosts", "--server-failure-limit", "1")
 
 ALL_FAULTS = SERVER_FAULTS + WIRE_FAULTS + SERVICE_FAULTS
@@ -47,7 +46,7 @@ class Scenario(NamedTuple):
 
     @property
     def excused(self) -> frozenset[str]:
-        """Kinds of violation that do not fail it."""
+        """Kinds of violation that do not fail this scenario."""
         return excused(
             workers=self.stage["workers"],
             elsewhere=self.stage["backups"] > 0 or "--auto-eject-hosts" in self.stage["options"],
@@ -56,12 +55,12 @@ class Scenario(NamedTuple):
         )
 
 
-#: The long form is asked for by saying how long.
+#: FAULT_SECONDS selects the long form.
 IS_LONG = "FAULT_SECONDS" in os.environ
 
 
 def stage(primaries: int, backups: int, *options: str, wires: bool = False, workers: int = 1) -> dict:
-    """What Stage wants, in one line."""
+    """The arguments of Stage, in one line."""
     return {"primaries": primaries, "backups": backups, "options": options, "wires": wires, "workers": workers}
 
 
@@ -94,7 +93,8 @@ SEED = os.environ.get("FAULT_SEED", "1")
 
 
 def is_left_as_found(staged, before):
-    """To each server one link, and one for long answers, of each worker; no more other files than at first; nothing unfinished."""
+    """True if each worker has at most two connections to each server (one is for long replies), no more other file descriptors are open than
+    `before`, and nothing is unfinished."""
     now = Footprint.of(staged.service)
     workers = max(1, len(staged.service.pids()) - 1)
     return (
@@ -108,7 +108,7 @@ def is_left_as_found(staged, before):
 def test_no_answer_is_wrong(scenario):
     with Stage(**scenario.stage) as staged:
         service = staged.service
-        with Load(staged.proxy.port, "first", scenario.clients, SEED):  # opens all links, and the proxy's buffers grow to their size
+        with Load(staged.proxy.port, "first", scenario.clients, SEED):  # opens all connections, and lets buffers grow
             pass
         before = Footprint.of(service)
         driver = Driver(staged.nodes, scenario.faults, SEED, service, scenario.two_at_once)

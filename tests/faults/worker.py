@@ -14,22 +14,22 @@ _KIND = {model.STALE: tally.STALE, model.LOST: tally.STALE_CHANGE, model.REFUSED
 
 
 class Question(NamedTuple):
-    """One request, and what its answer is judged by."""
+    """One request, and what is needed to judge its reply."""
 
     wire: Wire
-    what: str  # for the record
-    take: Callable  # what is done with the answer: a line, or a list of Item
-    keys: list  # those it is about
-    floors: dict | None = None  # of a retrieval: key -> the floor when it was made
-    changes: bool = False  # of a retrieval: the proxy takes it for a change, of the life
+    what: str  # name of the request in reports
+    take: Callable  # called with the reply: a line, or a list of Item
+    keys: list  # of the request
+    floors: dict | None = None  # of a retrieval: {key: the floor when it was sent}
+    changes: bool = False  # of a retrieval: it is gat or gats, which the proxy treats like a write
 
 
 class Rules(NamedTuple):
-    """What is expected of the proxy, beside right answers.
+    """What is expected of the proxy, besides right replies.
 
-    hung_after   seconds without an answer, beside the pauses, after which a request hung; None: only what was never answered did
-    pauses       when nobody could be answered
-    cut_off      whether a connection, by the port of its client, was cut off with the worker that served it
+    hung_after   maximum duration of a request without pauses, seconds; None: a request hung only if it never got a reply
+    pauses       times in which the proxy could not reply
+    cut_off      cut_off(port of the client): True if its connection ended because its worker was killed
     """
 
     hung_after: float | None = None
@@ -38,7 +38,7 @@ class Rules(NamedTuple):
 
 
 class Late(NamedTuple):
-    """A request that took long; whether it hung is judged at the end, when all pauses are known."""
+    """A request that took long. Whether it hung is judged at the end, when all pauses are known."""
 
     sent: float
     ended: float
@@ -48,7 +48,7 @@ class Late(NamedTuple):
 
 
 class Worker:
-    """`own` are the keys that it alone changes; `ledgers` and `counters` (values.Counter) are those of all."""
+    """`own` are the keys that no other client writes; `ledgers` and `counters` (values.Counter) are those of all clients."""
 
     def __init__(self, name, client, own, ledgers, counters, rules):
         self.name = name
@@ -60,12 +60,13 @@ class Worker:
         self._rules = rules
         self._late = []
 
-    # -- asking
+    # -- requests
 
     def ask(self, *questions, turns=1):
-        """Ask them in one packet. Returns the answers; None where there is none, or an error after which nobody knows.
+        """Send these requests at once, and judge the replies. Returns the replies; None for no reply, or for an error, after which the outcome is
+        unknown.
 
-        `turns`: how often one of them must wait for another.
+        `turns`: the number of them that are executed one after the other; each may take `hung_after`.
         """
         sent = time.monotonic()
         try:
@@ -97,14 +98,14 @@ class Worker:
         return answers
 
     def tell(self, data, ledger):
-        """Ask what has no answer."""
+        """Send a request that has no reply."""
         try:
             self.client.tell(data)
         except Lost as error:
             self._lost(ledger, str(error))
 
     def _nobody_knows(self, kind, questions, error):
-        """None of them was answered as it should."""
+        """The replies are missing or invalid: record the violation, and return None for each request."""
         words = f"{_words(questions)}: {error}"
         if kind == tally.CONNECTION_LOST:
             self._lost(self._ledgers[questions[0].keys[0]], words)
@@ -127,7 +128,7 @@ class Worker:
             self._late.append(Late(sent, ended, allowed * turns, _words(questions), ledger))
 
     def judge_times(self):
-        """At the end, when all pauses are known."""
+        """Judge the late requests. Call it at the end, when all pauses are known."""
         for late in self._late:
             wait = late.ended - late.sent - self._rules.pauses.within(late.sent, late.ended)
             self.tally.longest = max(self.tally.longest, wait)
@@ -156,7 +157,7 @@ class Worker:
 
     def _judge_item(self, item, question):
         ledger = self._ledgers[item.key]
-        # Our own keys change by us alone, and what we asked before in the same packet has been taken by now.
+        # Only this client writes its own keys, and it has judged the replies to the earlier requests that it sent at once with this one.
         floor = ledger.floor if item.key in self._own else question.floors[item.key]
         key, numbers = self._origin(item)
         if numbers is None:
@@ -175,7 +176,7 @@ class Worker:
                 )
 
     def _origin(self, item: Item):
-        """The key that a value belongs to and the numbers of the writes it comes from; None for these if nothing can be read."""
+        """The key that a value belongs to and the numbers of the writes that made it; (None, None) if the value cannot be parsed."""
         counter = self._counters.get(item.key)
         if counter is not None:
             number = counter.number_in(item.data)
@@ -186,7 +187,7 @@ class Worker:
         return (None, None) if origin is None else (origin.key, [origin.number])
 
     def judge_count(self, ledger, what, answer):
-        """A counter was changed, and `answer` is what it stands at now."""
+        """Judge `answer`, the new value of a counter after incr or decr."""
         floor = ledger.floor
         number = self._counters[ledger.key].number_in(answer)
         verdict = model.IMPOSSIBLE if number is None else ledger.counted(number)
@@ -219,7 +220,7 @@ class Worker:
 
 
 def _words(questions):
-    """What was asked, with the first few keys of each."""
+    """The requests as text, each with its first keys."""
     return ", ".join(f"{question.what} {_first(question.keys)}" for question in questions)
 
 
