@@ -1,14 +1,14 @@
-"""Goes into the instrumented copy of gmproxy as gmproxy/_injection.py. The other side is injector.py.
+"""This file becomes gmproxy/_injection.py in the instrumented copy of gmproxy. The test's side is injector.py.
 
-Both look at one file, mapped into memory, whose name the environment gives: so every process of the service can be told at once,
-without any message.
+Both map one file into memory; an environment variable has its name. So a point is armed in all processes of the service at once, without
+messages.
 """
 
 import mmap
 import os
 import struct
 
-#: In the file: the state, how often the point is to be passed before it raises, its number, and for each point whether it was passed.
+#: The file contains the state, how often the point is passed before it raises, its number, and one byte for each point: 1 if it was passed.
 IDLE, ARMED, RAISED = 0, 1, 2
 HEADER = struct.Struct("=BxHI")
 REACHED = HEADER.size
@@ -17,7 +17,7 @@ VARIABLE = "INJECTION_FILE"
 
 
 class InjectedError(Exception):
-    """What no code of gmproxy expects."""
+    """An exception that no code of gmproxy expects."""
 
 
 def _mapped():
@@ -32,7 +32,7 @@ _memory = _mapped()
 
 
 def point(number: int) -> None:
-    """The function with this number begins."""
+    """Called at the start of the function with this number. Raises if the function is armed."""
     if _memory is None:
         return
     _memory[REACHED + number] = 1

@@ -1,6 +1,6 @@
-"""Clients that accept any reply that memcached's protocol allows, and report what must never be: no reply, two replies, a wrong value.
+"""Clients that accept any reply that memcached's protocol allows, and report violations: no reply, two replies, a wrong value.
 
-An `Actor` says what a part of the scenario wants it to; a `Bystander` does nothing of interest, all the time.
+An `Actor` sends the requests of a part of the scenario; a `Bystander` writes and reads its own keys all the time.
 """
 
 import itertools
@@ -12,26 +12,26 @@ from support import packets
 from support.talk import Talk, storage
 from support.timing import PATIENCE, join
 
-#: An answer that has not come after so many seconds will never come: every timeout of the proxy under test is far below.
+#: Seconds after which a missing reply will never arrive: every timeout of the proxy under test is much shorter.
 HUNG_AFTER = PATIENCE / 2
 
-#: Seconds between two requests of a bystander: on a machine of two cores the proxy is to have time for the rest.
+#: Seconds between two requests of a bystander: on a host with two processors the proxy needs time for other clients.
 REST = 0.002
 
 INTERNAL = b"SERVER_ERROR internal error"
 
 
 class Wrong(Exception):
-    """What a client must never see; for a test to fail with."""
+    """A client received what it must never receive. It fails the test."""
 
 
 class Actor:
-    """One client, which connects anew when it was cut off.
+    """One client. It connects again after its connection was closed.
 
-    closed     times that the proxy closed its connection
-    internal   answers that told of an internal error
-    answered   answers in all
-    last_error  why the connection was lost, the last time
+    closed      how often the proxy closed its connection
+    internal    replies with an internal error
+    answered    all replies
+    last_error  why the connection was lost the last time
     """
 
     def __init__(self, connect: Callable[[], Talk], login: bytes = b"") -> None:
@@ -57,11 +57,11 @@ class Actor:
         return bool(self.closed or self.internal)
 
     def ask(self, request: bytes, answers: int = 1) -> list[bytes] | None:
-        """The answers to `request`, or None if the connection was closed. Raises Wrong if they do not come, or too many."""
+        """The replies to `request`, or None if the connection was closed. Raises Wrong if replies are missing or too many."""
         return self._in_turn(request, lambda talk: [self._read_text(talk) for _ in range(answers)])
 
     def list_keys(self) -> list[bytes] | None:
-        """The same for a listing of keys, whose lines end in LF up to the last."""
+        """The same for a listing of keys, whose lines but the last end in LF."""
 
         def read(talk: Talk) -> list[bytes]:
             line = talk.read_line()
@@ -74,7 +74,7 @@ class Actor:
         return self._in_turn(b"", lambda talk: packets.ask(talk, request))
 
     def say(self, request: bytes) -> None:
-        """What needs no answer. That none comes is seen at the next `ask`."""
+        """Send `request`, which has no reply. The next `ask` notices if one arrives."""
         self._in_turn(request, lambda talk: [])
 
     def _in_turn(self, request: bytes, read: Callable[[Talk], list]) -> list | None:
@@ -97,7 +97,7 @@ class Actor:
         return answers
 
     def _read_text(self, talk: Talk) -> bytes:
-        """One answer: a line, with the values before it or the block after it."""
+        """One reply: a line, with the values before it or the data block after it."""
         answer = line = talk.read_line()
         while line.startswith((b"VALUE ", b"STAT ", b"ITEM ")):
             if line.startswith(b"VALUE "):
@@ -111,7 +111,7 @@ class Actor:
 
 
 class Bystander(Actor):
-    """Writes and reads keys of its own, in a thread, and knows what they may hold."""
+    """Writes and reads its own keys, in a thread, and checks the values that it reads."""
 
     KEYS = 5
 
@@ -137,7 +137,7 @@ class Bystander(Actor):
         self.hang_up()
 
     def forgive(self) -> None:
-        """Forget what happened so far."""
+        """Forget the closed connections, the internal errors and the troubles so far."""
         self.closed = self.internal = 0
         self.trouble = []
 
@@ -165,7 +165,7 @@ class Bystander(Actor):
             self._read(keys)
 
     def _write(self, key: bytes, data: bytes) -> None:
-        self._allowed[key].add(data)  # it may have been done, whatever is answered
+        self._allowed[key].add(data)  # the set may be executed, even if the reply is an error
         answers = self.ask(storage(b"set", key, data))
         if answers == [b"STORED\r\n"]:
             self._allowed[key] = {data}

@@ -1,4 +1,4 @@
-"""The instrumented copy of gmproxy, made once and kept between sessions while nothing of it changes; and what the scenario plays on."""
+"""The instrumented copy of gmproxy, which is kept between test sessions until a source changes; and the servers of the scenario."""
 
 import os
 import shutil
@@ -14,12 +14,12 @@ from injection.instrument import digest, make_copy
 from injection.points import Point, find, sources
 from injection.stage import Servers
 
-#: A copy is removed after so many seconds, when another is made; another session may use it until then.
+#: When another copy is made, copies that are older than this are removed, seconds. Another test session may still use a younger one.
 KEPT_FOR = 3600
 
 
 class Instrumented(NamedTuple):
-    """`folder` has the package; the number of a point is its place in `points`."""
+    """`folder` has the package; the number of a point is its index in `points`."""
 
     folder: Path
     points: list[Point]
@@ -27,7 +27,7 @@ class Instrumented(NamedTuple):
 
 @pytest.fixture(scope="session")
 def instrumented(request: pytest.FixtureRequest) -> Instrumented:
-    """In the build that the other tests run in."""
+    """Made in the build that the other tests use: compiled or pure."""
     kept = request.config.cache.mkdir("injection")
     folder = kept / digest(COMPILED)
     if not folder.exists():
@@ -37,7 +37,7 @@ def instrumented(request: pytest.FixtureRequest) -> Instrumented:
         new = kept / f"{folder.name}.{os.getpid()}"
         shutil.rmtree(new, ignore_errors=True)
         make_copy(new, COMPILED)
-        if folder.exists():  # another session was faster
+        if folder.exists():  # another test session has made it meanwhile
             shutil.rmtree(new)
         else:
             new.rename(folder)

@@ -1,6 +1,6 @@
-"""What is left out of the injection, each with its reason. A name that does not exist any more fails a test."""
+"""What is left out of the injection, each with its reason. A name that does not exist in gmproxy fails a test."""
 
-#: Whole modules ("x" is also all of "x.y"), or single functions "module:Class.method".
+#: Modules ("x" includes all "x.y"), or single functions "module:Class.method".
 NOT_INJECTED = {
     "console": "commands that ask the service: nobody is served by them",
     "demo": "starts the service as a child",
@@ -45,7 +45,7 @@ NOT_INJECTED = {
     "protocol.request:resume_all": "catches what each of the sessions raises, and does nothing else",
 }
 
-#: Modules and functions whose faults are not logged. Nobody suffers, all the same.
+#: Modules and functions whose exceptions are not logged. The other clients are served all the same.
 NOT_LOGGED = {
     "monitoring.http_server:HttpHandler.read_request": "what fails while a request is read is taken for a request that is none: 400",
     "monitoring.http_server:HttpHandler.MessageClass": "called by read_request",
@@ -55,10 +55,10 @@ NOT_LOGGED = {
     "monitoring.logging_setup": "the log itself: leaves lines out where there are too many",
 }
 
-#: Points that end all clients of one worker: what comes over the channel to its master cannot be trusted any more, so it is replaced.
+#: Points that disconnect all clients of one worker: the messages between worker and master may be lost, so the worker is replaced.
 ENDS_A_WORKER = ("system.control_socket:Channel.receive", "system.control_socket:Channel._decode", "system.select_loop:SelectLoop._run")
 
-#: Points that no part of the scenario reaches, or only now and then: {reason: names}.
+#: Points that no part of the scenario reaches, or not each time: {reason: names}.
 _SELDOM: dict[str, tuple[str, ...]] = {
     "no descriptor is left, or more connections than there may be: tests/process/test_bad_operators.py and those of exhaustion": (
         "transport.accept:SpareDescriptor.refuse",

@@ -1,4 +1,4 @@
-"""The test's side of _injection.py: arms a point, and sees which were passed."""
+"""The test's side of _injection.py: arms a point, and reads which points were passed."""
 
 import mmap
 from pathlib import Path
@@ -7,10 +7,10 @@ from injection._injection import ARMED, HEADER, IDLE, RAISED, REACHED, VARIABLE
 
 
 class Injector:
-    """`variables`: for the environment of a process of the instrumented copy."""
+    """`variables`: environment variables for the processes of the instrumented copy."""
 
     def __init__(self, path: Path, count: int) -> None:
-        """`count`: how many points there are."""
+        """`count`: the number of points."""
         self._count = count
         path.write_bytes(bytes(REACHED + count))
         with open(path, "r+b") as file:
@@ -18,7 +18,7 @@ class Injector:
         self.variables = {VARIABLE: str(path)}
 
     def arm(self, number: int, passed: int = 0) -> None:
-        """The point is to raise once, after it was `passed` so many times, in whichever process comes first."""
+        """The point raises once, in the first process that reaches it after it was passed `passed` times."""
         HEADER.pack_into(self._memory, 0, ARMED, passed, number)
 
     def disarm(self) -> None:

@@ -1,6 +1,6 @@
-"""A copy of gmproxy in which every point can be made to raise: `_injection.point(number)` stands first in each.
+"""A copy of gmproxy in which every point can raise: each begins with a call of `_injection.point(number)`.
 
-The copy also waits less between two looks at what only time tells, so that each part of the scenario is short.
+The periodic checks of the copy have shorter intervals, so that each part of the scenario is short.
 """
 
 import ast
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from injection.points import PACKAGE, Function, Point, find, functions, module_name, sources
 
-#: A whole build of the extensions, seconds.
+#: Timeout of a complete build of the extensions, seconds.
 BUILD_TIMEOUT = 900
 
-#: {module: {constant: its value in the copy}}, seconds.
+#: {module: {constant: its value in the copy, seconds}}
 QUICKER = {
     "client.sessions": {"ROUND_INTERVAL": 0.05},
     "process.supervisor": {"POLL_INTERVAL": 0.1},
@@ -33,8 +33,8 @@ QUICKER = {
 
 
 def make_copy(target: Path, compiled: bool) -> list[Point]:
-    """Write the instrumented package below the new folder `target`, and compile it there if asked to. Returns its points: the number of
-    each is its place in the list."""
+    """Write the instrumented package to the new folder `target`, and compile it there if `compiled`. Returns its points: the number of
+    each is its index in the list."""
     trees = sources()
     points = find(trees)
     numbers = {(point.module, point.function): number for number, point in enumerate(points)}
@@ -65,7 +65,8 @@ def _instrumented(module: str, tree: ast.Module, numbers: dict[tuple[str, str], 
 
 
 def _first_block(node: Function) -> list[ast.stmt]:
-    """Where something can raise first, without a docstring: inside a `try` that catches all or tidies up, if only plain values stand before."""
+    """The block that gets the call, without a docstring: that of a `try` that catches all exceptions or has a `finally`, if no code before it can
+    raise; otherwise the function's."""
     if ast.get_docstring(node) is not None:
         node.body.pop(0)
     block = node.body
@@ -83,7 +84,7 @@ def _first_block(node: Function) -> list[ast.stmt]:
 
 
 def _computes(node: ast.AST | None) -> bool:
-    if isinstance(node, ast.AnnAssign):  # the annotation is for readers
+    if isinstance(node, ast.AnnAssign):  # an annotation is not evaluated here
         node = node.value
     return node is not None and any(isinstance(part, ast.Call | ast.Subscript) for part in ast.walk(node))
 
@@ -108,7 +109,7 @@ def _compile(target: Path) -> None:
 
 
 def digest(compiled: bool) -> str:
-    """Stands for all that a copy is made from: while it stays, so does the copy."""
+    """Identifies the sources of a copy: a copy is reused until this changes."""
     state = hashlib.sha256(sys.version.encode())
     ours = [Path(__file__).with_name(name) for name in ("_injection.py", "exceptions.py", "instrument.py", "points.py")]
     for path in [PACKAGE.parent / "setup.py", *sorted(PACKAGE.rglob("*.p*")), *ours]:

@@ -1,4 +1,4 @@
-"""The scenario, in parts. Each takes a Stage and leaves it as it was; the clients judge the replies."""
+"""The parts of the scenario. Each takes a Stage and leaves it as it was. The clients judge the replies."""
 
 import os
 import signal
@@ -17,11 +17,12 @@ from injection.stage import Stage
 
 Part = Callable[[Stage], None]
 
-#: A value that is long for the proxy (LONG in backend/connection.py, BULK_REPLY in client/session.py), and one of which the kernel takes a part.
+#: Sizes in bytes: a value that the proxy treats as long (LONG in backend/connection.py, BULK_REPLY in client/session.py), and one that does not
+#: fit into the kernel's buffers.
 LONG = 200 * 1024
 LARGEST = 1024 * 1024 - 1024
 
-#: Keys in a pool with one server.
+#: Keys for the pools with one primary.
 SOME = [b"some%d" % number for number in range(8)]
 
 TEXT = (
@@ -74,7 +75,7 @@ TEXT = (
 
 
 def asking(stage: Stage) -> None:
-    """Every command, in every dialect."""
+    """Send every command, in text, meta and binary."""
     for pool in stage.POOLS:
         with stage.actor(pool) as actor:
             for request in TEXT:
@@ -129,14 +130,14 @@ def _say_quietly(actor) -> None:
 
 
 def asking_for_much(stage: Stage) -> None:
-    """Values that need many system calls, and a client that takes them late."""
+    """Long values, many replies with them, and a server that reads late."""
     server, key = stage.servers.primaries[0], stage.keys[0][1]
     with stage.actor() as actor:
         actor.ask(storage(b"set", key, b"x" * LONG))
         actor.ask(b"get %b\r\n" % key * 40, answers=40)
         server.pause()
         try:
-            actor.say(storage(b"set", key, b"x" * LARGEST) * 12)  # more than the kernel takes
+            actor.say(storage(b"set", key, b"x" * LARGEST) * 12)  # more than the kernel's buffers hold
         finally:
             server.resume()
         actor.ask(b"get %b\r\n" % key, answers=13)
@@ -144,7 +145,7 @@ def asking_for_much(stage: Stage) -> None:
 
 
 def crowding(stage: Stage) -> None:
-    """More clients than there may be."""
+    """More clients than max_connections."""
     talks = []
     for _ in range(12):
         with suppress(OSError):
@@ -156,7 +157,7 @@ def crowding(stage: Stage) -> None:
 
 
 def sleeping(stage: Stage) -> None:
-    """A client that says nothing for long, then speaks, and one that then hangs up."""
+    """Two clients are idle until they are hibernated; then one sends a request and one disconnects."""
     with stage.actor() as one, stage.actor() as other:
         one.ask(b"get t1\r\n")
         other.ask_packets(packets.packet("version"))
@@ -165,7 +166,7 @@ def sleeping(stage: Stage) -> None:
 
 
 def hanging(stage: Stage) -> None:
-    """A server that stops answers late, while its keys are changed."""
+    """A server is stopped and replies late, while its keys are written."""
     server, keys = stage.servers.primaries[0], stage.keys[0]
     with stage.actor() as reader, stage.actor() as writer:
         for key in keys[:6]:
@@ -186,7 +187,7 @@ def hanging(stage: Stage) -> None:
 
 
 def dying(stage: Stage) -> None:
-    """A server dies, and comes back with an empty memory."""
+    """In each pool a server dies, and is restarted with an empty memory."""
     for pool, server, keys in (
         ("alpha", stage.servers.primaries[1], stage.keys[1]),
         ("beta", stage.servers.others[0], SOME),
@@ -213,7 +214,7 @@ def dying(stage: Stage) -> None:
 
 
 def losing_a_backup(stage: Stage) -> None:
-    """The same for one that has the copies; and for both of a key's servers."""
+    """A backup dies, and is restarted with an empty memory."""
     server = stage.servers.backups[0]
     with stage.actor() as actor:
         server.kill()
@@ -227,13 +228,13 @@ def losing_a_backup(stage: Stage) -> None:
 
 
 def _all_back(stage: Stage, pool: str = "alpha") -> None:
-    """Wait until no server is ejected; or, where the injection prevents that, until it should be so."""
+    """Wait until no server is ejected, for at most HUNG_AFTER / 2: the injected exception may prevent it."""
     with suppress(AssertionError, OSError):
         eventually(lambda: not stage.stats(pool)["backends_ejected"], within=HUNG_AFTER / 2)
 
 
 def ordering(stage: Stage) -> None:
-    """All that an operator can ask for over the control socket, but for what ends clients."""
+    """All control commands except those that disconnect clients."""
     label = stage.servers.primaries[2].address
     for words in (
         ("pids",),
@@ -254,7 +255,7 @@ def ordering(stage: Stage) -> None:
         ("eject", "nobody"),
         ("tail", "x"),
     ):
-        with suppress(OSError, EOFError, ValueError):  # a connection that is closed; that an answer comes is seen by the settling
+        with suppress(OSError, EOFError, ValueError):  # the exception may close the connection; Stage.settle checks that the proxy serves
             stage.order(*words)
     with suppress(OSError, EOFError, ValueError):
         stage.order("restore", label)
@@ -266,7 +267,7 @@ def resetting(stage: Stage) -> None:
 
 
 def looking(stage: Stage) -> None:
-    """All pages of the admin listener, and twemproxy's port."""
+    """All pages of the admin listener, and the --stats-port."""
     for path in ("/", "/metrics", "/healthz", "/stats.json", "/config", "/report.json", "/history.json", "/route?key=key1", "/absent"):
         with suppress(OSError):
             urllib.request.urlopen(f"http://{HOST}:{stage.admin}{path}", timeout=HUNG_AFTER).read()
@@ -275,7 +276,7 @@ def looking(stage: Stage) -> None:
 
 
 def reloading(stage: Stage) -> None:
-    """A server is taken out and put in again; a file that cannot be used is refused; and the log is opened anew."""
+    """Reload with one more server, then with an invalid file, then as before; reopen the log."""
     _reload(stage, servers=[f"{server.address}:1" for server in stage.servers.others[3:5]])
     _reload(stage, timeout="never")
     stage.proxy.signal(signal.SIGUSR1)
@@ -283,7 +284,7 @@ def reloading(stage: Stage) -> None:
 
 
 def removing_a_server(stage: Stage) -> None:
-    """One that was asked is taken out, and its links are closed once nobody waits for it."""
+    """A reload removes a server that has connections. They are closed when no request waits for them."""
     server = stage.servers.others[3]
     before = server.stats()["curr_connections"]
     _reload(stage, servers=[f"{server.address}:1"])
@@ -295,11 +296,11 @@ def removing_a_server(stage: Stage) -> None:
 def _reload(stage: Stage, **changes: object) -> None:
     stage.configure(**changes)
     with suppress(OSError, EOFError, ValueError):
-        eventually(lambda: "in progress" not in stage.order("reload").get("error", ""), within=HUNG_AFTER)  # the file is watched, too
+        eventually(lambda: "in progress" not in stage.order("reload").get("error", ""), within=HUNG_AFTER)  # --watch may reload, too
 
 
 def draining(stage: Stage) -> None:
-    """All clients are let go; a reload lets them in again."""
+    """Drain the proxy; a reload accepts clients again."""
     with suppress(OSError, EOFError, ValueError):
         stage.order("drain")
     _reload(stage)
@@ -314,7 +315,7 @@ def losing_a_worker(stage: Stage) -> None:
     eventually(lambda: stage.proxy.log().count(" INFO serving ") > started, within=HUNG_AFTER, what="the new worker serves")
 
 
-#: In the order in which a point looks for one that reaches it.
+#: A point is tried in the first of these that reaches it.
 PARTS: dict[str, Part] = {
     part.__name__: part
     for part in (
@@ -335,11 +336,11 @@ PARTS: dict[str, Part] = {
     )
 }
 
-#: Those that close connections of clients on purpose.
+#: Parts that close connections of clients.
 CLOSING = ("crowding", "draining", "losing_a_worker")
 
-#: Those that reload; after each, whatever was injected, another reload must be possible.
+#: Parts that reload. After each of them another reload must succeed, whatever was injected.
 RELOADING = ("reloading", "removing_a_server", "draining")
 
-#: Those that a single process cannot play.
+#: Parts that need several workers.
 FOR_WORKERS = ("losing_a_worker",)

@@ -1,11 +1,11 @@
-"""The functions in which an exception is injected: a list made from the source, so that a new callback is in it by itself.
+"""The functions in which an exception is injected: a list made from the source, so that it includes each new callback.
 
-A function is a point if one of these rules finds its name. They look at names alone, and find too much rather than too little:
+A function is a point if one of these rules finds its name. The rules compare names only, and find too many functions rather than too few:
 
-    callback   it is used as a value: given to the loop, to a greenlet, a partial or another function, or kept in a table
-    hook       a method that is called on another object than `self`
-    named      a method of a class that looks up its own by name (getattr)
-    override   a method of a class that derives from one of another package, which calls it
+    callback   it is used as a value: passed to the loop, to a greenlet, a partial or another function, or stored in a table
+    hook       a method that is called on an object other than `self`
+    named      a method of a class that looks up its own methods by name (getattr)
+    override   a method of a class that derives from a class of another package, which may call it
 """
 
 import ast
@@ -34,12 +34,12 @@ class Point(NamedTuple):
 
 
 def module_name(path: Path, package: Path) -> str:
-    """`path` below `package` as it is imported, without the name of the package."""
+    """The name of the module at `path` relative to `package`."""
     return ".".join(path.relative_to(package).with_suffix("").parts).removesuffix(".__init__")
 
 
 def sources(package: Path = PACKAGE) -> dict[str, ast.Module]:
-    """{module: its syntax tree}, without what exceptions.py leaves out."""
+    """{module: its syntax tree}, without the modules that exceptions.py leaves out."""
     found = {}
     for path in sorted(package.rglob("*.py")):
         name = module_name(path, package)
@@ -61,8 +61,8 @@ def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]
 
 
 def find(trees: dict[str, ast.Module]) -> list[Point]:
-    """The points of these modules, in the order of the source. Constructors are not among them (what constructs is), nor is what derived
-    classes define."""
+    """The points of these modules, in the order of the source. Constructors are not points (their callers are), nor are abstract
+    methods."""
     values, hooks = _values(trees), _hooks(trees)
     classes = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     points = []
@@ -87,7 +87,7 @@ def find(trees: dict[str, ast.Module]) -> list[Point]:
 
 
 def _methods_of(tree: ast.Module, which: Callable[[ast.ClassDef], bool]) -> set[Function]:
-    """The methods of those classes."""
+    """The methods of the classes for which `which` returns True."""
     return {
         method
         for node in ast.walk(tree)
@@ -105,7 +105,7 @@ def _looks_up_its_own(node: ast.ClassDef) -> bool:
 
 
 def _derives_from_outside(classes: set[str], node: ast.ClassDef) -> bool:
-    """An exception has no behaviour: it does not count."""
+    """True if a base class is not one of `classes`. Exceptions and NamedTuples do not count."""
     names = {base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases}
     return bool(names - classes - {"Exception", "NamedTuple"})
 
@@ -121,7 +121,7 @@ def _is_abstract(node: Function) -> bool:
 
 
 def _values(trees: dict[str, ast.Module]) -> set[str]:
-    """Names that are used as values, not called where they stand."""
+    """Names that are used as values, not called."""
     found = set()
     for tree in trees.values():
         called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -132,7 +132,7 @@ def _values(trees: dict[str, ast.Module]) -> set[str]:
 
 
 def _hooks(trees: dict[str, ast.Module]) -> set[str]:
-    """Names of what is called on other objects than `self`."""
+    """Names of methods that are called on objects other than `self`."""
     return {
         node.func.attr
         for tree in trees.values()

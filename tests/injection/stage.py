@@ -1,4 +1,4 @@
-"""The processes of the scenario: memcached servers, the instrumented proxy before them, and those who look whether it is well."""
+"""The processes of the scenario: memcached servers and the instrumented proxy in front of them; and the clients that check that it serves."""
 
 import contextlib
 import os
@@ -16,22 +16,22 @@ from gmproxy.system import control_socket
 from injection.clients import HUNG_AFTER, Actor, Bystander
 from injection.injector import Injector
 
-#: Lines of `stats` that are 0 when nothing is under way and every server is trusted.
+#: Counters of `stats` that are 0 when no request is in progress and no server is ejected.
 AT_REST = ("changes_undecided", "fetches", "links_lingering", "backends_ejected", "backends_behind", "journal_keys", "bytes_held")
 
-#: Requests that each bystander has answered after a fault, to prove that it is served.
+#: Replies that each bystander must receive after a fault, to prove that it is served.
 ENOUGH = 3
 
-#: So many keys give each server of alpha some.
+#: The number of keys that are tried to find some for each server of alpha.
 KEYS_TRIED = 90
 
-#: As systemd asks to hear from the service; nobody listens.
+#: Enables systemd's watchdog messages. No process receives them.
 WATCHDOG = {"WATCHDOG_USEC": "200000"}
 
 PASSWORD = "user:secret"
 LOGIN = storage(b"set", b"login", b"user secret")
 
-#: Of all pools. The timeouts are short so that the scenario is; a server is ejected at its first failure.
+#: Settings of all pools. The timeouts are short to keep the scenario short; a server is ejected at its first failure.
 COMMON = {
     "hash": "md5",
     "distribution": "ketama",
@@ -45,7 +45,7 @@ COMMON = {
 
 
 class Servers:
-    """memcached, for all stages: `primaries` and `backups` of the pool alpha, the only ones that fail, and those of the others."""
+    """The memcached servers of all stages: `primaries` and `backups` of the pool alpha, and the `others`, of the other pools."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
@@ -64,14 +64,14 @@ class Servers:
 
 
 class Stage:
-    """A proxy with four pools, its bystanders, and an operator.
+    """A proxy with four pools, its bystanders, and its operator.
 
         alpha   three servers with backups and auto_eject_hosts
-        beta    servers that are spoken to in binary, one of them a backup
-        gamma   a backup that clients wait for, a password, few clients
-        delta   a backup that hears of changes only while the server is down
+        beta    a server and a backup with the binary protocol
+        gamma   backup_writes sync, a password, at most 8 clients
+        delta   backup_writes off: the backup receives writes only while the server is down
 
-    Use it in a `with`. `options`: further ones of the command line.
+    Use it in a `with`. `options`: further command line options.
     """
 
     POOLS = ("alpha", "beta", "gamma", "delta")
@@ -91,7 +91,7 @@ class Stage:
         (folder / "users").chmod(0o600)
         self.configure()
         self.actors: list[Actor] = []
-        name = f"bystander{self.admin}"  # the servers may have values of the stage before
+        name = f"bystander{self.admin}"  # the servers may have values of an earlier stage
         self.bystanders = [
             Bystander(f"{name}-{number}", self.connector(pool), self.login(pool))
             for number, pool in enumerate(("alpha", "alpha", "beta", "gamma"))
@@ -125,7 +125,7 @@ class Stage:
     def __enter__(self) -> "Stage":
         self.proxy = self.launch()
         try:
-            # A service of which a worker is killed before all were ready gives up: it cannot start.
+            # A service exits if a worker is killed before all workers are ready.
             eventually(lambda: self.proxy.log().count(" INFO serving ") == self.workers, what="all workers serve")
             self.keys = self._find_keys()
             for bystander in self.bystanders:
@@ -143,15 +143,15 @@ class Stage:
     def __exit__(self, *failure: object) -> None:
         self.end_bystanders()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.proxy.pid, signal.SIGKILL)  # with its workers and successors
+            os.killpg(self.proxy.pid, signal.SIGKILL)  # its workers and successors as well
         self.last_log = self.proxy.log()
         self.proxy.__exit__(*failure)
 
-    # -- what it is made of
+    # -- its configuration and its clients
 
     def configure(self, **changes: object) -> None:
-        """Write the configuration file; `changes` to the pool delta, where no bystander is: servers that come back
-        with a reload have old values."""
+        """Write the configuration file. `changes` are for the pool delta, which has no bystander: servers that a reload adds again have stale
+        values."""
         address = [f"{HOST}:{self.ports[name]}" for name in self.POOLS]
         primaries, backups, others = (
             [f"{server.address}:1" for server in group] for group in (self.servers.primaries, self.servers.backups, self.servers.others)
@@ -189,7 +189,7 @@ class Stage:
         self.file.write_text(yaml.safe_dump(pools, sort_keys=False))
 
     def _find_keys(self) -> list[list[bytes]]:
-        """For each primary of alpha some keys that are there."""
+        """For each primary of alpha, keys that are placed on it."""
         labels = [server.address for server in self.servers.primaries]
         found: list[list[bytes]] = [[] for _ in labels]
         keys = [f"key{number}" for number in range(KEYS_TRIED)]
@@ -205,7 +205,7 @@ class Stage:
     def login(pool: str) -> bytes:
         return LOGIN if pool == "gamma" else b""
 
-    # -- what the parts do with it
+    # -- for the parts
 
     def actor(self, pool: str = "alpha", login: bool = True) -> Actor:
         actor = Actor(self.connector(pool), self.login(pool) if login else b"")
@@ -216,7 +216,7 @@ class Stage:
         return control_socket.send_command(str(self.control), *words, timeout=HUNG_AFTER)
 
     def new_log(self) -> str:
-        """What was logged since this was last asked."""
+        """The lines logged since the last call."""
         log = self.proxy.log()
         new, self._log_seen = log[self._log_seen :], len(log)
         return new
@@ -228,17 +228,17 @@ class Stage:
             return read_stats(talk)
 
     def pids(self) -> list[int]:
-        """Of all processes of the service."""
+        """The process IDs of the service."""
         children = Path(f"/proc/{self.proxy.pid}/task/{self.proxy.pid}/children").read_text().split()
         return [self.proxy.pid, *map(int, children)]
 
     def descriptors(self) -> int:
-        """How many are open, beside the links that `stats` knows of."""
+        """The number of open file descriptors, without the connections to servers that `stats` reports."""
         links = sum(self.stats(pool)["backend_links"] for pool in self.POOLS)
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids()) - links
 
     def note_rest(self) -> None:
-        """From now on no more descriptors are to stay open than are now, beside links."""
+        """Record the number of open file descriptors: `settle` waits until no more are open."""
 
         def steady() -> int:
             before = self.descriptors()
@@ -247,11 +247,11 @@ class Stage:
 
         self.descriptors_at_rest = eventually(steady, what="the number of descriptors stays")
 
-    # -- is it well?
+    # -- checks
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Forgive all clients what was, and let those who came inside of this `with` go at its end."""
+        """Forget earlier troubles of the clients and earlier log lines. At the end, disconnect the actors made in this `with` block."""
         for bystander in self.bystanders:
             bystander.forgive()
         self.actors = []
@@ -263,14 +263,14 @@ class Stage:
                 actor.hang_up()
 
     def victims(self) -> int:
-        """How many clients were cut off, or told of an internal error."""
+        """The number of clients whose connection was closed, or that received an internal error."""
         return sum(client.is_victim for client in self.actors + self.bystanders)
 
     def troubles(self) -> list[str]:
         return [trouble for bystander in self.bystanders for trouble in bystander.trouble]
 
     def settle(self) -> None:
-        """Wait until everybody is served, by every server, and nothing is under way."""
+        """Wait until every client is served, every server of alpha accepts writes, and no request is in progress."""
         self._wait_for_bystanders()
         for keys in self.keys:
             self._eventually_stored(keys[0])
@@ -303,7 +303,7 @@ class Stage:
             raise
 
     def told_of(self, number: int) -> str | None:
-        """Where the injected exception was caught, as the log tells; None if it does not."""
+        """The `where` of the log line about the exception injected at point `number`; None if there is no such line."""
         for told in self.new_log().split("ERROR internal error where=")[1:]:
             if re.search(rf"injected at point {number}\b", told):
                 return told.split()[0]

@@ -1,7 +1,7 @@
-"""Wherever our own code raises: the fault is logged and counted, and everybody else is served.
+"""Wherever gmproxy's code raises, the internal error is logged, and all other clients are served.
 
-Each point (points.py) is tried in the part of the scenario that reaches it first, in a single process, and those that matter to several
-workers with two of them, too.
+Each point (points.py) is tried in the first part of the scenario that reaches it, in a single process; the points in OF_SEVERAL also with two
+workers.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.injection
 
 POINTS = find(sources())
 
-#: Modules that run otherwise, or only, where there are several workers.
+#: Modules that behave differently with several workers, or are only used then.
 OF_SEVERAL = (
     "monitoring.admin_server",
     "system.control_socket",
@@ -39,7 +39,7 @@ OF_SEVERAL = (
 )
 
 
-#: Further rehearsals for points that were not reached.
+#: Maximum number of further rehearsals for points that were not reached.
 REHEARSALS = 3
 
 
@@ -65,8 +65,7 @@ def several(instrumented: Instrumented, servers: Servers, new_folder: Callable[[
 
 
 def twice(theatre: Theatre, point: Point) -> bool:
-    """As `theatre.inject(point)`, and once more with a new proxy if that fails: a fault that is there is there again, and a machine that
-    was busy elsewhere for some seconds is not."""
+    """`theatre.inject(point)`, and once more with a new proxy if that fails: a real fault fails twice, a pause of the busy host does not."""
     try:
         return theatre.inject(point)
     except AssertionError:
@@ -90,13 +89,13 @@ def test_several_workers(point: Point, several: Theatre) -> None:
 
 
 def test_each_point_is_reached(alone: Theatre, several: Theatre) -> None:
-    """Or named in exceptions.py with the reason why not."""
+    """Each point is reached by a part, or exceptions.py names it with a reason."""
 
     def missing() -> list[str]:
         reached = {str(point) for point in {*alone.reach, *several.reach}}
         return sorted(set(map(str, POINTS)) - reached - set(NOT_REACHED))
 
-    for _ in range(REHEARSALS):  # some are reached only now and then
+    for _ in range(REHEARSALS):  # some points are not reached each time
         if missing():
             alone.rehearse()
             several.rehearse()

@@ -1,4 +1,5 @@
-"""The same at the start, at the end and at an upgrade: a fault there costs a start, perhaps, and never a service, a file or the exit status."""
+"""An exception at start-up, at shutdown and at an upgrade. It may prevent start-up, but it never leaves a file behind, never changes the exit
+status of a shutdown, and never leaves clients unserved after an upgrade."""
 
 import contextlib
 import os
@@ -20,12 +21,12 @@ from injection.stage import Servers, Stage
 
 pytestmark = pytest.mark.injection
 
-#: Characters of the log of a service that was not there for its clients.
+#: Characters of the log that are shown if a service does not serve.
 LOG_SHOWN = 2000
 
 CREWS = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "several"])
 
-#: Modules that begin, end or hand over a service. The others have to do with clients, which the parts of the scenario are for.
+#: Modules that start, stop or upgrade a service. The parts of the scenario test the others.
 CONCERNED = (
     "client.listener",
     "process.listeners",
@@ -42,7 +43,7 @@ CONCERNED = (
 
 
 class Beginning:
-    """Starts proxies of which each is used once."""
+    """Starts proxies. Each is used once."""
 
     def __init__(self, instrumented: Instrumented, servers: Servers, new_folder: Callable[[], Path], options: tuple[str, ...]) -> None:
         self.points = instrumented.points
@@ -52,7 +53,7 @@ class Beginning:
 
     @contextlib.contextmanager
     def serving(self, point: Point | None = None) -> Iterator[Stage]:
-        """A stage without bystanders, whose proxy serves; if it can in spite of a fault at `point`, else `proxy` is None."""
+        """A stage without bystanders, with a proxy that serves. With a `point`, start-up raises there; `proxy` is None if it does not serve then."""
         stage = self._new_stage()
         self.injector.forget()
         try:
@@ -71,7 +72,7 @@ class Beginning:
                 Proxy.__exit__(stage.proxy)
 
     def reached(self, act: Callable[[Stage], object] | None = None) -> list[Point]:
-        """Those of CONCERNED that are passed while `act` does something to a serving proxy; while it starts, if nothing."""
+        """The points in CONCERNED that `act` passes with a serving proxy; without `act`, those that start-up passes."""
         with self.serving() as stage:
             if act is not None:
                 self.injector.forget()
@@ -94,14 +95,14 @@ def end(stage: Stage) -> int:
 
 
 def end_or_ended(stage: Stage) -> int | None:
-    """Its exit status; None if it does not end."""
+    """End the proxy and return its exit status; None if it does not end."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         return end(stage)
     return None
 
 
 def upgrade(stage: Stage) -> None:
-    """Wait until it is decided which of the two serves."""
+    """Start an upgrade, and wait until the log shows its outcome."""
     stage.proxy.signal(signal.SIGUSR2)
     eventually(
         lambda: any(word in stage.proxy.log() for word in ("upgraded successor", "upgrade refused", "internal error")),
@@ -110,7 +111,7 @@ def upgrade(stage: Stage) -> None:
 
 
 def is_served(stage: Stage) -> bool:
-    """True if a new client is; one that still met the process that ends may be cut off."""
+    """True if a new client can store a value. A client of the process that ends may be disconnected."""
     with contextlib.suppress(AssertionError, OSError), stage.connector("alpha")() as talk:
         return talk.ask(b"set k 0 0 1\r\nx\r\n") == b"STORED\r\n"
     return False
@@ -142,14 +143,14 @@ def test_at_the_end(options: tuple[str, ...], beginning: Callable[[tuple[str, ..
 @pytest.mark.long
 @CREWS
 def test_at_the_start(options: tuple[str, ...], beginning: Callable[[tuple[str, ...]], Beginning]) -> None:
-    """It serves, or ends with a status that says so; then nothing is left of it."""
+    """The proxy serves, or exits with a status that reports the failure. It leaves no files."""
     play = beginning(options)
     failures = []
     for point in play.reached():
         with play.serving(point) as stage:
             if stage.proxy is not None:
                 status = end_or_ended(stage)
-                if status not in (0, 1) or leftovers(stage):  # 1: one of its ports answered already, but it could not start
+                if status not in (0, 1) or leftovers(stage):  # 1: one of its ports accepted clients, but start-up failed
                     failures.append(f"{point}: served, then status {status}, left {leftovers(stage)}")
             elif leftovers(stage):
                 failures.append(f"{point}: did not start, left {leftovers(stage)}")
@@ -159,7 +160,7 @@ def test_at_the_start(options: tuple[str, ...], beginning: Callable[[tuple[str, 
 @pytest.mark.long
 @CREWS
 def test_at_an_upgrade(options: tuple[str, ...], beginning: Callable[[tuple[str, ...]], Beginning]) -> None:
-    """Whichever of the two processes is there afterwards, clients are served."""
+    """Clients are served afterwards, by the old process or its successor."""
     play = beginning(options)
     failures = []
     for point in play.reached(upgrade):

@@ -1,4 +1,4 @@
-"""Plays the scenario: without a fault, to learn which part reaches which point, and then with one fault after the other."""
+"""Runs the scenario: first without a fault, to record which part reaches which point, then with one fault after the other."""
 
 import contextlib
 import signal
@@ -14,24 +14,24 @@ from injection.parts import CLOSING, FOR_WORKERS, PARTS, RELOADING, Part
 from injection.points import Point
 from injection.stage import Servers, Stage
 
-#: What an order, a question or a client may raise in a part in which a fault was injected; the stage is then asked whether it is well.
+#: Exceptions that a control command, an HTTP request or a client may raise in a part with a fault. Stage.settle then checks that the proxy serves.
 UPSET = (OSError, EOFError, ValueError, LookupError, AssertionError)
 
-#: A proxy is replaced after so many faults, so that a log stays short enough to be searched each time.
+#: A proxy is replaced after this number of faults, so that its log stays short: it is searched after each.
 FAULTS_EACH = 60
 
 
-#: What a part has not reached so many seconds after its end, it will not.
+#: Seconds after the end of a part in which it may still reach a point.
 LATE = 10 * TICK
 
-#: Times that the parts are played for a point that they reach only now and then.
+#: How often each part is run for a point that it does not reach each time.
 ATTEMPTS = 2
 
 
 class Theatre:
     """
-    points   what `inject` knows, by number
-    reach    {point: the parts that reached it at the rehearsal}
+    points   all points, by number
+    reach    {point: the parts that reached it in a rehearsal}
     """
 
     def __init__(self, copy: Path, points: list[Point], servers: Servers, new_folder: Callable[[], Path], *options: str) -> None:
@@ -45,7 +45,7 @@ class Theatre:
         self._faults = 0
 
     def rehearse(self) -> None:
-        """Play every part once, without a fault. The points of the start and the end are not among those that parts reach."""
+        """Run every part once, without a fault, and record which points it reaches. Points of start-up and shutdown do not count."""
         stage = self._on_stage()
         for name, part in self._parts().items():
             self._injector.forget()
@@ -61,8 +61,8 @@ class Theatre:
         return {name: part for name, part in PARTS.items() if self._has_workers or name not in FOR_WORKERS}
 
     def inject(self, point: Point) -> bool:
-        """Have `point` raise, once, in the first part that reaches it. False if none does this time: some points are reached only now and
-        then. AssertionError if others suffer."""
+        """Run the first part that reaches `point`, which raises once. Returns False if no part reaches it this time. Raises AssertionError if
+        other clients are affected."""
         stage = self._on_stage()
         self._faults += 1
         try:
@@ -75,7 +75,7 @@ class Theatre:
             raise
 
     def _play(self, stage: Stage, point: Point, name: str) -> bool:
-        """False if the part has not reached it."""
+        """Run the part `name`. Returns False if it has not reached `point`."""
         number = self.points.index(point)
         with stage.watched():
             self._injector.arm(number)
@@ -108,7 +108,7 @@ class Theatre:
         return self._stage
 
     def close(self) -> None:
-        """After all that it has lived through the proxy must end as it should."""
+        """End the proxy. Its exit status must be 0 after all the faults."""
         if self._stage is None:
             return
         stage, self._stage = self._stage, None
