@@ -1,12 +1,12 @@
 """gmproxy for the explorer: a real pool, with real sessions, router, backends, connections, health checks and recoveries, over model servers.
 
-Three things of it are replaced, and no others:
+Three parts of it are replaced, and no others:
 
-    gevent's loop    by ModelLoop, which calls back when the world says so; greenlets run until they wait, and go on when the world says so
-    connecting       to a server: the other end of a socket pair is a Link of a MemcachedModel. The loop knows when something has arrived
-    the questions    of health checks and recoveries: executed by the model when the world says so
+    gevent's loop    by ModelLoop, which runs callbacks when the world decides; a greenlet runs until it waits, and continues when the world decides
+    connect          to a server: it returns one end of a socket pair; the other end is a Link of a MemcachedModel
+    the exchanges    of health checks and recoveries with a server: the model executes their requests when the world decides
 
-All else that the tests of this directory know of gmproxy is in this file.
+Only this file depends on the internals of gmproxy.
 """
 
 import logging
@@ -44,25 +44,25 @@ from model.clients import KEY, OTHER
 from model.model_loop import ModelLoop, Task
 from model.servers import Link, MemcachedModel, split_requests
 
-#: Seconds: whatever a health check does in time is due so much later, and no server has become warm by then.
+#: Seconds after which every periodic action of a health check is due, but a server that has just started is still warming.
 LATER = 60.0
 
-#: Seconds: the uptime of a server that is warm.
+#: Uptime of a server that is not warming, seconds.
 LONG_AGO = 1_000_000
 
-#: Failures in a row for which a server is ejected here. It has fewer, unless the world says so.
+#: --server-failure-limit. No path has this number of failures in a row: a server is only ejected if the world decides.
 FAILURE_LIMIT = 1000
 
-#: All that reads a clock on the way of a request, or in health checks and recoveries.
+#: The modules that read a clock for requests, health checks and recoveries.
 _WITH_CLOCKS = (backend_module, health_check_module, missed_writes_module, recovery_module)
 
-#: There is one worker.
+#: The only worker.
 _WORKER = WorkerContext()
 
 
 @cache
 def config_of(arguments: tuple[str, ...], primaries: str, backups: str) -> configuration.Config:
-    """That of a command line with a server for each letter of `primaries` and `backups`."""
+    """The configuration of a command line with a server for each letter of `primaries` and `backups`."""
     servers = [("-s", name) for name in primaries] + [("-b", name) for name in backups]
     addresses = [word for number, (option, _) in enumerate(servers, 1) for word in (option, f"127.0.0.1:{number}")]
     (config,), _ = configuration.parse([*arguments, *addresses, "--preconnect", "--server-failure-limit", str(FAILURE_LIMIT)], {})
@@ -70,11 +70,11 @@ def config_of(arguments: tuple[str, ...], primaries: str, backups: str) -> confi
 
 
 class Proxy:
-    """A pool that serves `models`, in the order of the servers of `config`.
+    """A pool over `models`, in the order of the servers of `config`.
 
-    now       seconds: the time by all clocks
+    now       the time of all clocks, seconds
     backends  {name of a model: its Backend}
-    asked     {name of a model: what a health check or a recovery is asking it}
+    asked     {name of a model: the request of a health check or a recovery that waits for its reply}
     """
 
     def __init__(self, config: configuration.Config, models: list[MemcachedModel]) -> None:
@@ -90,12 +90,12 @@ class Proxy:
         with self.running():
             self._pool = Pool(config, _WORKER)
         self.backends: dict[str, Backend] = {self._models[backend.label].name: backend for backend in self._pool.backends}
-        self._probed = dict.fromkeys(self.backends, 0)  # ejections after which it was probed
+        self._probed = dict.fromkeys(self.backends, 0)  # {name of a model: its number of ejections at its last probe}
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """gmproxy may run within this."""
-        poller_of_process()  # that of the process belongs to its real loop
+        """gmproxy must run inside of this context: it replaces the three parts."""
+        poller_of_process()  # the poller of the process must be made with the real loop
         replaced: list[tuple[Any, str, Any]] = [
             (gevent, "get_hub", lambda: self._hub),
             (gevent, "spawn", self._spawn),
@@ -127,7 +127,7 @@ class Proxy:
         for end in self._ends:
             end.close()
 
-    # -- in the place of gevent, and of connecting
+    # -- replacements of gevent and of connect
 
     def _spawn(self, call: Callable[..., Any], *arguments: Any) -> Task:
         task = Task(call, self._hub)
@@ -135,7 +135,7 @@ class Proxy:
         return task
 
     def _sleep(self, seconds: float = 0.0) -> None:
-        """Only a recovery does, until its server has ended the connections that were given up."""
+        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up."""
         self._sleeping.append(getcurrent())
         self._hub.switch()
 
@@ -146,10 +146,11 @@ class Proxy:
         self._models[server.label].accept(theirs, ours.fileno())
         return ours
 
-    # -- what happens
+    # -- events
 
     def settle(self, askers: frozenset[int]) -> bool:
-        """Do all that gmproxy does for `askers`, numbers of clients, before anything else happens. False if it sends no requests."""
+        """Run all callbacks of gmproxy until it waits for the next event. Returns True if it has sent requests to servers; they belong to `askers`,
+        numbers of clients."""
         sent = False
         while True:
             self._loop.run()
@@ -162,7 +163,7 @@ class Proxy:
                 return sent
 
     def _check_health(self) -> bool:
-        """Let each health check begin what is due. False if nothing is."""
+        """Start the health checks that are due. Returns False if none is due."""
         began = False
         now = self.now + LATER
         for backend in self.backends.values():
@@ -174,19 +175,19 @@ class Proxy:
         return began
 
     def answer_question(self, name: str) -> None:
-        """The model `name` executes what a health check or a recovery asks, and its answer arrives."""
+        """The model `name` executes the request of a health check or a recovery, and the reply arrives."""
         del self.asked[name]
         self._asking.pop(name).switch()
 
     def ask(self, name: str, question: bytes) -> None:
-        """Called in a greenlet: wait until this is answered."""
+        """Greenlet only: wait until the world has the model `name` execute `question`."""
         self.asked[name] = question
         self._asking[name] = getcurrent()
         self._hub.switch()
 
     def is_new_probe(self, name: str) -> bool:
-        """True if the server `name` is ejected and did not answer since. Whenever else it is asked for a sign of life, it makes no difference
-        when that comes."""
+        """True if this is the first probe of the server `name` since its ejection. The order of events matters for no other probe, so other probes
+        are not events."""
         is_new = self.backends[name].health.ejected and self._probed[name] < self.backends[name].health.ejections
         self._probed[name] = self.backends[name].health.ejections
         return is_new
@@ -195,12 +196,12 @@ class Proxy:
         return self._models[label]
 
     def reply(self, link: Link) -> None:
-        """The next reply on this link arrives."""
+        """The next reply on this connection arrives."""
         link.reply()
         self._loop.is_readable(link.peer_fd)
 
     def close_link(self, link: Link) -> None:
-        """The server closes this link."""
+        """The server closes this connection."""
         link.close()
         self._loop.is_readable(link.peer_fd)
         for sleeping in self._sleeping[:]:
@@ -208,13 +209,13 @@ class Proxy:
             sleeping.switch()
 
     def time_out(self, name: str) -> None:
-        """The server `name` has not replied in time."""
+        """The requests to the server `name` reach their timeout."""
         for connection in self.backends[name].connections:
             if connection is not None:
                 connection.fail(TIMEOUT)
 
     def fail_too_often(self, name: str) -> None:
-        """The same, and it is ejected for that."""
+        """The same, and the server is ejected."""
         self.time_out(name)
         backend = self.backends[name]
         if backend.health.failed(self.now, FAILURE_LIMIT):
@@ -225,7 +226,7 @@ class Proxy:
         self.backends[name].eject()
 
     def restore(self, name: str) -> None:
-        """An operator wants it to be used again, if it answers."""
+        """An operator restores the server `name`: it is used again after a successful probe."""
         self.backends[name].health.release(self.now)
 
     # -- clients
@@ -244,7 +245,7 @@ class Proxy:
         return self._models[self._pool.router.primary_of(key).label].name
 
     def shared_state(self) -> tuple[Any, ...]:
-        """What requests of several clients may change, and go by: it is equal as long as nothing of that has changed."""
+        """The state that requests of several clients have in common. Two equal results mean that it has not changed."""
         router = self._pool.router
         servers = [
             (
@@ -258,10 +259,10 @@ class Proxy:
         ]
         return len(router.held), len(router.undecided), *servers
 
-    # -- what is left at the end
+    # -- the state at the end
 
     def held(self) -> list[str]:
-        """What gmproxy holds although nothing is going on any more."""
+        """What gmproxy still holds when no request is in progress, as text; must be empty."""
         router = self._pool.router
         found = [f"{len(router.held)} requests wait for their key to be filled"] if router.held else []
         if router.undecided:
@@ -297,7 +298,7 @@ class ClientEnd:
             self._session.on_readable(False) if self._session.bytes_read else self._session.run_in_loop()
 
     def receive(self) -> bytes:
-        """What has arrived."""
+        """The bytes that have arrived."""
         try:
             return self._sock.recv(65536)
         except BlockingIOError:
@@ -315,7 +316,8 @@ class _Control(control_connection._TextConnection):
         pass
 
     def identify(self) -> control_connection.Identity:
-        """Changes nothing, so it need not be waited for. The uptime is exact: a real one is rounded by as much as is taken off here."""
+        """Returns at once, without an event, because it changes nothing. The uptime is exact, so UPTIME_GRAIN, by which real ones may be too small,
+        is subtracted."""
         started_at = self._model.started_at
         return control_connection.Identity(1, LONG_AGO if started_at is None else self._proxy.now - started_at - UPTIME_GRAIN, "1.6.45")
 
@@ -325,7 +327,7 @@ class _Control(control_connection._TextConnection):
         return b"".join(map(self._model.execute, split_requests(bytearray(question))))
 
 
-# -- gmproxy with one line of it taken away
+# -- faults of gmproxy: one function of it is replaced
 
 
 @contextmanager
@@ -338,7 +340,7 @@ def _replaced(owner: Any, name: str, substitute: Any) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-#: For the test that faults are found. All of these are replaced in either build.
+#: For the test that the model finds faults. Each of these functions can be replaced in both builds.
 FAULTS: dict[str, Callable[[], Any]] = {
     "nothing is noted that a server missed": lambda: _replaced(PendingInvalidations, "note", lambda self, key, now: False),
     "connections that were given up are not waited for": lambda: _replaced(Recovery, "_wait_for_half_closed", lambda self, server: None),

@@ -1,14 +1,14 @@
-"""The requests of the clients of a model: one or two commands of each class, and what their replies mean."""
+"""The requests of the clients: one or two commands for each class of commands, and what their replies mean."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from model.promises import ERROR, HIT, MISS, Operation, Value
 
-#: The key that all clients use, and the other one of those that use two. They belong to different servers where there are several.
+#: The key of all commands, and the second key of commands with two keys. With several servers each key is on a different one.
 KEY, OTHER = b"a", b"b"
 
-#: The value of both at the beginning.
+#: The initial value of both keys.
 INITIAL = b"7"
 
 CRLF = b"\r\n"
@@ -17,8 +17,8 @@ CRLF = b"\r\n"
 class Command(NamedTuple):
     """
     line      what the client sends
-    kind      what it does to each of its keys: see promises.Operation, as for `argument` and `expected`
-    shape     of its reply: values (VALUE blocks and END), meta, or line
+    kind      what it does to each of its keys; see promises.Operation, also for `argument` and `expected`
+    shape     the form of its reply: values (VALUE blocks and END), meta, or line
     """
 
     line: bytes
@@ -30,14 +30,14 @@ class Command(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a reply says of one key."""
+    """What a reply reports about one key."""
 
     outcome: str
     found: Value
 
 
 def take_reply(command: Command, received: bytes) -> tuple[bytes, bytes] | None:
-    """(the reply to `command`, the rest of what was received), or None while it is not whole."""
+    """(the reply to `command`, the rest of `received`), or None if the reply is incomplete."""
     end = received.find(CRLF) + 2
     if end < 2:
         return None
@@ -52,7 +52,7 @@ def take_reply(command: Command, received: bytes) -> tuple[bytes, bytes] | None:
 
 
 def what_it_says(command: Command, reply: bytes) -> dict[bytes, Told]:
-    """{key: what the reply says of it}"""
+    """{key: what the reply reports about it}"""
     word = reply.split()[0]
     if word in (b"SERVER_ERROR", b"CLIENT_ERROR", b"ERROR"):
         return dict.fromkeys(command.keys, Told(ERROR, None))
@@ -69,14 +69,14 @@ def what_it_says(command: Command, reply: bytes) -> dict[bytes, Told]:
 
 
 def values_in(reply: bytes) -> list[tuple[bytes, bytes, bytes]]:
-    """(key, value, cas number or b"") of each value in a reply of the shape values; no value here has a line end in it."""
+    """(key, value, cas number or b"") of each value in a reply of the shape values. No value in these tests contains a line end."""
     lines = reply.split(CRLF)[:-2]
     headers = [line.split() for line in lines[::2]]
     return [(header[1], value, header[4] if len(header) > 4 else b"") for header, value in zip(headers, lines[1::2])]
 
 
 def operations(command: Command, reply: bytes, began: int, ended: int, client: int, turn: int) -> list[tuple[bytes, Operation]]:
-    """(key, Operation) of all that says something: a read that found nothing, and whatever else changed nothing for sure, does not."""
+    """(key, Operation) for each key that can be judged: not for misses of commands other than add and delete, and not for errors of reads."""
     found = []
     for key, told in what_it_says(command, reply).items():
         changes_nothing = told.outcome == MISS and command.kind not in ("add", "delete")
@@ -89,10 +89,10 @@ def operations(command: Command, reply: bytes, began: int, ended: int, client: i
 
 # -- the classes of commands
 
-#: What a client sends in one piece, or a function of the last reply that makes it.
+#: The commands that a client sends at once, or a function that makes them from the last reply.
 Step = list[Command] | Callable[[bytes], list[Command]]
 
-#: What one client asks, one step after the other.
+#: The steps of one client: it sends the next one after the replies to the one before.
 Script = list[Step]
 
 
@@ -117,7 +117,7 @@ def meta_set(value: bytes, flags: bytes, kind: str, expected: Value = None) -> C
 
 
 def cas_of(value: bytes) -> Callable[[bytes], list[Command]]:
-    """A cas with what the gets before it has found."""
+    """Makes a cas with the number and the value of the reply to gets."""
 
     def cas(reply: bytes) -> list[Command]:
         return [
@@ -129,7 +129,7 @@ def cas_of(value: bytes) -> Callable[[bytes], list[Command]]:
 
 
 def meta_cas_of(value: bytes) -> Callable[[bytes], list[Command]]:
-    """The same after an mg with v and c."""
+    """Makes an ms with the number and the value of the reply to an mg with v and c."""
 
     def cas(reply: bytes) -> list[Command]:
         if not reply.startswith(b"VA"):
@@ -142,12 +142,12 @@ def meta_cas_of(value: bytes) -> Callable[[bytes], list[Command]]:
 
 
 def script_of(name: str, client: int) -> Script:
-    """What the client 1 or 2 asks that uses commands of the class `name`. No two clients store the same."""
+    """The script of client 1 or 2 with commands of the class `name`. Each client stores a different value."""
     return CLASSES[name](b"%d00" % client, b"%d" % client, b"%d0" % client)
 
 
-#: Class of commands -> what a client asks, given a value to store, a digit to append, and a number to count by. Commands in one list are
-#: sent in one piece.
+#: {class of commands: the script for a value to store, a digit to append, and a number to count by}. Commands in one list are
+#: sent at once.
 CLASSES: dict[str, Callable[[bytes, bytes, bytes], Script]] = {
     "get": lambda value, digit, count: [[retrieve(b"get", KEY)]],
     "get of two": lambda value, digit, count: [[retrieve(b"get", KEY, OTHER)]],

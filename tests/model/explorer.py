@@ -1,19 +1,18 @@
-"""Tries every order in which events can happen: depth first, each order from the start, since what is tested cannot be copied.
+"""Tries every order of events: depth first. Each path runs from the start, because the state of the tested program cannot be copied.
 
-A *world* is whatever is tested, made anew for each path. It says which events may happen next, and makes them happen:
+A *world* contains the tested program. Each path has a new one. It lists the events that may happen next, and executes them:
 
     with make_world() as world:
-        world.enabled() -> list of str          what may happen next, as one line of a path each; none: the path ends
-        world.happen(event) -> frozenset of str   one of these happens; returns names of whatever it touched
-        world.finish()                          the path has ended: judge it
+        world.enabled() -> list of str            the events that may happen next, a line of text each; none: the path ends
+        world.happen(event) -> frozenset of str   execute one of them; returns the names of what it touched
+        world.finish()                            the path has ended: judge it
 
-`happen` and `finish` raise Violation for what must not be. A world must do the same whenever the same events happen in the same order.
+`happen` and `finish` raise Violation for a wrong state or reply. The same events in the same order must always have the same effect.
 
-Two events are *independent* if they touch nothing in common: in whichever order they happen, the same comes of it, and one order is
-enough. So the search keeps, on its way down, the events that need not be next: all paths that begin with them have been gone,
-and nothing that they touch was touched since. This is a sleep set (Godefroid, "Partial-Order Methods for the Verification of
-Concurrent Systems", 1996). No outcome is lost by that, if the worlds say truly what an event touches: whatever it changes, and
-whatever its effect depends on.
+Two events are *independent* if they touch nothing in common: both orders have the same outcome, and one order is enough. So the search keeps,
+for each point of the path, the events that need not be next: all paths that continue with them have been tried, and nothing that
+they touch was touched since. This is a sleep set (Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996).
+No outcome is lost if the world reports completely what an event touches: what it changes, and what its effect depends on.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 
 
 class Violation(AssertionError):
-    """What no path may lead to."""
+    """A path has led to a wrong state or reply."""
 
 
 class Found(NamedTuple):
@@ -37,8 +36,8 @@ class Found(NamedTuple):
 
 class Exploration(NamedTuple):
     """
-    paths    that were gone to their end
-    found    the shortest one that leads to a violation, or None
+    paths    the number of paths that ran to their end
+    found    the shortest path to a violation, or None
     """
 
     paths: int
@@ -46,11 +45,11 @@ class Exploration(NamedTuple):
 
 
 class _Branch:
-    """A point of the path that is being gone.
+    """A point of the current path.
 
-    event     that happens next there; None: all that may happen was seen
-    touched   what it touched; None before it has happened, and if it was a violation
-    asleep    {event: what it touches} of those that need not happen next
+    event     the event that happens next here; None if all have been tried
+    touched   what it touched; None before it has happened, and if it led to a violation
+    asleep    {event: what it touches} of the events that need not happen next
     """
 
     def __init__(self, events: list[str], asleep: dict[str, frozenset[str]]) -> None:
@@ -60,7 +59,7 @@ class _Branch:
         self.event = self._left.pop() if self._left else None
 
     def advance(self) -> bool:
-        """Go on to the next event. False if there is none."""
+        """Select the next event. Returns False if there is none."""
         if self.touched is not None:
             self.asleep = {**self.asleep, self.event: self.touched}
             self.touched = None
@@ -68,13 +67,13 @@ class _Branch:
         return self.event is not None
 
     def asleep_after(self) -> dict[str, frozenset[str]]:
-        """Those that need not happen after `event` either."""
+        """The events that need not happen directly after `event` either."""
         return {other: touched for other, touched in self.asleep.items() if touched.isdisjoint(self.touched)}
 
 
 def explore(make_world: Callable[[], Any], reduced: bool = True, until_found: bool = False) -> Exploration:
-    """Go all paths of the worlds that `make_world` makes. Not `reduced`: take no events for independent. `until_found`: or until the first
-    violation, which need not be the shortest."""
+    """Try all paths of the worlds that `make_world` makes. Without `reduced`, treat all events as dependent. With `until_found`, stop at the first
+    violation, which need not have the shortest path."""
     branches: list[_Branch] = []
     paths = 0
     shortest: Found | None = None
@@ -87,7 +86,7 @@ def explore(make_world: Callable[[], Any], reduced: bool = True, until_found: bo
                 while events := world.enabled():
                     branches.append(_Branch(events, branches[-1].asleep_after() if reduced and branches else {}))
                     if branches[-1].event is None:
-                        break  # wherever this leads, the search has been
+                        break  # all paths that continue from here have been tried
                     branches[-1].touched = world.happen(branches[-1].event)
                 else:
                     paths += 1

@@ -1,4 +1,4 @@
-"""In the place of gevent's loop: it calls back when the model says that something has arrived. Nothing here knows gmproxy."""
+"""Replaces gevent's loop: it runs the callbacks of a file descriptor when the model reports that bytes have arrived. Independent of gmproxy."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from greenlet import greenlet
 
 
 class ModelLoop:
-    """What gmproxy uses of gevent's loop."""
+    """The part of gevent's loop that gmproxy uses."""
 
     def __init__(self) -> None:
         self._callbacks: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
-        self._watchers: dict[int, _Watcher] = {}  # by descriptor, those that are started
+        self._watchers: dict[int, _Watcher] = {}  # the started watchers, by file descriptor
 
     def run_callback(self, call: Callable[..., Any], *arguments: Any) -> None:
         self._callbacks.append((call, arguments))
@@ -21,7 +21,7 @@ class ModelLoop:
         return _Watcher(self._watchers, fd)
 
     def timer(self, seconds: float) -> "_Watcher":
-        return _Watcher({}, 0)  # replies are short here: no connection lets others go first
+        return _Watcher({}, 0)  # never fires: replies are short in these tests, so no connection pauses for others
 
     def run(self) -> None:
         """Run all callbacks."""
@@ -30,7 +30,7 @@ class ModelLoop:
             call(*arguments)
 
     def is_readable(self, fd: int) -> bool:
-        """Something has arrived at `fd`. False if nobody waits for that."""
+        """Call the watcher of `fd`. Returns False if no watcher is started."""
         watcher = self._watchers.get(fd)
         if watcher is not None:
             watcher.call()
@@ -55,7 +55,7 @@ class _Watcher:
 
 
 class Task(greenlet):
-    """What gevent.spawn returns."""
+    """The result of gevent.spawn."""
 
     def kill(self, block: bool = True) -> None:
         pass

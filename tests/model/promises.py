@@ -1,32 +1,32 @@
-"""What a client may receive. Pure: it is given the requests, their times and the replies, and judges.
+"""What a client may receive. This module only judges: it is given the requests, their times and the replies, and sends nothing.
 
-All that the clients of a service were told of one key must be what *one* memcached could have told them, which executes each command at some
-moment between its request and its reply: the history is linearizable (Herlihy and Wing, 1990). As in every cache some more is allowed:
+All replies about one key must be possible replies of *one* memcached, which executes each command at some time between its request and its
+reply: the history is linearizable (Herlihy and Wing, 1990). Because this is a cache, more is allowed:
 
-    a miss       is always an honest answer, though the value may be found later: NOT_FOUND, NOT_STORED, END ...
-    an error     leaves open whether the command is ever executed; but no more once a change is acknowledged that was requested after the error
-    EXISTS       is, too: to a cas it says that the client should read again
+    a miss       is always allowed, even if a later read finds the value: NOT_FOUND, NOT_STORED, END ...
+    an error     means that the command may be executed, now or later; but not after a later write is acknowledged that was sent after the error
+    EXISTS       is always allowed: the client of the cas should read again
 
-So a value is *old* if no such order explains that it was read: it was replaced by a change that was acknowledged before the read began.
+So a value is *stale* if no such order explains the read: the value was replaced by a write that was acknowledged before the read was sent.
 """
 
 from functools import lru_cache
 from typing import NamedTuple
 
-#: A value; None: there is none.
+#: A value, or None if the key has none.
 Value = bytes | None
 
 
 class Operation(NamedTuple):
-    """What one client asked of one key.
+    """One command of one client on one key.
 
-    kind        what it does, see `_after`
-    argument    the value it stores, adds, or appends
-    expected    of a cas: the value that its client has seen
-    outcome     HIT (it was done, or a value was found), MISS, ERROR
-    found       the value that was read, or the number that was counted to; None: it was not told
-    began, ended   when it was requested and answered: numbers that only their order means something of
-    client, turn   whose it is, and its place among those: one client's operations are executed in the order in which it asked
+    kind        what it does; see `_after`
+    argument    the value that it stores or appends, or the number that it adds
+    expected    of a cas: the value that its client has read
+    outcome     HIT (it was executed, or a value was found), MISS, ERROR
+    found       the value that was read, or the new value of the counter; None if the reply does not contain it
+    began, ended   when the request was sent and the reply received: only the order of these numbers matters
+    client, turn   its client, and its index among this client's commands, which are executed in the order in which they were sent
     """
 
     kind: str
@@ -42,27 +42,27 @@ class Operation(NamedTuple):
 
 HIT, MISS, ERROR = "hit", "miss", "error"
 
-IMPOSSIBLE = object()  # no Value
+IMPOSSIBLE = object()  # not a Value
 
 
 def in_order(history: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    """The same history, with the smallest numbers for its times that have the same order."""
+    """The same history with the times replaced by their ranks."""
     times = sorted({time for operation in history for time in (operation.began, operation.ended)})
     ranks = {time: rank for rank, time in enumerate(times)}
     return tuple(each._replace(began=ranks[each.began], ended=ranks[each.ended]) for each in history)
 
 
 def explain(history: tuple[Operation, ...], initial: Value) -> bool:
-    """True if there is an order that explains what the clients were told of a key that had the value `initial`."""
+    """True if an order of the commands explains all replies about a key that had the value `initial`."""
     return _explain(in_order(history), initial)
 
 
 def excuse(history: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    """The same history without what is not promised once a server has failed.
+    """The same history without what gmproxy does not guarantee after a failure of a server.
 
-    An incr and a conditional write (cas, add, replace) of one key at the same moment: the conditional write was made on the primary, and its value
-    was not copied yet. If the primary fails now, the backup answers the incr, from the value before. What is stored is right: as the order
-    is not known, the key is deleted on both. But the number that the client of the incr was told is not checked.
+    An incr and a conditional write (cas, add, replace) of one key at the same time: the primary has executed the conditional write, but the backup
+    has not received the copy. If the primary fails now, the backup executes the incr with the previous value. The stored values are right: as
+    the order is not known, the key is deleted on both servers. But the number in the reply to the incr is not checked.
     """
     conditional = [each for each in history if each.kind in ("cas", "add", "replace")]
     return tuple(
@@ -75,7 +75,7 @@ def excuse(history: tuple[Operation, ...]) -> tuple[Operation, ...]:
 
 @lru_cache(maxsize=100_000)
 def _explain(history: tuple[Operation, ...], value: Value) -> bool:
-    """The same; of all histories that differ in their times only, and not in the order of these, one is judged."""
+    """The same for a history with ranks: histories whose times have the same order are judged once."""
     certain = [operation for operation in history if operation.outcome != ERROR]
     if not certain:
         return True
@@ -96,7 +96,7 @@ def _precedes(one: Operation, other: Operation) -> bool:
 
 
 def _makes_impossible(done: Operation, other: Operation) -> bool:
-    """True if `other` failed, and will not be executed any more now that `done` is."""
+    """True if `other` had an error, and must not be executed after `done`."""
     return other.outcome == ERROR and done.outcome == HIT and done.kind in CHANGES and other.ended < done.began
 
 
@@ -104,13 +104,13 @@ CHANGES = frozenset(("set", "add", "replace", "append", "count", "delete", "cas"
 
 
 def _after(operation: Operation, value: Value) -> Value | object:
-    """The value after `operation` on a key that has `value`; IMPOSSIBLE if it could not have had that outcome."""
+    """The value after `operation` on a key that has `value`; IMPOSSIBLE if the operation cannot have its outcome then."""
     kind, argument, expected, outcome, found, *_ = operation
     if kind == "delete":
-        return None  # a miss as well: it is not there afterwards
+        return None  # also after a miss: the key has no value then
     if outcome == MISS:
-        return IMPOSSIBLE if kind == "add" and value is None else value  # add alone says by its miss that there is something
-    if kind in ("set", "add"):  # what was there may have been lost: this is a cache
+        return IMPOSSIBLE if kind == "add" and value is None else value  # only a miss of add shows that the key has a value
+    if kind in ("set", "add"):  # a cache may lose a value, so an add may always succeed
         return argument
     if value is None:
         return IMPOSSIBLE

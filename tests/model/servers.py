@@ -1,6 +1,6 @@
-"""A memcached server as a dict: it executes the request lines that gmproxy sends, and gives the bytes that memcached 1.6 replies.
+"""A memcached server as a dict: it executes the request lines that gmproxy sends, and returns the replies of memcached 1.6.
 
-Time stands still: an item lives for ever, unless its life is over at once (a negative exptime). There is room for everything.
+Items do not expire, except at once with a negative exptime, and are never evicted.
 """
 
 import socket
@@ -20,7 +20,7 @@ class Item(NamedTuple):
 
 
 def split_requests(received: bytearray) -> Iterator[bytes]:
-    """Take the whole requests, each a line with its data block if it has one, off the beginning of what was `received`."""
+    """Removes the complete requests from the start of `received` and yields them, each a line with its data block if it has one."""
     while (end := received.find(CRLF)) >= 0:
         end += 2
         words = received[:end].split()
@@ -37,9 +37,9 @@ def split_requests(received: bytearray) -> Iterator[bytes]:
 class MemcachedModel:
     """
     items         {key: Item}
-    cas           the last number that was given to an item
-    links         connections of clients, that is: of the proxy
-    started_at    when it was restarted (monotonic seconds); None: long ago
+    cas           the last cas number of an item
+    links         connections of the proxy
+    started_at    when it was started (monotonic seconds); None: long ago
     """
 
     def __init__(self, name: str, first_cas: int) -> None:
@@ -51,17 +51,17 @@ class MemcachedModel:
         self._accepted = 0
 
     def restart(self, now: float) -> None:
-        """It is another process from now on (monotonic seconds), with an empty memory."""
+        """The server is restarted, with an empty memory; `now` in monotonic seconds."""
         self.items.clear()
         self.started_at = now
 
     def accept(self, sock: socket.socket, peer_fd: int) -> None:
-        """There is a connection at the socket `sock`; its other end is `peer_fd`."""
+        """Accept a connection: `sock` is the server's end, `peer_fd` the file descriptor of the other end."""
         self._accepted += 1
         self.links.append(Link(self, f"{self.name}.{self._accepted}", sock, peer_fd))
 
     def execute(self, request: bytes) -> bytes:
-        """The reply to one request. Raises KeyError for a command that no server of this model knows."""
+        """Execute one request and return the reply. Raises KeyError for a command that the model does not implement."""
         line, _, block = request.partition(CRLF)
         name, *words = line.split()
         return self._commands[name](self, name, words, block[:-2])
@@ -200,12 +200,12 @@ class MemcachedModel:
 
 
 class Link:
-    """The server's end of one connection. It executes and replies in two steps, so that a request may be executed and its reply be lost.
+    """The server's end of one connection. It executes and replies in two steps, so that a request can be executed and its reply lost.
 
-    requests   that have arrived and were not executed
-    replies    to those that were, not sent yet
-    askers     numbers of the clients for which each request that has no reply was sent, the oldest first
-    given_up   True once the other end sends no more and may not read, either
+    requests   received, but not executed
+    replies    of executed requests, not sent yet
+    askers     for each request without a reply, oldest first: the numbers of the clients for which it was sent
+    given_up   True after the other end has closed its sending direction; it may not read any more either
     """
 
     def __init__(self, server: MemcachedModel, name: str, sock: socket.socket, peer_fd: int) -> None:
@@ -222,7 +222,7 @@ class Link:
         self._received = bytearray()
 
     def receive(self, askers: frozenset[int]) -> bool:
-        """Take what has arrived, and was sent for `askers`. False if that is no request."""
+        """Read the requests that have arrived; they were sent for `askers`. Returns False if none have."""
         before = len(self.requests)
         while not self.given_up:
             try:
@@ -243,7 +243,7 @@ class Link:
         self.replies.append((request, self.server.execute(request)))
 
     def reply(self) -> None:
-        """Send the oldest reply; a server that nobody watches executes its request just before."""
+        """Send the oldest reply. If its request is not executed yet, execute it now."""
         if not self.replies:
             self.execute()
         self._sock.send(self.replies.popleft()[1])
@@ -251,7 +251,7 @@ class Link:
         self.replied += 1
 
     def next_to_reply(self) -> bytes:
-        """The request that is replied to next."""
+        """The request that gets the next reply."""
         return self.replies[0][0] if self.replies else self.requests[0]
 
     def is_busy(self) -> bool:
@@ -263,7 +263,7 @@ class Link:
 
 
 def _meta_reply(item: Item, flags: list[bytes]) -> bytes:
-    """What the `flags` of a meta command ask for."""
+    """The reply of a meta command with the values for its `flags`."""
     returned = {b"f": item.flags, b"t": b"-1", b"c": b"%d" % item.cas, b"s": b"%d" % len(item.value)}
     words = [flag + returned[flag] for flag in flags if flag in returned]
     if b"v" in flags:

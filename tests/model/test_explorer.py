@@ -1,4 +1,4 @@
-"""The search itself: on worlds of two counters, and that a reduced one of gmproxy ends as one that is not."""
+"""The search itself, on worlds of two counters; and that a reduced search of gmproxy finds the same outcomes as a complete one."""
 
 import math
 
@@ -13,7 +13,7 @@ STEPS = 3
 
 
 class Counters:
-    """Two counters, each of which is counted up STEPS times."""
+    """Two counters. Each is incremented STEPS times."""
 
     def __init__(self, touches, forbidden=None, ends=None):
         self.counts = {"one": 0, "two": 0}
@@ -76,7 +76,7 @@ def test_until_found():
     ],
 )
 def test_the_reduction_loses_no_outcome(service, one, other, failure):
-    """Whatever the clients may be told, and the servers have then, but for the moments at which it was."""
+    """Compares the replies to the clients and the final state of the servers, without times."""
 
     def outcomes(reduced):
         judged = set()

@@ -1,17 +1,16 @@
-"""Every order of the requests of two clients, the events on servers, and one failure: no client waits for ever, gets two replies, or reads a stale
-value.
+"""Every order of the requests of two clients, the events on servers, and one failure: each request gets one reply, and no client reads a stale value.
 
-A model checker of two pages: explorer.py goes through the orders, world.py says what may happen, adapter.py has the real gmproxy, servers.py
-memcached, clients.py what is asked, and promises.py what may be answered. Here is what is combined with what.
+A small model checker: explorer.py tries the orders, world.py defines the events, adapter.py runs the real gmproxy, servers.py is a model of
+memcached, clients.py has the requests, and promises.py judges the replies. This file selects what is combined.
 
-Promised on each path, with one worker (docs/failures.md):
+Guaranteed on each path, with one worker (docs/failures.md):
 
-    each request gets one reply                      Client.receive, World.finish
-    no value is old, in any reply, or at the end     promises.explain; at the end the keys are read, and read again while each primary is
-                                                     ejected, and once it is back
-    nothing is held when nothing goes on any more    Proxy.held
+    each request gets one reply                       Client.receive, World.finish
+    no value is stale, in any reply or at the end     promises.explain; at the end the keys are read, while each primary is ejected,
+                                                      and after it is restored
+    nothing is held when no request is in progress    Proxy.held
 
-Not promised, and so not demanded: promises.explain and promises.excuse say what.
+promises.explain and promises.excuse define what is not guaranteed, and so not checked.
 """
 
 import itertools
@@ -24,7 +23,7 @@ from model.clients import CLASSES, script_of
 from model.explorer import Exploration, explore
 from model.world import CLOSES, EVICTS, IS_EJECTED, KINDS, NO_FAILURE, RESTARTS, TIMES_OUT, Failure, Service, World
 
-#: The configurations. A further set or role is a further row.
+#: The configurations, by name.
 SERVICES = {
     "one server": Service((), "A"),
     "two servers": Service(("--auto-eject-hosts",), "AB"),
@@ -34,19 +33,19 @@ SERVICES = {
     "warming": Service(("--backup-writes", "async"), "A", "B", empty="A", just_started=True),
 }
 
-#: Classes of commands that differ in what routing does with them. Two of the LONG ones together have so many paths that they are left to the
-#: test of all classes without a failure, and in a quick test only the FEW are combined with failures.
+#: Classes of commands that are routed differently. A pair of LONG classes has many paths: it is only tested without a failure, in the test of
+#: all classes. The quick tests combine only the FEW with failures.
 DISTINCT = ("get", "set", "gets, cas", "append", "delete", "gat of two", "flush_all")
 LONG = {"gets, cas", "gat of two"}
 FEW = ("get", "set", "append")
 
-#: What once went wrong, and is in no other quick test: service, pair, failure.
+#: Faults that have been fixed, and that no other quick test would find: service, pair, failure.
 MENDED = [
     ("backup, off", "set", "set", CLOSES, "A"),
     ("warming", "replace", "get", RESTARTS, "A"),
 ]
 
-#: What is known to go wrong: service, pair, failure, and why.
+#: Known violations: service, pair, failure, reason.
 KNOWN = [
     ("warming", "append", "get", TIMES_OUT, "B",
      "a read that is answered by the backup is told what the backup made of an append that the primary refused, before it is deleted there"),
@@ -55,11 +54,11 @@ KNOWN = [
 
 
 def is_known(service: str, kind: str, server: str, pair: tuple[str, str]) -> bool:
-    """True if one of these may show in that pair: it is left out."""
+    """True if a pair may have a KNOWN violation. It is left out then."""
     return service == "warming" and "append" in pair and (kind, server) in {(TIMES_OUT, "B"), (EVICTS, "A")}
 
 
-#: (service, kind of failure, server) of the tests with a failure: the quick ones, and all.
+#: (service, kind of failure, server) of the tests with a failure: of the quick test, and of the long one.
 QUICK = [
     ("one server", CLOSES, "A"),
     ("one server", TIMES_OUT, "A"),
@@ -78,7 +77,7 @@ def explore_pair(service: str, one: str, other: str, failure: Failure = NO_FAILU
 
 
 def check_pairs(service: str, pairs: list[tuple[str, str]], failure: Failure = NO_FAILURE) -> None:
-    """Explore each pair of classes, and say how many paths that were."""
+    """Explore each pair of classes, and print the number of paths."""
     paths = 0
     violations = []
     for one, other in pairs:
@@ -92,7 +91,7 @@ def check_pairs(service: str, pairs: list[tuple[str, str]], failure: Failure = N
 
 
 def pairs_of(classes: Iterable[str]) -> list[tuple[str, str]]:
-    """Each two of them, and each with itself: which client is which makes no difference."""
+    """All pairs, without order, and each class with itself: both clients are equal."""
     return list(itertools.combinations_with_replacement(classes, 2))
 
 
@@ -139,12 +138,12 @@ def test_all_failures(service, kind, server):
     check_pairs(service, pairs, Failure((kind,), server))
 
 
-# -- is the model of any use?
+# -- the model finds faults
 
 
 @pytest.mark.parametrize("fault", adapter.FAULTS)
 def test_a_fault_is_found(fault):
-    """gmproxy with one line of it taken away."""
+    """gmproxy with one function replaced by a wrong one."""
     service, one, other, kind = {
         "nothing is noted that a server missed": ("backup, async", "get", "set", CLOSES),
         "connections that were given up are not waited for": ("one server", "set", "set", TIMES_OUT),

@@ -1,4 +1,4 @@
-"""The model of memcached replies as memcached does to all that gmproxy sends in these tests."""
+"""The model of memcached replies as memcached does to all requests that gmproxy sends in these tests."""
 
 import re
 import socket
@@ -9,18 +9,18 @@ from support.timing import PATIENCE
 from model.clients import CLASSES, INITIAL, KEY, OTHER, script_of
 from model.servers import MemcachedModel, split_requests
 
-#: What gmproxy sends of itself.
+#: Requests that gmproxy makes itself.
 OWN = [b"mg a f t v\r\n", b"add a 0 0 1\r\n7\r\n", b"touch a 60\r\n", b"set a 0 0 1\r\n7\r\n", b"append a 0 0 1\r\n1\r\n"]
 
-#: Ends a reply of whatever shape: memcached answers it so, whatever was before.
+#: memcached's reply to an unknown command, which is sent after each request: it marks the end of the request's reply.
 MARK = b"ERROR\r\n"
 
-#: Each server has its own cas numbers.
+#: Matches cas numbers, which differ between servers.
 CAS = re.compile(rb"(?m)^(VALUE \S+ \d+ \d+) \d+\r$|(?<= c)\d+")
 
 
 def lines_of(name):
-    """The first step of a class; those after it depend on cas numbers."""
+    """The command lines of the first step of a class. Later steps depend on cas numbers."""
     return [command.line for command in script_of(name, 1)[0]]
 
 
@@ -53,7 +53,7 @@ def test_it_replies_as_memcached(memcached, has_items):
             if has_items:
                 for key in (KEY, OTHER):
                     server.execute(b"set %b 0 0 1\r\n%b\r\n" % (key, INITIAL))
-        # and what is there afterwards
+        # the request, and a read of what it left
         for each in (request, b"get a b\r\n"):
             assert masked(model.execute(each)) == masked(real.execute(each)), request
     real.close()

@@ -1,4 +1,4 @@
-"""What counts as an old value."""
+"""Which values count as stale."""
 
 import pytest
 
@@ -27,25 +27,25 @@ def read(began, ended, found, client=2):
         ([write(1, 2, b"1"), read(3, 4, INITIAL)], False),
         ([operation("delete", 1, 2), read(3, 4, INITIAL)], False),
         ([operation("delete", 1, 2, outcome=MISS), read(3, 4, INITIAL)], False),
-        # at the same time: either, but not first the new one and then the old one
+        # at the same time: either value, but not first the new one and then the old one
         ([write(1, 3, b"1"), read(2, 4, INITIAL)], True),
         ([write(1, 6, b"1"), read(2, 3, b"1"), read(4, 5, INITIAL)], False),
         ([write(1, 3, b"1"), write(2, 4, b"2", client=3), read(5, 6, b"1")], True),
         ([write(1, 3, b"1"), write(2, 4, b"2", client=3), read(5, 6, b"1"), read(7, 8, b"2")], False),
-        # what failed may be done, and later, but not after another change was acknowledged
+        # a write with an error may be executed later, but not after another write was acknowledged
         ([write(1, 2, b"1", ERROR), read(3, 4, INITIAL), read(5, 6, b"1")], True),
         ([write(1, 2, b"1", ERROR), write(3, 4, b"2"), read(5, 6, b"1")], False),
         ([write(1, 5, b"1", ERROR), write(3, 4, b"2", client=3), read(6, 7, b"1")], True),
-        # changes of what is there
+        # writes that depend on the previous value
         ([operation("append", 1, 2, b"1"), read(3, 4, b"71")], True),
         ([operation("count", 1, 2, b"10", found=b"17"), read(3, 4, b"17")], True),
         ([write(1, 2, b"1"), operation("count", 3, 4, b"10", found=b"17")], False),
         ([operation("append", 1, 2, b"1"), read(3, 4, b"711")], False),
         ([operation("delete", 1, 2), operation("add", 3, 4, b"1", outcome=MISS)], False),
-        # a cas never overwrites what its client has not seen
+        # a cas never overwrites a value that its client has not read
         ([operation("cas", 1, 2, b"1", expected=INITIAL), read(3, 4, b"1")], True),
         ([write(1, 2, b"1"), operation("cas", 3, 4, b"2", expected=INITIAL, client=2)], False),
-        # one client's commands, sent in one piece, keep their order
+        # commands that one client sends at once are executed in order
         ([operation("set", 1, 2, b"1", turn=1), operation("read", 1, 2, found=INITIAL, turn=2)], False),
     ],
 )

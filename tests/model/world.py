@@ -2,15 +2,15 @@
 
 These are the events:
 
-    client 1 sends set a 0 0 3 / 100            one step of its script, in one piece, once it has the replies to the step before
+    client 1 sends set a 0 0 3 / 100            one step of its script, sent at once, after the replies to the step before
     A.1 replies to request 2, get a             on the first connection to A; the reply arrives at gmproxy
-    A.1 executes request 2, get a               before it replies to it
-    A answers gmproxy's own delete a            what a health check or a recovery asks on a connection of its own
-    A closes, 1 of 2 requests executed          or another failure
+    A.1 executes request 2, get a               and replies later
+    A answers gmproxy's own delete a            the request of a health check or a recovery, on its own connection
+    A closes, 1 of 2 requests executed          a failure
 
-When a server executes a request, nobody can see before it has replied, or has been asked on another connection, or has failed. So that is an event
-of its own only while one of the first two can be; and at a failure it is said how many had been executed. Else a request is executed just before
-the reply to it.
+The time at which a server executes a request only matters if the server also gets a request on another connection, or fails. So the execution is
+an event of its own only while a health check or a recovery waits for a reply of this server, or a connection to it was given up; and the event
+of a failure contains the number of executed requests. Otherwise a request is executed just before its reply.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from model.explorer import Violation
 from model.promises import CHANGES, Operation, excuse, explain, in_order
 from model.servers import Item, Link, MemcachedModel
 
-#: What the proxy and its clients know.
+#: The name of the state of the proxy and its clients, in what an event touches.
 PROXY = "proxy"
 
 
 class Service(NamedTuple):
-    """A configuration of gmproxy, and what its servers have at the beginning.
+    """A configuration of gmproxy, and the initial items of its servers.
 
     arguments            its command line, without servers
     primaries, backups   names of servers, a letter each
-    empty                those that do not have the keys
-    just_started         True: the servers say that they were
+    empty                the servers that do not have the keys
+    just_started         True: the uptime of the servers is short, so they are warming
     """
 
     arguments: tuple[str, ...]
@@ -44,23 +44,23 @@ class Service(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """At most one of `kinds` happens in a path, to one of `servers`."""
+    """At most one failure happens in a path: one of `kinds`, to one of `servers`."""
 
     kinds: tuple[str, ...]
     servers: str
 
 
-#: What may happen to a server.
+#: Failures of a server.
 #:
-#: closes        it closes its connections, and has executed some of the requests that it has not replied to
-#: times out     it does not reply in time: its connections are given up, and it executes later what it got over them
-#: is ejected    the same for so long that it is ejected, until it answers a probe
-#: restarts      it is another process, with an empty memory
-#: evicts        it needs the room for other items. That is no failure, but its backup has what it has not, from then on
+#: closes        it closes its connections; it has executed some of the requests that it has not replied to
+#: times out     it does not reply in time: its connections are given up, and it executes their requests later
+#: is ejected    the same, and it is ejected until a probe succeeds
+#: restarts      it is restarted with an empty memory
+#: evicts        it evicts both keys. This is no failure, but its backup may have keys that it lacks from then on
 CLOSES, TIMES_OUT, IS_EJECTED, RESTARTS, EVICTS = KINDS = ("closes", "times out", "is ejected", "restarts", "evicts")
 
-#: The last cas number that each server has given. Backups are one behind: their number of a value is the primary's of the value before. (Two
-#: primaries have no numbers in common here: with auto_eject_hosts a cas may reach a stand-in, and whether it has the number is left to chance.)
+#: The initial cas number of each server. A backup is one behind: its number of a value is the primary's number of the previous value. The
+#: numbers of two primaries are disjoint: with auto_eject_hosts a cas may reach a stand-in server, where an equal number would be chance.
 FIRST_CAS = {"A": 1000, "B": 2000}
 FIRST_CAS_OF_BACKUPS = 999
 
@@ -68,10 +68,10 @@ NO_FAILURE = Failure((), "")
 
 
 class World:
-    """What the explorer goes through.
+    """The world that the explorer searches.
 
-    scripts   of the clients 1 and 2
-    judged    ends of paths that were judged already: of the worlds of one exploration
+    scripts   the scripts of the clients 1 and 2
+    judged    final states that were judged already; shared by the worlds of one exploration
     """
 
     def __init__(self, service: Service, scripts: list[Script], failure: Failure, judged: set[Any]) -> None:
@@ -102,7 +102,7 @@ class World:
         self._proxy.close()
         self._running.__exit__(*failure)
 
-    # -- what may happen
+    # -- events
 
     def enabled(self) -> list[str]:
         events = [f"client {client.number} sends {client.words()}" for client in self._clients if client.may_send()]
@@ -125,7 +125,7 @@ class World:
         for name in self._failure.servers:
             requests = sum(len(link.requests) for link in self._models[name].links)
             for kind in self._failure.kinds:
-                if kind in (CLOSES, EVICTS):  # when it executes what it replies to makes a difference
+                if kind in (CLOSES, EVICTS):  # the number of executed requests makes a difference
                     events += [f"{name} {kind}, {executed} of {requests} requests executed" for executed in range(requests + 1)]
                 else:
                     events.append(f"{name} {kind}")
@@ -141,13 +141,13 @@ class World:
         answered = [client.receive(self._now) for client in self._clients]
         if verb == "executes":
             ended = all(link.name != subject for model in self._models.values() for link in model.links)
-            return touched | {PROXY} if ended else touched  # a recovery may have waited for its end
+            return touched | {PROXY} if ended else touched  # a recovery may have waited until this connection is closed
         if verb == "replies" and not sent and not any(answered) and self._proxy.shared_state() == before:
-            touched -= {PROXY}  # it concerns only those who asked, such as a value found, a copy that was made, or a part of several
+            touched -= {PROXY}  # it affects only its clients: the reply of a read, of a copy, or a part of a fan-out
         return touched | {f"client {number}" for number in askers}
 
     def _act(self, event: str) -> tuple[frozenset[str], frozenset[int]]:
-        """Have it happen. (what it touches, besides clients; the clients for which gmproxy does what it does then)"""
+        """Execute `event`. Returns (what it touches, without clients; the clients for which gmproxy acts afterwards)."""
         subject, verb, *_ = event.split()
         if subject == "client":
             client = self._clients[int(verb) - 1]
@@ -170,7 +170,7 @@ class World:
         return frozenset((PROXY, subject)), self._everybody
 
     def _fail(self, name: str, kind: str, executed: int) -> None:
-        """`executed`: so many requests are executed first. Until now there was one connection to the server."""
+        """The server first executes at most `executed` requests of each connection. It has had one connection until now."""
         self._may_fail = False
         self._has_failed = True
         model = self._models[name]
@@ -228,7 +228,7 @@ class World:
         return tuple(each for client in self._clients for of, each in client.history if of == key)
 
     def _state(self) -> Any:
-        """What there is to be judged once nothing is going on any more. Many paths end with the same."""
+        """The final state of a path, as far as it is judged. Many paths have the same."""
         items = [tuple(sorted((key, item.value) for key, item in model.items.items())) for model in self._models.values()]
         return self._has_failed, in_order(self._history(KEY)), in_order(self._history(OTHER)), tuple(items), self._proxy.shared_state()
 
@@ -248,7 +248,7 @@ class World:
 class Client:
     """
     number    1 or 2
-    history   (key, Operation) of all that was answered
+    history   (key, Operation) of all commands with replies
     """
 
     def __init__(self, number: int, script: Script, end: ClientEnd) -> None:
@@ -286,7 +286,7 @@ class Client:
         self._end.send(b"".join(command.line for command in commands))
 
     def receive(self, now: int) -> bool:
-        """Take what has arrived. True if a change was answered: who asks from now on must see it."""
+        """Read the replies that have arrived. Returns True if one of them is of a write: requests sent from now on must see it."""
         self._received += self._end.receive()
         changed = False
         while self._received:
@@ -304,5 +304,5 @@ class Client:
 
 
 def _words(request: bytes) -> str:
-    """A request as it stands in a path."""
+    """A request as text for a path."""
     return request.rstrip(b"\r\n").replace(b"\r\n", b" / ").decode()
