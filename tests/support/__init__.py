@@ -1,1 +1,1 @@
-"""What several tests use; tests/README.md lists the modules."""
+"""Modules that several tests use; tests/README.md lists them."""

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its debugging pipe: no further package is needed."""
+"""Headless Chromium, controlled over its debugging pipe. No other package is needed."""
 
 import base64
 import itertools
@@ -14,7 +14,7 @@ from support.timing import PATIENCE, eventually
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-#: A browser takes longer to start than anything else here.
+#: Timeout for the start of the browser, which is slow, seconds.
 START = 4 * PATIENCE
 
 _OPTIONS = (
@@ -32,7 +32,7 @@ _OPTIONS = (
 
 
 class Browser:
-    """One page. `complaints`: errors and warnings of its console, and exceptions; `requests`: addresses that it requested. Use it in a `with`."""
+    """One page. `complaints`: errors and warnings of its console, and exceptions; `requests`: the URLs that it requested. Use it in a `with`."""
 
     def __init__(self):
         self.complaints = []
@@ -65,7 +65,7 @@ class Browser:
         return self
 
     def __exit__(self, *failure):
-        os.close(self._writing)  # it ends when the pipe closes
+        os.close(self._writing)  # the browser ends when the pipe closes
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -110,7 +110,7 @@ class Browser:
         elif method == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
             self.complaints.append(told["entry"]["text"])
 
-    # -- what a test does with it
+    # -- for the tests
 
     def open(self, url):
         self.call("Page.navigate", url=url)
@@ -123,7 +123,7 @@ class Browser:
         return done["result"].get("value")
 
     def text(self, selector):
-        """The visible text there, in one line; "" if there is none."""
+        """The visible text of the first element that matches `selector`, in one line; "" if there is none."""
         return " ".join(self.texts(selector)[:1])
 
     def texts(self, selector):
@@ -131,7 +131,7 @@ class Browser:
             node.checkVisibility() ? node.innerText.replace(/\\s+/g, ' ').trim() : '')""")
 
     def reads(self, selector, words):
-        """Wait until the visible text there has `words`."""
+        """Wait until this text contains `words`."""
         return eventually(lambda: words in self.text(selector), what=f"{words!r} in {selector}, where {self.text(selector)!r} stands")
 
     def press(self, *keys):
@@ -142,12 +142,12 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def look(self, width=1280, height=900, dark=False):
-        """Have a screen of this size, and the dark or the light colour scheme."""
+        """Set the size of the screen, in pixels, and the dark or the light colour scheme."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
 
     def photograph(self, path):
-        """The whole page as a PNG."""
+        """Save the whole page as a PNG file."""
         image = self.call("Page.captureScreenshot", captureBeyondViewport=True, within=START)["data"]
         with open(path, "wb") as file:
             file.write(base64.b64decode(image))

@@ -11,7 +11,7 @@ needs_both = pytest.mark.skipif(not COMPILED, reason="this process runs the pure
 
 
 def from_source(*names):
-    """The modules `gmproxy.NAME`, loaded from their sources beside those that this process runs, and importing each other. Returns a list."""
+    """Load the modules `gmproxy.NAME` from their sources, in addition to those that this process runs. They import each other. Returns a list."""
     names = [f"gmproxy.{name}" for name in names]
     finder = SourceFinder({name: path for name, path in hot_modules().items() if name in names})
     running = {name: sys.modules.pop(name) for name in names if name in sys.modules}

@@ -1,4 +1,4 @@
-"""A server that is probed and recovers, in unit tests of its health check and its recovery: nothing is sent anywhere."""
+"""A server for unit tests of the health check and the recovery, without a network."""
 
 import logging
 from contextlib import contextmanager
@@ -11,18 +11,18 @@ from gmproxy.backend.health import Health
 from gmproxy.backend.invalidations import PendingInvalidations
 from support.timing import PATIENCE
 
-#: Keys of pending invalidations.
+#: Maximum number of pending invalidations.
 JOURNAL_SIZE = 1000
 
-#: Seconds: of a request; a health check has a part of it.
+#: Timeout of a request, seconds; that of a health check is a fraction of it.
 REQUEST_TIMEOUT = 0.1
 
 
 class RecordingControlConnection:
     """The connection of a health check or a recovery to the server.
 
-    commands   what it was sent: "ping", "flush", and for a delete the number of its keys
-    meanwhile  called as meanwhile(connection) for each command, after that was recorded
+    commands   the commands sent: "ping", "flush", or the number of keys of a delete
+    meanwhile  meanwhile(connection) is called for each command, after it was recorded
     """
 
     def __init__(self):
@@ -45,7 +45,7 @@ class RecordingControlConnection:
 
 
 class CheckedBackend:
-    """A Backend as far as its health check and its recovery know it. `reports`: what they reported to it, in order."""
+    """The part of a Backend that its health check and its recovery use. `reports`: what they reported, in order."""
 
     label = "a:1"
     log_name = "server=a:1"
@@ -64,7 +64,7 @@ class CheckedBackend:
         self.reports = []
 
     def misses(self, *keys):
-        """It has missed writes of `keys`."""
+        """Record that the server has missed writes of `keys`."""
         self.behind = True
         for key in keys:
             self.invalidations.note(key, 0.0)
@@ -80,10 +80,10 @@ class CheckedBackend:
 
 
 class Checked:
-    """A HealthChecker over these.
+    """A HealthChecker with recording doubles.
 
     backend     the CheckedBackend
-    connection  the RecordingControlConnection that all its connections are
+    connection  the RecordingControlConnection that it uses for all its connections
     checker     the HealthChecker
     """
 
@@ -99,16 +99,16 @@ class Checked:
         self.checker._connect = connect
 
     def tick(self, now):
-        """Do what is due at `now`, to its end."""
+        """Run the actions that are due at `now` to their end."""
         self.checker.tick(now)
         if self.checker._at_work is not None:
             self.checker._at_work.join(PATIENCE)
-        gevent.sleep(0)  # what it left to the loop
+        gevent.sleep(0)  # runs the callbacks that are waiting
 
     def catch_up(self):
         """Run the recovery of a server that is not ejected, once."""
         gevent.spawn(self.checker._recover).join(PATIENCE)
-        gevent.sleep(0)  # what it left to the loop
+        gevent.sleep(0)  # runs the callbacks that are waiting
 
 
 def fails_with(error):

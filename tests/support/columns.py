@@ -9,12 +9,12 @@ from support.scripted import ScriptedBackend, expect, steps_of
 from support.servers import Proxy
 from support.timing import eventually
 
-#: Failures in a row that no test reaches: what happens is then a matter of the links alone, not of health.
+#: A limit that no test reaches, so that no server is ejected: only the states of the connections matter.
 NEVER_EJECT = ("--server-failure-limit", "1000000")
 
 
 class Case(NamedTuple):
-    """`says` is bytes, a step of support.scripted, or a list of both; {server} in `gets` is the server's address."""
+    """`says` is bytes, a step of support.scripted, or a list of both; {server} in `gets` stands for the server's address."""
 
     name: str
     sends: bytes
@@ -24,12 +24,12 @@ class Case(NamedTuple):
 
 
 def cases(*rows):
-    """Decorates a test that has the argument `case`."""
+    """Parametrizes a test with the argument `case`."""
     return pytest.mark.parametrize("case", [pytest.param(Case(*row), id=row[0].replace(" ", "-")) for row in rows])
 
 
 class Stage:
-    """A proxy in front of scripted servers, for many cases one after the other. Use it in a `with`.
+    """A proxy in front of scripted servers, for many cases in sequence. Use it in a `with`.
 
     backends, backups    lists of ScriptedBackend
     """
@@ -72,9 +72,9 @@ class Stage:
             backend.check()
 
     def play(self, case, *next_scripts):
-        """Play `case` with the first server, and prove that no byte is left over at the client.
+        """Play `case` with the first server, and prove that the client receives no other bytes.
 
-        `next_scripts` are for the connections that the backend gets after that of the case; the caller plays and checks them.
+        `next_scripts` are for later connections to the first server; the caller plays and checks them.
         """
         self.set([[expect(case.saw), *steps_of(case.says)], *next_scripts])
         with self.proxy.talk() as talk:

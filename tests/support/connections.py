@@ -1,4 +1,4 @@
-"""Connections to servers without a network: the server is the other end of a socket pair, which the test reads and writes."""
+"""Connections to servers without a network: the test reads and writes the server's end of a socket pair."""
 
 import socket
 
@@ -11,12 +11,12 @@ from gmproxy.protocol.request import ReplySink
 from support.loop import wait_until
 from support.timing import PATIENCE
 
-#: Bytes of one receive call.
+#: Maximum size of one receive call, bytes.
 RECV_SIZE = 1 << 20
 
 
 def received(sock):
-    """All bytes that have arrived at the non-blocking socket `sock`; b"" if none have, or the peer has closed."""
+    """All bytes that have arrived at the non-blocking socket `sock`; b"" if none have, or if the peer has closed."""
     data = bytearray()
     while True:
         try:
@@ -29,20 +29,20 @@ def received(sock):
 
 
 class RecordingHalfClosed(list):
-    """The half-closed connections of a server: keeps the sockets."""
+    """The half-closed connections of a server: a list of their sockets."""
 
     add = list.append
 
 
 class RecordingOwner(ConnectionOwner):
-    """The owner of a connection, in the place of a Backend. Each request must be answered, failed or abandoned once.
+    """The owner of a connection, instead of a Backend. Each request must be answered, failed or abandoned exactly once.
 
-    outcomes   what became of requests, in order: (request, "answered", reply), (request, "failed", (reason, started, may_repeat)) or
+    outcomes   the outcomes of requests, in order: (request, "answered", reply), (request, "failed", (reason, started, may_repeat)) or
                (request, "abandoned", None)
     failures   of the connection: (reason, requests lost, fault)
     closed     the connections that have closed
-    sessions   {request: the session that waits for no more replies once this is answered, failed or abandoned}
-    raises     names of methods that raise
+    sessions   {request: the session to resume after the outcome of this request}
+    raises     names of the methods that raise
     """
 
     label = "a:1"
@@ -95,7 +95,7 @@ class RecordingOwner(ConnectionOwner):
 
 
 class RecordingSession(ReplySink):
-    """A session to which replies belong. `calls`: "resume" and "give_up", in order; those in `raises` raise after that."""
+    """The session of a client. `calls`: "resume" and "give_up", in order; a method in `raises` raises after it is recorded."""
 
     def __init__(self, raises=()):
         self.calls = []
@@ -134,19 +134,19 @@ class PairedConnection:
         self.connection.attach(self._ours)
 
     def submit(self, *requests):
-        """Submit `requests` and flush them. Returns those."""
+        """Submit `requests`, flush, and return them."""
         for request in requests:
             self.connection.submit(request)
         self.connection.flush()
         return requests
 
     def reply(self, data):
-        """The server sends `data`, and the connection reads what arrives at once."""
+        """The server sends `data`, and the connection reads it at once."""
         self.server.sendall(data)
         self.connection.on_readable()
 
     def read_all(self, size):
-        """The next `size` bytes at the server, read as fast as the connection sends them."""
+        """Read at least `size` bytes at the server while the connection sends them."""
         data = bytearray()
 
         def arrived():
@@ -166,11 +166,11 @@ class PairedConnection:
 
 
 class PairedServers:
-    """Stands in for gmproxy.backend.connect.connect: each call makes a socket pair, whose other end is the server's.
+    """Replaces gmproxy.backend.connect.connect: each call makes a socket pair and returns one end; the other one is the server's.
 
     peers    the servers' ends, in the order of the calls
-    error    an exception that the calls raise instead; None: they succeed
-    proceed  an event (gevent.event.Event); while it is clear, the calls wait
+    error    the exception that calls raise; None: they succeed
+    proceed  a gevent.event.Event; while it is clear, calls wait
     """
 
     def __init__(self):

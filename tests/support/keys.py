@@ -1,11 +1,11 @@
-"""Keys whose servers are known."""
+"""Keys for given servers."""
 
 from gmproxy.placement import builder
 from gmproxy.placement.server_spec import parse_servers
 
 
 def keys_by_server(servers, wanted):
-    """`wanted` keys for each of `servers` servers, by magent's mapping, which depends on the number of servers alone."""
+    """`wanted` keys for each of `servers` servers, by magent's placement, which depends only on the number of servers."""
     locate = builder.build(parse_servers(",".join(f"server{number}" for number in range(servers)))).locate
     found = [[] for _ in range(servers)]
     number = 0

@@ -1,4 +1,4 @@
-"""Limits of open files of other processes, as `ulimit -n` sets them, and what such a process does."""
+"""Open files limits of other processes, as `ulimit -n` sets them, and the state of a process."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ PR_CAPBSET_DROP, CAP_SYS_RESOURCE = 24, 24
 
 
 def few_files(count: int) -> Callable[[], None]:
-    """A `preexec_fn`: the process may open `count` files, and cannot raise that, also as root."""
+    """A `preexec_fn`: the process may open `count` files, and cannot raise this limit, not even as root."""
     libc = ctypes.CDLL(None)
 
     def limit() -> None:
@@ -21,19 +21,19 @@ def few_files(count: int) -> Callable[[], None]:
 
 
 def no_more_files(pid: int) -> None:
-    """From now on the process `pid` can open no file: the limit is at its lowest free descriptor."""
+    """The process `pid` cannot open any more files: its limit becomes its lowest free file descriptor."""
     numbers = sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
     gap = next((number for number, used in enumerate(numbers) if number != used), len(numbers))
     set_limit(pid, gap)
 
 
 def set_limit(pid: int, count: int) -> None:
-    """The process `pid` may open `count` files from now on."""
+    """Set the open files limit of the process `pid` to `count`."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, hard))
 
 
 def is_asleep(pid: int) -> bool:
-    """True if the process `pid` waits for an event at this moment. A busy loop never does."""
+    """True if the process `pid` waits for an event now. A process in a busy loop never does."""
     with open(f"/proc/{pid}/stat") as stat:
         return stat.read().rpartition(")")[2].split()[0] == "S"

@@ -1,4 +1,4 @@
-"""Waits for tests that run in the event loop of the code under test. Others use support.timing."""
+"""Waits for tests that run in the event loop of the code under test. Other tests use support.timing."""
 
 import gevent
 
@@ -6,7 +6,7 @@ from support.timing import PATIENCE, TICK
 
 
 def wait_until(predicate, what=""):
-    """Let the loop run until `predicate()` is true, and return what it gave. Fails the test after PATIENCE."""
+    """Run the loop until `predicate()` is true, and return its result. Fails the test after PATIENCE."""
     with gevent.Timeout(PATIENCE, AssertionError(f"not within {PATIENCE:.1f} s: {what or predicate}")):
         while not (result := predicate()):
             gevent.sleep(TICK / 50)
@@ -14,5 +14,5 @@ def wait_until(predicate, what=""):
 
 
 def run_callbacks():
-    """Let the loop run all callbacks that it has been given so far."""
+    """Run all callbacks that are waiting in the loop."""
     gevent.sleep(0)

@@ -1,10 +1,10 @@
-"""A name service for the proxy under test: it replies with addresses, that there is no such name, or not at all.
+"""A name server for the proxy under test: it replies with addresses, with "no such name", or not at all.
 
     with NameServer() as names:
-        names.addresses = ["127.0.0.1"]        # what every name stands for
-        Proxy(..., prefix=names.prefix)        # sees this name service, and no other
+        names.addresses = ["127.0.0.1"]        # the addresses of every name
+        Proxy(..., prefix=names.prefix)        # uses only this name server
 
-The proxy runs in a mount namespace of its own, with a resolv.conf of ours: that takes root (see `needs_root`).
+The proxy runs in its own mount namespace, with another resolv.conf. This needs root (see `needs_root`).
 """
 
 import os
@@ -21,10 +21,10 @@ import pytest
 
 from support.timing import PROGRAM_TIMEOUT, join
 
-#: Where it listens: resolv.conf cannot name a port, and nobody else is on this address of the loopback.
+#: The address of the name server: resolv.conf cannot contain a port, and no other program uses this loopback address.
 ADDRESS, PORT = "127.53.53.53", 53
 
-#: Ends in exec, so that the process is the one that was started.
+#: It ends with exec, so that the proxy is the process that was started.
 RUN_WITH = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"')
 
 TYPE_A, NO_SUCH_NAME = 1, 3
@@ -41,9 +41,9 @@ needs_root = pytest.mark.skipif(not _can_mount(), reason="takes root: a mount na
 
 class NameServer:
     """
-    addresses   IPv4 addresses that every name has; with none there is no such name
-    silent      while True nothing is answered
-    asked       questions so far
+    addresses   IPv4 addresses of every name; if empty, the reply is "no such name"
+    silent      True: it does not reply
+    asked       number of requests so far
     """
 
     def __init__(self):
@@ -71,7 +71,7 @@ class NameServer:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """What runs a process that sees this name service."""
+        """Command that runs a process with this name server."""
         return (*RUN_WITH, self._file.name)
 
     def _serve(self) -> None:
@@ -87,7 +87,7 @@ class NameServer:
                 self._socket.sendto(self._answer(question), who)
 
     def _answer(self, question: bytes) -> bytes:
-        end = question.index(b"\0", 12) + 5  # of the one question, after the name, its type and class
+        end = question.index(b"\0", 12) + 5  # of the name, its type and its class
         (kind,) = struct.unpack("!H", question[end - 4 : end - 2])
         records = [
             b"\xc0\x0c" + struct.pack("!HHIH", TYPE_A, 1, 0, 4) + socket.inet_aton(each) for each in self.addresses if kind == TYPE_A

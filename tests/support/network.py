@@ -9,7 +9,7 @@ import pytest
 from support.servers import HOST, has_ipv6
 from support.timing import PATIENCE
 
-#: With this a socket that is closed sends RST and forgets what it had not sent.
+#: With this option close() sends RST and discards unsent bytes.
 LINGER_RESET = struct.pack("ii", 1, 0)
 
 
@@ -17,7 +17,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1"
 
 
 def reset(sock):
-    """Close `sock` so that its peer gets RST. Never raises."""
+    """Close `sock` so that its peer receives RST. Never raises."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
     with suppress(OSError):
@@ -25,7 +25,7 @@ def reset(sock):
 
 
 def is_closed(sock):
-    """True if the other end of `sock` closes it, with or without bytes unread; waits for that."""
+    """Wait until the peer of `sock` closes it, also with a reset. Returns False if bytes arrive instead."""
     sock.settimeout(PATIENCE)
     try:
         return sock.recv(100) == b""
@@ -35,7 +35,7 @@ def is_closed(sock):
 
 @contextmanager
 def full_listener(port=0):
-    """(host, port) of a listener whose queue is full: connections to it get no answer, as behind a firewall that drops packets."""
+    """(host, port) of a listener whose queue is full: connecting to it times out, as behind a firewall that drops packets."""
     with socket.socket() as listener:
         listener.bind((HOST, port))
         listener.listen(0)

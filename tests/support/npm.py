@@ -1,19 +1,19 @@
-"""Packages of the npm registry, for tests that run programs of node."""
+"""Packages of the npm registry, for tests that run node programs."""
 
 import shutil
 import subprocess
 
 import pytest
 
-#: Seconds for an installation. With a registry that cannot be reached npm gives up at once, or after this.
+#: Timeout of an installation, seconds: npm may wait for a registry that cannot be reached.
 PATIENCE = 120
 
-#: Nothing of a package runs during the installation, and nothing is written beside the packages.
+#: Scripts of packages are not run during the installation, and only packages are written.
 OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--no-save", "--fetch-retries=0", "--loglevel=error")
 
 
 def install(folder, *packages):
-    """The folder node_modules with `packages`, such as "mocha@10", in the new `folder`. Skips the test if they cannot be installed."""
+    """Install `packages`, such as "mocha@10", in the new `folder`, and return its node_modules. Skips the test if they cannot be installed."""
     for program in ("node", "npm"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed")

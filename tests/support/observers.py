@@ -1,8 +1,8 @@
-"""What a Backend reports to, in unit tests: objects that record the calls."""
+"""Observers of a Backend for unit tests: they record the calls."""
 
 
 class RecordingObserver:
-    """The observer of a Backend. `calls`: "health_changed" and "was_flushed", in order. While `raises`, it raises after that."""
+    """The observer of a Backend. `calls`: "health_changed" and "was_flushed", in order. If `raises`, each call raises after it is recorded."""
 
     def __init__(self):
         self.calls = []

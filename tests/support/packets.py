@@ -1,4 +1,4 @@
-"""The binary protocol of memcached, for tests: packets to send, and received packets taken apart."""
+"""The binary protocol of memcached for tests: makes packets, and parses received ones."""
 
 import struct
 from typing import NamedTuple
@@ -19,7 +19,7 @@ NAMES = {opcode: name for name, opcode in OPCODES.items()}
 
 
 def packet(name, key=b"", value=b"", extras=b"", cas=0, opaque=b"abcd", magic=0x80, status=0):
-    """A request, or with another `magic` a reply, which has a `status`. `name` is one of OPCODES, or a number."""
+    """A request, or a reply with `magic` 0x81 and a `status`. `name` is one of OPCODES, or a number."""
     opcode = OPCODES.get(name, name)
     body = extras + key + value
     return REQUEST.pack(magic, opcode, len(key), len(extras), 0, status, len(body), opaque, cas) + body
@@ -38,7 +38,7 @@ def touch(name, key, exptime=0, **options):
 
 
 class Answer(NamedTuple):
-    """A response taken apart; `name` is that of the opcode."""
+    """A parsed reply; `name` is that of its opcode."""
 
     name: str
     status: int
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 
 
 def taken_apart(data):
-    """The Answers in `data`, which must be whole packets."""
+    """The Answers in `data`, which must be complete packets."""
     answers = []
     while data:
         assert len(data) >= HEADER_SIZE, f"no header: {data!r}"
@@ -75,7 +75,7 @@ def read_answer(talk):
 
 
 def ask(talk, data):
-    """The Answers to `data`, up to that to a noop after it, which proves that no byte is left over."""
+    """Send `data` and a noop. Returns the Answers before that to the noop, which proves that no byte is left over."""
     talk.send(data + packet("noop", opaque=b"last"))
     answers = []
     while True:

@@ -1,19 +1,19 @@
-"""A relay between gmproxy and a server, that does to the bytes what a bad network does.
+"""A relay between gmproxy and a server that acts like a bad network.
 
     relay = Relay(server)            # connect to relay.address; it connects to the server
-    relay.hold()                     # from now on nothing passes
-    relay.pass_on()                  # a good network again
+    relay.hold()                     # no bytes pass
+    relay.pass_on()                  # all bytes pass again
 
-What it can do to the connections that it carries, and to new ones:
+Its methods affect the open connections and new ones:
 
-    pass_on     as a good network
-    hold        nothing passes either way, but nothing is lost: all of it arrives after pass_on()
-    drop        all bytes are discarded. A stream with a gap cannot go on: such connections are cut at pass_on()
-    delay       everything arrives the given number of seconds late
-    truncate    the given number of bytes of replies arrive, on each connection, then it is cut
-    corrupt     each piece of a reply is passed to a function, and its result sent on
-    cut         all connections are reset now
-    refuse      the same, and no new ones are accepted until pass_on()
+    pass_on     all bytes pass, as in a good network
+    hold        no bytes pass in either direction, but none are lost: they arrive after pass_on()
+    drop        all bytes are discarded. pass_on() cuts connections that have lost bytes
+    delay       each piece is delayed by the given number of seconds
+    truncate    on each connection the given number of bytes of replies passes, then it is cut
+    corrupt     a function changes each piece of a reply
+    cut         all connections are reset
+    refuse      the same, and new connections are refused until pass_on()
 
 It runs in threads of the test, two for each connection.
 """
@@ -29,14 +29,14 @@ from support.timing import PATIENCE
 
 CHUNK = 64 * 1024
 
-#: Seconds; a connection that is held for longer is cut.
+#: A connection that is held for longer is cut, seconds.
 LONGEST_HOLD = 60 * PATIENCE
 
 
 class Relay:
     """
-    address   where the proxy connects to
-    server    an object with `host` and `port`: where the relay connects to, each time anew
+    address   the address of the relay, to which the proxy connects
+    server    an object with `host` and `port`: the relay connects to it for each connection of the proxy
     """
 
     def __init__(self, server):
@@ -60,10 +60,10 @@ class Relay:
 
     @property
     def connections(self):
-        """The number of connections that it carries."""
+        """The number of open connections of the proxy."""
         return len(self._all())
 
-    # -- what to do
+    # -- for the tests
 
     def pass_on(self):
         self._treat = _untouched
@@ -106,7 +106,7 @@ class Relay:
         self._treat = let_through
 
     def corrupt(self, damage):
-        """`damage(chunk)` is what arrives in place of `chunk`; it may come from another thread for each connection."""
+        """Send damage(chunk) in place of each `chunk` of replies. Each connection calls `damage` in its own thread."""
         self._treat = lambda connection, chunk, is_answer: damage(chunk) if is_answer else chunk
 
     def cut(self):
@@ -121,10 +121,10 @@ class Relay:
             listener.close()
         self.cut()
 
-    # -- what a connection needs of us
+    # -- for the connections
 
     def treat(self, connection, chunk, is_answer):
-        """What is to be sent on of `chunk`. Waits during a hold(); raises _Cut with the last bytes."""
+        """The bytes to forward for `chunk`. Waits during a hold(); raises _Cut with the last bytes."""
         if not self._flowing.wait(LONGEST_HOLD):
             raise _Cut(b"")
         return self._treat(connection, chunk, is_answer)
@@ -154,28 +154,28 @@ def _untouched(connection, chunk, is_answer):
 
 
 class _Cut(Exception):
-    """Send `last` on and cut the connection."""
+    """Forward `last`, then cut the connection."""
 
     def __init__(self, last):
         self.last = last
 
 
 class _Connection:
-    """One connection of the proxy and the one to the server that belongs to it."""
+    """A connection of the proxy and its connection to the server."""
 
     def __init__(self, relay, client):
         self._relay = relay
         self._client = client
         self._server = None
-        self._running = 2  # threads; the last one closes
+        self._running = 2  # threads; the last one closes the sockets
         self._lock = threading.Lock()
         self._is_cut = False
-        self.has_gap = False  # bytes were forgotten
-        self.answered = 0  # bytes, see Relay.truncate
+        self.has_gap = False  # bytes were discarded
+        self.answered = 0  # bytes of replies; see Relay.truncate
 
     def run(self):
         try:
-            self._relay.treat(self, b"", False)  # a hold() lets no connection through either
+            self._relay.treat(self, b"", False)  # hold() also delays new connections
             self._server = socket.create_connection((self._relay.server.host, self._relay.server.port), PATIENCE)
             self._server.settimeout(None)
             for sock in (self._client, self._server):
@@ -185,7 +185,7 @@ class _Connection:
             self._running = 1
             self._ended()
             return
-        if self._is_cut:  # while we connected
+        if self._is_cut:  # while the relay connected to the server
             self.cut()
         threading.Thread(target=self._carry, args=(self._server, self._client, True), daemon=True).start()
         self._carry(self._client, self._server, False)
@@ -197,14 +197,14 @@ class _Connection:
             if sock is not None:
                 with suppress(OSError):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
-                    sock.shutdown(socket.SHUT_RD)  # wakes the thread that reads; the reset comes with the close
+                    sock.shutdown(socket.SHUT_RD)  # wakes the thread that reads; close() sends the reset
 
     def _carry(self, source, target, is_answer):
         try:
             while chunk := source.recv(CHUNK):
                 arrives = self._relay.treat(self, chunk, is_answer)
                 if source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                    raise ConnectionResetError  # what a peer had not delivered when it reset the connection, it never will
+                    raise ConnectionResetError  # a reset discards bytes that are not delivered yet
                 target.sendall(arrives)
             if not self._is_cut:
                 self._relay.treat(self, b"", is_answer)
@@ -219,7 +219,7 @@ class _Connection:
             self._ended()
 
     def finish(self):
-        """The last bytes may arrive, nothing after them."""
+        """End both connections after the bytes that were already sent."""
         self._is_cut = True
         for sock in (self._client, self._server):
             with suppress(OSError):

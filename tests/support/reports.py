@@ -1,8 +1,8 @@
-"""Reports of a service, made by hand for the tests of what shows them: the status page and gmproxyctl."""
+"""Reports of a service, made by hand for the tests of the status page and gmproxyctl, which show them."""
 
 BOUNDS = [0.0001, 0.001, 0.01, 0.1]
 
-#: Unix time of the first report; the service began an hour before.
+#: Time of the first report, Unix seconds; the service started one hour before.
 THEN = 1_700_003_600.0
 
 
@@ -66,7 +66,7 @@ def pool(*backends, **changes):
 
 
 def report(pools=None, events=(), time=THEN, **changes):
-    """`pools`: {name: pool()}; by default two servers that are up."""
+    """A report of the service. `pools`: {name: pool()}; by default one pool with two servers that are up."""
     made = {
         "pid": 4711,
         "version": "1.2.3",

@@ -1,4 +1,4 @@
-"""Requests for unit tests, made without a parser or with one."""
+"""Requests for unit tests, made with or without a parser."""
 
 from gmproxy.protocol import commands
 from gmproxy.protocol import request as message
@@ -6,12 +6,12 @@ from gmproxy.protocol.binary.requests import BinaryParser
 from gmproxy.protocol.text.requests import TextParser
 from support.packets import Answer, taken_apart
 
-#: Bytes that a value may have in these requests.
+#: Maximum size of a value in these requests, bytes.
 MAX_ITEM_SIZE = 1000
 
 
 def request_for(line, keys=None):
-    """A Request for the text protocol's `line`, data block included. `keys`: all of them, where there are several."""
+    """A Request for `line` of the text protocol, which includes the data block. `keys`: all keys, if there are several."""
     name, *words = line.split(b"\r\n")[0].split(b" ")
     key = words[1] if name in (b"gat", b"gats") else words[0]
     flags = words[2:] if name == b"ms" else words[1:]
@@ -24,7 +24,7 @@ def request_for(line, keys=None):
 
 
 def parsed_request(line):
-    """The Request for a text client's `line`, data block included, as it leaves the router."""
+    """The parsed Request for `line` of a text client, which includes the data block, as the router sends it to a server."""
     parser = TextParser(1024 * 1024)
     parser.stream.feed(line)
     request = parser.next_request()
@@ -35,7 +35,7 @@ def parsed_request(line):
 
 
 def binary_parser(*chunks):
-    """The parser of a binary client from which `chunks` have arrived."""
+    """The parser of a binary client that has sent `chunks`."""
     parser = BinaryParser(MAX_ITEM_SIZE)
     for chunk in chunks:
         parser.stream.feed(chunk)
@@ -54,7 +54,7 @@ def binary_request(data):
 
 
 def binary_replies(data, reply) -> list[Answer]:
-    """What the client that sent the packets `data`, a single request, receives if a text server replies `reply`."""
+    """The Answers that a binary client receives to `data`, a single request, if a text server replies `reply`."""
     request = binary_request(data)
     request.reply = reply
     return taken_apart(request.renderer.render(request))

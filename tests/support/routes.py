@@ -1,4 +1,4 @@
-"""Routes without a network: servers that keep what they are sent until the test replies, and a client that records what it receives."""
+"""Routes without a network: servers that keep requests until the test replies, and a client that records what it receives."""
 
 import functools
 import logging
@@ -16,12 +16,12 @@ def _parsed(*arguments):
 
 
 def options_of(*arguments):
-    """The options of a pool that is started with the words `arguments`."""
+    """The options of a pool with the command line `arguments`."""
     return SimpleNamespace(**vars(_parsed(*arguments)), lanes=1)
 
 
 class KeepingServer(Backend):
-    """A Backend that sends nothing anywhere.
+    """A Backend that records requests and sends nothing.
 
     sent   all requests so far, in order
     """
@@ -41,24 +41,24 @@ class KeepingServer(Backend):
         return [request.line for request in self.sent]
 
     def answer(self, request, reply, found=0):
-        """The server replies the bytes `reply` to `request`, with `found` values."""
+        """The server sends `reply`, which contains `found` values, to `request`."""
         request.reply = reply
         return self.request_replied(request, found)
 
     def fail(self, request, reason="timeout"):
-        """The server fails on `request`."""
+        """The request fails for `reason`."""
         return self.request_failed(request, reason, True, False)
 
 
 class UnconnectedServer(Backend):
-    """A Backend whose connections never open: requests wait there."""
+    """A Backend whose connections never open: requests wait in it."""
 
     def _connect(self, connection):
         pass
 
 
 class Client(ReplySink):
-    """The sink of a client's requests. `heard`: for each outcome of one, in order, the reply, or (reason, server) if a server failed on it."""
+    """The sink of a client's requests. `heard`: the outcomes of requests, in order: the reply, or (reason, server) for a failure."""
 
     def __init__(self):
         self.heard = []
@@ -74,4 +74,4 @@ class Client(ReplySink):
         return self
 
     def resume(self):
-        """Nothing is to be done: the test looks at `heard`."""
+        """Does nothing: the test reads `heard`."""

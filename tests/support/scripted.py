@@ -1,18 +1,18 @@
-"""A server that plays a script, to do what a real memcached cannot be made to do: stop in the middle of a reply, reply garbage, hang.
+"""A server that plays a script. It does what a real memcached cannot be made to do: stop in the middle of a reply, reply garbage, hang.
 
-A script is a list of steps, one script for each connection in the order they are made:
+A script is a list of steps. Each connection plays one script, in the order in which they are made:
 
     ScriptedBackend(
         [expect(b"get a\\r\\n"), say(b"VALUE a 0 1\\r\\n"), close()],
         [expect(b"get b\\r\\n"), b"END\\r\\n"],
     )
 
-Bytes in a script are sent. After its last step a connection stays open, and nothing more must arrive on it. Or, without a script, a function
-gets each whole request and returns bytes or steps:
+Bytes in a script are sent. After its last step a connection stays open, and nothing more may arrive on it. Instead of scripts, a function can
+receive each complete request and return bytes or steps:
 
     ScriptedBackend(answer=lambda request: b"END\\r\\n")
 
-It runs in threads of the test and keeps what it `saw`, and in `troubles` what differed from the script.
+It runs in threads of the test. It records the bytes that it receives in `saw`, and differences from the script in `troubles`.
 """
 
 import socket
@@ -29,15 +29,15 @@ from support.timing import PATIENCE, eventually
 RECV_SIZE = 64 * 1024
 STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
 
-#: How a proxy introduces itself to a backup (gmproxy/protocol/internal_commands.py).
+#: The first command of a proxy on a connection to a backup (gmproxy/protocol/internal_commands.py).
 COPIES_TO_US = b"stats gmproxy-backup\r\n"
 
-#: Between two bytes of a `drip`, or the kernel would gather them.
+#: Seconds between two bytes of a `drip`: otherwise the kernel joins them.
 DRIP_INTERVAL = 0.0005
 
 
 class Step(NamedTuple):
-    """`act(connection)` is called in its turn. `listens`: True if it begins with bytes from the proxy; `awaits`: those, if they are known."""
+    """`act(connection)` executes the step. `listens`: True if it first receives bytes from the proxy; `awaits`: these bytes, if they are known."""
 
     act: Callable
     listens: bool = False
@@ -45,7 +45,7 @@ class Step(NamedTuple):
 
 
 def expect(data):
-    """Exactly the bytes `data` must arrive next."""
+    """Exactly `data` must arrive next."""
     return Step(lambda connection: connection.expect(data), listens=True, awaits=data)
 
 
@@ -54,7 +54,7 @@ def say(data):
 
 
 def drip(data):
-    """Send `data` byte by byte, each in a packet of its own."""
+    """Send each byte of `data` in its own packet."""
     return Step(lambda connection: connection.drip(data))
 
 
@@ -63,7 +63,7 @@ def pause(seconds):
 
 
 def wait_for(event):
-    """Go on when the test sets this threading.Event."""
+    """Continue when the test sets this threading.Event."""
     return Step(lambda connection: event.wait(PATIENCE) or connection.trouble("the test never said to go on"))
 
 
@@ -72,7 +72,7 @@ def close():
 
 
 def reset():
-    """Cut the connection: the peer gets RST."""
+    """Reset the connection: the peer receives RST."""
     return Step(lambda connection: connection.reset())
 
 
@@ -95,13 +95,13 @@ def refused_port():
 
 class ScriptedBackend:
     """
-    saw        for each connection, in the order they were made, the bytes that came (a bytearray)
-    troubles   what differed from the script
-    identity   (pid, uptime) told to a connection that begins with `stats`, by which the proxy recognises a server
-    forgets    False: it does not answer connections that begin with delete or flush_all
-    forgot     what it was told to delete or flush on connections that begin with that, and that no script waits for
+    saw        a bytearray of received bytes for each connection, in the order in which they were made
+    troubles   differences from the script
+    identity   (pid, uptime) in the reply to `stats` as the first command of a connection: it identifies the server to the proxy
+    forgets    False: no reply to delete and flush_all as the first command of a connection
+    forgot     the requests on connections that begin with delete or flush_all, if no script waits for these
 
-    A connection on which the proxy asks who we are, whether we are alive, or wants us to forget keys plays no script and is not in `saw`.
+    Connections for health checks and recoveries (stats, version, delete or flush_all) play no script and are not in `saw`.
     """
 
     def __init__(self, *scripts, answer=None, identity=(4242, 1_000_000), forgets=True):
@@ -131,7 +131,7 @@ class ScriptedBackend:
         return self._listener is not None
 
     def listen(self):
-        """Accept connections (again)."""
+        """Accept connections, also after `refuse`."""
         self._listener = socket.create_server((self.host, self.port), backlog=1024)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
@@ -152,7 +152,7 @@ class ScriptedBackend:
             connection.close()
 
     def play(self, *scripts):
-        """Close all connections, forget what arrived, and play these scripts on the next ones."""
+        """Close all connections, clear the records, and play these scripts on the next connections."""
         self.drop()
         with self._lock:
             self._scripts = [steps_of(script) for script in scripts]
@@ -161,15 +161,15 @@ class ScriptedBackend:
             self.forgot = []
 
     def check(self):
-        """All scripts were played and nothing else arrived. Waits for what may still be on its way, such as a copy for a backup."""
+        """Assert that all scripts were played without differences. Waits for requests that have not arrived yet, such as a copy for a backup."""
         eventually(lambda: self.troubles or not self._scripts, what="all scripts are played")
         assert not self.troubles, "\n".join(self.troubles)
 
     def wait_until_seen(self, data):
-        """Wait until `data` has arrived, on any connection."""
+        """Wait until `data` has arrived on one of the connections."""
         eventually(lambda: any(data in seen for seen in self.saw), what=f"the backend sees {data!r}")
 
-    # -- what a connection needs of us
+    # -- for the connections
 
     def _accept(self, listener):
         while True:
@@ -183,17 +183,17 @@ class ScriptedBackend:
             threading.Thread(target=connection.run, daemon=True).start()
 
     def speaks_first(self):
-        """True if the next connection is sent bytes, or closed, before anything has arrived on it."""
+        """True if the script of the next connection sends bytes or closes it before it receives anything."""
         with self._lock:
             return bool(self._scripts) and bool(self._scripts[0]) and not self._scripts[0][0].listens
 
     def is_awaited(self, first):
-        """True if the script of the next connection begins by waiting for these bytes."""
+        """True if the script of the next connection first waits for bytes that begin with `first`."""
         with self._lock:
             return bool(self._scripts) and bool(self._scripts[0]) and self._scripts[0][0].awaits.startswith(first)
 
     def begin_conversation(self):
-        """(steps or None, the bytearray for what arrives) of a new connection."""
+        """(its steps or None, the bytearray for received bytes) of a new connection."""
         with self._lock:
             seen = bytearray()
             self.saw.append(seen)
@@ -203,7 +203,7 @@ class ScriptedBackend:
 
 
 class _Connection:
-    """One connection, in a thread of its own."""
+    """One connection, in its own thread."""
 
     def __init__(self, backend, sock):
         self._backend = backend
@@ -211,7 +211,7 @@ class _Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unread = b""
         self._seen = bytearray()
-        self._ended = False  # by us, on purpose
+        self._ended = False  # by the script or the test
 
     def run(self):
         try:
@@ -233,7 +233,7 @@ class _Connection:
                 self.answer_each(self._obey)
                 return
             if not first:
-                return  # opened in advance and never used
+                return  # the proxy opened it in advance and never used it
         steps, self._seen = self._backend.begin_conversation()
         if steps is None:
             self._receive()
@@ -247,7 +247,7 @@ class _Connection:
             self.trouble(f"after the script came {self._unread!r}")
 
     def _first_bytes(self):
-        """The first bytes from the proxy, without taking them. Its introduction to a backup gets the reply of memcached, without a script."""
+        """The first bytes from the proxy, which stay unread. COPIES_TO_US before them gets the reply of memcached, without a script."""
         first = self._socket.recv(6, socket.MSG_PEEK)
         if first == b"stats " and not self._backend.is_awaited(first):
             self._socket.recv(len(COPIES_TO_US), socket.MSG_WAITALL)
@@ -261,7 +261,7 @@ class _Connection:
         self.say(b"STAT pid %d\r\nSTAT uptime %d\r\nEND\r\n" % (pid, uptime))
 
     def _obey(self, request):
-        """The reply of a healthy memcached that has no items."""
+        """The reply of a memcached that has no items."""
         if request.startswith(b"version"):
             return b"VERSION 1.6.18\r\n"
         if not self._backend.forgets:
@@ -270,7 +270,7 @@ class _Connection:
         return b"NOT_FOUND\r\n" if request.startswith(b"delete") else b"OK\r\n"
 
     def _receive(self):
-        """Receive more bytes; False at the end, which may be a reset: a proxy that is killed resets its connections."""
+        """Receive more bytes. Returns False at the end of the connection, also after a reset: a proxy that is killed resets its connections."""
         try:
             chunk = self._socket.recv(RECV_SIZE)
         except ConnectionResetError:
@@ -320,7 +320,7 @@ class _Connection:
         network.reset(self._socket)
 
     def answer_each(self, answer):
-        """Read whole requests until the end, and reply to each what `answer` returns."""
+        """Read requests until the connection ends, and reply to each with what `answer(request)` returns."""
         while not self._ended:
             request = self._read_request()
             if request is None:
@@ -330,7 +330,7 @@ class _Connection:
                 step.act(self)
 
     def _read_request(self):
-        """A command line with its data block if it has one; None at the end."""
+        """A command line with its data block if it has one; None if the connection has ended."""
         while b"\r\n" not in self._unread:
             if not self._receive():
                 return None

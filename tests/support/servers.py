@@ -21,12 +21,12 @@ from support.timing import PATIENCE, PROGRAM_TIMEOUT, eventually
 
 HOST = "127.0.0.1"
 
-#: Below the range from which the kernel takes ports for outgoing connections: a server that is down keeps its port free.
+#: Ports below the kernel's range for outgoing connections, so that no connection takes the port of a server that is down.
 ALL_PORTS = range(12000, 32000)
 
 
 def ports_of(process: int, processes: int) -> range:
-    """The ports that process number `process` of `processes` takes: a port that one has found free stays so until it is used."""
+    """The ports of test process number `process` of `processes`. The ranges are disjoint, so that no other test process takes a free port."""
     share = len(ALL_PORTS) // processes
     return ALL_PORTS[process * share : (process + 1) * share]
 
@@ -35,14 +35,14 @@ PORTS = ports_of(
     int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 )
 
-#: The memcached of this system, and another one to run the same tests with: another version, for example.
+#: The memcached of this system, and a second one for the same tests, for example another version.
 MEMCACHED = shutil.which("memcached")
 OTHER_MEMCACHED = os.environ.get("GMPROXY_TEST_MEMCACHED")
 
-#: True if coverage.py measures which lines the processes that the tests start run: see scripts/coverage.
+#: True if coverage.py measures the processes that the tests start; see scripts/coverage.
 MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
 
-#: What runs a command of the proxy.
+#: {command of gmproxy: command line that runs it}
 COMMANDS = {
     "gmproxy": (sys.executable, "-m", "gmproxy"),
     "magent": (sys.executable, "-c", "import sys; from gmproxy.cli import magent; sys.exit(magent())"),
@@ -65,7 +65,7 @@ def free_port(host=HOST):
 
 
 def has_ipv6():
-    """True if this machine has the address ::1."""
+    """True if this host has the address ::1."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
@@ -75,7 +75,7 @@ def has_ipv6():
 
 
 def environment(**extra):
-    """The environment of the tests, with the gmproxy under test importable and no setting of the proxy but those in `extra`."""
+    """The environment of the tests, in which the gmproxy under test can be imported, with no GMPROXY_ variables but GMPROXY_PURE and `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GMPROXY_") or name == "GMPROXY_PURE"}
     ours = str(Path(gmproxy.__file__).resolve().parents[1])
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))
@@ -83,7 +83,7 @@ def environment(**extra):
 
 
 def run(*arguments, program="gmproxy", stdin="", cwd=None, **variables):
-    """Run a command of the proxy to its end: a subprocess.CompletedProcess with text."""
+    """Run a command of gmproxy to its end. Returns a subprocess.CompletedProcess with text."""
     return subprocess.run(
         [*COMMANDS[program], *map(str, arguments)],
         input=stdin,
@@ -96,7 +96,7 @@ def run(*arguments, program="gmproxy", stdin="", cwd=None, **variables):
 
 
 def run_here(*arguments, program="gmproxy", **variables):
-    """As `run`, in this process and so in a fraction of the time, for an action that ends by itself, such as -t."""
+    """The same as `run`, but in this process, which is faster. Only for actions that end, such as -t."""
     line = [str(argument) for argument in arguments]
     assert {"-t", "--print-config"} & set(line), "it might serve"
     stdout, stderr = io.StringIO(), io.StringIO()
@@ -109,7 +109,7 @@ def run_here(*arguments, program="gmproxy", **variables):
 
 
 class Process:
-    """A child process and the ways to end it. Use it in a `with`."""
+    """A child process. Use it in a `with`."""
 
     def __init__(self, command, **options):
         self._command = command
@@ -138,15 +138,15 @@ class Process:
         self._child.send_signal(number)
 
     def pause(self):
-        """Stop it (SIGSTOP): it keeps its connections and sends no reply."""
+        """Stop it with SIGSTOP: it keeps its connections, but sends no replies."""
         self.signal(signal.SIGSTOP)
-        os.waitpid(self.pid, os.WUNTRACED)  # now it has stopped
+        os.waitpid(self.pid, os.WUNTRACED)  # waits until it has stopped
 
     def resume(self):
         self.signal(signal.SIGCONT)
 
     def stop(self, within=PATIENCE):
-        """End it by SIGTERM. Returns its exit status."""
+        """End it with SIGTERM. Returns its exit status."""
         self.signal(signal.SIGTERM)
         return self.wait(within)
 
@@ -154,14 +154,14 @@ class Process:
         return self._child.wait(within)
 
     def kill(self):
-        """End it by SIGKILL, whatever state it is in."""
+        """End it with SIGKILL, if it is running."""
         if self.is_running:
             self.signal(signal.SIGKILL)
             self.wait()
 
 
 class Memcached(Process):
-    """memcached on a port of its own; `arguments` are its further options. `program` is the file that is run."""
+    """memcached on its own port; `arguments` are further options. `program` is the path of the program."""
 
     def __init__(self, *arguments, host=HOST, unix_socket=None, program=None, **options):
         self.host = host
@@ -174,7 +174,7 @@ class Memcached(Process):
 
     @property
     def address(self):
-        """As it is given to -s, and named in error lines."""
+        """Its address for -s and in error lines."""
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -187,7 +187,7 @@ class Memcached(Process):
             return read_stats(talk)
 
     def restart(self):
-        """The same address, another process, an empty memory."""
+        """Kill it and start it again, at the same address, with an empty memory."""
         self.kill()
         self._launch()
         self._wait_until_it_answers()
@@ -207,12 +207,12 @@ class Memcached(Process):
         return talk.ask(b"version\r\n")
 
 
-#: Makes the users of a memcached with SASL (package sasl2-bin); None where it is not installed.
+#: The program that creates users for SASL (package sasl2-bin); None if it is not installed.
 SASLPASSWD = shutil.which("saslpasswd2", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
 
 class SaslMemcached(Memcached):
-    """memcached -S, which has only the binary protocol, for the user USER with PASSWORD. `folder` is for its files."""
+    """memcached -S, which has only the binary protocol, with the user USER and PASSWORD. Its files are in `folder`."""
 
     USER, PASSWORD = b"one", b"my secret"
 
@@ -222,11 +222,11 @@ class SaslMemcached(Memcached):
             [SASLPASSWD, "-a", "memcached", "-c", "-p", "-f", users, self.USER], input=self.PASSWORD, check=True, timeout=PROGRAM_TIMEOUT
         )
         (folder / "memcached.conf").write_text(f"mech_list: plain\nsasldb_path: {users}\n")
-        who = ["-u", "root"] if os.getuid() == 0 else []  # nobody else can get at a test's files
+        who = ["-u", "root"] if os.getuid() == 0 else []  # other users cannot read the files of a test
         super().__init__("-S", *who, *arguments, env=os.environ | {"SASL_CONF_PATH": str(folder)}, **options)
 
     def _greet(self, talk):
-        """It sends its version without a login."""
+        """It replies to a version request without a login."""
         talk.send(packets.packet("version"))
         return packets.read_answer(talk)
 
@@ -244,10 +244,10 @@ class SaslMemcached(Memcached):
 
 
 class Proxy(Process):
-    """The proxy in the foreground, as a process of its own.
+    """The proxy in the foreground.
 
-    `arguments` follow `-l 127.0.0.1 -p PORT`; with a `port` they are all there is, and say themselves that it is this. With a
-    `path` we talk to it over that unix socket. `prefix` is a command that runs it, such as `unshare`, and ends by exec.
+    `arguments` follow `-l 127.0.0.1 -p PORT`; with a `port` they are the whole command line, and must set that port. With a
+    `path`, `talk` connects to that unix socket. `prefix` is a command that runs the proxy with exec, such as `unshare`.
     """
 
     def __init__(self, *arguments, program="gmproxy", host=HOST, port=None, path=None, variables=None, prefix=(), **options):
@@ -274,16 +274,16 @@ class Proxy(Process):
         self._stderr.close()
 
     def _answers(self):
-        """The kernel accepts clients before the proxy does: a reply is the proof."""
+        """True if the proxy replies. That it accepts a connection proves nothing: the kernel does that before the proxy."""
         assert self.is_running, f"the proxy ended: {self.log()}"
         try:
             with self.talk() as talk:
                 return talk.ask(b"version\r\n")
-        except (OSError, AssertionError):  # perhaps somebody who looks for a free port listened there for a moment
+        except (OSError, AssertionError):  # free_port of another process may have listened on the port for a moment
             return False
 
     def _end_and_save(self):
-        """A process that is killed does not save which lines it has run."""
+        """End the process with SIGTERM: a process that is killed saves no coverage data."""
         self.resume()
         with suppress(subprocess.TimeoutExpired):
             self.stop()
@@ -296,7 +296,7 @@ class Proxy(Process):
             return read_stats(talk)
 
     def log(self):
-        """All that it wrote to stderr so far."""
+        """Its stderr so far."""
         return _contents(self._stderr)
 
     def check_log(self):
@@ -306,11 +306,11 @@ class Proxy(Process):
         assert "Traceback" not in log, "an exception that nobody handled"
 
     def output(self):
-        """All that it wrote to stdout so far."""
+        """Its stdout so far."""
         return _contents(self._stdout)
 
     def descriptors(self):
-        """The number of its open files and sockets."""
+        """The number of its open file descriptors."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
@@ -319,7 +319,7 @@ def _contents(file):
 
 
 def read_stats(talk):
-    """The reply to `stats` as a dict; whole numbers are int."""
+    """The reply to `stats` as a dict; values that consist of digits are int."""
     facts = {}
     for line in talk.ask(b"stats\r\n", b"END\r\n").decode().splitlines()[:-1]:
         _, name, value = line.split(" ", 2)

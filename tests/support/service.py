@@ -1,4 +1,4 @@
-"""What operators do to a running service, and a steady load of clients."""
+"""Actions of operators on a running service, and a steady load of clients."""
 
 import threading
 
@@ -9,18 +9,18 @@ from support.timing import eventually, join
 
 
 def order(process, *words):
-    """The response to a control command of `process`, a Proxy that was started with --control and has the path as `control`."""
+    """Send a control command and return its reply. `process` is a Proxy that was started with --control; its `control` is the path."""
     return control_socket.send_command(process.control, *words)
 
 
 def errors_of(process):
-    """{reason: requests that failed for it} of all servers of `process`, as its control socket reports them."""
+    """{reason: number of failed requests} of all servers of `process`, from its control socket."""
     backends = order(process, "report")["pools"]["default"]["backends"]
     return {reason: sum(backend["errors"][reason] for backend in backends) for reason in backends[0]["errors"]}
 
 
 def reloaded(process, times=1):
-    """Wait until the log has that number of reloads, refused or not."""
+    """Wait until the log has at least `times` reloads, refused or not."""
 
     def told():
         log = process.log()
@@ -34,9 +34,9 @@ def clients_are(process, count):
 
 
 class Load:
-    """Clients in threads that send requests without a pause, from `with` to its end. Any reply but the right one fails the test.
+    """Clients in threads that send requests without a pause during the `with` block. A wrong reply fails the test.
 
-    `connecting` of them connect anew for each request, `keeping` keep their connection. `key` must hold `data`.
+    `connecting` of them open a connection for each request, `keeping` of them keep theirs. `key` must have the value `data`.
     """
 
     def __init__(self, port, key=b"k", data=b"hello", keeping=2, connecting=2):
@@ -62,7 +62,7 @@ class Load:
         assert not self.trouble
 
     def wait_for_more(self, count=200):
-        """Wait until `count` more requests have their replies."""
+        """Wait until `count` more requests have replies."""
         target = self.asked + count
         eventually(lambda: self.asked >= target or self.trouble, what="answers under load")
         assert not self.trouble

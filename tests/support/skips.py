@@ -1,7 +1,7 @@
-"""Which tests may be skipped where nothing is to be left out: with GMPROXY_TEST_SKIPS=listed any other skip is a failure.
+"""The skips that are allowed if GMPROXY_TEST_SKIPS=listed. Then any other skip is a failure.
 
-A test that needs a program or a library skips itself with a reason. On a developer's machine that is a convenience; in continuous integration
-it would hide that a test has never run. conftest.py passes each report through `fail_unless_listed`.
+A test that needs a program or a library skips itself with a reason. This is convenient for developers, but in continuous integration it hides
+tests that never run. conftest.py passes each report to `fail_unless_listed`.
 """
 
 import os
@@ -9,7 +9,7 @@ import re
 
 from pytest import CollectReport, TestReport
 
-#: Skips that are expected wherever the tests run: a pattern of the reason, and why the test need not run there.
+#: {pattern of the reason of an expected skip: why the test need not run}
 LISTED = {
     r"^no part of (a single process|two workers) reaches it": "the other kind of service reaches it: test_each_point_is_reached says so",
     r"^not reached this time, by ": "the scenario reaches some points only at times",
@@ -27,12 +27,12 @@ _LISTED = re.compile("|".join(LISTED))
 
 
 def reason_of(report: TestReport | CollectReport) -> str:
-    """Why `report`, which is of something skipped, says so."""
+    """The reason of a skip, from its report."""
     return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr).removeprefix("Skipped: ")
 
 
 def fail_unless_listed(report: TestReport | CollectReport) -> None:
-    """Makes a skip a failure if skips are to be listed and its reason is not. Expected failures are no skips."""
+    """Turn a skip into a failure if GMPROXY_TEST_SKIPS=listed and its reason is not in LISTED. Expected failures are not skips."""
     if not _STRICT or not report.skipped or hasattr(report, "wasxfail"):
         return
     reason = reason_of(report)

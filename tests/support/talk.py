@@ -30,13 +30,13 @@ class Talk:
     def close(self):
         self.socket.close()
 
-    # -- out
+    # -- sending
 
     def send(self, data):
         self.socket.sendall(data)
 
     def send_in_pieces(self, data, size=1):
-        """Each piece in a packet of its own, as far as the kernel does that."""
+        """Send each piece in its own packet, as far as the kernel allows."""
         for start in range(0, len(data), size):
             self.socket.sendall(data[start : start + size])
 
@@ -44,10 +44,10 @@ class Talk:
         """Wait until the proxy has closed all other connections of clients. Sends nothing to servers."""
         eventually(lambda: b"STAT curr_connections 1\r\n" in self.ask(b"stats proxy\r\n", b"END\r\n"), what="the others are gone")
 
-    # -- in
+    # -- receiving
 
     def read_until(self, suffix):
-        """All bytes up to the first `suffix`, and that."""
+        """All bytes up to the first `suffix`, including it."""
         searched = 0
         while True:
             at = self._unread.find(suffix, max(0, searched - len(suffix)))
@@ -90,7 +90,7 @@ class Talk:
         return self.read_until(end)
 
     def expect(self, sent, answer):
-        """Send `sent`: exactly `answer` must arrive next."""
+        """Send `sent`. Exactly `answer` must arrive next."""
         self.send(sent)
         self.expect_answer(answer, sent)
 
@@ -108,11 +108,11 @@ class Talk:
         assert not self._unread, f"not in step: left over after the version: {_short(self._unread)}"
 
     def silent(self, within=QUIET):
-        """True if nothing arrives, not even the end, for `within` seconds."""
+        """True if nothing arrives for `within` seconds, not even the end of the connection."""
         return not self._unread and not select.select([self.socket], [], [], within)[0]
 
     def closed(self, within=PATIENCE):
-        """True if the peer closes the connection, without another byte, within that time."""
+        """True if the peer closes the connection within `within` seconds without sending another byte."""
         assert not self._unread, f"left over: {_short(self._unread)}"
         if not select.select([self.socket], [], [], within)[0]:
             return False

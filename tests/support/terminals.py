@@ -1,4 +1,4 @@
-"""Terminals for tests: a build may run where there are none."""
+"""Terminals for tests. A build environment may have none."""
 
 import os
 import pty
@@ -7,7 +7,7 @@ import pytest
 
 
 def open_terminal() -> tuple[int, int]:
-    """The two ends of a new terminal, as pty.openpty. Skips the test if there is none."""
+    """Open a terminal, as pty.openpty does, and return both ends. Skips the test if that fails."""
     try:
         return pty.openpty()
     except OSError as error:

@@ -6,7 +6,7 @@ from support.timing import join
 
 
 def run_in_threads(work, count):
-    """work(number) in `count` threads at once; waits for all of them. Fails the test with what the first of them raised."""
+    """Run work(number) in `count` threads at the same time, and wait for all of them. Raises the exception of the first one that failed."""
     errors = []
 
     def run(number):

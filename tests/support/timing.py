@@ -1,26 +1,26 @@
-"""The times of all waits in the tests. On a slow machine set GMPROXY_TEST_TICK=3: then all of them are three times as long."""
+"""The times of all waits in the tests. Slow hosts set GMPROXY_TEST_TICK=3: then all of them are three times as long."""
 
 import os
 import time
 
-#: Seconds. The shortest time after which one event is surely seen before another.
+#: Seconds. The shortest time by which two events must differ so that a test sees their order.
 TICK = 0.05 * float(os.environ.get("GMPROXY_TEST_TICK", "1"))
 
-#: Seconds to wait for what must happen. Only a test that fails takes so long.
+#: Timeout for what must happen, seconds. Only a test that fails waits that long.
 PATIENCE = 200 * TICK
 
-#: Seconds to wait for the end of another program: a compiler, a checker, an interpreter with a client library.
+#: Timeout for the end of another program, seconds: a compiler, a checker, an interpreter with a client library.
 PROGRAM_TIMEOUT = 12 * PATIENCE
 
-#: Seconds without an event after which a test takes it that none will come.
+#: Seconds without an event after which a test assumes that none will follow.
 QUIET = 2 * TICK
 
-#: Seconds between two looks at something that will change.
+#: Seconds between two checks of a condition.
 _GLANCE = TICK / 10
 
 
 def eventually(predicate, within=PATIENCE, what=""):
-    """Wait until `predicate()` is true, and return what it gave. Fails the test after `within` seconds."""
+    """Wait until `predicate()` is true, and return its result. Fails the test after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         result = predicate()
@@ -31,7 +31,7 @@ def eventually(predicate, within=PATIENCE, what=""):
 
 
 def join(thread, within=3 * PATIENCE):
-    """Wait until `thread` (a threading.Thread) has ended; fails the test if it has not. A thread may be in a wait for PATIENCE itself."""
+    """Wait until `thread` (a threading.Thread) has ended; fails the test after `within` seconds. The thread itself may wait for PATIENCE."""
     thread.join(within)
     assert not thread.is_alive(), f"not within {within:.1f} s: the end of {thread}"
 
@@ -47,7 +47,7 @@ def wait_for_child(pid, within=PATIENCE):
 
 
 def milliseconds(ticks):
-    """The time of `ticks` ticks, as a value of an option."""
+    """The duration of `ticks` ticks as the value of an option, in milliseconds."""
     return str(max(1, round(ticks * TICK * 1000)))
 
 
