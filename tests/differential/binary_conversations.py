@@ -1,9 +1,9 @@
-"""Generated requests of a client of the binary protocol, as in conversations.py: here a piece is a packet."""
+"""Generated requests of a client of the binary protocol, as in conversations.py. Here a piece is a packet."""
 
 from differential.conversations import KEYS, MARK, ODD_KEYS, VALUES
 from support.packets import HEADER_SIZE, OPCODES, REQUEST, count, packet, store, taken_apart, touch
 
-#: Quiet or not, as it comes.
+#: Opcodes, quiet and not.
 STORES = ("set", "set", "add", "replace")
 READS = ("get", "getQ", "getk", "getkQ", "getQ", "getkQ")
 TOUCHES = ("touch", "gat", "gatQ", "gatk", "gatkQ")
@@ -19,11 +19,11 @@ FIRST, LAST = packet("noop", opaque=b"1st!"), packet("noop", opaque=b"last")
 
 
 class Binary:
-    """How these conversations are made and compared. `mark` is the number of one."""
+    """Makes and compares these conversations. `mark` is the number of a conversation."""
 
     @staticmethod
     def conversation(random, backends, version="1.6.18"):
-        """A list of packets; seldom is one of them not right, which ends it."""
+        """Returns a list of packets. Sometimes one of them is invalid, which ends the conversation."""
         return [_piece(random) for _ in range(random.randint(1, 14))]
 
     @staticmethod
@@ -32,9 +32,9 @@ class Binary:
 
     @staticmethod
     def is_excused(said, backends, version):
-        """All is compared: what the proxy answers in another way is not said at all. That is `version`, the statistics, `verbosity`, which
-        memcached 1.6.18 does not know, an unknown opcode with a key, after which it loses the step, and a packet with another
-        magic, at which it also forgets answers to what came before."""
+        """All conversations are compared: requests to which the proxy replies differently are not generated. These are `version`; the statistics;
+        `verbosity`, which memcached 1.6.18 does not have; an unknown opcode with a key, after which memcached is out of step; and a packet with
+        another magic, at which memcached also discards earlier replies."""
         return False
 
     @staticmethod
@@ -50,8 +50,8 @@ class Binary:
 
     @staticmethod
     def same(proxy, memcached, mark, version):
-        """Unique numbers belong to the server that gave them: that there is one is all that can be compared. A number that has
-        become shorter is filled up with blanks, unless its old value is just being sent."""
+        """Compares the replies without cas numbers, which differ between servers, and without blanks: memcached fills a number that has become
+        shorter with blanks, except while its old value is being sent."""
         one, other = (
             [answer._replace(cas=answer.cas > 0, value=answer.value.replace(b" ", b"")) for answer in taken_apart(got)]
             for got in (proxy, memcached)
@@ -101,7 +101,7 @@ def _keyless(random, options):
 
 
 def _odd(random, options):
-    """What ends the conversation, and what nearly does."""
+    """A packet that ends the conversation, or one that is unusual but valid."""
     key = _key(random)
     return random.choice(
         (

@@ -1,7 +1,7 @@
 """Generated requests of a client: mostly valid, sometimes with one mistake, sometimes garbage.
 
-A conversation is a list of pieces, each a command line or a data block with its line end. `random` decides all, so that a seed
-says which conversation it was.
+A conversation is a list of pieces, each a command line or a data block with its line end. It depends on `random` only, so that a seed
+identifies a conversation.
 """
 
 STORES = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
@@ -9,7 +9,7 @@ READS = (b"get", b"gets")
 TOUCHING_READS = (b"gat", b"gats")
 COUNTS = (b"incr", b"decr")
 
-#: Stands in every key: replaced by a number of the conversation, so that no conversation finds what another one left.
+#: Part of every key. It is replaced by the number of the conversation, so that no conversation finds values of another one.
 MARK = b"@@@@@"
 
 KEYS = tuple(MARK + end for end in (b"", b"1", b"two", b"\xc3\xa9", b"\xff\x80", b"\t", b"%s", b"x" * 245))
@@ -57,7 +57,7 @@ ODD_NUMBERS = (
     b"-1",
 )
 
-#: None is white space alone: memcached 1.6.18 counts up from such a value by reading on in memory that is not the item's.
+#: No value consists of white space only: with such a value, incr of memcached 1.6.18 reads memory behind the item.
 VALUES = (
     b"",
     b"0",
@@ -80,7 +80,7 @@ VALUES = (
 )
 DELTAS = (b"0", b"1", b"9", b"100", b"18446744073709551615")
 
-#: A mark is digits, which base64 has too: these are base64 as they stand, with the mark in what they say, or nearly so.
+#: A mark consists of digits, which are valid base64: most of these keys are valid base64 that contains the mark, some are almost valid.
 BASE64_KEYS = (b"AAA" + MARK, b"AAA" + MARK + b"Zg==", b"AAA" + MARK + b"Zm8=", b"A A".replace(b" ", b"!") + b"A" + MARK, MARK, b"====")
 OPAQUES = (b"O1", b"Oabc", b"O", b"O" + b"o" * 31)
 META_READS = (b"v", b"c", b"f", b"h", b"k", b"s", b"t", b"u", b"l", b"q")
@@ -181,7 +181,7 @@ NONSENSE = (
 
 
 def conversation(random):
-    """A list of pieces."""
+    """Returns a list of pieces."""
     pieces = []
     for _ in range(random.randint(1, 12)):
         pieces += _command(random)
@@ -264,7 +264,7 @@ def _meta_other(random):
 
 
 def _meta_line(random, name, words, *choices):
-    """A meta command with some flags of each of `choices`, now and then a wrong one."""
+    """A meta command with some flags of each of `choices`, sometimes with a wrong one."""
     flags = [flag for some in choices for flag in random.sample(some, random.randint(0, min(4, len(some))))]
     key = _key(random)
     if random.random() < 0.2:

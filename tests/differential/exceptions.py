@@ -1,7 +1,7 @@
 """Where the replies of gmproxy and memcached may differ: each case with its reason. No other difference is accepted.
 
-The proxy has the answers of memcached 1.6.45 to what is not right, and accepts the numbers that 1.6.18 accepts: each version has
-exceptions of its own.
+The proxy replies to invalid requests as memcached 1.6.45 does, and accepts the numbers that 1.6.18 accepts: each version has its own
+exceptions.
 """
 
 import re
@@ -19,13 +19,13 @@ EXCUSED = {
     "memcached takes an unsigned number below -2^63 for a positive one; here it is refused": rb"-(?:9223372036854775809|1\d{19})",
 }
 
-#: A number with a sign or without as 1.6.18 takes it, of which nothing is cut off.
+#: Patterns of numbers, without and with a sign, that 1.6.18 accepts and does not truncate.
 _UNSIGNED = rb"[\t\v\f\r]*(?:\+?\d{1,18}|-0+)(?:[\t\v\f\r][^ \n\0]*)?"
 _SIGNED = rb"[\t\v\f\r]*[+-]?\d{1,18}(?:[\t\v\f\r][^ \n\0]*)?"
 _KEY = rb"[^ \n\0]{1,250}"
 _END = rb"(?: +[^ \n\0]+)? *\r?[\n\0]"
 
-#: Where memcached 1.6.18 answers otherwise than 1.6.45 and the proxy, besides the words of a refusal.
+#: Where the replies of memcached 1.6.18 differ from those of 1.6.45 and the proxy, besides the text of errors.
 OLD = {
     "it takes the data block of a storage command for commands if anything in its line is wrong, not the length alone": rb"^ *(?!(?:set|add|replace|append|prepend) +%b +%b +%b +%b%b|cas +%b +%b +%b +%b +%b%b)(?:set|add|replace|append|prepend|cas)(?= )"
     % (_KEY, _UNSIGNED, _SIGNED, _UNSIGNED, _END, _KEY, _UNSIGNED, _SIGNED, _UNSIGNED, rb"\d{1,20}", _END),
@@ -39,7 +39,7 @@ OLD = {
     "it wants exactly one letter in a mode": rb"^ *m[gsda] [^\n]* M(?:[^ \n]{2}|[ \r\n])",
 }
 
-#: Where memcached 1.6.45 answers otherwise than the proxy.
+#: Where the replies of memcached 1.6.45 differ from those of the proxy.
 NEW = {
     "it takes no number with a plus, no -0 for one without a sign, and none with white space around it, where 1.6.18 and the proxy do": rb" -0+[ \r\n]|[ \n][A-Z]?(?!0\d{4})(?:[\t\v\f\r]*\+\d|[\t\v\f\r]+[+-]?\d|[+-]?\d+(?:[\t\v\f]|\r(?!\n)))",
     "it ignores a time to wait in a delete": rb"^ *delete +[^ \n\0]+ +(?!(?:0|noreply|0 +noreply) *\r?[\n\0])[^ \n\0]",
@@ -55,7 +55,7 @@ NEW = {
     "it looks at no more than 24 words, also for noreply": rb"^ *[a-z](?:[^ \n]* +){22}[^\n]*noreply",
 }
 
-#: What cannot be said to servers that speak binary: it is left out where the proxy's do.
+#: Commands that the binary protocol does not have. They are left out if the proxy's servers use it.
 UNSAYABLE = {
     "binary has no counterpart to these flags": rb"(?:mg [^\n]* [hltNR]|m[sd] [^\n]* I|ms [^\n]* N|ma [^\n]* [tT])",
     "binary has no counterpart to what memcached 1.6.45 has added": rb"m[gsda] [^\n]* [Ex]|mg [^\n]* C|ms [^\n]* s",
@@ -66,33 +66,33 @@ _EXCUSED, _UNSAYABLE, _OLD, _NEW = (
     [re.compile(each, re.MULTILINE) for each in patterns.values()] for patterns in (EXCUSED, UNSAYABLE, OLD, NEW)
 )
 
-#: Whether an item was fetched before. memcached makes a new item of a counter whose old value is still in use, which depends on how many
-#: commands reach it in one packet: in one, `ma k`, `mg k h`, `ma k`, `mg k h` end in h0, one by one in h1.
+#: The h flag: whether an item was fetched before. memcached makes a new item of a counter whose old value is still in use. That depends on how
+#: many commands arrive in one packet: `ma k`, `mg k h`, `ma k`, `mg k h` in one packet end with h0, in one packet each with h1.
 _FETCHED = re.compile(rb"^((?:HD|VA \d+)(?: [^\n]*)?) h[01]", re.MULTILINE)
 
-#: How memcached 1.6.18 and 1.6.45 refuse, each in its own words.
+#: Error lines, whose text differs between memcached 1.6.18 and 1.6.45.
 _REFUSAL = re.compile(rb"^(?:ERROR|CLIENT_ERROR [^\r\n]*)\r\n", re.MULTILINE)
 
 
 def is_excused(said, backends, version):
-    """True if a conversation cannot be compared where the proxy's servers speak `backends` and memcached is of this `version`."""
+    """True if a conversation cannot be compared. `backends` is the protocol of the proxy's servers, `version` that of memcached."""
     return any(pattern.search(said) for pattern in _EXCUSED) or not can_be_said(said, backends, version)
 
 
 def can_be_said(said, backends, version):
-    """False if some of it is better left out: servers that speak `backends` cannot be told it, or it is excused for this `version`."""
+    """False if `said` contains commands that the protocol `backends` does not have, or that are excused for this `version`."""
     if any(pattern.search(said) for pattern in (_OLD if is_old(version) else _NEW)):
         return False
     return backends == "text" or not any(pattern.search(said) for pattern in _UNSAYABLE)
 
 
 def same(proxy, memcached, is_over, version):
-    """True if the answers of both are the same but for what is excused. `is_over(answers)`: all was answered."""
+    """True if both replies are the same, without what is excused. `is_over(answers)`: True if the replies are complete."""
     if is_old(version):
         proxy, memcached = (_REFUSAL.sub(b"REFUSED\r\n", answers) for answers in (proxy, memcached))
     if not is_over(memcached):
-        # The client left in the middle of a data block. memcached then forgets the answers to what came before in the same
-        # packet: that the proxy, too, found itself in the middle of a block is all that can be said.
+        # The client disconnected inside of a data block. memcached then discards the replies to earlier requests in the same
+        # packet, so the test only checks that the proxy was inside of a data block, too.
         return not is_over(proxy)
     proxy, memcached = (_FETCHED.sub(rb"\1 hFETCHED", comparable(answers)) for answers in (proxy, memcached))
     return proxy == memcached

@@ -1,4 +1,4 @@
-"""gmproxy counts the commands of clients as memcached does: `stats` before and after each request."""
+"""gmproxy counts the commands of clients as memcached does: the test compares `stats` before and after each request."""
 
 import re
 
@@ -8,7 +8,7 @@ from support.talk import storage
 
 COUNTED = ("cmd_", "get_hits", "get_misses", "delete_", "incr_", "decr_", "cas_", "touch_")
 
-#: Requests, each answered in whole before the next. CAS is replaced by the item's number.
+#: Requests. Each is sent after the complete reply to the one before. CAS is replaced by the item's cas number.
 REQUESTS = [
     storage(b"set", b"n", b"5"),
     b"get n\r\n",
@@ -69,7 +69,7 @@ def answered(talk, request):
 
 
 def differences(server):
-    """What each of REQUESTS has changed in the counters of `server`."""
+    """For each of REQUESTS, its first bytes and {counter of `server`: its increase}."""
     found = []
     with server.talk() as talk:
         for request in REQUESTS:

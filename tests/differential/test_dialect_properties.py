@@ -1,4 +1,4 @@
-"""What must hold for any bytes, from any client and from any server, searched for by hypothesis."""
+"""Properties that hold for any bytes from any client and from any server, tested with hypothesis."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ MAX_ITEM_SIZE = 300
 thorough = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 brief = settings(thorough, max_examples=400)
 
-# -- what clients say
+# -- requests of clients
 
 key = st.one_of(st.sampled_from([b"a", b"b", b"a b", b"\r\n", b"k" * 250, b"k" * 251]), st.binary(max_size=6))
 number = st.one_of(st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**64 - 1]), st.integers(0, 2**64 - 1))
@@ -83,7 +83,7 @@ cuts = st.lists(st.integers(0, 10_000), max_size=6)
 
 
 def requests(parser, chunks):
-    """([Request], last words or None): nothing else may come of any bytes."""
+    """([Request], the reply to a protocol error or None). The parser may raise no other exception."""
     found = []
     try:
         for chunk in chunks:
@@ -121,7 +121,7 @@ def test_text_is_read_the_same_however_it_is_cut(data, cuts):
 
 
 def lines_of(request):
-    """What a server gets for `request`: a whole command line, and the data block that it announces."""
+    """(words of the command line, data block) that a server receives for `request`."""
     head, end, block = request.line.partition(b"\r\n")
     assert end and b"\n" not in head and b"\0" not in head
     return head.split(b" "), block
@@ -154,7 +154,7 @@ def test_no_meta_command_can_smuggle_another_to_a_server(data):
 
 
 def as_routed(request):
-    """`request` as a server is asked it: the router completes the line of one for several keys."""
+    """`request` as a server receives it: the router completes the command line of a request for several keys."""
     if request.keys:
         request.line = request.keys.command_line(request.line)
     return request
@@ -176,7 +176,7 @@ def test_whatever_is_asked_of_a_binary_server_is_whole_packets_about_these_keys(
             said = said[REQUEST.size + length :]
 
 
-# -- what servers say
+# -- replies of servers
 
 flag = st.sampled_from(
     [b"f0", b"f9999999999", b"c1", b"c99999999999999999999", b"t-1", b"W", b"X", b"kfoo", b"O1", b"b", b"s5", b"q", b"c", b"f-1"]
@@ -265,7 +265,7 @@ def test_whatever_a_binary_server_says_is_read_the_same_however_it_is_cut(data, 
 
 
 def replies(request, chunks):
-    """The reply of a binary server that says `chunks`, the reason why the link is closed, or None if more is to come."""
+    """The reply that is read from the `chunks` of a binary server, the reason for closing the connection, or None if the reply is incomplete."""
     link = binary_link.BinaryReplyParser()
     link.encode(request)
     try:

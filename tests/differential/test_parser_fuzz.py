@@ -1,5 +1,5 @@
-"""All parsers against random bytes: they parse them or raise their one documented error, and they end; the result is the same however the
-bytes are cut, and in both builds."""
+"""All parsers with random bytes: they parse them or raise their documented error. The result is the same however the bytes are cut, and in
+both builds."""
 
 import hashlib
 import random
@@ -23,7 +23,7 @@ from gmproxy.protocol.text import responses as reply
 MAX_ITEM_SIZE = 5000
 CASES = 20_000
 
-#: Words and fragments that take a parser further than random bytes would.
+#: Words and fragments that get a parser further than random bytes.
 REQUEST_FRAGMENTS = [
     b"get ",
     b"gets ",
@@ -73,7 +73,7 @@ REQUEST_FRAGMENTS = [
     b"ME ",
     b"Zm9v ",
 ]
-#: What is asked, over and over, and answers to it; the pieces of which a wrong answer may be made.
+#: Requests, which are repeated in this order, with replies to each; and the fragments of wrong replies.
 QUESTIONS = [
     (b"get", [b"a"], [b"VALUE a 0 5\r\nhello\r\nEND\r\n", b"VALUE a 1 5 77\r\nEND\r\n\r\nEND\r\n", b"END\r\n"]),
     (b"get", [b"a", b"b", b"a"], [b"VALUE a 0 1\r\n1\r\nVALUE b 0 0\r\n\r\nEND\r\n", b"VALUE b 0 1\r\n1\r\nEND\r\n", b"ERROR\r\n"]),
@@ -119,7 +119,7 @@ def requests(rng):
 
 
 def packets(rng):
-    """A conversation of the differential test, with a byte changed now and then."""
+    """A conversation of the differential test, sometimes with changed bytes."""
     said = bytearray(Binary.said(Binary.conversation(rng, "text"), b"%05d" % rng.randrange(100)))
     for _ in range(rng.choice((0, 0, 0, 1, 3))):
         said[rng.randrange(len(said))] = rng.randrange(256)
@@ -127,7 +127,7 @@ def packets(rng):
 
 
 def replies(rng):
-    """Right answers, but for one in ten."""
+    """Replies to QUESTIONS. One in ten is wrong."""
     said = b""
     for number in range(rng.randint(1, 14)):
         right = rng.choice(QUESTIONS[number % len(QUESTIONS)][2])
@@ -136,12 +136,12 @@ def replies(rng):
 
 
 def _made_of(fragments, count, rng):
-    """Some of `fragments` and a little noise."""
+    """`count` pieces: fragments, and some random bytes."""
     return b"".join(rng.choice(fragments) if rng.random() < 0.9 else rng.randbytes(rng.randint(1, 6)) for _ in range(count))
 
 
 def cut(data, rng):
-    """`data` in up to six pieces."""
+    """`data` in two to six pieces."""
     places = sorted(rng.randint(0, len(data)) for _ in range(rng.randint(1, 5)))
     return [data[start:stop] for start, stop in zip([0, *places], [*places, len(data)])]
 
@@ -156,7 +156,7 @@ def parse(chunks):
 
 
 def parse_binary(chunks):
-    """Quiet gets that did not arrive together are no less right: each is told alone."""
+    """What BinaryParser reads from `chunks`. A cut may divide a series of quiet gets, so each of their keys is listed alone."""
     found = _parse(binary.BinaryParser(MAX_ITEM_SIZE), chunks)
     return [one for fact in found for one in _each_key(fact)]
 
@@ -168,7 +168,7 @@ def _each_key(fact):
 
 
 def _parse(parser, chunks):
-    """What a parser of requests makes of `chunks`."""
+    """What a parser of requests reads from `chunks`."""
     found = []
     try:
         for chunk in chunks:
@@ -191,7 +191,7 @@ def ask(number):
 
 
 def read(chunks):
-    """What the reply reader makes of `chunks`, if QUESTIONS were asked over and over."""
+    """What the reply parser reads from `chunks`, as replies to QUESTIONS in turn."""
     reader = reply.TextReplyParser()
     found = []
     question = ask(0)
@@ -226,7 +226,7 @@ def test_noise(understand):
 
 
 def digest():
-    """Stands for all that the build of this process understands in many cases."""
+    """Hash of what the parsers of this process's build read in many cases."""
     rng = random.Random(3)
     sha = hashlib.sha256()
     for _ in range(CASES):
@@ -235,7 +235,7 @@ def digest():
 
 
 def test_both_builds_understand_the_same():
-    """Two parsers that disagree about the end of a message would let one client speak in the name of another."""
+    """If two parsers disagree about the end of a message, one client can send requests in the name of another."""
     results = {}
     for pure in ("", "1"):
         code = "from differential import test_parser_fuzz as fuzz; print(fuzz.BUILD, fuzz.digest())"

@@ -1,7 +1,7 @@
 """Both builds agree where a reply ends: every reply of a corpus, mutated and cut at each byte, is parsed the same by the build of this process
-and by the other one. Parsers that disagree would give one client the reply of another.
+and by the other one. If parsers disagree, one client can receive the reply of another.
 
-The other build runs in a process of its own and is asked case by case.
+The other build runs in its own process, which receives the cases and returns the results.
 """
 
 import ast
@@ -33,7 +33,7 @@ from gmproxy.routing import fetch as values
 
 MUTATIONS = 60  # of each reply
 
-#: The line of the request, its keys, and a right answer.
+#: (the line of the request, its keys, a right reply)
 CORPUS = [
     (b"get a\r\n", [b"a"], b"VALUE a 0 5\r\nhello\r\nEND\r\n"),
     (b"gets a\r\n", [b"a"], b"VALUE a 4294967295 0 18446744073709551615\r\n\r\nEND\r\n"),
@@ -49,7 +49,7 @@ CORPUS = [
     (b"set a 0 0 1\r\nx\r\n", [b"a"], b"STORED\r\n"),
 ]
 
-#: What is put into a reply, or in the place of some of it.
+#: Bytes that are inserted into a reply, or replace some of it.
 BITS = [
     b"0",
     b"00000000",
@@ -71,7 +71,7 @@ BITS = [
 
 
 def ask(line, keys):
-    """(the request, the KeyPartition of which it is the only part; None for one key)"""
+    """Returns (the request, the KeyPartition whose only part it is, or None for one key)."""
     request = message.Request(commands.COMMANDS[line.split()[0]], keys[0], line)
     if len(keys) == 1:
         return request, None
@@ -81,8 +81,8 @@ def ask(line, keys):
 
 
 def read(line, keys, said, cut):
-    """What the parser of this build makes of `said`, which comes in two pieces: the reply or the reason for closing the connection, how
-    many bytes it is, whether the parser is in step, and what all others who look into the reply make of it."""
+    """What this build reads from `said`, which arrives in two pieces: (the reply, the number of values, its length in bytes, whether the parser
+    is out of step, whether the request has value offsets, uses_of(...)), "refused", or "more" if the reply is incomplete."""
     reader = reply.TextReplyParser()
     request, partition = ask(line, keys)
     fed = 0
@@ -101,7 +101,7 @@ def read(line, keys, said, cut):
 
 
 def uses_of(request, partition):
-    """What each place that looks into a complete reply finds in it: the same values as the parser."""
+    """The results of all code that parses a complete reply again: it must find the same values as the parser."""
     reply = request.reply
     merged = partition.merge_replies([request]) if partition is not None and request.has_value_offsets else None
     filled = values.parse_meta_get(reply, 0) if request.command.is_meta else values.parse_get(reply, 0) if partition is None else None
@@ -112,7 +112,7 @@ def uses_of(request, partition):
 
 
 def renderer_for(request):
-    """As a client of the binary protocol would receive the reply."""
+    """The renderer of the reply for a client of the binary protocol."""
     if request.keys is not None:
         return PacketSequenceRenderer([new_renderer(OPERATIONS[packets.GETK], packets.GETK, place) for place in range(len(request.keys))])
     opcode = {b"ms": packets.SET, b"ma": packets.INCREMENT}.get(request.command.name, packets.GETK)
@@ -120,7 +120,7 @@ def renderer_for(request):
 
 
 def read_binary(said, cut):
-    """The same of a server of the binary protocol."""
+    """What this build reads from `said`, the reply of a server of the binary protocol."""
     link = binary_link.BinaryReplyParser()
     request, _ = ask(b"get a bb\r\n", [b"a", b"bb"])
     link.encode(request)
@@ -138,7 +138,7 @@ def read_binary(said, cut):
 
 
 def look(data, start, stop):
-    """What the ways to look at bytes, and the headers, find in data[start:stop]."""
+    """The results of the functions of RecvBuffer and ValueHeader for data[start:stop]."""
     stream = RecvBuffer()
     stream.feed(data)
     stop = min(stop, len(data))
@@ -173,7 +173,7 @@ def look(data, start, stop):
 
 
 def keys_of(data, start, stop):
-    """The keys that a client's line names."""
+    """The keys of a client's command line."""
     stream = RecvBuffer()
     stream.feed(data)
     keys = KEY_LIST_PARSER.parse_keys(stream, start, min(stop, len(data)), 20)
@@ -181,7 +181,7 @@ def keys_of(data, start, stop):
 
 
 def mutated(said, random):
-    """`said` with a few changes."""
+    """`said` with up to three changes."""
     for _ in range(random.choice((0, 1, 1, 1, 2, 3))):
         at = random.randrange(len(said) + 1)
         said = said[:at] + random.choice(BITS) + said[at + random.choice((0, 0, 1, 2)) :]
@@ -189,7 +189,7 @@ def mutated(said, random):
 
 
 class OtherBuild:
-    """The same functions in the other build, in a process of its own."""
+    """The same functions in the other build, in its own process."""
 
     def __init__(self):
         pure = "" if compiled.PURE_ASKED else "1"
@@ -212,7 +212,7 @@ class OtherBuild:
         self._child.stdout.close()
 
     def ask(self, name, cases):
-        """What `name` returns for each of the `cases`, lists of arguments."""
+        """The results of the function `name` for `cases`, which are lists of arguments."""
         print(repr((name, cases)), file=self._child.stdin, flush=True)
         return ast.literal_eval(self._child.stdout.readline())
 
@@ -292,7 +292,7 @@ def test_any_look_at_any_bytes(other, one, data):
     text = one[2]
     spans = [sorted((data.draw(st.integers(0, len(text))), data.draw(st.integers(0, len(text))))) for _ in range(5)]
     cases = [(text, start, stop) for start, stop in spans]
-    cases += [(text, at, len(text)) for at in range(len(text)) if text[at : at + 1] == b" "]  # where the numbers of a value begin
+    cases += [(text, at, len(text)) for at in range(len(text)) if text[at : at + 1] == b" "]  # the start of each number in a header
     check(other, "look", cases)
     check(other, "keys_of", cases)
 

@@ -1,7 +1,7 @@
-"""The same requests to gmproxy over several memcached servers and to one memcached: their replies must be the same bytes.
+"""The same requests to gmproxy over several memcached servers and to one memcached: the replies must be the same bytes.
 
-GMPROXY_TEST_SEED and GMPROXY_TEST_SECONDS choose other conversations, and more of them. GMPROXY_TEST_MEMCACHED names another
-memcached, for example of another version, with which all of it is done again.
+GMPROXY_TEST_SEED selects other conversations, GMPROXY_TEST_SECONDS sets the duration. With GMPROXY_TEST_MEMCACHED, a second memcached, for
+example of another version, all tests run for both.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from wire.sample import PREDICTABLE
 SEED = int(os.environ.get("GMPROXY_TEST_SEED", "1"))
 SECONDS = float(os.environ.get("GMPROXY_TEST_SECONDS", "4"))
 
-#: Ends a conversation: the last answer shows whether both parties took it for commands. The first line end gets whoever waits for
-#: the end of a line, or of a data block, out of that.
+#: Ends a conversation: the last reply shows whether memcached and the proxy read these lines as commands. The first line end completes a line
+#: or a data block that is unfinished.
 ENDING = b"\r\nset end%b 0 0 0\r\n\r\nget end%b\r\n" % (MARK, MARK)
 LAST_ANSWER = b"VALUE end%b 0 0\r\n\r\nEND\r\n" % MARK
 
@@ -30,7 +30,7 @@ RECV_SIZE = 64 * 1024
 
 
 class Text:
-    """How conversations in the text protocol, classic and meta, are made and compared. `mark` is the number of one."""
+    """Makes and compares conversations in the text protocol, classic and meta commands. `mark` is the number of a conversation."""
 
     @staticmethod
     def conversation(random, backends, version):
@@ -46,7 +46,7 @@ class Text:
 
     @staticmethod
     def disturbs_others(said, mark):
-        """True if other conversations may see what this one does: a key without its mark, a flush."""
+        """True if this conversation may affect others: it writes a key without its mark, or contains a flush_all."""
         own = re.escape(mark)
         return re.search(rb"(?:set|add|replace|append|prepend|cas|m[gsda]) +(?![^ \n]*%b)[^ \n]|flush_all" % own, said) is not None
 
@@ -57,15 +57,15 @@ class Text:
 
 
 class Difference(Exception):
-    """`said` was answered `memcached` by one and `proxy` by the other."""
+    """The replies to `said` differ: `memcached` and `proxy`."""
 
     def __init__(self, said, memcached, proxy):
         super().__init__(f"\n  said      {said}\n  memcached {memcached}\n  proxy     {proxy}")
 
 
 class Comparison:
-    """Compares conversation after conversation in `dialect`, each with a number of its own in its keys. `backends` is what the proxy speaks
-    to its servers, text or binary."""
+    """Compares one conversation after the other in `dialect`. The keys of each contain its number. `backends` is the protocol of the proxy's
+    servers, text or binary."""
 
     def __init__(self, memcached, proxy, dialect, backends):
         self.dialect = dialect
@@ -73,14 +73,14 @@ class Comparison:
         self.memcached = memcached
         self.version = memcached.stats()["version"]
         self.proxy = proxy
-        self.crowded = False  # True if several conversations go on at once
+        self.crowded = False  # True if several conversations run at the same time
         self.compared = 0
         self.excused = 0
         self._numbers = itertools.count(1)
         self._seeds = itertools.count(SEED)
 
     def compare_for(self, seconds):
-        """Compare random conversations. Raises Difference, of the shortest one that makes it."""
+        """Compare random conversations for `seconds`. Raises Difference with the shortest conversation whose replies differ."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             seed = next(self._seeds)
@@ -89,7 +89,7 @@ class Comparison:
                 self._compare(pieces, seed)
             except Difference:
                 self._compare(self._shortest(pieces, seed), seed)
-                raise  # the shortest one made no difference once more
+                raise  # the shortest one had the same replies this time
 
     def _compare(self, pieces, seed):
         mark = b"%0*d" % (len(MARK), next(self._numbers))
@@ -104,7 +104,7 @@ class Comparison:
         self.compared += 1
 
     def _shortest(self, pieces, seed):
-        """As few of `pieces` as still make a difference."""
+        """`pieces` without those that are not needed for the replies to differ."""
         for index in range(len(pieces)):
             fewer = pieces[:index] + pieces[index + 1 :]
             try:
@@ -114,20 +114,20 @@ class Comparison:
         return pieces
 
     def check(self):
-        """Most conversations must have been comparable, else they are to be improved. And no client may have put a link out of step."""
+        """Most conversations must have been comparable, otherwise the generator needs improvement. No connection to a server may have failed."""
         assert self.compared > self.excused
         assert self.proxy.stats()["backend_failures"] == 0
 
 
 def answers(server, chunks):
-    """All that `server` answers to `chunks`, each sent in a packet of its own, until it has no more to say: it may hang up before
-    all is said."""
+    """All replies of `server` to `chunks`, each sent in its own packet, until the server closes the connection. It may do that before all
+    chunks are sent."""
     got = []
     with server.talk() as talk:
         with suppress(BrokenPipeError, ConnectionResetError):
             for chunk in chunks[:-1]:
                 talk.send(chunk)
-                time.sleep(0.0002)  # else the kernel would gather them
+                time.sleep(0.0002)  # otherwise the kernel joins them
             talk.send(chunks[-1])
         with suppress(OSError):
             talk.socket.shutdown(socket.SHUT_WR)
@@ -143,13 +143,13 @@ def cut(said, random):
 
 @pytest.fixture
 def comparison(memcached, proxy, program):
-    """Call it with the number of primaries and of backups, how it is to talk, and what the proxy speaks to its servers."""
+    """A function that makes a Comparison of the number of primaries and of backups, the dialect, and the protocol of the proxy's servers."""
 
     def start(primaries, backups, dialect, backends):
         arguments = []
         for option in ["-s"] * primaries + ["-b"] * backups:
             arguments += [option, memcached(*PREDICTABLE, program=program).address]
-        # A server that fails is to be seen as such, at each failure.
+        # Each failure of a server must be visible as an error.
         front = proxy(*arguments, "--on-get-error", "error", "--server-failure-limit", "1000000", "--backend-protocol", backends)
         return Comparison(memcached(*PREDICTABLE, program=program), front, dialect, backends)
 
