@@ -1,17 +1,17 @@
-"""Wire samples: what a client sends, how the parser reads it, and what memcached 1.6.18 replies. One file each in samples/.
+"""Wire samples: what a client sends, how the parser reads it, and what gmproxy and memcached reply. One file each in samples/.
 
     # a comment
-    > set a 0 0 5\\r\\nhello\\r\\n            said, in as many lines as reads well
+    > set a 0 0 5\\r\\nhello\\r\\n            the client sends this; several lines are joined
     = set a [set a 0 0 5\\r\\n] [hello\\r\\n]  a request: its verb and keys, [the line for the server], [its data block]
-    = answer [ERROR\\r\\n]                  a request that is answered without asking anybody
-    = answer quiet                       the same, if the client said noreply
-    < STORED\\r\\n                          answered by the proxy, and by memcached unless a line below says otherwise
-    <1.6.18 ERROR\\r\\n                    all that memcached 1.6.18 answers, where that is something else
-    <1.6.38 ERROR\\r\\n                    the same of memcached 1.6.38, where that is not what 1.6.18 answers
-    <1.6.45 ERROR\\r\\n                    the same of memcached 1.6.45
-    <over-1.6.38 ERROR\\r\\n               all that the proxy answers over memcached 1.6.38 and later, where that is something else
+    = answer [ERROR\\r\\n]                  the proxy replies itself, without a server
+    = answer quiet                       the same with noreply
+    < STORED\\r\\n                          the reply of the proxy, and of memcached if no line below differs
+    <1.6.18 ERROR\\r\\n                    all replies of memcached 1.6.18, if they differ
+    <1.6.38 ERROR\\r\\n                    all replies of memcached 1.6.38, if they differ from those of 1.6.18
+    <1.6.45 ERROR\\r\\n                    all replies of memcached 1.6.45, if they differ from those of the proxy
+    <over-1.6.38 ERROR\\r\\n               all replies of the proxy over memcached 1.6.38 and later, if they differ
 
-Bytes are written with Python's escapes; {250*k} is 250 times k. `quiet` after a request: the client hears nothing of its answer.
+Bytes are written with Python's escapes; {250*k} is 250 times k. `quiet` after a request: the client receives no reply to it.
 """
 
 import re
@@ -20,14 +20,14 @@ from typing import NamedTuple
 
 import pytest
 
-#: Options of a memcached that always answers the same: its background threads, which hold an item for a moment, now and then make incr
-#: and decr store a number without the blanks that otherwise fill it up to its old length.
+#: Options that make the replies of memcached repeatable. Otherwise its background threads sometimes hold an item: incr and decr then
+#: store a number without the blanks that fill it up to its previous length.
 PREDICTABLE = ("-t", "1", "-o", "no_lru_maintainer,no_lru_crawler")
 
-#: Of memcached, whose answers to what is not right differ.
+#: Versions of memcached whose replies to invalid requests differ.
 VERSIONS = ("1.6.18", "1.6.38", "1.6.45")
 
-#: This memcached, and later ones, obey a meta command with an unknown flag; of those between 1.6.18 and this one nobody has looked.
+#: memcached of this version or later executes a meta command with an unknown flag. Versions between 1.6.18 and this one were not tested.
 FLAGS_IGNORED_SINCE = "1.6.38"
 
 FOLDER = Path(__file__).parent / "samples"
@@ -44,8 +44,8 @@ _OWN_NUMBERS = (
 
 
 class Sample(NamedTuple):
-    """`answered` by the proxy, over servers that are `newer` than FLAGS_IGNORED_SINCE as it says there; `by_memcached` by those versions of it
-    that answer something else."""
+    """`answered` are the replies of the proxy; `newer` those over servers from version FLAGS_IGNORED_SINCE on, b"" if they are the same;
+    `by_memcached` is {version: the replies of memcached} for versions that differ."""
 
     name: str
     said: bytes
@@ -55,12 +55,12 @@ class Sample(NamedTuple):
     newer: bytes
 
     def answered_over(self, version):
-        """What the proxy answers over memcached of this `version`, which decides about what is handed on to it."""
+        """The replies of the proxy over memcached of this `version`, which matters for requests that the proxy forwards."""
         return self.newer if self.newer and numbers(version) >= numbers(FLAGS_IGNORED_SINCE) else self.answered
 
     def answers_of(self, version):
-        """What memcached of this `version` answers: as the next older one that is known, and as 1.6.18 if there is none. Before 1.6.45 a
-        version of which the sample says nothing answers as the one before it."""
+        """The replies of memcached of this `version`: those of the latest version in VERSIONS up to it, or of 1.6.18 for older ones. Before 1.6.45 a
+        version that the sample does not list replies as the one before it."""
         known = [one for one in VERSIONS if numbers(one) <= numbers(version)] or VERSIONS[:1]
         for one in reversed(known):
             if one in self.by_memcached or not is_old(one):
@@ -69,7 +69,7 @@ class Sample(NamedTuple):
 
 
 def is_old(version):
-    """True if memcached of this `version` has the answers of 1.6.18 to what is not right, not those of 1.6.45."""
+    """True if memcached of this `version` replies to invalid requests as 1.6.18 does, not as 1.6.45."""
     return numbers(version) < (1, 6, 45)
 
 
@@ -95,13 +95,13 @@ def unescape(text):
 
 
 def escape(data):
-    """`data` as it would be written in a sample."""
+    """`data` in the notation of samples."""
     text = data.decode("latin-1").encode("unicode_escape").decode()
     return _RUN.sub(lambda match: "{%d*%s}" % (len(match[0]), match[1]), text)
 
 
 def describe(request):
-    """A parsed request as it stands in a sample."""
+    """A parsed request in the notation of samples."""
     if request.command is None:
         words = ["answer"] if request.quiet else ["answer", f"[{escape(request.reply)}]"]
     else:
@@ -114,14 +114,14 @@ def describe(request):
 
 
 def comparable(answers):
-    """`answers` without what differs from server to server, and from second to second: unique numbers and times."""
+    """`answers` without cas numbers and times, which differ between servers and runs."""
     for pattern, words in _OWN_NUMBERS:
         answers = pattern.sub(words, answers)
     return answers
 
 
 def ways_to_cut(data, random):
-    """Yields (name of the way, pieces of `data`)."""
+    """Yields (name, pieces of `data`) for several ways to cut it."""
     yield "whole", [data]
     yield "by line", data.splitlines(keepends=True)
     if len(data) < 20_000:

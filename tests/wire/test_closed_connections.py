@@ -5,7 +5,7 @@ from contextlib import ExitStack, suppress
 import pytest
 from support.servers import MEMCACHED, OTHER_MEMCACHED, Memcached, Proxy
 
-#: What a browser sends for a form whose author knows memcached, and what other programs send by mistake.
+#: What a browser sends for a malicious form with memcached commands, and what other programs send by mistake.
 POST = b"POST / HTTP/1.1\r\nHost: memcached\r\nContent-Length: 29\r\n\r\nset admin 0 0 4\r\nevil\r\n"
 HTTP = [
     POST,
@@ -17,13 +17,13 @@ HTTP = [
     b"OPTIONS * HTTP/2.0\r\n",
     b"m / HTTP/1.1\r\n",
 ]
-#: Of these, memcached 1.6.18 answers some ERROR.
+#: memcached 1.6.18 replies ERROR to these.
 ONLY_BY_NEW = [b"m / HTTP/1.1\r\n"]
 
-#: Lines without an end, as memcached sees them.
+#: Lines that memcached treats as endless: they are too long.
 ENDLESS = [b"x" * 2100, b"set " + b"k" * 2100, b"gat 0 " + b"k " * 1050, b"mg " + b"k" * 2100, b"foo " + b"x " * 9000 + b"\r\n"]
 
-#: What only looks like it.
+#: (line, reply): lines that look similar, but do not close the connection.
 ANSWERED = [
     (b"GET / http/1.1\r\n", b"ERROR\r\n"),
     (b"GET / xHTTP/1.1\r\n", b"ERROR\r\n"),
@@ -34,7 +34,7 @@ ANSWERED = [
 
 
 class Setting:
-    """The proxy over a memcached, and memcached by itself in all versions there are."""
+    """The proxy over a memcached, and the memcached programs to compare with."""
 
     def __init__(self, stack):
         self.behind = stack.enter_context(Memcached())
@@ -49,7 +49,7 @@ def setting():
 
 
 def answer_before_the_end(server, *chunks):
-    """What `server` answers until it closes the connection."""
+    """All replies of `server` until it closes the connection."""
     got = []
     with server.talk() as talk:
         with suppress(OSError):
@@ -76,7 +76,7 @@ def test_http_in_pieces(setting, said):
 
 
 def test_what_came_before_is_answered(setting):
-    """memcached forgets it."""
+    """memcached discards these replies."""
     assert answer_before_the_end(setting.proxy, b"get a\r\nget b\r\n" + POST) == b"END\r\nEND\r\n"
 
 
@@ -94,7 +94,7 @@ def test_what_is_answered(setting, said, answer):
 
 
 def test_http_before_the_login(memcached, proxy, tmp_path):
-    """memcached -Y answers that the client must log in, and goes on. No browser is let try passwords here."""
+    """memcached -Y replies that the client must log in, and keeps the connection. gmproxy closes it, so that a browser cannot try passwords."""
     users = tmp_path / "users"
     users.write_text("anna:secret\n")
     users.chmod(0o600)

@@ -1,4 +1,4 @@
-"""What the parser makes of each sample, however its bytes are cut."""
+"""The requests that the parser reads from each sample, however its bytes are cut."""
 
 import random
 

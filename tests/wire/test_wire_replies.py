@@ -1,4 +1,4 @@
-"""What clients get for each sample, however its bytes are cut: from the proxy the same as from memcached itself."""
+"""The replies to each sample, however its bytes are cut: those of the proxy and those of memcached."""
 
 import random
 import socket
@@ -13,7 +13,7 @@ RECV_SIZE = 64 * 1024
 
 
 class Setting:
-    """The proxy over one memcached, and another memcached of the same `version` by itself."""
+    """The proxy over one memcached, and another memcached of the same `version`, which clients use directly."""
 
     def __init__(self, stack, program):
         self.behind = stack.enter_context(Memcached(*PREDICTABLE, program=program))
@@ -35,7 +35,7 @@ def setting():
 
 @pytest.fixture(scope="module")
 def other():
-    """Another memcached by itself."""
+    """The memcached of GMPROXY_TEST_MEMCACHED."""
     if OTHER_MEMCACHED is None:
         pytest.skip("GMPROXY_TEST_MEMCACHED names no other memcached")
     with Memcached(*PREDICTABLE, program=OTHER_MEMCACHED) as memcached:
@@ -43,12 +43,12 @@ def other():
 
 
 def answers(server, chunks):
-    """All that `server` answers to `chunks`, each sent in a packet of its own, until it has no more to say."""
+    """All replies of `server` to `chunks`, each sent in its own packet, until the server closes the connection."""
     with server.talk() as talk:
         for chunk in chunks:
             talk.send(chunk)
             if 1 < len(chunks) < 100:
-                time.sleep(0.001)  # else the kernel would gather them
+                time.sleep(0.001)  # otherwise the kernel joins them
         talk.socket.shutdown(socket.SHUT_WR)
         return comparable(b"".join(iter(lambda: talk.socket.recv(RECV_SIZE), b"")))
 
@@ -64,14 +64,14 @@ def test_answers(sample, setting):
 
 @pytest.mark.parametrize("sample", CASES)
 def test_what_another_memcached_answers(sample, other):
-    """The samples say how it differs from the proxy."""
+    """Its replies are those that the samples list for its version."""
     with other.talk() as talk:
         talk.expect(b"flush_all\r\n", b"OK\r\n")
     assert answers(other, [sample.said]) == sample.answers_of(other.stats()["version"])
 
 
 def test_values_come_in_the_order_asked(memcached, proxy):
-    """As from memcached and twemproxy: Cache::Memcached::Fast loses what comes in another order."""
+    """The order is that of memcached and twemproxy: Cache::Memcached::Fast loses values in any other order."""
     servers = [memcached(*PREDICTABLE) for _ in range(3)]
     arguments = [argument for server in servers for argument in ("-s", server.address)]
     keys = [b"key%d" % number for number in range(20)]
@@ -85,7 +85,7 @@ def test_values_come_in_the_order_asked(memcached, proxy):
 
 
 def test_a_long_gat_harms_nobody(memcached, proxy):
-    """The line that goes to a server must be one that memcached reads however it arrives: others use the same link."""
+    """memcached may close a connection at a long line, depending on how it arrives. All clients use the same connection to the server."""
     server = memcached(*PREDICTABLE)
     front = proxy("-s", server.address)
     sets = b"".join(b"set k%d 0 0 100\r\n%b\r\n" % (number, b"v" * 100) for number in range(60))
