@@ -1,4 +1,4 @@
-"""What real clients talk to: a proxy over two memcached servers and a backup, the same for all tests of a file."""
+"""The service for the client libraries: a proxy over two memcached servers and a backup, the same for all tests of a file."""
 
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ def start(stack, backends="text"):
 
 @pytest.fixture(scope="module", params=["text", "binary"])
 def shop(request):
-    """The servers are spoken to in text, and in binary."""
+    """With the text and with the binary protocol to the servers."""
     with ExitStack() as stack:
         started = start(stack, request.param)
         yield started
@@ -27,7 +27,7 @@ def shop(request):
 
 @pytest.fixture
 def own_shop():
-    """For a test that breaks something."""
+    """A service of its own, for a test that kills servers."""
     with ExitStack() as stack:
         yield start(stack)
 

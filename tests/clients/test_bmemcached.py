@@ -1,4 +1,4 @@
-"""python-binary-memcached, which speaks nothing but the binary protocol."""
+"""python-binary-memcached, which uses only the binary protocol."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_add_and_replace(client, key):
 
 
 def test_several(client, key):
-    """Stored with quiet sets and read with quiet gets, each ended by a noop."""
+    """It stores with quiet sets and reads with quiet gets. Each batch ends with a noop."""
     values = {f"{key}{number}": number for number in range(300)}
     assert not client.set_multi(values)
     assert client.get_multi([*values, "none"]) == values

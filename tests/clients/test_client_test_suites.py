@@ -1,6 +1,6 @@
-"""Test suites of other projects, run against one memcached and against the proxy over two: each test has the same outcome.
+"""Test suites of other projects, run with one memcached and with the proxy over two servers: each test has the same outcome.
 
-The suites come from PyPI, from the source distributions of the clients, and from npm. What has no such suite is in test_conversations.py.
+The suites are part of the clients' source distributions on PyPI, or come from npm. Clients without a suite are in test_conversations.py.
 """
 
 import os
@@ -16,19 +16,19 @@ from support.servers import Memcached, Proxy
 
 pytestmark = pytest.mark.long
 
-#: Where the suites' servers listen: they take it for granted that the port is this one, so each has addresses of its own.
+#: The suites require this port, so memcached and the proxy listen on different addresses.
 PORT = 11211
 ADDRESSES = {
     "memcached": ("127.11.21.1", "127.11.21.3", "127.11.21.5"),
     "proxy": ("127.11.21.2", "127.11.21.4", "127.11.21.6"),
 }
 
-#: Seconds for a suite.
+#: Timeout of a suite, seconds.
 PATIENCE = 300
 
 
 class OnPort(Memcached):
-    """A memcached at PORT of `host` and of the `others`."""
+    """A memcached that listens on PORT of `host` and `others`."""
 
     def __init__(self, host, *others):
         super().__init__("-p", str(PORT), *(word for other in others for word in ("-l", other)), host=host)
@@ -41,7 +41,7 @@ class OnPort(Memcached):
 
 @pytest.fixture(scope="module")
 def hosts():
-    """{"memcached": its addresses, "proxy": those of the proxy}"""
+    """{"memcached": its addresses, "proxy": its addresses}"""
     with ExitStack() as stack:
         stack.enter_context(OnPort(*ADDRESSES["memcached"]))
         servers = [stack.enter_context(Memcached()) for _ in range(2)]
@@ -53,7 +53,7 @@ def hosts():
 
 
 def source_of(name, folder):
-    """The unpacked source distribution of `name`, in its latest version on PyPI."""
+    """The folder of the unpacked source distribution of `name`, in its latest version on PyPI."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
     got = subprocess.run([*pip, "--dest", folder, name], capture_output=True, text=True, timeout=PATIENCE)
     if got.returncode:
@@ -70,7 +70,7 @@ def unpacked(archive, folder):
 
 
 def outcomes(folder, result, *arguments, **variables):
-    """{test: its outcome} of pytest with `arguments` in `folder`; `result`: a file for its report."""
+    """Run pytest with `arguments` in `folder`. Returns {test: its outcome}; `result` is the file for its report."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={result}", *arguments]
     done = subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode in (0, 1), done.stdout + done.stderr
@@ -78,7 +78,7 @@ def outcomes(folder, result, *arguments, **variables):
 
 
 def outcomes_in(result):
-    """{test: its outcome} of a report in the XML of JUnit."""
+    """{test: its outcome} of a JUnit XML report."""
     found = {}
     for case in ElementTree.parse(result).iter("testcase"):
         trouble = next((each.tag for each in case if each.tag in ("failure", "error", "skipped")), "passed")
@@ -92,14 +92,14 @@ def check_the_same(found, least_passed):
 
 
 def test_pymemcache(hosts, tmp_path):
-    """Without cache_memlimit, which is for an administrator of one memcached, and ERROR here."""
+    """Without cache_memlimit, which administers one memcached: gmproxy replies ERROR."""
     source = source_of("pymemcache", tmp_path)
     tests = source / "pymemcache" / "test" / "test_integration.py"
     text = tests.read_text()
     refused = "    success = client.cache_memlimit(50)\n    assert success\n"
     assert refused in text
     tests.write_text(text.replace(refused, ""))
-    (source / "setup.cfg").unlink()  # its options for pytest ask for plugins
+    (source / "setup.cfg").unlink()  # its pytest options need plugins
     (source / "pytest.ini").write_text("[pytest]\nmarkers =\n    unit\n    integration\n    benchmark\n")
     found = {}
     for target, (host, *_) in hosts.items():
@@ -108,13 +108,13 @@ def test_pymemcache(hosts, tmp_path):
             tmp_path / f"{target}.xml",
             *("-m", "integration", "-k", "not tls"),
             *("--server", host, "--port", str(PORT)),
-            *("--ignore", "pymemcache/test/test_compression.py", "pymemcache/test"),  # that needs a package which makes names up
+            *("--ignore", "pymemcache/test/test_compression.py", "pymemcache/test"),  # needs another package
         )
     check_the_same(found, 30)
 
 
 def test_python_binary_memcached(hosts, tmp_path):
-    """Without the tests of SASL, TLS and several servers. Others talk over a unix socket at a fixed place: here over TCP."""
+    """Without the tests of SASL, TLS and several servers. Tests that use a unix socket with a fixed path use TCP instead."""
     source = source_of("python-binary-memcached", tmp_path)
     left_out = ("sasl_integration", "tls", "socket", "ipv6", "distributed_client_hashing")
     found = {}
@@ -129,7 +129,7 @@ def test_python_binary_memcached(hosts, tmp_path):
 
 
 def replace(file, replaced):
-    """Replace in `file` each key of `replaced` by its value; each must be there."""
+    """Replace each key of `replaced` in `file` by its value. The file must contain each key."""
     text = file.read_text()
     for old, new in replaced.items():
         assert old in text, old
@@ -138,10 +138,10 @@ def replace(file, replaced):
 
 
 def test_npm_memcached(hosts, tmp_path):
-    """Without the tests of addresses where nobody listens, and without one that measures to a hundredth of a second.
+    """Without the tests of addresses without a server, and without one that measures hundredths of a second.
 
-    Three servers, for the tests with several, are here three addresses of one. The test of `touch` gives the item time until it is
-    touched, and then waits longer: memcached's clock goes in steps of a second.
+    For the tests with three servers, each target has three addresses. The test of `touch` is changed: the item lives longer before the touch, and the
+    test waits longer after it, because memcached's clock has steps of one second.
     """
     modules = npm.install(tmp_path / "npm", "memcached", "mocha@10", "should@13")
     tests = modules / "memcached" / "test"

@@ -1,4 +1,4 @@
-"""What the backup has after writes that only sometimes are made: never anything else than the primary."""
+"""Conditional writes and the backup: it never has another value than the primary."""
 
 from contextlib import closing
 
@@ -21,7 +21,7 @@ def on_backup(shop, key):
 
 
 def count_on(server):
-    """Let the unique numbers of `server` be others than those of the rest."""
+    """Increase the cas numbers of `server`, so that they differ from those of the other servers."""
     with server.talk() as talk:
         for _ in range(5):
             talk.expect(b"set other 0 0 1\r\n1\r\n", b"STORED\r\n")

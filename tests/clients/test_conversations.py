@@ -1,6 +1,6 @@
-"""Whole conversations of client libraries: over gmproxy with two servers a client prints what it prints with one memcached.
+"""Conversations of client libraries: with gmproxy over two servers a client prints the same as with one memcached.
 
-The libraries are fetched from npm and PyPI: memjs, whose own tests talk to no server, npm's memcached and emcache, which has no tests on PyPI.
+The libraries are installed from npm and PyPI: memjs, whose own tests use no server, npm's memcached, and emcache, which has no tests on PyPI.
 """
 
 import os
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.long
 
 CONVERSATIONS = Path(__file__).parent / "conversations"
 
-#: Seconds for a conversation or an installation.
+#: Timeout of a conversation or an installation, seconds.
 PATIENCE = 120
 
 
 @pytest.fixture(params=["text", "binary"])
 def targets(request):
-    """A memcached, and a proxy over two and a backup, to which it speaks in text or in binary. All are empty."""
+    """A memcached, and a proxy over two primaries and a backup with the text or the binary protocol. All servers are empty."""
     with ExitStack() as stack:
         alone, one, other, backup = (stack.enter_context(Memcached()) for _ in range(4))
         servers = ("-s", one.address, "-s", other.address, "-b", backup.address)
@@ -39,7 +39,7 @@ def node_modules(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def site_packages(tmp_path_factory):
-    """A folder with emcache."""
+    """A folder in which emcache is installed."""
     folder = tmp_path_factory.mktemp("pip")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", folder]
     done = subprocess.run([*pip, "emcache"], capture_output=True, text=True, timeout=PATIENCE)
@@ -49,7 +49,7 @@ def site_packages(tmp_path_factory):
 
 
 def conversation(target, *command, **variables):
-    """The lines that `command` prints when it is run with the address of `target`."""
+    """The lines that `command` prints with the address and port of `target` as arguments."""
     address = (target.host, str(target.port))
     done = subprocess.run([*command, *address], env=os.environ | variables, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr

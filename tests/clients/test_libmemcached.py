@@ -1,4 +1,4 @@
-"""The tools of libmemcached, the library below the clients of PHP, Perl, Ruby and Python (pylibmc)."""
+"""The tools of libmemcached, the library that clients of PHP, Perl, Ruby and Python (pylibmc) use."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ TIMEOUT = 60
 
 
 def run(tool, *arguments, status=0, folder=None):
-    """What `tool` says, stdout and stderr together."""
+    """Run `tool`, whose exit status must be `status`. Returns its stdout and stderr together."""
     path = shutil.which(tool)
     if path is None:
         pytest.skip(f"{tool} is not installed (libmemcached-tools)")
@@ -30,21 +30,21 @@ def servers(shop):
 
 @pytest.fixture
 def file(tmp_path, key):
-    """A file whose name is `key` and whose contents are not text."""
+    """A file with the name `key` and binary contents."""
     path = tmp_path / key
     path.write_bytes(b"contents \0\r\nEND\r\n" * 1000)
     return path
 
 
 def conformity(server, protocol):
-    """{test: what memccapable says of it}."""
+    """{test: its result} of memccapable."""
     said = run("memccapable", "-h", server.host, "-p", server.port, protocol)
     return dict(line.rsplit(None, 1) for line in said.splitlines() if line.endswith("]"))
 
 
 @pytest.mark.parametrize("protocol", ["-a", "-b"], ids=["ascii", "binary"])
 def test_memccapable(shop, memcached, protocol):
-    """Nothing may fail that memcached itself passes. Both take seconds of rest."""
+    """The results are those of memcached. Both run at the same time, because memccapable sleeps for seconds."""
     with ThreadPoolExecutor(2) as both:
         ours, theirs = both.map(conformity, (shop.proxy, memcached()), (protocol, protocol))
     assert len(theirs) > 20
@@ -74,7 +74,7 @@ def test_a_file_there_and_back(servers, file, protocol):
 
 
 def test_memcdump(shop, servers, key):
-    """It asks for each slab class up to 255: each key comes once."""
+    """memcdump requests the keys of each slab class up to 255. Each key must be listed once."""
     if shop.backends == "binary":
         pytest.skip("servers of the binary protocol list no keys")
     with shop.proxy.talk() as talk:
@@ -85,7 +85,7 @@ def test_memcdump(shop, servers, key):
     def listed():
         ours = [line for line in run("memcdump", servers).split() if line in wanted]
         assert len(ours) == len(set(ours)), sorted(ours)
-        return len(ours) > 10  # memcached lists what is cold
+        return len(ours) > 10  # memcached does not list the items that were used last
 
     eventually(listed, what="most of the keys")
 

@@ -1,4 +1,4 @@
-"""Clients that log in, by SASL: the right password lets them in, another one does not."""
+"""Clients that log in with SASL: the right password is accepted, a wrong one is refused."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 TIMEOUT = 30
 
-#: name: (command that succeeds where it is installed, command that ends well if it was let in). Both get host, port, user, password.
+#: {name: (command that succeeds if the client is installed, command that succeeds after a login)}. Arguments of both: host, port, user, password.
 CLIENTS = {
     "python-binary-memcached": (
         [sys.executable, "-c", "import bmemcached"],

@@ -1,4 +1,4 @@
-"""meta-memcache, which speaks nothing but the meta commands: with quiet flags and opaques, and keys in base64."""
+"""meta-memcache, which uses only meta commands, with quiet flags, opaques, and keys in base64."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from meta_memcache.configuration import connection_pool_factory_builder  # noqa:
 
 TTL = 1000
 
-#: It always asks for the rest of an item's life and for its last use, which no server tells in binary.
+#: It always requests the remaining life of an item and its last use, which the binary protocol does not have.
 pytestmark = pytest.mark.parametrize("shop", ["text"], indirect=True)
 
 

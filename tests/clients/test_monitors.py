@@ -1,6 +1,6 @@
-"""Monitoring programs read from gmproxy what they read from memcached: names, order, format of lines and values, as their documentation says.
+"""Monitoring programs can read the statistics of gmproxy as those of memcached: names, order, and format of lines and values.
 
-Each reader is run on a memcached too, which shows that it reads as it should.
+Each test also runs with a memcached, which proves that the test itself is right.
 """
 
 import re
@@ -18,14 +18,14 @@ from support.timing import PATIENCE, PROGRAM_TIMEOUT, eventually
 
 NAMES = Path(__file__).parents[1] / "differential" / "memcached_1.6.45_names.txt"
 
-#: Of `stats`, by name: those that collectd's plugin `memcached` reads.
+#: Statistics of `stats` that collectd's plugin `memcached` reads.
 COLLECTD = """
 rusage_user rusage_system threads curr_items bytes limit_maxbytes curr_connections listen_disabled_num cmd_get cmd_set cmd_flush cmd_touch
 incr_hits incr_misses decr_hits decr_misses get_hits get_misses evictions delete_hits delete_misses bytes_read bytes_written
 """.split()
 COLLECTD_BUFFER = 4096
 
-#: Telegraf's input `memcached`, without what only an extstore has.
+#: Those of Telegraf's input `memcached`, without those of extstore.
 TELEGRAF = """
 accepting_conns auth_cmds auth_errors bytes bytes_read bytes_written cas_badval cas_hits cas_misses cmd_flush cmd_get cmd_set cmd_touch
 conn_yields connection_structures curr_connections curr_items decr_hits decr_misses delete_hits delete_misses evicted_active
@@ -34,14 +34,14 @@ incr_hits incr_misses limit_maxbytes listen_disabled_num max_connections reclaim
 threads total_connections total_items touch_hits touch_misses uptime
 """.split()
 
-#: Datadog's check `mcache`, which speaks the binary protocol.
+#: Those of Datadog's check `mcache`, which uses the binary protocol.
 DATADOG = """
 total_items curr_items limit_maxbytes uptime bytes curr_connections max_connections connection_structures threads pointer_size rusage_user
 rusage_system cmd_get cmd_set cmd_flush get_hits get_misses delete_misses delete_hits evictions bytes_read bytes_written cas_misses cas_hits
 cas_badval total_connections listen_disabled_num
 """.split()
 
-#: Prometheus' memcached_exporter: without any one of these it says memcached_up 0.
+#: Those of Prometheus' memcached_exporter: if one is missing it reports memcached_up 0.
 EXPORTER = """
 get_hits get_misses delete_hits delete_misses incr_hits incr_misses decr_hits decr_misses cas_hits cas_misses touch_hits touch_misses uptime
 time cas_badval cmd_flush cmd_set rusage_user rusage_system bytes limit_maxbytes curr_items total_items bytes_read bytes_written
@@ -51,13 +51,13 @@ crawler_items_checked crawler_reclaimed moves_to_cold moves_to_warm moves_within
 EXPORTER_SETTINGS = "maxconns lru_crawler_sleep lru_crawler_tocrawl hot_lru_pct warm_lru_pct hot_max_factor warm_max_factor".split()
 EXPORTER_YES = "lru_crawler lru_maintainer_thread".split()
 
-#: check_memcached and others for Nagios, which take the place of the values of a hit rate and of how full it is.
+#: Those of check_memcached and other Nagios plugins, which compute a hit rate and the used part of the memory.
 NAGIOS = """
 version uptime curr_connections total_connections cmd_get cmd_set get_hits get_misses bytes limit_maxbytes bytes_read bytes_written
 curr_items total_items evictions connection_structures threads
 """.split()
 
-#: munin's memcached_.
+#: Those of munin's plugin memcached_.
 MUNIN = """
 bytes bytes_read bytes_written cmd_get cmd_set get_hits get_misses curr_connections total_connections curr_items total_items evictions
 limit_maxbytes uptime rusage_user rusage_system version
@@ -66,7 +66,7 @@ limit_maxbytes uptime rusage_user rusage_system version
 
 @pytest.fixture(scope="module", params=["memcached", "proxy", "proxy of two workers"])
 def monitored(request):
-    """A memcached or a proxy over two, which has been used."""
+    """A memcached, or a proxy over two, that has served some requests."""
     with ExitStack() as stack:
         servers = [stack.enter_context(Memcached()) for _ in range(2)]
         if request.param == "memcached":
@@ -85,7 +85,7 @@ def monitored(request):
 
 
 def read_lines(process, *words, line_end="\r\n"):
-    """The lines of `stats`, read one by one, without END and line ends."""
+    """The lines of `stats`, without END and line ends."""
     with process.talk() as talk:
         answer = talk.ask(" ".join(("stats", *words)).encode() + line_end.encode(), b"END\r\n").decode("ascii")
         talk.in_step()
@@ -93,7 +93,7 @@ def read_lines(process, *words, line_end="\r\n"):
 
 
 def read_facts(process, *words, **options):
-    """{name: value}; each line must be STAT, a name, and a value, and no name come twice."""
+    """{name: value}. Each line must be STAT, a name and a value, and each name must be unique."""
     facts = {}
     for line in read_lines(process, *words, **options):
         stat, name, text = line.split(" ", 2)
@@ -117,7 +117,7 @@ def test_every_name_of_memcached_is_there_first_and_in_order(monitored, command)
 
 
 def test_collectd(monitored):
-    """It reads into a buffer of 4 KiB until that ends in END, or is full; and takes the first number of a value."""
+    """collectd reads into a buffer of 4 KiB until it ends with END or is full, and ignores lines that do not have three words."""
     with socket.create_connection((HOST, monitored.process.port), PATIENCE) as sock:
         sock.sendall(b"stats\r\n")
         buffer = b""
@@ -155,7 +155,7 @@ def test_datadog(monitored):
 
 
 def test_memcached_exporter(monitored):
-    """The version is one word; numbers are floats, times of the process SECONDS.MICROSECONDS."""
+    """The version is one word, numbers can be parsed as floats, and CPU times have the format SECONDS.MICROSECONDS."""
     facts = read_facts(monitored.process)
     values = {name: float(facts[name]) for name in EXPORTER}
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", facts["version"])
@@ -180,7 +180,7 @@ def test_nagios(monitored):
 
 
 def test_munin(monitored):
-    """Its questions end in LF."""
+    """Its requests end with LF."""
     facts = read_facts(monitored.process, line_end="\n")
     assert set(MUNIN) <= set(facts)
     assert re.match(r"1\.[4-6]", facts["version"])
@@ -255,7 +255,7 @@ MUNIN_PLUGIN = Path("/usr/share/munin/plugins/memcached_")
     ],
 )
 def test_munin_itself(monitored, tmp_path_factory, graph, names):
-    """The plugin is told by its name what to say, and finds that behind the first `memcached_` in its path."""
+    """The name of the plugin's file selects the graph: it is the text after the first `memcached_` in the path."""
     plugin = tmp_path_factory.mktemp("munin") / f"memcached_{graph}"
     plugin.symlink_to(MUNIN_PLUGIN)
     environment = {"host": HOST, "port": str(monitored.process.port), "PATH": "/usr/bin:/bin"}

@@ -68,7 +68,7 @@ check('stats', is_array($m->getStats()));
 check('flush', $m->flush() && $m->get('many5') === false);
 """
 
-#: The same words for both of Perl's clients.
+#: The program for both of Perl's clients.
 PERL = r"""
 my $m = CLIENT->new({servers => ["$ARGV[0]:$ARGV[1]"]});
 sub check { my ($what, $is) = @_; die "$what\n" unless $is }
@@ -88,7 +88,7 @@ $m->disconnect_all;
 """
 
 
-#: dalli speaks the binary protocol, and with `protocol: :meta` the meta commands.
+#: The program for dalli, which uses the binary protocol, or with `protocol: :meta` the meta commands.
 DALLI = r"""
 require 'dalli'
 m = Dalli::Client.new("#{ARGV[0]}:#{ARGV[1]}", OPTIONS)

@@ -1,4 +1,4 @@
-"""pylibmc, libmemcached's client for Python, in both its protocols: with the interpreter that has it, which need not be ours."""
+"""pylibmc, libmemcached's client for Python, with both protocols. It runs in an interpreter that has pylibmc, which may be another one than this."""
 
 import subprocess
 import sys

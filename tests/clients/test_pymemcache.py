@@ -1,4 +1,4 @@
-"""pymemcache: plain, pooled, and hashing over one "server" that is the proxy."""
+"""pymemcache: Client, PooledClient, and HashClient with the proxy as its only server."""
 
 from contextlib import closing
 
@@ -107,7 +107,7 @@ def test_many(client, key):
 
 
 def test_gat(plain, key):
-    """This client has no words of its own for it."""
+    """The client has no gat method, so the test sends the commands itself."""
     plain.set(key, b"1")
     assert plain.raw_command(f"gat 100 {key}", end_tokens=b"END\r\n") == f"VALUE {key} 0 1\r\n1\r\n".encode()
     assert plain.raw_command(f"gats -1 {key} {key}none", end_tokens=b"END\r\n").startswith(f"VALUE {key} 0 1 ".encode())
@@ -180,7 +180,7 @@ def test_many_threads(shop):
     def work(number):
         for turn in range(ROUNDS):
             mine = {f"pool{number}-{turn}-{part}": b"%d %d %d" % (number, turn, part) * (1 + part * 100) for part in range(5)}
-            client.set_many(mine)  # with noreply the next connection of the pool might be faster
+            client.set_many(mine)  # with noreply, a get on another connection of the pool might be executed first
             if client.get_many(mine) != mine:
                 troubles.append((number, turn))
 
@@ -190,7 +190,7 @@ def test_many_threads(shop):
 
 
 def test_one_counter_for_many(shop, key):
-    """No increment is lost, and none is made twice."""
+    """No increment is lost or executed twice."""
     seen = []
 
     def work(number):

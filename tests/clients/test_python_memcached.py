@@ -1,4 +1,4 @@
-"""python-memcached, as a program uses it that knows nothing of a proxy."""
+"""python-memcached, used as with a memcached server."""
 
 import pytest
 from support.threads import run_in_threads
@@ -11,7 +11,7 @@ ROUNDS = 60
 
 
 def connect(shop, **options):
-    # dead_retry 0 and debug: a server marked dead would turn every error into a silent miss.
+    # With dead_retry 0 and debug a server that is marked dead is reported; otherwise every error would be a silent miss.
     return memcache.Client([f"{shop.proxy.host}:{shop.proxy.port}"], debug=True, dead_retry=0, **options)
 
 
@@ -19,7 +19,7 @@ def connect(shop, **options):
 def client(shop, capfd):
     made = connect(shop)
     yield made
-    assert "MemCached: MemCache:" not in capfd.readouterr().err  # how it tells that a server is dead
+    assert "MemCached: MemCache:" not in capfd.readouterr().err  # it prints this when it marks a server as dead
     made.disconnect_all()
 
 
@@ -147,7 +147,7 @@ def test_large_and_too_large(shop, client, key):
     assert roomy.set(key, largest)
     assert client.get(key) == largest
     assert not roomy.set(key, b"x" * 1_500_000)
-    assert client.get(key) is None  # and not what was to be replaced
+    assert client.get(key) is None  # the refused set has removed the old value
     assert roomy.set(key, b"small again")
     assert roomy.get(key) == b"small again"
 
@@ -194,7 +194,7 @@ def test_flush_all(client, shop, key):
 
 
 def test_many_threads(shop):
-    """Each finds what it wrote itself, and nothing of the others."""
+    """Each client reads the values that it wrote itself."""
     troubles = []
 
     def work(number):

@@ -1,4 +1,4 @@
-"""A conversation of emcache, in the text protocol, with the server at the address and port of the arguments. Prints a line for each reply."""
+"""A conversation of emcache, in the text protocol, with the server whose address and port are the arguments. Prints a line for each reply."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ async def say(what, answer):
 
 
 def plain(said):
-    """Without cas numbers, which differ, and with long values cut short."""
+    """`said` without cas numbers, which differ between servers; long values are replaced by their size and hash."""
     if isinstance(said, dict):
         return {key: plain(value) for key, value in sorted(said.items())}
     if isinstance(said, list):
@@ -95,7 +95,7 @@ async def many(m):
 
 
 async def unanswered(m):
-    """noreply, on the one connection of `m`: the get that follows comes after it."""
+    """Requests with noreply. `m` has only one connection, so each get is executed after them."""
     await say("quiet set", m.set(b"quiet", b"1", noreply=True))
     await say("get after it", m.get(b"quiet"))
     await say("quiet increment", m.increment(b"quiet", 1, noreply=True))
