@@ -1,4 +1,4 @@
-"""The files of bench/ are scripts beside each other: their folder has to be on the path."""
+"""The scripts in bench/ import each other: their folder must be on the path."""
 
 import sys
 from pathlib import Path

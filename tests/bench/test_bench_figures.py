@@ -1,4 +1,4 @@
-"""From samples to figures: what `make bench` prints and docs/performance shows is what was measured."""
+"""The figures that `make bench` prints and docs/performance shows are computed correctly from the samples."""
 
 import pytest
 from page import page
@@ -44,7 +44,7 @@ def test_table_says_whether_the_median_met_the_target(bound, word):
 
 
 def test_every_row_of_gmproxy_is_held_to_figures_that_are_measured():
-    """What a row measures is known from the last report."""
+    """The stored results show which figures a row measures."""
     samples = Results.read(ROOT / "docs/performance/results.json").samples()
     assert list(samples) == list(ROWS.values())
     for row, of_row in samples.items():

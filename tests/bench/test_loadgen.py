@@ -16,7 +16,7 @@ ERRORS, USAGE = 1, 2  # exit statuses
 
 @pytest.fixture(scope="module")
 def loadgen(tmp_path_factory):
-    """Runs it to its end: its exit status, the figures, and what it said."""
+    """Runs the load generator to its end. Returns its exit status, the figures, and its stderr."""
     program = tmp_path_factory.mktemp("loadgen") / "loadgen"
     subprocess.run(["gcc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE], check=True, timeout=PROGRAM_TIMEOUT)
 
@@ -42,7 +42,7 @@ def test_a_connection_for_each_batch(loadgen, memcached):
     before = server.stats()["total_connections"]
     status, figures, _ = loadgen(server, "--clients 5 --pipeline 2 --reconnect --ops 100")
     assert (status, figures["ops"], figures["errors"]) == (0, 100, 0)
-    assert server.stats()["total_connections"] - before == 50 + 1  # the last is our own
+    assert server.stats()["total_connections"] - before == 50 + 1  # the last one is that of stats()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
