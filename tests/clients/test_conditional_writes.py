@@ -43,5 +43,5 @@ def test_an_add_that_is_refused_is_refused_everywhere(own_shop, client):
     own_shop.backup.restart()
     assert client.add("key", b"refused") is False
     client.set("later", b"1")
-    eventually(lambda: on_backup(own_shop, "later"), what="the backup hears of changes again")
+    eventually(lambda: on_backup(own_shop, "later"), what="the backup receives writes again")
     assert on_backup(own_shop, "key") in (None, b"value")

@@ -13,8 +13,6 @@ Never excused: wrong values, replies to another request, refused writes that wer
 
 from faults import tally
 
-NOTHING = frozenset()
-
 
 def excused(workers: int, elsewhere: bool, workers_die: bool, damages: bool) -> frozenset[str]:
     """The kinds of violation that do not fail a run of a service with this number of `workers`.

@@ -99,7 +99,7 @@ class Stage:
 
     def wait_until_whole(self):
         """Wait until no server is ejected."""
-        eventually(lambda: self.proxy.stats()["backends_ejected"] == 0, within=PATIENCE, what="every server is trusted again")
+        eventually(lambda: self.proxy.stats()["backends_ejected"] == 0, within=PATIENCE, what="every server is restored")
 
 
 def resident(pid):

@@ -156,7 +156,7 @@ def test_client_that_never_reads(memcached, proxy):
     with Growth(front, bound), Bystander(front, b"mine") as bystander, ExitStack() as stack:
         for talk in [stack.enter_context(front.talk()) for _ in range(clients)]:
             talk.send(b"get large\r\n" * asked)
-        eventually(lambda: front.stats()["bytes_held"] >= clients * MAX_BATCH * size, what="all their answers are held")
+        eventually(lambda: front.stats()["bytes_held"] >= clients * MAX_BATCH * size, what="all their replies are held")
         bystander.is_served()
     eventually(lambda: front.stats()["bytes_held"] == 0, what="nothing is held for clients who left")
 
@@ -222,7 +222,7 @@ def test_many_keys_that_a_server_missed(kept, backups, options, forgets):
             with bystander.phase("while much is written"):
                 write(talk, keys[::10], b"old")
             away.server.pause()
-            eventually(lambda: talk.ask(storage(b"set", THEIRS, b"1")) and proxy.stats()["backends_ejected"] == 1, what="it is left alone")
+            eventually(lambda: talk.ask(storage(b"set", THEIRS, b"1")) and proxy.stats()["backends_ejected"] == 1, what="it is ejected")
             with bystander.phase("while its keys are noted"):
                 write(talk, keys, b"new")
             noted = proxy.stats()["journal_keys"]

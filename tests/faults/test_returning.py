@@ -92,7 +92,7 @@ def leave_alone(stage, node):
             talk.ask(b"touch key-0 0\r\n")
         return stage.proxy.stats()["backends_ejected"] == 1
 
-    eventually(left_alone, what=f"{node.name} is left alone")
+    eventually(left_alone, what=f"{node.name} is ejected")
 
 
 class Hang:

@@ -44,7 +44,7 @@ def test_the_line_from_the_field(memcached, proxy):
     stats = process.stats()
     assert stats["backends"] == 2
     assert stats["max_connections"] == 51200 or f"clients={stats['max_connections']}\n" in process.log(), "fewer where open files are few"
-    eventually(lambda: backup.stats()["curr_items"] == 1, what="the copy, for which nobody waited, is on the backup")
+    eventually(lambda: backup.stats()["curr_items"] == 1, what="the asynchronous copy is on the backup")
     with backup.talk() as talk:
         talk.expect(b"get key1\r\n", value(b"key1", b"hello") + b"END\r\n")
 

@@ -36,7 +36,7 @@ def test_the_demo(proxy, number):
         talk.expect(b"get key1\r\n", FOUND)
         talk.in_step()
     with Talk(backup) as talk:
-        eventually(lambda: talk.ask(b"get key1\r\n", b"END\r\n") == FOUND, what="the copy on the backup, for which nobody waits")
+        eventually(lambda: talk.ask(b"get key1\r\n", b"END\r\n") == FOUND, what="the asynchronous copy on the backup")
     process.signal(number)
     assert process.wait() == 0
     assert all(map(nobody_listens, (port, *servers, backup)))

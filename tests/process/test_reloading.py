@@ -183,7 +183,7 @@ def test_backups_that_go_while_they_are_asked(scripted, memcached, configured):
         primary.kill()
         with process.talk() as talk:
             talk.send(b"get k\r\n")
-            eventually(lambda: any(backup.saw), what="the backup is asked")
+            eventually(lambda: any(backup.saw), what="the backup receives requests")
             process.reload(servers(memcached()), long)
             go_on.set()
             talk.expect_answer(FOUND)
@@ -409,7 +409,7 @@ def test_a_file_that_is_watched(memcached, configured, workers):
         replacement = process.file.with_name("new")
         replacement.write_text(f"{servers(other)}\nwatch = yes\n")
         replacement.rename(process.file)
-        eventually(lambda: talk.ask(b"get k\r\n", b"END\r\n") == b"END\r\n", what="the other server is asked")
+        eventually(lambda: talk.ask(b"get k\r\n", b"END\r\n") == b"END\r\n", what="the other server receives requests")
         process.file.write_text("nonsense\n")
         eventually(lambda: "reload refused" in process.log(), what="the mistake is seen")
         process.file.write_text(servers(one) + "\n")

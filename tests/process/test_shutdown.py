@@ -38,7 +38,7 @@ def test_requests_in_flight_are_answered(scripted, proxy, number):
         talk.send(GET)
         backend.wait_until_seen(GET)
         process.signal(number)
-        eventually(lambda: refuses(process), what="nobody new is let in")
+        eventually(lambda: refuses(process), what="no new client is accepted")
         assert idle.closed()
         assert talk.silent()
         go_on.set()

@@ -117,7 +117,7 @@ def test_in_the_foreground_with_descriptors_closed(memcached, started, tmp_path,
         stderr=subprocess.PIPE,
     )
     try:
-        eventually(lambda: answers(port), what="the service answers")
+        eventually(lambda: answers(port), what="the service replies")
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=PATIENCE)
         assert child.returncode == 0
@@ -232,7 +232,7 @@ def test_signals_that_were_blocked_by_whoever_started_it(memcached, started):
     child = started(
         "-l", HOST, "-p", port, "-s", memcached().address, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     )
-    eventually(lambda: answers(port), what="the service answers")
+    eventually(lambda: answers(port), what="the service replies")
     child.send_signal(signal.SIGTERM)
     assert child.wait(PATIENCE) == 0
 
@@ -253,7 +253,7 @@ def test_the_command_that_waits_for_the_background_is_killed(memcached, started,
     pid = int(eventually(lambda: pid_file.exists() and pid_file.read_text(), what="the process in the background"))
     child.kill()
     try:
-        eventually(lambda: answers(port), what="the service answers")
+        eventually(lambda: answers(port), what="the service replies")
     finally:
         os.kill(pid, signal.SIGTERM)
     eventually(lambda: not pid_file.exists(), what="the end")

@@ -45,7 +45,7 @@ class Service:
         )
 
     def serves(self):
-        eventually(self._answers, what="the service answers")
+        eventually(self._answers, what="the service replies")
 
     def _answers(self):
         try:

@@ -106,7 +106,7 @@ def test_the_old_one_is_killed_before_the_new_one_is_ready(service, workers):
     process.wait()
     pid = int(re.findall("upgrading successor=(\\d+)", process.log())[-1])
     eventually(lambda: process.pid_file.read_text() == f"{pid}\n", what="the pid file is that of the new one")
-    eventually(lambda: order(process, "pids")["pid"] == pid, what="the new one answers operators")
+    eventually(lambda: order(process, "pids")["pid"] == pid, what="the new process replies to operators")
     with process.talk() as talk:
         talk.expect(b"get k\r\n", FOUND)
     os.kill(pid, signal.SIGTERM)
@@ -412,7 +412,7 @@ class Systemd:
                     return True
             return False
 
-        eventually(came, within, what=f"systemd hears {line}")
+        eventually(came, within, what=f"systemd receives {line}")
 
     def forget(self):
         """Skip what has been received."""

@@ -160,7 +160,7 @@ def test_off_what_changes_on_the_primary_is_old_on_the_backup(apart):
         apart.backends[0].listen()
         talk.expect(b"get x\r\n", MISS)
         talk.expect(SET, STORED)
-        eventually(lambda: DELETE in apart.backups[0].forgot, what="the backup is told to forget what is old there")
+        eventually(lambda: DELETE in apart.backups[0].forgot, what="the stale key is deleted on the backup")
         talk.in_step()
 
 
@@ -171,7 +171,7 @@ def test_off_what_was_written_there_is_deleted_there_when_the_primary_is_back(me
         talk.expect(SET, STORED)
         there.expect(GET, MISS)
         primary.kill()
-        eventually(lambda: talk.ask(SET) == STORED and front.stats()["backends_ejected"] == 1, what="the primary is left alone")
+        eventually(lambda: talk.ask(SET) == STORED and front.stats()["backends_ejected"] == 1, what="the primary is ejected")
         # While the primary was still tried, each attempt deleted on the backup what it had stored at the attempt before.
         eventually(lambda: talk.ask(SET) == STORED and there.ask(GET, MISS) == FOUND, what="the backup keeps it")
         primary.restart()

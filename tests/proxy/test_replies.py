@@ -132,7 +132,7 @@ def test_a_good_answer_is_handed_on_as_it_is(stage, case):
 )
 def test_a_bad_answer_costs_the_link_and_no_more(stage, case):
     stage.play(case, [expect(b"get next\r\n"), value(b"next", b"!") + MISS])
-    eventually(lambda: stage.proxy.stats()["backends_behind"] == 0, what="the backend forgets what may be old")
+    eventually(lambda: stage.proxy.stats()["backends_behind"] == 0, what="keys that may be stale are deleted on the server")
     with stage.proxy.talk() as talk:
         talk.expect(b"get next\r\n", value(b"next", b"!") + MISS)
         talk.in_step()

@@ -42,7 +42,7 @@ def is_calm(front):
 
 
 def leave_alone(front, talk, request=b"touch k 0\r\n"):
-    eventually(lambda: talk.ask(request) and front.stats()["backends_ejected"] == 1, what="it is left alone")
+    eventually(lambda: talk.ask(request) and front.stats()["backends_ejected"] == 1, what="it is ejected")
 
 
 # -- several keys, one of which the server missed
@@ -207,7 +207,7 @@ def test_a_server_is_trusted_again_though_its_keys_go_on_changing(memcached, pro
         try:
             wire.pass_on()
             wire.delay(TICK / 2)
-            eventually(lambda: front.stats()["backends_ejected"] == 0 or writing.done(), what="it is trusted again")
+            eventually(lambda: front.stats()["backends_ejected"] == 0 or writing.done(), what="it is restored")
         finally:
             done.set()
         writing.result()

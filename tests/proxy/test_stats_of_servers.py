@@ -48,7 +48,7 @@ def test_without_any_server_there_are_still_stats(site):
     process, servers = site
     for server in servers:
         server.kill()
-    eventually(lambda: process.stats()["curr_items"] == 0, what="nobody says how many items there are")
+    eventually(lambda: process.stats()["curr_items"] == 0, what="the number of items is unknown")
     assert process.stats()["backends"] == 2
     with process.talk() as talk:
         eventually(lambda: talk.ask(b"stats items\r\n", b"END\r\n") == b"END\r\n", what="there are no items to tell of")

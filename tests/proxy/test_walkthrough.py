@@ -56,7 +56,7 @@ def test_the_tutorial(site):
 
     for key in (b"key1", b"key2"):
         assert sum(holds(primary, key) is not None for primary in site.primaries) == 1
-        eventually(lambda key=key: holds(site.backup, key), what="the copy, for which nobody waits")
+        eventually(lambda key=key: holds(site.backup, key), what="the asynchronous copy")
 
     for primary in site.primaries:
         primary.kill()
@@ -141,7 +141,7 @@ def test_a_backup_that_dies_is_not_noticed(site):
     site.backup.restart()
     eventually(lambda: site.proxy.stats()["backends_ejected"] == 0)
     site.write(b"key1", b"again")
-    eventually(lambda: holds(site.backup, b"key1"), what="the backup hears of writes again")
+    eventually(lambda: holds(site.backup, b"key1"), what="the backup receives writes again")
 
 
 def test_a_stopped_primary_costs_one_timeout_and_is_then_left_alone(memcached, proxy, tmp_path):

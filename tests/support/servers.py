@@ -201,7 +201,7 @@ class Memcached(Process):
             except OSError:
                 return False
 
-        eventually(answers, what="memcached answers")
+        eventually(answers, what="memcached replies")
 
     def _greet(self, talk):
         return talk.ask(b"version\r\n")
@@ -264,7 +264,7 @@ class Proxy(Process):
             env=environment(**(variables or {})),
             **options,
         )
-        eventually(self._answers, what="the proxy answers clients")
+        eventually(self._answers, what="the proxy replies to clients")
 
     def __exit__(self, *failure):
         if MEASURED and self.is_running:

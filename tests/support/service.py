@@ -64,7 +64,7 @@ class Load:
     def wait_for_more(self, count=200):
         """Wait until `count` more requests have replies."""
         target = self.asked + count
-        eventually(lambda: self.asked >= target or self.trouble, what="answers under load")
+        eventually(lambda: self.asked >= target or self.trouble, what="replies under load")
         assert not self.trouble
 
     def _run(self, ask):
