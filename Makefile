@@ -34,8 +34,9 @@ BUILT := $(VENV)/.built
 TEST_TOOLS := $(VENV)/.test-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 TEST_ARGUMENTS ?=
-# Most tests wait for processes: more of them at once than the machine has processors.
+# Most tests wait for processes: more of them run at once than the machine has processors. So all their times are twice as long.
 TEST_PROCESSES ?= 4
+export GMPROXY_TEST_TICK ?= 2
 # Seconds after which a test that hangs fails.
 TEST_TIMEOUT ?= 600
 PARALLEL := -n $(TEST_PROCESSES) --dist worksteal --timeout $(TEST_TIMEOUT)

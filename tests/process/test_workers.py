@@ -235,7 +235,9 @@ def test_a_worker_that_is_started_later_logs_what_the_others_log(service):
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
     eventually(lambda: len(pids(process)) == 2 and not set(pids(process)) & set(victims), what="others")
-    eventually(lambda: control_socket.send_command(str(process.control), "log-level") == {"level": "debug"}, what="the new workers have the level")
+    eventually(
+        lambda: control_socket.send_command(str(process.control), "log-level") == {"level": "debug"}, what="the new workers have the level"
+    )
 
 
 def test_clients_of_a_worker_that_died_make_room(service):

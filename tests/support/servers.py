@@ -1,6 +1,7 @@
 """Real processes: memcached servers and the proxy, each on a free loopback port."""
 
 import io
+import itertools
 import os
 import random
 import shutil
@@ -50,10 +51,14 @@ COMMANDS = {
 }
 
 
+#: The ports of this process in an order of chance, again and again: one that was found free is not found again before it is used.
+_NEXT_PORTS = itertools.cycle(random.sample(PORTS, len(PORTS)))
+
+
 def free_port(host=HOST):
+    """A port of the loopback address `host` that no process listens on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        port = random.choice(PORTS)
+    for port in _NEXT_PORTS:
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
