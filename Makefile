@@ -57,7 +57,7 @@ test: $(BUILT) $(TEST_TOOLS)
 	$(BIN)/python -m pytest tests -m "not long and not injection" $(PARALLEL) $(TEST_ARGUMENTS)
 
 test-injection: $(BUILT) $(TEST_TOOLS)
-	$(BIN)/python -m pytest tests/injection $(PARALLEL) $(TEST_ARGUMENTS)
+	$(BIN)/python -m pytest tests/injection $(PARALLEL) --timeout 1800 $(TEST_ARGUMENTS)
 
 test-long: $(BUILT) $(TEST_TOOLS)
 	$(BIN)/python -m pytest tests -m long -v $(TEST_ARGUMENTS)

@@ -1,6 +1,6 @@
 """The instrumented copy of gmproxy, which is kept between test sessions until a source changes; and the servers of the scenario."""
 
-import os
+import fcntl
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,19 +27,18 @@ class Instrumented(NamedTuple):
 
 @pytest.fixture(scope="session")
 def instrumented(request: pytest.FixtureRequest) -> Instrumented:
-    """Made in the build that the other tests use: compiled or pure."""
+    """Made in the build that the other tests use: compiled or pure. One process makes it, others wait until it is there."""
     kept = request.config.cache.mkdir("injection")
     folder = kept / digest(COMPILED)
-    if not folder.exists():
-        for old in kept.iterdir():
-            if time.time() - old.stat().st_mtime > KEPT_FOR:
-                shutil.rmtree(old)
-        new = kept / f"{folder.name}.{os.getpid()}"
-        shutil.rmtree(new, ignore_errors=True)
-        make_copy(new, COMPILED)
-        if folder.exists():  # another test session has made it meanwhile
-            shutil.rmtree(new)
-        else:
+    with open(kept / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            for old in kept.iterdir():
+                if old.is_dir() and time.time() - old.stat().st_mtime > KEPT_FOR:
+                    shutil.rmtree(old)
+            new = kept / f"{folder.name}.new"
+            shutil.rmtree(new, ignore_errors=True)
+            make_copy(new, COMPILED)
             new.rename(folder)
     return Instrumented(folder, find(sources()))
 
