@@ -29,7 +29,8 @@ ALL_PORTS = range(12000, 32000)
 def ports_of(process: int, processes: int) -> range:
     """The ports of test process number `process` of `processes`. The ranges are disjoint, so that no other test process takes a free port."""
     share = len(ALL_PORTS) // processes
-    return ALL_PORTS[process * share : (process + 1) * share]
+    begin = process % processes * share  # a process that crashed is replaced by one with a further number
+    return ALL_PORTS[begin : begin + share]
 
 
 PORTS = ports_of(
