@@ -24,7 +24,7 @@ UP, FAILING, EJECTED, PROBING, WARMING = STATES = ("up", "failing", "ejected", "
 
 FIRST_PROBE_DELAY = 0.2  # seconds from ejection to the first probe
 JITTER = 0.25  # the random part taken off a delay at most
-STEADY = 60.0  # seconds after which a restored server does not count as flapping any more
+STEADY = 60.0  # seconds after which a restored server no longer counts as flapping
 
 #: The backups have nothing to add if they had none of this number of keys in a row that a warming primary lacks, over at least this time in seconds.
 MISSES_WITHOUT_RESULT = 1000

@@ -11,7 +11,7 @@ from typing import Any
 
 from gmproxy.backend.key_set import KeySet, part_of
 
-#: `note_all` adds up to so many keys one by one; a larger set of keys is kept as it is. So there are never many sets.
+#: `note_all` adds up to this number of keys one by one; it keeps a larger set as it is. So the number of sets stays small.
 FEW = 1000
 
 #: Discarded keys that are freed for each key that is noted: so memory is bounded even without `sweep`.

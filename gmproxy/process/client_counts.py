@@ -111,7 +111,7 @@ class ClientCounts:
         return sum(self._held_bytes)
 
     def clear_worker(self, worker: int) -> None:
-        """`worker` has died: it has no clients any more."""
+        """`worker` has died: it no longer has clients."""
         for row in self.rows.values():
             self._clients[row * self.workers + worker] = 0
         self._held_bytes[worker] = 0

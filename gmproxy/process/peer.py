@@ -24,7 +24,7 @@ class Peer:
     """Sends and receives messages, JSON objects, over a socket that it takes over. Its parameters:
 
     on_message(message)   is called for each message, a dict
-    on_lost(reason)       is called once, when nothing can be sent or received any more. `read_rest` can still read what has arrived
+    on_lost(reason)       is called once, when the connection can no longer send or receive. `read_rest` can still read what has arrived
     on_end(error)         is called when no more messages can be received, while they can still be sent. `error` is None at the end of the
                           stream, else the text says why the data is not a message. Without on_end the peer is lost then
     on_drained()          is called when all messages that had to wait are sent

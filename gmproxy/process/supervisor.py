@@ -172,7 +172,7 @@ class Supervisor:
         self.workers.end_all(after_next_reply=upgraded)
 
     def clean_up(self) -> None:
-        """Remove socket files and the pid file. Called last, when no worker runs any more. Never raises: that would change the exit status."""
+        """Remove socket files and the pid file. Called last, after all workers have ended. Never raises: that would change the exit status."""
         try:
             self.listening_sockets.close()
         except Exception:

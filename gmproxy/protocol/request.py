@@ -65,7 +65,7 @@ class ReplySink:
         raise NotImplementedError
 
     def resume(self) -> None:
-        """For client sessions only: continue, since no reply is missing any more. Loop callback only."""
+        """For client sessions only: continue, since all replies are there. Loop callback only."""
         raise NotImplementedError
 
     def give_up(self) -> None:

@@ -146,7 +146,7 @@ class BackupAsPrimary(Route):
 class FailedOverWrite(Step):
     """A write that was sent to the backup `server` because its primary failed.
 
-    If its key is not a stand-in key any more when the reply arrives, the key was dropped, and perhaps deleted there before this write was made.
+    If its key is no longer a stand-in key when the reply arrives, the key was dropped, and perhaps deleted there before this write was made.
     So it is deleted again.
     """
 

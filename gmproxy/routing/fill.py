@@ -90,7 +90,7 @@ class FillWrites(Route):
     """For the writes that fill `server`. They have no sink.
 
     home_ring   the HomeRing while other servers are ejected, else None
-    replaced    True once the pool has other routes: this primary may have lost the key, or the backup may not receive copies any more
+    replaced    True once the pool has other routes: this primary may have lost the key, or the backup may no longer receive copies
     """
 
     __slots__ = ("server", "home_ring", "replaced")

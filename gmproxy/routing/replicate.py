@@ -54,7 +54,7 @@ class UndecidedWrites:
         self.by_key.setdefault(key, []).append(write)
 
     def remove_write(self, write: "ConditionalWrite", key: bytes) -> None:
-        """Does nothing if it is not there any more."""
+        """Does nothing if it is no longer there."""
         writes = self.by_key.get(key, [])
         if write in writes:
             writes.remove(write)

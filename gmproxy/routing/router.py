@@ -74,7 +74,7 @@ class Router(Route):
 
     def _replace_routes(self, locator: Locator, home_ring: HomeRing | None) -> None:
         """Also voids all fills: those in flight and those that requests on the old routes may still start. Their key may have another server now, or
-        their backup may not receive copies any more."""
+        their backup may no longer receive copies."""
         for backend in self.backends:
             backend.void_all_fills()
         for fill_writes in self._fill_writes:
@@ -111,7 +111,7 @@ class Router(Route):
                 watch_late_writes(backend, self.primary_of)
 
     def _drop_stand_in_keys_of_backups(self) -> None:
-        """No primary is ejected any more."""
+        """All primaries are restored."""
         for backup in self.backups:
             backup.drop_stand_in_keys(or_everything=True)
             if self.options.backup_writes == "off":

@@ -211,7 +211,7 @@ def usable_cpus() -> int:
 def drop_privileges(user: str, group: str) -> None:
     """Change to `user` and `group`, each a name or an id; "" changes nothing. Raises StartError.
 
-    The user is changed last: after that the process may not change its groups any more.
+    The user is changed last: after that the process can no longer change its groups.
     """
     if not user and not group:
         return

@@ -43,7 +43,7 @@ def trim_heap() -> None:
 class CHeapObjects:
     """A context manager: objects created inside of the `with` are allocated from the C library's heap.
 
-    Python allocates small objects in arenas of 1 MiB, and returns an arena only when it contains no object any more. After a peak of many
+    Python allocates small objects in arenas of 1 MiB, and returns an arena only when it is empty. After a peak of many
     objects, a few that were created meanwhile keep nearly all arenas in use. The C library returns every free page.
 
     Freeing is not changed: Python's `free` passes what is in no arena to the C library. Allocating all objects this way would cost some

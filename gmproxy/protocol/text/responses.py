@@ -87,7 +87,7 @@ class TextReplyParser(ReplyParser):
     `out_of_step` is set by error lines that refuse a storage command, except SERVER_ERROR, before which memcached reads and discards the data block.
 
     In its methods `pos`, `start`, `at`, `stop` and `after` are offsets in the stream, as is `header.end`. The first `_saved` bytes of a long reply to
-    a get are not in the stream any more: so offset `x` of the stream is offset `x - stream.pos + _saved` of the reply. The key of a VALUE block
+    a get are no longer in the stream: so offset `x` of the stream is offset `x - stream.pos + _saved` of the reply. The key of a VALUE block
     that begins at `pos` is at `pos + 6`.
     """
 
