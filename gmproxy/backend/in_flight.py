@@ -7,12 +7,14 @@ All functions: loop callback or greenlet; none changes the queue.
 from gmproxy.protocol.request import Request, RequestQueue
 
 
+def _modifies(request: Request) -> bool:
+    """True for writes, and for what must not be sent twice."""
+    return request.command.is_write or not request.command.idempotent
+
+
 def awaits_writes(waiting: RequestQueue) -> bool:
     """True if the server may still make a write, or a flush_all, that waits for its reply."""
-    for request in reversed(waiting):
-        if request.command.is_write or not request.command.idempotent:
-            return True
-    return False
+    return any(_modifies(request) for request in reversed(waiting))
 
 
 def overtaken_requests(waiting: RequestQueue, sent: int) -> set[Request]:
@@ -26,7 +28,7 @@ def overtaken_requests(waiting: RequestQueue, sent: int) -> set[Request]:
         keys = request.all_keys()
         if written and (b"" in written or not written.isdisjoint(keys)):
             overtaken.add(request)
-        if request.command.is_write or not request.command.idempotent:
+        if _modifies(request):
             written.update(keys)  # the key of flush_all is b""
     return overtaken
 
