@@ -6,6 +6,7 @@ from gmproxy.protocol.request cimport Request
 
 cdef Py_ssize_t MAX_WAITING
 cdef long long MAX_BACKLOG
+cdef int STALE_HERE, STALE_ELSEWHERE
 
 
 cdef class Backend(MissedWrites):
@@ -20,6 +21,8 @@ cdef class Backend(MissedWrites):
     cdef readonly object half_closed
     cdef public bint ask_backup_on_miss
     cdef readonly BackendCounters counters
+    cdef public bint unsettled
+    cdef object _ejections
     cdef long long _max_backlog
     cdef Py_ssize_t _connection_count
     cdef bint _has_failed
@@ -29,7 +32,7 @@ cdef class Backend(MissedWrites):
     cdef long long _unreported
     cdef double _report_at
 
-    @cython.locals(connection_index=Py_ssize_t, connection=BackendConnection)
+    @cython.locals(connection_index=Py_ssize_t, connection=BackendConnection, staleness=int)
     cpdef send(self, Request request)
     cdef _give_up(self, Request request, str reason)
     @cython.locals(asked=Py_ssize_t, counters=BackendCounters)

@@ -1,6 +1,7 @@
 """One memcached server: its connections, its health, the writes that it missed, and its counters."""
 
 import logging
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
@@ -15,11 +16,12 @@ from gmproxy.backend.half_closed import HalfClosedConnections
 from gmproxy.backend.health import UP, WARMING, Health
 from gmproxy.backend.health_check import HealthChecker
 from gmproxy.backend.latency import Meter
-from gmproxy.backend.missed_writes import MissedWrites
+from gmproxy.backend.missed_writes import STALE_ELSEWHERE, STALE_HERE, MissedWrites
 from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, RESET, TIMEOUT, BackendError, LocalError
 from gmproxy.placement.server_spec import Server
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request
+from gmproxy.shared.ejections import Ejections
 from gmproxy.system.clock import running
 
 #: Maximum number of requests without a reply on one connection. A further request fails with reason overload.
@@ -46,12 +48,13 @@ class Backend(MissedWrites):
     half_closed    connections that were given up, on which the server may still make writes
     ask_backup_on_miss   True while a miss of this server proves nothing
     counters       gmproxy.backend.counters.BackendCounters
+    unsettled      True if a process that has ended may have sent writes which the server has not read yet (gmproxy.backend.recovery)
     meter, bytes_sent, bytes_received   see gmproxy.backend.interfaces.ConnectionOwner; for the rest, see MissedWrites
     """
 
     __slots__ = ("server", "options", "observer", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
                  "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "_connection_count",
-                 "_max_backlog", "_has_failed", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")  # fmt: skip
+                 "unsettled", "_max_backlog", "_ejections", "_has_failed", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")  # fmt: skip
 
     def __init__(
         self,
@@ -77,6 +80,8 @@ class Backend(MissedWrites):
         self.bytes_sent = 0
         self.bytes_received = 0
         self.counters = BackendCounters()
+        self.unsettled = False
+        self._ejections: Ejections | None = None
         self._max_backlog = MAX_BACKLOG + options.max_item_size
         self._has_failed = False  # the next reply is reported to `health`
         self._last_reason = EJECTED  # of the latest failure
@@ -96,8 +101,13 @@ class Backend(MissedWrites):
         """See Route. Fails the request at once if the server is ejected, has too many requests, or may have a stale value of the key."""
         if self.fetches and request.command.is_write:
             self.void_fills_of_write(request)
-        if (self.behind or self._states is not None) and self._may_read_stale(request):
-            return self._give_up(request, self._last_reason)
+        if self.behind or self._states is not None:
+            staleness = self._staleness(request)
+            if staleness == STALE_HERE or staleness == STALE_ELSEWHERE and self.backed:
+                return self._give_up(request, self._last_reason)
+            if staleness == STALE_ELSEWHERE:  # no server is sent a write then: this server misses nothing
+                self.counters.errors[self._last_reason] += 1
+                return request.fail(self._last_reason, self.label)
         connection_index = request.connection_index % self._connection_count
         connection = self.connections[connection_index]
         if connection is None or connection.closed:  # closed, and still here: connection_closed has raised
@@ -111,7 +121,7 @@ class Backend(MissedWrites):
         return None
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
-        if self.may_be_stale(key, is_write):
+        if self.may_be_stale(key):
             return [Hop("server", self.label, "missed a write of the key; it is deleted there before it is read")]
         state = self.health.state(monotonic())
         return [Hop("server", self.label, UP if state == WARMING and not self.ask_backup_on_miss else state)]
@@ -254,10 +264,17 @@ class Backend(MissedWrites):
             self._unreported = 0
 
     def on_ejected(self, reason: str) -> None:
-        """`health` has ejected the server: log it, notify the observer, and close the connections. Loop callback only."""
+        """`health` has ejected the server: log it, tell the other workers and the observer, and close the connections. Loop callback only."""
+        if self._ejections is not None:
+            self._ejections.publish(True)
         self.log.warning("backend ejected server=%s reason=%s failures=%d", self.label, reason, self.health.failures)
         self._notify_observer()
-        for connection in self.connections:
+        self._fail_connections(self.connections)
+
+    @staticmethod
+    def _fail_connections(connections: list[BackendConnection | None]) -> None:
+        """Loop callback only."""
+        for connection in connections:
             if connection is not None:
                 connection.fail(EJECTED)
 
@@ -266,6 +283,39 @@ class Backend(MissedWrites):
             self.observer.health_changed()
         except Exception:
             internal_errors.record("backend.health_changed", self.log_name)
+
+    def follow_ejections(self) -> None:
+        """Eject or restore the server if another worker has done so. Loop callback or greenlet."""
+        ejected = None if self._ejections is None else self._ejections.follow()
+        if ejected is None or ejected == self.health.ejected:
+            return
+        if ejected:
+            self.health.ejected_elsewhere(monotonic())
+            self.log.info("backend ejected by another worker server=%s", self.label)
+            self._notify_observer()
+            connections, self.connections = self.connections, [None] * len(self.connections)
+            self._loop.run_callback(self._fail_connections, connections)  # that resumes clients
+        else:
+            self.health.restored_elsewhere(monotonic())
+            self.log.info("backend restored by another worker server=%s", self.label)
+            self._has_failed = False
+            self._notify_observer()
+
+    def share_ejections(self, ejections: Ejections | None) -> None:
+        """Eject and restore the server together with the other workers; with None, alone. Called at start-up and at a reload."""
+        self._ejections = ejections
+        if ejections is not None and self.health.ejected and not ejections.is_ejected():
+            ejections.publish(True)
+        self.follow_ejections()
+
+    def inherit(self, keys: "Iterable[bytes] | None") -> None:
+        """A process that has ended has left pending invalidations of `keys`, or, with None, of any key. Loop callback or greenlet."""
+        self.unsettled = True
+        if keys is None:
+            self.missed_everything()
+            return
+        for key in keys:
+            self.missed_key(key)
 
     def recovery_failed(self, reason: str) -> None:
         """The pending invalidations could not be made. Loop callback only."""
@@ -280,6 +330,8 @@ class Backend(MissedWrites):
 
     def on_restored(self) -> None:
         """`health` has restored the server."""
+        if self._ejections is not None:
+            self._ejections.publish(False)
         self._has_failed = False
         self._notify_observer()
 
@@ -332,7 +384,7 @@ class Backend(MissedWrites):
             self._close_connections,
             self.health_checker.stop_checking,
             self.half_closed.cut_all,
-            self._stop_sharing_invalidations,
+            self._stop_sharing,
         ):
             try:
                 step()
@@ -346,5 +398,6 @@ class Backend(MissedWrites):
             if connection is not None:
                 connection.close()
 
-    def _stop_sharing_invalidations(self) -> None:
-        self.share_invalidations(None)
+    def _stop_sharing(self) -> None:
+        self._ejections = None
+        self.share(None, "", "")

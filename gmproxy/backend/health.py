@@ -115,6 +115,22 @@ class Health:
         self._suspected = False
         return True
 
+    def ejected_elsewhere(self, now: float) -> None:
+        """Another worker has ejected the server."""
+        self.ejected = True
+        self.ejected_at = now
+        self.ejections += 1
+        self._suspected = False
+        self._delay = FIRST_PROBE_DELAY
+        self._schedule(now)
+
+    def restored_elsewhere(self, now: float) -> None:
+        """Another worker has restored the server."""
+        self.by_hand = False
+        self.ejected = False
+        self.failures = 0
+        self._restored_at = now
+
     def release(self, now: float) -> None:
         """Probe an ejected server now, and restore it if that succeeds, whether it was ejected by hand or not."""
         self.by_hand = False

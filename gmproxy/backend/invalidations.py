@@ -3,13 +3,16 @@
 The rule: **a key with a pending invalidation is not read on its server until it was deleted there.** So no client gets a value that another
 one has already replaced.
 
-They are kept in memory only. If there are more keys than `limit`, every key of the server may be stale, and the server has to be flushed. No call
+They are kept in memory, and in the journal if there is one (gmproxy.shared.journal). If there are more keys than `limit`, every key of the server may be stale, and the server has to be flushed. No call
 takes longer with a million keys than with a few: clients wait meanwhile.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
-from gmproxy.backend.key_set import KeySet, part_of
+from gmproxy.backend.key_set import KeySet
+from gmproxy.shared.invalidation_marks import InvalidationMarks, part_of
 
 #: `note_all` adds up to this number of keys one by one; it keeps a larger set as it is. So the number of sets stays small.
 FEW = 1000
@@ -25,20 +28,45 @@ class PendingInvalidations:
     limit       maximum number of keys
     overflowed  True: every key of the server may be stale, so it has to be flushed
     last_at     when a key was noted last (monotonic seconds)
-    shared      where other workers see them (gmproxy.process.shared_invalidations.ServerInvalidations), or None
     """
 
-    __slots__ = ("limit", "overflowed", "last_at", "shared", "_sets", "_taken", "_flushing", "_discarded")
+    __slots__ = ("limit", "overflowed", "last_at", "_marks", "_journal", "_name", "_sets", "_taken", "_flushing", "_discarded")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.overflowed = False
         self.last_at = 0.0
-        self.shared: Any = None
+        self._marks: InvalidationMarks | None = None
+        self._journal: Any = None
+        self._name = b""
         self._sets = [KeySet()]  # the first has the keys that were noted one by one, each other one those of a `note_all`
         self._taken: frozenset[bytes] = frozenset()  # being deleted now
         self._flushing = False  # the server is being flushed now
         self._discarded: list[dict[bytes, None]] = []  # parts of discarded KeySets, to be freed in small steps
+
+    def share(self, marks: InvalidationMarks | None, journal: Any, name: bytes) -> None:
+        """Also mark each key in `marks`, where the other workers see it, and write it to `journal` (gmproxy.shared.journal.Journal) for the server `name`,
+        if they are not None. Keys that are pending already are noted there again."""
+        if self._marks is marks and self._journal is journal:
+            return
+        self._marks, self._journal, self._name = marks, journal, name
+        if self.overflowed or self._flushing:
+            self._publish_everything()
+        else:
+            for key in [*self._taken, *(key for keys in self._sets for key in keys)]:
+                self._publish(key, part_of(key))
+
+    def _publish(self, key: bytes, part: int) -> None:
+        if self._marks is not None:
+            self._marks.add_part(part)
+        if self._journal is not None:
+            self._journal.note(self._name, key)
+
+    def _publish_everything(self) -> None:
+        if self._marks is not None:
+            self._marks.add_everything()
+        if self._journal is not None:
+            self._journal.note_everything(self._name)
 
     def __len__(self) -> int:
         return sum(map(len, self._sets)) + len(self._taken)
@@ -61,9 +89,7 @@ class PendingInvalidations:
             self.sweep(SWEPT_FOR_ONE)
         if self.overflowed:
             return False
-        part = self._sets[0].add(key)
-        if self.shared is not None:
-            self.shared.add_part(part)
+        self._publish(key, self._sets[0].add(key))
         return self._overflows(now)
 
     def note_all(self, keys: KeySet, now: float) -> bool:
@@ -75,9 +101,11 @@ class PendingInvalidations:
             self._discard(keys)
             return False
         self._sets.append(keys)
-        if self.shared is not None:
+        if self._marks is not None:
             for part in keys.parts:
-                self.shared.add_part(part)
+                self._marks.add_part(part)
+        if self._journal is not None:
+            self._journal.note_all(self._name, keys)
         return self._overflows(now)
 
     def _overflows(self, now: float) -> bool:
@@ -91,8 +119,7 @@ class PendingInvalidations:
         """Every key may be stale from now on."""
         self.last_at = now
         self.overflowed = True
-        if self.shared is not None:
-            self.shared.add_everything()
+        self._publish_everything()
         self._discard_all()
 
     def take(self, count: int) -> frozenset[bytes]:
@@ -114,12 +141,22 @@ class PendingInvalidations:
         """What was taken is deleted on the server. Keys that were noted again meanwhile stay pending."""
         deleted, self._taken = self._taken, frozenset()
         flushed, self._flushing = self._flushing, False
-        if self.shared is None or self.overflowed:
+        if self.overflowed:
+            return
+        if self._journal is not None and not self:
+            self._journal.settled(self._name)
+        if self._marks is None:
             return
         if flushed or not self:
-            self.shared.replace_parts({part for keys in self._sets for part in keys.parts})
+            self._marks.replace_parts({part for keys in self._sets for part in keys.parts})
         else:
-            self.shared.remove_parts([part for part in set(map(part_of, deleted)) if not any(part in keys.parts for keys in self._sets)])
+            self._marks.remove_parts([part for part in set(map(part_of, deleted)) if not any(part in keys.parts for keys in self._sets)])
+
+    def pending(self) -> Iterator[bytes] | None:
+        """All keys; None if every key may be stale."""
+        if self.overflowed or self._flushing:
+            return None
+        return itertools.chain(self._taken, *self._sets)
 
     def not_deleted(self) -> None:
         """What was taken may still be on the server: it stays pending."""

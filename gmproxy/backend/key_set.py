@@ -5,19 +5,15 @@ in which no client is served. So the keys are in many small parts, which can be 
 """
 
 from collections.abc import Iterator
+from zlib import crc32
 
-#: Maximum number of parts. With a million keys each has about a thousand, which are copied or freed within a tenth of a millisecond.
-PARTS = 1024
+from gmproxy.shared.invalidation_marks import part_of
+from gmproxy.shared.memory import PARTS
 
-#: The part of a key is selected by bits of its hash that the part itself, a dict, does not begin with: else all its keys would collide there.
-_SHIFT = 40
+# With a million keys, each of the PARTS parts has about a thousand, which are copied or freed within a tenth of a millisecond. They are those of
+# the marks in shared memory, and selected by another hash than that of a dict, or all keys of a part would collide there.
 _MASK = PARTS - 1
 
-
-def part_of(key: bytes) -> int:
-    """The number of the part that has `key`, from 0 to PARTS - 1. The same in all workers: they were forked from one process and share its
-    hash seed."""
-    return hash(key) >> _SHIFT & _MASK
 
 
 class KeySet:
@@ -45,7 +41,7 @@ class KeySet:
 
     def add(self, key: bytes) -> int:
         """Returns the number of its part."""
-        number = hash(key) >> _SHIFT & _MASK  # as part_of, without a call: this is done for each write that fails
+        number = crc32(key) & _MASK  # as part_of, without a call: this is done for each write that fails
         part = self.parts.get(number)
         if part is None:
             part = self.parts[number] = {}

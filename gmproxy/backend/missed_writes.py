@@ -11,6 +11,13 @@ from gmproxy.backend.invalidations import PendingInvalidations
 from gmproxy.backend.key_set import KeySet
 from gmproxy.protocol.replica_commands import changes_value
 from gmproxy.protocol.request import Request
+from gmproxy.shared.changes import ChangeNotes, Note
+from gmproxy.shared.column import SharedColumn, private_column
+from gmproxy.shared.invalidation_marks import STAND_IN, InvalidationMarks, server_name
+from gmproxy.shared.keys_in_flight import tag_of
+
+#: Whether a request may read a stale value: no; yes, this worker has to delete it; yes, another worker has to.
+FRESH, STALE_HERE, STALE_ELSEWHERE = range(3)
 
 
 class MissedWrites(ConnectionOwner):
@@ -20,13 +27,15 @@ class MissedWrites(ConnectionOwner):
     log_name              the server, and its pool if that has a name, as fields of a log line
     invalidations         PendingInvalidations
     behind                True while there are pending invalidations
-    shared_invalidations  those of all workers (gmproxy.process.shared_invalidations.ServerInvalidations), or None
+    notes                 the ChangeNotes of this process
+    tag                   of the pool, for `notes`
+    marks                 the pending invalidations of all workers (InvalidationMarks), or None
     stand_in_keys         keys that were written here while their own server was ejected or failed
     fetches               fills that may be made: {key: the gmproxy.routing.fetch.Fetch that looks it up}
     """
 
-    __slots__ = ("label", "log", "log_name", "invalidations", "behind", "shared_invalidations", "stand_in_keys", "fetches", "_states",
-                 "_worker_number", "_stand_in_keys_overflowed")  # fmt: skip
+    __slots__ = ("label", "log", "log_name", "invalidations", "behind", "notes", "tag", "marks", "stand_in_keys", "fetches", "_states",
+                 "_columns_used", "_column", "_stand_in_name", "_stand_in_marks", "_journal", "_stand_in_keys_overflowed", "_fills")  # fmt: skip
 
     def __init__(self, label: str, log: Any, journal_size: int) -> None:
         self.label = label
@@ -34,53 +43,80 @@ class MissedWrites(ConnectionOwner):
         self.log_name = f"server={label}{getattr(log, 'suffix', '')}"
         self.invalidations = PendingInvalidations(journal_size)
         self.behind = False
-        self.shared_invalidations: Any = None
-        self._states: Any = None  # whether each worker has shared invalidations, by the worker's number
-        self._worker_number = 0
+        self.notes: ChangeNotes = private_column().notes
+        self.tag = 0
+        self.marks: InvalidationMarks | None = None
+        self._states: Any = None  # of `marks`, for each column
+        self._columns_used: Any = None
+        self._column = 0  # of this worker
         self.stand_in_keys = KeySet()
+        self._stand_in_name = b""
+        self._stand_in_marks: InvalidationMarks | None = None
+        self._journal: Any = None
         self.fetches: dict[bytes, Any] = {}
+        self._fills: dict[bytes, Note] = {}  # fills under way
         self._stand_in_keys_overflowed = False  # there are others than those in stand_in_keys
+
+    def share(self, column: SharedColumn | None, pool: str, role: str) -> None:
+        """Share what this server missed with the other workers; with None, the server was removed: nothing is pending any more, and nothing is
+        shared. `role`: PRIMARY or BACKUP (gmproxy.shared.invalidation_marks).
+        Called at start-up and at a reload. May block for gmproxy.shared.memory.LOCK_PATIENCE."""
+        if column is None:
+            self.invalidations.clear()
+            self._settle_stand_in_keys()
+            self.marks = self._stand_in_marks = self._states = self._columns_used = self._journal = None
+            self.invalidations.share(None, None, b"")
+            return
+        self.notes = column.notes
+        self.tag = tag_of(pool)
+        name = server_name(pool, role, self.label)
+        if self.marks is None:
+            self.marks = column.marks_of(name)
+            self._stand_in_marks = column.marks_of(server_name(pool, STAND_IN, self.label))
+        self._journal = column.journal
+        self._stand_in_name = server_name(pool, STAND_IN, self.label).encode()
+        self.invalidations.share(self.marks, column.journal, name.encode())
+        if self.marks is not None:
+            self._states = self.marks.states
+            self._columns_used = self.marks.columns_used
+            self._column = column.number
 
     # -- what may be stale
 
-    def _may_read_stale(self, request: Request) -> bool:
-        """True if the reply to `request`, or the result of a write, may depend on a stale value. A write that replaces the value never does."""
-        if request.command.overwrites or not request.key:
-            return False
-        is_write = request.command.is_write
-        if not self.behind and (is_write or not self._others_have_any()):
-            return False
-        if request.keys is not None:
-            return any([self.may_be_stale(key, is_write) for key in request.keys])
-        return self.may_be_stale(request.key, is_write)
+    def _staleness(self, request: Request) -> int:
+        """STALE_HERE or STALE_ELSEWHERE if the reply to `request`, or the result of a write, may depend on a stale value; a write that replaces the value
+        never does."""
+        if request.command.overwrites or not request.key or not (self.behind or self._others_have_any()):
+            return FRESH
+        if request.keys is None:
+            return self._staleness_of(request.key)
+        return max([self._staleness_of(key) for key in request.keys])
+
+    def _staleness_of(self, key: bytes) -> int:
+        if self.behind and key in self.invalidations:
+            return STALE_HERE
+        return STALE_ELSEWHERE if self.others_may_delete(key) else FRESH
 
     def may_have_stale_keys(self) -> bool:
         return self.behind or self._others_have_any()
 
-    def may_be_stale(self, key: bytes, is_write: bool) -> bool:
-        """True if `key` has a pending invalidation, here or, for a read, in another worker. (A write that is refused gets a pending invalidation
-        here, for which the other worker would refuse its writes, and so on without end.)"""
-        if self.behind and key in self.invalidations:
-            return True
-        return not is_write and self._others_have_any() and self.shared_invalidations.others_have(key)
+    def may_be_stale(self, key: bytes) -> bool:
+        """True if `key` has a pending invalidation, here or in another worker."""
+        return self._staleness_of(key) != FRESH
+
+    def others_may_delete(self, key: bytes) -> bool:
+        """True if `key` has a pending invalidation in another worker."""
+        return self._others_have_any() and self.marks.others_have(key)
 
     def _others_have_any(self) -> bool:
         """True if another worker has pending invalidations of this server."""
         states = self._states
         if states is None:
             return False
-        for number in range(len(states)):
-            if states[number] and number != self._worker_number:
+        for column in range(self._columns_used[0]):
+            if states[column] and column != self._column:
                 return True
         return False
-
-    def share_invalidations(self, shared: Any) -> None:
-        """Share the pending invalidations with the other workers through `shared`; with None, stop sharing."""
-        if shared is None and self.shared_invalidations is not None:
-            self.shared_invalidations.replace_parts(())  # the next user of this shared memory starts without any
-        self.shared_invalidations = self.invalidations.shared = shared
-        self._states = None if shared is None else shared.states
-        self._worker_number = 0 if shared is None else shared.worker
 
     # -- missed writes
 
@@ -112,14 +148,26 @@ class MissedWrites(ConnectionOwner):
 
     def start_fill(self, key: bytes, fetch: Any) -> None:
         """`fetch` starts to look up `key`. If another fetch does already, that one will fill it."""
-        self.fetches.setdefault(key, fetch)
+        if key not in self.fetches and key not in self._fills:
+            self.fetches[key] = fetch
+            self._fills[key] = self.notes.begin_fill(key, self.tag)
 
     def end_fill(self, key: bytes, fetch: Any) -> bool:
-        """The lookup of `key` by `fetch` has ended. True if `fetch` may fill the key: no other fetch does, and it was not voided."""
+        """The lookup of `key` by `fetch` has ended. True if `fetch` may fill the key: no other fetch does, it was not voided, and no other worker changes the
+        key or has changed it. Then `fill_written` must be called, once."""
         if self.fetches.get(key) is not fetch:
             return False
         del self.fetches[key]
+        if self.notes.is_contested(self._fills[key]):
+            self.fill_written(key)
+            return False
         return True
+
+    def fill_written(self, key: bytes) -> None:
+        """The fill of `key` for which `end_fill` returned True has its reply, or has failed, or is not sent at all."""
+        note = self._fills.pop(key, None)
+        if note is not None:
+            self.notes.end(note)
 
     def void_fills_of_write(self, request: Request) -> None:
         """The write `request` is about to be sent: values of its keys that are being fetched will be stale."""
@@ -128,19 +176,29 @@ class MissedWrites(ConnectionOwner):
                 self.void_fill_of_key(key)
 
     def void_fill_of_key(self, key: bytes) -> None:
-        self.fetches.pop(key, None)
+        if self.fetches.pop(key, None) is not None:
+            self.fill_written(key)
 
     def void_all_fills(self) -> None:
-        self.fetches.clear()
+        while self.fetches:
+            self.fill_written(self.fetches.popitem()[0])
 
     # -- stand-in keys
 
     def add_stand_in_key(self, key: bytes) -> None:
         """`key`, whose own server is ejected or failed, is about to be written here."""
         if len(self.stand_in_keys) < self.invalidations.limit:
-            self.stand_in_keys.add(key)
+            part = self.stand_in_keys.add(key)
+            if self._stand_in_marks is not None:
+                self._stand_in_marks.add_part(part)
+            if self._journal is not None:
+                self._journal.note(self._stand_in_name, key)
         elif not self._stand_in_keys_overflowed:
             self._stand_in_keys_overflowed = True
+            if self._stand_in_marks is not None:
+                self._stand_in_marks.add_everything()
+            if self._journal is not None:
+                self._journal.note_everything(self._stand_in_name)
             self.log.warning("guests overflowed server=%s keys=%d", self.label, self.invalidations.limit)
 
     def may_be_stand_in_key(self, key: bytes) -> bool:
@@ -164,3 +222,10 @@ class MissedWrites(ConnectionOwner):
             self.stand_in_keys = KeySet()
         self.void_all_fills()
         self._stand_in_keys_overflowed = False
+        self._settle_stand_in_keys()
+
+    def _settle_stand_in_keys(self) -> None:
+        if self._stand_in_marks is not None:
+            self._stand_in_marks.replace_parts(())
+        if self._journal is not None:
+            self._journal.settled(self._stand_in_name)

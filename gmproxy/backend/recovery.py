@@ -86,6 +86,7 @@ class Recovery:
             if invalidations:
                 pending = len(invalidations)
                 with self._connect() as server:
+                    self._wait_for_ended_processes(server)
                     if invalidations.overflowed:
                         self._wait_for_half_closed(server)
                         invalidations.take_everything()
@@ -124,6 +125,20 @@ class Recovery:
             self._log_at = now + LOG_INTERVAL
         self._backend.log.log(level, "backend caught up server=%s keys=%d flushes=%d", self._backend.label, keys, flushes)
         self._on_deleted(f"deleted={keys} flushes={flushes}", level)
+
+    def _wait_for_ended_processes(self, server: ControlConnection) -> None:
+        """Wait for a timeout if a process that has ended may have sent writes that the server has not read yet: they lie in its buffers, and are not to
+        bring back what is deleted now. Raises BackendError."""
+        backend = self._backend
+        if backend.unsettled:
+            backend.unsettled = False  # another process may end meanwhile
+            try:
+                server.ping()
+                gevent.sleep(backend.options.timeout)
+                server.ping()
+            except BaseException:
+                backend.unsettled = True
+                raise
 
     def _wait_for_half_closed(self, server: ControlConnection) -> None:
         """Wait until the server has read everything that was ever sent to it, so that no late write brings back what is deleted now. Raises

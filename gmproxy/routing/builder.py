@@ -21,7 +21,8 @@ from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
-from gmproxy.routing.replicate import Replicate, UndecidedWrites
+from gmproxy.routing.replicate import Replicate
+from gmproxy.routing.replicated_write import UndecidedWrites
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.stand_in import HomeRing, StandInWrites
 

@@ -7,12 +7,14 @@ class RouteCounters:
     misses_for_errors        reads that no server could reply to, and that got a miss as their reply
     backup_writes_lost       copies of writes that failed
     backup_writes_differed   copies of writes to which the backup replied differently than the primary
+    conflicting_changes      keys deleted on the backup because two workers changed them at the same time
     """
 
-    __slots__ = ("fragments", "misses_for_errors", "backup_writes_lost", "backup_writes_differed")
+    __slots__ = ("fragments", "misses_for_errors", "backup_writes_lost", "backup_writes_differed", "conflicting_changes")
 
     def __init__(self) -> None:
         self.fragments = 0
         self.misses_for_errors = 0
         self.backup_writes_lost = 0
         self.backup_writes_differed = 0
+        self.conflicting_changes = 0

@@ -4,6 +4,7 @@ from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route, new_request
 from gmproxy.routing.shard cimport Shard
 from gmproxy.routing.step cimport Step
+from gmproxy.shared.changes cimport ChangeNotes
 
 cdef int BACKUP
 
@@ -47,6 +48,8 @@ cdef class BackupAsPrimary(Route):
 
     @cython.locals(server=Backend, command=Command, write=FailedOverWrite)
     cpdef send(self, Request request)
+    @cython.locals(notes=ChangeNotes)
+    cdef bint _changes_elsewhere(self, Request request) except -1
 
 
 cdef class FailedOverWrite(Step):

@@ -126,6 +126,8 @@ class BackupAsPrimary(Route):
         command = request.command
         if server.label == request.failed_server and not command.idempotent:
             return request.fail(request.error, server.label)  # the same server is primary and backup, and may have done it already
+        if (command.is_read or command.reads_old_value) and self._changes_elsewhere(request):
+            return request.fail(request.error, request.failed_server)  # it is unknown whether the backup has the other worker's change already
         if self.records_keys and command.is_write:
             for key in request.all_keys():
                 server.add_stand_in_key(key)
@@ -138,6 +140,14 @@ class BackupAsPrimary(Route):
             MarkCasNumbers.__new__(MarkCasNumbers).step_in(request)
         request.role = BACKUP
         return server.send(request)
+
+    def _changes_elsewhere(self, request: Request) -> bool:
+        """True if another worker is changing one of the keys."""
+        notes = self.server.notes
+        for key in request.all_keys():
+            if notes.are_elsewhere(key):
+                return True
+        return False
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
         return self.server.explain(key, is_write)

@@ -4,6 +4,7 @@ from gmproxy.placement.locators cimport Locator
 from gmproxy.protocol.request cimport ReplySink, Request, Route, new_request
 from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.shard cimport Shard
+from gmproxy.shared.changes cimport ChangeNotes
 
 cdef int PRIMARY, BACKUP
 
@@ -26,9 +27,13 @@ cdef class Router(Route):
     cdef Shard _own
     cdef list _fill_writes
     cdef Py_ssize_t _to_skip
+    cdef ChangeNotes _notes
+    cdef unsigned long long[::1] _stamp
+    cdef unsigned long long _followed
 
     cpdef send(self, Request request)
     cpdef send_to_own(self, Request request)
+    cpdef follow_ejections(self)
     cdef _sample(self, Request request)
     cpdef primary_of(self, bytes key)
     cpdef backup_of(self, bytes key)

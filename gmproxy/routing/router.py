@@ -11,10 +11,13 @@ from gmproxy.placement.locators import Locator
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import BACKUP, PRIMARY, ReplySink, Request, Route, new_request
 from gmproxy.routing.builder import Builder
+from gmproxy.routing.change import NotedFlush
 from gmproxy.routing.fill import FillWrites
 from gmproxy.routing.gather import FanOut
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.stand_in import HomeRing, watch_late_writes
+from gmproxy.shared.changes import ChangeNotes
+from gmproxy.shared.column import SharedColumn
 
 
 class Router(Route):
@@ -30,7 +33,7 @@ class Router(Route):
     """
 
     __slots__ = ("backends", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options", "_builder", "_place",
-                 "_backup_locator", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip")  # fmt: skip
+                 "_backup_locator", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp", "_followed")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -50,6 +53,9 @@ class Router(Route):
         self._own: Shard | None = None
         self._fill_writes: list[FillWrites] = []
         self._to_skip = 0  # requests until the next sample
+        self._notes: ChangeNotes | None = None  # in a pool with backups
+        self._stamp: Any = None  # of the ejections of all workers (gmproxy.shared.ejections), in a pool where these matter
+        self._followed = 0  # the stamp whose ejections this worker has followed
 
     # -- the servers, and their health
 
@@ -68,9 +74,22 @@ class Router(Route):
         self._place = place
         self._backup_locator = backup_locator if backups else None
         self.keeps_order = bool(backups)
+        self._notes = backends[0].notes if backups else None
         self._replace_routes(locator, None)
         if any(backend.health.ejected for backend in backends):
             self.health_changed()
+
+    def share_ejections(self, column: SharedColumn | None) -> None:
+        """Eject and restore servers together with the other workers of `column`; with None, alone."""
+        self._stamp = None if column is None else column.memory.stamp
+        self._followed = 0
+
+    def follow_ejections(self) -> None:
+        """Eject and restore the servers that other workers have ejected or restored since the last call."""
+        if self._stamp is not None and self._stamp[0] != self._followed:
+            self._followed = self._stamp[0]
+            for backend in self.backends + self.backups:
+                backend.follow_ejections()
 
     def _replace_routes(self, locator: Locator, home_ring: HomeRing | None) -> None:
         """Also voids all fills: those in flight and those that requests on the old routes may still start. Their key may have another server now, or
@@ -138,6 +157,8 @@ class Router(Route):
         """See Route. For a client's request that has a key."""
         if self.sampler is not None:
             self._sample(request)
+        if self._stamp is not None:
+            self.follow_ejections()
         return self._entry.send(request)
 
     def send_to_own(self, request: Request) -> ReplySink | None:
@@ -146,6 +167,8 @@ class Router(Route):
         request.role = BACKUP
         if self.sampler is not None:
             self._sample(request)
+        if self._stamp is not None:
+            self.follow_ejections()
         return self._own.send(request)
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
@@ -162,7 +185,11 @@ class Router(Route):
 
     def flush_all(self, request: Request) -> None:
         """Send `request`, a flush_all, to every primary and every backup."""
+        self.follow_ejections()
         servers = self.backends + self.backups
+        if self._notes is not None:
+            flush = NotedFlush.__new__(NotedFlush)
+            flush.begin(request, self._notes)
         fan_out = FanOut(request, len(servers))
         self.undecided.supersede_all()
         for backend in servers:

@@ -89,7 +89,7 @@ class Shard(Route):
         for key in request.keys:
             index = self.locator.locate(key)
             backend = self.servers[index]
-            kind = index, backend.may_be_stale(key, is_write)
+            kind = index, backend.may_be_stale(key)
             size += len(key) + 1
             if size > MAX_GAT_KEYS and is_write:
                 size = len(key) + 1

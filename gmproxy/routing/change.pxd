@@ -1,0 +1,62 @@
+cimport cython
+from gmproxy.backend.backend cimport Backend
+from gmproxy.protocol.commands cimport Command
+from gmproxy.protocol.request cimport ReplySink, Request, new_request
+from gmproxy.routing.counters cimport RouteCounters
+from gmproxy.routing.step cimport Step
+from gmproxy.shared.changes cimport ChangeNotes, Note
+
+cdef int COPY
+cdef int PRIMARY_WORD
+
+
+cdef class Change(ReplySink):
+    cdef readonly Backend primary
+    cdef readonly Backend backup
+    cdef readonly bytes key
+    cdef readonly RouteCounters counters
+    cdef readonly Py_ssize_t parts
+    cdef ChangeNotes _notes
+    cdef Note _note
+    cdef bint _deletes
+
+    cpdef begin(self, Backend primary, Backend backup, bytes key, int word, RouteCounters counters)
+    cpdef bint is_contested(self) except -1
+    cpdef add_part(self)
+    cpdef end_part(self)
+    @cython.locals(note=Note)
+    cpdef end(self)
+    @cython.locals(copy=Request)
+    cpdef Request new_copy(self, Command command, bytes line, ReplySink sink)
+    cpdef send_copy(self, Command command, bytes line)
+    @cython.locals(command=Command, line=bytes)
+    cpdef delete_copy(self)
+    @cython.locals(command=Command, line=bytes, request=Request)
+    cpdef delete_on_primary(self)
+    cpdef invalidate(self)
+    cpdef on_reply(self, Request copy)
+    cpdef on_failure(self, Request copy)
+    cpdef on_internal_error(self, Request copy)
+
+
+cdef class PartOfChanges(Step):
+    cdef readonly list changes
+
+    @cython.locals(change=Change)
+    cpdef begin(self, Request request, list changes)
+    cpdef on_reply(self, Request request)
+    cpdef on_failure(self, Request request)
+    cpdef on_internal_error(self, Request request)
+    @cython.locals(change=Change)
+    cdef _end_parts(self)
+
+
+cdef class NotedFlush(Step):
+    cdef ChangeNotes _notes
+
+    cpdef begin(self, Request request, ChangeNotes notes)
+    cpdef on_reply(self, Request request)
+    cpdef on_failure(self, Request request)
+    cpdef on_internal_error(self, Request request)
+    @cython.locals(notes=ChangeNotes)
+    cdef _end(self)

@@ -1,0 +1,171 @@
+"""One change of one key on its primary and its backup, from before its first byte is sent until both servers have replied or failed.
+
+It consists of *parts*: requests to the two servers whose results it waits for. When all of them have ended, and another worker has changed the key
+meanwhile (gmproxy.shared.changes), the order on the two servers may differ: then the key is deleted on the backup before the change ends.
+"""
+
+from gmproxy import internal_errors
+from gmproxy.backend.backend import Backend
+from gmproxy.protocol import internal_commands
+from gmproxy.protocol.commands import Command
+from gmproxy.protocol.request import COPY, ReplySink, Request, new_request
+from gmproxy.routing.counters import RouteCounters
+from gmproxy.routing.step import Step
+from gmproxy.shared.changes import PRIMARY_WORD, ChangeNotes, Note
+
+
+class Change(ReplySink):
+    """The sink of copies whose replies only this change waits for. Methods: loop callback or greenlet; none blocks.
+
+    primary, backup   the two servers of `key`
+    counters          the pool's RouteCounters
+    parts             requests without a result
+    """
+
+    __slots__ = ("primary", "backup", "key", "counters", "parts", "_notes", "_note", "_deletes")
+
+    def begin(self, primary: Backend, backup: Backend, key: bytes, word: int, counters: RouteCounters) -> None:
+        """Must be called first, before anything is sent. `word`: as for ChangeNotes.begin_change."""
+        self.primary = primary
+        self.backup = backup
+        self.key = key
+        self.counters = counters
+        self.parts = 0
+        self._deletes = False
+        self._notes: ChangeNotes = primary.notes
+        self._note: Note = self._notes.begin_change(key, primary.tag, word)
+
+    def is_contested(self) -> bool:
+        """True if another worker changes the key at the same time, or has done so: the two servers may have different values."""
+        return self._notes.is_contested(self._note)
+
+    def add_part(self) -> None:
+        self.parts += 1
+
+    def end_part(self) -> None:
+        """One of the parts has its result. Never raises."""
+        self.parts -= 1
+        if self.parts:
+            return
+        if not self._deletes and self._note.word == PRIMARY_WORD and self._notes.is_contested(self._note):
+            self._deletes = True
+            self.counters.conflicting_changes += 1
+            try:
+                self.delete_copy()
+                return
+            except Exception:
+                internal_errors.record("change.end_part")
+                internal_errors.guarded("change.end_part", self.backup.missed_key)(self.key)
+        self.end()
+
+    def end(self) -> None:
+        """All parts have their results. Called by this class, and by the code that has begun a change and sends nothing. Never raises."""
+        note, self._note = self._note, None
+        if note is not None:
+            self._notes.end(note)
+
+    # -- copies
+
+    def new_copy(self, command: Command, line: bytes, sink: ReplySink) -> Request:
+        """A copy of the change for the backup, which is a part of it: `sink` must call `end_part`."""
+        copy = new_request(command, self.key, line)
+        copy.sink = sink
+        copy.role = COPY
+        self.parts += 1
+        return copy
+
+    def send_copy(self, command: Command, line: bytes) -> None:
+        """Send the backup a copy for whose reply only this change waits."""
+        self.backup.send(self.new_copy(command, line, self))
+
+    def delete_copy(self) -> None:
+        """The backup may have a value of the key that the primary has not: delete it there, and do not fill the primary with it."""
+        self.primary.void_fill_of_key(self.key)
+        command, line = internal_commands.delete(self.key)
+        self.send_copy(command, line)
+
+    def delete_on_primary(self) -> None:
+        """The backup makes the change in the place of the primary, whose value is to be deleted."""
+        command, line = internal_commands.delete(self.key)
+        request = new_request(command, self.key, line)
+        request.sink = self
+        self.parts += 1
+        self.primary.send(request)
+
+    def invalidate(self) -> None:
+        """After an internal error it is unknown which of the two servers has made the change: the key is deleted on both. Never raises."""
+        for server in (self.primary, self.backup):
+            internal_errors.guarded("change.invalidate", server.missed_key)(self.key)
+
+    def on_reply(self, copy: Request) -> ReplySink | None:
+        self.end_part()
+        return None
+
+    def on_failure(self, copy: Request) -> ReplySink | None:
+        if copy.role == COPY:
+            self.counters.backup_writes_lost += 1
+        self.end_part()
+        return None
+
+    def on_internal_error(self, copy: Request) -> ReplySink | None:
+        self.end_part()
+        return None
+
+
+class PartOfChanges(Step):
+    """On a request that is a part of each of `changes`, wherever it is sent: ends these parts when its client is sent the result."""
+
+    __slots__ = ("changes",)
+
+    def begin(self, request: Request, changes: list[Change]) -> None:
+        """Step in."""
+        self.changes = changes
+        for change in changes:
+            change.add_part()
+        self.step_in(request)
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        self._end_parts()
+        return Step.on_reply(self, request)
+
+    def on_failure(self, request: Request) -> ReplySink | None:
+        self._end_parts()
+        return Step.on_failure(self, request)
+
+    def on_internal_error(self, request: Request) -> ReplySink | None:
+        self._end_parts()
+        return Step.on_internal_error(self, request)
+
+    def _end_parts(self) -> None:
+        changes, self.changes = self.changes, []
+        for change in changes:
+            change.end_part()
+
+
+class NotedFlush(Step):
+    """On a flush_all in a pool with backups: all keys change until it has its result."""
+
+    __slots__ = ("_notes",)
+
+    def begin(self, request: Request, notes: ChangeNotes) -> None:
+        """Step in, before anything is sent."""
+        self.step_in(request)
+        self._notes = notes
+        notes.begin_flush()
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        self._end()
+        return Step.on_reply(self, request)
+
+    def on_failure(self, request: Request) -> ReplySink | None:
+        self._end()
+        return Step.on_failure(self, request)
+
+    def on_internal_error(self, request: Request) -> ReplySink | None:
+        self._end()
+        return Step.on_internal_error(self, request)
+
+    def _end(self) -> None:
+        notes, self._notes = self._notes, None
+        if notes is not None:
+            notes.end_flush()

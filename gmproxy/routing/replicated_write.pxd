@@ -1,0 +1,54 @@
+cimport cython
+from gmproxy.protocol.commands cimport Command
+from gmproxy.protocol.request cimport ReplySink, Request, Route
+from gmproxy.routing.change cimport Change
+from gmproxy.routing.step cimport Step
+
+cdef int WAITING, REPLIED, FAILED
+
+
+cdef class UndecidedWrites:
+    cdef readonly dict by_key
+
+    @cython.locals(write=ConditionalWrite)
+    cpdef supersede(self, bytes key)
+    cpdef add_write(self, ConditionalWrite write, bytes key)
+    cpdef remove_write(self, ConditionalWrite write, bytes key)
+
+
+cdef class ReplicatedWrite(Step):
+    cdef readonly Change change
+    cdef readonly Request request
+    cdef readonly bint waits_for_copy
+    cdef readonly Request copy
+    cdef int _on_primary
+    cdef int _on_backup
+
+    cpdef begin(self, Request request, Change change, bint waits_for_copy, int on_primary)
+    @cython.locals(copy=Request)
+    cpdef send_copy(self, Command command, bytes line)
+    cpdef on_reply(self, Request one)
+    cpdef on_failure(self, Request one)
+    cdef _proceed_and_end_part(self, Request last)
+    cpdef proceed(self, Request last)
+    @cython.locals(request=Request, copy=Request)
+    cdef _compare(self)
+    @cython.locals(request=Request)
+    cdef _reply(self, Request last)
+    cpdef on_internal_error(self, Request one)
+    cdef _end_part_of(self, Request one)
+
+
+cdef class ConditionalWrite(Step):
+    cdef readonly Change change
+    cdef readonly UndecidedWrites undecided
+    cdef readonly Route backup_as_primary
+    cdef readonly bint waits_for_copy
+    cdef public bint superseded
+
+    cpdef begin(self, Request request, Change change, UndecidedWrites undecided, Route backup_as_primary, bint waits_for_copy)
+    cpdef on_reply(self, Request request)
+    @cython.locals(change=Change, command=Command, line=bytes, step=ReplicatedWrite)
+    cdef _replicate_result(self, Request request)
+    cpdef on_failure(self, Request request)
+    cpdef on_internal_error(self, Request request)

@@ -1,0 +1,39 @@
+cimport cython
+from gmproxy.shared.keys_in_flight cimport KeysInFlight
+
+cdef unsigned long long _BEGIN, _LOWER, _WORD
+cdef int _HALF
+cdef int PRIMARY_WORD, BACKUP_WORD, FILL_WORD
+cdef Py_ssize_t EVERY_KEY, SLOTS, WORDS_PER_SLOT
+
+
+cdef class Note:
+    cdef readonly Py_ssize_t slot
+    cdef readonly int word
+    cdef readonly Py_ssize_t entry
+    cdef readonly unsigned long long begun
+    cdef readonly bint contested
+
+
+cdef class ChangeNotes:
+    cdef readonly Py_ssize_t column
+    cdef unsigned long long[::1] _cells
+    cdef unsigned long long[::1] _columns_used
+    cdef KeysInFlight _keys
+
+    cpdef Note begin_change(self, bytes key, unsigned long tag, int word)
+    cpdef bint is_contested(self, Note note) except -1
+    cpdef end(self, Note note)
+    cpdef bint are_elsewhere(self, bytes key) except -1
+    cpdef Note begin_fill(self, bytes key, unsigned long tag)
+    cpdef bint fills_are_elsewhere(self, bytes key) except -1
+    cpdef bint any_fills_are_elsewhere(self) except -1
+    @cython.locals(note=Note)
+    cdef Note _begin(self, bytes key, unsigned long tag, int word)
+    cdef _observe(self, Note note)
+    @cython.locals(at=Py_ssize_t)
+    cdef _add(self, Py_ssize_t slot, int word, long long number)
+    @cython.locals(at=Py_ssize_t, column=Py_ssize_t, begun=cython.ulonglong)
+    cdef unsigned long long _begun_elsewhere(self, Py_ssize_t slot) except? 1
+    @cython.locals(column=Py_ssize_t)
+    cdef bint _are_under_way(self, Py_ssize_t slot, int word) except -1

@@ -1,0 +1,151 @@
+"""The changes of keys that are under way in all workers, in shared memory: who changes a key that another worker changes as well?
+
+A worker sends all its changes of a key to the primary and to the backup in one order. Two workers do not: each has connections of its own. So each
+worker notes a change before its first byte is sent, and ends the note when both servers have replied, or have a pending invalidation of the
+key. If it finds by then that a change of another worker was under way, or has begun since, it deletes the key on the backup, and only then ends
+the note. Of two such workers, the last to end deletes last: after both changes have arrived. Until then no worker reads the key on the backup.
+
+Keys are noted by the slot of their hash. If two keys share a slot, a deletion on the backup may be in vain; a reply is never wrong.
+
+A *fill* copies a value from the backup to the primary. It is noted as well: a value that was read before another worker's change must not be sent
+after it. So a fill whose slot another worker changes, or has changed since, is not sent; and a change waits for the fills of other workers that have
+been sent (gmproxy.routing.held_writes).
+
+Each slot has three words in the column of each worker. Only that worker writes there: a number of begun changes in the upper half, of those under
+way in the lower. No lock and no barrier is needed: each side writes its own word first and reads those of the others then, and again when a reply has
+arrived, thousands of times later than a processor takes to make a written word visible.
+"""
+
+from zlib import crc32
+
+from gmproxy.shared.keys_in_flight import KeysInFlight
+from gmproxy.shared.memory import SLOTS, WORDS_PER_SLOT, SharedMemory
+
+#: The words of a slot: changes that the primary may make; changes that only the backup is sent, because the primary is ejected; fills.
+PRIMARY_WORD, BACKUP_WORD, FILL_WORD = range(3)
+
+#: The slot of what concerns all keys: flush_all, and the number of all fills.
+EVERY_KEY = SLOTS
+
+#: One change that has begun and is under way, and one that has begun.
+_BEGIN = (1 << 32) + 1
+_HALF = 32
+_LOWER = (1 << 32) - 1
+_WORD = (1 << 64) - 1
+
+
+class Note:
+    """A change or a fill that is under way in this worker.
+
+    slot, word   where it is noted
+    entry        of gmproxy.shared.keys_in_flight
+    begun        changes of other workers that had begun in the slot when it was noted
+    contested    True if one of them was under way
+    """
+
+    __slots__ = ("slot", "word", "entry", "begun", "contested")
+
+
+class ChangeNotes:
+    """The notes of this worker, for all its pools. Methods: loop callback or greenlet; none blocks or raises.
+
+    column   of this worker in the shared memory
+    """
+
+    __slots__ = ("column", "_cells", "_columns_used", "_keys")
+
+    def __init__(self, memory: SharedMemory, column: int, keys: KeysInFlight) -> None:
+        self.column = column
+        self._cells = memory.cells
+        self._columns_used = memory.columns_used
+        self._keys = keys
+
+    # -- changes
+
+    def begin_change(self, key: bytes, tag: int, word: int) -> Note:
+        """A change of `key` is about to be sent. `tag`: of its pool (gmproxy.shared.keys_in_flight.tag_of); `word`: PRIMARY_WORD or BACKUP_WORD."""
+        note = self._begin(key, tag, word)
+        self._observe(note)
+        return note
+
+    def is_contested(self, note: Note) -> bool:
+        """True if a change of another worker was under way in the slot when `note` began, or has begun since: the two servers may have made the two in
+        different orders."""
+        return note.contested or self._begun_elsewhere(note.slot) != note.begun
+
+    def end(self, note: Note) -> None:
+        """All servers have replied, or have a pending invalidation of the key."""
+        self._add(note.slot, note.word, -1)
+        if note.word == FILL_WORD:
+            self._add(EVERY_KEY, FILL_WORD, -1)
+        self._keys.remove(note.entry)
+
+    def are_elsewhere(self, key: bytes) -> bool:
+        """True if another worker has a change of `key` under way that the primary may make: the backup may not have it yet."""
+        return self._are_under_way(crc32(key) & (SLOTS - 1), PRIMARY_WORD) or self._are_under_way(EVERY_KEY, PRIMARY_WORD)
+
+    # -- fills
+
+    def begin_fill(self, key: bytes, tag: int) -> Note:
+        """The value of `key` is about to be read on the backup, to be sent to the primary."""
+        note = self._begin(key, tag, FILL_WORD)
+        self._add(EVERY_KEY, FILL_WORD, _BEGIN)
+        self._observe(note)
+        return note
+
+    def fills_are_elsewhere(self, key: bytes) -> bool:
+        """True if another worker has a fill of `key` under way: a change of it must wait."""
+        return self._are_under_way(EVERY_KEY, FILL_WORD) and self._are_under_way(crc32(key) & (SLOTS - 1), FILL_WORD)
+
+    # -- flush_all
+
+    def begin_flush(self) -> None:
+        """A flush_all is about to be sent: every key changes."""
+        self._add(EVERY_KEY, PRIMARY_WORD, _BEGIN)
+
+    def end_flush(self) -> None:
+        self._add(EVERY_KEY, PRIMARY_WORD, -1)
+
+    def any_fills_are_elsewhere(self) -> bool:
+        """True if another worker has a fill under way: a flush_all must wait."""
+        return self._are_under_way(EVERY_KEY, FILL_WORD)
+
+    # -- the words
+
+    def _begin(self, key: bytes, tag: int, word: int) -> Note:
+        note = Note.__new__(Note)
+        note.entry = self._keys.add(key, tag)
+        note.slot = crc32(key) & (SLOTS - 1)
+        note.word = word
+        self._add(note.slot, word, _BEGIN)
+        return note
+
+    def _observe(self, note: Note) -> None:
+        note.begun = self._begun_elsewhere(note.slot)
+        note.contested = (
+            self._are_under_way(note.slot, PRIMARY_WORD)
+            or self._are_under_way(note.slot, BACKUP_WORD)
+            or self._are_under_way(EVERY_KEY, PRIMARY_WORD)
+        )
+
+    def _add(self, slot: int, word: int, number: int) -> None:
+        """Add `number` to the word of this worker."""
+        at = (self.column * (SLOTS + 1) + slot) * WORDS_PER_SLOT + word
+        self._cells[at] = self._cells[at] + number & _WORD
+
+    def _begun_elsewhere(self, slot: int) -> int:
+        """Changes of the other workers that have begun in `slot`, or of every key, since each of them started."""
+        begun = 0
+        for column in range(self._columns_used[0]):
+            if column != self.column:
+                at = (column * (SLOTS + 1) + slot) * WORDS_PER_SLOT
+                begun += (self._cells[at] >> _HALF) + (self._cells[at + 1] >> _HALF)
+                begun += self._cells[(column * (SLOTS + 1) + EVERY_KEY) * WORDS_PER_SLOT] >> _HALF
+        return begun
+
+    def _are_under_way(self, slot: int, word: int) -> bool:
+        """True if another worker has such a change, or fill, under way."""
+        for column in range(self._columns_used[0]):
+            if column != self.column and self._cells[(column * (SLOTS + 1) + slot) * WORDS_PER_SLOT + word] & _LOWER:
+                return True
+        return False
