@@ -18,6 +18,7 @@ from gmproxy.monitoring.slow_log import SlowLog
 from gmproxy.placement.builder import Placement
 from gmproxy.placement.server_spec import Server
 from gmproxy.routing.router import Router
+from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, server_name
 
 # In Python 3.10 a LoggerAdapter takes no type argument, but for mypy it needs one.
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Pool:
             backups,
             placement_for(config, config.backup).locator if backups else None,
         )
+        self.router.share_ejections(self._worker_context.shared if self.has_roles() else None)
         # After router.serve: no new requests are routed to the removed servers.
         self._draining.update(dict.fromkeys(removed + removed_backups, float("inf")))
         self.backends = primaries + backups
@@ -115,11 +117,29 @@ class Pool:
                 backend = Backend(server, self.options, self.router, self.log, backed, is_backup)
             else:
                 backend.follow_options(backed)
-            backend.share_invalidations(self._worker_context.server_invalidations(self.config.name, is_backup, server.label))
+            self._share(backend)
             backends.append(backend)
         for backend in removed:
-            backend.share_invalidations(None)
+            backend.share_ejections(None)
+            backend.share(None, "", "")
         return backends, removed
+
+    def _share(self, backend: Backend) -> None:
+        """Share with the other workers what this one knows of the server."""
+        column = self._worker_context.shared
+        role = BACKUP if backend.is_backup else PRIMARY
+        backend.share(column, self.config.name, role)
+        shares = self.has_roles()
+        backend.share_ejections(column.ejections_of(server_name(self.config.name, role, backend.label)) if shares else None)
+
+    def has_roles(self) -> bool:
+        """True if a key may have several servers: with backups, or while servers are ejected. Only then do workers share more than pending
+        invalidations."""
+        return bool(self.config.backup) or bool(self.config.auto_eject_hosts)
+
+    def is_settled(self) -> bool:
+        """True if nothing has to be deleted on a server, now or when another is restored."""
+        return not any(backend.behind or backend.stand_in_keys for backend in self.backends)
 
     def run_due_tasks(self, now: float) -> None:
         """Check timeouts and health. Called at each tick of the worker; `now`: monotonic seconds. Loop callback. Never raises: a failure that

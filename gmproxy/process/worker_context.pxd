@@ -3,7 +3,7 @@ cdef class WorkerContext:
     cdef readonly Py_ssize_t workers
     cdef readonly double started_at
     cdef public object client_counts
-    cdef readonly object invalidations
+    cdef readonly object shared
     cdef readonly object dump_locks
     cdef public object call_workers
     cdef public object report

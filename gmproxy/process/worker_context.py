@@ -5,7 +5,8 @@ from typing import Any
 
 from gmproxy.process.client_counts import HELD_STEP, ClientCounts
 from gmproxy.process.dump_locks import DumpLocks
-from gmproxy.process.shared_invalidations import ServerInvalidations, SharedInvalidations, server_key
+from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.memory import SharedMemory
 
 
 class WorkerContext:
@@ -15,7 +16,7 @@ class WorkerContext:
     workers         number of workers
     started_at      start of the service, monotonic seconds
     client_counts   clients of all workers; None in a single process
-    invalidations   pending invalidations of all workers; None in a single process
+    shared          what this worker shares with the others; without it, `workers` is 1 and it shares nothing
     dump_locks      locks for listings of keys
     call_workers    call_workers(command, arguments, then) runs a command in all workers (WorkerProcess.call_workers); None in a single process
     report          report() returns the counters and measurements of this worker (gmproxy.monitoring.report)
@@ -33,14 +34,14 @@ class WorkerContext:
         workers: int = 1,
         started_at: float = 0.0,
         client_counts: ClientCounts | None = None,
-        invalidations: SharedInvalidations | None = None,
+        shared: SharedColumn | None = None,
         dump_locks: DumpLocks | None = None,
     ) -> None:
         self.number = number
         self.workers = workers
         self.started_at = started_at
         self.client_counts = client_counts
-        self.invalidations = invalidations
+        self.shared = shared or SharedColumn(SharedMemory.create())
         self.dump_locks = dump_locks or DumpLocks()
         self.call_workers: Callable[[str, list[Any], Callable[[Any], Any]], Any] | None = None
         self.report: Callable[[], dict[str, Any]] | None = None
@@ -81,7 +82,3 @@ class WorkerContext:
     def part_of(self, total: int) -> int:
         """This worker's part of `total`, at least 1. If `total` is below the number of workers, the parts add up to more than it."""
         return max(total // self.workers + (self.number < total % self.workers), 1)
-
-    def server_invalidations(self, pool: str, is_backup: bool, label: str) -> ServerInvalidations | None:
-        """The shared pending invalidations of the server `label` in `pool`; None if they are not shared."""
-        return None if self.invalidations is None else self.invalidations.of_server(self.number, server_key(pool, is_backup, label))

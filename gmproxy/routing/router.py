@@ -151,6 +151,13 @@ class Router(Route):
         """The backup of `key`. Must not be called in a pool without backups."""
         return self.backups[self._backup_locator.locate(key)]
 
+    def servers_of(self, key: bytes) -> list[Backend]:
+        """All servers that may have `key`: its primary, that in the ring of all servers, and the backup."""
+        servers = {self.primary_of(key), self.backends[self._place().locator.locate(key)]}
+        if self.backups:
+            servers.add(self.backup_of(key))
+        return list(servers)
+
     # -- requests
 
     def send(self, request: Request) -> ReplySink | None:

@@ -1,13 +1,26 @@
-"""What one process has in the shared memory of its service: its column of every table, and its journal."""
+"""What one process has in the shared memory of its service: its column of every table, its keys in flight, and its journal."""
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from gmproxy.shared import keys_file
 from gmproxy.shared.changes import ChangeNotes
 from gmproxy.shared.ejections import Ejections
 from gmproxy.shared.invalidation_marks import InvalidationMarks
+from gmproxy.shared.journal_directory import JournalDirectory
 from gmproxy.shared.keys_in_flight import KeysInFlight
 from gmproxy.shared.memory import SharedMemory
+
+
+class Left(NamedTuple):
+    """What a process that has ended has left.
+
+    pending          its pending invalidations (gmproxy.shared.journal_format.Pending); None if it had no journal
+    keys_in_flight   the memory of its keys in flight
+    """
+
+    pending: Any
+    keys_in_flight: list[memoryview]
 
 
 class SharedColumn:
@@ -15,17 +28,20 @@ class SharedColumn:
     memory    the SharedMemory
     number    of the column
     notes     the ChangeNotes of this process
-    journal   its journal of pending invalidations (gmproxy.shared.journal.Journal), or None
+    journal   its gmproxy.shared.journal.Journal, or None
 
-    Methods: at start-up or a reload, in a greenlet; they may block for gmproxy.shared.memory.LOCK_PATIENCE.
+    Methods: at start-up or a reload, or in a greenlet; they may block for gmproxy.shared.memory.LOCK_PATIENCE, and for the disk.
     """
 
-    def __init__(self, memory: SharedMemory, number: int, keys: memoryview, journal: Any = None) -> None:
-        """`keys`: the memory for the keys in flight."""
+    def __init__(self, memory: SharedMemory, directory: JournalDirectory | None = None) -> None:
+        """Claim a column of `memory`. `directory`: of the journal, or None. Raises StartError if there is no free column."""
         self.memory = memory
-        self.number = number
-        self.notes = ChangeNotes(memory, number, KeysInFlight(keys))
-        self.journal = journal
+        self._directory = directory
+        (self.number,) = memory.claim()
+        keys = None if directory is None else keys_file.create(directory, self.number)
+        self._keys = KeysInFlight(memory.keys_of(self.number) if keys is None else keys)
+        self.notes = ChangeNotes(memory, self.number, self._keys)
+        self.journal = None if directory is None else directory.journal(self.number)
 
     def marks_of(self, server: str) -> InvalidationMarks | None:
         """The marks for the server with this server_name; None if there are no more rows."""
@@ -33,13 +49,36 @@ class SharedColumn:
         return None if row is None else InvalidationMarks(self.memory, row, self.number)
 
     def ejections_of(self, server: str) -> Ejections | None:
+        """As `marks_of`."""
         row = self.memory.row_of(server)
         return None if row is None else Ejections(self.memory, row, self.number)
+
+    def left_by(self, number: int) -> Left:
+        """What the process that has ended has left in the column `number`. Raises nothing."""
+        keys = [self.memory.keys_of(number)]
+        if self._directory is None:
+            return Left(None, keys)
+        of_file = keys_file.read(self._directory, number)
+        return Left(self._directory.read(number), keys if of_file is None else [*keys, of_file])
+
+    def forget(self, number: int) -> None:
+        """What was left in the column `number` was taken over."""
+        if self._directory is not None:
+            self._directory.remove(number)
+            keys_file.remove(self._directory, number)
+        self.memory.free(number)
+
+    def release(self, is_settled: bool) -> None:
+        """This process ends. `is_settled`: False if it has pending invalidations. What it leaves is taken over by another process."""
+        if self.journal is not None:
+            self.journal.close()
+        if is_settled and self._keys.is_empty():
+            self.forget(self.number)
+        else:
+            self.memory.leave(self.number)
 
 
 @cache
 def private_column() -> SharedColumn:
     """For a process that shares nothing, such as a test of one part."""
-    memory = SharedMemory.create()
-    (number,) = memory.claim()
-    return SharedColumn(memory, number, memory.keys_of(number))
+    return SharedColumn(SharedMemory.create())

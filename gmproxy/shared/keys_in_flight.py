@@ -64,6 +64,9 @@ class KeysInFlight:
         self._memory[entry * BYTES_PER_KEY] = 0
         self._free.append(entry)
 
+    def is_empty(self) -> bool:
+        return len(self._free) == KEYS_IN_FLIGHT - 1 and not self._without_entry
+
 
 def keys_left(memory: memoryview) -> Iterator[tuple[int, bytes]]:
     """(tag of the pool, key) of all entries that a process has left in `memory`."""

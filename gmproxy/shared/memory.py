@@ -11,6 +11,7 @@ import mmap
 import os
 import struct
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,6 +77,7 @@ class SharedMemory:
         self.columns = columns
         self.rows: dict[str, int] = {}
         self._mine: set[int] = set()  # columns that were claimed by this process
+        weakref.finalize(self, os.close, descriptor)
         sizes = _sizes(columns)
         # Never closed: that would give up the locks of this process, because they belong to the file and not to the descriptor.
         memory = memoryview(mmap.mmap(descriptor, sum(sizes)))
@@ -206,6 +208,12 @@ class SharedMemory:
         self._digests[used * _DIGEST : (used + 1) * _DIGEST] = digest
         self._rows_used[0] = used + 1
         return used
+
+    def state_of(self, name: str, column: int) -> int:
+        """The state of `column` for the server `name` (gmproxy.shared.invalidation_marks); 0 if it has no row. May block for LOCK_PATIENCE."""
+        row = self.row_of(name)
+        state: int = 0 if row is None else self._states[row * self.columns + column]
+        return state
 
     def states_of(self, row: int) -> memoryview:
         """A byte for each column."""
