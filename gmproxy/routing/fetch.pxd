@@ -18,6 +18,16 @@ cdef class Fetch(ReplySink):
     cpdef on_internal_error(self, Request lookup)
 
 
+cdef class FillSink(ReplySink):
+    cdef object primary
+    cdef bytes key
+    cdef bint _has_ended
+
+    cpdef on_reply(self, Request write)
+    cpdef on_failure(self, Request write)
+    cpdef on_internal_error(self, Request write)
+
+
 cdef class FetchForRead(Fetch):
     cdef dict values
     cdef Py_ssize_t _on_primary

@@ -5,11 +5,13 @@ has no life, as the replies of servers of the binary protocol. The primary gets 
 written there in the meantime.
 
 A write of the key between the lookup and the `add` makes the fetched value stale: it must not be added. The primary knows which fetch may
-fill which key (`Backend.start_fill`), and every write voids the fill of its key. Of several fetches of one key the first one fills it.
+fill which key (`Backend.start_fill`), and every write voids the fill of its key. Of several fetches of one key the first one fills it. A fill
+ends with `Backend.fill_written`: when the `add` was answered or has failed, or when it turns out that there is nothing to add.
 """
 
 from collections.abc import Collection
 
+from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
 from gmproxy.protocol import internal_commands
 from gmproxy.protocol.commands import COMMANDS, META_GET, Command
@@ -62,7 +64,16 @@ class Fetch(ReplySink):
 
     def _end_fills(self) -> None:
         for key in self.request.all_keys():
-            self.primary.end_fill(key, self)
+            self._end_fill(key, None)
+
+    def _end_fill(self, key: bytes, item: tuple[int, int, bytes] | None) -> None:
+        """The lookup of `key` has ended: fill the primary with `item`, (flags, life, data), unless it is None or the fill was voided."""
+        if not self.primary.end_fill(key, self):
+            return
+        if item is None:
+            self.primary.fill_written(key)
+        else:
+            self._fill(key, *item)
 
     def _look_up(self, key: bytes, command: Command, line: bytes) -> ReplySink | None:
         lookup = new_request(command, key, line)
@@ -80,13 +91,12 @@ class Fetch(ReplySink):
         item = (parse_meta_get if is_meta else parse_get)(reply, self.primary.options.refill_ttl)
         if item is not None:
             self.on_item(key, *item)
-        if self.primary.end_fill(key, self) and item is not None:
-            self._fill(key, *item)
+        self._end_fill(key, item)
         return self._count_lookup()
 
     def on_failure(self, lookup: Request) -> ReplySink | None:
         self.in_doubt = True
-        self.primary.end_fill(lookup.key, self)
+        self._end_fill(lookup.key, None)
         return self._count_lookup()
 
     def _count_lookup(self) -> ReplySink | None:
@@ -94,10 +104,16 @@ class Fetch(ReplySink):
         return None if self.left else self.done()
 
     def _fill(self, key: bytes, flags: int, life: int, data: bytes) -> None:
-        command, line = internal_commands.add_if_absent(key, flags, life, data)
-        write = new_request(command, key, line)  # without a sink: its reply is not needed
-        write.connection_index = self.request.connection_index
-        self.fill_writes.send(write)
+        sink = FillSink(self.primary, key)
+        try:
+            command, line = internal_commands.add_if_absent(key, flags, life, data)
+            write = new_request(command, key, line)
+            write.sink = sink
+            write.connection_index = self.request.connection_index
+            self.fill_writes.send(write)
+        except Exception:
+            sink.end_fill()
+            raise
 
     def on_item(self, key: bytes, flags: int, life: int, data: bytes) -> None:
         """A backup has `key`: `life` is its remaining seconds (0: unlimited), `data` the value and CRLF."""
@@ -110,6 +126,35 @@ class Fetch(ReplySink):
         """The request is abandoned. What was fetched for it does not fill the primary."""
         self._end_fills()
         return self.request.abandon()
+
+
+class FillSink(ReplySink):
+    """The sink of an `add` that fills `primary` with `key`: whatever its result is, the fill has ended. Methods: loop callback or greenlet."""
+
+    __slots__ = ("primary", "key", "_has_ended")
+
+    def __init__(self, primary: Backend, key: bytes) -> None:
+        self.primary = primary
+        self.key = key
+        self._has_ended = False
+
+    def on_reply(self, write: Request) -> ReplySink | None:
+        self.end_fill()
+        return None
+
+    def on_failure(self, write: Request) -> ReplySink | None:
+        self.end_fill()
+        return None
+
+    def on_internal_error(self, write: Request) -> ReplySink | None:
+        internal_errors.guarded("fetch.end_fill", self.end_fill)()
+        return None
+
+    def end_fill(self) -> None:
+        """Report it to the primary, once."""
+        if not self._has_ended:
+            self._has_ended = True
+            self.primary.fill_written(self.key)
 
 
 class FetchForRead(Fetch):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gmproxy.backend.backend import Backend
+from gmproxy.errors import EJECTED
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.protocol.value_blocks import END
@@ -87,7 +88,7 @@ class MissCheck(Step):
 
 
 class FillWrites(Route):
-    """For the writes that fill `server`. They have no sink.
+    """For the writes that fill `server`.
 
     home_ring   the HomeRing while other servers are ejected, else None
     replaced    True once the pool has other routes: this primary may have lost the key, or the backup may no longer receive copies
@@ -102,7 +103,8 @@ class FillWrites(Route):
 
     def send(self, request: Request) -> ReplySink | None:
         if self.replaced:
-            return None  # the value may be stale, and the pending invalidation that tells so may be done already
+            # The value may be stale, and the pending invalidation that shows it may be done already.
+            return request.fail(EJECTED, self.server.label)
         if self.home_ring is not None:
             self.home_ring.note_fill(request, self.server)
         self.server.counters.fills += 1

@@ -5,6 +5,7 @@ from support.requests import request_for
 from support.routes import Client, KeepingServer
 
 from gmproxy.placement.locators import SingleServer
+from gmproxy.protocol import internal_commands
 from gmproxy.protocol.request import BACKUP, INTERNAL_ERROR
 from gmproxy.routing import fetch
 from gmproxy.routing.counters import RouteCounters
@@ -17,13 +18,17 @@ A = b"VALUE a 0 1\r\n1\r\n"
 
 
 class Primary(KeepingServer):
-    """A server that also records its misses."""
+    """A server that also records its misses, and the keys whose fills have ended."""
 
     def __init__(self):
         super().__init__(1)
         self.options.refill_ttl = 33
         self.ask_backup_on_miss = True
         self.told = []  # (asked, found)
+        self.ended = []
+
+    def fill_written(self, key):
+        self.ended.append(key)
 
     def record_misses(self, asked, found):
         self.told.append((asked, found))
@@ -262,7 +267,78 @@ def test_fills_are_counted(play):
     assert play.primary.counters.fills == 1
 
 
+# -- the end of a fill: it was written, refused, or there is nothing to write
+
+
+def fill_of(play):
+    """The request that fills the primary."""
+    (fill,) = [request for request in play.primary.sent if request.line == ADD_FIVE]
+    return fill
+
+
+@pytest.mark.parametrize("reply", [b"STORED\r\n", b"NOT_STORED\r\n", b"SERVER_ERROR out of memory storing object\r\n", None])
+def test_a_fill_ends_when_its_add_is_answered_or_has_failed(play, reply):
+    play.wait()
+    play.answer(0, FIVE)
+    fill = fill_of(play)
+    assert play.primary.ended == []
+    if reply is None:
+        play.primary.fail(fill)
+    else:
+        play.primary.answer(fill, reply)
+    assert play.primary.ended == [b"k"]
+
+
+@pytest.mark.parametrize("reply", [b"EN\r\n", None])
+def test_a_fill_ends_if_there_is_nothing_to_add(play, reply):
+    play.wait()
+    if reply is None:
+        play.fail(0)
+    else:
+        play.answer(0, reply)
+    assert play.primary.ended == [b"k"]
+
+
+def test_a_fill_that_the_routes_no_longer_send_has_ended(play):
+    play.wait()
+    play.fill.fill_writes.replaced = True
+    play.answer(0, FIVE)
+    assert (play.filled, play.primary.ended) == ([], [b"k"])
+
+
+def test_a_fill_that_was_voided_does_not_end_twice(play):
+    play.wait()
+    play.primary.void_fill_of_key(b"k")
+    play.answer(0, FIVE)
+    assert (play.filled, play.primary.ended) == ([], [])
+
+
+def test_only_the_fetch_that_fills_ends_the_fill(play):
+    play.wait()
+    play.wait()
+    play.answer(1, FIVE)
+    assert play.primary.ended == []
+    play.answer(0, b"EN\r\n")
+    assert play.primary.ended == [b"k"]
+
+
 # -- internal errors
+
+
+def test_a_fill_that_raises_has_ended(play, monkeypatch, internal_errors_counted):
+    internal_errors_counted.may_occur = True
+    change = play.wait()
+    monkeypatch.setattr(internal_commands, "add_if_absent", lambda *item: 1 / 0)
+    play.answer(0, FIVE)
+    assert (play.primary.ended, play.released, change.sink) == ([b"k"], [], None)
+
+
+def test_a_fill_whose_add_raises_has_ended(play, monkeypatch, internal_errors_counted):
+    internal_errors_counted.may_occur = True
+    play.wait()
+    monkeypatch.setattr(KeepingServer, "send", lambda server, request: 1 / 0)
+    play.answer(0, FIVE)
+    assert (play.primary.ended, play.client.heard) == ([b"k"], [INTERNAL_ERROR])
 
 
 def test_a_change_that_was_abandoned_is_not_sent(play):
