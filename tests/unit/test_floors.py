@@ -21,6 +21,7 @@ FLOORS = (
     "placement",
     "protocol",
     "config",
+    "shared",
     "backend",
     "routing",
     "client",
@@ -31,7 +32,7 @@ FLOORS = (
 )
 
 #: These packages and modules run before the fork or are pure: they must not start an event loop.
-WITHOUT_GEVENT = ("system", "placement", "protocol", "config")
+WITHOUT_GEVENT = ("system", "placement", "protocol", "config", "shared")
 MASTER = ("startup", "process.supervisor", "process.master")
 
 HERE = Path(gmproxy.__file__).parent

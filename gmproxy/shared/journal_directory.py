@@ -1,0 +1,287 @@
+"""The directory of the setting journal_dir: a file for each column of the service's shared memory, and the lock.
+
+A fault of the disk never prevents the start, and is never raised: the service runs without a journal. The next start then flushes servers: what the
+directory cannot tell must not be read.
+
+The file `lock` is locked as long as a process of the service lives. It has a header, and a slot for each column: set if its journal could
+not be made, as on a full disk, but something was pending. The format is that of an empty journal, so the slots can always be set.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable
+
+from gmproxy.errors import StartError
+from gmproxy.shared import journal_format
+from gmproxy.shared.journal import Journal
+from gmproxy.shared.journal_file import MODE, JournalFile
+from gmproxy.shared.journal_format import EMPTY, HEADER_SIZE, SET, SLOTS, Pending
+from gmproxy.system import safe_files
+
+#: Permission bits of a directory that is created.
+DIRECTORY_MODE = 0o700
+
+#: Seconds to wait for the lock: the workers of a master that was killed still live for a moment. Interval between attempts.
+LOCK_WAIT = 3.0
+LOCK_INTERVAL = 0.05
+
+LOCK = "lock"
+
+#: A column has a slot in the lock file, so there are no more than this.
+MAX_COLUMNS = SLOTS
+
+_FILE = re.compile(r"column-([0-9]{1,4})")
+
+_OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+log = logging.getLogger("gmproxy")
+
+
+class JournalDirectory:
+    """Opened before the workers are forked, by the user of the service; the workers use copies.
+
+    path     the setting
+    usable   False: nothing is written, and what is read is not complete
+    errors   faults of the disk since the start
+    lock     descriptor of the lock file, -1 without one: inherited by workers, and passed to the successor at an upgrade
+
+    `journal`, `read`, `remove`: loop callback or greenlet.
+    """
+
+    def __init__(self, path: str, lock: int = -1) -> None:
+        """Open the directory, create it if it is missing, and lock it. `lock`: the descriptor that the predecessor passed on, -1 for none. Blocks
+        for up to LOCK_WAIT. Raises StartError if another service uses the directory."""
+        self.path = path
+        self.usable = False
+        self.errors = 0
+        self.lock = -1
+        self._directory = -1
+        self._is_unreadable = False  # nothing is known of the files in it
+        self._has_slots = False
+        try:
+            self._directory = _open_directory(path)
+            self._take_lock(lock)
+            self.usable = True
+        except OSError as error:
+            self._is_unreadable = self._directory < 0 and error.errno != errno.ENOENT
+            self._report("journal not used", path, error)
+        except StartError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the directory, and release the lock unless another process has it, too."""
+        for descriptor in self.lock, self._directory:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.lock = self._directory = -1
+        self.usable = False
+
+    # -- the lock
+
+    def _take_lock(self, inherited: int) -> None:
+        """Raises OSError, StartError."""
+        if inherited >= 0:
+            if self._is_lock(inherited):
+                os.set_inheritable(inherited, False)
+                self.lock = inherited
+                self._has_slots = _has_valid_header(inherited)
+                return
+            os.close(inherited)  # of another directory: the setting was changed
+        self.lock, is_new, not_writable = self._open_lock()
+        if not stat.S_ISREG(os.fstat(self.lock).st_mode):
+            raise OSError(errno.EINVAL, "the lock is not a regular file")
+        self._wait_for_lock()
+        if not_writable is not None:
+            raise not_writable
+        self._has_slots = _has_valid_header(self.lock)
+        if not self._has_slots:
+            self._write_header(is_new)
+
+    def _is_lock(self, descriptor: int) -> bool:
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(descriptor), os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False))
+        return False
+
+    def _open_lock(self) -> tuple[int, bool, OSError | None]:
+        """(descriptor of the lock file, True if it is new, the error if it can only be read). Raises OSError."""
+        try:
+            return os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, MODE, dir_fd=self._directory), True, None
+        except FileExistsError:
+            pass
+        try:
+            return os.open(LOCK, os.O_RDWR | _OPEN, dir_fd=self._directory), False, None
+        except OSError as error:
+            return os.open(LOCK, os.O_RDONLY | _OPEN, dir_fd=self._directory), False, error
+
+    def _wait_for_lock(self) -> None:
+        """Raises StartError, OSError."""
+        end = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise StartError(f"journal_dir: {self.path} is in use by another gmproxy") from None
+            time.sleep(LOCK_INTERVAL)
+
+    def _write_header(self, is_new: bool) -> None:
+        """Give the lock file its slots. If it lacks them although it is not new, the disk was full when it was made, or it is damaged: then what
+        was pending is unknown, and column 0 says so. As long as it lacks them, every start flushes all servers."""
+        head, _ = journal_format.header()
+        if not is_new:
+            head = head[: journal_format.slot_at(0)] + SET + head[journal_format.slot_at(1) :]
+        try:
+            if os.pwrite(self.lock, head, 0) != len(head):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._has_slots = True
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.lock, 0)
+            self._report("journal failed", self.path, error)
+
+    # -- what earlier processes have left
+
+    def orphans(self) -> list[int]:
+        """The columns in which earlier processes may have left something. Never raises."""
+        columns = set()
+        if self._directory >= 0:
+            try:
+                columns = {int(match[1]) for name in os.listdir(self._directory) if (match := _FILE.fullmatch(name))}
+            except OSError as error:
+                self._is_unreadable = True
+                self._report("journal damaged", self.path, error)
+        if self._is_unreadable or not self._has_slots and self.lock >= 0:
+            columns.add(0)
+        return sorted(columns | self._unwritten_columns())
+
+    def read(self, column: int) -> Pending:
+        """What is pending in `column`, whose process is gone. Never raises: a fault is a damage. It is one, too, that the directory is not
+        usable: the process may have been unable to write."""
+        try:
+            pending = self._read_file(column)
+        except OSError as error:
+            pending = Pending(damaged=error.strerror or str(error))
+        if not pending.damaged and self._is_unwritten(column):
+            pending.damaged = "records could not be written"
+        if not pending.damaged and not self.usable:
+            pending.damaged = "the directory cannot be written to, perhaps for some time"
+        if pending.damaged:
+            self.errors += 1
+            log.warning("journal damaged file=%s detail=%r", self.path_of(column), pending.damaged)
+        return pending
+
+    def _read_file(self, column: int) -> Pending:
+        """Raises OSError."""
+        if self._directory < 0:
+            return Pending()
+        try:
+            descriptor = os.open(_name(column), os.O_RDONLY | _OPEN, dir_fd=self._directory)
+        except FileNotFoundError:
+            return Pending()
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            return journal_format.read(file, status.st_size)
+
+    def remove(self, column: int) -> None:
+        """What is pending in `column` was taken over: it must have been written to another journal. Never raises: what cannot be removed is read
+        again at the next start, which does no harm."""
+        for name in _name(column), f"{_name(column)}.new":
+            try:
+                if self._directory >= 0:
+                    os.unlink(name, dir_fd=self._directory)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self._report("journal not removed", self.path_of(column), error)
+        self.set_unwritten(column, False)
+
+    # -- for this service
+
+    def journal(self, column: int, servers: Iterable[bytes] = ()) -> Journal:
+        """A new, empty journal for a worker. The column must be free: `read` and `remove` come first. `servers`: as for Journal. Never raises."""
+        return Journal(self if self.usable else None, column, servers)
+
+    def new_file(self, column: int) -> JournalFile:
+        """For Journal. Raises OSError."""
+        return JournalFile(self._directory, _name(column))
+
+    def set_unwritten(self, column: int, is_unwritten: bool) -> bool:
+        """For Journal: note that records of the column are missing, or no longer are. Returns False if that failed."""
+        if not self._has_slots:
+            return is_unwritten and self.lock >= 0  # a lock file without slots says so of all
+        if self._is_unwritten(column) == is_unwritten:
+            return True
+        try:
+            if not os.fstat(self.lock).st_nlink:
+                raise OSError(errno.ENOENT, "the lock file was removed")
+            os.pwrite(self.lock, SET if is_unwritten else EMPTY, journal_format.slot_at(column))
+            return True
+        except OSError as error:
+            self._report("journal failed", os.path.join(self.path, LOCK), error)
+            return False
+
+    def _is_unwritten(self, column: int) -> bool:
+        if not self._has_slots:
+            return self.lock >= 0
+        try:
+            return os.pread(self.lock, len(SET), journal_format.slot_at(column)) != EMPTY
+        except OSError:
+            return True
+
+    def _unwritten_columns(self) -> set[int]:
+        """The columns whose slots are set."""
+        with contextlib.suppress(OSError):
+            head = os.pread(self.lock, HEADER_SIZE, 0) if self._has_slots else b""
+            if len(head) == HEADER_SIZE:
+                return {column for column in range(MAX_COLUMNS) if journal_format.is_set(head, column)}
+        return set()
+
+    def path_of(self, column: int) -> str:
+        """The path of the file of `column`, for the log."""
+        return os.path.join(self.path, _name(column))
+
+    def _report(self, event: str, path: str, error: OSError) -> None:
+        self.errors += 1
+        log.warning("%s file=%s detail=%r", event, path, error.strerror or str(error))
+
+
+def _name(column: int) -> str:
+    return f"column-{column}"
+
+
+def _has_valid_header(descriptor: int) -> bool:
+    """Raises OSError."""
+    try:
+        journal_format.check_header(os.pread(descriptor, HEADER_SIZE, 0))
+    except journal_format.Damaged:
+        return False
+    return True
+
+
+def _open_directory(path: str) -> int:
+    """The descriptor of the directory `path`, which is created if it is missing. Raises OSError; ENOENT only if there is none."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    try:
+        directory = safe_files.open_file(path, flags)
+    except FileNotFoundError:
+        try:
+            with safe_files.parent(path) as (above, name):
+                os.mkdir(name, DIRECTORY_MODE, dir_fd=above)
+        except OSError as error:
+            raise FileNotFoundError(errno.ENOENT, f"cannot create it: {error.strerror}") from None
+        directory = safe_files.open_file(path, flags)
+    status = os.fstat(directory)
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+        os.close(directory)
+        raise OSError(errno.EPERM, "other users may write to it")
+    return directory
