@@ -79,7 +79,7 @@ class Pool:
             backups,
             placement_for(config, config.backup).locator if backups else None,
         )
-        self.router.share_ejections(self._worker_context.shared if self.has_roles() else None)
+        self.router.share(self._worker_context.shared, self.has_roles())
         # After router.serve: no new requests are routed to the removed servers.
         self._draining.update(dict.fromkeys(removed + removed_backups, float("inf")))
         self.backends = primaries + backups
@@ -144,6 +144,10 @@ class Pool:
     def run_due_tasks(self, now: float) -> None:
         """Check timeouts and health. Called at each tick of the worker; `now`: monotonic seconds. Loop callback. Never raises: a failure that
         concerns one server does not affect the others."""
+        try:
+            self.router.follow_ejections()
+        except Exception:
+            internal_errors.record("router.follow_ejections")
         for backend in self.backends:
             try:
                 backend.tick(now)
@@ -154,6 +158,7 @@ class Pool:
             self.context.clients.tick(now)
             if self._draining:
                 self._close_drained(now)
+            self.router.write_journal()
         except Exception:
             internal_errors.record("pool.tick")
 

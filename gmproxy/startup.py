@@ -18,6 +18,7 @@ from gmproxy.errors import ConfigError, GmproxyError, StartError
 from gmproxy.monitoring import log_output, logging_setup
 from gmproxy.placement.profiles import PROFILES
 from gmproxy.process.listeners import ListeningSockets
+from gmproxy.process.service_memory import ServiceMemory
 from gmproxy.process.supervisor import Supervisor
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import WorkerGroup
@@ -181,12 +182,14 @@ def _worker_group(supervisor: Supervisor, set_up_logs: Callable[..., Any]) -> Wo
     """A SingleProcess, or the Master of several workers. Raises StartError."""
     workers = supervisor.configs[0].workers
     count = daemon.usable_cpus() if workers == "auto" else workers
+    shared = ServiceMemory(supervisor.configs, count, supervisor.listening_sockets.shared)
     if count > 1:
         from gmproxy.process.master import Master
 
-        return Master(supervisor, count, set_up_logs)
+        return Master(supervisor, shared, count, set_up_logs)
     try:
         from gmproxy.process.single_process import SingleProcess  # not earlier: gevent must be imported after the fork
     except ImportError as error:
         raise StartError(f"user {supervisor.configs[0].user or os.getuid()} cannot load the program: {error}") from None
-    return SingleProcess(supervisor, WorkerContext(started_at=time.monotonic()), set_up_logs)
+    context = WorkerContext(started_at=time.monotonic(), shared=shared.join())
+    return SingleProcess(supervisor, shared, context, set_up_logs)

@@ -3,7 +3,7 @@ from gmproxy.backend.interfaces cimport ConnectionOwner
 from gmproxy.protocol.request cimport Request
 from gmproxy.shared.changes cimport ChangeNotes, Note
 
-cdef int FRESH, STALE_HERE, STALE_ELSEWHERE
+cdef int _FRESH, _HERE, _ELSEWHERE
 
 
 cdef class MissedWrites(ConnectionOwner):
@@ -20,6 +20,7 @@ cdef class MissedWrites(ConnectionOwner):
     cdef unsigned char[::1] _states
     cdef unsigned long long[::1] _columns_used
     cdef Py_ssize_t _column
+    cdef bytes _name
     cdef bytes _stand_in_name
     cdef object _stand_in_marks
     cdef object _journal

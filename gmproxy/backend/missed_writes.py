@@ -18,6 +18,7 @@ from gmproxy.shared.keys_in_flight import tag_of
 
 #: Whether a request may read a stale value: no; yes, this worker has to delete it; yes, another worker has to.
 FRESH, STALE_HERE, STALE_ELSEWHERE = range(3)
+_FRESH, _HERE, _ELSEWHERE = FRESH, STALE_HERE, STALE_ELSEWHERE  # in C
 
 
 class MissedWrites(ConnectionOwner):
@@ -35,7 +36,7 @@ class MissedWrites(ConnectionOwner):
     """
 
     __slots__ = ("label", "log", "log_name", "invalidations", "behind", "notes", "tag", "marks", "stand_in_keys", "fetches", "_states",
-                 "_columns_used", "_column", "_stand_in_name", "_stand_in_marks", "_journal", "_stand_in_keys_overflowed", "_fills")  # fmt: skip
+                 "_columns_used", "_column", "_stand_in_name", "_stand_in_marks", "_journal", "_name", "_stand_in_keys_overflowed", "_fills")  # fmt: skip
 
     def __init__(self, label: str, log: Any, journal_size: int) -> None:
         self.label = label
@@ -50,6 +51,7 @@ class MissedWrites(ConnectionOwner):
         self._columns_used: Any = None
         self._column = 0  # of this worker
         self.stand_in_keys = KeySet()
+        self._name = b""
         self._stand_in_name = b""
         self._stand_in_marks: InvalidationMarks | None = None
         self._journal: Any = None
@@ -75,11 +77,18 @@ class MissedWrites(ConnectionOwner):
             self._stand_in_marks = column.marks_of(server_name(pool, STAND_IN, self.label))
         self._journal = column.journal
         self._stand_in_name = server_name(pool, STAND_IN, self.label).encode()
-        self.invalidations.share(self.marks, column.journal, name.encode())
+        self._name = name.encode()
+        self.invalidations.share(self.marks, column.journal, self._name)
         if self.marks is not None:
             self._states = self.marks.states
             self._columns_used = self.marks.columns_used
             self._column = column.number
+
+    def missed(self) -> list[tuple[bytes, list[bytes] | None]]:
+        """[(name for the journal, keys; None: every key)]: the pending invalidations, and the stand-in keys."""
+        pending = self.invalidations.pending()
+        stand_ins = None if self._stand_in_keys_overflowed else list(self.stand_in_keys)
+        return [(self._name, None if pending is None else list(pending)), (self._stand_in_name, stand_ins)]
 
     # -- what may be stale
 
@@ -87,22 +96,22 @@ class MissedWrites(ConnectionOwner):
         """STALE_HERE or STALE_ELSEWHERE if the reply to `request`, or the result of a write, may depend on a stale value; a write that replaces the value
         never does."""
         if request.command.overwrites or not request.key or not (self.behind or self._others_have_any()):
-            return FRESH
+            return _FRESH
         if request.keys is None:
             return self._staleness_of(request.key)
         return max([self._staleness_of(key) for key in request.keys])
 
     def _staleness_of(self, key: bytes) -> int:
         if self.behind and key in self.invalidations:
-            return STALE_HERE
-        return STALE_ELSEWHERE if self.others_may_delete(key) else FRESH
+            return _HERE
+        return _ELSEWHERE if self.others_may_delete(key) else _FRESH
 
     def may_have_stale_keys(self) -> bool:
         return self.behind or self._others_have_any()
 
     def may_be_stale(self, key: bytes) -> bool:
         """True if `key` has a pending invalidation, here or in another worker."""
-        return self._staleness_of(key) != FRESH
+        return self._staleness_of(key) != _FRESH
 
     def others_may_delete(self, key: bytes) -> bool:
         """True if `key` has a pending invalidation in another worker."""

@@ -176,6 +176,7 @@ class Batch(ReplySink):
     def _render_replies(self) -> None:
         """Move the replies of the batch to `_out`. If it raises before the batch is cleared, it can be called again."""
         batch = self._batch
+        self._router.write_journal()
         if self._order is not None:
             self._order.finish_batch()
         count = len(batch)

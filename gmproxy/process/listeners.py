@@ -8,7 +8,8 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from gmproxy.config.configuration import Config
@@ -33,6 +34,7 @@ class ListeningSockets:
     control       the control socket, or None
     report_to     descriptor of the pipe on which the predecessor waits for the start report, or None
     predecessor   pid of the process that this one replaces, or None
+    shared        {name: descriptor} of what the predecessor shared with its workers (gmproxy.process.service_memory)
     pid_keeper    (path of the pid file, descriptor of its PidKeeper) from the predecessor, or None
 
     Used in the master, or in a single process in greenlets. `bind_new` may look up a host name and block for it; nothing else blocks.
@@ -49,6 +51,7 @@ class ListeningSockets:
         self.report_to: int | None = None
         self.predecessor: int | None = None
         self.pid_keeper: tuple[str, int] | None = None
+        self.shared: dict[str, int] = {}
         handed_over = environment.pop(HANDED_OVER, "")
         names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
         owner, count, _ = (environment.pop(name, "") for name in names)
@@ -80,6 +83,7 @@ class ListeningSockets:
             path, descriptor = description["pid_keeper"]
             os.set_inheritable(descriptor, False)
             self.pid_keeper = path, descriptor
+        self.shared = description.get("shared", {})  # version 0.1.0 does not send it
         for address, descriptor in description["sockets"].items():
             self.sockets[address] = _adopt(descriptor)
         if description["control"] is not None:
@@ -166,9 +170,12 @@ class ListeningSockets:
         self.control = None
 
     @contextlib.contextmanager
-    def handing_over(self, report_to: int, pid_keeper: tuple[str, int] | None = None) -> Iterator[dict[str, str]]:
+    def handing_over(
+        self, report_to: int, pid_keeper: tuple[str, int] | None = None, shared: Mapping[str, int] = MappingProxyType({})
+    ) -> Iterator[dict[str, str]]:
         """Make the sockets inheritable inside of the `with`. Yields the environment variable, as a dict, by which the process started there takes
-        them over. It sends its start report to the descriptor `report_to`. `pid_keeper`: as the attribute."""
+        them over. It sends its start report to the descriptor `report_to`. `pid_keeper`, `shared`: as the
+        attributes."""
         descriptors = {address: sock.fileno() for address, sock in self.sockets.items()}
         control = self.control.fileno() if self.control else None
         description = {
@@ -179,9 +186,10 @@ class ListeningSockets:
             "report_to": report_to,
             "pid": os.getpid(),
             "pid_keeper": pid_keeper,
+            "shared": dict(shared),
         }
         inherited = (
-            [report_to, *descriptors.values()] + ([control] if control is not None else []) + ([pid_keeper[1]] if pid_keeper else [])
+            [report_to, *descriptors.values(), *shared.values()] + ([control] if control is not None else []) + ([pid_keeper[1]] if pid_keeper else [])
         )
         try:
             for descriptor in inherited:

@@ -23,7 +23,7 @@ from gmproxy.monitoring.events import RECENT_EVENTS
 from gmproxy.process.client_counts import ClientCounts
 from gmproxy.process.control_server import ControlListener, ControlServer
 from gmproxy.process.dump_locks import DumpLocks
-from gmproxy.process.shared_invalidations import SharedInvalidations
+from gmproxy.process.service_memory import ServiceMemory
 from gmproxy.process.supervisor import POLL_INTERVAL, Supervisor
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import Addresses, Result, WorkerGroup
@@ -53,12 +53,11 @@ class Master(WorkerGroup):
 
     loop: SelectLoop
 
-    def __init__(self, supervisor: Supervisor, count: int, set_up_logs: Callable[..., Any]) -> None:
-        super().__init__(SelectLoop())
+    def __init__(self, supervisor: Supervisor, shared: ServiceMemory, count: int, set_up_logs: Callable[..., Any]) -> None:
+        super().__init__(SelectLoop(), shared)
         self._supervisor = supervisor
         self._count = count
         self._client_counts = ClientCounts(count)
-        self._invalidations = SharedInvalidations(count)
         self._dump_locks = DumpLocks()
         self._set_up_logs = set_up_logs
         self._started_at = time.monotonic()
@@ -105,7 +104,6 @@ class Master(WorkerGroup):
 
     def _assign_rows(self, configs: Sequence[Config]) -> None:
         self._client_counts.assign_rows([config.name for config in configs])
-        self._invalidations.assign_rows(configs)
 
     # -- signals
 
@@ -216,7 +214,7 @@ class Master(WorkerGroup):
             from gmproxy.process.worker_process import WorkerProcess  # not earlier: gevent must be imported after the fork
         except ImportError as error:
             raise StartError(f"user {os.getuid()} cannot load the program: {error}") from None
-        context = WorkerContext(number, self._count, self._started_at, self._client_counts, self._invalidations, self._dump_locks)
+        context = WorkerContext(number, self._count, self._started_at, self._client_counts, self.shared.join(), self._dump_locks)
         configs, listening = self._supervisor.configs, self._supervisor.listening_sockets
         WorkerProcess(channel, context, set_up_logs).run(configs, listening.all_addresses(configs), dict(listening.sockets))
 
@@ -329,7 +327,6 @@ class Master(WorkerGroup):
             "addresses": addresses,
             "new": list(new),
             "client_rows": self._client_counts.rows,
-            "server_rows": self._invalidations.rows,
         }
 
         def finish(results: list[Result]) -> None:

@@ -67,7 +67,8 @@ class Orphans:
             for name in server_name(pool.config.name, role, backend.label), server_name(pool.config.name, STAND_IN, backend.label):
                 keys: Iterable[bytes] | None = ()
                 if left.pending is not None:
-                    keys = left.pending.keys_of(name.encode())
+                    every = left.pending.damaged or name.encode() in left.pending.everything
+                    keys = None if every else left.pending.keys.get(name.encode(), ())
                 elif self._memory.state_of(name, number) != NOTHING:
                     keys = None  # which keys, only the process that has ended knew
                 if keys is None or keys or pool.has_roles():

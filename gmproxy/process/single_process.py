@@ -16,6 +16,7 @@ from gmproxy.config.configuration import Config
 from gmproxy.errors import GmproxyError
 from gmproxy.process.control_server import ControlServer
 from gmproxy.process.gevent_loop import GeventLoop
+from gmproxy.process.service_memory import ServiceMemory
 from gmproxy.process.supervisor import POLL_INTERVAL, Supervisor
 from gmproxy.process.worker import Worker, every
 from gmproxy.process.worker_context import WorkerContext
@@ -45,8 +46,10 @@ class _ControlListener(AcceptRetry, StreamServer):
 class SingleProcess(WorkerGroup):
     """The WorkerGroup of a service with one worker, in this process. `set_up_logs(config)` opens the log."""
 
-    def __init__(self, supervisor: Supervisor, context: WorkerContext, set_up_logs: Callable[..., Any]) -> None:
-        super().__init__(GeventLoop())
+    def __init__(
+        self, supervisor: Supervisor, shared: ServiceMemory, context: WorkerContext, set_up_logs: Callable[..., Any]
+    ) -> None:
+        super().__init__(GeventLoop(), shared)
         self._supervisor = supervisor
         self._worker = Worker(context, set_up_logs)
         self._greenlets: list[gevent.Greenlet] = []

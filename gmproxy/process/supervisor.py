@@ -101,7 +101,6 @@ class Supervisor:
         self._successor: int | None = None  # pid
         self._reloading = False
         self._ending = False
-        self._warned_of: set[str] = set()  # names of pools
         self._ready_at = math.inf  # monotonic seconds
 
     # -- start-up and shutdown
@@ -116,7 +115,6 @@ class Supervisor:
             self.pid_keeper.write()
         elif self.configs[0].pid_file and self.listening_sockets.predecessor is not None:
             write_pid_file(self.configs[0].pid_file, self.listening_sockets.predecessor)
-        self._warn_of_workers_with_backups()
         self.listening_sockets.become_owner()
         if self.listening_sockets.predecessor is None:
             for address in self.listening_sockets.unused(self.configs):
@@ -133,19 +131,6 @@ class Supervisor:
         """Send WATCHDOG to systemd. Called while all workers respond. systemd ignores a successor until the predecessor has sent its pid."""
         if self.listening_sockets.predecessor is None or time.monotonic() - self._ready_at >= HANDOVER_TIME:
             self.notifier.notify(systemd.WATCHDOG)
-
-    def _warn_of_workers_with_backups(self) -> None:
-        """Log one warning for each pool with backups if there are several workers, at start-up or at the reload that adds the backups."""
-        workers = self.workers.count()
-        affected = {config.name or "-" for config in self.configs if config.backup and workers > 1}
-        for name in sorted(affected - self._warned_of):
-            log.warning(
-                "several workers with backups pool=%s workers=%d: each worker orders the writes of a key separately, so a primary and its "
-                'backup can end up with different values (docs/failures.md, "What can still go wrong")',
-                name,
-                workers,
-            )
-        self._warned_of = affected
 
     def on_signal(self, number: int) -> None:
         """Act on the signal `number`, one of `signals`. Raises nothing."""
@@ -251,7 +236,6 @@ class Supervisor:
             for name in plan.refused:
                 log.warning("setting needs a restart setting=%s", name)
             changed = sorted({name for names in plan.changed.values() for name in names})
-            self._warn_of_workers_with_backups()
             log.info(
                 "reloaded pools=%d added=%d removed=%d changed=%s",
                 len(plan.configs),
@@ -321,7 +305,7 @@ class Supervisor:
         command = [sys.executable, *sys.orig_argv[1:]]
         start = orphan.spawn_orphan if self.notifier.is_active else os.posix_spawn  # systemd wants MAINPID to be a child of its own
         keeper = None if self.pid_keeper is None else (self.pid_keeper.path, self.pid_keeper.descriptor)
-        with self.listening_sockets.handing_over(report_to, keeper) as handed_over, _working_directory(TYPED_IN):
+        with self.listening_sockets.handing_over(report_to, keeper, self.workers.shared.descriptors()) as handed_over, _working_directory(TYPED_IN):
             return start(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
 
     def _on_successor_report(self, report: str | None) -> None:

@@ -25,6 +25,7 @@ from gmproxy.internal_errors import Attempts  # noqa: E402
 from gmproxy.monitoring import control_commands  # noqa: E402
 from gmproxy.monitoring.slow_log import LoopLag, SlowLog  # noqa: E402
 from gmproxy.pool import Pool  # noqa: E402
+from gmproxy.process.orphans import Orphans  # noqa: E402
 from gmproxy.process.worker_context import WorkerContext  # noqa: E402
 from gmproxy.process.worker_group import Addresses, Result  # noqa: E402
 from gmproxy.system import descriptors, sockets  # noqa: E402
@@ -34,6 +35,9 @@ from gmproxy.system.malloc import keep_freed_memory  # noqa: E402
 #: Ticks in the shortest timeout of the pools. A timeout is noticed up to one tick too late.
 TICKS_PER_TIMEOUT = 20
 SHORTEST_TICK, LONGEST_TICK = 0.01, 0.05  # seconds
+
+#: Seconds between two looks for what processes that have ended have left.
+ADOPT_EVERY = 0.5
 
 #: Seconds between two log summaries.
 SUM_UP_EVERY = 1.0
@@ -79,6 +83,8 @@ class Worker:
         self._overloaded: dict[Backend, int] = {}  # requests refused because of overload, as last logged
         self._ticker: Any = None
         self._interval = LONGEST_TICK
+        self._orphans = Orphans(context.shared)
+        self._keeper: Any = None  # the greenlet of `_keep_shared_state`
         self._ending = Event()  # set by `end`
         self._after_next_reply = False
 
@@ -206,6 +212,20 @@ class Worker:
                 backend.log.warning("backend overloaded server=%s requests=%d", backend.label, count - self._overloaded.get(backend, 0))
         self._overloaded = refused
 
+    def _keep_shared_state(self) -> None:
+        """Take over what processes that have ended have left, and write the journal anew where that is due. Greenlet only: blocks for the disk."""
+        self._orphans.adopt_all(list(self.pools.values()))
+        journal = self.context.shared.journal
+        if journal is not None and journal.needs_rewrite:
+            pending = (entry for pool in self.pools.values() for backend in pool.backends for entry in backend.missed())
+            journal.rewrite(pending, functools.partial(gevent.sleep, 0))
+
+    def _leave_shared_state(self) -> None:
+        """The last thing that this process does. Requests in flight are lost by now."""
+        if self._keeper is not None:
+            self._keeper.kill()
+        self.context.shared.release(all(pool.is_settled() for pool in [*self.pools.values(), *self._draining]))
+
     # -- commands
 
     def run_command(self, name: str, arguments: list[Any]) -> Result:
@@ -258,6 +278,7 @@ class Worker:
         backends = sum(len(pool.backends) for pool in self.pools.values())
         log.info("serving build=%s pools=%d backends=%d", BUILD, len(self.pools), backends)
         ready()
+        self._keeper = gevent.spawn(every, ADOPT_EVERY, self._keep_shared_state)
         self._ending.wait()
         self._finish()
 
@@ -282,6 +303,7 @@ class Worker:
             attempts.make(pool.shut_down)
         self._ticker.close()
         attempts.make(running.stop)
+        attempts.make(self._leave_shared_state)
 
     def _disconnect_clients(self, after_next_reply: bool) -> None:
         """Drain the clients of all pools. Blocks until they are disconnected, at most for the grace period."""

@@ -7,6 +7,7 @@ from socket import socket
 from typing import Any
 
 from gmproxy.config.configuration import Config
+from gmproxy.process.service_memory import ServiceMemory
 from gmproxy.system.select_loop import Callback, EventLoop
 
 #: Seconds for a successor to become ready; after that it is killed.
@@ -22,14 +23,16 @@ Addresses = Mapping[str, list[str]]
 class WorkerGroup(ABC):
     """Starts, commands and ends the workers.
 
-    loop   event loop of this process
+    loop     event loop of this process
+    shared   what the processes of the service share
 
     In the master the methods are called in the loop and do not block. In a single process they are called in greenlets, and `call_workers`
     blocks while the command runs. Each `then` is called exactly once, at once or later, in the loop of the master or in a greenlet.
     """
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: EventLoop, shared: ServiceMemory) -> None:
         self.loop = loop
+        self.shared = shared
 
     @abstractmethod
     def run(self, ready: Callable[[], None]) -> None:

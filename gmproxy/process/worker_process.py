@@ -101,9 +101,8 @@ class WorkerProcess:
 
     def _reconfigure(self, arguments: Mapping[str, Any], passed: list[socket]) -> None:
         """Apply `arguments`, sent by Master.reconfigure, and take over `passed`, the new listening sockets."""
-        if self._context.client_counts is not None and self._context.invalidations is not None:
+        if self._context.client_counts is not None:
             self._context.client_counts.rows = arguments["client_rows"]
-            self._context.invalidations.rows = arguments["server_rows"]
         configs = [configuration.from_plain(plain) for plain in arguments["configs"]]
         self._worker.set_up_logs(configs[0])
         self._worker.reconfigure(configs, arguments["addresses"], dict(zip(arguments["new"], passed)))

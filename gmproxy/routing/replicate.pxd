@@ -7,7 +7,6 @@ from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.replicated_write cimport ConditionalWrite, ReplicatedWrite, UndecidedWrites
 from gmproxy.routing.shard cimport Shard
 
-cdef int WAITING
 cdef int PRIMARY_WORD, BACKUP_WORD
 
 

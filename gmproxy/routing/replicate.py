@@ -19,7 +19,7 @@ from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.change import Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.replicated_write import WAITING, ConditionalWrite, ReplicatedWrite, UndecidedWrites
+from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite, UndecidedWrites
 from gmproxy.routing.shard import Shard
 from gmproxy.shared.changes import BACKUP_WORD, PRIMARY_WORD
 
@@ -95,7 +95,7 @@ class Replicate(Route):
             return self.server.send(request)
         self.undecided.supersede(request.key)
         step = ReplicatedWrite.__new__(ReplicatedWrite)
-        step.begin(request, change, self.waits_for_copy, WAITING)
+        step.begin(request, change, self.waits_for_copy, False)
         session = step.send_copy(request.command, request.line)
         return self.server.send(request) or session
 

@@ -24,7 +24,7 @@ cdef class ReplicatedWrite(Step):
     cdef int _on_primary
     cdef int _on_backup
 
-    cpdef begin(self, Request request, Change change, bint waits_for_copy, int on_primary)
+    cpdef begin(self, Request request, Change change, bint waits_for_copy, bint primary_replied)
     @cython.locals(copy=Request)
     cpdef send_copy(self, Command command, bytes line)
     cpdef on_reply(self, Request one)

@@ -55,16 +55,16 @@ class ReplicatedWrite(Step):
 
     __slots__ = ("change", "request", "waits_for_copy", "copy", "_on_primary", "_on_backup")
 
-    def begin(self, request: Request, change: Change, waits_for_copy: bool, on_primary: int) -> None:
-        """Step in. `on_primary`: WAITING, or REPLIED if that part of the change has ended."""
+    def begin(self, request: Request, change: Change, waits_for_copy: bool, primary_replied: bool) -> None:
+        """Step in. `primary_replied`: True if that part of the change has ended."""
         self.step_in(request)
         self.change = change
         self.request = request
         self.waits_for_copy = waits_for_copy
         self.copy: Request | None = None
-        self._on_primary = on_primary
+        self._on_primary = REPLIED if primary_replied else WAITING
         self._on_backup = WAITING
-        if on_primary == WAITING:
+        if not primary_replied:
             change.add_part()
 
     def send_copy(self, command: Command, line: bytes) -> ReplySink | None:
@@ -185,7 +185,7 @@ class ConditionalWrite(Step):
             return request.complete()
         command, _, line = replica_commands.unconditional_write(request)
         step = ReplicatedWrite.__new__(ReplicatedWrite)
-        step.begin(request, change, self.waits_for_copy, REPLIED)
+        step.begin(request, change, self.waits_for_copy, True)
         session = step.send_copy(command, line)
         if step.sink is None:  # the copy has its reply, or failed, at once; so the client has its reply too
             return session

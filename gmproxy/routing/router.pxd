@@ -28,12 +28,14 @@ cdef class Router(Route):
     cdef list _fill_writes
     cdef Py_ssize_t _to_skip
     cdef ChangeNotes _notes
+    cdef object _journal
     cdef unsigned long long[::1] _stamp
     cdef unsigned long long _followed
 
     cpdef send(self, Request request)
     cpdef send_to_own(self, Request request)
     cpdef follow_ejections(self)
+    cpdef write_journal(self)
     cdef _sample(self, Request request)
     cpdef primary_of(self, bytes key)
     cpdef backup_of(self, bytes key)

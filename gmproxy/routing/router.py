@@ -33,7 +33,8 @@ class Router(Route):
     """
 
     __slots__ = ("backends", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options", "_builder", "_place",
-                 "_backup_locator", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp", "_followed")  # fmt: skip
+                 "_backup_locator", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp", "_followed",
+                 "_journal")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -55,6 +56,7 @@ class Router(Route):
         self._to_skip = 0  # requests until the next sample
         self._notes: ChangeNotes | None = None  # in a pool with backups
         self._stamp: Any = None  # of the ejections of all workers (gmproxy.shared.ejections), in a pool where these matter
+        self._journal: Any = None
         self._followed = 0  # the stamp whose ejections this worker has followed
 
     # -- the servers, and their health
@@ -79,10 +81,16 @@ class Router(Route):
         if any(backend.health.ejected for backend in backends):
             self.health_changed()
 
-    def share_ejections(self, column: SharedColumn | None) -> None:
-        """Eject and restore servers together with the other workers of `column`; with None, alone."""
-        self._stamp = None if column is None else column.memory.stamp
+    def share(self, column: SharedColumn, ejections: bool) -> None:
+        """Share with the other workers by `column`; `ejections`: True if servers are ejected and restored together with them."""
+        self._journal = column.journal
+        self._stamp = column.memory.stamp if ejections else None
         self._followed = 0
+
+    def write_journal(self) -> None:
+        """Write the pending invalidations that were noted since the last call. To be called before the replies to clients are sent."""
+        if self._journal is not None and self._journal.unwritten:
+            self._journal.write()
 
     def follow_ejections(self) -> None:
         """Eject and restore the servers that other workers have ejected or restored since the last call."""

@@ -3,7 +3,7 @@ from gmproxy.shared.keys_in_flight cimport KeysInFlight
 
 cdef unsigned long long _BEGIN, _LOWER, _WORD
 cdef int _HALF
-cdef int PRIMARY_WORD, BACKUP_WORD, FILL_WORD
+cdef int _PRIMARY, _BACKUP, _FILL
 cdef Py_ssize_t EVERY_KEY, SLOTS, WORDS_PER_SLOT
 
 

@@ -23,6 +23,7 @@ from gmproxy.shared.memory import SLOTS, WORDS_PER_SLOT, SharedMemory
 
 #: The words of a slot: changes that the primary may make; changes that only the backup is sent, because the primary is ejected; fills.
 PRIMARY_WORD, BACKUP_WORD, FILL_WORD = range(3)
+_PRIMARY, _BACKUP, _FILL = PRIMARY_WORD, BACKUP_WORD, FILL_WORD  # in C
 
 #: The slot of what concerns all keys: flush_all, and the number of all fills.
 EVERY_KEY = SLOTS
@@ -76,39 +77,39 @@ class ChangeNotes:
     def end(self, note: Note) -> None:
         """All servers have replied, or have a pending invalidation of the key."""
         self._add(note.slot, note.word, -1)
-        if note.word == FILL_WORD:
-            self._add(EVERY_KEY, FILL_WORD, -1)
+        if note.word == _FILL:
+            self._add(EVERY_KEY, _FILL, -1)
         self._keys.remove(note.entry)
 
     def are_elsewhere(self, key: bytes) -> bool:
         """True if another worker has a change of `key` under way that the primary may make: the backup may not have it yet."""
-        return self._are_under_way(crc32(key) & (SLOTS - 1), PRIMARY_WORD) or self._are_under_way(EVERY_KEY, PRIMARY_WORD)
+        return self._are_under_way(crc32(key) & (SLOTS - 1), _PRIMARY) or self._are_under_way(EVERY_KEY, _PRIMARY)
 
     # -- fills
 
     def begin_fill(self, key: bytes, tag: int) -> Note:
         """The value of `key` is about to be read on the backup, to be sent to the primary."""
-        note = self._begin(key, tag, FILL_WORD)
-        self._add(EVERY_KEY, FILL_WORD, _BEGIN)
+        note = self._begin(key, tag, _FILL)
+        self._add(EVERY_KEY, _FILL, _BEGIN)
         self._observe(note)
         return note
 
     def fills_are_elsewhere(self, key: bytes) -> bool:
         """True if another worker has a fill of `key` under way: a change of it must wait."""
-        return self._are_under_way(EVERY_KEY, FILL_WORD) and self._are_under_way(crc32(key) & (SLOTS - 1), FILL_WORD)
+        return self._are_under_way(EVERY_KEY, _FILL) and self._are_under_way(crc32(key) & (SLOTS - 1), _FILL)
 
     # -- flush_all
 
     def begin_flush(self) -> None:
         """A flush_all is about to be sent: every key changes."""
-        self._add(EVERY_KEY, PRIMARY_WORD, _BEGIN)
+        self._add(EVERY_KEY, _PRIMARY, _BEGIN)
 
     def end_flush(self) -> None:
-        self._add(EVERY_KEY, PRIMARY_WORD, -1)
+        self._add(EVERY_KEY, _PRIMARY, -1)
 
     def any_fills_are_elsewhere(self) -> bool:
         """True if another worker has a fill under way: a flush_all must wait."""
-        return self._are_under_way(EVERY_KEY, FILL_WORD)
+        return self._are_under_way(EVERY_KEY, _FILL)
 
     # -- the words
 
@@ -123,9 +124,9 @@ class ChangeNotes:
     def _observe(self, note: Note) -> None:
         note.begun = self._begun_elsewhere(note.slot)
         note.contested = (
-            self._are_under_way(note.slot, PRIMARY_WORD)
-            or self._are_under_way(note.slot, BACKUP_WORD)
-            or self._are_under_way(EVERY_KEY, PRIMARY_WORD)
+            self._are_under_way(note.slot, _PRIMARY)
+            or self._are_under_way(note.slot, _BACKUP)
+            or self._are_under_way(EVERY_KEY, _PRIMARY)
         )
 
     def _add(self, slot: int, word: int, number: int) -> None:

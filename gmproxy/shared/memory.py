@@ -94,9 +94,9 @@ class SharedMemory:
         self.cells = cells.cast("Q")
 
     @classmethod
-    def create(cls, workers: int = 1) -> "SharedMemory":
-        """For a service of `workers` workers. Raises StartError if there is not enough memory."""
-        columns = max(MIN_COLUMNS, COLUMNS_PER_WORKER * workers)
+    def create(cls, workers: int = 1, columns: int = 0) -> "SharedMemory":
+        """For a service of `workers` workers, with at least this number of `columns`. Raises StartError if there is not enough memory."""
+        columns = max(MIN_COLUMNS, COLUMNS_PER_WORKER * workers, columns)
         try:
             descriptor = os.memfd_create("gmproxy")
             os.ftruncate(descriptor, sum(_sizes(columns)))  # sparse: only what is used takes memory

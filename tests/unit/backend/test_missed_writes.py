@@ -7,8 +7,9 @@ import pytest
 from support.requests import request_for
 
 from gmproxy.backend.missed_writes import MissedWrites
-from gmproxy.placement.server_spec import parse_servers
-from gmproxy.process.shared_invalidations import SharedInvalidations, server_key
+from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.invalidation_marks import PRIMARY
+from gmproxy.shared.memory import SharedMemory
 
 LIMIT = 3
 FETCH, OTHER_FETCH = object(), object()
@@ -22,11 +23,10 @@ def server():
 @pytest.fixture
 def workers():
     """The same server in two workers, which share their pending invalidations."""
-    shared = SharedInvalidations(2)
-    shared.assign_rows([SimpleNamespace(name="", server=parse_servers("a:1"), backup=[])])
+    memory = SharedMemory.create()
     made = [MissedWrites("a:1", logging.getLogger("test"), LIMIT) for _ in range(2)]
-    for number, one in enumerate(made):
-        one.share_invalidations(shared.of_server(number, server_key("", False, "a:1")))
+    for one in made:
+        one.share(SharedColumn(memory), "", PRIMARY)
     return made
 
 
@@ -45,19 +45,19 @@ def test_the_keys_of_a_missed_write_may_be_stale(server, line, keys, stale):
     assert not server.may_have_stale_keys()
     server.missed_write(request_for(line, keys))
     assert server.behind and server.may_have_stale_keys()
-    assert [key for key in (b"a", b"b", b"c") if server.may_be_stale(key, False)] == stale
-    assert [key for key in (b"a", b"b", b"c") if server.may_be_stale(key, True)] == stale
+    assert [key for key in (b"a", b"b", b"c") if server.may_be_stale(key)] == stale
+    assert [key for key in (b"a", b"b", b"c") if server.may_be_stale(key)] == stale
 
 
 def test_after_a_missed_flush_every_key_may_be_stale(server):
     server.missed_everything()
-    assert server.may_be_stale(b"any", True) and server.invalidations.overflowed
+    assert server.may_be_stale(b"any") and server.invalidations.overflowed
 
 
 def test_more_keys_than_are_remembered_are_logged_once(server, caplog):
     for number in range(2 * LIMIT):
         server.missed_key(b"%d" % number)
-    assert server.may_be_stale(b"any", False)
+    assert server.may_be_stale(b"any")
     assert caplog.text.count("journal overflowed server=a:1 keys=3") == 1
 
 
@@ -68,15 +68,15 @@ def test_a_key_that_another_worker_has_still_to_delete_is_not_read(workers):
     one, other = workers
     one.missed_key(b"a")
     assert other.may_have_stale_keys() and not other.behind
-    assert other.may_be_stale(b"a", False)
-    assert not other.may_be_stale(b"a", True), "a write is sent: else each worker would refuse the writes of the other"
+    assert other.may_be_stale(b"a")
+    assert not other.may_be_stale(b"a"), "a write is sent: else each worker would refuse the writes of the other"
 
 
 def test_a_worker_that_stops_sharing_has_nothing_to_delete_for_the_others(workers):
     one, other = workers
     one.missed_key(b"a")
     one.share_invalidations(None)
-    assert not other.may_have_stale_keys() and one.may_be_stale(b"a", False)
+    assert not other.may_have_stale_keys() and one.may_be_stale(b"a")
 
 
 # -- fills
@@ -121,7 +121,7 @@ def test_a_stand_in_key_is_stale_once_its_own_server_has_a_write(server):
     server.drop_stand_in_key(b"b")
     assert not server.behind
     server.drop_stand_in_key(b"a")
-    assert server.may_be_stale(b"a", False) and not server.may_be_stand_in_key(b"a")
+    assert server.may_be_stale(b"a") and not server.may_be_stand_in_key(b"a")
 
 
 def test_with_more_stand_in_keys_than_are_remembered_any_key_may_be_one(server, caplog):
@@ -130,4 +130,4 @@ def test_with_more_stand_in_keys_than_are_remembered_any_key_may_be_one(server, 
     assert server.may_be_stand_in_key(b"any")
     assert caplog.text.count("guests overflowed server=a:1 keys=3") == 1
     server.drop_stand_in_key(b"any")
-    assert server.may_be_stale(b"any", False)
+    assert server.may_be_stale(b"any")

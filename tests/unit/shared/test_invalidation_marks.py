@@ -1,25 +1,28 @@
 """The shared memory in which each worker publishes the keys that it still has to delete on each server."""
 
 import random
-from types import SimpleNamespace
 
 import pytest
 
 from gmproxy.backend.invalidations import PendingInvalidations
-from gmproxy.backend.key_set import KeySet, part_of
-from gmproxy.placement.server_spec import parse_servers
-from gmproxy.process.shared_invalidations import MAX_SERVERS, NOTHING, SharedInvalidations, server_key
+from gmproxy.backend.key_set import KeySet
+from gmproxy.shared import memory as memory_module
+from gmproxy.shared.invalidation_marks import BACKUP, NOTHING, PRIMARY, InvalidationMarks, part_of, server_name
+from gmproxy.shared.memory import SharedMemory
+
+
+def marks_of(memory, column, name):
+    memory.use(column)
+    return InvalidationMarks(memory, memory.row_of(name), column)
 
 
 @pytest.fixture
 def invalidations():
     """Those of one server, in each of three workers."""
-    shared = SharedInvalidations(3)
-    shared.assign_rows([CONFIG])
-    return [shared.of_server(number, server_key("shop", False, "a:1")) for number in range(3)]
+    memory = SharedMemory.create()
+    return [marks_of(memory, column, server_name("shop", PRIMARY, "a:1")) for column in range(3)]
 
 
-CONFIG = SimpleNamespace(name="shop", server=parse_servers("a:1,b:1"), backup=parse_servers("a:1"))
 KEY = b"k"
 
 
@@ -40,37 +43,27 @@ def test_the_others_see_what_one_owes(invalidations):
     assert not others[0].others_have(stranger), "what was before is forgotten"
 
 
-def test_each_server_has_its_own_in_each_part_of_each_pool(invalidations):
-    shared = SharedInvalidations(2)
-    shared.assign_rows([CONFIG])
-    mine, theirs = (
-        [shared.of_server(number, server_key("shop", *server)) for server in [(False, "a:1"), (True, "a:1"), (False, "b:1")]]
-        for number in range(2)
-    )
+def test_each_server_has_its_own_in_each_role_of_each_pool():
+    memory = SharedMemory.create()
+    names = [server_name("shop", PRIMARY, "a:1"), server_name("shop", BACKUP, "a:1"), server_name("shop", PRIMARY, "b:1"),
+             server_name("blog", PRIMARY, "a:1")]  # fmt: skip
+    mine, theirs = ([marks_of(memory, column, name) for name in names] for column in range(2))
     mine[0].add_part(part_of(KEY))
-    assert [each.others_have(KEY) for each in theirs] == [True, False, False]
-    assert shared.of_server(0, server_key("blog", False, "a:1")) is None
-    shared.assign_rows([CONFIG, SimpleNamespace(name="blog", server=CONFIG.server, backup=[])])
-    assert not shared.of_server(1, server_key("blog", False, "a:1")).others_have(KEY)
-    assert shared.of_server(1, server_key("shop", False, "a:1")).others_have(KEY), "at a reload rows stay"
+    assert [each.others_have(KEY) for each in theirs] == [True, False, False, False]
 
 
-def test_a_worker_that_is_gone_owes_nothing():
-    shared = SharedInvalidations(2)
-    shared.assign_rows([CONFIG])
-    one, other = (shared.of_server(number, server_key("shop", False, "a:1")) for number in range(2))
+def test_a_column_that_is_freed_has_no_marks():
+    memory = SharedMemory.create()
+    one, other = (marks_of(memory, column, "s") for column in memory.claim(2))
     one.add_part(part_of(KEY))
-    shared.clear_worker(0)
+    memory.free(one.column)
     assert not other.others_have(KEY)
 
 
-def test_more_servers_than_there_are_rows():
-    shared = SharedInvalidations(1)
-    shared.assign_rows(
-        [SimpleNamespace(name="", server=[SimpleNamespace(label=str(number)) for number in range(MAX_SERVERS + 1)], backup=[])]
-    )
-    assert shared.of_server(0, server_key("", False, str(MAX_SERVERS - 1))) is not None
-    assert shared.of_server(0, server_key("", False, str(MAX_SERVERS))) is None
+def test_more_servers_than_there_are_rows(monkeypatch):
+    monkeypatch.setattr(memory_module, "MAX_ROWS", 2)
+    memory = SharedMemory.create()
+    assert [memory.row_of(name) for name in ("a", "b", "c", "b")] == [0, 1, None, 1]
 
 
 def test_a_journal_tells_what_is_in_it(invalidations):
@@ -78,7 +71,7 @@ def test_a_journal_tells_what_is_in_it(invalidations):
     one, other, _ = invalidations
     chance = random.Random(1)
     journal = PendingInvalidations(1500)
-    journal.shared = one
+    journal.share(one, None, b"")
     keys = [b"key-%d" % number for number in range(2000)]
     in_hand = False
     for _ in range(5000):
