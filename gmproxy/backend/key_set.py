@@ -15,7 +15,6 @@ from gmproxy.shared.memory import PARTS
 _MASK = PARTS - 1
 
 
-
 class KeySet:
     """`len`, `in`, `bool` and iteration are those of a set. Methods: loop callback or greenlet.
 

@@ -168,12 +168,15 @@ class MissedWrites(ConnectionOwner):
             return False
         del self.fetches[key]
         if self.notes.is_contested(self._fills[key]):
-            self.fill_written(key)
+            self._end_note_of_fill(key)
             return False
         return True
 
     def fill_written(self, key: bytes) -> None:
         """The fill of `key` for which `end_fill` returned True has its reply, or has failed, or is not sent at all."""
+        self._end_note_of_fill(key)
+
+    def _end_note_of_fill(self, key: bytes) -> None:
         note = self._fills.pop(key, None)
         if note is not None:
             self.notes.end(note)
@@ -186,11 +189,11 @@ class MissedWrites(ConnectionOwner):
 
     def void_fill_of_key(self, key: bytes) -> None:
         if self.fetches.pop(key, None) is not None:
-            self.fill_written(key)
+            self._end_note_of_fill(key)
 
     def void_all_fills(self) -> None:
         while self.fetches:
-            self.fill_written(self.fetches.popitem()[0])
+            self._end_note_of_fill(self.fetches.popitem()[0])
 
     # -- stand-in keys
 

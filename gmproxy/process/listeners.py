@@ -189,7 +189,9 @@ class ListeningSockets:
             "shared": dict(shared),
         }
         inherited = (
-            [report_to, *descriptors.values(), *shared.values()] + ([control] if control is not None else []) + ([pid_keeper[1]] if pid_keeper else [])
+            [report_to, *descriptors.values(), *shared.values()]
+            + ([control] if control is not None else [])
+            + ([pid_keeper[1]] if pid_keeper else [])
         )
         try:
             for descriptor in inherited:

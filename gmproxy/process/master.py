@@ -278,7 +278,6 @@ class Master(WorkerGroup):
         attempts = Attempts("master.on_death")
         attempts.make(child.peer.close)
         attempts.make(self._client_counts.clear_worker, child.number)
-        attempts.make(self._invalidations.clear_worker, child.number)
         attempts.make(self._rpc.on_death, child)
         if self._ending:
             return

@@ -37,7 +37,9 @@ class ServiceMemory:
         path = getattr(configs[0], "journal_dir", "")
         self.directory: JournalDirectory | None = None
         if path and memory is not None and lock < 0:
-            log.warning("setting needs a restart setting=journal_dir")  # files that another service left could be those of columns that are in use
+            log.warning(
+                "setting needs a restart setting=journal_dir"
+            )  # files that another service left could be those of columns that are in use
         elif path:
             self.directory = JournalDirectory(path, lock)
         elif lock >= 0:

@@ -46,9 +46,7 @@ class _ControlListener(AcceptRetry, StreamServer):
 class SingleProcess(WorkerGroup):
     """The WorkerGroup of a service with one worker, in this process. `set_up_logs(config)` opens the log."""
 
-    def __init__(
-        self, supervisor: Supervisor, shared: ServiceMemory, context: WorkerContext, set_up_logs: Callable[..., Any]
-    ) -> None:
+    def __init__(self, supervisor: Supervisor, shared: ServiceMemory, context: WorkerContext, set_up_logs: Callable[..., Any]) -> None:
         super().__init__(GeventLoop(), shared)
         self._supervisor = supervisor
         self._worker = Worker(context, set_up_logs)

@@ -305,7 +305,10 @@ class Supervisor:
         command = [sys.executable, *sys.orig_argv[1:]]
         start = orphan.spawn_orphan if self.notifier.is_active else os.posix_spawn  # systemd wants MAINPID to be a child of its own
         keeper = None if self.pid_keeper is None else (self.pid_keeper.path, self.pid_keeper.descriptor)
-        with self.listening_sockets.handing_over(report_to, keeper, self.workers.shared.descriptors()) as handed_over, _working_directory(TYPED_IN):
+        with (
+            self.listening_sockets.handing_over(report_to, keeper, self.workers.shared.descriptors()) as handed_over,
+            _working_directory(TYPED_IN),
+        ):
             return start(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
 
     def _on_successor_report(self, report: str | None) -> None:

@@ -127,7 +127,9 @@ class BackupAsPrimary(Route):
         if server.label == request.failed_server and not command.idempotent:
             return request.fail(request.error, server.label)  # the same server is primary and backup, and may have done it already
         if (command.is_read or command.reads_old_value) and self._changes_elsewhere(request):
-            return request.fail(request.error, request.failed_server)  # it is unknown whether the backup has the other worker's change already
+            return request.fail(
+                request.error, request.failed_server
+            )  # it is unknown whether the backup has the other worker's change already
         if self.records_keys and command.is_write:
             for key in request.all_keys():
                 server.add_stand_in_key(key)

@@ -124,9 +124,7 @@ class ChangeNotes:
     def _observe(self, note: Note) -> None:
         note.begun = self._begun_elsewhere(note.slot)
         note.contested = (
-            self._are_under_way(note.slot, _PRIMARY)
-            or self._are_under_way(note.slot, _BACKUP)
-            or self._are_under_way(EVERY_KEY, _PRIMARY)
+            self._are_under_way(note.slot, _PRIMARY) or self._are_under_way(note.slot, _BACKUP) or self._are_under_way(EVERY_KEY, _PRIMARY)
         )
 
     def _add(self, slot: int, word: int, number: int) -> None:

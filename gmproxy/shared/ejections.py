@@ -46,4 +46,3 @@ class Ejections:
             return None
         self._seen = epoch
         return bool(epoch & 1)
-

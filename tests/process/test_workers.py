@@ -339,37 +339,6 @@ def test_signals_to_all_processes_at_once(service):
     assert process.wait() == 0
 
 
-WARNING = "WARNING several workers with backups pool="
-
-
-def test_several_workers_with_backups_are_warned_of_once(memcached, proxy, tmp_path):
-    """At start-up, and at the reload that causes it."""
-    servers = [memcached().address for _ in range(2)]
-    file = tmp_path / "pools.yml"
-
-    def write(backup):
-        file.write_text(
-            f"alpha:\n  listen: {HOST}:{port}\n  servers:\n  - {servers[0]}:1\n" + (f"  backups: ['{servers[1]}:1']\n" if backup else "")
-        )
-
-    port = free_port()
-    write(backup=False)
-    process = proxy("-c", file, "--workers", "2", port=port)
-    assert WARNING not in process.log()
-    for count in (1, 2):
-        write(backup=count == 1)
-        process.signal(signal.SIGHUP)
-        reloaded(process, count)
-    assert process.log().count(WARNING) == 1 and f"{WARNING}alpha workers=2: " in process.log()
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_single_worker_is_not_warned_of(memcached, proxy, workers):
-    process = proxy("-s", memcached().address, "-b", memcached().address, "--workers", workers)
-    eventually(lambda: "serving on" in process.log(), what="all serve")
-    assert process.log().count(f"{WARNING}- workers=2: ") == workers - 1
-
-
 def test_one_for_each_cpu(service):
     assert len(pids(service(workers="auto"))) == len(os.sched_getaffinity(0))
 

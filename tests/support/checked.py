@@ -59,6 +59,7 @@ class CheckedBackend:
         self.health = Health(3, 10.0)
         self.half_closed = []
         self.behind = False
+        self.unsettled = False
         self.counters = SimpleNamespace(keys_deleted=0, flushes=0)
         self.observer = SimpleNamespace(was_flushed=lambda backend: None)
         self.reports = []

@@ -21,9 +21,10 @@ from gmproxy.protocol import commands
 from gmproxy.protocol.request import INTERNAL_ERROR, Hop, Request, Route
 from gmproxy.protocol.text.requests import TextParser
 from gmproxy.routing.builder import Builder
+from gmproxy.routing.change import Change
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
-from gmproxy.routing.replicate import Replicate, UnawaitedCopy
+from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.router import Router
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.stand_in import HomeRing, StandInWrites
@@ -290,7 +291,7 @@ class World:
             (server, request)
             for server in self.servers + self.backups
             for request in server.unanswered
-            if request.sink is not None and not isinstance(request.sink, UnawaitedCopy)
+            if request.sink is not None and not isinstance(request.sink, Change)
         ]
         assert len({id(request) for _, request in found}) == len(found)
         return found

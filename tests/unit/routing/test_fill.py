@@ -139,7 +139,7 @@ def test_what_got_another_life_meanwhile_is_filled(play):
 def test_what_changed_meanwhile_is_not_filled_by_who_asked_before(play):
     """The second fetch may fill, the first may not."""
     play.wait()
-    play.primary.fetches.pop(b"k")
+    play.primary.void_fill_of_key(b"k")
     play.wait()
     play.answer(0, FIVE)
     assert play.filled == []

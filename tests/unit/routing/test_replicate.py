@@ -58,7 +58,7 @@ def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch, internal_er
     def fail(*arguments):
         raise ValueError("of our own")
 
-    monkeypatch.setattr("gmproxy.routing.replicate.mark_cas_number", fail)
+    monkeypatch.setattr("gmproxy.routing.replicated_write.mark_cas_number", fail)
     play = Play()
     change = play.ask(INCR)
     (copy,) = play.backup.sent
