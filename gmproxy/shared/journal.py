@@ -6,6 +6,7 @@ A fault of the disk is never raised. Of records that cannot be written, the file
 the next start these servers are flushed. Meanwhile the service runs without a journal, and tries to write the file anew (`needs_rewrite`).
 """
 
+import contextlib
 import errno
 import itertools
 import logging
@@ -188,16 +189,19 @@ class Journal:
                 _append(self._successor, changed)
             except Exception as error:  # also if memory is short: the rewrite must not end without these records
                 self._rewrite_failed(error)
+        is_void = not any(entry.is_live for entry in changed) and not self._has_live()
         if self.is_complete and self._file is not None:
             try:
-                if any([entry.is_live for entry in self._servers.values()]):
-                    _append(self._file, changed)
-                else:
+                if is_void:
                     self._file.reset()
+                else:
+                    _append(self._file, changed)
             except Exception as error:  # as above: whatever was raised, the servers must be recorded
                 self._fail(error)
         if not self.is_complete:
             self._record_missing(changed)
+            if is_void and not self.suspended:
+                self._restart()
         for entry in changed:
             entry.forget_changes()
 
@@ -209,6 +213,16 @@ class Journal:
         if not self.failed:
             self.failed = True
             log.warning("journal failed file=%s detail=%r", self._path(), _detail(error))
+
+    def _has_live(self) -> bool:
+        return any(entry.is_live for entry in self._servers.values())
+
+    def _restart(self) -> None:
+        """Nothing is pending: an empty file is complete, even if the disk is full of what it contained."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.reset()
+                self._complete()
 
     def _record_missing(self, changed: list[_Server]) -> None:
         """Record of which servers the file lacks records, because those of `changed` are not written."""
@@ -311,14 +325,18 @@ class Journal:
 
     def _replace_file(self, successor: JournalFile) -> None:
         """The file that was written anew is the file from now on."""
-        assert self._place is not None
         previous, self._file = self._file, successor
         if previous is not None:
             previous.discard()
         for entry in self._servers.values():
             entry.is_incomplete = False
-        self._place.set_unwritten(self.column, False)
         self._rewrite_size = max(REWRITE_SIZE, GROWTH * successor.size)
+        self._complete()
+
+    def _complete(self) -> None:
+        """The file has all that is pending."""
+        assert self._place is not None
+        self._place.set_unwritten(self.column, False)
         self.is_complete = True
         self.unrecorded = False
         if self.failed:
@@ -359,7 +377,7 @@ class Journal:
         self.write()
         self._abandon_rewrite()
         if self._file is not None and self._place is not None:
-            if self.is_complete and not any([entry.is_live for entry in self._servers.values()]):
+            if self.is_complete and not self._has_live():
                 self._place.remove(self.column)
             self._file.discard()
         self._file = self._place = None

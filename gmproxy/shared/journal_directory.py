@@ -48,7 +48,6 @@ class JournalDirectory:
 
     path     the setting
     usable   False: nothing is written, and what is read is not complete
-    descriptor  of the directory, -1 without one
     errors   faults of the disk since the start
     lock     descriptor of the lock file, -1 without one: inherited by workers, and passed to the successor at an upgrade
 
@@ -62,26 +61,26 @@ class JournalDirectory:
         self.usable = False
         self.errors = 0
         self.lock = -1
-        self.descriptor = -1
+        self._directory = -1
         self._is_unreadable = False  # nothing is known of the files in it
         self._has_slots = False
         try:
-            self.descriptor = _open_directory(path)
+            self._directory = _open_directory(path)
             self._take_lock(lock)
             self.usable = True
         except OSError as error:
-            self._is_unreadable = self.descriptor < 0 and error.errno != errno.ENOENT
-            self.report("journal not used", path, error)
+            self._is_unreadable = self._directory < 0 and error.errno != errno.ENOENT
+            self._report("journal not used", path, error)
         except StartError:
             self.close()
             raise
 
     def close(self) -> None:
         """Close the directory, and release the lock unless another process has it, too."""
-        for descriptor in self.lock, self.descriptor:
+        for descriptor in self.lock, self._directory:
             if descriptor >= 0:
                 os.close(descriptor)
-        self.lock = self.descriptor = -1
+        self.lock = self._directory = -1
         self.usable = False
 
     # -- the lock
@@ -107,19 +106,19 @@ class JournalDirectory:
 
     def _is_lock(self, descriptor: int) -> bool:
         with contextlib.suppress(OSError):
-            return os.path.samestat(os.fstat(descriptor), os.stat(LOCK, dir_fd=self.descriptor, follow_symlinks=False))
+            return os.path.samestat(os.fstat(descriptor), os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False))
         return False
 
     def _open_lock(self) -> tuple[int, bool, OSError | None]:
         """(descriptor of the lock file, True if it is new, the error if it can only be read). Raises OSError."""
         try:
-            return os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, MODE, dir_fd=self.descriptor), True, None
+            return os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, MODE, dir_fd=self._directory), True, None
         except FileExistsError:
             pass
         try:
-            return os.open(LOCK, os.O_RDWR | _OPEN, dir_fd=self.descriptor), False, None
+            return os.open(LOCK, os.O_RDWR | _OPEN, dir_fd=self._directory), False, None
         except OSError as error:
-            return os.open(LOCK, os.O_RDONLY | _OPEN, dir_fd=self.descriptor), False, error
+            return os.open(LOCK, os.O_RDONLY | _OPEN, dir_fd=self._directory), False, error
 
     def _wait_for_lock(self) -> None:
         """Raises StartError, OSError."""
@@ -146,19 +145,20 @@ class JournalDirectory:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self.lock, 0)
-            self.report("journal failed", self.path, error)
+            self._report("journal failed", self.path, error)
 
     # -- what earlier processes have left
 
     def orphans(self) -> list[int]:
         """The columns in which earlier processes may have left something. Never raises."""
         columns = set()
-        if self.descriptor >= 0:
+        if self._directory >= 0:
             try:
-                columns = {int(match[1]) for name in os.listdir(self.descriptor) if (match := _FILE.fullmatch(name))}
+                columns = {int(match[1]) for name in os.listdir(self._directory) if (match := _FILE.fullmatch(name))}
             except OSError as error:
-                self._is_unreadable = True
-                self.report("journal damaged", self.path, error)
+                self._report("journal damaged", self.path, error)
+                if not self.set_unwritten(0, True):
+                    self._is_unreadable = True
         if self._is_unreadable or not self._has_slots and self.lock >= 0:
             columns.add(0)
         return sorted(columns | self._unwritten_columns())
@@ -172,7 +172,7 @@ class JournalDirectory:
             pending = Pending(damaged=error.strerror or str(error))
         if not pending.damaged and self._is_unwritten(column):
             pending.damaged = "records could not be written"
-        if not pending.damaged and not self.usable:
+        if not pending.damaged and not self.usable and (self._directory >= 0 or self._is_unreadable):
             pending.damaged = "the directory cannot be written to, perhaps for some time"
         if pending.damaged:
             self.errors += 1
@@ -181,10 +181,10 @@ class JournalDirectory:
 
     def _read_file(self, column: int) -> Pending:
         """Raises OSError."""
-        if self.descriptor < 0:
+        if self._directory < 0:
             return Pending()
         try:
-            descriptor = os.open(_name(column), os.O_RDONLY | _OPEN, dir_fd=self.descriptor)
+            descriptor = os.open(_name(column), os.O_RDONLY | _OPEN, dir_fd=self._directory)
         except FileNotFoundError:
             return Pending()
         with open(descriptor, "rb") as file:
@@ -198,12 +198,12 @@ class JournalDirectory:
         again at the next start, which does no harm."""
         for name in _name(column), f"{_name(column)}.new":
             try:
-                if self.descriptor >= 0:
-                    os.unlink(name, dir_fd=self.descriptor)
+                if self._directory >= 0:
+                    os.unlink(name, dir_fd=self._directory)
             except FileNotFoundError:
                 pass
             except OSError as error:
-                self.report("journal not removed", self.path_of(column), error)
+                self._report("journal not removed", self.path_of(column), error)
         self.set_unwritten(column, False)
 
     # -- for this service
@@ -214,7 +214,7 @@ class JournalDirectory:
 
     def new_file(self, column: int) -> JournalFile:
         """For Journal. Raises OSError."""
-        return JournalFile(self.descriptor, _name(column))
+        return JournalFile(self._directory, _name(column))
 
     def set_unwritten(self, column: int, is_unwritten: bool) -> bool:
         """For Journal: note that records of the column are missing, or no longer are. Returns False if that failed."""
@@ -228,7 +228,7 @@ class JournalDirectory:
             os.pwrite(self.lock, SET if is_unwritten else EMPTY, journal_format.slot_at(column))
             return True
         except OSError as error:
-            self.report("journal failed", os.path.join(self.path, LOCK), error)
+            self._report("journal failed", os.path.join(self.path, LOCK), error)
             return False
 
     def _is_unwritten(self, column: int) -> bool:
@@ -251,8 +251,7 @@ class JournalDirectory:
         """The path of the file of `column`, for the log."""
         return os.path.join(self.path, _name(column))
 
-    def report(self, event: str, path: str, error: OSError) -> None:
-        """Count and log a fault of the disk. `event`: the words of the log line."""
+    def _report(self, event: str, path: str, error: OSError) -> None:
         self.errors += 1
         log.warning("%s file=%s detail=%r", event, path, error.strerror or str(error))
 

@@ -50,7 +50,8 @@ class JournalFile:
         self._first = (self.size, self._checksum, frozenset(self.named))
 
     def reset(self) -> None:
-        """Remove all batches but the names of `append_names`."""
+        """Remove all batches but the names of `append_names`, and clear all slots."""
+        self.set_slots(())
         if self.size != self._first[0]:
             os.ftruncate(self._descriptor, self._first[0])
             self.size, self._checksum, named = self._first
@@ -62,8 +63,7 @@ class JournalFile:
         new = [(number, name) for number, name in names if number not in self.named]
         if new:
             records = b"".join([journal_format.name_record(number, name) for number, name in new]) + records
-        if self._new_name is None and not os.fstat(self._descriptor).st_nlink:
-            raise OSError(errno.ENOENT, "the file was removed")
+        self._check_links()
         data, checksum = journal_format.batch(records, self._checksum)
         try:
             _write(self._descriptor, data, self.size)
@@ -77,8 +77,7 @@ class JournalFile:
 
     def set_slots(self, slots: Collection[int]) -> None:
         """Set these slots and no others, in place: no space on the disk is needed."""
-        if not os.fstat(self._descriptor).st_nlink:
-            raise OSError(errno.ENOENT, "the file was removed")
+        self._check_links()
         for slot in self.slots.symmetric_difference(slots):
             _write(self._descriptor, SET if slot in slots else EMPTY, journal_format.slot_at(slot))
         self.slots = set(slots)
@@ -89,7 +88,13 @@ class JournalFile:
 
     def destroy(self) -> None:
         """Make the file unreadable: it is damaged from now on. The last resort where no slot can be set."""
+        self._check_links()
         os.ftruncate(self._descriptor, 0)
+
+    def _check_links(self) -> None:
+        """Raises OSError if the file was removed: what is written to it would be lost."""
+        if not os.fstat(self._descriptor).st_nlink:
+            raise OSError(errno.ENOENT, "the file was removed")
 
     def publish(self) -> None:
         """Replace the file `name` atomically."""
@@ -107,6 +112,10 @@ class JournalFile:
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:
-    """Raises OSError, also if not all of `data` was written."""
-    if os.pwrite(descriptor, data, offset) != len(data):
-        raise OSError(errno.ENOSPC, "not all bytes were written")
+    """Raises OSError. One system call, unless not all of `data` can be written: the next call reports why."""
+    written = os.pwrite(descriptor, data, offset)
+    while written < len(data):
+        count = os.pwrite(descriptor, data[written:], offset + written)
+        if not count:
+            raise OSError(errno.EIO, "nothing was written")
+        written += count

@@ -72,6 +72,7 @@ TESTED_ELSEWHERE = {
     "routing.counters": "unit/routing/test_fill.py unit/routing/test_replicate.py",
     "routing.failover": "unit/test_routes.py proxy/test_backups.py",
     "routing.step": "unit/test_routes.py",
+    "shared.journal_file": "unit/shared/test_journal.py",
     "startup": "process",
     "system.pid_keeper": "process/test_start_as_root.py",
     "system.proctitle": "process/test_start.py",
