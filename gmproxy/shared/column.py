@@ -64,7 +64,7 @@ class SharedColumn:
     def forget(self, number: int) -> None:
         """What was left in the column `number` was taken over."""
         if self._directory is not None:
-            self._directory.remove(number)
+            self._directory.erase(number)
             keys_file.remove(self._directory, number)
         self.memory.free(number)
 

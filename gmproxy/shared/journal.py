@@ -42,7 +42,7 @@ class JournalPlace(Protocol):
     def path_of(self, column: int) -> str:
         """The path of the file, for the log."""
 
-    def remove(self, column: int) -> None:
+    def erase(self, column: int) -> None:
         """Remove the file."""
 
 
@@ -117,6 +117,7 @@ class Journal:
         self._successor: JournalFile | None = None  # while the file is written anew
         self._retry_at = 0.0
         self._rewrite_size = 0
+        self._lacks_names = False
         self.declare(servers)
         self.rewrite(())
 
@@ -131,7 +132,7 @@ class Journal:
         """`key` is to be deleted on `server`."""
         entry = self._servers.get(server)
         if entry is None:
-            entry = self._add(server)
+            entry = self._new_server(server)
         entry.keys.append(key)
         if not entry.is_changed:
             entry.is_changed = True
@@ -158,18 +159,19 @@ class Journal:
         entry.keys = []
 
     def declare(self, servers: Iterable[bytes]) -> None:
-        """These servers may have pending invalidations from now on. The file has their names when it is written anew, or as soon as something
-        is noted of them."""
+        """These servers may have pending invalidations from now on. Their names are missing in the file until it is written anew, and
+        `needs_rewrite` is True."""
         for server in servers:
             if server not in self._servers:
-                self._add(server)
+                self._new_server(server)
+                self._lacks_names = True
 
-    def _add(self, server: bytes) -> _Server:
+    def _new_server(self, server: bytes) -> _Server:
         entry = self._servers[server] = _Server(len(self._servers), server)
         return entry
 
     def _change(self, server: bytes) -> _Server:
-        entry = self._servers.get(server) or self._add(server)
+        entry = self._servers.get(server) or self._new_server(server)
         if not entry.is_changed:
             entry.is_changed = True
             self._changed.append(entry)
@@ -261,18 +263,19 @@ class Journal:
         except OSError:
             self._file = file
             return False
-        file.discard()
+        file.close()
         return True
 
     # -- writing it anew
 
     @property
     def needs_rewrite(self) -> bool:
-        """True if `rewrite` is to be called: the file has much that is void, or it is not complete and it is time for another attempt."""
+        """True if `rewrite` is to be called: the file has much that is void, lacks names of servers, or is not complete and it is time for
+        another attempt."""
         if self._place is None or self.suspended or self._successor is not None:
             return False
         is_large = self._file is not None and self._file.size > self._rewrite_size
-        return (is_large or not self.is_complete) and time.monotonic() >= self._retry_at
+        return (is_large or self._lacks_names or not self.is_complete) and time.monotonic() >= self._retry_at
 
     def rewrite(self, pending: Iterable[tuple[bytes, Iterable[bytes] | None]], pause: Callable[[], None] | None = None) -> bool:
         """Replace the file by a new one. Interrupted anywhere, it leaves the old file or the new one.
@@ -288,6 +291,7 @@ class Journal:
         successor = None
         try:
             successor = self._successor = self._place.new_file(self.column)
+            self._lacks_names = False
             successor.append_names([(entry.number, entry.name) for entry in self._servers.values()])
             for records in self._copies(pending):
                 successor.append(*records)
@@ -312,7 +316,7 @@ class Journal:
     def _copies(self, pending: Iterable[tuple[bytes, Iterable[bytes] | None]]) -> Iterator[tuple[bytes, list[tuple[int, bytes]]]]:
         """`pending` as arguments of JournalFile.append."""
         for server, keys in pending:
-            entry = self._servers.get(server) or self._add(server)
+            entry = self._servers.get(server) or self._new_server(server)
             names = [(entry.number, entry.name)]
             if keys is None:
                 entry.is_live = True
@@ -327,7 +331,7 @@ class Journal:
         """The file that was written anew is the file from now on."""
         previous, self._file = self._file, successor
         if previous is not None:
-            previous.discard()
+            previous.close()
         for entry in self._servers.values():
             entry.is_incomplete = False
         self._rewrite_size = max(REWRITE_SIZE, GROWTH * successor.size)
@@ -355,7 +359,7 @@ class Journal:
     def _abandon_rewrite(self) -> None:
         successor, self._successor = self._successor, None
         if successor is not None:
-            successor.discard()
+            successor.close()
 
     # -- the operator's switch, and the end
 
@@ -378,8 +382,8 @@ class Journal:
         self._abandon_rewrite()
         if self._file is not None and self._place is not None:
             if self.is_complete and not self._has_live():
-                self._place.remove(self.column)
-            self._file.discard()
+                self._place.erase(self.column)
+            self._file.close()
         self._file = self._place = None
 
     def _path(self) -> str:

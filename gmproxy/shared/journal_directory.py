@@ -36,7 +36,8 @@ LOCK = "lock"
 #: A column has a slot in the lock file, so there are no more than this.
 MAX_COLUMNS = SLOTS
 
-_FILE = re.compile(r"column-([0-9]{1,4})")
+#: Names of files that belong to a column: the journal, and the keys in flight (gmproxy.shared.keys_file).
+_FILE = re.compile(r"(?:column|in-flight)-([0-9]{1,4})")
 
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -46,12 +47,13 @@ log = logging.getLogger("gmproxy")
 class JournalDirectory:
     """Opened before the workers are forked, by the user of the service; the workers use copies.
 
-    path     the setting
-    usable   False: nothing is written, and what is read is not complete
-    errors   faults of the disk since the start
-    lock     descriptor of the lock file, -1 without one: inherited by workers, and passed to the successor at an upgrade
+    path        the setting
+    usable      False: nothing is written, and what is read is not complete
+    errors      faults of the disk since the start
+    descriptor  of the directory, -1 without one
+    lock        descriptor of the lock file, -1 without one: inherited by workers, and passed to the successor at an upgrade
 
-    `journal`, `read`, `remove`: loop callback or greenlet.
+    `journal`, `read`, `erase`: loop callback or greenlet.
     """
 
     def __init__(self, path: str, lock: int = -1) -> None:
@@ -61,26 +63,26 @@ class JournalDirectory:
         self.usable = False
         self.errors = 0
         self.lock = -1
-        self._directory = -1
+        self.descriptor = -1
         self._is_unreadable = False  # nothing is known of the files in it
         self._has_slots = False
         try:
-            self._directory = _open_directory(path)
+            self.descriptor = _open_directory(path)
             self._take_lock(lock)
             self.usable = True
         except OSError as error:
-            self._is_unreadable = self._directory < 0 and error.errno != errno.ENOENT
-            self._report("journal not used", path, error)
+            self._is_unreadable = self.descriptor < 0 and error.errno != errno.ENOENT
+            self.report("journal not used", path, error)
         except StartError:
             self.close()
             raise
 
     def close(self) -> None:
         """Close the directory, and release the lock unless another process has it, too."""
-        for descriptor in self.lock, self._directory:
+        for descriptor in self.lock, self.descriptor:
             if descriptor >= 0:
                 os.close(descriptor)
-        self.lock = self._directory = -1
+        self.lock = self.descriptor = -1
         self.usable = False
 
     # -- the lock
@@ -106,19 +108,19 @@ class JournalDirectory:
 
     def _is_lock(self, descriptor: int) -> bool:
         with contextlib.suppress(OSError):
-            return os.path.samestat(os.fstat(descriptor), os.stat(LOCK, dir_fd=self._directory, follow_symlinks=False))
+            return os.path.samestat(os.fstat(descriptor), os.stat(LOCK, dir_fd=self.descriptor, follow_symlinks=False))
         return False
 
     def _open_lock(self) -> tuple[int, bool, OSError | None]:
         """(descriptor of the lock file, True if it is new, the error if it can only be read). Raises OSError."""
         try:
-            return os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, MODE, dir_fd=self._directory), True, None
+            return os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, MODE, dir_fd=self.descriptor), True, None
         except FileExistsError:
             pass
         try:
-            return os.open(LOCK, os.O_RDWR | _OPEN, dir_fd=self._directory), False, None
+            return os.open(LOCK, os.O_RDWR | _OPEN, dir_fd=self.descriptor), False, None
         except OSError as error:
-            return os.open(LOCK, os.O_RDONLY | _OPEN, dir_fd=self._directory), False, error
+            return os.open(LOCK, os.O_RDONLY | _OPEN, dir_fd=self.descriptor), False, error
 
     def _wait_for_lock(self) -> None:
         """Raises StartError, OSError."""
@@ -145,18 +147,18 @@ class JournalDirectory:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self.lock, 0)
-            self._report("journal failed", self.path, error)
+            self.report("journal failed", self.path, error)
 
     # -- what earlier processes have left
 
     def orphans(self) -> list[int]:
         """The columns in which earlier processes may have left something. Never raises."""
         columns = set()
-        if self._directory >= 0:
+        if self.descriptor >= 0:
             try:
-                columns = {int(match[1]) for name in os.listdir(self._directory) if (match := _FILE.fullmatch(name))}
+                columns = {int(match[1]) for name in os.listdir(self.descriptor) if (match := _FILE.fullmatch(name))}
             except OSError as error:
-                self._report("journal damaged", self.path, error)
+                self.report("journal damaged", self.path, error)
                 if not self.set_unwritten(0, True):
                     self._is_unreadable = True
         if self._is_unreadable or not self._has_slots and self.lock >= 0:
@@ -172,7 +174,7 @@ class JournalDirectory:
             pending = Pending(damaged=error.strerror or str(error))
         if not pending.damaged and self._is_unwritten(column):
             pending.damaged = "records could not be written"
-        if not pending.damaged and not self.usable and (self._directory >= 0 or self._is_unreadable):
+        if not pending.damaged and not self.usable and (self.descriptor >= 0 or self._is_unreadable):
             pending.damaged = "the directory cannot be written to, perhaps for some time"
         if pending.damaged:
             self.errors += 1
@@ -181,10 +183,10 @@ class JournalDirectory:
 
     def _read_file(self, column: int) -> Pending:
         """Raises OSError."""
-        if self._directory < 0:
+        if self.descriptor < 0:
             return Pending()
         try:
-            descriptor = os.open(_name(column), os.O_RDONLY | _OPEN, dir_fd=self._directory)
+            descriptor = os.open(_name(column), os.O_RDONLY | _OPEN, dir_fd=self.descriptor)
         except FileNotFoundError:
             return Pending()
         with open(descriptor, "rb") as file:
@@ -193,28 +195,28 @@ class JournalDirectory:
                 raise OSError(errno.EINVAL, "it is not a regular file")
             return journal_format.read(file, status.st_size)
 
-    def remove(self, column: int) -> None:
+    def erase(self, column: int) -> None:
         """What is pending in `column` was taken over: it must have been written to another journal. Never raises: what cannot be removed is read
         again at the next start, which does no harm."""
         for name in _name(column), f"{_name(column)}.new":
             try:
-                if self._directory >= 0:
-                    os.unlink(name, dir_fd=self._directory)
+                if self.descriptor >= 0:
+                    os.unlink(name, dir_fd=self.descriptor)
             except FileNotFoundError:
                 pass
             except OSError as error:
-                self._report("journal not removed", self.path_of(column), error)
+                self.report("journal not removed", self.path_of(column), error)
         self.set_unwritten(column, False)
 
     # -- for this service
 
     def journal(self, column: int, servers: Iterable[bytes] = ()) -> Journal:
-        """A new, empty journal for a worker. The column must be free: `read` and `remove` come first. `servers`: as for Journal. Never raises."""
+        """A new, empty journal for a worker. The column must be free: `read` and `erase` come first. `servers`: as for Journal. Never raises."""
         return Journal(self if self.usable else None, column, servers)
 
     def new_file(self, column: int) -> JournalFile:
         """For Journal. Raises OSError."""
-        return JournalFile(self._directory, _name(column))
+        return JournalFile(self.descriptor, _name(column))
 
     def set_unwritten(self, column: int, is_unwritten: bool) -> bool:
         """For Journal: note that records of the column are missing, or no longer are. Returns False if that failed."""
@@ -228,7 +230,7 @@ class JournalDirectory:
             os.pwrite(self.lock, SET if is_unwritten else EMPTY, journal_format.slot_at(column))
             return True
         except OSError as error:
-            self._report("journal failed", os.path.join(self.path, LOCK), error)
+            self.report("journal failed", LOCK, error)
             return False
 
     def _is_unwritten(self, column: int) -> bool:
@@ -251,9 +253,10 @@ class JournalDirectory:
         """The path of the file of `column`, for the log."""
         return os.path.join(self.path, _name(column))
 
-    def _report(self, event: str, path: str, error: OSError) -> None:
+    def report(self, event: str, file: str, error: OSError) -> None:
+        """Count and log a fault of the disk. `file`: a path, which may be relative to the directory."""
         self.errors += 1
-        log.warning("%s file=%s detail=%r", event, path, error.strerror or str(error))
+        log.warning("%s file=%s detail=%r", event, os.path.join(self.path, file), error.strerror or str(error))
 
 
 def _name(column: int) -> str:

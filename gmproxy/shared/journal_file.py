@@ -21,7 +21,7 @@ class JournalFile:
     named   numbers of the servers whose names are in it
     slots   the slots that are set
 
-    Every method but `discard` may raise OSError. Nothing blocks longer than the file system does.
+    Every method but `close` may raise OSError. Nothing blocks longer than the file system does.
     """
 
     def __init__(self, directory: int, name: str) -> None:
@@ -40,7 +40,7 @@ class JournalFile:
             _write(self._descriptor, head, 0)
             self._first = (self.size, self._checksum, frozenset(self.named))
         except BaseException:
-            self.discard()
+            self.close()
             raise
 
     def append_names(self, names: Collection[tuple[int, bytes]]) -> None:
@@ -102,8 +102,8 @@ class JournalFile:
         os.rename(self._new_name, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         self._new_name = None
 
-    def discard(self) -> None:
-        """Close it, and remove it if it was not published. Never raises."""
+    def close(self) -> None:
+        """Remove it if it was not published. Never raises."""
         with contextlib.suppress(OSError):
             os.close(self._descriptor)
         if self._new_name is not None:

@@ -18,7 +18,7 @@ the disk is full. Two bytes: a single damaged byte never turns a set slot into a
 
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import BinaryIO
 from zlib import crc32
 
@@ -69,6 +69,10 @@ class Pending:
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.everything or self.damaged)
+
+    def keys_of(self, server: bytes) -> Collection[bytes] | None:
+        """The keys to delete on `server`; None if it must be flushed."""
+        return None if self.damaged or server in self.everything else self.keys.get(server, ())
 
 
 # -- writing

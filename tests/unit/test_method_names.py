@@ -6,8 +6,8 @@ from pathlib import Path
 
 import gmproxy
 
-#: The standard name in Python, of files, sockets and contextlib.closing.
-STANDARD = {"close"}
+#: The standard names in Python, of files, sockets and contextlib.closing.
+STANDARD = {"close", "write"}
 
 MAX_CLASSES = 3
 

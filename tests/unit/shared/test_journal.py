@@ -463,6 +463,19 @@ def test_servers_that_were_not_declared_are_all_servers(directory, monkeypatch):
         assert read(directory) == ({}, {A}, False)
 
 
+def test_servers_that_are_declared_later(directory, monkeypatch):
+    """The file has their names as soon as it is written anew."""
+    journal = directory.journal(0)
+    journal.declare([A])
+    assert journal.needs_rewrite and journal.rewrite(())
+    journal.declare([A])
+    assert not journal.needs_rewrite
+    with faulty(monkeypatch):
+        journal.note(A, b"y")
+        journal.write()
+    assert read(directory) == ({}, {A}, False)
+
+
 def test_a_disk_that_is_full_when_the_file_is_made(directory, monkeypatch, caplog, clock):
     with faulty(monkeypatch):
         journal = directory.journal(3, [A])
@@ -705,7 +718,7 @@ def test_a_real_full_disk(opened, tmp_path):
         assert directory.orphans() == [0, 1]
         assert read(directory) == ({}, {A}, False)
         assert directory.read(1).damaged
-        directory.remove(1)
+        directory.erase(1)
         assert directory.orphans() == [0]
     finally:
         journal.close()

@@ -56,15 +56,15 @@ def test_what_was_left_is_found_and_removed(opened, path):
     leave(directory, 0)
     leave(directory, 12)
     directory.close()
-    for name in "column-1.new", "column-x", "column-12345", "other":
+    for name in "column-1.new", "column-x", "column-12345", "in-flight-15", "other":
         open(os.path.join(path, name), "w").close()
     directory = opened()
-    assert directory.orphans() == [0, 12]
+    assert directory.orphans() == [0, 12, 15]
     assert directory.read(12).keys == {A: {b"x"}}
     assert not directory.read(13)
-    directory.remove(12)
-    directory.remove(12)
-    assert directory.orphans() == [0]
+    directory.erase(12)
+    directory.erase(12)
+    assert directory.orphans() == [0, 15]
     assert not directory.read(12)
     assert not directory.errors
 
@@ -180,7 +180,7 @@ def test_a_damaged_lock_file(opened, path, contents):
         assert directory.read(0).damaged == "records could not be written"
         directory.close()
     directory = opened()
-    directory.remove(0)
+    directory.erase(0)
     assert directory.orphans() == []
     directory.close()
     assert opened().orphans() == []
@@ -218,7 +218,7 @@ def test_columns_that_could_not_be_written(opened):
     directory = opened()
     assert directory.orphans() == [5, journal_directory.MAX_COLUMNS - 1]
     assert directory.read(5).damaged and not directory.read(6)
-    directory.remove(5)
+    directory.erase(5)
     assert directory.set_unwritten(journal_directory.MAX_COLUMNS - 1, False)
     assert directory.orphans() == []
     assert os.fstat(directory.lock).st_size == journal_format.HEADER_SIZE
@@ -246,7 +246,7 @@ def test_a_directory_that_cannot_be_made(opened, tmp_path, caplog):
     journal.note(A, b"x")
     journal.write()
     assert not journal.is_complete and not journal.needs_rewrite
-    directory.remove(0)
+    directory.erase(0)
     assert not directory.set_unwritten(0, True)
 
 
@@ -293,7 +293,7 @@ def test_a_directory_that_cannot_be_listed(opened, path, monkeypatch):
     monkeypatch.setattr(os, "listdir", listdir)
     assert directory.orphans() == [0]
     assert directory.read(0).damaged
-    directory.remove(0)
+    directory.erase(0)
     assert not directory.read(0)
 
 
@@ -314,7 +314,7 @@ def test_a_file_of_another_kind(opened, path, tmp_path, kind):
         os.mkdir(name)
     assert directory.read(0).damaged
     if kind == "directory":
-        directory.remove(0)
+        directory.erase(0)
         assert os.path.isdir(name)
         assert directory.journal(0).failed
     else:
@@ -346,7 +346,7 @@ def test_a_file_that_cannot_be_removed(opened, path, monkeypatch, caplog):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "unlink", unlink)
-        directory.remove(0)
+        directory.erase(0)
     assert f"journal not removed file={path}/column-0 detail='Read-only file system'" in caplog.text
     assert directory.orphans() == [0]
 
@@ -375,7 +375,7 @@ def test_a_read_only_file_system(opened, tmp_path, path, impatient, caplog):
         journal.note(A, b"y")
         journal.write()
         assert not journal.is_complete
-        directory.remove(0)
+        directory.erase(0)
         directory.close()
         directory = opened(small / "empty")
         assert not directory.usable and directory.orphans() == []

@@ -187,6 +187,16 @@ def test_no_length_allocates_memory():
     assert form.read(Checked(data), len(data)).damaged
 
 
+def test_the_keys_of_a_server():
+    file = written([[("keys", 0, [b"a"]), ("everything", 1, [])]])
+    pending = read(file.data)
+    assert pending.keys_of(NAMES[0]) == {b"a"}
+    assert pending.keys_of(NAMES[1]) is None
+    assert not pending.keys_of(b"other") and pending.keys_of(b"other") is not None
+    pending.damaged = "it is"
+    assert pending.keys_of(NAMES[0]) is pending.keys_of(b"other") is None
+
+
 def test_pending_is_false_if_nothing_is():
     assert not Pending()
     assert Pending(damaged="it is")
