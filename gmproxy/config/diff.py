@@ -9,7 +9,7 @@ from gmproxy.config.settings import SETTINGS
 from gmproxy.placement.server_spec import Server
 
 #: Settings that take effect only when the process starts.
-NEEDS_RESTART = ("user", "group", "foreground", "daemon", "pid_file", "workers", "control")
+NEEDS_RESTART = ("user", "group", "foreground", "daemon", "pid_file", "journal_dir", "workers", "control")
 
 
 class ReloadPlan(NamedTuple):

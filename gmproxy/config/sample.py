@@ -37,6 +37,7 @@ EXAMPLES = {
     "hash_tag": "{}",
     "group": "gmproxy",
     "log_file": "/var/log/gmproxy/gmproxy.log",
+    "journal_dir": "/var/lib/gmproxy",
 }
 
 

@@ -302,6 +302,9 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("daemon", "", yes_or_no, "no", "", COMMON, "run in the background"),
         ("pid_file", "", path, "", "PATH", COMMON, "file to write the process ID to"),
         ("log_file", "", path, "", "PATH", COMMON, "file to log to; if unset, stderr, or syslog when in the background"),
+        ("journal_dir", "", path, "", "PATH", RARE,
+         "directory in which the keys to delete on servers that missed writes (pending invalidations) are kept across restarts; if unset, a"
+         " restart forgets them"),
         ("control", "", path, "", "PATH", COMMON,
          "unix socket for gmproxyctl; only root and the user and group of the service can connect; if unset, there is none"),
         ("admin", "", admin_address, "", "ADDRESS:PORT", COMMON,

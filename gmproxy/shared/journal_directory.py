@@ -22,7 +22,7 @@ from gmproxy.shared import journal_format
 from gmproxy.shared.journal import Journal
 from gmproxy.shared.journal_file import MODE, JournalFile
 from gmproxy.shared.journal_format import EMPTY, HEADER_SIZE, SET, SLOTS, Pending
-from gmproxy.system import safe_files
+from gmproxy.system import daemon, safe_files
 
 #: Permission bits of a directory that is created.
 DIRECTORY_MODE = 0o700
@@ -39,9 +39,49 @@ MAX_COLUMNS = SLOTS
 #: Names of files that belong to a column: the journal, and the keys in flight (gmproxy.shared.keys_file).
 _FILE = re.compile(r"(?:column|in-flight)-([0-9]{1,4})")
 
+#: All files that a journal has.
+_OURS = re.compile(rf"{LOCK}|(?:{_FILE.pattern})(?:\.new)?")
+
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 log = logging.getLogger("gmproxy")
+
+
+def prepare(path: str, user: str, group: str) -> None:
+    """As root, before the change to `user` and `group` (as for gmproxy.system.daemon.drop_privileges): create the directory `path` if that user may
+    not, or give the user one that gmproxy has made as root. This is done only in a directory in which the user can change nothing. Otherwise, or
+    if it fails, nothing is changed, and JournalDirectory reports it later. Raises StartError if there is no such user or group."""
+    uid, _ = daemon.user_ids(user, group)
+    if os.getuid() != 0 or uid in (-1, 0):
+        return
+    with daemon.acting_as(user, group):
+        groups = (*os.getgroups(), os.getegid())
+        with contextlib.suppress(OSError), safe_files.parent(path) as (above, name):
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=above)
+    with contextlib.suppress(OSError), safe_files.parent(path) as (above, name):
+        if not safe_files.is_safe(path, groups):
+            return
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=above)
+        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        try:
+            _give(directory, uid)
+        finally:
+            os.close(directory)
+
+
+def _give(directory: int, uid: int) -> None:
+    """Make `uid` the owner of a directory of root that has nothing but files of a journal, and of these. Any other is not changed: the setting may
+    name one by mistake. Raises OSError."""
+    status = os.fstat(directory)
+    names = os.listdir(directory)
+    if status.st_uid != 0 or stat.S_IMODE(status.st_mode) != DIRECTORY_MODE or not all(map(_OURS.fullmatch, names)):
+        return
+    for name in names:
+        of_file = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISREG(of_file.st_mode) and of_file.st_nlink == 1 and of_file.st_uid == 0:
+            os.chown(name, uid, -1, dir_fd=directory, follow_symlinks=False)
+    os.fchown(directory, uid, -1)
 
 
 class JournalDirectory:

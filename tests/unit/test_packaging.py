@@ -91,13 +91,14 @@ def test_a_start_that_fails_is_tried_again_for_ever_but_not_at_once():
 
 
 def test_the_configuration_that_is_shipped():
-    """It is short and valid. Its addresses are those of the sample, of README.Debian and of the socket unit."""
-    assert len(read("debian/gmproxy.conf").splitlines()) < 30
+    """It is short and valid. Its addresses are those of the sample, of README.Debian and of the socket unit. It has a journal in addition."""
+    assert len(read("debian/gmproxy.conf").splitlines()) < 32
     (shipped,), (sample,) = (
         make_configs(read_arguments(parser_for("gmproxy"), ["-c", str(ROOT / name)], {}))
         for name in ("debian/gmproxy.conf", "conf/gmproxy.conf")
     )
-    assert {name: getattr(shipped, name) for name in SETTINGS} == {name: getattr(sample, name) for name in SETTINGS}
+    differing = {name: getattr(shipped, name) for name in SETTINGS if getattr(shipped, name) != getattr(sample, name)}
+    assert differing == {"journal_dir": "/var/lib/gmproxy"}
     assert f"ListenStream={shipped.listen}:{shipped.port}\n" in read("debian/gmproxy.socket")
 
 
@@ -120,7 +121,8 @@ def test_recipes_of_readme_debian_can_be_used(tmp_path):
         else:
             assert read_arguments(parser_for("gmproxy"), ["-c", str(file)], {})["log_file"]
     second, magent, twemproxy = configs
-    assert all(config.control and config.admin and config.user == "gmproxy" for config in configs)
+    assert all(config.control and config.admin and config.user == "gmproxy" and config.journal_dir for config in configs)
+    assert second.journal_dir != magent.journal_dir == twemproxy.journal_dir
     assert (second.control, second.admin) != (magent.control, magent.admin) == (twemproxy.control, twemproxy.admin)
 
 
@@ -143,3 +145,13 @@ def test_the_unit_ends_no_sooner_than_the_program():
     by_systemd = int(re.search(r"^TimeoutStopSec=(\d+)s$", read("debian/gmproxy.service"), re.MULTILINE)[1])
     by_script = int(re.search(r"^STOP_SECONDS=(\d+)$", read("init.d/gmproxy"), re.MULTILINE)[1])
     assert min(by_systemd, by_script) > grace
+
+
+def test_every_place_knows_the_directories_of_the_service():
+    """The unit, the init script, systemd-tmpfiles, the AppArmor profile and a purge agree with the configuration that is installed."""
+    (journal_dir,) = re.findall(r"^journal_dir = (.*)$", read("debian/gmproxy.conf"), re.MULTILINE)
+    assert f"StateDirectory={Path(journal_dir).name}\n" in read("debian/gmproxy.service") and journal_dir.startswith("/var/lib/")
+    assert f"STATE={journal_dir}\n" in read("init.d/gmproxy")
+    assert f"d {journal_dir} 0700 gmproxy gmproxy -\n" in read("debian/gmproxy.tmpfiles")
+    assert f"  {journal_dir}/** rwk,\n" in read("debian/apparmor/gmproxy")
+    assert re.search(rf"^ *rm -rf .*{journal_dir} ", read("debian/gmproxy.postrm"), re.MULTILINE)

@@ -2,15 +2,19 @@
 
 import errno
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from support.timing import PATIENCE
 
 from gmproxy.errors import StartError
 from gmproxy.shared import journal_directory, journal_format
-from gmproxy.shared.journal_directory import JournalDirectory
+from gmproxy.shared.journal_directory import JournalDirectory, prepare
+from gmproxy.system import daemon, safe_files
 
 A = b"POOL primary a:1"
 
@@ -383,3 +387,95 @@ def test_a_read_only_file_system(opened, tmp_path, path, impatient, caplog):
         if directory is not None:
             directory.close()
         subprocess.run(["umount", small], check=True, timeout=PATIENCE)
+
+
+# -- another user
+
+NOBODY = pwd.getpwnam("nobody")
+
+
+@pytest.fixture
+def entered():
+    """A directory that other users may enter, and in whose path only root can change anything: /tmp is none."""
+    with tempfile.TemporaryDirectory(prefix="gmproxy-", dir="/run") as name:
+        if not safe_files.is_safe(f"{name}/journal"):
+            pytest.skip("others may write in /run")
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@as_root
+def test_the_directory_is_made_for_another_user(entered):
+    path = str(entered / "journal")
+    for _ in range(2):
+        prepare(path, "nobody", "")
+        with daemon.acting_as("nobody", ""):
+            directory = JournalDirectory(path)
+            assert directory.usable
+            leave(directory)
+            directory.close()
+    status = os.stat(path)
+    assert (status.st_uid, status.st_mode & 0o7777) == (NOBODY.pw_uid, 0o700)
+
+
+@as_root
+def test_a_directory_that_the_user_may_make(entered):
+    os.mkdir(entered / "own")
+    os.chown(entered / "own", NOBODY.pw_uid, NOBODY.pw_gid)
+    prepare(str(entered / "own" / "journal"), "nobody", "")
+    assert os.stat(entered / "own" / "journal").st_uid == NOBODY.pw_uid
+
+
+@as_root
+def test_what_root_has_left_is_read_by_the_user(entered):
+    """The service ran as root, and now has a user."""
+    path = str(entered / "journal")
+    directory = JournalDirectory(path)
+    leave(directory)
+    directory.close()
+    prepare(path, "nobody", "daemon")
+    with daemon.acting_as("nobody", "daemon"):
+        directory = JournalDirectory(path)
+        assert directory.usable and directory.read(0).keys == {A: {b"x"}} and not directory.errors
+        directory.close()
+
+
+@as_root
+@pytest.mark.parametrize("what", ["other file", "mode", "link", "owner"])
+def test_no_other_directory_changes_its_owner(entered, what):
+    path = entered / "journal"
+    path.mkdir(mode=0o700)
+    if what == "other file":
+        (path / "passwd").touch()
+    elif what == "mode":
+        path.chmod(0o755)
+    elif what == "link":
+        path.rename(entered / "other")
+        path.symlink_to(entered / "other")
+    else:
+        os.chown(path, 1, 1)
+    before = os.stat(path).st_uid
+    prepare(str(path), "nobody", "")
+    assert os.stat(path).st_uid == before
+
+
+@as_root
+def test_nothing_is_made_where_the_user_can_change_the_path(entered):
+    """Root does not follow what the user may have put there."""
+    own = entered / "own"
+    own.mkdir()
+    os.chown(own, NOBODY.pw_uid, NOBODY.pw_gid)
+    (own / "journal").mkdir(mode=0o700)
+    prepare(str(own / "journal"), "nobody", "")
+    assert os.stat(own / "journal").st_uid == 0
+
+
+@pytest.mark.parametrize("user", ["", "root"])
+def test_without_a_change_of_user_nothing_is_made(tmp_path, user):
+    prepare(str(tmp_path / "journal"), user, "")
+    assert not (tmp_path / "journal").exists()
+
+
+def test_an_unknown_user(tmp_path):
+    with pytest.raises(StartError, match="there is no user 'nobody-here'"):
+        prepare(str(tmp_path / "journal"), "nobody-here", "")
