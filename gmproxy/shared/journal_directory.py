@@ -112,7 +112,8 @@ class JournalDirectory:
             self.usable = True
         except OSError as error:
             self._is_unreadable = self.descriptor < 0 and error.errno != errno.ENOENT
-            self.report("journal not used", path, error)
+            self.errors += 1
+            log.warning("journal not used file=%s detail=%r", path, _text(error))
         except StartError:
             self.close()
             raise
@@ -211,7 +212,7 @@ class JournalDirectory:
         try:
             pending = self._read_file(column)
         except OSError as error:
-            pending = Pending(damaged=error.strerror or str(error))
+            pending = Pending(damaged=_text(error))
         if not pending.damaged and self._is_unwritten(column):
             pending.damaged = "records could not be written"
         if not pending.damaged and not self.usable and (self.descriptor >= 0 or self._is_unreadable):
@@ -245,7 +246,8 @@ class JournalDirectory:
             except FileNotFoundError:
                 pass
             except OSError as error:
-                self.report("journal not removed", self.path_of(column), error)
+                self.errors += 1
+                log.warning("journal not removed file=%s detail=%r", self.path_of(column), _text(error))
         self.set_unwritten(column, False)
 
     # -- for this service
@@ -296,7 +298,11 @@ class JournalDirectory:
     def report(self, event: str, file: str, error: OSError) -> None:
         """Count and log a fault of the disk. `file`: a path, which may be relative to the directory."""
         self.errors += 1
-        log.warning("%s file=%s detail=%r", event, os.path.join(self.path, file), error.strerror or str(error))
+        log.warning("%s file=%s detail=%r", event, os.path.join(self.path, file), _text(error))
+
+
+def _text(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _name(column: int) -> str:
