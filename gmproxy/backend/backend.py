@@ -120,6 +120,12 @@ class Backend(MissedWrites):
         connection.submit(request)
         return None
 
+    def is_expected_to_fail(self, request: Request) -> bool:
+        """True if the latest requests to the server failed, it is ejected, or it may have a stale value of the key of `request`."""
+        return (
+            self.health.failures > 0 or self.health.ejected or ((self.behind or self._states is not None) and self._may_read_stale(request))
+        )
+
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
         if self.may_be_stale(key):
             return [Hop("server", self.label, "missed a write of the key; it is deleted there before it is read")]

@@ -1,25 +1,24 @@
-"""Cas numbers of backups are marked, so that they cannot be mistaken for those of their primaries.
+"""Cas numbers are tagged by the set of servers that they are from, so that those of backups cannot be mistaken for those of their primaries.
 
 Each memcached counts its cas numbers by itself, so on the backup, a number of the primary may belong to another value. A `cas` with it
 would overwrite a write that its client has not seen. So a number from a backup has the mark BACKUP_SET in its bits 56 to 62 when a client
-receives it: the numbers of servers do not become that large. A number that a client sends is sent to a backup without its mark, if it has this
-mark. Any other is replaced by a number that no item has, so the backup replies EXISTS, EX, NOT_FOUND or NF.
+receives it: the numbers of servers do not become that large. A number that a client sends with this mark is sent to a backup only, without the
+mark. Any other belongs to the primary. For the other set than its own a number is not sent at all: gmproxy replies EXISTS, or EX.
 
-A *set* is 0 for the primaries, or BACKUP_SET for the backups.
+A *set* is PRIMARY_SET or BACKUP_SET.
 """
 
 from gmproxy.protocol.meta_header import replace_cas
+from gmproxy.protocol.numbers import c_number
 from gmproxy.protocol.request import Request
+from gmproxy.protocol.text.meta import encoded
 from gmproxy.protocol.value_blocks import values_in
 
 SHIFT = 56
 MARKS = 0x7F << SHIFT
 
-#: The mark of the cas numbers of backups.
-BACKUP_SET = 1
-
-#: No item ever gets this number.
-UNMATCHED = 2**64 - 1
+#: The numbers of primaries have no mark; those of backups have the mark BACKUP_SET.
+PRIMARY_SET, BACKUP_SET = range(2)
 
 
 def mark(request: Request, of_set: int) -> None:
@@ -28,7 +27,7 @@ def mark(request: Request, of_set: int) -> None:
     if command.name in (b"gets", b"gats"):
         reply = _mark_values(request.reply, of_set)
     elif command.is_meta and b" c" in request.line.partition(b"\r\n")[0]:
-        reply = replace_cas(request.reply, lambda number: _marked(number, of_set))
+        reply = replace_cas(request.reply, lambda number: marked(number, of_set))
     else:
         return
     if reply is not request.reply:
@@ -42,7 +41,7 @@ def _mark_values(reply: bytes, of_set: int) -> bytes:
     for header in values_in(reply):
         if header.has_cas:
             before_cas = reply[start : header.data_start].rpartition(b" ")[0]
-            pieces.append(b"%b %d\r\n" % (before_cas, _marked(header.cas, of_set)))
+            pieces.append(b"%b %d\r\n" % (before_cas, marked(header.cas, of_set)))
             pieces.append(reply[header.data_start : header.end])
         else:
             pieces.append(reply[start : header.end])
@@ -50,22 +49,61 @@ def _mark_values(reply: bytes, of_set: int) -> bytes:
     return b"".join(pieces) + reply[start:] if pieces else reply
 
 
-def _marked(number: int, of_set: int) -> int:
+def marked(number: int, of_set: int) -> int:
+    """The cas `number` of a server of the set `of_set`, as a client receives it."""
     return number & ~MARKS | of_set << SHIFT
 
 
-def line_for(request: Request, of_set: int) -> bytes:
-    """What a server of the set `of_set` is sent for `request`, a write that compares cas numbers: the line with the cas number of this set, or with
-    one that no item has."""
+def set_of(request: Request) -> int | None:
+    """The set to which the cas number of `request`, a conditional write, belongs; None if it has no number: an add or replace, an ms without C."""
+    at = _index_of_number(request)
+    if at is None:
+        return None
+    word = _words(request)[at]
+    number = c_number(word[1:] if request.command.is_meta else word, 0, 2**64 - 1) or 0
+    return BACKUP_SET if number >> SHIFT == BACKUP_SET else PRIMARY_SET
+
+
+def line_for_backup(request: Request) -> bytes:
+    """What a backup is sent for `request`, a write whose cas number belongs to BACKUP_SET: its line without the mark."""
+    at = _index_of_number(request)
+    if at is None:
+        return request.line
     head, end, block = request.line.partition(b"\r\n")
     words = head.split(b" ")
-    if request.command.name == b"cas":
-        words[5] = b"%d" % _number_for(words[5], of_set)
-    elif request.command.is_meta:
-        words = [b"C%d" % _number_for(word[1:], of_set) if at > 1 and word[:1] == b"C" else word for at, word in enumerate(words)]
+    letter = b"C" if request.command.is_meta else b""
+    words[at] = b"%b%d" % (letter, int(words[at].removeprefix(letter)) & ~MARKS)
     return b" ".join(words) + end + block
 
 
-def _number_for(word: bytes, of_set: int) -> int:
-    number = int(word) if word.isdigit() else UNMATCHED
-    return number & ~MARKS if number >> SHIFT == of_set else UNMATCHED
+def exists_reply(request: Request) -> bytes:
+    """The reply to `request`, a write with a cas number, with which memcached refuses another number than that of the item."""
+    if not request.command.is_meta:
+        return b"EXISTS\r\n"
+    words = _words(request)
+    flags = words[3:] if request.command.name == b"ms" else words[2:]
+    reply = [b"EX"]
+    for flag in flags:
+        letter = flag[:1]
+        if letter == b"O":
+            reply.append(flag)
+        elif letter == b"k":
+            reply.append(b"k%b b" % encoded(request.key) if b"b" in flags else b"k" + request.key)
+        elif letter == b"c" and request.command.name == b"ms":
+            reply.append(b"c0")
+    return b" ".join(reply) + b"\r\n"
+
+
+def _words(request: Request) -> list[bytes]:
+    return request.line.partition(b"\r\n")[0].split(b" ")
+
+
+def _index_of_number(request: Request) -> int | None:
+    """The index of the word of the line that has the cas number: behind the length of a `cas`, or a flag C."""
+    if request.command.name == b"cas":
+        return 5
+    if request.command.is_meta:
+        for at, word in enumerate(_words(request)):
+            if at > 1 and word[:1] == b"C":
+                return at
+    return None

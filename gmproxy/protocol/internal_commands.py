@@ -23,10 +23,11 @@ NOREPLY = b"noreply"
 DELETED_REPLIES = frozenset((b"DELETED", b"NOT_FOUND", b"HD", b"NF"))
 
 
-def fetch(key: bytes, returns_life: bool = True) -> tuple[Command, bytes]:
-    """(command, line) of a read of `key`: its value, flags and, if `returns_life`, the remaining seconds, which a binary server cannot return."""
-    life = b" t" if returns_life else b""
-    return META_GET, b"mg %b f%b v\r\n" % (key, life) if is_text(key) else b"mg %b b f%b v\r\n" % (encoded(key), life)
+def fetch(key: bytes, returns_life: bool = True, returns_cas: bool = False) -> tuple[Command, bytes]:
+    """(command, line) of a read of `key`: its value, flags and, if `returns_life`, the remaining seconds, which a binary server cannot return; if
+    `returns_cas`, also its cas number."""
+    flags = b" f%b%b v" % (b" t" if returns_life else b"", b" c" if returns_cas else b"")
+    return META_GET, b"mg %b%b\r\n" % (key, flags) if is_text(key) else b"mg %b b%b\r\n" % (encoded(key), flags)
 
 
 def add_if_absent(key: bytes, flags: int, life: int, data: bytes) -> tuple[Command, bytes]:

@@ -127,17 +127,19 @@ class BackupAsPrimary(Route):
         if server.label == request.failed_server and not command.idempotent:
             return request.fail(request.error, server.label)  # the same server is primary and backup, and may have done it already
         if (command.is_read or command.reads_old_value) and self._changes_elsewhere(request):
-            return request.fail(
-                request.error, request.failed_server
-            )  # it is unknown whether the backup has the other worker's change already
+            return request.fail(request.error, request.failed_server)  # whether the backup has that change already is unknown
+        if command.conditional:
+            number_is_of = cas_numbers.set_of(request)
+            if number_is_of == cas_numbers.PRIMARY_SET:
+                return reply_exists(request, server)
+            if number_is_of == cas_numbers.BACKUP_SET:
+                request.line = cas_numbers.line_for_backup(request)
         if self.records_keys and command.is_write:
             for key in request.all_keys():
                 server.add_stand_in_key(key)
             write = FailedOverWrite.__new__(FailedOverWrite)
             write.server = server
             write.step_in(request)
-        if command.conditional:
-            request.line = cas_numbers.line_for(request, cas_numbers.BACKUP_SET)
         if command.is_meta or command.returns_values:
             MarkCasNumbers.__new__(MarkCasNumbers).step_in(request)
         request.role = BACKUP
@@ -179,6 +181,15 @@ class MarkCasNumbers(Step):
     def on_reply(self, request: Request) -> ReplySink | None:
         cas_numbers.mark(request, cas_numbers.BACKUP_SET)
         return Step.on_reply(self, request)
+
+
+def reply_exists(request: Request, server: Backend) -> ReplySink | None:
+    """Reply to `request`, a write with a cas number, that the item has another one: the number belongs to another set than `server`, which would decide
+    it. It is counted there as if the server had replied. Returns the session that waits for no further reply, or None. Loop callback or greenlet."""
+    request.reply = cas_numbers.exists_reply(request)
+    server.counters.count_reply(request.command)
+    server.counters.count_write(request)
+    return request.complete()
 
 
 def line_before_keys(part: Request) -> bytes:

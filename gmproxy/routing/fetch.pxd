@@ -12,6 +12,7 @@ cdef class Fetch(ReplySink):
     cdef object fill_writes
     cdef Py_ssize_t left
     cdef bint in_doubt
+    cdef readonly bint returns_cas
 
     cpdef on_reply(self, Request lookup)
     cpdef on_failure(self, Request lookup)

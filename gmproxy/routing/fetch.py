@@ -13,19 +13,15 @@ from collections.abc import Collection
 
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
-from gmproxy.protocol import internal_commands
+from gmproxy.protocol import cas_numbers, internal_commands
 from gmproxy.protocol.commands import COMMANDS, META_GET, Command
-from gmproxy.protocol.meta_header import MetaHeader, replace_cas
+from gmproxy.protocol.fetched_item import Item, parse_get, parse_meta_get
 from gmproxy.protocol.request import BACKUP, ReplySink, Request, Route, new_request
 from gmproxy.protocol.value_blocks import blocks_by_key, in_order
-from gmproxy.protocol.value_header import ValueHeader
 from gmproxy.routing.shard import Shard
 
 GET = COMMANDS[b"get"]
-
-#: The cas number in the reply to a `gets` whose value is from the backup. The primary has another number for the item, so a `cas` with this
-#: one fails with EXISTS and the client reads again: it never overwrites a write that it has not seen.
-UNMATCHED_CAS = 2**64 - 1
+GETS = COMMANDS[b"gets"]
 
 
 class Fetch(ReplySink):
@@ -35,9 +31,10 @@ class Fetch(ReplySink):
     fill_writes  the route by which the primary is filled
     left         lookups without a reply
     in_doubt     True if a backup failed on one of them
+    returns_cas  True if the client receives the cas numbers
     """
 
-    __slots__ = ("request", "primary", "source", "fill_writes", "left", "in_doubt")
+    __slots__ = ("request", "primary", "source", "fill_writes", "left", "in_doubt", "returns_cas")
 
     def __init__(self, request: Request, primary: Backend, source: Shard, fill_writes: Route) -> None:
         self.request = request
@@ -46,6 +43,7 @@ class Fetch(ReplySink):
         self.fill_writes = fill_writes
         self.left = 0
         self.in_doubt = False
+        self.returns_cas = request.command.name in (b"gets", b"gats")
 
     def fetch(self, keys: Collection[bytes]) -> ReplySink | None:
         """Send a lookup for each of `keys`. Returns the session that waits for no further reply, or None (see Route.send)."""
@@ -56,7 +54,7 @@ class Fetch(ReplySink):
         session = None
         try:
             for key in keys:
-                session = self._look_up(key, *internal_commands.fetch(key, returns_life)) or session
+                session = self._look_up(key, *internal_commands.fetch(key, returns_life, self.returns_cas)) or session
         except Exception:
             self._end_fills()  # no other fetch could fill these keys before
             raise
@@ -66,14 +64,14 @@ class Fetch(ReplySink):
         for key in self.request.all_keys():
             self._end_fill(key, None)
 
-    def _end_fill(self, key: bytes, item: tuple[int, int, bytes] | None) -> None:
-        """The lookup of `key` has ended: fill the primary with `item`, (flags, life, data), unless it is None or the fill was voided."""
+    def _end_fill(self, key: bytes, item: Item | None) -> None:
+        """The lookup of `key` has ended: fill the primary with `item`, unless it is None or the fill was voided."""
         if not self.primary.end_fill(key, self):
             return
         if item is None:
             self.primary.fill_written(key)
         else:
-            self._fill(key, *item)
+            self._fill(key, item)
 
     def _look_up(self, key: bytes, command: Command, line: bytes) -> ReplySink | None:
         lookup = new_request(command, key, line)
@@ -87,10 +85,11 @@ class Fetch(ReplySink):
         key = lookup.key
         is_meta = lookup.command is META_GET
         if is_meta and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(key):
-            return self._look_up(key, GET, b"get %b\r\n" % key)  # the server is older than 1.6
+            command = GETS if self.returns_cas else GET  # the server is older than 1.6
+            return self._look_up(key, command, b"%b%b\r\n" % (command.prefix, key))
         item = (parse_meta_get if is_meta else parse_get)(reply, self.primary.options.refill_ttl)
         if item is not None:
-            self.on_item(key, *item)
+            self.on_item(key, item)
         self._end_fill(key, item)
         return self._count_lookup()
 
@@ -103,10 +102,10 @@ class Fetch(ReplySink):
         self.left -= 1
         return None if self.left else self.done()
 
-    def _fill(self, key: bytes, flags: int, life: int, data: bytes) -> None:
+    def _fill(self, key: bytes, item: Item) -> None:
         sink = FillSink(self.primary, key)
         try:
-            command, line = internal_commands.add_if_absent(key, flags, life, data)
+            command, line = internal_commands.add_if_absent(key, item.flags, item.life, item.data)
             write = new_request(command, key, line)
             write.sink = sink
             write.connection_index = self.request.connection_index
@@ -115,8 +114,8 @@ class Fetch(ReplySink):
             sink.end_fill()
             raise
 
-    def on_item(self, key: bytes, flags: int, life: int, data: bytes) -> None:
-        """A backup has `key`: `life` is its remaining seconds (0: unlimited), `data` the value and CRLF."""
+    def on_item(self, key: bytes, item: Item) -> None:
+        """A backup has `key`."""
 
     def done(self) -> ReplySink | None:
         """Every lookup has a reply or failed. Returns the session that waits for no further reply, or None."""
@@ -176,9 +175,9 @@ class FetchForRead(Fetch):
             return request.complete()
         return self.fetch(keys)
 
-    def on_item(self, key: bytes, flags: int, life: int, data: bytes) -> None:
-        cas = b" %d" % UNMATCHED_CAS if self.request.command.name in (b"gets", b"gats") else b""
-        self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, flags, len(data) - 2, cas, data)]
+    def on_item(self, key: bytes, item: Item) -> None:
+        cas = b" %d" % cas_numbers.marked(item.cas, cas_numbers.BACKUP_SET) if self.returns_cas else b""
+        self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, item.flags, len(item.data) - 2, cas, item.data)]
 
     def done(self) -> ReplySink | None:
         request = self.request
@@ -214,7 +213,8 @@ class FetchForMetaGet(Fetch):
         is_hit = lookup.reply.startswith((b"HD", b"VA"))
         self.primary.record_misses(1, int(is_hit))
         if is_hit:
-            request.reply = with_unmatched_cas(lookup.reply)
+            cas_numbers.mark(lookup, cas_numbers.BACKUP_SET)
+            request.reply = lookup.reply
             self.fetch([request.key])
         return request.complete()
 
@@ -225,30 +225,3 @@ class FetchForMetaGet(Fetch):
 
     def done(self) -> ReplySink | None:
         return None  # the client has its reply
-
-
-def parse_meta_get(reply: bytes, default_life: int) -> tuple[int, int, bytes] | None:
-    """(flags, life, data) of the `reply` to `mg KEY f t v`, or None for a miss. Life in seconds, 0: unlimited, `default_life` if the reply has
-    none; data with its CRLF."""
-    header = MetaHeader()
-    header.parse(reply)
-    if header.code != b"VA":
-        return None
-    life = default_life
-    for flag in header.flags:
-        if flag[:1] == b"t":
-            life = max(int(flag[1:]), 0)  # -1: unlimited
-    return header.number(b"f", 0), life, reply[header.data_start :]
-
-
-def parse_get(reply: bytes, default_life: int) -> tuple[int, int, bytes] | None:
-    """As parse_meta_get, of the `reply` to `get KEY`, which never has a life."""
-    header = ValueHeader()
-    if not header.parse_value(reply, 0):
-        return None
-    return header.flags, default_life, reply[header.data_start : header.end]
-
-
-def with_unmatched_cas(reply: bytes) -> bytes:
-    """The meta `reply` of a backup, with UNMATCHED_CAS for its cas number."""
-    return replace_cas(reply, lambda number: UNMATCHED_CAS)

@@ -1,5 +1,6 @@
 cimport cython
 from gmproxy.backend.backend cimport Backend
+from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route
 from gmproxy.routing.fetch cimport Fetch
 from gmproxy.routing.shard cimport Shard
@@ -38,6 +39,7 @@ cdef class FillBeforeWrite(Route):
     cdef readonly set held
     cdef readonly object release
 
+    @cython.locals(command=Command, server=Backend)
     cpdef send(self, Request request)
 
 

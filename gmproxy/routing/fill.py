@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from gmproxy.backend.backend import Backend
 from gmproxy.errors import EJECTED
+from gmproxy.protocol import cas_numbers
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.protocol.value_blocks import END
+from gmproxy.routing.failover import reply_exists
 from gmproxy.routing.fetch import Fetch, FetchForMetaGet, FetchForRead
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.stand_in import HomeRing
@@ -112,7 +114,8 @@ class FillWrites(Route):
 
 
 class FillBeforeWrite(Route):
-    """For writes. One that depends on the stored value is held until its key was filled, while that is needed.
+    """For writes. One that depends on the stored value is held until its key was filled, while that is needed. One with a cas number of the backup is
+    refused unless it is for the backup to decide, because the primary fails (protocol/cas_numbers.py).
 
     next_route   where the other writes are sent
     fill         the Fill of the primary
@@ -129,7 +132,11 @@ class FillBeforeWrite(Route):
         self.release = release
 
     def send(self, request: Request) -> ReplySink | None:
-        if not (request.command.reads_old_value and self.fill.is_needed()):
+        command = request.command
+        if command.conditional and cas_numbers.set_of(request) == cas_numbers.BACKUP_SET:
+            server = self.fill.server
+            return self.next_route.send(request) if server.is_expected_to_fail(request) else reply_exists(request, server)
+        if not (command.reads_old_value and self.fill.is_needed()):
             return self.next_route.send(request)
         self.held.add(request)
         return self.fill.fill_before(request, self)

@@ -1,35 +1,54 @@
-"""What is read from a backup's reply to a fetch. How it is used is tested in test_fill.py."""
+"""What a fetch asks the backup for, and how the primary is filled with it. When this is done is tested in test_fill.py."""
+
+import time
 
 import pytest
+from support.requests import request_for
+from support.routes import Client, KeepingServer
 
-from gmproxy.routing import fetch
+from gmproxy.placement.locators import SingleServer
+from gmproxy.routing.counters import RouteCounters
+from gmproxy.routing.fetch import FetchForRead
+from gmproxy.routing.shard import Shard
+
+DAY = 86400
+
+
+def filled_with(reply, protocol="text", key=b"k"):
+    """(the lookup, the fill) for a get of `key`, if the backup replies `reply` to the lookup."""
+    primary, backup = KeepingServer(1), KeepingServer(2)
+    primary.options.backend_protocol = protocol
+    primary.options.refill_ttl = 30 * DAY
+    source = Shard(SingleServer(0), [backup], [backup], [backup], RouteCounters())
+    request = request_for(b"get k\r\n")
+    request.key = key
+    request.sink = Client()
+    request.reply = b"END\r\n"
+    FetchForRead(request, primary, source, primary).start()
+    (lookup,) = backup.sent
+    backup.answer(lookup, reply)
+    (fill,) = primary.sent
+    return lookup.line, fill.line
 
 
 @pytest.mark.parametrize(
-    "reply, read",
+    "protocol, key, looked_up, fill",
     [
-        (b"EN\r\n", None),
-        (b"SERVER_ERROR x\r\n", None),
-        (b"VA 5 f7 t60\r\nhello\r\n", (7, 60, b"hello\r\n")),
-        (b"VA 0 f0 t-1\r\n\r\n", (0, 0, b"\r\n")),
-        (b"VA 4 t0 f4294967295\r\n\r\n\r\n\r\n", (4294967295, 0, b"\r\n\r\n\r\n")),
-        (b"VA 2 f1\r\nhi\r\n", (1, 99, b"hi\r\n")),
-        (b"VA 2\r\nhi\r\n", (0, 99, b"hi\r\n")),
+        ("text", b"k", b"mg k f t v\r\n", b"add k 7 %d 1\r\n5\r\n"),
+        ("text", b"a b", b"mg YSBi b f t v\r\n", b"ms YSBi 1 b ME F7 T%d\r\n5\r\n"),
     ],
 )
-def test_read_meta_takes_the_life_it_is_given_where_none_is_told(reply, read):
-    assert fetch.parse_meta_get(reply, 99) == read
+@pytest.mark.parametrize("life", [1, 30 * DAY - 1, 30 * DAY, 30 * DAY + 1, 400 * DAY])
+def test_a_life_of_more_than_30_days_is_sent_as_a_date(protocol, key, looked_up, fill, life):
+    lookup, line = filled_with(b"VA 1 f7 t%d\r\n5\r\n" % life, protocol, key)
+    assert lookup == looked_up
+    exptime = life if life <= 30 * DAY else int(time.time()) + life
+    assert line in [fill % (exptime - late) for late in range(30)]
 
 
-@pytest.mark.parametrize(
-    "reply, read",
-    [
-        (b"END\r\n", None),
-        (b"SERVER_ERROR x\r\n", None),
-        (b"VALUE a 7 5\r\nhello\r\nEND\r\n", (7, 99, b"hello\r\n")),
-        (b"VALUE a 0 0\r\n\r\nEND\r\n", (0, 99, b"\r\n")),
-        (b"VALUE a 0 5\r\nEND\r\n\r\nEND\r\n", (0, 99, b"END\r\n\r\n")),
-    ],
-)
-def test_read_plain_takes_the_life_it_is_given(reply, read):
-    assert fetch.parse_get(reply, 99) == read
+def test_a_date_that_memcached_cannot_store_becomes_the_last_one():
+    assert filled_with(b"VA 1 f7 t%d\r\n5\r\n" % 2**31)[1] == b"add k 7 %d 1\r\n5\r\n" % (2**31 - 1)
+
+
+def test_a_server_of_the_binary_protocol_is_not_asked_for_the_life():
+    assert filled_with(b"VA 1 f7\r\n5\r\n", "binary") == (b"mg k f v\r\n", b"add k 7 %d 1\r\n5\r\n" % (30 * DAY))

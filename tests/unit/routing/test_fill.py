@@ -5,10 +5,10 @@ from support.requests import request_for
 from support.routes import Client, KeepingServer
 
 from gmproxy.placement.locators import SingleServer
-from gmproxy.protocol import internal_commands
+from gmproxy.protocol import cas_numbers, internal_commands
 from gmproxy.protocol.request import BACKUP, INTERNAL_ERROR
-from gmproxy.routing import fetch
 from gmproxy.routing.counters import RouteCounters
+from gmproxy.routing.failover import BackupAsPrimary
 from gmproxy.routing.fill import FetchForWrite, Fill, FillBeforeWrite, FillWrites, MissCheck
 from gmproxy.routing.shard import Shard
 
@@ -84,6 +84,7 @@ class Play:
 
 
 FIVE = b"VA 1 f7 t60\r\n5\r\n"
+OF_BACKUP = cas_numbers.marked(5, cas_numbers.BACKUP_SET)
 ADD_FIVE = b"add k 7 60 1\r\n5\r\n"
 
 
@@ -175,9 +176,69 @@ def test_what_the_primary_had_is_not_asked_for(play):
     play.ask(b"gets k a l\r\n", b"VALUE a 0 1 9\r\n1\r\nEND\r\n", b"k", b"a", b"l")
     assert [question.key for question in play.questions] == [b"k", b"l"]
     play.answer(1, b"EN\r\n")
-    play.answer(0, FIVE)
-    values = b"VALUE k 7 1 %d\r\n5\r\nVALUE a 0 1 9\r\n1\r\nEND\r\n" % fetch.UNMATCHED_CAS
+    play.answer(0, b"VA 1 f7 t60 c5\r\n5\r\n")
+    values = b"VALUE k 7 1 %d\r\n5\r\nVALUE a 0 1 9\r\n1\r\nEND\r\n" % OF_BACKUP
     assert (play.client.heard, play.primary.told) == ([values], [(2, 1)])
+
+
+def test_an_old_backup_returns_its_number_to_a_gets(play):
+    play.ask(b"gets k\r\n", b"END\r\n")
+    assert play.questions[0].line == b"mg k f t c v\r\n"
+    play.answer(0, b"ERROR\r\n")
+    assert play.questions[1].line == b"gets k\r\n"
+    play.answer(1, b"VALUE k 7 1 5\r\n5\r\nEND\r\n")
+    assert play.client.heard == [b"VALUE k 7 1 %d\r\n5\r\nEND\r\n" % OF_BACKUP]
+
+
+# -- cas numbers of the backup
+
+
+@pytest.mark.parametrize(
+    "line, refused",
+    [
+        (b"cas k 0 0 1 %d\r\nx\r\n" % OF_BACKUP, b"EXISTS\r\n"),
+        (b"ms k 1 C%d k O1\r\nx\r\n" % OF_BACKUP, b"EX kk O1\r\n"),
+        (b"md k C%d\r\n" % OF_BACKUP, b"EX\r\n"),
+        (b"ma k C%d\r\n" % OF_BACKUP, b"EX\r\n"),
+    ],
+)
+@pytest.mark.parametrize("cold", [True, False])
+def test_a_number_of_the_backup_is_not_sent_to_the_primary(play, line, refused, cold):
+    play.primary.ask_backup_on_miss = cold
+    play.wait(line)
+    assert (play.client.heard, play.primary.sent, play.questions, play.held) == ([refused], [], [], set())
+    assert play.primary.counters.replies == 1
+
+
+@pytest.mark.parametrize("trouble", ["ejected", "failing", "behind"])
+def test_a_number_of_the_backup_is_sent_on_where_the_primary_is_not_used(play, trouble):
+    if trouble == "ejected":
+        play.primary.health.eject_by_hand(0.0)
+    elif trouble == "failing":
+        play.primary.health.failed(0.0)
+    else:
+        play.primary.missed_key(b"k")
+    change = play.wait(b"cas k 0 0 1 %d\r\nx\r\n" % OF_BACKUP)
+    assert (play.client.heard, play.primary.sent, play.questions) == ([], [change], [])
+
+
+def test_a_number_of_the_primary_is_not_sent_to_the_backup():
+    backup, client = KeepingServer(2), Client()
+    route = BackupAsPrimary(backup, True)
+    for line, reply in ((b"cas k 0 0 1 5\r\nx\r\n", b"EXISTS\r\n"), (b"md k C5 O7\r\n", b"EX O7\r\n")):
+        request = request_for(line)
+        request.sink = client
+        assert route.send(request) is client
+        assert client.heard.pop() == reply
+    assert backup.sent == [] and not backup.may_be_stand_in_key(b"k")
+
+
+def test_a_number_of_the_backup_is_sent_to_the_backup_without_its_mark():
+    backup = KeepingServer(2)
+    request = request_for(b"cas k 0 0 1 %d\r\nx\r\n" % OF_BACKUP)
+    request.sink = Client()
+    BackupAsPrimary(backup, False).send(request)
+    assert backup.lines == [b"cas k 0 0 1 5\r\nx\r\n"]
 
 
 # -- for mg, the client gets the reply in the form that it requested
@@ -187,7 +248,7 @@ def test_a_meta_get_is_asked_there_as_it_is(play):
     play.ask(b"mg k c v\r\n", b"EN\r\n")
     assert [question.line for question in play.questions] == [b"mg k c v\r\n"] and play.client.heard == []
     play.answer(0, b"VA 1 c5\r\n5\r\n")
-    assert play.client.heard == [b"VA 1 c%d\r\n5\r\n" % fetch.UNMATCHED_CAS] and play.primary.told == [(1, 1)]
+    assert play.client.heard == [b"VA 1 c%d\r\n5\r\n" % OF_BACKUP] and play.primary.told == [(1, 1)]
     assert (play.questions[1].line, play.filled) == (b"mg k f t v\r\n", [])
     play.answer(1, FIVE)
     assert (play.filled, play.primary.fetches) == ([ADD_FIVE], {}) and len(play.client.heard) == 1
