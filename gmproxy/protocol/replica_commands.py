@@ -14,6 +14,16 @@ from gmproxy.protocol.request import Request
 SET = COMMANDS[b"set"]
 TOUCH = COMMANDS[b"touch"]
 
+#: Where the exptime is in a command line: the index of its word. append, prepend, incr, decr and delete have none.
+EXPTIME_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
+
+#: Flags of meta commands that set the exptime. The N of an mg is that of an item which the mg makes.
+EXPTIME_FLAGS = (b"T", b"N")
+_EXPTIME_FLAGS_OF = {b"ms": (b"T",), b"mg": (b"T",), b"ma": EXPTIME_FLAGS}
+
+#: Commands after which no server has the value of the key, whatever their exptime is.
+_DELETE = frozenset((b"delete", b"md", b"flush_all"))
+
 #: Flags of a conditional meta command that the backup is not sent: its condition, and what the reply is to contain.
 _CONDITION = (b"C", b"E", b"c", b"k", b"O", b"t", b"v")
 
@@ -31,15 +41,32 @@ def touch_command(request: Request, key: bytes) -> tuple[Command, bytes, bytes]:
     return TOUCH, key, b"touch %b %b\r\n" % (key, exptime)
 
 
+def is_delete_like(request: Request) -> bool:
+    """True if no server is to have the value of the key after `request`: a delete, md or flush_all, or a life that has already passed. An md that only
+    marks the item as stale (I) is one, too: its value is not to be used any more."""
+    return request.command.name in _DELETE or (request.command.is_write and any(map(_has_passed, _exptimes(request))))
+
+
 def changes_value(request: Request) -> bool:
     """True if the write `request` changes the value. A read that touches does so only if its exptime has already passed."""
-    if not request.command.is_read:
-        return True
+    return not request.command.is_read or is_delete_like(request)
+
+
+def flush_delay(request: Request) -> float:
+    """The seconds after which servers execute `request`, a flush_all; 0 for at once."""
+    words = request.line.split()
+    delay = int(words[1]) if len(words) > 1 else 0
+    return max(delay - time.time() if delay > limits.LONGEST_RELATIVE_LIFE else delay, 0)
+
+
+def _exptimes(request: Request) -> list[bytes]:
+    """The exptimes in the line of `request`, a write."""
+    words = request.line.split(b"\r\n", 1)[0].split(b" ")
+    name = request.command.name
     if request.command.is_meta:
-        exptimes = [word[1:] for word in request.line[:-2].split(b" ")[2:] if word[:1] == b"T"]
-    else:
-        exptimes = request.line.split(b" ", 2)[1:2]
-    return any(_has_passed(exptime) for exptime in exptimes)
+        return [word[1:] for word in words[3 if name == b"ms" else 2 :] if word[:1] in _EXPTIME_FLAGS_OF.get(name, ())]
+    at = EXPTIME_AT.get(name)
+    return [] if at is None else words[at : at + 1]
 
 
 def _has_passed(word: bytes) -> bool:
@@ -74,6 +101,12 @@ def replies_differ(request: Request, copy: Request) -> bool:
     if request.command.conditional and not copy.command.reads_old_value:
         return not copy.reply.startswith(copy.command.success_prefixes)
     return _result(request.reply) != _result(copy.reply) if request.command.is_meta else request.reply != copy.reply
+
+
+def has_removed_value(request: Request) -> bool:
+    """True if the reply to `request` shows that the server has refused to store a value, which is too large or finds no memory, and has removed the old
+    value of the key. memcached does so for set, and for ms in all modes."""
+    return request.command.name in (b"set", b"ms") and request.reply.startswith(b"SERVER_ERROR")
 
 
 def _result(reply: bytes) -> tuple[bytes, bytes]:

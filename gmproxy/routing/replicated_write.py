@@ -174,6 +174,8 @@ class ConditionalWrite(Step):
         self.step_out(request)
         if request.reply.startswith(request.command.success_prefixes):
             return self._replicate_result(request)
+        if replica_commands.has_removed_value(request):
+            self.change.delete_copy()
         return request.complete()
 
     def _replicate_result(self, request: Request) -> ReplySink | None:

@@ -13,14 +13,9 @@ from gmproxy.protocol import limits
 from gmproxy.protocol.commands import Command
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.numbers import c_number
+from gmproxy.protocol.replica_commands import EXPTIME_AT, EXPTIME_FLAGS
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.step import Step
-
-#: Where the exptime is in a command line: the index of its word. append, prepend, incr, decr and delete have none.
-EXPTIME_AT = {b"set": 3, b"add": 3, b"replace": 3, b"cas": 3, b"touch": 2, b"gat": 1, b"gats": 1}
-
-#: Flags of meta commands that set the exptime.
-EXPTIME_FLAGS = (b"T", b"N")
 
 
 class HomeRing:

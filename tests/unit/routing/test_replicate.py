@@ -118,6 +118,45 @@ def test_a_backup_that_answers_otherwise(sync):
         assert (play.counters.backup_writes_differed, play.client.heard) == (1, [b"6\r\n"])
 
 
+TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
+
+
+@pytest.mark.parametrize(
+    "line, replies", [(SET, (TOO_LARGE, STORED)), (SET, (STORED, TOO_LARGE)), (b"ms k 1\r\nx\r\n", (TOO_LARGE, b"HD\r\n"))]
+)
+@pytest.mark.parametrize("primary_first", [True, False])
+def test_a_set_that_one_of_the_two_refuses(line, replies, primary_first):
+    """It has removed its old value, and the other has the new one: the key is deleted on the backup, and what is being fetched is not filled."""
+    play = Play()
+    change = play.ask(line)
+    play.primary.start_fill(b"k", play)
+    pair = list(zip((change, play.backup.sent[0]), replies))
+    for request, reply in pair if primary_first else reversed(pair):
+        play.answer(request, reply)
+    assert play.backup.lines == [line, b"delete k\r\n"]
+    assert not play.primary.end_fill(b"k", play)
+    assert play.client.heard == [replies[0]]
+
+
+@pytest.mark.parametrize(
+    "line, reply, gone",
+    [
+        (b"ms k 1 C5\r\nx\r\n", TOO_LARGE, True),
+        (b"ms k 1 C5\r\nx\r\n", b"EX\r\n", False),
+        (b"replace k 0 0 1\r\nx\r\n", TOO_LARGE, False),
+    ],
+)
+def test_a_conditional_write_that_the_primary_refuses(line, reply, gone):
+    """A refused ms has removed the value on the primary, whatever its condition: so it is deleted on the backup."""
+    play = Play()
+    change = play.ask(line)
+    play.primary.start_fill(b"k", play)
+    play.answer(change, reply)
+    assert play.backup.lines == [b"delete k\r\n"] * gone
+    assert play.primary.end_fill(b"k", play) != gone
+    assert play.client.heard == [reply]
+
+
 def test_a_reply_of_the_backup_has_its_cas_number_marked():
     play = Play()
     change = play.ask(b"ms k 1 c\r\nx\r\n")

@@ -9,7 +9,8 @@ from support.requests import request_for
 from gmproxy.protocol import request as message
 from gmproxy.protocol.commands import COMMANDS
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
-from gmproxy.routing.stand_in import EXPTIME_AT, HomeRing, LateWrite, StandInWrites, limit_life, watch_late_writes
+from gmproxy.protocol.replica_commands import EXPTIME_AT
+from gmproxy.routing.stand_in import HomeRing, LateWrite, StandInWrites, limit_life, watch_late_writes
 
 LONGEST = 30
 
