@@ -16,6 +16,7 @@ cdef class BackendCounters:
     cdef public long long not_connected
     cdef public long long connects
     cdef public long long fills
+    cdef public long long fills_undone
     cdef public long long keys_deleted
     cdef public long long flushes
     cdef readonly str last_error

@@ -33,6 +33,7 @@ class BackendCounters:
     not_connected    those of the errors for overload for which gmproxy had no file descriptor, memory or local port for a connection
     connects         connections that were opened
     fills            values that this server was filled with
+    fills_undone     those that were deleted again because the backup no longer had the value
     keys_deleted     keys that were deleted there because they had pending invalidations
     flushes          times that the server was flushed because there were too many of these
     last_error       the latest failure, "reason detail"; "" if there was none
@@ -40,7 +41,7 @@ class BackendCounters:
     """
 
     __slots__ = ("keys_asked", "values_found", "keys_touched", "touches_found", "failures", "errors", "not_connected", "connects", "fills",
-                 "keys_deleted", "flushes", "last_error", "last_error_at", "_replies", "_outcomes")  # fmt: skip
+                 "fills_undone", "keys_deleted", "flushes", "last_error", "last_error_at", "_replies", "_outcomes")  # fmt: skip
 
     def __init__(self) -> None:
         self.last_error = ""
@@ -58,7 +59,7 @@ class BackendCounters:
         self.errors = dict.fromkeys(REASONS, 0)
         self.keys_asked = self.values_found = self.keys_touched = self.touches_found = 0
         self.failures = self.not_connected = self.connects = 0
-        self.fills = self.keys_deleted = self.flushes = 0
+        self.fills = self.fills_undone = self.keys_deleted = self.flushes = 0
 
     def count_reply(self, command: Command) -> None:
         """A request of `command` got its reply."""

@@ -28,14 +28,16 @@ class PendingInvalidations:
     limit       maximum number of keys
     overflowed  True: every key of the server may be stale, so it has to be flushed
     last_at     when a key was noted last (monotonic seconds)
+    since       since when there has been one without interruption (monotonic seconds); 0.0 while there is none
     """
 
-    __slots__ = ("limit", "overflowed", "last_at", "_marks", "_journal", "_name", "_sets", "_taken", "_flushing", "_discarded")
+    __slots__ = ("limit", "overflowed", "last_at", "since", "_marks", "_journal", "_name", "_sets", "_taken", "_flushing", "_discarded")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.overflowed = False
         self.last_at = 0.0
+        self.since = 0.0
         self._marks: InvalidationMarks | None = None
         self._journal: Any = None
         self._name = b""
@@ -84,7 +86,7 @@ class PendingInvalidations:
 
     def note(self, key: bytes, now: float) -> bool:
         """`key` may be stale from now on. Returns True if this overflows the limit. `now`: monotonic seconds."""
-        self.last_at = now
+        self._note_time(now)
         if self._discarded:
             self.sweep(SWEPT_FOR_ONE)
         if self.overflowed:
@@ -96,7 +98,7 @@ class PendingInvalidations:
         """As `note`, for all of `keys`, which are owned by this object from now on."""
         if len(keys) <= FEW:
             return any([self.note(key, now) for key in keys])  # a list: all of them are noted
-        self.last_at = now
+        self._note_time(now)
         if self.overflowed:
             self._discard(keys)
             return False
@@ -117,10 +119,15 @@ class PendingInvalidations:
 
     def note_everything(self, now: float) -> None:
         """Every key may be stale from now on."""
-        self.last_at = now
+        self._note_time(now)
         self.overflowed = True
         self._publish_everything()
         self._discard_all()
+
+    def _note_time(self, now: float) -> None:
+        self.last_at = now
+        if not self.since:
+            self.since = now
 
     def take(self, count: int) -> frozenset[bytes]:
         """Up to `count` keys to delete now. They stay pending until `deleted` or `not_deleted` is called."""
@@ -143,8 +150,10 @@ class PendingInvalidations:
         flushed, self._flushing = self._flushing, False
         if self.overflowed:
             return
-        if self._journal is not None and not self:
-            self._journal.settled(self._name)
+        if not self:
+            self.since = 0.0
+            if self._journal is not None:
+                self._journal.settled(self._name)
         if self._marks is None:
             return
         if flushed or not self:

@@ -150,6 +150,11 @@ class MissedWrites(ConnectionOwner):
         self.void_all_fills()
         self.invalidations.note_everything(monotonic())
 
+    def forget_missed_writes(self) -> None:
+        """Drop the pending invalidations, for an operator: stale values of these keys may be read from now on."""
+        self.invalidations.clear()
+        self.behind = False
+
     def _log_overflow(self) -> None:
         self.log.warning("journal overflowed server=%s keys=%d", self.label, self.invalidations.limit)
 

@@ -10,6 +10,8 @@ cdef class WorkerContext:
     cdef public Py_ssize_t max_clients
     cdef public Py_ssize_t clients
     cdef public bint accepting
+    cdef public bint fills_enabled
+    cdef public object journal
     cdef readonly long long held_bytes
     cdef long long _published_bytes
 

@@ -24,6 +24,8 @@ class WorkerContext:
     clients         number of clients in all pools of this process
     held_bytes      bytes held for clients of this process: incomplete requests, and replies not sent yet
     accepting       False while no client is accepted (drain)
+    fills_enabled   False after the operator command `fills off`
+    journal         where the pending invalidations of this worker are recorded; None without journal_dir
 
     The methods do not block: loop callback or greenlet.
     """
@@ -49,6 +51,8 @@ class WorkerContext:
         self.clients = 0
         self.held_bytes = 0
         self.accepting = True
+        self.fills_enabled = True
+        self.journal: Any = None
         self._published_bytes = 0  # `held_bytes` as last written to `client_counts`
 
     # -- limits of all clients

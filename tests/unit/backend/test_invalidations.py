@@ -153,3 +153,21 @@ def test_what_is_thrown_away_is_freed_bit_by_bit(monkeypatch):
     assert len(noted) == 0, "what comes pushes out what is of no use"
     journal.sweep(1)
     assert len(journal) == limit // 2
+
+
+def test_since_when_there_has_been_one(journal):
+    assert journal.since == 0.0
+    journal.note(b"a", NOW)
+    journal.note(b"b", NOW + 1)
+    assert journal.since == NOW
+    journal.take(1)
+    journal.deleted()
+    assert journal.since == NOW, "another one is left"
+    journal.take(1)
+    journal.deleted()
+    assert journal.since == 0.0
+    journal.note_everything(NOW + 2)
+    journal.take_everything()
+    assert journal.since == NOW + 2
+    journal.deleted()
+    assert journal.since == 0.0

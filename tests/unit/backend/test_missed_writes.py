@@ -79,6 +79,14 @@ def test_of_a_server_that_was_removed_nothing_is_pending(workers):
     assert not other.may_have_stale_keys() and not one.may_be_stale(b"a")
 
 
+def test_missed_writes_that_an_operator_drops(workers):
+    one, other = workers
+    one.missed_key(b"a")
+    one.missed_everything()
+    one.forget_missed_writes()
+    assert not one.behind and not one.may_be_stale(b"a", True) and not other.may_be_stale(b"a", False)
+
+
 # -- fills
 
 
