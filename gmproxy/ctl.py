@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gmproxy import __version__
 from gmproxy.compiled import BUILD
 from gmproxy.config.suggestions import did_you_mean
-from gmproxy.console import actions, queries, route, status, top
+from gmproxy.console import actions, owed, queries, route, status, top
 from gmproxy.console.service_client import DEFAULT_PATH, ServiceError
 from gmproxy.errors import ConfigError, GmproxyError
 from gmproxy.system import bootstrap
@@ -41,6 +41,7 @@ QUERIES: dict[str, Command] = {
     "hotkeys": Command("[SECONDS]", "the most frequent keys in a sample of requests", queries.hotkeys_parser, queries.hotkeys),
     "slow": Command("", "the slowest of the recent slow requests", queries.slow_parser, queries.slow),
     "tail": Command("[COUNT [SECONDS]]", "a sample of incoming requests", queries.tail_parser, queries.tail),
+    "owed": Command("[SERVER]", "pending invalidations of the servers; --flush or --drop them", owed.owed_parser, owed.owed),
 }
 #: Commands that change something.
 ACTIONS: dict[str, Command] = {

@@ -34,6 +34,9 @@ RESPONSE_FIELDS: dict[str, tuple[str, type]] = {
     "reload": ("changed", dict),
     "log-level": ("level", str),
     "drain": ("clients", int),
+    "owed": ("servers", list),
+    "owed-flush": ("servers", list),
+    "owed-drop": ("servers", list),
 }
 
 

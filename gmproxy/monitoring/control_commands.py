@@ -8,16 +8,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from gmproxy import internal_errors
 from gmproxy.client import stats
 from gmproxy.config.settings import LOG_LEVELS
-from gmproxy.monitoring import events, report, sampling
+from gmproxy.monitoring import events, owed, report, sampling, selection
 from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, MonitoredWorker, OnResponse, Response
-
-if TYPE_CHECKING:
-    from gmproxy.backend.backend import Backend
 
 Number = TypeVar("Number", int, float)
 
@@ -49,9 +46,7 @@ def _servers(worker: MonitoredWorker, arguments: list[str]) -> Response:
     return {
         "servers": [
             {"pool": pool.title, "role": role, "label": backend.label, "name": backend.server.name or ""}
-            for pool in worker.pools.values()
-            for role, backends in (("primary", pool.router.backends), ("backup", pool.router.backups))
-            for backend in backends
+            for pool, role, backend in selection.all_servers(worker.pools.values())
         ]
     }
 
@@ -59,7 +54,7 @@ def _servers(worker: MonitoredWorker, arguments: list[str]) -> Response:
 def _slow(worker: MonitoredWorker, arguments: list[str]) -> Response:
     """The slowest requests of all pools, or of the pool in `arguments`."""
     worker.measure()
-    titles = [pool.title for pool in _find_pools(worker, arguments)]
+    titles = [pool.title for pool in selection.find_pools(worker, arguments)]
     return {"slow": [request for request in worker.slow.slowest() if request["pool"] in titles][:MAX_SLOW_REPORTED]}
 
 
@@ -67,7 +62,7 @@ def _begin_sample(worker: MonitoredWorker, arguments: list[str]) -> Response:
     """Start sampling. `arguments`: the number of requests to keep, and optionally a pool."""
     if any(pool.router.sampler is not None for pool in worker.pools.values()):
         raise LookupError("another hotkeys or tail is running: try again when it has ended")
-    pools = _find_pools(worker, arguments[1:])
+    pools = selection.find_pools(worker, arguments[1:])
     samplers = {pool: sampling.Sampler(pool.title, int(arguments[0]), worker.now, time.time) for pool in pools}
     for pool, sampler in samplers.items():
         pool.router.sampler = sampler
@@ -122,7 +117,7 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
 
 
 def _eject(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    backends = _find_backends(worker, arguments)
+    backends = [server.backend for server in selection.find_servers(worker.pools.values(), arguments)]
     for backend in backends:
         backend.log.warning("ejecting by hand server=%s", backend.label)
         worker.soon(backend.eject)
@@ -130,22 +125,12 @@ def _eject(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _restore(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    backends = [backend for backend in _find_backends(worker, arguments) if backend.health.ejected]
+    servers = selection.find_servers(worker.pools.values(), arguments)
+    backends = [server.backend for server in servers if server.backend.health.ejected]
     for backend in backends:
         backend.log.warning("restoring by hand server=%s", backend.label)
         backend.health.release(worker.now())
     return {"restored": [backend.label for backend in backends]}
-
-
-def _find_backends(worker: MonitoredWorker, names: list[str]) -> "list[Backend]":
-    """The backends of all pools with these addresses or names. Raises LookupError."""
-    backends: list[Backend] = []
-    for name in names:
-        matches = [backend for pool in worker.pools.values() for backend in pool.backends if name in (backend.label, backend.server.name)]
-        if not matches:
-            raise LookupError(f"there is no server {name!r}")
-        backends += matches
-    return backends
 
 
 def _log_level(worker: MonitoredWorker, arguments: list[str]) -> Response:
@@ -172,25 +157,12 @@ def _drain(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _stats(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    return stats.snapshot(_find_pool(worker, arguments).context)
+    return stats.snapshot(selection.find_pools(worker, arguments)[0].context)
 
 
 def _reset(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    _find_pool(worker, arguments).context.reset_counters()
+    selection.find_pools(worker, arguments)[0].context.reset_counters()
     return {}
-
-
-def _find_pool(worker: MonitoredWorker, arguments: Sequence[str]) -> MonitoredPool:
-    """The pool whose name or title is arguments[0]; without arguments, the first pool. Raises LookupError."""
-    return _find_pools(worker, arguments)[0]
-
-
-def _find_pools(worker: MonitoredWorker, arguments: Sequence[str]) -> list[MonitoredPool]:
-    """[the pool whose name or title is arguments[0]]; without arguments, all pools. Raises LookupError."""
-    pools = list(worker.pools.values())
-    if arguments and not (named := [pool for pool in pools if arguments[0] in (pool.title, pool.config.name)]):
-        raise LookupError(f"there is no pool {arguments[0]!r}; known: {', '.join(pool.title for pool in pools)}")
-    return named if arguments else pools
 
 
 def _ping(worker: MonitoredWorker, arguments: list[str]) -> Response:
@@ -211,10 +183,13 @@ COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
     "stats": _stats,
     "reset": _reset,
     "ping": _ping,
+    "owed": owed.show,
+    "owed-flush": owed.flush,
+    "owed-drop": owed.drop,
 }
 
-#: Commands that the control socket passes on to the workers as they are.
-PUBLIC = ("report", "servers", "slow", "route", "eject", "restore", "log-level", "drain", "stats", "reset", "ping")
+#: Commands that the control socket passes on to the workers as they are. The others are parts of one that takes time.
+PUBLIC = tuple(name for name in COMMANDS if name not in ("sample", "sampled"))
 
 
 # -- the responses of all workers as one
@@ -271,6 +246,9 @@ _MERGED_BY: dict[str, Callable[[Sequence[Response]], Response]] = {
     "eject": _merge_labels,
     "restore": _merge_labels,
     "slow": _merge_slow,
+    "owed": owed.merge,
+    "owed-flush": owed.merge,
+    "owed-drop": owed.merge,
     "sampled": _merge_samples,
     "drain": lambda responses: {"clients": sum(response["clients"] for response in responses)},
 }

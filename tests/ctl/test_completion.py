@@ -63,6 +63,7 @@ def complete(tmp_path):
         ("gmproxyctl route --profile dal", ["dalli"]),
         ("gmproxyctl route --check /etc/hostn", ["/etc/hostname"]),
         ("gmproxyctl --control /etc/hostn", ["/etc/hostname"]),
+        ("gmproxyctl owed --f", ["--flush"]),
         ("gmproxyctl nonsense --", []),
         ("gmproxyctl --control /no/such/socket eject ", []),
     ],

@@ -1,0 +1,47 @@
+"""The pools and servers that the arguments of a control command name. Loop callback or greenlet."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from gmproxy.monitoring.interfaces import MonitoredPool, MonitoredWorker
+
+if TYPE_CHECKING:
+    from gmproxy.backend.backend import Backend
+
+
+class PoolServer(NamedTuple):
+    """A server of a pool. `role`: primary or backup."""
+
+    pool: MonitoredPool
+    role: str
+    backend: "Backend"
+
+
+def find_pools(worker: MonitoredWorker, names: Sequence[str]) -> list[MonitoredPool]:
+    """[the pool whose name or title is names[0]]; without names, all pools. Raises LookupError."""
+    pools = list(worker.pools.values())
+    if names and not (named := [pool for pool in pools if names[0] in (pool.title, pool.config.name)]):
+        raise LookupError(f"there is no pool {names[0]!r}; known: {', '.join(pool.title for pool in pools)}")
+    return named if names else pools
+
+
+def all_servers(pools: Iterable[MonitoredPool]) -> list[PoolServer]:
+    """The primaries and then the backups of each of `pools`."""
+    return [
+        PoolServer(pool, role, backend)
+        for pool in pools
+        for role, backends in (("primary", pool.router.backends), ("backup", pool.router.backups))
+        for backend in backends
+    ]
+
+
+def find_servers(pools: Iterable[MonitoredPool], names: Iterable[str]) -> list[PoolServer]:
+    """The servers of `pools` with these addresses or names. Raises LookupError."""
+    servers = all_servers(pools)
+    found: list[PoolServer] = []
+    for name in names:
+        matches = [server for server in servers if name in (server.backend.label, server.backend.server.name)]
+        if not matches:
+            raise LookupError(f"there is no server {name!r}")
+        found += matches
+    return found
