@@ -51,6 +51,8 @@ ACTIONS: dict[str, Command] = {
     "log-level": Command(
         "[LEVEL]", "print or set the log level: debug, info, warning or error", actions.log_level_parser, actions.log_level
     ),
+    "fills": Command("[on|off]", "print or switch the filling of primaries from backups", actions.fills_parser, actions.fills),
+    "journal": Command("[on|off]", "print or switch the journal of pending invalidations", actions.journal_parser, actions.journal),
     "drain": Command("", "accept no new clients, close each connection after its next reply", actions.drain_parser, actions.drain),
 }
 COMMANDS = QUERIES | ACTIONS

@@ -59,7 +59,8 @@ class Pool:
         self._key_shares: tuple[Any, list[float]] | None = None  # (locator, result of `key_shares` for it)
         self._worker_context = worker_context
         self._draining: dict[Backend, float] = {}  # a Backend removed from the configuration -> monotonic seconds at which it was last busy
-        self.options = SimpleNamespace(**vars(config))  # `reload` adds `lanes`, the connections per server
+        # `reload` adds `lanes`, the connections per server; `fills_enabled` is switched by an operator
+        self.options = SimpleNamespace(**vars(config), fills_enabled=worker_context.fills_enabled)
         self.router = Router(self.options)
         self.context = PoolContext(self.options, self.router, worker_context)
         self.backends: list[Backend] = []

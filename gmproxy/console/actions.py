@@ -1,4 +1,4 @@
-"""gmproxyctl eject, restore, drain, log-level and reload. Each returns the exit status, and raises ConfigError, ServiceError."""
+"""gmproxyctl eject, restore, drain, fills, journal, log-level and reload. Each returns the exit status, and raises ConfigError, ServiceError."""
 
 import argparse
 import os
@@ -47,6 +47,40 @@ def drain(arguments: Sequence[str]) -> int:
     parsed = drain_parser().parse_args(arguments)
     response = ServiceClient.from_arguments(parsed).send_command("drain")
     return _print_result(parsed, response, f"draining: no new clients are accepted; {units.count(response['clients'], 'client')} connected")
+
+
+def fills_parser() -> CommandParser:
+    return _switch_parser(
+        "fills",
+        "Print whether primaries are filled with items from backups, or switch that off or on. Misses are still looked up on the backup.",
+    )
+
+
+def fills(arguments: Sequence[str]) -> int:
+    return _switch("fills", fills_parser().parse_args(arguments))
+
+
+def journal_parser() -> CommandParser:
+    return _switch_parser(
+        "journal",
+        "Print the state of the journal in journal_dir, or switch it off or on. While it is off, nothing is written there, and "
+        "after a restart servers with pending invalidations are flushed.",
+    )
+
+
+def journal(arguments: Sequence[str]) -> int:
+    return _switch("journal", journal_parser().parse_args(arguments))
+
+
+def _switch_parser(command: str, description: str) -> CommandParser:
+    parser = CommandParser(command, f"{description} A reload keeps the state; after a restart or an upgrade it is on.")
+    parser.add_argument("state", nargs="?", choices=("on", "off"), help="without it, the state is printed")
+    return parser
+
+
+def _switch(command: str, parsed: argparse.Namespace) -> int:
+    response = ServiceClient.from_arguments(parsed).send_command(command, *filter(None, [parsed.state]))
+    return _print_result(parsed, response, response[command])
 
 
 def log_level_parser() -> CommandParser:

@@ -34,6 +34,8 @@ RESPONSE_FIELDS: dict[str, tuple[str, type]] = {
     "reload": ("changed", dict),
     "log-level": ("level", str),
     "drain": ("clients", int),
+    "fills": ("fills", str),
+    "journal": ("journal", str),
     "owed": ("servers", list),
     "owed-flush": ("servers", list),
     "owed-drop": ("servers", list),

@@ -58,6 +58,10 @@ def service_line(report: dict[str, Any]) -> str:
     ]
     if report.get("draining"):
         words.append("draining")
+    if not report["fills_enabled"]:
+        words.append("fills off")
+    if report["journal"] in ("off", "incomplete"):
+        words.append(f"journal {report['journal']}")
     return table.plain(", ".join(words))
 
 

@@ -18,6 +18,10 @@ from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, Monito
 
 Number = TypeVar("Number", int, float)
 
+#: Commands that switch something on or off in all workers, and their arguments.
+SWITCHES = ("fills", "journal")
+ON, OFF = "on", "off"
+
 #: Name of a log level -> its number.
 LEVELS = {name: getattr(logging, name.upper()) for name in LOG_LEVELS}
 
@@ -156,6 +160,35 @@ def _drain(worker: MonitoredWorker, arguments: list[str]) -> Response:
     return {"clients": worker.clients()}
 
 
+def _fills(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    """Switch the filling of primaries from backups on or off. Reads are still looked up on the backup."""
+    if arguments:
+        worker.context.fills_enabled = _is_on(arguments[0])
+        for pool in worker.pools.values():
+            pool.router.options.fills_enabled = worker.context.fills_enabled
+    return {"fills": ON if worker.context.fills_enabled else OFF}
+
+
+def _journal(worker: MonitoredWorker, arguments: list[str]) -> Response:
+    """Switch the recording of pending invalidations in journal_dir on or off."""
+    journal = worker.context.journal
+    if arguments:
+        is_on = _is_on(arguments[0])
+        if journal is None:
+            raise LookupError("no journal_dir is set")
+        if is_on:
+            journal.resume()
+        else:
+            journal.suspend()
+    return {"journal": report.NO_JOURNAL if journal is None else journal.state}
+
+
+def _is_on(word: str) -> bool:
+    if word not in (ON, OFF):
+        raise LookupError(f"{word!r} is neither on nor off")
+    return word == ON
+
+
 def _stats(worker: MonitoredWorker, arguments: list[str]) -> Response:
     return stats.snapshot(selection.find_pools(worker, arguments)[0].context)
 
@@ -183,6 +216,8 @@ COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
     "stats": _stats,
     "reset": _reset,
     "ping": _ping,
+    "fills": _fills,
+    "journal": _journal,
     "owed": owed.show,
     "owed-flush": owed.flush,
     "owed-drop": owed.drop,
@@ -246,6 +281,7 @@ _MERGED_BY: dict[str, Callable[[Sequence[Response]], Response]] = {
     "eject": _merge_labels,
     "restore": _merge_labels,
     "slow": _merge_slow,
+    "journal": lambda responses: {"journal": report.worst_journal_state([response["journal"] for response in responses])},
     "owed": owed.merge,
     "owed-flush": owed.merge,
     "owed-drop": owed.merge,

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, ge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from gmproxy.monitoring.interfaces import Report
-from gmproxy.monitoring.report import STATES_BY_SEVERITY
+from gmproxy.monitoring.report import JOURNAL_STATES, STATES_BY_SEVERITY
 
 #: Content type of what `render` returns.
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -34,6 +34,17 @@ METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "process_resident_bytes": (GaugeMetricFamily, (), "Resident memory of all workers; shared memory counts for each"),
     "process_open_files": (GaugeMetricFamily, (), "Open file descriptors of all workers"),
     "internal_errors": (CounterMetricFamily, (), "Internal errors: exceptions in gmproxy's own code, each logged with its traceback"),
+    "fills_enabled": (
+        GaugeMetricFamily,
+        (),
+        "0 after the operator command `fills off`: no items are copied from backups to primaries; else 1",
+    ),
+    "journal_state": (
+        GaugeMetricFamily,
+        ("state",),
+        "1 for the current state of the journal of pending invalidations, 0 for its other states",
+    ),
+    "journal_errors": (CounterMetricFamily, (), "Writes to the journal of pending invalidations that failed"),
     "clients": (GaugeMetricFamily, _POOL, "Connected clients"),
     "clients_asleep": (
         GaugeMetricFamily,
@@ -67,6 +78,13 @@ METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
     ),
     "backup_writes_lost": (CounterMetricFamily, _POOL, "Writes of which the backup did not receive its copy"),
     "backup_writes_differed": (CounterMetricFamily, _POOL, "Writes to which the backup and the primary replied differently"),
+    "conflicting_changes": (
+        CounterMetricFamily,
+        _POOL,
+        "Keys deleted on the backup because several workers changed them at the same time",
+    ),
+    "verify_compared_keys": (CounterMetricFamily, _POOL, "Keys that the operator command `verify` found on a primary and its backup"),
+    "verify_different_keys": (CounterMetricFamily, _POOL, "Keys of these that had different values on the primary and the backup"),
     "flushes": (CounterMetricFamily, _POOL, "flush_all commands from clients"),
     "backend_up": (GaugeMetricFamily, _BACKEND, "1 while requests are sent to the server, 0 while it is ejected or probing"),
     "backend_state": (GaugeMetricFamily, (*_BACKEND, "state"), "1 for the current state of the server, 0 for its other states"),
@@ -80,8 +98,18 @@ METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "backend_hits": (CounterMetricFamily, _BACKEND, "Keys that reads found on the server"),
     "backend_misses": (CounterMetricFamily, _BACKEND, "Keys that reads did not find on the server"),
     "backend_refills": (CounterMetricFamily, _BACKEND, "Items copied from a backup to the server (fills)"),
+    "backend_refills_undone": (
+        CounterMetricFamily,
+        _BACKEND,
+        "Items of these that were deleted again because the backup no longer had the value",
+    ),
     "backend_ejections": (CounterMetricFamily, _BACKEND, "Ejections of the server"),
     "backend_journal_keys": (GaugeMetricFamily, _BACKEND, "Pending invalidations: keys to delete on the server because it missed writes"),
+    "backend_journal_age_seconds": (
+        GaugeMetricFamily,
+        _BACKEND,
+        "Time since when there have been pending invalidations of the server without interruption; 0 if there are none",
+    ),
     "backend_journal_deleted": (CounterMetricFamily, _BACKEND, "Keys deleted on the server because it missed writes"),
     "backend_journal_flushes": (
         CounterMetricFamily,
@@ -110,6 +138,9 @@ _OF_POOL = {
     "get_errors_as_misses": "misses_for_errors",
     "backup_writes_lost": "backup_writes_lost",
     "backup_writes_differed": "backup_writes_differed",
+    "conflicting_changes": "conflicting_changes",
+    "verify_compared_keys": "verify_compared",
+    "verify_different_keys": "verify_different",
     "flushes": "flushes",
 }
 _OF_BACKEND = {
@@ -120,8 +151,10 @@ _OF_BACKEND = {
     "backend_keys": "keys",
     "backend_hits": "hits",
     "backend_refills": "refills",
+    "backend_refills_undone": "refills_undone",
     "backend_ejections": "ejections",
     "backend_journal_keys": "journal",
+    "backend_journal_age_seconds": "journal_age",
     "backend_journal_deleted": "journal_deleted",
     "backend_journal_flushes": "journal_flushes",
     "backend_sent_bytes": "bytes_sent",
@@ -152,6 +185,10 @@ class _Collector:
         self._add_sample("workers", (), len(report["workers"]))
         self._add_sample("workers_wanted", (), self._workers)
         self._add_sample("draining", (), int(report["draining"]))
+        self._add_sample("fills_enabled", (), int(report["fills_enabled"]))
+        for state in JOURNAL_STATES:
+            self._add_sample("journal_state", (state,), int(report["journal"] == state))
+        self._add_sample("journal_errors", (), process["journal_errors"])
         self._add_sample("loop_lag_seconds", (), report["loop_lag"])
         self._add_sample("process_cpu_seconds", ("user",), process["cpu_user"])
         self._add_sample("process_cpu_seconds", ("system",), process["cpu_system"])

@@ -26,6 +26,10 @@ OPEN_FILES_OF = "/proc/self/fd"
 #: The states of a server, the worst last.
 STATES_BY_SEVERITY = (UP, WARMING, FAILING, PROBING, EJECTED)
 
+#: States of the journal of pending invalidations, the worst last: there is none, it is written, an operator has switched it off, or some of it
+#: could not be written.
+JOURNAL_STATES = (NO_JOURNAL, OK, OFF, INCOMPLETE) = ("none", "ok", "off", "incomplete")
+
 #: States in which a server gets no requests.
 AWAY = (EJECTED, PROBING)
 
@@ -37,6 +41,7 @@ SUMS = (
     "keys",
     "hits",
     "refills",
+    "refills_undone",
     "failures",
     "ejections",
     "journal_deleted",
@@ -45,6 +50,20 @@ SUMS = (
     "bytes_received",
 )
 
+#: Counters of a pool.
+POOL_SUMS = (
+    "misses_for_errors",
+    "backup_writes_lost",
+    "backup_writes_differed",
+    "conflicting_changes",
+    "verify_compared",
+    "verify_different",
+    "flushes",
+    "fragments",
+)
+
+#: What a worker that has ended no longer sees of a server; see also GAUGES.
+OF_ENDED = {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None, "journal_everything": False, "journal_age": 0.0}
 
 #: Seconds between two listings of the open files of this process: 50,000 take 25 ms.
 LISTED_EVERY = 10.0
@@ -86,13 +105,20 @@ def worker_report(worker: MonitoredWorker, now: float) -> Report:
         "workers": [os.getpid()],
         "started": unix_now - (now - worker.context.started_at),
         "time": unix_now,
-        "process": _process_report(),
+        "process": _process_report() | {"journal_errors": 0 if worker.context.journal is None else worker.context.journal.errors},
         "loop_lag": round(worker.lag.seconds, 6),
         "draining": worker.draining,
+        "fills_enabled": worker.context.fills_enabled,
+        "journal": _journal_state(worker),
         "pools": {pool.title: _pool_report(pool, now, unix_now) for pool in worker.pools.values()},
         "latency_bounds": list(BOUNDS),
         "events": events.merge([events.RECENT_EVENTS.as_list()]),
     }
+
+
+def _journal_state(worker: MonitoredWorker) -> str:
+    state: str = NO_JOURNAL if worker.context.journal is None else worker.context.journal.state
+    return state
 
 
 def _process_report() -> dict[str, Any]:
@@ -128,6 +154,9 @@ def _pool_report(pool: MonitoredPool, now: float, unix_now: float) -> dict[str, 
         "misses_for_errors": router.counters.misses_for_errors,
         "backup_writes_lost": router.counters.backup_writes_lost,
         "backup_writes_differed": router.counters.backup_writes_differed,
+        "conflicting_changes": router.counters.conflicting_changes,
+        "verify_compared": router.counters.verify_compared,
+        "verify_different": router.counters.verify_different,
         "flushes": context.flushes,
         "fragments": router.counters.fragments,
         "options": {name: render(setting, getattr(pool.config, name)) for name, setting in SETTINGS.items()},
@@ -167,10 +196,13 @@ def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: f
         "keys": counters.keys_asked,
         "hits": counters.values_found,
         "refills": counters.fills,
+        "refills_undone": counters.fills_undone,
         "errors": dict(counters.errors),
         "failures": counters.failures,
         "ejections": health.ejections,
         "journal": len(backend.invalidations),
+        "journal_everything": backend.invalidations.is_everything,
+        "journal_age": round(now - backend.invalidations.since, 3) if backend.invalidations.since else 0.0,
         "journal_deleted": counters.keys_deleted,
         "journal_flushes": counters.flushes,
         "bytes_sent": backend.bytes_sent,
@@ -189,15 +221,14 @@ def counters_only(report: Report) -> Report:
         "process": report["process"] | {"resident": 0, "open_files": 0},
         "loop_lag": 0.0,
         "draining": False,
+        "fills_enabled": True,
+        "journal": NO_JOURNAL,
         "events": [],
         "pools": {
             title: pool
             | {
                 "clients": pool["clients"] | dict.fromkeys(("current", "asleep", "held"), 0),
-                "backends": [
-                    backend | dict.fromkeys(GAUGES, 0) | {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None}
-                    for backend in pool["backends"]
-                ],
+                "backends": [backend | dict.fromkeys(GAUGES, 0) | OF_ENDED for backend in pool["backends"]],
             }
             for title, pool in report["pools"].items()
         },
@@ -221,6 +252,8 @@ def merge(reports: Sequence[Report], pid: int | None = None, other_events: Seque
         "process": _sum([report["process"] for report in reports]),
         "loop_lag": max(report["loop_lag"] for report in reports),
         "draining": any(report["draining"] for report in reports),
+        "fills_enabled": all(report["fills_enabled"] for report in reports),
+        "journal": worst_journal_state([report["journal"] for report in reports]),
         "pools": {
             title: _merge_pools(
                 [report["pools"][title] for report in reports if title in report["pools"]],
@@ -232,16 +265,20 @@ def merge(reports: Sequence[Report], pid: int | None = None, other_events: Seque
     }
 
 
+def worst_journal_state(states: Iterable[str]) -> str:
+    """Of JOURNAL_STATES. Worker or master."""
+    return max(states, key=JOURNAL_STATES.index)
+
+
 def _sum(dicts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {name: sum(each.get(name, 0) for each in dicts) for name in dict.fromkeys(name for each in dicts for name in each)}
 
 
 def _merge_pools(pools: Sequence[dict[str, Any]], known: int) -> dict[str, Any]:
     """The servers are those of the first `known` pools."""
-    counters = ("misses_for_errors", "backup_writes_lost", "backup_writes_differed", "flushes", "fragments")
     return (
         pools[0]
-        | _sum([{name: pool[name] for name in counters} for pool in pools])
+        | _sum([{name: pool[name] for name in POOL_SUMS} for pool in pools])
         | {
             "clients": _sum([pool["clients"] for pool in pools]) | {"limit": max(pool["clients"]["limit"] for pool in pools[:known])},
             "backends": [_merge_backends(same) for same in _same_backends(pools, known)],
@@ -275,6 +312,8 @@ def _merge_backends(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "state": worst["state"],
             "state_since": _state_since(backends, worst),
             "by_hand": any(backend["by_hand"] for backend in backends),
+            "journal_everything": any(backend["journal_everything"] for backend in backends),
+            "journal_age": max(backend["journal_age"] for backend in backends),
             "ejected_at": max(backend["ejected_at"] for backend in backends),
             "last_error": latest["last_error"],
             "last_error_at": latest["last_error_at"],

@@ -215,6 +215,7 @@ class Master(WorkerGroup):
         except ImportError as error:
             raise StartError(f"user {os.getuid()} cannot load the program: {error}") from None
         context = WorkerContext(number, self._count, self._started_at, self._client_counts, self.shared.join(), self._dump_locks)
+        context.fills_enabled = self._supervisor.switches.is_on("fills")  # from the first request on, not only when it is ready
         configs, listening = self._supervisor.configs, self._supervisor.listening_sockets
         WorkerProcess(channel, context, set_up_logs).run(configs, listening.all_addresses(configs), dict(listening.sockets))
 
@@ -238,6 +239,8 @@ class Master(WorkerGroup):
         child.send_command("log-level", [control_commands.log_level()])  # an operator may have changed it since the configuration was read
         for server in self._supervisor.ejected:
             child.send_command("eject", [server])
+        for command, arguments in self._supervisor.switches.commands():
+            child.send_command(command, arguments)
         if self._supervisor.draining:
             child.send_command("drain", [])
         if not self._all_were_ready and sum(one.ready for one in self._children.values()) == self._count:

@@ -22,6 +22,7 @@ from gmproxy.config.settings import LOG_LEVELS, TYPED_IN
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.monitoring import control_commands, logging_setup
 from gmproxy.process.listeners import ListeningSockets
+from gmproxy.process.switches import Switches
 from gmproxy.process.worker_group import UPGRADE_TIMEOUT, Result, WorkerGroup
 from gmproxy.system import bootstrap, orphan, systemd
 from gmproxy.system.daemon import READY, StartReport, remove_pid_file, write_pid_file
@@ -72,6 +73,7 @@ class Supervisor:
     signals             {signal: name of the method that acts on it}
     ejected             servers ejected by an operator, as named in the command; workers that start later eject them too
     draining            True from the command `drain` until the next reload; workers that start meanwhile drain too
+    switches            what operators have switched off; workers that start later get it, too
     workers             the workers; set by the WorkerGroup itself
 
     It lives in the master, where the loop calls it, or in a single process, where it is called in greenlets. In the master nothing here
@@ -96,6 +98,7 @@ class Supervisor:
         self.pid_keeper = PidKeeper.taken_over(configs[0].pid_file, listening_sockets.pid_keeper)
         self.ejected: set[str] = set()
         self.draining = False
+        self.switches = Switches()
         self.workers: WorkerGroup
         self._watch = FileWatch(source.files)
         self._successor: int | None = None  # pid
@@ -341,6 +344,7 @@ class Supervisor:
             control_commands.sample(self.workers, name, arguments, then)
         elif name in control_commands.PUBLIC:
             self._prepare(name, arguments)
+            self.switches.follow_command(name, arguments)
             self.workers.call_workers(name, arguments, functools.partial(self._on_results, name, arguments, then))
         else:
             then({"error": f"there is no command {name!r}"})

@@ -104,8 +104,8 @@ class FillWrites(Route):
         self.replaced = False
 
     def send(self, request: Request) -> ReplySink | None:
-        if self.replaced:
-            # The value may be stale, and the pending invalidation that shows it may be done already.
+        if self.replaced or not self.server.options.fills_enabled:
+            # If replaced: the value may be stale, and the pending invalidation that shows it may be done already.
             return request.fail(EJECTED, self.server.label)
         if self.home_ring is not None:
             self.home_ring.note_fill(request, self.server)

@@ -17,7 +17,7 @@ def _parsed(*arguments):
 
 def options_of(*arguments):
     """The options of a pool with the command line `arguments`."""
-    return SimpleNamespace(**vars(_parsed(*arguments)), lanes=1)
+    return SimpleNamespace(**vars(_parsed(*arguments)), lanes=1, fills_enabled=True)
 
 
 class KeepingServer(Backend):

@@ -36,10 +36,13 @@ def backend(label="a:1", role="primary", **told):
         "keys": 6,
         "hits": 4,
         "refills": 1,
+        "refills_undone": 1,
         "errors": {"timeout": 1, "closed": 0},
         "failures": 1,
         "ejections": 1,
         "journal": 2,
+        "journal_everything": False,
+        "journal_age": 1.5,
         "journal_deleted": 3,
         "journal_flushes": 0,
         "bytes_sent": 100,
@@ -65,6 +68,9 @@ def of_worker(pid, *backends, **told):
         "misses_for_errors": 1,
         "backup_writes_lost": 2,
         "backup_writes_differed": 3,
+        "conflicting_changes": 1,
+        "verify_compared": 2,
+        "verify_different": 1,
         "flushes": 4,
         "fragments": 5,
         "options": {"timeout": "1000"},
@@ -77,9 +83,11 @@ def of_worker(pid, *backends, **told):
         "workers": [pid],
         "started": 100.0 + pid,
         "time": 200.0 + pid,
-        "process": {"cpu_user": 1.5, "cpu_system": 0.5, "resident": 1000, "open_files": 10},
+        "process": {"cpu_user": 1.5, "cpu_system": 0.5, "resident": 1000, "open_files": 10, "journal_errors": 1},
         "loop_lag": pid / 10,
         "draining": False,
+        "fills_enabled": True,
+        "journal": "ok",
         "pools": {"default": pool},
         "latency_bounds": list(BOUNDS),
         "events": [],
@@ -112,7 +120,7 @@ def test_where_they_must_be_listed_that_is_done_seldom(monkeypatch, tmp_path):
 def test_counters_add_up_and_the_rest_speaks_for_all():
     whole = report.merge([of_worker(1, backend()), of_worker(2, backend(requests={"get": 1, "set": 7}))], pid=9)
     assert (whole["pid"], whole["workers"], whole["started"], whole["time"], whole["loop_lag"]) == (9, [1, 2], 101.0, 202.0, 0.2)
-    assert whole["process"] == {"cpu_user": 3.0, "cpu_system": 1.0, "resident": 2000, "open_files": 20}
+    assert whole["process"] == {"cpu_user": 3.0, "cpu_system": 1.0, "resident": 2000, "open_files": 20, "journal_errors": 2}
     pool = whole["pools"]["default"]
     assert pool["clients"] == {
         "current": 6,
@@ -143,6 +151,29 @@ def test_a_state_is_the_worst_and_an_error_the_latest():
     )
     (one,) = whole["pools"]["default"]["backends"]
     assert (one["state"], one["state_since"], one["by_hand"], one["last_error"]) == ("ejected", 20.0, True, "timeout")
+
+
+def test_pending_invalidations_are_those_of_all_workers():
+    whole = report.merge(
+        [of_worker(1, backend(journal=2, journal_age=3.0)), of_worker(2, backend(journal=1, journal_age=9.0, journal_everything=True))]
+    )
+    (one,) = whole["pools"]["default"]["backends"]
+    assert (one["journal"], one["journal_age"], one["journal_everything"]) == (3, 9.0, True)
+
+
+@pytest.mark.parametrize(
+    "states, whole",
+    [(["none", "none"], "none"), (["ok", "ok"], "ok"), (["ok", "off"], "off"), (["off", "incomplete"], "incomplete")],
+)
+def test_the_state_of_the_journal_is_the_worst(states, whole):
+    reports = [of_worker(number, journal=state) for number, state in enumerate(states, 1)]
+    assert report.merge([*reports, report.counters_only(of_worker(9, journal="incomplete"))])["journal"] == whole
+
+
+def test_fills_are_enabled_if_they_are_in_all_workers():
+    off = of_worker(2, fills_enabled=False)
+    assert not report.merge([of_worker(1), off])["fills_enabled"]
+    assert report.merge([of_worker(1), report.counters_only(off)])["fills_enabled"], "that worker has ended"
 
 
 def test_servers_are_matched_by_address_role_and_place():
