@@ -20,6 +20,7 @@ TROUBLE = backend(
     links=0,
     ejections=1,
     journal=42,
+    journal_age=90.0,
 )
 
 
@@ -75,12 +76,20 @@ def test_all_is_well(browser, site):
     assert "1.2.3 pure, up 60 min" in browser.text("#build")
 
 
+def test_what_an_operator_has_switched_off(browser, site):
+    server = backend("10.0.0.1:11211", journal_everything=True, journal_age=200.0)
+    site.report = report({"default": pool(server)}, fills_enabled=False, journal="incomplete")
+    browser.open(site.url)
+    browser.reads("#build", "1.2.3 pure, up 60 min, fills off, journal incomplete")
+    assert "all keys: pending invalidations, oldest 3 min" in rows(browser)[0]
+
+
 def test_a_server_that_is_down_is_told_in_words_shape_and_colour(browser, site):
     site.report = report({"default": pool(backend("10.0.0.1:11211"), TROUBLE)}, [event("backend ejected", TROUBLE["label"])])
     browser.open(site.url)
     browser.reads("#summary", "1 of 2 servers is ejected: 10.0.0.2:11211")
     up, down = rows(browser)
-    assert down.startswith("ejected 90 s 10.0.0.2:11211 42 pending invalidations") and "timeout no answer within 1.0 s 5 s ago" in down
+    assert down.startswith("ejected 90 s 10.0.0.2:11211 42 pending invalidations, oldest 90 s") and "timeout no answer within 1.0 s 5 s ago" in down
     assert browser.run("[...document.querySelectorAll('#rows use')].map(shape => shape.getAttribute('href'))") == ["#up", "#ejected"]
     assert len(set(browser.run("[...document.querySelectorAll('#rows .state')].map(node => getComputedStyle(node).color)"))) == 2
     assert "backend ejected 10.0.0.2:11211" in browser.text("#events")
