@@ -76,11 +76,6 @@ class PendingInvalidations:
     def __bool__(self) -> bool:
         return self.overflowed or self._flushing or bool(self._taken) or any(self._sets)
 
-    @property
-    def is_everything(self) -> bool:
-        """True if every key may be stale: the server has to be flushed, or is being flushed."""
-        return self.overflowed or self._flushing
-
     def __contains__(self, key: bytes) -> bool:
         if self.overflowed or self._flushing or key in self._taken:
             return True

@@ -171,7 +171,7 @@ def _fills(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 def _journal(worker: MonitoredWorker, arguments: list[str]) -> Response:
     """Switch the recording of pending invalidations in journal_dir on or off."""
-    journal = worker.context.journal
+    journal = worker.context.shared.journal
     if arguments:
         is_on = _is_on(arguments[0])
         if journal is None:
@@ -180,7 +180,7 @@ def _journal(worker: MonitoredWorker, arguments: list[str]) -> Response:
             journal.resume()
         else:
             journal.suspend()
-    return {"journal": report.NO_JOURNAL if journal is None else journal.state}
+    return {"journal": report.journal_state(journal)}
 
 
 def _is_on(word: str) -> bool:

@@ -8,6 +8,7 @@ SERVER is an address or a name, "" all servers; POOL a name, "" all pools. Each 
 invalidations, unless SERVER names them.
 """
 
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -81,11 +82,11 @@ def _describe(worker: MonitoredWorker, server: PoolServer, limit: int) -> dict[s
         "label": backend.label,
         "name": backend.server.name or "",
         "keys": len(invalidations),
-        "everything": invalidations.is_everything,
+        "everything": invalidations.pending() is None,
         "age": max(worker.now() - invalidations.since, 0.0) if invalidations.since else 0.0,
         "ejected": backend.health.ejected,
         "by_hand": backend.health.by_hand,
-        "sample": [os.fsdecode(key) for key in invalidations.sample(limit)],
+        "sample": [os.fsdecode(key) for key in itertools.islice(invalidations.pending() or (), limit)],
     }
 
 

@@ -105,20 +105,24 @@ def worker_report(worker: MonitoredWorker, now: float) -> Report:
         "workers": [os.getpid()],
         "started": unix_now - (now - worker.context.started_at),
         "time": unix_now,
-        "process": _process_report() | {"journal_errors": 0 if worker.context.journal is None else worker.context.journal.errors},
+        "process": _process_report() | {"journal_errors": 0 if worker.context.shared.journal is None else worker.context.shared.journal.errors},
         "loop_lag": round(worker.lag.seconds, 6),
         "draining": worker.draining,
         "fills_enabled": worker.context.fills_enabled,
-        "journal": _journal_state(worker),
+        "journal": journal_state(worker.context.shared.journal),
         "pools": {pool.title: _pool_report(pool, now, unix_now) for pool in worker.pools.values()},
         "latency_bounds": list(BOUNDS),
         "events": events.merge([events.RECENT_EVENTS.as_list()]),
     }
 
 
-def _journal_state(worker: MonitoredWorker) -> str:
-    state: str = NO_JOURNAL if worker.context.journal is None else worker.context.journal.state
-    return state
+def journal_state(journal: Any) -> str:
+    """The one of JOURNAL_STATES for `journal` (gmproxy.shared.journal.Journal), None without journal_dir."""
+    if journal is None:
+        return NO_JOURNAL
+    if journal.suspended:
+        return OFF
+    return INCOMPLETE if journal.failed or not journal.is_complete else OK
 
 
 def _process_report() -> dict[str, Any]:
@@ -201,7 +205,7 @@ def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: f
         "failures": counters.failures,
         "ejections": health.ejections,
         "journal": len(backend.invalidations),
-        "journal_everything": backend.invalidations.is_everything,
+        "journal_everything": backend.invalidations.pending() is None,
         "journal_age": round(now - backend.invalidations.since, 3) if backend.invalidations.since else 0.0,
         "journal_deleted": counters.keys_deleted,
         "journal_flushes": counters.flushes,

@@ -11,7 +11,6 @@ cdef class WorkerContext:
     cdef public Py_ssize_t clients
     cdef public bint accepting
     cdef public bint fills_enabled
-    cdef public object journal
     cdef readonly long long held_bytes
     cdef long long _published_bytes
 

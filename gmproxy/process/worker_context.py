@@ -25,7 +25,6 @@ class WorkerContext:
     held_bytes      bytes held for clients of this process: incomplete requests, and replies not sent yet
     accepting       False while no client is accepted (drain)
     fills_enabled   False after the operator command `fills off`
-    journal         where the pending invalidations of this worker are recorded; None without journal_dir
 
     The methods do not block: loop callback or greenlet.
     """
@@ -52,7 +51,6 @@ class WorkerContext:
         self.held_bytes = 0
         self.accepting = True
         self.fills_enabled = True
-        self.journal: Any = None
         self._published_bytes = 0  # `held_bytes` as last written to `client_counts`
 
     # -- limits of all clients

@@ -89,7 +89,10 @@ def test_a_server_that_is_down_is_told_in_words_shape_and_colour(browser, site):
     browser.open(site.url)
     browser.reads("#summary", "1 of 2 servers is ejected: 10.0.0.2:11211")
     up, down = rows(browser)
-    assert down.startswith("ejected 90 s 10.0.0.2:11211 42 pending invalidations, oldest 90 s") and "timeout no answer within 1.0 s 5 s ago" in down
+    assert (
+        down.startswith("ejected 90 s 10.0.0.2:11211 42 pending invalidations, oldest 90 s")
+        and "timeout no answer within 1.0 s 5 s ago" in down
+    )
     assert browser.run("[...document.querySelectorAll('#rows use')].map(shape => shape.getAttribute('href'))") == ["#up", "#ejected"]
     assert len(set(browser.run("[...document.querySelectorAll('#rows .state')].map(node => getComputedStyle(node).color)"))) == 2
     assert "backend ejected 10.0.0.2:11211" in browser.text("#events")
