@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gmproxy import __version__
 from gmproxy.compiled import BUILD
 from gmproxy.config.suggestions import did_you_mean
-from gmproxy.console import actions, owed, queries, route, status, top
+from gmproxy.console import actions, owed, queries, route, status, top, verify
 from gmproxy.console.service_client import DEFAULT_PATH, ServiceError
 from gmproxy.errors import ConfigError, GmproxyError
 from gmproxy.system import bootstrap
@@ -53,6 +53,7 @@ ACTIONS: dict[str, Command] = {
     ),
     "fills": Command("[on|off]", "print or switch the filling of primaries from backups", actions.fills_parser, actions.fills),
     "journal": Command("[on|off]", "print or switch the journal of pending invalidations", actions.journal_parser, actions.journal),
+    "verify": Command("", "compare primaries and backups, delete on the backup what differs", verify.verify_parser, verify.verify),
     "drain": Command("", "accept no new clients, close each connection after its next reply", actions.drain_parser, actions.drain),
 }
 COMMANDS = QUERIES | ACTIONS
@@ -74,7 +75,7 @@ Options, before or after the command:
   --control PATH   the control socket of the service. Default: GMPROXY_CONTROL, the setting control in the file given
                    with -c or GMPROXY_CONFIG, or {DEFAULT_PATH}
   --json           print the response as JSON
-  --pool NAME      only this pool ({", ".join(QUERIES)})
+  --pool NAME      only this pool ({", ".join([*QUERIES, "verify"])})
 
   gmproxyctl help COMMAND   help for a command; also gmproxyctl COMMAND --help
   gmproxyctl --version      print the version

@@ -1,14 +1,13 @@
 """Reads a key listing from one memcached as fast as it arrives: a client that reads slowly must not slow down the server (process/dump_locks.py)."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from gmproxy.backend.connect import connect
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.placement.server_spec import Server
 from gmproxy.protocol.key_dump import KeyDump
 from gmproxy.protocol.limits import MAX_REPLY_LINE
-from gmproxy.system.spill import Spill
 from gmproxy.transport.deadline import Deadline, receive, send_all
 
 RECV_SIZE = 256 * 1024
@@ -32,13 +31,19 @@ class Items(NamedTuple):
     number: int
 
 
+class Listing(Protocol):
+    """Gets a reply. `size`: bytes written so far."""
+
+    size: int
+
+
 def read_dump(
-    server: Server, options: Any, dump: KeyDump, line: bytes, spill: Spill, write: Callable[[Spill, bytes], Any]
+    server: Server, options: Any, dump: KeyDump, line: bytes, listing: Listing, write: Callable[[Any, bytes], Any]
 ) -> Items | bytes:
-    """Send `line`, the command of `dump`, to `server` and write the reply to the empty `spill`, with `write(spill, chunk)`. Returns its
+    """Send `line`, the command of `dump`, to `server` and write the reply to the empty `listing`, with `write(listing, chunk)`. Returns its
     Items; or the one line with which the server refused the listing.
 
-    Greenlet only: blocks until the reply is complete. Raises BackendError; OSError or SpillFull if `spill` cannot be written."""
+    Greenlet only: blocks until the reply is complete. Raises BackendError; OSError or SpillFull if `listing` cannot be written."""
     with connect(server, options.connect_timeout, users=options.server_auth_file) as sock:
         head = tail = b""
         lines = 0
@@ -63,9 +68,9 @@ def read_dump(
                     return head[: head.index(b"\n") + 1]
             tail = (tail + chunk)[-TAIL:]
             lines += chunk.count(b"\n")
-            write(spill, chunk)
+            write(listing, chunk)
     begin = dump.items_from(head)
-    return Items(begin, spill.size - len(dump.end), lines - 1 - bool(begin))
+    return Items(begin, listing.size - len(dump.end), lines - 1 - bool(begin))
 
 
 def _backend_error(error: OSError) -> BackendError:

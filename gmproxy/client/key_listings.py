@@ -8,14 +8,14 @@ the listing for complete.
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import gevent
 from gevent.threadpool import ThreadPool
 
-from gmproxy.backend.dump_reader import Items, read_dump
+from gmproxy.backend.dump_reader import Items, Listing, read_dump
 from gmproxy.errors import EJECTED, TIMEOUT, BackendError
 from gmproxy.protocol.key_dump import BUSY, OK, KeyDump
 from gmproxy.system.spill import Spill, SpillFull
@@ -98,7 +98,10 @@ class KeyListings:
             if line is None:
                 continue
             with Spill(MAX_SPILL) as spill:
-                items = self._read(dump, line, backend, spill, is_first)
+                items = self.read_listing(dump, line, backend, spill, self.write_spill)
+                if not isinstance(items, Items):
+                    is_plain = is_first or items.startswith((b"BUSY", b"SERVER_ERROR"))
+                    raise _Refused(items if is_plain else b"SERVER_ERROR %b replied %b" % (backend.label.encode(), items))
                 if is_first and items.begin:
                     _send(session, OK, self._options.client_write_timeout)
                 is_first = False
@@ -108,30 +111,27 @@ class KeyListings:
     def _send_items(self, session: Any, spill: Spill, items: Items) -> None:
         for begin in range(items.begin, items.end, SEND_SIZE):
             size = min(SEND_SIZE, items.end - begin)
-            _send(session, self._on_disk(spill, 0, spill.read, begin, size), self._options.client_write_timeout)
+            _send(session, self.read_spill(spill, begin, size), self._options.client_write_timeout)
 
     # -- one server
 
-    def _read(self, dump: KeyDump, line: bytes, backend: Any, spill: Spill, is_first: bool) -> Items:
+    def read_listing(self, dump: KeyDump, line: bytes, backend: Any, listing: Listing, write: Callable[[Any, bytes], Any]) -> Items | bytes:
+        """Write the reply of `backend` to `line`, the command of `dump`, to `listing` (gmproxy.backend.dump_reader.read_dump), once no other listing
+        of the server is read. Returns its Items, or the error line. Greenlet only: blocks until the listing is complete."""
         deadline = Deadline(BUSY_WAIT)
         while True:
-            items = self._try_to_read(dump, line, backend, spill)
-            if isinstance(items, Items):
+            items = self._try_to_read(dump, line, backend, listing, write)
+            if isinstance(items, Items) or not items.startswith(b"BUSY") or not deadline.left():
                 return items
-            if not items.startswith(b"BUSY") or not deadline.left():
-                break
             gevent.sleep(BUSY_PAUSE)
-        is_plain = is_first or items.startswith((b"BUSY", b"SERVER_ERROR"))
-        raise _Refused(items if is_plain else b"SERVER_ERROR %b replied %b" % (backend.label.encode(), items))
 
-    def _try_to_read(self, dump: KeyDump, line: bytes, backend: Any, spill: Spill) -> Items | bytes:
-        """Its Items, or the error line."""
+    def _try_to_read(self, dump: KeyDump, line: bytes, backend: Any, listing: Listing, write: Callable[[Any, bytes], Any]) -> Items | bytes:
         is_locked = dump.is_crawl
         if is_locked and not self._locks.acquire(backend.label):
             return BUSY
         pause = 0.0
         try:
-            return read_dump(backend.server, self._options, dump, line, spill, self._write)
+            return read_dump(backend.server, self._options, dump, line, listing, write)
         except BackendError as error:
             if error.reason == TIMEOUT:
                 pause = PAUSE_AFTER_TIMEOUT
@@ -144,8 +144,14 @@ class KeyListings:
             if is_locked:
                 self._locks.release(backend.label, pause)
 
-    def _write(self, spill: Spill, chunk: bytes) -> None:
+    def write_spill(self, spill: Spill, chunk: bytes) -> None:
+        """Append `chunk`. Greenlet only: may block on the disk. Raises OSError, SpillFull."""
         self._on_disk(spill, len(chunk), spill.write, chunk)
+
+    def read_spill(self, spill: Spill, begin: int, size: int) -> bytes:
+        """Up to `size` bytes at `begin`. Greenlet only: may block on the disk. Raises OSError."""
+        chunk: bytes = self._on_disk(spill, 0, spill.read, begin, size)
+        return chunk
 
     def _on_disk(self, spill: Spill, more: int, call: Any, *arguments: Any) -> Any:
         """call(*arguments), in a thread if it may wait for a disk. `more`: bytes that it writes."""

@@ -36,6 +36,7 @@ RESPONSE_FIELDS: dict[str, tuple[str, type]] = {
     "drain": ("clients", int),
     "fills": ("fills", str),
     "journal": ("journal", str),
+    "verify": ("pools", dict),
     "owed": ("servers", list),
     "owed-flush": ("servers", list),
     "owed-drop": ("servers", list),

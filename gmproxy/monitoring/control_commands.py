@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from gmproxy import internal_errors
 from gmproxy.client import stats
 from gmproxy.config.settings import LOG_LEVELS
-from gmproxy.monitoring import events, owed, report, sampling, selection
+from gmproxy.monitoring import events, owed, report, sampling, selection, verify_command
 from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, MonitoredWorker, OnResponse, Response
 
 Number = TypeVar("Number", int, float)
@@ -221,10 +221,12 @@ COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
     "owed": owed.show,
     "owed-flush": owed.flush,
     "owed-drop": owed.drop,
+    "verify-begin": verify_command.begin,
+    "verify-poll": verify_command.poll,
 }
 
 #: Commands that the control socket passes on to the workers as they are. The others are parts of one that takes time.
-PUBLIC = tuple(name for name in COMMANDS if name not in ("sample", "sampled"))
+PUBLIC = tuple(name for name in COMMANDS if name not in ("sample", "sampled", "verify-begin", "verify-poll"))
 
 
 # -- the responses of all workers as one

@@ -105,7 +105,8 @@ def worker_report(worker: MonitoredWorker, now: float) -> Report:
         "workers": [os.getpid()],
         "started": unix_now - (now - worker.context.started_at),
         "time": unix_now,
-        "process": _process_report() | {"journal_errors": 0 if worker.context.shared.journal is None else worker.context.shared.journal.errors},
+        "process": _process_report()
+        | {"journal_errors": 0 if worker.context.shared.journal is None else worker.context.shared.journal.errors},
         "loop_lag": round(worker.lag.seconds, 6),
         "draining": worker.draining,
         "fills_enabled": worker.context.fills_enabled,

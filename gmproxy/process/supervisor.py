@@ -20,7 +20,7 @@ from gmproxy.config import configuration, diff
 from gmproxy.config.configuration import Config
 from gmproxy.config.settings import LOG_LEVELS, TYPED_IN
 from gmproxy.errors import GmproxyError, StartError
-from gmproxy.monitoring import control_commands, logging_setup
+from gmproxy.monitoring import control_commands, logging_setup, verify_command
 from gmproxy.process.listeners import ListeningSockets
 from gmproxy.process.switches import Switches
 from gmproxy.process.worker_group import UPGRADE_TIMEOUT, Result, WorkerGroup
@@ -342,6 +342,8 @@ class Supervisor:
             then(getattr(self, name)())
         elif name in ("hotkeys", "tail"):
             control_commands.sample(self.workers, name, arguments, then)
+        elif name == "verify":
+            verify_command.run(self.workers, arguments, then)
         elif name in control_commands.PUBLIC:
             self._prepare(name, arguments)
             self.switches.follow_command(name, arguments)

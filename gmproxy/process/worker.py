@@ -61,6 +61,7 @@ class Worker:
     pools         {name: Pool}
     slow          the latest slow requests, once `measure` was called
     lag           how late the loop runs its timers
+    verification  the last comparison of primaries and backups (gmproxy.monitoring.verification.Verification), or None
     draining      True while no client is accepted and clients are disconnected after their next reply
 
     The methods are called in greenlets, except where they say otherwise.
@@ -77,6 +78,7 @@ class Worker:
         self.slow = SlowLog(time.time)
         self.lag = LoopLag()
         self.draining = False
+        self.verification: Any = None
         self._measuring = False
         context.report = functools.partial(self.run_command, "report", [])
         self._sum_up_at = 0.0

@@ -1,0 +1,172 @@
+"""gmproxyctl verify: what differs between a primary and its backup is found, and deleted on the backup."""
+
+import json
+import threading
+
+import pytest
+from support.service import order
+from support.talk import storage, value
+from support.timing import eventually, join, milliseconds
+
+KEYS = [b"key%d" % number for number in range(40)]
+WRONG, WRONG_FLAGS, ONLY_ON_PRIMARY, ONLY_ON_BACKUP = KEYS[:4]
+workers = pytest.mark.parametrize("workers", ["1", "2"])
+
+
+@pytest.fixture
+def replicated(service, memcached):
+    """Call it with options for a service with two primaries and a backup that has a copy of all KEYS."""
+
+    def start(*options):
+        backup = memcached()
+        running = service("-b", backup.address, *options)
+        running.backup = backup
+        with running.talk() as talk, backup.talk() as direct:
+            for number, key in enumerate(KEYS):
+                talk.expect(storage(b"set", key, b"value%d" % number, flags=number), b"STORED\r\n")
+            count = b"get %b\r\n" % b" ".join(KEYS)
+            eventually(lambda: direct.ask(count, b"END\r\n").count(b"VALUE") == len(KEYS))
+        return running
+
+    return start
+
+
+def damage(running):
+    """Change the backup, and one primary, behind the back of the proxy."""
+    with running.backup.talk() as talk:
+        talk.expect(storage(b"set", WRONG, b"wrong"), b"STORED\r\n")
+        talk.expect(storage(b"set", WRONG_FLAGS, b"value1", flags=7), b"STORED\r\n")
+        talk.expect(b"delete %b\r\n" % ONLY_ON_PRIMARY, b"DELETED\r\n")
+    for server in running.servers:
+        with server.talk() as talk:
+            talk.ask(b"delete %b\r\n" % ONLY_ON_BACKUP)
+
+
+def verified(ask, running, *words):
+    """(exit status, the counts of the pool)"""
+    said = ask(running, "verify", "--json", *words)
+    response = json.loads(said.out)
+    assert response["complete"]
+    return said.status, response["pools"]["default"]
+
+
+@workers
+@pytest.mark.parametrize("sample", ["1000", "0"])
+def test_what_differs_is_deleted_on_the_backup(replicated, ask, sample, workers):
+    running = replicated("--workers", workers)
+    assert verified(ask, running, "--sample", sample)[1]["equal"] == len(KEYS)
+    damage(running)
+    status, counts = verified(ask, running, "--sample", sample, "--dry-run")
+    assert status == 1
+    assert {name: count for name, count in counts.items() if count and name != "keys"} == {
+        "compared": 38,
+        "equal": 36,
+        "different": 2,
+        "only_on_primary": 1,
+        "only_on_backup": 1,
+    }
+    assert sorted(each["key"] for each in counts["keys"]) == sorted(key.decode() for key in (WRONG, WRONG_FLAGS))
+    assert {each["backup"] for each in counts["keys"]} == {running.backup.address}
+    with running.backup.talk() as direct:
+        direct.expect(b"get %b\r\n" % WRONG, value(WRONG, b"wrong") + b"END\r\n")
+        said = ask(running, "verify", "--sample", sample)
+        assert said.status == 1
+        assert said.lines[0] == "pool default: 38 keys compared: 36 equal, 2 different (2 deleted on the backup), 0 changed meanwhile"
+        assert said.lines[1] == "  only on the primary: 1, only on the backup: 1, pending invalidations: 0"
+        direct.expect(b"get %b %b\r\n" % (WRONG, WRONG_FLAGS), b"END\r\n")
+    assert "WARNING primary and backup compared compared=38 different=2 repaired=2" in running.log()
+    status, counts = verified(ask, running, "--sample", sample)
+    assert (status, counts["compared"], counts["only_on_primary"]) == (0, 36, 3)
+    pool = order(running, "report")["pools"]["default"]
+    assert (pool["verify_compared"], pool["verify_different"]) == (40 + 38 + 38 + 36, 4)
+
+
+def test_a_sample_has_some_of_the_keys(replicated, ask):
+    running = replicated()
+    status, counts = verified(ask, running, "--sample", "5")
+    assert status == 0 and 5 <= counts["compared"] <= 15
+
+
+def test_writes_in_progress_are_no_difference(replicated, ask):
+    running = replicated()
+    over = threading.Event()
+
+    def write():
+        with running.talk() as talk:
+            number = 0
+            while not over.is_set():
+                number += 1
+                talk.expect(b"".join(storage(b"set", key, b"%d" % number) for key in KEYS), b"STORED\r\n" * len(KEYS))
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            status, counts = verified(ask, running)
+            assert (status, counts["different"], counts["skipped"]) == (0, 0, [])
+    finally:
+        over.set()
+        for thread in threads:
+            join(thread)
+
+
+def test_a_server_that_does_not_reply(replicated, ask):
+    """Its listing is waited for until the time is over. Meanwhile there is no other comparison."""
+    running = replicated("--timeout", milliseconds(4), "--server-failure-limit", "1000")
+    running.servers[0].pause()
+    said = []
+
+    def verify_until_refused():
+        while not any("error" in response for response in said):
+            said.append(order(running, "verify", "0", "report", "1"))
+
+    threads = [threading.Thread(target=verify_until_refused) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        join(thread)
+    running.servers[0].resume()
+    assert [response for response in said if "error" in response] == [{"error": "another verify is running: try again when it has ended"}]
+    assert not any(response["complete"] for response in said if "error" not in response)
+
+
+def test_ejected_servers_are_not_compared(replicated, ask):
+    running = replicated()
+    ask(running, "eject", running.backup.address)
+    said = ask(running, "verify")
+    assert said.status == 1
+    assert f"  not compared: {running.backup.address}: ejected" in said.lines
+
+
+def test_pending_invalidations_are_not_compared(replicated, ask):
+    running = replicated("--timeout", milliseconds(4), "--server-failure-limit", "1000", "--backup-writes", "sync")
+    ask(running, "eject", running.servers[0].address)
+    with running.talk() as talk:
+        for key in KEYS:
+            talk.expect(storage(b"set", key, b"newer"), b"STORED\r\n")
+    said = ask(running, "verify", "--json")
+    counts = json.loads(said.out)["pools"]["default"]
+    assert counts["different"] == 0 and counts["pending"] > 0 and said.status == 1
+
+
+def test_what_cannot_be_compared(service, ask, memcached):
+    running = service()
+    assert ask(running, "verify").refusal == "gmproxyctl: no pool has backups\n"
+    assert ask(running, "verify", "--pool", "default").refusal == "gmproxyctl: pool default has no backups\n"
+    assert "there is no pool 'x'" in ask(running, "verify", "--pool", "x").refusal
+    assert "arguments of verify" in order(running, "verify", "-1")["error"]
+
+
+@pytest.mark.parametrize("option, value", [("backup-writes", "off"), ("backend-protocol", "binary")])
+def test_pools_whose_servers_cannot_be_compared(service, ask, memcached, option, value):
+    running = service("-b", memcached().address, f"--{option}", value)
+    assert f"({option.replace('-', '_')} = {value})" in ask(running, "verify").refusal
+
+
+def test_servers_that_do_not_list_their_keys(service, ask, memcached):
+    backup = memcached("-X")
+    running = service("-b", backup.address)
+    said = ask(running, "verify")
+    assert said.status == 1
+    assert f"  not compared: {backup.address}: not listed: ERROR metadump not allowed" in said.lines
