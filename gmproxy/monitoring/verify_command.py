@@ -16,8 +16,10 @@ SAMPLE, LARGEST_SAMPLE = 1000, 100_000
 #: Seconds: default and maximum.
 SECONDS, MOST_SECONDS = 60.0, 86400.0
 
-#: Seconds between two questions whether the worker has finished, and maximum number of them in a row without a reply.
+#: Seconds between two calls of the worker: until it has begun, and then until it has finished.
 POLL_INTERVAL = 0.1
+
+#: Maximum number of calls in a row without a reply of the worker: it may be starting.
 MAX_UNANSWERED = 50
 
 #: The worker that does it.
@@ -30,7 +32,7 @@ REPAIR, REPORT = ACTIONS = ("repair", "report")
 
 
 def begin(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    """`verify-begin`, with the arguments of `verify`: start it, if this is the worker that does it. Raises LookupError."""
+    """`verify-begin`, with the arguments of `verify`: {} if this is not the worker that does it, or {"has_begun": True}. Raises LookupError."""
     from gmproxy.monitoring import verification  # needs gevent, which the master must not import
 
     sample, seconds = _parse_arguments(arguments)
@@ -39,6 +41,7 @@ def begin(worker: MonitoredWorker, arguments: list[str]) -> Response:
         if worker.verification is not None and worker.verification.is_running():
             raise LookupError("another verify is running: try again when it has ended")
         worker.verification = verification.Verification(pools, sample, arguments[1:2] != [REPORT], seconds)
+        return {"has_begun": True}
     return {}
 
 
@@ -83,22 +86,24 @@ def run(workers: CallableWorkers, arguments: list[str], then: OnResponse) -> Non
     def on_begun(responses: Sequence[Response]) -> None:
         if failed := next((response for response in responses if "error" in response), None):
             then(failed)
+        elif any("has_begun" in response for response in responses):
+            call_again(True, "verify-poll", [], on_polled)
         else:
-            wait()
-
-    def wait() -> None:
-        workers.call_later(POLL_INTERVAL, functools.partial(call, "verify-poll", [], on_polled))
+            call_again(False, "verify-begin", arguments, on_begun)
 
     def on_polled(responses: Sequence[Response]) -> None:
-        nonlocal unanswered
         result = next((response["result"] for response in responses if "result" in response), None)
-        is_running = any("is_running" in response for response in responses)
-        unanswered = 0 if is_running else unanswered + 1
         if result is not None:
             then(result)
-        elif unanswered > MAX_UNANSWERED:
-            then({"error": "the worker that compared the servers has ended or does not reply"})
         else:
-            wait()
+            call_again(any("is_running" in response for response in responses), "verify-poll", [], on_polled)
+
+    def call_again(is_answered: bool, command: str, given: list[str], next_step: Callable[[Sequence[Response]], None]) -> None:
+        nonlocal unanswered
+        unanswered = 0 if is_answered else unanswered + 1
+        if unanswered > MAX_UNANSWERED:
+            then({"error": f"worker {WORKER + 1}, which compares the servers, does not reply"})
+        else:
+            workers.call_later(POLL_INTERVAL, functools.partial(call, command, given, next_step))
 
     call("verify-begin", arguments, on_begun)

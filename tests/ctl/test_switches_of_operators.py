@@ -52,15 +52,17 @@ def test_fills_off_and_on(service, ask, memcached, workers):
 
 def test_a_worker_that_starts_later_has_fills_off_too(service, ask):
     running = service("--workers", "2")
+
+    def ready():
+        """The pids of both workers, once they are ready."""
+        return eventually(
+            lambda: [pids for pids in [[each["pid"] for each in order(running, "ping").get("workers", [])]] if len(pids) == 2]
+        )[0]
+
+    before = ready()
     ask(running, "fills", "off")
-    before = order(running, "pids")["workers"]
     os.kill(before[0], signal.SIGKILL)
-
-    def is_replaced():
-        replies = [each["pid"] for each in order(running, "ping").get("workers", [])]
-        return len(replies) == 2 and before[0] not in replies
-
-    eventually(is_replaced)
+    eventually(lambda: before[0] not in ready())
     assert ask(running, "fills").out == "off\n"
     assert not report(ask, running)["fills_enabled"]
     ask(running, "fills", "on")

@@ -50,7 +50,6 @@ TESTED_ELSEWHERE = {
     "ctl": "ctl",
     "demo": "process/test_demo.py",
     "monitoring.owed": "ctl/test_owed.py",
-    "monitoring.verify_command": "ctl/test_verify.py",
     "monitoring.selection": "ctl/test_actions.py ctl/test_owed.py process/test_control_protocol.py",
     "monitoring.prometheus": "admin/test_admin.py admin/test_ecosystem.py",
     "monitoring.twemproxy_stats": "takeover/test_twemproxy.py",
