@@ -4,15 +4,15 @@ A *world* contains the tested program. Each path has a new one. It lists the eve
 
     with make_world() as world:
         world.enabled() -> list of str            the events that may happen next, a line of text each; none: the path ends
-        world.happen(event) -> frozenset of str   execute one of them; returns the names of what it touched
+        world.happen(event) -> Touched            execute one of them; returns the names of what it touched
         world.finish()                            the path has ended: judge it
 
 `happen` and `finish` raise Violation for a wrong state or reply. The same events in the same order must always have the same effect.
 
-Two events are *independent* if they touch nothing in common: both orders have the same outcome, and one order is enough. So the search keeps,
-for each point of the path, the events that need not be next: all paths that continue with them have been tried, and nothing that
-they touch was touched since. This is a sleep set (Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996).
-No outcome is lost if the world reports completely what an event touches: what it changes, and what its effect depends on.
+Two events are *independent* if neither changes what the other changes or depends on: both orders have the same outcome, and one order is enough.
+So the search keeps, for each point of the path, the events that need not be next: all paths that continue with them have been tried, and
+only events that are independent of them have happened since. This is a sleep set (Godefroid, "Partial-Order Methods for the Verification of
+Concurrent Systems", 1996). No outcome is lost if the world reports completely what an event touches.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,23 @@ from typing import Any, NamedTuple
 
 class Violation(AssertionError):
     """A path has led to a wrong state or reply."""
+
+
+class Touched(NamedTuple):
+    """
+    changed     what an event has changed
+    depends_on  what its effect depends on, besides
+    """
+
+    changed: frozenset[str]
+    depends_on: frozenset[str] = frozenset()
+
+    def is_independent_of(self, other: "Touched") -> bool:
+        return (
+            self.changed.isdisjoint(other.changed)
+            and self.changed.isdisjoint(other.depends_on)
+            and self.depends_on.isdisjoint(other.changed)
+        )
 
 
 class Found(NamedTuple):
@@ -52,9 +69,9 @@ class _Branch:
     asleep    {event: what it touches} of the events that need not happen next
     """
 
-    def __init__(self, events: list[str], asleep: dict[str, frozenset[str]]) -> None:
+    def __init__(self, events: list[str], asleep: dict[str, Touched]) -> None:
         self.asleep = asleep
-        self.touched: frozenset[str] | None = None
+        self.touched: Touched | None = None
         self._left = [event for event in reversed(events) if event not in asleep]
         self.event = self._left.pop() if self._left else None
 
@@ -66,9 +83,9 @@ class _Branch:
         self.event = self._left.pop() if self._left else None
         return self.event is not None
 
-    def asleep_after(self) -> dict[str, frozenset[str]]:
+    def asleep_after(self) -> dict[str, Touched]:
         """The events that need not happen directly after `event` either."""
-        return {other: touched for other, touched in self.asleep.items() if touched.isdisjoint(self.touched)}
+        return {other: touched for other, touched in self.asleep.items() if touched.is_independent_of(self.touched)}
 
 
 def explore(make_world: Callable[[], Any], reduced: bool = True, until_found: bool = False) -> Exploration:

@@ -73,6 +73,16 @@ def excuse(history: tuple[Operation, ...]) -> tuple[Operation, ...]:
     )
 
 
+def stays_resurrected(history: tuple[Operation, ...], read: Operation, initial: Value) -> bool:
+    """True if `read`, after the end of all of `history`, has found a value that was overwritten or deleted. The guarantee for two proxies.
+
+    What the clients have read does not matter: while a value that is filled is verified, it may be returned once more. Each read at the end is
+    judged alone: after two writes at the same time through two proxies, the primary may have the value of one and the backup that of the other.
+    """
+    changes = tuple(each._replace(found=None) for each in history if each.kind in CHANGES)
+    return not explain((*changes, read), initial)
+
+
 @lru_cache(maxsize=100_000)
 def _explain(history: tuple[Operation, ...], value: Value) -> bool:
     """The same for a history with ranks: histories whose times have the same order are judged once."""

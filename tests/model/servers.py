@@ -48,23 +48,30 @@ class MemcachedModel:
         self.cas = first_cas
         self.links: list[Link] = []
         self.started_at: float | None = None
-        self._accepted = 0
+        self._accepted: dict[str, int] = {}  # {name of a worker: number of its connections so far}
 
     def restart(self, now: float) -> None:
         """The server is restarted, with an empty memory; `now` in monotonic seconds."""
         self.items.clear()
         self.started_at = now
 
-    def accept(self, sock: socket.socket, peer_fd: int) -> None:
-        """Accept a connection: `sock` is the server's end, `peer_fd` the file descriptor of the other end."""
-        self._accepted += 1
-        self.links.append(Link(self, f"{self.name}.{self._accepted}", sock, peer_fd))
+    def accept(self, sock: socket.socket, peer_fd: int, owner: str) -> None:
+        """Accept a connection: `sock` is the server's end, `peer_fd` the file descriptor of the other end. `owner`: the name of the worker at the
+        other end; "" if there is only one."""
+        self._accepted[owner] = number = self._accepted.get(owner, 0) + 1
+        self.links.append(Link(self, owner, ".".join(filter(None, (self.name, owner, str(number)))), sock, peer_fd))
 
     def execute(self, request: bytes) -> bytes:
         """Execute one request and return the reply. Raises KeyError for a command that the model does not implement."""
         line, _, block = request.partition(CRLF)
         name, *words = line.split()
         return self._commands[name](self, name, words, block[:-2])
+
+    @staticmethod
+    def changes(request: bytes) -> bool:
+        """False if `request` changes no item."""
+        name, *words = request.split(CRLF)[0].split()
+        return name not in (b"get", b"gets", b"version") and not (name == b"mg" and not any(word[:1] == b"T" for word in words[1:]))
 
     def _store(self, key: bytes, value: bytes, flags: bytes) -> Item:
         self.cas += 1
@@ -202,14 +209,17 @@ class MemcachedModel:
 class Link:
     """The server's end of one connection. It executes and replies in two steps, so that a request can be executed and its reply lost.
 
+    owner      the name of the worker at the other end
+    name       of the server, the worker if there are several, and the number of the connection
     requests   received, but not executed
     replies    of executed requests, not sent yet
     askers     for each request without a reply, oldest first: the numbers of the clients for which it was sent
     given_up   True after the other end has closed its sending direction; it may not read any more either
     """
 
-    def __init__(self, server: MemcachedModel, name: str, sock: socket.socket, peer_fd: int) -> None:
+    def __init__(self, server: MemcachedModel, owner: str, name: str, sock: socket.socket, peer_fd: int) -> None:
         self.server = server
+        self.owner = owner
         self.name = name
         self.peer_fd = peer_fd
         self.requests: deque[bytes] = deque()
@@ -249,6 +259,14 @@ class Link:
         self._sock.send(self.replies.popleft()[1])
         self.askers.popleft()
         self.replied += 1
+
+    def give_up(self, sent: int) -> None:
+        """The other end no longer exists. Only `sent` requests have reached the server, and are executed later."""
+        self.given_up = True
+        while len(self.requests) > sent:
+            self.requests.pop()
+        if not self.requests:
+            self.close()
 
     def next_to_reply(self) -> bytes:
         """The request that gets the next reply."""

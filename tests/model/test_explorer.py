@@ -5,9 +5,10 @@ import math
 import pytest
 
 from model.clients import script_of
-from model.explorer import Violation, explore
+from model.explorer import Touched, Violation, explore
 from model.test_interleavings import SERVICES
-from model.world import CLOSES, EVICTS, NO_FAILURE, TIMES_OUT, Failure, World
+from model.service import CLOSES, EVICTS, NO_FAILURE, TIMES_OUT, Failure
+from model.world import World
 
 STEPS = 3
 
@@ -34,7 +35,7 @@ class Counters:
         self.counts[event] += 1
         if tuple(self.counts.values()) == self.forbidden:
             raise Violation("both have come so far")
-        return frozenset(self.touches(event))
+        return Touched(frozenset(self.touches(event)))
 
     def finish(self):
         if self.ends is not None:

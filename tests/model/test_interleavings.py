@@ -18,10 +18,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from model import adapter
 from model.clients import CLASSES, script_of
 from model.explorer import Exploration, explore
-from model.world import CLOSES, EVICTS, IS_EJECTED, KINDS, NO_FAILURE, RESTARTS, TIMES_OUT, Failure, Service, World
+from model.faults import FAULTS
+from model.service import CLOSES, EVICTS, IS_EJECTED, KINDS, NO_FAILURE, RESTARTS, TIMES_OUT, Failure, Service
+from model.world import World
 
 #: The configurations, by name.
 SERVICES = {
@@ -141,7 +142,7 @@ def test_all_failures(service, kind, server):
 # -- the model finds faults
 
 
-@pytest.mark.parametrize("fault", adapter.FAULTS)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found(fault):
     """gmproxy with one function replaced by a wrong one."""
     service, one, other, kind = {
@@ -153,7 +154,7 @@ def test_a_fault_is_found(fault):
         "cas numbers of the primary are good for the backup": ("backup, async", "gets, cas", "set", IS_EJECTED),
     }[fault]
     failure = Failure((kind,), "A") if kind else NO_FAILURE
-    with adapter.FAULTS[fault]():
+    with FAULTS[fault]():
         found = explore_pair(service, one, other, failure, until_found=True).found
     print(found)
     assert found is not None

@@ -1,4 +1,4 @@
-"""A world for the explorer: two clients, gmproxy, model servers, and at most one failure.
+"""A world for the explorer: two or more clients, gmproxy, model servers, and at most one failure.
 
 These are the events:
 
@@ -7,70 +7,56 @@ These are the events:
     A.1 executes request 2, get a               and replies later
     A answers gmproxy's own delete a            the request of a health check or a recovery, on its own connection
     A closes, 1 of 2 requests executed          a failure
+    w2 waits no longer                          a timer of the worker w2 fires
 
-The time at which a server executes a request only matters if the server also gets a request on another connection, or fails. So the execution is
-an event of its own only while a health check or a recovery waits for a reply of this server, or a connection to it was given up; and the event
-of a failure contains the number of executed requests. Otherwise a request is executed just before its reply.
+With several workers the names of connections and failures contain the worker: A.w2.1, "A answers w2's own delete a", "A closes for w2",
+"w2 dies, 1 of 1 sent to A".
+
+The time at which a server executes a request only matters if the server also gets a request on another connection, or fails. So with one worker
+the execution is an event of its own only while a health check or a recovery waits for a reply of this server, or a connection to it was given up;
+and the event of a failure contains the number of executed requests. Otherwise a request is executed just before its reply. With several workers
+each execution is an event of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
-from model.adapter import ClientEnd, Proxy, config_of
-from model.clients import INITIAL, KEY, OTHER, Command, Script, operations, retrieve, take_reply
-from model.explorer import Violation
-from model.promises import CHANGES, Operation, excuse, explain, in_order
+from model.adapter import Proxy, Worker, config_of
+from model.clients import INITIAL, KEY, OTHER, Script, retrieve
+from model.explorer import Touched, Violation
+from model.promises import CHANGES, Operation, excuse, explain, in_order, stays_resurrected
+from model.scripted_client import Client, as_words
 from model.servers import Item, Link, MemcachedModel
+from model.service import CLOSES, DIES, EVICTS, IS_EJECTED, RESTARTS, TIMES_OUT, Failure, Service
 
-#: The name of the state of the proxy and its clients, in what an event touches.
-PROXY = "proxy"
+#: The names of states, in what an event touches: what has been acknowledged to clients, and the memory that workers share.
+ACKNOWLEDGED, SHARED = "acknowledged", "shared"
 
-
-class Service(NamedTuple):
-    """A configuration of gmproxy, and the initial items of its servers.
-
-    arguments            its command line, without servers
-    primaries, backups   names of servers, a letter each
-    empty                the servers that do not have the keys
-    just_started         True: the uptime of the servers is short, so they are warming
-    """
-
-    arguments: tuple[str, ...]
-    primaries: str
-    backups: str = ""
-    empty: str = ""
-    just_started: bool = False
-
-
-class Failure(NamedTuple):
-    """At most one failure happens in a path: one of `kinds`, to one of `servers`."""
-
-    kinds: tuple[str, ...]
-    servers: str
-
-
-#: Failures of a server.
-#:
-#: closes        it closes its connections; it has executed some of the requests that it has not replied to
-#: times out     it does not reply in time: its connections are given up, and it executes their requests later
-#: is ejected    the same, and it is ejected until a probe succeeds
-#: restarts      it is restarted with an empty memory
-#: evicts        it evicts both keys. This is no failure, but its backup may have keys that it lacks from then on
-CLOSES, TIMES_OUT, IS_EJECTED, RESTARTS, EVICTS = KINDS = ("closes", "times out", "is ejected", "restarts", "evicts")
+#: Failures that happen to one worker of several.
+OF_ONE_WORKER = (CLOSES, TIMES_OUT, IS_EJECTED)
 
 #: The initial cas number of each server. A backup is one behind: its number of a value is the primary's number of the previous value. The
 #: numbers of two primaries are disjoint: with auto_eject_hosts a cas may reach a stand-in server, where an equal number would be chance.
 FIRST_CAS = {"A": 1000, "B": 2000}
 FIRST_CAS_OF_BACKUPS = 999
 
-NO_FAILURE = Failure((), "")
+
+class _Effect(NamedTuple):
+    """What an event has done at first: the workers that act afterwards, the clients for which they do, and the servers that it has changed or whose
+    items it has read."""
+
+    workers: list[Worker]
+    askers: frozenset[int]
+    changed: frozenset[str] = frozenset()
+    depends_on: frozenset[str] = frozenset()
 
 
 class World:
     """The world that the explorer searches.
 
-    scripts   the scripts of the clients 1 and 2
+    scripts   the scripts of the clients 1, 2 ...: with several workers, client 1 is connected to the first worker, client 2 to the second one ...
     judged    final states that were judged already; shared by the worlds of one exploration
     """
 
@@ -79,115 +65,218 @@ class World:
         self._failure = failure
         names = service.primaries + service.backups
         self._models = {name: MemcachedModel(name, FIRST_CAS_OF_BACKUPS if name in service.backups else FIRST_CAS[name]) for name in names}
-        self._proxy = Proxy(config_of(service.arguments, service.primaries, service.backups), list(self._models.values()))
-        self._clients = [Client(number, script, self._proxy.accept()) for number, script in enumerate(scripts, 1)]
+        config = config_of(service.arguments, service.primaries, service.backups)
+        self._proxy = Proxy(config, list(self._models.values()), service.workers, service.proxies)
+        self._workers = self._proxy.workers
+        self._clients = [Client(number, script, self._workers[(number - 1) % len(self._workers)]) for number, script in enumerate(scripts, 1)]
         self._primaries = service.primaries
-        self._everybody = frozenset(client.number for client in self._clients)
+        self._has_several_workers = len(self._workers) > 1
+        self._has_several_proxies = service.proxies > 1
+        #: With two clients it does not matter whether a read ends before the other client's request begins: nobody else may have seen its value.
+        self._ends = CHANGES if len(scripts) == 2 else CHANGES | {"read"}
         self._now = 0
         self._may_fail = bool(failure.kinds)
         self._has_failed = False
+        self._missed_a_write = False
         for name, model in self._models.items():
             model.started_at = self._proxy.now if service.just_started else None
             for key in (KEY, OTHER):
-                if name not in service.empty and (name in service.backups or self._proxy.primary_of(key) == name):
+                if name not in service.empty and (name in service.backups or self._workers[0].primary_of(key) == name):
                     model.items[key] = Item(INITIAL, b"0", model.cas)
 
     def __enter__(self) -> World:
         self._running = self._proxy.running()
         self._running.__enter__()
-        self._proxy.settle(self._everybody)
+        for worker in self._workers:
+            self._settle(worker, frozenset())
         return self
 
     def __exit__(self, *failure: Any) -> None:
         self._proxy.close()
         self._running.__exit__(*failure)
 
+    def _living(self) -> list[Worker]:
+        return [worker for worker in self._workers if not worker.is_dead]
+
     # -- events
 
     def enabled(self) -> list[str]:
         events = [f"client {client.number} sends {client.words()}" for client in self._clients if client.may_send()]
         for name, model in self._models.items():
-            question = self._proxy.asked.get(name)
-            is_watched = question is not None or any(link.given_up for link in model.links)
+            is_watched = self._has_several_workers or name in self._workers[0].asked or any(link.given_up for link in model.links)
             for link in model.links:
                 if link.requests and (is_watched or link.given_up):
-                    events.append(f"{link.name} executes request {link.executed + 1}, {_words(link.requests[0])}")
-                if link.is_busy() and not link.given_up:
-                    events.append(f"{link.name} replies to request {link.replied + 1}, {_words(link.next_to_reply())}")
-            if question is not None:
-                events.append(f"{name} answers gmproxy's own {_words(question)}")
+                    events.append(f"{link.name} executes request {link.executed + 1}, {as_words(link.requests[0])}")
+                if not link.given_up and (link.replies or (link.requests and not self._has_several_workers)):
+                    events.append(f"{link.name} replies to request {link.replied + 1}, {as_words(link.next_to_reply())}")
+            for worker in self._living():
+                if name in worker.asked:
+                    events.append(f"{name} answers {worker.name or 'gmproxy'}'s own {as_words(worker.asked[name])}")
+        for worker in self._living():
+            if worker.timer_is_due():
+                events.append(f"{worker.name or 'gmproxy'} waits no longer")
         if self._may_fail and not all(client.is_finished() for client in self._clients):
             events += self._failures()
         return events
 
     def _failures(self) -> list[str]:
         events = []
-        for name in self._failure.servers:
-            requests = sum(len(link.requests) for link in self._models[name].links)
-            for kind in self._failure.kinds:
-                if kind in (CLOSES, EVICTS):  # the number of executed requests makes a difference
+        for kind in self._failure.kinds:
+            if kind == DIES:
+                for worker in self._workers:
+                    events += self._deaths(worker)
+                continue
+            for name in self._failure.servers:
+                requests = sum(len(link.requests) for link in self._models[name].links)
+                if self._has_several_workers:
+                    events += [f"{name} {kind} for {worker.name}" for worker in self._workers] if kind in OF_ONE_WORKER else [f"{name} {kind}"]
+                elif kind in (CLOSES, EVICTS):  # the number of executed requests makes a difference
                     events += [f"{name} {kind}, {executed} of {requests} requests executed" for executed in range(requests + 1)]
                 else:
                     events.append(f"{name} {kind}")
         return events
 
-    def happen(self, event: str) -> frozenset[str]:
+    @staticmethod
+    def _deaths(worker: Worker) -> list[str]:
+        links = [link for link in worker.links() if link.requests]
+        numbers = itertools.product(*[range(len(link.requests), -1, -1) for link in links])
+        return [
+            ", ".join([f"{worker.name} dies", *(f"{sent} of {len(link.requests)} sent to {link.name}" for sent, link in zip(each, links))])
+            for each in numbers
+        ]
+
+    def happen(self, event: str) -> Touched:
         self._now += 1
         self._proxy.now += 1.0
-        subject, verb, *_ = event.split()
-        before = self._proxy.shared_state()
-        touched, askers = self._act(event)
-        sent = self._proxy.settle(askers)
-        answered = [client.receive(self._now) for client in self._clients]
-        if verb == "executes":
-            ended = all(link.name != subject for model in self._models.values() for link in model.links)
-            return touched | {PROXY} if ended else touched  # a recovery may have waited until this connection is closed
-        if verb == "replies" and not sent and not any(answered) and self._proxy.shared_state() == before:
-            touched -= {PROXY}  # it affects only its clients: the reply of a read, of a copy, or a part of a fan-out
-        return touched | {f"client {number}" for number in askers}
+        verb = event.split()[1]
+        before = self._state_of_gmproxy()
+        effect = self._act(event)
+        sent = False
+        for worker in effect.workers:
+            sent = self._settle(worker, effect.askers) or sent
+        ended = [operation for client in self._clients for operation in client.receive(self._now)]
+        after = self._state_of_gmproxy()
+        self._missed_a_write = self._missed_a_write or any(backend.behind for worker in self._workers for backend in worker.backends.values())
 
-    def _act(self, event: str) -> tuple[frozenset[str], frozenset[int]]:
-        """Execute `event`. Returns (what it touches, without clients; the clients for which gmproxy acts afterwards)."""
-        subject, verb, *_ = event.split()
+        states = frozenset(f"worker {worker.name}" for worker in effect.workers)
+        changed = effect.changed | states | {f"client {number}" for number in effect.askers}
+        depends_on = set(effect.depends_on)
+        acknowledged = any(operation.kind in self._ends for operation in ended)
+        if acknowledged and self._has_several_workers:
+            changed |= {ACKNOWLEDGED}
+        if verb == "sends":
+            depends_on.add(ACKNOWLEDGED)
+        if effect.workers and self._has_several_workers:
+            depends_on.add(SHARED)
+            if before[0] != after[0]:
+                changed |= {SHARED}
+        if verb == "replies" and not sent and not acknowledged and before == after:
+            changed -= states  # it affects only its clients: the reply of a read, of a copy, or a part of a fan-out
+        return Touched(changed, frozenset(depends_on))
+
+    def _settle(self, worker: Worker, askers: frozenset[int]) -> bool:
+        """Run `worker` until it waits for the next event. Returns True if it has sent requests to servers."""
+        with self._proxy.acting(worker):
+            sent = worker.settle(askers)
+        worker.note_timers(self._proxy.shared_memory())
+        return sent
+
+    def _state_of_gmproxy(self) -> tuple[Any, ...]:
+        return self._proxy.shared_memory(), *[worker.state() for worker in self._workers]
+
+    def _clients_of(self, workers: list[Worker]) -> frozenset[int]:
+        return frozenset(client.number for client in self._clients if client.worker in workers)
+
+    def _act(self, event: str) -> _Effect:
+        """Execute `event`, until gmproxy acts."""
+        subject, verb, *words = event.split()
         if subject == "client":
             client = self._clients[int(verb) - 1]
-            client.send(self._now)
-            return frozenset((PROXY,)), frozenset((client.number,))
-        if verb in ("executes", "replies"):
-            link = self._link(subject)
-            name = link.server.name
-            if verb == "executes":
-                link.execute()
-                return frozenset((name,)), frozenset()
-            askers = link.askers[0]
-            self._proxy.reply(link)
-            return frozenset((PROXY, name)), askers
+            with self._proxy.acting(client.worker):
+                client.send(self._now)
+            return _Effect([client.worker], frozenset((client.number,)))
+        if verb == "executes":
+            return self._execute(self._link(subject))
+        if verb == "replies":
+            return self._reply(self._link(subject))
         if verb == "answers":
-            self._proxy.answer_question(subject)
-        else:
-            kind, _, executed = event.removeprefix(subject + " ").partition(", ")
-            self._fail(subject, kind, int(executed.split()[0]) if executed else 0)
-        return frozenset((PROXY, subject)), self._everybody
-
-    def _fail(self, name: str, kind: str, executed: int) -> None:
-        """The server first executes at most `executed` requests of each connection. It has had one connection until now."""
+            return self._answer(subject, self._worker(words[0].removesuffix("'s")))
+        if verb == "waits":
+            worker = self._worker(subject)
+            with self._proxy.acting(worker):
+                worker.fire_timers()
+            return _Effect([worker], self._clients_of([worker]))
         self._may_fail = False
         self._has_failed = True
+        if verb == DIES:
+            return self._die(self._worker(subject), [int(part.split()[0]) for part in event.split(", ")[1:]])
+        kind, _, executed = event.removeprefix(subject + " ").partition(", ")
+        return self._fail(subject, kind, int(executed.split()[0]) if executed else 0)
+
+    def _execute(self, link: Link) -> _Effect:
+        name = frozenset((link.server.name,))
+        changes = link.server.changes(link.requests[0])
+        link.execute()
+        worker = self._worker(link.owner)
+        ended = link.given_up and not link.requests  # a recovery may wait until this connection is closed
+        if ended and worker.is_dead:
+            link.close()
+            workers = self._living()
+        else:
+            workers = [worker] if ended else []
+        return _Effect(workers, frozenset(), name if changes else frozenset(), name)
+
+    def _reply(self, link: Link) -> _Effect:
+        name = frozenset() if link.replies else frozenset((link.server.name,))
+        askers = link.askers[0]
+        worker = self._worker(link.owner)
+        with self._proxy.acting(worker):
+            worker.reply(link)
+        return _Effect([worker], askers, name)
+
+    def _answer(self, name: str, worker: Worker) -> _Effect:
+        with self._proxy.acting(worker):
+            worker.answer_question(name)
+        return _Effect([worker], self._clients_of([worker]), frozenset((name,)))
+
+    def _fail(self, name: str, kind: str, executed: int) -> _Effect:
+        """The server first executes at most `executed` requests of each connection. It has had one connection of each worker until now."""
+        kind, _, owner = kind.partition(" for ")
         model = self._models[name]
+        workers = [self._worker(owner)] if owner else self._workers
+        everybody = _Effect(workers, frozenset(client.number for client in self._clients), frozenset((name,)))
         for link in model.links:
             for _ in range(min(executed, len(link.requests))):
                 link.execute()
-        if kind == TIMES_OUT:
-            self._proxy.time_out(name)
-        elif kind == IS_EJECTED:
-            self._proxy.fail_too_often(name)
-        elif kind == EVICTS:
+        if kind == EVICTS:
             model.items.clear()
-        else:
-            for link in model.links[:]:
-                self._proxy.close_link(link)
-            if kind == RESTARTS:
-                model.restart(self._proxy.now + 0.5)
+            return everybody
+        for worker in workers:
+            with self._proxy.acting(worker):
+                if kind == TIMES_OUT:
+                    worker.time_out(name)
+                elif kind == IS_EJECTED:
+                    worker.fail_too_often(name)
+                else:
+                    for link in [link for link in worker.links() if link.server is model]:
+                        worker.close_link(link)
+        if kind == RESTARTS:
+            model.restart(self._proxy.now + 0.5)
+        return everybody
+
+    def _die(self, worker: Worker, sent: list[int]) -> _Effect:
+        """`sent`: the number of requests that reach the server, for each connection with requests. Those are executed later."""
+        worker.die(sent)
+        self._proxy.has_died(worker)
+        for client in self._clients:
+            if client.worker is worker:
+                client.disconnect(self._now)
+        names = frozenset(self._models)
+        return _Effect(self._living(), frozenset(client.number for client in self._clients), names | {f"worker {worker.name}", ACKNOWLEDGED})
+
+    def _worker(self, name: str) -> Worker:
+        """The worker `name`; with one worker, that one."""
+        return next((worker for worker in self._workers if worker.name == name), self._workers[0])
 
     def _link(self, name: str) -> Link:
         (link,) = [link for model in self._models.values() for link in model.links if link.name == name]
@@ -204,20 +293,34 @@ class World:
         if state in self._judged:
             return
         self._judged.add(state)
-        reader = Client(0, [], self._proxy.accept())
-        self._read(reader)
+        readers = [Client(-number, [], worker) for number, worker in enumerate(self._living())]
+        self._read(readers)
         for name in self._primaries:
-            self._proxy.eject(name)
-            self._read(reader)
-            self._proxy.restore(name)
+            for worker in self._living():
+                with self._proxy.acting(worker):
+                    worker.eject(name)
+            self._read(readers)
+            for worker in self._living():
+                worker.restore(name)
             self._run_to_the_end()
-        self._read(reader)
+        self._read(readers)
         self._check_held()
         for key in (KEY, OTHER):
-            history = self._history(key) + tuple(each for of, each in reader.history if of == key)
-            if not explain(excuse(history) if self._has_failed else history, INITIAL):
-                lines = "\n".join(f"  {each}" for each in sorted(history, key=lambda each: each.began))
-                raise Violation(f"no order of these explains what was read of {key.decode()}:\n{lines}")
+            self._judge(key, [each for reader in readers for of, each in reader.history if of == key])
+
+    def _judge(self, key: bytes, reads: list[Operation]) -> None:
+        """Raises Violation if `reads`, those at the end, or what clients have received breaks the promise."""
+        history = self._history(key)
+        if self._has_several_proxies:
+            if self._has_failed and self._missed_a_write:
+                return  # a proxy could not reach a server that the other may have reached
+            wrong = [read for read in reads if stays_resurrected(history, read, INITIAL)]
+            if wrong:
+                raise Violation(f"{key.decode()} has a value that was overwritten or deleted:\n{_lines([*history, *wrong])}")
+            return
+        everything = (*history, *reads)
+        if not explain(excuse(everything) if self._has_failed else everything, INITIAL):
+            raise Violation(f"no order of these explains what was read of {key.decode()}:\n{_lines(everything)}")
 
     def _check_held(self) -> None:
         held = self._proxy.held()
@@ -230,79 +333,28 @@ class World:
     def _state(self) -> Any:
         """The final state of a path, as far as it is judged. Many paths have the same."""
         items = [tuple(sorted((key, item.value) for key, item in model.items.items())) for model in self._models.values()]
-        return self._has_failed, in_order(self._history(KEY)), in_order(self._history(OTHER)), tuple(items), self._proxy.shared_state()
+        return self._has_failed, in_order(self._history(KEY)), in_order(self._history(OTHER)), tuple(items), self._states_at_the_end()
 
-    def _read(self, reader: Client) -> None:
-        self._now += 1
-        reader.ask([retrieve(b"get", KEY, OTHER)], self._now)
-        self._now += 1
-        self._run_to_the_end()
-        reader.receive(self._now)
+    def _states_at_the_end(self) -> Any:
+        missed = self._has_several_proxies and self._missed_a_write
+        return missed, tuple(worker.is_dead or worker.state() for worker in self._workers)
+
+    def _read(self, readers: list[Client]) -> None:
+        """Each of `readers` reads both keys, one after the other."""
+        for reader in readers:
+            self._now += 1
+            with self._proxy.acting(reader.worker):
+                reader.ask([retrieve(b"get", KEY, OTHER)], self._now)
+            self._now += 1
+            self._run_to_the_end()
+            reader.receive(self._now)
 
     def _run_to_the_end(self) -> None:
-        self._proxy.settle(frozenset())
+        for worker in self._living():
+            self._settle(worker, frozenset())
         while events := self.enabled():
             self.happen(events[-1])
 
 
-class Client:
-    """
-    number    1 or 2
-    history   (key, Operation) of all commands with replies
-    """
-
-    def __init__(self, number: int, script: Script, end: ClientEnd) -> None:
-        self.number = number
-        self.history: list[tuple[bytes, Operation]] = []
-        self._steps = list(script)
-        self._end = end
-        self._waiting: list[Command] = []
-        self._received = b""
-        self._last_reply = b""
-        self._began = 0
-        self._turn = 0
-
-    def may_send(self) -> bool:
-        return bool(self._steps) and not self._waiting
-
-    def is_finished(self) -> bool:
-        return not self._steps and not self._waiting
-
-    def words(self) -> str:
-        return ", ".join(_words(command.line) for command in self._next_commands())
-
-    def _next_commands(self) -> list[Command]:
-        step = self._steps[0]
-        return step(self._last_reply) if callable(step) else step
-
-    def send(self, now: int) -> None:
-        commands = self._next_commands()
-        del self._steps[0]
-        self.ask(commands, now)
-
-    def ask(self, commands: list[Command], now: int) -> None:
-        self._began = now
-        self._waiting = list(commands)
-        self._end.send(b"".join(command.line for command in commands))
-
-    def receive(self, now: int) -> bool:
-        """Read the replies that have arrived. Returns True if one of them is of a write: requests sent from now on must see it."""
-        self._received += self._end.receive()
-        changed = False
-        while self._received:
-            if not self._waiting:
-                raise Violation(f"client {self.number} has got {self._received!r} without having asked")
-            taken = take_reply(self._waiting[0], self._received)
-            if taken is None:
-                break
-            self._last_reply, self._received = taken
-            command = self._waiting.pop(0)
-            self._turn += 1
-            changed = changed or command.kind in CHANGES
-            self.history += operations(command, self._last_reply, self._began, now, self.number, self._turn)
-        return changed
-
-
-def _words(request: bytes) -> str:
-    """A request as text for a path."""
-    return request.rstrip(b"\r\n").replace(b"\r\n", b" / ").decode()
+def _lines(history: Any) -> str:
+    return "\n".join(f"  {each}" for each in sorted(history, key=lambda each: each.began))

@@ -1,0 +1,47 @@
+"""What is explored: a configuration of gmproxy with its servers, and the failures that may happen."""
+
+from typing import NamedTuple
+
+
+class Service(NamedTuple):
+    """A configuration of gmproxy, and the initial items of its servers.
+
+    arguments            its command line, without servers
+    primaries, backups   names of servers, a letter each
+    empty                the servers that do not have the keys
+    just_started         True: the uptime of the servers is short, so they are warming
+    workers              of each proxy
+    proxies              that many services with this configuration, which share nothing but the servers
+    """
+
+    arguments: tuple[str, ...]
+    primaries: str
+    backups: str = ""
+    empty: str = ""
+    just_started: bool = False
+    workers: int = 1
+    proxies: int = 1
+
+
+class Failure(NamedTuple):
+    """At most one failure happens in a path: one of `kinds`, to one of `servers`. DIES happens to one of the workers."""
+
+    kinds: tuple[str, ...]
+    servers: str
+
+
+#: Failures of a server.
+#:
+#: closes        it closes its connections; it has executed some of the requests that it has not replied to
+#: times out     it does not reply in time: its connections are given up, and it executes their requests later
+#: is ejected    the same, and it is ejected until a probe succeeds
+#: restarts      it is restarted with an empty memory
+#: evicts        it evicts both keys. This is no failure, but its backup may have keys that it lacks from then on
+#:
+#: The first three happen to one of several workers; the others reach the server.
+CLOSES, TIMES_OUT, IS_EJECTED, RESTARTS, EVICTS = KINDS = ("closes", "times out", "is ejected", "restarts", "evicts")
+
+#: A failure of a worker: its process dies. Some of its requests that are on their way reach the servers, and are executed later.
+DIES = "dies"
+
+NO_FAILURE = Failure((), "")
