@@ -171,5 +171,7 @@ CLASSES: dict[str, Callable[[bytes, bytes, bytes], Script]] = {
     "md": lambda value, digit, count: [[meta(b"md %b" % KEY, "delete")]],
     "ma": lambda value, digit, count: [[meta(b"ma %b v D%b" % (KEY, count), "count", count)]],
     "set and get": lambda value, digit, count: [[store(b"set", value), retrieve(b"get", KEY)]],
+    "set, then get": lambda value, digit, count: [[store(b"set", value)], [retrieve(b"get", KEY)]],
+    "incr, then get": lambda value, digit, count: [[line(b"incr %b %b" % (KEY, count), "count", count)], [retrieve(b"get", KEY)]],
     "get and set": lambda value, digit, count: [[retrieve(b"get", KEY), store(b"set", value)]],
 }

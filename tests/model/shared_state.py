@@ -4,8 +4,13 @@ from typing import Any
 
 from gmproxy.config.configuration import Config
 from gmproxy.process import shared_invalidations as shared_invalidations_module
+from gmproxy.process.dump_locks import DumpLocks
 from gmproxy.process.shared_invalidations import SharedInvalidations
 from gmproxy.process.worker_context import WorkerContext
+
+
+#: Nobody lists keys in the model. Each has a file, so there is one for all worlds.
+_DUMP_LOCKS = DumpLocks()
 
 
 class SharedState:
@@ -19,7 +24,7 @@ class SharedState:
         if workers > 1:
             self._invalidations = SharedInvalidations(workers)
             self._invalidations.assign_rows([config])
-        self.contexts = [WorkerContext(number, workers, invalidations=self._invalidations) for number in range(workers)]
+        self.contexts = [WorkerContext(number, workers, invalidations=self._invalidations, dump_locks=_DUMP_LOCKS) for number in range(workers)]
 
     def snapshot(self) -> Any:
         """The content of the shared memory. Two equal snapshots mean that it has not changed."""

@@ -148,7 +148,7 @@ class World:
     def happen(self, event: str) -> Touched:
         self._now += 1
         self._proxy.now += 1.0
-        verb = event.split()[1]
+        subject, verb = event.split()[:2]
         before = self._state_of_gmproxy()
         effect = self._act(event)
         sent = False
@@ -164,7 +164,7 @@ class World:
         acknowledged = any(operation.kind in self._ends for operation in ended)
         if acknowledged and self._has_several_workers:
             changed |= {ACKNOWLEDGED}
-        if verb == "sends":
+        if subject == "client":
             depends_on.add(ACKNOWLEDGED)
         if effect.workers and self._has_several_workers:
             depends_on.add(SHARED)
