@@ -31,7 +31,7 @@ from gmproxy.config import configuration
 from gmproxy.placement.server_spec import Server
 from model.model_loop import Task
 from model.servers import MemcachedModel
-from model.shared_state import SMALL, SharedState
+from model.shared_state import REPLACED, SharedState
 from model.worker import FAILURE_LIMIT, Control, Worker
 
 #: The modules that read a clock for requests, health checks and recoveries.
@@ -64,7 +64,7 @@ class Proxy:
         self._acting: Worker | None = None
         self._errors = internal_errors.count()
         with self.running():
-            self._shared = [SharedState(config, workers) for _ in range(proxies)]
+            self._shared = [SharedState(number, workers) for number in range(proxies)]
             contexts = [context for shared in self._shared for context in shared.contexts]
             names = [f"w{number}" for number in range(1, len(contexts) + 1)] if len(contexts) > 1 else [""]
             self.workers = [Worker(self, name, config, context) for name, context in zip(names, contexts)]
@@ -81,7 +81,7 @@ class Proxy:
             (backend_module, "introduce_proxy", lambda sock, options: False),
             (health_check_module, "connect", lambda server, *settings: Control(self._worker, self.models[server.label], lambda: self.now)),
             *((module, "monotonic", lambda: self.now) for module in _WITH_CLOCKS),
-            *SMALL,
+            *REPLACED,
         ]
         originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
         for owner, name, substitute in replaced:
@@ -125,6 +125,7 @@ class Proxy:
 
     def _spawn(self, call: Callable[..., Any], *arguments: Any) -> Task:
         task = Task(call, self._hub)
+        self._worker.tasks.append(task)
         self._worker.loop.run_callback(task.switch, *arguments)
         return task
 

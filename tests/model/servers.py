@@ -215,6 +215,7 @@ class Link:
     replies    of executed requests, not sent yet
     askers     for each request without a reply, oldest first: the numbers of the clients for which it was sent
     given_up   True after the other end has closed its sending direction; it may not read any more either
+    is_orphaned   True after the process at the other end has died
     """
 
     def __init__(self, server: MemcachedModel, owner: str, name: str, sock: socket.socket, peer_fd: int) -> None:
@@ -226,6 +227,7 @@ class Link:
         self.replies: deque[tuple[bytes, bytes]] = deque()  # (request, reply)
         self.askers: deque[frozenset[int]] = deque()
         self.given_up = False
+        self.is_orphaned = False
         self.executed = 0
         self.replied = 0
         self._sock = sock
@@ -262,7 +264,7 @@ class Link:
 
     def give_up(self, sent: int) -> None:
         """The other end no longer exists. Only `sent` requests have reached the server, and are executed later."""
-        self.given_up = True
+        self.given_up = self.is_orphaned = True
         while len(self.requests) > sent:
             self.requests.pop()
         if not self.requests:

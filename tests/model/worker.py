@@ -14,9 +14,10 @@ from gmproxy.client.session import Session
 from gmproxy.config.configuration import Config
 from gmproxy.errors import TIMEOUT
 from gmproxy.pool import Pool
+from gmproxy.process.orphans import Orphans
 from gmproxy.process.worker_context import WorkerContext
 from model.clients import KEY, OTHER
-from model.model_loop import ModelLoop, Timer
+from model.model_loop import ModelLoop, Task, Timer
 from model.servers import Link, MemcachedModel, split_requests
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Worker:
     loop      its event loop
     backends  {name of a model: its Backend}
     asked     {name of a model: the request of a health check or a recovery that waits for its reply}
+    tasks     all its greenlets, except those of sessions
     is_dead   True after its process has died
     """
 
@@ -46,19 +48,23 @@ class Worker:
         self.name = name
         self.loop = ModelLoop()
         self.asked: dict[str, bytes] = {}
+        self.tasks: list[Task] = []
         self.is_dead = False
         self._proxy = proxy
         self._hub = getcurrent()
         self._asking: dict[str, greenlet] = {}
-        self._sleeping: list[greenlet] = []
+        self._sleeping: dict[greenlet, tuple[str, float]] = {}  # greenlet: (name of the model that it is about, seconds)
         self._ends: list[socket.socket] = []
         self._seen: dict[Timer, Any] = {}  # the started timers: the content of the shared memory when they were started
         with proxy.acting(self):
             self._pool = Pool(config, context)
+        self._orphans = Orphans(context.shared)
         self.backends: dict[str, Backend] = {proxy.models[backend.label].name: backend for backend in self._pool.backends}
         self._probed = dict.fromkeys(self.backends, 0)  # {name of a model: its number of ejections at its last probe}
 
     def close(self) -> None:
+        for task in self.tasks:
+            task.throw()  # now, and not when the garbage collector finds it: then another world is running
         for backend in self.backends.values():
             backend.close()
         for end in self._ends:
@@ -104,9 +110,41 @@ class Worker:
         return [link for model in self._proxy.models.values() for link in model.links if link.owner == self.name]
 
     def sleep(self, seconds: float = 0.0) -> None:
-        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up."""
-        self._sleeping.append(getcurrent())
+        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up, or for a timeout, in
+        which the server reads what processes that have ended have sent."""
+        current = getcurrent()
+        (name,) = [name for name, backend in self.backends.items() if backend.health_checker._at_work is current]
+        self._sleeping[current] = name, seconds
         self._hub.switch()
+
+    def _wake(self, is_over: Callable[[str, float], bool]) -> None:
+        for sleeping, (name, seconds) in list(self._sleeping.items()):
+            if is_over(name, seconds):
+                del self._sleeping[sleeping]
+                sleeping.switch()
+
+    def pauses_of_timeout(self) -> list[str]:
+        """The models for which a recovery waits for a timeout that may be over now: they have read what processes that have ended have sent."""
+        paused = [name for name, seconds in self._sleeping.values() if seconds >= self._pool.options.timeout]
+        return [name for name in paused if not any(link.is_orphaned for model in self._proxy.models.values() if model.name == name for link in model.links)]
+
+    def end_pause(self, of: str) -> None:
+        """The timeout is over for which the recovery of the model `of` waits."""
+        self._wake(lambda name, seconds: name == of and seconds >= self._pool.options.timeout)
+
+    # -- what a tick does because of other workers
+
+    def must_follow(self) -> bool:
+        """True if another worker has ejected or restored a server since this worker has looked."""
+        router = self._pool.router
+        return router._stamp is not None and router._stamp[0] != router._followed
+
+    def follow(self) -> None:
+        self._pool.router.follow_ejections()
+
+    def adopt(self) -> None:
+        """Take over what workers that have died have left."""
+        self._orphans.adopt_all([self._pool])
 
     def note_timers(self, shared: Any) -> None:
         """The worker waits for the next event. `shared`: the content of the shared memory now."""
@@ -150,9 +188,7 @@ class Worker:
         """The server closes this connection."""
         link.close()
         self.loop.is_readable(link.peer_fd)
-        for sleeping in self._sleeping[:]:
-            self._sleeping.remove(sleeping)
-            sleeping.switch()
+        self._wake(lambda name, seconds: seconds < self._pool.options.timeout)
 
     def time_out(self, name: str) -> None:
         """The requests to the server `name` reach their timeout."""

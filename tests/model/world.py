@@ -8,6 +8,9 @@ These are the events:
     A answers gmproxy's own delete a            the request of a health check or a recovery, on its own connection
     A closes, 1 of 2 requests executed          a failure
     w2 waits no longer                          a timer of the worker w2 fires
+    w2 follows                                  it has noticed that another worker has ejected or restored a server
+    w2 adopts                                   it takes over what a worker that has died has left
+    w2 continues its recovery of A              after a pause of a timeout
 
 With several workers the names of connections and failures contain the worker: A.w2.1, "A answers w2's own delete a", "A closes for w2",
 "w2 dies, 1 of 1 sent to A".
@@ -78,6 +81,7 @@ class World:
         self._may_fail = bool(failure.kinds)
         self._has_failed = False
         self._missed_a_write = False
+        self._has_orphans = False
         for name, model in self._models.items():
             model.started_at = self._proxy.now if service.just_started else None
             for key in (KEY, OTHER):
@@ -115,6 +119,11 @@ class World:
         for worker in self._living():
             if worker.timer_is_due():
                 events.append(f"{worker.name or 'gmproxy'} waits no longer")
+            if self._has_several_workers and worker.must_follow():
+                events.append(f"{worker.name} follows")
+            if self._has_orphans:
+                events.append(f"{worker.name} adopts")
+            events += [f"{worker.name} continues its recovery of {name}" for name in worker.pauses_of_timeout()]
         if self._may_fail and not all(client.is_finished() for client in self._clients):
             events += self._failures()
         return events
@@ -201,11 +210,8 @@ class World:
             return self._reply(self._link(subject))
         if verb == "answers":
             return self._answer(subject, self._worker(words[0].removesuffix("'s")))
-        if verb == "waits":
-            worker = self._worker(subject)
-            with self._proxy.acting(worker):
-                worker.fire_timers()
-            return _Effect([worker], self._clients_of([worker]))
+        if verb in ("waits", "follows", "adopts", "continues"):
+            return self._continue(self._worker(subject), verb, words)
         self._may_fail = False
         self._has_failed = True
         if verb == DIES:
@@ -239,6 +245,20 @@ class World:
             worker.answer_question(name)
         return _Effect([worker], self._clients_of([worker]), frozenset((name,)))
 
+    def _continue(self, worker: Worker, verb: str, words: list[str]) -> _Effect:
+        """Time has passed."""
+        with self._proxy.acting(worker):
+            if verb == "waits":
+                worker.fire_timers()
+            elif verb == "follows":
+                worker.follow()
+            elif verb == "adopts":
+                self._has_orphans = False
+                worker.adopt()
+            else:
+                worker.end_pause(words[-1])
+        return _Effect([worker], self._clients_of([worker]))
+
     def _fail(self, name: str, kind: str, executed: int) -> _Effect:
         """The server first executes at most `executed` requests of each connection. It has had one connection of each worker until now."""
         kind, _, owner = kind.partition(" for ")
@@ -268,6 +288,7 @@ class World:
         """`sent`: the number of requests that reach the server, for each connection with requests. Those are executed later."""
         worker.die(sent)
         self._proxy.has_died(worker)
+        self._has_orphans = True
         for client in self._clients:
             if client.worker is worker:
                 client.disconnect(self._now)
