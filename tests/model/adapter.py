@@ -153,7 +153,7 @@ class Proxy:
 
     def held(self) -> list[str]:
         """What gmproxy still holds when no request is in progress, as text; must be empty."""
-        found = [each for worker in self.workers for each in worker.held()]
+        found = [each for worker in self.workers if not worker.is_dead for each in worker.held()]
         found += [each for shared in self._shared for each in shared.held()]
         if internal_errors.count() > self._errors:
             found.append("internal errors")

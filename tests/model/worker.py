@@ -150,10 +150,8 @@ class Worker:
         """The worker waits for the next event. `shared`: the content of the shared memory now."""
         self._seen = {timer: self._seen.get(timer, shared) for timer in self.loop.timers}
 
-    def timer_is_due(self) -> bool:
-        """True if a timer is started, and what the worker knew when it was started has changed: otherwise nothing happens but that it is started
-        again."""
-        shared = self._proxy.shared_memory()
+    def timer_is_due(self, shared: Any) -> bool:
+        """True if a timer is started, and the shared memory has changed since: otherwise nothing happens but that it is started again."""
         return any(seen != shared for seen in self._seen.values())
 
     def fire_timers(self) -> None:
@@ -232,7 +230,7 @@ class Worker:
         router = self._pool.router
         servers = [
             (
-                tuple(key in backend.invalidations for key in (KEY, OTHER)),
+                backend.behind and tuple(key in backend.invalidations for key in (KEY, OTHER)),
                 frozenset(backend.stand_in_keys),
                 frozenset(backend.fetches),
                 backend.ask_backup_on_miss,

@@ -82,6 +82,7 @@ class World:
         self._has_failed = False
         self._missed_a_write = False
         self._has_orphans = False
+        self._states: dict[str, Any] = {}
         for name, model in self._models.items():
             model.started_at = self._proxy.now if service.just_started else None
             for key in (KEY, OTHER):
@@ -93,6 +94,7 @@ class World:
         self._running.__enter__()
         for worker in self._workers:
             self._settle(worker, frozenset())
+        self._states = self._states_after(self._workers)
         return self
 
     def __exit__(self, *failure: Any) -> None:
@@ -117,7 +119,7 @@ class World:
                 if name in worker.asked:
                     events.append(f"{name} answers {worker.name or 'gmproxy'}'s own {as_words(worker.asked[name])}")
         for worker in self._living():
-            if worker.timer_is_due():
+            if worker.timer_is_due(self._states[SHARED]):
                 events.append(f"{worker.name or 'gmproxy'} waits no longer")
             if self._has_several_workers and worker.must_follow():
                 events.append(f"{worker.name} follows")
@@ -158,14 +160,16 @@ class World:
         self._now += 1
         self._proxy.now += 1.0
         subject, verb = event.split()[:2]
-        before = self._state_of_gmproxy()
+        before = self._states
         effect = self._act(event)
         sent = False
         for worker in effect.workers:
             sent = self._settle(worker, effect.askers) or sent
         ended = [operation for client in self._clients for operation in client.receive(self._now)]
-        after = self._state_of_gmproxy()
-        self._missed_a_write = self._missed_a_write or any(backend.behind for worker in self._workers for backend in worker.backends.values())
+        self._states = after = self._states_after(effect.workers)
+        for worker in effect.workers:
+            worker.note_timers(after[SHARED])
+        self._missed_a_write = self._missed_a_write or any(backend.behind for worker in effect.workers for backend in worker.backends.values())
 
         states = frozenset(f"worker {worker.name}" for worker in effect.workers)
         changed = effect.changed | states | {f"client {number}" for number in effect.askers}
@@ -177,21 +181,23 @@ class World:
             depends_on.add(ACKNOWLEDGED)
         if effect.workers and self._has_several_workers:
             depends_on.add(SHARED)
-            if before[0] != after[0]:
+            if before[SHARED] != after[SHARED]:
                 changed |= {SHARED}
         if verb == "replies" and not sent and not acknowledged and before == after:
             changed -= states  # it affects only its clients: the reply of a read, of a copy, or a part of a fan-out
+            depends_on.discard(SHARED)
         return Touched(changed, frozenset(depends_on))
 
     def _settle(self, worker: Worker, askers: frozenset[int]) -> bool:
         """Run `worker` until it waits for the next event. Returns True if it has sent requests to servers."""
         with self._proxy.acting(worker):
-            sent = worker.settle(askers)
-        worker.note_timers(self._proxy.shared_memory())
-        return sent
+            return worker.settle(askers)
 
-    def _state_of_gmproxy(self) -> tuple[Any, ...]:
-        return self._proxy.shared_memory(), *[worker.state() for worker in self._workers]
+    def _states_after(self, workers: list[Worker]) -> dict[str, Any]:
+        """The state of the shared memory and of each worker, after `workers` have acted."""
+        if not workers:
+            return self._states
+        return {**self._states, SHARED: self._proxy.shared_memory(), **{worker.name: worker.state() for worker in workers}}
 
     def _clients_of(self, workers: list[Worker]) -> frozenset[int]:
         return frozenset(client.number for client in self._clients if client.worker in workers)
@@ -358,7 +364,7 @@ class World:
 
     def _states_at_the_end(self) -> Any:
         missed = self._has_several_proxies and self._missed_a_write
-        return missed, tuple(worker.is_dead or worker.state() for worker in self._workers)
+        return missed, tuple(worker.is_dead or self._states[worker.name] for worker in self._workers)
 
     def _read(self, readers: list[Client]) -> None:
         """Each of `readers` reads both keys, one after the other."""
@@ -373,6 +379,7 @@ class World:
     def _run_to_the_end(self) -> None:
         for worker in self._living():
             self._settle(worker, frozenset())
+        self._states = self._states_after(self._living())
         while events := self.enabled():
             self.happen(events[-1])
 
