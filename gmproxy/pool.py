@@ -159,6 +159,7 @@ class Pool:
             self.context.clients.tick(now)
             if self._draining:
                 self._close_drained(now)
+            self.router.release_held_writes(now)
             self.router.write_journal()
         except Exception:
             internal_errors.record("pool.tick")

@@ -4,8 +4,8 @@
     ... while servers are ejected        Shard -> StandInWrites (writes) -> the server
     with backups, reads                  Shard -> Failover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
-    with backups, writes                 Shard -> FillBeforeWrite -> StandInWrites -> Replicate -> the server, and the backup
-    ... with backup_writes = off         Shard -> FillBeforeWrite -> StandInWrites -> WriteFailover -> Fill -> the server
+    with backups, writes                 Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> Replicate -> the server, and the backup
+    ... with backup_writes = off         Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> WriteFailover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
 
 What a pool does not use is not in its routes, and costs nothing. Routes are immutable: when a server is ejected or restored, or the configuration
@@ -21,6 +21,7 @@ from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.held_writes import AwaitFills, HeldWrites
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.replicated_write import UndecidedWrites
 from gmproxy.routing.shard import Shard
@@ -47,6 +48,7 @@ class Builder:
     counters    RouteCounters
     undecided   UndecidedWrites
     held        writes that are held until their key was filled
+    held_writes those of them that wait for the fills of other workers (HeldWrites)
     """
 
     def __init__(self, options: Any, release: Callable[[Request], ReplySink | None]) -> None:
@@ -54,6 +56,7 @@ class Builder:
         self.counters = RouteCounters()
         self.undecided = UndecidedWrites()
         self.held: set[Request] = set()
+        self.held_writes = HeldWrites(self.held, options)
         self._options = options
         self._release = release
 
@@ -79,7 +82,8 @@ class Builder:
             writes = [WriteFailover(fill, backup_as_primary, copies) for fill in fills]
         writes = self._note_stand_ins(servers, writes, home_ring)
         filled_first: list[Route] = [FillBeforeWrite(write, fill, self.held, self._release) for write, fill in zip(writes, fills)]
-        entry = Shard(locator, servers, reads, filled_first, self.counters)
+        first: list[Route] = [AwaitFills(server, write, self.held_writes, self._release) for server, write in zip(servers, filled_first)]
+        entry = Shard(locator, servers, reads, first, self.counters)
         return Routes(entry, Shard(locator, servers, reads, writes, self.counters), own, fill_writes)
 
     def _replicate(self, server: Backend, primary_route: Route, copies: Shard, backup_as_primary: Shard) -> Replicate:

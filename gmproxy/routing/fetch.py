@@ -45,6 +45,10 @@ class Fetch(ReplySink):
         self.in_doubt = False
         self.returns_cas = request.command.name in (b"gets", b"gats")
 
+    def may_fetch(self, key: bytes) -> bool:
+        """False if another worker is changing `key`: it is unknown whether the backup has the change already."""
+        return not self.primary.notes.are_elsewhere(key)
+
     def fetch(self, keys: Collection[bytes]) -> ReplySink | None:
         """Send a lookup for each of `keys`. Returns the session that waits for no further reply, or None (see Route.send)."""
         self.left = len(keys)
@@ -170,7 +174,7 @@ class FetchForRead(Fetch):
         request = self.request
         self.values = blocks_by_key(request.reply)
         self._on_primary = len(self.values)
-        keys = [key for key in dict.fromkeys(request.all_keys()) if key not in self.values]
+        keys = [key for key in dict.fromkeys(request.all_keys()) if key not in self.values and self.may_fetch(key)]
         if not keys:  # a key that is twice in the request has one value in the reply: a gat may have ended its life
             return request.complete()
         return self.fetch(keys)
@@ -200,6 +204,8 @@ class FetchForMetaGet(Fetch):
     def start(self) -> ReplySink | None:
         """Returns the session that waits for no further reply, or None."""
         request = self.request
+        if not self.may_fetch(request.key):
+            return request.complete()
         same = new_request(request.command, request.key, request.line)
         same.sink = self
         same.connection_index = request.connection_index

@@ -66,7 +66,8 @@ class Fill(Route):
 
     def fill_before(self, write: Request, route: "FillBeforeWrite") -> ReplySink | None:
         """Fill the key of `write`, then have `route` release it. Returns as `fill_after`. Loop callback or greenlet."""
-        return FetchForWrite(write, self.server, self.source, self.fill_writes, route).fetch([write.key])
+        fetch = FetchForWrite(write, self.server, self.source, self.fill_writes, route)
+        return fetch.fetch([write.key]) if fetch.may_fetch(write.key) else fetch.done()
 
 
 class MissCheck(Step):

@@ -87,6 +87,10 @@ class Router(Route):
         self._stamp = column.memory.stamp if ejections else None
         self._followed = 0
 
+    def release_held_writes(self, now: float) -> None:
+        """Send the writes that need not wait for other workers any longer. `now`: monotonic seconds. Loop callback only. Never raises."""
+        self._builder.held_writes.release_due(now)
+
     def write_journal(self) -> None:
         """Write the pending invalidations that were noted since the last call. To be called before the replies to clients are sent."""
         if self._journal is not None and self._journal.unwritten:
@@ -201,6 +205,17 @@ class Router(Route):
     def flush_all(self, request: Request) -> None:
         """Send `request`, a flush_all, to every primary and every backup."""
         self.follow_ejections()
+        if self._notes is not None and self._notes.any_fills_are_elsewhere():
+            self._builder.held_writes.hold(request, self._notes.any_fills_are_elsewhere, self._miss_everything, self._flush_all)
+            return
+        self._flush_all(request)
+
+    def _miss_everything(self) -> None:
+        """A fill may still arrive behind a flush_all: the primaries are flushed again."""
+        for backend in self.backends:
+            backend.missed_everything()
+
+    def _flush_all(self, request: Request) -> None:
         servers = self.backends + self.backups
         if self._notes is not None:
             flush = NotedFlush.__new__(NotedFlush)
@@ -232,7 +247,7 @@ class Router(Route):
         It is unknown which servers have made a write, or will: its keys are deleted on all of them.
         """
         session = request.abandon()
-        self.held.discard(request)
+        self._builder.held_writes.forget(request)
         try:
             if request.command.is_write:
                 for key in request.all_keys():

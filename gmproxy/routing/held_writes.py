@@ -1,0 +1,113 @@
+"""Writes that wait until fills of other workers have ended.
+
+Such a fill may have been sent to the primary already, and a delete that overtakes it there would be undone. A worker does not learn when the fill of
+another one ends: it looks once a tick.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gmproxy import internal_errors
+from gmproxy.backend.backend import Backend
+from gmproxy.protocol.hop import Hop
+from gmproxy.protocol.request import ReplySink, Request, Route, resume_all
+
+
+class HeldWrites:
+    """Those of one pool, on all its routes. Methods: loop callback or greenlet, unless they say otherwise.
+
+    requests   all writes that are held, for a fill of this worker as well (fill.py): later requests of the same client for their keys wait (ordering.py)
+    """
+
+    def __init__(self, requests: set[Request], options: Any) -> None:
+        """`options` of the pool."""
+        self.requests = requests
+        self._options = options
+        self._waiting: dict[Request, _Waiting] = {}
+
+    def hold(self, request: Request, must_wait: Callable[[], bool], on_late: Callable[[], None], release: Callable[[Request], Any]) -> None:
+        """Hold `request` as long as `must_wait()`, at most for the pool's timeout; then call `on_late()`. Then `release(request)` sends it, and returns as
+        Route.send."""
+        self._waiting[request] = _Waiting(must_wait, on_late, release)
+        self.requests.add(request)
+
+    def release_due(self, now: float) -> None:
+        """Release the writes that need not wait any longer. `now`: monotonic seconds. Loop callback only. Never raises."""
+        ready = []
+        for request, waiting in list(self._waiting.items()):
+            if waiting.since is None:
+                waiting.since = now
+            is_late = now - waiting.since >= self._options.timeout  # the process of the fill has died, or its server hangs
+            if not is_late and waiting.must_wait():
+                continue
+            self.forget(request)
+            session = self._release(request, waiting, is_late)
+            if session is not None:
+                ready.append(session)
+        resume_all(ready)
+
+    @staticmethod
+    def _release(request: Request, waiting: "_Waiting", is_late: bool) -> ReplySink | None:
+        if request.sink is None:
+            return None  # it was abandoned
+        try:
+            if is_late:
+                waiting.on_late()
+            session: ReplySink | None = waiting.release(request)
+            return session
+        except Exception:
+            internal_errors.record("held_writes.release")
+            return request.abandon()
+
+    def forget(self, request: Request) -> None:
+        """It is not held any longer."""
+        self.requests.discard(request)
+        self._waiting.pop(request, None)
+
+
+class _Waiting:
+    """The arguments of `hold`, and when the request was looked at first (monotonic seconds)."""
+
+    __slots__ = ("must_wait", "on_late", "release", "since")
+
+    def __init__(self, must_wait: Callable[[], bool], on_late: Callable[[], None], release: Callable[[Request], Any]) -> None:
+        self.must_wait = must_wait
+        self.on_late = on_late
+        self.release = release
+        self.since: float | None = None
+
+
+class AwaitFills(Route):
+    """For writes: holds those of a key that another worker fills on `primary`, and sends the others on.
+
+    held     the HeldWrites of the pool
+    release  sends a write that was held, by the routes that the pool has then
+    """
+
+    __slots__ = ("primary", "next_route", "held", "release")
+
+    def __init__(self, primary: Backend, next_route: Route, held: HeldWrites, release: Callable[[Request], ReplySink | None]) -> None:
+        self.primary = primary
+        self.next_route = next_route
+        self.held = held
+        self.release = release
+
+    def send(self, request: Request) -> ReplySink | None:
+        notes = self.primary.notes
+        if notes.any_fills_are_elsewhere() and self._must_wait(request):
+            return self._hold(request)
+        return self.next_route.send(request)
+
+    def _hold(self, request: Request) -> None:
+        self.held.hold(request, lambda: self._must_wait(request), lambda: self._on_late(request), self.release)
+
+    def _must_wait(self, request: Request) -> bool:
+        return any(map(self.primary.notes.fills_are_elsewhere, request.all_keys()))
+
+    def _on_late(self, request: Request) -> None:
+        """The fill may still arrive, behind the write: what it brings is deleted again."""
+        for key in request.all_keys():
+            self.primary.missed_key(key)
+
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        return self.next_route.explain(key, is_write)
