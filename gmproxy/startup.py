@@ -22,6 +22,7 @@ from gmproxy.process.service_memory import ServiceMemory
 from gmproxy.process.supervisor import Supervisor
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.process.worker_group import WorkerGroup
+from gmproxy.shared import journal_directory
 from gmproxy.system import bootstrap, daemon, descriptors, pid_keeper, proctitle, sockets, systemd
 from gmproxy.system.systemd import Notifier
 
@@ -154,6 +155,8 @@ def _serve(supervisor: Supervisor, program: str) -> None:
         set_up_logs = functools.partial(logging_setup.set_up, in_background=in_background)
         if config.log_file:
             daemon.create_for(config.user, config.group, config.log_file, log_output.MODE)
+        if config.journal_dir:
+            journal_directory.prepare(config.journal_dir, config.user, config.group)
         with daemon.acting_as(config.user, config.group):
             set_up_logs(config)
         for warning in warnings:

@@ -75,8 +75,10 @@ class MissedWrites(ConnectionOwner):
         if self.marks is None:
             self.marks = column.marks_of(name)
             self._stand_in_marks = column.marks_of(server_name(pool, STAND_IN, self.label))
-        self._journal = column.journal
         self._stand_in_name = server_name(pool, STAND_IN, self.label).encode()
+        self._journal = column.journal
+        if self._journal is not None:
+            self._journal.declare([name.encode(), self._stand_in_name])
         self._name = name.encode()
         self.invalidations.share(self.marks, column.journal, self._name)
         if self.marks is not None:

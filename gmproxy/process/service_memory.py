@@ -34,7 +34,7 @@ class ServiceMemory:
         disk and, if another service uses the directory, for a few seconds."""
         memory = _taken_over(handed_over.get(MEMORY, -1))
         lock = handed_over.get(LOCK, -1)
-        path = getattr(configs[0], "journal_dir", "")
+        path = configs[0].journal_dir
         self.directory: JournalDirectory | None = None
         if path and memory is not None and lock < 0:
             log.warning(

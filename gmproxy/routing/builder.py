@@ -4,7 +4,7 @@
     ... while servers are ejected        Shard -> StandInWrites (writes) -> the server
     with backups, reads                  Shard -> Failover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
-    with backups, writes                 Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> Replicate -> the server, and the backup
+    with backups, writes                 Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> Replicate -> the server, the backup
     ... with backup_writes = off         Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> WriteFailover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
 

@@ -6,8 +6,8 @@ import pytest
 
 from model.clients import script_of
 from model.explorer import Touched, Violation, explore
-from model.test_interleavings import SERVICES
 from model.service import CLOSES, EVICTS, NO_FAILURE, TIMES_OUT, Failure
+from model.test_interleavings import SERVICES
 from model.world import World
 
 STEPS = 3

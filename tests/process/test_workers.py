@@ -6,7 +6,6 @@ import signal
 import pytest
 from support.keys import keys_by_server
 from support.servers import HOST, free_port, read_stats, run
-from support.service import reloaded
 from support.talk import Talk, storage, value
 from support.timing import eventually, milliseconds
 

@@ -24,6 +24,7 @@ from gmproxy.routing.builder import Builder
 from gmproxy.routing.change import Change
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.held_writes import AwaitFills
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.router import Router
 from gmproxy.routing.shard import Shard
@@ -385,6 +386,7 @@ CASES = {
     Fill: [(World.fill, set(LINES))],
     FillWrites: [(lambda world: FillWrites(world.server, world.home_ring), {"add", "ms C"})],
     FillBeforeWrite: [(lambda world: FillBeforeWrite(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
+    AwaitFills: [(lambda world: AwaitFills(world.server, world.server, world.builder.held_writes, world.server.send), CHANGES)],
     Replicate: [(lambda world: world.replicate(False), CHANGES), (lambda world: world.replicate(True), CHANGES)],
     StandInWrites: [(lambda world: StandInWrites(world.server, world.server, world.home_ring), CHANGES)],
     Backend: [(World.real_server, set(LINES))],

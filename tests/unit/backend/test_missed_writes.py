@@ -1,7 +1,6 @@
 """Keys that may be stale on a server: after missed writes, in other workers, during a fill, and as keys of an ejected server."""
 
 import logging
-from types import SimpleNamespace
 
 import pytest
 from support.requests import request_for
@@ -84,7 +83,7 @@ def test_missed_writes_that_an_operator_drops(workers):
     one.missed_key(b"a")
     one.missed_everything()
     one.forget_missed_writes()
-    assert not one.behind and not one.may_be_stale(b"a", True) and not other.may_be_stale(b"a", False)
+    assert not one.behind and not one.may_be_stale(b"a") and not other.may_be_stale(b"a")
 
 
 # -- fills

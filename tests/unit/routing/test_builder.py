@@ -9,6 +9,7 @@ from gmproxy.routing import builder as module
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.held_writes import AwaitFills
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.router import Router
 from gmproxy.routing.shard import Shard
@@ -101,7 +102,9 @@ def test_backups_that_get_copies(servers, backups, backup_writes, away):
     home_ring = notes_of(servers) if away else None
     routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, home_ring)
     for number, server in enumerate(servers):
-        waiting = routes.entry.writes[number]
+        first = routes.entry.writes[number]
+        assert (type(first), first.primary, first.held, first.release) == (AwaitFills, server, composer.held_writes, released)
+        waiting = first.next_route
         assert (type(waiting), waiting.held, waiting.release) == (FillBeforeWrite, composer.held, released)
         assert routes.after_fill.writes[number] is waiting.next_route, "what has waited does not wait again"
         change = waiting.next_route
@@ -125,7 +128,7 @@ def test_backups_that_get_none(servers, backups, away):
     home_ring = notes_of(servers) if away else None
     routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, home_ring)
     for number, server in enumerate(servers):
-        read, waiting = routes.entry.reads[number], routes.entry.writes[number]
+        read, waiting = routes.entry.reads[number], routes.entry.writes[number].next_route
         change = waiting.next_route
         if away:
             assert (type(change), change.server, change.home_ring) == (StandInWrites, server, home_ring)
