@@ -6,7 +6,7 @@ from gmproxy.protocol.request cimport Request
 
 cdef Py_ssize_t MAX_WAITING
 cdef long long MAX_BACKLOG
-cdef int STALE_HERE, STALE_ELSEWHERE
+cdef int FRESH, STALE_HERE, STALE_ELSEWHERE
 
 
 cdef class Backend(MissedWrites):

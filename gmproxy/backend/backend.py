@@ -16,7 +16,7 @@ from gmproxy.backend.half_closed import HalfClosedConnections
 from gmproxy.backend.health import UP, WARMING, Health
 from gmproxy.backend.health_check import HealthChecker
 from gmproxy.backend.latency import Meter
-from gmproxy.backend.missed_writes import STALE_ELSEWHERE, STALE_HERE, MissedWrites
+from gmproxy.backend.missed_writes import FRESH, STALE_ELSEWHERE, STALE_HERE, MissedWrites
 from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, RESET, TIMEOUT, BackendError, LocalError
 from gmproxy.placement.server_spec import Server
 from gmproxy.protocol.hop import Hop
@@ -122,9 +122,7 @@ class Backend(MissedWrites):
 
     def is_expected_to_fail(self, request: Request) -> bool:
         """True if the latest requests to the server failed, it is ejected, or it may have a stale value of the key of `request`."""
-        return (
-            self.health.failures > 0 or self.health.ejected or ((self.behind or self._states is not None) and self._may_read_stale(request))
-        )
+        return self.health.failures > 0 or self.health.ejected or self._staleness(request) != FRESH
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
         if self.may_be_stale(key):
