@@ -229,10 +229,10 @@ class MissedWrites(ConnectionOwner):
             self.stand_in_keys.discard(key)
             self.missed_key(key)
 
-    def drop_stand_in_keys(self, or_everything: bool = False) -> None:
-        """All stand-in keys have another server from now on: they are stale here. `or_everything`: if there were too many to know all of them, every
-        key of this server is."""
-        if self._stand_in_keys_overflowed and or_everything:
+    def drop_stand_in_keys(self) -> None:
+        """All stand-in keys have another server from now on: they are stale here. If there were too many to know all of them, every key of this server
+        is."""
+        if self._stand_in_keys_overflowed:
             self.missed_everything()
         if self.stand_in_keys:
             self.behind = True

@@ -144,7 +144,7 @@ class Router(Route):
     def _drop_stand_in_keys_of_backups(self) -> None:
         """All primaries are restored."""
         for backup in self.backups:
-            backup.drop_stand_in_keys(or_everything=True)
+            backup.drop_stand_in_keys()
             if self.options.backup_writes == "off":
                 watch_late_writes(backup, lambda key: None)
 

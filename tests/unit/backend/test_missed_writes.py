@@ -138,3 +138,10 @@ def test_with_more_stand_in_keys_than_are_remembered_any_key_may_be_one(server, 
     assert caplog.text.count("guests overflowed server=a:1 keys=3") == 1
     server.drop_stand_in_key(b"any")
     assert server.may_be_stale(b"any")
+
+
+def test_when_another_server_has_them_again_more_than_are_remembered_are_flushed(server):
+    for number in range(2 * LIMIT):
+        server.add_stand_in_key(b"%d" % number)
+    server.drop_stand_in_keys()
+    assert server.invalidations.overflowed and not server.may_be_stand_in_key(b"any")
