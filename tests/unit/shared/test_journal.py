@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -720,6 +721,39 @@ def test_a_real_full_disk(opened, tmp_path):
         assert directory.read(1).damaged
         directory.erase(1)
         assert directory.orphans() == [0]
+    finally:
+        journal.close()
+        directory.close()
+        subprocess.run(["umount", small], check=True, timeout=PATIENCE)
+
+
+def test_a_real_disk_that_becomes_read_only(tmp_path, caplog):
+    """As ext4 does after an error. Not even a slot can be set: the log names the server. The next start flushes all, while the disk is as it is."""
+    if os.getuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("only root can mount a small file system, and mkfs.ext4 is needed")
+    image, small = tmp_path / "image", tmp_path / "small"
+    small.mkdir()
+    with image.open("wb") as file:
+        file.truncate(8 * 1024 * 1024)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True, timeout=PATIENCE)
+    if subprocess.run(["mount", "-o", "loop", image, small], capture_output=True, timeout=PATIENCE).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        directory = JournalDirectory(str(small / "journal"))
+        journal = directory.journal(0, [A, B])
+        journal.note(A, b"x")
+        journal.write()
+        subprocess.run(["mount", "-o", "remount,abort", small], check=True, timeout=PATIENCE)
+        journal.note(B, b"y")
+        journal.write()
+        assert journal.failed and journal.unrecorded
+        assert f"journal lost file={small}/journal/column-0 flush='POOL primary b:1' detail=" in caplog.text
+        journal.close()
+        directory.close()
+        directory = JournalDirectory(str(small / "journal"))
+        assert not directory.usable and directory.orphans() == [0]
+        found = directory.read(0)
+        assert found.keys == {A: {b"x"}} and found.damaged
     finally:
         journal.close()
         directory.close()
