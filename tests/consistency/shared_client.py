@@ -9,7 +9,7 @@ from faults import values
 from faults.client import Client, Lost, NoAnswer, OutOfStep
 from faults.dialects import Binary, Meta, Text, Wire
 
-from consistency.histories import FINE, IMPOSSIBLE, REPEATED
+from consistency.histories import FINE, IMPOSSIBLE, REPEATED, CounterHistory
 
 #: Sizes of values in bytes.
 SIZES = (40, 40, 100, 1000, 9000)
@@ -279,7 +279,7 @@ class SharedClient:
 
     def _judge_count(self, key, what, value, floor, known, counted):
         verdict = self._histories[key].judge_count(value, floor, known, counted)
-        self._judged(verdict, key, f"{self._name} received {value} by {what}; known before: {known}")
+        self._judged(verdict, key, f"{self._name} received {value} by {what}; known before: {known.get(value // CounterHistory.SPAN, 0)}")
 
     def _judged(self, verdict, key, what):
         if verdict != FINE:

@@ -15,7 +15,7 @@ from support.timing import eventually
 from consistency import kills
 from consistency.installation import Installation
 from consistency.load import SharedLoad
-from consistency.parameters import KILLS, SEED, UNSHARED
+from consistency.parameters import KILLS, SEED, UNSHARED, journal
 
 #: Kills in the normal run.
 SHORT = 3
@@ -43,7 +43,7 @@ def check_kills(folder, count, ways=kills.ALL, workers=(2,), backups=1, options=
     chance.shuffle(plan)
     with Installation(folder, 1, backups, workers[0], options) as service:
         with SharedLoad(service.port, keys=KEYS, counters=COUNTERS, seed=SEED, connections_may_end=True) as load:
-            for number, way in enumerate(plan):
+            for way in plan:
                 server = chance.choice(service.servers)
                 server.pause()
                 try:
@@ -73,15 +73,11 @@ def check_kills(folder, count, ways=kills.ALL, workers=(2,), backups=1, options=
         print(summary)
         service.check_logs()
     assert missed and load.results.counts["hits"], summary
-    assert not load.results.complaint(), f"{summary}, after kill {number + 1}, {way.__name__}\n{load.results.complaint()}"
+    assert not load.results.complaint(), f"{summary}\nafter kill {happened.total()}, {way.__name__}\n{load.results.complaint()}"
 
 
 def _rest(chance, timeouts):
     time.sleep(chance.uniform(*timeouts) * TIMEOUT)
-
-
-def journal(folder):
-    return ("--journal-dir", folder / "journal")
 
 
 @UNSHARED

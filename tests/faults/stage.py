@@ -61,10 +61,12 @@ class Footprint(NamedTuple):
 class Stage:
     """Servers and a proxy. `primaries` and `backups` are lists of Node; `service` is the Service that causes faults of the proxy. Use it in a `with`.
 
+    With `journal`, the proxy keeps its pending invalidations in files.
+
     If GMPROXY_TEST_MEMCACHED names a memcached, every second server runs that program.
     """
 
-    def __init__(self, primaries=2, backups=0, wires=False, options=(), workers=1):
+    def __init__(self, primaries=2, backups=0, wires=False, options=(), workers=1, journal=False):
         self._stack = ExitStack()
         self._programs = cycle((None, os.environ.get("GMPROXY_TEST_MEMCACHED") or None))
         try:
@@ -76,6 +78,8 @@ class Stage:
             control, file = folder / "control", folder / "gmproxy.conf"
             file.write_text("")
             how = ("--control", control, "-c", file, "--workers", workers)
+            if journal:
+                how += ("--journal-dir", folder / "journal")
             self.proxy = self._stack.enter_context(Proxy(*where, *OPTIONS, *how, *options))
             eventually(lambda: self.proxy.stats()["threads"] == workers, what="all workers serve")
             self.service = Service(self.proxy, control, file, [node.address for node in self.nodes], Pauses())
