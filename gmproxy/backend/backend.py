@@ -381,14 +381,13 @@ class Backend(MissedWrites):
             self.meter.reset()
 
     def close(self) -> bool:
-        """Close the connections and stop the health check. Returns False if one of its steps failed: the others are done, and it may be called
-        again. Never raises."""
+        """Close the connections and stop the health check. What is pending stays in shared memory and in the journal. Returns False if one of the steps
+        failed: the others are done, and it may be called again. Never raises."""
         done = True
         for step in (
             self._close_connections,
             self.health_checker.stop_checking,
             self.half_closed.cut_all,
-            self._stop_sharing,
         ):
             try:
                 step()
@@ -401,7 +400,3 @@ class Backend(MissedWrites):
         for connection in self.connections:
             if connection is not None:
                 connection.close()
-
-    def _stop_sharing(self) -> None:
-        self._ejections = None
-        self.share(None, "", "")
