@@ -205,10 +205,14 @@ class Router(Route):
     def flush_all(self, request: Request) -> None:
         """Send `request`, a flush_all, to every primary and every backup."""
         self.follow_ejections()
-        if self._notes is not None and self._notes.any_fills_are_elsewhere():
-            self._builder.held_writes.hold(request, self._notes.any_fills_are_elsewhere, self._miss_everything, self._flush_all)
+        if self._must_wait_to_flush():
+            self._builder.held_writes.hold(request, self._must_wait_to_flush, self._miss_everything, self._flush_all)
             return
         self._flush_all(request)
+
+    def _must_wait_to_flush(self) -> bool:
+        """True if another worker fills a primary."""
+        return self._notes is not None and self._notes.any_fills_are_elsewhere()
 
     def _miss_everything(self) -> None:
         """A fill may still arrive behind a flush_all: the primaries are flushed again."""
