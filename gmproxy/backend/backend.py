@@ -53,8 +53,9 @@ class Backend(MissedWrites):
     """
 
     __slots__ = ("server", "options", "observer", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
-                 "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "_connection_count",
-                 "unsettled", "_max_backlog", "_ejections", "_has_failed", "_last_reason", "_is_proxy", "_loop", "_unreported", "_report_at")  # fmt: skip
+                 "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "unsettled",
+                 "_connection_count", "_max_backlog", "_ejections", "_has_failed", "_last_reason", "_is_proxy", "_loop", "_unreported",
+                 "_report_at")  # fmt: skip
 
     def __init__(
         self,

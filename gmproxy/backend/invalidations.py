@@ -3,8 +3,8 @@
 The rule: **a key with a pending invalidation is not read on its server until it was deleted there.** So no client gets a value that another
 one has already replaced.
 
-They are kept in memory, and in the journal if there is one (gmproxy.shared.journal). If there are more keys than `limit`, every key of the server may be stale, and the server has to be flushed. No call
-takes longer with a million keys than with a few: clients wait meanwhile.
+They are kept in memory, and in the journal if there is one (gmproxy.shared.journal). If there are more keys than `limit`, every key of the server may
+be stale, and the server has to be flushed. No call takes longer with a million keys than with a few: clients wait meanwhile.
 """
 
 import itertools
@@ -47,8 +47,8 @@ class PendingInvalidations:
         self._discarded: list[dict[bytes, None]] = []  # parts of discarded KeySets, to be freed in small steps
 
     def share(self, marks: InvalidationMarks | None, journal: Any, name: bytes) -> None:
-        """Also mark each key in `marks`, where the other workers see it, and write it to `journal` (gmproxy.shared.journal.Journal) for the server `name`,
-        if they are not None. Keys that are pending already are noted there again."""
+        """Also mark each key in `marks`, where the other workers see it, and write it to `journal` (gmproxy.shared.journal.Journal) for the server
+        `name`, if they are not None. Keys that are pending already are noted there again."""
         if self._marks is marks and self._journal is journal:
             return
         self._marks, self._journal, self._name = marks, journal, name

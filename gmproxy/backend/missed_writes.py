@@ -35,8 +35,9 @@ class MissedWrites(ConnectionOwner):
     fetches               fills that may be made: {key: the gmproxy.routing.fetch.Fetch that looks it up}
     """
 
-    __slots__ = ("label", "log", "log_name", "invalidations", "behind", "notes", "tag", "marks", "stand_in_keys", "fetches", "_states",
-                 "_columns_used", "_column", "_stand_in_name", "_stand_in_marks", "_journal", "_name", "_stand_in_keys_overflowed", "_fills")  # fmt: skip
+    __slots__ = ("label", "log", "log_name", "invalidations", "behind", "notes", "tag", "marks", "stand_in_keys", "fetches", "_fills",
+                 "_states", "_columns_used", "_column", "_name", "_journal", "_stand_in_name", "_stand_in_marks",
+                 "_stand_in_keys_overflowed")  # fmt: skip
 
     def __init__(self, label: str, log: Any, journal_size: int) -> None:
         self.label = label
@@ -95,8 +96,8 @@ class MissedWrites(ConnectionOwner):
     # -- what may be stale
 
     def _staleness(self, request: Request) -> int:
-        """STALE_HERE or STALE_ELSEWHERE if the reply to `request`, or the result of a write, may depend on a stale value; a write that replaces the value
-        never does."""
+        """STALE_HERE or STALE_ELSEWHERE if the reply to `request`, or the result of a write, may depend on a stale value; a write that replaces the
+        value never does."""
         if request.command.overwrites or not request.key or not (self.behind or self._others_have_any()):
             return _FRESH
         if request.keys is None:
@@ -117,7 +118,7 @@ class MissedWrites(ConnectionOwner):
 
     def others_may_delete(self, key: bytes) -> bool:
         """True if `key` has a pending invalidation in another worker."""
-        return self._others_have_any() and self.marks.others_have(key)
+        return self.marks is not None and self._others_have_any() and self.marks.others_have(key)
 
     def _others_have_any(self) -> bool:
         """True if another worker has pending invalidations of this server."""
@@ -169,8 +170,8 @@ class MissedWrites(ConnectionOwner):
             self._fills[key] = self.notes.begin_fill(key, self.tag)
 
     def end_fill(self, key: bytes, fetch: Any) -> bool:
-        """The lookup of `key` by `fetch` has ended. True if `fetch` may fill the key: no other fetch does, it was not voided, and no other worker changes the
-        key or has changed it. Then `fill_written` must be called, once."""
+        """The lookup of `key` by `fetch` has ended. True if `fetch` may fill the key: no other fetch does, it was not voided, and no other worker
+        changes the key or has changed it. Then `fill_written` must be called, once."""
         if self.fetches.get(key) is not fetch:
             return False
         del self.fetches[key]
@@ -186,7 +187,7 @@ class MissedWrites(ConnectionOwner):
     def _end_note_of_fill(self, key: bytes) -> None:
         note = self._fills.pop(key, None)
         if note is not None:
-            self.notes.end(note)
+            self.notes.end_note(note)
 
     def void_fills_of_write(self, request: Request) -> None:
         """The write `request` is about to be sent: values of its keys that are being fetched will be stale."""
@@ -230,8 +231,8 @@ class MissedWrites(ConnectionOwner):
             self.missed_key(key)
 
     def drop_stand_in_keys(self) -> None:
-        """All stand-in keys have another server from now on: they are stale here. If there were too many to know all of them, every key of this server
-        is."""
+        """All stand-in keys have another server from now on: they are stale here. If there were too many to know all of them, every key of this
+        server is."""
         if self._stand_in_keys_overflowed:
             self.missed_everything()
         if self.stand_in_keys:

@@ -127,8 +127,8 @@ class Recovery:
         self._on_deleted(f"deleted={keys} flushes={flushes}", level)
 
     def _wait_for_ended_processes(self, server: ControlConnection) -> None:
-        """Wait for a timeout if a process that has ended may have sent writes that the server has not read yet: they lie in its buffers, and are not to
-        bring back what is deleted now. Raises BackendError."""
+        """Wait for a timeout if a process that has ended may have sent writes that the server has not read yet: they lie in its buffers, and are not
+        to bring back what is deleted now. Raises BackendError."""
         backend = self._backend
         if backend.unsettled:
             backend.unsettled = False  # another process may end meanwhile

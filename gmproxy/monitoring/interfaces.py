@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from gmproxy.client.context import PoolContext
     from gmproxy.config.configuration import Config
     from gmproxy.monitoring.slow_log import LoopLag, SlowLog
-    from gmproxy.monitoring.verification import Verification
     from gmproxy.placement.builder import Placement
     from gmproxy.routing.router import Router
 
@@ -41,7 +40,7 @@ class MonitoredWorker(Protocol):
     slow: "SlowLog"
     lag: "LoopLag"
     draining: bool
-    verification: "Verification | None"
+    verification: Any  # a gmproxy.monitoring.verification.Verification, or None
 
     @property
     def pools(self) -> Mapping[str, MonitoredPool]: ...

@@ -96,7 +96,7 @@ class Verification:
         try:
             with gevent.Timeout(self._seconds, False):
                 for comparison in self._comparisons:
-                    comparison.run()
+                    comparison.compare()
                 self._is_complete = True
             for comparison in self._comparisons:
                 comparison.log_result(self._is_complete)
@@ -134,7 +134,7 @@ class PoolComparison:
         write = log.warning if self._counts["different"] else log.info
         write("primary and backup compared %s complete=%s", counts, "yes" if is_complete and not self._skipped else "no")
 
-    def run(self) -> None:
+    def compare(self) -> None:
         with self._open:
             for primary in list(self._router.backends):
                 for keys in self._keys_of(primary, self._router.primary_of):

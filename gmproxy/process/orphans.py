@@ -1,8 +1,8 @@
 """What processes that have ended have left in the shared memory and in the journal: another process takes it over.
 
-A worker that dies, that is taken away, or that belonged to the process before an upgrade leaves an orphaned column; a service that was ended or killed
-leaves the files of its journal. All of these are adopted in the same way: the keys become pending invalidations of the adopting worker, and only then
-is the column freed. Until then its marks and notes hold for all workers, as those of a living one.
+A worker that dies, that is taken away, or that belonged to the process before an upgrade leaves an orphaned column; a service that was ended or
+killed leaves the files of its journal. All of these are adopted in the same way: the keys become pending invalidations of the adopting worker, and
+only then is the column freed. Until then its marks and notes hold for all workers, as those of a living one.
 """
 
 import logging

@@ -30,8 +30,8 @@ class ServiceMemory:
     """
 
     def __init__(self, configs: Sequence[Config], workers: int, handed_over: dict[str, int]) -> None:
-        """`handed_over`: the descriptors that the predecessor passed, by name. To be called by the user of the service. Raises StartError. Blocks for the
-        disk and, if another service uses the directory, for a few seconds."""
+        """`handed_over`: the descriptors that the predecessor passed, by name. To be called by the user of the service. Raises StartError. Blocks for
+        the disk and, if another service uses the directory, for a few seconds."""
         memory = _taken_over(handed_over.get(MEMORY, -1))
         lock = handed_over.get(LOCK, -1)
         path = configs[0].journal_dir

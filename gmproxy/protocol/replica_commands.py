@@ -42,8 +42,8 @@ def touch_command(request: Request, key: bytes) -> tuple[Command, bytes, bytes]:
 
 
 def is_delete_like(request: Request) -> bool:
-    """True if no server is to have the value of the key after `request`: a delete, md or flush_all, or a life that has already passed. An md that only
-    marks the item as stale (I) is one, too: its value is not to be used any more."""
+    """True if no server is to have the value of the key after `request`: a delete, md or flush_all, or a life that has already passed. An md that
+    only marks the item as stale (I) is one, too: its value is not to be used any more."""
     return request.command.name in _DELETE or (request.command.is_write and any(map(_has_passed, _exptimes(request))))
 
 
@@ -104,8 +104,8 @@ def replies_differ(request: Request, copy: Request) -> bool:
 
 
 def has_removed_value(request: Request) -> bool:
-    """True if the reply to `request` shows that the server has refused to store a value, which is too large or finds no memory, and has removed the old
-    value of the key. memcached does so for set, and for ms in all modes."""
+    """True if the reply to `request` shows that the server has refused to store a value, which is too large or finds no memory, and has removed the
+    old value of the key. memcached does so for set, and for ms in all modes."""
     return request.command.name in (b"set", b"ms") and request.reply.startswith(b"SERVER_ERROR")
 
 

@@ -62,7 +62,7 @@ class Change(ReplySink):
         """All parts have their results. Called by this class, and by the code that has begun a change and sends nothing. Never raises."""
         note, self._note = self._note, None
         if note is not None:
-            self._notes.end(note)
+            self._notes.end_note(note)
 
     # -- copies
 

@@ -16,7 +16,7 @@ from gmproxy.protocol.request import ReplySink, Request, Route, resume_all
 class HeldWrites:
     """Those of one pool, on all its routes. Methods: loop callback or greenlet, unless they say otherwise.
 
-    requests   all writes that are held, for a fill of this worker as well (fill.py): later requests of the same client for their keys wait (ordering.py)
+    requests   all writes that are held, for a fill of this worker as well (fill.py): later requests of the same client for their keys wait for them
     """
 
     def __init__(self, requests: set[Request], options: Any) -> None:
@@ -25,9 +25,11 @@ class HeldWrites:
         self._options = options
         self._waiting: dict[Request, _Waiting] = {}
 
-    def hold(self, request: Request, must_wait: Callable[[], bool], on_late: Callable[[], None], release: Callable[[Request], Any]) -> None:
-        """Hold `request` as long as `must_wait()`, at most for the pool's timeout; then call `on_late()`. Then `release(request)` sends it, and returns as
-        Route.send."""
+    def hold(
+        self, request: Request, must_wait: "Callable[[], bool]", on_late: "Callable[[], None]", release: "Callable[[Request], Any]"
+    ) -> None:
+        """Hold `request` as long as `must_wait()`, at most for the pool's timeout; then call `on_late()`. Then `release(request)` sends it, and
+        returns as Route.send."""
         self._waiting[request] = _Waiting(must_wait, on_late, release)
         self.requests.add(request)
 
@@ -70,7 +72,7 @@ class _Waiting:
 
     __slots__ = ("must_wait", "on_late", "release", "since")
 
-    def __init__(self, must_wait: Callable[[], bool], on_late: Callable[[], None], release: Callable[[Request], Any]) -> None:
+    def __init__(self, must_wait: "Callable[[], bool]", on_late: "Callable[[], None]", release: "Callable[[Request], Any]") -> None:
         self.must_wait = must_wait
         self.on_late = on_late
         self.release = release
@@ -95,7 +97,8 @@ class AwaitFills(Route):
     def send(self, request: Request) -> ReplySink | None:
         notes = self.primary.notes
         if notes.any_fills_are_elsewhere() and self._must_wait(request):
-            return self._hold(request)
+            self._hold(request)
+            return None
         return self.next_route.send(request)
 
     def _hold(self, request: Request) -> None:

@@ -46,6 +46,12 @@ class Note:
 
     __slots__ = ("slot", "word", "entry", "begun", "contested")
 
+    slot: int
+    word: int
+    entry: int
+    begun: int
+    contested: bool
+
 
 class ChangeNotes:
     """The notes of this worker, for all its pools. Methods: loop callback or greenlet; none blocks or raises.
@@ -70,16 +76,16 @@ class ChangeNotes:
         return note
 
     def is_contested(self, note: Note) -> bool:
-        """True if a change of another worker was under way in the slot when `note` began, or has begun since: the two servers may have made the two in
-        different orders."""
+        """True if a change of another worker was under way in the slot when `note` began, or has begun since: the two servers may have made the two
+        in different orders."""
         return note.contested or self._begun_elsewhere(note.slot) != note.begun
 
-    def end(self, note: Note) -> None:
+    def end_note(self, note: Note) -> None:
         """All servers have replied, or have a pending invalidation of the key."""
         self._add(note.slot, note.word, -1)
         if note.word == _FILL:
             self._add(EVERY_KEY, _FILL, -1)
-        self._keys.remove(note.entry)
+        self._keys.remove_entry(note.entry)
 
     def are_elsewhere(self, key: bytes) -> bool:
         """True if another worker has a change of `key` under way that the primary may make: the backup may not have it yet."""
@@ -115,7 +121,7 @@ class ChangeNotes:
 
     def _begin(self, key: bytes, tag: int, word: int) -> Note:
         note = Note.__new__(Note)
-        note.entry = self._keys.add(key, tag)
+        note.entry = self._keys.add_key(key, tag)
         note.slot = crc32(key) & (SLOTS - 1)
         note.word = word
         self._add(note.slot, word, _BEGIN)

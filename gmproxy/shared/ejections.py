@@ -39,8 +39,8 @@ class Ejections:
         self._seen = epoch
 
     def follow(self) -> bool | None:
-        """True if another worker has ejected the server since the last call of `follow` or `publish`, False if it has restored it; None if nothing has
-        changed."""
+        """True if another worker has ejected the server since the last call of `follow` or `publish`, False if it has restored it; None if nothing
+        has changed."""
         epoch = self._memory.epochs[self._row]
         if epoch == self._seen:
             return None

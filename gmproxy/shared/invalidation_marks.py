@@ -1,7 +1,7 @@
 """The pending invalidations of all workers, as marks in shared memory: keys to delete on servers that missed writes.
 
-Each worker marks in its own column of a server's row which parts of all keys have one of its keys. A key that only shares a part with them is taken for
-stale without need, which is rare while there are few keys.
+Each worker marks in its own column of a server's row which parts of all keys have one of its keys. A key that only shares a part with them is taken
+for stale without need, which is rare while there are few keys.
 """
 
 from collections.abc import Collection, Iterable
@@ -12,8 +12,8 @@ from gmproxy.shared.memory import BYTES_OF_PARTS, PARTS, SharedMemory
 #: States of a worker's pending invalidations on one server: it has none, it has some in known parts of all keys, any key may be one.
 NOTHING, SOME, EVERYTHING = range(3)
 
-#: What a server is in its pool. The same server in another pool or role has another row, and its own marks. STAND_IN: the keys that it has in the place
-#: of other servers (gmproxy.backend.missed_writes).
+#: What a server is in its pool. The same server in another pool or role has another row, and its own marks. STAND_IN: the keys that it has in the
+#: place of other servers (gmproxy.backend.missed_writes).
 PRIMARY, BACKUP, STAND_IN = ROLES = ("primary", "backup", "stand-in")
 
 _NO_PARTS = bytes(BYTES_OF_PARTS)

@@ -10,5 +10,5 @@ cdef class KeysInFlight:
     cdef Py_ssize_t _without_entry
 
     @cython.locals(entry=Py_ssize_t, at=Py_ssize_t, length=Py_ssize_t, index=Py_ssize_t)
-    cpdef Py_ssize_t add(self, bytes key, unsigned long tag) except -1
-    cpdef remove(self, Py_ssize_t entry)
+    cpdef Py_ssize_t add_key(self, bytes key, unsigned long tag) except -1
+    cpdef remove_entry(self, Py_ssize_t entry)

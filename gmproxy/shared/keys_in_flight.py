@@ -36,8 +36,8 @@ class KeysInFlight:
         self._free = list(range(KEYS_IN_FLIGHT - 1, _OVERFLOWED, -1))  # the last one that was freed is used next: so few pages are
         self._without_entry = 0
 
-    def add(self, key: bytes, tag: int) -> int:
-        """`key`, of the pool with this tag, is about to be sent. Returns its entry, for `remove`."""
+    def add_key(self, key: bytes, tag: int) -> int:
+        """`key`, of the pool with this tag, is about to be sent. Returns its entry, for `remove_entry`."""
         if not self._free:
             self._without_entry += 1
             self._memory[_OVERFLOWED] = 1
@@ -54,7 +54,7 @@ class KeysInFlight:
         self._memory[at] = length
         return entry
 
-    def remove(self, entry: int) -> None:
+    def remove_entry(self, entry: int) -> None:
         """All servers have answered, or have pending invalidations of the key."""
         if entry == NO_ENTRY:
             self._without_entry -= 1

@@ -110,8 +110,8 @@ class Worker:
         return [link for model in self._proxy.models.values() for link in model.links if link.owner == self.name]
 
     def sleep(self, seconds: float = 0.0) -> None:
-        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up, or for a timeout, in
-        which the server reads what processes that have ended have sent."""
+        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up, or for a timeout,
+        in which the server reads what processes that have ended have sent."""
         current = getcurrent()
         (name,) = [name for name, backend in self.backends.items() if backend.health_checker._at_work is current]
         self._sleeping[current] = name, seconds
@@ -126,7 +126,11 @@ class Worker:
     def pauses_of_timeout(self) -> list[str]:
         """The models for which a recovery waits for a timeout that may be over now: they have read what processes that have ended have sent."""
         paused = [name for name, seconds in self._sleeping.values() if seconds >= self._pool.options.timeout]
-        return [name for name in paused if not any(link.is_orphaned for model in self._proxy.models.values() if model.name == name for link in model.links)]
+        return [
+            name
+            for name in paused
+            if not any(link.is_orphaned for model in self._proxy.models.values() if model.name == name for link in model.links)
+        ]
 
     def end_pause(self, of: str) -> None:
         """The timeout is over for which the recovery of the model `of` waits."""

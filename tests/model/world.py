@@ -71,7 +71,9 @@ class World:
         config = config_of(service.arguments, service.primaries, service.backups)
         self._proxy = Proxy(config, list(self._models.values()), service.workers, service.proxies)
         self._workers = self._proxy.workers
-        self._clients = [Client(number, script, self._workers[(number - 1) % len(self._workers)]) for number, script in enumerate(scripts, 1)]
+        self._clients = [
+            Client(number, script, self._workers[(number - 1) % len(self._workers)]) for number, script in enumerate(scripts, 1)
+        ]
         self._primaries = service.primaries
         self._has_several_workers = len(self._workers) > 1
         self._has_several_proxies = service.proxies > 1
@@ -140,7 +142,9 @@ class World:
             for name in self._failure.servers:
                 requests = sum(len(link.requests) for link in self._models[name].links)
                 if self._has_several_workers:
-                    events += [f"{name} {kind} for {worker.name}" for worker in self._workers] if kind in OF_ONE_WORKER else [f"{name} {kind}"]
+                    events += (
+                        [f"{name} {kind} for {worker.name}" for worker in self._workers] if kind in OF_ONE_WORKER else [f"{name} {kind}"]
+                    )
                 elif kind in (CLOSES, EVICTS):  # the number of executed requests makes a difference
                     events += [f"{name} {kind}, {executed} of {requests} requests executed" for executed in range(requests + 1)]
                 else:
@@ -169,7 +173,9 @@ class World:
         self._states = after = self._states_after(effect.workers)
         for worker in effect.workers:
             worker.note_timers(after[SHARED])
-        self._missed_a_write = self._missed_a_write or any(backend.behind for worker in effect.workers for backend in worker.backends.values())
+        self._missed_a_write = self._missed_a_write or any(
+            backend.behind for worker in effect.workers for backend in worker.backends.values()
+        )
 
         states = frozenset(f"worker {worker.name}" for worker in effect.workers)
         changed = effect.changed | states | {f"client {number}" for number in effect.askers}
@@ -299,7 +305,9 @@ class World:
             if client.worker is worker:
                 client.disconnect(self._now)
         names = frozenset(self._models)
-        return _Effect(self._living(), frozenset(client.number for client in self._clients), names | {f"worker {worker.name}", ACKNOWLEDGED})
+        return _Effect(
+            self._living(), frozenset(client.number for client in self._clients), names | {f"worker {worker.name}", ACKNOWLEDGED}
+        )
 
     def _worker(self, name: str) -> Worker:
         """The worker `name`; with one worker, that one."""

@@ -29,12 +29,13 @@ CHANGED = {
     "reply": {
         "failover.py FailoverReply.on_reply": "what the backups answer for several keys",
         "failover.py FailoverReply.on_failure": "what some of the backups answered",
+        "failover.py reply_exists": "a cas number of another set than that of the server which would decide it",
         "fetch.py FetchForRead.done": "what the primary had, and what the backups had",
         "fetch.py FetchForMetaGet.on_reply": "what the backup had",
         "gather.py Gather._finish": "the answers to the parts",
         "gather.py FanOut._count_part": "the answers of all servers",
-        "replicate.py ReplicatedWrite._reply": "what the backup answers to the copy",
-        "replicate.py ReplicatedWrite.on_internal_error": "a fault of our own in the copy of a change that is still under way",
+        "replicated_write.py ReplicatedWrite._reply": "what the backup answers to the copy",
+        "replicated_write.py ReplicatedWrite.on_internal_error": "a fault of our own in the copy of a change that is still under way",
     },
     "has_value_offsets": {
         "failover.py FailoverReply.on_reply": "the reply is not as one server gave it",
