@@ -32,10 +32,15 @@ OF_SEVERAL = (
     "monitoring.control_commands",
     "client.context",
     "process.client_counts",
-    "process.shared_invalidations",
+    "process.orphans",
     "process.worker_context",
     "process.supervisor",
     "process.worker",
+    "routing.held_writes",
+    "shared.changes",
+    "shared.ejections",
+    "shared.invalidation_marks",
+    "shared.memory",
 )
 
 

@@ -66,7 +66,7 @@ def names_of_points() -> set[str]:
         "process.worker:Worker._tick",
         "monitoring.control_commands:_eject",
         "process.master:Master._on_message",
-        "routing.replicate:ConditionalWrite.on_reply",
+        "routing.replicated_write:ConditionalWrite.on_reply",
         "client.poller:ClientPoller.on_ready",
         "backend.health:Health.failed",
     ],
