@@ -5,6 +5,7 @@ later: only if both values are unchanged, no write was in progress, and the serv
 backup: it is not read there before it was deleted there.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -131,8 +132,8 @@ class PoolComparison:
         counts = " ".join(
             f"{name}={self._counts[name]}" for name in ("compared", "different", "repaired", "only_on_primary", "only_on_backup")
         )
-        write = log.warning if self._counts["different"] else log.info
-        write("primary and backup compared %s complete=%s", counts, "yes" if is_complete and not self._skipped else "no")
+        level = logging.WARNING if self._counts["different"] else logging.INFO
+        log.log(level, "primary and backup compared %s complete=%s", counts, "yes" if is_complete and not self._skipped else "no")
 
     def compare(self) -> None:
         with self._open:

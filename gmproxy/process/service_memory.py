@@ -36,10 +36,8 @@ class ServiceMemory:
         lock = handed_over.get(LOCK, -1)
         path = configs[0].journal_dir
         self.directory: JournalDirectory | None = None
-        if path and memory is not None and lock < 0:
-            log.warning(
-                "setting needs a restart setting=journal_dir"
-            )  # files that another service left could be those of columns that are in use
+        if path and memory is not None and lock < 0:  # files that another service left could be those of columns that are in use
+            log.warning("setting needs a restart setting=%s", "journal_dir")
         elif path:
             self.directory = JournalDirectory(path, lock)
         elif lock >= 0:

@@ -166,7 +166,7 @@ def test_every_signal_is_in_the_table():
 
 
 def test_every_control_command_is_in_the_table():
-    carried_out_by_supervisor = {"pids", "reload", "reopen_logs", "upgrade", "hotkeys", "tail"}
+    carried_out_by_supervisor = {"pids", "reload", "reopen_logs", "upgrade", "hotkeys", "tail", "verify"}
     assert {word.strip("`") for word in first_words("command")} == carried_out_by_supervisor | set(control_commands.PUBLIC)
 
 

@@ -53,8 +53,8 @@ def test_the_same_within_a_second_is_one_event():
 
 
 def test_a_pool_that_only_the_line_names():
-    event = events.parse_record(record("several workers with backups pool=p workers=2: each worker"))
-    assert (event["pool"], event["detail"]) == ("p", "workers=2:")
+    event = events.parse_record(record("guests overflowed pool=p keys=2: and more"))
+    assert (event["pool"], event["detail"]) == ("p", "keys=2:")
 
 
 def test_what_goes_on_is_one_event_that_moves_and_counts():
