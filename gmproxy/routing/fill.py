@@ -47,7 +47,7 @@ class Fill(Route):
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
         hops = self.server.explain(key, is_write)
         if self.is_needed() and not is_write:
-            hops.append(self.hop(key, "looked up there on a miss; a hit fills"))
+            hops.append(self.hop(key, "looked up there on a miss"))
         return hops
 
     def is_needed(self) -> bool:
@@ -55,8 +55,9 @@ class Fill(Route):
         return self.server.ask_backup_on_miss
 
     def hop(self, key: bytes, action: str) -> Hop:
-        """The Hop for `key`: "`action` <label of the primary>"."""
-        return Hop("fill", self.source.server_of(key).label, f"{action} {self.server.label}")
+        """The Hop for `key`: "`action`; a hit fills <label of the primary>"."""
+        effect = f"a hit fills {self.server.label}" if self.server.options.fills_enabled else "fills are off"
+        return Hop("fill", self.source.server_of(key).label, f"{action}; {effect}")
 
     def fill_after(self, read: Request) -> ReplySink | None:
         """Look up on the backups what the reply to `read` lacks, then complete it. Returns the session that waits for no further reply, or None.
@@ -146,7 +147,7 @@ class FillBeforeWrite(Route):
         hops = self.next_route.explain(key, is_write)
         if not self.fill.is_needed():
             return hops
-        return [self.fill.hop(key, "looked up there before a write that depends on the stored value; a hit fills"), *hops]
+        return [self.fill.hop(key, "looked up there before a write that depends on the stored value"), *hops]
 
     def on_filled(self, write: Request) -> ReplySink | None:
         """The lookup for `write` has ended, with a value or without. Returns the session that waits for no further reply, or None."""

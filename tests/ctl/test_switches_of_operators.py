@@ -41,6 +41,7 @@ def test_fills_off_and_on(service, ask, memcached, workers):
             talk.expect(b"get %b\r\n" % KEY, value(KEY, b"hello") + b"END\r\n")
         direct.expect(b"get %b\r\n" % KEY, b"END\r\n")
         assert refills(ask, running) == 0, "the client gets the backup's value, which is not copied"
+        assert "looked up there on a miss; fills are off" in ask(running, "route", KEY.decode()).out
         ask(running, "reload")
         assert ask(running, "fills").out == "off\n"
         assert ask(running, "fills", "on").out == "on\n"
@@ -83,3 +84,16 @@ def test_another_word(service, ask):
     assert "invalid choice: 'of'" in ask(running, "fills", "of").complaint
     for name in ("fills", "journal"):
         assert order(running, name, "of") == {"error": "'of' is neither on nor off"}
+
+
+@workers
+def test_the_journal_off_and_on(service, ask, memcached, tmp_path, workers):
+    running = service("-b", memcached().address, "--journal-dir", tmp_path / "journal", "--workers", workers)
+    eventually(lambda: ask(running, "journal").out == "ok\n")
+    assert ask(running, "journal", "off").out == "off\n"
+    assert "journal off" in ask(running, "status").lines[0]
+    ask(running, "reload")
+    assert report(ask, running)["journal"] == "off"
+    assert ask(running, "journal", "on").out in ("ok\n", "incomplete\n"), "the file is written anew"
+    eventually(lambda: report(ask, running)["journal"] == "ok")
+    assert report(ask, running)["process"]["journal_errors"] == 0
