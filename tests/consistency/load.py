@@ -116,7 +116,7 @@ class SharedLoad:
 
     def history_of(self, key: bytes) -> str:
         """The last operations on `key`, as text."""
-        return as_text(self.histories.get(key) or self.counters[key])
+        return as_text(self.histories.get(key) or self.counters[key], self.results.events)
 
     def read_all(self) -> None:
         """Read all keys, and judge the values."""

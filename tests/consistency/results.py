@@ -1,7 +1,9 @@
 """What the clients of a load counted, and the violations with the history of their keys."""
 
 import threading
+import time
 from collections import Counter, defaultdict
+from datetime import datetime
 
 #: The number of violations of each kind that are reported with the history of the key.
 REPORTED = 2
@@ -15,7 +17,12 @@ class Results:
         self.errors = Counter()  # {reason: SERVER_ERROR replies}
         self.violations = Counter()  # {kind: number}
         self.examples = defaultdict(list)  # {kind: the first violations with the history of their key}
+        self.events = []  # (time.monotonic(), what happened)
         self._lock = threading.Lock()
+
+    def happened(self, what):
+        """A server or gmproxy fails or recovers: for the report of a violation."""
+        self.events.append((time.monotonic(), what))
 
     def add(self, counts, errors):
         with self._lock:
@@ -26,7 +33,7 @@ class Results:
         with self._lock:
             self.violations[kind] += 1
             if len(self.examples[kind]) < REPORTED:
-                self.examples[kind].append(f"{kind}: {history.key.decode()}: {what}\n" + as_text(history))
+                self.examples[kind].append(f"{kind}: {history.key.decode()}: {what}\n" + as_text(history, list(self.events)))
 
     def summary(self):
         errors = ", ".join(f"{reason} {count}" for reason, count in self.errors.most_common()) or "none"
@@ -45,10 +52,15 @@ class Results:
         return "\n\n".join([self.summary(), *(example for examples in self.examples.values() for example in examples)])
 
 
-def as_text(history):
+def as_text(history, events=()):
+    """The last operations of `history` and the events of that time, with the times of day of gmproxy's log."""
     operations = list(history.operations)
     start = operations[0].sent if operations else 0.0
-    return "\n".join(
-        f"  {one.sent - start:9.4f} to {one.ended - start:9.4f} s  {one.who}: {one.what} -> {one.reply}"
-        for one in sorted(operations, key=lambda one: one.sent)
-    )
+    moments = [(one.sent, f"to {clock(one.ended)}  {one.who}: {one.what} -> {one.reply}") for one in operations]
+    moments += [(at, f"               *** {what}") for at, what in events if at >= start]
+    return "\n".join(f"  {clock(at)} {what}" for at, what in sorted(moments))
+
+
+def clock(moment):
+    """The time of day at `moment` of time.monotonic()."""
+    return datetime.fromtimestamp(moment + time.time() - time.monotonic()).strftime("%H:%M:%S.%f")[:-3]

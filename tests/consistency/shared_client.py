@@ -10,6 +10,7 @@ from faults.client import Client, Lost, NoAnswer, OutOfStep
 from faults.dialects import Binary, Meta, Text, Wire
 
 from consistency.histories import FINE, IMPOSSIBLE, REPEATED, CounterHistory
+from consistency.results import clock
 
 #: Sizes of values in bytes.
 SIZES = (40, 40, 100, 1000, 9000)
@@ -296,7 +297,7 @@ class SharedClient:
         self._violated(WRONG_REPLY, key, f"{what} was answered {reply[:100]!r}")
 
     def _violated(self, kind, key, what):
-        self._load.results.violated(kind, self._histories[key], f"{what}, at {time.monotonic():.4f}")
+        self._load.results.violated(kind, self._histories[key], f"{what}, at {clock(time.monotonic())}")
 
     # -- for the record
 

@@ -46,6 +46,7 @@ def check_kills(folder, count, ways=kills.ALL, workers=(2,), backups=1, options=
             for way in plan:
                 server = chance.choice(service.servers)
                 server.pause()
+                load.results.happened(f"{server.address} stopped")
                 try:
                     if chance.random() < UNNOTICED:
                         _rest(chance, BEFORE)
@@ -54,11 +55,14 @@ def check_kills(folder, count, ways=kills.ALL, workers=(2,), backups=1, options=
                         eventually(lambda: service.proxy_stats("journal_keys") >= wanted, what="the stopped server has missed writes")
                     missed += service.proxy_stats("journal_keys")
                     service.workers = chance.choice(workers) if way not in (kills.kill_a_worker, kills.upgrade) else service.workers
+                    load.results.happened(f"gmproxy: {way.__name__}")
                     way(service, chance)
+                    load.results.happened("gmproxy serves")
                     _rest(chance, AFTER)
                     if chance.random() < QUIET:
                         load.hold()
                 finally:
+                    load.results.happened(f"{server.address} goes on")
                     server.resume()
                 happened[way.__name__] += 1
                 _rest(chance, BETWEEN)

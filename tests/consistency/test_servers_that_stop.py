@@ -59,7 +59,10 @@ def check(folder, case, duration, workers=2):
         with SharedLoad(service.port, keys=KEYS, counters=COUNTERS, seed=SEED, mix=MIX, rest=0.002) as load:
             end = time.monotonic() + duration
             while time.monotonic() < end:
-                chance.choice(failures)(chance.choice(getattr(service, victims)), chance)
+                failure, server = chance.choice(failures), chance.choice(getattr(service, victims))
+                load.results.happened(f"{server.address} {failure.__name__}")
+                failure(server, chance)
+                load.results.happened(f"{server.address} no longer {failure.__name__}")
                 events += 1
                 _rest(chance, BETWEEN)
                 load.check_alive()
