@@ -14,6 +14,7 @@ from gmproxy.shared.changes import EVERY_KEY
 from gmproxy.shared.column import SharedColumn
 from gmproxy.shared.memory import BYTES_PER_KEY, FREE, SLOTS, WORDS_PER_SLOT, SharedMemory
 from model.clients import KEY, OTHER
+from model.tracked import CAN_TRACK, Accesses, untracked
 
 #: The slots that the commands of the model use.
 _SLOTS_USED = (crc32(KEY) & (SLOTS - 1), crc32(OTHER) & (SLOTS - 1), EVERY_KEY)
@@ -28,6 +29,10 @@ _BYTES_OF_KEYS = 64 * BYTES_PER_KEY
 
 #: Nobody lists keys in the model. Each has a file, so there is one for all worlds.
 _DUMP_LOCKS = DumpLocks()
+
+
+#: Of all services.
+ACCESSES = Accesses()
 
 
 class SharedState:
@@ -52,17 +57,17 @@ class SharedState:
         return (
             [self._words(column, slot) for column in columns for slot in _SLOTS_USED],
             [memory._status[column] for column in columns],
-            memory.stamp[0],
-            [(memory.epochs[row], self._marks(row, column)) for row in range(memory._rows_used[0]) for column in columns],
+            untracked(memory.stamp)[0],
+            [(untracked(memory.epochs)[row], self._marks(row, column)) for row in range(memory._rows_used[0]) for column in columns],
         )
 
     def _words(self, column: int, slot: int) -> list[int]:
         begin = (column * (SLOTS + 1) + slot) * WORDS_PER_SLOT
-        return list(self._memories[0].cells[begin : begin + WORDS_PER_SLOT])
+        return list(untracked(self._memories[0].cells)[begin : begin + WORDS_PER_SLOT])
 
     def _marks(self, row: int, column: int) -> Any:
         memory = self._memories[0]
-        state = memory.states_of(row)[column]
+        state = untracked(memory.states_of(row))[column]
         return state, state and memory.parts_of(row)[column].tobytes()
 
     def has_died(self, number: int) -> None:
@@ -89,7 +94,11 @@ class SharedState:
 def _memories_of(number: int, workers: int) -> list[SharedMemory]:
     """The memory of a service, as each process maps it. It is made once for all worlds: it has files, and many pages."""
     first = SharedMemory.create(workers)
-    return [first, *(SharedMemory(os.dup(first.descriptor)) for _ in range(1, workers))]
+    memories = [first, *(SharedMemory(os.dup(first.descriptor)) for _ in range(1, workers))]
+    if CAN_TRACK:
+        for memory in memories:
+            ACCESSES.track(memory, number)
+    return memories
 
 
 def _wipe(memories: list[SharedMemory]) -> None:

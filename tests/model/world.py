@@ -32,10 +32,15 @@ from model.explorer import Touched, Violation
 from model.promises import CHANGES, Operation, excuse, explain, in_order, stays_resurrected
 from model.scripted_client import Client, as_words
 from model.servers import Item, Link, MemcachedModel
+from model.shared_state import ACCESSES
+from model.tracked import CAN_TRACK
 from model.service import CLOSES, DIES, EVICTS, IS_EJECTED, RESTARTS, TIMES_OUT, Failure, Service
 
 #: The names of states, in what an event touches: what has been acknowledged to clients, and the memory that workers share.
 ACKNOWLEDGED, SHARED = "acknowledged", "shared"
+
+#: Events that change the shared memory as a whole.
+OF_ALL_SHARED = (DIES, "adopts")
 
 #: Failures that happen to one worker of several.
 OF_ONE_WORKER = (CLOSES, TIMES_OUT, IS_EJECTED)
@@ -165,6 +170,7 @@ class World:
         self._proxy.now += 1.0
         subject, verb = event.split()[:2]
         before = self._states
+        ACCESSES.clear()
         effect = self._act(event)
         sent = False
         for worker in effect.workers:
@@ -187,11 +193,14 @@ class World:
             depends_on.add(ACKNOWLEDGED)
         if effect.workers and self._has_several_workers:
             depends_on.add(SHARED)
-            if before[SHARED] != after[SHARED]:
+            if verb in OF_ALL_SHARED or (not CAN_TRACK and before[SHARED] != after[SHARED]):
                 changed |= {SHARED}
+            depends_on |= ACCESSES.read
+            changed |= ACCESSES.changed
         if verb == "replies" and not sent and not acknowledged and before == after:
             changed -= states  # it affects only its clients: the reply of a read, of a copy, or a part of a fan-out
-            depends_on.discard(SHARED)
+            if not CAN_TRACK:
+                depends_on.discard(SHARED)
         return Touched(changed, frozenset(depends_on))
 
     def _settle(self, worker: Worker, askers: frozenset[int]) -> bool:
