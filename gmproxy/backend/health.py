@@ -41,12 +41,13 @@ class Health:
     ejected        True while only probes may be sent
     by_hand        True after the operator command `eject`, until `restore`: then not even probes are sent
     ejected_at     when it was ejected last
+    restored_at    when it was restored last; -inf: never
     probe_at       when the next probe is due, while ejected or suspected
     ejections      so far
     """
 
-    __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "by_hand", "ejected_at", "probe_at",
-                 "ejections", "_probing", "_probed_at", "_suspected", "_delay", "_restored_at", "_new_until",
+    __slots__ = ("failure_limit", "longest_delay", "warming_time", "failures", "ejected", "by_hand", "ejected_at", "restored_at",
+                 "probe_at", "ejections", "_probing", "_probed_at", "_suspected", "_delay", "_new_until",
                  "_holes_until", "_fruitless", "_fruitless_since")  # fmt: skip
 
     def __init__(self, failure_limit: int, longest_delay: float, warming_time: float = 0.0) -> None:
@@ -63,7 +64,7 @@ class Health:
         self._probed_at = -math.inf  # when the last probe began
         self._suspected = False  # a probe is due although it is not ejected
         self._delay = 0.0  # before the last probe
-        self._restored_at = -math.inf
+        self.restored_at = -math.inf
         self._new_until = math.inf  # warming because it started lately; inf: its uptime is unknown
         self._holes_until = -math.inf  # warming because of keys that were deleted there
         self._fruitless = 0  # keys in a row that the backups lack as well
@@ -93,7 +94,7 @@ class Health:
         self.ejected_at = now
         self.ejections += 1
         self._suspected = False
-        flaps = now - self._restored_at < STEADY
+        flaps = now - self.restored_at < STEADY
         self._delay = min(self._delay * 2, self.longest_delay) if flaps and self._delay else FIRST_PROBE_DELAY
         self._schedule(now)
         return True
@@ -181,7 +182,7 @@ class Health:
         if self.ejected and not self.by_hand:
             self.ejected = False
             self.failures = 0
-            self._restored_at = now
+            self.restored_at = now
 
     def probe_within(self, longest_delay: float, now: float) -> None:
         """`longest_delay` has changed. It holds for the next probe already."""

@@ -8,11 +8,12 @@ import time
 from collections.abc import Collection
 
 from gmproxy.protocol import limits
-from gmproxy.protocol.commands import COMMANDS, META_DELETE, META_GET, META_SET_IF, Command
+from gmproxy.protocol.commands import COMMANDS, META_DELETE, META_DELETE_IF, META_GET, META_SET_IF, Command
 from gmproxy.protocol.text.meta import encoded, is_text
 
 ADD = COMMANDS[b"add"]
 DELETE = COMMANDS[b"delete"]
+META_DEBUG = COMMANDS[b"me"]
 
 #: The argument of `stats` that gmproxy sends first on each connection to a backup. A backup that is a gmproxy then sends no copies of the writes
 #: from this connection to its own backups; a memcached replies with an error.
@@ -32,12 +33,31 @@ def fetch(key: bytes, returns_life: bool = True, returns_cas: bool = False) -> t
 
 def add_if_absent(key: bytes, flags: int, life: int, data: bytes) -> tuple[Command, bytes]:
     """(command, line) that stores `data`, which ends in CRLF, unless the server has the key. `life`: in seconds; 0: unlimited."""
-    length = len(data) - 2
-    if life > limits.LONGEST_RELATIVE_LIFE:
-        life = min(int(time.time()) + life, limits.LAST_DATE)
     if is_text(key):
-        return ADD, b"add %b %d %d %d\r\n%b" % (key, flags, life, length, data)
-    return META_SET_IF, b"ms %b %d b ME F%d T%d\r\n%b" % (encoded(key), length, flags, life, data)
+        return ADD, b"add %b %d %d %d\r\n%b" % (key, flags, _exptime(life), len(data) - 2, data)
+    return META_SET_IF, b"ms %b %d b ME F%d T%d\r\n%b" % (encoded(key), len(data) - 2, flags, _exptime(life), data)
+
+
+def add_and_return_cas(key: bytes, flags: int, life: int, data: bytes) -> tuple[Command, bytes]:
+    """As `add_if_absent`; the reply has the cas number of the item."""
+    if is_text(key):
+        return META_SET_IF, b"ms %b %d ME F%d T%d c\r\n%b" % (key, len(data) - 2, flags, _exptime(life), data)
+    return META_SET_IF, b"ms %b %d b ME F%d T%d c\r\n%b" % (encoded(key), len(data) - 2, flags, _exptime(life), data)
+
+
+def _exptime(life: int) -> int:
+    """The exptime for a life of `life` seconds: a date where that is more than servers accept as seconds."""
+    return life if life <= limits.LONGEST_RELATIVE_LIFE else min(int(time.time()) + life, limits.LAST_DATE)
+
+
+def delete_by_number(key: bytes, number: int) -> tuple[Command, bytes]:
+    """(command, line) that deletes `key` if the item has the cas `number`."""
+    return META_DELETE_IF, b"md %b C%d\r\n" % (key, number) if is_text(key) else b"md %b b C%d\r\n" % (encoded(key), number)
+
+
+def probe_meta(key: bytes) -> tuple[Command, bytes]:
+    """(command, line) to which servers without meta commands reply with an error."""
+    return META_DEBUG, b"me %b\r\n" % key if is_text(key) else b"me %b b\r\n" % encoded(key)
 
 
 def delete_line(key: bytes) -> bytes:

@@ -5,6 +5,7 @@
     with backups, reads                  Shard -> Failover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
     with backups, writes                 Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> Replicate -> the server, the backup
+    ... with proxies = several           Shard -> AwaitFills -> FillBeforeWrite -> BackupFirst -> StandInWrites -> Replicate -> ...
     ... with backup_writes = off         Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> WriteFailover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
 
@@ -18,9 +19,11 @@ from typing import Any, NamedTuple
 from gmproxy.backend.backend import Backend
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol.request import ReplySink, Request, Route
+from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.held_writes import AwaitFills, HeldWrites
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.replicated_write import UndecidedWrites
@@ -47,8 +50,9 @@ class Builder:
 
     counters    RouteCounters
     undecided   UndecidedWrites
-    held        writes that are held until their key was filled
+    held        writes that are held until their key was filled, or the backup has deleted it
     held_writes those of them that wait for the fills of other workers (HeldWrites)
+    fill_rules  FillRules
     """
 
     def __init__(self, options: Any, release: Callable[[Request], ReplySink | None]) -> None:
@@ -57,6 +61,7 @@ class Builder:
         self.undecided = UndecidedWrites()
         self.held: set[Request] = set()
         self.held_writes = HeldWrites(self.held, options)
+        self.fill_rules = FillRules(options)
         self._options = options
         self._release = release
 
@@ -73,7 +78,7 @@ class Builder:
         substitutes: list[Route] = [BackupAsPrimary(backup, not has_copies) for backup in backups]
         backup_as_primary = Shard(backup_locator, backups, substitutes, substitutes, self.counters)
         fill_writes = [FillWrites(server, home_ring) for server in servers]
-        fills = [Fill(server, copies, fill_write) for server, fill_write in zip(servers, fill_writes)]
+        fills = [Fill(server, copies, fill_write, self.fill_rules) for server, fill_write in zip(servers, fill_writes)]
         reads: list[Route] = [Failover(fill, backup_as_primary) for fill in fills]
         writes: list[Route]
         if has_copies:
@@ -81,6 +86,8 @@ class Builder:
         else:
             writes = [WriteFailover(fill, backup_as_primary, copies) for fill in fills]
         writes = self._note_stand_ins(servers, writes, home_ring)
+        if has_copies and self.fill_rules.must_verify():
+            writes = [BackupFirst(write, server, copies, self.held) for write, server in zip(writes, servers)]
         filled_first: list[Route] = [FillBeforeWrite(write, fill, self.held, self._release) for write, fill in zip(writes, fills)]
         first: list[Route] = [AwaitFills(server, write, self.held_writes, self._release) for server, write in zip(servers, filled_first)]
         entry = Shard(locator, servers, reads, first, self.counters)

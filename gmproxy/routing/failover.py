@@ -184,9 +184,8 @@ class MarkCasNumbers(Step):
 
 
 def reply_exists(request: Request, server: Backend) -> ReplySink | None:
-    """Reply to `request`, a write with a cas number, that the item has another one: the number belongs to another set than `server`, which would
-    decide it. It is counted there as if the server had replied. Returns the session that waits for no further reply, or None. Loop callback or
-    greenlet."""
+    """Reply to `request`, a write with a cas number, that the item has another one: the number is not from the set of `server`, which decides it.
+    It is counted there as if the server had replied. Returns the session that waits for no further reply, or None. Loop callback or greenlet."""
     request.reply = cas_numbers.exists_reply(request)
     server.counters.count_reply(request.command)
     server.counters.count_write(request)

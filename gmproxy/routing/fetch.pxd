@@ -10,6 +10,8 @@ cdef class Fetch(ReplySink):
     cdef readonly object primary
     cdef object source
     cdef object fill_writes
+    cdef object rules
+    cdef object _keys
     cdef Py_ssize_t left
     cdef bint in_doubt
     cdef readonly bint returns_cas
@@ -17,16 +19,6 @@ cdef class Fetch(ReplySink):
     cpdef on_reply(self, Request lookup)
     cpdef on_failure(self, Request lookup)
     cpdef on_internal_error(self, Request lookup)
-
-
-cdef class FillSink(ReplySink):
-    cdef object primary
-    cdef bytes key
-    cdef bint _has_ended
-
-    cpdef on_reply(self, Request write)
-    cpdef on_failure(self, Request write)
-    cpdef on_internal_error(self, Request write)
 
 
 cdef class FetchForRead(Fetch):

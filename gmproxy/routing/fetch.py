@@ -1,23 +1,25 @@
 """Fetches values from the backups for one request, and fills the primary with them. fill.py decides when.
 
 The lookup is a meta get (memcached 1.6), whose reply has the remaining life of the item. Backups older than that get a plain get, whose reply
-has no life, as the replies of servers of the binary protocol. The primary gets the value by an `add`, which never overwrites what a client has
-written there in the meantime.
+has no life, as the replies of servers of the binary protocol. The primary gets the value by an `add`, or an `ms` in add mode, which never overwrites
+what a client has written there in the meantime.
 
 A write of the key between the lookup and the `add` makes the fetched value stale: it must not be added. The primary knows which fetch may
 fill which key (`Backend.start_fill`), and every write voids the fill of its key. Of several fetches of one key the first one fills it. A fill
-ends with `Backend.fill_written`: when the `add` was answered or has failed, or when it turns out that there is nothing to add.
+ends with `Backend.fill_written`: when the `add` was answered or has failed, or when it turns out that there is nothing to add (fill_sink.py).
+Whether there may be a fill at all: fill_rules.py.
 """
 
 from collections.abc import Collection
 
-from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
 from gmproxy.protocol import cas_numbers, internal_commands
 from gmproxy.protocol.commands import COMMANDS, META_GET, Command
 from gmproxy.protocol.fetched_item import Item, parse_get, parse_meta_get
-from gmproxy.protocol.request import BACKUP, ReplySink, Request, Route, new_request
+from gmproxy.protocol.request import BACKUP, PRIMARY, ReplySink, Request, Route, new_request
 from gmproxy.protocol.value_blocks import blocks_by_key, in_order
+from gmproxy.routing.fill_rules import FillRules
+from gmproxy.routing.fill_sink import FillSink, VerifiedFill
 from gmproxy.routing.shard import Shard
 
 GET = COMMANDS[b"get"]
@@ -29,31 +31,51 @@ class Fetch(ReplySink):
 
     source       the Shard of the backups
     fill_writes  the route by which the primary is filled
+    rules        the pool's FillRules
     left         lookups without a reply
     in_doubt     True if a backup failed on one of them
     returns_cas  True if the client receives the cas numbers
     """
 
-    __slots__ = ("request", "primary", "source", "fill_writes", "left", "in_doubt", "returns_cas")
+    __slots__ = ("request", "primary", "source", "fill_writes", "rules", "left", "in_doubt", "returns_cas", "_keys")
 
-    def __init__(self, request: Request, primary: Backend, source: Shard, fill_writes: Route) -> None:
+    def __init__(self, request: Request, primary: Backend, source: Shard, fill_writes: Route, rules: FillRules) -> None:
         self.request = request
         self.primary = primary
         self.source = source
         self.fill_writes = fill_writes
+        self.rules = rules
         self.left = 0
         self.in_doubt = False
         self.returns_cas = request.command.name in (b"gets", b"gats")
+        self._keys: Collection[bytes] = ()  # that are looked up once the primary has replied to a probe
 
     def may_fetch(self, key: bytes) -> bool:
         """False if another worker is changing `key`: it is unknown whether the backup has the change already."""
         return not self.primary.notes.are_elsewhere(key)
 
     def fetch(self, keys: Collection[bytes]) -> ReplySink | None:
-        """Send a lookup for each of `keys`. Returns the session that waits for no further reply, or None (see Route.send)."""
+        """Look up `keys`. Returns the session that waits for no further reply, or None (see Route.send)."""
+        if self.rules.must_probe(self.primary):
+            return self._probe(keys)
+        return self._look_up_all(keys)
+
+    def _probe(self, keys: Collection[bytes]) -> ReplySink | None:
+        """Find out whether the primary has the commands that a fill needs, then look up `keys`."""
+        self.left = 1
+        self._keys = keys
+        key = next(iter(keys))
+        command, line = internal_commands.probe_meta(key)
+        probe = new_request(command, key, line)
+        probe.sink = self
+        probe.connection_index = self.request.connection_index
+        return self.primary.send(probe)
+
+    def _look_up_all(self, keys: Collection[bytes]) -> ReplySink | None:
         self.left = len(keys)
         for key in keys:
-            self.primary.start_fill(key, self)
+            if self.rules.may_fill(self.primary, self.source.server_of(key)):
+                self.primary.start_fill(key, self)
         returns_life = self.primary.options.backend_protocol == "text"
         session = None
         try:
@@ -87,17 +109,29 @@ class Fetch(ReplySink):
     def on_reply(self, lookup: Request) -> ReplySink | None:
         reply = lookup.reply
         key = lookup.key
+        if lookup.role == PRIMARY:  # the probe
+            self.rules.note_meta(self.primary, reply.startswith((b"EN", b"ME")))
+            return self._look_up_all(self._keys)
         is_meta = lookup.command is META_GET
         if is_meta and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(key):
-            command = GETS if self.returns_cas else GET  # the server is older than 1.6
-            return self._look_up(key, command, b"%b%b\r\n" % (command.prefix, key))
+            return self._look_up_as_before_1_6(key)
         item = (parse_meta_get if is_meta else parse_get)(reply, self.primary.options.refill_ttl)
         if item is not None:
             self.on_item(key, item)
         self._end_fill(key, item)
         return self._count_lookup()
 
+    def _look_up_as_before_1_6(self, key: bytes) -> ReplySink | None:
+        """The server of `key` has no meta commands."""
+        if self.rules.must_verify():
+            self.rules.note_meta(self.source.server_of(key), False)
+            self._end_fill(key, None)
+        command = GETS if self.returns_cas else GET
+        return self._look_up(key, command, b"%b%b\r\n" % (command.prefix, key))
+
     def on_failure(self, lookup: Request) -> ReplySink | None:
+        if lookup.role == PRIMARY:  # the probe: without its reply nothing is filled
+            return self._look_up_all(self._keys)
         self.in_doubt = True
         self._end_fill(lookup.key, None)
         return self._count_lookup()
@@ -107,12 +141,16 @@ class Fetch(ReplySink):
         return None if self.left else self.done()
 
     def _fill(self, key: bytes, item: Item) -> None:
-        sink = FillSink(self.primary, key)
+        rules = self.rules
+        must_verify = rules.must_verify()
+        connection_index = self.request.connection_index
+        sink = VerifiedFill(self.primary, key, self.source, item, rules, connection_index) if must_verify else FillSink(self.primary, key)
         try:
-            command, line = internal_commands.add_if_absent(key, item.flags, item.life, item.data)
+            add = internal_commands.add_and_return_cas if must_verify else internal_commands.add_if_absent
+            command, line = add(key, item.flags, item.life, item.data)
             write = new_request(command, key, line)
             write.sink = sink
-            write.connection_index = self.request.connection_index
+            write.connection_index = connection_index
             self.fill_writes.send(write)
         except Exception:
             sink.end_fill()
@@ -129,35 +167,6 @@ class Fetch(ReplySink):
         """The request is abandoned. What was fetched for it does not fill the primary."""
         self._end_fills()
         return self.request.abandon()
-
-
-class FillSink(ReplySink):
-    """The sink of an `add` that fills `primary` with `key`: whatever its result is, the fill has ended. Methods: loop callback or greenlet."""
-
-    __slots__ = ("primary", "key", "_has_ended")
-
-    def __init__(self, primary: Backend, key: bytes) -> None:
-        self.primary = primary
-        self.key = key
-        self._has_ended = False
-
-    def on_reply(self, write: Request) -> ReplySink | None:
-        self.end_fill()
-        return None
-
-    def on_failure(self, write: Request) -> ReplySink | None:
-        self.end_fill()
-        return None
-
-    def on_internal_error(self, write: Request) -> ReplySink | None:
-        internal_errors.guarded("fetch.end_fill", self.end_fill)()
-        return None
-
-    def end_fill(self) -> None:
-        """Report it to the primary, once."""
-        if not self._has_ended:
-            self._has_ended = True
-            self.primary.fill_written(self.key)
 
 
 class FetchForRead(Fetch):

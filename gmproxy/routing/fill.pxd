@@ -10,6 +10,7 @@ cdef class Fill(Route):
     cdef readonly Backend server
     cdef readonly Shard source
     cdef readonly Route fill_writes
+    cdef readonly object rules
 
     @cython.locals(check=MissCheck)
     cpdef send(self, Request request)

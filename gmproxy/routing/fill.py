@@ -15,6 +15,7 @@ from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.protocol.value_blocks import END
 from gmproxy.routing.failover import reply_exists
 from gmproxy.routing.fetch import Fetch, FetchForMetaGet, FetchForRead
+from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.stand_in import HomeRing
 from gmproxy.routing.step import Step
@@ -28,14 +29,16 @@ class Fill(Route):
 
     source       the Shard of the backups
     fill_writes  the route by which the server is filled
+    rules        the pool's FillRules
     """
 
-    __slots__ = ("server", "source", "fill_writes")
+    __slots__ = ("server", "source", "fill_writes", "rules")
 
-    def __init__(self, server: Backend, source: Shard, fill_writes: Route) -> None:
+    def __init__(self, server: Backend, source: Shard, fill_writes: Route, rules: FillRules) -> None:
         self.server = server
         self.source = source
         self.fill_writes = fill_writes
+        self.rules = rules
 
     def send(self, request: Request) -> ReplySink | None:
         if request.command.is_read:
@@ -62,12 +65,18 @@ class Fill(Route):
     def fill_after(self, read: Request) -> ReplySink | None:
         """Look up on the backups what the reply to `read` lacks, then complete it. Returns the session that waits for no further reply, or None.
         Loop callback or greenlet."""
+        if self.rules.are_suspended():
+            return read.complete()
         kind = FetchForMetaGet if read.command.is_meta else FetchForRead
-        return kind(read, self.server, self.source, self.fill_writes).start()
+        return kind(read, self.server, self.source, self.fill_writes, self.rules).start()
+
+    def may_fill(self, key: bytes) -> bool:
+        """True if the value of `key` may be copied from its backup. Loop callback or greenlet."""
+        return not self.rules.exclude(self.server, self.source.server_of(key))
 
     def fill_before(self, write: Request, route: "FillBeforeWrite") -> ReplySink | None:
         """Fill the key of `write`, then have `route` release it. Returns as `fill_after`. Loop callback or greenlet."""
-        fetch = FetchForWrite(write, self.server, self.source, self.fill_writes, route)
+        fetch = FetchForWrite(write, self, route)
         return fetch.fetch([write.key]) if fetch.may_fetch(write.key) else fetch.done()
 
 
@@ -138,7 +147,7 @@ class FillBeforeWrite(Route):
         if command.conditional and cas_numbers.set_of(request) == cas_numbers.BACKUP_SET:
             server = self.fill.server
             return self.next_route.send(request) if server.is_expected_to_fail(request) else reply_exists(request, server)
-        if not (command.reads_old_value and self.fill.is_needed()):
+        if not (command.reads_old_value and self.fill.is_needed() and self.fill.may_fill(request.key)):
             return self.next_route.send(request)
         self.held.add(request)
         return self.fill.fill_before(request, self)
@@ -162,8 +171,8 @@ class FetchForWrite(Fetch):
 
     __slots__ = ("route",)
 
-    def __init__(self, request: Request, primary: Backend, source: Shard, fill_writes: Route, route: FillBeforeWrite) -> None:
-        super().__init__(request, primary, source, fill_writes)
+    def __init__(self, request: Request, fill: Fill, route: FillBeforeWrite) -> None:
+        super().__init__(request, fill.server, fill.source, fill.fill_writes, fill.rules)
         self.route = route
 
     def done(self) -> ReplySink | None:

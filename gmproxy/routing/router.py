@@ -9,7 +9,9 @@ from gmproxy.errors import ConfigError
 from gmproxy.placement.builder import Placement
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol.hop import Hop
+from gmproxy.protocol.replica_commands import flush_delay
 from gmproxy.protocol.request import BACKUP, PRIMARY, ReplySink, Request, Route, new_request
+from gmproxy.routing.backup_first import hold_until_done
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.change import NotedFlush
 from gmproxy.routing.fill import FillWrites
@@ -27,7 +29,7 @@ class Router(Route):
     locator             key -> index into `backends`; the ring of the servers that are not ejected, with auto_eject_hosts
     counters            RouteCounters
     undecided           conditional writes to which the primary has not replied (gmproxy.routing.replicate.UndecidedWrites)
-    held                writes that are held until their key was filled
+    held                writes that are held until their key was filled, or the backup has deleted it
     keeps_order         True if sessions must keep requests in order (gmproxy.routing.ordering)
     sampler             gets some of the requests (gmproxy.monitoring.sampling.Sampler); None: disabled
     """
@@ -203,12 +205,16 @@ class Router(Route):
             self._to_skip = self.sampler.sample_request(request)
 
     def flush_all(self, request: Request) -> None:
-        """Send `request`, a flush_all, to every primary and every backup."""
+        """Send `request`, a flush_all, to every primary and every backup; where other proxies write to the same servers, to the backups first
+        (backup_first.py)."""
         self.follow_ejections()
+        delay = flush_delay(request)
+        if delay:
+            self._builder.fill_rules.flush_sent(delay, self.backends[0])
         if self._must_wait_to_flush():
             self._builder.held_writes.hold(request, self._must_wait_to_flush, self._miss_everything, self._flush_all)
-            return
-        self._flush_all(request)
+        else:
+            self._flush_all(request)
 
     def _must_wait_to_flush(self) -> bool:
         """True if another worker fills a primary."""
@@ -219,20 +225,29 @@ class Router(Route):
         for backend in self.backends:
             backend.missed_everything()
 
-    def _flush_all(self, request: Request) -> None:
-        servers = self.backends + self.backups
+    def _flush_all(self, request: Request) -> ReplySink | None:
+        """Returns the session that waits for no further reply, or None."""
         if self._notes is not None:
             flush = NotedFlush.__new__(NotedFlush)
             flush.begin(request, self._notes)
+        is_verified = self._builder.fill_rules.must_verify() and not flush_delay(request)
+        first = self.backups if is_verified else []
+        return hold_until_done(request, [(backup, b"", request.command, request.line) for backup in first], self.held, self._flush)
+
+    def _flush(self, request: Request) -> ReplySink | None:
+        """Returns the session that waits for no further reply, or None."""
+        servers = self.backends + self.backups
         fan_out = FanOut(request, len(servers))
         self.undecided.supersede_all()
+        session = None
         for backend in servers:
             backend.void_all_fills()
             part = new_request(request.command, b"", request.line)
             part.sink = fan_out
             part.connection_index = request.connection_index
             part.role = BACKUP if backend.is_backup else PRIMARY
-            backend.send(part)
+            session = backend.send(part) or session
+        return session
 
     # -- failures
 

@@ -28,6 +28,8 @@ cdef class ChangeNotes:
     cpdef Note begin_fill(self, bytes key, unsigned long tag)
     cpdef bint fills_are_elsewhere(self, bytes key) except -1
     cpdef bint any_fills_are_elsewhere(self) except -1
+    @cython.locals(column=Py_ssize_t, milliseconds=cython.ulonglong)
+    cpdef bint fills_are_stopped(self, double now) except -1
     @cython.locals(note=Note)
     cdef Note _begin(self, bytes key, unsigned long tag, int word)
     cdef _observe(self, Note note)

@@ -25,7 +25,7 @@ from gmproxy.shared.memory import SLOTS, WORDS_PER_SLOT, SharedMemory
 PRIMARY_WORD, BACKUP_WORD, FILL_WORD = range(3)
 _PRIMARY, _BACKUP, _FILL = PRIMARY_WORD, BACKUP_WORD, FILL_WORD  # in C
 
-#: The slot of what concerns all keys: flush_all, and the number of all fills.
+#: The slot of what concerns all keys: flush_all, the number of all fills, and, in the second word, the time of `stop_fills` in milliseconds.
 EVERY_KEY = SLOTS
 
 #: One change that has begun and is under way, and one that has begun.
@@ -103,6 +103,19 @@ class ChangeNotes:
     def fills_are_elsewhere(self, key: bytes) -> bool:
         """True if another worker has a fill of `key` under way: a change of it must wait."""
         return self._are_under_way(EVERY_KEY, _FILL) and self._are_under_way(crc32(key) & (SLOTS - 1), _FILL)
+
+    def stop_fills(self, until: float) -> None:
+        """No worker may fill before `until` (monotonic seconds)."""
+        at = (self.column * (SLOTS + 1) + EVERY_KEY) * WORDS_PER_SLOT + _BACKUP
+        self._cells[at] = max(self._cells[at], int(until * 1000) + 1)
+
+    def fills_are_stopped(self, now: float) -> bool:
+        """True before the time of `stop_fills` of any worker."""
+        milliseconds = int(now * 1000)
+        for column in range(self._columns_used[0]):
+            if self._cells[(column * (SLOTS + 1) + EVERY_KEY) * WORDS_PER_SLOT + _BACKUP] > milliseconds:
+                return True
+        return False
 
     # -- flush_all
 

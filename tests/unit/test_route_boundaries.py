@@ -29,7 +29,7 @@ CHANGED = {
     "reply": {
         "failover.py FailoverReply.on_reply": "what the backups answer for several keys",
         "failover.py FailoverReply.on_failure": "what some of the backups answered",
-        "failover.py reply_exists": "a cas number of another set than that of the server which would decide it",
+        "failover.py reply_exists": "the cas number is of the other set",
         "fetch.py FetchForRead.done": "what the primary had, and what the backups had",
         "fetch.py FetchForMetaGet.on_reply": "what the backup had",
         "gather.py Gather._finish": "the answers to the parts",

@@ -20,6 +20,7 @@ from gmproxy.placement.locators import Buckets
 from gmproxy.protocol import commands
 from gmproxy.protocol.request import INTERNAL_ERROR, Hop, Request, Route
 from gmproxy.protocol.text.requests import TextParser
+from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.change import Change
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
@@ -59,6 +60,8 @@ LINES = {
     "decr": b"decr k0 1\r\n",
     "delete": b"delete k0\r\n",
     "touch": b"touch k0 9\r\n",
+    "touch -1": b"touch k0 -1\r\n",
+    "gat -1 of several": b"gat -1 k0 k1 k2\r\n",
     "mg": b"mg k0 c v\r\n",
     "mg T": b"mg k0 T9 v\r\n",
     "mg N": b"mg k0 N9 v\r\n",
@@ -253,7 +256,7 @@ class World:
         return Shard(self.backup_locator, self.backups, acting, acting, self.builder.counters)
 
     def fill(self):
-        return Fill(self.server, self.copies, FillWrites(self.server, None))
+        return Fill(self.server, self.copies, FillWrites(self.server, None), self.builder.fill_rules)
 
     def replicate(self, sync):
         backup_as_primary = self.backup_as_primary(False)
@@ -387,6 +390,7 @@ CASES = {
     FillWrites: [(lambda world: FillWrites(world.server, world.home_ring), {"add", "ms C"})],
     FillBeforeWrite: [(lambda world: FillBeforeWrite(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
     AwaitFills: [(lambda world: AwaitFills(world.server, world.server, world.builder.held_writes, world.server.send), CHANGES)],
+    BackupFirst: [(lambda world: BackupFirst(world.replicate(False), world.server, world.copies, world.builder.held), CHANGES)],
     Replicate: [(lambda world: world.replicate(False), CHANGES), (lambda world: world.replicate(True), CHANGES)],
     StandInWrites: [(lambda world: StandInWrites(world.server, world.server, world.home_ring), CHANGES)],
     Backend: [(World.real_server, set(LINES))],
@@ -400,6 +404,7 @@ CASES = {
         (lambda world: world.pool("--backup-writes", "sync", away=True), set(LINES)),
         (lambda world: world.pool("--backup-writes", "off", away=True), set(LINES)),
         (lambda world: world.pool("--backup-writes", "sync", overlap=True), set(LINES)),
+        (lambda world: world.pool("--proxies", "several"), set(LINES)),
         (lambda world: world.pool("--backup-writes", "off", overlap=True), set(LINES)),
     ],
 }  # fmt: skip

@@ -9,6 +9,7 @@ from support.routes import Client, KeepingServer
 from gmproxy.placement.locators import SingleServer
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.fetch import FetchForRead
+from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.shard import Shard
 
 DAY = 86400
@@ -24,7 +25,7 @@ def filled_with(reply, protocol="text", key=b"k"):
     request.key = key
     request.sink = Client()
     request.reply = b"END\r\n"
-    FetchForRead(request, primary, source, primary).start()
+    FetchForRead(request, primary, source, primary, FillRules(primary.options)).start()
     (lookup,) = backup.sent
     backup.answer(lookup, reply)
     (fill,) = primary.sent

@@ -10,6 +10,7 @@ from gmproxy.protocol.request import BACKUP, INTERNAL_ERROR
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.failover import BackupAsPrimary
 from gmproxy.routing.fill import FetchForWrite, Fill, FillBeforeWrite, FillWrites, MissCheck
+from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.shard import Shard
 
 A = b"VALUE a 0 1\r\n1\r\n"
@@ -49,7 +50,7 @@ class Play:
         self.released = []
         self.held = set()
         source = Shard(SingleServer(0), [self.backup], [self.backup], [self.backup], RouteCounters())
-        self.fill = Fill(self.primary, source, FillWrites(self.primary, None))
+        self.fill = Fill(self.primary, source, FillWrites(self.primary, None), FillRules(self.primary.options))
         self.change = FillBeforeWrite(self.primary, self.fill, self.held, self.released.append)
 
     @property

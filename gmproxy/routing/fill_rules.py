@@ -1,0 +1,94 @@
+"""When a primary may be filled from its backup, and when a miss may be looked up there at all."""
+
+from time import monotonic
+from typing import Any
+
+from gmproxy.backend.backend import Backend
+
+#: Seconds by which servers may execute a delayed flush_all earlier or later than each other: each counts whole seconds of its own clock.
+FLUSH_MARGIN = 2.0
+
+#: The log line about a server that is not filled, or from which none is, where several proxies write to the same servers.
+NOT_FILLED = "backend not filled server=%s detail=%r"
+
+
+class FillRules:
+    """For the fills of one pool, whatever its routes are. Methods: loop callback or greenlet; none blocks.
+
+    While a delayed flush_all may be pending on a server, nothing is looked up on the backups to fill a primary or to answer a miss: what one server
+    has flushed, another may still return, and a server that was restarted executes no flush_all that was sent to it before, so it would keep what it
+    is filled with. That holds for all workers.
+
+    With several proxies (the setting) a fill is verified (fill_sink.py), which needs the meta commands of memcached 1.6 on both servers. Whether a
+    server has them is known for a connection: on the next one it may be another program.
+    """
+
+    def __init__(self, options: Any) -> None:
+        """`options` of the pool."""
+        self._options = options
+        self._has_meta: dict[
+            tuple[str, bool], Any
+        ] = {}  # (label, is_backup) of a server: the connection on which it has replied to a meta command
+        self._lacks_meta: dict[tuple[str, bool], Any] = {}  # the same, for a server that has replied with an error
+        self._logged: set[str] = set()
+
+    @staticmethod
+    def flush_sent(delay: float, primary: Backend) -> None:
+        """A flush_all is sent to `primary` and to the other servers, which execute it in `delay` seconds."""
+        primary.notes.stop_fills(monotonic() + delay + FLUSH_MARGIN)
+
+    @staticmethod
+    def are_suspended(primary: Backend) -> bool:
+        """True while nothing may be looked up, because a delayed flush_all may be pending."""
+        return primary.notes.fills_are_stopped(monotonic())
+
+    def must_verify(self) -> bool:
+        """True if other proxies may write what is filled."""
+        several: bool = self._options.proxies == "several"
+        return several
+
+    def must_probe(self, primary: Backend) -> bool:
+        """True if it is unknown whether `primary` has meta commands, and a fill needs them."""
+        return self.must_verify() and self._options.backend_protocol == "text" and not (self._has(primary) or self._lacks(primary))
+
+    def note_meta(self, server: Backend, has_meta: bool) -> None:
+        """`server` has replied to a meta command, with an error if not `has_meta`."""
+        (self._has_meta if has_meta else self._lacks_meta)[server.label, server.is_backup] = server.connections[0]
+        if not has_meta:
+            self._log(server, "several proxies: fills need memcached 1.6 or newer")
+
+    def exclude(self, primary: Backend, source: Backend) -> bool:
+        """True if `primary` cannot be filled from `source` now, whatever is found there."""
+        if self.are_suspended(primary):
+            return True
+        if not self.must_verify():
+            return False
+        options = self._options
+        if options.backend_protocol != "text":
+            self._log(primary, "several proxies: fills need the text protocol of the servers")
+            return True
+        if options.backup_writes == "off":
+            self._log(primary, "several proxies: fills need copies on the backups")
+            return True
+        if self._lacks(primary) or self._lacks(source):
+            return True
+        # Until the other proxies have restored the source, too, they may have keys to delete there.
+        delay: float = options.server_retry_timeout + options.timeout
+        since: float = monotonic() - source.health.restored_at
+        return since < delay
+
+    def may_fill(self, primary: Backend, source: Backend) -> bool:
+        """True if `primary` may be filled with what is looked up on `source` now."""
+        return not self.exclude(primary, source) and not self.must_probe(primary)
+
+    def _has(self, server: Backend) -> bool:
+        return server.connections[0] is not None and self._has_meta.get((server.label, server.is_backup)) is server.connections[0]
+
+    def _lacks(self, server: Backend) -> bool:
+        return server.connections[0] is not None and self._lacks_meta.get((server.label, server.is_backup)) is server.connections[0]
+
+    def _log(self, server: Backend, detail: str) -> None:
+        """Once for each server."""
+        if server.label not in self._logged:
+            self._logged.add(server.label)
+            server.log.warning(NOT_FILLED, server.label, detail)
