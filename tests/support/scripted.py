@@ -336,8 +336,8 @@ class _Connection:
                 return None
         size = self._unread.index(b"\r\n") + 2
         words = self._unread[:size].split()
-        if words and words[0] in STORAGE:
-            size += int(words[4]) + 2
+        if words and (words[0] in STORAGE or words[0] == b"ms"):
+            size += int(words[2 if words[0] == b"ms" else 4]) + 2
             while len(self._unread) < size:
                 if not self._receive():
                     return None
