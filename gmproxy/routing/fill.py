@@ -65,7 +65,7 @@ class Fill(Route):
     def fill_after(self, read: Request) -> ReplySink | None:
         """Look up on the backups what the reply to `read` lacks, then complete it. Returns the session that waits for no further reply, or None.
         Loop callback or greenlet."""
-        if self.rules.are_suspended():
+        if self.rules.are_suspended(self.server):
             return read.complete()
         kind = FetchForMetaGet if read.command.is_meta else FetchForRead
         return kind(read, self.server, self.source, self.fill_writes, self.rules).start()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from gmproxy import internal_errors
+from gmproxy.shared.column import private_column
 
 
 @pytest.fixture
@@ -38,3 +39,10 @@ def internal_errors_counted() -> Iterator[InternalErrors]:
     count = internal_errors.count()
     internal_errors.forget()
     assert counted.may_occur or count == 0, f"{count} internal errors, which the log shows"
+
+
+@pytest.fixture(autouse=True)
+def its_own_shared_memory():
+    """What a test notes in the memory of a process that shares nothing is not there in the next test."""
+    yield
+    private_column.cache_clear()

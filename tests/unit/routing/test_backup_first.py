@@ -41,7 +41,7 @@ def test_it_is_held_until_the_backup_has_replied_or_failed(line, reply):
     assert (copy.line, copy.role, play.primary.sent, play.held) == (b"delete k\r\n", COPY, [], {request})
     if reply is None:
         play.backup.fail(copy)
-        assert play.backup.may_be_stale(b"k", False)
+        assert play.backup.may_be_stale(b"k")
     else:
         play.backup.answer(copy, reply)
     assert (play.primary.sent, play.held, request.sink) == ([request], set(), play.client)

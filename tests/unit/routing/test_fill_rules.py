@@ -45,14 +45,13 @@ def test_one_proxy_fills_from_the_start(alone):
 
 
 def test_a_delayed_flush_suspends_fills_until_all_servers_have_executed_it(alone):
-    alone.rules.flush_sent(0)
-    assert not alone.rules.are_suspended() and alone.may_fill()
-    alone.rules.flush_sent(10)
-    alone.rules.flush_sent(5)  # the earlier one may still be pending on a server
+    assert not alone.rules.are_suspended(alone.primary) and alone.may_fill()
+    alone.rules.flush_sent(10, alone.primary)
+    alone.rules.flush_sent(5, alone.primary)  # the earlier one may still be pending on a server
     for alone.clock in (1000.0, 1009.0, 1010.0 + FLUSH_MARGIN - 0.1):
-        assert alone.rules.are_suspended() and not alone.may_fill() and alone.is_excluded()
+        assert alone.rules.are_suspended(alone.primary) and not alone.may_fill() and alone.is_excluded()
     alone.clock = 1010.0 + FLUSH_MARGIN
-    assert not alone.rules.are_suspended() and alone.may_fill()
+    assert not alone.rules.are_suspended(alone.primary) and alone.may_fill()
 
 
 def test_a_backup_that_was_restored_fills_no_sooner_than_the_other_proxies_have_restored_it(several):

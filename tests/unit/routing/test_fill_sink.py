@@ -45,7 +45,7 @@ class Play:
 
     def is_owed(self):
         """True if the key will be deleted on the primary before it is read."""
-        return self.primary.may_be_stale(b"k", False)
+        return self.primary.may_be_stale(b"k")
 
 
 @pytest.fixture
