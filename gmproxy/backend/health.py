@@ -130,7 +130,7 @@ class Health:
         self.by_hand = False
         self.ejected = False
         self.failures = 0
-        self._restored_at = now
+        self.restored_at = now
 
     def release(self, now: float) -> None:
         """Probe an ejected server now, and restore it if that succeeds, whether it was ejected by hand or not."""
