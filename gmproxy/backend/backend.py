@@ -308,6 +308,7 @@ class Backend(MissedWrites):
 
     def share_ejections(self, ejections: Ejections | None) -> None:
         """Eject and restore the server together with the other workers; with None, alone. Called at start-up and at a reload."""
+        self.follow_ejections()  # else a server that another worker has just restored would be ejected again
         self._ejections = ejections
         if ejections is not None and self.health.ejected and not ejections.is_ejected():
             ejections.publish(True)
@@ -382,8 +383,8 @@ class Backend(MissedWrites):
             self.meter.reset()
 
     def close(self) -> bool:
-        """Close the connections and stop the health check. What is pending stays in shared memory and in the journal. Returns False if one of the steps
-        failed: the others are done, and it may be called again. Never raises."""
+        """Close the connections and stop the health check. What is pending stays in shared memory and in the journal. Returns False if one of the
+        steps failed: the others are done, and it may be called again. Never raises."""
         done = True
         for step in (
             self._close_connections,

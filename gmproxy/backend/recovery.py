@@ -86,14 +86,13 @@ class Recovery:
             if invalidations:
                 pending = len(invalidations)
                 with self._connect() as server:
-                    self._wait_for_ended_processes(server)
                     if invalidations.overflowed:
-                        self._wait_for_half_closed(server)
+                        self._wait_for_late_writes(server)
                         invalidations.take_everything()
                         self._delete(server.flush)
                         flushes = 1
                     while keys < pending and not invalidations.overflowed:
-                        self._wait_for_half_closed(server)
+                        self._wait_for_late_writes(server)
                         taken = invalidations.take(DELETE_AT_ONCE)
                         if not taken:
                             break  # they have overflowed meanwhile
@@ -125,6 +124,15 @@ class Recovery:
             self._log_at = now + LOG_INTERVAL
         self._backend.log.log(level, "backend caught up server=%s keys=%d flushes=%d", self._backend.label, keys, flushes)
         self._on_deleted(f"deleted={keys} flushes={flushes}", level)
+
+    def _wait_for_late_writes(self, server: ControlConnection) -> None:
+        """Wait until no write that was sent earlier can bring back what is deleted now. Raises BackendError."""
+        for _ in range(MAX_WAITS):
+            self._wait_for_ended_processes(server)
+            self._wait_for_half_closed(server)
+            if not self._backend.unsettled:  # no process has ended meanwhile
+                return
+        raise BackendError(TIMEOUT, "processes of the service keep ending")
 
     def _wait_for_ended_processes(self, server: ControlConnection) -> None:
         """Wait for a timeout if a process that has ended may have sent writes that the server has not read yet: they lie in its buffers, and are not

@@ -67,7 +67,7 @@ class Orphans:
             for name in server_name(pool.config.name, role, backend.label), server_name(pool.config.name, STAND_IN, backend.label):
                 keys: Iterable[bytes] | None = ()
                 if left.pending is not None:
-                    every = left.pending.damaged or name.encode() in left.pending.everything
+                    every = left.pending.damaged and pool.has_roles() or name.encode() in left.pending.everything
                     keys = None if every else left.pending.keys.get(name.encode(), ())
                 elif self._memory.state_of(name, number) != NOTHING:
                     keys = None  # which keys, only the process that has ended knew
@@ -80,7 +80,7 @@ class Orphans:
         count = 0
         tag = tag_of(pool.config.name)
         for memory in memories:
-            if has_overflowed(memory):
+            if has_overflowed(memory) and pool.has_roles():
                 for backend in pool.backends:
                     backend.inherit(None)
             for of_pool, key in keys_left(memory):

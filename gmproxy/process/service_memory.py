@@ -36,10 +36,13 @@ class ServiceMemory:
         lock = handed_over.get(LOCK, -1)
         path = configs[0].journal_dir
         self.directory: JournalDirectory | None = None
-        if path and memory is not None and lock < 0:  # files that another service left could be those of columns that are in use
-            log.warning("setting needs a restart setting=%s", "journal_dir")
-        elif path:
+        if path:
             self.directory = JournalDirectory(path, lock)
+            if memory is not None and self.directory.usable and self.directory.lock != lock:
+                # It is another directory than that of the predecessor. Files in it could be taken for those of columns that are in use.
+                log.warning("setting needs a restart setting=%s", "journal_dir")
+                self.directory.close()
+                self.directory = None
         elif lock >= 0:
             os.close(lock)
         if memory is not None:
@@ -70,7 +73,10 @@ class ServiceMemory:
         keys = keys_file.read(self.directory, number)
         for config in configs:
             in_flight = [] if keys is None else [key for tag, key in keys_left(keys) if tag == tag_of(config.name)]
-            every = bool(pending.damaged) or keys is not None and has_overflowed(keys)
+            has_roles = bool(config.backup) or bool(
+                config.auto_eject_hosts
+            )  # in other pools no write is acknowledged that a server has missed
+            every = has_roles and (bool(pending.damaged) or keys is not None and has_overflowed(keys))
             for name in _server_names(config):
                 row = self.memory.row_of(name)
                 if row is None:

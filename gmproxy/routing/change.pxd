@@ -29,6 +29,7 @@ cdef class Change(ReplySink):
     @cython.locals(copy=Request)
     cpdef Request new_copy(self, Command command, bytes line, ReplySink sink)
     cpdef send_copy(self, Command command, bytes line)
+    cpdef send_part(self, Backend server, Request part)
     @cython.locals(command=Command, line=bytes)
     cpdef delete_copy(self)
     @cython.locals(command=Command, line=bytes, request=Request)

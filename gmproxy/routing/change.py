@@ -76,7 +76,17 @@ class Change(ReplySink):
 
     def send_copy(self, command: Command, line: bytes) -> None:
         """Send the backup a copy for whose reply only this change waits."""
-        self.backup.send(self.new_copy(command, line, self))
+        self.send_part(self.backup, self.new_copy(command, line, self))
+
+    def send_part(self, server: Backend, part: Request) -> ReplySink | None:
+        """Send `part`, a request of this change, to `server`. Returns as Route.send. Never raises: after an internal error the part is abandoned, so
+        that the change does not wait for its result, and the key is deleted on `server`."""
+        try:
+            return server.send(part)
+        except Exception:
+            internal_errors.record("change.send_part")
+            internal_errors.guarded("change.send_part", server.missed_key)(self.key)
+            return part.abandon()
 
     def delete_copy(self) -> None:
         """The backup may have a value of the key that the primary has not: delete it there, and do not fill the primary with it."""
@@ -90,7 +100,7 @@ class Change(ReplySink):
         request = new_request(command, self.key, line)
         request.sink = self
         self.parts += 1
-        self.primary.send(request)
+        self.send_part(self.primary, request)
 
     def invalidate(self) -> None:
         """After an internal error it is unknown which of the two servers has made the change: the key is deleted on both. Never raises."""

@@ -112,12 +112,17 @@ class Replicate(Route):
 
     def _send_touch(self, request: Request) -> ReplySink | None:
         """A gat changes only the life of the item: the copy is a touch, so that the backup does not send the value."""
-        changes = []
-        for key in request.all_keys():
-            if not self._is_same_server(key):
-                changes.append(self._begin_change(key, self.server.health.ejected))
-        if changes:
-            PartOfChanges.__new__(PartOfChanges).begin(request, changes)
+        changes: list[Change] = []
+        try:
+            for key in request.all_keys():
+                if not self._is_same_server(key):
+                    changes.append(self._begin_change(key, self.server.health.ejected))
+            if changes:
+                PartOfChanges.__new__(PartOfChanges).begin(request, changes)
+        except Exception:
+            for change in changes:
+                change.end()
+            raise
         for change in changes:
             self.undecided.supersede(change.key)
             command, _, line = replica_commands.touch_command(request, change.key)

@@ -71,7 +71,7 @@ class ReplicatedWrite(Step):
         """Returns as Route.send. Loop callback or greenlet."""
         copy = self.change.new_copy(command, line, self)
         self.copy = copy
-        return self.change.backup.send(copy)
+        return self.change.send_part(self.change.backup, copy)
 
     def on_reply(self, one: Request) -> ReplySink | None:
         if one is self.copy:

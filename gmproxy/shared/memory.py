@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import struct
+import sys
 import time
 import weakref
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ LOCK_INTERVAL = 0.001
 
 FREE, USED = range(2)
 
+#: Which half of a number has its lower bits.
+_LOWER_HALF = 0 if sys.byteorder == "little" else 1
+
 _PAGE = 4096
 _HEADER = struct.Struct("<8sII")
 _MAGIC = b"gmproxy\1"
@@ -68,6 +72,7 @@ class SharedMemory:
     def __init__(self, descriptor: int) -> None:
         """Map the memory of `descriptor`, which is owned by this object from now on. Raises StartError if it is none, or of another version."""
         self.descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
         try:
             magic, columns, slots = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
         except (OSError, struct.error) as error:
@@ -77,7 +82,6 @@ class SharedMemory:
         self.columns = columns
         self.rows: dict[str, int] = {}
         self._mine: set[int] = set()  # columns that were claimed by this process
-        weakref.finalize(self, os.close, descriptor)
         sizes = _sizes(columns)
         # Never closed: that would give up the locks of this process, because they belong to the file and not to the descriptor.
         memory = memoryview(mmap.mmap(descriptor, sum(sizes)))
@@ -153,9 +157,11 @@ class SharedMemory:
             self.leave(column)
 
     def _clear(self, column: int) -> None:
-        """Wipe what `column` has in all tables."""
+        """Wipe what `column` has in all tables. The numbers of changes that have begun go on, so that no change of another column overlooks those of
+        the next process in this one."""
         words = (SLOTS + 1) * WORDS_PER_SLOT
-        self.cells.cast("B")[column * words * 8 : (column + 1) * words * 8] = bytes(words * 8)
+        halves = self.cells.cast("B")[column * words * 8 : (column + 1) * words * 8].cast("I")
+        halves[_LOWER_HALF::2] = memoryview(bytes(words * 4)).cast("I")
         for row in range(self._rows_used[0]):
             self._states[row * self.columns + column] = 0
         self.keys_of(column)[:] = bytes(KEYS_IN_FLIGHT * BYTES_PER_KEY)

@@ -1,5 +1,5 @@
-"""Which numbers of the shared memory an event reads and changes. The extensions read it as C arrays: then nothing is known, and each event that lets a
-worker act is taken to read and, if anything has changed, to change all of it."""
+"""Which numbers of the shared memory an event reads and changes. The extensions read it as C arrays: then nothing is known, and each event that lets
+a worker act is taken to read and, if anything has changed, to change all of it."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ from model.explorer import Touched, Violation
 from model.promises import CHANGES, Operation, excuse, explain, in_order, stays_resurrected
 from model.scripted_client import Client, as_words
 from model.servers import Item, Link, MemcachedModel
+from model.service import CLOSES, DIES, EVICTS, IS_EJECTED, RESTARTS, TIMES_OUT, Failure, Service
 from model.shared_state import ACCESSES
 from model.tracked import CAN_TRACK
-from model.service import CLOSES, DIES, EVICTS, IS_EJECTED, RESTARTS, TIMES_OUT, Failure, Service
 
 #: The names of states, in what an event touches: what has been acknowledged to clients, and the memory that workers share.
 ACKNOWLEDGED, SHARED = "acknowledged", "shared"
