@@ -271,8 +271,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("warming_time", "", Whole(1, 30 * 86400), "3600", "S", RARE,
          "a server is warming for this time after it was started or missed writes: its memory may lack keys that the backup has"),
         ("proxies", "", OneOf("one", "several"), "one", "HOW", RARE,
-         "how many services write to the same servers with backups: one (this one, whatever its workers), or several: then what is copied from a"
-         " backup to its primary is checked, and the backup receives a delete before the primary does; needs memcached 1.6"),
+         "number of gmproxy services that write to the same servers: one (with any number of workers), or several: then a value that is copied"
+         " from a backup to its primary is verified, and the backup receives a delete first; requires memcached 1.6"),
         ("refill_ttl", "", Whole(0, 30 * 86400), "3600", "S", RARE,
          "lifetime of an item copied from the backup to the primary, if the backup does not report how long the item lives (before"
          " memcached 1.6); 0: unlimited"),

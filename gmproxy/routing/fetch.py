@@ -110,21 +110,21 @@ class Fetch(ReplySink):
         reply = lookup.reply
         key = lookup.key
         if lookup.role == PRIMARY:  # the probe
-            self.rules.note_meta(self.primary, reply.startswith((b"EN", b"ME")))
+            self.rules.note_reply(self.primary, reply)
             return self._look_up_all(self._keys)
         is_meta = lookup.command is META_GET
         if is_meta and reply.startswith((b"ERROR", b"CLIENT_ERROR")) and internal_commands.is_text(key):
-            return self._look_up_as_before_1_6(key)
+            return self._look_up_as_before_1_6(key, reply)
         item = (parse_meta_get if is_meta else parse_get)(reply, self.primary.options.refill_ttl)
         if item is not None:
             self.on_item(key, item)
         self._end_fill(key, item)
         return self._count_lookup()
 
-    def _look_up_as_before_1_6(self, key: bytes) -> ReplySink | None:
+    def _look_up_as_before_1_6(self, key: bytes, error_line: bytes) -> ReplySink | None:
         """The server of `key` has no meta commands."""
         if self.rules.must_verify():
-            self.rules.note_meta(self.source.server_of(key), False)
+            self.rules.note_reply(self.source.server_of(key), error_line)
             self._end_fill(key, None)
         command = GETS if self.returns_cas else GET
         return self._look_up(key, command, b"%b%b\r\n" % (command.prefix, key))

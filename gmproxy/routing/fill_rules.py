@@ -8,9 +8,6 @@ from gmproxy.backend.backend import Backend
 #: Seconds by which servers may execute a delayed flush_all earlier or later than each other: each counts whole seconds of its own clock.
 FLUSH_MARGIN = 2.0
 
-#: The log line about a server that is not filled, or from which none is, where several proxies write to the same servers.
-NOT_FILLED = "backend not filled server=%s detail=%r"
-
 
 class FillRules:
     """For the fills of one pool, whatever its routes are. Methods: loop callback or greenlet; none blocks.
@@ -51,11 +48,13 @@ class FillRules:
         """True if it is unknown whether `primary` has meta commands, and a fill needs them."""
         return self.must_verify() and self._options.backend_protocol == "text" and not (self._has(primary) or self._lacks(primary))
 
-    def note_meta(self, server: Backend, has_meta: bool) -> None:
-        """`server` has replied to a meta command, with an error if not `has_meta`."""
-        (self._has_meta if has_meta else self._lacks_meta)[server.label, server.is_backup] = server.connections[0]
-        if not has_meta:
+    def note_reply(self, server: Backend, reply: bytes) -> None:
+        """`server` has sent `reply` to a meta command."""
+        if reply.startswith(b"ERROR"):
+            self._lacks_meta[server.label, server.is_backup] = server.connections[0]
             self._log(server, "several proxies: fills need memcached 1.6 or newer")
+        elif not reply.startswith((b"CLIENT_ERROR", b"SERVER_ERROR")):  # these prove nothing
+            self._has_meta[server.label, server.is_backup] = server.connections[0]
 
     def exclude(self, primary: Backend, source: Backend) -> bool:
         """True if `primary` cannot be filled from `source` now, whatever is found there."""
@@ -91,4 +90,4 @@ class FillRules:
         """Once for each server."""
         if server.label not in self._logged:
             self._logged.add(server.label)
-            server.log.warning(NOT_FILLED, server.label, detail)
+            server.log.warning("backend not filled server=%s detail=%r", server.label, detail)

@@ -80,8 +80,7 @@ class VerifiedFill(FillSink):
 
     def _on_added(self, reply: bytes) -> ReplySink | None:
         self.end_fill()
-        if reply.startswith((b"ERROR", b"CLIENT_ERROR")):
-            self._rules.note_meta(self.primary, False)
+        self._rules.note_reply(self.primary, reply)
         if not reply.startswith(b"HD"):
             return None  # it has a value already, or has refused this one
         header = MetaHeader()

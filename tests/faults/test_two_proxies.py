@@ -54,7 +54,12 @@ class Pair:
         self.left, self.right = self.machines = Machine(stack), Machine(stack)
         one, other = self.left.server.address, self.right.server.address
         with ThreadPoolExecutor(len(self.machines)) as pool:
-            list(pool.map(lambda machine: machine.start_proxy("-s", one, "-s", other, "-b", other, "-b", one, *OPTIONS), self.machines))
+            list(
+                pool.map(
+                    lambda machine: machine.start_proxy("-s", one, "-s", other, "-b", other, "-b", one, "--proxies", "several", *OPTIONS),
+                    self.machines,
+                )
+            )
 
     def client(self, *machines):
         """A client of the proxies of these hosts; by default of both."""

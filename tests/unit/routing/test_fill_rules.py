@@ -36,7 +36,7 @@ def alone(monkeypatch):
 @pytest.fixture
 def several(monkeypatch):
     pair = Pair(monkeypatch, proxies="several", server_retry_timeout=30.0, timeout=1.0)
-    pair.rules.note_meta(pair.primary, True)
+    pair.rules.note_reply(pair.primary, b"EN\r\n")
     return pair
 
 
@@ -77,16 +77,24 @@ def test_a_primary_is_probed_once_for_each_connection(several):
     assert not rules.must_probe(primary) and several.may_fill()
     primary.connections[0] = object()
     assert rules.must_probe(primary) and not several.may_fill() and not several.is_excluded()
-    rules.note_meta(primary, False)
+    rules.note_reply(primary, b"ERROR\r\n")
     assert not rules.must_probe(primary) and several.is_excluded()
     primary.connections[0] = None
     assert rules.must_probe(primary) and not several.is_excluded(), "it may be another program next time"
 
 
+@pytest.mark.parametrize("reply", [b"CLIENT_ERROR bad command line format\r\n", b"SERVER_ERROR out of memory\r\n"])
+def test_other_errors_prove_nothing(several, reply):
+    """A key may be too long in base64."""
+    several.primary.connections[0] = object()
+    several.rules.note_reply(several.primary, reply)
+    assert several.rules.must_probe(several.primary)
+
+
 def test_primary_and_backup_may_have_the_same_address(several):
     same = KeepingServer(1, is_backup=True)
     same.connections[0] = object()
-    several.rules.note_meta(same, False)
+    several.rules.note_reply(same, b"ERROR\r\n")
     assert several.may_fill()
 
 
@@ -97,7 +105,7 @@ def test_what_several_proxies_cannot_fill_is_logged_once(monkeypatch, caplog, op
     pair = Pair(monkeypatch, proxies="several", **options)
     for _ in range(3):
         if not options:
-            pair.rules.note_meta(pair.backup, False)
+            pair.rules.note_reply(pair.backup, b"ERROR\r\n")
         assert pair.is_excluded() and not pair.may_fill()
     (line,) = [record.getMessage() for record in caplog.records]
     label = pair.primary.label if options else pair.backup.label

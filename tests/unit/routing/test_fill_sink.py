@@ -29,7 +29,7 @@ class Play:
         source = Shard(SingleServer(0), [self.backup], [self.backup], [self.backup], RouteCounters())
         self.rules = FillRules(self.primary.options)
         if probed:
-            self.rules.note_meta(self.primary, True)
+            self.rules.note_reply(self.primary, b"EN\r\n")
         self.client = Client()
         request = request_for(b"get k\r\n")
         request.key, request.sink, request.reply = key, self.client, b"END\r\n"
