@@ -44,7 +44,7 @@ def touch_command(request: Request, key: bytes) -> tuple[Command, bytes, bytes]:
 def is_delete_like(request: Request) -> bool:
     """True if no server is to have the value of the key after `request`: a delete, md or flush_all, or a life that has already passed. An md that
     only marks the item as stale (I) is one, too."""
-    return request.command.name in _DELETE or (request.command.is_write and any(map(_has_passed, _exptimes(request))))
+    return request.command.name in _DELETE or (request.command.is_write and any(_has_passed(word) for word in _exptimes(request)))
 
 
 def changes_value(request: Request) -> bool:

@@ -66,6 +66,8 @@ class VerifiedFill(FillSink):
             return self._on_second_reading(request.reply)
         if not request.reply.startswith(NOT_LEFT):
             self.primary.missed_key(self.key)
+        elif request.reply.startswith(b"HD"):
+            self.primary.counters.fills_undone += 1
         return None
 
     def on_failure(self, request: Request) -> ReplySink | None:

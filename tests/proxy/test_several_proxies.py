@@ -178,3 +178,23 @@ def test_a_delayed_flush_stops_fills(pair, proxy):
         talk.expect(b"incr k 1\r\n", b"NOT_FOUND\r\n")
         talk.expect(b"get k\r\n", MISS)
         assert front.stats()["refills"] == 0
+
+
+@pytest.mark.long  # half a minute, for a race that a single test above produces in a certain order
+def test_keys_that_are_read_through_one_proxy_while_the_other_deletes_them(memcached, proxy):
+    """With `--proxies one`, 656 of these 12,000 keys were left on the primary; with several, none."""
+    primary, backup = memcached(), memcached()
+    reader, deleter = (proxy("-s", primary.address, "-b", backup.address, *SEVERAL) for _ in range(2))
+    keys = [b"k%d" % number for number in range(300)]
+    with reader.talk() as reads, deleter.talk() as deletes, primary.talk() as there, backup.talk() as source:
+        for number in range(40):
+            source.send(b"".join(storage(b"set", key, b"old") for key in keys))
+            source.expect_answer(b"STORED\r\n" * len(keys))
+            reads.send(b"".join(b"get %b\r\n" % key for key in keys))
+            deletes.send(b"".join(b"delete %b\r\n" % key for key in (keys if number % 2 else reversed(keys))))
+            for talk, last in ((reads, MISS), (deletes, (b"DELETED\r\n", b"NOT_FOUND\r\n"))):
+                replies = 0
+                while replies < len(keys):
+                    replies += talk.read_line().startswith(last)
+            eventually(lambda: there.ask(b"get %b\r\n" % b" ".join(keys), MISS) == MISS, what="no deleted value is left")
+    assert reader.stats()["refills"] > 1000, "or little was tried"

@@ -69,6 +69,7 @@ def test_what_the_backup_no_longer_has_is_deleted_by_its_number(play, found, rep
     assert play.primary.lines == [FILL, b"md k C9\r\n"]
     play.answer(play.primary, reply)
     assert play.is_owed() == is_owed and len(play.primary.lines) == len(play.backup.lines) == 2
+    assert play.primary.counters.fills_undone == (reply == b"HD\r\n")
 
 
 def test_a_key_in_base64():
