@@ -291,7 +291,6 @@ class Journal:
         successor = None
         try:
             successor = self._successor = self._place.new_file(self.column)
-            self._lacks_names = False
             successor.append_names([(entry.number, entry.name) for entry in self._servers.values()])
             for records in self._copies(pending):
                 successor.append(*records)
@@ -334,6 +333,7 @@ class Journal:
             previous.close()
         for entry in self._servers.values():
             entry.is_incomplete = False
+        self._lacks_names = not all(entry.number in successor.named for entry in self._servers.values())
         self._rewrite_size = max(REWRITE_SIZE, GROWTH * successor.size)
         self._complete()
 

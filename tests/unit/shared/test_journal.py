@@ -464,12 +464,19 @@ def test_servers_that_were_not_declared_are_all_servers(directory, monkeypatch):
         assert read(directory) == ({}, {A}, False)
 
 
-def test_servers_that_are_declared_later(directory, monkeypatch):
+def test_servers_that_are_declared_later(directory, monkeypatch, clock):
     """The file has their names as soon as it is written anew."""
     journal = directory.journal(0)
     journal.declare([A])
-    assert journal.needs_rewrite and journal.rewrite(())
+    with faulty(monkeypatch):
+        assert journal.needs_rewrite and not journal.rewrite(())
+    clock.now += journal_module.RETRY_INTERVAL
+    assert journal.needs_rewrite and journal.rewrite([(A, [b"x"])], lambda: journal.declare([B]))
+    journal.settled(A)
+    journal.write()
     journal.declare([A])
+    assert journal.needs_rewrite  # for what was declared meanwhile
+    assert journal.rewrite(())
     assert not journal.needs_rewrite
     with faulty(monkeypatch):
         journal.note(A, b"y")
