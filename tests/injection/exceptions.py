@@ -114,6 +114,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "process.supervisor:Supervisor._start_successor",
         "process.supervisor:Supervisor._on_successor_report",
         "process.supervisor:_signal",
+        "process.switches:Switches.is_on",
         "process.worker:Worker.end",
         "process.worker:Worker._disconnect_clients",
     ),
@@ -230,6 +231,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
     ),
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
         "monitoring.sampling:SpaceSaving._replace_rarest",
+        "monitoring.verification:PoolComparison._skip",
         "protocol.internal_commands:delete",
         "backend.backend:Backend.is_expected_to_fail",
         "backend.backend:Backend.recovery_failed",
