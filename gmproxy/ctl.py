@@ -1,7 +1,7 @@
 """gmproxyctl: sends operator commands to the running service over its control socket.
 
-Exit status: 0 success; 1 the service is not running or refused the command, or keys do not match (route --check); 2 wrong usage;
-3 a server is ejected (status).
+Exit status: 0 success; 1 the service is not running or refused the command, keys do not match (route --check) or are different (verify), or a
+server is not flushed yet (owed --flush); 2 wrong usage; 3 a server is ejected (status).
 """
 
 import argparse
@@ -80,8 +80,8 @@ Options, before or after the command:
   gmproxyctl help COMMAND   help for a command; also gmproxyctl COMMAND --help
   gmproxyctl --version      print the version
 
-Exit status: 0 success, 1 the service is not running or refused the command, or not all keys match (route --check),
-2 wrong usage, 3 a server is ejected (status)
+Exit status: 0 success, 1 the service is not running or refused the command, not all keys match (route --check), keys
+are different (verify) or a server is not flushed yet (owed --flush), 2 wrong usage, 3 a server is ejected (status)
 
 Without a running service:
   gmproxyctl route KEY... [--pool NAME] [options of gmproxy]
