@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gmproxy.backend.backend import Backend
 
 #: Keys that are read at once from each of two servers, and seconds until the next: so that clients hardly notice.
-KEYS_AT_ONCE = 50
-PAUSE = 0.002
+KEYS_AT_ONCE = 20
+PAUSE = 0.001
 
 #: Seconds until keys that differ are read again, how often that is done, and the number of keys for which it is done together.
 RECHECK_PAUSE = 0.3
