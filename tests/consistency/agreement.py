@@ -15,6 +15,7 @@ def values_on(server: Memcached, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         for start in range(0, len(keys), AT_ONCE):
             talk.send(b"get %b\r\n" % b" ".join(keys[start : start + AT_ONCE]))
             while (line := talk.read_line()) != b"END\r\n":
+                assert line.startswith(b"VALUE "), f"a get was answered {line!r}"
                 _, key, _, length = line.split()
                 found[key] = talk.read_exactly(int(length) + 2)[:-2]
     return found

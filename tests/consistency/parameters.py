@@ -8,10 +8,6 @@ GMPROXY_TEST_KILLS     the number of kills of the long test, default 200
 import os
 from pathlib import Path
 
-import pytest
-
-from gmproxy.config.settings import SETTINGS
-
 SEED = os.environ.get("GMPROXY_TEST_SEED", "1")
 
 KILLS = int(os.environ.get("GMPROXY_TEST_KILLS", "200"))
@@ -25,10 +21,3 @@ def seconds(default: float) -> float:
 def journal(folder: Path) -> tuple:
     """The options of gmproxy that keep its pending invalidations in `folder`."""
     return "--journal-dir", folder / "journal"
-
-
-#: Until then gmproxy has nothing to test here.
-JOURNAL_DIR_IS_A_SETTING = "journal_dir" in SETTINGS
-
-#: Of short tests that fail now and then until the workers of a service share what they have under way.
-UNSHARED = pytest.mark.xfail(strict=False, reason="each worker knows its own writes and its own pending invalidations only")

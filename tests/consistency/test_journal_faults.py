@@ -17,10 +17,10 @@ from support.timing import PROGRAM_TIMEOUT, eventually
 from consistency import kills
 from consistency.agreement import values_on
 from consistency.installation import Installation
-from consistency.parameters import JOURNAL_DIR_IS_A_SETTING, SEED, UNSHARED, journal
+from consistency.parameters import SEED, journal
 from consistency.test_kills import check_kills
 
-pytestmark = pytest.mark.skipif(not JOURNAL_DIR_IS_A_SETTING, reason="there is no journal_dir")
+pytestmark = pytest.mark.long
 
 KEYS = [b"key-%d" % number for number in range(300)]
 
@@ -124,10 +124,7 @@ def intact(file, chance):
     pass
 
 
-@UNSHARED
-@pytest.mark.parametrize(
-    "damage", [flip_bytes, *(pytest.param(one, marks=pytest.mark.long) for one in (intact, cut_short, empty, garbage_behind))]
-)
+@pytest.mark.parametrize("damage", [intact, flip_bytes, cut_short, empty, garbage_behind])
 def test_damaged_file(service, tmp_path, damage):
     chance = random.Random(SEED)
     service = service()
@@ -141,7 +138,6 @@ def test_damaged_file(service, tmp_path, damage):
     expect_nothing_old(service)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("before, after", [(1, 3), (3, 1), (4, 2)])
 def test_other_number_of_workers(service, before, after):
     service = service(workers=before)
@@ -152,7 +148,6 @@ def test_other_number_of_workers(service, before, after):
     expect_nothing_old(service)
 
 
-@pytest.mark.long
 def test_second_crash_before_the_first_is_recovered(service):
     service = service()
     overwrite_while_stopped(service)
@@ -165,7 +160,6 @@ def test_second_crash_before_the_first_is_recovered(service):
 
 
 @needs_root
-@pytest.mark.long
 @pytest.mark.parametrize("size", SMALL_DISKS)
 @pytest.mark.parametrize("moment", ["at the start", "while it runs", "at the next start"])
 def test_full_disk(service, tmp_path, size, moment):
@@ -186,7 +180,6 @@ def test_full_disk(service, tmp_path, size, moment):
 
 
 @needs_root
-@pytest.mark.long
 @pytest.mark.parametrize("written_before", [True, False])
 def test_directory_that_becomes_read_only(service, tmp_path, written_before):
     """Between two runs, with keys pending or without."""
@@ -206,7 +199,6 @@ def test_directory_that_becomes_read_only(service, tmp_path, written_before):
 
 
 @needs_root
-@pytest.mark.long
 @pytest.mark.parametrize("size", SMALL_DISKS)
 def test_kills_with_a_small_disk(tmp_path, size):
     with small_disk(tmp_path / "disk", size) as disk:
@@ -216,7 +208,6 @@ def test_kills_with_a_small_disk(tmp_path, size):
 # -- two instances
 
 
-@UNSHARED
 def test_second_instance_is_refused(service, tmp_path):
     service = service()
     other = run("-l", "127.0.0.1", "-p", "0", "-f", tmp_path / "other", "-s", service.primaries[0].address, *journal(tmp_path))

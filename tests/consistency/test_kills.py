@@ -15,10 +15,10 @@ from support.timing import eventually
 from consistency import kills
 from consistency.installation import Installation
 from consistency.load import SharedLoad
-from consistency.parameters import KILLS, SEED, UNSHARED, journal
+from consistency.parameters import KILLS, SEED, journal
 
-#: Kills in the normal run.
-SHORT = 3
+#: What happens in the normal run: one after the other.
+SHORT = (kills.kill_all, kills.kill_a_worker, kills.terminate)
 
 #: How long the server is stopped before gmproxy is killed, and after it; and how long it runs before the next kill; in timeouts of the proxy.
 BEFORE, AFTER, BETWEEN = (0, 6), (0, 4), (0, 4)
@@ -84,9 +84,8 @@ def _rest(chance, timeouts):
     time.sleep(chance.uniform(*timeouts) * TIMEOUT)
 
 
-@UNSHARED
 def test_nothing_old_is_read_after_a_kill(tmp_path):
-    check_kills(tmp_path, SHORT, options=journal(tmp_path))
+    check_kills(tmp_path, len(SHORT), SHORT, options=journal(tmp_path))
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ from consistency import kills
 from consistency.agreement import values_on
 from consistency.installation import Installation
 from consistency.load import SharedLoad
-from consistency.parameters import SEED, UNSHARED, journal, seconds
+from consistency.parameters import SEED, journal, seconds
 from consistency.warm_memcached import RAM_DISK, WarmMemcached
 
 pytestmark = pytest.mark.skipif(not RAM_DISK.is_dir(), reason=f"there is no RAM disk at {RAM_DISK}")
@@ -39,6 +39,7 @@ def read_all(service):
     return values_on(service.proxy, KEYS)
 
 
+@pytest.mark.long
 def test_memory_and_uptime_survive_and_the_process_id_does_not(server):
     """What gmproxy relies on."""
     with server.talk() as talk:
@@ -53,7 +54,6 @@ def test_memory_and_uptime_survive_and_the_process_id_does_not(server):
     assert after["uptime"] >= before["uptime"]
 
 
-@UNSHARED
 @pytest.mark.parametrize("proxy", ["goes on", pytest.param("killed", marks=pytest.mark.long)])
 def test_what_was_overwritten_meanwhile_is_not_read(tmp_path, server, proxy):
     with Installation(tmp_path, [server], 1, 2, () if proxy == "goes on" else journal(tmp_path)) as service:

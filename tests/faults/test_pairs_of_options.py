@@ -11,12 +11,11 @@ from support.pairwise import all_pairs
 
 from faults.driver import SERVER_FAULTS, SERVICE_FAULTS, WIRE_FAULTS, WORKER_FAULTS
 from faults.scenario import EJECT_AT_ONCE, LONG_SECONDS, SEED, Scenario, check, stage
-from gmproxy.config.settings import SETTINGS
 
 #: Values of the options: words of the command line, or arguments of Stage.
 OPTIONS = {
     "workers": (1, 2),
-    "journal": (False, True) if "journal_dir" in SETTINGS else (False,),
+    "journal": (False, True),
     "servers": ((2, 1), (3, 0), (2, 2)),
     "backup_writes": ("async", "sync", "off"),
     "on_miss": ("warming", "always", "never"),
