@@ -16,9 +16,11 @@ from gmproxy.errors import TIMEOUT
 from gmproxy.pool import Pool
 from gmproxy.process.orphans import Orphans
 from gmproxy.process.worker_context import WorkerContext
+from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, server_name
 from model.clients import KEY, OTHER
 from model.model_loop import ModelLoop, Task, Timer
 from model.servers import Link, MemcachedModel, split_requests
+from model.tracked import untracked
 
 if TYPE_CHECKING:
     from model.adapter import Proxy
@@ -53,12 +55,18 @@ class Worker:
         self._proxy = proxy
         self._hub = getcurrent()
         self._asking: dict[str, greenlet] = {}
-        self._sleeping: dict[greenlet, tuple[str, float]] = {}  # greenlet: (name of the model that it is about, seconds)
+        self._sleeping: dict[greenlet, float] = {}  # the greenlets that sleep: for so many seconds
         self._ends: list[socket.socket] = []
         self._seen: dict[Timer, Any] = {}  # the started timers: the content of the shared memory when they were started
         with proxy.acting(self):
             self._pool = Pool(config, context)
         self._orphans = Orphans(context.shared)
+        memory = context.shared.memory
+        self._ejections = [
+            (backend, memory.epochs, memory.row_of(server_name(config.name, BACKUP if backend.is_backup else PRIMARY, backend.label)))
+            for backend in self._pool.backends
+            if self._pool.has_roles()
+        ]
         self.backends: dict[str, Backend] = {proxy.models[backend.label].name: backend for backend in self._pool.backends}
         self._probed = dict.fromkeys(self.backends, 0)  # {name of a model: its number of ejections at its last probe}
 
@@ -110,38 +118,35 @@ class Worker:
         return [link for model in self._proxy.models.values() for link in model.links if link.owner == self.name]
 
     def sleep(self, seconds: float = 0.0) -> None:
-        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up, or for a timeout,
-        in which the server reads what processes that have ended have sent."""
-        current = getcurrent()
-        (name,) = [name for name, backend in self.backends.items() if backend.health_checker._at_work is current]
-        self._sleeping[current] = name, seconds
+        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up, or for a timeout, in
+        which the server reads what processes that have ended have sent."""
+        self._sleeping[getcurrent()] = seconds
         self._hub.switch()
 
-    def _wake(self, is_over: Callable[[str, float], bool]) -> None:
-        for sleeping, (name, seconds) in list(self._sleeping.items()):
-            if is_over(name, seconds):
+    def _wake(self, is_over: Callable[[float], bool]) -> None:
+        for sleeping, seconds in list(self._sleeping.items()):
+            if is_over(seconds):
                 del self._sleeping[sleeping]
                 sleeping.switch()
 
-    def pauses_of_timeout(self) -> list[str]:
-        """The models for which a recovery waits for a timeout that may be over now: they have read what processes that have ended have sent."""
-        paused = [name for name, seconds in self._sleeping.values() if seconds >= self._pool.options.timeout]
-        return [
-            name
-            for name in paused
-            if not any(link.is_orphaned for model in self._proxy.models.values() if model.name == name for link in model.links)
-        ]
+    def may_continue(self) -> bool:
+        """True if a recovery waits for a timeout, and it may be over: all servers have read what processes that have ended have sent."""
+        return any(map(self._is_long, self._sleeping.values())) and not any(
+            link.is_orphaned for model in self._proxy.models.values() for link in model.links
+        )
 
-    def end_pause(self, of: str) -> None:
-        """The timeout is over for which the recovery of the model `of` waits."""
-        self._wake(lambda name, seconds: name == of and seconds >= self._pool.options.timeout)
+    def end_pauses(self) -> None:
+        """The timeouts are over."""
+        self._wake(self._is_long)
+
+    def _is_long(self, seconds: float) -> bool:
+        return seconds >= self._pool.options.timeout
 
     # -- what a tick does because of other workers
 
     def must_follow(self) -> bool:
-        """True if another worker has ejected or restored a server since this worker has looked."""
-        router = self._pool.router
-        return router._stamp is not None and router._stamp[0] != router._followed
+        """True if another worker has ejected or restored a server, and this worker has not followed."""
+        return any(backend.health.ejected != (untracked(epochs)[row] & 1) for backend, epochs, row in self._ejections)
 
     def follow(self) -> None:
         self._pool.router.follow_ejections()
@@ -190,7 +195,7 @@ class Worker:
         """The server closes this connection."""
         link.close()
         self.loop.is_readable(link.peer_fd)
-        self._wake(lambda name, seconds: seconds < self._pool.options.timeout)
+        self._wake(lambda seconds: not self._is_long(seconds))
 
     def time_out(self, name: str) -> None:
         """The requests to the server `name` reach their timeout."""

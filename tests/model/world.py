@@ -10,7 +10,7 @@ These are the events:
     w2 waits no longer                          a timer of the worker w2 fires
     w2 follows                                  it has noticed that another worker has ejected or restored a server
     w2 adopts                                   it takes over what a worker that has died has left
-    w2 continues its recovery of A              after a pause of a timeout
+    w2 continues its recovery                   after a pause of a timeout
 
 With several workers the names of connections and failures contain the worker: A.w2.1, "A answers w2's own delete a", "A closes for w2",
 "w2 dies, 1 of 1 sent to A".
@@ -37,7 +37,8 @@ from model.shared_state import ACCESSES
 from model.tracked import CAN_TRACK
 
 #: The names of states, in what an event touches: what has been acknowledged to clients, and the memory that workers share.
-ACKNOWLEDGED, SHARED = "acknowledged", "shared"
+#: Also whether a failure may still happen, and whether a client has still something to send or to receive.
+ACKNOWLEDGED, SHARED, FAILURE, UNFINISHED = "acknowledged", "shared", "failure", "unfinished"
 
 #: Events that change the shared memory as a whole.
 OF_ALL_SHARED = (DIES, "adopts")
@@ -132,10 +133,14 @@ class World:
                 events.append(f"{worker.name} follows")
             if self._has_orphans:
                 events.append(f"{worker.name} adopts")
-            events += [f"{worker.name} continues its recovery of {name}" for name in worker.pauses_of_timeout()]
-        if self._may_fail and not all(client.is_finished() for client in self._clients):
+            if worker.may_continue():
+                events.append(f"{worker.name} continues its recovery")
+        if self._may_fail and not self._are_finished():
             events += self._failures()
         return events
+
+    def _are_finished(self) -> bool:
+        return all(client.is_finished() for client in self._clients)
 
     def _failures(self) -> list[str]:
         events = []
@@ -168,7 +173,7 @@ class World:
     def happen(self, event: str) -> Touched:
         self._now += 1
         self._proxy.now += 1.0
-        subject, verb = event.split()[:2]
+        subject, verb = event.replace(",", "").split()[:2]
         before = self._states
         ACCESSES.clear()
         effect = self._act(event)
@@ -186,6 +191,8 @@ class World:
         states = frozenset(f"worker {worker.name}" for worker in effect.workers)
         changed = effect.changed | states | {f"client {number}" for number in effect.askers}
         depends_on = set(effect.depends_on)
+        if ended and self._are_finished():
+            changed |= {UNFINISHED}
         acknowledged = any(operation.kind in self._ends for operation in ended)
         if acknowledged and self._has_several_workers:
             changed |= {ACKNOWLEDGED}
@@ -219,7 +226,7 @@ class World:
 
     def _act(self, event: str) -> _Effect:
         """Execute `event`, until gmproxy acts."""
-        subject, verb, *words = event.split()
+        subject, verb, *words = event.replace(",", "").split()
         if subject == "client":
             client = self._clients[int(verb) - 1]
             with self._proxy.acting(client.worker):
@@ -232,7 +239,7 @@ class World:
         if verb == "answers":
             return self._answer(subject, self._worker(words[0].removesuffix("'s")))
         if verb in ("waits", "follows", "adopts", "continues"):
-            return self._continue(self._worker(subject), verb, words)
+            return self._continue(self._worker(subject), verb)
         self._may_fail = False
         self._has_failed = True
         if verb == DIES:
@@ -251,7 +258,8 @@ class World:
             workers = self._living()
         else:
             workers = [worker] if ended else []
-        return _Effect(workers, frozenset(), name if changes else frozenset(), name)
+        link_name = frozenset((f"link {link.name}",))
+        return _Effect(workers, frozenset(), name | link_name if changes else link_name, name)
 
     def _reply(self, link: Link) -> _Effect:
         name = frozenset() if link.replies else frozenset((link.server.name,))
@@ -262,11 +270,12 @@ class World:
         return _Effect([worker], askers, name)
 
     def _answer(self, name: str, worker: Worker) -> _Effect:
+        changes = self._models[name].changes(worker.asked[name])
         with self._proxy.acting(worker):
             worker.answer_question(name)
-        return _Effect([worker], self._clients_of([worker]), frozenset((name,)))
+        return _Effect([worker], self._clients_of([worker]), frozenset((name,)) if changes else frozenset())
 
-    def _continue(self, worker: Worker, verb: str, words: list[str]) -> _Effect:
+    def _continue(self, worker: Worker, verb: str) -> _Effect:
         """Time has passed."""
         with self._proxy.acting(worker):
             if verb == "waits":
@@ -277,7 +286,7 @@ class World:
                 self._has_orphans = False
                 worker.adopt()
             else:
-                worker.end_pause(words[-1])
+                worker.end_pauses()
         return _Effect([worker], self._clients_of([worker]))
 
     def _fail(self, name: str, kind: str, executed: int) -> _Effect:
@@ -285,13 +294,15 @@ class World:
         kind, _, owner = kind.partition(" for ")
         model = self._models[name]
         workers = [self._worker(owner)] if owner else self._workers
-        everybody = _Effect(workers, frozenset(client.number for client in self._clients), frozenset((name,)))
+        links = [f"link {link.name}" for worker in workers for link in worker.links() if link.server is model]
+        changed = frozenset((FAILURE, *links)) if owner else frozenset((FAILURE, name, *links))
+        effect = _Effect(workers, self._clients_of(workers), changed, frozenset((UNFINISHED,)))
         for link in model.links:
             for _ in range(min(executed, len(link.requests))):
                 link.execute()
         if kind == EVICTS:
             model.items.clear()
-            return everybody
+            return effect
         for worker in workers:
             with self._proxy.acting(worker):
                 if kind == TIMES_OUT:
@@ -303,7 +314,7 @@ class World:
                         worker.close_link(link)
         if kind == RESTARTS:
             model.restart(self._proxy.now + 0.5)
-        return everybody
+        return effect
 
     def _die(self, worker: Worker, sent: list[int]) -> _Effect:
         """`sent`: the number of requests that reach the server, for each connection with requests. Those are executed later."""
@@ -315,7 +326,9 @@ class World:
                 client.disconnect(self._now)
         names = frozenset(self._models)
         return _Effect(
-            self._living(), frozenset(client.number for client in self._clients), names | {f"worker {worker.name}", ACKNOWLEDGED}
+            self._living(),
+            frozenset(client.number for client in self._clients),
+            names | {f"worker {worker.name}", ACKNOWLEDGED, FAILURE, UNFINISHED},
         )
 
     def _worker(self, name: str) -> Worker:
