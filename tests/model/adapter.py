@@ -29,13 +29,15 @@ from gmproxy.backend import recovery as recovery_module
 from gmproxy.client.poller import poller_of_process
 from gmproxy.config import configuration
 from gmproxy.placement.server_spec import Server
+from gmproxy.routing import builder as builder_module
+from gmproxy.routing import fill_rules as fill_rules_module
 from model.model_loop import Task
 from model.servers import MemcachedModel
 from model.shared_state import REPLACED, SharedState
 from model.worker import FAILURE_LIMIT, Control, Worker
 
 #: The modules that read a clock for requests, health checks and recoveries.
-_WITH_CLOCKS = (backend_module, health_check_module, missed_writes_module, recovery_module)
+_WITH_CLOCKS = (backend_module, health_check_module, missed_writes_module, recovery_module, fill_rules_module)
 
 
 @cache
@@ -81,6 +83,7 @@ class Proxy:
             (backend_module, "introduce_proxy", lambda sock, options: False),
             (health_check_module, "connect", lambda server, *settings: Control(self._worker, self.models[server.label], lambda: self.now)),
             *((module, "monotonic", lambda: self.now) for module in _WITH_CLOCKS),
+            (builder_module, "HeldWrites", lambda *arguments: self._worker.make_held_writes(*arguments)),
             *REPLACED,
         ]
         originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]

@@ -1,5 +1,4 @@
-"""Replaces gevent's loop: it runs the callbacks of a file descriptor or a timer when the model reports that bytes have arrived or time has passed.
-Independent of gmproxy."""
+"""Replaces gevent's loop: it runs the callbacks of a file descriptor when the model reports that bytes have arrived. Independent of gmproxy."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,13 +8,9 @@ from greenlet import greenlet
 
 
 class ModelLoop:
-    """The part of gevent's loop that gmproxy uses.
-
-    timers   the started timers of more than 0 seconds, in the order in which they were started. (The others fire at once.)
-    """
+    """The part of gevent's loop that gmproxy uses."""
 
     def __init__(self) -> None:
-        self.timers: list[Timer] = []
         self._callbacks: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._watchers: dict[int, _Watcher] = {}  # the started watchers, by file descriptor
 
@@ -25,18 +20,14 @@ class ModelLoop:
     def io(self, fd: int, events: int) -> "_Watcher":
         return _Watcher(self._watchers, fd)
 
-    def timer(self, seconds: float, repeat: float = 0.0) -> "Timer":
-        return Timer(self, seconds, repeat)
+    def timer(self, seconds: float) -> "_Timer":
+        return _Timer(self, seconds)
 
     def run(self) -> None:
         """Run all callbacks."""
         while self._callbacks:
             call, arguments = self._callbacks.popleft()
             call(*arguments)
-
-    def is_idle(self) -> bool:
-        """True if no callback is to be run."""
-        return not self._callbacks
 
     def is_readable(self, fd: int) -> bool:
         """Call the watcher of `fd`. Returns False if no watcher is started."""
@@ -63,38 +54,21 @@ class _Watcher:
     close = stop
 
 
-class Timer:
-    """active   True while it is started"""
+class _Timer:
+    """One of 0 seconds fires at once, and any other never does: no time passes in the model."""
 
-    def __init__(self, loop: ModelLoop, seconds: float, repeat: float) -> None:
-        self.active = False
+    def __init__(self, loop: ModelLoop, seconds: float) -> None:
         self._loop = loop
-        self._at_once = seconds <= 0
-        self._repeats = repeat > 0
-        self._call: Callable[[], Any] = lambda: None
+        self._fires = seconds <= 0
 
-    def start(self, call: Callable[..., Any], *arguments: Any, **update: Any) -> None:
-        self._call = lambda: call(*arguments)
-        if self._at_once:
-            self._loop.run_callback(self._call)
-        elif not self.active:
-            self.active = True
-            self._loop.timers.append(self)
-
-    again = start
+    def start(self, call: Callable[..., Any], *arguments: Any) -> None:
+        if self._fires:
+            self._loop.run_callback(call, *arguments)
 
     def stop(self) -> None:
-        if self.active:
-            self.active = False
-            self._loop.timers.remove(self)
+        pass
 
     close = stop
-
-    def fire(self) -> None:
-        """Its time has passed."""
-        if not self._repeats:
-            self.stop()
-        self._call()
 
 
 class Task(greenlet):

@@ -77,7 +77,8 @@ def stays_resurrected(history: tuple[Operation, ...], read: Operation, initial: 
     """True if `read`, after the end of all of `history`, has found a value that was overwritten or deleted. The guarantee for two proxies.
 
     What the clients have read does not matter: while a value that is filled is verified, it may be returned once more. Each read at the end is
-    judged alone: after two writes at the same time through two proxies, the primary may have the value of one and the backup that of the other.
+    judged alone: after two writes at the same time through two proxies, the primary may have the value of one and the backup that of the other. "At
+    the same time": a write has not ended (`ended`) before its copy has arrived on the backup, although it may be acknowledged before.
     """
     changes = tuple(each._replace(found=None) for each in history if each.kind in CHANGES)
     return not explain((*changes, read), initial)

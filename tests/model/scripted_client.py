@@ -27,6 +27,7 @@ class Client:
         self._last_reply = b""
         self._began = 0
         self._turn = 0
+        self._settled = 0
 
     def may_send(self) -> bool:
         return bool(self._steps) and not self._waiting
@@ -70,6 +71,14 @@ class Client:
         self._last_reply = reply
         self._turn += 1
         self.history += operations(self._waiting.pop(0), reply, self._began, now, self.number, self._turn)
+
+    def settle(self, now: int) -> None:
+        """No request is in progress that was sent for this client: the operations since the last call have ended now, on all servers."""
+        if not self._waiting:
+            for index in range(self._settled, len(self.history)):
+                key, operation = self.history[index]
+                self.history[index] = key, operation._replace(ended=now)
+            self._settled = len(self.history)
 
     def disconnect(self, now: int) -> None:
         """Its worker has died: it gets no more replies, and sends nothing more."""

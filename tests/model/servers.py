@@ -71,7 +71,7 @@ class MemcachedModel:
     def changes(request: bytes) -> bool:
         """False if `request` changes no item."""
         name, *words = request.split(CRLF)[0].split()
-        return name not in (b"get", b"gets", b"version") and not (name == b"mg" and not any(word[:1] == b"T" for word in words[1:]))
+        return name not in (b"get", b"gets", b"me", b"version") and not (name == b"mg" and not any(word[:1] == b"T" for word in words[1:]))
 
     def _store(self, key: bytes, value: bytes, flags: bytes) -> Item:
         self.cas += 1
@@ -150,6 +150,9 @@ class MemcachedModel:
                 self._end_if_over(key, flag[1:])
         return reply
 
+    def _meta_debug(self, name: bytes, words: list[bytes], block: bytes) -> bytes:
+        return b"ME %b exp=-1\r\n" % words[0] if words[0] in self.items else b"EN\r\n"
+
     def _meta_set(self, name: bytes, words: list[bytes], value: bytes) -> bytes:
         key, _, *flags = words
         arguments = {flag[:1]: flag[1:] for flag in flags}
@@ -200,6 +203,7 @@ class MemcachedModel:
         b"flush_all": _flush_all,
         b"version": _version,
         b"mg": _meta_get,
+        b"me": _meta_debug,
         b"ms": _meta_set,
         b"md": _meta_delete,
         b"ma": _meta_arithmetic,

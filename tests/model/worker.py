@@ -16,9 +16,10 @@ from gmproxy.errors import TIMEOUT
 from gmproxy.pool import Pool
 from gmproxy.process.orphans import Orphans
 from gmproxy.process.worker_context import WorkerContext
+from gmproxy.routing.held_writes import HeldWrites
 from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, server_name
 from model.clients import KEY, OTHER
-from model.model_loop import ModelLoop, Task, Timer
+from model.model_loop import ModelLoop, Task
 from model.servers import Link, MemcachedModel, split_requests
 from model.tracked import untracked
 
@@ -57,7 +58,7 @@ class Worker:
         self._asking: dict[str, greenlet] = {}
         self._sleeping: dict[greenlet, float] = {}  # the greenlets that sleep: for so many seconds
         self._ends: list[socket.socket] = []
-        self._seen: dict[Timer, Any] = {}  # the started timers: the content of the shared memory when they were started
+        self._held_writes: HeldWrites | None = None
         with proxy.acting(self):
             self._pool = Pool(config, context)
         self._orphans = Orphans(context.shared)
@@ -148,25 +149,33 @@ class Worker:
         """True if another worker has ejected or restored a server, and this worker has not followed."""
         return any(backend.health.ejected != (untracked(epochs)[row] & 1) for backend, epochs, row in self._ejections)
 
-    def follow(self) -> None:
-        self._pool.router.follow_ejections()
+    def make_held_writes(self, *arguments: Any) -> HeldWrites:
+        """Replaces HeldWrites: keeps a reference."""
+        self._held_writes = HeldWrites(*arguments)
+        return self._held_writes
+
+    def must_release(self) -> bool:
+        """True if the fill of another worker has ended for which a write waits."""
+        return any(not waiting.must_wait() for waiting in self._held_writes._waiting.values())
+
+    def is_waiting(self) -> bool:
+        """True if a write waits for the fill of another worker."""
+        return bool(self._held_writes._waiting)
+
+    def tick(self, after: float = 0.0) -> None:
+        """`after`: seconds that a write has waited."""
+        router = self._pool.router
+        router.follow_ejections()
+        for seconds in (0.0, after):
+            router.release_held_writes(self._proxy.now + seconds)
+
+    def wait_too_long(self) -> None:
+        """The timeout is over for which a write waits."""
+        self.tick(self._pool.options.timeout)
 
     def adopt(self) -> None:
         """Take over what workers that have died have left."""
         self._orphans.adopt_all([self._pool])
-
-    def note_timers(self, shared: Any) -> None:
-        """The worker waits for the next event. `shared`: the content of the shared memory now."""
-        self._seen = {timer: self._seen.get(timer, shared) for timer in self.loop.timers}
-
-    def timer_is_due(self, shared: Any) -> bool:
-        """True if a timer is started, and the shared memory has changed since: otherwise nothing happens but that it is started again."""
-        return any(seen != shared for seen in self._seen.values())
-
-    def fire_timers(self) -> None:
-        timers, self._seen = list(self._seen), {}
-        for timer in timers:
-            timer.fire()
 
     def answer_question(self, name: str) -> None:
         """The model `name` executes the request of a health check or a recovery, and the reply arrives."""

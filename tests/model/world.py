@@ -7,8 +7,8 @@ These are the events:
     A.1 executes request 2, get a               and replies later
     A answers gmproxy's own delete a            the request of a health check or a recovery, on its own connection
     A closes, 1 of 2 requests executed          a failure
-    w2 waits no longer                          a timer of the worker w2 fires
-    w2 follows                                  it has noticed that another worker has ejected or restored a server
+    w2 ticks                                    it notices that another worker has ejected or restored a server, or has ended a fill
+    w2 waits no longer                          for a fill of a worker that has died: the timeout is over
     w2 adopts                                   it takes over what a worker that has died has left
     w2 continues its recovery                   after a pause of a timeout
 
@@ -126,11 +126,11 @@ class World:
             for worker in self._living():
                 if name in worker.asked:
                     events.append(f"{name} answers {worker.name or 'gmproxy'}'s own {as_words(worker.asked[name])}")
-        for worker in self._living():
-            if worker.timer_is_due(self._states[SHARED]):
-                events.append(f"{worker.name or 'gmproxy'} waits no longer")
-            if self._has_several_workers and worker.must_follow():
-                events.append(f"{worker.name} follows")
+        for worker in self._living() if self._has_several_workers else ():
+            if worker.must_follow() or worker.must_release():
+                events.append(f"{worker.name} ticks")
+            elif self._has_orphans and worker.is_waiting():
+                events.append(f"{worker.name} waits no longer")
             if self._has_orphans:
                 events.append(f"{worker.name} adopts")
             if worker.may_continue():
@@ -181,9 +181,9 @@ class World:
         for worker in effect.workers:
             sent = self._settle(worker, effect.askers) or sent
         ended = [operation for client in self._clients for operation in client.receive(self._now)]
+        if self._has_several_proxies:
+            self._settle_clients()
         self._states = after = self._states_after(effect.workers)
-        for worker in effect.workers:
-            worker.note_timers(after[SHARED])
         self._missed_a_write = self._missed_a_write or any(
             backend.behind for worker in effect.workers for backend in worker.backends.values()
         )
@@ -209,6 +209,13 @@ class World:
             if not CAN_TRACK:
                 depends_on.discard(SHARED)
         return Touched(changed, frozenset(depends_on))
+
+    def _settle_clients(self) -> None:
+        """With several proxies a write has ended when its copy has, too: the guarantee does not cover two writers at the same time."""
+        busy = {number for model in self._models.values() for link in model.links for askers in link.askers for number in askers}
+        for client in self._clients:
+            if client.number not in busy:
+                client.settle(self._now)
 
     def _settle(self, worker: Worker, askers: frozenset[int]) -> bool:
         """Run `worker` until it waits for the next event. Returns True if it has sent requests to servers."""
@@ -238,7 +245,7 @@ class World:
             return self._reply(self._link(subject))
         if verb == "answers":
             return self._answer(subject, self._worker(words[0].removesuffix("'s")))
-        if verb in ("waits", "follows", "adopts", "continues"):
+        if verb in ("waits", "ticks", "adopts", "continues"):
             return self._continue(self._worker(subject), verb)
         self._may_fail = False
         self._has_failed = True
@@ -279,9 +286,9 @@ class World:
         """Time has passed."""
         with self._proxy.acting(worker):
             if verb == "waits":
-                worker.fire_timers()
-            elif verb == "follows":
-                worker.follow()
+                worker.wait_too_long()
+            elif verb == "ticks":
+                worker.tick()
             elif verb == "adopts":
                 self._has_orphans = False
                 worker.adopt()
