@@ -80,7 +80,7 @@ class Pool:
             backups,
             placement_for(config, config.backup).locator if backups else None,
         )
-        self.router.share(self._worker_context.shared, self.has_roles())
+        self.router.share(self._worker_context.shared, config.name, self.has_roles())
         # After router.serve: no new requests are routed to the removed servers.
         self._draining.update(dict.fromkeys(removed + removed_backups, float("inf")))
         self.backends = primaries + backups

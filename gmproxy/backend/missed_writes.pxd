@@ -15,6 +15,7 @@ cdef class MissedWrites(ConnectionOwner):
     cdef readonly ChangeNotes notes
     cdef readonly unsigned long tag
     cdef readonly object marks
+    cdef public object followers
     cdef readonly object stand_in_keys
     cdef readonly dict fetches
     cdef unsigned char[::1] _states

@@ -13,6 +13,7 @@ from gmproxy.protocol.replica_commands import changes_value
 from gmproxy.protocol.request import Request
 from gmproxy.shared.changes import ChangeNotes, Note
 from gmproxy.shared.column import SharedColumn, private_column
+from gmproxy.shared.ejections import Followers
 from gmproxy.shared.invalidation_marks import STAND_IN, InvalidationMarks, server_name
 from gmproxy.shared.keys_in_flight import tag_of
 
@@ -31,11 +32,12 @@ class MissedWrites(ConnectionOwner):
     notes                 the ChangeNotes of this process
     tag                   of the pool, for `notes`
     marks                 the pending invalidations of all workers (InvalidationMarks), or None
+    followers             the Followers of the pool, where servers have stand-ins, else None
     stand_in_keys         keys that were written here while their own server was ejected or failed
     fetches               fills that may be made: {key: the gmproxy.routing.fetch.Fetch that looks it up}
     """
 
-    __slots__ = ("label", "log", "log_name", "invalidations", "behind", "notes", "tag", "marks", "stand_in_keys", "fetches", "_fills",
+    __slots__ = ("label", "log", "log_name", "invalidations", "behind", "notes", "tag", "marks", "followers", "stand_in_keys", "fetches", "_fills",
                  "_states", "_columns_used", "_column", "_name", "_journal", "_stand_in_name", "_stand_in_marks",
                  "_stand_in_keys_overflowed")  # fmt: skip
 
@@ -48,6 +50,7 @@ class MissedWrites(ConnectionOwner):
         self.notes: ChangeNotes = private_column().notes
         self.tag = 0
         self.marks: InvalidationMarks | None = None
+        self.followers: Followers | None = None
         self._states: Any = None  # of `marks`, for each column
         self._columns_used: Any = None
         self._column = 0  # of this worker
@@ -223,6 +226,11 @@ class MissedWrites(ConnectionOwner):
 
     def may_be_stand_in_key(self, key: bytes) -> bool:
         return key in self.stand_in_keys or self._stand_in_keys_overflowed
+
+    def may_lag(self) -> bool:
+        """True if another worker may have to delete stand-in keys here, and does not know it yet: servers were ejected or restored since it looked."""
+        followers, marks = self.followers, self._stand_in_marks
+        return followers is not None and marks is not None and not followers.all_have_followed(marks.states)
 
     def drop_stand_in_key(self, key: bytes) -> None:
         """`key` is written on its own server. If it is a stand-in key, it is stale here."""

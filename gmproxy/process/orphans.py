@@ -69,7 +69,7 @@ class Orphans:
                 if left.pending is not None:
                     every = left.pending.damaged and pool.has_roles() or name.encode() in left.pending.everything
                     keys = None if every else left.pending.keys.get(name.encode(), ())
-                elif self._memory.state_of(name, number) != NOTHING:
+                elif pool.has_roles() and self._memory.state_of(name, number) != NOTHING:
                     keys = None  # which keys, only the process that has ended knew
                 if keys is None or keys or pool.has_roles():
                     yield backend, keys

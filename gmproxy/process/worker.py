@@ -216,7 +216,8 @@ class Worker:
 
     def _keep_shared_state(self) -> None:
         """Take over what processes that have ended have left, and write the journal anew where that is due. Greenlet only: blocks for the disk."""
-        self._orphans.adopt_all(list(self.pools.values()))
+        if not self.draining and not self._ending.is_set():  # after an upgrade, only the successor knows all pools and servers
+            self._orphans.adopt_all(list(self.pools.values()))
         journal = self.context.shared.journal
         if journal is not None and journal.needs_rewrite:
             pending = (entry for pool in self.pools.values() for backend in pool.backends for entry in backend.missed())

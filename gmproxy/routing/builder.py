@@ -1,7 +1,7 @@
 """Composes the routes of a pool from its servers, its settings and which servers are ejected.
 
     a pool without backups               Shard -> the server
-    ... while servers are ejected        Shard -> StandInWrites (writes) -> the server
+    ... while servers are ejected        Shard -> StandInReads or StandInWrites -> the server
     with backups, reads                  Shard -> Failover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
     with backups, writes                 Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> Replicate -> the server, the backup
@@ -28,7 +28,7 @@ from gmproxy.routing.held_writes import AwaitFills, HeldWrites
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.replicated_write import UndecidedWrites
 from gmproxy.routing.shard import Shard
-from gmproxy.routing.stand_in import HomeRing, StandInWrites
+from gmproxy.routing.stand_in import HomeRing, StandInReads, StandInWrites
 
 
 class Routes(NamedTuple):
@@ -70,7 +70,8 @@ class Builder:
     ) -> Routes:
         """`locator` places keys on `servers`, and `backup_locator` on `backups`; None without backups. `home_ring`: given while servers are ejected
         and others have their keys. Loop callback or greenlet."""
-        own = Shard(locator, servers, list(servers), self._note_stand_ins(servers, list(servers), home_ring), self.counters)
+        own_reads = self._check_stand_ins(servers, list(servers), home_ring)
+        own = Shard(locator, servers, own_reads, self._note_stand_ins(servers, list(servers), home_ring), self.counters)
         if backup_locator is None:
             return Routes(own, own, own, [])
         copies = Shard(backup_locator, backups, list(backups), list(backups), self.counters)
@@ -79,7 +80,7 @@ class Builder:
         backup_as_primary = Shard(backup_locator, backups, substitutes, substitutes, self.counters)
         fill_writes = [FillWrites(server, home_ring) for server in servers]
         fills = [Fill(server, copies, fill_write, self.fill_rules) for server, fill_write in zip(servers, fill_writes)]
-        reads: list[Route] = [Failover(fill, backup_as_primary) for fill in fills]
+        reads: list[Route] = [Failover(read, backup_as_primary) for read in self._check_stand_ins(servers, list(fills), home_ring)]
         writes: list[Route]
         if has_copies:
             writes = [self._replicate(server, read, copies, backup_as_primary) for server, read in zip(servers, reads)]
@@ -96,6 +97,13 @@ class Builder:
     def _replicate(self, server: Backend, primary_route: Route, copies: Shard, backup_as_primary: Shard) -> Replicate:
         waits_for_copy = self._options.backup_writes == "sync"
         return Replicate(server, primary_route, copies, backup_as_primary, self.undecided, waits_for_copy, self.counters)
+
+    @staticmethod
+    def _check_stand_ins(servers: list[Backend], reads: list[Route], home_ring: HomeRing | None) -> list[Route]:
+        """The routes `reads`, each behind a StandInReads while servers are ejected."""
+        if home_ring is None:
+            return reads
+        return [StandInReads(server, read, home_ring) for server, read in zip(servers, reads)]
 
     @staticmethod
     def _note_stand_ins(servers: list[Backend], writes: list[Route], home_ring: HomeRing | None) -> list[Route]:

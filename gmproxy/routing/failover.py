@@ -126,7 +126,7 @@ class BackupAsPrimary(Route):
         command = request.command
         if server.label == request.failed_server and not command.idempotent:
             return request.fail(request.error, server.label)  # the same server is primary and backup, and may have done it already
-        if (command.is_read or command.reads_old_value) and self._changes_elsewhere(request):
+        if (command.is_read or command.reads_old_value) and (self._changes_elsewhere(request) or self.records_keys and server.may_lag()):
             return request.fail(request.error, request.failed_server)  # whether the backup has that change already is unknown
         if command.conditional:
             number_is_of = cas_numbers.set_of(request)

@@ -29,6 +29,7 @@ cdef class Router(Route):
     cdef Py_ssize_t _to_skip
     cdef ChangeNotes _notes
     cdef object _journal
+    cdef object _followers
     cdef unsigned long long[::1] _stamp
     cdef unsigned long long _followed
 

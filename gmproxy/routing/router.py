@@ -20,6 +20,7 @@ from gmproxy.routing.shard import Shard
 from gmproxy.routing.stand_in import HomeRing, watch_late_writes
 from gmproxy.shared.changes import ChangeNotes
 from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.ejections import Followers
 
 
 class Router(Route):
@@ -36,7 +37,7 @@ class Router(Route):
 
     __slots__ = ("backends", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options", "_builder", "_place",
                  "_backup_locator", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp", "_followed",
-                 "_journal")  # fmt: skip
+                 "_journal", "_followers")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -58,6 +59,7 @@ class Router(Route):
         self._to_skip = 0  # requests until the next sample
         self._notes: ChangeNotes | None = None  # in a pool with backups
         self._stamp: Any = None  # of the ejections of all workers (gmproxy.shared.ejections), in a pool where these matter
+        self._followers: Followers | None = None
         self._journal: Any = None
         self._followed = 0  # the stamp whose ejections this worker has followed
 
@@ -83,11 +85,16 @@ class Router(Route):
         if any(backend.health.ejected for backend in backends):
             self.health_changed()
 
-    def share(self, column: SharedColumn, ejections: bool) -> None:
-        """Share with the other workers by `column`; `ejections`: True if servers are ejected and restored together with them."""
+    def share(self, column: SharedColumn, pool: str, ejections: bool) -> None:
+        """Share with the other workers by `column` what concerns the pool with the name `pool`; `ejections`: True if servers are ejected and restored
+        together with them. May block for gmproxy.shared.memory.LOCK_PATIENCE."""
         self._journal = column.journal
         self._stamp = column.memory.stamp if ejections else None
+        self._followers = column.followers_of(pool) if ejections else None
+        for backend in self.backends + self.backups:
+            backend.followers = self._followers
         self._followed = 0
+        self._follow_ejections()
 
     def release_held_writes(self, now: float) -> None:
         """Send the writes that need not wait for other workers any longer. `now`: monotonic seconds. Loop callback only. Never raises."""
@@ -101,9 +108,17 @@ class Router(Route):
     def follow_ejections(self) -> None:
         """Eject and restore the servers that other workers have ejected or restored since the last call."""
         if self._stamp is not None and self._stamp[0] != self._followed:
-            self._followed = self._stamp[0]
-            for backend in self.backends + self.backups:
-                backend.follow_ejections()
+            self._follow_ejections()
+
+    def _follow_ejections(self) -> None:
+        if self._stamp is None:
+            return
+        stamp = self._stamp[0]
+        for backend in self.backends + self.backups:
+            backend.follow_ejections()
+        self._followed = stamp
+        if self._followers is not None:
+            self._followers.publish(stamp)
 
     def _replace_routes(self, locator: Locator, home_ring: HomeRing | None) -> None:
         """Also voids all fills: those in flight and those that requests on the old routes may still start. Their key may have another server now, or

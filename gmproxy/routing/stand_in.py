@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from gmproxy.backend.backend import Backend
+from gmproxy.errors import EJECTED
 from gmproxy.placement.locators import Locator
 from gmproxy.protocol import limits
 from gmproxy.protocol.commands import Command
@@ -43,6 +44,11 @@ class HomeRing:
         if self.home_of(request.key) is not server:
             self._note_stand_in(request, request.key, server)
 
+    def may_have_stale(self, request: Request, server: Backend) -> bool:
+        """True if `server` is a stand-in for a key of `request`, and may have a stale value of it, written in another worker when it was a stand-in
+        before."""
+        return server.may_lag() and any(self.home_of(key) is not server for key in request.all_keys())
+
     def home_of(self, key: bytes) -> Backend:
         return self.servers[self.home_locator.locate(key)]
 
@@ -50,6 +56,26 @@ class HomeRing:
         server.add_stand_in_key(key)
         if self.max_life and request.keys is None:
             request.line = limit_life(request.command, request.line, self.max_life)
+
+
+class StandInReads(Route):
+    """For reads, while servers are ejected: fails those of keys that `server`, a stand-in for them, may have from an earlier time in another worker, and
+    sends the others on to `next_route`."""
+
+    __slots__ = ("server", "next_route", "home_ring")
+
+    def __init__(self, server: Backend, next_route: Route, home_ring: HomeRing) -> None:
+        self.server = server
+        self.next_route = next_route
+        self.home_ring = home_ring
+
+    def send(self, request: Request) -> ReplySink | None:
+        if self.home_ring.may_have_stale(request, self.server):
+            return request.fail(EJECTED, self.server.label)
+        return self.next_route.send(request)
+
+    def explain(self, key: bytes, is_write: bool) -> list[Hop]:
+        return self.next_route.explain(key, is_write)
 
 
 class StandInWrites(Route):
@@ -63,6 +89,8 @@ class StandInWrites(Route):
         self.home_ring = home_ring
 
     def send(self, request: Request) -> ReplySink | None:
+        if request.command.reads_old_value and self.home_ring.may_have_stale(request, self.server):
+            return request.fail(EJECTED, self.server.label)
         for key in request.all_keys():
             self.home_ring.note_write(request, key, self.server)
         return self.next_route.send(request)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gmproxy.shared import keys_file
 from gmproxy.shared.changes import ChangeNotes
-from gmproxy.shared.ejections import Ejections
+from gmproxy.shared.ejections import Ejections, Followers
 from gmproxy.shared.invalidation_marks import InvalidationMarks
 from gmproxy.shared.journal_directory import JournalDirectory
 from gmproxy.shared.keys_in_flight import KeysInFlight
@@ -52,6 +52,11 @@ class SharedColumn:
         """As `marks_of`."""
         row = self.memory.row_of(server)
         return None if row is None else Ejections(self.memory, row, self.number)
+
+    def followers_of(self, pool: str) -> Followers | None:
+        """As `marks_of`, for the pool with this name."""
+        row = self.memory.row_of(f"{pool} pool")
+        return None if row is None else Followers(self.memory, row, self.number)
 
     def left_by(self, number: int) -> Left:
         """What the process that has ended has left in the column `number`. Raises nothing."""

@@ -46,3 +46,28 @@ class Ejections:
             return None
         self._seen = epoch
         return bool(epoch & 1)
+
+
+class Followers:
+    """Which workers have followed the ejections of one pool. One that has not may have keys on a stand-in server that are stale by now: it deletes them
+    there as soon as it has. Methods: loop callback or greenlet; none blocks or raises."""
+
+    __slots__ = ("_memory", "_followed", "_column")
+
+    def __init__(self, memory: SharedMemory, row: int, column: int) -> None:
+        """`row`: of the pool."""
+        self._memory = memory
+        self._followed = memory.followed_of(row)
+        self._column = column
+
+    def publish(self, stamp: int) -> None:
+        """This worker has followed all ejections until `stamp`."""
+        self._followed[self._column] = stamp
+
+    def all_have_followed(self, states: memoryview) -> bool:
+        """True if all workers have followed that have a number other than 0 in `states`, which has one for each column."""
+        stamp = self._memory.stamp[0]
+        for column in range(self._memory.columns_used[0]):
+            if column != self._column and states[column] and self._followed[column] != stamp:
+                return False
+        return True

@@ -90,12 +90,13 @@ class SharedMemory:
         for size in sizes:
             views.append(memory[begin : begin + size])
             begin += size
-        header, self._status, self._digests, epochs, self._states, self._parts, cells, self._keys = views
+        header, self._status, self._digests, epochs, self._states, self._parts, cells, self._keys, followed = views
         self.columns_used = header[_COLUMNS_USED : _COLUMNS_USED + 8].cast("Q")
         self._rows_used = header[_ROWS_USED : _ROWS_USED + 8].cast("Q")
         self.stamp = header[_STAMP : _STAMP + 8].cast("Q")
         self.epochs = epochs.cast("I")
         self.cells = cells.cast("Q")
+        self._followed = followed.cast("Q")
 
     @classmethod
     def create(cls, workers: int = 1, columns: int = 0) -> "SharedMemory":
@@ -225,6 +226,10 @@ class SharedMemory:
         """A byte for each column."""
         return self._states[row * self.columns : (row + 1) * self.columns]
 
+    def followed_of(self, row: int) -> memoryview:
+        """The stamp that each column has followed (gmproxy.shared.ejections), for the pool with this row."""
+        return self._followed[row * self.columns : (row + 1) * self.columns]
+
     def parts_of(self, row: int) -> list[memoryview]:
         """BYTES_OF_PARTS bytes for each column."""
         begin = row * self.columns
@@ -232,7 +237,8 @@ class SharedMemory:
 
 
 def _sizes(columns: int) -> tuple[int, ...]:
-    """Bytes of: the header, the status of the columns, digests, epochs, states, parts, cells, keys in flight. All are multiples of 8."""
+    """Bytes of: the header, the status of the columns, digests, epochs, states, parts, cells, keys in flight, stamps
+    that were followed. All are multiples of 8."""
     return (
         _PAGE,
         -(-columns // _PAGE) * _PAGE,
@@ -242,4 +248,5 @@ def _sizes(columns: int) -> tuple[int, ...]:
         MAX_ROWS * columns * BYTES_OF_PARTS,
         columns * (SLOTS + 1) * WORDS_PER_SLOT * 8,
         columns * KEYS_IN_FLIGHT * BYTES_PER_KEY,
+        MAX_ROWS * columns * 8,
     )

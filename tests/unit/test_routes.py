@@ -29,7 +29,7 @@ from gmproxy.routing.held_writes import AwaitFills
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.router import Router
 from gmproxy.routing.shard import Shard
-from gmproxy.routing.stand_in import HomeRing, StandInWrites
+from gmproxy.routing.stand_in import HomeRing, StandInReads, StandInWrites
 
 
 @pytest.fixture(autouse=True)
@@ -392,6 +392,7 @@ CASES = {
     AwaitFills: [(lambda world: AwaitFills(world.server, world.server, world.builder.held_writes, world.server.send), CHANGES)],
     BackupFirst: [(lambda world: BackupFirst(world.replicate(False), world.server, world.copies, world.builder.held), CHANGES)],
     Replicate: [(lambda world: world.replicate(False), CHANGES), (lambda world: world.replicate(True), CHANGES)],
+    StandInReads: [(lambda world: StandInReads(world.server, world.server, world.home_ring), READS)],
     StandInWrites: [(lambda world: StandInWrites(world.server, world.server, world.home_ring), CHANGES)],
     Backend: [(World.real_server, set(LINES))],
     Router: [

@@ -13,7 +13,7 @@ from gmproxy.routing.held_writes import AwaitFills
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.router import Router
 from gmproxy.routing.shard import Shard
-from gmproxy.routing.stand_in import HomeRing, StandInWrites
+from gmproxy.routing.stand_in import HomeRing, StandInReads, StandInWrites
 
 LOCATOR, BACKUP_LOCATOR = SingleServer(0), SingleServer(1)
 
@@ -52,7 +52,7 @@ def counted(monkeypatch):
 
         return make
 
-    for kind in (Shard, Failover, BackupAsPrimary, WriteFailover, Fill, FillWrites, FillBeforeWrite, Replicate, StandInWrites):
+    for kind in (Shard, Failover, BackupAsPrimary, WriteFailover, Fill, FillWrites, FillBeforeWrite, Replicate, StandInReads, StandInWrites):
         monkeypatch.setattr(module, kind.__name__, count(kind))
     return made
 
@@ -84,9 +84,11 @@ def test_a_request_for_primaries_only_meets_nothing_else(servers):
 def test_some_are_ejected(servers, counted):
     home_ring = notes_of(servers)
     routes = builder().compose(servers, LOCATOR, [], None, home_ring)
-    assert counted == {Shard: 1, StandInWrites: 2}
+    assert counted == {Shard: 1, StandInReads: 2, StandInWrites: 2}
     assert routes.entry is routes.after_fill is routes.own
-    assert routes.entry.reads == servers
+    assert [(type(route), route.server, route.next_route, route.home_ring) for route in routes.entry.reads] == [
+        (StandInReads, server, server, home_ring) for server in servers
+    ]
     assert [(type(route), route.server, route.next_route, route.home_ring) for route in routes.entry.writes] == [
         (StandInWrites, server, server, home_ring) for server in servers
     ]
@@ -118,8 +120,9 @@ def test_backups_that_get_copies(servers, backups, backup_writes, away):
         primary = change.primary_route
         assert primary is routes.entry.reads[number] is routes.after_fill.reads[number]
         assert type(primary) is Failover and primary.backup is change.backup_as_primary
-        is_fill_of(server, primary.primary, backups, home_ring)
-        assert waiting.fill is primary.primary
+        fill = fill_behind(primary.primary, server, home_ring)
+        is_fill_of(server, fill, backups, home_ring)
+        assert waiting.fill is fill
 
 
 @pytest.mark.parametrize("away", [False, True])
@@ -135,14 +138,22 @@ def test_backups_that_get_none(servers, backups, away):
             change = change.next_route
         assert type(change) is WriteFailover and change.backups.reads == backups
         assert acting_in(change.backup) == [(backup, True) for backup in backups], "what they are told is deleted later"
-        assert type(read) is Failover and read.primary is change.primary is waiting.fill
-        is_fill_of(server, read.primary, backups, home_ring)
+        assert type(read) is Failover and fill_behind(read.primary, server, home_ring) is change.primary is waiting.fill
+        is_fill_of(server, change.primary, backups, home_ring)
 
 
 def acting_in(shard):
     """[(server, whether it records stand-in keys)] of the backups that reply for a primary."""
     assert shard.locator is BACKUP_LOCATOR and shard.reads == shard.writes and {type(route) for route in shard.reads} == {BackupAsPrimary}
     return [(route.server, route.records_keys) for route in shard.reads]
+
+
+def fill_behind(route, server, home_ring):
+    """The Fill of a read, which is behind a StandInReads while servers are ejected."""
+    if home_ring is None:
+        return route
+    assert (type(route), route.server, route.home_ring) == (StandInReads, server, home_ring)
+    return route.next_route
 
 
 def is_fill_of(server, fill, backups, home_ring):
