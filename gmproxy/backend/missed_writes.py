@@ -228,7 +228,7 @@ class MissedWrites(ConnectionOwner):
         return key in self.stand_in_keys or self._stand_in_keys_overflowed
 
     def may_lag(self) -> bool:
-        """True if another worker may have to delete stand-in keys here, and does not know it yet: servers were ejected or restored since it looked."""
+        """True if another worker may have to delete stand-in keys here, and does not know it yet: it has not followed the ejections."""
         followers, marks = self.followers, self._stand_in_marks
         return followers is not None and marks is not None and not followers.all_have_followed(marks.states)
 
