@@ -105,7 +105,11 @@ class AwaitFills(Route):
         self.held.hold(request, lambda: self._must_wait(request), lambda: self._on_late(request), self.release)
 
     def _must_wait(self, request: Request) -> bool:
-        return any(map(self.primary.notes.fills_are_elsewhere, request.all_keys()))
+        notes = self.primary.notes
+        for key in request.all_keys():
+            if notes.fills_are_elsewhere(key):
+                return True
+        return False
 
     def _on_late(self, request: Request) -> None:
         """The fill may still arrive, behind the write: what it brings is deleted again."""
