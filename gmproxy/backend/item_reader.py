@@ -17,13 +17,15 @@ from gmproxy.protocol.limits import MAX_REPLY_LINE
 from gmproxy.protocol.meta_header import MetaHeader
 from gmproxy.protocol.text.meta import is_text
 from gmproxy.protocol.value_blocks import END
-from gmproxy.protocol.value_header import VALUE, ValueHeader
 from gmproxy.transport.deadline import Deadline, receive, send_all
 
 RECV_SIZE = 64 * 1024
 
 #: Seconds within which the server must send more.
 MAX_SILENCE = 5.0
+
+#: Digits of flags and of a length: both have 32 bits.
+MAX_DIGITS = 10
 
 CRLF = b"\r\n"
 MISS = b"EN\r\n"
@@ -44,7 +46,6 @@ class ItemReader:
         """`options` of the pool."""
         self._sock: socket.socket = connect(server, options.connect_timeout, users=options.server_auth_file)
         self._buffer = bytearray()
-        self._header = ValueHeader()
         self._meta_header = MetaHeader()
 
     def __enter__(self) -> "ItemReader":
@@ -72,18 +73,17 @@ class ItemReader:
 
     def _parse_value(self, line: bytes) -> tuple[bytes, int, int]:
         """(key, flags, length)"""
-        header = self._header
-        key_end = line.find(b" ", len(VALUE))
-        if not line.startswith(VALUE) or not header.parse_after_key(line, key_end, len(line)):
+        words = line[: -len(CRLF)].split(b" ")
+        if len(words) != 4 or words[0] != b"VALUE" or not all(map(_is_number, words[2:])):
             raise BackendError(PROTOCOL, f"unexpected reply to get: {line[:60]!r}")
-        return line[len(VALUE) : key_end], header.flags, header.length
+        return words[1], int(words[2]), int(words[3])
 
     def _parse_meta_value(self, line: bytes) -> tuple[int, int]:
         """(flags, length)"""
         header = self._meta_header
         header.parse(line)
         length = line.split(b" ", 2)[1].strip() if header.code == b"VA" else b""
-        if not length.isdigit():
+        if not _is_number(length):
             raise BackendError(PROTOCOL, f"unexpected reply to mg: {line[:60]!r}")
         return header.number(b"f", 0), int(length)
 
@@ -129,6 +129,10 @@ class ItemReader:
         if self._read_line() != CRLF:
             raise BackendError(PROTOCOL, "no end of line after a value")
         return digest.digest()
+
+
+def _is_number(word: bytes) -> bool:
+    return word.isdigit() and len(word) <= MAX_DIGITS
 
 
 def _backend_error(error: OSError) -> BackendError:
