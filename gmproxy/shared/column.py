@@ -61,7 +61,7 @@ class SharedColumn:
     def left_by(self, number: int) -> Left:
         """What the process that has ended has left in the column `number`. Raises nothing."""
         keys = [self.memory.keys_of(number)]
-        if self._directory is None:
+        if self._directory is None or self._directory.descriptor < 0:  # as when the directory cannot be made
             return Left(None, keys)
         of_file = keys_file.read(self._directory, number)
         return Left(self._directory.read(number), keys if of_file is None else [*keys, of_file])
