@@ -37,8 +37,9 @@ class ServiceMemory:
         path = configs[0].journal_dir
         self.directory: JournalDirectory | None = None
         if path:
+            lock_of_predecessor = os.fstat(lock) if lock >= 0 else None
             self.directory = JournalDirectory(path, lock)
-            if memory is not None and self.directory.usable and self.directory.lock != lock:
+            if memory is not None and self.directory.usable and not _is_file(self.directory.lock, lock_of_predecessor):
                 # It is another directory than that of the predecessor. Files in it could be taken for those of columns that are in use.
                 log.warning("setting needs a restart setting=%s", "journal_dir")
                 self.directory.close()
@@ -100,6 +101,11 @@ def _taken_over(descriptor: int) -> SharedMemory | None:
     except StartError as error:
         log.warning("memory of the predecessor not used reason=%s", error)
         return None
+
+
+def _is_file(descriptor: int, status: os.stat_result | None) -> bool:
+    """True if `descriptor` is of the file with this status."""
+    return status is not None and os.path.samestat(os.fstat(descriptor), status)
 
 
 def _server_names(config: Any) -> Iterator[str]:

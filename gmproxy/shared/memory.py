@@ -72,14 +72,12 @@ class SharedMemory:
     def __init__(self, descriptor: int) -> None:
         """Map the memory of `descriptor`, which is owned by this object from now on. Raises StartError if it is none, or of another version."""
         self.descriptor = descriptor
-        weakref.finalize(self, os.close, descriptor)
+        close = weakref.finalize(self, os.close, descriptor)
         try:
-            magic, columns, slots = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
-        except (OSError, struct.error) as error:
-            raise StartError(f"the memory passed to this process cannot be read: {error}") from None
-        if magic != _MAGIC or slots != SLOTS:
-            raise StartError("the memory passed to this process is of another version")
-        self.columns = columns
+            self.columns = columns = _columns_of(descriptor)
+        except StartError:
+            close()
+            raise
         self.rows: dict[str, int] = {}
         self._mine: set[int] = set()  # columns that were claimed by this process
         sizes = _sizes(columns)
@@ -234,6 +232,18 @@ class SharedMemory:
         """BYTES_OF_PARTS bytes for each column."""
         begin = row * self.columns
         return [self._parts[cell * BYTES_OF_PARTS : (cell + 1) * BYTES_OF_PARTS] for cell in range(begin, begin + self.columns)]
+
+
+def _columns_of(descriptor: int) -> int:
+    """The number of columns of the memory of `descriptor`. Raises StartError if it is none, or of another version."""
+    try:
+        magic, columns, slots = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
+    except (OSError, struct.error) as error:
+        raise StartError(f"the memory passed to this process cannot be read: {error}") from None
+    if magic != _MAGIC or slots != SLOTS:
+        raise StartError("the memory passed to this process is of another version")
+    number: int = columns
+    return number
 
 
 def _sizes(columns: int) -> tuple[int, ...]:
