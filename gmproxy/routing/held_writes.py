@@ -37,28 +37,29 @@ class HeldWrites:
         """Release the writes that need not wait any longer. `now`: monotonic seconds. Loop callback only. Never raises."""
         ready = []
         for request, waiting in list(self._waiting.items()):
-            if waiting.since is None:
-                waiting.since = now
-            is_late = now - waiting.since >= self._options.timeout  # the process of the fill has died, or its server hangs
-            if not is_late and waiting.must_wait():
-                continue
-            self.forget(request)
-            session = self._release(request, waiting, is_late)
+            session = self._release_if_due(request, waiting, now)
             if session is not None:
                 ready.append(session)
         resume_all(ready)
 
-    @staticmethod
-    def _release(request: Request, waiting: "_Waiting", is_late: bool) -> ReplySink | None:
-        if request.sink is None:
-            return None  # it was abandoned
+    def _release_if_due(self, request: Request, waiting: "_Waiting", now: float) -> ReplySink | None:
+        """Returns the session that waits for no further reply, or None. Never raises."""
+        if waiting.since is None:
+            waiting.since = now
+        is_late = now - waiting.since >= self._options.timeout  # the process of the fill has died, or its server hangs
         try:
+            if not is_late and waiting.must_wait():
+                return None
+            self.forget(request)
+            if request.sink is None:
+                return None  # it was abandoned
             if is_late:
                 waiting.on_late()
             session: ReplySink | None = waiting.release(request)
             return session
         except Exception:
             internal_errors.record("held_writes.release")
+            self.forget(request)
             return request.abandon()
 
     def forget(self, request: Request) -> None:
