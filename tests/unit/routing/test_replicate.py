@@ -1,296 +1,19 @@
-"""The copies of writes that a backup receives, and whose reply the client gets: with servers that only record, in every order of events."""
+"""Which copies of writes a backup receives, and who decides them while another worker changes the same keys."""
 
-import gc
 import itertools
-import weakref
 
 import pytest
+from support.replication import DELETE, INCR, SET, STORED, Play
 from support.requests import request_for
-from support.routes import Client, KeepingServer
 
-from gmproxy.placement.locators import SingleServer
-from gmproxy.protocol.request import BACKUP, COPY, INTERNAL_ERROR, PRIMARY
-from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.failover import BackupAsPrimary, Failover
-from gmproxy.routing.replicate import ConditionalWrite, Replicate, ReplicatedWrite, UndecidedWrites
+from gmproxy.protocol.request import BACKUP, COPY, INTERNAL_ERROR
 from gmproxy.routing.shard import Shard
+from gmproxy.shared.changes import BACKUP_WORD, PRIMARY_WORD
+from gmproxy.shared.invalidation_marks import part_of
 
-
-class Play:
-    """With backup_writes sync or not: a client, its primary and its backup, and the Replicate route between them."""
-
-    def __init__(self, sync=False, backup_port=2):
-        self.primary = KeepingServer(1)
-        self.backup = KeepingServer(backup_port)
-        self.client = Client()
-        self.counters = RouteCounters()
-        self.undecided = UndecidedWrites()
-        locator, acting = SingleServer(0), [BackupAsPrimary(self.backup, False)]
-        copies = Shard(locator, [self.backup], [self.backup], [self.backup], self.counters)
-        backup_as_primary = Shard(locator, [self.backup], acting, acting, self.counters)
-        main = Failover(self.primary, backup_as_primary)
-        self.route = Replicate(self.primary, main, copies, backup_as_primary, self.undecided, sync, self.counters)
-
-    def ask(self, line, keys=None):
-        request = request_for(line, keys)
-        request.sink = self.client
-        self.route.send(request)
-        return request
-
-    def answer(self, request, reply):
-        return self.server_of(request).answer(request, reply)
-
-    def fail(self, request, reason="timeout"):
-        return self.server_of(request).fail(request, reason)
-
-    def server_of(self, request):
-        return self.primary if request.role == PRIMARY else self.backup
-
-
-SET = b"set k 1 2 1\r\nx\r\n"
-INCR = b"incr k 1\r\n"
-STORED = b"STORED\r\n"
-
-
-def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch, internal_errors_counted):
-    """The write is abandoned, not the copy, whose reply is not awaited."""
-
-    def fail(*arguments):
-        raise ValueError("of our own")
-
-    monkeypatch.setattr("gmproxy.routing.replicated_write.mark_cas_number", fail)
-    play = Play()
-    change = play.ask(INCR)
-    (copy,) = play.backup.sent
-    play.fail(change)
-    play.answer(copy, b"6\r\n")
-    assert play.client.heard == [INTERNAL_ERROR] and internal_errors_counted() == 1
-
-
-# -- one write, in every order of events
-
-
-EVENTS = {
-    "primary answers": lambda play, change, copy: play.answer(change, b"6\r\n"),
-    "primary fails": lambda play, change, copy: play.fail(change),
-    "backup answers": lambda play, change, copy: play.answer(copy, b"6\r\n"),
-    "backup fails": lambda play, change, copy: play.fail(copy),
-}
-
-
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-@pytest.mark.parametrize(
-    "primary, backup", list(itertools.product(["primary answers", "primary fails"], ["backup answers", "backup fails"]))
-)
-@pytest.mark.parametrize("primary_first", [True, False])
-def test_the_client_hears_once_and_as_soon_as_it_may(sync, primary, backup, primary_first):
-    play = Play(sync)
-    change = play.ask(INCR)
-    (copy,) = play.backup.sent
-    step = change.sink
-    assert (type(step), copy.sink, copy.role, play.primary.sent) == (ReplicatedWrite, step, COPY, [change])
-    order = [primary, backup] if primary_first else [backup, primary]
-    heard = []
-    for event in order:
-        before = len(play.client.heard)
-        session = EVENTS[event](play, change, copy)
-        assert (session is play.client) == (len(play.client.heard) > before)
-        heard.append(len(play.client.heard))
-    last = play.backup if primary_first else play.primary
-    both_fail = (primary, backup) == ("primary fails", "backup fails")
-    assert play.client.heard == [("timeout", last.label) if both_fail else b"6\r\n"]
-    at_once = primary_first and primary == "primary answers" and not sync
-    assert heard == ([1, 1] if at_once else [0, 1])
-    assert (play.primary.sent, play.backup.sent) == ([change], [copy])  # no further request was needed
-    assert play.counters.backup_writes_lost == (backup == "backup fails")
-    assert change.sink is copy.sink is step.sink is None, "no circle is left"
-
-
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-def test_a_backup_that_answers_otherwise(sync):
-    for first, second in ((0, 1), (1, 0)):
-        play = Play(sync)
-        change = play.ask(INCR)
-        pair = [(change, b"6\r\n"), (play.backup.sent[0], b"7\r\n")]
-        play.answer(*pair[first])
-        play.answer(*pair[second])
-        assert play.backup.lines == [INCR, b"delete k\r\n"]
-        assert (play.counters.backup_writes_differed, play.client.heard) == (1, [b"6\r\n"])
-
-
-TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
-
-
-@pytest.mark.parametrize(
-    "line, replies", [(SET, (TOO_LARGE, STORED)), (SET, (STORED, TOO_LARGE)), (b"ms k 1\r\nx\r\n", (TOO_LARGE, b"HD\r\n"))]
-)
-@pytest.mark.parametrize("primary_first", [True, False])
-def test_a_set_that_one_of_the_two_refuses(line, replies, primary_first):
-    """It has removed its old value, and the other has the new one: the key is deleted on the backup, and what is being fetched is not filled."""
-    play = Play()
-    change = play.ask(line)
-    play.primary.start_fill(b"k", play)
-    pair = list(zip((change, play.backup.sent[0]), replies))
-    for request, reply in pair if primary_first else reversed(pair):
-        play.answer(request, reply)
-    assert play.backup.lines == [line, b"delete k\r\n"]
-    assert not play.primary.end_fill(b"k", play)
-    assert play.client.heard == [replies[0]]
-
-
-@pytest.mark.parametrize(
-    "line, reply, gone",
-    [
-        (b"ms k 1 C5\r\nx\r\n", TOO_LARGE, True),
-        (b"ms k 1 C5\r\nx\r\n", b"EX\r\n", False),
-        (b"replace k 0 0 1\r\nx\r\n", TOO_LARGE, False),
-    ],
-)
-def test_a_conditional_write_that_the_primary_refuses(line, reply, gone):
-    """A refused ms has removed the value on the primary, whatever its condition: so it is deleted on the backup."""
-    play = Play()
-    change = play.ask(line)
-    play.primary.start_fill(b"k", play)
-    play.answer(change, reply)
-    assert play.backup.lines == [b"delete k\r\n"] * gone
-    assert play.primary.end_fill(b"k", play) != gone
-    assert play.client.heard == [reply]
-
-
-def test_a_reply_of_the_backup_has_its_cas_number_marked():
-    play = Play()
-    change = play.ask(b"ms k 1 c\r\nx\r\n")
-    play.fail(change)
-    play.answer(play.backup.sent[0], b"HD c5\r\n")
-    assert play.client.heard == [b"HD c%d\r\n" % (1 << 56 | 5)]
-
-
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-@pytest.mark.parametrize("abandoned", ["change", "copy"])
-@pytest.mark.parametrize("other", ["before", "after", "never"])
-def test_a_fault_of_our_own_leaves_both_servers_in_doubt(sync, abandoned, other):
-    """The client gets one reply, and the key is deleted on both."""
-    play = Play(sync)
-    change = play.ask(INCR)
-    (copy,) = play.backup.sent
-    one, two = (change, copy) if abandoned == "change" else (copy, change)
-    if other == "before":
-        play.answer(two, b"6\r\n")
-    play.server_of(one).request_abandoned(one)
-    if other == "after":
-        play.answer(two, b"6\r\n")
-    answered = other == "before" and abandoned == "copy" and not sync
-    assert play.client.heard == [b"6\r\n" if answered else INTERNAL_ERROR]
-    assert b"k" in play.primary.invalidations and b"k" in play.backup.invalidations
-
-
-# -- conditional writes
-
-
-@pytest.mark.parametrize("line", [b"add k 1 2 1\r\nx\r\n", b"replace k 1 2 1\r\nx\r\n", b"cas k 1 2 1 77\r\nx\r\n"])
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-def test_what_was_stored_is_copied(line, sync):
-    play = Play(sync)
-    change = play.ask(line)
-    assert play.backup.sent == [] and len(play.undecided) == 1
-    play.answer(change, STORED)
-    assert play.backup.lines == [SET] and len(play.undecided) == 0
-    assert play.client.heard == ([] if sync else [STORED])
-    play.answer(play.backup.sent[0], STORED)
-    assert play.client.heard == [STORED]
-    assert change.sink is play.backup.sent[0].sink is None
-
-
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-@pytest.mark.parametrize("reply, differed", [(STORED, 0), (b"SERVER_ERROR out of memory\r\n", 1)])
-def test_a_backup_that_answers_at_once_is_compared_once(sync, reply, differed):
-    """A route may complete the request before `send` returns."""
-
-    class Hasty(KeepingServer):
-        def send(self, request):
-            super().send(request)
-            return self.answer(request, reply)
-
-    play = Play(sync)
-    hasty = Hasty(2)
-    play.route.backups.reads[0] = play.route.backups.writes[0] = play.route.backups.servers[0] = hasty
-    change = play.ask(b"add k 1 2 1\r\nx\r\n")
-    assert play.answer(change, STORED) is play.client
-    assert hasty.lines == [SET] + [b"delete k\r\n"] * differed
-    assert (play.counters.backup_writes_differed, play.client.heard) == (differed, [STORED])
-
-
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-def test_a_copy_that_is_lost_keeps_nobody_waiting(sync):
-    play = Play(sync)
-    change = play.ask(b"add k 1 2 1\r\nx\r\n")
-    play.answer(change, STORED)
-    play.fail(play.backup.sent[0])
-    assert (play.client.heard, play.counters.backup_writes_lost) == ([STORED], 1)
-
-
-@pytest.mark.parametrize("reply", [b"NOT_STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n", b"SERVER_ERROR out of memory storing object\r\n"])
-@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
-def test_what_was_not_stored_is_not_copied(reply, sync):
-    play = Play(sync)
-    play.answer(play.ask(b"cas k 1 2 1 77\r\nx\r\n"), reply)
-    assert (play.backup.sent, play.client.heard, len(play.undecided)) == ([], [reply], 0)
-
-
-@pytest.mark.parametrize("other", [SET, INCR, b"delete k\r\n", b"gat 9 k\r\n", "several", "flush"])
-def test_what_another_change_overtook_is_deleted(other):
-    play = Play()
-    change = play.ask(b"add k 1 2 1\r\nx\r\n")
-    if other == "flush":
-        play.undecided.supersede_all()
-    elif other == "several":
-        play.ask(b"gat 9 j k\r\n", [b"j", b"k"])
-        assert play.backup.lines == [b"touch j 9\r\n", b"touch k 9\r\n"]
-    else:
-        play.ask(other)
-    play.answer(change, STORED)
-    assert play.backup.lines[-1] == b"delete k\r\n"
-    assert play.client.heard == [STORED] and len(play.undecided) == 0
-
-
-def test_changes_of_other_keys_overtake_nothing():
-    play = Play()
-    change = play.ask(b"add k 1 2 1\r\nx\r\n")
-    play.ask(b"set l 0 0 1\r\nx\r\n")
-    play.ask(b"gat 9 j l\r\n", [b"j", b"l"])
-    play.answer(change, STORED)
-    assert play.backup.lines[-1] == SET
-
-
-def test_what_the_backup_answered_itself_is_not_copied_to_it():
-    play = Play()
-    line = b"add k 1 2 1\r\nx\r\n"
-    change = play.ask(line)
-    play.fail(change)
-    assert (play.backup.sent, change.role, len(play.undecided)) == ([change], BACKUP, 0)
-    play.answer(change, STORED)
-    assert (play.backup.lines, play.client.heard, len(play.undecided)) == ([line], [STORED], 0)
-
-
-def test_an_outcome_that_is_never_known_is_forgotten():
-    play = Play()
-    change = play.ask(b"add k 1 2 1\r\nx\r\n")
-    play.primary.request_abandoned(change)
-    assert (play.client.heard, len(play.undecided), play.undecided.by_key) == ([INTERNAL_ERROR], 0, {})
-    assert b"k" in play.primary.invalidations and b"k" in play.backup.invalidations
-
-
-# -- several writes of a key
-
-
-def test_of_several_undecided_changes_of_a_key_each_is_forgotten_by_itself():
-    play = Play()
-    first, second = play.ask(b"add k 1 2 1\r\nx\r\n"), play.ask(b"replace k 1 2 1\r\nx\r\n")
-    assert [type(outcome) for outcome in play.undecided.by_key[b"k"]] == [ConditionalWrite, ConditionalWrite] and len(play.undecided) == 2
-    play.answer(first, b"NOT_STORED\r\n")
-    assert len(play.undecided) == 1 and play.undecided.by_key[b"k"] == [second.sink]
-    play.answer(second, b"NOT_STORED\r\n")
-    assert play.undecided.by_key == {}
+ADD = b"add k 1 2 1\r\nx\r\n"
+GAT = b"gat 9 k\r\n"
+TOUCH = b"touch k 9\r\n"
 
 
 # -- a server that is its own backup
@@ -312,25 +35,277 @@ def test_nor_after_it_failed(line):
     assert (play.backup.sent, play.client.heard) == ([], [("timeout", "127.0.0.1:1")])
 
 
-# -- memory
+# -- notes for the other workers
 
 
-def test_nothing_is_left_that_only_the_collector_could_free():
-    """Requests have no weak references, but the object that has the last reference to one does."""
-    for sync, first, second in itertools.product((False, True), EVENTS, EVENTS):
-        if first.split()[0] == second.split()[0]:
+@pytest.mark.parametrize("line", [SET, INCR, ADD, DELETE])
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+def test_a_write_is_noted_until_both_servers_have_replied(line, sync):
+    play = Play(sync)
+    request = play.ask(line)
+    assert play.other.are_elsewhere(b"k") and not play.other.are_elsewhere(b"another") and play.in_flight() == [b"k"]
+    play.answer(request, STORED)
+    assert play.other.are_elsewhere(b"k"), "the backup has not replied"
+    play.answer(play.backup.sent[-1], STORED)
+    assert not play.other.are_elsewhere(b"k") and play.in_flight() == [] and play.counters.conflicting_changes == 0
+
+
+def test_a_conditional_write_that_changes_nothing_ends_at_once():
+    play = Play()
+    play.answer(play.ask(ADD), b"NOT_STORED\r\n")
+    assert play.in_flight() == []
+
+
+@pytest.mark.parametrize("outcomes", list(itertools.product(["reply", "failure", "internal error"], repeat=2)), ids="-".join)
+@pytest.mark.parametrize("line", [SET, INCR, ADD, GAT])
+@pytest.mark.parametrize("primary_first", [True, False])
+def test_whatever_becomes_of_it_its_note_ends(line, outcomes, primary_first):
+    play = Play()
+
+    def end(request, outcome):
+        if outcome == "reply":
+            play.answer(request, STORED)
+        elif outcome == "failure":
+            play.fail(request)
+        else:
+            play.server_of(request).request_abandoned(request)
+
+    play.ask(line)
+    servers = [(play.primary, outcomes[0]), (play.backup, outcomes[1])]
+    ended = {play.primary: 0, play.backup: 0}
+    for _ in range(4):  # the end of one may lead to a further request
+        for server, outcome in servers if primary_first else servers[::-1]:
+            for request in server.sent[ended[server] :]:
+                ended[server] += 1
+                end(request, outcome)
+    assert play.in_flight() == [] and len(play.client.heard) == 1 and len(play.undecided) == 0
+
+
+def test_a_touch_of_several_keys_is_a_change_of_each():
+    play = Play()
+    request = play.ask(b"gat 9 j k\r\n", [b"j", b"k"])
+    assert play.in_flight() == [b"j", b"k"] and play.backup.lines == [b"touch j 9\r\n", TOUCH]
+    play.answer(play.backup.sent[0], b"TOUCHED\r\n")
+    play.answer(request, b"END\r\n")
+    assert play.in_flight() == [b"k"]
+    play.answer(play.backup.sent[1], b"TOUCHED\r\n")
+    assert play.in_flight() == []
+
+
+def test_a_server_that_is_its_own_backup_needs_no_notes():
+    play = Play(backup_port=1)
+    play.ask(SET)
+    assert play.in_flight() == []
+
+
+# -- while another worker changes the key
+
+
+@pytest.mark.parametrize("line", [SET, INCR, DELETE])
+@pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
+def test_it_is_deleted_on_the_backup_exactly_if_another_change_overlaps_it(line, sync):
+    """In every order of the two replies and of the begin and end of a change of another worker. The client gets the primary's reply."""
+    for order in itertools.permutations(("ask", "primary", "backup", "begin", "end")):
+        at = order.index
+        if at("ask") > min(at("primary"), at("backup")) or at("begin") > at("end"):
             continue
         play = Play(sync)
-        gc.disable()
+        for event in order:
+            if event == "ask":
+                request = play.ask(line)
+            elif event == "primary":
+                play.answer(request, b"1\r\n")
+            elif event == "backup":
+                play.answer(play.backup.sent[0], b"1\r\n")
+            elif event == "begin":
+                note = play.other.begin_change(b"k", 1, PRIMARY_WORD)
+            else:
+                play.other.end_note(note)
+        overlaps = at("begin") < max(at("primary"), at("backup")) and at("end") > at("ask")
+        assert play.backup.lines == [line] + [DELETE] * overlaps, order
+        assert play.counters.conflicting_changes == overlaps
+        assert play.other.are_elsewhere(b"k") == overlaps, "until the key is deleted"
+        if overlaps:
+            play.answer(play.backup.sent[1], b"DELETED\r\n")
+        assert play.in_flight() == [] and play.client.heard == [b"1\r\n"]
+
+
+def test_what_is_being_fetched_does_not_fill_the_primary_then():
+    play = Play()
+    request = play.ask(SET)
+    play.primary.start_fill(b"k", play)
+    note = play.other.begin_change(b"k", 1, PRIMARY_WORD)
+    play.other.end_note(note)
+    play.answer(request, STORED)
+    play.answer(play.backup.sent[0], STORED)
+    assert not play.primary.end_fill(b"k", play) and play.backup.lines == [SET, DELETE]
+
+
+def test_the_delete_on_the_backup_may_be_lost():
+    """Then the key is pending there."""
+    play = Play()
+    play.other.begin_change(b"k", 1, PRIMARY_WORD)
+    request = play.ask(SET)
+    play.answer(request, STORED)
+    play.answer(play.backup.sent[0], STORED)
+    play.fail(play.backup.sent[1])
+    assert play.in_flight() == [] and b"k" in play.backup.invalidations and play.counters.backup_writes_lost == 1
+
+
+@pytest.mark.parametrize("line, reply", [(INCR, ("timeout", "127.0.0.1:1")), (SET, STORED)])
+def test_the_backup_does_not_reply_for_the_primary_if_the_result_depends_on_the_old_value(line, reply):
+    """Whether it has the change of the other worker already is unknown."""
+    play = Play()
+    request = play.ask(line)
+    play.other.begin_change(b"k", 1, PRIMARY_WORD)
+    play.fail(request)
+    play.answer(play.backup.sent[0], STORED)
+    assert play.client.heard == [reply]
+
+
+def test_nor_does_it_decide_a_conditional_write():
+    play = Play()
+    request = play.ask(ADD)
+    play.other.begin_change(b"k", 1, PRIMARY_WORD)
+    play.fail(request)
+    assert play.backup.lines == [DELETE] and play.client.heard == [("timeout", "127.0.0.1:1")]
+    play.answer(play.backup.sent[0], b"NOT_FOUND\r\n")
+    assert play.in_flight() == []
+
+
+# -- the backup in the place of the primary
+
+
+def eject(play):
+    play.primary.health.eject_by_hand(1000.0)
+
+
+@pytest.mark.parametrize("line", [INCR, b"append k 1 2 1\r\nx\r\n"])
+@pytest.mark.parametrize(
+    "why", [eject, lambda play: play.other_marks.add_part(part_of(b"k"))], ids=["ejected", "pending in another worker"]
+)
+def test_a_write_that_depends_on_the_old_value_is_made_by_the_backup(line, why):
+    """The primary does not have that value: the key is deleted there."""
+    play = Play()
+    why(play)
+    request = play.ask(line)
+    assert play.primary.lines == [DELETE] and play.backup.sent == [request] and request.role == BACKUP
+    assert play.in_flight() == [b"k"] and not play.other.are_elsewhere(b"k"), "the backup lacks nothing"
+    play.answer(request, b"6\r\n")
+    play.fail(play.primary.sent[0], "ejected")
+    assert play.client.heard == [b"6\r\n"] and play.in_flight() == [] and b"k" in play.primary.invalidations
+
+
+def test_not_while_another_worker_has_a_change_that_may_be_missing_there():
+    play = Play()
+    eject(play)
+    note = play.other.begin_change(b"k", 1, PRIMARY_WORD)
+    play.ask(INCR)
+    assert play.client.heard == [("ejected", "127.0.0.1:1")] and play.backup.sent == play.primary.sent == [] and play.in_flight() == []
+    play.other.end_note(note)
+    play.other.begin_change(b"k", 1, BACKUP_WORD)
+    assert play.backup.sent == [] and play.ask(INCR) in play.backup.sent
+
+
+def test_changes_that_the_backup_alone_makes_are_not_deleted():
+    """They have one order."""
+    play = Play()
+    eject(play)
+    play.other.begin_change(b"k", 1, BACKUP_WORD)
+    request = play.ask(SET)
+    play.fail(request, "ejected")
+    play.answer(play.backup.sent[0], STORED)
+    assert play.backup.lines == [SET] and play.client.heard == [STORED] and play.in_flight() == []
+
+
+def test_another_key_of_the_part_is_sent_to_the_backup_as_well():
+    """That costs a delete, and no wrong reply."""
+    play = Play()
+    other = next(key for key in map(b"%d".__mod__, range(10**6)) if part_of(key) == part_of(b"k"))
+    play.other_marks.add_part(part_of(other))
+    play.ask(INCR)
+    assert play.primary.lines == [DELETE]
+
+
+# -- exceptions
+
+
+class Broken:
+    """A server whose `send` raises, before or after it has taken the request."""
+
+    def __init__(self, server, monkeypatch, takes):
+        send = type(server).send
+
+        def fail(one, request):
+            if one is not server:
+                return send(one, request)
+            if takes:
+                send(one, request)
+            raise ValueError("of the test")
+
+        monkeypatch.setattr(type(server), "send", fail)
+
+
+@pytest.mark.parametrize("line", [SET, INCR, ADD, GAT])
+@pytest.mark.parametrize("broken", ["primary", "backup"])
+@pytest.mark.parametrize("takes", [False, True], ids=["before", "after"])
+def test_no_note_is_left_by_an_internal_error(line, broken, takes, monkeypatch, internal_errors_counted):
+    play = Play()
+    request = request_for(line)
+    request.sink = play.client
+    with monkeypatch.context() as patched:
+        Broken(getattr(play, broken), patched, takes)
         try:
-            change = play.ask(INCR)
-            play.primary.sent.clear()
-            copy = play.backup.sent.pop()
-            EVENTS[first](play, change, copy)
-            EVENTS[second](play, change, copy)
-            client = weakref.ref(play.client)
-            play.client = None
-            del change, copy
-            assert client() is None, (sync, first, second)
-        finally:
-            gc.enable()
+            play.route.send(request)
+        except ValueError:
+            request.abandon()
+        if broken == "backup" and request in play.primary.sent:
+            play.answer(request, STORED)
+    for copy in play.backup.sent:
+        play.answer(copy, STORED)
+    assert play.in_flight() == [] and len(play.client.heard) == 1 and len(play.undecided) == 0
+    assert internal_errors_counted() == (broken == "backup")
+
+
+def test_a_copy_that_cannot_be_sent_is_pending(monkeypatch, internal_errors_counted):
+    play = Play()
+    Broken(play.backup, monkeypatch, False)
+    request = play.ask(SET)
+    assert play.primary.sent == [request] and play.client.heard == [INTERNAL_ERROR] and b"k" in play.backup.invalidations
+    assert play.in_flight() == [b"k"]
+    play.answer(request, STORED)
+    assert play.in_flight() == [] and internal_errors_counted() == 1 and play.client.heard == [INTERNAL_ERROR]
+
+
+def test_a_touch_that_cannot_be_copied_is_made(monkeypatch, internal_errors_counted):
+    play = Play()
+    Broken(play.backup, monkeypatch, False)
+    request = play.ask(GAT)
+    play.answer(request, b"END\r\n")
+    assert play.client.heard == [b"END\r\n"] and b"k" in play.backup.invalidations and play.in_flight() == []
+    assert internal_errors_counted() == 1
+
+
+class FailingShard(Shard):
+    """Raises at each fourth use: for the second key, when the first was noted."""
+
+    uses = 0
+
+    def server_of(self, key):
+        FailingShard.uses += 1
+        if FailingShard.uses % 4 == 0:
+            raise ValueError("of the test")
+        return Shard.server_of(self, key)
+
+
+def test_the_second_of_two_keys_cannot_be_noted():
+    play = Play(shard=FailingShard)
+    with pytest.raises(ValueError, match="of the test"):
+        play.ask(b"gat 9 j k\r\n", [b"j", b"k"])
+    assert play.in_flight() == [] and play.backup.sent == []
+
+
+def test_copies_have_the_role_of_copies():
+    play = Play()
+    play.ask(SET)
+    assert [request.role for request in play.backup.sent] == [COPY]

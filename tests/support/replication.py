@@ -1,0 +1,68 @@
+"""A primary and its backup behind a Replicate route, without a network, and another worker that changes the same keys."""
+
+from gmproxy.placement.locators import SingleServer
+from gmproxy.protocol.request import PRIMARY as TO_PRIMARY
+from gmproxy.routing.counters import RouteCounters
+from gmproxy.routing.failover import BackupAsPrimary, Failover
+from gmproxy.routing.replicate import Replicate
+from gmproxy.routing.replicated_write import UndecidedWrites
+from gmproxy.routing.shard import Shard
+from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, server_name
+from gmproxy.shared.keys_in_flight import keys_left
+from gmproxy.shared.memory import SharedMemory
+from support.requests import request_for
+from support.routes import Client, KeepingServer
+
+POOL = "shop"
+
+SET = b"set k 1 2 1\r\nx\r\n"
+INCR = b"incr k 1\r\n"
+STORED = b"STORED\r\n"
+DELETE = b"delete k\r\n"
+
+
+class Play:
+    """With backup_writes sync or not: a client, its primary and its backup, and the Replicate route between them.
+
+    other        the ChangeNotes of another worker
+    other_marks  its pending invalidations of the primary
+    shard        the class of the Shard of the backups
+    """
+
+    def __init__(self, sync=False, backup_port=2, shard=Shard):
+        self.memory = SharedMemory.create()
+        self._column = SharedColumn(self.memory)
+        other = SharedColumn(self.memory)
+        self.other, self.other_marks = other.notes, other.marks_of(server_name(POOL, PRIMARY, "127.0.0.1:1"))
+        self.primary = KeepingServer(1)
+        self.backup = KeepingServer(backup_port)
+        self.primary.share(self._column, POOL, PRIMARY)
+        self.backup.share(self._column, POOL, BACKUP)
+        self.client = Client()
+        self.counters = RouteCounters()
+        self.undecided = UndecidedWrites()
+        locator, acting = SingleServer(0), [BackupAsPrimary(self.backup, False)]
+        copies = shard(locator, [self.backup], [self.backup], [self.backup], self.counters)
+        backup_as_primary = Shard(locator, [self.backup], acting, acting, self.counters)
+        main = Failover(self.primary, backup_as_primary)
+        self.route = Replicate(self.primary, main, copies, backup_as_primary, self.undecided, sync, self.counters)
+
+    def ask(self, line, keys=None):
+        request = request_for(line, keys)
+        request.sink = self.client
+        self.route.send(request)
+        return request
+
+    def answer(self, request, reply):
+        return self.server_of(request).answer(request, reply)
+
+    def fail(self, request, reason="timeout"):
+        return self.server_of(request).fail(request, reason)
+
+    def server_of(self, request):
+        return self.primary if request.role == TO_PRIMARY else self.backup
+
+    def in_flight(self):
+        """The keys of the changes of this worker that have not ended."""
+        return sorted(key for _, key in keys_left(self.memory.keys_of(self._column.number)))
