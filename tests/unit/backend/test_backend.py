@@ -19,6 +19,9 @@ from gmproxy.backend import backend as module
 from gmproxy.backend import connect, health_check
 from gmproxy.backend.backend import Backend
 from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, TIMEOUT, BackendError, LocalError
+from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.invalidation_marks import PRIMARY, part_of, server_name
+from gmproxy.shared.memory import SharedMemory
 
 LABEL = "127.0.0.1:1"
 MISS = b"END\r\n"
@@ -434,6 +437,158 @@ def test_an_exception_on_the_way_of_a_write_leaves_its_key_stale(make):
     assert client.heard == [b"SERVER_ERROR internal error\r\n"] and b"k" in backend.invalidations
     backend.request_abandoned(backend.connections[0].waiting[0])
     assert len(client.heard) == 1
+
+
+# -- together with other workers
+
+
+class Shared:
+    """The shared memory of two workers: `ours` is the column of the one with the Backend."""
+
+    def __init__(self):
+        memory = SharedMemory.create()
+        self.ours, self.theirs = SharedColumn(memory), SharedColumn(memory)
+        self.name = server_name("shop", PRIMARY, LABEL)
+        self.ejections = self.theirs.ejections_of(self.name)
+
+    def share(self, backend):
+        backend.share(self.ours, "shop", PRIMARY)
+        backend.share_ejections(self.ours.ejections_of(self.name))
+
+
+@pytest.fixture
+def shared():
+    return Shared()
+
+
+def test_another_worker_ejects_and_restores_it(backend, servers, observer, shared, caplog):
+    caplog.set_level("INFO")
+    shared.share(backend)
+    clients, _ = connected(backend, servers, count=2)
+    shared.ejections.publish(True)
+    backend.follow_ejections()
+    assert backend.health.ejected and observer.calls == ["health_changed"]
+    assert [client.heard for client in clients] == [[], []], "clients are resumed in a loop callback"
+    run_callbacks()
+    assert [client.heard for client in clients] == [[(EJECTED, LABEL)]] * 2 and open_connections(backend) == []
+    assert send(backend, GET).heard == [(EJECTED, LABEL)]
+    backend.follow_ejections()
+    shared.ejections.publish(False)
+    backend.follow_ejections()
+    assert not backend.health.ejected and observer.calls == ["health_changed"] * 2
+    (client,), peer = connected(backend, servers)
+    reply(backend, peer, MISS)
+    assert client.heard == [MISS]
+    assert [record.getMessage() for record in caplog.records if "another worker" in record.getMessage()] == [
+        f"backend ejected by another worker server={LABEL}",
+        f"backend restored by another worker server={LABEL}",
+    ]
+
+
+def test_the_others_follow_this_worker(backend, servers, shared):
+    shared.share(backend)
+    connected(backend, servers, count=3)
+    open_connections(backend)[0].fail(TIMEOUT)
+    assert backend.health.ejected and shared.ejections.follow() is True
+    backend.follow_ejections()
+    backend.health.probe_succeeded(0.0)
+    backend.on_restored()
+    assert shared.ejections.follow() is False
+
+
+def test_an_operator_ejects_it_for_all_workers(backend, shared):
+    shared.share(backend)
+    backend.eject()
+    assert shared.ejections.follow() is True
+    shared.ejections.publish(False)
+    backend.follow_ejections()
+    assert not backend.health.ejected and not backend.health.by_hand
+
+
+@pytest.mark.parametrize("here", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_what_was_decided_before_it_was_shared(make, shared, here, there):
+    """At the start of a worker: a server that one of the two has ejected is ejected."""
+    backend = make(kind=UnconnectedServer)
+    if here:
+        backend.health.failed(0.0, backend.options.server_failure_limit)
+    if there:
+        shared.ejections.publish(True)
+    shared.share(backend)
+    assert backend.health.ejected == shared.ejections.is_ejected() == (here or there)
+
+
+def test_a_reload_does_not_undo_what_another_worker_has_just_decided(make, shared):
+    backend = make(kind=UnconnectedServer)
+    shared.share(backend)
+    shared.ejections.publish(True)
+    backend.follow_ejections()
+    shared.ejections.publish(False)
+    shared.share(backend)
+    assert not backend.health.ejected and not shared.ejections.is_ejected()
+    shared.ejections.publish(True)
+    shared.share(backend)
+    assert backend.health.ejected and shared.ejections.is_ejected()
+
+
+def test_alone_again_after_a_reload(make, shared):
+    backend = make(kind=UnconnectedServer)
+    shared.share(backend)
+    backend.share_ejections(None)
+    shared.ejections.publish(True)
+    backend.follow_ejections()
+    assert not backend.health.ejected
+    backend.eject()
+    assert shared.ejections.is_ejected()
+    backend.health.probe_succeeded(0.0)
+    backend.on_restored()
+    assert shared.ejections.is_ejected(), "nothing is published"
+
+
+def test_an_observer_that_raises_hinders_no_following(backend, servers, shared, observer, internal_errors_counted):
+    observer.raises = True
+    shared.share(backend)
+    clients, _ = connected(backend, servers)
+    shared.ejections.publish(True)
+    backend.follow_ejections()
+    run_callbacks()
+    assert clients[0].heard == [(EJECTED, LABEL)] and internal_errors_counted() == 1
+
+
+@pytest.mark.parametrize("line, is_sent", [(GET, False), (b"incr k 1\r\n", False), (b"get other\r\n", True), (SET, True)])
+@pytest.mark.parametrize("backed", [False, True])
+def test_a_key_that_another_worker_has_to_delete_is_not_read_there(make, shared, line, is_sent, backed):
+    backend = make(kind=UnconnectedServer)
+    backend.backed = backed
+    shared.share(backend)
+    marks = shared.theirs.marks_of(shared.name)
+    marks.add_part(part_of(b"k"))
+    client = send(backend, line)
+    assert backend.is_expected_to_fail(request_for(line)) is not is_sent
+    assert (client.heard == []) is is_sent
+    missed = backend.behind
+    assert missed == (not is_sent and backed and line != GET), "with backups the write is made there; without, nowhere"
+    marks.replace_parts([])
+    assert not backend.is_expected_to_fail(request_for(b"get other\r\n"))
+
+
+def test_what_an_ended_process_has_left(make):
+    backend = make(kind=UnconnectedServer)
+    backend.inherit([])
+    assert backend.unsettled and not backend.behind
+    backend.inherit([b"k", b"l"])
+    assert backend.behind and set(backend.invalidations.pending()) == {b"k", b"l"}
+    backend.inherit(None)
+    assert backend.invalidations.pending() is None
+
+
+def test_what_is_pending_survives_its_close(make, shared):
+    """Another process takes it over."""
+    backend = make(kind=UnconnectedServer)
+    shared.share(backend)
+    backend.missed_key(b"k")
+    backend.close()
+    assert shared.theirs.marks_of(shared.name).others_have(b"k")
 
 
 # -- time

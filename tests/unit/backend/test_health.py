@@ -354,3 +354,52 @@ def test_of_unknown_age_it_stays_warming(health):
     health.record_misses(NOW, MISSES_WITHOUT_RESULT, 0)
     health.record_misses(NOW + TIME_WITHOUT_RESULT, 1, 0)
     assert health.is_warming(NOW + TIME_WITHOUT_RESULT)
+
+
+# -- together with other workers
+
+
+def test_ejected_by_another_worker(health):
+    """It is probed as if this worker had ejected it."""
+    health.failed(NOW, 1, True)
+    health.ejected_elsewhere(NOW)
+    assert (health.state(NOW), health.ejected_at, health.ejections) == (EJECTED, NOW, 1)
+    assert is_about(health.probe_at - NOW, FIRST_PROBE_DELAY) and not health.probe_is_due(NOW)
+    assert not health.failed(NOW, LIMIT), "it is ejected once"
+
+
+def test_restored_by_another_worker(ejected):
+    ejected.restored_elsewhere(NOW + 5)
+    assert (ejected.state(NOW + 5), ejected.failures, ejected.restored_at) == (UP, 0, NOW + 5)
+    assert not ejected.probe_is_due(NOW + HOUR)
+    for _ in range(LIMIT):
+        ejected.failed(NOW + 6)
+    assert ejected.probe_at - (NOW + 6) > FIRST_PROBE_DELAY, "it is flapping here as well"
+
+
+def test_a_restoration_elsewhere_ends_an_ejection_by_hand(health):
+    health.eject_by_hand(NOW)
+    health.restored_elsewhere(NOW + 1)
+    assert health.state(NOW + 1) == UP
+    for _ in range(LIMIT):
+        health.failed(NOW + 2)
+    assert health.probe_is_due(NOW + HOUR)
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_probe_under_way_when_another_worker_restores_it(ejected, succeeds):
+    ejected.probe_started(NOW + 1)
+    ejected.restored_elsewhere(NOW + 2)
+    if succeeds:
+        ejected.probe_succeeded(NOW + 3)
+    else:
+        assert not ejected.probe_failed(NOW + 3)
+    assert ejected.state(NOW + 3) == UP and not ejected.probe_is_due(NOW + HOUR)
+
+
+def test_a_probe_of_a_suspect_under_way_when_another_worker_ejects_it(health):
+    health.suspect(NOW)
+    health.probe_started(NOW)
+    health.ejected_elsewhere(NOW + 1)
+    assert not health.probe_failed(NOW + 2), "it is ejected already"
+    assert health.state(NOW + 2) == EJECTED and health.probe_is_due(NOW + HOUR)

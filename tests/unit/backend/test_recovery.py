@@ -165,6 +165,108 @@ def test_more_that_come_meanwhile_are_waited_for_in_turn(backend, connection, ca
     assert b"a" in backend.invalidations and 1 not in connection.commands and backend.reports == [TIMEOUT], "later, then"
 
 
+# -- writes of processes that have ended
+
+
+@pytest.fixture
+def order(backend, connection, monkeypatch):
+    """What the recovery does, in order: commands, and its sleeps of a timeout. `order.then()` is called at each sleep."""
+
+    class Order(list):
+        then = staticmethod(lambda: None)
+
+    order = Order()
+    connection.meanwhile = lambda connection: order.append(connection.commands[-1])
+
+    real_sleep = recovery.gevent.sleep
+
+    def sleep(seconds):
+        if seconds == backend.options.timeout:
+            order.append("timeout")
+            order.then()
+        else:
+            real_sleep(seconds)
+
+    monkeypatch.setattr(recovery.gevent, "sleep", sleep)
+    return order
+
+
+def test_nothing_is_deleted_before_the_server_has_read_what_an_ended_process_sent(backend, catch_up, order):
+    """It replies, and once more a timeout later."""
+    backend.misses(b"a")
+    backend.unsettled = True
+    catch_up()
+    assert order == ["ping", "timeout", "ping", 1]
+    assert not backend.unsettled and not backend.behind
+    backend.misses(b"b")
+    catch_up()
+    assert order[4:] == [1], "later keys need not wait"
+
+
+def test_nor_is_it_flushed(backend, catch_up, order):
+    backend.misses(*keys(JOURNAL_SIZE + 1))
+    backend.unsettled = True
+    catch_up()
+    assert order == ["ping", "timeout", "ping", "flush"]
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_it_does_not_reply_meanwhile(backend, connection, catch_up, order, answers):
+    """It is tried again, from the beginning."""
+
+    def hang(connection):
+        order.append(connection.commands[-1])
+        if connection.commands.count("ping") > answers:
+            raise BackendError(TIMEOUT, "no reply to version")
+
+    backend.misses(b"a")
+    backend.unsettled = True
+    connection.meanwhile = hang
+    catch_up()
+    assert order == ["ping", "timeout", "ping"][: 1 + 2 * answers] and backend.unsettled and b"a" in backend.invalidations
+    assert backend.reports == [TIMEOUT]
+
+
+def test_another_process_that_ends_meanwhile_is_waited_for_as_well(backend, catch_up, order):
+    def end_another():
+        if order.count("timeout") == 1:
+            backend.misses(b"b")
+            backend.unsettled = True
+
+    order.then = end_another
+    backend.misses(b"a")
+    backend.unsettled = True
+    catch_up()
+    assert order == ["ping", "timeout", "ping"] * 2 + [2] and not backend.unsettled
+
+
+def test_also_while_keys_are_deleted(backend, connection, catch_up, order):
+    def end_another(connection):
+        order.append(connection.commands[-1])
+        if order == [recovery.DELETE_AT_ONCE]:
+            backend.unsettled = True
+
+    connection.meanwhile = end_another
+    backend.misses(*keys(recovery.DELETE_AT_ONCE + 7))
+    catch_up()
+    assert order == [recovery.DELETE_AT_ONCE, "ping", "timeout", "ping", 7]
+
+
+def test_processes_that_keep_ending_are_not_waited_for_for_ever(backend, catch_up, order):
+    def end_another():
+        backend.unsettled = True
+
+    order.then = end_another
+    backend.misses(b"a")
+    backend.unsettled = True
+    catch_up()
+    assert order == ["ping", "timeout", "ping"] * recovery.MAX_WAITS and backend.unsettled and b"a" in backend.invalidations
+    assert backend.reports == [TIMEOUT]
+
+
+# -- the rest
+
+
 def test_in_the_log_once_in_a_while(backend, catch_up, caplog):
     with caplog.at_level(logging.INFO, "test"):
         for number in range(5):

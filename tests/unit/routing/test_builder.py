@@ -52,7 +52,18 @@ def counted(monkeypatch):
 
         return make
 
-    for kind in (Shard, Failover, BackupAsPrimary, WriteFailover, Fill, FillWrites, FillBeforeWrite, Replicate, StandInReads, StandInWrites):
+    for kind in (
+        Shard,
+        Failover,
+        BackupAsPrimary,
+        WriteFailover,
+        Fill,
+        FillWrites,
+        FillBeforeWrite,
+        Replicate,
+        StandInReads,
+        StandInWrites,
+    ):
         monkeypatch.setattr(module, kind.__name__, count(kind))
     return made
 
