@@ -191,6 +191,16 @@ def test_without_a_journal_a_server_with_pending_keys_is_flushed(made, name, lab
     assert service.memory.state_of(name, service.dead.number) == NOTHING and service.is_adopted()
 
 
+def test_a_server_of_a_pool_in_which_a_key_has_one_server_is_not_flushed(made):
+    """The writes that it missed were answered with an error."""
+    service = made()
+    servers = service.add_pool("plain", *TWO)
+    service.leave_pending(server_name("plain", PRIMARY, A), b"k")
+    service.die()
+    service.adopt()
+    assert not any(backend.behind for backend in servers.values()) and service.is_adopted()
+
+
 def test_nothing_was_pending(made, caplog):
     caplog.set_level("INFO")
     service = made()

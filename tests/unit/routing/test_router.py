@@ -4,12 +4,15 @@ import functools
 import logging
 
 import pytest
-from support.requests import request_for
+from support.requests import parsed_request, request_for
 from support.routes import Client, UnconnectedServer, options_of
 
 from gmproxy.config import configuration
 from gmproxy.protocol.request import INTERNAL_ERROR
 from gmproxy.routing.router import Router
+from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.invalidation_marks import server_name
+from gmproxy.shared.memory import SharedMemory
 
 NOW = 1000.0
 
@@ -287,3 +290,200 @@ def test_the_sampler_says_how_many_to_skip(ring, way):
     for number in range(7):
         getattr(ring.router, way)(ring.request(b"get k%d\r\n" % number))
     assert sampler.seen == [b"get k0\r\n", b"get k3\r\n", b"get k6\r\n"]
+
+
+# -- together with other workers
+
+
+class SharedRing(Ring):
+    """A Ring, and another worker, of which `notes` are its ChangeNotes.
+
+    theirs   the column of the other worker
+    """
+
+    def __init__(self, *further):
+        super().__init__(*further)
+        memory = SharedMemory.create()
+        self.column, self.theirs = SharedColumn(memory), SharedColumn(memory)
+        self.notes = self.theirs.notes
+        for backend in (*self.primaries, self.backup):
+            role = "backup" if backend is self.backup else "primary"
+            backend.share(self.column, "shop", role)
+            backend.share_ejections(self.column.ejections_of(server_name("shop", role, backend.label)))
+        self.serve(self.primaries, [self.backup])
+        self.router.share(self.column, "shop", True)
+
+    def eject_elsewhere(self, backend, ejected=True):
+        self.theirs.ejections_of(server_name("shop", "primary", backend.label)).publish(ejected)
+
+    def flush(self):
+        request = parsed_request(b"flush_all\r\n")
+        request.sink = self.client
+        self.router.flush_all(request)
+        return request
+
+    @property
+    def servers(self):
+        return [*self.primaries, self.backup]
+
+
+@pytest.fixture
+def shared():
+    return SharedRing("--on-miss", "never")
+
+
+WAYS = {
+    "a request": lambda ring: ring.send(b"set k 0 0 1\r\nx\r\n"),
+    "that of another gmproxy": lambda ring: ring.router.send_to_own(ring.request(b"set k 0 0 1\r\nx\r\n")),
+    "a flush_all": lambda ring: ring.flush(),
+    "a tick": lambda ring: ring.router.follow_ejections(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_ejection_by_another_worker_is_followed_before_anything_is_routed(shared, way):
+    shared.eject_elsewhere(shared.home)
+    assert shared.router.primary_of(shared.key) is shared.home, "nobody has looked yet"
+    WAYS[way](shared)
+    assert shared.home.health.ejected and shared.router.primary_of(shared.key) is shared.other
+    assert waiting(shared.home) == []
+    shared.eject_elsewhere(shared.home, False)
+    WAYS[way](shared)
+    assert not shared.home.health.ejected and shared.router.primary_of(shared.key) is shared.home
+    assert (waiting(shared.home) == []) == (way == "a tick")
+
+
+def test_without_a_new_stamp_no_server_is_looked_at(shared, monkeypatch):
+    looked = []
+    monkeypatch.setattr(type(shared.home), "follow_ejections", lambda backend: looked.append(backend))
+    shared.send(b"set k 0 0 1\r\nx\r\n")
+    shared.router.follow_ejections()
+    assert looked == []
+    shared.eject_elsewhere(shared.home)
+    shared.router.follow_ejections()
+    shared.router.follow_ejections()
+    assert looked == shared.servers
+
+
+def test_one_that_could_not_be_followed_is_followed_at_the_next_request(shared, monkeypatch):
+    shared.eject_elsewhere(shared.home)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(shared.home), "follow_ejections", lambda backend: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            shared.send(b"get k\r\n")
+    shared.send(b"get k\r\n")
+    assert shared.home.health.ejected and waiting(shared.home) == []
+
+
+def test_after_a_reload_that_shares_them_no_longer_each_decides_alone(shared):
+    shared.router.share(shared.column, "shop", False)
+    shared.eject_elsewhere(shared.home)
+    shared.send(b"set k 0 0 1\r\nx\r\n")
+    assert not shared.home.health.ejected and waiting(shared.home)
+
+
+def test_all_servers_that_may_have_a_key(shared):
+    assert set(shared.router.servers_of(shared.key)) == {shared.home, shared.backup}
+    shared.eject(shared.home)
+    assert set(shared.router.servers_of(shared.key)) == {shared.home, shared.other, shared.backup}
+    shared.serve(shared.primaries, [])
+    assert shared.backup not in shared.router.servers_of(shared.key)
+
+
+# -- flush_all while another worker fills a primary
+
+
+FLUSH = b"flush_all\r\n"
+
+
+def test_a_flush_all_waits_for_the_fills_of_other_workers(shared):
+    """Of any key. It is a change of every key from the time at which it is sent."""
+    fill = shared.notes.begin_fill(b"any", 1)
+    shared.flush()
+    assert [waiting(server) for server in shared.servers] == [[]] * 3 and not shared.notes.are_elsewhere(b"k")
+    shared.router.release_held_writes(NOW)
+    assert [waiting(server) for server in shared.servers] == [[]] * 3
+    shared.notes.end_note(fill)
+    shared.router.release_held_writes(NOW)
+    assert [waiting(server) for server in shared.servers] == [[FLUSH]] * 3 and shared.notes.are_elsewhere(b"k")
+    for server in shared.servers:
+        assert shared.client.heard == []
+        answer(server, b"OK\r\n")
+    assert shared.client.heard == [b"OK\r\n"] and not shared.notes.are_elsewhere(b"k")
+    assert not any(server.behind for server in shared.servers)
+
+
+def test_a_flush_all_that_has_waited_for_too_long(shared):
+    """The fill may still arrive behind it: so the primaries are flushed once more."""
+    shared.notes.begin_fill(b"any", 1)
+    shared.flush()
+    shared.router.release_held_writes(NOW)
+    shared.router.release_held_writes(NOW + shared.options.timeout)
+    assert [waiting(server) for server in shared.servers] == [[FLUSH]] * 3
+    assert [server.invalidations.overflowed for server in shared.servers] == [True, True, False]
+
+
+def test_a_flush_all_that_is_abandoned_while_it_waits(shared):
+    fill = shared.notes.begin_fill(b"any", 1)
+    request = shared.flush()
+    shared.router.abandon(request)
+    shared.notes.end_note(fill)
+    shared.router.release_held_writes(NOW)
+    assert shared.client.heard == [INTERNAL_ERROR] and [waiting(server) for server in shared.servers] == [[]] * 3
+
+
+def test_the_session_of_a_flush_all_that_fails_at_once_is_resumed(shared):
+    """In the tick in which it is released: nothing else would."""
+    resumed = []
+    fill = shared.notes.begin_fill(b"any", 1)
+    request = shared.flush()
+    request.sink.resume = lambda: resumed.append(request)
+    for server in shared.servers:
+        server.health.eject_by_hand(NOW)
+    shared.notes.end_note(fill)
+    shared.router.release_held_writes(NOW)
+    assert resumed == [request] and len(shared.client.heard) == 1
+    assert not shared.notes.are_elsewhere(b"k")
+
+
+@pytest.mark.parametrize("outcome", ["reply", "failure", "internal error"])
+def test_whatever_becomes_of_a_flush_all_its_note_ends(shared, outcome):
+    shared.flush()
+    assert shared.notes.are_elsewhere(b"k")
+    for server in shared.servers:
+        request = server.connections[0].waiting.popleft()
+        if outcome == "reply":
+            request.reply = b"OK\r\n"
+            server.request_replied(request, 0)
+        elif outcome == "failure":
+            server.request_failed(request, "timeout", True, False)
+        else:
+            server.request_abandoned(request)
+    assert not shared.notes.are_elsewhere(b"k") and len(shared.client.heard) == 1
+
+
+# -- the journal
+
+
+class Journal:
+    """Records. `unwritten`: the number of records that are not written."""
+
+    def __init__(self):
+        self.unwritten = 0
+        self.writes = 0
+
+    def write(self):
+        self.unwritten = 0
+        self.writes += 1
+
+
+def test_the_journal_is_written_if_there_is_something_to_write(shared):
+    shared.router.write_journal()
+    shared.column.journal = journal = Journal()
+    shared.router.share(shared.column, "shop", True)
+    shared.router.write_journal()
+    assert journal.writes == 0
+    journal.unwritten = 2
+    shared.router.write_journal()
+    shared.router.write_journal()
+    assert journal.writes == 1

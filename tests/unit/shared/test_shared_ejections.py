@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gmproxy.shared import ejections as ejections_module
-from gmproxy.shared.ejections import Ejections
+from gmproxy.shared.ejections import Ejections, Followers
 from gmproxy.shared.memory import SharedMemory
 
 
@@ -175,3 +175,51 @@ def test_an_epoch_that_overflows(memory):
     one.decide(False)
     other.follow()
     assert memory.epochs[0] == 0 and not other.ejected
+
+
+# -- who has followed
+
+
+def test_all_that_have_something_to_delete_must_have_followed(memory):
+    """The others have no keys on stand-in servers."""
+    memory.use(2)
+    row = memory.row_of("shop pool")
+    one, two, three = (Followers(memory, row, column) for column in range(3))
+    states = memory.states_of(memory.row_of("a server"))
+    assert one.all_have_followed(states)
+    Ejections(memory, 0, 0).publish(True)
+    assert one.all_have_followed(states), "nobody else has keys there"
+    states[0] = states[1] = 1
+    assert not one.all_have_followed(states)
+    two.publish(memory.stamp[0])
+    assert one.all_have_followed(states) and not two.all_have_followed(states) and not three.all_have_followed(states)
+    one.publish(memory.stamp[0])
+    assert three.all_have_followed(states)
+    Ejections(memory, 5, 2).publish(True)
+    assert not one.all_have_followed(states), "an ejection of any server"
+    states[1] = 0
+    assert one.all_have_followed(states)
+
+
+def test_a_worker_that_has_died_has_not_followed(memory):
+    """Until its column is freed."""
+    (dead, mine) = memory.claim(2)
+    row, server = memory.row_of("shop pool"), memory.row_of("a server")
+    memory.states_of(server)[dead] = 1
+    Ejections(memory, 0, mine).publish(True)
+    follower = Followers(memory, row, mine)
+    assert not follower.all_have_followed(memory.states_of(server))
+    memory.free(dead)
+    assert follower.all_have_followed(memory.states_of(server))
+
+
+def test_each_pool_has_followers_of_its_own(memory):
+    Ejections(memory, 0, 0).publish(True)
+    memory.use(1)
+    shop, blog = (Followers(memory, memory.row_of(f"{pool} pool"), 1) for pool in ("shop", "blog"))
+    shop.publish(memory.stamp[0])
+    states = memoryview(bytearray([1, 1]))
+    assert Followers(memory, memory.row_of("shop pool"), 0).all_have_followed(states)
+    assert not Followers(memory, memory.row_of("blog pool"), 0).all_have_followed(states)
+    blog.publish(memory.stamp[0])
+    assert Followers(memory, memory.row_of("blog pool"), 0).all_have_followed(states)
