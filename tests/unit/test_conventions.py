@@ -25,6 +25,7 @@ THEMES = {
     "test_release_check": "scripts/",
     "test_route_boundaries": "the source of all routes",
     "test_routes": "the contract of all routes",
+    "test_verified_fills": "the fills of several proxies",
 }
 
 #: Modules without a file of unit tests: where they are tested instead. A package represents all its modules.
@@ -60,7 +61,6 @@ TESTED_ELSEWHERE = {
     "placement.labels": "placement",
     "placement.murmur3": "unit/placement/test_hashes.py placement",
     "placement.profiles": "placement ctl/test_list_profiles.py",
-    "pool": "unit/client/test_batch.py pools/test_pools_served.py",
     "process.control_server": "unit/process/test_peer.py process/test_control_protocol.py process/test_bad_operators.py",
     "process.master": "process/test_workers.py",
     "process.single_process": "process",
@@ -71,7 +71,7 @@ TESTED_ELSEWHERE = {
     "process.worker_rpc": "process/test_workers.py process/test_operations.py",
     "protocol.limits": "constants",
     "protocol.binary.layout": "constants",
-    "routing.counters": "unit/routing/test_fill.py unit/routing/test_replicate.py",
+    "routing.counters": "unit/routing/test_fill.py unit/routing/test_replicated_write.py",
     "routing.failover": "unit/test_routes.py proxy/test_backups.py",
     "routing.step": "unit/test_routes.py",
     "shared.journal_file": "unit/shared/test_journal.py",
