@@ -104,7 +104,7 @@ class Backend(MissedWrites):
             self.void_fills_of_write(request)
         if self.behind or self._states is not None:
             staleness = self._staleness(request)
-            if staleness == STALE_HERE or staleness == STALE_ELSEWHERE and self.backed:
+            if staleness == STALE_HERE or staleness == STALE_ELSEWHERE and (self.backed or self.is_backup):
                 return self._give_up(request, self._last_reason)
             if staleness == STALE_ELSEWHERE:  # no server is sent a write then: this server misses nothing
                 self.counters.errors[self._last_reason] += 1

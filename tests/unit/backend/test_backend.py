@@ -20,7 +20,7 @@ from gmproxy.backend import connect, health_check
 from gmproxy.backend.backend import Backend
 from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, TIMEOUT, BackendError, LocalError
 from gmproxy.shared.column import SharedColumn
-from gmproxy.shared.invalidation_marks import PRIMARY, part_of, server_name
+from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, part_of, server_name
 from gmproxy.shared.memory import SharedMemory
 
 LABEL = "127.0.0.1:1"
@@ -60,11 +60,11 @@ def make(servers, observer):
     """make(*words): a Backend with the options of a pool that is started with these words. It is closed at the end of the test."""
     made = []
 
-    def backend(*words, kind=Backend, **settings):
+    def backend(*words, kind=Backend, is_backup=False, **settings):
         options = options_of("-s", LABEL, *words)
         for name, value in settings.items():
             setattr(options, name, value)
-        made.append(kind(options.server[0], options, observer, logging.getLogger("test")))
+        made.append(kind(options.server[0], options, observer, logging.getLogger("test"), is_backup=is_backup))
         return made[-1]
 
     yield backend
@@ -428,6 +428,19 @@ def test_a_key_that_may_be_stale_is_not_read_there(make, line, is_sent):
     client = send(backend, line)
     assert (client.heard == []) is is_sent
     assert [request.line for connection in open_connections(backend) for request in connection.waiting] == [line] * is_sent
+
+
+@pytest.mark.parametrize("is_backup", [True, False])
+def test_a_copy_that_is_not_sent_because_of_another_worker_is_missed(make, is_backup):
+    """The primary makes the write. The other worker may have to delete another key: what is shared are parts of all keys. Without backups no server
+    makes the write."""
+    memory = SharedMemory.create()
+    one, other = (make(is_backup=is_backup) for _ in range(2))
+    for server in (one, other):
+        server.share(SharedColumn(memory), "", BACKUP)
+    one.missed_key(b"k")
+    assert [server for _, server in send(other, b"incr k 1\r\n").heard] == [LABEL]
+    assert (b"k" in other.invalidations) == other.behind == is_backup
 
 
 def test_an_exception_on_the_way_of_a_write_leaves_its_key_stale(make):
