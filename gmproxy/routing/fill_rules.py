@@ -23,10 +23,9 @@ class FillRules:
     def __init__(self, options: Any) -> None:
         """`options` of the pool."""
         self._options = options
-        self._has_meta: dict[
-            tuple[str, bool], Any
-        ] = {}  # (label, is_backup) of a server: the connection on which it has replied to a meta command
-        self._lacks_meta: dict[tuple[str, bool], Any] = {}  # the same, for a server that has replied with an error
+        # (label, is_backup) of a server: the connection on which it has replied to a meta command, or has replied to one with ERROR
+        self._has_meta: dict[tuple[str, bool], Any] = {}
+        self._lacks_meta: dict[tuple[str, bool], Any] = {}
         self._logged: set[str] = set()
 
     @staticmethod
