@@ -85,7 +85,7 @@ class Builder:
         if has_copies:
             writes = [self._replicate(server, read, copies, backup_as_primary) for server, read in zip(servers, reads)]
         else:
-            writes = [WriteFailover(fill, backup_as_primary, copies) for fill in fills]
+            writes = [WriteFailover(server, fill, backup_as_primary, copies, self.counters) for server, fill in zip(servers, fills)]
         writes = self._note_stand_ins(servers, writes, home_ring)
         if has_copies and self.fill_rules.must_verify():
             writes = [BackupFirst(write, server, copies, self.held) for write, server in zip(writes, servers)]
@@ -96,7 +96,8 @@ class Builder:
 
     def _replicate(self, server: Backend, primary_route: Route, copies: Shard, backup_as_primary: Shard) -> Replicate:
         waits_for_copy = self._options.backup_writes == "sync"
-        return Replicate(server, primary_route, copies, backup_as_primary, self.undecided, waits_for_copy, self.counters)
+        several = self.fill_rules.must_verify()
+        return Replicate(server, primary_route, copies, backup_as_primary, self.undecided, waits_for_copy, several, self.counters)
 
     @staticmethod
     def _check_stand_ins(servers: list[Backend], reads: list[Route], home_ring: HomeRing | None) -> list[Route]:

@@ -2,11 +2,14 @@ cimport cython
 from gmproxy.backend.backend cimport Backend
 from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route, new_request
+from gmproxy.routing.change cimport Change, PartOfChanges
+from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.shard cimport Shard
 from gmproxy.routing.step cimport Step
 from gmproxy.shared.changes cimport ChangeNotes
 
 cdef int BACKUP
+cdef int PRIMARY_WORD, BACKUP_WORD
 
 
 cdef class Failover(Route):
@@ -36,10 +39,14 @@ cdef class FailoverReply(ReplySink):
 
 
 cdef class WriteFailover(Failover):
+    cdef readonly Backend server
     cdef readonly Shard backups
+    cdef readonly RouteCounters counters
 
     @cython.locals(attempt=PrimaryAttempt)
     cpdef send(self, Request request)
+    @cython.locals(change=Change, changes=list)
+    cdef _note_changes(self, Request request)
 
 
 cdef class BackupAsPrimary(Route):

@@ -10,8 +10,11 @@ from gmproxy.backend.backend import Backend
 from gmproxy.protocol import cas_numbers
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import BACKUP, ReplySink, Request, Route, new_request
+from gmproxy.routing.change import Change, PartOfChanges
+from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.step import Step
+from gmproxy.shared.changes import BACKUP_WORD, PRIMARY_WORD
 
 
 class Failover(Route):
@@ -91,22 +94,38 @@ class WriteFailover(Failover):
     A backup then has only the keys that were written there while their primary failed, its stand-in keys. Such a key is stale there once it is
     written on its primary, so it is deleted.
 
+    server    the primary
     backups   the Shard of all backups
+    counters  the pool's RouteCounters
     """
 
-    __slots__ = ("backups",)
+    __slots__ = ("server", "backups", "counters")
 
-    def __init__(self, primary: Route, backup: Route, backups: Shard) -> None:
+    def __init__(self, server: Backend, primary: Route, backup: Route, backups: Shard, counters: RouteCounters) -> None:
         super().__init__(primary, backup)
+        self.server = server
         self.backups = backups
+        self.counters = counters
 
     def send(self, request: Request) -> ReplySink | None:
+        self._note_changes(request)
         attempt = self._begin_attempt(request)
         session = self.primary.send(request)
         if attempt.sink is not None:  # the primary has not failed at once
             for key in request.all_keys():
                 self.backups.server_of(key).drop_stand_in_key(key)
         return session
+
+    def _note_changes(self, request: Request) -> None:
+        """Other workers must not fill the primary with what the backup has, nor return it, until the write is done."""
+        changes = []
+        for key in request.all_keys():
+            change = Change.__new__(Change)
+            change.begin(
+                self.server, self.backups.server_of(key), key, BACKUP_WORD if self.server.health.ejected else PRIMARY_WORD, self.counters
+            )
+            changes.append(change)
+        PartOfChanges.__new__(PartOfChanges).begin(request, changes)
 
 
 class BackupAsPrimary(Route):

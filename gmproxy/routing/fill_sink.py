@@ -16,8 +16,9 @@ from gmproxy.protocol.meta_header import MetaHeader
 from gmproxy.protocol.request import BACKUP, PRIMARY, ReplySink, Request, Route, new_request
 from gmproxy.routing.fill_rules import FillRules
 
-#: How the replies begin to the deletion of what was added: done, gone, or replaced by another write.
-NOT_LEFT = (b"HD", b"NF", b"EX")
+#: How the replies begin to the deletion of what was added: done, or gone. After EX, another write has changed the value: if that was an append, what
+#: was added is still a part of it.
+NOT_LEFT = (b"HD", b"NF")
 
 
 class FillSink(ReplySink):

@@ -4,7 +4,7 @@ from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route
 from gmproxy.routing.change cimport Change, PartOfChanges
 from gmproxy.routing.counters cimport RouteCounters
-from gmproxy.routing.replicated_write cimport ConditionalWrite, ReplicatedWrite, UndecidedWrites
+from gmproxy.routing.replicated_write cimport ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.shard cimport Shard
 
 cdef int PRIMARY_WORD, BACKUP_WORD
@@ -17,6 +17,7 @@ cdef class Replicate(Route):
     cdef readonly Route backup_as_primary
     cdef readonly UndecidedWrites undecided
     cdef readonly bint waits_for_copy
+    cdef readonly bint several_proxies
     cdef readonly RouteCounters counters
 
     @cython.locals(server=Backend, by_backup=bint, change=Change)

@@ -19,7 +19,7 @@ from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.change import Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite, UndecidedWrites
+from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.shard import Shard
 from gmproxy.shared.changes import BACKUP_WORD, PRIMARY_WORD
 
@@ -33,10 +33,11 @@ class Replicate(Route):
     backup_as_primary  the Shard of the backups in place of a failed primary
     undecided          the pool's UndecidedWrites
     waits_for_copy     True if the client waits for the backup's reply too (backup_writes = sync)
+    several_proxies    True if other proxies may fill the primary (the setting proxies)
     counters           the pool's RouteCounters
     """
 
-    __slots__ = ("server", "primary_route", "backups", "backup_as_primary", "undecided", "waits_for_copy", "counters")
+    __slots__ = ("server", "primary_route", "backups", "backup_as_primary", "undecided", "waits_for_copy", "several_proxies", "counters")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Replicate(Route):
         backup_as_primary: Route,
         undecided: UndecidedWrites,
         waits_for_copy: bool,
+        several_proxies: bool,
         counters: RouteCounters,
     ) -> None:
         self.server = server
@@ -54,6 +56,7 @@ class Replicate(Route):
         self.backup_as_primary = backup_as_primary
         self.undecided = undecided
         self.waits_for_copy = waits_for_copy
+        self.several_proxies = several_proxies
         self.counters = counters
 
     def send(self, request: Request) -> ReplySink | None:
@@ -94,6 +97,10 @@ class Replicate(Route):
             write.begin(request, change, self.undecided, self.backup_as_primary, self.waits_for_copy)
             return self.server.send(request)
         self.undecided.supersede(request.key)
+        if self.several_proxies and request.command.reads_old_value and self.server.ask_backup_on_miss:
+            PartOfChanges.__new__(PartOfChanges).begin(request, [change])
+            WriteWithoutCopy.__new__(WriteWithoutCopy).begin(request, change, self.backup_as_primary)
+            return self.server.send(request)
         step = ReplicatedWrite.__new__(ReplicatedWrite)
         step.begin(request, change, self.waits_for_copy, False)
         session = step.send_copy(request.command, request.line)

@@ -52,3 +52,13 @@ cdef class ConditionalWrite(Step):
     cdef _replicate_result(self, Request request)
     cpdef on_failure(self, Request request)
     cpdef on_internal_error(self, Request request)
+
+
+cdef class WriteWithoutCopy(Step):
+    cdef readonly Change change
+    cdef readonly Route backup_as_primary
+
+    cpdef begin(self, Request request, Change change, Route backup_as_primary)
+    cpdef on_reply(self, Request request)
+    cpdef on_failure(self, Request request)
+    cpdef on_internal_error(self, Request request)

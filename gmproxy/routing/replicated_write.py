@@ -204,3 +204,31 @@ class ConditionalWrite(Step):
         self.undecided.remove_write(self, request.key)
         self.change.invalidate()
         return Step.on_internal_error(self, request)
+
+
+class WriteWithoutCopy(Step):
+    """On a write that depends on the stored value, where other proxies may fill the primary from the backup: with a copy, they could fill it with the
+    result before the primary makes the write, which would make it twice. So the backup deletes the key when the primary has replied."""
+
+    __slots__ = ("change", "backup_as_primary")
+
+    def begin(self, request: Request, change: Change, backup_as_primary: Route) -> None:
+        """Step in. `backup_as_primary`: the route to the backup in place of the primary."""
+        self.step_in(request)
+        self.change = change
+        self.backup_as_primary = backup_as_primary
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        self.step_out(request)
+        self.change.delete_copy()
+        return request.complete()
+
+    def on_failure(self, request: Request) -> ReplySink | None:
+        self.step_out(request)
+        if self.change.is_contested():
+            return request.fail(request.error, request.failed_server)
+        return self.backup_as_primary.send(request)
+
+    def on_internal_error(self, request: Request) -> ReplySink | None:
+        self.change.invalidate()
+        return Step.on_internal_error(self, request)

@@ -46,7 +46,7 @@ class Play:
         copies = shard(locator, [self.backup], [self.backup], [self.backup], self.counters)
         backup_as_primary = Shard(locator, [self.backup], acting, acting, self.counters)
         main = Failover(self.primary, backup_as_primary)
-        self.route = Replicate(self.primary, main, copies, backup_as_primary, self.undecided, sync, self.counters)
+        self.route = Replicate(self.primary, main, copies, backup_as_primary, self.undecided, sync, False, self.counters)
 
     def ask(self, line, keys=None):
         request = request_for(line, keys)

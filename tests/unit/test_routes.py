@@ -261,7 +261,7 @@ class World:
     def replicate(self, sync):
         backup_as_primary = self.backup_as_primary(False)
         main = Failover(self.fill(), backup_as_primary)
-        return Replicate(self.server, main, self.copies, backup_as_primary, self.builder.undecided, sync, self.builder.counters)
+        return Replicate(self.server, main, self.copies, backup_as_primary, self.builder.undecided, sync, False, self.builder.counters)
 
     def pool(self, *arguments, backed=True, away=False, overlap=False):
         """A Router with its routes. `away`: one primary is ejected; `overlap`: one primary is its own backup."""
@@ -384,7 +384,7 @@ SINGLE = {name for name in LINES if "several" not in name}
 CASES = {
     Shard: [(lambda world: Shard(world.locator, world.servers, world.servers, world.servers, world.builder.counters), set(LINES))],
     Failover: [(lambda world: Failover(world.server, world.backup_as_primary(False)), set(LINES))],
-    WriteFailover: [(lambda world: WriteFailover(world.fill(), world.backup_as_primary(True), world.copies), CHANGES)],
+    WriteFailover: [(lambda world: WriteFailover(world.server, world.fill(), world.backup_as_primary(True), world.copies, world.builder.counters), CHANGES)],
     BackupAsPrimary: [(lambda world: BackupAsPrimary(world.backups[0], True), set(LINES))],
     Fill: [(World.fill, set(LINES))],
     FillWrites: [(lambda world: FillWrites(world.server, world.home_ring), {"add", "ms C"})],

@@ -62,7 +62,7 @@ def test_what_the_backup_still_has_stays(play):
 
 
 @pytest.mark.parametrize("found", [b"EN\r\n", b"VA 1 f7\r\n6\r\n", b"VA 1 f8\r\n5\r\n", b"VA 2 f7\r\n55\r\n"])
-@pytest.mark.parametrize("reply, is_owed", [(b"HD\r\n", False), (b"NF\r\n", False), (b"EX\r\n", False), (b"SERVER_ERROR x\r\n", True)])
+@pytest.mark.parametrize("reply, is_owed", [(b"HD\r\n", False), (b"NF\r\n", False), (b"EX\r\n", True), (b"SERVER_ERROR x\r\n", True)])
 def test_what_the_backup_no_longer_has_is_deleted_by_its_number(play, found, reply, is_owed):
     play.added()
     play.answer(play.backup, found)
