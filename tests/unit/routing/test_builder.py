@@ -6,6 +6,7 @@ from support.routes import Client, KeepingServer, options_of
 
 from gmproxy.placement.locators import SingleServer
 from gmproxy.routing import builder as module
+from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
@@ -170,6 +171,21 @@ def fill_behind(route, server, home_ring):
 def is_fill_of(server, fill, backups, home_ring):
     assert (type(fill), fill.server, fill.source.locator, fill.source.reads) == (Fill, server, BACKUP_LOCATOR, backups)
     assert (type(fill.fill_writes), fill.fill_writes.server, fill.fill_writes.home_ring) == (FillWrites, server, home_ring)
+
+
+@pytest.mark.parametrize("backup_writes", ["async", "sync", "off"])
+@pytest.mark.parametrize("proxies", ["one", "several"])
+def test_where_other_proxies_write_what_is_like_a_delete_is_held(servers, backups, backup_writes, proxies):
+    """Only where the backups receive copies. It is held last, and also if it was held for a fill before."""
+    composer = Builder(options_of("-s", "127.0.0.1:1", "--backup-writes", backup_writes, "--proxies", proxies), released)
+    routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, notes_of(servers))
+    for server, first, after_fill in zip(servers, routes.entry.writes, routes.after_fill.writes):
+        last = first.next_route.next_route
+        assert last is after_fill
+        if proxies == "one" or backup_writes == "off":
+            assert isinstance(last, StandInWrites)
+        else:
+            assert (type(last), last.server, last.held, type(last.next_route)) == (BackupFirst, server, composer.held, StandInWrites)
 
 
 @pytest.mark.parametrize("backup_writes", ["async", "sync", "off"])
