@@ -4,7 +4,7 @@ Other proxies write to the same servers, where the setting says so, and void no 
 deleted by the time it is added to the primary. So such a fill is verified: the primary returns the cas number of what was added, the backup is
 read again, and if it has another value by now, what was added is deleted by its number. As a delete is sent to the backup first and then to the
 primary (backup_first.py), either the second reading finds it done on the backup, or it is still to come on the primary.
-tests/unit/routing/test_verified_fills.py tries all orders of events.
+tests/unit/test_verified_fills.py tries all orders of events.
 """
 
 from gmproxy import internal_errors

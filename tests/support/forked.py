@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from support.timing import PATIENCE
+from support.timing import PATIENCE, eventually
 
 
 class Forked:
@@ -54,14 +54,14 @@ class Forked:
     def stop(self) -> None:
         """Stop it, and wait until it is stopped."""
         os.kill(self.pid, signal.SIGSTOP)
-        os.waitpid(self.pid, os.WUNTRACED)
+        eventually(lambda: os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)[0], what="it is stopped")
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Kill it, and wait for its end. Does nothing if it has been killed already."""
         if self._is_alive:
             self._is_alive = False
             os.kill(self.pid, number)
-            os.waitpid(self.pid, 0)
+            eventually(lambda: os.waitpid(self.pid, os.WNOHANG)[0], what="it has ended")
 
 
 def _serve(sock: socket.socket, functions: dict[str, Callable[..., Any]]) -> None:

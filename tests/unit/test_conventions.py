@@ -170,6 +170,8 @@ HAVE_A_TIMEOUT = {
     ("play", "wait"),  # these do not wait
     ("watched", "wait"),
     ("kept", "get"),
+    ("service", "join"),  # gmproxy.process.service_memory.ServiceMemory
+    ("successor", "join"),
 }
 
 
