@@ -185,6 +185,9 @@ class MissedWrites(ConnectionOwner):
 
     def fill_written(self, key: bytes) -> None:
         """The fill of `key` for which `end_fill` returned True has its reply, or has failed, or is not sent at all."""
+        note = self._fills.get(key)
+        if note is not None and self.notes.is_contested(note):
+            self.missed_key(key)  # a change began, although it should have waited: it may have arrived before the fill
         self._end_note_of_fill(key)
 
     def _end_note_of_fill(self, key: bytes) -> None:

@@ -6,7 +6,9 @@ import pytest
 from support.requests import request_for
 
 from gmproxy.backend.missed_writes import MissedWrites
+from gmproxy.shared.changes import PRIMARY_WORD
 from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.ejections import Ejections, Followers
 from gmproxy.shared.invalidation_marks import PRIMARY
 from gmproxy.shared.memory import SharedMemory
 
@@ -120,6 +122,100 @@ def test_what_leaves_the_value_as_it_is_voids_no_fill(server, line):
 
 
 # -- keys of a server for which it is the stand-in
+
+
+# -- fills beside other workers
+
+
+@pytest.fixture
+def filler(workers):
+    """The server in the worker that fills."""
+    return workers[0]
+
+
+@pytest.fixture
+def others(workers):
+    """The notes of the other worker."""
+    return workers[1].notes
+
+
+ENDS = {
+    "nothing to add": lambda server: server.end_fill(b"k", FETCH) and server.fill_written(b"k"),
+    "of another": lambda server: (server.end_fill(b"k", OTHER_FETCH), server.end_fill(b"k", FETCH), server.fill_written(b"k")),
+    "a write": lambda server: server.void_fills_of_write(request_for(b"delete k\r\n")),
+    "a missed write": lambda server: server.missed_key(b"k"),
+    "a flush": lambda server: server.missed_everything(),
+    "other routes": lambda server: server.void_all_fills(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_fill_is_noted_until_it_ends(filler, others, end):
+    filler.start_fill(b"k", FETCH)
+    filler.start_fill(b"k", OTHER_FETCH)
+    assert others.fills_are_elsewhere(b"k")
+    ENDS[end](filler)
+    assert not others.any_fills_are_elsewhere() and not filler.fetches
+
+
+def test_while_it_is_sent_no_other_begins(filler, others):
+    filler.start_fill(b"k", FETCH)
+    assert filler.end_fill(b"k", FETCH) and others.fills_are_elsewhere(b"k")
+    filler.start_fill(b"k", OTHER_FETCH)
+    assert not filler.end_fill(b"k", OTHER_FETCH) and others.fills_are_elsewhere(b"k")
+    filler.void_all_fills()
+    assert others.fills_are_elsewhere(b"k"), "it may still arrive"
+    filler.fill_written(b"k")
+    filler.fill_written(b"k")
+    assert not others.any_fills_are_elsewhere() and not filler.behind
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_value_that_another_worker_has_changed_meanwhile_is_no_fill(filler, others, is_over):
+    filler.start_fill(b"k", FETCH)
+    note = others.begin_change(b"k", 1, PRIMARY_WORD)
+    if is_over:
+        others.end_note(note)
+    assert not filler.end_fill(b"k", FETCH)
+    assert not others.any_fills_are_elsewhere() and not filler.behind
+
+
+def test_what_another_worker_changed_before_is_a_fill(filler, others):
+    others.end_note(others.begin_change(b"k", 1, PRIMARY_WORD))
+    filler.start_fill(b"k", FETCH)
+    assert filler.end_fill(b"k", FETCH)
+
+
+def test_a_change_that_did_not_wait(filler, others):
+    """It has looked for fills before this one began, and began itself when the value was being sent: the key is deleted after it has arrived."""
+    filler.start_fill(b"k", FETCH)
+    assert filler.end_fill(b"k", FETCH)
+    others.begin_change(b"k", 1, PRIMARY_WORD)
+    filler.fill_written(b"k")
+    assert b"k" in filler.invalidations and not others.any_fills_are_elsewhere()
+
+
+# -- ejections that other workers have not followed
+
+
+def test_another_worker_may_have_stand_in_keys_to_delete(workers, monkeypatch):
+    """It has not followed an ejection: until then it does not know that they are stale."""
+    one, other = workers
+    assert not one.may_lag()
+    memory, row = SharedMemory.create(), 5
+    for number, server in enumerate(workers):
+        server.followers = Followers(memory, row, number)
+        memory.use(number)
+    Ejections(memory, 0, 0).publish(True)
+    assert not one.may_lag(), "it has none"
+    other.add_stand_in_key(b"k")
+    assert one.may_lag() and not other.may_lag()
+    other.followers.publish(memory.stamp[0])
+    assert not one.may_lag()
+    Ejections(memory, 0, 0).publish(False)
+    assert one.may_lag()
+    other.drop_stand_in_keys()
+    assert not one.may_lag() and one.others_may_delete(b"k")
 
 
 def test_a_stand_in_key_is_stale_once_its_own_server_has_a_write(server):

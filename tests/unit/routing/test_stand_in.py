@@ -10,7 +10,7 @@ from gmproxy.protocol import request as message
 from gmproxy.protocol.commands import COMMANDS
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
 from gmproxy.protocol.replica_commands import EXPTIME_AT
-from gmproxy.routing.stand_in import HomeRing, LateWrite, StandInWrites, limit_life, watch_late_writes
+from gmproxy.routing.stand_in import HomeRing, LateWrite, StandInReads, StandInWrites, limit_life, watch_late_writes
 
 LONGEST = 30
 
@@ -129,6 +129,38 @@ def other():
 
 def home_ring(home, other, longest=LONGEST):
     return HomeRing([home, other], SimpleNamespace(locate=lambda key: 0), longest)
+
+
+class Lagging(Server):
+    """Another worker may have stand-in keys to delete there."""
+
+    def may_lag(self):
+        return True
+
+    label = "a:1"
+
+
+@pytest.mark.parametrize("kind, line", [(StandInReads, b"get k\r\n"), (StandInWrites, b"incr k 1\r\n")])
+@pytest.mark.parametrize("lags", [True, False])
+def test_a_stale_value_of_an_earlier_time_is_not_read(home, kind, line, lags):
+    """Neither by a read nor by a write that depends on it, unless the server is the key's own."""
+    stand_in = Lagging() if lags else Server()
+    stand_in.may_lag = lambda: lags
+    for server in (stand_in, home):
+        home.may_lag = lambda: lags
+        route, owner = Main(home), Owner()
+        request = request_for(line)
+        request.sink = owner
+        ring = home_ring(home, stand_in)
+        result = kind(server, route, ring).send(request)
+        refused = lags and server is stand_in
+        assert (result, len(route.sent), request.error) == (("failure", 0, "ejected") if refused else ("session", 1, None))
+
+
+def test_a_write_that_replaces_it_is_sent(home):
+    route = Main(home)
+    request = request_for(b"set k 0 0 1\r\nx\r\n")
+    assert StandInWrites(Lagging(), route, home_ring(home, Lagging())).send(request) == "session" and len(route.sent) == 1
 
 
 def test_a_change_elsewhere(home, other):
