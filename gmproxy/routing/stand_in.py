@@ -59,8 +59,8 @@ class HomeRing:
 
 
 class StandInReads(Route):
-    """For reads, while servers are ejected: fails those of keys that `server`, a stand-in for them, may have from an earlier time in another worker, and
-    sends the others on to `next_route`."""
+    """For reads, while servers are ejected: fails those of keys that `server`, a stand-in for them, may have from an earlier time in another worker,
+    and sends the others on to `next_route`."""
 
     __slots__ = ("server", "next_route", "home_ring")
 

@@ -49,8 +49,8 @@ class Ejections:
 
 
 class Followers:
-    """Which workers have followed the ejections of one pool. One that has not may have keys on a stand-in server that are stale by now: it deletes them
-    there as soon as it has. Methods: loop callback or greenlet; none blocks or raises."""
+    """Which workers have followed the ejections of one pool. One that has not may have keys on a stand-in server that are stale by now: it deletes
+    them there as soon as it has. Methods: loop callback or greenlet; none blocks or raises."""
 
     __slots__ = ("_memory", "_followed", "_column")
 
