@@ -384,8 +384,10 @@ SINGLE = {name for name in LINES if "several" not in name}
 CASES = {
     Shard: [(lambda world: Shard(world.locator, world.servers, world.servers, world.servers, world.builder.counters), set(LINES))],
     Failover: [(lambda world: Failover(world.server, world.backup_as_primary(False)), set(LINES))],
-    WriteFailover: [(lambda world: WriteFailover(world.server, world.fill(), world.backup_as_primary(True), world.copies, world.builder.counters),
-    CHANGES)], BackupAsPrimary: [(lambda world: BackupAsPrimary(world.backups[0], True), set(LINES))],
+    WriteFailover: [
+        (lambda world: WriteFailover(world.server, world.fill(), world.backup_as_primary(True), world.copies, world.builder.counters), CHANGES)
+    ],
+    BackupAsPrimary: [(lambda world: BackupAsPrimary(world.backups[0], True), set(LINES))],
     Fill: [(World.fill, set(LINES))],
     FillWrites: [(lambda world: FillWrites(world.server, world.home_ring), {"add", "ms C"})],
     FillBeforeWrite: [(lambda world: FillBeforeWrite(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
