@@ -83,9 +83,13 @@ def hold_until_done(
     held.add(request)
     sink = HeldUntilDone(request, len(copies), held, send)
     session = None
-    for backup, key, command, line in copies:
-        copy = new_request(command, key, line)
-        copy.sink = sink
-        copy.role = COPY
-        session = backup.send(copy) or session
+    try:
+        for backup, key, command, line in copies:
+            copy = new_request(command, key, line)
+            copy.sink = sink
+            copy.role = COPY
+            session = backup.send(copy) or session
+    except Exception:
+        held.discard(request)  # it is a part of one that is abandoned now
+        raise
     return session

@@ -104,6 +104,7 @@ class Router(Route):
         """Write the pending invalidations that were noted since the last call. To be called before the replies to clients are sent."""
         if self._journal is not None and self._journal.unwritten:
             self._journal.write()
+            self.backends[0].notes.journal_written()
 
     def follow_ejections(self) -> None:
         """Eject and restore the servers that other workers have ejected or restored since the last call."""

@@ -17,9 +17,11 @@ cdef class Note:
 
 cdef class ChangeNotes:
     cdef readonly Py_ssize_t column
+    cdef public object journal
     cdef unsigned long long[::1] _cells
     cdef unsigned long long[::1] _columns_used
     cdef KeysInFlight _keys
+    cdef list _ended
 
     cpdef Note begin_change(self, bytes key, unsigned long tag, int word)
     cpdef bint is_contested(self, Note note) except -1

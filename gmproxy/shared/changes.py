@@ -16,6 +16,7 @@ way in the lower. No lock and no barrier is needed: each side writes its own wor
 arrived, thousands of times later than a processor takes to make a written word visible.
 """
 
+from typing import Any
 from zlib import crc32
 
 from gmproxy.shared.keys_in_flight import KeysInFlight
@@ -57,15 +58,18 @@ class ChangeNotes:
     """The notes of this worker, for all its pools. Methods: loop callback or greenlet; none blocks or raises.
 
     column   of this worker in the shared memory
+    journal  of this worker, or None
     """
 
-    __slots__ = ("column", "_cells", "_columns_used", "_keys")
+    __slots__ = ("column", "journal", "_cells", "_columns_used", "_keys", "_ended")
 
     def __init__(self, memory: SharedMemory, column: int, keys: KeysInFlight) -> None:
         self.column = column
         self._cells = memory.cells
         self._columns_used = memory.columns_used
         self._keys = keys
+        self.journal: Any = None
+        self._ended: list[int] = []  # entries of keys in flight that are to be removed once the journal is written
 
     # -- changes
 

@@ -42,6 +42,7 @@ class SharedColumn:
         self._keys = KeysInFlight(memory.keys_of(self.number) if keys is None else keys)
         self.notes = ChangeNotes(memory, self.number, self._keys)
         self.journal = None if directory is None else directory.journal(self.number)
+        self.notes.journal = self.journal
 
     def marks_of(self, server: str) -> InvalidationMarks | None:
         """The marks for the server with this server_name; None if there are no more rows."""
@@ -61,7 +62,7 @@ class SharedColumn:
     def left_by(self, number: int) -> Left:
         """What the process that has ended has left in the column `number`. Raises nothing."""
         keys = [self.memory.keys_of(number)]
-        if self._directory is None or self._directory.descriptor < 0:  # as when the directory cannot be made
+        if self._directory is None or not self._directory.usable:  # the marks in memory say what was pending
             return Left(None, keys)
         of_file = keys_file.read(self._directory, number)
         return Left(self._directory.read(number), keys if of_file is None else [*keys, of_file])
@@ -77,6 +78,7 @@ class SharedColumn:
         """This process ends. `is_settled`: False if it has pending invalidations. What it leaves is taken over by another process."""
         if self.journal is not None:
             self.journal.close()
+            self.notes.journal_written()
         if is_settled and self._keys.is_empty():
             self.forget(self.number)
         else:
