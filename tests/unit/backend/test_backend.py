@@ -572,7 +572,7 @@ def test_an_observer_that_raises_hinders_no_following(backend, servers, shared, 
 @pytest.mark.parametrize("backed", [False, True])
 def test_a_key_that_another_worker_has_to_delete_is_not_read_there(make, shared, line, is_sent, backed):
     backend = make(kind=UnconnectedServer)
-    backend.backed = backed
+    backend.follow_options(backed)
     shared.share(backend)
     marks = shared.theirs.marks_of(shared.name)
     marks.add_part(part_of(b"k"))

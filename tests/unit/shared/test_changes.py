@@ -6,9 +6,12 @@ from zlib import crc32
 import pytest
 from support.forked import Forked
 
-from gmproxy.shared.changes import BACKUP_WORD, EVERY_KEY, FILL_WORD, PRIMARY_WORD, ChangeNotes
+from gmproxy.shared.changes import BACKUP_WORD, FILL_WORD, PRIMARY_WORD, ChangeNotes
 from gmproxy.shared.keys_in_flight import KeysInFlight, keys_left
 from gmproxy.shared.memory import SLOTS, WORDS_PER_SLOT, SharedMemory
+
+#: The slot of all keys (a C constant in gmproxy/shared/changes.py).
+EVERY_KEY = SLOTS
 
 KEY = b"k"
 

@@ -7,11 +7,14 @@ import signal
 import pytest
 from support.forked import Forked
 
-from gmproxy.shared.keys_in_flight import NO_ENTRY, KeysInFlight, has_overflowed, keys_left, tag_of
+from gmproxy.shared.keys_in_flight import KeysInFlight, has_overflowed, keys_left, tag_of
 from gmproxy.shared.memory import BYTES_PER_KEY, KEYS_IN_FLIGHT, SharedMemory
 
 #: The maximum length of a key, in the binary protocol of any bytes.
 LONGEST = 250
+
+#: The entry of a key for which there is no room (a C constant in gmproxy/shared/keys_in_flight.py).
+NO_ENTRY = KEYS_IN_FLIGHT
 
 
 @pytest.fixture
