@@ -26,6 +26,8 @@ cdef class ChangeNotes:
     cpdef Note begin_change(self, bytes key, unsigned long tag, int word)
     cpdef bint is_contested(self, Note note) except -1
     cpdef end_note(self, Note note)
+    @cython.locals(entry=Py_ssize_t)
+    cpdef journal_written(self)
     cpdef bint are_elsewhere(self, bytes key) except -1
     cpdef Note begin_fill(self, bytes key, unsigned long tag)
     cpdef bint fills_are_elsewhere(self, bytes key) except -1

@@ -89,7 +89,18 @@ class ChangeNotes:
         self._add(note.slot, note.word, -1)
         if note.word == _FILL:
             self._add(EVERY_KEY, _FILL, -1)
+        if self.journal is not None and self.journal.unwritten:
+            self._ended.append(note.entry)  # perhaps because of a pending invalidation that is not in the journal yet
+            return
+        if self._ended:
+            self.journal_written()
         self._keys.remove_entry(note.entry)
+
+    def journal_written(self) -> None:
+        """All pending invalidations are in the journal: the keys of changes that have ended are no longer in flight."""
+        for entry in self._ended:
+            self._keys.remove_entry(entry)
+        self._ended.clear()
 
     def are_elsewhere(self, key: bytes) -> bool:
         """True if another worker has a change of `key` under way that the primary may make: the backup may not have it yet."""

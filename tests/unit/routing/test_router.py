@@ -10,8 +10,10 @@ from support.routes import Client, UnconnectedServer, options_of
 from gmproxy.config import configuration
 from gmproxy.protocol.request import INTERNAL_ERROR
 from gmproxy.routing.router import Router
+from gmproxy.shared.changes import PRIMARY_WORD
 from gmproxy.shared.column import SharedColumn
 from gmproxy.shared.invalidation_marks import server_name
+from gmproxy.shared.keys_in_flight import keys_left
 from gmproxy.shared.memory import SharedMemory
 
 NOW = 1000.0
@@ -484,6 +486,11 @@ def test_the_journal_is_written_if_there_is_something_to_write(shared):
     shared.router.write_journal()
     assert journal.writes == 0
     journal.unwritten = 2
+    note = shared.column.notes.begin_change(b"k", 1, PRIMARY_WORD)
+    shared.column.notes.journal = journal
+    shared.column.notes.end_note(note)
+    assert len(list(keys_left(shared.column.memory.keys_of(shared.column.number)))) == 1
     shared.router.write_journal()
     shared.router.write_journal()
     assert journal.writes == 1
+    assert not list(keys_left(shared.column.memory.keys_of(shared.column.number))), "what was missed is in the journal"

@@ -277,3 +277,33 @@ def test_a_process_that_is_killed_in_a_change(memory, workers):
     memory.free(column)
     assert workers[0].is_contested(note) and not workers[0].are_elsewhere(KEY) and not workers[0].any_fills_are_elsewhere()
     assert memory.cells[(EVERY_KEY + column * (SLOTS + 1)) * WORDS_PER_SLOT + FILL_WORD] == 1 << 32
+
+
+class Journal:
+    """`unwritten`: True if a pending invalidation is not in the file."""
+
+    unwritten = False
+
+
+def test_a_key_is_in_flight_until_the_journal_is_written(memory, workers):
+    """The change may have ended with a pending invalidation: until that is in the journal, the key must be left here."""
+    one = workers[0]
+    one.journal = journal = Journal()
+
+    def left():
+        return sorted(key for _, key in keys_left(memory.keys_of(0)))
+
+    one.end_note(one.begin_change(b"a", 1, PRIMARY_WORD))
+    assert left() == []
+    journal.unwritten = True
+    one.end_note(one.begin_change(b"b", 1, PRIMARY_WORD))
+    one.end_note(one.begin_fill(b"c", 1))
+    assert left() == [b"b", b"c"] and not workers[1].are_elsewhere(b"b"), "only the keys stay"
+    journal.unwritten = False
+    one.journal_written()
+    assert left() == []
+    journal.unwritten = True
+    one.end_note(one.begin_change(b"d", 1, PRIMARY_WORD))
+    journal.unwritten = False
+    one.end_note(one.begin_change(b"e", 1, PRIMARY_WORD))
+    assert left() == [], "it was written without a word"
