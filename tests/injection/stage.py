@@ -109,6 +109,8 @@ class Stage:
             self.pid_file,
             "--grace",
             "500",
+            "--journal-dir",
+            folder / "journal",
             "--watch",
             *options,
         )

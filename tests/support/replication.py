@@ -30,7 +30,7 @@ class Play:
     shard        the class of the Shard of the backups
     """
 
-    def __init__(self, sync=False, backup_port=2, shard=Shard):
+    def __init__(self, sync=False, backup_port=2, shard=Shard, several_proxies=False):
         self.memory = SharedMemory.create()
         self._column = SharedColumn(self.memory)
         other = SharedColumn(self.memory)
@@ -46,7 +46,7 @@ class Play:
         copies = shard(locator, [self.backup], [self.backup], [self.backup], self.counters)
         backup_as_primary = Shard(locator, [self.backup], acting, acting, self.counters)
         main = Failover(self.primary, backup_as_primary)
-        self.route = Replicate(self.primary, main, copies, backup_as_primary, self.undecided, sync, False, self.counters)
+        self.route = Replicate(self.primary, main, copies, backup_as_primary, self.undecided, sync, several_proxies, self.counters)
 
     def ask(self, line, keys=None):
         request = request_for(line, keys)

@@ -5,11 +5,12 @@ import itertools
 import weakref
 
 import pytest
-from support.replication import INCR, SET, STORED, Play
+from support.replication import DELETE, INCR, SET, STORED, Play
 from support.routes import KeepingServer
 
 from gmproxy.protocol.request import BACKUP, COPY, INTERNAL_ERROR
 from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite
+from gmproxy.shared.changes import PRIMARY_WORD
 
 
 def test_a_fault_while_the_copy_answers_for_the_primary(monkeypatch, internal_errors_counted):
@@ -251,6 +252,57 @@ def test_of_several_undecided_changes_of_a_key_each_is_forgotten_by_itself():
     assert len(play.undecided) == 1 and play.undecided.by_key[b"k"] == [second.sink]
     play.answer(second, b"NOT_STORED\r\n")
     assert play.undecided.by_key == {}
+
+
+# -- where other proxies may fill the primary
+
+
+@pytest.fixture
+def verified():
+    """With several proxies, while the primary is warming."""
+    play = Play(several_proxies=True)
+    play.primary.ask_backup_on_miss = True
+    return play
+
+
+@pytest.mark.parametrize("reply", [b"6\r\n", b"NOT_FOUND\r\n"])
+def test_a_write_that_depends_on_the_old_value_has_no_copy(verified, reply):
+    """Another proxy could fill the primary with the copy before the primary makes the write. So the key is deleted on the backup."""
+    request = verified.ask(INCR)
+    assert verified.primary.sent == [request] and verified.backup.sent == [] and verified.in_flight() == [b"k"]
+    verified.answer(request, reply)
+    assert verified.client.heard == [reply] and verified.backup.lines == [DELETE] and verified.in_flight() == [b"k"]
+    verified.answer(verified.backup.sent[0], b"DELETED\r\n")
+    assert verified.in_flight() == []
+
+
+@pytest.mark.parametrize("line", [SET, DELETE])
+def test_one_that_replaces_it_has(verified, line):
+    verified.ask(line)
+    assert verified.backup.lines == [line]
+
+
+def test_the_backup_makes_it_if_the_primary_fails(verified):
+    request = verified.ask(INCR)
+    verified.fail(request)
+    assert verified.backup.sent == [request] and request.role == BACKUP
+    verified.answer(request, b"6\r\n")
+    assert verified.client.heard == [b"6\r\n"] and verified.in_flight() == [] and b"k" in verified.primary.invalidations
+
+
+def test_unless_another_worker_has_changed_the_key_meanwhile(verified):
+    request = verified.ask(INCR)
+    verified.other.end_note(verified.other.begin_change(b"k", 1, PRIMARY_WORD))
+    verified.fail(request)
+    assert verified.client.heard == [("timeout", "127.0.0.1:1")] and verified.backup.lines == [DELETE]
+    verified.answer(verified.backup.sent[0], b"DELETED\r\n")
+    assert verified.in_flight() == []
+
+
+def test_nothing_is_known_of_it_after_an_internal_error(verified):
+    verified.primary.request_abandoned(verified.ask(INCR))
+    assert verified.client.heard == [INTERNAL_ERROR] and verified.in_flight() == []
+    assert b"k" in verified.primary.invalidations and b"k" in verified.backup.invalidations
 
 
 # -- memory
