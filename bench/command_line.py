@@ -6,11 +6,11 @@ import signal
 import sys
 from collections.abc import Callable
 
-from contenders import GMPROXY_ARGUMENTS, Contender, Nutcracker
+from contenders import GMPROXY, GMPROXY_ARGUMENTS, Contender, Nutcracker
 from processes import BenchError, end_stragglers, raise_file_limit
 from rows import ROWS
 
-GMPROXY = f"{shlex.quote(sys.executable)} -m gmproxy"
+GMPROXY_COMMAND = f"{shlex.quote(sys.executable)} -m gmproxy"
 RUNS = 5
 QUICK_RUNS = 2
 
@@ -20,7 +20,7 @@ def new_parser(description: str, epilog: str) -> argparse.ArgumentParser:
     option = parser.add_argument
     option("--runs", type=positive, metavar="N", help=f"counted runs per row and proxy (default: {RUNS})")
     option("--quick", action="store_true", help=f"{QUICK_RUNS} short runs: a smoke test, not a measurement")
-    option("--gmproxy", default=GMPROXY, metavar="CMD", help="how to start gmproxy (default: %(default)s)")
+    option("--gmproxy", default=GMPROXY_COMMAND, metavar="CMD", help="how to start gmproxy (default: %(default)s)")
     option("--gmproxy-args", default=GMPROXY_ARGUMENTS, metavar="ARGS", help="its arguments (default: %(default)s)")
     option("--also", action="append", default=[], metavar="NAME=CMD",
            help="a further proxy; {listen} (-p PORT, or -f PATH where clients come over a unix socket), {port}, {servers} (a,b), "
@@ -33,7 +33,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """With `runs` and `contenders`: nutcracker first, gmproxy second, then those of --also."""
     arguments = parser.parse_args()
     arguments.runs = arguments.runs or (QUICK_RUNS if arguments.quick else RUNS)
-    gmproxy = Contender("gmproxy", arguments.gmproxy + " {arguments}", arguments.gmproxy_args)
+    gmproxy = Contender(GMPROXY, arguments.gmproxy + " {arguments}", arguments.gmproxy_args)
     arguments.contenders = [Nutcracker(), gmproxy]
     for also in arguments.also:
         name, _, command = also.partition("=")

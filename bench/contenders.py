@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 
 from processes import Address, BenchError, Server, free_port
 
+GMPROXY = "gmproxy"  # the contender's name
+
 GMPROXY_ARGUMENTS = "{listen} {server_options} -n 6000 --distribution {distribution} --hash fnv1a_64"
 
 SCRAPE_SECONDS = 1
@@ -42,6 +44,12 @@ class Contender:
     def with_workers(self, count: int) -> "Contender":
         return self if count == 1 else replace(self, arguments=f"{self.arguments} --workers {count}")
 
+    def with_backups(self) -> "Contender":
+        return replace(self, arguments=f"{self.arguments} {{backup_options}}")
+
+    def with_journal(self) -> "Contender":
+        return replace(self, arguments=f"{self.arguments} --journal-dir {{directory}}/journal")
+
     def that_distributes(self, distribution: str) -> "Contender":
         return self if distribution == self.distribution else replace(self, distribution=distribution)
 
@@ -53,6 +61,7 @@ class Contender:
             "servers": ",".join(servers),
             "server_options": " ".join(f"-s {server}" for server in servers),
             "backup_options": " ".join(f"-b {backup}" for backup in backups),
+            "directory": directory,
         }
         try:
             arguments = self.arguments.format(**places)
@@ -69,6 +78,9 @@ class Nutcracker(Contender):
 
     def with_workers(self, count: int) -> Contender:
         return self  # it has one thread
+
+    def with_backups(self) -> Contender:
+        return self  # it has none
 
     def that_distributes(self, distribution: str) -> Contender:
         return Nutcracker(distribution)

@@ -6,13 +6,13 @@ nutcracker is measured too, wherever it supports the workload.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from contenders import GMPROXY
 from rows import GETS_OF_100_KEYS
 
 KEYS = 10_000
 ALL_VALUES = 50_000_000  # bytes: there are fewer keys if their values are large
 
 NUTCRACKER = "nutcracker"
-GMPROXY = "gmproxy"
 WITH_BACKUPS = "gmproxy-with-backups"
 ASKING_BACKUPS = "gmproxy-asking-backups"
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from contenders import Stage, Watched, running
+from contenders import GMPROXY, Stage, Watched, running
 from idle import measure_idle
 from load import LoadGenerator
 from mixed import measure_mixed, prepare_mixed
@@ -39,10 +39,15 @@ class Bench:
     def _measure_loads(self, rows: list[Row | MixedRow], needs: Needs) -> dict[AnyRow, Samples]:
         contenders = self._arguments.contenders
         if needs.watched:
-            contenders = [contenders[1], Watched(contenders[1])]
+            (gmproxy,) = (contender for contender in contenders if contender.name == GMPROXY)
+            contenders = [gmproxy, Watched(gmproxy)]
         results = {}
         contenders = [contender.with_workers(needs.workers).that_distributes(needs.distribution) for contender in contenders]
-        with running(contenders, needs.servers, unix=needs.unix) as stage:
+        if needs.backups:
+            contenders = [contender.with_backups() for contender in contenders]
+        if needs.journal:  # the others may lack it
+            contenders = [contender.with_journal() if contender.name == GMPROXY else contender for contender in contenders]
+        with running(contenders, needs.servers, needs.servers if needs.backups else 0, needs.unix) as stage:
             for row in rows:
                 stage.run_on({max(self._cores)} if row.one_core or self._arguments.one_core else self._cores)
                 results[row] = self._measure_mixed(row, stage) if isinstance(row, MixedRow) else self._measure_row(row, stage)

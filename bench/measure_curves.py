@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby, product
 
-from contenders import running
-from curves import GMPROXY, NUTCRACKER, VARIANTS, Curve
+from contenders import GMPROXY, running
+from curves import NUTCRACKER, VARIANTS, Curve
 from load import LoadGenerator
 from processes import Server
 

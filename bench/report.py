@@ -110,19 +110,23 @@ FIGURE_NAMES = {
 TEXT_COLUMNS = ("row", "proxy", "target", "others")  # all others have numbers and are aligned to the right
 
 
-def tables(results: dict[AnyRow, Samples]) -> list[list[list[str]]]:
+def tables(results: dict[AnyRow, Samples], with_targets: bool = True) -> list[list[list[str]]]:
     """For each kind of row that was measured: the headings, then a line for each row and contender."""
-    return [table(kind, ofkind) for kind in COLUMNS if (ofkind := {row: results[row] for row in results if type(row) is kind})]
+    return [
+        table(kind, ofkind, with_targets=with_targets)
+        for kind in COLUMNS
+        if (ofkind := {row: results[row] for row in results if type(row) is kind})
+    ]
 
 
-def table(kind: type, results: dict[AnyRow, Samples], published: bool = False) -> list[list[str]]:
+def table(kind: type, results: dict[AnyRow, Samples], published: bool = False, with_targets: bool = True) -> list[list[str]]:
     """`published`: only the columns of docs/performance."""
     columns = [column for column in COLUMNS[kind] if column.published or not published]
     lines = [["row", "proxy", *(column.heading for column in columns), "target"]]
     for row, samples in results.items():
         reference = next(iter(samples))
         for name, figures in summary(samples).items():
-            verdicts = "" if name == reference else "; ".join(verdict(target, figures) for target in row.targets)
+            verdicts = "" if name == reference or not with_targets else "; ".join(verdict(target, figures) for target in row.targets)
             lines.append([row.name, name, *(column.text(figures) for column in columns), verdicts])
     return lines
 

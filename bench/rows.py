@@ -34,6 +34,8 @@ class Needs(NamedTuple):
     distribution: str = "modula"
     watched: bool = False  # compares gmproxy with itself while it is monitored
     unix: bool = False  # clients connect to a unix socket
+    backups: bool = False  # gmproxy has a backup for each server
+    journal: bool = False  # gmproxy keeps pending invalidations in files
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ GETS_OF_100_KEYS = "--keys-per-get 100 --get-only --value-size 100"
 
 CONNECTIONS = "--clients 20 --reconnect --value-size 100"
 
+GET_AND_SET = "--clients 50 --gets-per-set 1 --value-size 100"
+
 ROWS = {
     row.name: row
     for row in (
@@ -127,6 +131,11 @@ ROWS = {
             f"{CONNECTIONS} --get-only", cpu_ratio(1.1), Needs(workers=2)),
         Row("connect-set-2-workers", "as connect-set, and gmproxy has two workers", 30_000,
             f"{CONNECTIONS} --gets-per-set 0", cpu_ratio(1.1), Needs(workers=2)),
+        Row("backup-1", "50 clients, 1 get to 1 set, 100 bytes; gmproxy sends a copy of each set to a backup, nutcracker does not", 100_000,
+            GET_AND_SET, (), Needs(backups=True)),
+        Row("backup-2", "as backup-1, and gmproxy has two workers", 100_000, GET_AND_SET, (), Needs(backups=True, workers=2)),
+        Row("backup-2-journal", "as backup-2, and gmproxy keeps pending invalidations in files (journal_dir)", 100_000,
+            GET_AND_SET, (), Needs(backups=True, workers=2, journal=True)),
         Row("watched", "as get-set: gmproxy, and gmproxy while metrics are scraped and hot keys are sampled all the time", 100_000,
             "--clients 50 --gets-per-set 10 --value-size 100", cpu_ratio(1.05), Needs(watched=True)),
         Row("watched-pipelined", "as pipelined, in the same way", 300_000,

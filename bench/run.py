@@ -20,7 +20,13 @@ def parse_arguments() -> argparse.Namespace:
     option("--syscalls", action="store_true", help="count system calls per operation, too (needs strace)")
     option("--json", type=Path, metavar="FILE", help="write every sample there")
     option("--markdown", action="store_true", help="print the tables as Markdown")
-    return parse(parser)
+    option("--against", metavar="NAME", help="the proxy that ratios refer to, instead of nutcracker; then no targets are printed")
+    arguments = parse(parser)
+    if arguments.against:
+        if arguments.against not in {contender.name for contender in arguments.contenders}:
+            parser.error(f"--against {arguments.against}: there is no such proxy")
+        arguments.contenders.sort(key=lambda contender: contender.name != arguments.against)
+    return arguments
 
 
 def main() -> None:
@@ -28,7 +34,7 @@ def main() -> None:
     with TemporaryDirectory(prefix="gmproxy-bench-") as directory:
         bench = Bench(arguments, LoadGenerator(Path(directory)))
         samples = bench.measure([ROWS[name] for name in arguments.rows])
-    printed = tables(samples)
+    printed = tables(samples, with_targets=not arguments.against)
     if bench.syscalls:
         printed.append(syscall_table(bench.syscalls))
     print("\n\n".join((as_markdown if arguments.markdown else as_text)(lines) for lines in printed))

@@ -1,6 +1,9 @@
 """The figures that `make bench` prints and docs/performance shows are computed correctly from the samples."""
 
+from pathlib import Path
+
 import pytest
+from contenders import Contender, Nutcracker
 from page import page
 from processes import ROOT
 from report import Spread, as_markdown, summary, syscall_table, table
@@ -41,6 +44,20 @@ def test_table_says_whether_the_median_met_the_target(bound, word):
     nutcracker, gmproxy = table(Row, {row: SAMPLES})[1:]
     assert gmproxy[-1] == f"CPU ratio <= {bound}: {word}"
     assert nutcracker[-1] == ""
+
+
+def test_targets_are_not_printed_if_ratios_refer_to_another_proxy():
+    row = Row("r", "a row", 1, "", (Target("cpu_us_per_op_ratio", "<=", 0.8),))
+    assert [line[-1] for line in table(Row, {row: SAMPLES}, with_targets=False)[1:]] == ["", ""]
+
+
+def test_backups_and_journal_are_of_gmproxy_alone():
+    servers, backups = ["a:1", "b:1"], ["c:1", "d:1"]
+    gmproxy = Contender("gmproxy", "gmproxy {arguments}").with_workers(2).with_backups().with_journal()
+    command = " ".join(gmproxy.command(11211, servers, backups, Path("/tmp/bench")))
+    assert " -s a:1 -s b:1 " in command
+    assert command.endswith(" --workers 2 -b c:1 -b d:1 --journal-dir /tmp/bench/journal")
+    assert Nutcracker().with_backups() == Nutcracker()
 
 
 def test_every_row_of_gmproxy_is_held_to_figures_that_are_measured():
