@@ -13,7 +13,6 @@ and none was missing.
     service.py    faults of gmproxy itself: stopped, reloaded, a worker killed
     driver.py     the faults, and a choice among them that a seed determines
     scenario.py   one run: what is started, what fails, and what must hold
-    promises.py   what several workers do not guarantee yet
     report.py     the results, as a table
     bystander.py  a client that no fault affects, and how long it waits
 """

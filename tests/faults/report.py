@@ -60,7 +60,7 @@ def table(title, seconds, tally, events, before, after, paused=0.0, excused=froz
         f"{tally.cut_off} connections ended with their worker; pauses of {paused:.1f} s; the slowest of the late requests took "
         f"{tally.longest:.3f} s beside them",
         "",
-        *(f"{kind + ':':35}{tally.violations[kind]}{' (not promised)' if kind in excused else ''}" for kind in VIOLATIONS),
+        *(f"{kind + ':':35}{tally.violations[kind]}{' (damaged on purpose)' if kind in excused else ''}" for kind in VIOLATIONS),
         "",
         f"{'fault':15}{'times':>6}{'p99 before':>14}{'p99 during':>14}{'longest':>12}{'p99 after':>14}",
     ]
@@ -81,7 +81,7 @@ def _ms(seconds):
 
 
 def complaint(tally, events, excused=frozenset()):
-    """The violations as text, with the history of their keys; "" if there are none. `excused`: kinds that are allowed (promises.py)."""
+    """The violations as text, with the history of their keys; "" if there are none. `excused`: kinds that are allowed (scenario.py)."""
     kinds = [kind for kind in VIOLATIONS if tally.violations[kind] and kind not in excused]
     if not kinds:
         return ""

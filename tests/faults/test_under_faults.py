@@ -6,7 +6,7 @@ gmproxy holds no more than before.
     FAULT_SEED      seed of the choice of faults and requests
     GMPROXY_TEST_MEMCACHED   another memcached, which every second server runs
 
-`make test-faults` sets the first two and prints the tables. What several workers do not guarantee yet: promises.py.
+`make test-faults` sets the first two and prints the tables.
 """
 
 import os
