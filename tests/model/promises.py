@@ -5,6 +5,7 @@ reply: the history is linearizable (Herlihy and Wing, 1990). Because this is a c
 
     a miss       is always allowed, even if a later read finds the value: NOT_FOUND, NOT_STORED, END ...
     an error     means that the command may be executed, now or later; but not after a later write is acknowledged that was sent after the error
+                 A client whose worker has died has an error that ends when another worker has taken over what that has left
     EXISTS       is always allowed: the client of the cas should read again
 
 So a value is *stale* if no such order explains the read: the value was replaced by a write that was acknowledged before the read was sent.
@@ -78,9 +79,12 @@ def stays_resurrected(history: tuple[Operation, ...], read: Operation, initial: 
 
     What the clients have read does not matter: while a value that is filled is verified, it may be returned once more. Each read at the end is
     judged alone: after two writes at the same time through two proxies, the primary may have the value of one and the backup that of the other. "At
-    the same time": a write has not ended (`ended`) before its copy has arrived on the backup, although it may be acknowledged before.
+    the same time": a write has not ended (`ended`) before its copy has arrived on the backup, although it may be acknowledged before. If one of the
+    two depends on the previous value, as incr does, its result may be another one on each server.
     """
     changes = tuple(each._replace(found=None) for each in history if each.kind in CHANGES)
+    if any(_overlap(one, other) and not OVERWRITES.issuperset((one.kind, other.kind)) for one in changes for other in changes):
+        return False  # each server has a value of its own
     return not explain((*changes, read), initial)
 
 
@@ -106,12 +110,19 @@ def _precedes(one: Operation, other: Operation) -> bool:
     return one.ended < other.began or (one.client == other.client and one.turn < other.turn)
 
 
+def _overlap(one: Operation, other: Operation) -> bool:
+    return one.client != other.client and one.began < other.ended and other.began < one.ended
+
+
 def _makes_impossible(done: Operation, other: Operation) -> bool:
     """True if `other` had an error, and must not be executed after `done`."""
     return other.outcome == ERROR and done.outcome == HIT and done.kind in CHANGES and other.ended < done.began
 
 
 CHANGES = frozenset(("set", "add", "replace", "append", "count", "delete", "cas"))
+
+#: Changes whose result does not depend on the previous value.
+OVERWRITES = frozenset(("set", "delete"))
 
 
 def _after(operation: Operation, value: Value) -> Value | object:

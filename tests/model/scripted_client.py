@@ -3,7 +3,7 @@
 from model.adapter import Worker
 from model.clients import Command, Script, operations, take_reply
 from model.explorer import Violation
-from model.promises import Operation
+from model.promises import ERROR, Operation
 
 #: What a command of a client counts as whose connection is closed.
 NO_REPLY = b"SERVER_ERROR no reply\r\n"
@@ -85,6 +85,10 @@ class Client:
         self._steps = []
         while self._waiting:
             self._end_command(NO_REPLY, now)
+
+    def adopted(self, now: int) -> None:
+        """Another worker has taken over what the worker of this client has left: only now its commands with an error have ended."""
+        self.history = [(key, each._replace(ended=now) if each.outcome == ERROR else each) for key, each in self.history]
 
 
 def as_words(request: bytes) -> str:

@@ -45,3 +45,21 @@ CLOSES, TIMES_OUT, IS_EJECTED, RESTARTS, EVICTS = KINDS = ("closes", "times out"
 DIES = "dies"
 
 NO_FAILURE = Failure((), "")
+
+#: Services of one process, by name.
+SERVICES = {
+    "one server": Service((), "A"),
+    "two servers": Service(("--auto-eject-hosts",), "AB"),
+    "backup, async": Service(("--backup-writes", "async"), "A", "B"),
+    "backup, sync": Service(("--backup-writes", "sync"), "A", "B"),
+    "backup, off": Service(("--backup-writes", "off"), "A", "B", empty="B"),
+    "warming": Service(("--backup-writes", "async"), "A", "B", empty="A", just_started=True),
+}
+
+#: Services of two workers, and two services of one process each: client 1 is connected to the first of them, client 2 to the second one.
+WORKERS = {f"2 workers, {name}": SERVICES[name]._replace(workers=2) for name in ("two servers", "backup, async", "backup, sync", "warming")}
+PROXIES = {
+    f"2 proxies, {name}": SERVICES[name]._replace(proxies=2, arguments=(*SERVICES[name].arguments, "--proxies", "several"))
+    for name in ("backup, async", "backup, sync", "warming")
+}
+ALL_SERVICES = {**SERVICES, **WORKERS, **PROXIES}

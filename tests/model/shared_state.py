@@ -119,8 +119,8 @@ def _wipe(memories: list[SharedMemory]) -> None:
 
 
 class _Locks:
-    """Record locks. Those of POSIX belong to a process; all workers of the model are in one. So each has a descriptor of its own for the shared
-    memory, and these locks belong to the descriptor. `lockf` replaces fcntl.lockf."""
+    """Record locks. Those of POSIX belong to a process; all workers of the model are in one. So each has a descriptor of its own for the shared memory, and
+    these locks belong to the descriptor. `lockf` replaces fcntl.lockf."""
 
     def __init__(self) -> None:
         self._owners: dict[tuple[int, int], int] = {}  # {(inode, byte): descriptor}

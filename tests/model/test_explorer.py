@@ -6,8 +6,8 @@ import pytest
 
 from model.clients import script_of
 from model.explorer import Touched, Violation, explore
-from model.service import CLOSES, EVICTS, NO_FAILURE, TIMES_OUT, Failure
-from model.test_interleavings import SERVICES
+from model.promises import CHANGES
+from model.service import ALL_SERVICES, CLOSES, EVICTS, NO_FAILURE, TIMES_OUT, Failure
 from model.world import World
 
 STEPS = 3
@@ -59,6 +59,14 @@ def test_the_shortest_path_to_a_violation():
     assert str(found).splitlines() == ["both have come so far", "after", *(f"  {n:2}. {event}" for n, event in enumerate(found.path, 1))]
 
 
+def test_events_that_only_depend_on_the_same_are_independent():
+    reads = Touched(frozenset(("reader",)), frozenset(("both",)))
+    other = Touched(frozenset(("other",)), frozenset(("both",)))
+    writes = Touched(frozenset(("both",)))
+    assert reads.is_independent_of(other) and other.is_independent_of(reads)
+    assert not reads.is_independent_of(writes) and not writes.is_independent_of(reads) and not writes.is_independent_of(writes)
+
+
 def test_until_found():
     everywhere = explore(lambda: Counters(lambda event: {"both"}, forbidden=(1, 0)))
     first = explore(lambda: Counters(lambda event: {"both"}, forbidden=(1, 0)), until_found=True)
@@ -74,16 +82,24 @@ def test_until_found():
         ("backup, async", "append", "add", Failure((TIMES_OUT,), "A")),
         ("backup, sync", "set", "append", Failure((EVICTS,), "A")),
         ("warming", "get", "set", NO_FAILURE),
+        ("2 workers, two servers", "set", "append", NO_FAILURE),
+        ("2 workers, backup, async", "set", "get", NO_FAILURE),
+        ("2 proxies, backup, sync", "get", "delete", NO_FAILURE),
     ],
 )
 def test_the_reduction_loses_no_outcome(service, one, other, failure):
-    """Compares the replies to the clients and the final state of the servers, without times."""
+    """Compares the replies to the clients, which operation began after which write was acknowledged, and the final state of the servers."""
 
     def outcomes(reduced):
         judged = set()
-        explore(lambda: World(SERVICES[service], [script_of(one, 1), script_of(other, 2)], failure, judged), reduced)
+        explore(lambda: World(ALL_SERVICES[service], [script_of(one, 1), script_of(other, 2)], failure, judged), reduced)
         return {
-            (has_failed, *(tuple(each._replace(began=0, ended=0) for each in history) for history in histories), *rest)
+            (
+                has_failed,
+                *(tuple(each._replace(began=0, ended=0) for each in history) for history in histories),
+                *(tuple(one.ended < each.began for one in history if one.kind in CHANGES for each in history) for history in histories),
+                *rest,
+            )
             for has_failed, *histories, items, state in judged
             for rest in [(items, state)]
         }

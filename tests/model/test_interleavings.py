@@ -13,26 +13,12 @@ Guaranteed on each path, with one worker (docs/failures.md):
 promises.explain and promises.excuse define what is not guaranteed, and so not checked.
 """
 
-import itertools
-from collections.abc import Iterable
-
 import pytest
 
-from model.clients import CLASSES, script_of
-from model.explorer import Exploration, explore
+from model.clients import CLASSES
 from model.faults import FAULTS
-from model.service import CLOSES, EVICTS, IS_EJECTED, KINDS, NO_FAILURE, RESTARTS, TIMES_OUT, Failure, Service
-from model.world import World
-
-#: The configurations, by name.
-SERVICES = {
-    "one server": Service((), "A"),
-    "two servers": Service(("--auto-eject-hosts",), "AB"),
-    "backup, async": Service(("--backup-writes", "async"), "A", "B"),
-    "backup, sync": Service(("--backup-writes", "sync"), "A", "B"),
-    "backup, off": Service(("--backup-writes", "off"), "A", "B", empty="B"),
-    "warming": Service(("--backup-writes", "async"), "A", "B", empty="A", just_started=True),
-}
+from model.pairs import check_pairs, explore_pair, pairs_of
+from model.service import CLOSES, EVICTS, IS_EJECTED, KINDS, NO_FAILURE, RESTARTS, SERVICES, TIMES_OUT, Failure
 
 #: Classes of commands that are routed differently. A pair of LONG classes has many paths: it is only tested without a failure, in the test of
 #: all classes. The quick tests combine only the FEW with failures.
@@ -70,30 +56,6 @@ QUICK = [
     ("backup, sync", TIMES_OUT, "B"),
 ]
 ALL = [(name, kind, server) for name, service in SERVICES.items() for kind in KINDS for server in service.primaries + service.backups]
-
-
-def explore_pair(service: str, one: str, other: str, failure: Failure = NO_FAILURE, **options: bool) -> Exploration:
-    judged: set[object] = set()
-    return explore(lambda: World(SERVICES[service], [script_of(one, 1), script_of(other, 2)], failure, judged), **options)
-
-
-def check_pairs(service: str, pairs: list[tuple[str, str]], failure: Failure = NO_FAILURE) -> None:
-    """Explore each pair of classes, and print the number of paths."""
-    paths = 0
-    violations = []
-    for one, other in pairs:
-        exploration = explore_pair(service, one, other, failure)
-        paths += exploration.paths
-        if exploration.found:
-            violations.append(f"{one} | {other}: {exploration.found}")
-    print(f"{service}, {', '.join(failure.kinds) or 'no failure'} {failure.servers}: {len(pairs)} pairs, {paths} paths")
-    assert not violations, "\n\n".join(violations)
-    assert paths >= len(pairs)
-
-
-def pairs_of(classes: Iterable[str]) -> list[tuple[str, str]]:
-    """All pairs, without order, and each class with itself: both clients are equal."""
-    return list(itertools.combinations_with_replacement(classes, 2))
 
 
 def shorter_pairs() -> list[tuple[str, str]]:
@@ -142,17 +104,19 @@ def test_all_failures(service, kind, server):
 # -- the model finds faults
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found(fault):
+@pytest.mark.parametrize(
+    "fault, service, one, other, kind",
+    [
+        ("nothing is noted that a server missed", "backup, async", "get", "set", CLOSES),
+        ("connections that were given up are not waited for", "one server", "set", "set", TIMES_OUT),
+        ("a backup that answers otherwise keeps its value", "backup, async", "append", "get", EVICTS),
+        ("what is being fetched is not known to become old", "warming", "get", "delete", ""),
+        ("changes under way to a stand-in are not followed", "two servers", "set", "set", IS_EJECTED),
+        ("cas numbers of the primary are good for the backup", "backup, async", "gets, cas", "set", IS_EJECTED),
+    ],
+)
+def test_a_fault_is_found(fault, service, one, other, kind):
     """gmproxy with one function replaced by a wrong one."""
-    service, one, other, kind = {
-        "nothing is noted that a server missed": ("backup, async", "get", "set", CLOSES),
-        "connections that were given up are not waited for": ("one server", "set", "set", TIMES_OUT),
-        "a backup that answers otherwise keeps its value": ("backup, async", "append", "get", EVICTS),
-        "what is being fetched is not known to become old": ("warming", "get", "delete", ""),
-        "changes under way to a stand-in are not followed": ("two servers", "set", "set", IS_EJECTED),
-        "cas numbers of the primary are good for the backup": ("backup, async", "gets, cas", "set", IS_EJECTED),
-    }[fault]
     failure = Failure((kind,), "A") if kind else NO_FAILURE
     with FAULTS[fault]():
         found = explore_pair(service, one, other, failure, until_found=True).found

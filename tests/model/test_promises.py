@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.promises import ERROR, HIT, MISS, Operation, excuse, explain
+from model.promises import ERROR, HIT, MISS, Operation, excuse, explain, stays_resurrected
 
 INITIAL = b"7"
 
@@ -61,3 +61,25 @@ def test_the_number_of_an_incr_beside_a_cas_is_excused_and_nothing_else():
     assert not explain(excuse((incr, cas, read(5, 6, b"17", client=3))), INITIAL)
     later = cas._replace(began=5, ended=6)
     assert excuse((incr, later)) == (incr, later)
+
+
+@pytest.mark.parametrize(
+    "history, found, is_resurrected",
+    [
+        ([operation("delete", 1, 2)], INITIAL, True),
+        ([write(1, 2, b"1")], INITIAL, True),
+        ([write(1, 2, b"1")], b"1", False),
+        # while a fill is verified, a read may find the deleted value; what matters is the end
+        ([operation("delete", 1, 2), read(3, 4, INITIAL)], INITIAL, True),
+        # two writers at the same time: either value; one after the other: the second one
+        ([write(1, 3, b"1"), write(2, 4, b"2", client=2)], b"1", False),
+        ([write(1, 2, b"1"), write(3, 4, b"2", client=2)], b"1", True),
+        ([write(1, 3, b"1"), operation("delete", 2, 4, client=2)], b"1", False),
+        ([write(1, 3, b"1"), operation("delete", 2, 4, client=2)], INITIAL, True),
+        # an incr is counted once, and any value is allowed beside another writer
+        ([operation("count", 1, 2, b"10", found=b"17")], b"27", True),
+        ([operation("count", 1, 3, b"10", found=b"17"), operation("delete", 2, 4, client=2)], b"17", False),
+    ],
+)
+def test_what_stays_resurrected_with_two_proxies(history, found, is_resurrected):
+    assert stays_resurrected(tuple(history), read(90, 91, found, client=9), INITIAL) == is_resurrected

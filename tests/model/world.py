@@ -292,6 +292,9 @@ class World:
             elif verb == "adopts":
                 self._has_orphans = False
                 worker.adopt()
+                for client in self._clients:
+                    if client.worker.is_dead:
+                        client.adopted(self._now)
             else:
                 worker.end_pauses()
         return _Effect([worker], self._clients_of([worker]))

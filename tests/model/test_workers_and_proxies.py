@@ -1,0 +1,127 @@
+"""As test_interleavings.py, for two workers of one service, and for two services of one worker each that have the same servers (`--proxies several`).
+
+Client 1 is connected to the first worker, client 2 to the second one, client 3 to the first one again. A failure of a server happens to one of the
+workers, or one of the workers dies.
+
+Two workers guarantee what one does. Two proxies guarantee less: promises.stays_resurrected. A path in which one of them missed a write is not judged.
+"""
+
+import itertools
+
+import pytest
+
+from model.faults import FAULTS
+from model.pairs import check_pairs, explore_classes, explore_pair, pairs_of
+from model.service import CLOSES, DIES, EVICTS, IS_EJECTED, KINDS, NO_FAILURE, PROXIES, RESTARTS, TIMES_OUT, WORKERS, Failure
+
+#: Classes of commands that are routed differently.
+DISTINCT = ("get", "set", "delete", "append", "incr", "add", "gets, cas", "gat", "flush_all")
+
+#: What differs among proxies: a command that depends on the previous value has another result on each server if there are two writers.
+OF_PROXIES = ("get", "set", "delete", "add", "gat", "flush_all")
+
+#: Three clients: two writers and a read that fills.
+THREE = (("set", "set", "get"), ("set", "delete", "get"))
+
+#: Without a failure: {service: classes of which all pairs are explored}.
+QUICK = {
+    "2 workers, two servers": ("get", "set", "delete", "append"),
+    "2 workers, backup, async": ("get", "set"),
+    "2 workers, backup, sync": ("get", "delete"),
+    "2 workers, warming": ("get", "delete"),
+    "2 proxies, backup, sync": ("get", "set", "delete"),
+    "2 proxies, warming": ("get", "set", "delete"),
+}
+
+#: (service, pair, kind of failure, server), with few paths.
+QUICK_FAILURES = [
+    ("2 workers, backup, async", ("set", "get"), CLOSES, "A"),
+    ("2 workers, backup, async", ("set", "get"), TIMES_OUT, "B"),
+    ("2 workers, backup, async", ("get", "get"), DIES, ""),
+]
+
+#: Known violations: service, pair, failure, reason.
+KNOWN = [
+    ("2 workers, two servers", "set", "set", DIES, "",
+     "without a backup, no other worker knows what was in flight in a worker that has died: its write may be made after a later one"),
+    ("2 proxies, warming", "get", "append", "", "",
+     "the append is made on the backup, the other proxy fills the primary with the result, and then the primary makes the append, too"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("service", QUICK)
+def test_pairs_without_a_failure(service):
+    check_pairs(service, pairs_of(QUICK[service]))
+
+
+@pytest.mark.parametrize("service, pair, kind, server", QUICK_FAILURES)
+def test_pairs_with_a_failure(service, pair, kind, server):
+    check_pairs(service, [pair], Failure((kind,), server))
+
+
+@pytest.mark.parametrize(
+    "service, one, other, kind, server",
+    [pytest.param(*known, marks=pytest.mark.xfail(strict=True, reason=reason)) for *known, reason in KNOWN],
+)
+def test_known_violations(service, one, other, kind, server):
+    found = explore_pair(service, one, other, Failure((kind,), server) if kind else NO_FAILURE, until_found=True).found
+    assert found is None, str(found)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pair", itertools.combinations_with_replacement(DISTINCT, 2), ids=" | ".join)
+@pytest.mark.parametrize("service", WORKERS)
+def test_workers_without_a_failure(service, pair):
+    check_pairs(service, [pair, pair[::-1]])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pair", itertools.combinations_with_replacement(OF_PROXIES, 2), ids=" | ".join)
+@pytest.mark.parametrize("service", PROXIES)
+def test_proxies_without_a_failure(service, pair):
+    check_pairs(service, [pair, pair[::-1]])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("classes", THREE, ids=" | ".join)
+@pytest.mark.parametrize("service", ["2 workers, warming", "2 proxies, warming"])
+def test_three_clients(service, classes):
+    check_pairs(service, [classes])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [RESTARTS, EVICTS, CLOSES])
+@pytest.mark.parametrize("service", PROXIES)
+def test_proxies_with_a_failure(service, kind):
+    check_pairs(service, [("set", "get"), ("get", "delete"), ("set", "delete")], Failure((kind,), "A"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", "AB")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != IS_EJECTED])
+@pytest.mark.parametrize("service", WORKERS)
+def test_workers_with_a_failure(service, kind, server):
+    check_pairs(service, [("set", "get"), ("delete", "get")], Failure((kind,), server))
+
+
+# -- the model finds faults
+
+
+@pytest.mark.parametrize(
+    "fault, service, classes, failure",
+    [
+        ("changes of another worker are not noticed", "2 workers, backup, async", ("set", "set"), NO_FAILURE),
+        ("a fill ignores another worker's change", "2 workers, warming", ("get", "delete"), NO_FAILURE),
+        ("a write does not wait for another worker's fill", "2 workers, warming", ("get", "delete"), NO_FAILURE),
+        ("an ejection is not followed", "2 workers, two servers", ("set, then get", "set"), Failure((IS_EJECTED,), "A")),
+        ("what a worker has left is wiped", "2 workers, backup, async", ("set", "get"), Failure((DIES,), "")),
+        ("a fill is not verified", "2 proxies, warming", ("get", "delete"), NO_FAILURE),
+        ("a delete is sent to the primary first", "2 proxies, warming", ("get", "delete"), NO_FAILURE),
+    ],
+)
+def test_a_fault_of_workers_or_proxies_is_found(fault, service, classes, failure):
+    """gmproxy with one function replaced by a wrong one."""
+    with FAULTS[fault]():
+        found = explore_classes(service, classes, failure, until_found=True).found
+    print(found)
+    assert found is not None
