@@ -24,6 +24,7 @@ cdef class Change(ReplySink):
     cpdef bint is_contested(self) except -1
     cpdef add_part(self)
     cpdef end_part(self)
+    cpdef give_up(self)
     @cython.locals(note=Note)
     cpdef end(self)
     @cython.locals(copy=Request)

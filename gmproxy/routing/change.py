@@ -36,8 +36,9 @@ class Change(ReplySink):
         self._note: Note = self._notes.begin_change(key, primary.tag, word)
 
     def is_contested(self) -> bool:
-        """True if another worker changes the key at the same time, or has done so: the two servers may have different values."""
-        return self._notes.is_contested(self._note)
+        """True if another worker changes the key at the same time, or has done so: the two servers may have different values. Also after an internal
+        error that has ended the change."""
+        return self._note is None or self._notes.is_contested(self._note)
 
     def add_part(self) -> None:
         self.parts += 1
@@ -47,16 +48,21 @@ class Change(ReplySink):
         self.parts -= 1
         if self.parts:
             return
-        if not self._deletes and self._note.word == PRIMARY_WORD and self._notes.is_contested(self._note):
-            self._deletes = True
-            self.counters.conflicting_changes += 1
-            try:
+        try:
+            if not self._deletes and self._note is not None and self._note.word == PRIMARY_WORD and self.is_contested():
+                self._deletes = True
+                self.counters.conflicting_changes += 1
                 self.delete_copy()
-                return
-            except Exception:
-                internal_errors.record("change.end_part")
-                internal_errors.guarded("change.end_part", self.backup.missed_key)(self.key)
-        self.end()
+            else:
+                self.end()
+        except Exception:
+            internal_errors.record("change.end_part")
+            self.give_up()
+
+    def give_up(self) -> None:
+        """After an internal error: it is not known when all parts have their results. The key is deleted on both servers. Never raises."""
+        self.invalidate()
+        internal_errors.guarded("change.give_up", self.end)()
 
     def end(self) -> None:
         """All parts have their results. Called by this class, and by the code that has begun a change and sends nothing. Never raises."""
@@ -149,7 +155,11 @@ class PartOfChanges(Step):
     def _end_parts(self) -> None:
         changes, self.changes = self.changes, []
         for change in changes:
-            change.end_part()
+            try:
+                change.end_part()
+            except Exception:
+                internal_errors.record("change.end_parts")
+                change.give_up()
 
 
 class NotedFlush(Step):

@@ -36,6 +36,7 @@ cdef class ReplicatedWrite(Step):
     @cython.locals(request=Request)
     cdef _reply(self, Request last)
     cpdef on_internal_error(self, Request one)
+    cdef _end_part(self)
     cdef _end_part_of(self, Request one)
 
 

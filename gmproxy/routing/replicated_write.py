@@ -1,5 +1,6 @@
 """What is done with a write of which the backup receives a copy, until both servers have replied or failed (replicate.py)."""
 
+from gmproxy import internal_errors
 from gmproxy.protocol import replica_commands
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
@@ -92,7 +93,15 @@ class ReplicatedWrite(Step):
         try:
             return self.proceed(last)
         finally:
-            self.change.end_part()  # last: `proceed` may add a part
+            self._end_part()  # last: `proceed` may add a part
+
+    def _end_part(self) -> None:
+        """Never raises: the client has its reply, and its session must be resumed."""
+        try:
+            self.change.end_part()
+        except Exception:
+            internal_errors.record("replicated_write.end_part")
+            self.change.give_up()
 
     def proceed(self, last: Request) -> ReplySink | None:
         """`last`, the write or its copy, has its reply or failed: compare the replies if both are there, and reply to the client if it has none."""
@@ -145,7 +154,7 @@ class ReplicatedWrite(Step):
         else:
             ended, self._on_primary = self._on_primary != WAITING, FAILED
         if not ended:
-            self.change.end_part()
+            self._end_part()
 
 
 class ConditionalWrite(Step):
