@@ -37,6 +37,9 @@ class _BlindFills(ChangeNotes):
     def is_contested(self, note: Note) -> bool:
         return note.word != FILL_WORD and ChangeNotes.is_contested(self, note)
 
+    def are_elsewhere(self, key: bytes) -> bool:
+        return False
+
 
 #: Each of these functions can be replaced in both builds.
 FAULTS: dict[str, Callable[[], Any]] = {
@@ -45,7 +48,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "a backup that answers otherwise keeps its value": lambda: _replaced(replica_commands, "replies_differ", lambda request, copy: False),
     "what is being fetched is not known to become old": lambda: _replaced(missed_writes_module, "changes_value", lambda request: False),
     "changes under way to a stand-in are not followed": lambda: _replaced(router_module, "watch_late_writes", lambda *arguments: None),
-    "cas numbers of the primary are good for the backup": lambda: _replaced(cas_numbers, "line_for", lambda request, of_set: request.line),
+    "cas numbers of the primary are good for the backup": lambda: _replaced(cas_numbers, "set_of", lambda request: None),
     # -- several workers
     "changes of another worker are not noticed": lambda: _replaced(column_module, "ChangeNotes", _BlindChanges),
     "a fill ignores another worker's change": lambda: _replaced(column_module, "ChangeNotes", _BlindFills),

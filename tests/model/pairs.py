@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable
 
 from model.clients import script_of
-from model.explorer import Exploration, explore
+from model.explorer import Exploration, Violation, explore
 from model.service import ALL_SERVICES, NO_FAILURE, Failure
 from model.world import World
 
@@ -42,3 +42,18 @@ def check_pairs(service: str, pairs: Iterable[tuple[str, ...]], failure: Failure
 def pairs_of(classes: Iterable[str]) -> list[tuple[str, str]]:
     """All pairs, without order, and each class with itself: both clients are equal."""
     return list(itertools.combinations_with_replacement(classes, 2))
+
+
+def violation_after(service: str, classes: Iterable[str], failure: Failure, path: Iterable[str]) -> str | None:
+    """What is wrong after the events of `path`, which begin as given, and all other events in some order; None: nothing."""
+    scripts = [script_of(name, client) for client, name in enumerate(classes, 1)]
+    with World(ALL_SERVICES[service], scripts, failure, set()) as world:
+        try:
+            for beginning in path:
+                (event,) = [event for event in world.enabled() if event.startswith(beginning)]
+                world.happen(event)
+            world.run_to_the_end()
+            world.finish()
+        except Violation as error:
+            return str(error)
+    return None

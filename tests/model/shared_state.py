@@ -12,6 +12,7 @@ from gmproxy.process.worker_context import WorkerContext
 from gmproxy.shared import memory as memory_module
 from gmproxy.shared.changes import EVERY_KEY
 from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.invalidation_marks import STAND_IN
 from gmproxy.shared.memory import BYTES_PER_KEY, FREE, SLOTS, WORDS_PER_SLOT, SharedMemory
 from model.clients import KEY, OTHER
 from model.tracked import CAN_TRACK, Accesses, untracked
@@ -81,7 +82,9 @@ class SharedState:
         found = []
         if any(word & _UNDER_WAY for column in columns for slot in _SLOTS_USED for word in self._words(column, slot)):
             found.append("a change or a fill is still noted")
-        if any(memory.states_of(row)[column] for row in range(memory._rows_used[0]) for column in columns):
+        # A stand-in keeps its keys until they are written on their own server.
+        rows = [row for each in self._memories for name, row in each.rows.items() if f" {STAND_IN} " not in name]
+        if any(memory.states_of(row)[column] for row in rows for column in columns):
             found.append("keys are still marked as to be deleted")
         if any(memory.epochs[row] & 1 for row in range(memory._rows_used[0])):
             found.append("a server is ejected in the shared memory")
@@ -119,8 +122,8 @@ def _wipe(memories: list[SharedMemory]) -> None:
 
 
 class _Locks:
-    """Record locks. Those of POSIX belong to a process; all workers of the model are in one. So each has a descriptor of its own for the shared memory, and
-    these locks belong to the descriptor. `lockf` replaces fcntl.lockf."""
+    """Record locks. Those of POSIX belong to a process; all workers of the model are in one. So each has a descriptor of its own for the shared
+    memory, and these locks belong to the descriptor. `lockf` replaces fcntl.lockf."""
 
     def __init__(self) -> None:
         self._owners: dict[tuple[int, int], int] = {}  # {(inode, byte): descriptor}

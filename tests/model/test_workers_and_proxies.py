@@ -6,12 +6,10 @@ workers, or one of the workers dies.
 Two workers guarantee what one does. Two proxies guarantee less: promises.stays_resurrected. A path in which one of them missed a write is not judged.
 """
 
-import itertools
-
 import pytest
 
 from model.faults import FAULTS
-from model.pairs import check_pairs, explore_classes, explore_pair, pairs_of
+from model.pairs import check_pairs, explore_classes, explore_pair, pairs_of, violation_after
 from model.service import CLOSES, DIES, EVICTS, IS_EJECTED, KINDS, NO_FAILURE, PROXIES, RESTARTS, TIMES_OUT, WORKERS, Failure
 
 #: Classes of commands that are routed differently.
@@ -27,10 +25,9 @@ THREE = (("set", "set", "get"), ("set", "delete", "get"))
 QUICK = {
     "2 workers, two servers": ("get", "set", "delete", "append"),
     "2 workers, backup, async": ("get", "set"),
-    "2 workers, backup, sync": ("get", "delete"),
     "2 workers, warming": ("get", "delete"),
-    "2 proxies, backup, sync": ("get", "set", "delete"),
-    "2 proxies, warming": ("get", "set", "delete"),
+    "2 proxies, backup, sync": ("set", "delete"),
+    "2 proxies, warming": ("get", "delete"),
 }
 
 #: (service, pair, kind of failure, server), with few paths.
@@ -44,8 +41,6 @@ QUICK_FAILURES = [
 KNOWN = [
     ("2 workers, two servers", "set", "set", DIES, "",
      "without a backup, no other worker knows what was in flight in a worker that has died: its write may be made after a later one"),
-    ("2 proxies, warming", "get", "append", "", "",
-     "the append is made on the backup, the other proxy fills the primary with the result, and then the primary makes the append, too"),
 ]  # fmt: skip
 
 
@@ -69,14 +64,14 @@ def test_known_violations(service, one, other, kind, server):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pair", itertools.combinations_with_replacement(DISTINCT, 2), ids=" | ".join)
+@pytest.mark.parametrize("pair", pairs_of(DISTINCT), ids=" | ".join)
 @pytest.mark.parametrize("service", WORKERS)
 def test_workers_without_a_failure(service, pair):
     check_pairs(service, [pair, pair[::-1]])
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pair", itertools.combinations_with_replacement(OF_PROXIES, 2), ids=" | ".join)
+@pytest.mark.parametrize("pair", pairs_of(OF_PROXIES), ids=" | ".join)
 @pytest.mark.parametrize("service", PROXIES)
 def test_proxies_without_a_failure(service, pair):
     check_pairs(service, [pair, pair[::-1]])
@@ -113,8 +108,6 @@ def test_workers_with_a_failure(service, kind, server):
         ("changes of another worker are not noticed", "2 workers, backup, async", ("set", "set"), NO_FAILURE),
         ("a fill ignores another worker's change", "2 workers, warming", ("get", "delete"), NO_FAILURE),
         ("a write does not wait for another worker's fill", "2 workers, warming", ("get", "delete"), NO_FAILURE),
-        ("an ejection is not followed", "2 workers, two servers", ("set, then get", "set"), Failure((IS_EJECTED,), "A")),
-        ("what a worker has left is wiped", "2 workers, backup, async", ("set", "get"), Failure((DIES,), "")),
         ("a fill is not verified", "2 proxies, warming", ("get", "delete"), NO_FAILURE),
         ("a delete is sent to the primary first", "2 proxies, warming", ("get", "delete"), NO_FAILURE),
     ],
@@ -125,3 +118,51 @@ def test_a_fault_of_workers_or_proxies_is_found(fault, service, classes, failure
         found = explore_classes(service, classes, failure, until_found=True).found
     print(found)
     assert found is not None
+
+
+#: {fault: (service, classes, failure, the beginnings of the events)}: the explorer would need minutes to find them.
+PATHS = {
+    "an ejection is not followed": (
+        "2 workers, two servers",
+        ("set, then get", "set"),
+        Failure((IS_EJECTED,), "A"),
+        [
+            "A is ejected for w1",
+            "client 1 sends set",
+            "B.w1.1 executes",
+            "B.w1.1 replies",
+            "client 2 sends set",
+            "A.w2.1 executes",
+            "A.w2.1 replies",
+            "client 1 sends get",
+            "B.w1.1 executes",
+            "B.w1.1 replies",
+        ],
+    ),
+    "what a worker has left is wiped": (
+        "2 workers, backup, async",
+        ("set", "get"),
+        Failure((DIES,), ""),
+        ["client 1 sends set", "w1 dies, 1 of 1 sent to A.w1.1, 0 of 1 sent to B.w1.1", "w2 adopts", "A.w1.1 executes"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PATHS)
+def test_a_fault_is_found_on_a_path(fault):
+    service, classes, failure, path = PATHS[fault]
+    with FAULTS[fault]():
+        violation = violation_after(service, classes, failure, path)
+    print(violation)
+    assert violation is not None
+
+
+def test_a_worker_that_has_died_is_adopted():
+    service, classes, failure, path = PATHS["what a worker has left is wiped"]
+    assert violation_after(service, classes, failure, path) is None
+
+
+@pytest.mark.parametrize("service", ["2 workers, backup, async", "2 workers, backup, sync"])
+def test_the_backup_gets_two_writes_in_the_other_order(service):
+    path = ["client 1 sends", "client 2 sends", "A.w1.1 executes", "A.w2.1 executes", "B.w2.1 executes", "B.w1.1 executes"]
+    assert violation_after(service, ("set", "set"), NO_FAILURE, path) is None

@@ -119,8 +119,8 @@ class Worker:
         return [link for model in self._proxy.models.values() for link in model.links if link.owner == self.name]
 
     def sleep(self, seconds: float = 0.0) -> None:
-        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up, or for a timeout, in
-        which the server reads what processes that have ended have sent."""
+        """Replaces gevent.sleep. Only a recovery calls it, to wait until its server has closed the connections that were given up, or for a timeout,
+        in which the server reads what processes that have ended have sent."""
         self._sleeping[getcurrent()] = seconds
         self._hub.switch()
 

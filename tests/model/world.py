@@ -43,6 +43,9 @@ ACKNOWLEDGED, SHARED, FAILURE, UNFINISHED = "acknowledged", "shared", "failure",
 #: Events that change the shared memory as a whole.
 OF_ALL_SHARED = (DIES, "adopts")
 
+#: No path needs as many events after its clients have their replies.
+LONGEST_END = 100
+
 #: Failures that happen to one worker of several.
 OF_ONE_WORKER = (CLOSES, TIMES_OUT, IS_EJECTED)
 
@@ -369,7 +372,7 @@ class World:
             self._read(readers)
             for worker in self._living():
                 worker.restore(name)
-            self._run_to_the_end()
+            self.run_to_the_end()
         self._read(readers)
         self._check_held()
         for key in (KEY, OTHER):
@@ -413,15 +416,20 @@ class World:
             with self._proxy.acting(reader.worker):
                 reader.ask([retrieve(b"get", KEY, OTHER)], self._now)
             self._now += 1
-            self._run_to_the_end()
+            self.run_to_the_end()
             reader.receive(self._now)
 
-    def _run_to_the_end(self) -> None:
+    def run_to_the_end(self) -> None:
+        """Execute all events that are left, in some order."""
         for worker in self._living():
             self._settle(worker, frozenset())
         self._states = self._states_after(self._living())
-        while events := self.enabled():
+        for _ in range(LONGEST_END):
+            events = self.enabled()
+            if not events:
+                return
             self.happen(events[-1])
+        raise Violation("events follow each other without end")
 
 
 def _lines(history: Any) -> str:
