@@ -53,6 +53,13 @@ cdef class PartOfChanges(Step):
     cdef _end_parts(self)
 
 
+cdef class AnswerOfBackup(Step):
+    cdef readonly Change change
+
+    cpdef begin(self, Request request, Change change)
+    cpdef on_reply(self, Request request)
+
+
 cdef class NotedFlush(Step):
     cdef ChangeNotes _notes
 

@@ -6,6 +6,7 @@ meanwhile (gmproxy.shared.changes), the order on the two servers may differ: the
 
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
+from gmproxy.errors import EJECTED
 from gmproxy.protocol import internal_commands
 from gmproxy.protocol.commands import Command
 from gmproxy.protocol.request import COPY, ReplySink, Request, new_request
@@ -49,9 +50,11 @@ class Change(ReplySink):
         if self.parts:
             return
         try:
-            if not self._deletes and self._note is not None and self._note.word == PRIMARY_WORD and self.is_contested():
+            if not self._deletes and self._note is not None and self.is_contested():
                 self._deletes = True
                 self.counters.conflicting_changes += 1
+                if self._note.word != PRIMARY_WORD:  # the primary has the other change, and may have it alone
+                    self.primary.missed_key(self.key)
                 self.delete_copy()
             else:
                 self.end()
@@ -160,6 +163,24 @@ class PartOfChanges(Step):
             except Exception:
                 internal_errors.record("change.end_parts")
                 change.give_up()
+
+
+class AnswerOfBackup(Step):
+    """On a request that depends on the stored value and that the backup answers in the place of the primary: fails it if another worker has changed the
+    key meanwhile, since the answer may contain a change that the primary refused."""
+
+    __slots__ = ("change",)
+
+    def begin(self, request: Request, change: Change) -> None:
+        """Step in."""
+        self.step_in(request)
+        self.change = change
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        if not self.change.is_contested():
+            return Step.on_reply(self, request)
+        self.step_out(request)
+        return request.fail(EJECTED, self.change.primary.label)
 
 
 class NotedFlush(Step):

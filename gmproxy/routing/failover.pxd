@@ -55,8 +55,8 @@ cdef class BackupAsPrimary(Route):
 
     @cython.locals(server=Backend, command=Command, write=FailedOverWrite)
     cpdef send(self, Request request)
-    @cython.locals(notes=ChangeNotes)
-    cdef bint _changes_elsewhere(self, Request request) except -1
+    @cython.locals(notes=ChangeNotes, own=cython.ulonglong)
+    cdef bint _are_under_way(self, Request request) except -1
 
 
 cdef class FailedOverWrite(Step):

@@ -145,7 +145,7 @@ class BackupAsPrimary(Route):
         command = request.command
         if server.label == request.failed_server and not command.idempotent:
             return request.fail(request.error, server.label)  # the same server is primary and backup, and may have done it already
-        if (command.is_read or command.reads_old_value) and (self._changes_elsewhere(request) or self.records_keys and server.may_lag()):
+        if (command.is_read or command.reads_old_value) and (self._are_under_way(request) or self.records_keys and server.may_lag()):
             return request.fail(request.error, request.failed_server)  # whether the backup has that change already is unknown
         if command.conditional:
             number_is_of = cas_numbers.set_of(request)
@@ -164,11 +164,12 @@ class BackupAsPrimary(Route):
         request.role = BACKUP
         return server.send(request)
 
-    def _changes_elsewhere(self, request: Request) -> bool:
-        """True if another worker is changing one of the keys."""
+    def _are_under_way(self, request: Request) -> bool:
+        """True if there are other workers, and one of the keys is being changed, but by `request`."""
         notes = self.server.notes
+        own = 1 if request.command.is_write else 0
         for key in request.all_keys():
-            if notes.are_elsewhere(key):
+            if notes.are_under_way(key, own):
                 return True
         return False
 

@@ -52,7 +52,7 @@ class Fetch(ReplySink):
 
     def may_fetch(self, key: bytes) -> bool:
         """False if another worker is changing `key`: it is unknown whether the backup has the change already."""
-        return not self.primary.notes.are_elsewhere(key)
+        return not self.primary.notes.are_under_way(key)
 
     def fetch(self, keys: Collection[bytes]) -> ReplySink | None:
         """Look up `keys`. Returns the session that waits for no further reply, or None (see Route.send)."""

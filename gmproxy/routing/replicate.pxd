@@ -2,7 +2,7 @@ cimport cython
 from gmproxy.backend.backend cimport Backend
 from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route
-from gmproxy.routing.change cimport Change, PartOfChanges
+from gmproxy.routing.change cimport AnswerOfBackup, Change, PartOfChanges
 from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.replicated_write cimport ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.shard cimport Shard

@@ -17,7 +17,7 @@ from gmproxy.errors import EJECTED
 from gmproxy.protocol import replica_commands
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
-from gmproxy.routing.change import Change, PartOfChanges
+from gmproxy.routing.change import AnswerOfBackup, Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.shard import Shard
@@ -109,11 +109,12 @@ class Replicate(Route):
     def _send_to_backup(self, request: Request, change: Change) -> ReplySink | None:
         """The result of `request` depends on a value that the primary has not, or that another worker is about to delete there."""
         server = self.server
-        if server.notes.are_elsewhere(request.key):  # whether the backup has the other worker's change already is unknown
+        if server.notes.are_under_way(request.key):  # whether the backup has the other worker's change already is unknown
             change.end()
             return request.fail(EJECTED, server.label)
         self.undecided.supersede(request.key)
         PartOfChanges.__new__(PartOfChanges).begin(request, [change])
+        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, change)
         change.delete_on_primary()
         return self.backup_as_primary.send(request)
 

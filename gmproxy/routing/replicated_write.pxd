@@ -1,7 +1,7 @@
 cimport cython
 from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route
-from gmproxy.routing.change cimport Change
+from gmproxy.routing.change cimport AnswerOfBackup, Change
 from gmproxy.routing.step cimport Step
 
 cdef int WAITING, REPLIED, FAILED

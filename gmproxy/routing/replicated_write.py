@@ -6,7 +6,7 @@ from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
 from gmproxy.protocol.commands import Command
 from gmproxy.protocol.request import INTERNAL_ERROR, ReplySink, Request, Route
-from gmproxy.routing.change import Change
+from gmproxy.routing.change import AnswerOfBackup, Change
 from gmproxy.routing.step import Step
 
 #: The state of a write on one of the two servers.
@@ -207,6 +207,7 @@ class ConditionalWrite(Step):
         self.step_out(request)
         if self.change.is_contested():  # whether the backup has the other worker's change already is unknown
             return request.fail(request.error, request.failed_server)
+        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, self.change)
         return self.backup_as_primary.send(request)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
@@ -236,6 +237,7 @@ class WriteWithoutCopy(Step):
         self.step_out(request)
         if self.change.is_contested():
             return request.fail(request.error, request.failed_server)
+        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, self.change)
         return self.backup_as_primary.send(request)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:

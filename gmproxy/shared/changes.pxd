@@ -28,9 +28,10 @@ cdef class ChangeNotes:
     cpdef end_note(self, Note note)
     @cython.locals(entry=Py_ssize_t)
     cpdef journal_written(self)
-    cpdef bint are_elsewhere(self, bytes key) except -1
+    @cython.locals(slot=Py_ssize_t, own=Py_ssize_t)
+    cpdef bint are_under_way(self, bytes key, unsigned long long but=*) except -1
     cpdef Note begin_fill(self, bytes key, unsigned long tag)
-    cpdef bint fills_are_elsewhere(self, bytes key) except -1
+    cpdef bint fills_are_under_way(self, bytes key) except -1
     cpdef bint any_fills_are_elsewhere(self) except -1
     @cython.locals(column=Py_ssize_t, milliseconds=cython.ulonglong)
     cpdef bint fills_are_stopped(self, double now) except -1
@@ -40,6 +41,6 @@ cdef class ChangeNotes:
     @cython.locals(at=Py_ssize_t)
     cdef _add(self, Py_ssize_t slot, int word, long long number)
     @cython.locals(at=Py_ssize_t, column=Py_ssize_t, begun=cython.ulonglong)
-    cdef unsigned long long _begun_elsewhere(self, Py_ssize_t slot) except? 1
+    cdef unsigned long long _begun_elsewhere(self, Py_ssize_t slot, int word) except? 1
     @cython.locals(column=Py_ssize_t)
     cdef bint _are_under_way(self, Py_ssize_t slot, int word) except -1

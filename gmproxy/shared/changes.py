@@ -81,8 +81,8 @@ class ChangeNotes:
 
     def is_contested(self, note: Note) -> bool:
         """True if a change of another worker was under way in the slot when `note` began, or has begun since: the two servers may have made the two
-        in different orders."""
-        return note.contested or self._begun_elsewhere(note.slot) != note.begun
+        in different orders. Two changes that only the backup is sent have its order."""
+        return note.contested or self._begun_elsewhere(note.slot, note.word) != note.begun
 
     def end_note(self, note: Note) -> None:
         """All servers have replied, or have a pending invalidation of the key."""
@@ -102,9 +102,16 @@ class ChangeNotes:
             self._keys.remove_entry(entry)
         self._ended.clear()
 
-    def are_elsewhere(self, key: bytes) -> bool:
-        """True if another worker has a change of `key` under way that the primary may make: the backup may not have it yet."""
-        return self._are_under_way(crc32(key) & (SLOTS - 1), _PRIMARY) or self._are_under_way(EVERY_KEY, _PRIMARY)
+    def are_under_way(self, key: bytes, but: int = 0) -> bool:
+        """True if there are other workers, and one of all workers has a change of `key` under way that the primary may make: the backup may not have it
+        yet, or have it in another order. `but`: 1 if one of this worker is the caller's own, else 0."""
+        if self._columns_used[0] == 1:
+            return False
+        slot = crc32(key) & (SLOTS - 1)
+        own = (self.column * (SLOTS + 1) + slot) * WORDS_PER_SLOT
+        if (self._cells[own] & _LOWER) > but:
+            return True
+        return self._are_under_way(slot, _PRIMARY) or self._are_under_way(EVERY_KEY, _PRIMARY)
 
     # -- fills
 
@@ -156,9 +163,15 @@ class ChangeNotes:
         return note
 
     def _observe(self, note: Note) -> None:
-        note.begun = self._begun_elsewhere(note.slot)
+        note.begun = 0
+        note.contested = False
+        if self._columns_used[0] == 1:
+            return
+        note.begun = self._begun_elsewhere(note.slot, note.word)
         note.contested = (
-            self._are_under_way(note.slot, _PRIMARY) or self._are_under_way(note.slot, _BACKUP) or self._are_under_way(EVERY_KEY, _PRIMARY)
+            self._are_under_way(note.slot, _PRIMARY)
+            or (note.word != _BACKUP and self._are_under_way(note.slot, _BACKUP))
+            or self._are_under_way(EVERY_KEY, _PRIMARY)
         )
 
     def _add(self, slot: int, word: int, number: int) -> None:
@@ -166,13 +179,16 @@ class ChangeNotes:
         at = (self.column * (SLOTS + 1) + slot) * WORDS_PER_SLOT + word
         self._cells[at] = self._cells[at] + number & _WORD
 
-    def _begun_elsewhere(self, slot: int) -> int:
-        """Changes of the other workers that have begun in `slot`, or of every key, since each of them started."""
+    def _begun_elsewhere(self, slot: int, word: int) -> int:
+        """Changes of the other workers that have begun in `slot`, or of every key, since each of them started, as far as they concern a change of
+        `word`."""
         begun = 0
         for column in range(self._columns_used[0]):
             if column != self.column:
                 at = (column * (SLOTS + 1) + slot) * WORDS_PER_SLOT
-                begun += (self._cells[at] >> _HALF) + (self._cells[at + 1] >> _HALF)
+                begun += self._cells[at] >> _HALF
+                if word != _BACKUP:
+                    begun += self._cells[at + _BACKUP] >> _HALF
                 begun += self._cells[(column * (SLOTS + 1) + EVERY_KEY) * WORDS_PER_SLOT] >> _HALF
         return begun
 

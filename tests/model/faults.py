@@ -37,7 +37,7 @@ class _BlindFills(ChangeNotes):
     def is_contested(self, note: Note) -> bool:
         return note.word != FILL_WORD and ChangeNotes.is_contested(self, note)
 
-    def are_elsewhere(self, key: bytes) -> bool:
+    def are_under_way(self, key: bytes) -> bool:
         return False
 
 

@@ -115,7 +115,7 @@ def test_keys_in_flight_are_pending_on_all_servers_that_may_have_them(made):
         assert pending(servers[label]) == {key for key in keys if router.primary_of(key).label == label}
     assert pending(servers[C]) == set(keys)
     assert all(backend.behind and backend.unsettled for backend in servers.values())
-    assert not service.column.notes.are_elsewhere(b"1") and service.is_adopted()
+    assert not service.column.notes.are_under_way(b"1") and service.is_adopted()
 
 
 def test_only_in_their_own_pool(made):
@@ -314,12 +314,12 @@ def test_until_it_is_adopted_its_notes_and_marks_hold(made, monkeypatch, interna
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, lambda *arguments: 1 / 0)
             service.adopt()
-        assert service.column.notes.are_elsewhere(b"k")
+        assert service.column.notes.are_under_way(b"k")
         assert service.memory.state_of(server_name("shop", PRIMARY, A), service.dead.number) != NOTHING
     assert internal_errors_counted() == 4
     service.adopt()
     assert pending(servers[A]) is None and pending(servers[C]) == {b"k"}
-    assert not service.column.notes.are_elsewhere(b"k") and service.is_adopted()
+    assert not service.column.notes.are_under_way(b"k") and service.is_adopted()
 
 
 def test_one_that_fails_does_not_prevent_the_others(made, monkeypatch, internal_errors_counted):
@@ -354,7 +354,7 @@ def test_the_lock_is_held_by_a_process_that_is_stopped(made, monkeypatch, caplog
         patched.setattr(SharedMemory, "take_orphans", refuse)
         service.adopt()
     assert "orphans not adopted reason=another process of the service holds the lock of the shared memory" in caplog.text
-    assert not servers[C].behind and service.column.notes.are_elsewhere(b"k")
+    assert not servers[C].behind and service.column.notes.are_under_way(b"k")
     service.adopt()
     assert pending(servers[C]) == {b"k"}
 
@@ -387,4 +387,4 @@ def test_two_workers_adopt_a_killed_one_once(made):
         assert sorted(found, key=len) == [set(), {b"in flight"}]
         service.adopt()
         assert pending(servers[C]) == set(), "none is left for a third"
-        assert service.memory.claim() != [number] or not service.column.notes.are_elsewhere(b"in flight")
+        assert service.memory.claim() != [number] or not service.column.notes.are_under_way(b"in flight")

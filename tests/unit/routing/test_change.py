@@ -28,11 +28,11 @@ def change_elsewhere(play, key=b"k"):
 def test_it_is_noted_before_anything_is_sent():
     play = Play()
     change = begin(play)
-    assert play.other.are_elsewhere(b"k") and play.primary.sent == play.backup.sent == []
+    assert play.other.are_under_way(b"k") and play.primary.sent == play.backup.sent == []
     assert list(keys_left(play.memory.keys_of(0))) == [(tag_of(POOL), b"k")]
     change.end()
     change.end()
-    assert not play.other.are_elsewhere(b"k") and play.in_flight() == []
+    assert not play.other.are_under_way(b"k") and play.in_flight() == []
 
 
 def test_it_ends_with_its_last_part():
@@ -159,9 +159,9 @@ def test_every_key_is_under_way_during_a_flush_all(outcome):
     request = parsed_request(b"flush_all\r\n")
     request.sink = client = Client()
     NotedFlush.__new__(NotedFlush).begin(request, play.primary.notes)
-    assert play.other.are_elsewhere(b"any")
+    assert play.other.are_under_way(b"any")
     note = play.other.begin_change(b"k", 1, PRIMARY_WORD)
     assert play.other.is_contested(note)
     request.reply = b"1\r\n"
     assert end(request) is client and client.heard == [heard] and end(request) is None
-    assert not play.other.are_elsewhere(b"any")
+    assert not play.other.are_under_way(b"any")

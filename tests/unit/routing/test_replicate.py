@@ -43,11 +43,11 @@ def test_nor_after_it_failed(line):
 def test_a_write_is_noted_until_both_servers_have_replied(line, sync):
     play = Play(sync)
     request = play.ask(line)
-    assert play.other.are_elsewhere(b"k") and not play.other.are_elsewhere(b"another") and play.in_flight() == [b"k"]
+    assert play.other.are_under_way(b"k") and not play.other.are_under_way(b"another") and play.in_flight() == [b"k"]
     play.answer(request, STORED)
-    assert play.other.are_elsewhere(b"k"), "the backup has not replied"
+    assert play.other.are_under_way(b"k"), "the backup has not replied"
     play.answer(play.backup.sent[-1], STORED)
-    assert not play.other.are_elsewhere(b"k") and play.in_flight() == [] and play.counters.conflicting_changes == 0
+    assert not play.other.are_under_way(b"k") and play.in_flight() == [] and play.counters.conflicting_changes == 0
 
 
 def test_a_conditional_write_that_changes_nothing_ends_at_once():
@@ -124,7 +124,7 @@ def test_it_is_deleted_on_the_backup_exactly_if_another_change_overlaps_it(line,
         overlaps = at("begin") < max(at("primary"), at("backup")) and at("end") > at("ask")
         assert play.backup.lines == [line] + [DELETE] * overlaps, order
         assert play.counters.conflicting_changes == overlaps
-        assert play.other.are_elsewhere(b"k") == overlaps, "until the key is deleted"
+        assert play.other.are_under_way(b"k") == overlaps, "until the key is deleted"
         if overlaps:
             play.answer(play.backup.sent[1], b"DELETED\r\n")
         assert play.in_flight() == [] and play.client.heard == [b"1\r\n"]
@@ -190,7 +190,7 @@ def test_a_write_that_depends_on_the_old_value_is_made_by_the_backup(line, why):
     why(play)
     request = play.ask(line)
     assert play.primary.lines == [DELETE] and play.backup.sent == [request] and request.role == BACKUP
-    assert play.in_flight() == [b"k"] and not play.other.are_elsewhere(b"k"), "the backup lacks nothing"
+    assert play.in_flight() == [b"k"] and not play.other.are_under_way(b"k"), "the backup lacks nothing"
     play.answer(request, b"6\r\n")
     play.fail(play.primary.sent[0], "ejected")
     assert play.client.heard == [b"6\r\n"] and play.in_flight() == [] and b"k" in play.primary.invalidations

@@ -402,16 +402,16 @@ def test_a_flush_all_waits_for_the_fills_of_other_workers(shared):
     """Of any key. It is a change of every key from the time at which it is sent."""
     fill = shared.notes.begin_fill(b"any", 1)
     shared.flush()
-    assert [waiting(server) for server in shared.servers] == [[]] * 3 and not shared.notes.are_elsewhere(b"k")
+    assert [waiting(server) for server in shared.servers] == [[]] * 3 and not shared.notes.are_under_way(b"k")
     shared.router.release_held_writes(NOW)
     assert [waiting(server) for server in shared.servers] == [[]] * 3
     shared.notes.end_note(fill)
     shared.router.release_held_writes(NOW)
-    assert [waiting(server) for server in shared.servers] == [[FLUSH]] * 3 and shared.notes.are_elsewhere(b"k")
+    assert [waiting(server) for server in shared.servers] == [[FLUSH]] * 3 and shared.notes.are_under_way(b"k")
     for server in shared.servers:
         assert shared.client.heard == []
         answer(server, b"OK\r\n")
-    assert shared.client.heard == [b"OK\r\n"] and not shared.notes.are_elsewhere(b"k")
+    assert shared.client.heard == [b"OK\r\n"] and not shared.notes.are_under_way(b"k")
     assert not any(server.behind for server in shared.servers)
 
 
@@ -445,13 +445,13 @@ def test_the_session_of_a_flush_all_that_fails_at_once_is_resumed(shared):
     shared.notes.end_note(fill)
     shared.router.release_held_writes(NOW)
     assert resumed == [request] and len(shared.client.heard) == 1
-    assert not shared.notes.are_elsewhere(b"k")
+    assert not shared.notes.are_under_way(b"k")
 
 
 @pytest.mark.parametrize("outcome", ["reply", "failure", "internal error"])
 def test_whatever_becomes_of_a_flush_all_its_note_ends(shared, outcome):
     shared.flush()
-    assert shared.notes.are_elsewhere(b"k")
+    assert shared.notes.are_under_way(b"k")
     for server in shared.servers:
         request = server.connections[0].waiting.popleft()
         if outcome == "reply":
@@ -461,7 +461,7 @@ def test_whatever_becomes_of_a_flush_all_its_note_ends(shared, outcome):
             server.request_failed(request, "timeout", True, False)
         else:
             server.request_abandoned(request)
-    assert not shared.notes.are_elsewhere(b"k") and len(shared.client.heard) == 1
+    assert not shared.notes.are_under_way(b"k") and len(shared.client.heard) == 1
 
 
 # -- the journal

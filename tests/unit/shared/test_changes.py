@@ -108,7 +108,7 @@ def test_keys_of_one_slot_are_taken_for_one(workers):
     note = workers[0].begin_change(key, 1, PRIMARY_WORD)
     workers[1].begin_change(other, 1, PRIMARY_WORD)
     assert not workers[0].is_contested(note)
-    assert workers[1].are_elsewhere(same) and not workers[0].are_elsewhere(same)
+    assert workers[1].are_under_way(same) and not workers[0].are_under_way(same)
     workers[1].begin_change(same, 2, PRIMARY_WORD)
     assert workers[0].is_contested(note)
 
@@ -118,10 +118,10 @@ def test_who_sees_a_change(workers, word):
     """A change that only the backup makes cannot be missing there."""
     one, *others = workers
     note = one.begin_change(KEY, 1, word)
-    assert [other.are_elsewhere(KEY) for other in others] == [word == PRIMARY_WORD] * 2
-    assert not one.are_elsewhere(KEY)
+    assert [other.are_under_way(KEY) for other in others] == [word == PRIMARY_WORD] * 2
+    assert not one.are_under_way(KEY)
     one.end_note(note)
-    assert not any(other.are_elsewhere(KEY) for other in workers)
+    assert not any(other.are_under_way(KEY) for other in workers)
 
 
 # -- fills
@@ -188,7 +188,7 @@ def test_who_sees_a_fill(workers):
     _, _, other = keys_of_slots()
     assert two.fills_are_elsewhere(KEY) and two.any_fills_are_elsewhere()
     assert not two.fills_are_elsewhere(other) and not one.fills_are_elsewhere(KEY) and not one.any_fills_are_elsewhere()
-    assert not two.are_elsewhere(KEY), "it changes nothing on the backup"
+    assert not two.are_under_way(KEY), "it changes nothing on the backup"
     second = three.begin_fill(other, 1)
     one.end_note(note)
     assert not two.fills_are_elsewhere(KEY) and two.any_fills_are_elsewhere() and two.fills_are_elsewhere(other)
@@ -217,12 +217,12 @@ def test_a_flush_contests_every_change_and_fill_that_it_overlaps(workers, kind):
 def test_every_key_is_under_way_during_a_flush(workers):
     one, *others = workers
     one.begin_flush()
-    assert not one.are_elsewhere(KEY) and all(other.are_elsewhere(KEY) and other.are_elsewhere(b"other") for other in others)
+    assert not one.are_under_way(KEY) and all(other.are_under_way(KEY) and other.are_under_way(b"other") for other in others)
     one.begin_flush()
     one.end_flush()
-    assert others[0].are_elsewhere(KEY)
+    assert others[0].are_under_way(KEY)
     one.end_flush()
-    assert not others[0].are_elsewhere(KEY)
+    assert not others[0].are_under_way(KEY)
 
 
 # -- the words
@@ -272,10 +272,10 @@ def test_a_process_that_is_killed_in_a_change(memory, workers):
     ) as process:
         process.call("begin")
         process.call("fill")
-    assert workers[0].are_elsewhere(KEY) and workers[0].fills_are_elsewhere(b"f")
+    assert workers[0].are_under_way(KEY) and workers[0].fills_are_elsewhere(b"f")
     note = workers[0].begin_change(KEY, 1, PRIMARY_WORD)
     memory.free(column)
-    assert workers[0].is_contested(note) and not workers[0].are_elsewhere(KEY) and not workers[0].any_fills_are_elsewhere()
+    assert workers[0].is_contested(note) and not workers[0].are_under_way(KEY) and not workers[0].any_fills_are_elsewhere()
     assert memory.cells[(EVERY_KEY + column * (SLOTS + 1)) * WORDS_PER_SLOT + FILL_WORD] == 1 << 32
 
 
@@ -298,7 +298,7 @@ def test_a_key_is_in_flight_until_the_journal_is_written(memory, workers):
     journal.unwritten = True
     one.end_note(one.begin_change(b"b", 1, PRIMARY_WORD))
     one.end_note(one.begin_fill(b"c", 1))
-    assert left() == [b"b", b"c"] and not workers[1].are_elsewhere(b"b"), "only the keys stay"
+    assert left() == [b"b", b"c"] and not workers[1].are_under_way(b"b"), "only the keys stay"
     journal.unwritten = False
     one.journal_written()
     assert left() == []

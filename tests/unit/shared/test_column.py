@@ -56,7 +56,7 @@ def test_each_has_a_column_and_sees_the_marks_of_the_others(memory):
     one.ejections_of(SERVER).publish(True)
     assert other.ejections_of(SERVER).follow() is True
     one.notes.begin_change(b"k", 1, PRIMARY_WORD)
-    assert other.notes.are_elsewhere(b"k")
+    assert other.notes.are_under_way(b"k")
 
 
 def test_servers_for_which_there_is_no_row(memory, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_process_that_ends_with_something_left(memory, is_settled, is_busy):
         left = column.left_by(number)
         assert left.pending is None and keys_of(left) == [b"k"] * is_busy
         column.forget(number)
-    assert not column.notes.are_elsewhere(b"k") and memory.take_orphans() == []
+    assert not column.notes.are_under_way(b"k") and memory.take_orphans() == []
 
 
 # -- with a journal

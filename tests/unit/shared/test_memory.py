@@ -147,10 +147,10 @@ def test_a_column_that_is_freed_is_empty(memory):
     notes.begin_change(b"k", 1, PRIMARY_WORD)
     notes.begin_fill(b"l", 1)
     notes.begin_flush()
-    assert others.are_elsewhere(b"k") and others.fills_are_elsewhere(b"l") and others.any_fills_are_elsewhere()
+    assert others.are_under_way(b"k") and others.fills_are_elsewhere(b"l") and others.any_fills_are_elsewhere()
     assert memory.state_of("s", one) and len(list(keys_left(memory.keys_of(one)))) == 2
     memory.free(one)
-    assert not others.are_elsewhere(b"k") and not others.fills_are_elsewhere(b"l") and not others.any_fills_are_elsewhere()
+    assert not others.are_under_way(b"k") and not others.fills_are_elsewhere(b"l") and not others.any_fills_are_elsewhere()
     assert not memory.state_of("s", one) and not list(keys_left(memory.keys_of(one)))
     assert memory.claim() == [one]
 
