@@ -12,7 +12,6 @@ from gmproxy.protocol import cas_numbers, replica_commands
 from gmproxy.routing import router as router_module
 from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.fill_rules import FillRules
-from gmproxy.routing.held_writes import HeldWrites
 from gmproxy.shared import column as column_module
 from gmproxy.shared.changes import FILL_WORD, ChangeNotes, Note
 from gmproxy.shared.ejections import Ejections
@@ -52,9 +51,6 @@ FAULTS: dict[str, Callable[[], Any]] = {
     # -- several workers
     "changes of another worker are not noticed": lambda: _replaced(column_module, "ChangeNotes", _BlindChanges),
     "a fill ignores another worker's change": lambda: _replaced(column_module, "ChangeNotes", _BlindFills),
-    "a write does not wait for another worker's fill": lambda: _replaced(
-        HeldWrites, "hold", lambda self, request, must_wait, on_late, release: release(request)
-    ),
     "an ejection is not followed": lambda: _replaced(Ejections, "follow", lambda self: None),
     "what a worker has left is wiped": lambda: _replaced(Orphans, "_adopt", lambda self, number, pools: self._column.forget(number)),
     # -- several proxies
