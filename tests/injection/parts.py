@@ -135,12 +135,13 @@ def asking_for_much(stage: Stage) -> None:
     with stage.actor() as actor:
         actor.ask(storage(b"set", key, b"x" * LONG))
         actor.ask(b"get %b\r\n" % key * 40, answers=40)
+        closed = actor.closed
         server.pause()
         try:
             actor.say(storage(b"set", key, b"x" * LARGEST) * 12)  # more than the kernel's buffers hold
         finally:
             server.resume()
-        actor.ask(b"get %b\r\n" % key, answers=13)
+        actor.ask(b"get %b\r\n" % key, answers=13 if actor.closed == closed else 1)
         _all_back(stage)
 
 
