@@ -46,10 +46,13 @@ def play(workers, order, begin, end):
     return played
 
 
-def overlaps(change, played):
-    """True if a change of another worker was under way at the same time as `change`."""
+def overlaps(change, played, words=(PRIMARY_WORD,) * 3):
+    """True if a change of another worker was under way at the same time as `change`, unless only the backup is sent both. `words`: of the workers."""
     number, since, until, _ = change
-    return any(other != number and begun < until and ended > since for other, begun, ended, _ in played)
+    return any(
+        other != number and begun < until and ended > since and PRIMARY_WORD in (words[number], words[other])
+        for other, begun, ended, _ in played
+    )
 
 
 def end_change(number, notes, note):
@@ -66,14 +69,14 @@ def end_change(number, notes, note):
 def test_a_change_is_contested_exactly_if_one_of_another_worker_overlaps_it(workers, counts, word):
     for order in orders(counts):
         played = play(workers, order, lambda number, notes: notes.begin_change(KEY, 1, word), end_change)
-        assert [change[3] for change in played] == [overlaps(change, played) for change in played], order
+        assert [change[3] for change in played] == [overlaps(change, played, [word] * 3) for change in played], order
 
 
 @pytest.mark.parametrize("words", list(itertools.product([PRIMARY_WORD, BACKUP_WORD], repeat=3)), ids=str)
 def test_whichever_server_makes_the_change(workers, words):
     for order in orders((1, 1, 1)):
         played = play(workers, order, lambda number, notes: notes.begin_change(KEY, 1, words[number]), end_change)
-        assert [change[3] for change in played] == [overlaps(change, played) for change in played], (words, order)
+        assert [change[3] for change in played] == [overlaps(change, played, words) for change in played], (words, order)
 
 
 def test_of_changes_that_overlap_the_last_to_end_finds_it(workers):
@@ -83,6 +86,16 @@ def test_of_changes_that_overlap_the_last_to_end_finds_it(workers):
         for change, other in itertools.permutations(played, 2):
             if other[1] < change[2] < other[2]:  # it overlaps one that ends later
                 assert other[3]
+
+
+def test_a_worker_that_is_alone_needs_not_wait_for_its_own_changes(memory):
+    """They have one order on both servers."""
+    (column,) = memory.claim()
+    alone = ChangeNotes(memory, column, KeysInFlight(memory.keys_of(column)))
+    alone.begin_change(KEY, 1, PRIMARY_WORD)
+    assert not alone.are_under_way(KEY)
+    memory.claim()
+    assert alone.are_under_way(KEY), "another one may have changed it between"
 
 
 def test_changes_of_one_worker_do_not_contest_each_other(workers):
@@ -108,7 +121,7 @@ def test_keys_of_one_slot_are_taken_for_one(workers):
     note = workers[0].begin_change(key, 1, PRIMARY_WORD)
     workers[1].begin_change(other, 1, PRIMARY_WORD)
     assert not workers[0].is_contested(note)
-    assert workers[1].are_under_way(same) and not workers[0].are_under_way(same)
+    assert workers[1].are_under_way(same) and workers[0].are_under_way(same, 0) and not workers[0].are_under_way(same, 1)
     workers[1].begin_change(same, 2, PRIMARY_WORD)
     assert workers[0].is_contested(note)
 
@@ -119,7 +132,7 @@ def test_who_sees_a_change(workers, word):
     one, *others = workers
     note = one.begin_change(KEY, 1, word)
     assert [other.are_under_way(KEY) for other in others] == [word == PRIMARY_WORD] * 2
-    assert not one.are_under_way(KEY)
+    assert one.are_under_way(KEY) == (word == PRIMARY_WORD) and not one.are_under_way(KEY, 1)
     one.end_note(note)
     assert not any(other.are_under_way(KEY) for other in workers)
 
@@ -275,7 +288,7 @@ def test_a_process_that_is_killed_in_a_change(memory, workers):
     assert workers[0].are_under_way(KEY) and workers[0].fills_are_elsewhere(b"f")
     note = workers[0].begin_change(KEY, 1, PRIMARY_WORD)
     memory.free(column)
-    assert workers[0].is_contested(note) and not workers[0].are_under_way(KEY) and not workers[0].any_fills_are_elsewhere()
+    assert workers[0].is_contested(note) and not workers[0].are_under_way(KEY, 1) and not workers[0].any_fills_are_elsewhere()
     assert memory.cells[(EVERY_KEY + column * (SLOTS + 1)) * WORDS_PER_SLOT + FILL_WORD] == 1 << 32
 
 
