@@ -164,6 +164,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "routing.router:Router.abandon",
         "routing.replicated_write:ReplicatedWrite.on_internal_error",
         "routing.change:Change.invalidate",
+        "routing.change:Change.give_up",
         "routing.change:Change.on_internal_error",
         "routing.change:PartOfChanges.on_internal_error",
         "routing.change:NotedFlush.on_internal_error",
