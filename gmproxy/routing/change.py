@@ -166,8 +166,8 @@ class PartOfChanges(Step):
 
 
 class AnswerOfBackup(Step):
-    """On a request that depends on the stored value and that the backup answers in the place of the primary: fails it if another worker has changed the
-    key meanwhile, since the answer may contain a change that the primary refused."""
+    """On a request that depends on the stored value and that the backup answers in the place of the primary: fails it if another worker has changed
+    the key meanwhile, since the answer may contain a change that the primary refused."""
 
     __slots__ = ("change",)
 

@@ -103,8 +103,8 @@ class ChangeNotes:
         self._ended.clear()
 
     def are_under_way(self, key: bytes, but: int = 0) -> bool:
-        """True if there are other workers, and one of all workers has a change of `key` under way that the primary may make: the backup may not have it
-        yet, or have it in another order. `but`: 1 if one of this worker is the caller's own, else 0."""
+        """True if there are other workers, and one of all workers has a change of `key` under way that the primary may make: the backup may not have
+        it yet, or have it in another order. `but`: 1 if one of this worker is the caller's own, else 0."""
         if self._columns_used[0] == 1:
             return False
         slot = crc32(key) & (SLOTS - 1)
