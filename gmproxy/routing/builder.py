@@ -4,9 +4,9 @@
     ... while servers are ejected        Shard -> StandInReads or StandInWrites -> the server
     with backups, reads                  Shard -> Failover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
-    with backups, writes                 Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> Replicate -> the server, the backup
-    ... with proxies = several           Shard -> AwaitFills -> FillBeforeWrite -> BackupFirst -> StandInWrites -> Replicate -> ...
-    ... with backup_writes = off         Shard -> AwaitFills -> FillBeforeWrite -> StandInWrites -> WriteFailover -> Fill -> the server
+    with backups, writes                 Shard -> FillBeforeWrite -> AwaitFills -> StandInWrites -> Replicate -> the server, the backup
+    ... with proxies = several           Shard -> FillBeforeWrite -> AwaitFills -> BackupFirst -> StandInWrites -> Replicate -> ...
+    ... with backup_writes = off         Shard -> FillBeforeWrite -> AwaitFills -> StandInWrites -> WriteFailover -> Fill -> the server
                                                            -> BackupAsPrimary -> the backup, if that failed
 
 What a pool does not use is not in its routes, and costs nothing. Routes are immutable: when a server is ejected or restored, or the configuration
@@ -89,10 +89,10 @@ class Builder:
         writes = self._note_stand_ins(servers, writes, home_ring)
         if has_copies and self.fill_rules.must_verify():
             writes = [BackupFirst(write, server, copies, self.held) for write, server in zip(writes, servers)]
-        filled_first: list[Route] = [FillBeforeWrite(write, fill, self.held, self._release) for write, fill in zip(writes, fills)]
-        first: list[Route] = [AwaitFills(server, write, self.held_writes, self._release) for server, write in zip(servers, filled_first)]
-        entry = Shard(locator, servers, reads, first, self.counters)
-        return Routes(entry, Shard(locator, servers, reads, writes, self.counters), own, fill_writes)
+        awaited: list[Route] = [AwaitFills(server, write, self.held_writes, self._release) for server, write in zip(servers, writes)]
+        filled_first: list[Route] = [FillBeforeWrite(write, fill, self.held, self._release) for write, fill in zip(awaited, fills)]
+        entry = Shard(locator, servers, reads, filled_first, self.counters)
+        return Routes(entry, Shard(locator, servers, reads, awaited, self.counters), own, fill_writes)
 
     def _replicate(self, server: Backend, primary_route: Route, copies: Shard, backup_as_primary: Shard) -> Replicate:
         waits_for_copy = self._options.backup_writes == "sync"

@@ -26,11 +26,11 @@ class HeldWrites:
         self._waiting: dict[Request, _Waiting] = {}
 
     def hold(
-        self, request: Request, must_wait: "Callable[[], bool]", on_late: "Callable[[], None]", release: "Callable[[Request], Any]"
+        self, request: Request, must_wait: "Callable[[], bool]", release: "Callable[[Request], Any]", release_late: "Callable[[Request], Any]"
     ) -> None:
-        """Hold `request` as long as `must_wait()`, at most for the pool's timeout; then call `on_late()`. Then `release(request)` sends it, and
-        returns as Route.send."""
-        self._waiting[request] = _Waiting(must_wait, on_late, release)
+        """Hold `request` as long as `must_wait()`; then `release(request)` sends it, or `release_late(request)` if that took the pool's timeout. Both
+        return as Route.send."""
+        self._waiting[request] = _Waiting(must_wait, release, release_late)
         self.requests.add(request)
 
     def release_due(self, now: float) -> None:
@@ -53,9 +53,7 @@ class HeldWrites:
             self.forget(request)
             if request.sink is None:
                 return None  # it was abandoned
-            if is_late:
-                waiting.on_late()
-            session: ReplySink | None = waiting.release(request)
+            session: ReplySink | None = waiting.release_late(request) if is_late else waiting.release(request)
             return session
         except Exception:
             internal_errors.record("held_writes.release")
@@ -71,12 +69,12 @@ class HeldWrites:
 class _Waiting:
     """The arguments of `hold`, and when the request was looked at first (monotonic seconds)."""
 
-    __slots__ = ("must_wait", "on_late", "release", "since")
+    __slots__ = ("must_wait", "release", "release_late", "since")
 
-    def __init__(self, must_wait: "Callable[[], bool]", on_late: "Callable[[], None]", release: "Callable[[Request], Any]") -> None:
+    def __init__(self, must_wait: "Callable[[], bool]", release: "Callable[[Request], Any]", release_late: "Callable[[Request], Any]") -> None:
         self.must_wait = must_wait
-        self.on_late = on_late
         self.release = release
+        self.release_late = release_late
         self.since: float | None = None
 
 
@@ -103,7 +101,7 @@ class AwaitFills(Route):
         return self.next_route.send(request)
 
     def _hold(self, request: Request) -> None:
-        self.held.hold(request, lambda: self._must_wait(request), lambda: self._on_late(request), self.release)
+        self.held.hold(request, lambda: self._must_wait(request), self.release, self._send_late)
 
     def _must_wait(self, request: Request) -> bool:
         notes = self.primary.notes
@@ -112,10 +110,11 @@ class AwaitFills(Route):
                 return True
         return False
 
-    def _on_late(self, request: Request) -> None:
-        """The fill may still arrive, behind the write: what it brings is deleted again."""
+    def _send_late(self, request: Request) -> ReplySink | None:
+        """The fill may still arrive, behind the write: what it brings is deleted again. Returns as Route.send."""
         for key in request.all_keys():
             self.primary.missed_key(key)
+        return self.next_route.send(request)
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
         return self.next_route.explain(key, is_write)

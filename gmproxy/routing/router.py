@@ -228,7 +228,7 @@ class Router(Route):
         if delay:
             self._builder.fill_rules.flush_sent(delay, self.backends[0])
         if self._must_wait_to_flush():
-            self._builder.held_writes.hold(request, self._must_wait_to_flush, self._miss_everything, self._flush_all)
+            self._builder.held_writes.hold(request, self._must_wait_to_flush, self._flush_all, self._flush_all_late)
         else:
             self._flush_all(request)
 
@@ -236,10 +236,11 @@ class Router(Route):
         """True if another worker fills a primary."""
         return self._notes is not None and self._notes.any_fills_are_elsewhere()
 
-    def _miss_everything(self) -> None:
-        """A fill may still arrive behind a flush_all: the primaries are flushed again."""
+    def _flush_all_late(self, request: Request) -> ReplySink | None:
+        """A fill may still arrive behind a flush_all: the primaries are flushed again. Returns the session that waits for no further reply, or None."""
         for backend in self.backends:
             backend.missed_everything()
+        return self._flush_all(request)
 
     def _flush_all(self, request: Request) -> ReplySink | None:
         """Returns the session that waits for no further reply, or None."""

@@ -116,12 +116,12 @@ def test_backups_that_get_copies(servers, backups, backup_writes, away):
     home_ring = notes_of(servers) if away else None
     routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, home_ring)
     for number, server in enumerate(servers):
-        first = routes.entry.writes[number]
-        assert (type(first), first.primary, first.held, first.release) == (AwaitFills, server, composer.held_writes, released)
-        waiting = first.next_route
+        waiting = routes.entry.writes[number]
         assert (type(waiting), waiting.held, waiting.release) == (FillBeforeWrite, composer.held, released)
-        assert routes.after_fill.writes[number] is waiting.next_route, "what has waited does not wait again"
-        change = waiting.next_route
+        awaits = waiting.next_route
+        assert (type(awaits), awaits.primary, awaits.held, awaits.release) == (AwaitFills, server, composer.held_writes, released)
+        assert routes.after_fill.writes[number] is awaits, "what has waited for its own fill may have to wait for one of another worker"
+        change = awaits.next_route
         if away:
             assert (type(change), change.server, change.home_ring) == (StandInWrites, server, home_ring)
             change = change.next_route
@@ -143,8 +143,8 @@ def test_backups_that_get_none(servers, backups, away):
     home_ring = notes_of(servers) if away else None
     routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, home_ring)
     for number, server in enumerate(servers):
-        read, waiting = routes.entry.reads[number], routes.entry.writes[number].next_route
-        change = waiting.next_route
+        read, waiting = routes.entry.reads[number], routes.entry.writes[number]
+        change = waiting.next_route.next_route
         if away:
             assert (type(change), change.server, change.home_ring) == (StandInWrites, server, home_ring)
             change = change.next_route
@@ -180,8 +180,8 @@ def test_where_other_proxies_write_what_is_like_a_delete_is_held(servers, backup
     composer = Builder(options_of("-s", "127.0.0.1:1", "--backup-writes", backup_writes, "--proxies", proxies), released)
     routes = composer.compose(servers, LOCATOR, backups, BACKUP_LOCATOR, notes_of(servers))
     for server, first, after_fill in zip(servers, routes.entry.writes, routes.after_fill.writes):
-        last = first.next_route.next_route
-        assert last is after_fill
+        assert first.next_route is after_fill
+        last = after_fill.next_route
         if proxies == "one" or backup_writes == "off":
             assert isinstance(last, StandInWrites)
         else:
