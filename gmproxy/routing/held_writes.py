@@ -26,7 +26,11 @@ class HeldWrites:
         self._waiting: dict[Request, _Waiting] = {}
 
     def hold(
-        self, request: Request, must_wait: "Callable[[], bool]", release: "Callable[[Request], Any]", release_late: "Callable[[Request], Any]"
+        self,
+        request: Request,
+        must_wait: "Callable[[], bool]",
+        release: "Callable[[Request], Any]",
+        release_late: "Callable[[Request], Any]",
     ) -> None:
         """Hold `request` as long as `must_wait()`; then `release(request)` sends it, or `release_late(request)` if that took the pool's timeout. Both
         return as Route.send."""
@@ -71,7 +75,9 @@ class _Waiting:
 
     __slots__ = ("must_wait", "release", "release_late", "since")
 
-    def __init__(self, must_wait: "Callable[[], bool]", release: "Callable[[Request], Any]", release_late: "Callable[[Request], Any]") -> None:
+    def __init__(
+        self, must_wait: "Callable[[], bool]", release: "Callable[[Request], Any]", release_late: "Callable[[Request], Any]"
+    ) -> None:
         self.must_wait = must_wait
         self.release = release
         self.release_late = release_late

@@ -237,7 +237,7 @@ class Router(Route):
         return self._notes is not None and self._notes.any_fills_are_elsewhere()
 
     def _flush_all_late(self, request: Request) -> ReplySink | None:
-        """A fill may still arrive behind a flush_all: the primaries are flushed again. Returns the session that waits for no further reply, or None."""
+        """A fill may still arrive behind a flush_all: the primaries are flushed again. Returns as `_flush_all`."""
         for backend in self.backends:
             backend.missed_everything()
         return self._flush_all(request)

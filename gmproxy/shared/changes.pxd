@@ -6,6 +6,13 @@ cdef int _HALF
 cdef int _PRIMARY, _BACKUP, _FILL
 cdef Py_ssize_t EVERY_KEY, SLOTS, WORDS_PER_SLOT
 
+# Constants above 2^31, which are Python objects for Cython where they are literals.
+cdef unsigned int _FNV_BASIS, _FNV_PRIME, _M32
+
+
+@cython.locals(value=cython.uint, byte=cython.uchar)
+cpdef Py_ssize_t slot_of(bytes key) except -1
+
 
 cdef class Note:
     cdef readonly Py_ssize_t slot

@@ -17,7 +17,6 @@ arrived, thousands of times later than a processor takes to make a written word 
 """
 
 from typing import Any
-from zlib import crc32
 
 from gmproxy.shared.keys_in_flight import KeysInFlight
 from gmproxy.shared.memory import SLOTS, WORDS_PER_SLOT, SharedMemory
@@ -34,6 +33,18 @@ _BEGIN = (1 << 32) + 1
 _HALF = 32
 _LOWER = (1 << 32) - 1
 _WORD = (1 << 64) - 1
+
+
+#: Numbers of the hash FNV-1a of 32 bits.
+_FNV_BASIS, _FNV_PRIME, _M32 = 2166136261, 16777619, 0xFFFFFFFF
+
+
+def slot_of(key: bytes) -> int:
+    """The slot of `key`, the same in all processes."""
+    value = _FNV_BASIS
+    for byte in key:
+        value = (value ^ byte) * _FNV_PRIME & _M32
+    return (value ^ value >> 16) & (SLOTS - 1)
 
 
 class Note:
@@ -107,7 +118,7 @@ class ChangeNotes:
         it yet, or have it in another order. `but`: 1 if one of this worker is the caller's own, else 0."""
         if self._columns_used[0] == 1:
             return False
-        slot = crc32(key) & (SLOTS - 1)
+        slot = slot_of(key)
         own = (self.column * (SLOTS + 1) + slot) * WORDS_PER_SLOT
         if (self._cells[own] & _LOWER) > but:
             return True
@@ -124,7 +135,7 @@ class ChangeNotes:
 
     def fills_are_elsewhere(self, key: bytes) -> bool:
         """True if another worker has a fill of `key` under way: a change of it must wait."""
-        return self._are_under_way(EVERY_KEY, _FILL) and self._are_under_way(crc32(key) & (SLOTS - 1), _FILL)
+        return self._are_under_way(EVERY_KEY, _FILL) and self._are_under_way(slot_of(key), _FILL)
 
     def stop_fills(self, until: float) -> None:
         """No worker may fill before `until` (monotonic seconds)."""
@@ -157,7 +168,7 @@ class ChangeNotes:
     def _begin(self, key: bytes, tag: int, word: int) -> Note:
         note = Note.__new__(Note)
         note.entry = self._keys.add_key(key, tag)
-        note.slot = crc32(key) & (SLOTS - 1)
+        note.slot = slot_of(key)
         note.word = word
         self._add(note.slot, word, _BEGIN)
         return note

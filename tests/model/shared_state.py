@@ -5,12 +5,11 @@ import os
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
-from zlib import crc32
 
 from gmproxy.process.dump_locks import DumpLocks
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.shared import memory as memory_module
-from gmproxy.shared.changes import EVERY_KEY
+from gmproxy.shared.changes import EVERY_KEY, slot_of
 from gmproxy.shared.column import SharedColumn
 from gmproxy.shared.invalidation_marks import STAND_IN
 from gmproxy.shared.memory import BYTES_PER_KEY, FREE, SLOTS, WORDS_PER_SLOT, SharedMemory
@@ -18,7 +17,7 @@ from model.clients import KEY, OTHER
 from model.tracked import CAN_TRACK, Accesses, untracked
 
 #: The slots that the commands of the model use.
-_SLOTS_USED = (crc32(KEY) & (SLOTS - 1), crc32(OTHER) & (SLOTS - 1), EVERY_KEY)
+_SLOTS_USED = (slot_of(KEY), slot_of(OTHER), EVERY_KEY)
 
 #: The lower half of a word: what is under way.
 _UNDER_WAY = (1 << 32) - 1

@@ -1,12 +1,11 @@
 """The notes of changes and fills, in every order in which two or three workers can begin and end them."""
 
 import itertools
-from zlib import crc32
 
 import pytest
 from support.forked import Forked
 
-from gmproxy.shared.changes import BACKUP_WORD, FILL_WORD, PRIMARY_WORD, ChangeNotes
+from gmproxy.shared.changes import BACKUP_WORD, FILL_WORD, PRIMARY_WORD, ChangeNotes, slot_of
 from gmproxy.shared.keys_in_flight import KeysInFlight, keys_left
 from gmproxy.shared.memory import SLOTS, WORDS_PER_SLOT, SharedMemory
 
@@ -111,9 +110,9 @@ def keys_of_slots():
     keys = {}
     for number in itertools.count():
         key = b"%d" % number
-        other = keys.setdefault(crc32(key) % SLOTS, key)
+        other = keys.setdefault(slot_of(key), key)
         if other != key:
-            return key, other, next(stranger for slot, stranger in keys.items() if slot != crc32(key) % SLOTS)
+            return key, other, next(stranger for slot, stranger in keys.items() if slot != slot_of(key))
 
 
 def test_keys_of_one_slot_are_taken_for_one(workers):
@@ -254,7 +253,7 @@ def test_nothing_is_left(memory, workers):
 
 def test_numbers_that_overflow(memory, workers):
     """The number of begun changes starts again at 0; that of those under way is not touched."""
-    at = (crc32(KEY) % SLOTS) * WORDS_PER_SLOT + PRIMARY_WORD
+    at = slot_of(KEY) * WORDS_PER_SLOT + PRIMARY_WORD
     memory.cells[at] = ((1 << 32) - 1) << 32
     note = workers[1].begin_change(KEY, 1, PRIMARY_WORD)
     theirs = workers[0].begin_change(KEY, 1, PRIMARY_WORD)
