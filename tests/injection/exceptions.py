@@ -245,7 +245,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "routing.held_writes:HeldWrites.forget",
         "routing.held_writes:HeldWrites.hold",
         "routing.replicated_write:ConditionalWrite.on_failure",
-        "routing.router:Router._miss_everything",
+        "routing.router:Router._flush_all_late",
         "routing.router:Router.servers_of",
         "shared.ejections:Ejections.is_ejected",
         "shared.memory:SharedMemory.state_of",

@@ -9,7 +9,7 @@ from typing import Any
 from gmproxy.process.dump_locks import DumpLocks
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.shared import memory as memory_module
-from gmproxy.shared.changes import EVERY_KEY, slot_of
+from gmproxy.shared.changes import slot_of
 from gmproxy.shared.column import SharedColumn
 from gmproxy.shared.invalidation_marks import STAND_IN
 from gmproxy.shared.memory import BYTES_PER_KEY, FREE, SLOTS, WORDS_PER_SLOT, SharedMemory
@@ -17,7 +17,7 @@ from model.clients import KEY, OTHER
 from model.tracked import CAN_TRACK, Accesses, untracked
 
 #: The slots that the commands of the model use.
-_SLOTS_USED = (slot_of(KEY), slot_of(OTHER), EVERY_KEY)
+_SLOTS_USED = (slot_of(KEY), slot_of(OTHER), SLOTS)  # the last one stands for all keys
 
 #: The lower half of a word: what is under way.
 _UNDER_WAY = (1 << 32) - 1

@@ -101,10 +101,10 @@ def test_a_miss_of_a_primary_that_came_back_empty_is_looked_up(stage, talk):
     stage.set(
         [[expect(b"gets %b\r\n" % key), END, expect(b"add %b 7 90 5\r\nhello\r\n" % key), b"STORED\r\n"]],
         [],
-        [[expect(b"mg %b f t v\r\n" % key), b"VA 5 f7 t90\r\nhello\r\n"]],
+        [[expect(b"mg %b f t c v\r\n" % key), b"VA 5 f7 t90 c12\r\nhello\r\n"]],
     )
     (answer,) = ask(talk, packet("getk", key))
-    assert (answer.flags(), answer.key, answer.value, answer.cas) == (7, key, b"hello", 2**64 - 1)
+    assert (answer.flags(), answer.key, answer.value, answer.cas) == (7, key, b"hello", (1 << 56) + 12)
     stage.backends[0].wait_until_seen(b"add ")
 
 

@@ -56,9 +56,10 @@ def test_of_several_keys_only_the_missing_are_looked_up(stage, talk):
     talk.expect(b"get a k z\r\n", value(b"a", b"1") + value(b"k", b"hello", 7) + MISS)
 
 
-def test_a_gets_from_the_backup_has_a_number_that_no_cas_will_match(stage, talk):
-    stage.set([[expect(b"gets k\r\n"), MISS, expect(REFILL), b"STORED\r\n"]], [[expect(META), META_FOUND]])
-    talk.expect(b"gets k\r\n", b"VALUE k 7 5 18446744073709551615\r\nhello\r\n" + MISS)
+def test_a_gets_from_the_backup_has_the_marked_number_of_the_backup(stage, talk):
+    found = META_FOUND.replace(b"\r\n", b" c12\r\n", 1)
+    stage.set([[expect(b"gets k\r\n"), MISS, expect(REFILL), b"STORED\r\n"]], [[expect(b"mg k f t c v\r\n"), found]])
+    talk.expect(b"gets k\r\n", b"VALUE k 7 5 %d\r\nhello\r\n" % ((1 << 56) + 12) + MISS)
 
 
 def test_a_backup_that_knows_no_meta_commands(stage, talk):
