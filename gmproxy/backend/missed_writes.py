@@ -64,7 +64,7 @@ class MissedWrites(ConnectionOwner):
         self._stand_in_keys_overflowed = False  # there are others than those in stand_in_keys
 
     def share(self, column: SharedColumn | None, pool: str, role: str) -> None:
-        """Share what this server missed with the other workers; with None, the server was removed: nothing is pending any more, and nothing is
+        """Share what this server missed with the other workers; with None, the server was removed: what is pending is forgotten, and nothing is
         shared. `role`: PRIMARY or BACKUP (gmproxy.shared.invalidation_marks).
         Called at start-up and at a reload. May block for gmproxy.shared.memory.LOCK_PATIENCE."""
         if column is None:

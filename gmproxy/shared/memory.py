@@ -140,7 +140,7 @@ class SharedMemory:
         return taken
 
     def free(self, column: int) -> None:
-        """Nothing in `column` is needed any more. May block for LOCK_PATIENCE."""
+        """Release `column`, with all that it has in the tables. May block for LOCK_PATIENCE."""
         with self._locked():
             self._clear(column)
             self._free([column])

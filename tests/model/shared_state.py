@@ -71,7 +71,7 @@ class SharedState:
         return state, state and memory.parts_of(row)[column].tobytes()
 
     def has_died(self, number: int) -> None:
-        """The worker `number` has died: it holds no locks any more."""
+        """The worker `number` has died, so its locks are released."""
         _locks.release(self._memories[number].descriptor)
 
     def held(self) -> list[str]:

@@ -56,7 +56,7 @@ class Worker:
         self._proxy = proxy
         self._hub = getcurrent()
         self._asking: dict[str, greenlet] = {}
-        self._sleeping: dict[greenlet, float] = {}  # the greenlets that sleep: for so many seconds
+        self._sleeping: dict[greenlet, float] = {}  # {a greenlet that sleeps: seconds}
         self._ends: list[socket.socket] = []
         self._held_writes: HeldWrites | None = None
         with proxy.acting(self):
