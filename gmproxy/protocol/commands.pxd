@@ -15,6 +15,7 @@ cdef class Command:
     cdef readonly bint is_write
     cdef readonly bint reads_old_value
     cdef readonly bint overwrites
+    cdef readonly bint only_touches
     cdef readonly bint conditional
     cdef readonly bint idempotent
     cdef readonly frozenset valid_replies

@@ -38,6 +38,7 @@ class Command:
     is_write     True: the backup must receive it, too
     reads_old_value  True: what it does depends on the item that the server has
     overwrites   True: a write, but not a read, that does the same whatever item the server has
+    only_touches  True: a write that changes the life of an item, and its value only if that life has passed: touch, gat, mg with T
     conditional  True: a write that the primary may refuse, so the backup receives its result instead of a copy of it
     idempotent   True: it may be sent to the same server again, since neither the item nor the reply would differ
     valid_replies  the reply lines of its protocol, CRLF included, other than error lines and the number in the reply to incr and decr; for a meta
@@ -47,7 +48,8 @@ class Command:
     """
 
     __slots__ = ("name", "prefix", "number", "kind", "min_args", "ends_with_length", "returns_values", "is_meta", "is_read", "is_write",
-                 "reads_old_value", "overwrites", "conditional", "idempotent", "valid_replies", "success_prefixes", "miss_reply")  # fmt: skip
+                 "reads_old_value", "overwrites", "only_touches", "conditional", "idempotent", "valid_replies",
+                 "success_prefixes", "miss_reply")  # fmt: skip
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class Command:
         self.is_write = is_write
         self.reads_old_value = reads_old_value or conditional
         self.overwrites = is_write and not self.is_read and not self.reads_old_value
+        self.only_touches = is_write and (self.is_read or kind == "touch")
         self.conditional = conditional
         self.idempotent = idempotent
         self.valid_replies = _VALID_REPLIES.get(name if self.is_meta else kind, frozenset())

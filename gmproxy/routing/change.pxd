@@ -18,6 +18,7 @@ cdef class Change(ReplySink):
     cdef readonly Py_ssize_t parts
     cdef ChangeNotes _notes
     cdef Note _note
+    cdef bint _is_noted
     cdef bint _deletes
 
     cpdef begin(self, Backend primary, Backend backup, bytes key, int word, RouteCounters counters)

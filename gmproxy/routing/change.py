@@ -14,6 +14,9 @@ from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.step import Step
 from gmproxy.shared.changes import PRIMARY_WORD, ChangeNotes, Note
 
+#: In place of a word of ChangeNotes.
+UNNOTED = -1
+
 
 class Change(ReplySink):
     """The sink of copies whose replies only this change waits for. Methods: loop callback or greenlet; none blocks.
@@ -23,10 +26,11 @@ class Change(ReplySink):
     parts             requests without a result
     """
 
-    __slots__ = ("primary", "backup", "key", "counters", "parts", "_notes", "_note", "_deletes")
+    __slots__ = ("primary", "backup", "key", "counters", "parts", "_notes", "_note", "_is_noted", "_deletes")
 
     def begin(self, primary: Backend, backup: Backend, key: bytes, word: int, counters: RouteCounters) -> None:
-        """Must be called first, before anything is sent. `word`: as for ChangeNotes.begin_change."""
+        """Must be called first, before anything is sent. `word`: as for ChangeNotes.begin_change, or UNNOTED: only the life of the item changes,
+        and no value can differ."""
         self.primary = primary
         self.backup = backup
         self.key = key
@@ -34,11 +38,14 @@ class Change(ReplySink):
         self.parts = 0
         self._deletes = False
         self._notes: ChangeNotes = primary.notes
-        self._note: Note = self._notes.begin_change(key, primary.tag, word)
+        self._is_noted = word != UNNOTED
+        self._note: Note | None = self._notes.begin_change(key, primary.tag, word) if self._is_noted else None
 
     def is_contested(self) -> bool:
         """True if another worker changes the key at the same time, or has done so: the two servers may have different values. Also after an internal
         error that has ended the change."""
+        if not self._is_noted:
+            return False
         return self._note is None or self._notes.is_contested(self._note)
 
     def add_part(self) -> None:

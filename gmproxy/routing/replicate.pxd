@@ -7,7 +7,7 @@ from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.replicated_write cimport ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.shard cimport Shard
 
-cdef int PRIMARY_WORD, BACKUP_WORD
+cdef int PRIMARY_WORD, BACKUP_WORD, UNNOTED
 
 
 cdef class Replicate(Route):
@@ -22,8 +22,9 @@ cdef class Replicate(Route):
 
     @cython.locals(server=Backend, by_backup=bint, change=Change)
     cpdef send(self, Request request)
+    cdef int _word_of(self, Request request, bint by_backup) except? -1
     @cython.locals(change=Change)
-    cdef Change _begin_change(self, bytes key, bint by_backup)
+    cdef Change _begin_change(self, bytes key, int word)
     @cython.locals(part=PartOfChanges, write=ConditionalWrite, step=ReplicatedWrite)
     cdef _send_to_both(self, Request request, Change change)
     @cython.locals(server=Backend)

@@ -17,7 +17,7 @@ from gmproxy.errors import EJECTED
 from gmproxy.protocol import replica_commands
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
-from gmproxy.routing.change import AnswerOfBackup, Change, PartOfChanges
+from gmproxy.routing.change import UNNOTED, AnswerOfBackup, Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.shard import Shard
@@ -66,7 +66,7 @@ class Replicate(Route):
             return self.primary_route.send(request)
         server = self.server
         by_backup = server.health.ejected or (request.command.reads_old_value and server.others_may_delete(request.key))
-        change = self._begin_change(request.key, by_backup)
+        change = self._begin_change(request.key, self._word_of(request, by_backup))
         try:
             if by_backup and request.command.reads_old_value:
                 return self._send_to_backup(request, change)
@@ -84,10 +84,15 @@ class Replicate(Route):
         hop = Hop("replicate", copy.server, f"receives a copy; the client {waits} for it ({copy.reason})")
         return [*self.server.explain(key, is_write), *before, hop]
 
-    def _begin_change(self, key: bytes, by_backup: bool) -> Change:
-        """`by_backup`: the backup makes it, in the place of the primary."""
+    def _word_of(self, request: Request, by_backup: bool) -> int:
+        """The word for Change.begin. `by_backup`: the backup makes the change, in the place of the primary."""
+        if request.command.only_touches and not replica_commands.is_delete_like(request):
+            return UNNOTED
+        return BACKUP_WORD if by_backup else PRIMARY_WORD
+
+    def _begin_change(self, key: bytes, word: int) -> Change:
         change = Change.__new__(Change)
-        change.begin(self.server, self.backups.server_of(key), key, BACKUP_WORD if by_backup else PRIMARY_WORD, self.counters)
+        change.begin(self.server, self.backups.server_of(key), key, word, self.counters)
         return change
 
     def _send_to_both(self, request: Request, change: Change) -> ReplySink | None:
@@ -121,10 +126,11 @@ class Replicate(Route):
     def _send_touch(self, request: Request) -> ReplySink | None:
         """A gat changes only the life of the item: the copy is a touch, so that the backup does not send the value."""
         changes: list[Change] = []
+        word = self._word_of(request, self.server.health.ejected)
         try:
             for key in request.all_keys():
                 if not self._is_same_server(key):
-                    changes.append(self._begin_change(key, self.server.health.ejected))
+                    changes.append(self._begin_change(key, word))
             if changes:
                 PartOfChanges.__new__(PartOfChanges).begin(request, changes)
         except Exception:

@@ -81,15 +81,27 @@ def test_whatever_becomes_of_it_its_note_ends(line, outcomes, primary_first):
     assert play.in_flight() == [] and len(play.client.heard) == 1 and len(play.undecided) == 0
 
 
-def test_a_touch_of_several_keys_is_a_change_of_each():
+def test_a_touch_that_ends_several_items_is_a_change_of_each():
     play = Play()
-    request = play.ask(b"gat 9 j k\r\n", [b"j", b"k"])
-    assert play.in_flight() == [b"j", b"k"] and play.backup.lines == [b"touch j 9\r\n", TOUCH]
+    request = play.ask(b"gat -1 j k\r\n", [b"j", b"k"])
+    assert play.in_flight() == [b"j", b"k"] and play.backup.lines == [b"touch j -1\r\n", b"touch k -1\r\n"]
     play.answer(play.backup.sent[0], b"TOUCHED\r\n")
     play.answer(request, b"END\r\n")
     assert play.in_flight() == [b"k"]
     play.answer(play.backup.sent[1], b"TOUCHED\r\n")
     assert play.in_flight() == []
+
+
+@pytest.mark.parametrize("line", [b"gat 9 k\r\n", b"touch k 9\r\n"])
+def test_a_touch_that_changes_no_value_is_not_noted(line):
+    """Two workers that touch one key all the time would delete it on the backup, without need."""
+    play = Play()
+    request = play.ask(line)
+    play.other.end_note(play.other.begin_change(b"k", 1, PRIMARY_WORD))
+    assert play.in_flight() == [] and not play.other.are_under_way(b"k") and len(play.backup.sent) == 1
+    play.answer(play.backup.sent[0], b"TOUCHED\r\n")
+    play.answer(request, b"TOUCHED\r\n" if line.startswith(b"touch") else b"END\r\n")
+    assert len(play.backup.sent) == 1 and play.counters.conflicting_changes == 0 and len(play.client.heard) == 1
 
 
 def test_a_server_that_is_its_own_backup_needs_no_notes():
