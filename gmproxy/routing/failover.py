@@ -12,7 +12,7 @@ from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import BACKUP, ReplySink, Request, Route, new_request
 from gmproxy.routing.change import Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.shard import Shard
+from gmproxy.routing.shard import Shard, line_before_keys
 from gmproxy.routing.step import Step
 from gmproxy.shared.changes import BACKUP_WORD, PRIMARY_WORD
 
@@ -210,9 +210,3 @@ def reply_exists(request: Request, server: Backend) -> ReplySink | None:
     server.counters.count_reply(request.command)
     server.counters.count_write(request)
     return request.complete()
-
-
-def line_before_keys(part: Request) -> bytes:
-    """The line of `part`, a request for several keys, up to its first key."""
-    words = 2 if part.command.is_write else 1  # gat EXPTIME
-    return b" ".join(part.line.split(b" ", words)[:words]) + b" "

@@ -16,7 +16,7 @@ from gmproxy.routing.builder import Builder
 from gmproxy.routing.change import NotedFlush
 from gmproxy.routing.fill import FillWrites
 from gmproxy.routing.gather import FanOut
-from gmproxy.routing.shard import Shard
+from gmproxy.routing.shard import Shard, line_before_keys
 from gmproxy.routing.stand_in import HomeRing, watch_late_writes
 from gmproxy.shared.changes import ChangeNotes
 from gmproxy.shared.column import SharedColumn
@@ -212,7 +212,9 @@ class Router(Route):
         return self._entry.explain(key, is_write)
 
     def _release(self, request: Request) -> ReplySink | None:
-        """The lookup that a held write waited for has ended. Its key may have another server by now."""
+        """What a held write waited for has ended. Its key may have another server by now."""
+        if request.keys is not None:
+            request.line = line_before_keys(request)
         return self._after_fill.send(request)
 
     def _sample(self, request: Request) -> None:

@@ -99,3 +99,9 @@ class Shard(Route):
                 owners.append(index)
             order.append(groups[kind])
         return KeyPartition(request.keys, order, owners)
+
+
+def line_before_keys(part: Request) -> bytes:
+    """The line of `part`, a request for several keys that was split, up to its first key: with it, the request can be split again."""
+    words = 2 if part.command.is_write else 1  # gat EXPTIME
+    return b" ".join(part.line.split(b" ", words)[:words]) + b" "

@@ -23,12 +23,18 @@ def request_for(line, keys=None):
     return request
 
 
-def parsed_request(line):
-    """The parsed Request for `line` of a text client, which includes the data block, as the router sends it to a server."""
+def client_request(line):
+    """The parsed Request for `line` of a text client, which includes the data block."""
     parser = TextParser(1024 * 1024)
     parser.stream.feed(line)
     request = parser.next_request()
     assert request.command is not None, request.reply
+    return request
+
+
+def parsed_request(line):
+    """As `client_request`, as the router sends it to a server."""
+    request = client_request(line)
     if request.keys:
         request.line = request.keys.command_line(request.line)
     return request

@@ -20,6 +20,7 @@ CHANGED = {
     },
     "line": {
         "failover.py BackupAsPrimary.send": "a cas number is sent as the backup counts them",
+        "router.py Router._release": "a gat that was held is split by server again",
         "stand_in.py HomeRing._note_stand_in": "a value lives no longer than it may on a server that is not its own",
     },
     "role": {

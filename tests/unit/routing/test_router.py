@@ -4,7 +4,7 @@ import functools
 import logging
 
 import pytest
-from support.requests import parsed_request, request_for
+from support.requests import client_request, parsed_request, request_for
 from support.routes import Client, UnconnectedServer, options_of
 
 from gmproxy.config import configuration
@@ -28,7 +28,9 @@ class Ring:
         self.client = Client()
         self.options = options = options_of("-s", "127.0.0.1:1", "-s", "127.0.0.1:2", "-b", "127.0.0.1:3", "--auto-eject-hosts", *further)
         self.router = Router(options)
-        self.primaries = [UnconnectedServer(server, options, self.router, logging.getLogger("test"), True) for server in options.server]
+        self.primaries = [
+            UnconnectedServer(server, options, self.router, logging.getLogger("test"), backed=True) for server in options.server
+        ]
         (self.backup,) = [UnconnectedServer(server, options, self.router, logging.getLogger("test")) for server in options.backup]
         self.serve(self.primaries, [self.backup])
         self.home = self.router.primary_of(self.key)
@@ -390,6 +392,33 @@ def test_all_servers_that_may_have_a_key(shared):
     assert set(shared.router.servers_of(shared.key)) == {shared.home, shared.other, shared.backup}
     shared.serve(shared.primaries, [])
     assert shared.backup not in shared.router.servers_of(shared.key)
+
+
+# -- writes that waited for the fill of another worker
+
+
+@pytest.mark.parametrize("keys", [b"k", b"k other", b"k k other"])
+@pytest.mark.parametrize("command", [b"gat", b"gats"])
+def test_a_read_that_touches_several_keys_is_sent_once_after_it_has_waited(shared, command, keys):
+    """It was split before it was held, and is split again after that."""
+    number = b" 1" if command == b"gats" else b""
+    fill = shared.notes.begin_fill(b"k", shared.home.tag)
+    request = client_request(b"%b 60 %b\r\n" % (command, keys))
+    request.sink = shared.client
+    shared.router.send(request)
+    shared.router.release_held_writes(NOW)
+    assert not any(line.startswith(command) and b" k" in line for server in shared.servers for line in waiting(server))
+    shared.notes.end_note(fill)
+    shared.router.release_held_writes(NOW)
+    sent = b"".join(line for server in shared.primaries for line in waiting(server))
+    assert sent.count(b"\r\n") == sent.count(command + b" 60 ") and sent.split().count(b"k") == keys.split().count(b"k")
+    assert all(line.startswith(b"touch ") for line in waiting(shared.backup))
+    for server in shared.primaries:
+        for line in waiting(server):
+            values = [b"VALUE %b 0 1%b\r\nx\r\n" % (key, number) for key in line.split()[2:]]
+            answer(server, b"".join(values) + b"END\r\n")
+    reply = b"".join(b"VALUE %b 0 1%b\r\nx\r\n" % (key, number) for key in keys.split())
+    assert shared.client.heard == [reply + b"END\r\n"]
 
 
 # -- flush_all while another worker fills a primary
