@@ -87,12 +87,12 @@ class Service:
         self.refresh_pids()
         workers = [pid for pid in self._pids if pid != self.proxy.pid]
         victim = chance.choice(workers)
+        stopped_at = time.monotonic()
         os.kill(victim, signal.SIGSTOP)
         self._cut_off |= clients_of(victim, self.proxy.port)
-        killed_at = time.monotonic()
         os.kill(victim, signal.SIGKILL)
         eventually(lambda: self.proxy.stats()["threads"] == len(workers), what="another worker serves")
-        self.pauses.add(killed_at, time.monotonic())  # a client that connects meanwhile may have to wait for the new worker
+        self.pauses.add(stopped_at, time.monotonic())  # a client that connects meanwhile may have to wait for the new worker
 
     def cuts_off(self, port: int) -> bool:
         """True if the worker of the client with this port was killed. Forgets the port: call it once for each lost connection."""
