@@ -115,7 +115,7 @@ class Pool:
         backends = []
         for server, backend in zip(servers, matched):
             if backend is None:
-                backend = Backend(server, self.options, self.router, self.log, backed, is_backup)
+                backend = Backend(server, self.options, self.router, self.log, self._worker_context.shared.notes, backed, is_backup)
             else:
                 backend.follow_options(backed)
             self._share(backend)

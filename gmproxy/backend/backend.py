@@ -21,6 +21,7 @@ from gmproxy.errors import CLOSED, CONNECTING, EJECTED, OVERLOAD, PROTOCOL, RESE
 from gmproxy.placement.server_spec import Server
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request
+from gmproxy.shared.changes import ChangeNotes
 from gmproxy.shared.ejections import Ejections
 from gmproxy.system.clock import running
 
@@ -63,10 +64,11 @@ class Backend(MissedWrites):
         options: Any,
         observer: Any,
         log: "logging.Logger | logging.LoggerAdapter[logging.Logger]",
+        notes: ChangeNotes,
         backed: bool = False,
         is_backup: bool = False,
     ) -> None:
-        super().__init__(server.label, log, options.journal_size)
+        super().__init__(server.label, log, options.journal_size, notes)
         self.server = server
         self.options = options
         self.observer = observer

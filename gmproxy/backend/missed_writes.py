@@ -12,7 +12,7 @@ from gmproxy.backend.key_set import KeySet
 from gmproxy.protocol.replica_commands import changes_value
 from gmproxy.protocol.request import Request
 from gmproxy.shared.changes import ChangeNotes, Note
-from gmproxy.shared.column import SharedColumn, private_column
+from gmproxy.shared.column import SharedColumn
 from gmproxy.shared.ejections import Followers
 from gmproxy.shared.invalidation_marks import STAND_IN, InvalidationMarks, server_name
 from gmproxy.shared.keys_in_flight import tag_of
@@ -41,13 +41,13 @@ class MissedWrites(ConnectionOwner):
                  "_states", "_columns_used", "_column", "_name", "_journal", "_stand_in_name", "_stand_in_marks",
                  "_stand_in_keys_overflowed")  # fmt: skip
 
-    def __init__(self, label: str, log: Any, journal_size: int) -> None:
+    def __init__(self, label: str, log: Any, journal_size: int, notes: ChangeNotes) -> None:
         self.label = label
         self.log = log
         self.log_name = f"server={label}{getattr(log, 'suffix', '')}"
         self.invalidations = PendingInvalidations(journal_size)
         self.behind = False
-        self.notes: ChangeNotes = private_column().notes
+        self.notes = notes
         self.tag = 0
         self.marks: InvalidationMarks | None = None
         self.followers: Followers | None = None

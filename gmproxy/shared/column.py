@@ -1,6 +1,5 @@
 """What one process has in the shared memory of its service: its column of every table, its keys in flight, and its journal."""
 
-from functools import cache
 from typing import Any, NamedTuple
 
 from gmproxy.shared import keys_file
@@ -83,9 +82,3 @@ class SharedColumn:
             self.forget(self.number)
         else:
             self.memory.leave(self.number)
-
-
-@cache
-def private_column() -> SharedColumn:
-    """For a process that shares nothing, such as a test of one part."""
-    return SharedColumn(SharedMemory.create())

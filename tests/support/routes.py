@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from gmproxy.backend.backend import Backend
 from gmproxy.config import configuration
 from gmproxy.protocol.request import ReplySink
+from support.shared import column_of_test
 
 
 @functools.cache
@@ -30,7 +31,7 @@ class KeepingServer(Backend):
         address = f"127.0.0.1:{port}"
         options = options or options_of("-s", address)
         (server,) = options_of("-s", address).server
-        super().__init__(server, options, observer, logging.getLogger("test"), **roles)
+        super().__init__(server, options, observer, logging.getLogger("test"), column_of_test().notes, **roles)
         self.sent = []
 
     def send(self, request):
@@ -52,6 +53,9 @@ class KeepingServer(Backend):
 
 class UnconnectedServer(Backend):
     """A Backend whose connections never open: requests wait in it."""
+
+    def __init__(self, server, options, observer, log, notes=None, **roles):
+        super().__init__(server, options, observer, log, notes or column_of_test().notes, **roles)
 
     def _connect(self, connection):
         pass

@@ -4,9 +4,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from support.shared import column_of_test
 
 from gmproxy import internal_errors
-from gmproxy.shared.column import private_column
 
 
 @pytest.fixture
@@ -43,6 +43,6 @@ def internal_errors_counted() -> Iterator[InternalErrors]:
 
 @pytest.fixture(autouse=True)
 def its_own_shared_memory():
-    """What a test notes in the memory of a process that shares nothing is not there in the next test."""
+    """What a test notes in the memory is not there in the next test."""
     yield
-    private_column.cache_clear()
+    column_of_test.cache_clear()

@@ -9,6 +9,7 @@ from gevent import socket
 from support.loop import run_callbacks
 from support.requests import request_for
 from support.routes import Client, options_of
+from support.shared import column_of_test
 
 from gmproxy.backend import connect
 from gmproxy.backend.backend import Backend
@@ -120,7 +121,7 @@ def test_for_a_session_that_fails_on_a_failure_too(internal_errors_counted):
 def route_to(options, log=None):
     """(a router over the servers of `options`, its backends)"""
     router = Router(options)
-    backends = [Backend(server, options, router, log or logging.getLogger("test")) for server in options.server]
+    backends = [Backend(server, options, router, log or logging.getLogger("test"), column_of_test().notes) for server in options.server]
     router.serve(backends, functools.partial(configuration.placement_for, options, options.server), [], None)
     return router, backends
 

@@ -14,6 +14,7 @@ from support.loop import run_callbacks, wait_until
 from support.observers import RecordingObserver
 from support.requests import request_for
 from support.routes import Client, UnconnectedServer, options_of
+from support.shared import column_of_test
 
 from gmproxy.backend import backend as module
 from gmproxy.backend import connect, health_check
@@ -64,7 +65,7 @@ def make(servers, observer):
         options = options_of("-s", LABEL, *words)
         for name, value in settings.items():
             setattr(options, name, value)
-        made.append(kind(options.server[0], options, observer, logging.getLogger("test"), is_backup=is_backup))
+        made.append(kind(options.server[0], options, observer, logging.getLogger("test"), column_of_test().notes, is_backup=is_backup))
         return made[-1]
 
     yield backend

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 from support.requests import request_for
+from support.shared import column_of_test
 
 from gmproxy.backend.missed_writes import MissedWrites
 from gmproxy.shared.changes import PRIMARY_WORD
@@ -18,14 +19,14 @@ FETCH, OTHER_FETCH = object(), object()
 
 @pytest.fixture
 def server():
-    return MissedWrites("a:1", logging.getLogger("test"), LIMIT)
+    return MissedWrites("a:1", logging.getLogger("test"), LIMIT, column_of_test().notes)
 
 
 @pytest.fixture
 def workers():
     """The same server in two workers, which share their pending invalidations."""
     memory = SharedMemory.create()
-    made = [MissedWrites("a:1", logging.getLogger("test"), LIMIT) for _ in range(2)]
+    made = [MissedWrites("a:1", logging.getLogger("test"), LIMIT, column_of_test().notes) for _ in range(2)]
     for one in made:
         one.share(SharedColumn(memory), "", PRIMARY)
     return made

@@ -8,7 +8,7 @@ from support.forked import Forked
 from gmproxy.errors import StartError
 from gmproxy.shared import memory as memory_module
 from gmproxy.shared.changes import PRIMARY_WORD
-from gmproxy.shared.column import SharedColumn, private_column
+from gmproxy.shared.column import SharedColumn
 from gmproxy.shared.invalidation_marks import NOTHING, PRIMARY, SOME, part_of, server_name
 from gmproxy.shared.journal_directory import JournalDirectory
 from gmproxy.shared.keys_in_flight import keys_left
@@ -184,8 +184,3 @@ def test_without_the_directory_the_marks_count(memory, tmp_path):
     left = column.left_by(0)
     assert orphans == [0] and left.pending is None and keys_of(left) == [b"in flight"]
     assert memory.state_of(SERVER, 0) == SOME
-
-
-def test_a_process_that_shares_nothing():
-    assert private_column() is private_column()
-    assert private_column().journal is None and private_column().memory.take_orphans() == []
