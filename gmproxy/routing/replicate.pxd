@@ -19,17 +19,17 @@ cdef class Replicate(Route):
     cdef readonly bint waits_for_copy
     cdef readonly bint several_proxies
     cdef readonly RouteCounters counters
+    cdef bint _overlaps
 
-    @cython.locals(server=Backend, by_backup=bint, change=Change)
+    @cython.locals(server=Backend, backup=Backend, by_backup=bint, change=Change)
     cpdef send(self, Request request)
     cdef int _word_of(self, Request request, bint by_backup) except? -1
     @cython.locals(change=Change)
-    cdef Change _begin_change(self, bytes key, int word)
+    cdef Change _begin_change(self, Backend backup, bytes key, int word)
     @cython.locals(part=PartOfChanges, write=ConditionalWrite, step=ReplicatedWrite)
     cdef _send_to_both(self, Request request, Change change)
     @cython.locals(server=Backend)
     cdef _send_to_backup(self, Request request, Change change)
-    @cython.locals(command=Command, line=bytes, change=Change)
+    @cython.locals(command=Command, line=bytes, change=Change, backup=Backend)
     cdef _send_touch(self, Request request)
-    @cython.locals(backup=Backend)
-    cdef bint _is_same_server(self, bytes key) except -1
+    cdef bint _is_primary(self, Backend backup) except -1

@@ -37,7 +37,7 @@ class Replicate(Route):
     counters           the pool's RouteCounters
     """
 
-    __slots__ = ("server", "primary_route", "backups", "backup_as_primary", "undecided", "waits_for_copy", "several_proxies", "counters")
+    __slots__ = ("server", "primary_route", "backups", "backup_as_primary", "undecided", "waits_for_copy", "several_proxies", "counters", "_overlaps")
 
     def __init__(
         self,
@@ -58,15 +58,17 @@ class Replicate(Route):
         self.waits_for_copy = waits_for_copy
         self.several_proxies = several_proxies
         self.counters = counters
+        self._overlaps = any(backup.label == server.label for backup in backups.servers)
 
     def send(self, request: Request) -> ReplySink | None:
         if request.command.is_read:
             return self._send_touch(request)
-        if self._is_same_server(request.key):
+        backup = self.backups.server_of(request.key)
+        if self._is_primary(backup):
             return self.primary_route.send(request)
         server = self.server
         by_backup = server.health.ejected or (request.command.reads_old_value and server.others_may_delete(request.key))
-        change = self._begin_change(request.key, self._word_of(request, by_backup))
+        change = self._begin_change(backup, request.key, self._word_of(request, by_backup))
         try:
             if by_backup and request.command.reads_old_value:
                 return self._send_to_backup(request, change)
@@ -78,7 +80,7 @@ class Replicate(Route):
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
         *before, copy = self.backups.explain(key, is_write)
-        if self._is_same_server(key):
+        if self._is_primary(self.backups.server_of(key)):
             return self.primary_route.explain(key, is_write)
         waits = "waits" if self.waits_for_copy else "does not wait"
         hop = Hop("replicate", copy.server, f"receives a copy; the client {waits} for it ({copy.reason})")
@@ -90,9 +92,9 @@ class Replicate(Route):
             return UNNOTED
         return BACKUP_WORD if by_backup else PRIMARY_WORD
 
-    def _begin_change(self, key: bytes, word: int) -> Change:
+    def _begin_change(self, backup: Backend, key: bytes, word: int) -> Change:
         change = Change.__new__(Change)
-        change.begin(self.server, self.backups.server_of(key), key, word, self.counters)
+        change.begin(self.server, backup, key, word, self.counters)
         return change
 
     def _send_to_both(self, request: Request, change: Change) -> ReplySink | None:
@@ -129,8 +131,9 @@ class Replicate(Route):
         word = self._word_of(request, self.server.health.ejected)
         try:
             for key in request.all_keys():
-                if not self._is_same_server(key):
-                    changes.append(self._begin_change(key, word))
+                backup = self.backups.server_of(key)
+                if not self._is_primary(backup):
+                    changes.append(self._begin_change(backup, key, word))
             if changes:
                 PartOfChanges.__new__(PartOfChanges).begin(request, changes)
         except Exception:
@@ -143,6 +146,6 @@ class Replicate(Route):
             change.send_copy(command, line)
         return self.primary_route.send(request)
 
-    def _is_same_server(self, key: bytes) -> bool:
-        """True if one server is primary and backup of `key`, as for some keys where the two lists overlap: a copy would be made twice there."""
-        return self.backups.server_of(key).label == self.server.label
+    def _is_primary(self, backup: Backend) -> bool:
+        """True if the primary is also the backup of the key, as for some keys where the two lists overlap: a copy would be made twice there."""
+        return self._overlaps and backup.label == self.server.label

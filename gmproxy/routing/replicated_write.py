@@ -27,8 +27,9 @@ class UndecidedWrites:
 
     def supersede(self, key: bytes) -> None:
         """Another write of `key` is sent to the backup."""
-        for write in self.by_key.get(key, ()):
-            write.superseded = True
+        if self.by_key:
+            for write in self.by_key.get(key, ()):
+                write.superseded = True
 
     def supersede_all(self) -> None:
         """A flush_all is sent to the backups."""

@@ -6,7 +6,8 @@ cdef Py_ssize_t NO_ENTRY, BYTES_PER_KEY, _KEY_AT, _OVERFLOWED
 
 cdef class KeysInFlight:
     cdef unsigned char[::1] _memory
-    cdef list _free
+    cdef unsigned int[::1] _free
+    cdef Py_ssize_t _free_count
     cdef Py_ssize_t _without_entry
 
     @cython.locals(entry=Py_ssize_t, at=Py_ssize_t, length=Py_ssize_t, index=Py_ssize_t)

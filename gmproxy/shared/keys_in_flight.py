@@ -7,6 +7,7 @@ Each entry has BYTES_PER_KEY bytes: the length of the key, four bytes that name 
 valid.
 """
 
+from array import array
 from collections.abc import Iterator
 from zlib import crc32
 
@@ -29,20 +30,23 @@ def tag_of(pool: str) -> int:
 class KeysInFlight:
     """Of this process. Loop callback or greenlet; nothing here blocks or raises. `memory`: KEYS_IN_FLIGHT * BYTES_PER_KEY bytes."""
 
-    __slots__ = ("_memory", "_free", "_without_entry")
+    __slots__ = ("_memory", "_free", "_free_count", "_without_entry")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
-        self._free = list(range(KEYS_IN_FLIGHT - 1, _OVERFLOWED, -1))  # the last one that was freed is used next: so few pages are
+        # A stack, whose upper end is used next: so few pages are.
+        self._free = memoryview(array("I", range(KEYS_IN_FLIGHT - 1, _OVERFLOWED, -1)))
+        self._free_count = len(self._free)
         self._without_entry = 0
 
     def add_key(self, key: bytes, tag: int) -> int:
         """`key`, of the pool with this tag, is about to be sent. Returns its entry, for `remove_entry`."""
-        if not self._free:
+        if not self._free_count:
             self._without_entry += 1
             self._memory[_OVERFLOWED] = 1
             return NO_ENTRY
-        entry: int = self._free.pop()
+        self._free_count -= 1
+        entry: int = self._free[self._free_count]
         at = entry * BYTES_PER_KEY
         length = len(key)
         self._memory[at + 1] = tag & 0xFF
@@ -62,10 +66,11 @@ class KeysInFlight:
                 self._memory[_OVERFLOWED] = 0
             return
         self._memory[entry * BYTES_PER_KEY] = 0
-        self._free.append(entry)
+        self._free[self._free_count] = entry
+        self._free_count += 1
 
     def is_empty(self) -> bool:
-        return len(self._free) == KEYS_IN_FLIGHT - 1 and not self._without_entry
+        return self._free_count == len(self._free) and not self._without_entry
 
 
 def keys_left(memory: memoryview) -> Iterator[tuple[int, bytes]]:
