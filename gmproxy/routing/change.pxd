@@ -10,7 +10,7 @@ cdef int COPY
 cdef int PRIMARY_WORD
 
 
-cdef class Change(ReplySink):
+cdef class Change(Step):
     cdef readonly Backend primary
     cdef readonly Backend backup
     cdef readonly bytes key

@@ -18,8 +18,8 @@ from gmproxy.shared.changes import PRIMARY_WORD, ChangeNotes, Note
 UNNOTED = -1
 
 
-class Change(ReplySink):
-    """The sink of copies whose replies only this change waits for. Methods: loop callback or greenlet; none blocks.
+class Change(Step):
+    """The sink of copies whose replies only this change waits for; it steps in on no request. Methods: loop callback or greenlet; none blocks.
 
     primary, backup   the two servers of `key`
     counters          the pool's RouteCounters
@@ -31,6 +31,7 @@ class Change(ReplySink):
     def begin(self, primary: Backend, backup: Backend, key: bytes, word: int, counters: RouteCounters) -> None:
         """Must be called first, before anything is sent. `word`: as for ChangeNotes.begin_change, or UNNOTED: only the life of the item changes,
         and no value can differ."""
+        self.sink = None
         self.primary = primary
         self.backup = backup
         self.key = key

@@ -21,13 +21,15 @@ cdef class Replicate(Route):
     cdef readonly RouteCounters counters
     cdef bint _overlaps
 
-    @cython.locals(server=Backend, backup=Backend, by_backup=bint, change=Change)
+    @cython.locals(server=Backend, backup=Backend, by_backup=bint, change=ReplicatedWrite)
     cpdef send(self, Request request)
     cdef int _word_of(self, Request request, bint by_backup) except? -1
     @cython.locals(change=Change)
     cdef Change _begin_change(self, Backend backup, bytes key, int word)
-    @cython.locals(part=PartOfChanges, write=ConditionalWrite, step=ReplicatedWrite)
-    cdef _send_to_both(self, Request request, Change change)
+    @cython.locals(change=ReplicatedWrite)
+    cdef ReplicatedWrite _begin_write(self, Backend backup, bytes key, int word)
+    @cython.locals(part=PartOfChanges, write=ConditionalWrite)
+    cdef _send_to_both(self, Request request, ReplicatedWrite change)
     @cython.locals(server=Backend)
     cdef _send_to_backup(self, Request request, Change change)
     @cython.locals(command=Command, line=bytes, change=Change, backup=Backend)

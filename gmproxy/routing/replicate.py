@@ -37,7 +37,17 @@ class Replicate(Route):
     counters           the pool's RouteCounters
     """
 
-    __slots__ = ("server", "primary_route", "backups", "backup_as_primary", "undecided", "waits_for_copy", "several_proxies", "counters", "_overlaps")
+    __slots__ = (
+        "server",
+        "primary_route",
+        "backups",
+        "backup_as_primary",
+        "undecided",
+        "waits_for_copy",
+        "several_proxies",
+        "counters",
+        "_overlaps",
+    )
 
     def __init__(
         self,
@@ -68,7 +78,7 @@ class Replicate(Route):
             return self.primary_route.send(request)
         server = self.server
         by_backup = server.health.ejected or (request.command.reads_old_value and server.others_may_delete(request.key))
-        change = self._begin_change(backup, request.key, self._word_of(request, by_backup))
+        change = self._begin_write(backup, request.key, self._word_of(request, by_backup))
         try:
             if by_backup and request.command.reads_old_value:
                 return self._send_to_backup(request, change)
@@ -97,7 +107,12 @@ class Replicate(Route):
         change.begin(self.server, backup, key, word, self.counters)
         return change
 
-    def _send_to_both(self, request: Request, change: Change) -> ReplySink | None:
+    def _begin_write(self, backup: Backend, key: bytes, word: int) -> ReplicatedWrite:
+        change = ReplicatedWrite.__new__(ReplicatedWrite)
+        change.begin(self.server, backup, key, word, self.counters)
+        return change
+
+    def _send_to_both(self, request: Request, change: ReplicatedWrite) -> ReplySink | None:
         if request.command.conditional:
             PartOfChanges.__new__(PartOfChanges).begin(request, [change])
             write = ConditionalWrite.__new__(ConditionalWrite)
@@ -108,9 +123,8 @@ class Replicate(Route):
             PartOfChanges.__new__(PartOfChanges).begin(request, [change])
             WriteWithoutCopy.__new__(WriteWithoutCopy).begin(request, change, self.backup_as_primary)
             return self.server.send(request)
-        step = ReplicatedWrite.__new__(ReplicatedWrite)
-        step.begin(request, change, self.waits_for_copy, False)
-        session = step.send_copy(request.command, request.line)
+        change.wait_for(request, self.waits_for_copy, False)
+        session = change.replicate(request.command, request.line)
         return self.server.send(request) or session
 
     def _send_to_backup(self, request: Request, change: Change) -> ReplySink | None:

@@ -1,12 +1,14 @@
 """What is done with a write of which the backup receives a copy, until both servers have replied or failed (replicate.py)."""
 
 from gmproxy import internal_errors
+from gmproxy.backend.backend import Backend
 from gmproxy.protocol import replica_commands
 from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
 from gmproxy.protocol.commands import Command
 from gmproxy.protocol.request import INTERNAL_ERROR, ReplySink, Request, Route
 from gmproxy.routing.change import AnswerOfBackup, Change
+from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.step import Step
 
 #: The state of a write on one of the two servers.
@@ -48,46 +50,55 @@ class UndecidedWrites:
                 del self.by_key[key]
 
 
-class ReplicatedWrite(Step):
-    """The sink of a write and of its copy, which are two parts of `change`. Replies to the client once: with the primary's reply or, if the primary
-    failed, with the backup's.
+class ReplicatedWrite(Change):
+    """A change by one write; the sink of the write and of its copy, where both are sent. Replies to the client once: with the primary's reply or, if
+    the primary failed, with the backup's.
 
+    request          the write, from `wait_for` on
+    copy             what the backup was sent, from `replicate` on
     waits_for_copy   True if the client waits for the backup's reply too
     """
 
-    __slots__ = ("change", "request", "waits_for_copy", "copy", "_on_primary", "_on_backup")
+    __slots__ = ("request", "copy", "waits_for_copy", "_on_primary", "_on_backup")
 
-    def begin(self, request: Request, change: Change, waits_for_copy: bool, primary_replied: bool) -> None:
-        """Step in. `primary_replied`: True if that part of the change has ended."""
+    def begin(self, primary: Backend, backup: Backend, key: bytes, word: int, counters: RouteCounters) -> None:
+        Change.begin(self, primary, backup, key, word, counters)
+        self.request: Request | None = None
+        self.copy: Request | None = None
+
+    def wait_for(self, request: Request, waits_for_copy: bool, primary_replied: bool) -> None:
+        """Step in on `request`, the write. `primary_replied`: True if that part of the change has ended."""
         self.step_in(request)
-        self.change = change
         self.request = request
         self.waits_for_copy = waits_for_copy
-        self.copy: Request | None = None
         self._on_primary = REPLIED if primary_replied else WAITING
         self._on_backup = WAITING
         if not primary_replied:
-            change.add_part()
+            self.parts += 1
 
-    def send_copy(self, command: Command, line: bytes) -> ReplySink | None:
-        """Returns as Route.send. Loop callback or greenlet."""
-        copy = self.change.new_copy(command, line, self)
+    def replicate(self, command: Command, line: bytes) -> ReplySink | None:
+        """Send the copy. Returns as Route.send. Loop callback or greenlet."""
+        copy = self.new_copy(command, line, self)
         self.copy = copy
-        return self.change.send_part(self.change.backup, copy)
+        return self.send_part(self.backup, copy)
 
     def on_reply(self, one: Request) -> ReplySink | None:
         if one is self.copy:
             self._on_backup = REPLIED
-        else:
+        elif one is self.request:
             self._on_primary = REPLIED
+        else:
+            return Change.on_reply(self, one)
         return self._proceed_and_end_part(one)
 
     def on_failure(self, one: Request) -> ReplySink | None:
         if one is self.copy:
             self._on_backup = FAILED
-            self.change.counters.backup_writes_lost += 1
-        else:
+            self.counters.backup_writes_lost += 1
+        elif one is self.request:
             self._on_primary = FAILED
+        else:
+            return Change.on_failure(self, one)
         return self._proceed_and_end_part(one)
 
     def _proceed_and_end_part(self, last: Request) -> ReplySink | None:
@@ -99,10 +110,10 @@ class ReplicatedWrite(Step):
     def _end_part(self) -> None:
         """Never raises: the client has its reply, and its session must be resumed."""
         try:
-            self.change.end_part()
+            self.end_part()
         except Exception:
             internal_errors.record("replicated_write.end_part")
-            self.change.give_up()
+            self.give_up()
 
     def proceed(self, last: Request) -> ReplySink | None:
         """`last`, the write or its copy, has its reply or failed: compare the replies if both are there, and reply to the client if it has none."""
@@ -118,15 +129,15 @@ class ReplicatedWrite(Step):
         """Delete the key on the backup if the replies show that its value differs from the primary's."""
         request, copy = self.request, self.copy
         if copy.reply != request.reply and replica_commands.replies_differ(request, copy):
-            self.change.counters.backup_writes_differed += 1
-            self.change.delete_copy()
+            self.counters.backup_writes_differed += 1
+            self.delete_copy()
 
     def _reply(self, last: Request) -> ReplySink | None:
         request = self.request
         self.step_out(request)
         if self._on_primary == REPLIED:
             return request.complete()
-        if self._on_backup == REPLIED and not (request.command.reads_old_value and self.change.is_contested()):
+        if self._on_backup == REPLIED and not (request.command.reads_old_value and self.is_contested()):
             request.reply = self.copy.reply
             mark_cas_number(request, BACKUP_SET)
             return request.complete()
@@ -136,6 +147,8 @@ class ReplicatedWrite(Step):
         """If `one` is the copy and the write is still in flight, the client gets its reply now and the write goes on."""
         request = self.request
         session = None
+        if one is not request and one is not self.copy:
+            return Change.on_internal_error(self, one)
         if one is request:
             session = Step.on_internal_error(self, request)
         elif self.sink is not None:
@@ -144,7 +157,7 @@ class ReplicatedWrite(Step):
             session = sink.on_internal_error(request)
         else:  # raised in `_reply`, after `step_out`: the request has its own sink again, or is completed
             session = request.abandon()
-        self.change.invalidate()
+        self.invalidate()
         self._end_part_of(one)
         return session
 
@@ -169,7 +182,9 @@ class ConditionalWrite(Step):
 
     __slots__ = ("change", "undecided", "backup_as_primary", "waits_for_copy", "superseded")
 
-    def begin(self, request: Request, change: Change, undecided: UndecidedWrites, backup_as_primary: Route, waits_for_copy: bool) -> None:
+    def begin(
+        self, request: Request, change: ReplicatedWrite, undecided: UndecidedWrites, backup_as_primary: Route, waits_for_copy: bool
+    ) -> None:
         """Step in."""
         self.step_in(request)
         self.change = change
@@ -196,12 +211,11 @@ class ConditionalWrite(Step):
             change.delete_copy()
             return request.complete()
         command, _, line = replica_commands.unconditional_write(request)
-        step = ReplicatedWrite.__new__(ReplicatedWrite)
-        step.begin(request, change, self.waits_for_copy, True)
-        session = step.send_copy(command, line)
-        if step.sink is None:  # the copy has its reply, or failed, at once; so the client has its reply too
+        change.wait_for(request, self.waits_for_copy, True)
+        session = change.replicate(command, line)
+        if change.sink is None:  # the copy has its reply, or failed, at once; so the client has its reply too
             return session
-        return step.proceed(request)
+        return change.proceed(request)
 
     def on_failure(self, request: Request) -> ReplySink | None:
         self.undecided.remove_write(self, request.key)
