@@ -22,7 +22,7 @@ from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
-from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
 from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.held_writes import AwaitFills, HeldWrites
 from gmproxy.routing.replicate import Replicate
@@ -80,7 +80,9 @@ class Builder:
         backup_as_primary = Shard(backup_locator, backups, substitutes, substitutes, self.counters)
         fill_writes = [FillWrites(server, home_ring) for server in servers]
         fills = [Fill(server, copies, fill_write, self.fill_rules) for server, fill_write in zip(servers, fill_writes)]
-        reads: list[Route] = [Failover(read, backup_as_primary) for read in self._check_stand_ins(servers, list(fills), home_ring)]
+        reads: list[Route] = [FillOrFailover(fill, backup_as_primary) for fill in fills]
+        if home_ring is not None:
+            reads = [Failover(read, backup_as_primary) for read in self._check_stand_ins(servers, list(fills), home_ring)]
         writes: list[Route]
         if has_copies:
             writes = [self._replicate(server, read, copies, backup_as_primary) for server, read in zip(servers, reads)]

@@ -2,6 +2,7 @@ cimport cython
 from gmproxy.backend.backend cimport Backend
 from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route
+from gmproxy.routing.failover cimport Failover, PrimaryAttempt
 from gmproxy.routing.fetch cimport Fetch
 from gmproxy.routing.shard cimport Shard
 from gmproxy.routing.step cimport Step
@@ -15,6 +16,8 @@ cdef class Fill(Route):
     @cython.locals(check=MissCheck)
     cpdef send(self, Request request)
     cpdef bint is_needed(self) except -1
+    @cython.locals(asked=Py_ssize_t)
+    cpdef complete(self, Request read)
     cpdef fill_after(self, Request read)
 
 
@@ -22,8 +25,19 @@ cdef class MissCheck(Step):
     cdef public Fill route
 
     cpdef on_reply(self, Request request)
-    @cython.locals(asked=Py_ssize_t)
-    cdef bint _is_miss(self, Request request) except -1
+
+
+cdef class FillOrFailover(Failover):
+    cdef readonly Fill fill
+
+    @cython.locals(attempt=ReadAttempt)
+    cpdef send(self, Request request)
+
+
+cdef class ReadAttempt(PrimaryAttempt):
+    cdef public Fill fill
+
+    cpdef on_reply(self, Request request)
 
 
 cdef class FillWrites(Route):

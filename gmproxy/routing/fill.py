@@ -13,7 +13,7 @@ from gmproxy.protocol import cas_numbers
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.protocol.value_blocks import END
-from gmproxy.routing.failover import reply_exists
+from gmproxy.routing.failover import Failover, PrimaryAttempt, reply_exists
 from gmproxy.routing.fetch import Fetch, FetchForMetaGet, FetchForRead
 from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.shard import Shard
@@ -62,6 +62,15 @@ class Fill(Route):
         effect = f"a hit fills {self.server.label}" if self.server.options.fills_enabled else "fills are off"
         return Hop("fill", self.source.server_of(key).label, f"{action}; {effect}")
 
+    def complete(self, read: Request) -> ReplySink | None:
+        """The server has replied to `read`: complete it, after what the reply lacks has been looked up where that is needed. Returns the session that
+        waits for no further reply, or None. Loop callback or greenlet."""
+        if self.server.ask_backup_on_miss:
+            asked = 1 if read.keys is None else len(read.keys)
+            if read.values_found < asked and (read.reply.endswith(END) or read.reply.startswith(MISS)):  # not an error
+                return self.fill_after(read)
+        return read.complete()
+
     def fill_after(self, read: Request) -> ReplySink | None:
         """Look up on the backups what the reply to `read` lacks, then complete it. Returns the session that waits for no further reply, or None.
         Loop callback or greenlet."""
@@ -81,7 +90,7 @@ class Fill(Route):
 
 
 class MissCheck(Step):
-    """On a read that was sent to the server of `route`, a Fill: has the route look up what the reply lacks."""
+    """On a read that was sent to the server of `route`, a Fill, which completes it."""
 
     __slots__ = ("route",)
 
@@ -90,14 +99,39 @@ class MissCheck(Step):
 
     def on_reply(self, request: Request) -> ReplySink | None:
         self.step_out(request)
-        if self.route.is_needed() and self._is_miss(request):
-            return self.route.fill_after(request)
-        return request.complete()
+        return self.route.complete(request)
 
-    def _is_miss(self, request: Request) -> bool:
-        """True if the reply lacks a value for one of the keys, and is not an error."""
-        asked = 1 if request.keys is None else len(request.keys)
-        return request.values_found < asked and (request.reply.endswith(END) or request.reply.startswith(MISS))
+
+class FillOrFailover(Failover):
+    """A Failover whose primary is the Fill `fill`. On the way of each get, so it makes one step of those of both."""
+
+    __slots__ = ("fill",)
+
+    def __init__(self, fill: Fill, backup: Route) -> None:
+        super().__init__(fill, backup)
+        self.fill = fill
+
+    def send(self, request: Request) -> ReplySink | None:
+        if not request.command.is_read:
+            return Failover.send(self, request)
+        attempt = ReadAttempt.__new__(ReadAttempt)
+        attempt.backup = self.backup
+        attempt.fill = self.fill
+        attempt.step_in(request)
+        return self.fill.server.send(request)
+
+
+class ReadAttempt(PrimaryAttempt):
+    """A PrimaryAttempt and a MissCheck in one."""
+
+    __slots__ = ("fill",)
+
+    if TYPE_CHECKING:
+        fill: Fill
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        self.step_out(request)
+        return self.fill.complete(request)
 
 
 class FillWrites(Route):

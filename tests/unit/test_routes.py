@@ -24,7 +24,7 @@ from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.change import Change
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
-from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
 from gmproxy.routing.held_writes import AwaitFills
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.replicated_write import ReplicatedWrite
@@ -396,6 +396,7 @@ CASES = {
     ],
     BackupAsPrimary: [(lambda world: BackupAsPrimary(world.backups[0], True), set(LINES))],
     Fill: [(World.fill, set(LINES))],
+    FillOrFailover: [(lambda world: FillOrFailover(world.fill(), world.backup_as_primary(False)), set(LINES))],
     FillWrites: [(lambda world: FillWrites(world.server, world.home_ring), {"add", "ms C"})],
     FillBeforeWrite: [(lambda world: FillBeforeWrite(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
     AwaitFills: [(lambda world: AwaitFills(world.server, world.server, world.builder.held_writes, world.server.send), CHANGES)],

@@ -9,7 +9,7 @@ from gmproxy.routing import builder as module
 from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
-from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
 from gmproxy.routing.held_writes import AwaitFills
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.router import Router
@@ -56,6 +56,7 @@ def counted(monkeypatch):
     for kind in (
         Shard,
         Failover,
+        FillOrFailover,
         BackupAsPrimary,
         WriteFailover,
         Fill,
@@ -131,7 +132,7 @@ def test_backups_that_get_copies(servers, backups, backup_writes, away):
         assert acting_in(change.backup_as_primary) == [(backup, False) for backup in backups]
         primary = change.primary_route
         assert primary is routes.entry.reads[number] is routes.after_fill.reads[number]
-        assert type(primary) is Failover and primary.backup is change.backup_as_primary
+        assert type(primary) is (Failover if away else FillOrFailover) and primary.backup is change.backup_as_primary
         fill = fill_behind(primary.primary, server, home_ring)
         is_fill_of(server, fill, backups, home_ring)
         assert waiting.fill is fill
@@ -150,7 +151,8 @@ def test_backups_that_get_none(servers, backups, away):
             change = change.next_route
         assert type(change) is WriteFailover and change.backups.reads == backups
         assert acting_in(change.backup) == [(backup, True) for backup in backups], "what they are told is deleted later"
-        assert type(read) is Failover and fill_behind(read.primary, server, home_ring) is change.primary is waiting.fill
+        assert type(read) is (Failover if away else FillOrFailover)
+        assert fill_behind(read.primary, server, home_ring) is change.primary is waiting.fill
         is_fill_of(server, change.primary, backups, home_ring)
 
 
@@ -205,7 +207,7 @@ def test_what_another_gmproxy_asks_concerns_the_primaries_alone(servers, backups
 def test_each_server_has_one_route_of_a_kind(servers, backups, backup_writes, counted):
     """The number does not depend on clients: none of them is made for a request."""
     builder(backup_writes).compose(servers, LOCATOR, backups, BACKUP_LOCATOR, None)
-    once = {Failover: 2, Fill: 2, FillWrites: 2, FillBeforeWrite: 2, BackupAsPrimary: 2, Shard: 5}
+    once = {FillOrFailover: 2, Fill: 2, FillWrites: 2, FillBeforeWrite: 2, BackupAsPrimary: 2, Shard: 5}
     assert counted == once | ({Replicate: 2} if backup_writes == "async" else {WriteFailover: 2})
 
 
