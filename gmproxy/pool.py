@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from gmproxy.monitoring.slow_log import SlowLog
 from gmproxy.placement.builder import Placement
 from gmproxy.placement.server_spec import Server
 from gmproxy.routing.router import Router
-from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, server_name
+from gmproxy.routing.sets import MAIN, ServerSet
+from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, replica_role, server_name
 
 # In Python 3.10 a LoggerAdapter takes no type argument, but for mypy it needs one.
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Pool:
     options    the settings in force: one object that clients and servers share, updated in place at a reload
     context    shared by the clients of this pool
     router     routes requests to the servers
-    backends   the primary servers, then the backups
+    backends   the primary servers, then those of the backup or of each replica
 
     Loop callback or greenlet, except where a method says otherwise.
     """
@@ -64,6 +65,8 @@ class Pool:
         self.router = Router(self.options)
         self.context = PoolContext(self.options, self.router, worker_context)
         self.backends: list[Backend] = []
+        self._set_options: dict[str, SimpleNamespace] = {}  # name of a replica -> settings of its servers
+        self._switched_off: set[str] = set()  # names of replicas
         self.reload(config)
 
     def reload(self, config: Config) -> None:
@@ -71,19 +74,25 @@ class Pool:
 
         Greenlet, but does not block. Raises ConfigError if the keys cannot be placed."""
         self.config = config
-        vars(self.options).update(vars(config), lanes=self._connections_per_server(config))
-        primaries, removed = self._make_backends(config.server, self.router.backends, bool(config.backup), False)
-        backups, removed_backups = self._make_backends(config.backup, self.router.backups, False, True)
-        self.router.serve(
-            primaries,
-            functools.partial(placement_for, config, config.server),
-            backups,
-            placement_for(config, config.backup).locator if backups else None,
-        )
+        lanes = self._connections_per_server(config)
+        vars(self.options).update(vars(config), lanes=lanes)
+        place = functools.partial(placement_for, config, config.server)
+        copies = [(config, BACKUP, config.backup)] if config.backup else [(one, one.name, one.server) for one in config.replicas]
+        locators = [place().locator, *(placement_for(*as_placed[::2]).locator for as_placed in copies)]  # may raise: nothing has changed
+        present = list(self.backends)
+        sets = [ServerSet(0, MAIN, config.server_zone, self._make_backends(config.server, present, self.options, 0, PRIMARY), locators[0])]
+        for index, (of_set, name, servers) in enumerate(copies, 1):
+            options = self.options if of_set is config else self._options_of_set(of_set, lanes)
+            role = BACKUP if of_set is config else replica_role(index)
+            backends = self._make_backends(servers, present, options, index, role)
+            sets.append(ServerSet(index, name, of_set.server_zone, backends, locators[index]))
+            sets[-1].enabled = name not in self._switched_off
+        self.router.serve(sets[0], place, sets[1:])
+        self._drop(present, [backend for one in sets for backend in one.backends])
         self.router.share(self._worker_context.shared, config.name, self.has_roles())
         # After router.serve: no new requests are routed to the removed servers.
-        self._draining.update(dict.fromkeys(removed + removed_backups, float("inf")))
-        self.backends = primaries + backups
+        self._draining.update(dict.fromkeys(present, float("inf")))
+        self.backends = [backend for one in sets for backend in one.backends]
         self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
         if self._slow is not None:
             self.measure(self._slow)
@@ -93,9 +102,9 @@ class Pool:
                 backend.preconnect()
 
     def _connections_per_server(self, config: Config) -> int:
-        """The number of connections of this worker to each server. With backups it is one, so that all writes of a worker have one order
+        """The number of connections of this worker to each server. With copies it is one, so that all writes of a worker have one order
         (gmproxy.routing.replicate)."""
-        if config.backup:
+        if config.backup or config.replicas:
             return 1
         if config.server_connections < self._worker_context.workers and self._worker_context.number == 0:
             self.log.warning(
@@ -106,37 +115,51 @@ class Pool:
         connections: int = self._worker_context.part_of(config.server_connections)
         return connections
 
+    def _options_of_set(self, config: Config, lanes: int) -> SimpleNamespace:
+        """The settings of a replica set: one object for each of its servers, updated in place at a reload."""
+        options = self._set_options.setdefault(config.name, SimpleNamespace(fills_enabled=self.options.fills_enabled))
+        vars(options).update(vars(config), lanes=lanes)
+        return options
+
     def _make_backends(
-        self, servers: Sequence[Server], present: Iterable[Backend], backed: bool, is_backup: bool
-    ) -> tuple[list[Backend], list[Backend]]:
-        """([a Backend for each of `servers`, one of `present` or a new one], [those of `present` that are none of `servers`]). `backed`: there
-        are backups for them."""
-        matched, removed = match_backends(present, servers)
+        self, servers: Sequence[Server], present: list[Backend], options: SimpleNamespace, set_index: int, role: str
+    ) -> list[Backend]:
+        """A Backend for each of `servers`, the servers of one set: one of `present`, which is removed from there, or a new one."""
+        backed = bool(self.config.replicas) or (bool(self.config.backup) and not set_index)
+        matched, _ = match_backends([backend for backend in present if backend.role == role], servers)
         backends = []
         for server, backend in zip(servers, matched):
             if backend is None:
-                backend = Backend(server, self.options, self.router, self.log, self._worker_context.shared.notes, backed, is_backup)
+                backend = Backend(server, options, self.router, self.log, self._worker_context.shared.notes, backed, set_index, role)
             else:
+                present.remove(backend)
                 backend.follow_options(backed)
             self._share(backend)
             backends.append(backend)
+        return backends
+
+    @staticmethod
+    def _drop(removed: list[Backend], backends: list[Backend]) -> None:
+        """The servers `removed` are not in their sets any more. What one of them missed is pending on it in its new set, if it has one."""
         for backend in removed:
+            for moved in backends:
+                if moved.label == backend.label:
+                    for _, keys in backend.missed():
+                        moved.inherit(keys)
             backend.share_ejections(None)
             backend.share(None, "", "")
-        return backends, removed
 
     def _share(self, backend: Backend) -> None:
         """Share with the other workers what this one knows of the server."""
         column = self._worker_context.shared
-        role = BACKUP if backend.is_backup else PRIMARY
-        backend.share(column, self.config.name, role)
+        backend.share(column, self.config.name, backend.role)
         shares = self.has_roles()
-        backend.share_ejections(column.ejections_of(server_name(self.config.name, role, backend.label)) if shares else None)
+        backend.share_ejections(column.ejections_of(server_name(self.config.name, backend.role, backend.label)) if shares else None)
 
     def has_roles(self) -> bool:
-        """True if a key may have several servers: with backups, or while servers are ejected. Only then do workers share more than pending
-        invalidations."""
-        return bool(self.config.backup) or bool(self.config.auto_eject_hosts)
+        """True if a key may have several servers: with backups or replicas, or while servers are ejected. Only then do workers share more than
+        pending invalidations."""
+        return bool(self.config.backup) or bool(self.config.replicas) or bool(self.config.auto_eject_hosts)
 
     def is_settled(self) -> bool:
         """True if nothing has to be deleted on a server, now or when another is restored."""

@@ -14,7 +14,9 @@ cdef class Backend(MissedWrites):
     cdef readonly object options
     cdef readonly object observer
     cdef readonly bint backed
+    cdef readonly int set_index
     cdef readonly bint is_backup
+    cdef readonly str role
     cdef readonly list connections
     cdef readonly object health
     cdef readonly object health_checker

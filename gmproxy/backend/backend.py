@@ -23,6 +23,7 @@ from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request
 from gmproxy.shared.changes import ChangeNotes
 from gmproxy.shared.ejections import Ejections
+from gmproxy.shared.invalidation_marks import PRIMARY
 from gmproxy.system.clock import running
 
 #: Maximum number of requests without a reply on one connection. A further request fails with reason overload.
@@ -41,8 +42,10 @@ class Backend(MissedWrites):
     server         its address (gmproxy.placement.server_spec.Server)
     options        of the pool
     observer       is called when the server is ejected or restored, `health_changed()`, and when it was flushed, `was_flushed(backend)`
-    backed         True for a primary that has backups
-    is_backup      True for a backup
+    backed         True if other sets have the same keys, from which its values are looked up and filled
+    set_index      of its ServerSet (gmproxy.routing.sets): 0 for a primary
+    is_backup      True for a server that is not a primary
+    role           what it is in its pool (gmproxy.shared.invalidation_marks)
     connections    by connection index; None where none is open
     health         gmproxy.backend.health.Health
     health_checker probes the server, identifies its process, and starts its recovery
@@ -53,8 +56,8 @@ class Backend(MissedWrites):
     meter, bytes_sent, bytes_received   see gmproxy.backend.interfaces.ConnectionOwner; for the rest, see MissedWrites
     """
 
-    __slots__ = ("server", "options", "observer", "backed", "is_backup", "connections", "health", "health_checker", "half_closed",
-                 "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "unsettled",
+    __slots__ = ("server", "options", "observer", "backed", "set_index", "is_backup", "role", "connections", "health", "health_checker",
+                 "half_closed", "ask_backup_on_miss", "meter", "bytes_sent", "bytes_received", "counters", "unsettled",
                  "_connection_count", "_max_backlog", "_ejections", "_has_failed", "_last_reason", "_is_proxy", "_loop", "_unreported",
                  "_report_at")  # fmt: skip
 
@@ -66,14 +69,17 @@ class Backend(MissedWrites):
         log: "logging.Logger | logging.LoggerAdapter[logging.Logger]",
         notes: ChangeNotes,
         backed: bool = False,
-        is_backup: bool = False,
+        set_index: int = 0,
+        role: str = PRIMARY,
     ) -> None:
         super().__init__(server.label, log, options.journal_size, notes)
         self.server = server
         self.options = options
         self.observer = observer
         self.backed = backed
-        self.is_backup = is_backup
+        self.set_index = set_index
+        self.is_backup = set_index != 0
+        self.role = role
         self.connections: list[BackendConnection | None] = [None] * options.lanes
         self._connection_count = options.lanes
         self.health = Health(options.server_failure_limit, options.server_retry_timeout, options.warming_time)
@@ -163,6 +169,7 @@ class Backend(MissedWrites):
             if not started or (request.command.idempotent and may_repeat):
                 request.retried = True
                 return self.send(request)
+        request.started = started
         return self._give_up(request, reason)
 
     def _give_up(self, request: Request, reason: str) -> ReplySink | None:

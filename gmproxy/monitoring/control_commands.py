@@ -104,7 +104,7 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
     owner = router.backends[index]
     locator = router.locator
     assert locator is not None, "the pool is loaded"
-    backup = router.backup_of(key) if router.backups else None
+    backup = next(iter(router.copies_of(key)), None)
     return {
         "key": os.fsdecode(key),
         "hash": placement.hash(key),

@@ -142,7 +142,7 @@ class PoolComparison:
                     self._compare(keys)
                     gevent.sleep(PAUSE)
             for backup in list(self._router.backups):
-                for keys in self._keys_of(backup, self._router.backup_of):
+                for keys in self._keys_of(backup, lambda key: self._router.copies_of(key)[0]):
                     self._compare_rest(keys)
                     gevent.sleep(PAUSE)
             self._recheck()
@@ -157,7 +157,7 @@ class PoolComparison:
             return
         batch: list[bytes] = []
         for key in self._sampled_keys(backend) if self._sample else self._all_keys(backend):
-            if owner_of(key) is backend and self._router.primary_of(key).label != self._router.backup_of(key).label:
+            if owner_of(key) is backend and self._router.primary_of(key).label != self._router.copies_of(key)[0].label:
                 batch.append(key)
             if len(batch) >= KEYS_AT_ONCE:
                 yield batch
@@ -234,7 +234,7 @@ class PoolComparison:
         """(key, item of its primary, item of its backup) for each of `keys` that can be read on both servers."""
         pairs: dict[tuple[Any, Any], list[bytes]] = {}
         for key in keys:
-            primary, backup = self._router.primary_of(key), self._router.backup_of(key)
+            primary, backup = self._router.primary_of(key), self._router.copies_of(key)[0]
             if primary.may_be_stale(key) or backup.may_be_stale(key):
                 self._counts["pending"] += 1
             else:
@@ -278,14 +278,14 @@ class PoolComparison:
         for key in differing:
             self._count_compared("different")
             if len(self._keys) < KEYS_REPORTED:
-                primary, backup = self._router.primary_of(key), self._router.backup_of(key)
+                primary, backup = self._router.primary_of(key), self._router.copies_of(key)[0]
                 self._keys.append({"key": os.fsdecode(key), "primary": primary.label, "backup": backup.label})
         if self._repairs and differing:
             self._repair(list(differing))
 
     def _repair(self, keys: Sequence[bytes]) -> None:
         """Delete `keys` on their backups, by the rule for writes that a server missed."""
-        backups = [self._router.backup_of(key) for key in keys]
+        backups = [self._router.copies_of(key)[0] for key in keys]
         for key, backup in zip(keys, backups):
             backup.missed_key(key)
         left = list(zip(keys, backups))

@@ -16,7 +16,7 @@ from gmproxy.backend.backend import Backend
 from gmproxy.errors import StartError
 from gmproxy.pool import Pool
 from gmproxy.shared.column import SharedColumn
-from gmproxy.shared.invalidation_marks import BACKUP, NOTHING, PRIMARY, STAND_IN, server_name
+from gmproxy.shared.invalidation_marks import NOTHING, STAND_IN, server_name
 from gmproxy.shared.keys_in_flight import has_overflowed, keys_left, tag_of
 from gmproxy.shared.memory import SharedMemory
 
@@ -63,8 +63,7 @@ class Orphans:
         """(server, keys that may be stale there; None: all). Every server of a pool with backups, or with auto_eject_hosts, is in it: it may have
         received writes that it has not read yet."""
         for backend in pool.backends:
-            role = BACKUP if backend.is_backup else PRIMARY
-            for name in server_name(pool.config.name, role, backend.label), server_name(pool.config.name, STAND_IN, backend.label):
+            for name in server_name(pool.config.name, backend.role, backend.label), server_name(pool.config.name, STAND_IN, backend.label):
                 keys: Iterable[bytes] | None = ()
                 if left.pending is not None:
                     every = left.pending.damaged and pool.has_roles() or name.encode() in left.pending.everything

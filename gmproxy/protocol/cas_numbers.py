@@ -1,11 +1,11 @@
-"""Cas numbers are tagged by the set of servers that they are from, so that those of backups cannot be mistaken for those of their primaries.
+"""Cas numbers are tagged by the set of servers that they are from, so that those of one set cannot be mistaken for those of another.
 
 Each memcached counts its cas numbers by itself, so on the backup, a number of the primary may belong to another value. A `cas` with it
-would overwrite a write that its client has not seen. So a number from a backup has the mark BACKUP_SET in its bits 56 to 62 when a client
-receives it: the numbers of servers do not become that large. A number that a client sends with this mark is sent to a backup only, without the
-mark. Any other belongs to the primary. For the other set than its own a number is not sent at all: gmproxy replies EXISTS, or EX.
+would overwrite a write that its client has not seen. So a number from another set than the main one has the index of its set in its bits 56 to 62
+when a client receives it: the numbers of servers do not become that large. A number that a client sends with this mark is sent to that set only,
+without the mark. Any other belongs to the main set. For another set than its own a number is not sent at all: gmproxy replies EXISTS, or EX.
 
-A *set* is PRIMARY_SET or BACKUP_SET.
+A *set* is the index of a ServerSet (gmproxy.routing.sets): 0 is the main set, with the primaries.
 """
 
 from gmproxy.protocol.meta_header import replace_cas
@@ -17,7 +17,7 @@ from gmproxy.protocol.value_blocks import values_in
 SHIFT = 56
 MARKS = 0x7F << SHIFT
 
-#: The numbers of primaries have no mark; those of backups have the mark BACKUP_SET.
+#: The set of the primaries, whose numbers have no mark, and the next one: that of the backups, or the first replica.
 PRIMARY_SET, BACKUP_SET = range(2)
 
 
@@ -50,22 +50,24 @@ def _mark_values(reply: bytes, of_set: int) -> bytes:
 
 
 def marked(number: int, of_set: int) -> int:
-    """The cas `number` of a server of the set `of_set`, as a client receives it."""
-    return number & ~MARKS | of_set << SHIFT
+    """The cas `number` of a server of the set `of_set`, as a client receives it. One that is marked already stays as it is."""
+    return number if number >> SHIFT else number | of_set << SHIFT
 
 
-def set_of(request: Request) -> int | None:
-    """The set to which the cas number of `request`, a conditional write, belongs; None if it has no number: an add or replace, an ms without C."""
+def set_of(request: Request, sets: int = 2) -> int | None:
+    """The set to which the cas number of `request`, a conditional write, belongs, in a pool with `sets` of them; None if it has no number: an add or
+    replace, an ms without C."""
     at = _index_of_number(request)
     if at is None:
         return None
     word = _words(request)[at]
     number = c_number(word[1:] if request.command.is_meta else word, 0, 2**64 - 1) or 0
-    return BACKUP_SET if number >> SHIFT == BACKUP_SET else PRIMARY_SET
+    of_set = number >> SHIFT
+    return of_set if of_set < sets else PRIMARY_SET
 
 
-def line_for_backup(request: Request) -> bytes:
-    """What a backup is sent for `request`, a write whose cas number belongs to BACKUP_SET: its line without the mark."""
+def line_without_mark(request: Request) -> bytes:
+    """What a server is sent for `request`, a write whose cas number belongs to its set: the line without the mark."""
     at = _index_of_number(request)
     if at is None:
         return request.line

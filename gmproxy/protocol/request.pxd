@@ -56,6 +56,8 @@ cdef class Request:
     cdef public str error
     cdef public str failed_server
     cdef public long long sent_at_byte
+    cdef public bint started
+    cdef public int result
 
     cpdef begin(self, Command command, bytes key, bytes line)
     @cython.locals(sink=ReplySink)

@@ -12,7 +12,7 @@ from gmproxy.protocol.commands import Command
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.replica_commands import is_delete_like
 from gmproxy.protocol.request import COPY, ReplySink, Request, Route, new_request
-from gmproxy.routing.shard import Shard
+from gmproxy.routing.sets import Copies
 
 
 class BackupFirst(Route):
@@ -20,14 +20,14 @@ class BackupFirst(Route):
 
     next_route   where all writes are sent, by this route at the end
     server       the primary
-    backups      the Shard of the backups
+    copies       the Copies
     held         the held writes of the pool, on all its routes
     """
 
-    def __init__(self, next_route: Route, server: Backend, backups: Shard, held: set[Request]) -> None:
+    def __init__(self, next_route: Route, server: Backend, copies: Copies, held: set[Request]) -> None:
         self.next_route = next_route
         self.server = server
-        self.backups = backups
+        self.copies = copies
         self.held = held
 
     def send(self, request: Request) -> ReplySink | None:
@@ -35,9 +35,9 @@ class BackupFirst(Route):
             return self.next_route.send(request)
         copies = []
         for key in request.all_keys():
-            backup = self.backups.server_of(key)
-            if backup.label != self.server.label:
-                copies.append((backup, key, *internal_commands.delete(key)))
+            for server in self.copies.of(key):
+                if server.label != self.server.label:
+                    copies.append((server, key, *internal_commands.delete(key)))
         return hold_until_done(request, copies, self.held, self.next_route.send)
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:

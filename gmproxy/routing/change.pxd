@@ -12,7 +12,7 @@ cdef int PRIMARY_WORD
 
 cdef class Change(Step):
     cdef readonly Backend primary
-    cdef readonly Backend backup
+    cdef readonly list copies
     cdef readonly bytes key
     cdef readonly RouteCounters counters
     cdef readonly Py_ssize_t parts
@@ -21,7 +21,7 @@ cdef class Change(Step):
     cdef bint _is_noted
     cdef bint _deletes
 
-    cpdef begin(self, Backend primary, Backend backup, bytes key, int word, RouteCounters counters)
+    cpdef begin(self, Backend primary, list copies, bytes key, int word, RouteCounters counters)
     cpdef bint is_contested(self) except -1
     cpdef add_part(self)
     cpdef end_part(self)
@@ -30,10 +30,13 @@ cdef class Change(Step):
     cpdef end(self)
     @cython.locals(copy=Request)
     cpdef Request new_copy(self, Command command, bytes line, ReplySink sink)
-    cpdef send_copy(self, Command command, bytes line)
+    @cython.locals(server=Backend)
+    cpdef send_copies(self, Command command, bytes line)
     cpdef send_part(self, Backend server, Request part)
-    @cython.locals(command=Command, line=bytes)
-    cpdef delete_copy(self)
+    @cython.locals(server=Backend)
+    cpdef delete_copies(self)
+    @cython.locals(command=Command, line=bytes, other=Backend)
+    cpdef delete_copy(self, Backend server)
     @cython.locals(command=Command, line=bytes, request=Request)
     cpdef delete_on_primary(self)
     cpdef invalidate(self)
@@ -56,8 +59,9 @@ cdef class PartOfChanges(Step):
 
 cdef class AnswerOfBackup(Step):
     cdef readonly Change change
+    cdef readonly bint is_enough
 
-    cpdef begin(self, Request request, Change change)
+    cpdef begin(self, Request request, Change change, bint is_enough)
     cpdef on_reply(self, Request request)
 
 

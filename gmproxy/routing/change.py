@@ -1,7 +1,7 @@
-"""One change of one key on its primary and its backup, from before its first byte is sent until both servers have replied or failed.
+"""One change of one key on its servers, from before its first byte is sent until all of them have replied or failed.
 
-It consists of *parts*: requests to the two servers whose results it waits for. When all of them have ended, and another worker has changed the key
-meanwhile (gmproxy.shared.changes), the order on the two servers may differ: then the key is deleted on the backup before the change ends.
+It consists of *parts*: requests to the servers whose results it waits for. When all of them have ended, and another worker has changed the key
+meanwhile (gmproxy.shared.changes), the order on the servers may differ: then the key is deleted on all of them but the first before the change ends.
 """
 
 from gmproxy import internal_errors
@@ -21,19 +21,20 @@ UNNOTED = -1
 class Change(Step):
     """The sink of copies whose replies only this change waits for; it steps in on no request. Methods: loop callback or greenlet; none blocks.
 
-    primary, backup   the two servers of `key`
+    primary           the first server of `key` that may have it: with replicas, another set may stand in for the main one
+    copies            the further servers of `key`, in the order of their sets
     counters          the pool's RouteCounters
     parts             requests without a result
     """
 
-    __slots__ = ("primary", "backup", "key", "counters", "parts", "_notes", "_note", "_is_noted", "_deletes")
+    __slots__ = ("primary", "copies", "key", "counters", "parts", "_notes", "_note", "_is_noted", "_deletes")
 
-    def begin(self, primary: Backend, backup: Backend, key: bytes, word: int, counters: RouteCounters) -> None:
+    def begin(self, primary: Backend, copies: list[Backend], key: bytes, word: int, counters: RouteCounters) -> None:
         """Must be called first, before anything is sent. `word`: as for ChangeNotes.begin_change, or UNNOTED: only the life of the item changes,
         and no value can differ."""
         self.sink = None
         self.primary = primary
-        self.backup = backup
+        self.copies = copies
         self.key = key
         self.counters = counters
         self.parts = 0
@@ -43,7 +44,7 @@ class Change(Step):
         self._note: Note | None = self._notes.begin_change(key, primary.tag, word) if self._is_noted else None
 
     def is_contested(self) -> bool:
-        """True if another worker changes the key at the same time, or has done so: the two servers may have different values. Also after an internal
+        """True if another worker changes the key at the same time, or has done so: the servers may have different values. Also after an internal
         error that has ended the change."""
         if not self._is_noted:
             return False
@@ -63,7 +64,7 @@ class Change(Step):
                 self.counters.conflicting_changes += 1
                 if self._note.word != PRIMARY_WORD:  # the primary has the other change, and may have it alone
                     self.primary.missed_key(self.key)
-                self.delete_copy()
+                self.delete_copies()
             else:
                 self.end()
         except Exception:
@@ -71,7 +72,7 @@ class Change(Step):
             self.give_up()
 
     def give_up(self) -> None:
-        """After an internal error: it is not known when all parts have their results. The key is deleted on both servers. Never raises."""
+        """After an internal error: it is not known when all parts have their results. The key is deleted on all servers. Never raises."""
         self.invalidate()
         internal_errors.guarded("change.give_up", self.end)()
 
@@ -84,16 +85,17 @@ class Change(Step):
     # -- copies
 
     def new_copy(self, command: Command, line: bytes, sink: ReplySink) -> Request:
-        """A copy of the change for the backup, which is a part of it: `sink` must call `end_part`."""
+        """A copy of the change for one of `copies`, which is a part of it: `sink` must call `end_part`."""
         copy = new_request(command, self.key, line)
         copy.sink = sink
         copy.role = COPY
         self.parts += 1
         return copy
 
-    def send_copy(self, command: Command, line: bytes) -> None:
-        """Send the backup a copy for whose reply only this change waits."""
-        self.send_part(self.backup, self.new_copy(command, line, self))
+    def send_copies(self, command: Command, line: bytes) -> None:
+        """Send all `copies` a request for whose replies only this change waits."""
+        for server in self.copies:
+            self.send_part(server, self.new_copy(command, line, self))
 
     def send_part(self, server: Backend, part: Request) -> ReplySink | None:
         """Send `part`, a request of this change, to `server`. Returns as Route.send. Never raises: after an internal error the part is abandoned, so
@@ -105,11 +107,18 @@ class Change(Step):
             internal_errors.guarded("change.send_part", server.missed_key)(self.key)
             return part.abandon()
 
-    def delete_copy(self) -> None:
-        """The backup may have a value of the key that the primary has not: delete it there, and do not fill the primary with it."""
+    def delete_copies(self) -> None:
+        """The copies may have a value of the key that the primary has not: delete it there, and fill no server with it."""
+        for server in self.copies:
+            self.delete_copy(server)
+
+    def delete_copy(self, server: Backend) -> None:
+        """As `delete_copies`, for one of them."""
         self.primary.void_fill_of_key(self.key)
+        for other in self.copies:
+            other.void_fill_of_key(self.key)
         command, line = internal_commands.delete(self.key)
-        self.send_copy(command, line)
+        self.send_part(server, self.new_copy(command, line, self))
 
     def delete_on_primary(self) -> None:
         """The backup makes the change in the place of the primary, whose value is to be deleted."""
@@ -120,8 +129,8 @@ class Change(Step):
         self.send_part(self.primary, request)
 
     def invalidate(self) -> None:
-        """After an internal error it is unknown which of the two servers has made the change: the key is deleted on both. Never raises."""
-        for server in (self.primary, self.backup):
+        """After an internal error it is unknown which servers have made the change: the key is deleted on all of them. Never raises."""
+        for server in (self.primary, *self.copies):
             internal_errors.guarded("change.invalidate", server.missed_key)(self.key)
 
     def on_reply(self, copy: Request) -> ReplySink | None:
@@ -175,17 +184,18 @@ class PartOfChanges(Step):
 
 class AnswerOfBackup(Step):
     """On a request that depends on the stored value and that the backup answers in the place of the primary: fails it if another worker has changed
-    the key meanwhile, since the answer may contain a change that the primary refused."""
+    the key meanwhile, since the answer may contain a change that the primary refused, or if one server is not enough."""
 
-    __slots__ = ("change",)
+    __slots__ = ("change", "is_enough")
 
-    def begin(self, request: Request, change: Change) -> None:
-        """Step in."""
+    def begin(self, request: Request, change: Change, is_enough: bool) -> None:
+        """Step in. `is_enough`: False if more servers must make the write than the one that answers."""
         self.step_in(request)
         self.change = change
+        self.is_enough = is_enough
 
     def on_reply(self, request: Request) -> ReplySink | None:
-        if not self.change.is_contested():
+        if self.is_enough and not self.change.is_contested():
             return Step.on_reply(self, request)
         self.step_out(request)
         return request.fail(EJECTED, self.change.primary.label)

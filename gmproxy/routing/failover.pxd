@@ -52,8 +52,10 @@ cdef class WriteFailover(Failover):
 cdef class BackupAsPrimary(Route):
     cdef readonly Backend server
     cdef readonly bint records_keys
+    cdef readonly Route next_route
+    cdef readonly Py_ssize_t sets
 
-    @cython.locals(server=Backend, command=Command, write=FailedOverWrite)
+    @cython.locals(server=Backend, command=Command, write=FailedOverWrite, numbers=MarkCasNumbers)
     cpdef send(self, Request request)
     @cython.locals(notes=ChangeNotes, own=cython.ulonglong)
     cdef bint _are_under_way(self, Request request) except -1
@@ -66,4 +68,6 @@ cdef class FailedOverWrite(Step):
 
 
 cdef class MarkCasNumbers(Step):
+    cdef public int of_set
+
     cpdef on_reply(self, Request request)

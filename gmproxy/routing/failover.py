@@ -122,23 +122,28 @@ class WriteFailover(Failover):
         for key in request.all_keys():
             change = Change.__new__(Change)
             change.begin(
-                self.server, self.backups.server_of(key), key, BACKUP_WORD if self.server.health.ejected else PRIMARY_WORD, self.counters
+                self.server, [self.backups.server_of(key)], key, BACKUP_WORD if self.server.health.ejected else PRIMARY_WORD, self.counters
             )
             changes.append(change)
         PartOfChanges.__new__(PartOfChanges).begin(request, changes)
 
 
 class BackupAsPrimary(Route):
-    """The backup `server`, for requests on which their primary failed.
+    """The backup `server`, or that of a replica, for requests on which their primary failed.
 
     records_keys   True where backups receive no copies: a written key becomes a stand-in key, which is deleted once the primary is back
+    next_route     the route to it
+    sets           number of sets of the pool
     """
 
-    __slots__ = ("server", "records_keys")
+    __slots__ = ("server", "records_keys", "next_route", "sets")
 
-    def __init__(self, server: Backend, records_keys: bool) -> None:
+    def __init__(self, server: Backend, records_keys: bool, next_route: Route | None = None, sets: int = 2) -> None:
+        """`next_route`: None if it is the server itself."""
         self.server = server
         self.records_keys = records_keys
+        self.next_route = next_route or server
+        self.sets = sets
 
     def send(self, request: Request) -> ReplySink | None:
         server = self.server
@@ -148,11 +153,11 @@ class BackupAsPrimary(Route):
         if (command.is_read or command.reads_old_value) and (self._are_under_way(request) or self.records_keys and server.may_lag()):
             return request.fail(request.error, request.failed_server)  # whether the backup has that change already is unknown
         if command.conditional:
-            number_is_of = cas_numbers.set_of(request)
-            if number_is_of == cas_numbers.PRIMARY_SET:
-                return reply_exists(request, server)
-            if number_is_of == cas_numbers.BACKUP_SET:
-                request.line = cas_numbers.line_for_backup(request)
+            number_is_of = cas_numbers.set_of(request, self.sets)
+            if number_is_of is not None:
+                if number_is_of != server.set_index:
+                    return reply_exists(request, server)
+                request.line = cas_numbers.line_without_mark(request)
         if self.records_keys and command.is_write:
             for key in request.all_keys():
                 server.add_stand_in_key(key)
@@ -160,9 +165,11 @@ class BackupAsPrimary(Route):
             write.server = server
             write.step_in(request)
         if command.is_meta or command.returns_values:
-            MarkCasNumbers.__new__(MarkCasNumbers).step_in(request)
+            numbers = MarkCasNumbers.__new__(MarkCasNumbers)
+            numbers.of_set = server.set_index
+            numbers.step_in(request)
         request.role = BACKUP
-        return server.send(request)
+        return self.next_route.send(request)
 
     def _are_under_way(self, request: Request) -> bool:
         """True if there are other workers, and one of the keys is being changed, but by `request`."""
@@ -174,7 +181,7 @@ class BackupAsPrimary(Route):
         return False
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
-        return self.server.explain(key, is_write)
+        return self.next_route.explain(key, is_write)
 
 
 class FailedOverWrite(Step):
@@ -194,12 +201,15 @@ class FailedOverWrite(Step):
 
 
 class MarkCasNumbers(Step):
-    """Marks the cas numbers in the reply as those of the backup: the primary has others for the same item (protocol/cas_numbers.py)."""
+    """Marks the cas numbers in the reply as those of the set `of_set`: the primary has others for the same item (protocol/cas_numbers.py)."""
 
-    __slots__ = ()
+    __slots__ = ("of_set",)
+
+    if TYPE_CHECKING:
+        of_set: int
 
     def on_reply(self, request: Request) -> ReplySink | None:
-        cas_numbers.mark(request, cas_numbers.BACKUP_SET)
+        cas_numbers.mark(request, self.of_set)
         return Step.on_reply(self, request)
 
 

@@ -2,7 +2,6 @@ cimport cython
 from gmproxy.backend.backend cimport Backend
 from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route, new_request
-from gmproxy.routing.shard cimport Shard
 
 
 cdef class Fetch(ReplySink):

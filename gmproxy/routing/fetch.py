@@ -13,14 +13,14 @@ Whether there may be a fill at all: fill_rules.py.
 from collections.abc import Collection
 
 from gmproxy.backend.backend import Backend
-from gmproxy.protocol import cas_numbers, internal_commands
+from gmproxy.protocol import internal_commands
 from gmproxy.protocol.commands import COMMANDS, META_GET, Command
 from gmproxy.protocol.fetched_item import Item, parse_get, parse_meta_get
 from gmproxy.protocol.request import BACKUP, PRIMARY, ReplySink, Request, Route, new_request
 from gmproxy.protocol.value_blocks import blocks_by_key, in_order
 from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.fill_sink import FillSink, VerifiedFill
-from gmproxy.routing.shard import Shard
+from gmproxy.routing.sources import Sources
 
 GET = COMMANDS[b"get"]
 GETS = COMMANDS[b"gets"]
@@ -29,7 +29,7 @@ GETS = COMMANDS[b"gets"]
 class Fetch(ReplySink):
     """Fetches values from the backups and fills `primary` with them, for `request`. Methods: loop callback or greenlet.
 
-    source       the Shard of the backups
+    source       the Sources
     fill_writes  the route by which the primary is filled
     rules        the pool's FillRules
     left         lookups without a reply
@@ -39,7 +39,7 @@ class Fetch(ReplySink):
 
     __slots__ = ("request", "primary", "source", "fill_writes", "rules", "left", "in_doubt", "returns_cas", "_keys")
 
-    def __init__(self, request: Request, primary: Backend, source: Shard, fill_writes: Route, rules: FillRules) -> None:
+    def __init__(self, request: Request, primary: Backend, source: Sources, fill_writes: Route, rules: FillRules) -> None:
         self.request = request
         self.primary = primary
         self.source = source
@@ -74,7 +74,7 @@ class Fetch(ReplySink):
     def _look_up_all(self, keys: Collection[bytes]) -> ReplySink | None:
         self.left = len(keys)
         for key in keys:
-            if self.rules.may_fill(self.primary, self.source.server_of(key)):
+            if self.rules.may_fill(self.primary, self.source.servers_of(key)):
                 self.primary.start_fill(key, self)
         returns_life = self.primary.options.backend_protocol == "text"
         session = None
@@ -124,7 +124,8 @@ class Fetch(ReplySink):
     def _look_up_as_before_1_6(self, key: bytes, error_line: bytes) -> ReplySink | None:
         """The server of `key` has no meta commands."""
         if self.rules.must_verify():
-            self.rules.note_reply(self.source.server_of(key), error_line)
+            for server in self.source.servers_of(key):
+                self.rules.note_reply(server, error_line)
             self._end_fill(key, None)
         command = GETS if self.returns_cas else GET
         return self._look_up(key, command, b"%b%b\r\n" % (command.prefix, key))
@@ -189,7 +190,7 @@ class FetchForRead(Fetch):
         return self.fetch(keys)
 
     def on_item(self, key: bytes, item: Item) -> None:
-        cas = b" %d" % cas_numbers.marked(item.cas, cas_numbers.BACKUP_SET) if self.returns_cas else b""
+        cas = b" %d" % item.cas if self.returns_cas else b""
         self.values[key] = [b"VALUE %b %d %d%b\r\n%b" % (key, item.flags, len(item.data) - 2, cas, item.data)]
 
     def done(self) -> ReplySink | None:
@@ -228,7 +229,6 @@ class FetchForMetaGet(Fetch):
         is_hit = lookup.reply.startswith((b"HD", b"VA"))
         self.primary.record_misses(1, int(is_hit))
         if is_hit:
-            cas_numbers.mark(lookup, cas_numbers.BACKUP_SET)
             request.reply = lookup.reply
             self.fetch([request.key])
         return request.complete()

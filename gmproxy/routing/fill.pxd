@@ -4,12 +4,13 @@ from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route
 from gmproxy.routing.failover cimport Failover, PrimaryAttempt
 from gmproxy.routing.fetch cimport Fetch
-from gmproxy.routing.shard cimport Shard
+from gmproxy.routing.sources cimport Sources
 from gmproxy.routing.step cimport Step
 
 cdef class Fill(Route):
     cdef readonly Backend server
-    cdef readonly Shard source
+    cdef readonly Sources source
+    cdef readonly Py_ssize_t sets
     cdef readonly Route fill_writes
     cdef readonly object rules
 

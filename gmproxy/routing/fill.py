@@ -16,7 +16,7 @@ from gmproxy.protocol.value_blocks import END
 from gmproxy.routing.failover import Failover, PrimaryAttempt, reply_exists
 from gmproxy.routing.fetch import Fetch, FetchForMetaGet, FetchForRead
 from gmproxy.routing.fill_rules import FillRules
-from gmproxy.routing.shard import Shard
+from gmproxy.routing.sources import Sources
 from gmproxy.routing.stand_in import HomeRing
 from gmproxy.routing.step import Step
 
@@ -27,16 +27,18 @@ MISS = b"EN"
 class Fill(Route):
     """Sends every request on to `server`, the primary; looks up on the backups what a read did not find there.
 
-    source       the Shard of the backups
+    source       the Sources: the sets in which a value is looked up
+    sets         of `source`
     fill_writes  the route by which the server is filled
     rules        the pool's FillRules
     """
 
-    __slots__ = ("server", "source", "fill_writes", "rules")
+    __slots__ = ("server", "source", "sets", "fill_writes", "rules")
 
-    def __init__(self, server: Backend, source: Shard, fill_writes: Route, rules: FillRules) -> None:
+    def __init__(self, server: Backend, source: Sources, fill_writes: Route, rules: FillRules) -> None:
         self.server = server
         self.source = source
+        self.sets = source.sets
         self.fill_writes = fill_writes
         self.rules = rules
 
@@ -60,7 +62,7 @@ class Fill(Route):
     def hop(self, key: bytes, action: str) -> Hop:
         """The Hop for `key`: "`action`; a hit fills <label of the primary>"."""
         effect = f"a hit fills {self.server.label}" if self.server.options.fills_enabled else "fills are off"
-        return Hop("fill", self.source.server_of(key).label, f"{action}; {effect}")
+        return Hop("fill", ", ".join(server.label for server in self.source.servers_of(key)), f"{action}; {effect}")
 
     def complete(self, read: Request) -> ReplySink | None:
         """The server has replied to `read`: complete it, after what the reply lacks has been looked up where that is needed. Returns the session that
@@ -80,8 +82,8 @@ class Fill(Route):
         return kind(read, self.server, self.source, self.fill_writes, self.rules).start()
 
     def may_fill(self, key: bytes) -> bool:
-        """True if the value of `key` may be copied from its backup. Loop callback or greenlet."""
-        return not self.rules.exclude(self.server, self.source.server_of(key))
+        """True if the value of `key` may be copied from another set. Loop callback or greenlet."""
+        return not self.rules.exclude(self.server, self.source.servers_of(key))
 
     def fill_before(self, write: Request, route: "FillBeforeWrite") -> ReplySink | None:
         """Fill the key of `write`, then have `route` release it. Returns as `fill_after`. Loop callback or greenlet."""
@@ -178,8 +180,8 @@ class FillBeforeWrite(Route):
 
     def send(self, request: Request) -> ReplySink | None:
         command = request.command
-        if command.conditional and cas_numbers.set_of(request) == cas_numbers.BACKUP_SET:
-            server = self.fill.server
+        server = self.fill.server
+        if command.conditional and not server.is_backup and cas_numbers.set_of(request, self.fill.sets):
             return self.next_route.send(request) if server.is_expected_to_fail(request) else reply_exists(request, server)
         if not (command.reads_old_value and self.fill.is_needed() and self.fill.may_fill(request.key)):
             return self.next_route.send(request)

@@ -23,9 +23,9 @@ class FillRules:
     def __init__(self, options: Any) -> None:
         """`options` of the pool."""
         self._options = options
-        # (label, is_backup) of a server: the connection on which it has replied to a meta command, or has replied to one with ERROR
-        self._has_meta: dict[tuple[str, bool], Any] = {}
-        self._lacks_meta: dict[tuple[str, bool], Any] = {}
+        # (label, set_index) of a server: the connection on which it has replied to a meta command, or has replied to one with ERROR
+        self._has_meta: dict[tuple[str, int], Any] = {}
+        self._lacks_meta: dict[tuple[str, int], Any] = {}
         self._logged: set[str] = set()
 
     @staticmethod
@@ -50,13 +50,13 @@ class FillRules:
     def note_reply(self, server: Backend, reply: bytes) -> None:
         """`server` has sent `reply` to a meta command."""
         if reply.startswith(b"ERROR"):
-            self._lacks_meta[server.label, server.is_backup] = server.connections[0]
+            self._lacks_meta[server.label, server.set_index] = server.connections[0]
             self._log(server, "several proxies: fills need memcached 1.6 or newer")
         elif not reply.startswith((b"CLIENT_ERROR", b"SERVER_ERROR")):  # these prove nothing
-            self._has_meta[server.label, server.is_backup] = server.connections[0]
+            self._has_meta[server.label, server.set_index] = server.connections[0]
 
-    def exclude(self, primary: Backend, source: Backend) -> bool:
-        """True if `primary` cannot be filled from `source` now, whatever is found there."""
+    def exclude(self, primary: Backend, sources: list[Backend]) -> bool:
+        """True if `primary` cannot be filled from `sources` now, whatever is found there."""
         if self.are_suspended(primary):
             return True
         if not self.must_verify():
@@ -68,22 +68,22 @@ class FillRules:
         if options.backup_writes == "off":
             self._log(primary, "several proxies: fills need copies on the backups")
             return True
-        if self._lacks(primary) or self._lacks(source):
+        if any(map(self._lacks, (primary, *sources))):
             return True
-        # Until the other proxies have restored the source, too, they may have keys to delete there.
+        # Until the other proxies have restored a source, too, they may have keys to delete there.
         delay: float = options.server_retry_timeout + options.timeout
-        since: float = monotonic() - source.health.restored_at
-        return since < delay
+        now = monotonic()
+        return any(now - source.health.restored_at < delay for source in sources)
 
-    def may_fill(self, primary: Backend, source: Backend) -> bool:
-        """True if `primary` may be filled with what is looked up on `source` now."""
-        return not self.exclude(primary, source) and not self.must_probe(primary)
+    def may_fill(self, primary: Backend, sources: list[Backend]) -> bool:
+        """True if `primary` may be filled with what is looked up on `sources` now."""
+        return not self.exclude(primary, sources) and not self.must_probe(primary)
 
     def _has(self, server: Backend) -> bool:
-        return server.connections[0] is not None and self._has_meta.get((server.label, server.is_backup)) is server.connections[0]
+        return server.connections[0] is not None and self._has_meta.get((server.label, server.set_index)) is server.connections[0]
 
     def _lacks(self, server: Backend) -> bool:
-        return server.connections[0] is not None and self._lacks_meta.get((server.label, server.is_backup)) is server.connections[0]
+        return server.connections[0] is not None and self._lacks_meta.get((server.label, server.set_index)) is server.connections[0]
 
     def _log(self, server: Backend, detail: str) -> None:
         """Once for each server."""

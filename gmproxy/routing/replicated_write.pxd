@@ -6,7 +6,7 @@ from gmproxy.routing.change cimport AnswerOfBackup, Change
 from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.step cimport Step
 
-cdef int WAITING, REPLIED, FAILED
+cdef int NO_RESULT, WAITING, FAILED, REPLIED, COMPARED
 
 
 cdef class UndecidedWrites:
@@ -20,23 +20,25 @@ cdef class UndecidedWrites:
 
 cdef class ReplicatedWrite(Change):
     cdef readonly Request request
-    cdef readonly Request copy
-    cdef readonly bint waits_for_copy
-    cdef int _on_primary
-    cdef int _on_backup
+    cdef readonly list sent
+    cdef readonly Py_ssize_t acks
+    cdef readonly bint waits_for_all
 
-    cpdef begin(self, Backend primary, Backend backup, bytes key, int word, RouteCounters counters)
-    cpdef wait_for(self, Request request, bint waits_for_copy, bint primary_replied)
-    @cython.locals(copy=Request)
+    cpdef begin(self, Backend primary, list copies, bytes key, int word, RouteCounters counters)
+    cpdef wait_for(self, Request request, Py_ssize_t acks, bint waits_for_all, bint primary_replied)
+    @cython.locals(copy=Request, first=Py_ssize_t, number=Py_ssize_t, server=Backend)
     cpdef replicate(self, Command command, bytes line)
     cpdef on_reply(self, Request one)
     cpdef on_failure(self, Request one)
     cdef _proceed_and_end_part(self, Request last)
+    @cython.locals(first=Request, part=Request, acks=Py_ssize_t, waiting=Py_ssize_t, number=Py_ssize_t, result=int)
     cpdef proceed(self, Request last)
-    @cython.locals(request=Request, copy=Request)
-    cdef _compare(self)
+    @cython.locals(copy=Request, number=Py_ssize_t)
+    cdef _compare(self, Request first)
     @cython.locals(request=Request)
-    cdef _reply(self, Request last)
+    cdef _reply(self, Request first, Py_ssize_t acks, Request last)
+    @cython.locals(part=Request, number=Py_ssize_t)
+    cdef _fail_for_acks(self, Request request)
     cpdef on_internal_error(self, Request one)
     cdef _end_part(self)
     cdef _end_part_of(self, Request one)
@@ -45,11 +47,14 @@ cdef class ReplicatedWrite(Change):
 cdef class ConditionalWrite(Step):
     cdef readonly ReplicatedWrite change
     cdef readonly UndecidedWrites undecided
-    cdef readonly Route backup_as_primary
-    cdef readonly bint waits_for_copy
+    cdef readonly Route next_route
+    cdef readonly bint repeats
+    cdef readonly Py_ssize_t acks
+    cdef readonly bint waits_for_all
     cdef public bint superseded
 
-    cpdef begin(self, Request request, ReplicatedWrite change, UndecidedWrites undecided, Route backup_as_primary, bint waits_for_copy)
+    cpdef begin(self, Request request, ReplicatedWrite change, UndecidedWrites undecided, Route next_route, bint repeats, Py_ssize_t acks,
+                bint waits_for_all)
     cpdef on_reply(self, Request request)
     @cython.locals(change=ReplicatedWrite, command=Command, line=bytes)
     cdef _replicate_result(self, Request request)
@@ -59,9 +64,10 @@ cdef class ConditionalWrite(Step):
 
 cdef class WriteWithoutCopy(Step):
     cdef readonly Change change
-    cdef readonly Route backup_as_primary
+    cdef readonly Route next_route
+    cdef readonly bint is_enough
 
-    cpdef begin(self, Request request, Change change, Route backup_as_primary)
+    cpdef begin(self, Request request, Change change, Route next_route, bint is_enough)
     cpdef on_reply(self, Request request)
     cpdef on_failure(self, Request request)
     cpdef on_internal_error(self, Request request)

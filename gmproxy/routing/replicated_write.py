@@ -1,9 +1,9 @@
-"""What is done with a write of which the backup receives a copy, until both servers have replied or failed (replicate.py)."""
+"""What is done with a write of which other servers receive copies, until all of them have replied or failed (replicate.py)."""
 
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
+from gmproxy.errors import EJECTED
 from gmproxy.protocol import replica_commands
-from gmproxy.protocol.cas_numbers import BACKUP_SET
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
 from gmproxy.protocol.commands import Command
 from gmproxy.protocol.request import INTERNAL_ERROR, ReplySink, Request, Route
@@ -11,8 +11,8 @@ from gmproxy.routing.change import AnswerOfBackup, Change
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.step import Step
 
-#: The state of a write on one of the two servers.
-WAITING, REPLIED, FAILED = range(3)
+#: `Request.result` of a part of a ReplicatedWrite: none (yet), waits for the reply, failed, has replied, and its reply was compared with the first.
+NO_RESULT, WAITING, FAILED, REPLIED, COMPARED = range(5)
 
 
 class UndecidedWrites:
@@ -51,54 +51,60 @@ class UndecidedWrites:
 
 
 class ReplicatedWrite(Change):
-    """A change by one write; the sink of the write and of its copy, where both are sent. Replies to the client once: with the primary's reply or, if
-    the primary failed, with the backup's.
+    """A change by one write; the sink of the write and of its copies, where all are sent. Replies to the client once: with the reply of the first
+    server that has not failed, when enough servers have replied.
 
-    request          the write, from `wait_for` on
-    copy             what the backup was sent, from `replicate` on
-    waits_for_copy   True if the client waits for the backup's reply too
+    request        the write, from `wait_for` on
+    sent           the write and its copies, in the order of the servers, from `wait_for` on
+    acks           how many servers must have made the write before the client receives the reply
+    waits_for_all  True if the client waits for all servers, whatever their result is
     """
 
-    __slots__ = ("request", "copy", "waits_for_copy", "_on_primary", "_on_backup")
+    __slots__ = ("request", "sent", "acks", "waits_for_all")
 
-    def begin(self, primary: Backend, backup: Backend, key: bytes, word: int, counters: RouteCounters) -> None:
-        Change.begin(self, primary, backup, key, word, counters)
+    def begin(self, primary: Backend, copies: list[Backend], key: bytes, word: int, counters: RouteCounters) -> None:
+        Change.begin(self, primary, copies, key, word, counters)
         self.request: Request | None = None
-        self.copy: Request | None = None
+        self.sent: list[Request] = []
 
-    def wait_for(self, request: Request, waits_for_copy: bool, primary_replied: bool) -> None:
+    def wait_for(self, request: Request, acks: int, waits_for_all: bool, primary_replied: bool) -> None:
         """Step in on `request`, the write. `primary_replied`: True if that part of the change has ended."""
         self.step_in(request)
         self.request = request
-        self.waits_for_copy = waits_for_copy
-        self._on_primary = REPLIED if primary_replied else WAITING
-        self._on_backup = WAITING
-        if not primary_replied:
+        self.sent.append(request)
+        self.acks = acks
+        self.waits_for_all = waits_for_all
+        if primary_replied:
+            request.result = REPLIED
+        else:
+            request.result = WAITING
             self.parts += 1
 
     def replicate(self, command: Command, line: bytes) -> ReplySink | None:
-        """Send the copy. Returns as Route.send. Loop callback or greenlet."""
-        copy = self.new_copy(command, line, self)
-        self.copy = copy
-        return self.send_part(self.backup, copy)
+        """Send the copies. Returns as Route.send. Loop callback or greenlet."""
+        first = len(self.sent)
+        for _ in self.copies:  # all of them are parts before the first one can fail
+            copy = self.new_copy(command, line, self)
+            copy.result = WAITING
+            self.sent.append(copy)
+        session = None
+        for number in range(len(self.copies)):
+            copy = self.sent[first + number]
+            session = self.send_part(self.copies[number], copy) or session
+        return session
 
     def on_reply(self, one: Request) -> ReplySink | None:
-        if one is self.copy:
-            self._on_backup = REPLIED
-        elif one is self.request:
-            self._on_primary = REPLIED
-        else:
+        if one.result == NO_RESULT:  # a deletion
             return Change.on_reply(self, one)
+        one.result = REPLIED
         return self._proceed_and_end_part(one)
 
     def on_failure(self, one: Request) -> ReplySink | None:
-        if one is self.copy:
-            self._on_backup = FAILED
-            self.counters.backup_writes_lost += 1
-        elif one is self.request:
-            self._on_primary = FAILED
-        else:
+        if one.result == NO_RESULT:
             return Change.on_failure(self, one)
+        one.result = FAILED
+        if one is not self.request:
+            self.counters.backup_writes_lost += 1
         return self._proceed_and_end_part(one)
 
     def _proceed_and_end_part(self, last: Request) -> ReplySink | None:
@@ -116,38 +122,62 @@ class ReplicatedWrite(Change):
             self.give_up()
 
     def proceed(self, last: Request) -> ReplySink | None:
-        """`last`, the write or its copy, has its reply or failed: compare the replies if both are there, and reply to the client if it has none."""
-        if self._on_primary == WAITING:
+        """`last`, the write or a copy, has its reply or failed: compare the replies that are there, and reply to the client if it has no reply and
+        enough servers have made the write, or cannot make it any more."""
+        first = None  # the server whose reply counts
+        acks = waiting = 0
+        for number in range(len(self.sent)):
+            result = self.sent[number].result
+            if result >= REPLIED:
+                acks += 1
+                if first is None:
+                    first = self.sent[number]
+            elif result == WAITING:
+                if first is None:
+                    return None
+                waiting += 1
+        if first is not None and acks > 1:
+            self._compare(first)
+        if self.sink is None or (waiting and (self.waits_for_all or acks < self.acks <= acks + waiting)):
             return None
-        if self._on_backup == WAITING and (self._on_primary == FAILED or self.waits_for_copy):
-            return None
-        if self._on_primary == REPLIED and self._on_backup == REPLIED:
-            self._compare()
-        return self._reply(last) if self.sink is not None else None
+        return self._reply(first, acks, last)
 
-    def _compare(self) -> None:
-        """Delete the key on the backup if the replies show that its value differs from the primary's."""
-        request, copy = self.request, self.copy
-        if copy.reply != request.reply and replica_commands.replies_differ(request, copy):
-            self.counters.backup_writes_differed += 1
-            self.delete_copy()
+    def _compare(self, first: Request) -> None:
+        """Delete the key on each server whose reply shows that its value differs from that of the `first`."""
+        for number in range(1, len(self.sent)):
+            copy = self.sent[number]
+            if copy.result == REPLIED and copy is not first:
+                copy.result = COMPARED
+                if copy.reply != first.reply and replica_commands.replies_differ(first, copy):
+                    self.counters.backup_writes_differed += 1
+                    self.delete_copy(self.copies[number - 1])
 
-    def _reply(self, last: Request) -> ReplySink | None:
+    def _reply(self, first: Request | None, acks: int, last: Request) -> ReplySink | None:
         request = self.request
         self.step_out(request)
-        if self._on_primary == REPLIED:
-            return request.complete()
-        if self._on_backup == REPLIED and not (request.command.reads_old_value and self.is_contested()):
-            request.reply = self.copy.reply
-            mark_cas_number(request, BACKUP_SET)
-            return request.complete()
-        return request.fail(request.error, last.failed_server or request.failed_server)
+        if first is None or (first is not request and request.command.reads_old_value and self.is_contested()):
+            return request.fail(request.error, last.failed_server or request.failed_server)
+        if acks < self.acks:
+            return self._fail_for_acks(request)
+        if first is not request:
+            request.reply = first.reply
+            mark_cas_number(request, self.copies[self.sent.index(first) - 1].set_index)
+        return request.complete()
+
+    def _fail_for_acks(self, request: Request) -> ReplySink | None:
+        """Too few servers have made the write, which is not undone."""
+        request.reply = None
+        for number in range(len(self.sent)):
+            part = self.sent[number]
+            if part.result == FAILED:
+                return request.fail(part.error, part.failed_server)
+        return request.fail(EJECTED, self.primary.label)  # a part was abandoned
 
     def on_internal_error(self, one: Request) -> ReplySink | None:
-        """If `one` is the copy and the write is still in flight, the client gets its reply now and the write goes on."""
+        """If `one` is a copy and the write is still in flight, the client gets its reply now and the write goes on."""
         request = self.request
         session = None
-        if one is not request and one is not self.copy:
+        if one.result == NO_RESULT:
             return Change.on_internal_error(self, one)
         if one is request:
             session = Step.on_internal_error(self, request)
@@ -163,34 +193,43 @@ class ReplicatedWrite(Change):
 
     def _end_part_of(self, one: Request) -> None:
         """`one` gets no reply. Does nothing if it has its reply, or has failed: then its part has ended."""
-        if one is self.copy:
-            ended, self._on_backup = self._on_backup != WAITING, FAILED
-        else:
-            ended, self._on_primary = self._on_primary != WAITING, FAILED
-        if not ended:
+        if one.result == WAITING:
+            one.result = FAILED
             self._end_part()
+        else:
+            one.result = FAILED
 
 
 class ConditionalWrite(Step):
     """On a conditional write that was sent to the primary: replicates it if the primary made it, sends it to the backup if the primary failed.
 
-    superseded         True once another write of the key was sent to the backup
-    undecided          the pool's UndecidedWrites
-    backup_as_primary  the route to the backup in place of the primary
-    waits_for_copy     as for ReplicatedWrite
+    superseded   True once another write of the key was sent to the copies
+    undecided    the pool's UndecidedWrites
+    next_route   where the write is sent if the primary failed
+    repeats      False if it is not sent there when the primary may have made it
+    acks, waits_for_all   as for ReplicatedWrite
     """
 
-    __slots__ = ("change", "undecided", "backup_as_primary", "waits_for_copy", "superseded")
+    __slots__ = ("change", "undecided", "next_route", "repeats", "acks", "waits_for_all", "superseded")
 
     def begin(
-        self, request: Request, change: ReplicatedWrite, undecided: UndecidedWrites, backup_as_primary: Route, waits_for_copy: bool
+        self,
+        request: Request,
+        change: ReplicatedWrite,
+        undecided: UndecidedWrites,
+        next_route: Route,
+        repeats: bool,
+        acks: int,
+        waits_for_all: bool,
     ) -> None:
         """Step in."""
         self.step_in(request)
         self.change = change
         self.undecided = undecided
-        self.backup_as_primary = backup_as_primary
-        self.waits_for_copy = waits_for_copy
+        self.next_route = next_route
+        self.repeats = repeats
+        self.acks = acks
+        self.waits_for_all = waits_for_all
         self.superseded = False
         undecided.add_write(self, request.key)
 
@@ -200,30 +239,31 @@ class ConditionalWrite(Step):
         if request.reply.startswith(request.command.success_prefixes):
             return self._replicate_result(request)
         if replica_commands.has_removed_value(request):
-            self.change.delete_copy()
+            self.change.delete_copies()
         return request.complete()
 
     def _replicate_result(self, request: Request) -> ReplySink | None:
-        """The primary has made the write: send its value to the backup or, if the write is superseded, delete the key there."""
+        """The primary has made the write: send its value to the copies or, if the write is superseded, delete the key there."""
         change = self.change
         change.primary.void_fill_of_key(request.key)  # what was fetched since the write was sent is stale
         if self.superseded:
-            change.delete_copy()
+            change.delete_copies()
             return request.complete()
         command, _, line = replica_commands.unconditional_write(request)
-        change.wait_for(request, self.waits_for_copy, True)
+        change.wait_for(request, self.acks, self.waits_for_all, True)
         session = change.replicate(command, line)
-        if change.sink is None:  # the copy has its reply, or failed, at once; so the client has its reply too
+        if change.sink is None:  # enough copies have their replies, or failed, at once; so the client has its reply too
             return session
         return change.proceed(request)
 
     def on_failure(self, request: Request) -> ReplySink | None:
         self.undecided.remove_write(self, request.key)
         self.step_out(request)
-        if self.change.is_contested():  # whether the backup has the other worker's change already is unknown
+        if self.change.is_contested() or (request.started and not self.repeats):
+            # Whether the next server has the other worker's change already is unknown, or whether the primary has made this one.
             return request.fail(request.error, request.failed_server)
-        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, self.change)
-        return self.backup_as_primary.send(request)
+        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, self.change, self.acks == 1 or len(self.change.copies) > 1)
+        return self.next_route.send(request)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
         self.undecided.remove_write(self, request.key)
@@ -232,28 +272,29 @@ class ConditionalWrite(Step):
 
 
 class WriteWithoutCopy(Step):
-    """On a write that depends on the stored value, where other proxies may fill the primary from the backup: with a copy, they could fill it with the
-    result before the primary makes the write, which would make it twice. So the backup deletes the key when the primary has replied."""
+    """On a write that depends on the stored value, where other proxies may fill the primary from a copy: they could fill it with the result before
+    the primary makes the write, which would make it twice. So the copies are deleted when the primary has replied."""
 
-    __slots__ = ("change", "backup_as_primary")
+    __slots__ = ("change", "next_route", "is_enough")
 
-    def begin(self, request: Request, change: Change, backup_as_primary: Route) -> None:
-        """Step in. `backup_as_primary`: the route to the backup in place of the primary."""
+    def begin(self, request: Request, change: Change, next_route: Route, is_enough: bool) -> None:
+        """Step in. `next_route`: where the write is sent if the primary failed; `is_enough`: as for AnswerOfBackup."""
         self.step_in(request)
         self.change = change
-        self.backup_as_primary = backup_as_primary
+        self.next_route = next_route
+        self.is_enough = is_enough
 
     def on_reply(self, request: Request) -> ReplySink | None:
         self.step_out(request)
-        self.change.delete_copy()
+        self.change.delete_copies()
         return request.complete()
 
     def on_failure(self, request: Request) -> ReplySink | None:
         self.step_out(request)
         if self.change.is_contested():
             return request.fail(request.error, request.failed_server)
-        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, self.change)
-        return self.backup_as_primary.send(request)
+        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, self.change, self.is_enough)
+        return self.next_route.send(request)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:
         self.change.invalidate()

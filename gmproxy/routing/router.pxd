@@ -11,6 +11,7 @@ cdef int PRIMARY, BACKUP
 
 cdef class Router(Route):
     cdef readonly list backends
+    cdef readonly list sets
     cdef readonly list backups
     cdef readonly Locator locator
     cdef readonly RouteCounters counters
@@ -21,8 +22,8 @@ cdef class Router(Route):
     cdef readonly object options
     cdef object _builder
     cdef object _place
-    cdef Locator _backup_locator
-    cdef Shard _entry
+    cdef list _copies
+    cdef Route _entry
     cdef Shard _after_fill
     cdef Shard _own
     cdef list _fill_writes
@@ -39,6 +40,5 @@ cdef class Router(Route):
     cpdef write_journal(self)
     cdef _sample(self, Request request)
     cpdef primary_of(self, bytes key)
-    cpdef backup_of(self, bytes key)
     cpdef bytes reply_to_failure(self, Request request)
     cpdef abandon(self, Request request)

@@ -16,6 +16,7 @@ from gmproxy.routing.builder import Builder
 from gmproxy.routing.change import NotedFlush
 from gmproxy.routing.fill import FillWrites
 from gmproxy.routing.gather import FanOut
+from gmproxy.routing.sets import MAIN, ServerSet
 from gmproxy.routing.shard import Shard, line_before_keys
 from gmproxy.routing.stand_in import HomeRing, watch_late_writes
 from gmproxy.shared.changes import ChangeNotes
@@ -26,7 +27,9 @@ from gmproxy.shared.ejections import Followers
 class Router(Route):
     """All methods: loop callback or greenlet; none blocks.
 
-    backends, backups   the primaries and the backups (Backend)
+    backends            the primaries (Backend)
+    sets                the ServerSets: the main set, and the backup or the replicas
+    backups             the servers of all sets but the main one
     locator             key -> index into `backends`; the ring of the servers that are not ejected, with auto_eject_hosts
     counters            RouteCounters
     undecided           conditional writes to which the primary has not replied (gmproxy.routing.replicate.UndecidedWrites)
@@ -35,13 +38,14 @@ class Router(Route):
     sampler             gets some of the requests (gmproxy.monitoring.sampling.Sampler); None: disabled
     """
 
-    __slots__ = ("backends", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options", "_builder", "_place",
-                 "_backup_locator", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp", "_followed",
+    __slots__ = ("backends", "sets", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options", "_builder", "_place",
+                 "_copies", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp", "_followed",
                  "_journal", "_followers")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
         self.options = options
         self.backends: list[Backend] = []
+        self.sets: list[ServerSet] = []
         self.backups: list[Backend] = []
         self.locator: Locator | None = None
         self.keeps_order = False
@@ -51,8 +55,8 @@ class Router(Route):
         self.undecided = self._builder.undecided
         self.held = self._builder.held
         self._place: Callable[..., Placement] | None = None
-        self._backup_locator: Locator | None = None
-        self._entry: Shard | None = None
+        self._copies: list[ServerSet] = []  # the sets but the main one that are enabled
+        self._entry: Route | None = None
         self._after_fill: Shard | None = None
         self._own: Shard | None = None
         self._fill_writes: list[FillWrites] = []
@@ -65,24 +69,21 @@ class Router(Route):
 
     # -- the servers, and their health
 
-    def serve(
-        self, backends: list[Backend], place: Callable[..., Placement], backups: list[Backend], backup_locator: Locator | None
-    ) -> None:
-        """Send requests to these servers from now on. `place(live=...)` returns the Placement of keys on the servers with the indexes `live`; without
-        `live`, on all servers.
+    def serve(self, main: ServerSet, place: Callable[..., Placement], copies: list[ServerSet]) -> None:
+        """Send requests to the servers of these sets from now on. `place(live=...)` returns the Placement of keys on the servers of `main` with the
+        indexes `live`. `copies`: the backup or the replicas.
 
-        May be called again: requests in flight end on their routes, with the backups of that time. Raises ConfigError if there is no such
-        placement; then nothing has changed.
+        May be called again: requests in flight end on their routes, with the servers of that time.
         """
-        locator = place().locator  # may raise: nothing has changed so far
-        self.backends = backends
-        self.backups = backups
+        self.backends = main.backends
+        self.sets = [main, *copies]
+        self._copies = [one for one in copies if one.enabled]
+        self.backups = [backend for one in copies for backend in one.backends]
         self._place = place
-        self._backup_locator = backup_locator if backups else None
-        self.keeps_order = bool(backups)
-        self._notes = backends[0].notes if backups else None
-        self._replace_routes(locator, None)
-        if any(backend.health.ejected for backend in backends):
+        self.keeps_order = bool(copies)
+        self._notes = self.backends[0].notes if copies else None
+        self._replace_routes(main.locator, None)
+        if any(backend.health.ejected for backend in self.backends):
             self.health_changed()
 
     def share(self, column: SharedColumn, pool: str, ejections: bool) -> None:
@@ -124,14 +125,13 @@ class Router(Route):
     def _replace_routes(self, locator: Locator, home_ring: HomeRing | None) -> None:
         """Also voids all fills: those in flight and those that requests on the old routes may still start. Their key may have another server now, or
         their backup may no longer receive copies."""
-        for backend in self.backends:
+        for backend in self.backends + self.backups:
             backend.void_all_fills()
         for fill_writes in self._fill_writes:
             fill_writes.replaced = True
         self.locator = locator
-        self._entry, self._after_fill, self._own, self._fill_writes = self._builder.compose(
-            self.backends, locator, self.backups, self._backup_locator, home_ring
-        )
+        main = ServerSet(0, MAIN, self.sets[0].zone, self.backends, locator)
+        self._entry, self._after_fill, self._own, self._fill_writes = self._builder.compose(main, self._copies, home_ring)
 
     def health_changed(self) -> None:
         """A server was ejected or restored: replace the ring and the routes, with auto_eject_hosts.
@@ -177,16 +177,13 @@ class Router(Route):
         """The server that has `key` now."""
         return self.backends[self.locator.locate(key)]
 
-    def backup_of(self, key: bytes) -> Backend:
-        """The backup of `key`. Must not be called in a pool without backups."""
-        return self.backups[self._backup_locator.locate(key)]
+    def copies_of(self, key: bytes) -> list[Backend]:
+        """The servers, besides the primary, that have copies of `key`: one in each further set that is enabled."""
+        return [one.server_of(key) for one in self._copies]
 
     def servers_of(self, key: bytes) -> list[Backend]:
-        """All servers that may have `key`: its primary, that in the ring of all servers, and the backup."""
-        servers = {self.primary_of(key), self.backends[self._place().locator.locate(key)]}
-        if self.backups:
-            servers.add(self.backup_of(key))
-        return list(servers)
+        """All servers that may have `key`: its primary, that in the ring of all servers, and those with copies."""
+        return list({self.primary_of(key), self.sets[0].server_of(key), *self.copies_of(key)})
 
     # -- requests
 
@@ -250,12 +247,12 @@ class Router(Route):
             flush = NotedFlush.__new__(NotedFlush)
             flush.begin(request, self._notes)
         is_verified = self._builder.fill_rules.must_verify() and not flush_delay(request)
-        first = self.backups if is_verified else []
+        first = self._enabled_copies() if is_verified else []
         return hold_until_done(request, [(backup, b"", request.command, request.line) for backup in first], self.held, self._flush)
 
     def _flush(self, request: Request) -> ReplySink | None:
         """Returns the session that waits for no further reply, or None."""
-        servers = self.backends + self.backups
+        servers = self.backends + self._enabled_copies()
         fan_out = FanOut(request, len(servers))
         self.undecided.supersede_all()
         session = None
@@ -267,6 +264,9 @@ class Router(Route):
             part.role = BACKUP if backend.is_backup else PRIMARY
             session = backend.send(part) or session
         return session
+
+    def _enabled_copies(self) -> list[Backend]:
+        return [backend for one in self._copies for backend in one.backends]
 
     # -- failures
 
@@ -295,6 +295,5 @@ class Router(Route):
         return session
 
     def _invalidate_on_all(self, key: bytes) -> None:
-        self.primary_of(key).missed_key(key)
-        if self.backups:
-            self.backup_of(key).missed_key(key)
+        for backend in (self.primary_of(key), *self.copies_of(key)):
+            backend.missed_key(key)

@@ -14,7 +14,13 @@ NOTHING, SOME, EVERYTHING = range(3)
 
 #: What a server is in its pool. The same server in another pool or role has another row, and its own marks. STAND_IN: the keys that it has in the
 #: place of other servers (gmproxy.backend.missed_writes).
-PRIMARY, BACKUP, STAND_IN = ROLES = ("primary", "backup", "stand-in")
+PRIMARY, BACKUP, STAND_IN, GUTTER = "primary", "backup", "stand-in", "gutter"
+
+
+def replica_role(set_index: int) -> str:
+    """The role of the servers of a replica: "replica1" for that with the set index 1."""
+    return f"replica{set_index}"
+
 
 _NO_PARTS = bytes(BYTES_OF_PARTS)
 
@@ -25,7 +31,7 @@ def part_of(key: bytes) -> int:
 
 
 def server_name(pool: str, role: str, label: str) -> str:
-    """The name of a server in shared memory and in the journal. `role`: one of ROLES."""
+    """The name of a server in shared memory and in the journal. `role`: PRIMARY, BACKUP, STAND_IN, GUTTER, or that of a replica."""
     return f"{pool} {role} {label}"
 
 

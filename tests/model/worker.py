@@ -17,7 +17,7 @@ from gmproxy.pool import Pool
 from gmproxy.process.orphans import Orphans
 from gmproxy.process.worker_context import WorkerContext
 from gmproxy.routing.held_writes import HeldWrites
-from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, server_name
+from gmproxy.shared.invalidation_marks import server_name
 from model.clients import KEY, OTHER
 from model.model_loop import ModelLoop, Task
 from model.servers import Link, MemcachedModel, split_requests
@@ -64,7 +64,7 @@ class Worker:
         self._orphans = Orphans(context.shared)
         memory = context.shared.memory
         self._ejections = [
-            (backend, memory.epochs, memory.row_of(server_name(config.name, BACKUP if backend.is_backup else PRIMARY, backend.label)))
+            (backend, memory.epochs, memory.row_of(server_name(config.name, backend.role, backend.label)))
             for backend in self._pool.backends
             if self._pool.has_roles()
         ]

@@ -7,6 +7,7 @@ import gevent
 import pytest
 from gevent import socket
 from support.loop import run_callbacks
+from support.replication import main_set
 from support.requests import request_for
 from support.routes import Client, options_of
 from support.shared import column_of_test
@@ -122,7 +123,8 @@ def route_to(options, log=None):
     """(a router over the servers of `options`, its backends)"""
     router = Router(options)
     backends = [Backend(server, options, router, log or logging.getLogger("test"), column_of_test().notes) for server in options.server]
-    router.serve(backends, functools.partial(configuration.placement_for, options, options.server), [], None)
+    place = functools.partial(configuration.placement_for, options, options.server)
+    router.serve(main_set(backends, place().locator), place, [])
     return router, backends
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from support.replication import backup_set, main_set
 from support.routes import Client, KeepingServer, UnconnectedServer, options_of
 
 import gmproxy.routing
@@ -26,10 +27,12 @@ from gmproxy.routing.change import Change
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
 from gmproxy.routing.held_writes import AwaitFills
-from gmproxy.routing.replicate import Replicate
+from gmproxy.routing.replicate import ReplicaRules, Replicate
 from gmproxy.routing.replicated_write import ReplicatedWrite
 from gmproxy.routing.router import Router
+from gmproxy.routing.sets import Copies
 from gmproxy.routing.shard import Shard
+from gmproxy.routing.sources import Sources
 from gmproxy.routing.stand_in import HomeRing, StandInReads, StandInWrites
 
 
@@ -252,17 +255,22 @@ class World:
     def copies(self):
         return Shard(self.backup_locator, self.backups, self.backups, self.backups, self.builder.counters)
 
+    @property
+    def copied_to(self):
+        return Copies([backup_set(self.backups, self.backup_locator)])
+
     def backup_as_primary(self, records_keys):
         acting = [BackupAsPrimary(backup, records_keys) for backup in self.backups]
         return Shard(self.backup_locator, self.backups, acting, acting, self.builder.counters)
 
     def fill(self):
-        return Fill(self.server, self.copies, FillWrites(self.server, None), self.builder.fill_rules)
+        return Fill(self.server, Sources([self.copies], 2), FillWrites(self.server, None), self.builder.fill_rules)
 
     def replicate(self, sync):
         backup_as_primary = self.backup_as_primary(False)
         main = Failover(self.fill(), backup_as_primary)
-        return Replicate(self.server, main, self.copies, backup_as_primary, self.builder.undecided, sync, False, self.builder.counters)
+        rules = ReplicaRules(waits_for_all=sync)
+        return Replicate(self.server, main, self.copied_to, backup_as_primary, self.builder.undecided, rules, self.builder.counters)
 
     def pool(self, *arguments, backed=True, away=False, overlap=False):
         """A Router with its routes. `away`: one primary is ejected; `overlap`: one primary is its own backup."""
@@ -274,7 +282,7 @@ class World:
             self.server.health.failed(1000.0, self.server.options.server_failure_limit)
         self.router = self.builder = Router(self.options)
         place = lambda live=None: SimpleNamespace(locator=Buckets([1, 1], lambda key: 0) if live else self.locator)  # noqa: E731
-        self.router.serve(self.servers, place, self.backups if backed else [], self.backup_locator if backed else None)
+        self.router.serve(main_set(self.servers, self.locator), place, [backup_set(self.backups, self.backup_locator)] if backed else [])
         return self.router
 
     def real_server(self):
@@ -400,7 +408,7 @@ CASES = {
     FillWrites: [(lambda world: FillWrites(world.server, world.home_ring), {"add", "ms C"})],
     FillBeforeWrite: [(lambda world: FillBeforeWrite(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
     AwaitFills: [(lambda world: AwaitFills(world.server, world.server, world.builder.held_writes, world.server.send), CHANGES)],
-    BackupFirst: [(lambda world: BackupFirst(world.replicate(False), world.server, world.copies, world.builder.held), CHANGES)],
+    BackupFirst: [(lambda world: BackupFirst(world.replicate(False), world.server, world.copied_to, world.builder.held), CHANGES)],
     Replicate: [(lambda world: world.replicate(False), CHANGES), (lambda world: world.replicate(True), CHANGES)],
     StandInReads: [(lambda world: StandInReads(world.server, world.server, world.home_ring), READS)],
     StandInWrites: [(lambda world: StandInWrites(world.server, world.server, world.home_ring), CHANGES)],

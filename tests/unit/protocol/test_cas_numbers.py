@@ -72,7 +72,7 @@ def test_the_set_of_a_number(line, of_set):
     ],
 )
 def test_what_a_backup_gets(line, sent):
-    assert cas_numbers.line_for_backup(parsed_request(line)) == sent
+    assert cas_numbers.line_without_mark(parsed_request(line)) == sent
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,23 @@
 """A write that is like a delete is done on the backup before the primary is sent it."""
 
 import pytest
+from support.replication import backup_set, main_set
 from support.requests import parsed_request
 from support.routes import Client, KeepingServer, options_of
 
 from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol.request import COPY, INTERNAL_ERROR
 from gmproxy.routing.backup_first import BackupFirst
-from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.router import Router
-from gmproxy.routing.shard import Shard
+from gmproxy.routing.sets import Copies
 
 
 class Play:
     def __init__(self, backup_port=2):
-        self.primary, self.backup = KeepingServer(1), KeepingServer(backup_port)
+        self.primary, self.backup = KeepingServer(1), KeepingServer(backup_port, set_index=1)
         self.held = set()
         self.client = Client()
-        backups = Shard(SingleServer(0), [self.backup], [self.backup], [self.backup], RouteCounters())
-        self.route = BackupFirst(self.primary, self.primary, backups, self.held)
+        self.route = BackupFirst(self.primary, self.primary, Copies([backup_set([self.backup])]), self.held)
 
     def ask(self, line):
         request = parsed_request(line)
@@ -101,10 +100,10 @@ class Pool:
     """A router with one primary and one backup."""
 
     def __init__(self, *arguments):
-        self.primary, self.backup = KeepingServer(1), KeepingServer(2, is_backup=True)
+        self.primary, self.backup = KeepingServer(1), KeepingServer(2, set_index=1)
         self.router = Router(options_of("-s", "127.0.0.1:1", *arguments))
         place = lambda live=None: type("Placement", (), {"locator": SingleServer(0)})  # noqa: E731
-        self.router.serve([self.primary], place, [self.backup], SingleServer(0))
+        self.router.serve(main_set([self.primary]), place, [backup_set([self.backup])])
         self.client = Client()
 
     def flush(self, line):

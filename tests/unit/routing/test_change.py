@@ -16,7 +16,7 @@ TOUCH = COMMANDS[b"touch"], b"touch k 9\r\n"
 
 def begin(play, key=b"k", word=PRIMARY_WORD):
     change = Change.__new__(Change)
-    change.begin(play.primary, play.backup, key, word, play.counters)
+    change.begin(play.primary, [play.backup], key, word, play.counters)
     return change
 
 

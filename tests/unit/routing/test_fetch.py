@@ -3,24 +3,22 @@
 import time
 
 import pytest
+from support.replication import sources_of
 from support.requests import request_for
 from support.routes import Client, KeepingServer
 
-from gmproxy.placement.locators import SingleServer
-from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.fetch import FetchForRead
 from gmproxy.routing.fill_rules import FillRules
-from gmproxy.routing.shard import Shard
 
 DAY = 86400
 
 
 def filled_with(reply, protocol="text", key=b"k"):
     """(the lookup, the fill) for a get of `key`, if the backup replies `reply` to the lookup."""
-    primary, backup = KeepingServer(1), KeepingServer(2)
+    primary, backup = KeepingServer(1), KeepingServer(2, set_index=1)
     primary.options.backend_protocol = protocol
     primary.options.refill_ttl = 30 * DAY
-    source = Shard(SingleServer(0), [backup], [backup], [backup], RouteCounters())
+    source = sources_of(backup)
     request = request_for(b"get k\r\n")
     request.key = key
     request.sink = Client()

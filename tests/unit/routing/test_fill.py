@@ -1,17 +1,15 @@
 """Which items are copied from the backup to the primary, and what the client receives: with servers that only record requests."""
 
 import pytest
+from support.replication import sources_of
 from support.requests import request_for
 from support.routes import Client, KeepingServer
 
-from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol import cas_numbers, internal_commands
 from gmproxy.protocol.request import BACKUP, INTERNAL_ERROR
-from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.failover import BackupAsPrimary
 from gmproxy.routing.fill import FetchForWrite, Fill, FillBeforeWrite, FillWrites, MissCheck
 from gmproxy.routing.fill_rules import FillRules
-from gmproxy.routing.shard import Shard
 
 A = b"VALUE a 0 1\r\n1\r\n"
 
@@ -45,11 +43,11 @@ class Play:
 
     def __init__(self):
         self.primary = Primary()
-        self.backup = KeepingServer(2)
+        self.backup = KeepingServer(2, set_index=1)
         self.client = Client()
         self.released = []
         self.held = set()
-        source = Shard(SingleServer(0), [self.backup], [self.backup], [self.backup], RouteCounters())
+        source = sources_of(self.backup)
         self.fill = Fill(self.primary, source, FillWrites(self.primary, None), FillRules(self.primary.options))
         self.change = FillBeforeWrite(self.primary, self.fill, self.held, self.released.append)
 
@@ -224,7 +222,7 @@ def test_a_number_of_the_backup_is_sent_on_where_the_primary_is_not_used(play, t
 
 
 def test_a_number_of_the_primary_is_not_sent_to_the_backup():
-    backup, client = KeepingServer(2), Client()
+    backup, client = KeepingServer(2, set_index=1), Client()
     route = BackupAsPrimary(backup, True)
     for line, reply in ((b"cas k 0 0 1 5\r\nx\r\n", b"EXISTS\r\n"), (b"md k C5 O7\r\n", b"EX O7\r\n")):
         request = request_for(line)
@@ -235,7 +233,7 @@ def test_a_number_of_the_primary_is_not_sent_to_the_backup():
 
 
 def test_a_number_of_the_backup_is_sent_to_the_backup_without_its_mark():
-    backup = KeepingServer(2)
+    backup = KeepingServer(2, set_index=1)
     request = request_for(b"cas k 0 0 1 %d\r\nx\r\n" % OF_BACKUP)
     request.sink = Client()
     BackupAsPrimary(backup, False).send(request)

@@ -13,7 +13,7 @@ class Pair:
     """A primary, its backup, and the rules of their pool. `clock` is the monotonic time of the rules."""
 
     def __init__(self, monkeypatch, **options):
-        self.primary, self.backup = KeepingServer(1), KeepingServer(2, is_backup=True)
+        self.primary, self.backup = KeepingServer(1), KeepingServer(2, set_index=1)
         vars(self.primary.options).update(options)
         self.rules = FillRules(self.primary.options)
         self.clock = 1000.0
@@ -22,10 +22,10 @@ class Pair:
             server.connections[0] = object()
 
     def may_fill(self):
-        return self.rules.may_fill(self.primary, self.backup)
+        return self.rules.may_fill(self.primary, [self.backup])
 
     def is_excluded(self):
-        return self.rules.exclude(self.primary, self.backup)
+        return self.rules.exclude(self.primary, [self.backup])
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_other_errors_prove_nothing(several, reply):
 
 
 def test_primary_and_backup_may_have_the_same_address(several):
-    same = KeepingServer(1, is_backup=True)
+    same = KeepingServer(1, set_index=1)
     same.connections[0] = object()
     several.rules.note_reply(same, b"ERROR\r\n")
     assert several.may_fill()

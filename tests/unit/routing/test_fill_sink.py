@@ -1,17 +1,15 @@
 """What follows a fill: its end is reported once and, with several proxies, it is verified."""
 
 import pytest
+from support.replication import sources_of
 from support.requests import request_for
 from support.routes import Client, KeepingServer
 
-from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol.fetched_item import Item
 from gmproxy.protocol.request import INTERNAL_ERROR
-from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.fetch import FetchForRead
 from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.fill_sink import FillSink, VerifiedFill
-from gmproxy.routing.shard import Shard
 
 ITEM = Item(7, 60, b"5\r\n")
 FILL = b"ms k 1 ME F7 T60 c\r\n5\r\n"
@@ -22,11 +20,11 @@ class Play:
     """A client whose get is a miss of the primary, with several proxies."""
 
     def __init__(self, key=b"k", probed=True):
-        self.primary, self.backup = KeepingServer(1), KeepingServer(2, is_backup=True)
+        self.primary, self.backup = KeepingServer(1), KeepingServer(2, set_index=1)
         self.primary.options.proxies = "several"
         self.ended = []
         self.primary.connections[0] = self.backup.connections[0] = object()
-        source = Shard(SingleServer(0), [self.backup], [self.backup], [self.backup], RouteCounters())
+        source = sources_of(self.backup)
         self.rules = FillRules(self.primary.options)
         if probed:
             self.rules.note_reply(self.primary, b"EN\r\n")
@@ -149,7 +147,7 @@ def test_a_primary_without_meta_commands_is_not_filled(reply):
         play.answer(play.primary, reply)
     play.answer(play.backup, b"VA 1 f7 t60\r\n5\r\n")
     assert play.client.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"] and play.primary.lines == [b"me k\r\n"]
-    assert play.rules.exclude(play.primary, play.backup) == (reply is not None)
+    assert play.rules.exclude(play.primary, [play.backup]) == (reply is not None)
 
 
 def test_from_a_backup_without_meta_commands_nothing_is_filled(play):
@@ -157,7 +155,7 @@ def test_from_a_backup_without_meta_commands_nothing_is_filled(play):
     assert play.backup.lines[-1] == b"get k\r\n"
     play.answer(play.backup, b"VALUE k 7 1\r\n5\r\nEND\r\n")
     assert play.client.heard == [b"VALUE k 7 1\r\n5\r\nEND\r\n"] and play.primary.lines == []
-    assert play.rules.exclude(play.primary, play.backup) and play.primary.fetches == {}
+    assert play.rules.exclude(play.primary, [play.backup]) and play.primary.fetches == {}
 
 
 # -- the end of a fill

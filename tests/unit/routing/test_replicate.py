@@ -7,7 +7,7 @@ from support.replication import DELETE, INCR, SET, STORED, Play
 from support.requests import request_for
 
 from gmproxy.protocol.request import BACKUP, COPY, INTERNAL_ERROR
-from gmproxy.routing.shard import Shard
+from gmproxy.routing.sets import Copies
 from gmproxy.shared.changes import BACKUP_WORD, PRIMARY_WORD
 from gmproxy.shared.invalidation_marks import part_of
 
@@ -298,17 +298,17 @@ def test_a_touch_that_cannot_be_copied_is_made(monkeypatch, internal_errors_coun
     assert internal_errors_counted() == 1
 
 
-class FailingShard(Shard):
+class FailingCopies(Copies):
     """Raises for the key `k`."""
 
-    def server_of(self, key):
+    def of(self, key):
         if key == b"k":
             raise ValueError("of the test")
-        return Shard.server_of(self, key)
+        return Copies.of(self, key)
 
 
 def test_the_second_of_two_keys_cannot_be_noted():
-    play = Play(shard=FailingShard)
+    play = Play(copies=FailingCopies)
     with pytest.raises(ValueError, match="of the test"):
         play.ask(b"gat 9 j k\r\n", [b"j", b"k"])
     assert play.in_flight() == [] and play.backup.sent == []

@@ -1,0 +1,116 @@
+"""Composes the routes of a pool with replicas: sets of servers that each have a full copy of the data.
+
+Each set has routes of its own, and those of the sets behind it as what follows if its server cannot reply.
+
+    reads of a set     Shard -> BackupAsPrimary -> Fill -> the server; if that failed, the reads of the next set
+                       (the main set: Shard -> FillOrFailover -> the server)
+    writes of a set    Shard -> BackupAsPrimary -> FillBeforeWrite -> Replicate -> the server, and its copies in the sets behind it;
+                       if this server cannot decide: the writes of the next set
+                       (the main set: Shard -> FillBeforeWrite -> AwaitFills -> BackupFirst -> Replicate)
+    near, spread       ChosenReads -> the reads of a set, then those of the others
+
+The first set whose server is up and may not have a stale value of the key *acts as the main set* for it.
+"""
+
+from gmproxy.backend.backend import Backend
+from gmproxy.protocol.request import Route
+from gmproxy.routing.backup_first import BackupFirst
+from gmproxy.routing.chosen_reads import ChosenReads
+from gmproxy.routing.failover import BackupAsPrimary, Failover
+from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
+from gmproxy.routing.lasting import Lasting, Routes
+from gmproxy.routing.replicate import ReplicaRules, Replicate
+from gmproxy.routing.sets import Copies, ServerSet
+from gmproxy.routing.shard import Shard
+from gmproxy.routing.sources import Sources
+
+
+class ReplicaRoutes:
+    """
+    sets    the main set, then the replicas that are enabled; at least two
+    """
+
+    def __init__(self, lasting: Lasting, sets: list[ServerSet]) -> None:
+        self.sets = sets
+        self._lasting = lasting
+        self._marks = max(one.index for one in sets) + 1
+        self._fill_writes: list[FillWrites] = []
+        self._plain = {one.index: lasting.plain_shard(one) for one in sets}
+        self._fills = {one.index: self._fills_of(one) for one in sets}
+
+    def _fills_of(self, filled: ServerSet) -> list[Fill]:
+        """A Fill for each server of the set, from all other sets."""
+        sources = Sources([self._plain[one.index] for one in self.sets if one is not filled], self._marks)
+        fills = []
+        for server in filled.backends:
+            fill_writes = FillWrites(server, None)
+            self._fill_writes.append(fill_writes)
+            fills.append(Fill(server, sources, fill_writes, self._lasting.fill_rules))
+        return fills
+
+    def compose(self, own: Shard) -> Routes:
+        """`own`: see Routes."""
+        lasting = self._lasting
+        main = self.sets[0]
+        reads = self._reads(self.sets)
+        writes = self._writes(self.sets)
+        routes = lasting.routes_of_clients(main, reads, writes, self._fills[main.index], own, self._fill_writes)
+        read = lasting.options.read
+        if read == "first":
+            return routes
+        orders = [self._near()] if read == "near" else [[one, *(other for other in self.sets if other is not one)] for one in self.sets]
+        chains = [self._shard(order[0], self._reads(order)) for order in orders]
+        return routes._replace(entry=ChosenReads(routes.entry, [order[0] for order in orders], chains))
+
+    def _near(self) -> list[ServerSet]:
+        """The sets, those in the zone of the proxy first."""
+        zone = self._lasting.options.zone
+        return sorted(self.sets, key=lambda one: one.zone != zone)
+
+    def _shard(self, one: ServerSet, routes: list[Route]) -> Shard:
+        return Shard(one.locator, one.backends, routes, routes, self._lasting.counters)
+
+    # -- reads
+
+    def _reads(self, order: list[ServerSet]) -> list[Route]:
+        """For each server of the first set of `order`: the route of reads to it, and to the other sets of `order` if it cannot reply."""
+        first, *others = order
+        following = self._shard(others[0], self._reads(others)) if others else None
+        return [self._read(server, fill, following) for server, fill in zip(first.backends, self._fills[first.index])]
+
+    def _read(self, server: Backend, fill: Fill, following: Route | None) -> Route:
+        if not server.set_index and following is not None:
+            return FillOrFailover(fill, following)
+        route = BackupAsPrimary(server, False, fill, self._marks) if server.set_index else fill
+        return route if following is None else Failover(route, following)
+
+    # -- writes
+
+    def _writes(self, sets: list[ServerSet]) -> list[Route]:
+        """For each server of the first of `sets`, which are the last ones: the route of writes to it and to the others."""
+        first, *others = sets
+        fills = self._fills[first.index]
+        if not others:
+            return [self._in_place_of_main(server, fill, server) for server, fill in zip(first.backends, fills)]
+        following = self._shard(others[0], self._writes(others))
+        copies = Copies(others)
+        reads = self._reads(sets)
+        routes = []
+        for server, fill, read in zip(first.backends, fills, reads):
+            write: Route = Replicate(server, read, copies, following, self._lasting.undecided, self._rules(), self._lasting.counters)
+            if first.index:
+                write = self._in_place_of_main(server, fill, write)
+            elif self._lasting.fill_rules.must_verify():
+                write = BackupFirst(write, server, copies, self._lasting.held)
+            routes.append(write)
+        return routes
+
+    def _in_place_of_main(self, server: Backend, fill: Fill, write: Route) -> Route:
+        """`write` of a set that is not the main one. A write that was held until its key was filled goes on with it: the sets are the same then."""
+        filled_first = FillBeforeWrite(write, fill, self._lasting.held, write.send)
+        return BackupAsPrimary(server, False, filled_first, self._marks)
+
+    def _rules(self) -> ReplicaRules:
+        sets = len(self.sets)
+        acks = {"main": 1, "majority": sets // 2 + 1, "all": sets}[self._lasting.options.write]
+        return ReplicaRules(acks=acks, several_proxies=self._lasting.fill_rules.must_verify(), repeats=False, deletes_marked=True)
