@@ -11,9 +11,10 @@ from gmproxy import __version__
 from gmproxy.compiled import BUILD
 from gmproxy.config import magent
 from gmproxy.config.environment import PREFIX
-from gmproxy.config.settings import GROUPS, SETTINGS, UNITS, Setting, option_name, servers
+from gmproxy.config.settings import GROUPS, SETTINGS, UNITS, Setting, option_name
 from gmproxy.config.settings_file import SettingsFile, open_file
 from gmproxy.config.suggestions import UNRECOGNIZED, explained
+from gmproxy.config.values import servers
 from gmproxy.errors import ConfigError
 
 #: Options of the command line that are not settings, by their `dest`.

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gmproxy.config import credentials, magent, nutcracker
 from gmproxy.config.command_line import ACTIONS, NEEDING_NO_SERVER, ArgumentParser, parser_for
 from gmproxy.config.environment import read_environment, switched_off
-from gmproxy.config.settings import CREDENTIALS, LISTS, POOL_SETTINGS, SETTINGS, TYPED_IN
+from gmproxy.config.settings import CREDENTIALS, LISTS, POOL_SETTINGS, SETTINGS
 from gmproxy.config.settings_file import YAML
+from gmproxy.config.values import TYPED_IN
 from gmproxy.errors import ConfigError
 from gmproxy.placement import builder
 from gmproxy.placement.server_spec import Server

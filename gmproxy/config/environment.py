@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 
-from gmproxy.config.settings import SETTINGS, yes_or_no
+from gmproxy.config.settings import SETTINGS
 from gmproxy.config.settings_file import switch
 from gmproxy.config.suggestions import did_you_mean
+from gmproxy.config.values import yes_or_no
 from gmproxy.errors import ConfigError
 
 PREFIX = "GMPROXY_"

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import yaml
 
-from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, servers
+from gmproxy.config.settings import POOL_SETTINGS, SETTINGS
 from gmproxy.config.suggestions import did_you_mean
+from gmproxy.config.values import servers
 from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import Server, parse_servers
 from gmproxy.protocol.numbers import plain_number

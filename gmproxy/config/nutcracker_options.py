@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gmproxy import __version__
 from gmproxy.compiled import BUILD
-from gmproxy.config.settings import SETTINGS, Setting, option_name, yes_or_no
+from gmproxy.config.settings import SETTINGS, Setting, option_name
+from gmproxy.config.values import yes_or_no
 from gmproxy.errors import ConfigError
 from gmproxy.protocol.numbers import plain_number
 

@@ -8,8 +8,9 @@ from typing import IO, Any, NoReturn
 
 import configargparse
 
-from gmproxy.config.settings import LISTS, SETTINGS, TYPED_IN
+from gmproxy.config.settings import LISTS, SETTINGS
 from gmproxy.config.suggestions import did_you_mean
+from gmproxy.config.values import TYPED_IN
 from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import Server
 

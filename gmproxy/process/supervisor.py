@@ -18,7 +18,8 @@ from typing import Any
 from gmproxy import internal_errors
 from gmproxy.config import configuration, diff
 from gmproxy.config.configuration import Config
-from gmproxy.config.settings import LOG_LEVELS, TYPED_IN
+from gmproxy.config.settings import LOG_LEVELS
+from gmproxy.config.values import TYPED_IN
 from gmproxy.errors import GmproxyError, StartError
 from gmproxy.monitoring import control_commands, logging_setup, verify_command
 from gmproxy.process.listeners import ListeningSockets

@@ -86,7 +86,7 @@ LINES = [
 @pytest.mark.parametrize("line", LINES)
 def test_it_says_what_nutcracker_says(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gmproxy.config.settings.TYPED_IN", str(tmp_path))
+    monkeypatch.setattr("gmproxy.config.values.TYPED_IN", str(tmp_path))
     (tmp_path / "good.yml").write_text(f"alpha:\n  listen: {HOST}:22121\n  servers:\n    - {HOST}:11211:1\n")
     (tmp_path / "bad.yml").write_text(f"alpha:\n  listen: {HOST}:22121\n  servers:\n    - {HOST}:11211\n")
     theirs = subprocess.run(["nutcracker", *line.split()], capture_output=True, timeout=PROGRAM_TIMEOUT)
