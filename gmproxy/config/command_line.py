@@ -11,10 +11,9 @@ from gmproxy import __version__
 from gmproxy.compiled import BUILD
 from gmproxy.config import magent
 from gmproxy.config.environment import PREFIX
-from gmproxy.config.settings import GROUPS, SETTINGS, UNITS, Setting, option_name
+from gmproxy.config.settings import GROUPS, REPEATED, SETTINGS, UNITS, Setting, option_name
 from gmproxy.config.settings_file import SettingsFile, open_file
 from gmproxy.config.suggestions import UNRECOGNIZED, explained
-from gmproxy.config.values import servers
 from gmproxy.errors import ConfigError
 
 #: Options of the command line that are not settings, by their `dest`.
@@ -39,10 +38,14 @@ else:
 class ArgumentParser(_ArgumentParser):
     """Raises ConfigError with a message of one line for a mistake, instead of printing it.
 
+    lines       {name of a setting: file and line of each of its values} of the configuration file
     tolerated   what the parsed command line has that only magent accepts: an error, unless the caller finds that magent is emulated
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        self.lines: dict[str, list[str]] = {}
+        # ConfigArgParse wants a class, and makes an object of it.
+        options["config_file_parser_class"] = type("SettingsFile", (SettingsFile,), {"lines": self.lines})
         super().__init__(*args, **options)
         self.tolerated = magent.Tolerated()
 
@@ -91,7 +94,6 @@ def parser_for(program: str, help_all: bool = False) -> ArgumentParser:
         usage=f"{program} -s HOST:PORT [-s HOST:PORT ...] [-b HOST:PORT ...] [options]",
         description="A memcached proxy: clients see one memcached, with many memcached servers behind it.",
         epilog=EPILOG if help_all else f"{EPILOG}\n{program} --help-all shows all options.",
-        config_file_parser_class=SettingsFile,
         config_file_open_func=open_file,
         auto_env_var_prefix=PREFIX,
         add_config_file_help=False,
@@ -154,7 +156,7 @@ def _add_option(parser: ArgumentParser, section: Any, setting: Setting, help_all
     if not setting.metavar:
         section.add_argument(*names, action="store_true", **options)
     else:
-        if setting.parse is servers:
+        if setting.name in REPEATED:
             options["action"] = "append"
         if setting.name == "pools":
             names.append("--conf-file")  # nutcracker's name for it

@@ -5,7 +5,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gmproxy.config.configuration import Config
-from gmproxy.config.settings import POOL_SETTINGS, SETTINGS, render
+from gmproxy.config.nutcracker import NOT_KEYS
+from gmproxy.config.roles import with_roles
+from gmproxy.config.settings import POOL_SETTINGS, SETS, SETTINGS, render, render_sets
 from gmproxy.placement.server_spec import Server
 
 #: no and yes in a file of pools, as nutcracker requires.
@@ -14,15 +16,26 @@ _SWITCHES = ("false", "true")
 
 def describe(configs: Sequence[Config]) -> str:
     """`configs` as the text of a configuration file that results in the same settings."""
-    if configs[0].name:
-        return "\n\n".join(map(_describe_pool, configs))
-    return "\n".join(_lines(configs[0], SETTINGS, "{name} = {value}"))
+    if not configs[0].name:
+        return "\n".join(_lines(configs[0], SETTINGS, "{name} = {value}"))
+    pools = {config.name: config for config in configs}
+    for one in (one for config in configs for one in with_roles(config)):
+        pools.setdefault(one.name, one)  # a pool that does not listen
+    return "\n\n".join(map(_describe_pool, pools.values()))
 
 
 def _describe_pool(config: Config) -> str:
-    lines = [f"{_quoted(config.name)}:", f"  listen: {config.unix_socket or f'{config.listen}:{config.port}'} {config.unix_mode}".rstrip()]
-    hidden = ("server", "backup", "listen", "port", "unix_socket", "unix_mode")
-    lines += _lines(config, [name for name in POOL_SETTINGS if name not in hidden], "  {name}: {value}", _quoted, _SWITCHES)
+    lines = [f"{_quoted(config.name)}:"]
+    if config.port or config.unix_socket:
+        lines.append(f"  listen: {config.unix_socket or f'{config.listen}:{config.port}'} {config.unix_mode}".rstrip())
+    names = [name for name in POOL_SETTINGS if name not in NOT_KEYS and name not in ("listen", "unix_mode")]
+    lines += _lines(config, names, "  {name}: {value}", _quoted, _SWITCHES)
+    if config.server_zone:
+        lines.append(f"  zone: {_quoted(config.server_zone)}")
+    if config.replicas:
+        lines.append(f"  replicas: [{', '.join(_quoted(replica.name) for replica in config.replicas)}]")
+    if config.gutter is not None:
+        lines.append(f"  gutter: {_quoted(config.gutter.name)}")
     for key, listed in (("servers", config.server), ("backups", config.backup)):
         if listed:
             lines.append(f"  {key}:")
@@ -40,6 +53,9 @@ def _lines(
 ) -> Iterator[str]:
     for name in names:
         value = getattr(config, name)
+        if name in SETS and value:
+            yield from (form.format(name=name, value=line) for line in render_sets(value))
+            continue
         text = switches[value] if isinstance(value, bool) else quoted(render(SETTINGS[name], value))
         line = form.format(name=name, value=text).rstrip()
         yield f"# {line}" if value in ("", []) else line

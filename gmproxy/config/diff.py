@@ -1,11 +1,12 @@
 """Compares the configurations before and after a reload. Has no effects itself."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gmproxy.config.configuration import Config
-from gmproxy.config.settings import SETTINGS
+from gmproxy.config.roles import GUTTER, REPLICAS
+from gmproxy.config.settings import POOL_SETTINGS, SETTINGS
 from gmproxy.placement.server_spec import Server
 
 #: Settings that take effect only when the process starts.
@@ -42,7 +43,7 @@ def compare(old: Sequence[Config], new: Sequence[Config]) -> ReloadPlan:
     first = old[0]
     refused = [name for name in NEEDS_RESTART if getattr(new[0], name) != getattr(first, name)]
     unchanged = {name: getattr(first, name) for name in NEEDS_RESTART}
-    configs = [dataclasses.replace(config, **unchanged) for config in new]
+    configs = [_with_settings(config, unchanged) for config in new]
     before = {config.name: config for config in old}
     after = {config.name: config for config in configs}
     return ReloadPlan(
@@ -57,8 +58,24 @@ def compare(old: Sequence[Config], new: Sequence[Config]) -> ReloadPlan:
 
 
 def differing(one: Config, other: Config) -> list[str]:
-    """Names of the settings in which two Configs differ."""
-    return [name for name in SETTINGS if getattr(one, name) != getattr(other, name)]
+    """Names of the settings in which two Configs differ; with the roles for which they have different pools, or pools with different settings."""
+    changed = [name for name in SETTINGS if getattr(one, name) != getattr(other, name)]
+    if one.name:  # without a file of pools, the replicas follow from the settings
+        changed += [REPLICAS] if list(map(_own_settings, one.replicas)) != list(map(_own_settings, other.replicas)) else []
+        changed += [GUTTER] if _own_settings(one.gutter) != _own_settings(other.gutter) else []
+    return changed
+
+
+def _own_settings(config: Config | None) -> list[Any]:
+    """The name and the settings of a pool with a role; without those of the process."""
+    return [] if config is None else [config.name, *(getattr(config, name) for name in POOL_SETTINGS)]
+
+
+def _with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """`config` with other values of settings of the process."""
+    replicas = tuple(_with_settings(replica, settings) for replica in config.replicas)
+    gutter = config.gutter and _with_settings(config.gutter, settings)
+    return dataclasses.replace(config, **settings, replicas=replicas, gutter=gutter)
 
 
 def match_backends(backends: Iterable[Labelled], servers: Iterable[Server]) -> tuple[list[Labelled | None], list[Labelled]]:

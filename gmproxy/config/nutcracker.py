@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import yaml
 
-from gmproxy.config.settings import POOL_SETTINGS, SETTINGS
+from gmproxy.config.roles import NOT_LISTENING, REPLICAS, ROLES
+from gmproxy.config.settings import LISTS, POOL_SETTINGS, SETTINGS
 from gmproxy.config.suggestions import did_you_mean
-from gmproxy.config.values import servers
 from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import Server, parse_servers
 from gmproxy.protocol.numbers import plain_number
@@ -38,7 +38,13 @@ TWEMPROXY_NUMBERS = {
 }
 
 #: Key -> name of the setting, where they differ.
-RENAMED = {"servers": "server", "backups": "backup", "client_connections": "max_connections", "unix_socket_mode": "unix_mode"}
+RENAMED = {
+    "servers": "server",
+    "backups": "backup",
+    "client_connections": "max_connections",
+    "unix_socket_mode": "unix_mode",
+    "zone": "server_zone",
+}
 
 #: Keys that only redis pools have.
 REDIS_KEYS = ("redis_auth", "redis_db")
@@ -59,8 +65,11 @@ HOST = re.compile(r"[A-Za-z0-9_.:%*\[\]-]+")
 #: Control characters, which YAML can escape. No setting may contain them: they would break lines of the log.
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+#: Settings of a pool that are no keys: they have another name or form.
+NOT_KEYS = ("server", "backup", "replica", "server_zone", "port", "unix_socket")
+
 #: The keys of a pool.
-KEYS = ("redis", *RENAMED, *(name for name in POOL_SETTINGS if name not in ("server", "backup", "port", "unix_socket")))
+KEYS = ("redis", *RENAMED, *ROLES, *(name for name in POOL_SETTINGS if name not in NOT_KEYS))
 
 TWEMPROXY_DISTRIBUTIONS = ("ketama", "modula", "random")
 
@@ -97,13 +106,36 @@ def read_pools(path: str, skip_redis: bool = False) -> tuple[list["PoolReader"],
             continue
         pool = PoolReader(path, name, node)
         pools.append(pool)
-        address = tuple(pool.settings[setting] for setting in ("listen", "port", "unix_socket") if setting in pool.settings)
+        if not pool.listens:
+            continue
+        address = tuple(pool.settings[setting] for setting in ("listen", "port", "unix_socket"))
         if address in addresses:
             pool.refuse(pool.listen_node, f"listen: {pool.listen_node.value}: pool {addresses[address]} listens on this address, too")
         addresses[address] = name
     if not pools:
         raise ConfigError(f"{path}: all pools are redis pools: gmproxy serves memcached pools only")
+    _check_roles({pool.name: pool for pool in pools}, skipped)
     return pools, skipped
+
+
+def _check_roles(pools: dict[str, "PoolReader"], skipped: list[str]) -> None:
+    """The pools that have a role exist and have no roles themselves; each of the others listens. Raises ConfigError. `skipped`: the names of
+    redis pools."""
+    with_role = {name for pool in pools.values() for names in pool.roles.values() for name in names}
+    for pool in pools.values():
+        for role, names in pool.roles.items():
+            for name, node in zip(names, pool.nodes[role]):
+                if name == pool.name:
+                    pool.refuse(node, f"{role}: {name} is this pool itself")
+                if name in skipped:
+                    pool.refuse(node, f"{role}: {name} is a redis pool")
+                if name not in pools:
+                    pool.refuse(node, f"{role}: there is no pool {name!r} in this file{did_you_mean(name, pools)}")
+                refused = pools[name].not_in_role()
+                if refused:
+                    pool.refuse(node, f"{role}: pool {name} has {' and '.join(refused)}, which a pool with a role cannot have")
+        if not pool.listens and pool.name not in with_role:
+            pool.refuse(pool.node, "listen is missing")
 
 
 def _is_redis(node: yaml.Node) -> bool:
@@ -128,6 +160,9 @@ class PoolReader:
     """One pool of the file.
 
     settings      {name: value} of the settings that the pool or twemproxy's defaults set
+    roles         {one of ROLES: the names of the pools that have it}
+    nodes         {name of a setting or role: its nodes, for each name of a list one}
+    listens       False without `listen`
     listen_node   the value of `listen`; `node`: the pool
     """
 
@@ -136,12 +171,20 @@ class PoolReader:
         self.name = name
         self.node = node
         self.listen_node = node
+        self.roles: dict[str, list[str]] = {}
+        self.nodes: dict[str, list[yaml.Node]] = {}
         self.settings = self._read_settings()
+        self.listens = self.listen_node is not node
+
+    def not_in_role(self) -> list[str]:
+        """The keys of this pool that a pool with a role cannot have."""
+        names = {"backups": "backup", "auto_eject_hosts": "auto_eject_hosts"}
+        return [*self.roles, *(key for key, name in names.items() if self.settings.get(name))]
 
     def _read_settings(self) -> dict[str, Any]:
         if not isinstance(self.node, yaml.MappingNode):
             self.refuse(self.node, "its keys (listen, servers, ...) must be indented below it")
-        settings: dict[str, Any] = dict(TWEMPROXY_DEFAULTS)
+        settings: dict[str, Any] = {**TWEMPROXY_DEFAULTS, **NOT_LISTENING}
         seen: dict[str, yaml.Node] = {}
         for key_node, node in self.node.value:
             key = self._scalar(key_node)
@@ -149,9 +192,8 @@ class PoolReader:
                 self.refuse(key_node, f"{key} is set twice")
             seen[key] = node
             self._read_key(key, key_node, node, settings)
-        for key in ("listen", "servers"):
-            if key not in seen:
-                self.refuse(self.node, f"{key} is missing")
+        if "servers" not in seen:
+            self.refuse(self.node, "servers is missing")
         if "backups" in seen:
             self._check_backups(settings, seen["backups"].value)
         if "profile" in seen:  # it brings its own
@@ -174,7 +216,22 @@ class PoolReader:
             name = RENAMED.get(key, key)
             if key not in KEYS:
                 self.refuse(key_node, f"there is no key {key!r}{did_you_mean(key, KEYS)}")
-            settings[name] = self._read_servers(key, node) if SETTINGS[name].parse is servers else self._read_value(name, node)
+            self.nodes[name] = [node]
+            if key in ROLES:
+                self._read_role(key, node)
+            else:
+                settings[name] = self._read_servers(key, node) if name in LISTS else self._read_value(name, node)
+
+    def _read_role(self, role: str, node: yaml.Node) -> None:
+        """The name of a pool, or for replicas a list of names."""
+        if role == REPLICAS:
+            if not isinstance(node, yaml.SequenceNode) or not node.value:
+                self.refuse(node, f"{role}: expected a list of pools, such as [west, east]")
+            self.nodes[role] = node.value
+        self.roles[role] = names = list(map(self._scalar, self.nodes[role]))
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                self.refuse(self.nodes[role][index], f"{role}: {name} is listed twice")
 
     def _read_listen(self, node: yaml.Node, settings: dict[str, Any]) -> None:
         """address:port, name:port, or a path with optional permission bits."""

@@ -1,6 +1,7 @@
 """The settings table: the command line, the configuration file, the environment, docs/options.md, the manual pages and the sample
 configuration are made from it. After a change, run `make generated`."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from gmproxy.config.values import (
@@ -18,11 +19,13 @@ from gmproxy.config.values import (
     number_of_workers,
     octal_mode,
     path,
+    replica,
     servers,
     single_credentials_file,
     size,
     text,
     yes_or_no,
+    zone_name,
 )
 from gmproxy.placement.builder import DISTRIBUTIONS
 from gmproxy.placement.builder import SETTINGS as PLACEMENT
@@ -125,7 +128,8 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("auto_eject_hosts", "", yes_or_no, "no", "", COMMON,
          "while a server is ejected, distribute its keys over the other servers, as twemproxy does"),
         ("failover_ttl", "", Whole(0, 30 * 86400), "0", "S", RARE,
-         "with auto_eject_hosts, maximum lifetime of an item that is stored on another server while its own is ejected; 0: that set by the client"),
+         "with auto_eject_hosts or a gutter, maximum lifetime of an item that is stored on another server while its own is ejected; 0: that set"
+         " by the client"),
         ("backup_writes", "", OneOf("async", "sync", "off"), "async", "HOW", RARE,
          "when the backup receives writes: async (the client waits only for the primary), sync (it waits for both) or off (only if the"
          " primary fails)"),
@@ -144,6 +148,19 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("refill_ttl", "", Whole(0, 30 * 86400), "3600", "S", RARE,
          "lifetime of an item copied from the backup to the primary, if the backup does not report how long the item lives (before"
          " memcached 1.6); 0: unlimited"),
+    ),
+    "Replicas": (
+        ("replica", "", replica, "", "HOST:PORT,...", COMMON,
+         "servers of a replica, a set with a copy of all items: it receives every write, and is read from when a server of -s is down; keys are"
+         " placed as on the servers of -s; can be repeated: each time for one more replica"),
+        ("write", "", OneOf("main", "majority", "all"), "main", "HOW", COMMON,
+         "with replicas, which sets of servers must have replied to a write before the client receives the reply: main (the first that is up),"
+         " majority or all; if too few succeed, the reply is SERVER_ERROR"),
+        ("read", "", OneOf("first", "near", "spread"), "first", "HOW", COMMON,
+         "with replicas, which set of servers a get is sent to: first (the servers of -s), near (a set in the zone of the proxy) or spread (each"
+         " in turn); the next set if the server is down"),
+        ("server_zone", "", zone_name, "", "NAME", RARE,
+         "zone of the servers of the pool, for read = near; in nutcracker.yml the key is zone"),
     ),
     "Clients": (
         ("max_item_size", "-I", size, str(DEFAULT_MAX_ITEM_SIZE), "SIZE", RARE,
@@ -185,6 +202,7 @@ _TABLE: dict[str, tuple[tuple[str, str, Parse, str, str, bool, str], ...]] = {
         ("stats_port", "", admin_address, "", "[ADDRESS:]PORT", RARE,
          "address to serve the counters as JSON, as twemproxy does on port 22222; PORT alone: on 127.0.0.1"),
         ("watch", "", yes_or_no, "no", "", RARE, "reload when a configuration file has changed; checked once a second"),
+        ("zone", "", zone_name, "", "NAME", RARE, "zone in which gmproxy runs, for read = near, such as us-east-1a"),
         ("verbose", "-v", yes_or_no, "no", "", COMMON, "log more (level debug); if magent is emulated, also stay in the foreground"),
         ("log_level", "", OneOf("", *LOG_LEVELS), "", "LEVEL", RARE,
          "lowest level that is logged: debug, info, warning or error; if unset, info, or debug with verbose"),
@@ -202,8 +220,14 @@ GROUPS = tuple(_TABLE)
 #: The settings of a pool; the others apply to the whole process.
 POOL_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.group != "Process")
 
-#: Settings that are lists: repeated options and lines add up.
+#: Settings that are lists of servers: repeated options and lines add up.
 LISTS = ("server", "backup")
+
+#: Settings that are lists of sets of servers: each option or line is a set.
+SETS = ("replica",)
+
+#: Settings that can be repeated.
+REPEATED = LISTS + SETS
 
 #: Settings whose value is a gmproxy.config.credentials.Credentials, or "".
 CREDENTIALS = ("auth_file", "server_auth_file")
@@ -243,6 +267,8 @@ def render(setting: Setting, value: Any) -> str:
     """`value` as it is written in the configuration file."""
     if setting.parse is servers:
         return ", ".join(map(_render_server, value))
+    if setting.name in SETS:
+        return "; ".join(render_sets(value))
     if setting.parse is milliseconds:
         return str(round(value * 1000))
     if setting.parse is yes_or_no:
@@ -250,6 +276,11 @@ def render(setting: Setting, value: Any) -> str:
     if setting.parse is admin_address and value.startswith("/"):
         return f"unix:{value}"
     return str(value)
+
+
+def render_sets(sets: Iterable[Iterable[Server]]) -> list[str]:
+    """The value of each line for a setting of SETS."""
+    return [", ".join(map(_render_server, servers)) for servers in sets]
 
 
 def _render_server(server: Server) -> str:

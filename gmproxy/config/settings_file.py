@@ -8,7 +8,7 @@ from typing import IO, Any, NoReturn
 
 import configargparse
 
-from gmproxy.config.settings import LISTS, SETTINGS
+from gmproxy.config.settings import LISTS, REPEATED, SETTINGS
 from gmproxy.config.suggestions import did_you_mean
 from gmproxy.config.values import TYPED_IN
 from gmproxy.errors import ConfigError
@@ -31,7 +31,12 @@ def switch(value: bool) -> str:
 
 
 class SettingsFile(configargparse.ConfigFileParser):
-    """The parser of the configuration file for ConfigArgParse. For nutcracker.yml it returns nothing: config.nutcracker reads that."""
+    """The parser of the configuration file for ConfigArgParse. For nutcracker.yml it returns nothing: config.nutcracker reads that.
+
+    lines   {name of a setting: file and line of each of its values} of the file that was read last
+    """
+
+    lines: dict[str, list[str]] = {}
 
     def get_syntax_description(self) -> str:
         return "Configuration file: name = value; # begins a comment."
@@ -39,16 +44,24 @@ class SettingsFile(configargparse.ConfigFileParser):
     def parse(self, stream: IO[str]) -> dict[str, Any]:
         """{long option without dashes: text of its value, or a list of texts}. Raises ConfigError."""
         where = getattr(stream, "name", "configuration")
-        return {} if where.endswith(YAML) else _File(where).read(stream)
+        file = _File(where)
+        values = {} if where.endswith(YAML) else file.read(stream)
+        self.lines.clear()
+        self.lines.update((name, [f"{where}:{line}" for line in lines]) for name, lines in file.lines.items())
+        return values
 
 
 class _File:
-    """The state while one file is read."""
+    """The state while one file is read.
+
+    lines   {name of a setting: number of the line of each of its values}
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._line = 0
         self._values: dict[str, Any] = {}
+        self.lines: dict[str, list[int]] = {}
         self._servers: dict[str, list[tuple[Server, int]]] = {name: [] for name in LISTS}  # with the line of each
 
     def read(self, stream: IO[str]) -> dict[str, Any]:
@@ -74,7 +87,7 @@ class _File:
         if not equals:
             self._bad_line(f"{name} has no value: write {name} = ...")
         option = name.replace("_", "-")
-        if option in self._values and name not in LISTS:
+        if option in self._values and name not in REPEATED:
             self._bad_line(f"{name} is set twice")
         if not value:
             return
@@ -84,14 +97,15 @@ class _File:
             checked = SETTINGS[name].parse(value)
         except ValueError as error:
             self._bad_line(f"{name}: {error}")
-        if name in LISTS:
-            self._add_servers(name, checked)
+        self.lines.setdefault(name, []).append(self._line)
+        if name in REPEATED:
+            self._add_servers(name, checked, self._servers.get(name, []))
             self._values.setdefault(option, []).append(value)
         else:
             self._values[option] = switch(checked) if isinstance(checked, bool) else value
 
-    def _add_servers(self, name: str, servers: list[Server]) -> None:
-        listed = self._servers[name]
+    def _add_servers(self, name: str, servers: list[Server], listed: list[tuple[Server, int]]) -> None:
+        """Add `servers` to those that were `listed` for the same setting, or for the same set of servers."""
         for server in servers:
             for earlier, line in listed:
                 if (earlier.label, earlier.name) == (server.label, server.name):

@@ -97,6 +97,18 @@ def servers(value: str) -> list[Server]:
     return parse_servers(value)
 
 
+def replica(value: str) -> list[Server]:
+    """As `servers`: all the servers of one replica."""
+    return parse_servers(value)
+
+
+def zone_name(value: str) -> str:
+    """One word, such as us-east-1a; "" for none."""
+    if not re.fullmatch(r"[A-Za-z0-9_.:/-]{0,100}", value):
+        raise ValueError(f"{value!r} is not a name of a zone: expected letters, digits and . _ - : / (at most 100)")
+    return value
+
+
 def credentials_file(value: str) -> credentials.Credentials | str:
     """The users and passwords in a file, or "" if no file is named."""
     return credentials.read_file(path(value)) if value else ""

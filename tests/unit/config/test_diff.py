@@ -94,6 +94,7 @@ def test_servers_are_known_by_their_address(present, wanted, kept, left):
     [
         (),
         ("-s", "[::1]:2:3 name,unix:/s:2", "-b", "c", "-k", "-n", "0", "--workers", "auto", "--hosts", "a=1.2.3.4", "-I", "4m"),
+        ("--replica", "c:1:2,d:2", "--replica", "unix:/s", "--write", "majority", "--read", "spread", "--zone", "z"),
     ],
 )
 def test_a_config_can_be_sent(arguments):
