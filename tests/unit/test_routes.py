@@ -313,7 +313,7 @@ class World:
 def is_of_change_only(request):
     """True if only a Change waits for the reply, and no client."""
     sink = request.sink
-    return isinstance(sink, Change) and not (isinstance(sink, ReplicatedWrite) and request in (sink.request, sink.copy))
+    return isinstance(sink, Change) and not (isinstance(sink, ReplicatedWrite) and request in sink.sent)
 
 
 # -- outcomes

@@ -39,8 +39,8 @@ def test_it_ends_with_its_last_part():
     play = Play()
     change = begin(play)
     change.add_part()
-    change.send_copy(*TOUCH)
-    change.send_copy(*TOUCH)
+    change.send_copies(*TOUCH)
+    change.send_copies(*TOUCH)
     assert change.parts == 3 and [copy.role for copy in play.backup.sent] == [COPY] * 2
     play.answer(play.backup.sent[0], b"TOUCHED\r\n")
     change.end_part()
@@ -91,7 +91,7 @@ def test_a_fill_is_void_when_the_copy_is_deleted():
     play = Play()
     change = begin(play)
     play.primary.start_fill(b"k", play)
-    change.delete_copy()
+    change.delete_copies()
     assert not play.primary.end_fill(b"k", play)
     play.answer(play.backup.sent[0], b"DELETED\r\n")
     assert play.in_flight() == []
@@ -143,7 +143,7 @@ def test_a_part_of_several_changes(outcome):
     request.sink = client = Client()
     PartOfChanges.__new__(PartOfChanges).begin(request, changes)
     assert [change.parts for change in changes] == [1, 1]
-    changes[1].send_copy(*TOUCH)
+    changes[1].send_copies(*TOUCH)
     request.reply = b"1\r\n"
     assert end(request) is client and client.heard == [heard]
     assert end(request) is None and client.heard == [heard]

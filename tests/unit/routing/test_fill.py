@@ -102,7 +102,7 @@ def test_nothing_is_missing_after_all(play):
 def test_a_change_is_sent_once_its_key_was_filled(play, reply, filled):
     change = play.wait()
     assert [(question.line, question.role) for question in play.questions] == [(b"mg k f t v\r\n", BACKUP)]
-    assert isinstance(play.questions[0].sink, FetchForWrite)
+    assert isinstance(play.questions[0].sink.sink, FetchForWrite)
     assert play.released == [] and list(play.primary.fetches) == [b"k"] and play.held == {change}
     if reply is None:
         play.fail(0)
