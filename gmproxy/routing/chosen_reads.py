@@ -56,9 +56,8 @@ class ChosenReads(Route):
             return self.main.explain(key, is_write)
         if len(self.chains) == 1:
             return self.chains[0].explain(key, is_write)
-        names = ", ".join(one.name for one in self.sets)
-        return [Hop("spread", names, "a get is sent to each set in turn; gets, gat and a get of a key that changes to the main set"),
-                *self.main.explain(key, is_write)]  # fmt: skip
+        label = self.sets[0].server_of(key).label
+        return [Hop("spread", label, "or that of another set: a get is sent to each set in turn"), *self.main.explain(key, is_write)]
 
 
 def _is_up(server: Backend) -> bool:

@@ -62,7 +62,8 @@ class Fill(Route):
     def hop(self, key: bytes, action: str) -> Hop:
         """The Hop for `key`: "`action`; a hit fills <label of the primary>"."""
         effect = f"a hit fills {self.server.label}" if self.server.options.fills_enabled else "fills are off"
-        return Hop("fill", ", ".join(server.label for server in self.source.servers_of(key)), f"{action}; {effect}")
+        first, *others = [server.label for server in self.source.servers_of(key)]
+        return Hop("fill", first, "; ".join([action, *(f"then on {other}" for other in others), effect]))
 
     def complete(self, read: Request) -> ReplySink | None:
         """The server has replied to `read`: complete it, after what the reply lacks has been looked up where that is needed. Returns the session that
@@ -186,7 +187,11 @@ class FillBeforeWrite(Route):
         if not (command.reads_old_value and self.fill.is_needed() and self.fill.may_fill(request.key)):
             return self.next_route.send(request)
         self.held.add(request)
-        return self.fill.fill_before(request, self)
+        try:
+            return self.fill.fill_before(request, self)
+        except Exception:
+            self.held.discard(request)
+            raise
 
     def explain(self, key: bytes, is_write: bool) -> list[Hop]:
         hops = self.next_route.explain(key, is_write)

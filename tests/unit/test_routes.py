@@ -24,13 +24,14 @@ from gmproxy.protocol.text.requests import TextParser
 from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.change import Change
+from gmproxy.routing.chosen_reads import ChosenReads
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
 from gmproxy.routing.held_writes import AwaitFills
 from gmproxy.routing.replicate import ReplicaRules, Replicate
 from gmproxy.routing.replicated_write import ReplicatedWrite
 from gmproxy.routing.router import Router
-from gmproxy.routing.sets import Copies
+from gmproxy.routing.sets import Copies, ServerSet
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.sources import Sources
 from gmproxy.routing.stand_in import HomeRing, StandInReads, StandInWrites
@@ -222,7 +223,7 @@ class World:
     def __init__(self, build, fault, cold=False, down=()):
         self.fault = fault
         self.servers = [Server(port, "server", fault) for port in (1, 2)]
-        self.backups = [Server(port, "backup", fault) for port in (3, 4)]
+        self.backups = [Server(port, "backup", fault, set_index=1) for port in (3, 4)]
         self.options = options_of("-s", "127.0.0.1:1")
         self.locator = self.locator_as("locator")
         self.backup_locator = self.locator_as("backup locator")
@@ -232,6 +233,9 @@ class World:
         self.route = build(self)
         for server in self.servers:
             server.ask_backup_on_miss = cold
+        if len(self.backups) > 2:  # replicas
+            for server in self.backups:
+                server.ask_backup_on_miss = cold
         for server in self.servers + self.backups:
             server.down = getattr(server, "who", None) in down
 
@@ -276,13 +280,25 @@ class World:
         """A Router with its routes. `away`: one primary is ejected; `overlap`: one primary is its own backup."""
         self.options = options_of("-s", "127.0.0.1:1", *arguments)
         if overlap:
-            self.backups = [Server(port, "backup", self.fault) for port in (1, 4)]
+            self.backups = [Server(port, "backup", self.fault, set_index=1) for port in (1, 4)]
         if away:
             self.options.auto_eject_hosts = True
             self.server.health.failed(1000.0, self.server.options.server_failure_limit)
         self.router = self.builder = Router(self.options)
         place = lambda live=None: SimpleNamespace(locator=Buckets([1, 1], lambda key: 0) if live else self.locator)  # noqa: E731
         self.router.serve(main_set(self.servers, self.locator), place, [backup_set(self.backups, self.backup_locator)] if backed else [])
+        return self.router
+
+    def pool_with_replicas(self, *arguments, proxies="one"):
+        """A Router of a pool with two replicas."""
+        replicas = ("--replica", "127.0.0.1:3,127.0.0.1:4", "--replica", "127.0.0.1:5,127.0.0.1:6")
+        self.options = options_of("-s", "127.0.0.1:1", "-s", "127.0.0.1:2", *replicas, "--proxies", proxies, *arguments)
+        sets = [[Server(port, "backup", self.fault, set_index=index) for port in ports] for index, ports in ((1, (3, 4)), (2, (5, 6)))]
+        self.backups = [server for of_set in sets for server in of_set]
+        self.router = self.builder = Router(self.options)
+        place = lambda live=None: SimpleNamespace(locator=self.locator)  # noqa: E731
+        copies = [ServerSet(index, f"replica{index}", "near", servers, self.backup_locator) for index, servers in enumerate(sets, 1)]
+        self.router.serve(main_set(self.servers, self.locator), place, copies)
         return self.router
 
     def real_server(self):
@@ -405,6 +421,8 @@ CASES = {
     BackupAsPrimary: [(lambda world: BackupAsPrimary(world.backups[0], True), set(LINES))],
     Fill: [(World.fill, set(LINES))],
     FillOrFailover: [(lambda world: FillOrFailover(world.fill(), world.backup_as_primary(False)), set(LINES))],
+    Sources: [(lambda world: Sources([world.copies, world.copies], 2), READS & SINGLE)],
+    ChosenReads: [(lambda world: ChosenReads(world.copies, [backup_set(world.backups)], [world.copies]), set(LINES))],
     FillWrites: [(lambda world: FillWrites(world.server, world.home_ring), {"add", "ms C"})],
     FillBeforeWrite: [(lambda world: FillBeforeWrite(world.server, world.fill(), world.builder.held, world.server.send), CHANGES)],
     AwaitFills: [(lambda world: AwaitFills(world.server, world.server, world.builder.held_writes, world.server.send), CHANGES)],
@@ -425,11 +443,15 @@ CASES = {
         (lambda world: world.pool("--backup-writes", "sync", overlap=True), set(LINES)),
         (lambda world: world.pool("--proxies", "several"), set(LINES)),
         (lambda world: world.pool("--backup-writes", "off", overlap=True), set(LINES)),
+        (lambda world: world.pool_with_replicas(), set(LINES)),
+        (lambda world: world.pool_with_replicas("--write", "majority", "--read", "spread"), set(LINES)),
+        (lambda world: world.pool_with_replicas("--write", "all", "--read", "near", "--zone", "near"), set(LINES)),
+        (lambda world: world.pool_with_replicas(proxies="several"), set(LINES)),
     ],
 }  # fmt: skip
 
 #: Routes that get requests for several keys before these are divided by server.
-SPLITTERS = (Shard, Router)
+SPLITTERS = (Shard, Router, ChosenReads)
 
 #: Base classes of Backend. None of them sends anything itself.
 BASES = {ConnectionOwner, MissedWrites}

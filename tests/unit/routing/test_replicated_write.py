@@ -5,11 +5,12 @@ import itertools
 import weakref
 
 import pytest
-from support.replication import DELETE, INCR, SET, STORED, Play
+from support.replication import DELETE, INCR, SET, STORED, Play, backup_set
 from support.routes import KeepingServer
 
 from gmproxy.protocol.request import BACKUP, COPY, INTERNAL_ERROR
 from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite
+from gmproxy.routing.sets import Copies
 from gmproxy.shared.changes import PRIMARY_WORD
 
 
@@ -172,9 +173,8 @@ def test_a_backup_that_answers_at_once_is_compared_once(sync, reply, differed):
             super().send(request)
             return self.answer(request, reply)
 
-    play = Play(sync)
-    hasty = Hasty(2)
-    play.route.backups.reads[0] = play.route.backups.writes[0] = play.route.backups.servers[0] = hasty
+    hasty = Hasty(2, set_index=1)
+    play = Play(sync, copies=lambda sets: Copies([backup_set([hasty])]))
     change = play.ask(b"add k 1 2 1\r\nx\r\n")
     assert play.answer(change, STORED) is play.client
     assert hasty.lines == [SET] + [b"delete k\r\n"] * differed
