@@ -245,6 +245,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
     "two workers that write, fill or flush one key at once, or one that dies meanwhile: tests/unit/routing, tests/unit/process/test_orphans.py": (
         "routing.change:Change.is_contested",
         "routing.held_writes:AwaitFills._hold",
+        "routing.held_writes:AwaitFills._send_late",
         "routing.held_writes:HeldWrites.forget",
         "routing.held_writes:HeldWrites.hold",
         "routing.replicated_write:ConditionalWrite.on_failure",
@@ -253,6 +254,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "shared.ejections:Ejections.is_ejected",
         "shared.memory:SharedMemory.state_of",
     ),
+    "made once, before the scenario begins: tests/unit/shared/test_memory.py": ("shared.memory:SharedMemory.create",),
     "proxies = several, which no pool of the scenario has: tests/unit/routing, tests/proxy/test_several_proxies.py": (
         "routing.replicated_write:WriteWithoutCopy.begin",
         "routing.replicated_write:WriteWithoutCopy.on_failure",
