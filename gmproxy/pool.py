@@ -19,7 +19,7 @@ from gmproxy.placement.builder import Placement
 from gmproxy.placement.server_spec import Server
 from gmproxy.routing.router import Router
 from gmproxy.routing.sets import MAIN, ServerSet
-from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, replica_role, server_name
+from gmproxy.shared.invalidation_marks import BACKUP, GUTTER, PRIMARY, replica_role, server_name
 
 # In Python 3.10 a LoggerAdapter takes no type argument, but for mypy it needs one.
 if TYPE_CHECKING:
@@ -78,21 +78,24 @@ class Pool:
         vars(self.options).update(vars(config), lanes=lanes)
         place = functools.partial(placement_for, config, config.server)
         copies = [(config, BACKUP, config.backup)] if config.backup else [(one, one.name, one.server) for one in config.replicas]
+        if config.gutter is not None:
+            copies.append((config.gutter, config.gutter.name, config.gutter.server))
         locators = [place().locator, *(placement_for(*as_placed[::2]).locator for as_placed in copies)]  # may raise: nothing has changed
         present = list(self.backends)
         sets = [ServerSet(0, MAIN, config.server_zone, self._make_backends(config.server, present, self.options, 0, PRIMARY), locators[0])]
         for index, (of_set, name, servers) in enumerate(copies, 1):
             options = self.options if of_set is config else self._options_of_set(of_set, lanes)
-            role = BACKUP if of_set is config else replica_role(index)
+            role = BACKUP if of_set is config else GUTTER if of_set is config.gutter else replica_role(index)
             backends = self._make_backends(servers, present, options, index, role)
             sets.append(ServerSet(index, name, of_set.server_zone, backends, locators[index]))
             sets[-1].enabled = name not in self._switched_off
-        self.router.serve(sets[0], place, sets[1:])
-        self._drop(present, [backend for one in sets for backend in one.backends])
+        gutter = sets.pop() if config.gutter is not None else None
+        self.router.serve(sets[0], place, sets[1:], gutter)
+        self.backends = self.router.backends + self.router.backups
+        self._drop(present, self.backends)
         self.router.share(self._worker_context.shared, config.name, self.has_roles())
         # After router.serve: no new requests are routed to the removed servers.
         self._draining.update(dict.fromkeys(present, float("inf")))
-        self.backends = [backend for one in sets for backend in one.backends]
         self.states = {backend: state for backend, state in self.states.items() if backend in self.backends}
         if self._slow is not None:
             self.measure(self._slow)
@@ -104,7 +107,7 @@ class Pool:
     def _connections_per_server(self, config: Config) -> int:
         """The number of connections of this worker to each server. With copies it is one, so that all writes of a worker have one order
         (gmproxy.routing.replicate)."""
-        if config.backup or config.replicas:
+        if config.backup or config.replicas or config.gutter is not None:
             return 1
         if config.server_connections < self._worker_context.workers and self._worker_context.number == 0:
             self.log.warning(
@@ -125,7 +128,7 @@ class Pool:
         self, servers: Sequence[Server], present: list[Backend], options: SimpleNamespace, set_index: int, role: str
     ) -> list[Backend]:
         """A Backend for each of `servers`, the servers of one set: one of `present`, which is removed from there, or a new one."""
-        backed = bool(self.config.replicas) or (bool(self.config.backup) and not set_index)
+        backed = role != GUTTER and (bool(self.config.replicas) or (bool(self.config.backup) and not set_index))
         matched, _ = match_backends([backend for backend in present if backend.role == role], servers)
         backends = []
         for server, backend in zip(servers, matched):
@@ -159,7 +162,8 @@ class Pool:
     def has_roles(self) -> bool:
         """True if a key may have several servers: with backups or replicas, or while servers are ejected. Only then do workers share more than
         pending invalidations."""
-        return bool(self.config.backup) or bool(self.config.replicas) or bool(self.config.auto_eject_hosts)
+        config = self.config
+        return bool(config.backup or config.replicas or config.auto_eject_hosts) or config.gutter is not None
 
     def is_settled(self) -> bool:
         """True if nothing has to be deleted on a server, now or when another is restored."""

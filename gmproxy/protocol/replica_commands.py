@@ -125,3 +125,30 @@ def _result(reply: bytes) -> tuple[bytes, bytes]:
     header = MetaHeader()
     header.parse(reply)
     return header.code, reply[header.data_start :]
+
+
+def limit_life(command: Command, line: bytes, max_life: int) -> bytes:
+    """The command `line` with a life of at most `max_life` seconds. An exptime that is not a number is left as it is, for the server to reject.
+    Raises nothing, whatever the client sent."""
+    head, end, block = line.partition(b"\r\n")
+    words = head.split(b" ")
+    if command.is_meta:
+        words = [_limited_flag(word, max_life) if at > 1 else word for at, word in enumerate(words)]
+        if command.name == b"ms" and not any(word[:1] == b"T" for word in words[3:]):
+            words.append(b"T%d" % max_life)  # without T the item would never expire
+    elif EXPTIME_AT.get(command.name, len(words)) < len(words):
+        at = EXPTIME_AT[command.name]
+        words[at] = _limited(words[at], max_life)
+    return b" ".join(words) + end + block
+
+
+def _limited_flag(word: bytes, max_life: int) -> bytes:
+    return word[:1] + _limited(word[1:], max_life) if word[:1] in EXPTIME_FLAGS else word
+
+
+def _limited(word: bytes, max_life: int) -> bytes:
+    exptime = c_number(word, -(2**63), 2**63 - 1)
+    if exptime is None:
+        return word
+    life = exptime - time.time() if exptime > limits.LONGEST_RELATIVE_LIFE else exptime
+    return b"%d" % max_life if exptime == 0 or life > max_life else word

@@ -31,16 +31,16 @@ from gmproxy.shared.invalidation_marks import BACKUP
 class Builder(Lasting):
     """For the Router of the pool."""
 
-    def compose(self, main: ServerSet, copies: list[ServerSet], home_ring: HomeRing | None) -> Routes:
+    def compose(self, main: ServerSet, copies: list[ServerSet], home_ring: HomeRing | None, gutter: ServerSet | None = None) -> Routes:
         """`main`: with the locator of the ring that holds now; `copies`: the backup, or the replicas that are enabled. `home_ring`: given while
         servers are ejected and others have their keys. Loop callback or greenlet."""
         servers = main.backends
         own_reads = self._check_stand_ins(servers, list(servers), home_ring)
         own = Shard(main.locator, servers, own_reads, self._note_stand_ins(servers, list(servers), home_ring), self.counters)
-        if not copies:
+        if not copies and gutter is None:
             return Routes(own, own, own, [])
-        if copies[0].name != BACKUP:
-            return ReplicaRoutes(self, [main, *copies]).compose(own)
+        if not copies or copies[0].name != BACKUP:
+            return ReplicaRoutes(self, [main, *copies], gutter).compose(own)
         return self._compose_with_backup(main, copies[0], home_ring, own)
 
     def _compose_with_backup(self, main: ServerSet, backup: ServerSet, home_ring: HomeRing | None, own: Shard) -> Routes:

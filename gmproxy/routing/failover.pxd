@@ -54,6 +54,7 @@ cdef class BackupAsPrimary(Route):
     cdef readonly bint records_keys
     cdef readonly Route next_route
     cdef readonly Py_ssize_t sets
+    cdef readonly long max_life
 
     @cython.locals(server=Backend, command=Command, write=FailedOverWrite, numbers=MarkCasNumbers)
     cpdef send(self, Request request)

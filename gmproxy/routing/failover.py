@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gmproxy.backend.backend import Backend
 from gmproxy.protocol import cas_numbers
 from gmproxy.protocol.hop import Hop
+from gmproxy.protocol.replica_commands import limit_life
 from gmproxy.protocol.request import BACKUP, ReplySink, Request, Route, new_request
 from gmproxy.routing.change import Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
@@ -129,21 +130,23 @@ class WriteFailover(Failover):
 
 
 class BackupAsPrimary(Route):
-    """The backup `server`, or that of a replica, for requests on which their primary failed.
+    """The backup `server`, or that of a replica or of the gutter, for requests on which their primary failed.
 
-    records_keys   True where backups receive no copies: a written key becomes a stand-in key, which is deleted once the primary is back
+    records_keys   True where it receives no copies: a written key becomes a stand-in key, which is deleted once the primary is back
     next_route     the route to it
     sets           number of sets of the pool
+    max_life       of the gutter: seconds that an item lives there at most; else 0
     """
 
-    __slots__ = ("server", "records_keys", "next_route", "sets")
+    __slots__ = ("server", "records_keys", "next_route", "sets", "max_life")
 
-    def __init__(self, server: Backend, records_keys: bool, next_route: Route | None = None, sets: int = 2) -> None:
+    def __init__(self, server: Backend, records_keys: bool, next_route: Route | None = None, sets: int = 2, max_life: int = 0) -> None:
         """`next_route`: None if it is the server itself."""
         self.server = server
         self.records_keys = records_keys
         self.next_route = next_route or server
         self.sets = sets
+        self.max_life = max_life
 
     def send(self, request: Request) -> ReplySink | None:
         server = self.server
@@ -158,6 +161,10 @@ class BackupAsPrimary(Route):
                 if number_is_of != server.set_index:
                     return reply_exists(request, server)
                 request.line = cas_numbers.line_without_mark(request)
+        if self.max_life and command.is_write:
+            if request.started and command.reads_old_value:
+                return request.fail(request.error, request.failed_server)  # one of the servers may have made it
+            request.line = limit_life(command, request.line, self.max_life)
         if self.records_keys and command.is_write:
             for key in request.all_keys():
                 server.add_stand_in_key(key)

@@ -8,6 +8,7 @@ Each set has routes of its own, and those of the sets behind it as what follows 
                        if this server cannot decide: the writes of the next set
                        (the main set: Shard -> FillBeforeWrite -> AwaitFills -> BackupFirst -> Replicate)
     near, spread       ChosenReads -> the reads of a set, then those of the others
+    with a gutter      behind the last set, BackupAsPrimary -> the server of the gutter; writes: WriteFailover -> the writes of the main set
 
 The first set whose server is up and may not have a stale value of the key *acts as the main set* for it.
 """
@@ -16,7 +17,7 @@ from gmproxy.backend.backend import Backend
 from gmproxy.protocol.request import Route
 from gmproxy.routing.backup_first import BackupFirst
 from gmproxy.routing.chosen_reads import ChosenReads
-from gmproxy.routing.failover import BackupAsPrimary, Failover
+from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
 from gmproxy.routing.lasting import Lasting, Routes
 from gmproxy.routing.replicate import ReplicaRules, Replicate
@@ -27,13 +28,15 @@ from gmproxy.routing.sources import Sources
 
 class ReplicaRoutes:
     """
-    sets    the main set, then the replicas that are enabled; at least two
+    sets     the main set, then the replicas that are enabled
+    gutter   the set that stands in for servers that are down, or None
     """
 
-    def __init__(self, lasting: Lasting, sets: list[ServerSet]) -> None:
+    def __init__(self, lasting: Lasting, sets: list[ServerSet], gutter: ServerSet | None) -> None:
         self.sets = sets
+        self.gutter = gutter
         self._lasting = lasting
-        self._marks = max(one.index for one in sets) + 1
+        self._marks = max(one.index for one in ([*sets, gutter] if gutter else sets)) + 1
         self._fill_writes: list[FillWrites] = []
         self._plain = {one.index: lasting.plain_shard(one) for one in sets}
         self._fills = {one.index: self._fills_of(one) for one in sets}
@@ -54,6 +57,10 @@ class ReplicaRoutes:
         main = self.sets[0]
         reads = self._reads(self.sets)
         writes = self._writes(self.sets)
+        stand_in = self._stand_in()
+        if self.gutter is not None and stand_in is not None:
+            plain = lasting.plain_shard(self.gutter)
+            writes = [WriteFailover(server, write, stand_in, plain, lasting.counters) for server, write in zip(main.backends, writes)]
         routes = lasting.routes_of_clients(main, reads, writes, self._fills[main.index], own, self._fill_writes)
         read = lasting.options.read
         if read == "first":
@@ -75,7 +82,7 @@ class ReplicaRoutes:
     def _reads(self, order: list[ServerSet]) -> list[Route]:
         """For each server of the first set of `order`: the route of reads to it, and to the other sets of `order` if it cannot reply."""
         first, *others = order
-        following = self._shard(others[0], self._reads(others)) if others else None
+        following = self._shard(others[0], self._reads(others)) if others else self._stand_in()
         return [self._read(server, fill, following) for server, fill in zip(first.backends, self._fills[first.index])]
 
     def _read(self, server: Backend, fill: Fill, following: Route | None) -> Route:
@@ -91,7 +98,7 @@ class ReplicaRoutes:
         first, *others = sets
         fills = self._fills[first.index]
         if not others:
-            return [self._in_place_of_main(server, fill, server) for server, fill in zip(first.backends, fills)]
+            return [self._in_place_of_main(server, fill, server) if first.index else server for server, fill in zip(first.backends, fills)]
         following = self._shard(others[0], self._writes(others))
         copies = Copies(others)
         reads = self._reads(sets)
@@ -109,6 +116,13 @@ class ReplicaRoutes:
         """`write` of a set that is not the main one. A write that was held until its key was filled goes on with it: the sets are the same then."""
         filled_first = FillBeforeWrite(write, fill, self._lasting.held, write.send)
         return BackupAsPrimary(server, False, filled_first, self._marks)
+
+    def _stand_in(self) -> Shard | None:
+        """The route to the gutter."""
+        if self.gutter is None:
+            return None
+        life = self._lasting.options.failover_ttl
+        return self._shard(self.gutter, [BackupAsPrimary(server, True, server, self._marks, life) for server in self.gutter.backends])
 
     def _rules(self) -> ReplicaRules:
         sets = len(self.sets)

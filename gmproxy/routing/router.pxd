@@ -12,6 +12,7 @@ cdef int PRIMARY, BACKUP
 cdef class Router(Route):
     cdef readonly list backends
     cdef readonly list sets
+    cdef readonly object gutter
     cdef readonly list backups
     cdef readonly Locator locator
     cdef readonly RouteCounters counters
@@ -31,6 +32,7 @@ cdef class Router(Route):
     cdef ChangeNotes _notes
     cdef object _journal
     cdef object _followers
+    cdef set _ejected
     cdef unsigned long long[::1] _stamp
     cdef unsigned long long _followed
 

@@ -29,7 +29,8 @@ class Router(Route):
 
     backends            the primaries (Backend)
     sets                the ServerSets: the main set, and the backup or the replicas
-    backups             the servers of all sets but the main one
+    gutter              the ServerSet that stands in for servers that are down, or None
+    backups             the servers of all sets but the main one, and of the gutter
     locator             key -> index into `backends`; the ring of the servers that are not ejected, with auto_eject_hosts
     counters            RouteCounters
     undecided           conditional writes to which the primary has not replied (gmproxy.routing.replicate.UndecidedWrites)
@@ -38,14 +39,15 @@ class Router(Route):
     sampler             gets some of the requests (gmproxy.monitoring.sampling.Sampler); None: disabled
     """
 
-    __slots__ = ("backends", "sets", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options", "_builder", "_place",
-                 "_copies", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp", "_followed",
-                 "_journal", "_followers")  # fmt: skip
+    __slots__ = ("backends", "sets", "gutter", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options",
+                 "_builder", "_place", "_copies", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp",
+                 "_followed", "_journal", "_followers", "_ejected")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
         self.options = options
         self.backends: list[Backend] = []
         self.sets: list[ServerSet] = []
+        self.gutter: ServerSet | None = None
         self.backups: list[Backend] = []
         self.locator: Locator | None = None
         self.keeps_order = False
@@ -65,23 +67,27 @@ class Router(Route):
         self._stamp: Any = None  # of the ejections of all workers (gmproxy.shared.ejections), in a pool where these matter
         self._followers: Followers | None = None
         self._journal: Any = None
+        self._ejected: set[Backend] = set()  # with a gutter
         self._followed = 0  # the stamp whose ejections this worker has followed
 
     # -- the servers, and their health
 
-    def serve(self, main: ServerSet, place: Callable[..., Placement], copies: list[ServerSet]) -> None:
+    def serve(self, main: ServerSet, place: Callable[..., Placement], copies: list[ServerSet], gutter: ServerSet | None = None) -> None:
         """Send requests to the servers of these sets from now on. `place(live=...)` returns the Placement of keys on the servers of `main` with the
-        indexes `live`. `copies`: the backup or the replicas.
+        indexes `live`. `copies`: the backup or the replicas; `gutter`: stands in for servers that are down.
 
         May be called again: requests in flight end on their routes, with the servers of that time.
         """
         self.backends = main.backends
         self.sets = [main, *copies]
+        self.gutter = gutter
         self._copies = [one for one in copies if one.enabled]
-        self.backups = [backend for one in copies for backend in one.backends]
+        others = copies if gutter is None else [*copies, gutter]
+        self.backups = [backend for one in others for backend in one.backends]
         self._place = place
-        self.keeps_order = bool(copies)
-        self._notes = self.backends[0].notes if copies else None
+        self.keeps_order = bool(others)
+        self._notes = self.backends[0].notes if others else None
+        self._ejected = {backend for backend in self.backends + self.backups if backend.health.ejected}
         self._replace_routes(main.locator, None)
         if any(backend.health.ejected for backend in self.backends):
             self.health_changed()
@@ -131,7 +137,7 @@ class Router(Route):
             fill_writes.replaced = True
         self.locator = locator
         main = ServerSet(0, MAIN, self.sets[0].zone, self.backends, locator)
-        self._entry, self._after_fill, self._own, self._fill_writes = self._builder.compose(main, self._copies, home_ring)
+        self._entry, self._after_fill, self._own, self._fill_writes = self._builder.compose(main, self._copies, home_ring, self.gutter)
 
     def health_changed(self) -> None:
         """A server was ejected or restored: replace the ring and the routes, with auto_eject_hosts.
@@ -140,7 +146,9 @@ class Router(Route):
         there, as without auto_eject_hosts.
         """
         live = {index for index, backend in enumerate(self.backends) if not backend.health.ejected}
-        if len(live) == len(self.backends):
+        if self.gutter is not None:
+            self._drop_stand_in_keys_of_gutter(self.gutter)
+        elif len(live) == len(self.backends):
             self._drop_stand_in_keys_of_backups()
         if not self.options.auto_eject_hosts:
             return
@@ -166,6 +174,14 @@ class Router(Route):
             if self.options.backup_writes == "off":
                 watch_late_writes(backup, lambda key: None)
 
+    def _drop_stand_in_keys_of_gutter(self, gutter: ServerSet) -> None:
+        """If a server was restored. It has some of the keys again, so what the gutter has of them is stale as soon as they are written."""
+        ejected = {backend for backend in self.backends + self.backups if backend.health.ejected}
+        restored, self._ejected = self._ejected - ejected, ejected
+        for backend in gutter.backends if restored else ():
+            backend.drop_stand_in_keys()
+            watch_late_writes(backend, lambda key: None)
+
     def was_flushed(self, backend: Backend) -> None:
         """`backend` was flushed because some of its keys may have been stale. The same server may also be in the pool as another Backend: that lost
         its keys too."""
@@ -183,7 +199,8 @@ class Router(Route):
 
     def servers_of(self, key: bytes) -> list[Backend]:
         """All servers that may have `key`: its primary, that in the ring of all servers, and those with copies."""
-        return list({self.primary_of(key), self.sets[0].server_of(key), *self.copies_of(key)})
+        stand_ins = [] if self.gutter is None else [self.gutter.server_of(key)]
+        return list({self.primary_of(key), self.sets[0].server_of(key), *self.copies_of(key), *stand_ins})
 
     # -- requests
 
@@ -266,7 +283,11 @@ class Router(Route):
         return session
 
     def _enabled_copies(self) -> list[Backend]:
-        return [backend for one in self._copies for backend in one.backends]
+        """The servers of the copies that are enabled, and those of the gutter."""
+        return [backend for backend in self.backups if not self._is_switched_off(backend)]
+
+    def _is_switched_off(self, backend: Backend) -> bool:
+        return any(backend in one.backends for one in self.sets if not one.enabled)
 
     # -- failures
 
@@ -295,5 +316,5 @@ class Router(Route):
         return session
 
     def _invalidate_on_all(self, key: bytes) -> None:
-        for backend in (self.primary_of(key), *self.copies_of(key)):
+        for backend in self.servers_of(key):
             backend.missed_key(key)

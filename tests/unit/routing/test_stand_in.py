@@ -9,8 +9,8 @@ from support.requests import request_for
 from gmproxy.protocol import request as message
 from gmproxy.protocol.commands import COMMANDS
 from gmproxy.protocol.limits import LONGEST_RELATIVE_LIFE
-from gmproxy.protocol.replica_commands import EXPTIME_AT
-from gmproxy.routing.stand_in import HomeRing, LateWrite, StandInReads, StandInWrites, limit_life, watch_late_writes
+from gmproxy.protocol.replica_commands import EXPTIME_AT, limit_life
+from gmproxy.routing.stand_in import HomeRing, LateWrite, StandInReads, StandInWrites, watch_late_writes
 
 LONGEST = 30
 
