@@ -124,9 +124,11 @@ def goes_to_background(config: Config) -> bool:
 
 def _verdict(program: str, configs: Sequence[Config]) -> str:
     """The line that --test-conf prints for a valid configuration."""
-    if configs[0].pools:
-        return f"{program}: configuration file '{configs[0].pools}' syntax is ok: {len(configs)} pools"
-    return f"{program}: configuration is valid: servers: {len(configs[0].server)}, backups: {len(configs[0].backup)}"
+    config = configs[0]
+    if config.pools:
+        return f"{program}: configuration file '{config.pools}' syntax is ok: {len(configs)} pools"
+    replicas = f", replicas: {len(config.replicas)}" if config.replicas else ""
+    return f"{program}: configuration is valid: servers: {len(config.server)}, backups: {len(config.backup)}{replicas}"
 
 
 def _serve(supervisor: Supervisor, program: str) -> None:

@@ -1,11 +1,10 @@
 """The roles that pools have in another pool: its replicas, each a set of servers with a copy of all items, and its gutter, a set that stands in
 for servers that are down. What the settings of a pool with roles must not say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from gmproxy.errors import ConfigError
-from gmproxy.placement.server_spec import Server
 
 #: The roles, as keys of nutcracker.yml and as attributes of a Config.
 REPLICAS, GUTTER = ROLES = ("replicas", "gutter")
@@ -41,22 +40,18 @@ def with_roles(config: Any) -> Iterator[Any]:
 
 def check(config: Any) -> None:
     """Check the settings of `config` (a Config) that concern replicas and the gutter. Raises SettingError."""
-    in_file_of_pools = bool(config.pools)
-    replica, backup = ("replicas", "backups") if in_file_of_pools else ("replica", "backup")
-    if config.replicas:
-        if config.backup:
-            raise SettingError(replica, f"{replica} cannot be combined with {backup}: a replica receives every write, as a backup does")
-        if config.auto_eject_hosts:
-            raise SettingError(
-                replica,
-                f"{replica} cannot be combined with auto_eject_hosts: while a server is ejected, its keys are read from the replicas",
-            )
-        if len(config.replicas) > MAX_REPLICAS:
-            raise SettingError(replica, f"{len(config.replicas)} replicas: the maximum is {MAX_REPLICAS}", MAX_REPLICAS)
+    replica, backup = ("replicas", "backups") if config.pools else ("replica", "backup")
+    if config.replicas and config.backup:
+        raise SettingError(replica, f"{replica} cannot be combined with {backup}: a replica receives every write, as a backup does")
+    for setting, present in (replica, config.replicas), (GUTTER, config.gutter):
+        if present and config.auto_eject_hosts:
+            raise SettingError(setting, f"{setting} cannot be combined with auto_eject_hosts: either has the keys of an ejected server")
+    if len(config.replicas) > MAX_REPLICAS:
+        raise SettingError(replica, f"{len(config.replicas)} replicas: the maximum is {MAX_REPLICAS}", MAX_REPLICAS)
     for name in ("write", "read"):
         value = getattr(config, name)
         if value != WITHOUT_ROLES[name] and not config.replicas:
-            raise SettingError(name, f"{name} = {value} requires {replica}")
+            raise SettingError(name, f"{name} = {value} requires at least one replica")
     if config.read == "near" and not config.zone:
         raise SettingError("read", "read = near requires the zone of the proxy: set zone (--zone NAME)")
     if config.gutter is not None and not config.failover_ttl:
@@ -65,19 +60,17 @@ def check(config: Any) -> None:
 
 
 def _check_servers(config: Any, replica: str) -> None:
-    """A server is in one set only."""
-    sets: list[tuple[str, int, str, Sequence[Server]]] = [
-        (replica, index, f"{REPLICAS if config.pools else 'replica'}: {one.name}", one.server) for index, one in enumerate(config.replicas)
-    ]
-    if config.gutter is not None:
-        sets.append((GUTTER, 0, f"gutter: {config.gutter.name}", config.gutter.server))
-    known = {server.label: "the pool itself" for server in config.server}
+    """A server is in one set only. `replica`: the setting of the replicas."""
+    sets = [(replica, index, one) for index, one in enumerate(config.replicas)]
+    sets += [(GUTTER, 0, one) for one in (config.gutter,) if one is not None]
+    known = {server.label: "the main set" for server in config.server}
     known |= {server.label: "the backups" for server in config.backup}
-    for setting, index, title, listed in sets:
-        for label in dict.fromkeys(server.label for server in listed):
+    for setting, index, one in sets:
+        labels = dict.fromkeys(server.label for server in one.server)
+        for label in labels:
             if label in known:
-                raise SettingError(setting, f"{title}: {label} is also a server of {known[label]}: a server cannot be in two sets", index)
-        known |= {server.label: title.partition(": ")[2] for server in listed}
+                raise SettingError(setting, f"{setting}: {label} of {one.name} is in {known[label]}, too: a set has its own servers", index)
+        known |= dict.fromkeys(labels, one.name)
 
 
 def remarks(config: Any) -> Iterator[str]:

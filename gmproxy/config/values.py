@@ -105,7 +105,7 @@ def replica(value: str) -> list[Server]:
 def zone_name(value: str) -> str:
     """One word, such as us-east-1a; "" for none."""
     if not re.fullmatch(r"[A-Za-z0-9_.:/-]{0,100}", value):
-        raise ValueError(f"{value!r} is not a name of a zone: expected letters, digits and . _ - : / (at most 100)")
+        raise ValueError(f"{value!r} is not the name of a zone: expected letters, digits and . _ - : / (at most 100)")
     return value
 
 

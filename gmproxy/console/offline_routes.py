@@ -25,13 +25,30 @@ class OfflineRoutes:
         self.config = config
         self.primaries = configuration.placement_for(config, config.server)
         self.backups = configuration.placement_for(config, config.backup) if config.backup else None
+        self._replicas = list(map(_Set, config.replicas))
+        self._gutter = None if config.gutter is None else _Set(config.gutter)
 
     def route_key(self, key: bytes) -> dict[str, Any]:
-        """{"hash": number, "server": text, "backup": text, if the pool has backups}"""
-        route = {"hash": self.primaries.hash(key), "server": str(self.config.server[self.primaries.locate(key)])}
+        """{"hash": number, "server": text}, and for what the pool has, "backup": text, "replicas": [text for each], "gutter": text."""
+        route: dict[str, Any] = {"hash": self.primaries.hash(key), "server": str(self.config.server[self.primaries.locate(key)])}
         if self.backups is not None:
             route["backup"] = str(self.config.backup[self.backups.locate(key)])
+        if self._replicas:
+            route["replicas"] = [replica.server_of(key) for replica in self._replicas]
+        if self._gutter is not None:
+            route["gutter"] = self._gutter.server_of(key)
         return route
+
+
+class _Set:
+    """The servers of a pool that has a role."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._placement = configuration.placement_for(config, config.server)
+
+    def server_of(self, key: bytes) -> str:
+        return str(self._config.server[self._placement.locate(key)])
 
 
 def show_key(key: bytes) -> str:

@@ -29,7 +29,7 @@ def route_parser() -> ArgumentParser:
         "       gmproxyctl route --check FILE [--pool NAME] [GMPROXY-OPTION...]"
     )
     parser.description = (
-        "Print the server and the backup of each key: those of the running service at this moment, or, with options of gmproxy "
+        "Print the server of each key, with its backup and replicas: those of the running service at this moment, or, with options of gmproxy "
         "(-s, -c, --pools, --profile ...), those under these options, without a running service."
     )
     parser.epilog = "Options of gmproxy: see gmproxy --help-all."
@@ -117,6 +117,10 @@ def _line(route: dict[str, Any]) -> str:
         words.append(f"goes_to={route['goes_to']}")
     if route.get("backup"):
         words.append(f"backup={route['backup']}")
+    if route.get("replicas"):
+        words.append(f"replicas={','.join(route['replicas'])}")
+    if route.get("gutter"):
+        words.append(f"gutter={route['gutter']}")
     if route.get("backup_state") not in (None, "up"):
         words.append(f"backup_state={route['backup_state']}")
     return " ".join(words)

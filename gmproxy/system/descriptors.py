@@ -76,13 +76,14 @@ def raise_limit(wanted: int) -> int:
 
 
 def _servers(config: Any) -> int:
-    """The number of servers of the pool, with its backups."""
-    return len(config.server) + len(config.backup)
+    """The number of servers of the pool, with its backups and those of pools that have a role in it."""
+    in_roles = [*config.replicas, config.gutter] if config.gutter is not None else config.replicas
+    return len(config.server) + len(config.backup) + sum(len(one.server) for one in in_roles)
 
 
 def _connections_per_server(config: Any, workers: int) -> int:
     """The maximum number of connections to each server of the pool `config`, in each of `workers` processes."""
-    return 1 if config.backup else max(-(-config.server_connections // workers), 1)
+    return 1 if config.backup or config.replicas else max(-(-config.server_connections // workers), 1)
 
 
 def _fixed(configs: Sequence[Any]) -> int:

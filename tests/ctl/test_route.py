@@ -1,5 +1,6 @@
 """gmproxyctl route KEY...: which server has a key, without a running gmproxy."""
 
+import json
 import os
 import subprocess
 import sys
@@ -29,6 +30,22 @@ beta:
     - 10.0.0.4:11211:1
 """
 
+ROLES = """\
+main:
+  listen: 127.0.0.1:22121
+  replicas: [copy]
+  gutter: spare
+  failover_ttl: 10
+  servers:
+    - 10.0.0.1:11211:1
+copy:
+  servers:
+    - 10.0.1.1:11211:1
+spare:
+  servers:
+    - 10.0.3.1:11211:1
+"""
+
 
 @pytest.fixture
 def pools(tmp_path):
@@ -47,6 +64,23 @@ def test_a_key_its_hash_and_its_server(route):
 def test_the_backup_too_where_there_are_some(route):
     said = route(*TWO, "-b", "10.0.0.3,10.0.0.4,10.0.0.5", "key")
     assert said.lines == ["key=key hash=193496974 server=10.0.0.1:11211 backup=10.0.0.4:11211"]
+
+
+def test_the_servers_of_replicas_and_the_gutter(route, tmp_path):
+    said = route(*TWO, "--replica", "10.0.1.1,10.0.1.2", "--replica", "10.0.2.1", "key")
+    assert said.lines == ["key=key hash=193496974 server=10.0.0.1:11211 replicas=10.0.1.1:11211,10.0.2.1:11211"]
+    path = tmp_path / "roles.yml"
+    path.write_text(ROLES)
+    said = route("-c", str(path), "key", "--json")
+    assert json.loads(said.out) == [
+        {
+            "key": "key",
+            "hash": HASHES["fnv1a_64"](b"key"),
+            "server": "10.0.0.1:11211",
+            "replicas": ["10.0.1.1:11211"],
+            "gutter": "10.0.3.1:11211",
+        }
+    ]
 
 
 def test_a_line_for_each_key_in_the_order_asked(route):

@@ -82,6 +82,9 @@ def test_the_configuration_can_be_checked():
     done = run(*SERVER, "-b", "a:1,b:2", "-t")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "gmproxy: configuration is valid: servers: 1, backups: 2\n"
+    done = run(*SERVER, "--replica", "a:1,b:2", "--replica", "c:3", "-t")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "gmproxy: configuration is valid: servers: 1, backups: 0, replicas: 2\n"
 
 
 @pytest.mark.parametrize("asked", ["-V", "--version"])

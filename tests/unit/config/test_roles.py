@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gmproxy.config import configuration, description, diff, roles
+from gmproxy.config.settings import SETTINGS, option_name
 from gmproxy.errors import ConfigError
 from gmproxy.placement.server_spec import parse_servers
 
@@ -171,3 +172,137 @@ def test_settings_that_need_a_restart_stay_in_all_sets(read):
     plan = diff.compare(before, list(read(POOLS, "--workers", "3").values()))
     assert plan.configs == before
     assert plan.refused == ["workers"]
+
+
+# -- mistakes
+
+
+@pytest.mark.parametrize(
+    "text, arguments, error",
+    [
+        (
+            "server = a:1\nreplica = b:2\nreplica = c:3, a:1\n",
+            (),
+            ":3: replica: a:1 of replica2 is in the main set, too: a set has its own servers",
+        ),
+        (
+            "server = a:1\nreplica = b:2\n\nreplica = b:2\n",
+            (),
+            ":4: replica: b:2 of replica2 is in replica1, too: a set has its own servers",
+        ),
+        ("server = a:1\nreplica = b:2, b:2\n", (), ":2: replica b:2 is also on line 2"),
+        ("server = a:1\nreplica = b:x\n", (), ":2: replica: bad server 'b:x'"),
+        ("server = a:1\nbackup = b:2\nreplica = c:3\n", (), ":3: replica cannot be combined with backup"),
+        ("server = a:1\nreplica = c:3\nauto_eject_hosts = yes\n", (), ":2: replica cannot be combined with auto_eject_hosts"),
+        ("server = a:1\n\nwrite = all\n", (), ":3: write = all requires at least one replica"),
+        ("server = a:1\nread = spread\n", (), ":2: read = spread requires at least one replica"),
+        ("server = a:1\nreplica = b:2\nread = near\n", (), ":3: read = near requires the zone of the proxy: set zone (--zone NAME)"),
+        ("server = a:1\nwrite = both\n", (), ":2: write: 'both' is unknown: it must be one of main, majority, all"),
+        ("server = a:1\nzone = us east\n", (), ":2: zone: 'us east' is not the name of a zone"),
+        (
+            "server = a:1\nreplica = b:2\nreplica = c:3:0.5, d:4\ndistribution = modula\n",
+            (),
+            ":3: replica: weight 0.5 of server 'c:3' must be a whole number with this distribution",
+        ),
+        # the file does not have the value that is wrong
+        ("server = a:1\nreplica = b:2\n", ("--read", "near"), " read = near requires the zone of the proxy"),
+        ("server = a:1\nreplica = b:2\n", ("--replica", "a:1"), " replica: a:1 of replica1 is in the main set, too"),
+    ],
+)
+def test_mistakes_in_one_file(tmp_path, text, arguments, error):
+    with pytest.raises(ConfigError) as caught:
+        in_one_file(tmp_path, text, *arguments)
+    said = str(caught.value)
+    place = f"{tmp_path}/gmproxy.conf" if error.startswith(":") else ""
+    assert said.startswith(place + error.lstrip())
+    assert "\n" not in said
+
+
+def test_more_replicas_than_a_cas_number_can_tell_apart():
+    arguments = [word for number in range(roles.MAX_REPLICAS) for word in ("--replica", f"b{number}")]
+    (config,), _ = configuration.parse(["-s", "a", *arguments], {})
+    assert len(config.replicas) == roles.MAX_REPLICAS
+    with pytest.raises(ConfigError, match=f"^{roles.MAX_REPLICAS + 1} replicas: the maximum is {roles.MAX_REPLICAS}$"):
+        configuration.parse(["-s", "a", *arguments, "--replica", "c"], {})
+
+
+@pytest.mark.parametrize(
+    "changes, error",
+    [
+        ({"main": "replicas: [wset, east]"}, ":2: pool main: replicas: there is no pool 'wset' in this file: did you mean west?"),
+        ({"main": "replicas: [west, west]"}, ":2: pool main: replicas: west is listed twice"),
+        ({"main": "replicas: [main]"}, ":2: pool main: replicas: main is this pool itself"),
+        ({"main": "replicas: []"}, ":2: pool main: replicas: expected a list of pools, such as [west, east]"),
+        ({"main": "replicas: west"}, ":2: pool main: replicas: expected a list of pools"),
+        ({"main": "replicas: [[west]]"}, ":2: pool main: expected a single value"),
+        ({"main": "replicas:\n    - west\n    - nobody"}, ":4: pool main: replicas: there is no pool 'nobody' in this file"),
+        ({"main": "gutter: [spare]\n  failover_ttl: 10"}, ":2: pool main: expected a single value"),
+        ({"main": "gutter: spare"}, ":2: pool main: gutter requires failover_ttl"),
+        ({"main": "gutter: spare\n  failover_ttl: 0"}, ":2: pool main: gutter requires failover_ttl"),
+        (
+            {"main": "gutter: spare\n  failover_ttl: 9\n  auto_eject_hosts: true"},
+            ":2: pool main: gutter cannot be combined with auto_eject_hosts",
+        ),
+        ({"main": "auto_eject_hosts: true\n  replicas: [west]"}, ":3: pool main: replicas cannot be combined with auto_eject_hosts"),
+        ({"main": "replicas: [west]\n  backups:\n    - z:1:1"}, ":2: pool main: replicas cannot be combined with backups"),
+        ({"main": "write: all"}, ":2: pool main: write = all requires at least one replica"),
+        ({"main": "replicas: [west]\n  read: near"}, ":3: pool main: read = near requires the zone of the proxy: set zone (--zone NAME)"),
+        ({"main": "replicas: [west, east]", "east": "servers: [a:1:1]"}, ":2: pool main: replicas: a:1 of east is in the main set, too"),
+        ({"main": "replicas: [west, east]", "east": "servers: [c:3:1]"}, ":2: pool main: replicas: c:3 of east is in west, too"),
+        ({"main": "replicas: [west]\n  gutter: west\n  failover_ttl: 9"}, ":3: pool main: gutter: c:3 of west is in west, too"),
+        (
+            {"main": "replicas: [west]", "west": "gutter: spare\n  servers: [c:3:1]"},
+            ":2: pool main: replicas: pool west has gutter, which a pool",
+        ),
+        (
+            {"main": "replicas: [west]", "west": "backups:\n    - z:1:1\n  servers: [c:3:1]"},
+            ":2: pool main: replicas: pool west has backups, which",
+        ),
+        (
+            {"main": "replicas: [west]", "west": "auto_eject_hosts: true\n  servers: [c:3:1]"},
+            ":2: pool main: replicas: pool west has auto_eject_hosts",
+        ),
+        (
+            {"main": "replicas: [west]", "west": "write: all\n  servers: [c:3:1]"},
+            ":8: pool west: write = all requires at least one replica",
+        ),
+        (
+            {"main": "replicas: [west]", "west": "redis: true\n  servers: [c:3:1]"},
+            ":8: pool west: redis: gmproxy serves memcached pools only",
+        ),
+        ({"main": "replica: west"}, ":2: pool main: there is no key 'replica': did you mean replicas?"),
+        ({"main": "server_zone: a"}, ":2: pool main: there is no key 'server_zone'"),
+        ({"main": "on_miss: always", "west": "servers: [c:3:1]"}, ":8: pool west: listen is missing"),
+    ],
+)
+def test_mistakes_in_a_file_of_pools(read, changes, error):
+    others = {"west": "c:3:1", "east": "d:4:1", "spare": "f:6:1"}.items()
+    pools = {"main": ""} | {name: f"listen: 127.0.0.1:{port}\n  servers: [{server}]" for port, (name, server) in enumerate(others, 22122)}
+    pools |= changes | {"main": changes["main"] + "\n  listen: 127.0.0.1:22121\n  servers: [a:1:1, b:2:1]"}
+    assert mistake(read, pools).startswith(error)
+
+
+def test_a_redis_pool_has_no_role(read):
+    pools = {"main": POOLS["main"], "west": "redis: true", "east": POOLS["east"], "spare": POOLS["spare"]}
+    assert mistake(read, pools, "--redis-pools", "skip").startswith(":4: pool main: replicas: west is a redis pool")
+
+
+@pytest.mark.parametrize("name", ["replica", "write", "read", "server_zone"])
+def test_the_settings_of_a_pool_are_set_in_the_file_of_pools(read, name):
+    value = {"replica": "z:1", "write": "all", "read": "spread", "server_zone": "z"}[name]
+    with pytest.raises(ConfigError, match=f"^{name} cannot be combined with pools"):
+        read(POOLS, option_name(SETTINGS[name]), value)
+
+
+def test_a_proxy_in_a_zone_without_servers_is_warned_of(read, tmp_path):
+    (tmp_path / "pools.yml").write_text(as_text(POOLS | {"main": POOLS["main"].replace("gutter", "read: near\n  gutter")}))
+    warnings = {}
+    for zone in "abc":
+        source = configuration.ConfigSource(["-c", str(tmp_path / "pools.yml"), "--zone", zone], {})
+        source.load()
+        warnings[zone] = source.warnings
+    assert warnings == {
+        "a": [],
+        "b": [],
+        "c": ["pool main: read = near: no set of servers is in the zone c of the proxy: reads use the first set"],
+    }

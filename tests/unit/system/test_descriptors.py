@@ -57,6 +57,7 @@ def test_links_listeners_and_the_rest_come_first(monkeypatch):
     assert room(monkeypatch, 1024, "-i", "20") == (1024, fixed + 40 + 4096, 1024 - fixed - 6), "three links are enough for so few"
     assert room(monkeypatch, 4096, "-i", "4").clients == 4096 - fixed - 8
     assert room(monkeypatch, 1024, "-i", "20", "-b", "10.0.0.9:11211").clients == 1024 - fixed - 3 - descriptors.FOR_SERVER
+    assert room(monkeypatch, 1024, "-i", "20", "--replica", "10.0.1.1,10.0.1.2").clients == 1024 - fixed - 4 - 2 * descriptors.FOR_SERVER
     assert room(monkeypatch, 1024, "-i", "2", "--admin", "8211").clients < 1024 - fixed - 4 - descriptors.ADMIN_CONNECTIONS
 
 
