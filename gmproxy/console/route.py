@@ -71,7 +71,7 @@ def _print_routes(parsed: dict[str, Any], routes: list[dict[str, Any]]) -> int:
         print_json([{**route, "key": show_key(os.fsencode(route["key"]))} for route in routes])
     else:
         for route in routes:
-            print(_line(route), *_steps(route), sep="\n")
+            print(_line(route), *_sets(route), *_steps(route), sep="\n")
     return 0
 
 
@@ -90,6 +90,20 @@ def _routes_by_service(parsed: dict[str, Any]) -> list[dict[str, Any]]:
     selected = pools if parsed["pool"] is None else [parsed["pool"]]
     several = len(selected) > 1
     return [{"pool": pool, **route} if several else route for pool in selected for route in pools[pool]]
+
+
+def _sets(route: dict[str, Any]) -> list[str]:
+    """A line for each set, in a pool with replicas: the server of the key there."""
+    sets = route.get("sets", [])
+    if not any(one["role"].startswith("replica") for one in sets):
+        return []
+    lines = []
+    for one in sets:
+        facts = [one["state"] if one["enabled"] else "switched off"]
+        facts += [f"zone {one['zone']}"] if one["zone"] else []
+        facts += ["missed a write of the key; it is deleted there before it is read"] if one["owed"] and one["enabled"] else []
+        lines.append(f"  set      {one['set']:<10} {one['server']}  {'; '.join(facts)}")
+    return lines
 
 
 def _steps(route: dict[str, Any]) -> list[str]:

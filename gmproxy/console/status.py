@@ -7,12 +7,15 @@ from typing import Any
 from gmproxy.console import table, units
 from gmproxy.console.command_parser import CommandParser
 from gmproxy.console.service_client import ServiceClient, print_json
-from gmproxy.monitoring.rates import ServerCounters, is_ejected, primaries, quantile
+from gmproxy.monitoring.rates import ServerCounters, is_ejected, is_enabled, primaries, quantile
 
 #: The exit status if a server is ejected or probing.
 SERVER_EJECTED = 3
 
 HEADS = ("STATE<", "FOR<", "SERVER<", "SHARE", "CONNS", "IN FLIGHT", "REQUESTS", "HITS", "P50", "P99", "ERRORS", "LAST ERROR<")
+
+#: In the place of SHARE for a pool with replicas: its sets, pending invalidations and fills.
+SET_HEADS = ("SET<", "ZONE<", "SHARE", "OWED", "FILLS")
 
 
 def status_parser() -> CommandParser:
@@ -38,7 +41,12 @@ def format_report(report: dict[str, Any], coloured: bool = False) -> list[str]:
     """`report` as lines for a terminal."""
     lines = [table.paint(service_line(report), "bold", coloured)]
     for name, pool in report["pools"].items():
-        lines += ["", pool_line(name, pool), *table.format_table(HEADS, [_row(report, backend) for backend in pool["backends"]], coloured)]
+        rows = [_row(report, backend) for backend in pool["backends"]]
+        heads = HEADS
+        if has_replicas(pool):
+            heads = (*HEADS[:3], *SET_HEADS, *HEADS[4:])
+            rows = [(*row[:3], *_set_cells(backend), *row[4:]) for row, backend in zip(rows, pool["backends"])]
+        lines += ["", pool_line(name, pool), *table.format_table(heads, rows, coloured)]
         ejected = sum(map(is_ejected, pool["backends"]))
         if ejected:
             lines.append(table.paint(f"{ejected} of {units.count(len(pool['backends']), 'server')} ejected", "ejected", coloured))
@@ -70,10 +78,16 @@ def pool_line(name: str, pool: dict[str, Any]) -> str:
     counters, reads = ServerCounters.total(pool["backends"]), ServerCounters.total(primaries(pool))
     clients = pool["clients"]
     limit = f" of {clients['limit']}" if clients["limit"] else ""
+    differing = f", {units.number(pool['backup_writes_differed'])} differing replies" if has_replicas(pool) else ""
     return table.plain(
         f"pool {name}: {clients['current']}{limit} clients, {units.number(counters.requests)} requests, "
-        f"hit ratio {units.percent(reads.hit_ratio)}, {units.number(counters.errors)} errors"
+        f"hit ratio {units.percent(reads.hit_ratio)}, {units.number(counters.errors)} errors{differing}"
     )
+
+
+def has_replicas(pool: dict[str, Any]) -> bool:
+    """True if the pool of a report has sets of servers besides the main one and a backup."""
+    return any(backend["role"] not in ("primary", "backup") for backend in pool["backends"])
 
 
 def server_name(backend: dict[str, Any]) -> str:
@@ -87,7 +101,9 @@ def server_name(backend: dict[str, Any]) -> str:
 
 
 def state_cell(backend: dict[str, Any]) -> table.Cell:
-    """The state of a server, and whether an operator ejected it, in the colour of the state."""
+    """The state of a server, and whether an operator ejected it, in the colour of the state; `off` if its set is switched off."""
+    if not is_enabled(backend):
+        return table.Cell("off", None)
     word = f"{backend['state']} by hand" if backend.get("by_hand") else backend["state"]
     return table.Cell(word, backend["state"] if backend["state"] in table.COLOURS else None)
 
@@ -101,7 +117,7 @@ def _row(report: dict[str, Any], backend: dict[str, Any]) -> tuple[str, ...]:
         state_cell(backend),
         units.age(report["time"] - backend["state_since"]),
         server_name(backend),
-        units.percent(backend["share"]) if backend["role"] != "backup" else "",
+        units.percent(backend["share"]) if backend["role"] == "primary" else "",
         str(backend["links"]),
         str(backend["in_flight"]),
         units.number(counters.requests),
@@ -109,4 +125,15 @@ def _row(report: dict[str, Any], backend: dict[str, Any]) -> tuple[str, ...]:
         *(units.duration(quantile(report["latency_bounds"], counters.buckets, part)) for part in (0.5, 0.99)),
         units.number(counters.errors),
         last,
+    )
+
+
+def _set_cells(backend: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of SET_HEADS."""
+    return (
+        backend["set"],
+        backend["zone"],
+        units.percent(backend["share"]) if backend["role"] == "primary" else "",
+        "all" if backend["journal_everything"] else units.number(backend["journal"]),
+        units.number(backend["refills"]),
     )

@@ -77,9 +77,18 @@ def format_rates(before: dict[str, Any], after: dict[str, Any], coloured: bool =
                 f"hit ratio {units.percent(pool['hit_ratio'])}, {units.number(pool['errors_per_second'])} errors/s, "
                 f"p99 {units.duration(pool['p99'])}"
             ),
-            *table.format_table(HEADS, [_row(backend) for backend in pool["backends"]], coloured),
+            *_servers_table(pool, coloured),
         ]
     return lines
+
+
+def _servers_table(pool: dict[str, Any], coloured: bool) -> list[str]:
+    heads: tuple[str, ...] = HEADS
+    rows = [_row(backend) for backend in pool["backends"]]
+    if status.has_replicas(pool):
+        heads = (*HEADS[:2], "SET<", "ZONE<", *HEADS[2:])
+        rows = [(*row[:2], backend["set"], backend["zone"], *row[2:]) for row, backend in zip(rows, pool["backends"])]
+    return table.format_table(heads, rows, coloured)
 
 
 def _row(backend: dict[str, Any]) -> tuple[str, ...]:

@@ -8,13 +8,17 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gmproxy import internal_errors
 from gmproxy.client import stats
 from gmproxy.config.settings import LOG_LEVELS
 from gmproxy.monitoring import events, owed, report, sampling, selection, verify_command
 from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, MonitoredWorker, OnResponse, Response
+from gmproxy.shared.invalidation_marks import BACKUP
+
+if TYPE_CHECKING:
+    from gmproxy.routing.sets import ServerSet
 
 Number = TypeVar("Number", int, float)
 
@@ -104,7 +108,7 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
     owner = router.backends[index]
     locator = router.locator
     assert locator is not None, "the pool is loaded"
-    backup = next(iter(router.copies_of(key)), None)
+    backup = next((one.server_of(key) for one in router.sets if one.name == BACKUP), None)
     return {
         "key": os.fsdecode(key),
         "hash": placement.hash(key),
@@ -115,8 +119,23 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
         "goes_to": str(config.server[locator.locate(key)]),  # a stand-in server if auto_eject_hosts is set and the key's server is ejected
         "backup": None if backup is None else str(backup.server),
         "backup_state": None if backup is None else pool.state(backup, now)[0],
+        "sets": [_route_in_set(pool, one, key, now) for one in router.sets],
         "reads": [hop._asdict() for hop in router.explain(key, False)],
         "changes": [hop._asdict() for hop in router.explain(key, True)],
+    }
+
+
+def _route_in_set(pool: MonitoredPool, one: "ServerSet", key: bytes, now: float) -> dict[str, Any]:
+    """The server of `key` in a set. `owed`: True if the key has a pending invalidation there."""
+    backend = one.server_of(key)
+    return {
+        "set": one.name,
+        "role": backend.role,
+        "zone": one.zone,
+        "enabled": one.enabled,
+        "server": str(backend.server),
+        "state": pool.state(backend, now)[0],
+        "owed": backend.may_be_stale(key),
     }
 
 

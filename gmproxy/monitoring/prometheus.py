@@ -17,6 +17,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _POOL = ("pool",)
 _BACKEND = ("pool", "backend", "role")
+_SET = ("pool", "role", "set", "zone")
 
 #: Name without gmproxy_, and without _total of a counter -> (class, labels, description).
 METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
@@ -76,16 +77,21 @@ METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
         _POOL,
         "Reads that failed and were returned to the client as misses (on_get_error = miss)",
     ),
-    "backup_writes_lost": (CounterMetricFamily, _POOL, "Writes of which the backup did not receive its copy"),
-    "backup_writes_differed": (CounterMetricFamily, _POOL, "Writes to which the backup and the primary replied differently"),
+    "backup_writes_lost": (CounterMetricFamily, _POOL, "Copies of writes that a server of the backup or of a replica did not receive"),
+    "backup_writes_differed": (CounterMetricFamily, _POOL, "Writes to which the servers of the key in different sets replied differently"),
     "conflicting_changes": (
         CounterMetricFamily,
         _POOL,
-        "Keys deleted on the backup because several workers changed them at the same time",
+        "Keys deleted on the servers with copies because several workers changed them at the same time",
     ),
-    "verify_compared_keys": (CounterMetricFamily, _POOL, "Keys that the operator command `verify` found on a primary and its backup"),
-    "verify_different_keys": (CounterMetricFamily, _POOL, "Keys of these that had different values on the primary and the backup"),
+    "verify_compared_keys": (CounterMetricFamily, _POOL, "Keys that the operator command `verify` found in both sets that it compared"),
+    "verify_different_keys": (CounterMetricFamily, _POOL, "Keys of these that had different values in the two sets"),
     "flushes": (CounterMetricFamily, _POOL, "flush_all commands from clients"),
+    "set_enabled": (
+        GaugeMetricFamily,
+        _SET,
+        "0 while a set of servers is switched off by the operator command `replica`, 1 while it is used. The servers of a set have the same role",
+    ),
     "backend_up": (GaugeMetricFamily, _BACKEND, "1 while requests are sent to the server, 0 while it is ejected or probing"),
     "backend_state": (GaugeMetricFamily, (*_BACKEND, "state"), "1 for the current state of the server, 0 for its other states"),
     "backend_key_share": (GaugeMetricFamily, _BACKEND, "Part of all keys that the server has, from 0 to 1"),
@@ -97,11 +103,11 @@ METRICS: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "backend_keys": (CounterMetricFamily, _BACKEND, "Keys requested from the server by reads"),
     "backend_hits": (CounterMetricFamily, _BACKEND, "Keys that reads found on the server"),
     "backend_misses": (CounterMetricFamily, _BACKEND, "Keys that reads did not find on the server"),
-    "backend_refills": (CounterMetricFamily, _BACKEND, "Items copied from a backup to the server (fills)"),
+    "backend_refills": (CounterMetricFamily, _BACKEND, "Items copied to the server from another set, such as the backup (fills)"),
     "backend_refills_undone": (
         CounterMetricFamily,
         _BACKEND,
-        "Items of these that were deleted again because the backup no longer had the value",
+        "Items of these that were deleted again because the other set no longer had the value",
     ),
     "backend_ejections": (CounterMetricFamily, _BACKEND, "Ejections of the server"),
     "backend_journal_keys": (GaugeMetricFamily, _BACKEND, "Pending invalidations: keys to delete on the server because it missed writes"),
@@ -207,6 +213,9 @@ class _Collector:
             self._add_sample(name, (title,), pool["clients"][field])
         for name, field in _OF_POOL.items():
             self._add_sample(name, (title,), pool[field])
+        enabled = {(title, one["role"], one["set"], one["zone"]): one["enabled"] for one in pool["backends"]}
+        for of_set, is_enabled in enabled.items():
+            self._add_sample("set_enabled", of_set, int(is_enabled))
         seen: set[tuple[str, str, str]] = set()
         for backend in pool["backends"]:
             labels = title, backend["label"], backend["role"]

@@ -64,12 +64,18 @@ def quantile(bounds: Sequence[float], buckets: Sequence[int], part: float) -> fl
 
 def primaries(pool: dict[str, Any]) -> list[dict[str, Any]]:
     """The primaries among the backends of a pool in a report."""
-    return [backend for backend in pool["backends"] if backend["role"] != "backup"]
+    return [backend for backend in pool["backends"] if backend["role"] == "primary"]
 
 
 def is_ejected(backend: dict[str, Any]) -> bool:
-    """True if no requests are sent to the `backend` of a report: it is ejected or probing."""
-    return backend["state"] in ("ejected", "probing")
+    """True if no requests are sent to the `backend` of a report, because it is ejected or probing; False if its set is switched off."""
+    return backend["state"] in ("ejected", "probing") and is_enabled(backend)
+
+
+def is_enabled(backend: dict[str, Any]) -> bool:
+    """False if an operator has switched off the set of the `backend` of a report."""
+    enabled: bool = backend.get("enabled", True)  # version 0.1.0 does not send it
+    return enabled
 
 
 def rates_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +94,20 @@ def rates_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, An
             "backends": [
                 {
                     name: backend[name]
-                    for name in ("label", "name", "address", "weight", "role", "state", "by_hand", "links", "in_flight")
+                    for name in (
+                        "label",
+                        "name",
+                        "address",
+                        "weight",
+                        "role",
+                        "set",
+                        "zone",
+                        "enabled",
+                        "state",
+                        "by_hand",
+                        "links",
+                        "in_flight",
+                    )
                     if name in backend
                 }
                 | _rates(

@@ -20,6 +20,7 @@ from gmproxy.monitoring.interfaces import MonitoredPool, MonitoredWorker, Report
 
 if TYPE_CHECKING:
     from gmproxy.backend.backend import Backend
+    from gmproxy.routing.sets import ServerSet
 
 OPEN_FILES_OF = "/proc/self/fd"
 
@@ -63,7 +64,15 @@ POOL_SUMS = (
 )
 
 #: What a worker that has ended no longer sees of a server; see also GAUGES.
-OF_ENDED = {"state": UP, "state_since": 0.0, "by_hand": False, "identity": None, "journal_everything": False, "journal_age": 0.0}
+OF_ENDED = {
+    "state": UP,
+    "enabled": True,
+    "state_since": 0.0,
+    "by_hand": False,
+    "identity": None,
+    "journal_everything": False,
+    "journal_age": 0.0,
+}
 
 #: Seconds between two listings of the open files of this process: 50,000 take 25 ms.
 LISTED_EVERY = 10.0
@@ -165,12 +174,16 @@ def _pool_report(pool: MonitoredPool, now: float, unix_now: float) -> dict[str, 
         "flushes": context.flushes,
         "fragments": router.counters.fragments,
         "options": {name: render(setting, getattr(pool.config, name)) for name, setting in SETTINGS.items()},
-        "backends": [_backend_report(pool, backend, "primary", share, now, unix_now) for backend, share in zip(router.backends, shares)]
-        + [_backend_report(pool, backend, "backup", 0.0, now, unix_now) for backend in router.backups],
+        "backends": [
+            _backend_report(pool, router.sets[0], backend, share, now, unix_now) for backend, share in zip(router.backends, shares)
+        ]
+        + [_backend_report(pool, one, backend, 0.0, now, unix_now) for one in router.sets[1:] for backend in one.backends],
     }
 
 
-def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: float, now: float, unix_now: float) -> dict[str, Any]:
+def _backend_report(
+    pool: MonitoredPool, of_set: "ServerSet", backend: "Backend", share: float, now: float, unix_now: float
+) -> dict[str, Any]:
     server, health, meter, counters = backend.server, backend.health, backend.meter, backend.counters
     buckets = [0] * (len(BOUNDS) + 1) if meter is None else meter.buckets()
     connections = [link for link in backend.connections if link is not None]
@@ -182,7 +195,10 @@ def _backend_report(pool: MonitoredPool, backend: "Backend", role: str, share: f
         "name": server.name or "",
         "address": server.label,
         "weight": server.weight,
-        "role": role,
+        "role": backend.role,
+        "set": of_set.name,
+        "zone": of_set.zone,
+        "enabled": of_set.enabled,
         "share": share,
         "state": state,
         "state_since": since,
@@ -315,6 +331,7 @@ def _merge_backends(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
         | _sum([{name: backend[name] for name in SUMS} for backend in backends])
         | {
             "state": worst["state"],
+            "enabled": all(backend["enabled"] for backend in backends),
             "state_since": _state_since(backends, worst),
             "by_hand": any(backend["by_hand"] for backend in backends),
             "journal_everything": any(backend["journal_everything"] for backend in backends),
@@ -357,7 +374,7 @@ def health_problems(report: Report, workers: int = 1) -> list[str]:
     if len(report["workers"]) < workers:
         problems.append(f"{len(report['workers'])} of {workers} workers reply")
     for title, pool in report["pools"].items():
-        if all(backend["state"] in AWAY for backend in pool["backends"]):
+        if all(backend["state"] in AWAY or not backend["enabled"] for backend in pool["backends"]):
             problems.append(f"pool {title}: all servers are ejected")
     return problems
 
@@ -368,5 +385,5 @@ def degradations(report: Report) -> list[str]:
         f"degraded: {backend['label']} ejected"
         for pool in report["pools"].values()
         for backend in pool["backends"]
-        if backend["state"] in AWAY
+        if backend["state"] in AWAY and backend["enabled"]
     ]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class PoolServer(NamedTuple):
-    """A server of a pool. `role`: primary or backup."""
+    """A server of a pool. `role`: primary, backup, or replica1, replica2 ... (gmproxy.shared.invalidation_marks)."""
 
     pool: MonitoredPool
     role: str
@@ -26,13 +26,8 @@ def find_pools(worker: MonitoredWorker, names: Sequence[str]) -> list[MonitoredP
 
 
 def all_servers(pools: Iterable[MonitoredPool]) -> list[PoolServer]:
-    """The primaries and then the backups of each of `pools`."""
-    return [
-        PoolServer(pool, role, backend)
-        for pool in pools
-        for role, backends in (("primary", pool.router.backends), ("backup", pool.router.backups))
-        for backend in backends
-    ]
+    """The servers of each of `pools`: the primaries, then those of each further set."""
+    return [PoolServer(pool, backend.role, backend) for pool in pools for one in pool.router.sets for backend in one.backends]
 
 
 def find_servers(pools: Iterable[MonitoredPool], names: Iterable[str]) -> list[PoolServer]:
