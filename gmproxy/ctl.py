@@ -53,6 +53,7 @@ ACTIONS: dict[str, Command] = {
     ),
     "fills": Command("[on|off]", "print or switch the filling of primaries from backups", actions.fills_parser, actions.fills),
     "journal": Command("[on|off]", "print or switch the journal of pending invalidations", actions.journal_parser, actions.journal),
+    "replica": Command("[NAME [on|off]]", "print or switch the use of the replica sets", actions.replica_parser, actions.replica),
     "verify": Command("", "compare primaries and backups, delete on the backup what differs", verify.verify_parser, verify.verify),
     "drain": Command("", "accept no new clients, close each connection after its next reply", actions.drain_parser, actions.drain),
 }

@@ -66,7 +66,8 @@ class Pool:
         self.context = PoolContext(self.options, self.router, worker_context)
         self.backends: list[Backend] = []
         self._set_options: dict[str, SimpleNamespace] = {}  # name of a replica -> settings of its servers
-        self._switched_off: set[str] = set()  # names of replicas
+        # names of replicas
+        self._switched_off = {replica for pool, replica in worker_context.replicas_off if pool == self.title}
         self.reload(config)
 
     def reload(self, config: Config) -> None:
@@ -88,7 +89,10 @@ class Pool:
             role = BACKUP if of_set is config else GUTTER if of_set is config.gutter else replica_role(index)
             backends = self._make_backends(servers, present, options, index, role)
             sets.append(ServerSet(index, name, of_set.server_zone, backends, locators[index]))
-            sets[-1].enabled = name not in self._switched_off
+            sets[-1].enabled = of_set is config or name not in self._switched_off
+            for backend in backends:
+                if backend.health_checker.suspended == sets[-1].enabled:
+                    backend.switch(sets[-1].enabled)
         gutter = sets.pop() if config.gutter is not None else None
         self.router.serve(sets[0], place, sets[1:], gutter)
         self.backends = self.router.backends + self.router.backups
@@ -102,7 +106,22 @@ class Pool:
         self.context.clients.apply_options()
         if config.preconnect:
             for backend in self.backends:
-                backend.preconnect()
+                if not backend.health_checker.suspended:
+                    backend.preconnect()
+
+    def switch_replica(self, name: str, is_on: bool) -> None:
+        """Use the replica `name` from now on, or not; one that the pool does not have is ignored."""
+        for one in self.replicas():
+            if one.name == name and one.enabled != is_on:
+                (self._switched_off.discard if is_on else self._switched_off.add)(name)
+                one.enabled = is_on
+                for backend in one.backends:
+                    backend.switch(is_on)
+                self.router.sets_changed()
+
+    def replicas(self) -> list[ServerSet]:
+        """The replica sets, in order."""
+        return self.router.sets[1:] if self.config.replicas else []
 
     def _connections_per_server(self, config: Config) -> int:
         """The number of connections of this worker to each server. With copies it is one, so that all writes of a worker have one order

@@ -197,4 +197,5 @@ def _worker_group(supervisor: Supervisor, set_up_logs: Callable[..., Any]) -> Wo
     except ImportError as error:
         raise StartError(f"user {supervisor.configs[0].user or os.getuid()} cannot load the program: {error}") from None
     context = WorkerContext(started_at=time.monotonic(), shared=shared.join())
+    context.replicas_off = supervisor.switches.replicas_off()  # the predecessor's, after an upgrade
     return SingleProcess(supervisor, shared, context, set_up_logs)

@@ -363,6 +363,12 @@ class Backend(MissedWrites):
         self.backed = backed
         self.health_checker.follow_options()
 
+    def switch(self, is_on: bool) -> None:
+        """The set of the server is switched off, or on again. What is written meanwhile is missed, and may have been missed by the time that this
+        worker learns of it: the server is flushed before it is read again. Loop callback or greenlet."""
+        self.health_checker.suspended = not is_on
+        self.missed_everything()
+
     def is_busy(self) -> bool:
         """True while a request waits for a reply."""
         return any(connection is not None and connection.waiting for connection in self.connections)

@@ -37,11 +37,13 @@ class HealthChecker:
 
     backend    the Backend that is checked
     identity   of the server's process (gmproxy.backend.control_connection.Identity); None while it is unknown
+    suspended  True while the set of the server is switched off: it is sent nothing
     """
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend
         self.identity: Identity | None = None
+        self.suspended = False
         self._at_work: Any = None  # the greenlet, while there is one
         self._identify_at = 0.0  # not before this time
         self._recovery = Recovery(backend, lambda: self._connect(), self.lost_keys)
@@ -76,6 +78,8 @@ class HealthChecker:
         backend = self.backend
         health = backend.health
         backend.invalidations.sweep(SWEEP_AT_ONCE)
+        if self.suspended:
+            return
         if self._asks_backup and backend.ask_backup_on_miss and self.identity is not None and not health.is_warming(now):
             backend.ask_backup_on_miss = False
             backend.log.info("backend warm server=%s", backend.label)

@@ -1,4 +1,4 @@
-"""gmproxyctl eject, restore, drain, fills, journal, log-level and reload. Each returns the exit status, and raises ConfigError, ServiceError."""
+"""gmproxyctl eject, restore, drain, fills, journal, replica, log-level, reload. Each returns the exit status; raises ConfigError, ServiceError."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gmproxy.config.settings import LOG_LEVELS
-from gmproxy.console import units
+from gmproxy.console import table, units
 from gmproxy.console.command_parser import CommandParser, whole
 from gmproxy.console.service_client import NoControlSocketError, NoServiceError, ServiceClient, ServiceError, print_json
 
@@ -81,6 +81,31 @@ def _switch_parser(command: str, description: str) -> CommandParser:
 def _switch(command: str, parsed: argparse.Namespace) -> int:
     response = ServiceClient.from_arguments(parsed).send_command(command, *filter(None, [parsed.state]))
     return _print_result(parsed, response, response[command])
+
+
+def replica_parser() -> CommandParser:
+    parser = CommandParser(
+        "replica",
+        "Print whether the replica sets are used, or switch one off or on. A set that is off is sent nothing; when it is on again, its servers "
+        "are flushed before they are read. A reload and an upgrade keep the state; after a restart all are on.",
+        has_pool=True,
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the replica set")
+    parser.add_argument("state", nargs="?", choices=("on", "off"), help="without it, the state is printed")
+    return parser
+
+
+def replica(arguments: Sequence[str]) -> int:
+    parsed = replica_parser().parse_args(arguments)
+    words = list(filter(None, [parsed.name, parsed.state, parsed.state and parsed.pool]))
+    response = ServiceClient.from_arguments(parsed).send_command("replica", *words)
+    shown = [one for one in response["replicas"] if parsed.pool in (None, one["pool"])]
+    lines = [f"{one['replica']} (pool {one['pool']}{_in_zone(one)}): {one['state']}: {', '.join(one['servers'])}" for one in shown]
+    return _print_result(parsed, {"replicas": shown}, "\n".join(map(table.plain, lines)))
+
+
+def _in_zone(replica: dict[str, Any]) -> str:
+    return f", zone {replica['zone']}" if replica["zone"] else ""
 
 
 def log_level_parser() -> CommandParser:

@@ -101,6 +101,8 @@ def _count(server: dict[str, Any]) -> str:
 
 
 def _status(server: dict[str, Any]) -> str:
+    if server["switched_off"]:
+        return "waiting: its set is switched off"
     if server["ejected"]:
         return f"waiting: the server is ejected{' by hand' if server['by_hand'] else ''}"
     return "flushing" if server["everything"] else "deleting"

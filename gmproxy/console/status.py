@@ -42,7 +42,7 @@ def format_report(report: dict[str, Any], coloured: bool = False) -> list[str]:
     lines = [table.paint(service_line(report), "bold", coloured)]
     for name, pool in report["pools"].items():
         rows = [_row(report, backend) for backend in pool["backends"]]
-        heads = HEADS
+        heads: tuple[str, ...] = HEADS
         if has_replicas(pool):
             heads = (*HEADS[:3], *SET_HEADS, *HEADS[4:])
             rows = [(*row[:3], *_set_cells(backend), *row[4:]) for row, backend in zip(rows, pool["backends"])]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gmproxy import internal_errors
 from gmproxy.client import stats
 from gmproxy.config.settings import LOG_LEVELS
-from gmproxy.monitoring import events, owed, report, sampling, selection, verify_command
+from gmproxy.monitoring import events, owed, replicas, report, sampling, selection, verify_command
 from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, MonitoredWorker, OnResponse, Response
 from gmproxy.shared.invalidation_marks import BACKUP
 
@@ -24,7 +24,10 @@ Number = TypeVar("Number", int, float)
 
 #: Commands that switch something on or off in all workers, and their arguments.
 SWITCHES = ("fills", "journal")
-ON, OFF = "on", "off"
+ON, OFF = replicas.ON, replicas.OFF
+
+#: The command that switches one replica set off or on in all workers.
+REPLICA = "replica"
 
 #: Name of a log level -> its number.
 LEVELS = {name: getattr(logging, name.upper()) for name in LOG_LEVELS}
@@ -182,7 +185,7 @@ def _drain(worker: MonitoredWorker, arguments: list[str]) -> Response:
 def _fills(worker: MonitoredWorker, arguments: list[str]) -> Response:
     """Switch the filling of primaries from backups on or off. Reads are still looked up on the backup."""
     if arguments:
-        worker.context.fills_enabled = _is_on(arguments[0])
+        worker.context.fills_enabled = replicas.is_on(arguments[0])
         for pool in worker.pools.values():
             pool.router.options.fills_enabled = worker.context.fills_enabled
     return {"fills": ON if worker.context.fills_enabled else OFF}
@@ -192,7 +195,7 @@ def _journal(worker: MonitoredWorker, arguments: list[str]) -> Response:
     """Switch the recording of pending invalidations in journal_dir on or off."""
     journal = worker.context.shared.journal
     if arguments:
-        is_on = _is_on(arguments[0])
+        is_on = replicas.is_on(arguments[0])
         if journal is None:
             raise LookupError("no journal_dir is set")
         if is_on:
@@ -200,12 +203,6 @@ def _journal(worker: MonitoredWorker, arguments: list[str]) -> Response:
         else:
             journal.suspend()
     return {"journal": report.journal_state(journal)}
-
-
-def _is_on(word: str) -> bool:
-    if word not in (ON, OFF):
-        raise LookupError(f"{word!r} is neither on nor off")
-    return word == ON
 
 
 def _stats(worker: MonitoredWorker, arguments: list[str]) -> Response:
@@ -237,6 +234,7 @@ COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
     "ping": _ping,
     "fills": _fills,
     "journal": _journal,
+    REPLICA: replicas.switch,
     "owed": owed.show,
     "owed-flush": owed.flush,
     "owed-drop": owed.drop,
@@ -303,6 +301,7 @@ _MERGED_BY: dict[str, Callable[[Sequence[Response]], Response]] = {
     "restore": _merge_labels,
     "slow": _merge_slow,
     "journal": lambda responses: {"journal": report.worst_journal_state([response["journal"] for response in responses])},
+    REPLICA: replicas.merge,
     "owed": owed.merge,
     "owed-flush": owed.merge,
     "owed-drop": owed.merge,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gmproxy.monitoring.slow_log import LoopLag, SlowLog
     from gmproxy.placement.builder import Placement
     from gmproxy.routing.router import Router
+    from gmproxy.routing.sets import ServerSet
 
 #: The result of a control command, and a report: objects for JSON. docs/monitoring.md describes the fields of a report.
 Response = dict[str, Any]
@@ -31,6 +32,8 @@ class MonitoredPool(Protocol):
     def state(self, backend: "Backend", now: float) -> tuple[str, float]: ...
     def key_shares(self) -> list[float]: ...
     def placement(self) -> "Placement": ...
+    def replicas(self) -> "list[ServerSet]": ...
+    def switch_replica(self, name: str, is_on: bool) -> None: ...
 
 
 class MonitoredWorker(Protocol):

@@ -86,6 +86,7 @@ def _describe(worker: MonitoredWorker, server: PoolServer, limit: int) -> dict[s
         "age": max(worker.now() - invalidations.since, 0.0) if invalidations.since else 0.0,
         "ejected": backend.health.ejected,
         "by_hand": backend.health.by_hand,
+        "switched_off": backend.health_checker.suspended,
         "sample": [os.fsdecode(key) for key in itertools.islice(invalidations.pending() or (), limit)],
     }
 
@@ -102,6 +103,6 @@ def merge(responses: Sequence[Response]) -> Response:
             whole["keys"] += one["keys"]
             whole["age"] = max(whole["age"], one["age"])
             whole["sample"] = list(dict.fromkeys(whole["sample"] + one["sample"]))
-            for name in ("everything", "ejected", "by_hand"):
+            for name in ("everything", "ejected", "by_hand", "switched_off"):
                 whole[name] = whole[name] or one[name]
     return {"servers": list(merged.values())}

@@ -36,6 +36,7 @@ class ListeningSockets:
     predecessor   pid of the process that this one replaces, or None
     shared        {name: descriptor} of what the predecessor shared with its workers (gmproxy.process.service_memory)
     pid_keeper    (path of the pid file, descriptor of its PidKeeper) from the predecessor, or None
+    switched_off  what operators have switched off in the predecessor for good (gmproxy.process.switches)
 
     Used in the master, or in a single process in greenlets. `bind_new` may look up a host name and block for it; nothing else blocks.
     """
@@ -52,6 +53,7 @@ class ListeningSockets:
         self.predecessor: int | None = None
         self.pid_keeper: tuple[str, int] | None = None
         self.shared: dict[str, int] = {}
+        self.switched_off: list[list[str]] = []
         handed_over = environment.pop(HANDED_OVER, "")
         names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
         owner, count, _ = (environment.pop(name, "") for name in names)
@@ -84,6 +86,7 @@ class ListeningSockets:
             os.set_inheritable(descriptor, False)
             self.pid_keeper = path, descriptor
         self.shared = description.get("shared", {})  # version 0.1.0 does not send it
+        self.switched_off = description.get("switched_off", [])  # nor this
         for address, descriptor in description["sockets"].items():
             self.sockets[address] = _adopt(descriptor)
         if description["control"] is not None:
@@ -171,10 +174,14 @@ class ListeningSockets:
 
     @contextlib.contextmanager
     def handing_over(
-        self, report_to: int, pid_keeper: tuple[str, int] | None = None, shared: Mapping[str, int] = MappingProxyType({})
+        self,
+        report_to: int,
+        pid_keeper: tuple[str, int] | None = None,
+        shared: Mapping[str, int] = MappingProxyType({}),
+        switched_off: Sequence[Sequence[str]] = (),
     ) -> Iterator[dict[str, str]]:
         """Make the sockets inheritable inside of the `with`. Yields the environment variable, as a dict, by which the process started there takes
-        them over. It sends its start report to the descriptor `report_to`. `pid_keeper`, `shared`: as the
+        them over. It sends its start report to the descriptor `report_to`. `pid_keeper`, `shared`, `switched_off`: as the
         attributes."""
         descriptors = {address: sock.fileno() for address, sock in self.sockets.items()}
         control = self.control.fileno() if self.control else None
@@ -187,6 +194,7 @@ class ListeningSockets:
             "pid": os.getpid(),
             "pid_keeper": pid_keeper,
             "shared": dict(shared),
+            "switched_off": [*map(list, switched_off)],
         }
         inherited = (
             [report_to, *descriptors.values(), *shared.values()]

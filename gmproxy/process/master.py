@@ -216,6 +216,7 @@ class Master(WorkerGroup):
             raise StartError(f"user {os.getuid()} cannot load the program: {error}") from None
         context = WorkerContext(number, self._count, self._started_at, self._client_counts, self.shared.join(), self._dump_locks)
         context.fills_enabled = self._supervisor.switches.is_on("fills")  # from the first request on, not only when it is ready
+        context.replicas_off = self._supervisor.switches.replicas_off()
         configs, listening = self._supervisor.configs, self._supervisor.listening_sockets
         WorkerProcess(channel, context, set_up_logs).run(configs, listening.all_addresses(configs), dict(listening.sockets))
 

@@ -99,7 +99,7 @@ class Supervisor:
         self.pid_keeper = PidKeeper.taken_over(configs[0].pid_file, listening_sockets.pid_keeper)
         self.ejected: set[str] = set()
         self.draining = False
-        self.switches = Switches()
+        self.switches = Switches(listening_sockets.switched_off)
         self.workers: WorkerGroup
         self._watch = FileWatch(source.files)
         self._successor: int | None = None  # pid
@@ -310,7 +310,7 @@ class Supervisor:
         start = orphan.spawn_orphan if self.notifier.is_active else os.posix_spawn  # systemd wants MAINPID to be a child of its own
         keeper = None if self.pid_keeper is None else (self.pid_keeper.path, self.pid_keeper.descriptor)
         with (
-            self.listening_sockets.handing_over(report_to, keeper, self.workers.shared.descriptors()) as handed_over,
+            self.listening_sockets.handing_over(report_to, keeper, self.workers.shared.descriptors(), self.switches.kept()) as handed_over,
             _working_directory(TYPED_IN),
         ):
             return start(sys.executable, command, {**self.source.environment, **self.notifier.environment(), **handed_over})
@@ -347,7 +347,7 @@ class Supervisor:
             verify_command.run(self.workers, arguments, then)
         elif name in control_commands.PUBLIC:
             self._prepare(name, arguments)
-            self.switches.follow_command(name, arguments)
+            self.switches.follow_command(name, arguments, self.configs)
             self.workers.call_workers(name, arguments, functools.partial(self._on_results, name, arguments, then))
         else:
             then({"error": f"there is no command {name!r}"})

@@ -25,6 +25,7 @@ class WorkerContext:
     held_bytes      bytes held for clients of this process: incomplete requests, and replies not sent yet
     accepting       False while no client is accepted (drain)
     fills_enabled   False after the operator command `fills off`
+    replicas_off    (title of the pool, name) of each replica that was off, by the operator command `replica`, when this worker was started
 
     The methods do not block: loop callback or greenlet.
     """
@@ -51,6 +52,7 @@ class WorkerContext:
         self.held_bytes = 0
         self.accepting = True
         self.fills_enabled = True
+        self.replicas_off: frozenset[tuple[str, str]] = frozenset()
         self._published_bytes = 0  # `held_bytes` as last written to `client_counts`
 
     # -- limits of all clients

@@ -92,6 +92,11 @@ class Router(Route):
         if any(backend.health.ejected for backend in self.backends):
             self.health_changed()
 
+    def sets_changed(self) -> None:
+        """A replica was switched off or on (ServerSet.enabled): replace the routes."""
+        self._copies = [one for one in self.sets[1:] if one.enabled]
+        self._replace_routes(self.locator, None)
+
     def share(self, column: SharedColumn, pool: str, ejections: bool) -> None:
         """Share with the other workers by `column` what concerns the pool with the name `pool`; `ejections`: True if servers are ejected and restored
         together with them. May block for gmproxy.shared.memory.LOCK_PATIENCE."""

@@ -23,7 +23,22 @@ ADDED_LABELS = {"job", "instance", "le"}
 ADDED_METRICS = {"up"}
 
 #: Words of PromQL that may be in the place of a metric.
-WORDS = {"by", "and", "or", "offset", "vector", "sum", "max", "count", "rate", "increase", "changes", "min_over_time", "histogram_quantile"}
+WORDS = {
+    "by",
+    "and",
+    "or",
+    "unless",
+    "offset",
+    "vector",
+    "sum",
+    "max",
+    "count",
+    "rate",
+    "increase",
+    "changes",
+    "min_over_time",
+    "histogram_quantile",
+}
 
 promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="prometheus is not installed")
 
@@ -47,12 +62,12 @@ def expressions():
 
 def metrics_in(expression):
     plain = re.sub(r"label_values\((.*), \w+\)", r"\1", expression)
-    plain = re.sub(r"\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)", " ", plain)
+    plain = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on) \([^)]*\)", " ", plain)
     return set(re.findall(r"(?<![\w.$])[a-z]\w*", plain)) - WORDS - {"d"}
 
 
 def labels_in(expression):
-    named = re.findall(r"\bby \(([^)]*)\)|label_values\(.*, (\w+)\)", expression)
+    named = re.findall(r"\b(?:by|on) \(([^)]*)\)|label_values\(.*, (\w+)\)", expression)
     found = set(chain.from_iterable(re.split(r",\s*", one or other) for one, other in named))
     return found | set(re.findall(r"(\w+)\s*(?:=~|!=|=)", " ".join(re.findall(r"\{([^}]*)\}", expression))))
 

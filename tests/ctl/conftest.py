@@ -74,3 +74,17 @@ def service(proxy, memcached, tmp_path):
 def ask(gmproxyctl):
     """ask(service, word, ...): what gmproxyctl printed about the service."""
     return lambda service, *words: gmproxyctl(*words, "--control", service.control)
+
+
+@pytest.fixture
+def replicated(service, memcached):
+    """Call it with options for a service with two primaries and two replica sets of two servers. `sets`: the servers of each set."""
+
+    def start(*options):
+        replicas = [[memcached(), memcached()] for _ in range(2)]
+        words = [word for servers in replicas for word in ("--replica", ",".join(server.address for server in servers))]
+        running = service(*words, *options)
+        running.sets = [running.servers, *replicas]
+        return running
+
+    return start

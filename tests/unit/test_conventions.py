@@ -52,6 +52,7 @@ TESTED_ELSEWHERE = {
     "demo": "process/test_demo.py",
     "monitoring.owed": "ctl/test_owed.py",
     "monitoring.selection": "ctl/test_actions.py ctl/test_owed.py process/test_control_protocol.py",
+    "monitoring.replicas": "ctl/test_replica.py",
     "monitoring.prometheus": "admin/test_admin.py admin/test_ecosystem.py",
     "monitoring.twemproxy_stats": "takeover/test_twemproxy.py",
     "placement.builder": "placement/test_placement_options.py placement/test_placement_vectors.py",

@@ -1,5 +1,7 @@
 """What a worker that starts later is sent."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gmproxy.process.switches import Switches
@@ -25,3 +27,25 @@ def test_other_commands_switch_nothing(name, arguments):
     switches.follow_command("fills", ["off"])
     switches.follow_command(name, arguments)
     assert switches.commands() == [("fills", ["off"])]
+
+
+def pool(name, *replicas):
+    return SimpleNamespace(name=name, replicas=[SimpleNamespace(name=replica) for replica in replicas])
+
+
+def test_replicas_are_switched_in_the_pools_that_have_them():
+    configs = [pool("", "far", "near"), pool("beta", "far"), pool("gamma")]
+    switches = Switches()
+    switches.follow_command("replica", ["far", "off"], configs)
+    assert switches.replicas_off() == {("default", "far"), ("beta", "far")}
+    switches.follow_command("replica", ["far", "on", "beta"], configs)
+    switches.follow_command("replica", ["near", "off", "default"], configs)
+    assert switches.commands() == [("replica", ["far", "off", "default"]), ("replica", ["near", "off", "default"])]
+    assert Switches(switches.kept()).replicas_off() == switches.replicas_off() == {("default", "far"), ("default", "near")}
+
+
+@pytest.mark.parametrize("arguments", [[], ["far"], ["far", "of"], ["other", "off"], ["far", "off", "gamma"]])
+def test_a_replica_that_is_not_there_is_not_remembered(arguments):
+    switches = Switches()
+    switches.follow_command("replica", arguments, [pool("", "far"), pool("gamma")])
+    assert switches.commands() == []
