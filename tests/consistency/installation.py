@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from faults.stage import OPTIONS
-from support.servers import HOST, Memcached, Proxy, free_port
+from support.servers import HOST, Memcached, Proxy, free_port, server_options
 from support.timing import PATIENCE, eventually
 
 from gmproxy.system import control_socket
@@ -17,13 +17,14 @@ UNFINISHED = ("links_lingering", "changes_undecided", "fetches", "journal_keys",
 
 
 class Installation:
-    """`primaries` and `backups` are the numbers of servers, or lists of servers. Use it in a `with`.
+    """`primaries` and `backups` are the numbers of servers, or lists of servers; `replicas` is the number of replica sets, which have as many servers
+    as there are primaries. Use it in a `with`.
 
     workers      of gmproxy; may be changed before it is started again
     options      of gmproxy, besides its servers
     """
 
-    def __init__(self, folder: Path, primaries=1, backups=1, workers: int = 2, options: Sequence = ()) -> None:
+    def __init__(self, folder: Path, primaries=1, backups=1, workers: int = 2, options: Sequence = (), replicas: int = 0) -> None:
         self.workers = workers
         self.options = list(options)
         self._folder = folder
@@ -33,6 +34,7 @@ class Installation:
         try:
             self.primaries = self._servers(primaries)
             self.backups = self._servers(backups)
+            self.replicas = [self._servers(len(self.primaries)) for _ in range(replicas)]
             self.proxy = self._launch()
         except BaseException:
             self._stack.close()
@@ -52,14 +54,13 @@ class Installation:
 
     @property
     def servers(self) -> list[Memcached]:
-        return self.primaries + self.backups
+        return self.primaries + self.backups + [server for replica in self.replicas for server in replica]
 
     # -- gmproxy
 
     def arguments(self) -> list[str]:
         """The command line of gmproxy."""
-        where = [word for server in self.primaries for word in ("-s", server.address)]
-        where += [word for server in self.backups for word in ("-b", server.address)]
+        where = server_options(self.primaries, self.backups, self.replicas)
         files = ("--control", self._folder / "control", "--pid-file", self._folder / "pid")
         return [*map(str, ("-l", HOST, "-p", self.port, *where, *OPTIONS, *files, "--workers", self.workers, *self.options))]
 

@@ -24,7 +24,7 @@ TRUNCATED_AFTER = 20_000
 
 
 class Fault(NamedTuple):
-    """`begin(node, chance)` and `end(node)`; `chance` is a random.Random.
+    """`begin(node, chance)` and `end(node)`; `chance` is a random.Random. If a set of servers fails, they are called for each of its nodes.
 
     of_service   a fault of the proxy: the functions get the Service instead of a node
     lasts        minimum and maximum duration, seconds
@@ -87,14 +87,15 @@ WORKER_FAULTS = (Fault("worker killed", lambda service, chance: service.kill_a_w
 
 
 class Driver:
-    """Causes `faults` on `nodes` and `service`. Each kind happens once before any kind is repeated. `events` lists the faults that are over.
+    """Causes `faults` on `victims` (Nodes and NodeSets) and `service`. Each kind happens once before any kind is repeated. `events` lists the faults
+    that are over.
 
-    two_at_once   probability that a second server fails before the first has recovered
+    two_at_once   probability that a second victim fails before the first has recovered
     """
 
-    def __init__(self, nodes: list, faults: Sequence[Fault], seed: int | str, service=None, two_at_once: float = TWO_AT_ONCE) -> None:
+    def __init__(self, victims: list, faults: Sequence[Fault], seed: int | str, service=None, two_at_once: float = TWO_AT_ONCE) -> None:
         self.events = []
-        self._nodes = nodes
+        self._victims = victims
         self._service = service
         self._faults = faults
         self._two_at_once = two_at_once
@@ -106,26 +107,31 @@ class Driver:
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(self.events) < len(self._faults):
             self._rest(CALM_SHORTEST * TIMEOUT, CALM_LONGEST * TIMEOUT)
-            count = 2 if len(self._nodes) > 1 and self._chance.random() < self._two_at_once else 1
-            self._fail(self._chance.sample(self._nodes, count))
+            first = self._chance.choice(self._victims)
+            others = [victim for victim in self._victims if not any(node in first.nodes for node in victim.nodes)]
+            self._fail([first, self._chance.choice(others)] if others and self._chance.random() < self._two_at_once else [first])
 
-    def _fail(self, nodes):
-        """The nodes fail one after the other, and recover in the reverse order."""
-        if not nodes:
+    def _fail(self, victims):
+        """The victims fail one after the other, and recover in the reverse order."""
+        if not victims:
             return
-        node, *others = nodes
+        victim, *others = victims
         fault = self._draw()
         if fault.of_service:
-            node, others = self._service, []
+            victim, others = self._service, []
         begun = time.monotonic()
-        fault.begin(node, self._chance)
+        failed = []
         try:
+            for node in victim.nodes:
+                fault.begin(node, self._chance)
+                failed.append(node)
             if not others or self._chance.random() >= IN_THE_SAME_MOMENT:
                 self._rest(*fault.lasts)
             self._fail(others)
         finally:
-            fault.end(node)
-            self.events.append(Event(fault.name, node.name, begun, time.monotonic()))
+            for node in failed:
+                fault.end(node)
+            self.events.append(Event(fault.name, victim.name, begun, time.monotonic()))
 
     def _draw(self):
         if not self._next:

@@ -23,10 +23,6 @@ LONG_SECONDS = float(os.environ.get("GMPROXY_TEST_SECONDS", "20"))
 #: Maximum growth of the memory of the proxy, bytes for each of its processes: its allocator keeps some memory after a load.
 MEMORY_ALLOWANCE = 24 * 1024 * 1024
 
-#: Maximum duration of a request without pauses, seconds. A longer request hung. The primary and the backup may each take a timeout, and the
-#: proxy checks a few times per timeout for replies that are late.
-HUNG_AFTER = 3 * TIMEOUT
-
 #: A server is ejected after its first timeout, and other servers stand in for it.
 EJECT_AT_ONCE = ("--auto-eject-hosts", "--server-failure-limit", "1")
 
@@ -45,9 +41,15 @@ class Scenario(NamedTuple):
         return frozenset([tally.DAMAGED] if damages else [])
 
 
-def stage(primaries: int, backups: int, *options: str, wires: bool = False, workers: int = 1, journal: bool = False) -> dict:
+def stage(primaries: int, backups: int, *options: str, **more: bool | int) -> dict:
     """The arguments of Stage, in one line."""
-    return {"primaries": primaries, "backups": backups, "options": options, "wires": wires, "workers": workers, "journal": journal}
+    return {"primaries": primaries, "backups": backups, "options": options, **more}
+
+
+def hung_after(sets: int) -> float:
+    """Maximum duration of a request without pauses, seconds. A longer request hung. Each of the `sets` servers of its key may take a timeout, and the
+    proxy checks a few times per timeout for replies that are late."""
+    return (max(2, sets) + 1) * TIMEOUT
 
 
 def is_left_as_found(staged, before):
@@ -69,9 +71,9 @@ def check(scenario: Scenario, seconds: float, seed: int | str) -> None:
         with Load(staged.proxy.port, "first", scenario.clients, seed):  # opens all connections, and lets buffers grow
             pass
         before = Footprint.of(service)
-        driver = Driver(staged.nodes, scenario.faults, seed, service, scenario.two_at_once)
+        driver = Driver(staged.victims, scenario.faults, seed, service, scenario.two_at_once)
         stopwatch = Stopwatch()
-        rules = Rules(HUNG_AFTER, service.pauses, service.cuts_off)
+        rules = Rules(hung_after(staged.sets), service.pauses, service.cuts_off)
         with Watch(service.pauses, service.pids), Load(staged.proxy.port, "load", scenario.clients, seed, rules) as load:
             driver.run(seconds)
             staged.wait_until_whole()

@@ -26,6 +26,11 @@ class Service:
 
     name = "the proxy"
 
+    @property
+    def nodes(self) -> list["Service"]:
+        """What fails with it, as of a Node."""
+        return [self]
+
     def __init__(self, proxy: Proxy, path: Path, file: Path, labels: list[str], pauses: Pauses) -> None:
         self.proxy = proxy
         self.pauses = pauses

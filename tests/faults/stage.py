@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.relay import Relay
-from support.servers import Memcached, Proxy, read_stats
+from support.servers import Memcached, Proxy, read_stats, server_options
 from support.timing import PATIENCE, TICK, eventually, milliseconds
 
 from faults.pauses import Pauses
@@ -37,6 +37,18 @@ class Node:
         self.relay = relay
         self.address = server.address if relay is None else relay.address
 
+    @property
+    def nodes(self):
+        """What fails with it: itself."""
+        return [self]
+
+
+class NodeSet(NamedTuple):
+    """All servers of a set, which fail at the same time."""
+
+    name: str
+    nodes: list[Node]
+
 
 class Footprint(NamedTuple):
     """What the proxy holds while the only client is the test that reads `stats`."""
@@ -59,21 +71,25 @@ class Footprint(NamedTuple):
 
 
 class Stage:
-    """Servers and a proxy. `primaries` and `backups` are lists of Node; `service` is the Service that causes faults of the proxy. Use it in a `with`.
+    """Servers and a proxy. `primaries` and `backups` are lists of Node, `replicas` a list of NodeSet, each with as many servers as there are primaries;
+    `service` is the Service that causes faults of the proxy. Use it in a `with`.
 
     With `journal`, the proxy keeps its pending invalidations in files.
 
     If GMPROXY_TEST_MEMCACHED names a memcached, every second server runs that program.
     """
 
-    def __init__(self, primaries=2, backups=0, wires=False, options=(), workers=1, journal=False):
+    def __init__(self, primaries=2, backups=0, wires=False, options=(), workers=1, journal=False, replicas=0):
         self._stack = ExitStack()
         self._programs = cycle((None, os.environ.get("GMPROXY_TEST_MEMCACHED") or None))
         try:
             self.primaries = [self._node(f"primary {number}", wires) for number in range(1, primaries + 1)]
             self.backups = [self._node(f"backup {number}", wires) for number in range(1, backups + 1)]
-            where = [word for node in self.primaries for word in ("-s", node.address)]
-            where += [word for node in self.backups for word in ("-b", node.address)]
+            self.replicas = [
+                NodeSet(f"replica {index}", [self._node(f"replica {index}, server {number}", wires) for number in range(1, primaries + 1)])
+                for index in range(1, replicas + 1)
+            ]
+            where = server_options(self.primaries, self.backups, [replica.nodes for replica in self.replicas])
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
             control, file = folder / "control", folder / "gmproxy.conf"
             file.write_text("")
@@ -93,7 +109,17 @@ class Stage:
 
     @property
     def nodes(self):
-        return self.primaries + self.backups
+        return self.primaries + self.backups + [node for replica in self.replicas for node in replica.nodes]
+
+    @property
+    def victims(self):
+        """What may fail: each server, and with replicas each set as a whole."""
+        return self.nodes + ([NodeSet("the main set", self.primaries), *self.replicas] if self.replicas else [])
+
+    @property
+    def sets(self):
+        """The number of servers that may be asked for a key, one after the other."""
+        return 1 + bool(self.backups) + len(self.replicas)
 
     def __enter__(self):
         return self

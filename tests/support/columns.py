@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from support.scripted import ScriptedBackend, expect, steps_of
-from support.servers import Proxy
+from support.servers import Proxy, server_options
 from support.timing import eventually
 
 #: A limit that no test reaches, so that no server is ejected: only the states of the connections matter.
@@ -32,14 +32,15 @@ class Stage:
     """A proxy in front of scripted servers, for many cases in sequence. Use it in a `with`.
 
     backends, backups    lists of ScriptedBackend
+    replicas             a list of as many ScriptedBackends as `backends` for each replica set
     """
 
-    def __init__(self, *options, backends=1, backups=0):
+    def __init__(self, *options, backends=1, backups=0, replicas=0):
         self._stack = ExitStack()
         self.backends = [self._stack.enter_context(ScriptedBackend()) for _ in range(backends)]
         self.backups = [self._stack.enter_context(ScriptedBackend()) for _ in range(backups)]
-        servers = [part for backend in self.backends for part in ("-s", backend.address)]
-        servers += [part for backup in self.backups for part in ("-b", backup.address)]
+        self.replicas = [[self._stack.enter_context(ScriptedBackend()) for _ in range(backends)] for _ in range(replicas)]
+        servers = server_options(self.backends, self.backups, self.replicas)
         self.proxy = self._stack.enter_context(Proxy(*servers, *NEVER_EJECT, *options))
 
     def __enter__(self):
@@ -51,7 +52,7 @@ class Stage:
 
     @property
     def _everyone(self):
-        return self.backends + self.backups
+        return self.backends + self.backups + [server for servers in self.replicas for server in servers]
 
     def set(self, *scripts):
         """Close all connections to the servers. `scripts`: for each server, in order, a list of scripts."""

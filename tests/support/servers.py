@@ -80,6 +80,13 @@ def has_ipv6():
         return False
 
 
+def server_options(primaries, backups=(), replicas=()):
+    """The options of gmproxy for these servers, which have an `address`. `replicas` has a list of servers for each replica set."""
+    options = [word for server in primaries for word in ("-s", server.address)]
+    options += [word for server in backups for word in ("-b", server.address)]
+    return options + [word for servers in replicas for word in ("--replica", ",".join(server.address for server in servers))]
+
+
 def environment(**extra):
     """The environment of the tests, in which the gmproxy under test can be imported, with no GMPROXY_ variables but GMPROXY_PURE and `extra`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GMPROXY_") or name == "GMPROXY_PURE"}
