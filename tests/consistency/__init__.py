@@ -1,5 +1,5 @@
 """Loads of several clients that share their keys, through several workers, while servers stop and gmproxy is killed: no overwritten value is
-read, no increment is lost, and primary and backup agree.
+read, no increment is lost, and all servers of a key agree.
 
     histories.py      what a read of a shared key may return, given the replies to all writes
     load.py           the clients

@@ -35,13 +35,13 @@ QUIET = 0.5
 KEYS, COUNTERS = 150, 20
 
 
-def check_kills(folder, count, ways=kills.ALL, workers=(2,), backups=1, options=()):
+def check_kills(folder, count, ways=kills.ALL, workers=(2,), backups=1, options=(), replicas=0):
     """Kill gmproxy `count` times, each time in one of `ways`."""
     chance = random.Random(SEED)
     happened, missed = Counter(), 0
     plan = [ways[number % len(ways)] for number in range(count)]
     chance.shuffle(plan)
-    with Installation(folder, 1, backups, workers[0], options) as service:
+    with Installation(folder, 1, backups, workers[0], options, replicas) as service:
         with SharedLoad(service.port, keys=KEYS, counters=COUNTERS, seed=SEED, connections_may_end=True) as load:
             for way in plan:
                 server = chance.choice(service.servers)
@@ -73,7 +73,7 @@ def check_kills(folder, count, ways=kills.ALL, workers=(2,), backups=1, options=
                 if load.results.violations:
                     break
         words = ", ".join(f"{name} {times}" for name, times in happened.items())
-        summary = f"{words}; {missed} keys were pending; {workers} workers, {backups} backups, seed {SEED}\n{load.results.summary()}"
+        summary = f"{words}; {missed} keys were pending; {workers} workers, {backups} backups, {replicas} replicas, seed {SEED}\n{load.results.summary()}"
         print(summary)
         service.check_logs()
     assert missed and load.results.counts["hits"], summary
@@ -93,3 +93,10 @@ def test_nothing_old_is_read_after_a_kill(tmp_path):
 def test_nothing_old_is_read_after_many_kills(tmp_path, workers):
     ways = kills.ALL if min(workers) > 1 else kills.OF_ANY_NUMBER_OF_WORKERS
     check_kills(tmp_path, KILLS // 3 + 1, ways, workers, options=journal(tmp_path))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("write", ["main", "majority"])
+def test_nothing_old_is_read_of_three_sets_after_many_kills(tmp_path, write):
+    options = ("--write", write, "--read", "spread", *journal(tmp_path))
+    check_kills(tmp_path, KILLS // 6 + 1, kills.ALL, (2,), 0, options, replicas=2)

@@ -1,4 +1,4 @@
-"""Clients write the same keys through two workers: primary and backup agree whenever the load stops, and no reply was stale."""
+"""Clients write the same keys through two workers: the servers of a key agree whenever the load stops, and no reply was stale."""
 
 import time
 
@@ -16,26 +16,29 @@ SHORT = 1
 ROUND = 0.5
 
 
-def check_agreement(folder, how, duration, workers=2):
+def check_agreement(folder, duration, options, backups=1, replicas=0, workers=2):
     found, rounds, both, examples = 0, 0, 0, []
-    with Installation(folder, workers=workers, options=("--backup-writes", how)) as service:
+    with Installation(folder, 1, backups, workers, options, replicas) as service:
         with SharedLoad(service.port, seed=SEED, rest=0.001) as load:
             end = time.monotonic() + duration
             while time.monotonic() < end:
                 load.run_for(ROUND)
                 load.hold()
                 service.wait_until_quiet()
-                agreement = Agreement(service.primaries[0], service.backups[0], [*load.histories, *load.counters])
-                rounds += 1
-                both += len(agreement.both)
-                found += len(agreement.differ)
-                examples += [
-                    f"{key.decode()}: {one[:50]} {other[:50]}\n{load.history_of(key)}" for key, (one, other) in agreement.differ.items()
-                ]
+                primary, *others = service.servers
+                for other in others:
+                    agreement = Agreement(primary, other, [*load.histories, *load.counters])
+                    rounds += 1
+                    both += len(agreement.both)
+                    found += len(agreement.differ)
+                    examples += [
+                        f"{key.decode()}: {one[:50]} {another[:50]}\n{load.history_of(key)}"
+                        for key, (one, another) in agreement.differ.items()
+                    ]
                 load.go_on()
         service.proxy.check_log()
     summary = (
-        f"backup_writes={how}, {workers} workers, {duration} s, seed {SEED}: of {agreement.keys} keys, compared {rounds} times, "
+        f"{' '.join(options)}, {workers} workers, {duration} s, seed {SEED}: of {agreement.keys} keys, compared {rounds} times, "
         f"{found} differed; {both / rounds:.0f} were on both servers\n{load.results.summary()}"
     )
     print(summary)
@@ -45,10 +48,16 @@ def check_agreement(folder, how, duration, workers=2):
 
 
 def test_primary_and_backup_agree(tmp_path):
-    check_agreement(tmp_path, "async", SHORT)
+    check_agreement(tmp_path, SHORT, ("--backup-writes", "async"))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["async", "sync"])
 def test_primary_and_backup_agree_after_a_long_load(tmp_path, how):
-    check_agreement(tmp_path, how, seconds(60))
+    check_agreement(tmp_path, seconds(60), ("--backup-writes", how))
+
+
+@pytest.mark.parametrize("write", ["majority", pytest.param("main", marks=pytest.mark.long), pytest.param("all", marks=pytest.mark.long)])
+def test_three_sets_agree(tmp_path, write, request):
+    duration = SHORT if request.node.get_closest_marker("long") is None else seconds(60)
+    check_agreement(tmp_path, duration, ("--write", write), backups=0, replicas=2)

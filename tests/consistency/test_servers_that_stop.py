@@ -41,21 +41,25 @@ def _rest(chance, timeouts):
     time.sleep(chance.uniform(*timeouts) * TIMEOUT)
 
 
-#: {name: (primaries, backups, options, the servers that fail, the failures)}
+#: {name: (primaries, backups, replica sets, options, the servers that fail, the failures)}
 CASES = {
-    "ejected_from_the_ring": (3, 0, ("--auto-eject-hosts", "--server-failure-limit", "1"), "primaries", (stopped,)),
-    "primary_with_a_backup": (1, 1, (), "primaries", (stopped,)),
-    "primary_with_a_backup_in_step": (1, 1, ("--backup-writes", "sync"), "primaries", (stopped,)),
-    "primary_restarted_empty": (1, 1, (), "primaries", (restarted_empty,)),
-    "primary_and_backup": (1, 1, (), "servers", (stopped, restarted_empty)),
+    "ejected_from_the_ring": (3, 0, 0, ("--auto-eject-hosts", "--server-failure-limit", "1"), "primaries", (stopped,)),
+    "primary_with_a_backup": (1, 1, 0, (), "primaries", (stopped,)),
+    "primary_with_a_backup_in_step": (1, 1, 0, ("--backup-writes", "sync"), "primaries", (stopped,)),
+    "primary_restarted_empty": (1, 1, 0, (), "primaries", (restarted_empty,)),
+    "primary_and_backup": (1, 1, 0, (), "servers", (stopped, restarted_empty)),
+    "main_set_of_three": (2, 0, 2, (), "primaries", (stopped, restarted_empty)),
+    "three_sets": (2, 0, 2, ("--write", "majority"), "servers", (stopped, restarted_empty)),
+    "three_sets_read_in_turns": (2, 0, 2, ("--write", "main", "--read", "spread"), "servers", (stopped, restarted_empty)),
+    "three_sets_in_step": (2, 0, 2, ("--write", "all", "--read", "spread"), "servers", (stopped,)),
 }
 
 
 def check(folder, case, duration, workers=2):
-    primaries, backups, options, victims, failures = CASES[case]
+    primaries, backups, replicas, options, victims, failures = CASES[case]
     chance = random.Random(SEED)
     events = 0
-    with Installation(folder, primaries, backups, workers, options) as service:
+    with Installation(folder, primaries, backups, workers, options, replicas) as service:
         with SharedLoad(service.port, keys=KEYS, counters=COUNTERS, seed=SEED, mix=MIX, rest=0.002) as load:
             end = time.monotonic() + duration
             while time.monotonic() < end:

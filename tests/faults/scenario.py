@@ -2,7 +2,8 @@
 
 import os
 import time
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pytest
 from support.timing import PATIENCE, Stopwatch, eventually
@@ -44,6 +45,11 @@ class Scenario(NamedTuple):
 def stage(primaries: int, backups: int, *options: str, **more: bool | int) -> dict:
     """The arguments of Stage, in one line."""
     return {"primaries": primaries, "backups": backups, "options": options, **more}
+
+
+def described(chosen: Mapping[str, Any]) -> str:
+    """A combination of options, {name: value}, as the name of a Scenario."""
+    return ", ".join(f"{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in chosen.items())
 
 
 def hung_after(sets: int) -> float:

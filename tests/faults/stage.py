@@ -71,8 +71,11 @@ class Footprint(NamedTuple):
 
 
 class Stage:
-    """Servers and a proxy. `primaries` and `backups` are lists of Node, `replicas` a list of NodeSet, each with as many servers as there are primaries;
-    `service` is the Service that causes faults of the proxy. Use it in a `with`.
+    """Servers and a proxy. Use it in a `with`.
+
+    primaries, backups   lists of Node
+    replicas             a list of NodeSet, each with as many servers as there are primaries
+    service              the Service that causes faults of the proxy
 
     With `journal`, the proxy keeps its pending invalidations in files.
 

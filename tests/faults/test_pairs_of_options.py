@@ -10,7 +10,7 @@ import pytest
 from support.pairwise import all_pairs
 
 from faults.driver import SERVER_FAULTS, SERVICE_FAULTS, WIRE_FAULTS, WORKER_FAULTS
-from faults.scenario import EJECT_AT_ONCE, LONG_SECONDS, SEED, Scenario, check, stage
+from faults.scenario import EJECT_AT_ONCE, LONG_SECONDS, SEED, Scenario, check, described, stage
 
 #: Values of the options: words of the command line, or arguments of Stage.
 OPTIONS = {
@@ -34,11 +34,7 @@ def scenario_of(chosen) -> Scenario:
     ]  # fmt: skip
     faults = SERVER_FAULTS + SERVICE_FAULTS + (WIRE_FAULTS if chosen["wires"] else ()) + (WORKER_FAULTS if chosen["workers"] > 1 else ())
     how = stage(*chosen["servers"], *options, wires=chosen["wires"], workers=chosen["workers"], journal=chosen["journal"])
-    return Scenario(
-        ", ".join(f"{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in chosen.items()),
-        how,
-        faults,
-    )
+    return Scenario(described(chosen), how, faults)
 
 
 SCENARIOS = [scenario_of(chosen) for chosen in all_pairs(OPTIONS)]
