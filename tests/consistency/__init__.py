@@ -7,7 +7,7 @@ read, no increment is lost, and all servers of a key agree.
     results.py        what they counted
     installation.py   servers, and gmproxy, which can be killed and started again at the same address
     kills.py          the ways in which gmproxy ends, at moments that a seed determines
-    agreement.py      compares the memory of a primary and of its backup
+    agreement.py      compares the memory of a primary and of another server of its keys
     parameters.py     the environment variables for duration and seed
 
 A value is *stale* if its overwriting or deletion was acknowledged before the read was sent. In contrast to tests/faults, where each key has

@@ -1,4 +1,4 @@
-"""Compares the memory of a primary and of its backup."""
+"""Compares the memory of a primary and of another server of its keys: its backup or a replica."""
 
 from collections.abc import Iterable
 
@@ -22,15 +22,15 @@ def values_on(server: Memcached, keys: Iterable[bytes]) -> dict[bytes, bytes]:
 
 
 class Agreement:
-    """The keys of a primary and its backup, after everything is quiet.
+    """The keys of a primary and the `other` server, after everything is quiet.
 
     both     keys that both have
-    differ   {key: (value on the primary, value on the backup)} of keys that both have, with different values
+    differ   {key: (value on the primary, value on the other)} of keys that both have, with different values
     """
 
-    def __init__(self, primary: Memcached, backup: Memcached, keys: Iterable[bytes]) -> None:
+    def __init__(self, primary: Memcached, other: Memcached, keys: Iterable[bytes]) -> None:
         keys = list(keys)
-        first, second = values_on(primary, keys), values_on(backup, keys)
+        first, second = values_on(primary, keys), values_on(other, keys)
         self.keys = len(keys)
         self.both = first.keys() & second.keys()
         self.one_only = len(first.keys() ^ second.keys())

@@ -73,7 +73,8 @@ def check_kills(folder, count, ways=kills.ALL, workers=(2,), backups=1, options=
                 if load.results.violations:
                     break
         words = ", ".join(f"{name} {times}" for name, times in happened.items())
-        summary = f"{words}; {missed} keys were pending; {workers} workers, {backups} backups, {replicas} replicas, seed {SEED}\n{load.results.summary()}"
+        servers = f"{workers} workers, {backups} backups, {replicas} replicas"
+        summary = f"{words}; {missed} keys were pending; {servers}, seed {SEED}\n{load.results.summary()}"
         print(summary)
         service.check_logs()
     assert missed and load.results.counts["hits"], summary

@@ -57,7 +57,11 @@ def test_primary_and_backup_agree_after_a_long_load(tmp_path, how):
     check_agreement(tmp_path, seconds(60), ("--backup-writes", how))
 
 
-@pytest.mark.parametrize("write", ["majority", pytest.param("main", marks=pytest.mark.long), pytest.param("all", marks=pytest.mark.long)])
-def test_three_sets_agree(tmp_path, write, request):
-    duration = SHORT if request.node.get_closest_marker("long") is None else seconds(60)
-    check_agreement(tmp_path, duration, ("--write", write), backups=0, replicas=2)
+def test_three_sets_agree(tmp_path):
+    check_agreement(tmp_path, SHORT, ("--write", "majority"), backups=0, replicas=2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("write", ["main", "majority", "all"])
+def test_three_sets_agree_after_a_long_load(tmp_path, write):
+    check_agreement(tmp_path, seconds(60), ("--write", write), backups=0, replicas=2)
