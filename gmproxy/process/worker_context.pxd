@@ -11,6 +11,7 @@ cdef class WorkerContext:
     cdef public Py_ssize_t clients
     cdef public bint accepting
     cdef public bint fills_enabled
+    cdef public object replicas_off
     cdef readonly long long held_bytes
     cdef long long _published_bytes
 

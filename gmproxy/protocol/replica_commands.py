@@ -5,7 +5,7 @@ A `(command, key, line)` is that of a Request.
 
 import time
 
-from gmproxy.protocol import internal_commands, limits
+from gmproxy.protocol import limits
 from gmproxy.protocol.commands import COMMANDS, META_TOUCH, Command
 from gmproxy.protocol.meta_header import MetaHeader
 from gmproxy.protocol.numbers import c_number
@@ -51,11 +51,6 @@ def marks_as_stale(request: Request) -> bool:
     """True for a meta command with the flag I: an md that keeps the item as stale, or an ms that may do so."""
     words = request.line.split(b"\r\n", 1)[0].split(b" ")
     return any(word == b"I" for word in words[3 if request.command.name == b"ms" else 2 :])
-
-
-def delete_in_place_of(request: Request) -> tuple[Command, bytes]:
-    """(command, line) that deletes the key of `request`, a meta command."""
-    return internal_commands.delete(request.key)
 
 
 def changes_value(request: Request) -> bool:

@@ -10,44 +10,64 @@ from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.sets import ServerSet
 from gmproxy.routing.shard import Shard
+from gmproxy.shared.changes import ChangeNotes
 
 GET = COMMANDS[b"get"]
 
+#: While the main set is not warming, a set that is warming has one of so many of its turns: its misses are looked up in the others, and fill it.
+TURNS_OF_WARMING = 16
+
 
 class ChosenReads(Route):
-    """
+    """What a worker changes at the moment is read on the main set, which has each change first.
+
     main     the route of all other requests
     sets     the ServerSets to choose from
     chains   for each of them the Shard of reads that asks it first
     """
 
-    __slots__ = ("main", "sets", "chains", "_turn")
+    __slots__ = ("main", "sets", "chains", "_notes", "_turns")
 
     def __init__(self, main: Route, sets: list[ServerSet], chains: list[Shard]) -> None:
         self.main = main
         self.sets = sets
         self.chains = chains
-        self._turn = 0
+        self._notes: ChangeNotes = sets[0].backends[0].notes
+        self._turns = 0
 
     def send(self, request: Request) -> ReplySink | None:
         command = request.command
-        if command is not GET and (command is not META_GET or b" c" in request.line):
+        if command is not GET and (command is not META_GET or b" c" in request.line) or self._is_changing(request):
             return self.main.send(request)
         chains = self.chains
         count = len(chains)
-        for _ in range(count):
-            self._turn = self._turn + 1 if self._turn + 1 < count else 0
-            shard: Shard = chains[self._turn]
-            if count == 1 or self._can_answer(shard, request):
+        if count == 1:
+            shard: Shard = chains[0]
+            return shard.send(request)
+        self._turns += 1
+        may_be_warming = self._turns // count % TURNS_OF_WARMING == 0 or not self._can_answer(chains[0], request, False)
+        for number in range(count):
+            shard = chains[(self._turns + number) % count]
+            if self._can_answer(shard, request, may_be_warming):
                 return shard.send(request)
         return self.main.send(request)
 
-    def _can_answer(self, shard: Shard, request: Request) -> bool:
-        """True if the servers of the keys in this set are up and not warming."""
+    def _is_changing(self, request: Request) -> bool:
+        """True if one of the keys of `request` is being changed."""
+        notes = self._notes
         if request.keys is None:
-            return _is_up(shard.server_of(request.key))
+            return notes.is_changing(request.key)
+        for key in request.keys:
+            if notes.is_changing(key):
+                return True
+        return False
+
+    def _can_answer(self, shard: Shard, request: Request, may_be_warming: bool) -> bool:
+        """True if the servers of the keys in this set are up and, unless `may_be_warming`, not warming."""
+        if request.keys is None:
+            return _can_serve(shard.server_of(request.key), may_be_warming)
         for server in shard.servers:
-            if not _is_up(server):
+            if not _can_serve(server, may_be_warming):
                 return False
         return True
 
@@ -60,5 +80,5 @@ class ChosenReads(Route):
         return [Hop("spread", label, "or that of another set: a get is sent to each set in turn"), *self.main.explain(key, is_write)]
 
 
-def _is_up(server: Backend) -> bool:
-    return not server.ask_backup_on_miss and not server.health.ejected
+def _can_serve(server: Backend, may_be_warming: bool) -> bool:
+    return (may_be_warming or not server.ask_backup_on_miss) and not server.health.ejected

@@ -7,6 +7,7 @@ cas) reach it this way; with backup_writes = off, every write does.
 from typing import TYPE_CHECKING
 
 from gmproxy.backend.backend import Backend
+from gmproxy.errors import EJECTED
 from gmproxy.protocol import cas_numbers
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.replica_commands import limit_life
@@ -154,13 +155,15 @@ class BackupAsPrimary(Route):
         if server.label == request.failed_server and not command.idempotent:
             return request.fail(request.error, server.label)  # the same server is primary and backup, and may have done it already
         if (command.is_read or command.reads_old_value) and (self._are_under_way(request) or self.records_keys and server.may_lag()):
-            return request.fail(request.error, request.failed_server)  # whether the backup has that change already is unknown
+            # Whether the backup has that change already is unknown.
+            return request.fail(request.error or EJECTED, request.failed_server or server.label)
         if command.conditional:
             number_is_of = cas_numbers.set_of(request, self.sets)
             if number_is_of is not None:
-                if number_is_of != server.set_index:
+                if number_is_of == server.set_index:
+                    request.line = cas_numbers.line_without_mark(request)
+                elif not server.health.ejected:
                     return reply_exists(request, server)
-                request.line = cas_numbers.line_without_mark(request)
         if self.max_life and command.is_write:
             if request.started and command.reads_old_value:
                 return request.fail(request.error, request.failed_server)  # one of the servers may have made it

@@ -22,8 +22,9 @@ cdef class Replicate(Route):
     cdef bint _overlaps
     cdef Py_ssize_t _acks
     cdef bint _waits_for_all
+    cdef bint _deletes_marked
 
-    @cython.locals(server=Backend, copies=list, by_copy=bint, change=ReplicatedWrite)
+    @cython.locals(server=Backend, copies=list, by_copy=bint, needs_one=bint, change=ReplicatedWrite)
     cpdef send(self, Request request)
     cdef int _word_of(self, Request request, bint by_copy) except? -1
     @cython.locals(change=Change)

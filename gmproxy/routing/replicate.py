@@ -13,35 +13,16 @@ The client gets the primary's reply as soon as enough servers have made the writ
 the first copy that has not failed.
 """
 
-from typing import NamedTuple
-
 from gmproxy.backend.backend import Backend
 from gmproxy.errors import EJECTED
-from gmproxy.protocol import replica_commands
+from gmproxy.protocol import internal_commands, replica_commands
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.change import UNNOTED, AnswerOfBackup, Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
+from gmproxy.routing.replicated_write import ConditionalWrite, ReplicaRules, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.sets import Copies
 from gmproxy.shared.changes import BACKUP_WORD, PRIMARY_WORD
-
-
-class ReplicaRules(NamedTuple):
-    """How a pool replicates.
-
-    acks              how many servers must have made a write before the client receives the reply
-    waits_for_all     True if the client waits for all of them, whatever their result is (backup_writes = sync)
-    several_proxies   True if other proxies may fill the servers (the setting proxies)
-    repeats           True if a conditional write on which the primary failed is sent to the next server, although the primary may have made it
-    deletes_marked    True if the copies delete a key that a client marks as stale: only one server may hand out the token with which it is renewed
-    """
-
-    acks: int = 1
-    waits_for_all: bool = False
-    several_proxies: bool = False
-    repeats: bool = True
-    deletes_marked: bool = False
 
 
 class Replicate(Route):
@@ -58,7 +39,7 @@ class Replicate(Route):
     """
 
     __slots__ = ("server", "primary_route", "copies", "next_route", "next_copies", "undecided", "rules", "counters", "_overlaps", "_acks",
-                 "_waits_for_all")  # fmt: skip
+                 "_waits_for_all", "_deletes_marked")  # fmt: skip
 
     def __init__(
         self,
@@ -81,6 +62,7 @@ class Replicate(Route):
         self._overlaps = any(backend.label == server.label for one in copies.sets for backend in one.backends)
         self._acks = rules.acks
         self._waits_for_all = rules.waits_for_all
+        self._deletes_marked = rules.deletes_marked
 
     def send(self, request: Request) -> ReplySink | None:
         if request.command.is_read:
@@ -89,13 +71,14 @@ class Replicate(Route):
         if self._is_primary(copies):
             return self.primary_route.send(request)
         server = self.server
-        by_copy = server.health.ejected or (request.command.reads_old_value and server.others_may_delete(request.key))
-        if by_copy and request.command.reads_old_value and self.next_copies:
+        needs_one = request.command.reads_old_value or (self._deletes_marked and self._marks_as_stale(request))
+        by_copy = server.health.ejected or (needs_one and server.others_may_delete(request.key))
+        if by_copy and needs_one and self.next_copies:
             server.missed_key(request.key)
             return self.next_route.send(request)
         change = self._begin_write(copies, request.key, self._word_of(request, by_copy))
         try:
-            if by_copy and request.command.reads_old_value:
+            if by_copy and needs_one:
                 return self._send_to_copy(request, change)
             return self._send_to_all(request, change)
         except Exception:
@@ -134,7 +117,9 @@ class Replicate(Route):
         if request.command.conditional:
             PartOfChanges.__new__(PartOfChanges).begin(request, [change])
             write = ConditionalWrite.__new__(ConditionalWrite)
-            write.begin(request, change, self.undecided, self.next_route, self.rules.repeats, self._acks, self._waits_for_all)
+            write.begin(
+                request, change, self.undecided, self.next_route, self.rules, self._deletes_marked and self._marks_as_stale(request)
+            )
             return self.server.send(request)
         self.undecided.supersede(request.key)
         if self.rules.several_proxies and request.command.reads_old_value and self.server.ask_backup_on_miss:
@@ -142,8 +127,8 @@ class Replicate(Route):
             WriteWithoutCopy.__new__(WriteWithoutCopy).begin(request, change, self.next_route, self._one_is_enough())
             return self.server.send(request)
         change.wait_for(request, self._acks, self._waits_for_all, False)
-        if self.rules.deletes_marked and request.command.is_meta and replica_commands.marks_as_stale(request):
-            command, line = replica_commands.delete_in_place_of(request)
+        if self._deletes_marked and self._marks_as_stale(request):
+            command, line = internal_commands.delete(request.key)
             session = change.replicate(command, line)
         else:
             session = change.replicate(request.command, request.line)
@@ -181,6 +166,10 @@ class Replicate(Route):
             command, _, line = replica_commands.touch_command(request, change.key)
             change.send_copies(command, line)
         return self.primary_route.send(request)
+
+    @staticmethod
+    def _marks_as_stale(request: Request) -> bool:
+        return request.command.is_meta and replica_commands.marks_as_stale(request)
 
     def _one_is_enough(self) -> bool:
         """True if the client receives the reply of the next route, which is that of one server unless it sends copies and counts them itself."""

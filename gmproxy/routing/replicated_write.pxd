@@ -37,6 +37,7 @@ cdef class ReplicatedWrite(Change):
     cdef _compare(self, Request first)
     @cython.locals(request=Request)
     cdef _reply(self, Request first, Py_ssize_t acks, Request last)
+    cdef bint _may_not_answer(self, Request request, Request copy) except -1
     @cython.locals(part=Request, number=Py_ssize_t)
     cdef _fail_for_acks(self, Request request)
     cpdef on_internal_error(self, Request one)
@@ -48,16 +49,16 @@ cdef class ConditionalWrite(Step):
     cdef readonly ReplicatedWrite change
     cdef readonly UndecidedWrites undecided
     cdef readonly Route next_route
-    cdef readonly bint repeats
-    cdef readonly Py_ssize_t acks
-    cdef readonly bint waits_for_all
+    cdef readonly object rules
+    cdef readonly bint deletes
     cdef public bint superseded
 
-    cpdef begin(self, Request request, ReplicatedWrite change, UndecidedWrites undecided, Route next_route, bint repeats, Py_ssize_t acks,
-                bint waits_for_all)
+    cpdef begin(self, Request request, ReplicatedWrite change, UndecidedWrites undecided, Route next_route, object rules, bint deletes)
     cpdef on_reply(self, Request request)
     @cython.locals(change=ReplicatedWrite, command=Command, line=bytes)
     cdef _replicate_result(self, Request request)
+    @cython.locals(change=ReplicatedWrite)
+    cdef _after_copies(self, Request request, ReplySink session)
     cpdef on_failure(self, Request request)
     cpdef on_internal_error(self, Request request)
 

@@ -1,15 +1,35 @@
 """What is done with a write of which other servers receive copies, until all of them have replied or failed (replicate.py)."""
 
+from typing import NamedTuple
+
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
 from gmproxy.errors import EJECTED
-from gmproxy.protocol import replica_commands
+from gmproxy.protocol import internal_commands, replica_commands
 from gmproxy.protocol.cas_numbers import mark as mark_cas_number
 from gmproxy.protocol.commands import Command
 from gmproxy.protocol.request import INTERNAL_ERROR, ReplySink, Request, Route
 from gmproxy.routing.change import AnswerOfBackup, Change
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.step import Step
+
+
+class ReplicaRules(NamedTuple):
+    """How a pool replicates.
+
+    acks              how many servers must have made a write before the client receives the reply
+    waits_for_all     True if the client waits for all of them, whatever their result is (backup_writes = sync)
+    several_proxies   True if other proxies may fill the servers (the setting proxies)
+    repeats           True if a conditional write on which the primary failed is sent to the next server, although the primary may have made it
+    deletes_marked    True if the copies delete a key that a client marks as stale: only one server may hand out the token with which it is renewed
+    """
+
+    acks: int = 1
+    waits_for_all: bool = False
+    several_proxies: bool = False
+    repeats: bool = True
+    deletes_marked: bool = False
+
 
 #: `Request.result` of a part of a ReplicatedWrite: none (yet), waits for the reply, failed, has replied, and its reply was compared with the first.
 NO_RESULT, WAITING, FAILED, REPLIED, COMPARED = range(5)
@@ -155,7 +175,7 @@ class ReplicatedWrite(Change):
     def _reply(self, first: Request | None, acks: int, last: Request) -> ReplySink | None:
         request = self.request
         self.step_out(request)
-        if first is None or (first is not request and request.command.reads_old_value and self.is_contested()):
+        if first is None or (first is not request and self._may_not_answer(request, first)):
             return request.fail(request.error, last.failed_server or request.failed_server)
         if acks < self.acks:
             return self._fail_for_acks(request)
@@ -163,6 +183,10 @@ class ReplicatedWrite(Change):
             request.reply = first.reply
             mark_cas_number(request, self.copies[self.sent.index(first) - 1].set_index)
         return request.complete()
+
+    def _may_not_answer(self, request: Request, copy: Request) -> bool:
+        """True if the client must not receive the reply to `copy`: it may contain a change that the primary refused, or is not that to the write."""
+        return copy.command is not request.command or (request.command.reads_old_value and self.is_contested())
 
     def _fail_for_acks(self, request: Request) -> ReplySink | None:
         """Too few servers have made the write, which is not undone."""
@@ -206,11 +230,11 @@ class ConditionalWrite(Step):
     superseded   True once another write of the key was sent to the copies
     undecided    the pool's UndecidedWrites
     next_route   where the write is sent if the primary failed
-    repeats      False if it is not sent there when the primary may have made it
-    acks, waits_for_all   as for ReplicatedWrite
+    rules        the ReplicaRules
+    deletes      True if the copies delete the key instead of storing the value
     """
 
-    __slots__ = ("change", "undecided", "next_route", "repeats", "acks", "waits_for_all", "superseded")
+    __slots__ = ("change", "undecided", "next_route", "rules", "deletes", "superseded")
 
     def begin(
         self,
@@ -218,18 +242,16 @@ class ConditionalWrite(Step):
         change: ReplicatedWrite,
         undecided: UndecidedWrites,
         next_route: Route,
-        repeats: bool,
-        acks: int,
-        waits_for_all: bool,
+        rules: ReplicaRules,
+        deletes: bool,
     ) -> None:
         """Step in."""
         self.step_in(request)
         self.change = change
         self.undecided = undecided
         self.next_route = next_route
-        self.repeats = repeats
-        self.acks = acks
-        self.waits_for_all = waits_for_all
+        self.rules = rules
+        self.deletes = deletes
         self.superseded = False
         undecided.add_write(self, request.key)
 
@@ -249,9 +271,16 @@ class ConditionalWrite(Step):
         if self.superseded:
             change.delete_copies()
             return request.complete()
+        if self.deletes:
+            change.wait_for(request, self.rules.acks, self.rules.waits_for_all, True)
+            return self._after_copies(request, change.replicate(*internal_commands.delete(request.key)))
         command, _, line = replica_commands.unconditional_write(request)
-        change.wait_for(request, self.acks, self.waits_for_all, True)
-        session = change.replicate(command, line)
+        change.wait_for(request, self.rules.acks, self.rules.waits_for_all, True)
+        return self._after_copies(request, change.replicate(command, line))
+
+    def _after_copies(self, request: Request, session: ReplySink | None) -> ReplySink | None:
+        """The copies were sent, which returned `session`."""
+        change = self.change
         if change.sink is None:  # enough copies have their replies, or failed, at once; so the client has its reply too
             return session
         return change.proceed(request)
@@ -259,10 +288,10 @@ class ConditionalWrite(Step):
     def on_failure(self, request: Request) -> ReplySink | None:
         self.undecided.remove_write(self, request.key)
         self.step_out(request)
-        if self.change.is_contested() or (request.started and not self.repeats):
+        if self.change.is_contested() or (request.started and not self.rules.repeats):
             # Whether the next server has the other worker's change already is unknown, or whether the primary has made this one.
             return request.fail(request.error, request.failed_server)
-        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, self.change, self.acks == 1 or len(self.change.copies) > 1)
+        AnswerOfBackup.__new__(AnswerOfBackup).begin(request, self.change, self.rules.acks == 1 or len(self.change.copies) > 1)
         return self.next_route.send(request)
 
     def on_internal_error(self, request: Request) -> ReplySink | None:

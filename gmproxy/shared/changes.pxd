@@ -37,6 +37,8 @@ cdef class ChangeNotes:
     cpdef journal_written(self)
     @cython.locals(slot=Py_ssize_t, own=Py_ssize_t)
     cpdef bint are_under_way(self, bytes key, unsigned long long but=*) except -1
+    @cython.locals(slot=Py_ssize_t, own=Py_ssize_t)
+    cpdef bint is_changing(self, bytes key) except -1
     cpdef Note begin_fill(self, bytes key, unsigned long tag)
     cpdef bint fills_are_elsewhere(self, bytes key) except -1
     cpdef bint any_fills_are_elsewhere(self) except -1

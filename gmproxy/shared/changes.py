@@ -124,6 +124,16 @@ class ChangeNotes:
             return True
         return self._are_under_way(slot, _PRIMARY) or self._are_under_way(EVERY_KEY, _PRIMARY)
 
+    def is_changing(self, key: bytes) -> bool:
+        """True if a worker, this one included, has a change of `key` under way: of the servers with copies, some may not have it yet."""
+        slot = slot_of(key)
+        own = (self.column * (SLOTS + 1) + slot) * WORDS_PER_SLOT
+        if (self._cells[own] | self._cells[own + _BACKUP]) & _LOWER:
+            return True
+        if self._columns_used[0] == 1:
+            return False
+        return self._are_under_way(slot, _PRIMARY) or self._are_under_way(slot, _BACKUP) or self._are_under_way(EVERY_KEY, _PRIMARY)
+
     # -- fills
 
     def begin_fill(self, key: bytes, tag: int) -> Note:

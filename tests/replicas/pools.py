@@ -21,6 +21,8 @@ def serve(folder: Path, pools: dict[str, dict[str, Any]], *options: object) -> P
     port = free_port()
     file = folder / "nutcracker.yml"
     listens = {"listen": f"{HOST}:{port}"}
-    text = yaml.safe_dump({name: {**(listens if name == "main" else {}), **POOL_OPTIONS, **keys} for name, keys in pools.items()}, sort_keys=False)
+    text = yaml.safe_dump(
+        {name: {**(listens if name == "main" else {}), **POOL_OPTIONS, **keys} for name, keys in pools.items()}, sort_keys=False
+    )
     file.write_text(text)
     return Proxy("--pools", file, *options, port=port)

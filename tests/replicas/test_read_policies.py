@@ -44,7 +44,9 @@ def wait_until_copied(sets, key, data):
 # -- first
 
 
-@pytest.mark.parametrize("request_, reply", [(b"get k\r\n", FOUND), (b"mg k v\r\n", b"VA 1\r\n7\r\n"), (b"get x k\r\n", FOUND)], ids=["get", "mg", "two"])
+@pytest.mark.parametrize(
+    "request_, reply", [(b"get k\r\n", FOUND), (b"mg k v\r\n", b"VA 1\r\n7\r\n"), (b"get x k\r\n", FOUND)], ids=["get", "mg", "two"]
+)
 def test_first_reads_the_main_set_alone(whole, request_, reply):
     whole.ask(storage(b"set", b"k", b"7"))
     wait_until_copied(whole, b"k", b"7")
@@ -96,7 +98,9 @@ def test_spread_leaves_out_a_set_that_cannot_be_reached():
         assert second == 0 and abs(first - third) <= TOLERANCE * READS, (first, second, third)
 
 
-@pytest.mark.parametrize("request_", [b"gets k\r\n", b"mg k v c\r\n", b"gat 100 k\r\n", b"mg k v T100\r\n", b"mg k v N30\r\n", b"mg k v R30\r\n"])
+@pytest.mark.parametrize(
+    "request_", [b"gets k\r\n", b"mg k v c\r\n", b"gat 100 k\r\n", b"mg k v T100\r\n", b"mg k v N30\r\n", b"mg k v R30\r\n"]
+)
 def test_spread_does_not_hold_for_reads_that_need_the_main_set(spread, request_):
     """Each set has another value."""
     for index in range(len(spread.nodes)):
