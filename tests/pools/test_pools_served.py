@@ -54,6 +54,26 @@ def test_each_pool_has_servers_of_its_own(serve, memcached, tmp_path):
             direct.expect(b"get k\r\n", value(b"k", data) + END)
 
 
+def test_a_pool_with_a_role_is_served_if_it_listens(serve, memcached):
+    servers = first, second, third = memcached(), memcached(), memcached()
+    other_port = free_port()
+    process = serve(
+        {
+            "alpha": served_by(first, replicas=["beta"], gutter="gamma", failover_ttl=10),
+            "beta": served_by(second, listen=f"{HOST}:{other_port}"),
+            "gamma": served_by(third),
+        }
+    )
+    eventually(lambda: " serving " in process.log())
+    assert " pools=2 " in process.log()
+    with Talk(other_port) as talk:
+        talk.expect(storage(b"set", b"k", b"of beta"), b"STORED\r\n")
+        talk.expect(b"get k\r\n", value(b"k", b"of beta") + END)
+    for server, reply in zip(servers, (END, value(b"k", b"of beta") + END, END)):
+        with server.talk() as direct:
+            direct.expect(b"get k\r\n", reply)
+
+
 def test_a_line_about_a_server_names_it_and_its_pool(serve, memcached):
     """A server may be in several pools: its address alone does not show which clients are affected."""
     server, other_port = memcached(), free_port()
