@@ -12,7 +12,7 @@ from gmproxy.config.configuration import Config
 from gmproxy.errors import StartError
 from gmproxy.shared import keys_file
 from gmproxy.shared.column import SharedColumn
-from gmproxy.shared.invalidation_marks import BACKUP, PRIMARY, STAND_IN, InvalidationMarks, part_of, server_name
+from gmproxy.shared.invalidation_marks import BACKUP, GUTTER, PRIMARY, STAND_IN, InvalidationMarks, part_of, replica_role, server_name
 from gmproxy.shared.journal_directory import JournalDirectory
 from gmproxy.shared.keys_in_flight import has_overflowed, keys_left, tag_of
 from gmproxy.shared.memory import SharedMemory
@@ -74,9 +74,8 @@ class ServiceMemory:
         keys = keys_file.read(self.directory, number)
         for config in configs:
             in_flight = [] if keys is None else [key for tag, key in keys_left(keys) if tag == tag_of(config.name)]
-            has_roles = bool(config.backup) or bool(
-                config.auto_eject_hosts
-            )  # in other pools no write is acknowledged that a server has missed
+            # In other pools no write is acknowledged that a server has missed.
+            has_roles = bool(config.backup or config.replicas or config.auto_eject_hosts) or config.gutter is not None
             every = has_roles and (bool(pending.damaged) or keys is not None and has_overflowed(keys))
             for name in _server_names(config):
                 row = self.memory.row_of(name)
@@ -109,6 +108,9 @@ def _is_file(descriptor: int, status: os.stat_result | None) -> bool:
 
 
 def _server_names(config: Any) -> Iterator[str]:
-    for role, servers in (PRIMARY, config.server), (BACKUP, config.backup), (STAND_IN, [*config.server, *config.backup]):
+    sets = [(PRIMARY, config.server), (BACKUP, config.backup)]
+    sets += [(replica_role(index), replica.server) for index, replica in enumerate(config.replicas, 1)]
+    sets += [(GUTTER, config.gutter.server)] if config.gutter is not None else []
+    for role, servers in (*sets, *((STAND_IN, servers) for _, servers in sets)):
         for server in servers:
             yield server_name(config.name, role, server.label)

@@ -11,7 +11,7 @@ from gmproxy.errors import StartError
 from gmproxy.process.service_memory import LOCK, MEMORY, ServiceMemory
 from gmproxy.shared import journal_directory
 from gmproxy.shared.changes import PRIMARY_WORD
-from gmproxy.shared.invalidation_marks import BACKUP, EVERYTHING, NOTHING, PRIMARY, SOME, STAND_IN, server_name
+from gmproxy.shared.invalidation_marks import BACKUP, EVERYTHING, GUTTER, NOTHING, PRIMARY, SOME, STAND_IN, replica_role, server_name
 from gmproxy.shared.keys_in_flight import tag_of
 from gmproxy.shared.memory import MIN_COLUMNS
 
@@ -132,6 +132,18 @@ def test_keys_in_flight_are_marked_on_every_server_of_their_pool(started, path):
     assert states(service, 0, server_name("blog", PRIMARY, "127.0.0.1:1")) == [NOTHING]
 
 
+def test_keys_in_flight_are_marked_in_every_set_of_their_pool(started, path):
+    config = config_of(*SERVERS, "--replica", "127.0.0.1:4", "--replica", "127.0.0.1:5", "--failover-ttl", "9", "--journal-dir", path)
+    config = dataclasses.replace(config, gutter=config_of("-s", "127.0.0.1:6"))
+    leave(config, act=lambda column: column.notes.begin_change(b"k", tag_of("shop"), PRIMARY_WORD))
+    service = started(config)
+    in_roles = [(replica_role(1), 4), (replica_role(2), 5), (GUTTER, 6)]
+    names = [A, B, *(server_name("shop", role, f"127.0.0.1:{port}") for role, port in in_roles)]
+    names += [server_name("shop", STAND_IN, f"127.0.0.1:{port}") for port in (1, 2, 4, 5, 6)]
+    assert states(service, 0, *names) == [SOME] * len(names)
+    assert states(service, 0, server_name("shop", replica_role(1), "127.0.0.1:5")) == [NOTHING]
+
+
 def test_nothing_was_left(started, path):
     config = config_of(*BACKED, "--journal-dir", path)
     leave(config, act=lambda column: None)
@@ -159,12 +171,17 @@ def test_a_damaged_file(started, path, file):
         config_of(*BACKED, "--journal-dir", path),
         config_of(*SERVERS, name="plain"),
         config_of(*SERVERS, "--auto-eject-hosts", name="eject"),
+        config_of(*SERVERS, "--replica", "127.0.0.1:4", name="copied"),
     )
     leave(*configs, act=lambda column: column.journal.note(A.encode(), b"k"))
     os.truncate(os.path.join(path, file), 20)
     service = started(*configs)
     assert states(service, 0, A, B, C) == [EVERYTHING] * 3
     assert states(service, 0, *(server_name("eject", role, "127.0.0.1:1") for role in (PRIMARY, STAND_IN))) == [EVERYTHING] * 2
+    assert states(service, 0, server_name("copied", PRIMARY, "127.0.0.1:1"), server_name("copied", replica_role(1), "127.0.0.1:4")) == [
+        EVERYTHING,
+        EVERYTHING,
+    ]
     assert states(service, 0, server_name("plain", PRIMARY, "127.0.0.1:1")) == [NOTHING]
 
 
