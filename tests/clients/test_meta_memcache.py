@@ -10,7 +10,7 @@ from meta_memcache.configuration import connection_pool_factory_builder  # noqa:
 TTL = 1000
 
 #: It always requests the remaining life of an item and its last use, which the binary protocol does not have.
-pytestmark = pytest.mark.parametrize("shop", ["text"], indirect=True)
+pytestmark = pytest.mark.parametrize("shop", ["text", pytest.param("replicas", marks=pytest.mark.long)], indirect=True)
 
 
 @pytest.fixture
