@@ -50,9 +50,8 @@ class Builder(Lasting):
         has_copies = self.options.backup_writes != "off"
         substitutes: list[Route] = [BackupAsPrimary(server, not has_copies) for server in backups]
         backup_as_primary = Shard(backup.locator, backups, substitutes, substitutes, self.counters)
-        fill_writes = [FillWrites(server, home_ring) for server in servers]
         sources = Sources([copies], 2)
-        fills = [Fill(server, sources, fill_write, self.fill_rules) for server, fill_write in zip(servers, fill_writes)]
+        fills = [Fill(server, sources, FillWrites(server, home_ring), self.fill_rules) for server in servers]
         reads: list[Route] = [FillOrFailover(fill, backup_as_primary) for fill in fills]
         if home_ring is not None:
             reads = [Failover(read, backup_as_primary) for read in self._check_stand_ins(servers, list(fills), home_ring)]
@@ -69,7 +68,7 @@ class Builder(Lasting):
         writes = self._note_stand_ins(servers, writes, home_ring)
         if has_copies and self.fill_rules.must_verify():
             writes = [BackupFirst(write, server, copied_to, self.held) for write, server in zip(writes, servers)]
-        return self.routes_of_clients(main, reads, writes, fills, own, fill_writes)
+        return self.routes_of_clients(main, reads, writes, fills, own, fills)
 
     @staticmethod
     def _check_stand_ins(servers: list[Backend], reads: list[Route], home_ring: HomeRing | None) -> list[Route]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.fill import Fill, FillBeforeWrite, FillWrites
+from gmproxy.routing.fill import Fill, FillBeforeWrite
 from gmproxy.routing.fill_rules import FillRules
 from gmproxy.routing.held_writes import AwaitFills, HeldWrites
 from gmproxy.routing.replicated_write import UndecidedWrites
@@ -18,13 +18,13 @@ class Routes(NamedTuple):
     entry        for the requests of clients
     after_fill   for their writes that were held by FillBeforeWrite until their key was filled
     own          for the requests of another gmproxy that has these servers as backups: neither copied nor looked up on our backups
-    fill_writes  what fills each primary
+    fills        the Fill of each server that is filled
     """
 
     entry: Route
     after_fill: Shard
     own: Shard
-    fill_writes: list[FillWrites]
+    fills: list[Fill]
 
 
 class Lasting:
@@ -53,11 +53,11 @@ class Lasting:
         return Shard(one.locator, one.backends, list(one.backends), list(one.backends), self.counters)
 
     def routes_of_clients(
-        self, main: ServerSet, reads: list[Route], writes: list[Route], fills: list[Fill], own: Shard, fill_writes: list[FillWrites]
+        self, main: ServerSet, reads: list[Route], writes: list[Route], fills: list[Fill], own: Shard, all_fills: list[Fill]
     ) -> Routes:
-        """The Routes with `reads`, and with `writes` behind what holds them."""
+        """The Routes with `reads`, and with `writes` behind what holds them. `fills`: of the main set; `all_fills`: of all sets."""
         servers = main.backends
         awaited: list[Route] = [AwaitFills(server, write, self.held_writes, self.release) for server, write in zip(servers, writes)]
         filled_first: list[Route] = [FillBeforeWrite(write, fill, self.held, self.release) for write, fill in zip(awaited, fills)]
         entry = Shard(main.locator, servers, reads, filled_first, self.counters)
-        return Routes(entry, Shard(main.locator, servers, reads, awaited, self.counters), own, fill_writes)
+        return Routes(entry, Shard(main.locator, servers, reads, awaited, self.counters), own, all_fills)

@@ -38,19 +38,13 @@ class ReplicaRoutes:
         self.gutter = gutter
         self._lasting = lasting
         self._marks = max(one.index for one in ([*sets, gutter] if gutter else sets)) + 1
-        self._fill_writes: list[FillWrites] = []
         self._plain = {one.index: lasting.plain_shard(one) for one in sets}
         self._fills = {one.index: self._fills_of(one) for one in sets}
 
     def _fills_of(self, filled: ServerSet) -> list[Fill]:
         """A Fill for each server of the set, from all other sets."""
         sources = Sources([self._plain[one.index] for one in self.sets if one is not filled], self._marks)
-        fills = []
-        for server in filled.backends:
-            fill_writes = FillWrites(server, None)
-            self._fill_writes.append(fill_writes)
-            fills.append(Fill(server, sources, fill_writes, self._lasting.fill_rules))
-        return fills
+        return [Fill(server, sources, FillWrites(server, None), self._lasting.fill_rules) for server in filled.backends]
 
     def compose(self, own: Shard) -> Routes:
         """`own`: see Routes."""
@@ -62,7 +56,7 @@ class ReplicaRoutes:
         if self.gutter is not None and stand_in is not None:
             plain = lasting.plain_shard(self.gutter)
             writes = [WriteFailover(server, write, stand_in, plain, lasting.counters) for server, write in zip(main.backends, writes)]
-        routes = lasting.routes_of_clients(main, reads, writes, self._fills[main.index], own, self._fill_writes)
+        routes = lasting.routes_of_clients(main, reads, writes, self._fills[main.index], own, sum(self._fills.values(), []))
         read = lasting.options.read
         if read == "first":
             return routes

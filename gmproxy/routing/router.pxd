@@ -27,7 +27,7 @@ cdef class Router(Route):
     cdef Route _entry
     cdef Shard _after_fill
     cdef Shard _own
-    cdef list _fill_writes
+    cdef list _fills
     cdef Py_ssize_t _to_skip
     cdef ChangeNotes _notes
     cdef object _journal

@@ -14,7 +14,7 @@ from gmproxy.protocol.request import BACKUP, PRIMARY, ReplySink, Request, Route,
 from gmproxy.routing.backup_first import hold_until_done
 from gmproxy.routing.builder import Builder
 from gmproxy.routing.change import NotedFlush
-from gmproxy.routing.fill import FillWrites
+from gmproxy.routing.fill import Fill
 from gmproxy.routing.gather import FanOut
 from gmproxy.routing.sets import MAIN, ServerSet
 from gmproxy.routing.shard import Shard, line_before_keys
@@ -40,7 +40,7 @@ class Router(Route):
     """
 
     __slots__ = ("backends", "sets", "gutter", "backups", "locator", "counters", "undecided", "held", "keeps_order", "sampler", "options",
-                 "_builder", "_place", "_copies", "_entry", "_after_fill", "_own", "_fill_writes", "_to_skip", "_notes", "_stamp",
+                 "_builder", "_place", "_copies", "_entry", "_after_fill", "_own", "_fills", "_to_skip", "_notes", "_stamp",
                  "_followed", "_journal", "_followers", "_ejected")  # fmt: skip
 
     def __init__(self, options: Any) -> None:
@@ -61,7 +61,7 @@ class Router(Route):
         self._entry: Route | None = None
         self._after_fill: Shard | None = None
         self._own: Shard | None = None
-        self._fill_writes: list[FillWrites] = []
+        self._fills: list[Fill] = []
         self._to_skip = 0  # requests until the next sample
         self._notes: ChangeNotes | None = None  # in a pool with backups
         self._stamp: Any = None  # of the ejections of all workers (gmproxy.shared.ejections), in a pool where these matter
@@ -138,11 +138,11 @@ class Router(Route):
         their backup may no longer receive copies."""
         for backend in self.backends + self.backups:
             backend.void_all_fills()
-        for fill_writes in self._fill_writes:
-            fill_writes.replaced = True
+        for fill in self._fills:
+            fill.fill_writes.replaced = True
         self.locator = locator
         main = ServerSet(0, MAIN, self.sets[0].zone, self.backends, locator)
-        self._entry, self._after_fill, self._own, self._fill_writes = self._builder.compose(main, self._copies, home_ring, self.gutter)
+        self._entry, self._after_fill, self._own, self._fills = self._builder.compose(main, self._copies, home_ring, self.gutter)
 
     def health_changed(self) -> None:
         """A server was ejected or restored: replace the ring and the routes, with auto_eject_hosts.
@@ -197,6 +197,10 @@ class Router(Route):
     def primary_of(self, key: bytes) -> Backend:
         """The server that has `key` now."""
         return self.backends[self.locator.locate(key)]
+
+    def fill_of(self, backend: Backend) -> Fill | None:
+        """The Fill of a server; None if it is not filled from other sets: it is a backup, its set is switched off, or the pool has no other set."""
+        return next((fill for fill in self._fills if fill.server is backend), None)
 
     def copies_of(self, key: bytes) -> list[Backend]:
         """The servers, besides the primary, that have copies of `key`: one in each further set that is enabled."""
