@@ -195,7 +195,8 @@ class ReplicatedWrite(Change):
             part = self.sent[number]
             if part.result == FAILED:
                 return request.fail(part.error, part.failed_server)
-        return request.fail(EJECTED, self.primary.label)  # a part was abandoned
+        # A server before the primary of this change has failed, or a part was abandoned.
+        return request.fail(request.error or EJECTED, request.failed_server or self.primary.label)
 
     def on_internal_error(self, one: Request) -> ReplySink | None:
         """If `one` is a copy and the write is still in flight, the client gets its reply now and the write goes on."""
