@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gmproxy import __version__
 from gmproxy.compiled import BUILD
 from gmproxy.config.suggestions import did_you_mean
-from gmproxy.console import actions, owed, queries, route, status, top, verify
+from gmproxy.console import actions, owed, queries, refill, route, status, top, verify
 from gmproxy.console.service_client import DEFAULT_PATH, ServiceError
 from gmproxy.errors import ConfigError, GmproxyError
 from gmproxy.system import bootstrap
@@ -54,7 +54,8 @@ ACTIONS: dict[str, Command] = {
     "fills": Command("[on|off]", "print or switch the filling of primaries from backups", actions.fills_parser, actions.fills),
     "journal": Command("[on|off]", "print or switch the journal of pending invalidations", actions.journal_parser, actions.journal),
     "replica": Command("[NAME [on|off]]", "print or switch the use of the replica sets", actions.replica_parser, actions.replica),
-    "verify": Command("", "compare primaries and backups, delete on the backup what differs", verify.verify_parser, verify.verify),
+    "refill": Command("[SERVER]", "fill a server from the other sets, or print the progress", refill.refill_parser, refill.refill),
+    "verify": Command("", "compare primaries and their copies, delete on the copy what differs", verify.verify_parser, verify.verify),
     "drain": Command("", "accept no new clients, close each connection after its next reply", actions.drain_parser, actions.drain),
 }
 COMMANDS = QUERIES | ACTIONS

@@ -1,4 +1,5 @@
-"""Reads items from one server on a connection of its own, to compare them with those of another server (monitoring/verification.py).
+"""Reads items from one server on a connection of its own, to compare them with those of another server (monitoring/verification.py), or to find
+out which it lacks (monitoring/refill.py).
 
 Of each value only a digest is kept, so memory does not grow with the values. A plain get is used: a meta get would take the token with which a client
 renews a stale item.
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from gmproxy.backend.connect import connect
 from gmproxy.errors import CLOSED, PROTOCOL, RESET, TIMEOUT, BackendError
 from gmproxy.placement.server_spec import Server
-from gmproxy.protocol.internal_commands import fetch
+from gmproxy.protocol.internal_commands import fetch, probe_meta
 from gmproxy.protocol.limits import MAX_REPLY_LINE
 from gmproxy.protocol.meta_header import MetaHeader
 from gmproxy.protocol.text.meta import is_text
@@ -47,6 +48,7 @@ class ItemReader:
         self._sock: socket.socket = connect(server, options.connect_timeout, users=options.server_auth_file)
         self._buffer = bytearray()
         self._meta_header = MetaHeader()
+        self._has_me = True
 
     def __enter__(self) -> "ItemReader":
         return self
@@ -70,6 +72,17 @@ class ItemReader:
                 flags, size = self._parse_meta_value(line)
                 items[key] = Item(flags, size, self._read_digest(size))
         return items
+
+    def find(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Those of `keys` that the server has. There should be few: they are requested at once. The values are not read, and the items count as
+        unused, where the server has the command `me` (memcached 1.6)."""
+        if self._has_me:
+            self._send_lines(b"".join(probe_meta(key)[1] for key in keys))
+            lines = [self._read_line() for _ in keys]
+            if not any(line.startswith(b"ERROR") for line in lines):
+                return {key for key, line in zip(keys, lines) if line.startswith(b"ME ")}
+            self._has_me = False
+        return set(self.read_items(keys))
 
     def _parse_value(self, line: bytes) -> tuple[bytes, int, int]:
         """(key, flags, length)"""

@@ -131,7 +131,7 @@ class KeyListings:
             return BUSY
         pause = 0.0
         try:
-            return read_dump(backend.server, self._options, dump, line, listing, write)
+            return read_dump(backend.server, backend.options, dump, line, listing, write)
         except BackendError as error:
             if error.reason == TIMEOUT:
                 pause = PAUSE_AFTER_TIMEOUT

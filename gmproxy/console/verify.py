@@ -1,4 +1,4 @@
-"""gmproxyctl verify: compares the items of primaries and backups. Returns the exit status, and raises ConfigError, ServiceError."""
+"""gmproxyctl verify: compares primaries with backups or replicas. Returns the exit status, and raises ConfigError, ServiceError."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +7,14 @@ from gmproxy.console import table, units
 from gmproxy.console.command_parser import CommandParser, seconds, whole
 from gmproxy.console.service_client import ServiceClient, print_json
 from gmproxy.monitoring.verify_command import LARGEST_SAMPLE, MOST_SECONDS, REPAIR, REPORT, SAMPLE, SECONDS
+from gmproxy.shared.invalidation_marks import BACKUP
 
 
 def verify_parser() -> CommandParser:
     parser = CommandParser(
         "verify",
-        "Compare the items of primaries and backups. A key with different values is deleted on the backup. The exit status is 1 if "
-        "there are such keys, or if not all servers could be compared.",
+        "Compare the items of primaries with those of backups, or of each replica set. A key with different values is deleted on the backup or "
+        "replica. The exit status is 1 if there are such keys, or if not all servers could be compared.",
         has_pool=True,
     )
     parser.add_argument(
@@ -47,12 +48,17 @@ def verify(arguments: Sequence[str]) -> int:
 
 
 def _pool_lines(name: str, pool: dict[str, Any], is_dry_run: bool) -> list[str]:
-    done = "" if is_dry_run or not pool["different"] else f" ({pool['repaired']} deleted on the backup)"
-    lines = [
-        f"pool {name}: {units.count(pool['compared'], 'key')} compared: {pool['equal']} equal, {pool['different']} different{done}, "
-        f"{pool['changed']} changed meanwhile",
-        f"  only on the primary: {pool['only_on_primary']}, only on the backup: {pool['only_on_backup']}, pending invalidations: {pool['pending']}",
-    ]
+    lines = []
+    for one in pool["sets"]:
+        is_backup = one["set"] == BACKUP
+        title, copy = (f"pool {name}", "backup") if is_backup else (f"pool {name}, replica {one['set']}", "replica")
+        done = "" if is_dry_run or not one["different"] else f" ({one['repaired']} deleted on the {copy})"
+        lines += [
+            f"{title}: {units.count(one['compared'], 'key')} compared: {one['equal']} equal, {one['different']} different{done}, "
+            f"{one['changed']} changed meanwhile",
+            f"  only on the primary: {one['only_on_primary']}, only on the {copy}: {one['only_on_backup']}, "
+            f"pending invalidations: {one['pending']}",
+        ]
     lines += [f"  different: {key['key']} on {key['primary']} and {key['backup']}" for key in pool["keys"]]
     lines += [f"  not compared: {skipped['server']}: {skipped['reason']}" for skipped in pool["skipped"]]
     return [table.plain(line) for line in lines]

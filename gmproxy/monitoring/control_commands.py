@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gmproxy import internal_errors
 from gmproxy.client import stats
 from gmproxy.config.settings import LOG_LEVELS
-from gmproxy.monitoring import events, owed, replicas, report, sampling, selection, verify_command
+from gmproxy.monitoring import events, owed, refill_command, replicas, report, sampling, selection, verify_command
 from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, MonitoredWorker, OnResponse, Response
 from gmproxy.shared.invalidation_marks import BACKUP
 
@@ -183,11 +183,12 @@ def _drain(worker: MonitoredWorker, arguments: list[str]) -> Response:
 
 
 def _fills(worker: MonitoredWorker, arguments: list[str]) -> Response:
-    """Switch the filling of primaries from backups on or off. Reads are still looked up on the backup."""
+    """Switch the filling of servers from other sets on or off. Misses are still looked up there."""
     if arguments:
         worker.context.fills_enabled = replicas.is_on(arguments[0])
         for pool in worker.pools.values():
-            pool.router.options.fills_enabled = worker.context.fills_enabled
+            for options in (pool.router.options, *(backend.options for backend in pool.backends)):  # those of each set
+                options.fills_enabled = worker.context.fills_enabled
     return {"fills": ON if worker.context.fills_enabled else OFF}
 
 
@@ -238,6 +239,9 @@ COMMANDS: dict[str, Callable[[MonitoredWorker, list[str]], Response]] = {
     "owed": owed.show,
     "owed-flush": owed.flush,
     "owed-drop": owed.drop,
+    "refill": refill_command.show,
+    "refill-begin": refill_command.begin,
+    "refill-stop": refill_command.stop,
     "verify-begin": verify_command.begin,
     "verify-poll": verify_command.poll,
 }
@@ -305,6 +309,9 @@ _MERGED_BY: dict[str, Callable[[Sequence[Response]], Response]] = {
     "owed": owed.merge,
     "owed-flush": owed.merge,
     "owed-drop": owed.merge,
+    "refill": refill_command.merge,
+    "refill-begin": refill_command.merge,
+    "refill-stop": refill_command.merge,
     "sampled": _merge_samples,
     "drain": lambda responses: {"clients": sum(response["clients"] for response in responses)},
 }

@@ -44,6 +44,7 @@ class MonitoredWorker(Protocol):
     lag: "LoopLag"
     draining: bool
     verification: Any  # a gmproxy.monitoring.verification.Verification, or None
+    refills: dict[tuple[str, str, str], Any]  # (title of the pool, role, label of the server) -> gmproxy.monitoring.refill.Refill
 
     @property
     def pools(self) -> Mapping[str, MonitoredPool]: ...

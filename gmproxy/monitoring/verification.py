@@ -1,8 +1,8 @@
-"""Compares the items of primaries and backups, for the operator command `verify`, and deletes on the backup what differs.
+"""Compares the items of the main set with those of each further set, for the operator command `verify`, and deletes on the copy what differs.
 
 The keys are from listings of all servers (lru_crawler metadump). A key that both servers have with different values is read again twice, a moment
 later: only if both values are unchanged, no write was in progress, and the servers differ. Then the key becomes a pending invalidation of the
-backup: it is not read there before it was deleted there.
+server with the copy: it is not read there before it was deleted there.
 """
 
 import logging
@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from gmproxy import internal_errors
-from gmproxy.backend.dump_reader import Items
 from gmproxy.backend.item_reader import Item, ItemReader
-from gmproxy.backend.key_sample import KeySample, key_of
 from gmproxy.errors import EJECTED, BackendError
 from gmproxy.monitoring.interfaces import MonitoredPool, Response
-from gmproxy.protocol.key_dump import KeyDump
-from gmproxy.system.spill import Spill
+from gmproxy.monitoring.listed_keys import NotListed, all_keys, sample_of
+from gmproxy.shared.invalidation_marks import BACKUP
 
 if TYPE_CHECKING:
     from gmproxy.backend.backend import Backend
+    from gmproxy.routing.sets import ServerSet
 
 #: Keys that are read at once from each of two servers, and seconds until the next: so that clients hardly notice.
 KEYS_AT_ONCE = 20
@@ -34,32 +33,25 @@ RECHECK_PAUSE = 0.3
 RECHECKS = 2
 RECHECKED_AT_ONCE = 1000
 
-#: Seconds within which the keys that differ must be deleted on the backup.
+#: Seconds within which the keys that differ must be deleted on the server with the copy.
 REPAIR_TIMEOUT = 5.0
 REPAIR_CHECK_INTERVAL = 0.02
-
-#: Maximum bytes of the listing of one server if all keys are compared, and bytes of it that are parsed at once.
-MAX_LISTING = 1024 * 1024 * 1024
-LISTING_STEP = 16 * 1024
 
 #: Maximum number of keys in the result of each pool.
 KEYS_REPORTED = 20
 
-#: What the pools count. `compared`: keys found on both servers.
+#: What is counted for each set and pool. `compared`: keys found on both servers; `only_on_backup`: on the server with the copy.
 COUNTS = ("compared", "equal", "different", "repaired", "changed", "only_on_primary", "only_on_backup", "pending")
-
-METADUMP = KeyDump(b"metadump", [b"all"], 1)
-METADUMP_LINE = b"lru_crawler metadump all\r\n"
 
 
 def check_pools(pools: Iterable[MonitoredPool], is_named: bool) -> list[MonitoredPool]:
     """Those of `pools` that can be compared. `is_named`: an operator named the pool. Raises LookupError if there is none."""
     can: list[MonitoredPool] = []
-    why = "no pool has backups"
+    why = "no pool has backups or replicas"
     for pool in pools:
         options = pool.router.options
-        if not pool.router.backups:
-            why = f"pool {pool.title} has no backups" if is_named else why
+        if len(pool.router.sets) == 1:
+            why = f"pool {pool.title} has no backups or replicas" if is_named else why
         elif options.backup_writes == "off":
             why = f"the backups of pool {pool.title} receive no copies (backup_writes = off)"
         elif options.backend_protocol == "binary":
@@ -75,7 +67,7 @@ class Verification:
     """One comparison of `pools`.
 
     sample   maximum number of keys from each server; 0: all
-    repairs  delete keys that differ on the backup
+    repairs  delete keys that differ on the server with the copy
     seconds  time limit
     """
 
@@ -106,11 +98,39 @@ class Verification:
 
 
 class PoolComparison:
-    """Compares the servers of one pool. `run`: greenlet only, blocks until it is done."""
+    """Compares the main set of one pool with each further set that is not switched off. `compare`: greenlet only, blocks until it is done."""
 
     def __init__(self, pool: MonitoredPool, sample: int, repairs: bool) -> None:
         self.title = pool.title
         self._pool = pool
+        self._sets = [SetComparison(pool, one, sample, repairs) for one in pool.router.sets[1:] if one.enabled]
+        self._off = [backend for one in pool.router.sets[1:] if not one.enabled for backend in one.backends]
+
+    def result(self) -> dict[str, Any]:
+        """The counts of all sets added; `sets` has those of each."""
+        results = [one.result() for one in self._sets]
+        skipped = {(each["server"], each["reason"]): each for result in results for each in result["skipped"]}
+        return {
+            **{name: sum(result[name] for result in results) for name in COUNTS},
+            "keys": [key for result in results for key in result["keys"]][:KEYS_REPORTED],
+            "skipped": [*skipped.values(), *({"server": backend.label, "reason": "switched off"} for backend in self._off)],
+            "sets": [{"set": result["set"], **{name: result[name] for name in COUNTS}} for result in results],
+        }
+
+    def log_result(self, is_complete: bool) -> None:
+        for one in self._sets:
+            one.log_result(is_complete)
+
+    def compare(self) -> None:
+        for one in self._sets:
+            one.compare()
+
+
+class SetComparison:
+    """Compares the main set of a pool with the set `copy`. `compare`: greenlet only, blocks until it is done."""
+
+    def __init__(self, pool: MonitoredPool, copy: "ServerSet", sample: int, repairs: bool) -> None:
+        self._copy = copy
         self._router: Any = pool.router
         self._listings = pool.context.key_listings
         self._sample = sample
@@ -125,7 +145,7 @@ class PoolComparison:
 
     def result(self) -> dict[str, Any]:
         skipped = [{"server": backend.label, "reason": reason} for backend, reason in self._skipped.items()]
-        return self._counts | {"keys": self._keys, "skipped": skipped}
+        return self._counts | {"set": self._copy.name, "keys": self._keys, "skipped": skipped}
 
     def log_result(self, is_complete: bool) -> None:
         log: Any = self._router.backends[0].log
@@ -133,7 +153,8 @@ class PoolComparison:
             f"{name}={self._counts[name]}" for name in ("compared", "different", "repaired", "only_on_primary", "only_on_backup")
         )
         level = logging.WARNING if self._counts["different"] else logging.INFO
-        log.log(level, "primary and backup compared %s complete=%s", counts, "yes" if is_complete and not self._skipped else "no")
+        of_set = "" if self._copy.name == BACKUP else f" set={self._copy.name}"
+        log.log(level, "primary and backup compared %s complete=%s%s", counts, "yes" if is_complete and not self._skipped else "no", of_set)
 
     def compare(self) -> None:
         with self._open:
@@ -141,8 +162,8 @@ class PoolComparison:
                 for keys in self._keys_of(primary, self._router.primary_of):
                     self._compare(keys)
                     gevent.sleep(PAUSE)
-            for backup in list(self._router.backups):
-                for keys in self._keys_of(backup, lambda key: self._router.copies_of(key)[0]):
+            for backup in self._copy.backends:
+                for keys in self._keys_of(backup, self._copy.server_of):
                     self._compare_rest(keys)
                     gevent.sleep(PAUSE)
             self._recheck()
@@ -156,37 +177,26 @@ class PoolComparison:
         if backend in self._skipped:
             return
         batch: list[bytes] = []
-        for key in self._sampled_keys(backend) if self._sample else self._all_keys(backend):
-            if owner_of(key) is backend and self._router.primary_of(key).label != self._router.copies_of(key)[0].label:
-                batch.append(key)
-            if len(batch) >= KEYS_AT_ONCE:
-                yield batch
-                batch = []
+        try:
+            for key in self._listed_keys(backend):
+                if owner_of(key) is backend and self._router.primary_of(key).label != self._copy.server_of(key).label:
+                    batch.append(key)
+                if len(batch) >= KEYS_AT_ONCE:
+                    yield batch
+                    batch = []
+        except NotListed as error:
+            self._skip(backend, str(error))
         if batch:
             yield batch
 
-    def _sampled_keys(self, backend: "Backend") -> list[bytes]:
-        sample = KeySample(self._sample)
-        items = self._listings.read_listing(METADUMP, METADUMP_LINE, backend, sample, KeySample.add_chunk)
-        if not isinstance(items, Items):
-            self._skip(backend, f"not listed: {items.decode(errors='replace').strip()}")
-            return []
-        keys = sample.keys()
-        self._sampled[backend] = None if sample.is_complete() else set(keys)
-        return keys
-
-    def _all_keys(self, backend: "Backend") -> Iterator[bytes]:
-        with Spill(MAX_LISTING) as spill:
-            items = self._listings.read_listing(METADUMP, METADUMP_LINE, backend, spill, self._listings.write_spill)
-            if not isinstance(items, Items):
-                self._skip(backend, f"not listed: {items.decode(errors='replace').strip()}")
-                return
+    def _listed_keys(self, backend: "Backend") -> Iterator[bytes]:
+        if self._sample:
+            sample = sample_of(self._listings, backend, self._sample)
+            self._sampled[backend] = None if sample.is_complete() else set(sample.keys())
+            yield from sample.keys()
+        else:
+            yield from all_keys(self._listings, backend)
             self._sampled[backend] = None
-            rest = b""
-            for begin in range(items.begin, items.end, LISTING_STEP):
-                lines = (rest + self._listings.read_spill(spill, begin, min(LISTING_STEP, items.end - begin))).split(b"\n")
-                rest = lines.pop()
-                yield from filter(None, map(key_of, lines))
 
     def _skip(self, backend: "Backend", reason: str) -> None:
         self._skipped[backend] = reason
@@ -207,9 +217,9 @@ class PoolComparison:
             self._recheck()
 
     def _compare_rest(self, keys: Iterable[bytes]) -> None:
-        """Compare those of `keys`, from the listing of a backup, that were not compared when the listing of their primary was read."""
+        """Compare those of `keys`, from the listing of a server with copies, that were not compared when the listing of their primary was read."""
         others: list[bytes] = []
-        not_on_primary: dict[Any, list[bytes]] = {}  # {primary: keys that may be on the backup only}
+        not_on_primary: dict[Any, list[bytes]] = {}  # {primary: keys that only the copy may have}
         for key in keys:
             primary = self._router.primary_of(key)
             taken = self._sampled.get(primary, ())
@@ -231,10 +241,10 @@ class PoolComparison:
             self._router.counters.verify_different += 1
 
     def _read_both(self, keys: Iterable[bytes]) -> Iterator[tuple[bytes, Item | None, Item | None]]:
-        """(key, item of its primary, item of its backup) for each of `keys` that can be read on both servers."""
+        """(key, item of its primary, item of its server with the copy) for each of `keys` that can be read on both servers."""
         pairs: dict[tuple[Any, Any], list[bytes]] = {}
         for key in keys:
-            primary, backup = self._router.primary_of(key), self._router.copies_of(key)[0]
+            primary, backup = self._router.primary_of(key), self._copy.server_of(key)
             if primary.may_be_stale(key) or backup.may_be_stale(key):
                 self._counts["pending"] += 1
             else:
@@ -278,14 +288,14 @@ class PoolComparison:
         for key in differing:
             self._count_compared("different")
             if len(self._keys) < KEYS_REPORTED:
-                primary, backup = self._router.primary_of(key), self._router.copies_of(key)[0]
+                primary, backup = self._router.primary_of(key), self._copy.server_of(key)
                 self._keys.append({"key": os.fsdecode(key), "primary": primary.label, "backup": backup.label})
         if self._repairs and differing:
             self._repair(list(differing))
 
     def _repair(self, keys: Sequence[bytes]) -> None:
-        """Delete `keys` on their backups, by the rule for writes that a server missed."""
-        backups = [self._router.copies_of(key)[0] for key in keys]
+        """Delete `keys` on their servers with copies, by the rule for writes that a server missed."""
+        backups = [self._copy.server_of(key) for key in keys]
         for key, backup in zip(keys, backups):
             backup.missed_key(key)
         left = list(zip(keys, backups))

@@ -1,4 +1,4 @@
-"""The control command `verify [SAMPLE [ACTION [SECONDS [POOL]]]]`: one worker compares primaries and backups (verification.py).
+"""The control command `verify [SAMPLE [ACTION [SECONDS [POOL]]]]`: one worker compares the sets of servers (verification.py).
 
 SAMPLE: maximum number of keys from each server, 0: all; ACTION: `repair` or `report`; SECONDS: time limit.
 """

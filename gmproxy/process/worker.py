@@ -61,6 +61,7 @@ class Worker:
     pools         {name: Pool}
     slow          the latest slow requests, once `measure` was called
     lag           how late the loop runs its timers
+    refills       {(title of the pool, role, label of the server): gmproxy.monitoring.refill.Refill}, those that have ended included
     verification  the last comparison of primaries and backups (gmproxy.monitoring.verification.Verification), or None
     draining      True while no client is accepted and clients are disconnected after their next reply
 
@@ -79,6 +80,7 @@ class Worker:
         self.lag = LoopLag()
         self.draining = False
         self.verification: Any = None
+        self.refills: dict[tuple[str, str, str], Any] = {}
         self._measuring = False
         context.report = functools.partial(self.run_command, "report", [])
         self._sum_up_at = 0.0

@@ -12,7 +12,7 @@ cdef class Fetch(ReplySink):
     cdef object rules
     cdef object _keys
     cdef Py_ssize_t left
-    cdef bint in_doubt
+    cdef readonly bint in_doubt
     cdef readonly bint returns_cas
 
     cpdef on_reply(self, Request lookup)

@@ -14,7 +14,7 @@ WRONG, WRONG_FLAGS, ONLY_ON_PRIMARY, ONLY_ON_BACKUP = KEYS[:4]
 
 
 @pytest.fixture
-def replicated(service, memcached):
+def with_backup(service, memcached):
     """Call it with options for a service with two primaries and a backup that has a copy of all KEYS."""
 
     def start(*options):
@@ -62,8 +62,8 @@ def counted_eventually(ask, running, sample, status, counts, *words):
 
 
 @pytest.mark.parametrize("sample, workers", [("1000", "1"), ("0", "2")])
-def test_what_differs_is_deleted_on_the_backup(replicated, ask, sample, workers):
-    running = replicated("--workers", workers)
+def test_what_differs_is_deleted_on_the_backup(with_backup, ask, sample, workers):
+    running = with_backup("--workers", workers)
     counted_eventually(ask, running, sample, 0, {"compared": 40, "equal": 40})
     damage(running)
     wanted = {"compared": 38, "equal": 36, "different": 2, "only_on_primary": 1, "only_on_backup": 1}
@@ -84,8 +84,8 @@ def missing(direct):
     return direct.ask(b"get %b %b\r\n" % (WRONG, WRONG_FLAGS), b"END\r\n") == b"END\r\n"
 
 
-def test_the_lines_that_are_printed(replicated, ask):
-    running = replicated()
+def test_the_lines_that_are_printed(with_backup, ask):
+    running = with_backup()
     damage(running)
 
     def found():
@@ -99,14 +99,14 @@ def test_the_lines_that_are_printed(replicated, ask):
     assert len(rest) == 2 and all(re.fullmatch(r"  different: key\d on 127.0.0.1:\d+ and " + running.backup.address, line) for line in rest)
 
 
-def test_a_sample_has_some_of_the_keys(replicated, ask):
-    running = replicated()
+def test_a_sample_has_some_of_the_keys(with_backup, ask):
+    running = with_backup()
     status, counts = verified(ask, running, "--sample", "5")
     assert status == 0 and 5 <= counts["compared"] <= 15
 
 
-def test_writes_in_progress_are_no_difference(replicated, ask):
-    running = replicated()
+def test_writes_in_progress_are_no_difference(with_backup, ask):
+    running = with_backup()
     over = threading.Event()
 
     def write():
@@ -129,9 +129,9 @@ def test_writes_in_progress_are_no_difference(replicated, ask):
             join(thread)
 
 
-def test_a_server_that_does_not_reply(replicated, ask):
+def test_a_server_that_does_not_reply(with_backup, ask):
     """Its listing is waited for until the time is over. Meanwhile there is no other comparison."""
-    running = replicated("--timeout", milliseconds(4), "--server-failure-limit", "1000")
+    running = with_backup("--timeout", milliseconds(4), "--server-failure-limit", "1000")
     running.servers[0].pause()
     said = []
 
@@ -149,16 +149,16 @@ def test_a_server_that_does_not_reply(replicated, ask):
     assert not any(response["complete"] for response in said if "error" not in response)
 
 
-def test_ejected_servers_are_not_compared(replicated, ask):
-    running = replicated()
+def test_ejected_servers_are_not_compared(with_backup, ask):
+    running = with_backup()
     ask(running, "eject", running.backup.address)
     said = ask(running, "verify")
     assert said.status == 1
     assert f"  not compared: {running.backup.address}: ejected" in said.lines
 
 
-def test_pending_invalidations_are_not_compared(replicated, ask):
-    running = replicated("--timeout", milliseconds(4), "--server-failure-limit", "1000", "--backup-writes", "sync")
+def test_pending_invalidations_are_not_compared(with_backup, ask):
+    running = with_backup("--timeout", milliseconds(4), "--server-failure-limit", "1000", "--backup-writes", "sync")
     ask(running, "eject", running.servers[0].address)
     with running.talk() as talk:
         for key in KEYS:
@@ -170,8 +170,8 @@ def test_pending_invalidations_are_not_compared(replicated, ask):
 
 def test_what_cannot_be_compared(service, ask, memcached):
     running = service()
-    assert ask(running, "verify").refusal == "gmproxyctl: no pool has backups\n"
-    assert ask(running, "verify", "--pool", "default").refusal == "gmproxyctl: pool default has no backups\n"
+    assert ask(running, "verify").refusal == "gmproxyctl: no pool has backups or replicas\n"
+    assert ask(running, "verify", "--pool", "default").refusal == "gmproxyctl: pool default has no backups or replicas\n"
     assert "there is no pool 'x'" in ask(running, "verify", "--pool", "x").refusal
     assert "arguments of verify" in order(running, "verify", "-1")["error"]
 
@@ -188,3 +188,37 @@ def test_servers_that_do_not_list_their_keys(service, ask, memcached):
     said = ask(running, "verify")
     assert said.status == 1
     assert f"  not compared: {backup.address}: not listed: ERROR metadump not allowed" in said.lines
+
+
+def test_each_replica_set_is_compared_with_the_main_one(replicated, ask):
+    running = replicated("--write", "all")
+    with running.talk() as talk:
+        for key in KEYS:
+            talk.expect(storage(b"set", key, b"v"), b"STORED\r\n")
+
+    def sets():
+        """The counts that are not 0 of each set, once nothing moves."""
+        response = json.loads(ask(running, "verify", "--json").out)["pools"]["default"]
+        return {one["set"]: {name: count for name, count in one.items() if count and isinstance(count, int)} for one in response["sets"]}
+
+    eventually(lambda: sets() == {name: {"compared": 40, "equal": 40} for name in ("replica1", "replica2")})
+    for server in running.sets[2]:
+        with server.talk() as talk:
+            talk.ask(b"delete %b\r\n" % ONLY_ON_PRIMARY)
+            if talk.ask(b"get %b\r\n" % WRONG, b"END\r\n") != b"END\r\n":
+                talk.expect(storage(b"set", WRONG, b"wrong"), b"STORED\r\n")
+                bad = server
+    said = eventually(lambda: [said for said in [ask(running, "verify")] if "1 different" in said.out])[0]
+    assert said.status == 1
+    assert said.lines[0].startswith("pool default, replica replica1: 40 keys compared: 40 equal, 0 different, ")
+    assert said.lines[2].startswith("pool default, replica replica2: 39 keys compared: 38 equal, 1 different (1 deleted on the replica), ")
+    assert said.lines[3].startswith("  only on the primary: 1, only on the replica: 0, ")
+    assert re.fullmatch(r"  different: " + WRONG.decode() + r" on 127.0.0.1:\d+ and " + bad.address, said.lines[4])
+    assert "WARNING primary and backup compared compared=39 different=1 repaired=1 " in running.log()
+    eventually(lambda: sets()["replica2"] == {"compared": 38, "equal": 38, "only_on_primary": 2})
+    ask(running, "replica", "replica2", "off")
+    said = ask(running, "verify")
+    assert said.status == 1 and len(said.lines) == 4
+    assert {line for line in said.lines if "not compared" in line} == {
+        f"  not compared: {one.address}: switched off" for one in running.sets[2]
+    }

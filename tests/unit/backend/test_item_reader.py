@@ -37,6 +37,21 @@ def test_items_of_a_server(memcached):
             assert (items[b"b"].flags, items[b"big"].size, items[b"c"].size) == (7, len(BIG), 0)
             assert (items[b"with blank"].flags, items[b"with blank"].size) == (5, 3)
         assert connection.read_items([b"none"]) == {}
+        assert connection.find([b"a", b"none", b"big", b"with blank", b"no blank either"]) == {b"a", b"big", b"with blank"}
+        assert connection.find([b"none"]) == set()
+
+
+def test_a_server_without_meta_commands(scripted):
+    backend = scripted(
+        [
+            expect(b"me k\r\nme l\r\n"),
+            say(b"ERROR\r\nERROR\r\n"),
+            *[expect(b"get k l\r\n"), say(b"VALUE l 0 1\r\n5\r\nEND\r\n")] * 2,
+            close(),
+        ]
+    )
+    with reader(backend.address) as connection:
+        assert connection.find([b"k", b"l"]) == connection.find([b"k", b"l"]) == {b"l"}
 
 
 @pytest.mark.parametrize(

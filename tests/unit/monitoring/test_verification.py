@@ -85,17 +85,21 @@ def servers(monkeypatch):
     return primary, backup
 
 
+def pool_of(servers, listings=None):
+    primary, _ = servers
+    sets = [
+        SimpleNamespace(name=name, backends=[server], enabled=True, server_of=lambda key, server=server: server)
+        for name, server in zip(("main", "backup"), servers)
+    ]
+    counters = SimpleNamespace(verify_compared=0, verify_different=0)
+    router = SimpleNamespace(backends=[primary], sets=sets, primary_of=lambda key: primary, counters=counters)
+    return SimpleNamespace(title="default", router=router, context=SimpleNamespace(key_listings=listings or Listings()))
+
+
 def compare(servers, sample=1000, repairs=True, listings=None):
     """The result for the pool."""
-    primary, backup = servers
-    router = SimpleNamespace(
-        backends=[primary],
-        backups=[backup],
-        primary_of=lambda key: primary,
-        backup_of=lambda key: backup,
-        counters=SimpleNamespace(verify_compared=0, verify_different=0),
-    )
-    pool = SimpleNamespace(title="default", router=router, context=SimpleNamespace(key_listings=listings or Listings()))
+    pool = pool_of(servers, listings)
+    router = pool.router
     run = Verification([pool], sample, repairs, 60.0)
     gevent.wait([run._greenlet])
     result = run.result()
@@ -203,13 +207,7 @@ def test_what_is_not_deleted_in_time_is_not_repaired(servers, monkeypatch):
 def test_the_time_limit(servers):
     primary, _ = servers
     primary.meanwhile = lambda: gevent.sleep(3600)
-    pool = SimpleNamespace(
-        title="default",
-        router=SimpleNamespace(
-            backends=[primary], backups=[], primary_of=lambda key: primary, backup_of=lambda key: servers[1], counters=None
-        ),
-        context=SimpleNamespace(key_listings=Listings()),
-    )
+    pool = pool_of(servers)
     run = Verification([pool], 10, True, 0.01)
     gevent.wait([run._greenlet])
     assert not run.result()["complete"]
