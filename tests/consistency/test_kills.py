@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import pytest
+from faults.scenario import SOON_WARM
 from faults.stage import TIMEOUT
 from support.timing import eventually
 
@@ -99,5 +100,5 @@ def test_nothing_old_is_read_after_many_kills(tmp_path, workers):
 @pytest.mark.long
 @pytest.mark.parametrize("write", ["main", "majority"])
 def test_nothing_old_is_read_of_three_sets_after_many_kills(tmp_path, write):
-    options = ("--write", write, "--read", "spread", *journal(tmp_path))
+    options = ("--write", write, "--read", "spread", *SOON_WARM, *journal(tmp_path))
     check_kills(tmp_path, KILLS // 6 + 1, kills.ALL, (2,), 0, options, replicas=2)

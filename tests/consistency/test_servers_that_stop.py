@@ -5,6 +5,7 @@ import random
 import time
 
 import pytest
+from faults.scenario import SOON_WARM
 from faults.stage import TIMEOUT
 
 from consistency.installation import Installation
@@ -50,8 +51,8 @@ CASES = {
     "primary_and_backup": (1, 1, 0, (), "servers", (stopped, restarted_empty)),
     "main_set_of_three": (2, 0, 2, (), "primaries", (stopped, restarted_empty)),
     "three_sets": (2, 0, 2, ("--write", "majority"), "servers", (stopped, restarted_empty)),
-    "three_sets_read_in_turns": (2, 0, 2, ("--write", "main", "--read", "spread"), "servers", (stopped, restarted_empty)),
-    "three_sets_in_step": (2, 0, 2, ("--write", "all", "--read", "spread"), "servers", (stopped,)),
+    "three_sets_read_in_turns": (2, 0, 2, ("--write", "main", "--read", "spread", *SOON_WARM), "servers", (stopped, restarted_empty)),
+    "three_sets_in_step": (2, 0, 2, ("--write", "all", "--read", "spread", *SOON_WARM), "servers", (stopped,)),
 }
 
 

@@ -28,6 +28,10 @@ MEMORY_ALLOWANCE = 24 * 1024 * 1024
 EJECT_AT_ONCE = ("--auto-eject-hosts", "--server-failure-limit", "1")
 
 
+#: A server is warming for a second: else the new servers of a test would all be warming, and `read = near` and `spread` read the main set alone.
+SOON_WARM = ("--warming-time", "1")
+
+
 class Scenario(NamedTuple):
     name: str
     stage: dict

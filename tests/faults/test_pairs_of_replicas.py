@@ -11,7 +11,7 @@ import pytest
 from support.pairwise import all_pairs
 
 from faults.driver import SERVER_FAULTS, SERVICE_FAULTS, WIRE_FAULTS, WORKER_FAULTS
-from faults.scenario import LONG_SECONDS, SEED, Scenario, check, described, stage
+from faults.scenario import LONG_SECONDS, SEED, SOON_WARM, Scenario, check, described, stage
 
 SERVERS = 2
 REPLICAS = 2
@@ -35,7 +35,7 @@ OPTIONS = {
 def scenario_of(chosen) -> Scenario:
     options = [
         "--write", chosen["write"], "--read", *chosen["read"], "--backend-protocol", chosen["protocol"],
-        "--journal-size", chosen["journal_size"], "--on-miss", chosen["on_miss"],
+        "--journal-size", chosen["journal_size"], "--on-miss", chosen["on_miss"], *SOON_WARM,
     ]  # fmt: skip
     wires = chosen["faults"] != "of servers"
     faults = SERVICE_FAULTS + (WIRE_FAULTS if wires else ()) + (SERVER_FAULTS if chosen["faults"] != "of wires" else ())

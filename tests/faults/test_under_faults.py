@@ -14,13 +14,13 @@ import os
 import pytest
 
 from faults.driver import SERVER_FAULTS, SERVICE_FAULTS, STOPPED, WIRE_FAULTS, WORKER_FAULTS
-from faults.scenario import EJECT_AT_ONCE, SEED, Scenario, check, stage
+from faults.scenario import EJECT_AT_ONCE, SEED, SOON_WARM, Scenario, check, stage
 
 ALL_FAULTS = SERVER_FAULTS + WIRE_FAULTS + SERVICE_FAULTS
 
 
 #: Options of a pool with two replicas.
-THREE_SETS = ("--write", "majority", "--read", "spread")
+THREE_SETS = ("--write", "majority", "--read", "spread", *SOON_WARM)
 
 #: FAULT_SECONDS selects the long form.
 IS_LONG = "FAULT_SECONDS" in os.environ

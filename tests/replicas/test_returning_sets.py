@@ -1,6 +1,7 @@
 """A server of a set stops, or comes back empty: what it missed is not read there, and it is filled again."""
 
 import pytest
+from faults.scenario import SOON_WARM
 from faults.stage import Stage
 from faults.test_returning import COUNT, KEYS, Away, Hang, change, expect_none, held_by, keys_with, read_all, set_all
 from support.talk import storage
@@ -17,7 +18,7 @@ WRITES = {
 
 @pytest.fixture(scope="module", params=["first", "spread"])
 def stage(request):
-    with Stage(1, 0, options=("--read", request.param, "--write", "majority"), replicas=2) as stage:
+    with Stage(1, 0, options=("--read", request.param, "--write", "majority", *SOON_WARM), replicas=2) as stage:
         yield stage
         stage.proxy.check_log()
 
