@@ -1,18 +1,26 @@
 """`read`: which set of servers replies to a read."""
 
+import statistics
+from contextlib import ExitStack
+
 import pytest
 from faults.stage import Stage
 from support.keys import keys_by_server
 from support.relay import Relay
 from support.talk import storage, value
 from support.threads import run_in_threads
-from support.timing import eventually
+from support.timing import Stopwatch, eventually
 
 from replicas import pools
 from replicas.sets import Sets
 
 STORED = b"STORED\r\n"
 FOUND = value(b"k", b"7") + b"END\r\n"
+
+#: The servers are new, but their misses are believed.
+NOT_WARMING = ("--on-miss", "never")
+
+SPREAD = ("--read", "spread", *NOT_WARMING)
 
 #: Reads of one key, by several clients.
 READS, CLIENTS = 900, 3
@@ -61,7 +69,7 @@ def test_first_reads_the_main_set_alone(whole, request_, reply):
 
 @pytest.fixture(scope="module")
 def unbroken():
-    with Sets() as sets:
+    with Sets(*NOT_WARMING) as sets:
         yield sets
 
 
@@ -77,7 +85,7 @@ def whole(unbroken):
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("request_, reply", [(b"get k\r\n", FOUND), (b"mg k v\r\n", b"VA 1\r\n7\r\n")], ids=["get", "mg"])
 def test_spread_reads_a_hot_key_from_each_server_in_turns(workers, request_, reply):
-    with Sets("--read", "spread", "--workers", workers) as sets:
+    with Sets(*SPREAD, workers=workers) as sets:
         sets.ask(storage(b"set", b"k", b"7"))
         wait_until_copied(sets, b"k", b"7")
         before = sets.reads()
@@ -88,7 +96,7 @@ def test_spread_reads_a_hot_key_from_each_server_in_turns(workers, request_, rep
 
 
 def test_spread_leaves_out_a_set_that_cannot_be_reached():
-    with Sets("--read", "spread", ejects=True) as sets:
+    with Sets(*SPREAD, ejects=True) as sets:
         sets.ask(storage(b"set", b"k", b"7"))
         wait_until_copied(sets, b"k", b"7")
         sets.refuse([1], ejected=True)
@@ -111,7 +119,7 @@ def test_spread_does_not_hold_for_reads_that_need_the_main_set(spread, request_)
 
 @pytest.fixture(scope="module")
 def spread():
-    with Sets("--read", "spread") as sets:
+    with Sets(*SPREAD) as sets:
         yield sets
 
 
@@ -120,7 +128,7 @@ def test_multi_get_picks_one_set():
     ours, theirs = keys_by_server(2, 5)
     keys = [key for pair in zip(ours, theirs) for key in pair]
     seen = set()
-    with Stage(2, 0, options=("--read", "spread"), replicas=2) as stage:
+    with Stage(2, 0, options=SPREAD, replicas=2) as stage:
         sets = [stage.primaries, *(replica.nodes for replica in stage.replicas)]
         for index, nodes in enumerate(sets):
             for node, of_node in zip(nodes, (ours, theirs)):
@@ -146,9 +154,9 @@ class Zones:
 
     def __init__(self, folder, memcached, stack):
         self.relays = [stack.enter_context(Relay(memcached())) for _ in self.NAMES]
-        keys = {name: {"servers": pools.servers(relay), "zone": f"zone of {name}"} for name, relay in zip(self.NAMES, self.relays)}
-        keys["main"] |= {"replicas": ["near", "far"], "read": "near"}
-        self.proxy = stack.enter_context(pools.serve(folder, keys, "--zone", "zone of near"))
+        keys = {name: {"servers": pools.servers(relay), "zone": name} for name, relay in zip(self.NAMES, self.relays)}
+        keys["main"] |= {"replicas": ["near", "far"], "read": "near", "on_miss": "never"}
+        self.proxy = stack.enter_context(pools.serve(folder, keys, "--zone", "near"))
         for index, relay in enumerate(self.relays):
             if index != self.NEAR:
                 relay.delay(FAR)
@@ -163,8 +171,6 @@ class Zones:
 
 @pytest.fixture
 def zones(tmp_path, memcached):
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         zones = Zones(tmp_path, memcached, stack)
         yield zones
@@ -186,6 +192,26 @@ def test_near_reads_the_set_of_its_zone_alone(zones):
         after = zones.reads()
         assert [after[0], after[2]] == [before[0], before[2]], "no read of a far set"
         talk.in_step()
+
+
+@pytest.mark.long  # compares times
+def test_near_takes_as_long_as_its_set(zones):
+    with zones.proxy.talk() as talk:
+        talk.expect(storage(b"set", b"k", b"7"), STORED)
+        eventually(lambda: zones.proxy.stats()["changes_undecided"] == 0, what="no write is under way")
+
+        def median_of(request, end):
+            return statistics.median(seconds_of(lambda: talk.ask(request, end)) for _ in range(200))
+
+        near, main = median_of(b"get k\r\n", b"END\r\n"), median_of(b"gets k\r\n", b"END\r\n")
+    print(f"p50 of get, which reads the near set: {near * 1000:.2f} ms; of gets, which reads the main set: {main * 1000:.2f} ms")
+    assert near < FAR < 2 * FAR < main
+
+
+def seconds_of(action):
+    watch = Stopwatch()
+    action()
+    return watch.seconds
 
 
 def test_near_reads_another_set_if_its_own_cannot_be_reached(zones):
