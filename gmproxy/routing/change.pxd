@@ -7,7 +7,6 @@ from gmproxy.routing.step cimport Step
 from gmproxy.shared.changes cimport ChangeNotes, Note
 
 cdef int COPY
-cdef int PRIMARY_WORD
 
 
 cdef class Change(Step):

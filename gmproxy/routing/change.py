@@ -12,7 +12,7 @@ from gmproxy.protocol.commands import Command
 from gmproxy.protocol.request import COPY, ReplySink, Request, new_request
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.step import Step
-from gmproxy.shared.changes import PRIMARY_WORD, ChangeNotes, Note
+from gmproxy.shared.changes import ChangeNotes, Note
 
 #: In place of a word of ChangeNotes.
 UNNOTED = -1
@@ -62,7 +62,7 @@ class Change(Step):
             if not self._deletes and self._note is not None and self.is_contested():
                 self._deletes = True
                 self.counters.conflicting_changes += 1
-                if self._note.word != PRIMARY_WORD:  # the primary has the other change, and may have it alone
+                if self._note.alone:  # the primary has the other change, and may have it alone
                     self.primary.missed_key(self.key)
                 self.delete_copies()
             else:

@@ -162,7 +162,7 @@ class BackupAsPrimary(Route):
             if number_is_of is not None:
                 if number_is_of == server.set_index:
                     request.line = cas_numbers.line_without_mark(request)
-                elif not server.health.ejected:
+                elif not server.is_expected_to_fail(request):
                     return reply_exists(request, server)
         if self.max_life and command.is_write:
             if request.started and command.reads_old_value:
@@ -186,7 +186,7 @@ class BackupAsPrimary(Route):
         notes = self.server.notes
         own = 1 if request.command.is_write else 0
         for key in request.all_keys():
-            if notes.are_under_way(key, own):
+            if notes.are_under_way(key, own, self.server.set_index > 1):
                 return True
         return False
 

@@ -7,7 +7,7 @@ from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.replicated_write cimport ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.sets cimport Copies
 
-cdef int PRIMARY_WORD, BACKUP_WORD, UNNOTED
+cdef int PRIMARY_WORD, BACKUP_WORD, COPIES_WORD, UNNOTED
 
 
 cdef class Replicate(Route):

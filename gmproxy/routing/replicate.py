@@ -22,7 +22,7 @@ from gmproxy.routing.change import UNNOTED, AnswerOfBackup, Change, PartOfChange
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.replicated_write import ConditionalWrite, ReplicaRules, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.sets import Copies
-from gmproxy.shared.changes import BACKUP_WORD, PRIMARY_WORD
+from gmproxy.shared.changes import BACKUP_WORD, COPIES_WORD, PRIMARY_WORD
 
 
 class Replicate(Route):
@@ -103,7 +103,9 @@ class Replicate(Route):
         """The word for Change.begin. `by_copy`: a copy makes the change, in the place of the primary."""
         if request.command.only_touches and not replica_commands.is_delete_like(request):
             return UNNOTED
-        return BACKUP_WORD if by_copy and not self.next_copies else PRIMARY_WORD
+        if by_copy:
+            return COPIES_WORD if self.next_copies else BACKUP_WORD
+        return COPIES_WORD if self.server.is_backup else PRIMARY_WORD
 
     def _begin_change(self, copies: list[Backend], key: bytes, word: int) -> Change:
         change = Change.__new__(Change)

@@ -3,7 +3,7 @@ from gmproxy.shared.keys_in_flight cimport KeysInFlight
 
 cdef unsigned long long _BEGIN, _LOWER, _WORD
 cdef int _HALF
-cdef int _PRIMARY, _BACKUP, _FILL
+cdef int _PRIMARY, _BACKUP, _FILL, COPIES_WORD
 cdef Py_ssize_t EVERY_KEY, SLOTS, WORDS_PER_SLOT
 
 # Constants above 2^31, which are Python objects for Cython where they are literals.
@@ -20,6 +20,7 @@ cdef class Note:
     cdef readonly Py_ssize_t entry
     cdef readonly unsigned long long begun
     cdef readonly bint contested
+    cdef public bint alone
 
 
 cdef class ChangeNotes:
@@ -36,7 +37,7 @@ cdef class ChangeNotes:
     @cython.locals(entry=Py_ssize_t)
     cpdef journal_written(self)
     @cython.locals(slot=Py_ssize_t, own=Py_ssize_t)
-    cpdef bint are_under_way(self, bytes key, unsigned long long but=*) except -1
+    cpdef bint are_under_way(self, bytes key, unsigned long long but=*, bint on_copies=*) except -1
     @cython.locals(slot=Py_ssize_t, own=Py_ssize_t)
     cpdef bint is_changing(self, bytes key) except -1
     cpdef Note begin_fill(self, bytes key, unsigned long tag)
@@ -50,6 +51,6 @@ cdef class ChangeNotes:
     @cython.locals(at=Py_ssize_t)
     cdef _add(self, Py_ssize_t slot, int word, long long number)
     @cython.locals(at=Py_ssize_t, column=Py_ssize_t, begun=cython.ulonglong)
-    cdef unsigned long long _begun_elsewhere(self, Py_ssize_t slot, int word) except? 1
+    cdef unsigned long long _begun_elsewhere(self, Py_ssize_t slot, bint alone) except? 1
     @cython.locals(column=Py_ssize_t)
     cdef bint _are_under_way(self, Py_ssize_t slot, int word) except -1

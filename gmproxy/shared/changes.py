@@ -21,8 +21,11 @@ from typing import Any
 from gmproxy.shared.keys_in_flight import KeysInFlight
 from gmproxy.shared.memory import SLOTS, WORDS_PER_SLOT, SharedMemory
 
-#: The words of a slot: changes that the primary may make; changes that only the backup is sent, because the primary is ejected; fills.
+#: The words of a slot: changes that the primary may make; changes that only its copies are sent, because the primary cannot make them; fills.
 PRIMARY_WORD, BACKUP_WORD, FILL_WORD = range(3)
+
+#: In place of BACKUP_WORD: as that, and more than one copy is sent the change.
+COPIES_WORD = 3
 _PRIMARY, _BACKUP, _FILL = PRIMARY_WORD, BACKUP_WORD, FILL_WORD  # in C
 
 #: The slot of what concerns all keys: flush_all, the number of all fills, and, in the second word, the time of `stop_fills` in milliseconds.
@@ -54,15 +57,17 @@ class Note:
     entry        of gmproxy.shared.keys_in_flight
     begun        changes of other workers that had begun in the slot when it was noted
     contested    True if one of them was under way
+    alone        True if only one copy is sent the change
     """
 
-    __slots__ = ("slot", "word", "entry", "begun", "contested")
+    __slots__ = ("slot", "word", "entry", "begun", "contested", "alone")
 
     slot: int
     word: int
     entry: int
     begun: int
     contested: bool
+    alone: bool
 
 
 class ChangeNotes:
@@ -85,15 +90,17 @@ class ChangeNotes:
     # -- changes
 
     def begin_change(self, key: bytes, tag: int, word: int) -> Note:
-        """A change of `key` is about to be sent. `tag`: of its pool (gmproxy.shared.keys_in_flight.tag_of); `word`: PRIMARY_WORD or BACKUP_WORD."""
-        note = self._begin(key, tag, word)
+        """A change of `key` is about to be sent. `tag`: of its pool (gmproxy.shared.keys_in_flight.tag_of); `word`: PRIMARY_WORD, BACKUP_WORD or
+        COPIES_WORD."""
+        note = self._begin(key, tag, _BACKUP if word == COPIES_WORD else word)
+        note.alone = word == _BACKUP
         self._observe(note)
         return note
 
     def is_contested(self, note: Note) -> bool:
         """True if a change of another worker was under way in the slot when `note` began, or has begun since: the two servers may have made the two
         in different orders. Two changes that only the backup is sent have its order."""
-        return note.contested or self._begun_elsewhere(note.slot, note.word) != note.begun
+        return note.contested or self._begun_elsewhere(note.slot, note.alone) != note.begun
 
     def end_note(self, note: Note) -> None:
         """All servers have replied, or have a pending invalidation of the key."""
@@ -113,14 +120,17 @@ class ChangeNotes:
             self._keys.remove_entry(entry)
         self._ended.clear()
 
-    def are_under_way(self, key: bytes, but: int = 0) -> bool:
+    def are_under_way(self, key: bytes, but: int = 0, on_copies: bool = False) -> bool:
         """True if there are other workers, and one of all workers has a change of `key` under way that the primary may make: the backup may not have
-        it yet, or have it in another order. `but`: 1 if one of this worker is the caller's own, else 0."""
+        it yet, or have it in another order. `but`: 1 if one of this worker is the caller's own, else 0. `on_copies`: also if another
+        worker has one that only copies are sent."""
         if self._columns_used[0] == 1:
             return False
         slot = slot_of(key)
         own = (self.column * (SLOTS + 1) + slot) * WORDS_PER_SLOT
         if (self._cells[own] & _LOWER) > but:
+            return True
+        if on_copies and self._are_under_way(slot, _BACKUP):
             return True
         return self._are_under_way(slot, _PRIMARY) or self._are_under_way(EVERY_KEY, _PRIMARY)
 
@@ -139,6 +149,7 @@ class ChangeNotes:
     def begin_fill(self, key: bytes, tag: int) -> Note:
         """The value of `key` is about to be read on the backup, to be sent to the primary."""
         note = self._begin(key, tag, _FILL)
+        note.alone = False
         self._add(EVERY_KEY, _FILL, _BEGIN)
         self._observe(note)
         return note
@@ -188,10 +199,10 @@ class ChangeNotes:
         note.contested = False
         if self._columns_used[0] == 1:
             return
-        note.begun = self._begun_elsewhere(note.slot, note.word)
+        note.begun = self._begun_elsewhere(note.slot, note.alone)
         note.contested = (
             self._are_under_way(note.slot, _PRIMARY)
-            or (note.word != _BACKUP and self._are_under_way(note.slot, _BACKUP))
+            or (not note.alone and self._are_under_way(note.slot, _BACKUP))
             or self._are_under_way(EVERY_KEY, _PRIMARY)
         )
 
@@ -200,15 +211,15 @@ class ChangeNotes:
         at = (self.column * (SLOTS + 1) + slot) * WORDS_PER_SLOT + word
         self._cells[at] = self._cells[at] + number & _WORD
 
-    def _begun_elsewhere(self, slot: int, word: int) -> int:
-        """Changes of the other workers that have begun in `slot`, or of every key, since each of them started, as far as they concern a change of
-        `word`."""
+    def _begun_elsewhere(self, slot: int, alone: bool) -> int:
+        """Changes of the other workers that have begun in `slot`, or of every key, since each of them started. `alone`: as in Note; such a change and
+        another one on copies only have the order of that server."""
         begun = 0
         for column in range(self._columns_used[0]):
             if column != self.column:
                 at = (column * (SLOTS + 1) + slot) * WORDS_PER_SLOT
                 begun += self._cells[at] >> _HALF
-                if word != _BACKUP:
+                if not alone:
                     begun += self._cells[at + _BACKUP] >> _HALF
                 begun += self._cells[(column * (SLOTS + 1) + EVERY_KEY) * WORDS_PER_SLOT] >> _HALF
         return begun
