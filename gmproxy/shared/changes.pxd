@@ -3,7 +3,7 @@ from gmproxy.shared.keys_in_flight cimport KeysInFlight
 
 cdef unsigned long long _BEGIN, _LOWER, _WORD
 cdef int _HALF
-cdef int _PRIMARY, _BACKUP, _FILL, COPIES_WORD
+cdef int _PRIMARY, _BACKUP, _FILL, _COPIES
 cdef Py_ssize_t EVERY_KEY, SLOTS, WORDS_PER_SLOT
 
 # Constants above 2^31, which are Python objects for Cython where they are literals.

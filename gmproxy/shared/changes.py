@@ -26,6 +26,7 @@ PRIMARY_WORD, BACKUP_WORD, FILL_WORD = range(3)
 
 #: In place of BACKUP_WORD: as that, and more than one copy is sent the change.
 COPIES_WORD = 3
+_COPIES = COPIES_WORD
 _PRIMARY, _BACKUP, _FILL = PRIMARY_WORD, BACKUP_WORD, FILL_WORD  # in C
 
 #: The slot of what concerns all keys: flush_all, the number of all fills, and, in the second word, the time of `stop_fills` in milliseconds.
@@ -92,7 +93,7 @@ class ChangeNotes:
     def begin_change(self, key: bytes, tag: int, word: int) -> Note:
         """A change of `key` is about to be sent. `tag`: of its pool (gmproxy.shared.keys_in_flight.tag_of); `word`: PRIMARY_WORD, BACKUP_WORD or
         COPIES_WORD."""
-        note = self._begin(key, tag, _BACKUP if word == COPIES_WORD else word)
+        note = self._begin(key, tag, _BACKUP if word == _COPIES else word)
         note.alone = word == _BACKUP
         self._observe(note)
         return note

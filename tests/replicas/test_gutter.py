@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 from support.relay import Relay
+from support.servers import Memcached
 from support.talk import storage, value
 from support.timing import eventually
 
@@ -11,41 +12,44 @@ from replicas import pools
 
 STORED = b"STORED\r\n"
 MISS = b"END\r\n"
-FOUND = value(b"k", b"new") + MISS
 
 #: Seconds.
 FAILOVER_TTL = 60
 
 
+def found(key, data=b"new"):
+    return value(key, data) + MISS
+
+
 class Guttered:
     """A pool with a gutter and `replicas` replicas; the servers of each are one memcached behind a relay."""
 
-    def __init__(self, folder, memcached, stack, replicas=0):
-        names = ["main", *(f"copy{number}" for number in range(replicas)), "spare"]
-        self.relays = {name: stack.enter_context(Relay(memcached())) for name in names}
+    def __init__(self, folder, stack, replicas=0):
+        self.replicas = [f"copy{number}" for number in range(replicas)]
+        names = ["main", *self.replicas, "spare"]
+        self.relays = {name: stack.enter_context(Relay(stack.enter_context(Memcached()))) for name in names}
         keys = {name: {"servers": pools.servers(relay)} for name, relay in self.relays.items()}
         keys["main"] |= {"gutter": "spare", "failover_ttl": FAILOVER_TTL, "on_miss": "never"}
         if replicas:
-            keys["main"]["replicas"] = names[1:-1]
+            keys["main"]["replicas"] = self.replicas
         self.proxy = stack.enter_context(pools.serve(folder, keys))
         self._talks = {name: stack.enter_context(relay.server.talk()) for name, relay in self.relays.items()}
         self.client = stack.enter_context(self.proxy.talk())
 
-    def held(self, name, key=b"k"):
+    def held(self, name, key):
         """What the server itself replies to a get."""
         return self._talks[name].ask(b"get %b\r\n" % key, MISS)
 
-    def life_in_gutter(self, key=b"k"):
+    def life_in_gutter(self, key):
         line = self._talks["spare"].ask(b"mg %b t\r\n" % key)
         return int(line[len(b"HD t") :])
 
-    def put(self, name, data, key=b"k"):
+    def put(self, name, key, data):
         self._talks[name].expect(storage(b"set", key, data), STORED)
 
     def refuse(self, name):
         """Returns when the server is ejected."""
-        relay = self.relays[name]
-        relay.refuse()
+        self.relays[name].refuse()
         before = self.proxy.stats()["backends_ejected"]
 
         def is_ejected():
@@ -54,8 +58,10 @@ class Guttered:
 
         eventually(is_ejected, what=f"{name} is ejected")
 
-    def pass_on(self, name):
-        self.relays[name].pass_on()
+    def pass_on(self):
+        """Returns when every server is restored."""
+        for relay in self.relays.values():
+            relay.pass_on()
 
         def is_whole():
             stats = self.proxy.stats()
@@ -64,90 +70,95 @@ class Guttered:
         eventually(is_whole, what="every server is restored")
 
 
-@pytest.fixture
-def start(tmp_path, memcached):
+@pytest.fixture(scope="module", params=[0, 1], ids=["without replicas", "with a replica"])
+def started(request, tmp_path_factory):
     with ExitStack() as stack:
-        made = []
-
-        def run(replicas=0):
-            made.append(Guttered(tmp_path, memcached, stack, replicas))
-            return made[-1]
-
-        yield run
-        for one in made:
-            one.proxy.check_log()
+        pool = Guttered(tmp_path_factory.mktemp("pools"), stack, request.param)
+        yield pool
+        pool.proxy.check_log()
 
 
-def test_gutter_receives_nothing_while_all_is_well(start):
-    pool = start()
-    pool.client.expect(storage(b"set", b"k", b"new"), STORED)
-    pool.client.expect(b"get k\r\n", FOUND)
-    assert pool.held("spare") == MISS
-    assert pool.relays["spare"].server.stats()["cmd_set"] == 0
+@pytest.fixture
+def pool(started):
+    """All its servers are up before and after the test."""
+    yield started
+    started.pass_on()
+
+
+@pytest.fixture
+def down(pool):
+    """Call it to refuse connections to all servers but those of the gutter."""
+
+    def refuse():
+        for name in ("main", *pool.replicas):
+            pool.refuse(name)
+
+    return refuse
+
+
+@pytest.fixture
+def key(request):
+    """A key that no other test uses."""
+    return b"key-%08x" % (hash(request.node.name) & 0xFFFFFFFF)
+
+
+def test_gutter_receives_nothing_while_all_is_well(pool, key):
+    before = pool.relays["spare"].server.stats()
+    pool.client.expect(storage(b"set", key, b"new"), STORED)
+    pool.client.expect(b"get %b\r\n" % key, found(key))
+    after = pool.relays["spare"].server.stats()
+    assert [after[name] for name in ("cmd_set", "cmd_get")] == [before[name] for name in ("cmd_set", "cmd_get")]
 
 
 @pytest.mark.parametrize("life, at_most", [(0, FAILOVER_TTL), (1000, FAILOVER_TTL), (20, 20)])
-def test_gutter_stands_in_with_a_short_life(start, life, at_most):
-    pool = start()
-    pool.refuse("main")
-    pool.client.expect(storage(b"set", b"k", b"new", exptime=life), STORED)
-    assert pool.held("spare") == FOUND
-    assert at_most - 20 < pool.life_in_gutter() <= at_most
-    pool.client.expect(b"get k\r\n", FOUND)
-    pool.client.expect(b"incr none 1\r\n", b"NOT_FOUND\r\n")
+def test_gutter_stands_in_with_a_short_life(pool, key, down, life, at_most):
+    down()
+    pool.client.expect(storage(b"set", key, b"new", exptime=life), STORED)
+    assert pool.held("spare", key) == found(key)
+    assert at_most - 20 < pool.life_in_gutter(key) <= at_most
+    pool.client.expect(b"get %b\r\n" % key, found(key))
+    pool.client.expect(b"incr none-%b 1\r\n" % key, b"NOT_FOUND\r\n")
 
 
-def test_what_the_gutter_has_is_not_read_when_the_server_is_back(start):
-    pool = start()
-    pool.put("main", b"old")
-    pool.refuse("main")
-    pool.client.expect(storage(b"set", b"k", b"new"), STORED)
-    pool.pass_on("main")
-    pool.client.expect(b"get k\r\n", MISS)
-    assert pool.held("main") == MISS
+def test_what_the_gutter_has_is_not_read_when_the_server_is_back(pool, key, down):
+    pool.put("main", key, b"old")
+    down()
+    pool.client.expect(storage(b"set", key, b"new"), STORED)
+    pool.pass_on()
+    pool.client.expect(b"get %b\r\n" % key, MISS)
+    assert pool.held("main", key) == MISS
 
 
-@pytest.mark.parametrize(
-    "request_, reply, after",
-    [(storage(b"set", b"k", b"newer"), STORED, value(b"k", b"newer") + MISS), (b"delete k\r\n", b"NOT_FOUND\r\n", MISS)],
-    ids=["set", "delete"],
-)
-def test_gutter_has_no_stale_value_the_next_time(start, request_, reply, after):
+@pytest.mark.parametrize("verb", ["set", "delete"])
+def test_gutter_has_no_stale_value_the_next_time(pool, key, down, verb):
     """A write is deleted in the gutter, for failover_ttl after the gutter stood in."""
-    pool = start()
-    pool.refuse("main")
-    pool.client.expect(storage(b"set", b"k", b"new"), STORED)
-    pool.pass_on("main")
-    pool.client.expect(request_, reply)
-    eventually(lambda: pool.held("spare") == MISS, what="the key is deleted in the gutter")
-    assert pool.held("main") == after
-    pool.refuse("main")
-    pool.client.expect(b"get k\r\n", MISS)
+    down()
+    pool.client.expect(storage(b"set", key, b"new"), STORED)
+    pool.pass_on()
+    if verb == "set":
+        pool.client.expect(storage(b"set", key, b"newer"), STORED)
+    else:
+        pool.client.expect(b"delete %b\r\n" % key, b"NOT_FOUND\r\n")
+    eventually(lambda: pool.held("spare", key) == MISS, what="the key is deleted in the gutter")
+    assert pool.held("main", key) == (found(key, b"newer") if verb == "set" else MISS)
+    down()
+    pool.client.expect(b"get %b\r\n" % key, MISS)
 
 
-def test_replicas_come_before_the_gutter(start):
-    pool = start(replicas=1)
-    pool.refuse("main")
-    pool.client.expect(storage(b"set", b"k", b"new"), STORED)
-    pool.client.expect(b"get k\r\n", FOUND)
-    assert pool.held("spare") == MISS
-    assert pool.held("copy0") == FOUND
-    pool.refuse("copy0")
-    pool.client.expect(b"get k\r\n", MISS)
-    pool.client.expect(storage(b"set", b"k", b"new"), STORED)
-    assert pool.held("spare") == FOUND
-    pool.client.expect(b"get k\r\n", FOUND)
-    for name in ("main", "copy0"):
-        pool.relays[name].pass_on()
-    pool.pass_on("main")
-    pool.client.expect(b"get k\r\n", MISS)
+def test_sets_come_before_the_gutter(pool, key):
+    *others, last = ["main", *pool.replicas]
+    for name in others:
+        pool.refuse(name)
+    pool.client.expect(storage(b"set", key, b"new"), STORED)
+    pool.client.expect(b"get %b\r\n" % key, found(key))
+    assert pool.held("spare", key) == MISS
+    assert pool.held(last, key) == found(key)
 
 
-def test_error_and_miss_when_the_gutter_fails_too(start):
-    pool = start()
-    pool.refuse("main")
+def test_error_and_miss_when_the_gutter_fails_too(pool, key, down):
+    down()
     pool.relays["spare"].refuse()
-    pool.client.expect(b"get k\r\n", MISS)
-    pool.client.send(storage(b"set", b"k", b"new"))
+    pool.client.expect(b"get %b\r\n" % key, MISS)
+    pool.client.send(storage(b"set", key, b"new"))
     assert pool.client.read_line().startswith(b"SERVER_ERROR ")
     pool.client.in_step()

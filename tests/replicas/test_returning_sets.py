@@ -16,7 +16,7 @@ WRITES = {
 }
 
 
-@pytest.fixture(scope="module", params=["first", "spread"])
+@pytest.fixture(scope="module", params=["first", pytest.param("spread", marks=pytest.mark.long)])
 def stage(request):
     with Stage(1, 0, options=("--read", request.param, "--write", "majority", *SOON_WARM), replicas=2) as stage:
         yield stage
@@ -28,7 +28,7 @@ def all_have(stage, data):
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["main", "replica"])
-@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("write", ["set", *(pytest.param(write, marks=pytest.mark.long) for write in WRITES if write != "set")])
 def test_nothing_old_is_read_of_a_server_that_stopped(stage, which, write):
     request, reply = WRITES[write]
     node = stage.nodes[which]

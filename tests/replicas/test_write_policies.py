@@ -24,34 +24,34 @@ POLICIES = {"main": 2, "majority": 1, "all": 0}
 
 @pytest.fixture(scope="module", params=POLICIES)
 def stage(request):
-    with Stage("--write", request.param, replicas=REPLICAS) as stage:
+    with Stage("--write", request.param, "--on-miss", "never", replicas=REPLICAS) as stage:
         stage.write = request.param
         yield stage
 
 
 #: The order in which the servers reply, main is 0; {write: how many of these replies the client waits for}.
-ORDERS = [
-    ((0, 1, 2), {"main": 1, "majority": 2, "all": 3}),
-    ((0, 2, 1), {"main": 1, "majority": 2, "all": 3}),
-    ((1, 0, 2), {"main": 2, "majority": 2, "all": 3}),
-    ((2, 1, 0), {"main": 3, "majority": 3, "all": 3}),
-]
+ORDERS = {
+    (0, 1, 2): {"main": 1, "majority": 2, "all": 3},
+    (0, 2, 1): {"main": 1, "majority": 2, "all": 3},
+    (1, 0, 2): {"main": 2, "majority": 2, "all": 3},
+    (2, 1, 0): {"main": 3, "majority": 3, "all": 3},
+}
+
+#: An add is sent to the others once the main set has stored it.
+ORDERED = [("set", order) for order in ORDERS] + [("add", order) for order in ORDERS if order[0] == 0]
 
 
-@pytest.mark.parametrize("order, waits", ORDERS, ids=lambda value: "".join(map(str, value)))
-@pytest.mark.parametrize("asks, copied", [(SET, SET), (ADD, SET)], ids=["set", "add"])
-def test_a_client_waits_for_the_main_set_and_for_the_others_that_it_needs(stage, talk, asks, copied, order, waits):
-    """An add is sent to the others once the main set has stored it."""
-    if copied is not asks and order[0] != 0:
-        pytest.skip("there is nobody to begin later")
+@pytest.mark.parametrize("verb, order", ORDERED, ids=lambda value: "".join(map(str, value)))
+def test_a_client_waits_for_the_main_set_and_for_the_others_that_it_needs(stage, talk, verb, order):
+    asks, waits = (SET if verb == "set" else ADD), ORDERS[order][stage.write]
     may_reply = [threading.Event() for _ in range(1 + REPLICAS)]
-    requests = [asks] + [copied] * REPLICAS
+    requests = [asks] + [SET] * REPLICAS
     stage.set(*([[expect(request), wait_for(event), STORED]] for request, event in zip(requests, may_reply)))
     talk.send(asks)
     for number, server in enumerate(order, 1):
-        assert number > waits[stage.write] or talk.silent(), f"a reply before reply {waits[stage.write]}"
+        assert number > waits or talk.silent(), f"a reply before reply {waits}"
         may_reply[server].set()
-        if number == waits[stage.write]:
+        if number == waits:
             talk.expect_answer(STORED)
 
 
@@ -131,8 +131,9 @@ def test_too_few_servers(sets, down):
     check_acknowledgements(sets, down, False)
 
 
+@pytest.mark.long  # many ejections
 @pytest.mark.parametrize("down", DOWN[1:], ids=str)
-def test_too_few_servers_that_are_not_ejected(ejecting_sets, down):
+def test_too_few_servers_that_are_ejected(ejecting_sets, down):
     check_acknowledgements(ejecting_sets, down, True)
 
 
