@@ -60,6 +60,8 @@ MERGED_BY = {
     "reserved_fds": max,
     "accepting_conns": max,
     "backends": max,
+    "sets": max,
+    "sets_off": max,
     "backends_ejected": max,
     "backends_behind": max,
 }
@@ -101,17 +103,19 @@ def general(service: ClientContext) -> Pairs:
         ("bytes_held", service.held),
         ("internal_errors", internal_errors.count()),
         ("backends", len(primaries)),
+        ("sets", len(router.sets)),
+        ("sets_off", sum(not one.enabled for one in router.sets)),
         ("backends_ejected", sum(backend.health.ejected for backend in everyone)),
         ("backend_requests", sum(backend.counters.replies for backend in everyone)),
         ("backend_failures", sum(backend.counters.failures for backend in everyone)),
         ("backend_links", sum(connection is not None for backend in everyone for connection in backend.connections)),
         ("links_lingering", sum(len(backend.half_closed) for backend in everyone)),
         ("changes_undecided", len(router.held) + len(router.undecided)),
-        ("fetches", sum(len(backend.fetches) for backend in primaries)),
+        ("fetches", sum(len(backend.fetches) for backend in everyone)),
         ("get_errors_as_misses", router.counters.misses_for_errors),
         ("backup_writes_lost", router.counters.backup_writes_lost),
         ("backup_writes_differed", router.counters.backup_writes_differed),
-        ("refills", sum(backend.counters.fills for backend in primaries)),
+        ("refills", sum(backend.counters.fills for backend in everyone)),
         ("ejections", sum(backend.health.ejections for backend in everyone)),
         ("backends_behind", sum(backend.behind for backend in everyone)),
         ("journal_keys", sum(len(backend.invalidations) for backend in everyone)),
@@ -165,8 +169,10 @@ def _of_clients(service: ClientContext) -> dict[str, object]:
 
 
 def _of_commands(service: ClientContext) -> dict[str, object]:
-    """The counters by command, from the replies of the primaries."""
-    counters = [backend.counters for backend in service.router.backends]
+    """The counters by command, from the replies of the primaries. Where reads are sent to any set (`read`), those of all sets count."""
+    router = service.router
+    counters = [backend.counters for backend in router.backends]
+    readers = counters if service.options.read == "first" else counters + [backend.counters for backend in router.backups]
     commands = [one.replies_by_command() for one in counters]
     outcomes = {
         name: [sum(counts) for counts in zip(*(one.outcomes(name.encode()) for one in counters))]
@@ -174,8 +180,8 @@ def _of_commands(service: ClientContext) -> dict[str, object]:
     }
     keys_touched = sum(one.keys_touched for one in counters)
     touches_found = sum(one.touches_found for one in counters)
-    cmd_get = sum(one.keys_asked for one in counters) - keys_touched
-    get_hits = sum(one.values_found for one in counters) - touches_found
+    cmd_get = sum(one.keys_asked - one.keys_touched for one in readers)
+    get_hits = sum(one.values_found - one.touches_found for one in readers)
     counted: dict[str, object] = {
         "cmd_get": cmd_get,
         "cmd_set": sum(one.get(name, 0) for one in commands for name in STORES),
@@ -332,6 +338,7 @@ def _of_pools(report: Snapshot) -> Iterator[tuple[str, object]]:
             "bytes_written": pool["clients"]["bytes_written"],
             "backends": sum(one["role"] == "primary" for one in backends),
             "backups": sum(one["role"] == "backup" for one in backends),
+            "replicas": sum(one["role"].startswith("replica") for one in backends),
             "backends_ejected": sum(one["state"] in ("ejected", "probing") for one in backends),
             "requests": sum(sum(one["requests"].values()) for one in backends),
             "errors": sum(sum(one["errors"].values()) for one in backends),
@@ -345,7 +352,9 @@ def _of_backends(pool: dict[str, Any]) -> Iterator[tuple[str, object]]:
             "address": one["label"],
             "name": _word(one["name"]) or "-",
             "role": one["role"],
-            "state": one["state"],
+            "set": _word(one["set"]),
+            "zone": _word(one["zone"]) or "-",
+            "state": one["state"] if one["enabled"] else "off",
             "links": one["links"],
             "in_flight": one["in_flight"],
             "requests": sum(one["requests"].values()),

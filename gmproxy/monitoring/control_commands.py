@@ -122,7 +122,7 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
         "goes_to": str(config.server[locator.locate(key)]),  # a stand-in server if auto_eject_hosts is set and the key's server is ejected
         "backup": None if backup is None else str(backup.server),
         "backup_state": None if backup is None else pool.state(backup, now)[0],
-        "sets": [_route_in_set(pool, one, key, now) for one in router.sets],
+        "sets": [_route_in_set(pool, one, key, now) for one in selection.all_sets(pool)],
         "reads": [hop._asdict() for hop in router.explain(key, False)],
         "changes": [hop._asdict() for hop in router.explain(key, True)],
     }

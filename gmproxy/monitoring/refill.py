@@ -75,16 +75,16 @@ class Refill:
         self._next_at = 0.0  # monotonic seconds: no key is fetched before
         self._reader: ItemReader | None = None
         backend.log.info("refill started server=%s rate=%d", backend.label, rate)
-        self._greenlet = gevent.spawn(self._run)
+        self._greenlet = gevent.spawn(self._refill_all)
 
     def is_running(self) -> bool:
         """Loop callback or greenlet."""
         return self.state == RUNNING
 
-    def stop(self) -> None:
+    def stop_refilling(self) -> None:
         """For an operator. Loop callback or greenlet; does not wait."""
         if self.is_running():
-            self._end(STOPPED, "")
+            self._end_with(STOPPED, "")
             self._greenlet.kill(block=False)
 
     def describe(self) -> dict[str, Any]:
@@ -106,21 +106,21 @@ class Refill:
 
     # -- in the greenlet
 
-    def _run(self) -> None:
+    def _refill_all(self) -> None:
         try:
             for source in self._sources():
                 self._source = source.label
                 self._refill_from(source)
-            self._end(DONE, "")
+            self._end_with(DONE, "")
         except _Ended as ended:
-            self._end(ENDED, str(ended))
+            self._end_with(ENDED, str(ended))
         except Exception as error:
             internal_errors.record("refill", self.backend.log_name)
-            self._end(ENDED, repr(error))
+            self._end_with(ENDED, repr(error))
         finally:
             self._close_reader()
 
-    def _end(self, state: str, reason: str) -> None:
+    def _end_with(self, state: str, reason: str) -> None:
         """Does nothing if it has ended."""
         if self.is_running():
             self.state, self._reason = state, reason

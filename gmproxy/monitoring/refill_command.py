@@ -65,7 +65,7 @@ def stop(worker: MonitoredWorker, arguments: list[str]) -> Response:
     for pool, role, backend in _find_servers(worker, arguments[:1], arguments[1:2]):
         refill = worker.refills.get((pool.title, role, backend.label))
         if refill is not None and refill.is_running():
-            refill.stop()
+            refill.stop_refilling()
             stopped.append(refill.describe())
     return {"refills": stopped}
 

@@ -17,6 +17,7 @@ from gmproxy.compiled import BUILD
 from gmproxy.config.settings import SETTINGS, render
 from gmproxy.monitoring import events
 from gmproxy.monitoring.interfaces import MonitoredPool, MonitoredWorker, Report
+from gmproxy.monitoring.selection import all_sets
 
 if TYPE_CHECKING:
     from gmproxy.backend.backend import Backend
@@ -177,7 +178,7 @@ def _pool_report(pool: MonitoredPool, now: float, unix_now: float) -> dict[str, 
         "backends": [
             _backend_report(pool, router.sets[0], backend, share, now, unix_now) for backend, share in zip(router.backends, shares)
         ]
-        + [_backend_report(pool, one, backend, 0.0, now, unix_now) for one in router.sets[1:] for backend in one.backends],
+        + [_backend_report(pool, one, backend, 0.0, now, unix_now) for one in all_sets(pool)[1:] for backend in one.backends],
     }
 
 

@@ -7,10 +7,11 @@ from gmproxy.monitoring.interfaces import MonitoredPool, MonitoredWorker
 
 if TYPE_CHECKING:
     from gmproxy.backend.backend import Backend
+    from gmproxy.routing.sets import ServerSet
 
 
 class PoolServer(NamedTuple):
-    """A server of a pool. `role`: primary, backup, or replica1, replica2 ... (gmproxy.shared.invalidation_marks)."""
+    """A server of a pool. `role`: primary, backup, gutter, or replica1, replica2 ... (gmproxy.shared.invalidation_marks)."""
 
     pool: MonitoredPool
     role: str
@@ -27,7 +28,13 @@ def find_pools(worker: MonitoredWorker, names: Sequence[str]) -> list[MonitoredP
 
 def all_servers(pools: Iterable[MonitoredPool]) -> list[PoolServer]:
     """The servers of each of `pools`: the primaries, then those of each further set."""
-    return [PoolServer(pool, backend.role, backend) for pool in pools for one in pool.router.sets for backend in one.backends]
+    return [PoolServer(pool, backend.role, backend) for pool in pools for one in all_sets(pool) for backend in one.backends]
+
+
+def all_sets(pool: MonitoredPool) -> "list[ServerSet]":
+    """The sets of servers of `pool`: the main set, the backup or the replicas, the gutter."""
+    gutter = pool.router.gutter
+    return [*pool.router.sets, *([] if gutter is None else [gutter])]
 
 
 def find_servers(pools: Iterable[MonitoredPool], names: Iterable[str]) -> list[PoolServer]:

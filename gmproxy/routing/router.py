@@ -199,8 +199,8 @@ class Router(Route):
         return self.backends[self.locator.locate(key)]
 
     def fill_of(self, backend: Backend) -> Fill | None:
-        """The Fill of a server; None if it is not filled from other sets: it is a backup, its set is switched off, or the pool has no other set."""
-        return next((fill for fill in self._fills if fill.server is backend), None)
+        """The Fill of a server; None if it is not filled from other sets: it is a backup, its set is switched off, or there is no other set."""
+        return next((fill for fill in self._fills if fill.server is backend and fill.source.shards), None)
 
     def copies_of(self, key: bytes) -> list[Backend]:
         """The servers, besides the primary, that have copies of `key`: one in each further set that is enabled."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -55,6 +56,7 @@ def service():
     router = SimpleNamespace(
         backends=[backend("a:1", 10, 7, connections=(None, object())), backend("b:2", 5, 1, ejected=True)],
         backups=[backend("c:3", 100, 100, connections=(object(), object()))],
+        sets=[SimpleNamespace(enabled=True), SimpleNamespace(enabled=False)],
         counters=SimpleNamespace(misses_for_errors=4, backup_writes_lost=3, backup_writes_differed=1),
         undecided=range(4),
         held=set("abcde"),
@@ -128,7 +130,7 @@ def test_general(service):
         "backend_failures": "3",
         "get_errors_as_misses": "4",
         "backup_writes_lost": "3",
-        "refills": "4",
+        "refills": "6",
         "backup_writes_differed": "1",
         "ejections": "3",
         "backends_behind": "3",
@@ -137,9 +139,17 @@ def test_general(service):
         "journal_flushes": "3",
         "links_lingering": "3",
         "changes_undecided": "9",
-        "fetches": "2",
+        "fetches": "3",
+        "sets": "2",
+        "sets_off": "1",
     }
     assert {name: told[name] for name in expected} == expected
+
+
+def test_where_any_set_is_read_the_reads_of_all_count(service):
+    service.options = replace(service.options, read="spread")
+    told = facts(stats.reply(service, []))
+    assert [told[name] for name in ("cmd_get", "get_hits", "cmd_set", "cmd_touch", "delete_hits")] == ["106", "105", "6", "14", "2"]
 
 
 def test_what_monitoring_looks_for_is_there(service):
