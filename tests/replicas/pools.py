@@ -6,9 +6,11 @@ from typing import Any
 import yaml
 from faults.stage import OPTIONS
 from support.servers import HOST, Proxy, free_port
+from support.timing import milliseconds
 
-#: The options of all pools, as keys of a pool.
+#: The options of all pools, as keys of a pool. A server that failed is probed soon.
 POOL_OPTIONS = {option.removeprefix("--").replace("-", "_"): int(value) for option, value in zip(OPTIONS[::2], OPTIONS[1::2])}
+POOL_OPTIONS["server_retry_timeout"] = int(milliseconds(2))
 
 
 def servers(*servers: Any) -> list[str]:

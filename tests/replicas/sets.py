@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from faults.stage import Stage
 from support.talk import storage
-from support.timing import eventually
+from support.timing import eventually, milliseconds
 
 from replicas.cells import BEFORE
 
@@ -14,8 +14,9 @@ REPLICAS = 2
 #: Bits of a cas number in front of which its set is.
 SET_OF_CAS = 56
 
-#: No server is ejected: each request is tried.
+#: No server is ejected: each request is tried. Or a server that is ejected is probed soon.
 NEVER_EJECTED = ("--server-failure-limit", "1000000")
+SOON_PROBED = ("--server-retry-timeout", milliseconds(2))
 
 #: Keys that `owed` lists.
 ALL_KEYS = "1000"
@@ -28,8 +29,8 @@ class Sets:
     down     the sets that refuse connections: their memory stays as it is, and can be read and written directly
     """
 
-    def __init__(self, *options, ejects: bool = False) -> None:
-        self.stage = Stage(1, 0, True, (*(() if ejects else NEVER_EJECTED), *options), replicas=REPLICAS)
+    def __init__(self, *options, ejects: bool = False, workers: int = 1) -> None:
+        self.stage = Stage(1, 0, True, (*(SOON_PROBED if ejects else NEVER_EJECTED), *options), workers=workers, replicas=REPLICAS)
         self.proxy = self.stage.proxy
         self.nodes = self.stage.nodes
         self.down: list[int] = []
@@ -58,7 +59,9 @@ class Sets:
         """These sets can no longer be reached. If `ejected`, return when gmproxy has ejected them."""
         self.down = sorted({*self.down, *down})
         for index in down:
-            self.nodes[index].relay.refuse()
+            relay = self.nodes[index].relay
+            relay.refuse()
+            eventually(lambda: relay.connections == 0, what=f"set {index} has received nothing that it may still execute")  # noqa: B023
         if ejected:
 
             def are_ejected():

@@ -70,7 +70,7 @@ class Guttered:
         eventually(is_whole, what="every server is restored")
 
 
-@pytest.fixture(scope="module", params=[0, 1], ids=["without replicas", "with a replica"])
+@pytest.fixture(scope="module", params=[1, pytest.param(0, marks=pytest.mark.long)], ids=["with a replica", "without replicas"])
 def started(request, tmp_path_factory):
     with ExitStack() as stack:
         pool = Guttered(tmp_path_factory.mktemp("pools"), stack, request.param)
@@ -110,7 +110,7 @@ def test_gutter_receives_nothing_while_all_is_well(pool, key):
     assert [after[name] for name in ("cmd_set", "cmd_get")] == [before[name] for name in ("cmd_set", "cmd_get")]
 
 
-@pytest.mark.parametrize("life, at_most", [(0, FAILOVER_TTL), (1000, FAILOVER_TTL), (20, 20)])
+@pytest.mark.parametrize("life, at_most", [(0, FAILOVER_TTL), pytest.param(1000, FAILOVER_TTL, marks=pytest.mark.long), (20, 20)])
 def test_gutter_stands_in_with_a_short_life(pool, key, down, life, at_most):
     down()
     pool.client.expect(storage(b"set", key, b"new", exptime=life), STORED)

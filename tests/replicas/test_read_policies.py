@@ -82,7 +82,7 @@ def whole(unbroken):
 # -- spread
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 @pytest.mark.parametrize("request_, reply", [(b"get k\r\n", FOUND), (b"mg k v\r\n", b"VA 1\r\n7\r\n")], ids=["get", "mg"])
 def test_spread_reads_a_hot_key_from_each_server_in_turns(workers, request_, reply):
     with Sets(*SPREAD, workers=workers) as sets:

@@ -51,13 +51,7 @@ def test_key_that_is_being_written_is_read_on_the_main_set(start):
                 reader.expect(GET, found(b"k"))
                 assert main.count(GET) == number + 1
         go_on.set()
-        eventually(lambda: talk.ask(GET, b"END\r\n") and any(recorder.has_seen(b"get") for recorder in others) or front_is_near(others))
         talk.in_step()
-
-
-def front_is_near(others):
-    """Where all sets are in its zone, `near` reads the first of them."""
-    return not any(recorder.has_seen(b"get") for recorder in others)
 
 
 def test_key_that_a_set_owes_is_not_read_there(start):

@@ -101,7 +101,7 @@ WRITES = {
     "delete": (b"delete %b\r\n", b"DELETED\r\n", None),
 }
 
-DOWN = [(), (0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)]
+DOWN = [(), (0,), (1,), pytest.param((2,), marks=pytest.mark.long), (0, 1), pytest.param((1, 2), marks=pytest.mark.long), (0, 1, 2)]
 
 
 def check_acknowledgements(sets, down, ejected):
