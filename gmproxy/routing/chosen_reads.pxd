@@ -15,7 +15,7 @@ cdef class ChosenReads(Route):
     cdef ChangeNotes _notes
     cdef unsigned long long _turns
 
-    @cython.locals(command=Command, chains=list, count=Py_ssize_t, number=Py_ssize_t, shard=Shard, may_be_warming=bint)
+    @cython.locals(command=Command, chains=list, count=Py_ssize_t, shard=Shard, may_be_warming=bint)
     cpdef send(self, Request request)
     @cython.locals(notes=ChangeNotes)
     cdef bint _is_changing(self, Request request) except -1

@@ -44,10 +44,10 @@ class ChosenReads(Route):
         if count == 1:
             shard: Shard = chains[0]
             return shard.send(request)
-        self._turns += 1
         may_be_warming = self._turns // count % TURNS_OF_WARMING == 0 or not self._can_answer(chains[0], request, False)
-        for number in range(count):
-            shard = chains[(self._turns + number) % count]
+        for _ in range(count):
+            self._turns += 1
+            shard = chains[self._turns % count]
             if self._can_answer(shard, request, may_be_warming):
                 return shard.send(request)
         return self.main.send(request)
