@@ -24,15 +24,15 @@ cdef class Replicate(Route):
     cdef bint _waits_for_all
     cdef bint _deletes_marked
 
-    @cython.locals(server=Backend, copies=list, by_copy=bint, needs_one=bint, change=ReplicatedWrite)
+    @cython.locals(server=Backend, copies=list, by_copy=bint, marks=bint, needs_one=bint, change=ReplicatedWrite)
     cpdef send(self, Request request)
     cdef int _word_of(self, Request request, bint by_copy) except? -1
     @cython.locals(change=Change)
     cdef Change _begin_change(self, list copies, bytes key, int word)
     @cython.locals(change=ReplicatedWrite)
     cdef ReplicatedWrite _begin_write(self, list copies, bytes key, int word)
-    @cython.locals(part=PartOfChanges, write=ConditionalWrite, command=Command, line=bytes)
-    cdef _send_to_all(self, Request request, ReplicatedWrite change)
+    @cython.locals(part=PartOfChanges, write=ConditionalWrite)
+    cdef _send_to_all(self, Request request, ReplicatedWrite change, bint marks)
     @cython.locals(server=Backend)
     cdef _send_to_copy(self, Request request, Change change)
     @cython.locals(command=Command, line=bytes, change=Change, copies=list)

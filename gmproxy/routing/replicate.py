@@ -15,7 +15,7 @@ the first copy that has not failed.
 
 from gmproxy.backend.backend import Backend
 from gmproxy.errors import EJECTED
-from gmproxy.protocol import internal_commands, replica_commands
+from gmproxy.protocol import replica_commands
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.change import UNNOTED, AnswerOfBackup, Change, PartOfChanges
@@ -71,7 +71,8 @@ class Replicate(Route):
         if self._is_primary(copies):
             return self.primary_route.send(request)
         server = self.server
-        needs_one = request.command.reads_old_value or (self._deletes_marked and self._marks_as_stale(request))
+        marks = self._deletes_marked and self._marks_as_stale(request)
+        needs_one = marks or request.command.reads_old_value
         by_copy = server.health.ejected or (needs_one and server.others_may_delete(request.key))
         if by_copy and needs_one and self.next_copies:
             server.missed_key(request.key)
@@ -82,7 +83,7 @@ class Replicate(Route):
         try:
             if by_copy and needs_one:
                 return self._send_to_copy(request, change)
-            return self._send_to_all(request, change)
+            return self._send_to_all(request, change, marks)
         except Exception:
             if not change.parts:
                 change.end()
@@ -117,13 +118,12 @@ class Replicate(Route):
         change.begin(self.server, copies, key, word, self.counters)
         return change
 
-    def _send_to_all(self, request: Request, change: ReplicatedWrite) -> ReplySink | None:
-        if request.command.conditional:
+    def _send_to_all(self, request: Request, change: ReplicatedWrite, marks: bool) -> ReplySink | None:
+        """`marks`: the write marks the item as stale: the copies delete it when the primary has replied."""
+        if marks or request.command.conditional:
             PartOfChanges.__new__(PartOfChanges).begin(request, [change])
             write = ConditionalWrite.__new__(ConditionalWrite)
-            write.begin(
-                request, change, self.undecided, self.next_route, self.rules, self._deletes_marked and self._marks_as_stale(request)
-            )
+            write.begin(request, change, self.undecided, self.next_route, self.rules, marks)
             return self.server.send(request)
         self.undecided.supersede(request.key)
         if self.rules.several_proxies and request.command.reads_old_value and self.server.ask_backup_on_miss:
@@ -131,11 +131,7 @@ class Replicate(Route):
             WriteWithoutCopy.__new__(WriteWithoutCopy).begin(request, change, self.next_route, self._one_is_enough())
             return self.server.send(request)
         change.wait_for(request, self._acks, self._waits_for_all, False)
-        if self._deletes_marked and self._marks_as_stale(request):
-            command, line = internal_commands.delete(request.key)
-            session = change.replicate(command, line)
-        else:
-            session = change.replicate(request.command, request.line)
+        session = change.replicate(request.command, request.line)
         return self.server.send(request) or session
 
     def _send_to_copy(self, request: Request, change: Change) -> ReplySink | None:
