@@ -19,11 +19,11 @@ class HeldWrites:
     requests   all writes that are held, for a fill of this worker as well (fill.py): later requests of the same client for their keys wait for them
     """
 
-    def __init__(self, requests: set[Request], options: Any) -> None:
+    def __init__(self, requests: "set[Request]", options: Any) -> None:
         """`options` of the pool."""
         self.requests = requests
         self._options = options
-        self._waiting: dict[Request, _Waiting] = {}
+        self._waiting: "dict[Request, _Waiting]" = {}
 
     def hold(
         self,
