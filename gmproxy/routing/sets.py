@@ -21,7 +21,7 @@ class ServerSet:
     enabled    False while an operator has switched it off: it is sent nothing
     """
 
-    def __init__(self, index: int, name: str, zone: str, backends: list[Backend], locator: Locator) -> None:
+    def __init__(self, index: int, name: str, zone: str, backends: "list[Backend]", locator: Locator) -> None:
         self.index = index
         self.name = name
         self.zone = zone
