@@ -50,7 +50,7 @@ def verify(arguments: Sequence[str]) -> int:
 def _pool_lines(name: str, pool: dict[str, Any], is_dry_run: bool) -> list[str]:
     lines = []
     for one in pool["sets"]:
-        is_backup = one["set"] == BACKUP
+        is_backup = one["role"] == BACKUP
         title, copy = (f"pool {name}", "backup") if is_backup else (f"pool {name}, replica {one['set']}", "replica")
         done = "" if is_dry_run or not one["different"] else f" ({one['repaired']} deleted on the {copy})"
         lines += [

@@ -15,7 +15,7 @@ from gmproxy.client import stats
 from gmproxy.config.settings import LOG_LEVELS
 from gmproxy.monitoring import events, owed, refill_command, replicas, report, sampling, selection, verify_command
 from gmproxy.monitoring.interfaces import CallableWorkers, MonitoredPool, MonitoredWorker, OnResponse, Response
-from gmproxy.shared.invalidation_marks import BACKUP
+from gmproxy.shared.invalidation_marks import BACKUP, GUTTER, PRIMARY
 
 if TYPE_CHECKING:
     from gmproxy.routing.sets import ServerSet
@@ -111,7 +111,9 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
     owner = router.backends[index]
     locator = router.locator
     assert locator is not None, "the pool is loaded"
-    backup = next((one.server_of(key) for one in router.sets if one.name == BACKUP), None)
+    sets = [_route_in_set(pool, one, key, now) for one in selection.all_sets(pool)]
+    by_role = {one["role"]: one for one in sets}
+    backup = by_role.get(BACKUP)
     return {
         "key": os.fsdecode(key),
         "hash": placement.hash(key),
@@ -120,9 +122,11 @@ def _route_key(pool: MonitoredPool, key: bytes, now: float) -> dict[str, Any]:
         "server": str(config.server[index]),
         "state": pool.state(owner, now)[0],
         "goes_to": str(config.server[locator.locate(key)]),  # a stand-in server if auto_eject_hosts is set and the key's server is ejected
-        "backup": None if backup is None else str(backup.server),
-        "backup_state": None if backup is None else pool.state(backup, now)[0],
-        "sets": [_route_in_set(pool, one, key, now) for one in selection.all_sets(pool)],
+        "backup": backup and backup["server"],
+        "backup_state": backup and backup["state"],
+        "replicas": [one["server"] for one in sets if one["role"] not in (PRIMARY, BACKUP, GUTTER)],
+        "gutter": by_role[GUTTER]["server"] if GUTTER in by_role else None,
+        "sets": sets,
         "reads": [hop._asdict() for hop in router.explain(key, False)],
         "changes": [hop._asdict() for hop in router.explain(key, True)],
     }

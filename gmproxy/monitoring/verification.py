@@ -114,7 +114,7 @@ class PoolComparison:
             **{name: sum(result[name] for result in results) for name in COUNTS},
             "keys": [key for result in results for key in result["keys"]][:KEYS_REPORTED],
             "skipped": [*skipped.values(), *({"server": backend.label, "reason": "switched off"} for backend in self._off)],
-            "sets": [{"set": result["set"], **{name: result[name] for name in COUNTS}} for result in results],
+            "sets": [{"set": result["set"], "role": result["role"], **{name: result[name] for name in COUNTS}} for result in results],
         }
 
     def log_result(self, is_complete: bool) -> None:
@@ -145,7 +145,7 @@ class SetComparison:
 
     def result(self) -> dict[str, Any]:
         skipped = [{"server": backend.label, "reason": reason} for backend, reason in self._skipped.items()]
-        return self._counts | {"set": self._copy.name, "keys": self._keys, "skipped": skipped}
+        return self._counts | {"set": self._copy.name, "role": self._copy.backends[0].role, "keys": self._keys, "skipped": skipped}
 
     def log_result(self, is_complete: bool) -> None:
         log: Any = self._router.backends[0].log
@@ -153,7 +153,7 @@ class SetComparison:
             f"{name}={self._counts[name]}" for name in ("compared", "different", "repaired", "only_on_primary", "only_on_backup")
         )
         level = logging.WARNING if self._counts["different"] else logging.INFO
-        of_set = "" if self._copy.name == BACKUP else f" set={self._copy.name}"
+        of_set = "" if self._copy.backends[0].role == BACKUP else f" set={self._copy.name}"
         log.log(level, "primary and backup compared %s complete=%s%s", counts, "yes" if is_complete and not self._skipped else "no", of_set)
 
     def compare(self) -> None:

@@ -122,6 +122,24 @@ def test_backups_and_names_and_weights(browser, site):
     assert browser.texts("#shares li") == ["one 100.0 % (by weight 100.0 %)"], "a backup has no part of the ring"
 
 
+def test_sets_zones_and_a_set_that_is_switched_off(browser, site):
+    far = backend("10.0.1.1:11211", role="replica1", set="far", zone="b", share=0)
+    site.report = report({"default": pool(backend("10.0.0.1:11211", zone="a", share=1.0), far)})
+    browser.open(site.url)
+    browser.reads("#summary", "All 2 servers are up")
+    assert "10.0.0.1:11211 zone a 100.0 %" in rows(browser)[0] and "10.0.1.1:11211 far, zone b – " in rows(browser)[1]
+    assert browser.texts("#shares li") == ["10.0.0.1:11211 100.0 % (by weight 100.0 %)"]
+    site.report = report({"default": pool(backend("10.0.0.1:11211", share=1.0), far | {"enabled": False, "state": "ejected"})})
+    browser.reads("#summary", "The server is up")
+    browser.reads("#build", "far off")
+    assert rows(browser)[1].startswith("off ")
+    site.route = way(
+        "k", "10.0.0.1:11211", sets=[{"set": "far", "role": "replica1", "server": "10.0.1.1:11211", "enabled": False, "owed": True}]
+    )
+    browser.run("document.querySelector('#key').value = 'k'; document.querySelector('#lookup button').click()")
+    browser.reads("#key-route", "server 10.0.0.1:11211 up far 10.0.1.1:11211 off")
+
+
 def test_rates_are_those_of_the_last_seconds(browser, site):
     browser.open(site.url)
     browser.reads("#summary", "All")
@@ -446,7 +464,7 @@ def test_each_mark_is_explained(browser, site):
     browser.reads("#symbols", "requests are sent to it")
     drawn = browser.run("[...document.querySelectorAll('symbol')].map(symbol => symbol.id)")
     explained = browser.run("[...document.querySelectorAll('#symbols .state')].map(node => node.textContent)")
-    assert sorted(drawn) == sorted(explained) == sorted(STATES)
+    assert sorted(drawn) == sorted(explained) == sorted([*STATES, "off"])
 
 
 def test_what_went_on_is_told_with_its_count(browser, site):

@@ -89,6 +89,26 @@ def test_with_all_replicas_off_the_main_set_serves_alone(replicated, ask):
     assert len(ask(running, "replica").lines) == 2
 
 
+def test_route_has_the_server_of_each_set(replicated, ask):
+    running = replicated("--write", "all", "--server-zone", "a", "--timeout", "300", "--server-failure-limit", "1000")
+    set_key(running, KEY, b"v")
+    running.sets[2][0].kill()
+    with running.talk() as talk:
+        assert talk.ask(storage(b"set", KEY, b"w")).startswith(b"SERVER_ERROR")
+    lines = ask(running, "route", KEY.decode()).lines
+    assert [line.split()[:3] for line in lines[1:4]] == [
+        ["set", name, servers[0].address] for name, servers in zip(("main", "replica1", "replica2"), running.sets)
+    ]
+    assert lines[1].endswith("; zone a")
+    assert lines[3].endswith("missed a write of the key; it is deleted there before it is read")
+    sets = json.loads(ask(running, "route", KEY.decode(), "--json").out)[0]["sets"]
+    assert [(one["role"], one["enabled"], one["owed"]) for one in sets] == [
+        ("primary", True, False),
+        ("replica1", True, False),
+        ("replica2", True, True),
+    ]
+
+
 def pids(running):
     """The pids of both workers, once they are ready."""
     return eventually(lambda: [pids for pids in [[each["pid"] for each in order(running, "ping").get("workers", [])]] if len(pids) == 2])[0]

@@ -38,6 +38,19 @@ def test_what_it_shows():
     ]
 
 
+def test_sets_have_columns_of_their_own():
+    main = backend("10.0.0.1:11211", zone="a", share=1.0)
+    far = backend("10.0.1.1:11211", role="replica1", set="far", zone="b", journal=12, refills=20_000, state="ejected", enabled=False)
+    behind = backend("10.0.2.1:11211", role="replica2", journal_everything=True)
+    assert status.format_report(report({"default": pool(main, far, behind, backup_writes_differed=2)}))[2:] == [
+        "pool default: 3 of 4096 clients, 3000 requests, hit ratio 75.0 %, 0 errors, 2 differing replies",
+        "STATE  FOR     SERVER          SET       ZONE    SHARE  OWED   FILLS  CONNS  IN FLIGHT  REQUESTS    HITS     P50      P99  ERRORS  LAST ERROR",
+        "up     60 min  10.0.0.1:11211  main      a     100.0 %     0       0      2          0      1000  75.0 %  100 us  1.00 ms       0",
+        "off    60 min  10.0.1.1:11211  far       b                12  20.0 k      2          0      1000  75.0 %  100 us  1.00 ms       0",
+        "up     60 min  10.0.2.1:11211  replica2                  all       0      2          0      1000  75.0 %  100 us  1.00 ms       0",
+    ]
+
+
 def test_all_is_well(service, ask):
     running = service()
     said = ask(running, "status")

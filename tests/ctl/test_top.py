@@ -137,3 +137,14 @@ def test_if_the_service_ends_so_does_it_and_the_terminal_is_as_before(service):
         assert terminal.process.wait(PATIENCE) == 1
     finally:
         terminal.close()
+
+
+def test_sets_have_columns_of_their_own():
+    before = report(
+        {"default": pool(backend("10.0.0.1:11211", zone="a"), backend("10.0.1.1:11211", role="replica1", set="far", enabled=False))}
+    )
+    after = copy.deepcopy(before)
+    after["time"] += 2
+    head, *rows = top.format_rates(before, after)[3:]
+    assert head.split()[:5] == ["STATE", "SERVER", "SET", "ZONE", "REQ/S"]
+    assert [row.split()[:4] for row in rows] == [["up", "10.0.0.1:11211", "main", "a"], ["off", "10.0.1.1:11211", "far", "0"]]

@@ -44,7 +44,8 @@ def backend(label, **changes):
         "latency": {"count": 1000, "sum": 0.3, "buckets": [500, 490, 10, 0, 0]},
     }
     assert set(changes) <= set(made), changes
-    return made | changes
+    role = changes.get("role", "primary")
+    return made | {"set": "main" if role == "primary" else role} | changes
 
 
 def pool(*backends, **changes):

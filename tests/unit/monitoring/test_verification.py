@@ -21,6 +21,7 @@ class ComparedServer:
 
     log = logging.getLogger("gmproxy")
     options = None
+    role = "backup"
 
     def __init__(self, label):
         self.label = label
