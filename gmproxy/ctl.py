@@ -51,7 +51,9 @@ ACTIONS: dict[str, Command] = {
     "log-level": Command(
         "[LEVEL]", "print or set the log level: debug, info, warning or error", actions.log_level_parser, actions.log_level
     ),
-    "fills": Command("[on|off]", "print or switch the filling of primaries from backups", actions.fills_parser, actions.fills),
+    "fills": Command(
+        "[on|off]", "print or switch the filling of servers from other sets, such as backups", actions.fills_parser, actions.fills
+    ),
     "journal": Command("[on|off]", "print or switch the journal of pending invalidations", actions.journal_parser, actions.journal),
     "replica": Command("[NAME [on|off]]", "print or switch the use of the replica sets", actions.replica_parser, actions.replica),
     "refill": Command("[SERVER]", "fill a server from the other sets, or print the progress", refill.refill_parser, refill.refill),

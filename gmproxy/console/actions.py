@@ -52,7 +52,7 @@ def drain(arguments: Sequence[str]) -> int:
 def fills_parser() -> CommandParser:
     return _switch_parser(
         "fills",
-        "Print whether primaries are filled with items from backups, or switch that off or on. Misses are still looked up on the backup.",
+        "Print whether servers are filled with items from other sets, such as backups, or switch that off or on. Misses are still looked up there.",
     )
 
 

@@ -147,6 +147,22 @@ def test_an_upgrade_keeps_it_off(replicated, ask, workers):
         eventually(lambda: not os.path.exists(f"/proc/{successor}"), what="the successor has ended")
 
 
+def test_a_restart_with_a_journal_flushes_it(replicated, ask, proxy, tmp_path):
+    running = replicated("--journal-dir", tmp_path / "journal")
+    set_key(running, KEY, b"old")
+    far = running.sets[1][0]
+    eventually(lambda: stored(far, KEY) == value(KEY, b"old") + END)
+    ask(running, "replica", "replica1", "off")
+    set_key(running, KEY, b"new")
+    running.stop()
+    words = [word for servers in running.sets[1:] for word in ("--replica", ",".join(server.address for server in servers))]
+    words += [word for server in running.servers for word in ("-s", server.address)]
+    after = proxy(*words, "--journal-dir", tmp_path / "journal", "--control", running.control)
+    after.control = running.control
+    assert states(ask, after) == {"replica1": "on", "replica2": "on"}
+    eventually(lambda: stored(far, KEY) == END, what="the value that was old is deleted")
+
+
 def test_what_cannot_be_switched(replicated, ask):
     running = replicated()
     assert ask(running, "replica", "far", "off").refusal == "gmproxyctl: there is no replica 'far'; known: replica1, replica2\n"
