@@ -40,7 +40,7 @@ class Builder(Lasting):
         own = Shard(main.locator, servers, own_reads, self._note_stand_ins(servers, list(servers), home_ring), self.counters)
         if not copies and gutter is None:
             return Routes(own, own, own, [])
-        if not copies or copies[0].name != BACKUP:
+        if not copies or copies[0].name != BACKUP or self.options.replicas:  # a replica may have that name, too
             return ReplicaRoutes(self, [main, *copies], gutter).compose(own)
         return self._compose_with_backup(main, copies[0], home_ring, own)
 

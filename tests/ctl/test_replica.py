@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from support.keys import keys_by_server
+from support.servers import free_port
 from support.service import order
 from support.talk import storage, value
 from support.timing import eventually
@@ -175,3 +176,31 @@ def test_a_backup_is_no_replica(service, ask, memcached):
     running = service("-b", memcached().address)
     assert ask(running, "replica").refusal == "gmproxyctl: no pool has replicas\n"
     assert order(running, "replica", "backup", "off", "default") == {"error": "pool default has no replicas"}
+
+
+POOLS = """\
+alpha:
+  listen: 127.0.0.1:%d
+  replicas: [backup]
+  write: all
+  timeout: 300
+  servers:
+    - %s:1
+backup:
+  servers:
+    - %s:1
+"""
+
+
+def test_a_replica_may_be_named_backup(proxy, memcached, ask, tmp_path):
+    main, copy, port = memcached(), memcached(), free_port()
+    (tmp_path / "pools.yml").write_text(POOLS % (port, main.address, copy.address))
+    running = proxy("--pools", tmp_path / "pools.yml", "--control", tmp_path / "control", port=port)
+    running.control = tmp_path / "control"
+    assert ask(running, "replica").lines == [f"backup (pool alpha): on: {copy.address}"]
+    set_key(running, KEY, b"v")
+    copy.kill()
+    with running.talk() as talk:
+        assert talk.ask(storage(b"set", KEY, b"w")).startswith(b"SERVER_ERROR")
+        ask(running, "replica", "backup", "off")
+        talk.expect(storage(b"set", KEY, b"w"), b"STORED\r\n")

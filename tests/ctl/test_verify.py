@@ -210,11 +210,13 @@ def test_each_replica_set_is_compared_with_the_main_one(replicated, ask):
                 bad = server
     said = eventually(lambda: [said for said in [ask(running, "verify")] if "1 different" in said.out])[0]
     assert said.status == 1
-    assert said.lines[0].startswith("pool default, replica replica1: 40 keys compared: 40 equal, 0 different, ")
-    assert said.lines[2].startswith("pool default, replica replica2: 39 keys compared: 38 equal, 1 different (1 deleted on the replica), ")
-    assert said.lines[3].startswith("  only on the primary: 1, only on the replica: 0, ")
+    assert re.match(r"pool default, replica replica1: \d+ keys compared: \d+ equal, 0 different, ", said.lines[0])
+    assert re.match(
+        r"pool default, replica replica2: \d+ keys compared: \d+ equal, 1 different \(1 deleted on the replica\), ", said.lines[2]
+    )
+    assert re.match(r"  only on the primary: [01], only on the replica: 0, ", said.lines[3])
     assert re.fullmatch(r"  different: " + WRONG.decode() + r" on 127.0.0.1:\d+ and " + bad.address, said.lines[4])
-    assert "WARNING primary and backup compared compared=39 different=1 repaired=1 " in running.log()
+    assert re.search(r"WARNING primary and backup compared compared=\d+ different=1 repaired=1 .* set=replica2", running.log())
     eventually(lambda: sets()["replica2"] == {"compared": 38, "equal": 38, "only_on_primary": 2})
     ask(running, "replica", "replica2", "off")
     said = ask(running, "verify")
