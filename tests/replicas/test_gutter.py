@@ -16,6 +16,8 @@ MISS = b"END\r\n"
 #: Seconds.
 FAILOVER_TTL = 60
 
+LONG = pytest.mark.long
+
 
 def found(key, data=b"new"):
     return value(key, data) + MISS
@@ -70,7 +72,7 @@ class Guttered:
         eventually(is_whole, what="every server is restored")
 
 
-@pytest.fixture(scope="module", params=[1, pytest.param(0, marks=pytest.mark.long)], ids=["with a replica", "without replicas"])
+@pytest.fixture(scope="module", params=[1, pytest.param(0, marks=LONG)], ids=["with a replica", "without replicas"])
 def started(request, tmp_path_factory):
     with ExitStack() as stack:
         pool = Guttered(tmp_path_factory.mktemp("pools"), stack, request.param)
@@ -110,7 +112,9 @@ def test_gutter_receives_nothing_while_all_is_well(pool, key):
     assert [after[name] for name in ("cmd_set", "cmd_get")] == [before[name] for name in ("cmd_set", "cmd_get")]
 
 
-@pytest.mark.parametrize("life, at_most", [(0, FAILOVER_TTL), pytest.param(1000, FAILOVER_TTL, marks=pytest.mark.long), (20, 20)])
+@pytest.mark.parametrize(
+    "life, at_most", [(0, FAILOVER_TTL), pytest.param(1000, FAILOVER_TTL, marks=LONG), pytest.param(20, 20, marks=LONG)]
+)
 def test_gutter_stands_in_with_a_short_life(pool, key, down, life, at_most):
     down()
     pool.client.expect(storage(b"set", key, b"new", exptime=life), STORED)
@@ -129,7 +133,7 @@ def test_what_the_gutter_has_is_not_read_when_the_server_is_back(pool, key, down
     assert pool.held("main", key) == MISS
 
 
-@pytest.mark.parametrize("verb", ["set", "delete"])
+@pytest.mark.parametrize("verb", ["set", pytest.param("delete", marks=LONG)])
 def test_gutter_has_no_stale_value_the_next_time(pool, key, down, verb):
     """A write is deleted in the gutter, for failover_ttl after the gutter stood in."""
     down()

@@ -22,7 +22,10 @@ STATES = {
 CELLS = [pytest.param(cell, id=f"{row}: {cell.name}") for row, cells in TABLE.items() for cell in cells]
 
 
-@pytest.fixture(scope="module", params=STATES)
+LONG_STATES = ("a replica ejected", "all ejected")
+
+
+@pytest.fixture(scope="module", params=[pytest.param(state, marks=[pytest.mark.long] * (state in LONG_STATES)) for state in STATES])
 def sets(request):
     down, ejected = STATES[request.param]
     with Sets(ejects=ejected) as sets:
@@ -128,7 +131,7 @@ def test_what_was_missed_is_deleted_before_it_is_read(whole, down):
         assert whole.held(index, b"untouched") == b"5"
 
 
-@pytest.mark.parametrize("ejected", [False, True], ids=["not ejected", "ejected"])
+@pytest.mark.parametrize("ejected", [False, pytest.param(True, marks=pytest.mark.long)], ids=["not ejected", "ejected"])
 @pytest.mark.parametrize("down", [(), (0,), (1,), (0, 1, 2)], ids=["all up", "main down", "a replica down", "all down"])
 def test_flush_all(whole, ejecting, down, ejected):
     sets = ejecting if ejected else whole

@@ -22,7 +22,11 @@ POLICIES = {"main": 2, "majority": 1, "all": 0}
 # -- how long a client waits
 
 
-@pytest.fixture(scope="module", params=POLICIES)
+#: The two in which a client waits for copies are the most important ones.
+PARAMETERS = ["majority", "all", pytest.param("main", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
 def stage(request):
     with Stage("--write", request.param, "--on-miss", "never", replicas=REPLICAS) as stage:
         stage.write = request.param
@@ -38,7 +42,10 @@ ORDERS = {
 }
 
 #: An add is sent to the others once the main set has stored it.
-ORDERED = [("set", order) for order in ORDERS] + [("add", order) for order in ORDERS if order[0] == 0]
+ORDERED = [("set", (0, 1, 2)), ("set", (2, 1, 0)), ("add", (0, 1, 2))]
+ORDERED += [
+    pytest.param(verb, order, marks=pytest.mark.long) for verb, order in [("set", (0, 2, 1)), ("set", (1, 0, 2)), ("add", (0, 2, 1))]
+]
 
 
 @pytest.mark.parametrize("verb, order", ORDERED, ids=lambda value: "".join(map(str, value)))
@@ -78,7 +85,7 @@ def test_a_read_behind_a_write_in_the_same_packet_is_sent_to_the_main_set(stage,
 # -- too few servers
 
 
-@pytest.fixture(scope="module", params=POLICIES)
+@pytest.fixture(scope="module", params=PARAMETERS)
 def sets(request):
     with Sets("--write", request.param) as sets:
         sets.write = request.param

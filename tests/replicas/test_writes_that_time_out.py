@@ -75,7 +75,7 @@ class Three:
         eventually(lambda: self.proxy.stats()["backends_behind"] == 0, what="no server has pending invalidations")
 
 
-@pytest.fixture(scope="module", params=["main", pytest.param("majority", marks=pytest.mark.long), "all"])
+@pytest.fixture(scope="module", params=["main", *(pytest.param(write, marks=pytest.mark.long) for write in ("majority", "all"))])
 def shared(request):
     with ExitStack() as stack:
         three = Three(stack, "--write", request.param)
@@ -119,7 +119,9 @@ CONDITIONAL = {
 COPIED = {"incr": b"incr k 1\r\n", "append": storage(b"append", b"k", b"7"), "set": SET}
 
 
-@pytest.mark.parametrize("verb", CONDITIONAL)
+@pytest.mark.parametrize(
+    "verb", ["add", "cas", *(pytest.param(verb, marks=pytest.mark.long) for verb in CONDITIONAL if verb not in ("add", "cas"))]
+)
 def test_conditional_write_is_not_repeated(three, verb):
     three.play({verb: hang()})
     with three.proxy.talk() as talk:
