@@ -51,7 +51,16 @@ def test_key_that_is_being_written_is_read_on_the_main_set(start):
                 reader.expect(GET, found(b"k"))
                 assert main.count(GET) == number + 1
         go_on.set()
+        eventually(lambda: not in_flight(talk), what="all have replied")
         talk.in_step()
+
+
+def in_flight(talk):
+    """The number of requests for which gmproxy waits, of all servers."""
+    lines = [line.split() for line in talk.ask(b"stats backends\r\n", b"END\r\n").splitlines()]
+    found = [int(line[2]) for line in lines if len(line) == 3 and line[1].endswith(b":in_flight")]
+    assert len(found) == 1 + REPLICAS
+    return sum(found)
 
 
 def test_key_that_a_set_owes_is_not_read_there(start):
