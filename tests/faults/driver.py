@@ -82,6 +82,12 @@ SERVICE_FAULTS = (
     Fault("reloaded", lambda service, chance: service.reload(chance), _nothing, of_service=True),
 )
 
+#: Faults of a proxy with replica sets.
+REPLICA_FAULTS = (
+    Fault("set off", lambda service, chance: service.switch_off(chance), lambda service: service.switch_on(), of_service=True),
+    Fault("refilled", lambda service, chance: service.refill(chance), _nothing, of_service=True),
+)
+
 #: Faults of a proxy with several workers.
 WORKER_FAULTS = (Fault("worker killed", lambda service, chance: service.kill_a_worker(chance), _nothing, of_service=True),)
 

@@ -1,9 +1,10 @@
-"""Faults of the proxy itself: it is stopped, an operator ejects a server or reloads, one of its workers is killed."""
+"""Faults of the proxy itself: it is stopped, an operator ejects a server, switches a set off or reloads, one of its workers is killed."""
 
 import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,14 +12,18 @@ from support.servers import Proxy
 from support.timing import eventually
 
 from faults.pauses import Pauses
+from gmproxy.errors import GmproxyError
 from gmproxy.system import control_socket
+
+#: Keys per second of a refill, at most.
+MOST_KEYS = "100000"
 
 #: A reload changes one of these settings. None of them has an effect that a client can see.
 SETTINGS = ("slow-threshold = 100\n", "slow-threshold = 200\n", "server-idle-timeout = 50\n")
 
 
 class Service:
-    """`proxy` has its control socket at `path` and reads the configuration `file`. `labels` are its servers.
+    """`proxy` has its control socket at `path` and reads the configuration `file`. `labels` are its servers, `replicas` its replica sets.
 
     name      its name in tables, as of a Node
     pauses    times in which it was stopped, or a worker was replaced
@@ -31,14 +36,16 @@ class Service:
         """What fails with it, as of a Node."""
         return [self]
 
-    def __init__(self, proxy: Proxy, path: Path, file: Path, labels: list[str], pauses: Pauses) -> None:
+    def __init__(self, proxy: Proxy, path: Path, file: Path, labels: list[str], pauses: Pauses, replicas: Sequence[str] = ()) -> None:
         self.proxy = proxy
         self.pauses = pauses
         self._path = str(path)
         self._file = file
         self._labels = labels
+        self._replicas = replicas
         self._stopped_at = 0.0
         self._ejected = ""
+        self._off = ""
         self._pids: list[int] = [proxy.pid]
         self._cut_off: set[int] = set()
         self.refresh_pids()
@@ -80,6 +87,19 @@ class Service:
 
     def restore(self) -> None:
         self.order("restore", self._ejected)
+
+    def switch_off(self, chance: random.Random) -> None:
+        """Switch a replica set off: it misses all writes."""
+        self._off = chance.choice(self._replicas)
+        self.order("replica", self._off, "off")
+
+    def switch_on(self) -> None:
+        self.order("replica", self._off, "on")
+
+    def refill(self, chance: random.Random) -> None:
+        """Fill a server from the other sets, in the background. It is refused while the server is down, or is being filled."""
+        with suppress(GmproxyError):
+            self.order("refill-begin", chance.choice(self._labels), MOST_KEYS)
 
     def reload(self, chance: random.Random) -> None:
         self._file.write_text(chance.choice(SETTINGS))

@@ -101,7 +101,8 @@ class Stage:
                 how += ("--journal-dir", folder / "journal")
             self.proxy = self._stack.enter_context(Proxy(*where, *OPTIONS, *how, *options))
             eventually(lambda: self.proxy.stats()["threads"] == workers, what="all workers serve")
-            self.service = Service(self.proxy, control, file, [node.address for node in self.nodes], Pauses())
+            names = [f"replica{index}" for index in range(1, replicas + 1)]
+            self.service = Service(self.proxy, control, file, [node.address for node in self.nodes], Pauses(), names)
         except BaseException:
             self._stack.close()
             raise

@@ -10,7 +10,7 @@ from itertools import combinations, product
 import pytest
 from support.pairwise import all_pairs
 
-from faults.driver import SERVER_FAULTS, SERVICE_FAULTS, WIRE_FAULTS, WORKER_FAULTS
+from faults.driver import REPLICA_FAULTS, SERVER_FAULTS, SERVICE_FAULTS, WIRE_FAULTS, WORKER_FAULTS
 from faults.scenario import LONG_SECONDS, SEED, SOON_WARM, Scenario, check, described, stage
 
 SERVERS = 2
@@ -38,7 +38,7 @@ def scenario_of(chosen) -> Scenario:
         "--journal-size", chosen["journal_size"], "--on-miss", chosen["on_miss"], *SOON_WARM,
     ]  # fmt: skip
     wires = chosen["faults"] != "of servers"
-    faults = SERVICE_FAULTS + (WIRE_FAULTS if wires else ()) + (SERVER_FAULTS if chosen["faults"] != "of wires" else ())
+    faults = SERVICE_FAULTS + REPLICA_FAULTS + (WIRE_FAULTS if wires else ()) + (SERVER_FAULTS if chosen["faults"] != "of wires" else ())
     faults += WORKER_FAULTS if chosen["workers"] > 1 else ()
     how = stage(SERVERS, 0, *options, wires=wires, workers=chosen["workers"], journal=chosen["journal"], replicas=REPLICAS)
     return Scenario(described(chosen), how, faults, TWO_AT_ONCE)

@@ -13,7 +13,7 @@ import os
 
 import pytest
 
-from faults.driver import SERVER_FAULTS, SERVICE_FAULTS, STOPPED, WIRE_FAULTS, WORKER_FAULTS
+from faults.driver import REPLICA_FAULTS, SERVER_FAULTS, SERVICE_FAULTS, STOPPED, WIRE_FAULTS, WORKER_FAULTS
 from faults.scenario import EJECT_AT_ONCE, SEED, SOON_WARM, Scenario, check, stage
 
 ALL_FAULTS = SERVER_FAULTS + WIRE_FAULTS + SERVICE_FAULTS
@@ -32,7 +32,7 @@ SCENARIOS = [
     Scenario("servers_ejected_from_the_ring_for_a_while", stage(3, 0, "--auto-eject-hosts", "--failover-ttl", "60"), SERVER_FAULTS),
     Scenario("servers_of_two_workers", stage(2, 1, workers=2), SERVER_FAULTS + WORKER_FAULTS),
     Scenario("wires_with_a_backup", stage(2, 1, wires=True), WIRE_FAULTS),
-    Scenario("three_sets", stage(2, 0, *THREE_SETS, replicas=2, workers=2), SERVER_FAULTS + WORKER_FAULTS),
+    Scenario("three_sets", stage(2, 0, *THREE_SETS, replicas=2, workers=2), SERVER_FAULTS + REPLICA_FAULTS + WORKER_FAULTS),
 ]
 if IS_LONG:
     SCENARIOS += [
@@ -49,7 +49,7 @@ if IS_LONG:
         Scenario("all_with_backups_spoken_to_in_binary", stage(2, 2, "--backend-protocol", "binary", wires=True), ALL_FAULTS),
         Scenario("all_with_backups_ejected_from_the_ring", stage(3, 2, *EJECT_AT_ONCE, "--failover-ttl", "60", wires=True), ALL_FAULTS),
         Scenario("wires_of_three_sets", stage(2, 0, *THREE_SETS, replicas=2, wires=True), WIRE_FAULTS),
-        Scenario("all_of_three_sets", stage(2, 0, "--write", "all", replicas=2, wires=True), ALL_FAULTS),
+        Scenario("all_of_three_sets", stage(2, 0, "--write", "all", replicas=2, wires=True), ALL_FAULTS + REPLICA_FAULTS),
         Scenario("all_of_two_workers", stage(3, 2, "--auto-eject-hosts", wires=True, workers=2), ALL_FAULTS + WORKER_FAULTS),
     ]
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from faults.scenario import SOON_WARM
 from faults.stage import OPTIONS, TIMEOUT, Node, NodeSet
 from support.relay import Relay
 from support.servers import Memcached, Proxy, server_options
@@ -40,7 +39,7 @@ POLICIES = {
     "write = main": ("--write", "main"),
     "write = majority": ("--write", "majority"),
     "write = all": ("--write", "all"),
-    "write = majority, read = spread": ("--write", "majority", "--read", "spread", *SOON_WARM),
+    "write = majority, read = spread": ("--write", "majority", "--read", "spread"),
 }
 
 
