@@ -44,8 +44,8 @@ class BackgroundFill(Fetch):
     def on_item(self, key: bytes, item: Item) -> None:
         self._outcome = NOT_FILLED
 
-    def _fill(self, key: bytes, item: Item) -> None:
-        super()._fill(key, item)
+    def fill_key(self, key: bytes, item: Item) -> None:
+        super().fill_key(key, item)
         self._outcome = FILLED
 
     def done(self) -> ReplySink | None:

@@ -97,7 +97,7 @@ class Fetch(ReplySink):
         if item is None:
             self.primary.fill_written(key)
         else:
-            self._fill(key, item)
+            self.fill_key(key, item)
 
     def _look_up(self, key: bytes, command: Command, line: bytes) -> ReplySink | None:
         lookup = new_request(command, key, line)
@@ -141,7 +141,8 @@ class Fetch(ReplySink):
         self.left -= 1
         return None if self.left else self.done()
 
-    def _fill(self, key: bytes, item: Item) -> None:
+    def fill_key(self, key: bytes, item: Item) -> None:
+        """Fill the primary with `item`, which was looked up for `key`. Loop callback or greenlet."""
         rules = self.rules
         must_verify = rules.must_verify()
         connection_index = self.request.connection_index

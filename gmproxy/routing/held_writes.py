@@ -23,7 +23,7 @@ class HeldWrites:
         """`options` of the pool."""
         self.requests = requests
         self._options = options
-        self._waiting: "dict[Request, _Waiting]" = {}
+        self._waiting: dict[Request, _Waiting] = {}
 
     def hold(
         self,

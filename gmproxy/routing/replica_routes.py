@@ -62,7 +62,8 @@ class ReplicaRoutes:
             return routes
         orders = [self._near()] if read == "near" else [[one, *(other for other in self.sets if other is not one)] for one in self.sets]
         chains = [self._shard(order[0], self._reads(order)) for order in orders]
-        return routes._replace(entry=ChosenReads(routes.entry, [order[0] for order in orders], chains))
+        chosen = ChosenReads(routes.entry, [order[0] for order in orders], chains)
+        return Routes(chosen, routes.after_fill, routes.own, routes.fills)
 
     def _near(self) -> list[ServerSet]:
         """The sets, those in the zone of the proxy first."""

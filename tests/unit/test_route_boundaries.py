@@ -17,6 +17,7 @@ CHANGED = {
     "sink": {
         "step.py Step.step_in": "a route puts its own in the place of the sink",
         "step.py Step.step_out": "and gives it back",
+        "sources.py Lookup._go_on": "it stays on a lookup that is sent to the next set",
     },
     "line": {
         "failover.py BackupAsPrimary.send": "a cas number is sent as the backup counts them",
@@ -35,8 +36,16 @@ CHANGED = {
         "fetch.py FetchForMetaGet.on_reply": "what the backup had",
         "gather.py Gather._finish": "the answers to the parts",
         "gather.py FanOut._count_part": "the answers of all servers",
+        "sources.py Lookup._go_on": "a set lacks the key: the next one is asked",
+        "replicated_write.py ReplicatedWrite._fail_for_acks": "the client is not told what too few servers have done",
         "replicated_write.py ReplicatedWrite._reply": "what the backup answers to the copy",
         "replicated_write.py ReplicatedWrite.on_internal_error": "a fault of our own in the copy of a change that is still under way",
+    },
+    "error": {"replicate.py Replicate.send": "what the client is told if no other server can make the write"},
+    "failed_server": {"replicate.py Replicate.send": "what the client is told if no other server can make the write"},
+    "result": {
+        f"replicated_write.py ReplicatedWrite.{method}": "what it knows of its parts"
+        for method in ("wait_for", "replicate", "on_reply", "on_failure", "_compare", "_end_part_of")
     },
     "has_value_offsets": {
         "failover.py FailoverReply.on_reply": "the reply is not as one server gave it",
