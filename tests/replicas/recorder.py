@@ -1,7 +1,5 @@
 """A scripted server that records its requests."""
 
-from collections.abc import Callable
-
 from support.scripted import Step
 
 #: What memcached replies to these.
@@ -22,7 +20,7 @@ class Recorder:
     def __call__(self, request: bytes) -> bytes | Step | list:
         self.requests.append(request)
         reply = self.replies[request.split()[0]]
-        return reply(request) if isinstance(reply, Callable) and not isinstance(reply, Step) else reply
+        return reply(request) if callable(reply) else reply
 
     def count(self, request: bytes) -> int:
         """How often exactly this was received."""
