@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from faults.stage import Stage
-from support.talk import storage
+from support.talk import Talk, storage
 from support.timing import eventually, milliseconds
 
 from replicas.cells import BEFORE
@@ -20,6 +20,18 @@ SOON_PROBED = ("--server-retry-timeout", milliseconds(2))
 
 #: Keys that `owed` lists.
 ALL_KEYS = "1000"
+
+
+def wait_until_replied(talk: Talk) -> None:
+    """Wait until gmproxy, to which `talk` is connected, waits for no reply of a server: all copies of writes have been made."""
+
+    def have_replied():
+        lines = [line.split() for line in talk.ask(b"stats backends\r\n", b"END\r\n").splitlines()]
+        waiting = [line[2] for line in lines if len(line) == 3 and line[1].endswith(b":in_flight")]
+        assert len(waiting) == 1 + REPLICAS
+        return set(waiting) == {b"0"}
+
+    eventually(have_replied, what="all servers have replied")
 
 
 class Sets:

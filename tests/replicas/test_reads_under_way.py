@@ -10,7 +10,7 @@ from support.talk import storage, value
 from support.timing import eventually, milliseconds
 
 from replicas.recorder import Recorder
-from replicas.sets import REPLICAS
+from replicas.sets import REPLICAS, wait_until_replied
 
 STORED = b"STORED\r\n"
 SET = storage(b"set", b"k", b"7")
@@ -27,7 +27,7 @@ def reply_to_get(request):
     return found(request.split()[1])
 
 
-@pytest.fixture(params=POLICIES)
+@pytest.fixture(params=["spread", pytest.param("near", marks=pytest.mark.long)])
 def start(scripted, proxy, request):
     """Call it with the recorders of three sets for a proxy and the three servers."""
 
@@ -51,16 +51,8 @@ def test_key_that_is_being_written_is_read_on_the_main_set(start):
                 reader.expect(GET, found(b"k"))
                 assert main.count(GET) == number + 1
         go_on.set()
-        eventually(lambda: not in_flight(talk), what="all have replied")
+        wait_until_replied(talk)
         talk.in_step()
-
-
-def in_flight(talk):
-    """The number of requests for which gmproxy waits, of all servers."""
-    lines = [line.split() for line in talk.ask(b"stats backends\r\n", b"END\r\n").splitlines()]
-    found = [int(line[2]) for line in lines if len(line) == 3 and line[1].endswith(b":in_flight")]
-    assert len(found) == 1 + REPLICAS
-    return sum(found)
 
 
 def test_key_that_a_set_owes_is_not_read_there(start):

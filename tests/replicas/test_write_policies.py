@@ -26,7 +26,7 @@ POLICIES = {"main": 2, "majority": 1, "all": 0}
 PARAMETERS = ["majority", "all", pytest.param("main", marks=pytest.mark.long)]
 
 
-@pytest.fixture(scope="module", params=PARAMETERS)
+@pytest.fixture(scope="module", params=["majority", *(pytest.param(write, marks=pytest.mark.long) for write in ("main", "all"))])
 def stage(request):
     with Stage("--write", request.param, "--on-miss", "never", replicas=REPLICAS) as stage:
         stage.write = request.param

@@ -180,6 +180,7 @@ def test_key_that_a_worker_owes_on_the_main_set_is_changed_elsewhere(owing):
     assert replica.count(COPIED["incr"]) == replica.count(GET) == CLIENTS
 
 
+@pytest.mark.long
 def test_key_that_a_worker_owes_is_changed_by_several_clients_at_once(owing):
     """A change of another worker that is under way may not have reached the replica: then the reply is an error."""
     three = owing("--workers", 2)
