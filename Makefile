@@ -122,6 +122,7 @@ hooks: $(LINTERS) $(INSTALLED)
 generated: export GMPROXY_PURE = 1
 generated: $(INSTALLED)
 	$(BIN)/python scripts/option-table docs/options.md
+	$(BIN)/python scripts/replica-table docs/replicas.md
 	$(BIN)/python scripts/sample-conf conf/gmproxy.conf
 	$(BIN)/python scripts/man-options docs/man/gmproxy.8 docs/man/gmproxy.conf.5 docs/man/magent.8
 	$(BIN)/python scripts/bash-completion conf/bash-completion
