@@ -69,7 +69,7 @@ def primaries(pool: dict[str, Any]) -> list[dict[str, Any]]:
 
 def is_ejected(backend: dict[str, Any]) -> bool:
     """True if no requests are sent to the `backend` of a report, because it is ejected or probing; False if its set is switched off."""
-    return backend["state"] in ("ejected", "probing") and is_enabled(backend)
+    return is_enabled(backend) and backend["state"] in ("ejected", "probing")
 
 
 def is_enabled(backend: dict[str, Any]) -> bool:

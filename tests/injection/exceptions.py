@@ -114,6 +114,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "process.supervisor:Supervisor.shut_down",
         "process.supervisor:Supervisor.clean_up",
         "process.supervisor:Supervisor.upgrade",
+        "process.switches:Switches.kept",
         "process.supervisor:Supervisor._start_successor",
         "process.supervisor:Supervisor._on_successor_report",
         "process.supervisor:_signal",
@@ -180,6 +181,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "monitoring.rates:ServerCounters.hit_ratio",
         "monitoring.rates:ServerCounters.since",
         "monitoring.rates:ServerCounters.total",
+        "monitoring.rates:is_enabled",
         "monitoring.rates:primaries",
     ),
     "the log to syslog, to the journal, or to a stderr that is no file": (
@@ -280,7 +282,9 @@ _SELDOM: dict[str, tuple[str, ...]] = {
     ),
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
         "monitoring.sampling:SpaceSaving._replace_rarest",
-        "monitoring.verification:PoolComparison._skip",
+        "monitoring.verification:SetComparison._skip",
+        "routing.background_fill:BackgroundFill._fill",
+        "routing.background_fill:BackgroundFill.on_internal_error",
         "protocol.internal_commands:delete",
         "backend.backend:Backend.is_expected_to_fail",
         "backend.backend:Backend.recovery_failed",

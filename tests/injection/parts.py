@@ -271,6 +271,41 @@ def ordering(stage: Stage) -> None:
         stage.order("restore", label)
 
 
+def refilling(stage: Stage) -> None:
+    """A replica set is switched off and on, and one of its servers is filled."""
+    server = stage.servers.sets[1]
+    with stage.actor("epsilon") as actor:
+        for key in SOME:
+            actor.ask(storage(b"set", key, b"v"))
+    for words in (
+        ("replica",),
+        ("replica", "far", "off"),
+        ("route", "key1"),
+        ("verify", "5", "repair", "1", "epsilon"),
+        ("replica", "far", "on"),
+        ("verify", "5", "repair", "1", "epsilon"),
+        ("refill-begin", server.address, "1000"),
+        ("refill",),
+        ("refill-begin", server.address, "1"),
+        ("refill-stop", server.address),
+        ("replica", "nobody", "off"),
+    ):
+        with suppress(OSError, EOFError, ValueError):
+            stage.order(*words)
+        if words[0] in ("replica", "refill"):
+            with suppress(AssertionError, OSError, EOFError, ValueError):
+                eventually(lambda: not _is_busy(stage), within=HUNG_AFTER / 2)
+    with suppress(OSError, EOFError, ValueError):
+        stage.order("replica", "far", "on")
+
+
+def _is_busy(stage: Stage) -> bool:
+    """True while a server is being flushed or filled."""
+    if any(one["state"] == "running" for one in stage.order("refill").get("refills", [])):
+        return True
+    return any(not one["switched_off"] for one in stage.order("owed").get("servers", []))
+
+
 def resetting(stage: Stage) -> None:
     with suppress(OSError, EOFError, ValueError):
         stage.order("reset", "alpha")
@@ -332,6 +367,7 @@ PARTS: dict[str, Part] = {
         asking,
         looking,
         ordering,
+        refilling,
         resetting,
         reloading,
         asking_for_much,

@@ -45,13 +45,14 @@ COMMON = {
 
 
 class Servers:
-    """The memcached servers of all stages: `primaries` and `backups` of the pool alpha, and the `others`, of the other pools."""
+    """The memcached servers of all stages: `primaries` and `backups` of the pool alpha, the sets of epsilon, and the `others`, of the other pools."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self.primaries = [self._start() for _ in range(3)]
         self.backups = [self._start() for _ in range(2)]
         self.others = [self._start() for _ in range(6)]
+        self.sets = [self._start() for _ in range(3)]
 
     def _start(self) -> Memcached:
         return self._stack.enter_context(Memcached())
@@ -64,17 +65,18 @@ class Servers:
 
 
 class Stage:
-    """A proxy with four pools, its bystanders, and its operator.
+    """A proxy with five pools, its bystanders, and its operator.
 
         alpha   three servers with backups and auto_eject_hosts
         beta    a server and a backup with the binary protocol
         gamma   backup_writes sync, a password, at most 8 clients
         delta   backup_writes off: the backup receives writes only while the server is down
+        epsilon two replicas, one of them named far; reads are spread
 
     Use it in a `with`. `options`: further command line options.
     """
 
-    POOLS = ("alpha", "beta", "gamma", "delta")
+    POOLS = ("alpha", "beta", "gamma", "delta", "epsilon")
 
     def __init__(self, copy: Path, injector: Injector, servers: Servers, folder: Path, *options: str) -> None:
         self.servers = servers
@@ -187,6 +189,9 @@ class Stage:
                 **COMMON,
             },
         }
+        main, far, near = ([f"{server.address}:1"] for server in self.servers.sets)
+        pools["epsilon"] = {"listen": address[4], "servers": main, "replicas": ["far", "near"], "write": "all", "read": "spread", **COMMON}
+        pools |= {"far": {"servers": far, **COMMON}, "near": {"servers": near, **COMMON}}
         pools["delta"].update(changes)
         self.file.write_text(yaml.safe_dump(pools, sort_keys=False))
 
