@@ -164,12 +164,16 @@ class Pool:
     def _drop(removed: list[Backend], backends: list[Backend]) -> None:
         """The servers `removed` are not in their sets any more. What one of them missed is pending on it in its new set, if it has one."""
         for backend in removed:
-            for moved in backends:
-                if moved.label == backend.label:
-                    for _, keys in backend.missed():
-                        moved.inherit(keys)
+            pending = backend.missed()
+            moved = next((other for other in backends if other.label == backend.label), None)
             backend.share_ejections(None)
-            backend.share(None, "", "")
+            if moved is not None and server_name("", moved.role, "") == server_name("", backend.role, ""):
+                backend.hand_over()
+            else:
+                backend.share(None, "", "")
+            if moved is not None:
+                for _, keys in pending:
+                    moved.inherit(keys)
 
     def _share(self, backend: Backend) -> None:
         """Share with the other workers what this one knows of the server."""

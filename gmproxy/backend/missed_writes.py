@@ -90,6 +90,11 @@ class MissedWrites(ConnectionOwner):
             self._columns_used = self.marks.columns_used
             self._column = column.number
 
+    def hand_over(self) -> None:
+        """The server is in another set from now on, with the same name: what is pending is the task of its Backend there. Called at a reload."""
+        self.marks = self._stand_in_marks = self._states = self._columns_used = self._journal = None
+        self.invalidations.share(None, None, b"")
+
     def missed(self) -> list[tuple[bytes, list[bytes] | None]]:
         """[(name for the journal, keys; None: every key)]: the pending invalidations, and the stand-in keys."""
         pending = self.invalidations.pending()

@@ -38,7 +38,7 @@ class Builder(Lasting):
         servers = main.backends
         own_reads = self._check_stand_ins(servers, list(servers), home_ring)
         own = Shard(main.locator, servers, own_reads, self._note_stand_ins(servers, list(servers), home_ring), self.counters)
-        if not copies and gutter is None:
+        if not copies and gutter is None and not self.options.replicas:
             return Routes(own, own, own, [])
         if not copies or copies[0].name != BACKUP or self.options.replicas:  # a replica may have that name, too
             return ReplicaRoutes(self, [main, *copies], gutter).compose(own)

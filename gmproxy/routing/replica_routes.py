@@ -93,8 +93,10 @@ class ReplicaRoutes:
         """For each server of the first of `sets`, which are the last ones: the route of writes to it and to the others."""
         first, *others = sets
         fills = self._fills[first.index]
+        if not others and first.index:
+            return [self._in_place_of_main(server, fill, server) for server, fill in zip(first.backends, fills)]
         if not others:
-            return [self._in_place_of_main(server, fill, server) if first.index else server for server, fill in zip(first.backends, fills)]
+            return [self._noted(server) for server in first.backends]
         following = self._shard(others[0], self._writes(others))
         copies = Copies(others)
         reads = self._reads(sets)
@@ -107,6 +109,12 @@ class ReplicaRoutes:
                 write = BackupFirst(write, server, copies, self._lasting.held)
             routes.append(write)
         return routes
+
+    def _noted(self, server: Backend) -> Route:
+        """The only set that is enabled. While replicas are switched off, another worker may still fill the server from one of them: so it must know
+        which keys change."""
+        lasting = self._lasting
+        return Replicate(server, server, Copies([]), server, lasting.undecided, self._rules(), lasting.counters)
 
     def _in_place_of_main(self, server: Backend, fill: Fill, write: Route) -> Route:
         """`write` of a set that is not the main one. A write that was held until its key was filled goes on with it: the sets are the same then."""

@@ -35,7 +35,7 @@ class ServerSet:
 
 
 class Copies:
-    """The servers, besides its own, to which a write of a key is copied: one in each of `sets`, in their order."""
+    """The servers, besides its own, to which a write of a key is copied: one in each of `sets`, in their order. There may be no sets."""
 
     __slots__ = ("sets", "_locator", "_of_one_set")
 
@@ -43,7 +43,7 @@ class Copies:
         self.sets = sets
         # With one set, as with a backup, the lists are made once.
         self._locator: Locator | None = sets[0].locator if len(sets) == 1 else None
-        self._of_one_set = [[backend] for backend in sets[0].backends]
+        self._of_one_set = [[backend] for backend in sets[0].backends] if sets else []
 
     def of(self, key: bytes) -> list[Backend]:
         """The servers for `key`. The list must not be changed. Loop callback or greenlet; does not block."""

@@ -31,8 +31,12 @@ def part_of(key: bytes) -> int:
 
 
 def server_name(pool: str, role: str, label: str) -> str:
-    """The name of a server in shared memory and in the journal. `role`: PRIMARY, BACKUP, STAND_IN, GUTTER, or that of a replica."""
-    return f"{pool} {role} {label}"
+    """The name of a server in shared memory and in the journal. `role`: PRIMARY, BACKUP, STAND_IN, GUTTER, or that of a replica.
+
+    A server is in one set of a pool only, unless that is a backup. So the name does not say in which: what a server missed is still known when an
+    operator has put it into another set."""
+    of_all_sets = role not in (BACKUP, STAND_IN)
+    return f"{pool} {PRIMARY if of_all_sets else role} {label}"
 
 
 class InvalidationMarks:

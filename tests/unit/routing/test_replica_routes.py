@@ -2,7 +2,8 @@
 
 import pytest
 from support.replication import main_set
-from support.routes import KeepingServer, options_of
+from support.requests import request_for
+from support.routes import Client, KeepingServer, options_of
 
 from gmproxy.placement.locators import SingleServer
 from gmproxy.routing.builder import Builder
@@ -63,9 +64,22 @@ def test_a_pool_may_have_a_gutter_alone():
     assert read_order(routes.entry) == servers
     (write,) = routes.after_fill.writes
     stand_in = write.next_route
-    assert type(stand_in) is WriteFailover and stand_in.primary is servers[0]
+    assert type(stand_in) is WriteFailover and stand_in.primary.server is servers[0] and stand_in.primary.copies.sets == []
     (gutter,) = stand_in.backup.writes
     assert (gutter.server, gutter.records_keys, gutter.max_life) == (servers[1], True, 30)
+
+
+def test_while_all_replicas_are_switched_off_writes_are_noted():
+    """A worker that has not switched them off yet may fill from them."""
+    options = options_of("-s", "127.0.0.1:1", *REPLICAS)
+    server = KeepingServer(1)
+    (write,) = Builder(options, lambda request: None).compose(main_set([server]), [], None).after_fill.writes
+    request = request_for(b"set k 0 0 1\r\nx\r\n")
+    request.sink = Client()
+    write.send(request)
+    assert server.notes.is_changing(b"k")
+    server.answer(request, b"STORED\r\n")
+    assert request.reply == b"STORED\r\n" and not server.notes.is_changing(b"k")
 
 
 @pytest.mark.parametrize("zone, order", [("zone1", [1, 0, 2]), ("zone2", [2, 0, 1]), ("zone0", [0, 1, 2]), ("elsewhere", [0, 1, 2])])
