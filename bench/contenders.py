@@ -47,6 +47,9 @@ class Contender:
     def with_backups(self) -> "Contender":
         return replace(self, arguments=f"{self.arguments} {{backup_options}}")
 
+    def with_replicas(self) -> "Contender":
+        return replace(self, arguments=f"{self.arguments} {{replica_options}}")
+
     def with_journal(self) -> "Contender":
         return replace(self, arguments=f"{self.arguments} --journal-dir {{directory}}/journal")
 
@@ -61,6 +64,7 @@ class Contender:
             "servers": ",".join(servers),
             "server_options": " ".join(f"-s {server}" for server in servers),
             "backup_options": " ".join(f"-b {backup}" for backup in backups),
+            "replica_options": " ".join(f"--replica {','.join(of_set)}" for of_set in sets_of(backups, len(servers))),
             "directory": directory,
         }
         try:
@@ -68,6 +72,11 @@ class Contender:
             return shlex.split(self.template.format(arguments=arguments, **places))
         except (KeyError, IndexError, ValueError) as error:
             raise BenchError(f"command of {self.name}: {error!r} in: {self.template}") from None
+
+
+def sets_of(servers: list[str], count: int) -> list[list[str]]:
+    """`servers`, `count` of them in each set."""
+    return [servers[begin : begin + count] for begin in range(0, len(servers), count)]
 
 
 class Nutcracker(Contender):
@@ -81,6 +90,9 @@ class Nutcracker(Contender):
 
     def with_backups(self) -> Contender:
         return self  # it has none
+
+    def with_replicas(self) -> Contender:
+        return self
 
     def that_distributes(self, distribution: str) -> Contender:
         return Nutcracker(distribution)
@@ -171,7 +183,8 @@ class Stage:
 
 @contextmanager
 def running(contenders: list[Contender], server_count: int, backup_count: int = 0, unix: bool = False) -> Iterator[Stage]:
-    """All contenders, running and serving, with the same `server_count` empty memcached, and `backup_count` more as backups for those that use them.
+    """All contenders, running and serving, with the same `server_count` empty memcached, and `backup_count` more as backups or
+    replicas for those that use them.
     `unix`: their clients connect to unix sockets."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="gmproxy-bench-")))

@@ -45,9 +45,12 @@ class Bench:
         contenders = [contender.with_workers(needs.workers).that_distributes(needs.distribution) for contender in contenders]
         if needs.backups:
             contenders = [contender.with_backups() for contender in contenders]
+        if needs.replicas:
+            contenders = [contender.with_replicas() if contender.name == GMPROXY else contender for contender in contenders]
         if needs.journal:  # the others may lack it
             contenders = [contender.with_journal() if contender.name == GMPROXY else contender for contender in contenders]
-        with running(contenders, needs.servers, needs.servers if needs.backups else 0, needs.unix) as stage:
+        further_sets = needs.replicas or int(needs.backups)
+        with running(contenders, needs.servers, needs.servers * further_sets, needs.unix) as stage:
             for row in rows:
                 stage.run_on({max(self._cores)} if row.one_core or self._arguments.one_core else self._cores)
                 results[row] = self._measure_mixed(row, stage) if isinstance(row, MixedRow) else self._measure_row(row, stage)

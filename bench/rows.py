@@ -35,6 +35,7 @@ class Needs(NamedTuple):
     watched: bool = False  # compares gmproxy with itself while it is monitored
     unix: bool = False  # clients connect to a unix socket
     backups: bool = False  # gmproxy has a backup for each server
+    replicas: int = 0  # gmproxy has so many replica sets
     journal: bool = False  # gmproxy keeps pending invalidations in files
 
 
@@ -136,6 +137,8 @@ ROWS = {
         Row("backup-2", "as backup-1, and gmproxy has two workers", 100_000, GET_AND_SET, (), Needs(backups=True, workers=2)),
         Row("backup-2-journal", "as backup-2, and gmproxy keeps pending invalidations in files (journal_dir)", 100_000,
             GET_AND_SET, (), Needs(backups=True, workers=2, journal=True)),
+        *(Row(f"replicas-{replicas}-{workers}", f"as backup-1, with {replicas} replica sets in place of the backup; workers: {workers}", 60_000,
+              GET_AND_SET, (), Needs(replicas=replicas, workers=workers)) for replicas in (2, 3) for workers in (1, 2)),
         Row("watched", "as get-set: gmproxy, and gmproxy while metrics are scraped and hot keys are sampled all the time", 100_000,
             "--clients 50 --gets-per-set 10 --value-size 100", cpu_ratio(1.05), Needs(watched=True)),
         Row("watched-pipelined", "as pipelined, in the same way", 300_000,
