@@ -29,8 +29,8 @@ from gmproxy.backend import recovery as recovery_module
 from gmproxy.client.poller import poller_of_process
 from gmproxy.config import configuration
 from gmproxy.placement.server_spec import Server
-from gmproxy.routing import builder as builder_module
 from gmproxy.routing import fill_rules as fill_rules_module
+from gmproxy.routing import lasting as lasting_module
 from model.model_loop import Task
 from model.servers import MemcachedModel
 from model.shared_state import REPLACED, SharedState
@@ -41,9 +41,9 @@ _WITH_CLOCKS = (backend_module, health_check_module, missed_writes_module, recov
 
 
 @cache
-def config_of(arguments: tuple[str, ...], primaries: str, backups: str) -> configuration.Config:
+def config_of(arguments: tuple[str, ...], primaries: str, backups: str, has_replicas: bool = False) -> configuration.Config:
     """The configuration of a command line with a server for each letter of `primaries` and `backups`."""
-    servers = [("-s", name) for name in primaries] + [("-b", name) for name in backups]
+    servers = [("-s", name) for name in primaries] + [("--replica" if has_replicas else "-b", name) for name in backups]
     addresses = [word for number, (option, _) in enumerate(servers, 1) for word in (option, f"127.0.0.1:{number}")]
     (config,), _ = configuration.parse([*arguments, *addresses, "--preconnect", "--server-failure-limit", str(FAILURE_LIMIT)], {})
     return config
@@ -60,7 +60,8 @@ class Proxy:
 
     def __init__(self, config: configuration.Config, models: list[MemcachedModel], workers: int = 1, proxies: int = 1) -> None:
         self.now = 0.0
-        self.models = dict(zip([server.label for server in config.server + config.backup], models))
+        replicas = [server for replica in config.replicas for server in replica.server]
+        self.models = dict(zip([server.label for server in config.server + config.backup + replicas], models))
         self.workers: list[Worker] = []
         self._hub = getcurrent()
         self._acting: Worker | None = None
@@ -83,7 +84,7 @@ class Proxy:
             (backend_module, "introduce_proxy", lambda sock, options: False),
             (health_check_module, "connect", lambda server, *settings: Control(self._worker, self.models[server.label], lambda: self.now)),
             *((module, "monotonic", lambda: self.now) for module in _WITH_CLOCKS),
-            (builder_module, "HeldWrites", lambda *arguments: self._worker.make_held_writes(*arguments)),
+            (lasting_module, "HeldWrites", lambda *arguments: self._worker.make_held_writes(*arguments)),
             *REPLACED,
         ]
         originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]

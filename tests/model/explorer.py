@@ -16,6 +16,7 @@ Concurrent Systems", 1996). No outcome is lost if the world reports completely w
 """
 
 from collections.abc import Callable
+from random import Random
 from typing import Any, NamedTuple
 
 
@@ -116,3 +117,18 @@ def explore(make_world: Callable[[], Any], reduced: bool = True, until_found: bo
             branches.pop()
         if not branches or (shortest is not None and until_found):
             return Exploration(paths, shortest)
+
+
+def explore_randomly(make_world: Callable[[], Any], paths: int, chance: Random) -> Exploration:
+    """As `explore`, `paths` random paths: for worlds that have too many. Stops at the first violation."""
+    for number in range(paths):
+        path: list[str] = []
+        with make_world() as world:
+            try:
+                while events := world.enabled():
+                    path.append(chance.choice(events))
+                    world.happen(path[-1])
+                world.finish()
+            except Violation as error:
+                return Exploration(number + 1, Found(path, str(error)))
+    return Exploration(paths, None)

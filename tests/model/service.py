@@ -8,6 +8,7 @@ class Service(NamedTuple):
 
     arguments            its command line, without servers
     primaries, backups   names of servers, a letter each
+    has_replicas         True: each of `backups` is the server of a replica set
     empty                the servers that do not have the keys
     just_started         True: the uptime of the servers is short, so they are warming
     workers              of each proxy
@@ -21,6 +22,7 @@ class Service(NamedTuple):
     just_started: bool = False
     workers: int = 1
     proxies: int = 1
+    has_replicas: bool = False
 
 
 class Failure(NamedTuple):
@@ -56,10 +58,20 @@ SERVICES = {
     "warming": Service(("--backup-writes", "async"), "A", "B", empty="A", just_started=True),
 }
 
+#: Services with three sets of servers.
+REPLICAS = {
+    "replicas": Service((), "A", "BC", has_replicas=True),
+    "replicas, majority": Service(("--write", "majority"), "A", "BC", has_replicas=True),
+    "replicas, all": Service(("--write", "all"), "A", "BC", has_replicas=True),
+    "replicas, spread": Service(("--read", "spread"), "A", "BC", has_replicas=True),
+    "replicas, warming": Service((), "A", "BC", empty="B", just_started=True, has_replicas=True),
+}
+
 #: Services of two workers, and two services of one process each: client 1 is connected to the first of them, client 2 to the second one.
 WORKERS = {f"2 workers, {name}": SERVICES[name]._replace(workers=2) for name in ("two servers", "backup, async", "backup, sync", "warming")}
 PROXIES = {
     f"2 proxies, {name}": SERVICES[name]._replace(proxies=2, arguments=(*SERVICES[name].arguments, "--proxies", "several"))
     for name in ("backup, async", "backup, sync", "warming")
 }
-ALL_SERVICES = {**SERVICES, **WORKERS, **PROXIES}
+WORKERS_WITH_REPLICAS = {f"2 workers, {name}": service._replace(workers=2) for name, service in REPLICAS.items()}
+ALL_SERVICES = {**SERVICES, **REPLICAS, **WORKERS, **WORKERS_WITH_REPLICAS, **PROXIES}

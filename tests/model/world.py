@@ -77,13 +77,14 @@ class World:
         self._failure = failure
         names = service.primaries + service.backups
         self._models = {name: MemcachedModel(name, FIRST_CAS_OF_BACKUPS if name in service.backups else FIRST_CAS[name]) for name in names}
-        config = config_of(service.arguments, service.primaries, service.backups)
+        config = config_of(service.arguments, service.primaries, service.backups, service.has_replicas)
         self._proxy = Proxy(config, list(self._models.values()), service.workers, service.proxies)
         self._workers = self._proxy.workers
         self._clients = [
             Client(number, script, self._workers[(number - 1) % len(self._workers)]) for number, script in enumerate(scripts, 1)
         ]
-        self._primaries = service.primaries
+        #: The servers that are ejected together at the end, each time.
+        self._ejected_at_the_end = list(service.primaries) + ([service.primaries + service.backups[:-1]] if service.has_replicas else [])
         self._has_several_workers = len(self._workers) > 1
         self._has_several_proxies = service.proxies > 1
         #: With two clients it does not matter whether a read ends before the other client's request begins: nobody else may have seen its value.
@@ -365,12 +366,12 @@ class World:
         self._judged.add(state)
         readers = [Client(-number, [], worker) for number, worker in enumerate(self._living())]
         self._read(readers)
-        for name in self._primaries:
-            for worker in self._living():
+        for names in self._ejected_at_the_end:
+            for worker, name in itertools.product(self._living(), names):
                 with self._proxy.acting(worker):
                     worker.eject(name)
             self._read(readers)
-            for worker in self._living():
+            for worker, name in itertools.product(self._living(), names):
                 worker.restore(name)
             self.run_to_the_end()
         self._read(readers)
