@@ -5,7 +5,7 @@ from gmproxy.protocol.request cimport ReplySink, Request, Route
 from gmproxy.routing.shard cimport Shard
 from gmproxy.shared.changes cimport ChangeNotes
 
-cdef unsigned long long TURNS_OF_WARMING
+cdef unsigned long long _TURNS_OF_WARMING
 
 
 cdef class ChosenReads(Route):

@@ -16,6 +16,7 @@ GET = COMMANDS[b"get"]
 
 #: While the main set is not warming, a set that is warming has one of so many of its turns: its misses are looked up in the others, and fill it.
 TURNS_OF_WARMING = 16
+_TURNS_OF_WARMING = TURNS_OF_WARMING  # in C
 
 
 class ChosenReads(Route):
@@ -44,7 +45,7 @@ class ChosenReads(Route):
         if count == 1:
             shard: Shard = chains[0]
             return shard.send(request)
-        may_be_warming = self._turns // count % TURNS_OF_WARMING == 0 or not self._can_answer(chains[0], request, False)
+        may_be_warming = self._turns // count % _TURNS_OF_WARMING == 0 or not self._can_answer(chains[0], request, False)
         for _ in range(count):
             self._turns += 1
             shard = chains[self._turns % count]
