@@ -57,6 +57,7 @@ cdef class Request:
     cdef public str failed_server
     cdef public long long sent_at_byte
     cdef public bint started
+    cdef public bint made
     cdef public int result
 
     cpdef begin(self, Command command, bytes key, bytes line)

@@ -164,12 +164,13 @@ class Request:
     error     after `fail`, the reason word
     failed_server  after `fail`, the label of the server
     sent_at_byte  number of bytes that were queued on the connection before it, since the connection was opened
+    made      after `fail`, True if a server has made the write, but too few have: nobody else is to make it
     started   after `fail`, True if a server may have received some of it, and so may make the write
     result    what its ReplicatedWrite knows of it (gmproxy.routing.replicated_write)
     """
 
     __slots__ = ("command", "key", "keys", "line", "quiet", "renderer", "reply", "values_found", "has_value_offsets", "sink",
-                 "connection_index", "role", "retried", "error", "failed_server", "sent_at_byte", "started", "result")  # fmt: skip
+                 "connection_index", "role", "retried", "error", "failed_server", "sent_at_byte", "started", "made", "result")  # fmt: skip
 
     def __init__(self, command: Command | None, key: bytes, line: bytes) -> None:
         self.begin(command, key, line)
@@ -192,6 +193,7 @@ class Request:
         self.failed_server: str | None = None
         self.sent_at_byte = 0
         self.started = False
+        self.made = False
         self.result = 0
 
     def complete(self) -> ReplySink | None:

@@ -198,6 +198,7 @@ class AnswerOfBackup(Step):
         if self.is_enough and not self.change.is_contested():
             return Step.on_reply(self, request)
         self.step_out(request)
+        request.made = True
         return request.fail(EJECTED, self.change.primary.label)
 
 

@@ -165,8 +165,8 @@ class BackupAsPrimary(Route):
                 elif not server.is_expected_to_fail(request):
                     return reply_exists(request, server)
         if self.max_life and command.is_write:
-            if request.started and command.reads_old_value:
-                return request.fail(request.error, request.failed_server)  # one of the servers may have made it
+            if request.made or (request.started and command.reads_old_value):
+                return request.fail(request.error, request.failed_server)  # a server has made it, or may have
             request.line = limit_life(command, request.line, self.max_life)
         if self.records_keys and command.is_write:
             for key in request.all_keys():

@@ -191,6 +191,7 @@ class ReplicatedWrite(Change):
     def _fail_for_acks(self, request: Request) -> ReplySink | None:
         """Too few servers have made the write, which is not undone."""
         request.reply = None
+        request.made = True
         for number in range(len(self.sent)):
             part = self.sent[number]
             if part.result == FAILED:

@@ -26,12 +26,12 @@ def found(key, data=b"new"):
 class Guttered:
     """A pool with a gutter and `replicas` replicas; the servers of each are one memcached behind a relay."""
 
-    def __init__(self, folder, stack, replicas=0):
+    def __init__(self, folder, stack, replicas=0, **of_pool):
         self.replicas = [f"copy{number}" for number in range(replicas)]
         names = ["main", *self.replicas, "spare"]
         self.relays = {name: stack.enter_context(Relay(stack.enter_context(Memcached()))) for name in names}
         keys = {name: {"servers": pools.servers(relay)} for name, relay in self.relays.items()}
-        keys["main"] |= {"gutter": "spare", "failover_ttl": FAILOVER_TTL, "on_miss": "never"}
+        keys["main"] |= {**of_pool, "gutter": "spare", "failover_ttl": FAILOVER_TTL, "on_miss": "never"}
         if replicas:
             keys["main"]["replicas"] = self.replicas
         self.proxy = stack.enter_context(pools.serve(folder, keys))
@@ -166,3 +166,19 @@ def test_error_and_miss_when_the_gutter_fails_too(pool, key, down):
     pool.client.send(storage(b"set", key, b"new"))
     assert pool.client.read_line().startswith(b"SERVER_ERROR ")
     pool.client.in_step()
+
+
+@pytest.mark.parametrize("asks", [storage(b"set", b"k", b"new"), b"incr k 1\r\n", storage(b"add", b"other", b"new"), b"delete k\r\n"])
+def test_no_write_is_stored_in_the_gutter_that_too_few_sets_have_made(tmp_path, asks):
+    """The client is told, although one set has made it."""
+    with ExitStack() as stack:
+        pool = Guttered(tmp_path, stack, 2, write="majority")
+        pool.client.expect(storage(b"set", b"k", b"5"), STORED)
+        for name in ("main", "copy0"):
+            pool.refuse(name)
+        for _ in range(2):
+            pool.client.send(asks)
+            assert pool.client.read_line().startswith(b"SERVER_ERROR ")
+        pool.client.in_step()
+        for key in (b"k", b"other"):
+            assert pool.held("spare", key) == MISS

@@ -43,6 +43,10 @@ CHANGED = {
     },
     "error": {"replicate.py Replicate.send": "what the client is told if no other server can make the write"},
     "failed_server": {"replicate.py Replicate.send": "what the client is told if no other server can make the write"},
+    "made": {
+        "replicated_write.py ReplicatedWrite._fail_for_acks": "the gutter must not make it as well",
+        "change.py AnswerOfBackup.on_reply": "the gutter must not make it as well",
+    },
     "result": {
         f"replicated_write.py ReplicatedWrite.{method}": "what it knows of its parts"
         for method in ("wait_for", "replicate", "on_reply", "on_failure", "_compare", "_end_part_of")
