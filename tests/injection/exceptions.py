@@ -257,6 +257,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "routing.router:Router._flush_all_late",
         "routing.router:Router.servers_of",
         "shared.ejections:Ejections.is_ejected",
+        "backend.missed_writes:MissedWrites.hand_over",
         "shared.memory:SharedMemory.state_of",
     ),
     "made once, before the scenario begins: tests/unit/shared/test_memory.py": ("shared.memory:SharedMemory.create",),
@@ -286,7 +287,7 @@ _SELDOM: dict[str, tuple[str, ...]] = {
     "by an accident of timing, or by servers that behave otherwise than memcached: tests/unit": (
         "monitoring.sampling:SpaceSaving._replace_rarest",
         "monitoring.verification:SetComparison._skip",
-        "routing.background_fill:BackgroundFill._fill",
+        "routing.background_fill:BackgroundFill.fill_key",
         "routing.background_fill:BackgroundFill.on_internal_error",
         "protocol.internal_commands:delete",
         "backend.backend:Backend.is_expected_to_fail",
