@@ -257,9 +257,9 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "routing.router:Router._flush_all_late",
         "routing.router:Router.servers_of",
         "shared.ejections:Ejections.is_ejected",
-        "backend.missed_writes:MissedWrites.hand_over",
         "shared.memory:SharedMemory.state_of",
     ),
+    "a reload that moves a server to another set: tests/unit/test_pool.py": ("backend.missed_writes:MissedWrites.hand_over",),
     "made once, before the scenario begins: tests/unit/shared/test_memory.py": ("shared.memory:SharedMemory.create",),
     "proxies = several, which no pool of the scenario has: tests/unit/routing, tests/proxy/test_several_proxies.py": (
         "routing.replicated_write:WriteWithoutCopy.begin",

@@ -93,6 +93,32 @@ def test_of_a_server_that_is_removed_nothing_is_left(make, other):
     assert not removed.health.ejected
 
 
+MOVES = {
+    "a replica takes the place of the next": (("-s", A, "--replica", B, "--replica", C), ("-s", A, "--replica", C, "--replica", B)),
+    "a replica becomes the main set": (("-s", A, "--replica", B), ("-s", B, "--replica", A)),
+    "a backup becomes a primary": (("-s", A, "-b", B), ("-s", B, "-b", A)),
+    "a backup becomes a replica": (("-s", A, "-b", B), ("-s", A, "--replica", B)),
+}
+
+
+@pytest.mark.parametrize("before, after", MOVES.values(), ids=MOVES)
+@pytest.mark.parametrize("overflowed", [False, True])
+def test_what_a_server_missed_is_known_after_it_was_moved(make, other, before, after, overflowed):
+    """Also to the other workers, which may read it there."""
+    pool = make(*before)
+    old = server(pool, B)
+    if overflowed:
+        old.missed_everything()
+    else:
+        old.missed_key(b"k")
+    pool.reload(config_of(*after))
+    moved = server(pool, B)
+    assert moved is not old and moved.may_be_stale(b"k") and moved.may_be_stale(b"j") == overflowed
+    marks = other.marks_of(server_name("", moved.role, B))
+    assert marks.others_have(b"k")
+    assert not server(pool, A).behind
+
+
 def test_what_is_pending_survives_the_end_of_the_worker(make, other):
     pool = make(*BACKED)
     server(pool, A).missed_key(b"k")
