@@ -20,8 +20,8 @@ from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillOrFailover, FillWrites
 from gmproxy.routing.lasting import Lasting, Routes
 from gmproxy.routing.replica_routes import ReplicaRoutes
+from gmproxy.routing.replica_rules import ReplicaRules
 from gmproxy.routing.replicate import Replicate
-from gmproxy.routing.replicated_write import ReplicaRules
 from gmproxy.routing.sets import Copies, ServerSet
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.sources import Sources

@@ -20,7 +20,8 @@ from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
 from gmproxy.routing.change import UNNOTED, AnswerOfBackup, Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
-from gmproxy.routing.replicated_write import ConditionalWrite, ReplicaRules, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
+from gmproxy.routing.replica_rules import ReplicaRules
+from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.sets import Copies
 from gmproxy.shared.changes import BACKUP_WORD, COPIES_WORD, PRIMARY_WORD
 

@@ -1,7 +1,5 @@
 """What is done with a write of which other servers receive copies, until all of them have replied or failed (replicate.py)."""
 
-from typing import NamedTuple
-
 from gmproxy import internal_errors
 from gmproxy.backend.backend import Backend
 from gmproxy.errors import EJECTED
@@ -11,25 +9,8 @@ from gmproxy.protocol.commands import Command
 from gmproxy.protocol.request import INTERNAL_ERROR, ReplySink, Request, Route
 from gmproxy.routing.change import AnswerOfBackup, Change
 from gmproxy.routing.counters import RouteCounters
+from gmproxy.routing.replica_rules import ReplicaRules
 from gmproxy.routing.step import Step
-
-
-class ReplicaRules(NamedTuple):
-    """How a pool replicates.
-
-    acks              how many servers must have made a write before the client receives the reply
-    waits_for_all     True if the client waits for all of them, whatever their result is (backup_writes = sync)
-    several_proxies   True if other proxies may fill the servers (the setting proxies)
-    repeats           True if a conditional write on which the primary failed is sent to the next server, although the primary may have made it
-    deletes_marked    True if the copies delete a key that a client marks as stale: only one server may hand out the token with which it is renewed
-    """
-
-    acks: int = 1
-    waits_for_all: bool = False
-    several_proxies: bool = False
-    repeats: bool = True
-    deletes_marked: bool = False
-
 
 #: `Request.result` of a part of a ReplicatedWrite: none (yet), waits for the reply, failed, has replied, and its reply was compared with the first.
 NO_RESULT, WAITING, FAILED, REPLIED, COMPARED = range(5)

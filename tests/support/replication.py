@@ -4,7 +4,8 @@ from gmproxy.placement.locators import SingleServer
 from gmproxy.protocol.request import PRIMARY as TO_PRIMARY
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.failover import BackupAsPrimary, Failover
-from gmproxy.routing.replicate import ReplicaRules, Replicate
+from gmproxy.routing.replica_rules import ReplicaRules
+from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.replicated_write import UndecidedWrites
 from gmproxy.routing.sets import MAIN, Copies, ServerSet
 from gmproxy.routing.shard import Shard

@@ -30,6 +30,7 @@ THEMES = {
 
 #: Modules without a file of unit tests: where they are tested instead. A package represents all its modules.
 TESTED_ELSEWHERE = {
+    "routing.replica_rules": "unit/routing/test_replica_routes.py",
     "routing.lasting": "unit/routing/test_builder.py unit/routing/test_replica_routes.py",
     "backend.dump_reader": "proxy/test_key_listings.py",
     "backend.server_stats": "proxy/test_stats_of_servers.py",

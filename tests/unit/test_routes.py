@@ -28,7 +28,8 @@ from gmproxy.routing.chosen_reads import ChosenReads
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
 from gmproxy.routing.held_writes import AwaitFills
-from gmproxy.routing.replicate import ReplicaRules, Replicate
+from gmproxy.routing.replica_rules import ReplicaRules
+from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.replicated_write import ReplicatedWrite
 from gmproxy.routing.router import Router
 from gmproxy.routing.sets import Copies, ServerSet

@@ -13,7 +13,8 @@ from gmproxy.routing.builder import Builder
 from gmproxy.routing.failover import BackupAsPrimary, Failover, WriteFailover
 from gmproxy.routing.fill import Fill, FillBeforeWrite, FillOrFailover, FillWrites
 from gmproxy.routing.held_writes import AwaitFills
-from gmproxy.routing.replicate import ReplicaRules, Replicate
+from gmproxy.routing.replica_rules import ReplicaRules
+from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.router import Router
 from gmproxy.routing.shard import Shard
 from gmproxy.routing.stand_in import HomeRing, StandInReads, StandInWrites
