@@ -22,6 +22,7 @@ cdef class Change(Step):
 
     cpdef begin(self, Backend primary, list copies, bytes key, int word, RouteCounters counters)
     cpdef bint is_contested(self) except -1
+    cpdef bint primary_has_changed(self) except -1
     cpdef add_part(self)
     cpdef end_part(self)
     cpdef give_up(self)
@@ -61,6 +62,10 @@ cdef class AnswerOfBackup(Step):
     cdef readonly bint is_enough
 
     cpdef begin(self, Request request, Change change, bint is_enough)
+    cpdef on_reply(self, Request request)
+
+
+cdef class AnswerOfActing(AnswerOfBackup):
     cpdef on_reply(self, Request request)
 
 

@@ -50,6 +50,13 @@ class Change(Step):
             return False
         return self._note is None or self._notes.is_contested(self._note)
 
+    def primary_has_changed(self) -> bool:
+        """For a change that only copies are sent: True if another worker has changed the key on the primary meanwhile. Also after an internal
+        error that has ended the change."""
+        if not self._is_noted:
+            return False
+        return self._note is None or self._notes.primary_has_changed(self._note)
+
     def add_part(self) -> None:
         self.parts += 1
 
@@ -196,6 +203,20 @@ class AnswerOfBackup(Step):
 
     def on_reply(self, request: Request) -> ReplySink | None:
         if self.is_enough and not self.change.is_contested():
+            return Step.on_reply(self, request)
+        self.step_out(request)
+        request.made = True
+        return request.fail(EJECTED, self.change.primary.label)
+
+
+class AnswerOfActing(AnswerOfBackup):
+    """On a request that depends on the stored value and that a replica answers in the place of the main set: fails it if another worker has changed
+    the key on the main set meanwhile, which does not have this change."""
+
+    __slots__ = ()
+
+    def on_reply(self, request: Request) -> ReplySink | None:
+        if not self.change.primary_has_changed():
             return Step.on_reply(self, request)
         self.step_out(request)
         request.made = True

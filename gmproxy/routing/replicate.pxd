@@ -2,7 +2,7 @@ cimport cython
 from gmproxy.backend.backend cimport Backend
 from gmproxy.protocol.commands cimport Command
 from gmproxy.protocol.request cimport ReplySink, Request, Route
-from gmproxy.routing.change cimport AnswerOfBackup, Change, PartOfChanges
+from gmproxy.routing.change cimport AnswerOfActing, AnswerOfBackup, Change, PartOfChanges
 from gmproxy.routing.counters cimport RouteCounters
 from gmproxy.routing.replicated_write cimport ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
 from gmproxy.routing.sets cimport Copies
@@ -33,6 +33,7 @@ cdef class Replicate(Route):
     cdef ReplicatedWrite _begin_write(self, list copies, bytes key, int word)
     @cython.locals(part=PartOfChanges, write=ConditionalWrite)
     cdef _send_to_all(self, Request request, ReplicatedWrite change, bint marks)
+    cdef _watch_main_set(self, Request request, ReplicatedWrite change)
     @cython.locals(server=Backend)
     cdef _send_to_copy(self, Request request, Change change)
     @cython.locals(command=Command, line=bytes, change=Change, copies=list)

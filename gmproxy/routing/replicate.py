@@ -18,7 +18,7 @@ from gmproxy.errors import EJECTED
 from gmproxy.protocol import replica_commands
 from gmproxy.protocol.hop import Hop
 from gmproxy.protocol.request import ReplySink, Request, Route
-from gmproxy.routing.change import UNNOTED, AnswerOfBackup, Change, PartOfChanges
+from gmproxy.routing.change import UNNOTED, AnswerOfActing, AnswerOfBackup, Change, PartOfChanges
 from gmproxy.routing.counters import RouteCounters
 from gmproxy.routing.replica_rules import ReplicaRules
 from gmproxy.routing.replicated_write import ConditionalWrite, ReplicatedWrite, UndecidedWrites, WriteWithoutCopy
@@ -123,17 +123,26 @@ class Replicate(Route):
         """`marks`: the write marks the item as stale: the copies delete it when the primary has replied."""
         if marks or request.command.conditional:
             PartOfChanges.__new__(PartOfChanges).begin(request, [change])
+            self._watch_main_set(request, change)
             write = ConditionalWrite.__new__(ConditionalWrite)
             write.begin(request, change, self.undecided, self.next_route, self.rules, marks)
             return self.server.send(request)
         self.undecided.supersede(request.key)
         if self.rules.several_proxies and request.command.reads_old_value and self.server.ask_backup_on_miss:
             PartOfChanges.__new__(PartOfChanges).begin(request, [change])
+            self._watch_main_set(request, change)
             WriteWithoutCopy.__new__(WriteWithoutCopy).begin(request, change, self.next_route, self._one_is_enough())
             return self.server.send(request)
+        if request.command.reads_old_value:
+            self._watch_main_set(request, change)
         change.wait_for(request, self._acks, self._waits_for_all, False)
         session = change.replicate(request.command, request.line)
         return self.server.send(request) or session
+
+    def _watch_main_set(self, request: Request, change: ReplicatedWrite) -> None:
+        """The result of `request` depends on the stored value: a replica may only give it while the main set has no change of the key."""
+        if self.server.is_backup:
+            AnswerOfActing.__new__(AnswerOfActing).begin(request, change, True)
 
     def _send_to_copy(self, request: Request, change: Change) -> ReplySink | None:
         """The result of `request` depends on a value that the primary has not, or that another worker is about to delete there."""

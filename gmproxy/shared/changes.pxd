@@ -21,6 +21,7 @@ cdef class Note:
     cdef readonly unsigned long long begun
     cdef readonly bint contested
     cdef public bint alone
+    cdef readonly unsigned long long before
 
 
 cdef class ChangeNotes:
@@ -33,6 +34,7 @@ cdef class ChangeNotes:
 
     cpdef Note begin_change(self, bytes key, unsigned long tag, int word)
     cpdef bint is_contested(self, Note note) except -1
+    cpdef bint primary_has_changed(self, Note note) except -1
     cpdef end_note(self, Note note)
     @cython.locals(entry=Py_ssize_t)
     cpdef journal_written(self)

@@ -59,9 +59,10 @@ class Note:
     begun        changes of other workers that had begun in the slot when it was noted
     contested    True if one of them was under way
     alone        True if only one copy is sent the change
+    before       of a change that only copies are sent: changes of other workers that the primary may make, and that had begun in the slot
     """
 
-    __slots__ = ("slot", "word", "entry", "begun", "contested", "alone")
+    __slots__ = ("slot", "word", "entry", "begun", "contested", "alone", "before")
 
     slot: int
     word: int
@@ -69,6 +70,7 @@ class Note:
     begun: int
     contested: bool
     alone: bool
+    before: int
 
 
 class ChangeNotes:
@@ -102,6 +104,11 @@ class ChangeNotes:
         """True if a change of another worker was under way in the slot when `note` began, or has begun since: the two servers may have made the two
         in different orders. Two changes that only the backup is sent have its order."""
         return note.contested or self._begun_elsewhere(note.slot, note.alone) != note.begun
+
+    def primary_has_changed(self, note: Note) -> bool:
+        """True if, since `note` of a change that only copies are sent has begun, another worker has begun a change of the slot that the primary may
+        make: it does not contain the one of `note`."""
+        return self._begun_elsewhere(note.slot, True) != note.before
 
     def end_note(self, note: Note) -> None:
         """All servers have replied, or have a pending invalidation of the key."""
@@ -196,11 +203,13 @@ class ChangeNotes:
         return note
 
     def _observe(self, note: Note) -> None:
-        note.begun = 0
+        note.begun = note.before = 0
         note.contested = False
         if self._columns_used[0] == 1:
             return
         note.begun = self._begun_elsewhere(note.slot, note.alone)
+        if note.word == _BACKUP:
+            note.before = self._begun_elsewhere(note.slot, True)
         note.contested = (
             self._are_under_way(note.slot, _PRIMARY)
             or (not note.alone and self._are_under_way(note.slot, _BACKUP))

@@ -46,6 +46,7 @@ CHANGED = {
     "made": {
         "replicated_write.py ReplicatedWrite._fail_for_acks": "the gutter must not make it as well",
         "change.py AnswerOfBackup.on_reply": "the gutter must not make it as well",
+        "change.py AnswerOfActing.on_reply": "the gutter must not make it as well",
     },
     "result": {
         f"replicated_write.py ReplicatedWrite.{method}": "what it knows of its parts"

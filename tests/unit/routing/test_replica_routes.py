@@ -14,6 +14,9 @@ from gmproxy.routing.held_writes import AwaitFills
 from gmproxy.routing.replicate import Replicate
 from gmproxy.routing.sets import ServerSet
 from gmproxy.routing.shard import Shard
+from gmproxy.shared.changes import COPIES_WORD, PRIMARY_WORD
+from gmproxy.shared.column import SharedColumn
+from gmproxy.shared.memory import SharedMemory
 
 REPLICAS = ("--replica", "127.0.0.1:2", "--replica", "127.0.0.1:3")
 
@@ -122,3 +125,24 @@ def test_each_server_is_filled_from_all_other_sets():
     servers, routes = compose()
     filled = {fill.server: [shard.servers[0] for shard in fill.source.shards] for fill in routes.fills}
     assert filled == {server: [other for other in servers if other is not server] for server in servers}
+
+
+@pytest.mark.parametrize("line, reply", [(b"incr k 1\r\n", b"6\r\n"), (b"add k 0 0 1\r\nx\r\n", b"STORED\r\n")])
+@pytest.mark.parametrize("word, fails", [(PRIMARY_WORD, True), (COPIES_WORD, False)])
+def test_a_replica_that_acts_fails_what_the_main_set_does_not_have(line, reply, word, fails):
+    """Another worker changes the key on the main set, which is up again, before the replica has replied."""
+    memory = SharedMemory.create()
+    ours, theirs = SharedColumn(memory), SharedColumn(memory)
+    servers, routes = compose()
+    for server in servers:
+        server.share(ours, "", server.role)
+    servers[0].health.eject_by_hand(1.0)
+    request = request_for(line)
+    request.sink = client = Client()
+    routes.after_fill.writes[0].send(request)
+    (sent,) = [one for one in servers[1].sent if one.line == line]
+    theirs.notes.end_note(theirs.notes.begin_change(b"k", 0, word))
+    servers[1].answer(sent, reply)
+    for copy in servers[2].sent:
+        servers[2].answer(copy, reply)
+    assert (client.heard == [reply]) != fails
