@@ -248,7 +248,10 @@ _SELDOM: dict[str, tuple[str, ...]] = {
         "routing.fill_sink:VerifiedFill.on_reply",
     ),
     "two workers that write, fill or flush one key at once, or one that dies meanwhile: tests/unit/routing, tests/unit/process/test_orphans.py": (
+        "routing.change:AnswerOfActing.on_reply",
         "routing.change:Change.is_contested",
+        "routing.change:Change.primary_has_changed",
+        "shared.changes:ChangeNotes.primary_has_changed",
         "routing.held_writes:AwaitFills._hold",
         "routing.held_writes:AwaitFills._send_late",
         "routing.held_writes:HeldWrites.forget",
