@@ -35,7 +35,7 @@ class Needs(NamedTuple):
     watched: bool = False  # compares gmproxy with itself while it is monitored
     unix: bool = False  # clients connect to a unix socket
     backups: bool = False  # gmproxy has a backup for each server
-    replicas: int = 0  # gmproxy has so many replica sets
+    replicas: int = 0  # number of replica sets of gmproxy
     journal: bool = False  # gmproxy keeps pending invalidations in files
 
 

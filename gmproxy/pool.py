@@ -162,7 +162,7 @@ class Pool:
 
     @staticmethod
     def _drop(removed: list[Backend], backends: list[Backend]) -> None:
-        """The servers `removed` are not in their sets any more. What one of them missed is pending on it in its new set, if it has one."""
+        """The servers `removed` have left their sets. If one of them is in another set now, what it missed is pending there."""
         for backend in removed:
             pending = backend.missed()
             moved = next((other for other in backends if other.label == backend.label), None)

@@ -14,7 +14,7 @@ from gmproxy.shared.changes import ChangeNotes
 
 GET = COMMANDS[b"get"]
 
-#: While the main set is not warming, a set that is warming has one of so many of its turns: its misses are looked up in the others, and fill it.
+#: A set that is warming while the main set is not receives one of this many of its turns: its misses are looked up in the others, and fill it.
 TURNS_OF_WARMING = 16
 _TURNS_OF_WARMING = TURNS_OF_WARMING  # in C
 

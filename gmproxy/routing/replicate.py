@@ -77,7 +77,7 @@ class Replicate(Route):
         by_copy = server.health.ejected or (needs_one and server.others_may_delete(request.key))
         if by_copy and needs_one and self.next_copies:
             server.missed_key(request.key)
-            request.error = EJECTED  # what the client is told if no other server can make the write
+            request.error = EJECTED  # the error for the client if no other server can make the write
             request.failed_server = server.label
             return self.next_route.send(request)
         change = self._begin_write(copies, request.key, self._word_of(request, by_copy))

@@ -170,7 +170,7 @@ def test_error_and_miss_when_the_gutter_fails_too(pool, key, down):
 
 @pytest.mark.parametrize("asks", [storage(b"set", b"k", b"new"), b"incr k 1\r\n", storage(b"add", b"other", b"new"), b"delete k\r\n"])
 def test_no_write_is_stored_in_the_gutter_that_too_few_sets_have_made(tmp_path, asks):
-    """The client is told, although one set has made it."""
+    """The client receives an error, although one set has made the write."""
     with ExitStack() as stack:
         pool = Guttered(tmp_path, stack, 2, write="majority")
         pool.client.expect(storage(b"set", b"k", b"5"), STORED)

@@ -41,8 +41,8 @@ CHANGED = {
         "replicated_write.py ReplicatedWrite._reply": "what the backup answers to the copy",
         "replicated_write.py ReplicatedWrite.on_internal_error": "a fault of our own in the copy of a change that is still under way",
     },
-    "error": {"replicate.py Replicate.send": "what the client is told if no other server can make the write"},
-    "failed_server": {"replicate.py Replicate.send": "what the client is told if no other server can make the write"},
+    "error": {"replicate.py Replicate.send": "the error for the client if no other server can make the write"},
+    "failed_server": {"replicate.py Replicate.send": "the error for the client if no other server can make the write"},
     "made": {
         "replicated_write.py ReplicatedWrite._fail_for_acks": "the gutter must not make it as well",
         "change.py AnswerOfBackup.on_reply": "the gutter must not make it as well",
